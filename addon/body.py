@@ -1,0 +1,154 @@
+"""A JSON body, read once, only where it is asked for, and changed only in the bytes that must change."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_KEY = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
+_MAX_DEPTH_ERRORS = (ValueError, RecursionError, msgspec.DecodeError, UnicodeDecodeError)
+MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__": lambda _: False})()
+
+
+class Body:
+    """
+    The bytes of a message body, read lazily as one JSON object.
+
+    *raw* is None for a body that is streamed through and cannot be read. Anything that is not a JSON object has no
+    members; reading never raises.
+    """
+
+    __slots__ = ("_fields", "_values", "raw")
+
+    def __init__(self, raw: bytes | None) -> None:
+        self.raw = raw
+        self._fields: dict[str, msgspec.Raw] | None = None
+        self._values: dict[str, Any] = {}
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the body is one JSON object that could be read."""
+        self._read()
+        return bool(self._fields) or bool(self._values) or (self.raw or b"").strip() == b"{}"
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the members, in order."""
+        return tuple(self._read() or self._values)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._read() or name in self._values
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the decoded member *name*, or *default*. The value is shared: do not change it."""
+        fields = self._read()
+        value = self._values.get(name, MISSING)
+        if value is MISSING and name in fields:
+            value = self._values[name] = _decode(bytes(fields[name]))
+        return default if value is MISSING else value
+
+    def text(self, name: str) -> str:
+        """Return the member *name* when it is a string, else the empty string."""
+        value = self.get(name)
+        return value if isinstance(value, str) else ""
+
+    def slice(self, name: str) -> bytes:
+        """Return the JSON text of member *name* as it stands in the body, or empty bytes."""
+        fields = self._read()
+        if name in fields:
+            return bytes(fields[name])
+        value = self._values.get(name, MISSING)
+        return b"" if value is MISSING else json.dumps(value).encode()
+
+    def splice(self, changes: Mapping[str, object]) -> bytes:
+        """
+        Return the body with top-level members replaced or added, every other byte as it was.
+
+        A dotted name (`metadata.key`) reaches one level into an object member. Raises ValueError when the body is no
+        JSON object, or holds a member twice, so that which one counts is anybody's guess.
+        """
+        if self.raw is None or not self._read():
+            if (self.raw or b"").strip() == b"{}":
+                return msgspec.json.encode(_nested(changes))
+            raise ValueError("the body is not a JSON object that can be changed")
+        spans = _spans(self.raw, self._read())
+        edits: list[tuple[int, int, bytes]] = []
+        added: dict[str, object] = {}
+        for name, value in _grouped(changes, self).items():
+            if name in spans:
+                start, end = spans[name]
+                edits.append((start, end, msgspec.json.encode(value)))
+            else:
+                added[name] = value
+        out, at = bytearray(), 0
+        for start, end, text in sorted(edits):
+            out += self.raw[at:start] + text
+            at = end
+        tail = self.raw[at:]
+        if added:
+            closing = tail.rindex(b"}")
+            members = b"".join(
+                b"," + msgspec.json.encode(name) + b":" + msgspec.json.encode(value)
+                for name, value in added.items()
+            )
+            tail = tail[:closing].rstrip() + members + tail[closing:]
+        return bytes(out + tail)
+
+    def _read(self) -> dict[str, msgspec.Raw]:
+        if self._fields is None:
+            self._fields = {}
+            if self.raw:
+                try:
+                    self._fields = _FIELDS.decode(self.raw)
+                except _MAX_DEPTH_ERRORS:
+                    value = _decode(self.raw)  # lone surrogates and NaN: strange, but people send them
+                    if isinstance(value, dict):
+                        self._values = value
+        return self._fields
+
+
+def _decode(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except _MAX_DEPTH_ERRORS:
+        pass
+    try:
+        return json.loads(text)
+    except _MAX_DEPTH_ERRORS:
+        return MISSING
+
+
+def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]]:
+    """Find where each member's value stands, by walking the keys: the values' lengths are known already."""
+    spans: dict[str, tuple[int, int]] = {}
+    at = raw.index(b"{") + 1
+    for name, value in fields.items():
+        key = _KEY.match(raw, at)
+        text = bytes(value)
+        if not key or msgspec.json.decode(key[1]) != name or not raw.startswith(text, key.end()):
+            raise ValueError("the body holds a member twice")
+        spans[name] = (key.end(), key.end() + len(text))
+        at = spans[name][1]
+    if raw[at:].strip() != b"}":
+        raise ValueError("the body holds a member twice")
+    return spans
+
+
+def _grouped(changes: Mapping[str, object], body: Body) -> dict[str, object]:
+    grouped: dict[str, object] = {}
+    for name, value in changes.items():
+        outer, dot, inner = name.partition(".")
+        if not dot:
+            grouped[name] = value
+            continue
+        inside = grouped.get(outer, body.get(outer))
+        grouped[outer] = {**(inside if isinstance(inside, dict) else {}), inner: value}
+    return grouped
+
+
+def _nested(changes: Mapping[str, object]) -> dict[str, object]:
+    return _grouped(changes, Body(b""))

@@ -1,0 +1,98 @@
+"""
+Presets: what a provider speaks, how it takes a credential, what is stamped on a request and what comes back.
+
+A row here, or the same keys in YAML, is all a new provider needs. `promised` is the contract: where it is true, a value
+that comes back other than the one that went up belongs to another request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .values import Depth
+
+CredentialForm = Literal["auto", "bearer", "x-api-key", "x-goog-api-key", "api-key", "query"]
+FAMILIES = ("openai", "anthropic", "gemini")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """
+    What we put on a request besides our own `X-Patchbay-Request-Id`.
+
+    Values are templates over {request_id}, {session_id}, {model_id}, {thread_id}; one whose field is empty is left out.
+    A header the client sent itself is left alone.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Mapping[str, str] = field(default_factory=dict)
+    namespace: bool = True  # False: not even our own headers (`pristine`)
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Where a request id may come back, and how deep the hand is that writes it there."""
+
+    headers: Mapping[str, Depth] = field(default_factory=dict)
+    body: Mapping[str, Depth] = field(default_factory=dict)
+    promised: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty."""
+
+    name: str
+    preset: str
+    families: frozenset[str]
+    base_url: str = ""
+    credential: CredentialForm = "auto"
+    stamp: Stamp = Stamp()
+    echo: Echo = Echo()
+    model_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+_EVERY = frozenset(FAMILIES)
+_ECHO: Echo = Echo(headers={"x-request-id": "handler"}, body={"request_id": "body"}, promised=True)
+
+PRESETS: dict[str, Provider] = {
+    preset.name: preset
+    for preset in (
+        Provider(
+            "generic",
+            "generic",
+            _EVERY,
+            stamp=Stamp(headers={"X-Request-ID": "{request_id}", "X-Session-ID": "{session_id}"}),
+            echo=_ECHO,
+        ),
+        Provider("openai", "openai", frozenset({"openai"}), "https://api.openai.com/v1", "bearer"),
+        Provider("openai_compatible", "openai_compatible", frozenset({"openai"}), "", "bearer"),
+        Provider("anthropic", "anthropic", frozenset({"anthropic"}), "https://api.anthropic.com", "x-api-key"),
+        Provider(
+            "gemini",
+            "gemini",
+            frozenset({"gemini"}),
+            "https://generativelanguage.googleapis.com",
+            "x-goog-api-key",
+        ),
+        Provider(
+            "morpheus",
+            "morpheus",
+            frozenset({"openai"}),
+            "",
+            "bearer",
+            stamp=Stamp(
+                headers={
+                    "X-Request-ID": "{request_id}",
+                    "X-Session-ID": "{session_id}",
+                    "session_id": "{session_id}",
+                    "model_id": "{model_id}",
+                },
+                body={"request_id": "{request_id}"},
+            ),
+            echo=_ECHO,
+        ),
+    )
+}

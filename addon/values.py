@@ -1,0 +1,349 @@
+"""The values that travel between the rooms: frozen, plain, and ignorant of mitmproxy, files and clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .body import Body
+    from .config import Account
+
+Kind = Literal["generation", "resource", "local", "other"]
+Depth = Literal["none", "edge", "handler", "body", "engine"]
+OutcomeKind = Literal[
+    "ok", "rate", "quota", "overload", "auth", "permission", "model", "server", "request", "cancelled"
+]
+VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
+
+
+class Headers:
+    """
+    An immutable multi-map of header fields, in wire order, looked up without regard to case.
+
+    A value is one field's text as it stood on the wire; repeated fields stay apart.
+    """
+
+    __slots__ = ("_index", "fields")
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self.fields: tuple[tuple[str, str], ...] = tuple(fields)
+        self._index: dict[str, list[str]] = {}
+        for name, value in self.fields:
+            self._index.setdefault(name.lower(), []).append(value)
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the first value of *name* (lower case), or *default*."""
+        values = self._index.get(name)
+        return values[0] if values else default
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of *name* (lower case), in order."""
+        return tuple(self._index.get(name, ()))
+
+    def names(self) -> Iterable[str]:
+        """Return the lower-case names that occur."""
+        return self._index.keys()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __repr__(self) -> str:  # values may be private; names are enough to read a test failure
+        return f"Headers({', '.join(self._index)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request goes: scheme, host (lower case) and port. A credential belongs to exactly one of these."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """
+    Who asks: a configured client, or everybody on this machine.
+
+    *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope.
+    """
+
+    scope: bytes = b""
+    name: str = "local"
+    may_pin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """
+    What a path means to a dialect.
+
+    *suffix* is the part after the client's own prefix (`/chat/completions` of `/api/v1/chat/completions`); *model* and
+    *stream* are set only where the path says so (Gemini). *dialect* and *family* are empty for a path of no dialect.
+    """
+
+    dialect: str = ""
+    family: str = ""
+    kind: Kind = "other"
+    suffix: str = ""
+    model: str = ""
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    One client request, with the client's credentials already replaced by a placeholder.
+
+    *path* carries the query. *destination* is where the client wanted it to go.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    body: Body
+    endpoint: Endpoint
+    destination: Origin
+    client: Client = Client()
+    replay: bool = False
+    credential_form: str = ""  # the form in which the client sent its own credential, if it sent one
+
+
+Strength = Literal["exact", "derived", "guess"]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One signal that was found: its tier, where it stood, and whether it was used or why it was not."""
+
+    tier: str
+    where: str
+    used: bool = True
+    why: str = ""
+    value: str = field(default="", repr=False)  # the raw id; for `explain`, never for a log
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """
+    Whose conversation a request belongs to.
+
+    *owner*: ids of the accounts an account-bound resource allows (None: no constraint). *affinity*: what picks the
+    account, 32 hex characters (empty: nothing to hold on to). *thread*: one message history, the same form.
+    """
+
+    affinity: str = ""
+    thread: str = ""
+    owner: frozenset[str] | None = None
+    tier: str = ""
+    strength: Strength = "guess"
+    value: str = field(default="", repr=False)  # the raw id the tier found, if it found one
+    binds: bool = True  # False: a side call, which may follow a binding but never makes or moves one
+    evidence: tuple[Evidence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Changes for one attempt, against what the client sent. A header value of None takes the header off."""
+
+    headers: tuple[tuple[str, str | None], ...] = ()
+    path: str = ""
+    body: Mapping[str, object] = field(default_factory=dict)  # dotted member path → JSON value
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision for one attempt. The credential is named by its account; its value is put in at the wire."""
+
+    account: Account
+    origin: Origin
+    request_id: str
+    session_id: str
+    attempt: int
+    edit: Edit
+    binding: str = "none"  # hit | new | reselected | inherited | none
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing is free now; ask again at *until* (the clock's seconds) or earlier when something was released."""
+
+    until: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    An answer of ours. *code* is a stable word for programs, *message* a sentence for people.
+
+    *fields* go beside them inside the error object; *retry_after* is in seconds.
+    """
+
+    status: int
+    code: str
+    message: str
+    retry_after: float | None = None
+    fields: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of an upstream's answer."""
+
+    status: int
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer's body, as it came (content-encoding still on)."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The upstream finished its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The upstream could not be reached, or broke off. *kind*: connect | reset | timeout."""
+
+    kind: str
+    message: str
+
+
+Answer = Head | Chunk | End | Failure
+Reaction = Literal["deliver", "hold", "next", "cut"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """
+    One thing an answer said about itself.
+
+    *kind*: `id` (the provider's id of the answer), `echo` (a value in a place where a request id may come back),
+    `model`, `usage`, `content` (the first semantic event), `text`, `tool`, `error`, `created`, `end`, `malformed` ….
+    *where* names the place (`header x-request-id`, `body request_id`); *depth* grades who must have written it.
+    """
+
+    kind: str
+    value: object = None
+    where: str = ""
+    depth: Depth = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them. *prompt* includes what was read from its cache."""
+
+    prompt: int = 0
+    completion: int = 0
+    cached: int = 0
+    cache_write: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an answer says about its account. *until* is the time before which the account asks not to be used."""
+
+    kind: OutcomeKind
+    until: float | None = None
+    scope: Literal["lane", "account", "none"] = "lane"
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    What one detector saw.
+
+    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`.
+    """
+
+    detector: str
+    family: str
+    strength: Literal["proof", "strong", "weak"]
+    where: str
+    expected: str
+    received: str
+    victim: str = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What all findings about one answer amount to. *echo* is where our id came back, if it did."""
+
+    kind: VerdictKind
+    findings: tuple[Finding, ...] = ()
+    echo: str = ""
+    victim: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One attempt, as a decision records it."""
+
+    account: str
+    request_id: str
+    status: int | None
+    outcome: str
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One account that was considered, and why it was not taken (empty for the one that was)."""
+
+    account: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Everything that was decided about one exchange; the journal, the flow's comment and `explain` render it."""
+
+    exchange: str
+    time: float
+    client: str
+    method: str
+    path: str
+    dialect: str
+    endpoint: str
+    model: str
+    stream: bool
+    pool: str
+    identity: Identity
+    binding: str
+    account: str
+    provider: str
+    request_id: str
+    client_request_id: str
+    session_id: str
+    candidates: tuple[Candidate, ...]
+    attempts: tuple[Tried, ...]
+    status: int | None
+    event_type: str
+    error: str
+    duration: float
+    first_byte: float | None
+    usage: Usage | None
+    in_flight: int
+    verdict: Verdict

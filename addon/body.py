@@ -90,12 +90,12 @@ class Body:
             at = end
         tail = self.raw[at:]
         if added:
-            closing = tail.rindex(b"}")
+            last = len(tail[: tail.rindex(b"}")].rstrip())
             members = b"".join(
                 b"," + msgspec.json.encode(name) + b":" + msgspec.json.encode(value)
                 for name, value in added.items()
             )
-            tail = tail[:closing].rstrip() + members + tail[closing:]
+            tail = tail[:last] + members + tail[last:]
         return bytes(out + tail)
 
     def _read(self) -> dict[str, msgspec.Raw]:

@@ -173,6 +173,7 @@ class Route:
     session_id: str
     attempt: int
     edit: Edit
+    body: bytes | None = None  # what goes up in place of the client's body; None: the client's own bytes
     binding: str = "none"  # hit | new | reselected | inherited | none
     reason: str = ""
 

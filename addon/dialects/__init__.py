@@ -6,10 +6,11 @@ Registration is the tuple below; the first dialect that knows a path has it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
-from ..values import Endpoint, Refusal
+from ..values import Endpoint, Fact, Refusal
 from . import anthropic, gemini, openai_chat, openai_responses, plain
 
 
@@ -27,6 +28,9 @@ class Dialect(Protocol):
 
     def error_event(self, refusal: Refusal, request_id: str) -> bytes:
         """Return the server-sent event(s) that end a stream of this dialect with an error."""
+
+    def read(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
+        """Yield the facts of one event of a stream (*name* is never empty), or of a whole body (*name* is empty)."""
 
 
 DIALECTS: tuple[Dialect, ...] = (openai_responses, openai_chat, anthropic, gemini)

@@ -1,0 +1,195 @@
+"""
+Who is at home where: conversations and the accounts that are kept for them.
+
+A binding slides: every use gives it its time to live again. A generation number stands for one stretch of a key's history;
+whoever acts on an older one has missed something and is not heard.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+SWEEP = 64  # how many old bindings one call clears away at most; each call adds one, so this keeps up
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A conversation within a pool and a client. *model* is set only where its home does not serve that model."""
+
+    pool: str
+    scope: bytes
+    affinity: str
+    model: str = ""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is known of a key: its home, or only the requests under way that may give it one (*held*, by account)."""
+
+    generation: int
+    home: str = ""
+    expires: float = 0.0
+    uses: int = 0
+    held: Counter[str] = field(default_factory=Counter)
+
+
+class Bindings:
+    """
+    Homes by key, for *ttl* seconds after the last use, at most *limit* of them; the longest idle leave first.
+
+    `hold` and `release` frame every request, so that a key whose binding goes away is remembered for as long as somebody
+    can still come back late. Sessions are counted per account: bindings, and keys without one that are held there.
+    """
+
+    def __init__(self, ttl: float = 3600.0, limit: int = 10_000) -> None:
+        self._ttl = ttl
+        self._limit = limit
+        self._entries: dict[Key, _Entry] = {}
+        self._bound: OrderedDict[Key, None] = OrderedDict()  # the longest idle first
+        self._sessions: Counter[str] = Counter()
+        self._generation = 0
+
+    def home(self, key: Key, now: float) -> str:
+        """Return the account *key* is bound to, or the empty string."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.home and entry.expires <= now:
+            self._unbind(key, entry)
+            return ""
+        return entry.home if entry else ""
+
+    def pending(self, key: Key) -> tuple[str, ...]:
+        """Return the accounts that requests of a *key* without a home are on at this moment."""
+        entry = self._entries.get(key)
+        return tuple(entry.held) if entry and not entry.home else ()
+
+    def hold(self, key: Key, account: str, now: float) -> int:
+        """Note that a request of *key* goes to *account*; return the generation it acts in. Follow with `release`."""
+        self.expire(now)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(self._next_generation())
+        if not entry.home and not entry.held[account]:
+            self._count(account, +1)
+        entry.held[account] += 1
+        if entry.home == account:
+            entry.uses += 1
+            self._touch(key, entry, now)
+        return entry.generation
+
+    def release(self, key: Key, account: str) -> None:
+        """Undo one `hold`."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.held[account]:
+            return
+        entry.held[account] -= 1
+        if not entry.held[account]:
+            del entry.held[account]
+            if not entry.home:
+                self._count(account, -1)
+        self._forget_if_unused(key, entry)
+
+    def bind(self, key: Key, account: str, generation: int, now: float) -> bool:
+        """
+        Make *account* the home of *key*; say whether it is its home now.
+
+        It is not when *generation* is no longer the key's own, or when another was faster: a home is left by `unbind`.
+        """
+        entry = self._entries.get(key)
+        if entry is None or entry.generation != generation or entry.home not in ("", account):
+            return False
+        if not entry.home:
+            self._set_home(entry, account)
+            self._bound[key] = None
+            entry.uses = 1
+        self._touch(key, entry, now)
+        while len(self._bound) > self._limit:
+            oldest = next(iter(self._bound))
+            self._unbind(oldest, self._entries[oldest])
+        return True
+
+    def unbind(self, key: Key, account: str, generation: int) -> bool:
+        """Take *key* from *account*, if it is its home and *generation* is still its own; say whether that was done."""
+        entry = self._entries.get(key)
+        if entry is None or entry.home != account or entry.generation != generation:
+            return False
+        self._unbind(key, entry)
+        return True
+
+    def drop(self, key: Key) -> None:
+        """Forget the home of *key*; requests under way do not bring it back."""
+        entry = self._entries.get(key)
+        if entry is not None and entry.home:
+            self._unbind(key, entry)
+
+    def invalidate(self, account: str) -> int:
+        """Forget every home at *account*; return how many there were."""
+        gone = [key for key in self._bound if self._entries[key].home == account]
+        for key in gone:
+            self.drop(key)
+        return len(gone)
+
+    def sessions(self, account: str) -> int:
+        """Return how many conversations are at home at *account*, or on their way to be."""
+        return self._sessions[account]
+
+    def busiest(self, account: str) -> tuple[str, float]:
+        """Return the affinity that uses *account* most, and its share of the uses by all that are at home there."""
+        uses: Counter[str] = Counter()
+        for key, entry in self._at(account):
+            uses[key.affinity] += entry.uses
+        top = min(uses.items(), key=lambda pair: (-pair[1], pair[0]), default=("", 0))
+        return (top[0], top[1] / uses.total()) if top[1] else ("", 0.0)
+
+    def forget(self, affinity: str) -> int:
+        """Forget every home of the conversation *affinity*, in all pools; return how many there were."""
+        gone = [key for key in self._bound if key.affinity == affinity]
+        for key in gone:
+            self.drop(key)
+        return len(gone)
+
+    def expire(self, now: float, most: int = SWEEP) -> None:
+        """Clear away what is past its time, *most* at a time, so that no request waits long for it."""
+        for _ in range(most):
+            oldest = next(iter(self._bound), None)
+            if oldest is None or self._entries[oldest].expires > now:
+                return
+            self._unbind(oldest, self._entries[oldest])
+
+    def __len__(self) -> int:
+        return len(self._bound)
+
+    def _at(self, account: str) -> Iterator[tuple[Key, _Entry]]:
+        return ((key, entry) for key in self._bound if (entry := self._entries[key]).home == account)
+
+    def _touch(self, key: Key, entry: _Entry, now: float) -> None:
+        entry.expires = now + self._ttl
+        self._bound.move_to_end(key)
+
+    def _unbind(self, key: Key, entry: _Entry) -> None:
+        entry.generation = self._next_generation()
+        self._set_home(entry, "")
+        del self._bound[key]
+        self._forget_if_unused(key, entry)
+
+    def _set_home(self, entry: _Entry, home: str) -> None:
+        """Move an entry from one count to another: with a home it counts there, without where it is held."""
+        for account in (entry.home,) if entry.home else tuple(entry.held):
+            self._count(account, -1)
+        entry.home = home
+        for account in (home,) if home else tuple(entry.held):
+            self._count(account, +1)
+
+    def _count(self, account: str, by: int) -> None:
+        self._sessions[account] += by
+        if not self._sessions[account]:
+            del self._sessions[account]
+
+    def _forget_if_unused(self, key: Key, entry: _Entry) -> None:
+        if not entry.home and not entry.held:
+            del self._entries[key]
+
+    def _next_generation(self) -> int:
+        self._generation += 1
+        return self._generation

@@ -1,0 +1,154 @@
+"""
+When may we come back? The hints providers give, in all their units, as one moment of the clock.
+
+Hints are ranked by how directly they answer the question; the first rank that says something usable is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from ..body import Body
+from ..values import Headers
+from . import complaint
+from .complaint import Complaint
+
+ABSURD = 31 * 86400.0  # seconds; nobody means this
+
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(?:\.[0-9]{1,20})?")
+_UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "d": 86400.0}
+_TERM = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|us|µs|ns|d|h|m|s)")
+_DURATION = re.compile(rf"(?:{_TERM.pattern}){{1,8}}")
+_WORDS = re.compile(
+    r"(?:try again|retry|reset|resets|available) (?:in|after) "
+    r"(?:(?P<go>(?:[0-9.]{1,16}(?:ms|d|h|m|s)){1,8})\b"
+    r"|(?P<n>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>milliseconds?|seconds?|minutes?|hours?|days?)?)"
+)
+_UNIT_WORDS = {"mil": 0.001, "sec": 1.0, "min": 60.0, "hou": 3600.0, "day": 86400.0}
+
+
+def retry_at(headers: Headers, body: Body | None, now: float) -> float | None:
+    """
+    Return the moment before which the provider asks not to be asked again, or None.
+
+    `retry-after-ms`, then `retry-after`, then what the body says, then the buckets that are empty. What is not positive
+    (`-1` stands for "unknown" at some), or is further away than a month, is no hint.
+    """
+    return hint(headers, complaint.read(body), now)
+
+
+def hint(headers: Headers, said: Complaint, now: float) -> float | None:
+    """Do what `retry_at` does, for an error that was read already."""
+    ranks: tuple[Callable[[], float | None], ...] = (
+        lambda: _milliseconds(headers, now),
+        lambda: moment(headers.get("retry-after"), now),
+        lambda: _in_body(said, now),
+        lambda: in_text(said.message, now),
+        lambda: _latest(_empty_buckets(headers, now)),
+        lambda: _latest(_quoted_buckets(said, now)),
+    )
+    return next((at for rank in ranks if (at := rank()) is not None), None)
+
+
+def moment(text: object, now: float) -> float | None:
+    """
+    Read *text* as a moment after *now*, or None.
+
+    It may be seconds, an epoch in seconds or milliseconds, a duration (`1h2m3.5s`), RFC 3339, or an HTTP-date.
+    """
+    value = str(text).strip()[:64] if isinstance(text, str | int | float) and not isinstance(text, bool) else ""
+    at = _number(value, now) or _duration(value, now) or _date(value)
+    return at if at is not None and 0 < at - now <= ABSURD else None
+
+
+def in_text(message: str, now: float) -> float | None:
+    """Find a phrase such as `try again in 5.2s` or `retry after 37 seconds` in a lower-case *message*."""
+    found = _WORDS.search(message)
+    if not found:
+        return None
+    if found["go"]:
+        return moment(found["go"], now)
+    unit = _UNIT_WORDS[(found["unit"] or "seconds")[:3]]
+    return moment(float(found["n"]) * unit, now)
+
+
+def _milliseconds(headers: Headers, now: float) -> float | None:
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        value = headers.get(name).strip()
+        if _NUMBER.fullmatch(value) and (at := moment(float(value) / 1000, now)) is not None:
+            return at
+    return None
+
+
+def _in_body(said: Complaint, now: float) -> float | None:
+    for part in said.parts:
+        for name in ("retryDelay", "resets_in_seconds", "resets_at", "quotaResetDelay", "quotaResetTimeStamp",
+                     "retry_after", "retry_after_seconds", "reset_seconds"):  # fmt: skip
+            value = part.get(name)
+            if isinstance(value, dict):  # a protobuf Duration that was not written as text
+                value = value.get("seconds")
+            if (at := moment(value, now)) is not None:
+                return at
+    return None
+
+
+def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
+    """Only a bucket with nothing left says when to come back; the others refill at times of no interest."""
+    for name, value in headers:
+        key = name.lower()
+        if "ratelimit" in key and "reset" in key and _is_empty(headers, key):
+            at = moment(value, now)
+            if at is not None:
+                yield at
+
+
+def _quoted_buckets(said: Complaint, now: float) -> Iterator[float]:
+    """An aggregator that has begun its answer already puts the headers it would have sent into the body."""
+    for part in said.parts:
+        quoted = part.get("headers")
+        if isinstance(quoted, dict):
+            yield from _empty_buckets(Headers((str(k), str(v)) for k, v in list(quoted.items())[:32]), now)
+
+
+def _is_empty(headers: Headers, reset: str) -> bool:
+    if headers.get(reset.replace("reset", "status")).lower() == "rejected":
+        return True
+    by_size = reset == "ratelimitbysize-reset"  # the one scheme whose remainders have names of their own
+    left = ["x-ratelimitbysize-remaining-minute", "ratelimitbysize-remaining"] if by_size else []
+    return any(_is_zero(headers.get(name)) for name in (*left, reset.replace("reset", "remaining")))
+
+
+def _is_zero(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text.strip())) and float(text) == 0
+
+
+def _latest(moments: Iterator[float]) -> float | None:
+    return max(moments, default=None)
+
+
+def _number(text: str, now: float) -> float | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    if value > 1e12:
+        return value / 1000
+    return value if value > 1e9 else now + value
+
+
+def _duration(text: str, now: float) -> float | None:
+    if not _DURATION.fullmatch(text):
+        return None
+    return now + sum(float(count) * _UNIT[unit] for count, unit in _TERM.findall(text))
+
+
+def _date(text: str) -> float | None:
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        try:
+            found = parse(text)
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, TypeError, IndexError, OverflowError):
+            continue
+    return None

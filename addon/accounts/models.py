@@ -1,0 +1,56 @@
+"""What an account serves and what its provider calls it: aliases, allow and deny, names, effort suffixes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from ..config import Account, Models
+
+# Only words that can be an effort or a budget: some models have brackets of their own.
+_EFFORT = re.compile(r"(?P<base>.+?)(?P<effort>\((?:none|auto|minimal|low|medium|high|xhigh|max|-1|[0-9]{1,7})\))")
+_MAX_LANE = 256
+
+
+def base(model: str) -> str:
+    """Take the effort off: `model(high)` is `model`. No other ending is an effort."""
+    return _split(model)[0]
+
+
+def serves(account: Account, model: str) -> bool:
+    """Say whether *account* serves what a client calls *model*; a request without a model is served by all."""
+    if not model:
+        return True
+    named = _through(account.models.aliases, model)
+    return _matches(account.models.allow, named) and not _matches(account.models.deny, named)
+
+
+def upstream(account: Account, model: str) -> str:
+    """Return what the provider of *account* calls *model*. An effort stays where it was."""
+    return _through(account.models.names, _through(account.models.aliases, model))
+
+
+def lane(account: Account, model: str) -> str:
+    """Return the lane of *account* in which *model* runs: its shared quota, or the model without its effort."""
+    return account.quota or base(_through(account.models.aliases, model))[:_MAX_LANE]
+
+
+def _split(model: str) -> tuple[str, str]:
+    found = _EFFORT.fullmatch(model)
+    return (found["base"].rstrip(), found["effort"]) if found else (model, "")
+
+
+def _through(table: Mapping[str, str], model: str) -> str:
+    """Look *model* up as it stands, then without its effort, which the new name gets unless it has one itself."""
+    if model in table:
+        return table[model]
+    name, effort = _split(model)
+    if not effort or name not in table:
+        return model
+    found = table[name]
+    return found if _split(found)[1] else found + effort
+
+
+def _matches(patterns: tuple[str, ...], model: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in {model, base(model)})

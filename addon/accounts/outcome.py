@@ -1,0 +1,215 @@
+"""
+What does an answer say about its account? By status, code words and phrases, never by the status alone.
+
+Each family has a table, read from the top; the first row that fits decides. What no row knows is judged by its status, and
+never as something an account cannot come back from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from ..body import Body
+from ..values import Head, Headers, Outcome, OutcomeKind
+from . import complaint, limits
+from .complaint import Complaint
+
+Scope = Literal["lane", "account", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
+
+    Inside a stream there is no status; codes and phrases decide alone.
+    """
+
+    kind: OutcomeKind
+    codes: frozenset[str] = frozenset()
+    phrase: re.Pattern[str] | None = None
+    statuses: frozenset[int] = frozenset()
+    scope: Scope | None = None
+
+    def fits(self, status: int, said: Complaint) -> bool:
+        """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
+        if status and self.statuses and status not in self.statuses:
+            return False
+        return bool(self.codes & said.codes) or bool(self.phrase and self.phrase.search(said.message))
+
+
+def _rule(
+    kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = "", scope: Scope | None = None
+) -> Rule:
+    pattern = re.compile(phrase) if phrase else None
+    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope)
+
+
+# How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
+SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
+    "ok": "lane", "rate": "lane", "overload": "lane", "server": "lane", "permission": "lane", "model": "lane",
+    "auth": "account", "quota": "account", "request": "none", "cancelled": "none",
+})  # fmt: skip
+
+# Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
+_CLIENT = "400 404 405 409 413 415 422 500"
+
+OPENAI = (
+    _rule("rate", "in_flight_budget_exhausted"),
+    _rule("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
+                   "project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached "
+                   "billing_not_active usage_limit_reached usage_not_included insufficient_balance "
+                   "insufficient_credits payment_required openrouter_credits openrouter_key_limit"),
+    _rule("quota", phrase=r"insufficient (balance|credits?|funds)|exceeded your current quota|credit balance|"
+                          r"used all (of )?(your )?available credits|(monthly|spending|spend) limit|"
+                          r"(doesn't|does not) have any credits", statuses="400 402 403 429"),
+    _rule("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
+                  "token_expired expired_token invalid_token account_deactivated unauthenticated"),
+    _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(invalid|expired|revoked|disabled)|"
+                         r"no auth credentials|ip (address )?(is )?not authorized", statuses="400 401 403"),
+    _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
+                     "invalid_prompt", statuses="400 403"),
+    _rule("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
+    _rule("model", "model_not_found model_not_available unsupported_model invalid_model deploymentnotfound",
+          statuses="400 403 404"),
+    _rule("model", phrase=r"\bmodel\b.{0,160}(does not exist|not found|is not available)|is not a valid model|"
+                          r"^no endpoints found", statuses="400 403 404"),
+    _rule("overload", "server_is_overloaded service_unavailable_error service_unavailable overloaded "
+                      "overloaded_error engine_overloaded capacity_exceeded unavailable", statuses="429 498 500 502 503 529"),
+    _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|over capacity",
+          statuses="429 498 500 502 503 529"),
+    _rule("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
+                  "resource_exhausted tokens requests", statuses="429 500 503"),
+    _rule("permission", "unsupported_country_region_territory permission_error permission_denied forbidden",
+          statuses="403"),
+    _rule("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
+                     "string_above_max_length unsupported_parameter unsupported_value invalid_value "
+                     "invalid_type missing_required_parameter request_too_large previous_response_not_found "
+                     "unprocessable_entity bad_request badrequesterror", statuses=_CLIENT),
+    _rule("server", "server_error internal_error internal_server_error api_error", statuses="500 502 503 504"),
+)  # fmt: skip
+
+ANTHROPIC = (
+    _rule("quota", "credits_required", scope="lane"),
+    _rule("quota", "billing_error enforced_spend_limit_reached"),
+    _rule("quota", phrase=r"credit balance is too low|reached your specified (workspace )?api usage limits",
+          statuses="400 402 403 429"),
+    _rule("auth", "authentication_error"),
+    _rule("auth", phrase=r"organization has been disabled|invalid x-api-key|oauth token (has|is|was) "
+                         r"(been )?(expired|revoked)", statuses="400 401 403"),
+    _rule("overload", "overloaded_error"),
+    _rule("rate", "rate_limit_error"),
+    _rule("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
+    _rule("permission", "permission_error", statuses="403"),
+    _rule("request", "invalid_request_error request_too_large not_found_error", statuses=_CLIENT),
+    _rule("server", "api_error timeout_error", statuses="500 502 503 504"),
+)  # fmt: skip
+
+# "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the id of the quota tells them apart.
+GEMINI = (
+    _rule("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429"),
+    _rule("quota", "payment_required quota_exceeded"),
+    _rule("auth", "api_key_invalid api_key_expired api_key_service_blocked validation_required unauthenticated "
+                  "access_token_expired account_state_invalid"),
+    _rule("auth", phrase=r"api key (not valid|expired|not found)|reported as leaked|api_key_invalid",
+          statuses="400 401 403"),
+    _rule("permission", phrase=r"location is not supported", statuses="400 403"),
+    _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
+    _rule("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
+    _rule("overload", "unavailable", statuses="503"),
+    _rule("overload", phrase=r"overloaded|high demand", statuses="429 500 503"),
+    _rule("permission", "permission_denied service_disabled", statuses="403"),
+    _rule("request", "invalid_argument failed_precondition out_of_range not_found already_exists aborted",
+          statuses=_CLIENT),
+    _rule("cancelled", "cancelled", statuses="499"),
+    _rule("server", "internal deadline_exceeded unknown", statuses="500 504"),
+)  # fmt: skip
+
+RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType({
+    # Anyone may stand in front of anyone, so every family knows the others' words after its own.
+    "openai": (*OPENAI, *ANTHROPIC),
+    "anthropic": (*ANTHROPIC, *OPENAI),
+    "gemini": (*GEMINI, *OPENAI),
+    "": (*OPENAI, *ANTHROPIC, *GEMINI),
+})  # fmt: skip
+
+BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
+    401: "auth", 402: "quota", 403: "permission", 408: "server", 425: "server", 429: "rate", 498: "overload",
+    499: "cancelled", 503: "overload", 529: "overload",
+})  # fmt: skip
+
+_HINTED: frozenset[OutcomeKind] = frozenset({"rate", "quota", "overload", "server"})
+_ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows over all models; others are of one model
+_A_DAY = re.compile(r"per_?day")
+_MINUTES = 900.0  # seconds; a day's quota does not come back earlier than this
+
+
+def classify(family: str, head: Head, body: Body | None, now: float) -> Outcome:
+    """
+    Say what an answer of *family* means for the account that gave it.
+
+    *body* is that of an error, or None. A good status is `ok`, unless the body is nothing but an error.
+    """
+    if head.status < 400:
+        if 200 <= head.status < 300:
+            said = complaint.read(body) if complaint.is_error(body) else None
+            return Outcome("ok") if said is None else _judge(family, said.status, said, head.headers, now)
+        return _outcome("request", detail=str(head.status))
+    return _judge(family, head.status, complaint.read(body), head.headers, now)
+
+
+def classify_error(family: str, code: str, message: str, now: float) -> Outcome:
+    """Say what an error event inside a stream of *family* means for the account; *code* is its type or code."""
+    said = complaint.spoken(code, message)
+    return _judge(family, said.status, said, Headers(), now)
+
+
+def classify_failure(kind: str) -> Outcome:
+    """Say what it means that no answer came, or only a part: *kind* is that of a `Failure`."""
+    return _outcome("cancelled" if kind == "cancelled" else "server", detail=kind)
+
+
+def _judge(family: str, status: int, said: Complaint, headers: Headers, now: float) -> Outcome:
+    until = limits.hint(headers, said, now)
+    if _is_daily(said):
+        # The delay stated beside a day's quota is often that of its minute window.
+        until = until if until is not None and until - now > _MINUTES else None
+        return _outcome("quota", "lane", until, f"{status} per day")
+    rule = next((rule for rule in RULES.get(family, RULES[""]) if rule.fits(status, said)), None)
+    kind: OutcomeKind = rule.kind if rule else _by_status(status)
+    scope = rule.scope if rule else None
+    if kind == "rate" and _is_account_wide(headers):
+        scope = "account"
+    return _outcome(kind, scope, until, _detail(status, rule, said))
+
+
+def _outcome(
+    kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = ""
+) -> Outcome:
+    return Outcome(kind, until if kind in _HINTED else None, scope or SCOPES[kind], detail)
+
+
+def _by_status(status: int) -> OutcomeKind:
+    return BY_STATUS.get(status, "request" if 400 <= status < 500 else "server")
+
+
+def _is_daily(said: Complaint) -> bool:
+    """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
+    quotas = [str(part.get("quotaId", "")).lower() for part in said.parts]
+    return any(_A_DAY.search(quota) for quota in quotas) and not GEMINI[0].fits(429, said)
+
+
+def _is_account_wide(headers: Headers) -> bool:
+    return any(
+        headers.get(f"anthropic-ratelimit-unified{window}-status").lower() == "rejected" for window in _ACCOUNT_WINDOWS
+    )
+
+
+def _detail(status: int, rule: Rule | None, said: Complaint) -> str:
+    """Name the status and the word of *our* table that was found: what an upstream wrote may hold anything."""
+    word = min(rule.codes & said.codes, default="") if rule else ""
+    return " ".join(filter(None, (str(status) if status else "in stream", word)))

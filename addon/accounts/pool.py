@@ -1,0 +1,373 @@
+"""
+Which account serves this attempt? The face of the wing, and the only place where its parts meet.
+
+Every `choose` that gives a Choice is followed by `started` when the first success is there, `settled` when the outcome is
+known, and `release`, once each and in this order. Between them nothing is awaited and nothing is locked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+from typing import Literal
+
+from ..config import Account, Config
+from ..values import Candidate, Client, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
+from . import models, refusals, selection
+from .bindings import Bindings, Key
+from .health import Health
+
+BUSY_WAIT = 1.0  # seconds until one that waits for a free slot looks again by itself
+TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
+TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """
+    What one attempt asks for.
+
+    *destination* None means any (the one-port mode); *reverse* is the upstream that accounts with `base_url: reverse`
+    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to.
+    """
+
+    family: str
+    destination: Origin | None
+    reverse: Origin | None
+    model: str
+    identity: Identity
+    client: Client
+    pin: str = ""
+    websocket: bool = False
+    tried: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """
+    The account that serves one attempt.
+
+    *model* is what its provider calls the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
+    `reselected` (home cannot serve, for now or at all), `inherited` (where another request of this new conversation is
+    already), `none`. *key* is None where nothing is to be bound; *binds* False while a home is only away for a moment.
+    """
+
+    account: Account
+    origin: Origin
+    model: str
+    pool: str
+    lane: str
+    binding: str
+    candidates: tuple[Candidate, ...]
+    generation: int
+    key: Key | None = None
+    binds: bool = False
+    ticket: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """How an account stands. *busiest* is the seed that uses it most, *share* its part of the uses, 0 to 1."""
+
+    account: str
+    provider: str
+    state: str
+    reason: str
+    until: float | None
+    in_flight: int
+    sessions: int
+    busiest: str
+    share: float
+
+
+Cause = Literal["", "disabled", "model", "owner", "resting", "tried", "busy"]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """An account of the pool, as one ask sees it. *cause* and *reason* say why it is out; empty: it is eligible."""
+
+    account: Account
+    origin: Origin
+    lane: str
+    cause: Cause = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pick:
+    """One account out of the eligible ones. *others* says why the rest of them was passed over."""
+
+    account: Account
+    binding: str
+    others: str
+    key: Key | None = None
+    binds: bool = False
+
+
+class Accounts:
+    """
+    All accounts, their health, their sessions, and who is on them right now.
+
+    *key* is the instance's secret: two instances with the same one order accounts alike. *random* spreads what must not
+    happen at the same moment everywhere.
+    """
+
+    def __init__(self, config: Config, key: bytes, random: Random) -> None:
+        self._config = config
+        self._key = selection.derive_key(key)
+        self._cursors = selection.Cursors(random)
+        self._health = Health(random)
+        self._bindings = Bindings(config.sessions.ttl, config.sessions.limit)
+        self._in_flight: Counter[str] = Counter()
+        self._tickets: set[int] = set()
+        self._last_ticket = 0
+
+    def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
+        """Choose the account for one attempt, or say why there is none."""
+        views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
+        if ask.pin:
+            views = [view for view in views if view.account.id == ask.pin]
+            if not views:
+                return refusals.account_unknown(ask.pin)
+        eligible = [view.account for view in views if not view.cause]
+        if not eligible:
+            return self._none(ask, views, now)
+        return self._take(ask, self._pick(ask, eligible, views, now), views, now)
+
+    def started(self, ask: Ask, choice: Choice, now: float) -> None:
+        """Take note of the first success of *choice* (of a stream: its first content): its conversation is at home."""
+        if choice.key is not None and choice.binds and ask.identity.binds:
+            self._bindings.bind(choice.key, choice.account.id, choice.generation, now)
+
+    def settled(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
+        """Draw the consequences of how *choice* ended: for the health of its account, and for who is at home there."""
+        self._health.note(choice.account.id, choice.lane, outcome, now)
+        clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
+        if choice.key is not None and (clears or outcome.kind in TERMINAL):
+            self._bindings.unbind(choice.key, choice.account.id, choice.generation)
+
+    def release(self, choice: Choice) -> None:
+        """Give back what *choice* held. A second time does nothing."""
+        if choice.ticket not in self._tickets:
+            return
+        self._tickets.remove(choice.ticket)
+        self._in_flight[choice.account.id] -= 1
+        if not self._in_flight[choice.account.id]:
+            del self._in_flight[choice.account.id]
+        if choice.key is not None:
+            self._bindings.release(choice.key, choice.account.id)
+
+    def invalidate(self, account_id: str) -> int:
+        """Forget every conversation that is at home at this account; return how many there were."""
+        return self._bindings.invalidate(account_id)
+
+    def forget(self, affinity: str) -> int:
+        """Forget where the conversation *affinity* is at home, in every pool; return how many homes there were."""
+        return self._bindings.forget(affinity)
+
+    def cleared(self, account_id: str) -> None:
+        """Take note that this account has another secret now: what was wrong with the old one is over."""
+        self._health.cleared(account_id)
+
+    def in_flight(self, account_id: str) -> int:
+        """Return how many attempts are on this account now."""
+        return self._in_flight[account_id]
+
+    def status(self, now: float) -> list[AccountStatus]:
+        """Say how every account stands, in the order of the file."""
+        self._bindings.expire(now, len(self._bindings))
+        return [self._status(account, now) for account in self._config.accounts]
+
+    def _members(self, ask: Ask) -> Iterable[tuple[Account, Origin]]:
+        """
+        Go through the pool of *ask*, each account with the origin its credential is for.
+
+        An account without an origin of its own goes to the reverse upstream and nowhere else, least of all to wherever a
+        client points.
+        """
+        for account in self._config.accounts:
+            origin = account.origin or ask.reverse
+            if origin is None or (ask.family and ask.family not in account.provider.families):
+                continue
+            if ask.destination is None or ask.destination == origin:
+                yield account, origin
+
+    def _view(self, ask: Ask, account: Account, origin: Origin, now: float) -> _View:
+        lane = models.lane(account, ask.model)
+        cause, reason = self._obstacle(ask, account, lane, now)
+        return _View(account, origin, lane, cause, reason)
+
+    def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Cause, str]:
+        if not account.enabled:
+            return "disabled", "disabled"
+        if not models.serves(account, ask.model):
+            return "model", "does not serve the model"
+        if ask.identity.owner is not None and account.id not in ask.identity.owner:
+            return "owner", "the request belongs to another account"
+        if resting := self._health.reason(account.id, lane, now):
+            return "resting", resting
+        if account.id in ask.tried:
+            return "tried", "tried in this exchange"
+        if 0 < account.max_concurrent <= self._in_flight[account.id]:
+            return "busy", f"busy ({account.max_concurrent} at once)"
+        return "", ""
+
+    def _pick(self, ask: Ask, eligible: Sequence[Account], views: Sequence[_View], now: float) -> _Pick:
+        if ask.pin:
+            return _Pick(eligible[0], "none", "")
+        fit = selection.able(eligible, ask.websocket)
+        if not ask.identity.affinity:
+            return _Pick(self._select(ask, fit)[0], "none", "later in the order")
+        key, home, lost = self._home(ask, fit, views, now)
+        at_home = next((account for account in fit if account.id == home), None)
+        if at_home is not None:
+            return _Pick(at_home, "hit", "not the home of this conversation", key, binds=True)
+        if home:
+            return _Pick(self._stand_in(ask, fit), "reselected", "later in the order", key)
+        return self._settle(ask, fit, key, lost)
+
+    def _settle(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool) -> _Pick:
+        """Pick for a conversation that is to find a home: where it is already on its way to, or by strategy."""
+        if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
+            return _Pick(self._admitted(ask, fit), "none", "later in the order")
+        pending = self._bindings.pending(key)
+        there = next((account for account in fit if account.id in pending), None)
+        if there is not None:
+            return _Pick(there, "inherited", "this conversation is under way elsewhere", key, binds=True)
+        label = "reselected" if lost or ask.tried else "new"
+        return _Pick(self._admitted(ask, fit), label, "later in the order", key, binds=True)
+
+    def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
+        """
+        Return the key that counts, the home under it (or empty), and whether a home was lost on the way.
+
+        That is the conversation's own key, unless its home does not have what is asked for (the model, a WebSocket): then
+        another home is kept for that model, and the first one stays.
+        """
+        key = Key(pool_name(ask), ask.client.scope, ask.identity.affinity)
+        aside = Key(key.pool, key.scope, key.affinity, models.base(ask.model)[:256] or "-")
+        home, lost = self._living(key, views, now)
+        beside, lost_beside = self._living(aside, views, now)
+        if home and not self._lacks(home, fit, ask.websocket, views, now):
+            return key, home, False
+        if home or beside:
+            return aside, beside, bool(home)
+        return key, "", lost or lost_beside
+
+    def _living(self, key: Key, views: Sequence[_View], now: float) -> tuple[str, bool]:
+        """Return the home of *key*, and whether one was dropped because it is gone for good."""
+        home = self._bindings.home(key, now)
+        if not home:
+            return "", False
+        here = any(view.account.id == home and view.cause != "disabled" for view in views)
+        if here and not self._health.is_dead(home, now):
+            return home, False
+        self._bindings.drop(key)
+        return "", True
+
+    def _lacks(
+        self, home: str, fit: Sequence[Account], websocket: bool, views: Sequence[_View], now: float
+    ) -> bool:
+        view = next(view for view in views if view.account.id == home)
+        if view.cause == "model" or self._health.lacks(home, view.lane, now):
+            return True
+        return websocket and not view.cause and all(account.id != home for account in fit)
+
+    def _select(self, ask: Ask, fit: Sequence[Account]) -> list[Account]:
+        strategy = selection.STRATEGIES[self._config.strategy]
+        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask))
+
+    def _admitted(self, ask: Ask, fit: Sequence[Account]) -> Account:
+        order = self._select(ask, fit)
+        return selection.admit(order, self._bindings.sessions) if self._config.strategy == "rendezvous" else order[0]
+
+    def _stand_in(self, ask: Ask, fit: Sequence[Account]) -> Account:
+        strategy = selection.STAND_INS[self._config.strategy]
+        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask))[0]
+
+    def _state(self, ask: Ask) -> selection.State:
+        return selection.State(
+            self._key,
+            self._cursors,
+            in_flight=lambda account: self._in_flight[account],
+            errors=lambda account: self._health.errors(account, self._now),
+            round=(pool_name(ask), models.base(ask.model)[:256]),
+        )
+
+    def _take(self, ask: Ask, pick: _Pick, views: Sequence[_View], now: float) -> Choice:
+        account = pick.account
+        view = next(view for view in views if view.account.id == account.id)
+        self._last_ticket += 1
+        self._tickets.add(self._last_ticket)
+        self._in_flight[account.id] += 1
+        self._health.taken(account.id, view.lane, now)
+        generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
+        return Choice(
+            account,
+            view.origin,
+            models.upstream(account, ask.model),
+            pool_name(ask),
+            view.lane,
+            pick.binding,
+            tuple(_candidate(view, pick) for view in views),
+            generation,
+            pick.key,
+            pick.binds,
+            self._last_ticket,
+        )
+
+    def _none(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
+        if any(view.cause == "busy" for view in views):
+            return Wait(now + BUSY_WAIT, "every account that could serve this is busy")
+        out = [view for view in views if view.cause in ("resting", "tried")]
+        absent = [self._absent(view, now) for view in out]
+        if ask.identity.owner is not None:
+            return refusals.owner_unavailable(absent)
+        disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
+        return refusals.none_left(ask.model, absent or [self._absent(view, now) for view in disabled], now)
+
+    def _absent(self, view: _View, now: float) -> refusals.Absent:
+        account, lane = view.account.id, view.lane
+        provider = view.account.provider.name
+        if view.cause != "resting":
+            return refusals.Absent(provider, cooling=False)
+        # Money comes back at a known time too: a limit of five hours is a long cooldown to whoever waits.
+        cooling = self._health.state(account, lane, now) in ("cooling", "billing-blocked")
+        return refusals.Absent(
+            provider, cooling, self._health.until(account, lane, now), self._health.deadline(account, lane, now)
+        )
+
+    def _status(self, account: Account, now: float) -> AccountStatus:
+        lane = self._health.worst_lane(account.id, now)
+        state: str = self._health.state(account.id, lane, now) if account.enabled else "disabled"
+        seed, share = self._bindings.busiest(account.id)
+        return AccountStatus(
+            account.id,
+            account.provider.name,
+            state,
+            " on ".join(filter(None, (self._health.reason(account.id, lane, now), lane))) if account.enabled else "",
+            self._health.until(account.id, lane, now),
+            self._in_flight[account.id],
+            self._bindings.sessions(account.id),
+            seed,
+            share,
+        )
+
+
+def pool_name(ask: Ask) -> str:
+    """Name the pool of *ask*: the accounts that can stand in for one another."""
+    return f"{ask.family or 'any'}@{ask.destination or 'any'}"
+
+
+def _candidate(view: _View, pick: _Pick) -> Candidate:
+    if view.account.id == pick.account.id:
+        return Candidate(view.account.id)
+    if view.reason:
+        return Candidate(view.account.id, view.reason)
+    if pick.binding != "hit" and view.account.priority < pick.account.priority:
+        return Candidate(view.account.id, "lower priority")
+    return Candidate(view.account.id, pick.others)

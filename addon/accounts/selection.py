@@ -1,0 +1,169 @@
+"""
+In what order do accounts come into question? Strategies are functions of (seed, candidates, state), best first.
+
+What narrows the candidates first (transport, priority) and what may pass over the best one (admission) stands here too.
+None of it knows health: candidates are accounts that could serve at once.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+
+from blake3 import blake3
+
+from ..config import Account
+
+BOUND = 1.25  # times the weighted mean; new sessions go elsewhere above it
+MAX_CURSORS = 4096
+_PURPOSE = "patchbay accounts: rendezvous order v1"
+
+
+class Cursors:
+    """
+    Who had the last turn, by name of the round. At most *limit* rounds; the longest unused starts again.
+
+    It remembers names, not positions, so that an account that rests does not make another one lose its turn.
+    """
+
+    def __init__(self, random: Random, limit: int = MAX_CURSORS) -> None:
+        self._last: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._random = random
+        self._limit = limit
+
+    def turn(self, round_: tuple[str, ...], names: Sequence[str], *, at_random: bool = False) -> list[str]:
+        """Give the next of *names* (sorted, not empty) its turn; return all, it first. A new round may start anywhere."""
+        last = self._last.get(round_)
+        if last is None:
+            start = self._random.randrange(len(names)) if at_random else 0
+        else:
+            start = bisect_right(names, last) % len(names)
+        self._last[round_] = names[start]
+        self._last.move_to_end(round_)
+        while len(self._last) > self._limit:
+            self._last.popitem(last=False)
+        return [*names[start:], *names[:start]]
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """
+    What a strategy may know beside the candidates.
+
+    *key* is the derived key of the rendezvous. *round* names what a turn is taken of (pool and model). *in_flight* and
+    *errors* tell the load and the recent errors of an account by its id.
+    """
+
+    key: bytes
+    cursors: Cursors
+    in_flight: Callable[[str], int] = lambda _: 0
+    errors: Callable[[str], float] = lambda _: 0.0
+    round: tuple[str, ...] = ()
+
+
+Strategy = Callable[[str, Sequence[Account], State], list[Account]]
+
+
+def derive_key(key: bytes) -> bytes:
+    """Derive the key of the rendezvous order, which is for nothing else, from the instance's *key*."""
+    return blake3(key, derive_key_context=_PURPOSE).digest()
+
+
+def rendezvous(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+    """
+    Order by weighted highest random weight: the same for everyone with the same key, whatever else is going on.
+
+    Taking an account away moves only the seeds it was first for. Without a seed there is nothing to come back to, and the
+    order is by load.
+    """
+    if not seed:
+        return least_busy(seed, candidates, state)
+    return sorted(candidates, key=lambda each: (-_score(state.key, seed, each), each.id))
+
+
+def round_robin(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+    """Take turns; between the groups first, when every candidate has one and there are two or more."""
+    by_group: dict[str, dict[str, Account]] = {}
+    for account in candidates:
+        by_group.setdefault(account.group, {})[account.id] = account
+    if "" in by_group or len(by_group) < 2:
+        return _turn({account.id: account for account in candidates}, state, ())
+    groups = state.cursors.turn((*state.round, "groups"), sorted(by_group), at_random=True)
+    first = _turn(by_group[groups[0]], state, ("group", groups[0]))
+    # Only the first group has its turn now; the accounts of the others stand by in their plain order.
+    return first + [by_group[group][name] for group in groups[1:] for name in sorted(by_group[group])]
+
+
+def fill_first(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+    """Take the first of the file as long as it can serve, then the second."""
+    return list(candidates)
+
+
+def least_busy(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+    """Take the one with the fewest requests in flight for its weight, then with fewer recent errors, then by id."""
+    return sorted(candidates, key=lambda each: (_load(each, state), state.errors(each.id), each.id))
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
+    "rendezvous": rendezvous,
+    "round_robin": round_robin,
+    "fill_first": fill_first,
+    "least_busy": least_busy,
+})  # fmt: skip
+
+# Who stands in while a home rests must be the same each time: the deterministic strategies say it themselves.
+STAND_INS: Mapping[str, Strategy] = MappingProxyType({**STRATEGIES, "round_robin": rendezvous, "least_busy": rendezvous})
+
+
+def able(candidates: Sequence[Account], websocket: bool) -> list[Account]:
+    """Keep the accounts that take WebSockets when one is asked for; all of them when none is marked."""
+    marked = [account for account in candidates if account.websockets] if websocket else []
+    return marked or list(candidates)
+
+
+def best_tier(candidates: Sequence[Account]) -> list[Account]:
+    """Keep the accounts of the highest priority there is."""
+    best = max((account.priority for account in candidates), default=0)
+    return [account for account in candidates if account.priority == best]
+
+
+def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
+    """
+    Return the account of *order* (not empty) that a new session goes to: the first that it does not overload.
+
+    An account has its share by weight of all *sessions*, the new one counted in, and a quarter more.
+    """
+    total = sum(sessions(account.id) for account in order) + 1
+    weight = sum(max(account.weight, 0.0) for account in order)
+    for account in order:
+        mean = total * max(account.weight, 0.0) / weight if weight else total
+        if sessions(account.id) + 1 <= math.ceil(BOUND * mean):
+            return account
+    return order[0]
+
+
+def _turn(accounts: Mapping[str, Account], state: State, round_: tuple[str, ...]) -> list[Account]:
+    if not accounts:
+        return []
+    return [accounts[name] for name in state.cursors.turn((*state.round, *round_), sorted(accounts))]
+
+
+def _score(key: bytes, seed: str, account: Account) -> float:
+    """Return -w / ln(u), with u in (0, 1) from the hash. 52 bits, since a u that rounds to 1 has no logarithm to divide by."""
+    digest = blake3(key=key)
+    for part in (seed.encode("utf-8", "replace"), account.id.encode("utf-8", "replace")):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    number = int.from_bytes(digest.digest(8), "big") >> 12
+    return -account.weight / math.log((number + 0.5) / 2**52)
+
+
+def _load(account: Account, state: State) -> float:
+    return state.in_flight(account.id) / account.weight if account.weight > 0 else math.inf

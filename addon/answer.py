@@ -1,0 +1,427 @@
+"""
+An answer as it passes: bytes in, facts out. The only reader of answers, whatever their dialect, framing and coding.
+
+It never changes a byte and never raises: what it cannot read becomes a fact as well (`malformed`, `unread`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+import msgspec
+
+from . import dialects
+from .dialects import errors, tokens
+from .providers import Echo
+from .sse import Elements, Event, Events
+from .values import Fact, Head, Usage
+
+BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
+DECODED_BYTES = 256 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
+_SLICE = 4096  # compressed bytes at a time, so that the bound above is noticed early
+_SEEN = 4096  # distinct tokens of one answer
+_REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
+
+# Headers in which providers and gateways put an id of their own. Not here: `cf-ray` and trace ids, which name a
+# connection or a whole trace and so are no answer's.
+PROVIDER_IDS = (
+    "request-id", "x-request-id", "apim-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-ms-request-id",
+    "x-generation-id", "x-inference-id", "x-litellm-call-id", "x-ds-trace-id", "x-oai-request-id", "x-goog-request-id",
+    "x-patchbay-request-id", "x-client-request-id", "x-ms-client-request-id", "mistral-correlation-id",
+)  # fmt: skip
+
+Decode = Callable[[bytes], Iterable[bytes]]
+
+
+class _Framing(Protocol):
+    def feed(self, data: bytes) -> list[Event]: ...
+    def end(self) -> list[Event]: ...
+
+
+class _Whole:
+    """One JSON text, kept until its end; more than *limit* bytes of it are not kept at all."""
+
+    def __init__(self, limit: int = BODY_BYTES) -> None:
+        self._buffer = bytearray()
+        self._limit = limit
+        self._dropped = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        self._buffer += data
+        if len(self._buffer) > self._limit:
+            self._buffer.clear()
+            self._dropped = True
+        return []
+
+    def end(self) -> list[Event]:
+        if self._dropped:
+            return [Event("", b"", dropped=True)]
+        return [Event("", bytes(self._buffer))] if self._buffer.strip() else []
+
+
+class Answer:
+    """
+    The reader of one answer in *dialect*: `head`, then `feed` for every chunk, then `end`.
+
+    Facts come in the order in which they stood. One kind at a place is told again only when its value changes; `usage`
+    is told whenever it grows, so the last one holds; `content` once, at the first semantic event; `text` once, at the
+    end, when all of it fits into *keep_text* characters. A WebSocket's messages go to `message`.
+    """
+
+    def __init__(self, dialect: str, echo: Echo | None = None, keep_text: int = 262144) -> None:
+        self._read = dialects.of(dialect).read
+        self._dialect = dialect
+        self._echo = echo or Echo()
+        self._keep_text = keep_text
+        self._status = 0
+        self._content_type = ""
+        self._coding = ""
+        self._decode: Decode | None = None
+        self._decoded = 0
+        self._framing: _Framing | None = None
+        self._blind = False
+        self._ended = False
+        self._told: dict[tuple[str, str], tuple[object, int]] = {}
+        self._tokens: set[tuple[str, object]] = set()
+        self._usage = Usage()
+        self._pieces: list[str] | None = []
+        self._length = 0
+        self._by_delta = False
+        self._finished = False
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer comes in events, rather than as one text."""
+        return isinstance(self._framing, Events | Elements) or self._content_type == "text/event-stream"
+
+    def head(self, head: Head) -> list[Fact]:
+        """Return the facts of the answer's head."""
+        self._status = head.status
+        self._content_type = head.headers.get("content-type").partition(";")[0].strip().lower()
+        self._coding = ", ".join(head.headers.all("content-encoding")).strip().lower()
+        self._decode = _decoder(self._coding)
+        facts = [
+            Fact("echo", head.headers.get(name.lower()), f"header {name.lower()}", depth)
+            for name, depth in self._echo.headers.items()
+            if head.headers.get(name.lower())
+        ]
+        echoes = {name.lower() for name in self._echo.headers}
+        facts += [
+            Fact("provider_id", head.headers.get(name), f"header {name}")
+            for name in PROVIDER_IDS
+            if name not in echoes and head.headers.get(name)
+        ]
+        if self._coding and self._decode is None:
+            self._blind = True
+            facts.append(Fact("unread", f"content-encoding {self._coding[:64]!r}", "header content-encoding"))
+        return facts
+
+    def feed(self, data: bytes) -> list[Fact]:
+        """Return the facts that are complete with *data*, a piece of the body as it came."""
+        facts: list[Fact] = []
+        if not self._blind:
+            self._guard(facts, lambda: self._pieces_of(data, facts))
+        return facts
+
+    def end(self) -> list[Fact]:
+        """Return the facts of the answer's end; the upstream said that nothing follows."""
+        facts: list[Fact] = []
+        if self._framing and not self._blind:
+            framing = self._framing
+            self._guard(facts, lambda: self._events(framing.end(), facts))
+        if self._finished and not self._ended:  # some servers leave out [DONE]
+            self._close(facts, Fact("end", "eof"))
+        self._tell_text(facts)
+        return facts
+
+    def message(self, data: bytes) -> list[Fact]:
+        """Return the facts of one message of a WebSocket."""
+        facts: list[Fact] = []
+        self._guard(facts, lambda: self._event(Event("message", data), facts, streamed=True))
+        return facts
+
+    def decoded(self, body: bytes) -> bytes:
+        """Return *body*, which may be cut short, with its content-encoding taken off; as it is if that fails."""
+        decode = _decoder(self._coding)
+        if decode is None:
+            return body
+        out = bytearray()
+        try:
+            for piece in decode(body):
+                out += piece
+                if len(out) > BODY_BYTES:
+                    break
+        except Exception:
+            return bytes(out) or body
+        return bytes(out)
+
+    # -- from bytes to events --------------------------------------------------------------------------------------
+
+    def _guard(self, facts: list[Fact], work: Callable[[], None]) -> None:
+        # A reader's mistake must never reach the stream it watches: after one, this answer is passed unread.
+        try:
+            work()
+        except Exception as e:
+            self._blind = True
+            facts.append(Fact("malformed", type(e).__name__, "body"))
+
+    def _pieces_of(self, data: bytes, facts: list[Fact]) -> None:
+        if self._decode is None:
+            self._plain(data, facts)
+            return
+        for piece in self._decode(data):
+            self._decoded += len(piece)
+            if self._decoded > DECODED_BYTES:
+                self._blind = True
+                facts.append(Fact("unread", "too much once decompressed", "body"))
+                return
+            self._plain(piece, facts)
+
+    def _plain(self, data: bytes, facts: list[Fact]) -> None:
+        if self._framing is None:
+            self._framing = self._framing_for(data)
+            if self._framing is None:
+                return
+        if not self._blind:
+            self._events(self._framing.feed(data), facts)
+
+    def _framing_for(self, data: bytes) -> _Framing | None:
+        """Choose by content type and first byte: servers send errors as JSON under any type, and events under none."""
+        first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if not first:
+            return Events() if self._content_type == "text/event-stream" and data else None
+        sse = self._content_type == "text/event-stream"
+        readable = "json" in self._content_type or self._content_type in ("", "text/plain", "text/html")
+        if first == b"{" and (sse or readable):
+            return _Whole()
+        if first == b"[" and readable:
+            return Elements() if self._dialect == "gemini" else _Whole()
+        if sse or (readable and first in b":deir" and self._content_type != "text/html"):
+            return Events()
+        self._blind = True
+        return _Whole()
+
+    def _events(self, events: list[Event], facts: list[Fact]) -> None:
+        streamed = not isinstance(self._framing, _Whole)
+        for event in events:
+            self._event(event, facts, streamed)
+
+    def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
+        if event.dropped:
+            facts.append(Fact("unread", "too long", "event" if streamed else "body"))
+        elif event.data == b"[DONE]":
+            self._close(facts, Fact("end", "[DONE]"))
+        elif isinstance(data := _json(event.data), dict):
+            self._object((event.name or "message") if streamed else "", data, facts)
+        elif isinstance(data, list) and not streamed:
+            for element in tokens.dicts(data)[:1]:  # an error in a list, as Google's OpenAI endpoint has it
+                self._object("", element, facts)
+        elif data is _BROKEN:
+            self._repeat(facts, Fact("malformed", "no JSON", "event" if streamed else "body"))
+
+    # -- from events to facts --------------------------------------------------------------------------------------
+
+    def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> None:
+        if self._status >= 400 and not name:
+            facts.append(errors.read_refused(data))
+        found = list(self._read(name, data))
+        wrong = self._status >= 400 or any(fact.kind == "error" for fact in found)
+        for fact in _echoes(self._echo, data):
+            # In an error the same member is the provider's own id of the request (Anthropic's `request_id`).
+            self._repeat(facts, Fact("provider_id", fact.value, fact.where) if wrong else fact)
+        for fact in found:
+            self._fact(fact, facts)
+        if not name and not wrong:
+            self._close(facts, Fact("end", "body"))
+
+    def _fact(self, fact: Fact, facts: list[Fact]) -> None:
+        match fact.kind:
+            case "text":
+                self._keep(fact)
+            case "usage":
+                self._grow(fact, facts)
+            case "end":
+                self._close(facts, fact)
+            case "token" | "tool":
+                self._mint(fact, facts)
+            case "content":
+                self._repeat(facts, fact, once=True)
+            case "error" if self._status >= 400 and fact.where == "body":
+                pass  # told already, in the form for refusals
+            case _:
+                self._finished = self._finished or fact.kind == "finish"
+                self._repeat(facts, fact)
+
+    def _repeat(self, facts: list[Fact], fact: Fact, once: bool = False) -> None:
+        key = (fact.kind, "" if once else fact.where)
+        value, times = self._told.get(key, (None, 0))
+        if (once and times) or (times and value == fact.value) or times >= _REPEATS:
+            return
+        self._told[key] = (fact.value, times + 1)
+        facts.append(fact)
+
+    def _mint(self, fact: Fact, facts: list[Fact]) -> None:
+        key = (fact.kind + fact.where, fact.value)
+        if key not in self._tokens and len(self._tokens) < _SEEN:
+            self._tokens.add(key)
+            facts.append(fact)
+
+    def _grow(self, fact: Fact, facts: list[Fact]) -> None:
+        # Streams count upwards, and Anthropic splits the count over two events: the larger of each number holds.
+        if not isinstance(fact.value, Usage):
+            return
+        old, new = self._usage, fact.value
+        merged = Usage(
+            max(old.prompt, new.prompt),
+            max(old.completion, new.completion),
+            max(old.cached, new.cached),
+            max(old.cache_write, new.cache_write),
+        )
+        if merged != old:
+            self._usage = merged
+            facts.append(Fact("usage", merged))
+
+    def _keep(self, fact: Fact) -> None:
+        whole = fact.where == "whole"  # the text once more at a stream's end; it counts when no delta came
+        if self._pieces is None or (whole and self._by_delta):
+            return
+        self._by_delta = self._by_delta or not whole
+        text = str(fact.value)
+        self._length += len(text)
+        if self._length > self._keep_text:
+            self._pieces = None
+        else:
+            self._pieces.append(text)
+
+    def _close(self, facts: list[Fact], end: Fact) -> None:
+        if not self._ended:
+            self._ended = True
+            facts.append(end)
+            self._tell_text(facts)  # now: a client may hang up as soon as it has seen the end
+
+    def _tell_text(self, facts: list[Fact]) -> None:
+        if self._pieces:
+            facts.append(Fact("text", "".join(self._pieces)))
+        self._pieces = None
+
+
+def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[Fact]:
+    """Return the facts of a whole JSON *body* of a successful answer."""
+    reader = Answer(dialect, echo)
+    facts = reader.feed(body)
+    return facts + reader.end()
+
+
+_BROKEN = object()
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        pass
+    try:  # lone surrogates and NaN: strange, but servers send them
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return _BROKEN
+
+
+def _echoes(echo: Echo, data: dict[str, Any]) -> Iterator[Fact]:
+    """Yield what stands where a request id may come back: at the top, and inside what an event wraps."""
+    for name, depth in echo.body.items():
+        for outer in (data, data.get("response"), data.get("message")):
+            value = _at(outer, name)
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                yield Fact("echo", str(value), f"body {name}", depth)
+
+
+def _at(data: object, name: str) -> object:
+    for part in name.split("."):
+        if not isinstance(data, dict):
+            return None
+        data = data.get(part)
+    return data
+
+
+# -- content codings ---------------------------------------------------------------------------------------------------
+
+
+def _decoder(coding: str) -> Decode | None:
+    """Return what takes *coding* off, piece by piece; None when there is nothing to take off or nobody can."""
+    match coding:
+        case "gzip" | "x-gzip":
+            return _inflated(zlib.decompressobj(wbits=31))
+        case "deflate":
+            return _deflated()
+        case "br":
+            return _brotli()
+        case "zstd":
+            return _zstandard()
+        case _:
+            return None
+
+
+def _inflated(inflate: Any) -> Decode:
+    def decode(data: bytes) -> Iterator[bytes]:
+        while data and not inflate.eof:
+            yield inflate.decompress(data, 64 * _SLICE)
+            data = inflate.unconsumed_tail
+
+    return decode
+
+
+def _deflated() -> Decode:
+    """`deflate` is zlib by the book and a raw stream in practice; the first byte tells (RFC 9110, 8.4.1.2)."""
+    chosen: list[Decode] = []
+
+    def decode(data: bytes) -> Iterable[bytes]:
+        if not chosen and data:
+            chosen.append(_inflated(zlib.decompressobj(wbits=15 if data[0] & 0x0F == 8 else -15)))
+        return chosen[0](data) if chosen else ()
+
+    return decode
+
+
+def _brotli() -> Decode | None:
+    library = _optional("brotli")
+    if library is None:
+        return None
+    decompressor = library.Decompressor()
+
+    def decode(data: bytes) -> Iterator[bytes]:
+        for piece in _slices(data):
+            yield decompressor.process(piece, output_buffer_limit=64 * _SLICE)
+            while not decompressor.can_accept_more_data():
+                yield decompressor.process(b"", output_buffer_limit=64 * _SLICE)
+
+    return decode
+
+
+def _zstandard() -> Decode | None:
+    library = _optional("zstandard")
+    if library is None:
+        return None
+    decompressor = library.ZstdDecompressor(max_window_size=2**27).decompressobj()
+
+    def decode(data: bytes) -> Iterator[bytes]:
+        for piece in _slices(data, 256):  # a block of a few bytes may hold 128 KiB
+            yield decompressor.decompress(piece)
+
+    return decode
+
+
+def _slices(data: bytes, size: int = _SLICE) -> Iterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def _optional(name: str) -> Any:
+    # Both come with mitmproxy; without them their codings are passed unread.
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None

@@ -1,0 +1,9 @@
+"""`python -m patchbay.cli`, for a checkout in which the command is not installed."""
+
+from __future__ import annotations
+
+import sys
+
+from .main import main
+
+sys.exit(main())

@@ -1,0 +1,141 @@
+"""
+The `patchbay` command: what it offers, and how its arguments are read.
+
+A new sub-command is a function from the parsed arguments to an exit code, and a row in COMMANDS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from .. import config
+
+FOLDER = Path(__file__).resolve().parent.parent
+EXIT_MISTAKES = 1  # what was asked about is wrong
+EXIT_USAGE = 2  # the question is wrong; argparse says so with the same number
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument, as `argparse.ArgumentParser.add_argument` takes it."""
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One sub-command. *run* gets the parsed arguments and returns the exit code."""
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace], int]
+    arguments: tuple[Argument, ...] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sub-command *argv* names (default: the process's arguments); return its exit code."""
+    parser = _parser(COMMANDS)
+    arguments = parser.parse_args(argv)
+    command: Command | None = arguments.command
+    if command is None:
+        parser.print_help()
+        return EXIT_USAGE
+    return command.run(arguments)
+
+
+def path(_: argparse.Namespace) -> int:
+    """Print the file that mitmproxy's `-s` and its `scripts:` option take."""
+    print(FOLDER / "main.py")
+    return 0
+
+
+def version(_: argparse.Namespace) -> int:
+    """Print the versions a bug report needs."""
+    print(f"patchbay {_version()} ({FOLDER})")
+    print(f"mitmproxy {_installed('mitmproxy')}, Python {platform.python_version()}, {platform.platform()}")
+    return 0
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Read the settings and print every mistake in them, one a line; exit code 1 when there is one."""
+    file = config_file(arguments.config)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as e:
+        return _complain(f"{file}: {e.strerror or e}", EXIT_USAGE)
+    except UnicodeDecodeError as e:
+        return _complain(f"{file}: must be UTF-8, byte {e.start} is not", EXIT_MISTAKES)
+    try:
+        settings = config.load(text, str(file))
+    except config.ConfigError as e:
+        return _complain(str(e), EXIT_MISTAKES)
+    for warning in settings.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{file}: {_summary(settings)}")
+    return 0
+
+
+def config_file(named: str | None) -> Path:
+    """Return the settings file to use: the one *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here."""
+    return Path(named or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("path", "print the file to load with mitmproxy's -s", path),
+    Command(
+        "check",
+        "read the settings and print every mistake",
+        check,
+        (Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),),
+    ),
+    Command("version", "print the versions a bug report needs", version),
+)
+
+
+def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="patchbay",
+        description="Many LLM accounts behind the tools you already use: an addon for mitmproxy.",
+    )
+    parser.set_defaults(command=None)
+    names = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in commands:
+        sub = names.add_parser(command.name, help=command.help, description=command.run.__doc__)
+        sub.set_defaults(command=command)
+        for argument in command.arguments:
+            sub.add_argument(argument.name, **dict(argument.options))  # type: ignore[arg-type]
+    return parser
+
+
+def _complain(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _summary(settings: config.Config) -> str:
+    enabled = sum(account.enabled for account in settings.accounts)
+    return f"no mistakes; {len(settings.accounts)} accounts, {enabled} of them enabled"
+
+
+def _version() -> str:
+    """Return the version of this very folder: a checkout says its own, whatever else is installed."""
+    project = FOLDER.parent / "pyproject.toml"
+    if FOLDER.name == "addon" and project.is_file():
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    return _installed("patchbay")
+
+
+def _installed(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "unknown"

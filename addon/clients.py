@@ -1,0 +1,112 @@
+"""
+Who asks: the client's own key names it and tells what it may; without configured keys everybody here is one client.
+
+A scope is what keeps one client from steering another's sessions. It comes from a stable claim, never from a token that
+is refreshed every few hours.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from blake3 import blake3
+
+from .config import ClientKey
+from .identity.scope import claim
+from .values import Client, Headers, Refusal
+
+# Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
+CREDENTIAL_HEADERS: Mapping[str, str] = {
+    "authorization": "Bearer ",
+    "x-api-key": "",
+    "x-goog-api-key": "",
+    "api-key": "",
+}
+WEBSOCKET_KEY = "openai-insecure-api-key."
+QUERY_KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A configured client with its key's present value."""
+
+    key: ClientKey
+    value: bytes
+
+
+def identify(
+    headers: Headers, path: str, known: Sequence[Known], secret: bytes, *, loopback: bool
+) -> Client | Refusal:
+    """
+    Say who sent a request with *headers* and *path*, before its credentials are replaced.
+
+    With *known* clients, one of their keys must be there. *secret* keys the digest that becomes the scope; *loopback*
+    says whether the peer is on this machine.
+    """
+    if not known:
+        named = claim(headers) or _in_query(path)
+        return Client(scope=_scope(secret, named) if named else b"", may_pin=loopback)
+    sent = [value.encode("utf-8", "surrogateescape") for value in presented(headers, path)]
+    found: Known | None = None
+    for candidate in known:  # all of them, always: how long this takes must not tell how near a guess was
+        for value in sent:
+            if hmac.compare_digest(candidate.value, value):
+                found = candidate
+    if found is None:
+        return Refusal(401, "client_unknown", "This proxy asks for a client key of its own, and none was given that it knows")
+    return Client(_scope(secret, "client:" + found.key.name), found.key.name, found.key.may_pin)
+
+
+def presented(headers: Headers, path: str) -> Iterator[str]:
+    """Yield every key that stands in *headers* or in the query of *path*."""
+    for name, prefix in CREDENTIAL_HEADERS.items():
+        for value in headers.all(name):
+            start = len(prefix) if value[: len(prefix)].lower() == prefix.lower() else 0
+            yield value[start:].strip()
+    for value in headers.all("sec-websocket-protocol"):
+        for part in value.split(","):
+            if part.strip().startswith(WEBSOCKET_KEY):
+                yield part.strip()[len(WEBSOCKET_KEY) :]
+    if key := _in_query(path):
+        yield key
+
+
+def form(headers: Headers, path: str) -> str:
+    """Say in which form the client sent its own credential: `bearer`, a header's name, `query`, or nothing."""
+    for name in CREDENTIAL_HEADERS:
+        if name in headers:
+            return "bearer" if name == "authorization" else name
+    return "query" if _in_query(path) else ""
+
+
+def without_key(path: str, instead: str | None = None) -> str:
+    """Return *path* with the query's key replaced by *instead*, or taken off; every other byte as it was."""
+    before, mark, query = path.partition("?")
+    if not mark:
+        return path
+    parts = []
+    for part in query.split("&"):
+        if part.partition("=")[0] != QUERY_KEY:
+            parts.append(part)
+        elif instead is not None:
+            parts.append(f"{QUERY_KEY}={quote(instead, safe=':')}")
+    return before + ("?" + "&".join(parts) if parts else "")
+
+
+def with_key(path: str, key: str) -> str:
+    """Return *path* with *key* in its query, in place of any that stands there."""
+    bare = without_key(path)
+    return f"{bare}{'&' if '?' in bare else '?'}{QUERY_KEY}={quote(key, safe='')}"
+
+
+def _in_query(path: str) -> str:
+    if "?" not in path:
+        return ""
+    return dict(parse_qsl(urlsplit(path).query)).get(QUERY_KEY, "")
+
+
+def _scope(secret: bytes, named: str) -> bytes:
+    return blake3(named.encode("utf-8", "surrogateescape"), key=secret).digest(16)

@@ -1,0 +1,277 @@
+"""
+Request ids: minted so that they can be recognised, stamped where a provider looks, told apart when something comes back.
+
+An id is `pb1-` and 48 characters: 12 random bytes, the time sealed with them, and a 96-bit tag over both. Without the
+key it is noise: nobody can link two of them, or make one that we would take for ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from blake3 import blake3
+
+from .body import Body
+from .ledger import Entry, Ledger
+from .providers import Provider
+from .values import Headers
+
+PREFIX = "pb1-"
+NAMESPACE_HEADER = "X-Patchbay-Request-Id"
+ReturnedKind = Literal["mine", "earlier", "own", "another", "ours", "mangled", "foreign", "blank"]
+
+_RANDOM, _TIME, _TAG = 12, 6, 12  # bytes
+_LENGTH = 52  # characters; never 36, since some proxies rewrite what looks like a UUID
+_RFC4648, _CROCKFORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
+_TO_CROCKFORD = bytes.maketrans(_RFC4648, _CROCKFORD)
+_FROM_CROCKFORD = bytes.maketrans(_CROCKFORD, _RFC4648)
+_ID = re.compile(r"pb1-[0-9a-hjkmnp-tv-z]{48}(?![0-9a-z])")
+_ENGINE_PREFIXES = ("chatcmpl-", "cmpl-", "resp_", "resp-", "msg_", "embd-")
+_CUT = 20  # characters of an id that must be left of it to be taken for that id, cut off
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_FIELD = re.compile(r"\{(\w+)\}")
+_BLANK = frozenset({"", "-", "null", "none", "undefined", "unknown", "0"})
+_OWN_HEADERS = (
+    "x-request-id", "x-client-request-id", "x-correlation-id", "request-id", "x-ms-client-request-id",
+    "x-litellm-call-id", "idempotency-key", "x-trace-id",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What a value that came back is. *entry* says to whom the id belongs, for `another`; *value* is the bare id."""
+
+    kind: ReturnedKind
+    value: str = ""
+    entry: Entry | None = None
+
+
+class Mint:
+    """Makes request ids under a 32-byte secret *key*, and knows them again with that key alone."""
+
+    def __init__(self, key: bytes) -> None:
+        self._tag_key = _purpose(key, "tag")
+        self._seal_key = _purpose(key, "seal")
+
+    def new(self, now: float, random_bytes: Callable[[int], bytes]) -> str:
+        """Return a fresh id of the time *now* (the clock's seconds)."""
+        noise = random_bytes(_RANDOM)
+        clock = (max(0, int(now * 1000)) % (1 << 8 * _TIME)).to_bytes(_TIME)
+        visible = noise + self._sealed(noise, clock)
+        text = base64.b32encode(visible + self._tag(visible)).translate(_TO_CROCKFORD)
+        return PREFIX + text.decode()
+
+    def recognise(self, value: str) -> str:
+        """Return the id of ours that *value* is, bare and in lower case, or the empty string."""
+        text = _bare(value)
+        found = _ID.match(text)
+        return found[0] if found and self._opened(found[0]) is not None else ""
+
+    def time_of(self, request_id: str) -> float | None:
+        """Return when an id of ours was made, or None when it is not ours."""
+        found = _ID.fullmatch(request_id)
+        return self._opened(request_id) if found else None
+
+    def classify(
+        self,
+        value: str,
+        *,
+        mine: str,
+        sent: frozenset[str] = frozenset(),
+        earlier: tuple[str, ...] = (),
+        exchange: str = "",
+        ledger: Ledger,
+        now: float,
+    ) -> Returned:
+        """
+        Say what *value*, which an answer brought, is to the attempt that sent *mine*.
+
+        *sent* are ids of the client that went up with it, *earlier* the ids of this exchange's attempts before.
+        """
+        text = value.strip()
+        if text.lower() in _BLANK:
+            return Returned("blank")
+        if _same(text, mine):
+            return Returned("mine", mine)
+        if found := next((own for own in sent if _same(text, own)), ""):
+            return Returned("own", found)
+        if found := next((before for before in earlier if _same(text, before)), ""):
+            return Returned("earlier", found)
+        return self._stranger(text, exchange, ledger, now)
+
+    def _stranger(self, text: str, exchange: str, ledger: Ledger, now: float) -> Returned:
+        ours = self.recognise(text)
+        for known in (ours,) if ours else (text, _bare(text)):
+            entry = ledger.find("request", known, now)
+            if entry and entry.exchange == exchange:
+                return Returned("earlier", known, entry)
+            if entry:
+                return Returned("another", known, entry)
+        if ours:
+            return Returned("ours", ours)
+        return Returned("mangled" if _bare(text).startswith(PREFIX) else "foreign", text)
+
+    def _opened(self, request_id: str) -> float | None:
+        try:
+            raw = base64.b32decode(request_id[len(PREFIX) :].encode().translate(_FROM_CROCKFORD))
+        except (binascii.Error, ValueError):
+            return None
+        visible, tag = raw[: _RANDOM + _TIME], raw[_RANDOM + _TIME :]
+        if tag != self._tag(visible):  # no secret is guarded by it, so no constant time is needed
+            return None
+        return int.from_bytes(self._sealed(visible[:_RANDOM], visible[_RANDOM:])) / 1000
+
+    def _sealed(self, noise: bytes, clock: bytes) -> bytes:
+        pad = blake3(noise, key=self._seal_key).digest(_TIME)
+        return bytes(a ^ b for a, b in zip(clock, pad, strict=True))
+
+    def _tag(self, visible: bytes) -> bytes:
+        return blake3(PREFIX.encode() + visible, key=self._tag_key).digest(_TAG)
+
+
+def session_id(key: bytes, affinity: str, account_id: str) -> str:
+    """
+    Return the session id, 32 hex characters, that *account_id*'s provider sees for *affinity*.
+
+    It differs for every account, so that nobody upstream can tell that two accounts serve one person.
+    """
+    hasher = blake3(key=_purpose(key, "session"))
+    for part in (affinity.encode(), account_id.encode()):
+        hasher.update(len(part).to_bytes(8) + part)
+    return hasher.hexdigest(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """
+    What is put on one attempt, and what must come back.
+
+    *expected*: place (`header x-request-id`, `body request_id`) → the value that went up there, or the one a provider
+    without that place would answer with. *sent*: the ids the client brought itself, which may come back too;
+    *client_id* the one among them that stands in for ours.
+    """
+
+    headers: tuple[tuple[str, str], ...] = ()
+    body: Mapping[str, object] = field(default_factory=dict)
+    expected: Mapping[str, str] = field(default_factory=dict)
+    client_id: str = ""
+    sent: frozenset[str] = frozenset()
+
+
+def stamps(
+    provider: Provider,
+    headers: Headers,
+    body: Body,
+    *,
+    request_id: str,
+    session_id: str = "",
+    thread_id: str = "",
+    model_id: str = "",
+) -> Stamps:
+    """
+    Say what *provider* wants on a request with *headers* and *body*, which are the client's.
+
+    A header or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
+    """
+    fields = {"request_id": request_id, "session_id": session_id, "thread_id": thread_id, "model_id": model_id}
+    stamp = provider.stamp
+    added = [
+        (name, value)
+        for name, value in _rendered(stamp.headers, fields)
+        if name.lower() not in headers and value.isprintable()
+    ]
+    if stamp.namespace:
+        added.append((NAMESPACE_HEADER, request_id))
+    members: dict[str, object] = {}
+    if stamp.body and body.is_object:
+        members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
+    wire = Headers((*headers.fields, *added))
+    own = _own(headers, body, provider)
+    return Stamps(
+        headers=tuple(added),
+        body=members,
+        expected=_expected(provider, wire, body, members, request_id),
+        client_id=_client_id(headers, body, provider),
+        sent=own,
+    )
+
+
+def _rendered(templates: Mapping[str, str], fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, template in templates.items():
+        if all(fields.get(wanted) for wanted in _FIELD.findall(template)):
+            yield name, _FIELD.sub(lambda found: fields[found[1]], template)
+
+
+def _expected(
+    provider: Provider, wire: Headers, body: Body, members: Mapping[str, object], request_id: str
+) -> dict[str, str]:
+    went: dict[str, str] = {}
+    for name in provider.echo.headers:
+        went[f"header {name.lower()}"] = wire.get(name.lower()).strip()
+    for name in provider.echo.body:
+        value = members.get(name, _member(body, name))
+        went[f"body {name}"] = str(value).strip() if isinstance(value, str | int) else ""
+    # A place where nothing went up is answered from what went up elsewhere: `request_id` in the body of an answer to
+    # a request that carried only `X-Request-ID`.
+    other = next((value for value in went.values() if value), "")
+    if not other and provider.stamp.namespace:
+        other = request_id
+    return {place: value or other for place, value in went.items() if value or other}
+
+
+def _client_id(headers: Headers, body: Body, provider: Provider) -> str:
+    for name in provider.echo.headers:
+        if value := headers.get(name.lower()).strip():
+            return value
+    return next((value for name in provider.echo.body if (value := body.text(name).strip())), "")
+
+
+def _own(headers: Headers, body: Body, provider: Provider) -> frozenset[str]:
+    values = [value.strip() for name in _OWN_HEADERS for value in headers.all(name)]
+    values += [value.strip() for name in provider.echo.headers for value in headers.all(name.lower())]
+    values += [str(value) for name in provider.echo.body if isinstance(value := _member(body, name), str | int)]
+    return frozenset(value for value in values if value.lower() not in _BLANK and len(value) <= 512)
+
+
+def _member(body: Body, name: str) -> object:
+    outer, _, inner = name.partition(".")
+    value = body.get(outer)
+    return value.get(inner) if inner and isinstance(value, dict) else None if inner else value
+
+
+def _bare(value: str) -> str:
+    """Return *value* in lower case, without what engines put before an id."""
+    text = value.strip().lower()
+    for prefix in _ENGINE_PREFIXES:
+        text = text.removeprefix(prefix)
+    return text
+
+
+def _same(value: str, sent: str) -> bool:
+    """
+    Whether *value* is *sent*, as proxies and engines hand it back.
+
+    They fold case, put `chatcmpl-` before it, cut it or hang something on; Envoy writes its trace decision into the
+    fifteenth character of whatever has the length of a UUID.
+    """
+    if not sent:
+        return False
+    text, wanted = _bare(value), sent.lower()
+    if wanted in (value.lower(), text):
+        return True
+    if len(text) == len(wanted) == 36 and _UUID.fullmatch(wanted):
+        return text[:14] + text[15:] == wanted[:14] + wanted[15:]
+    if len(wanted) < _CUT:
+        return False
+    if text.startswith(wanted):
+        return not text[len(wanted)].isalnum()
+    return len(text) >= _CUT and wanted.startswith(text)
+
+
+def _purpose(key: bytes, purpose: str) -> bytes:
+    return blake3(key, derive_key_context=f"patchbay 2026 correlation {purpose}").digest()

@@ -1,0 +1,62 @@
+"""What findings amount to: the arithmetic, in one place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from ..values import Depth, Finding, Verdict
+
+_DEEP = ("body", "engine")
+
+
+def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str = "") -> Verdict:
+    """
+    Add up *findings* and the places where our id came back (*matched*: place → depth).
+
+    Proof is crosstalk; so are two strong findings of different families that name one victim. One strong finding, or
+    three weak ones that name one victim, are a suspicion. Without either, an echo clears: any where nothing was found,
+    only a deep one where something weak was. What cannot be checked is unverifiable, never clean.
+    """
+    echo = _deepest(matched)
+    victim = _victim(findings)
+    found = tuple(findings)
+    if any(finding.strength == "proof" for finding in found) or _agree(found):
+        return Verdict("crosstalk", found, echo, victim, note)
+    if any(finding.strength == "strong" for finding in found) or _most_weak(found) >= 3:
+        return Verdict("suspect", found, echo, victim, note)
+    deep = any(depth in _DEEP for depth in matched.values())
+    if deep or (matched and not found):
+        return Verdict("clean", found, echo, "", note)
+    return Verdict("unverifiable", found, echo, "", note)
+
+
+def _agree(findings: Sequence[Finding]) -> bool:
+    families: dict[str, set[str]] = defaultdict(set)
+    for finding in findings:
+        if finding.strength == "strong" and finding.victim != "unknown":
+            families[finding.victim].add(finding.family)
+    return any(len(named) >= 2 for named in families.values())
+
+
+def _most_weak(findings: Sequence[Finding]) -> int:
+    named: dict[str, int] = defaultdict(int)
+    for finding in findings:
+        if finding.strength == "weak" and finding.victim != "unknown":
+            named[finding.victim] += 1
+    return max(named.values(), default=0)
+
+
+def _victim(findings: Sequence[Finding]) -> str:
+    """Name the one victim that the strongest findings agree on, or `unknown`: never one of several."""
+    for strength in ("proof", "strong", "weak"):
+        named = {finding.victim for finding in findings if finding.strength == strength} - {"unknown"}
+        if named:
+            return named.pop() if len(named) == 1 else "unknown"
+    return "unknown" if findings else ""
+
+
+def _deepest(matched: Mapping[str, Depth]) -> str:
+    """Return `body` or `header`: where our id came back, the place that proves more first."""
+    places = sorted(matched, key=lambda place: matched[place] in _DEEP, reverse=True)
+    return places[0].partition(" ")[0] if places else ""

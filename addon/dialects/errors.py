@@ -1,0 +1,102 @@
+"""How providers say no: any error object read into one form, and the words each family has for a status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..values import Fact, Refusal
+
+OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    502: "api_error",
+    503: "server_error",
+    504: "timeout_error",
+    529: "server_error",
+}
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+GEMINI_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+
+def word(words: dict[int, str], status: int, other: str) -> str:
+    """Return the word for *status*; an unlisted client fault reads as 400, anything else as *other*."""
+    return words.get(status) or (words[400] if 400 <= status < 500 else other)
+
+
+def openai_error(refusal: Refusal) -> dict[str, Any]:
+    """Return the error object of the OpenAI dialects: what stands under `error`."""
+    return {
+        **refusal.fields,
+        "message": refusal.message,
+        "type": word(OPENAI_TYPES, refusal.status, "api_error"),
+        "param": None,
+        "code": refusal.code,
+    }
+
+
+def read(data: dict[str, Any], where: str) -> Fact | None:
+    """
+    Return an `error` fact when *data* is an error of any shape that is common on the wire.
+
+    Its value is a dict of `code`, `type`, `message` and the untouched `raw` object. Gateways mix the shapes of all
+    families, so every dialect reads all of them.
+    """
+    inner = data.get("error")
+    if isinstance(inner, dict) and inner:
+        return _fact(inner, where, inner)
+    if isinstance(inner, str) and inner:  # Ollama, xAI: a flat string, xAI with a code beside it
+        return _fact({**data, "message": inner}, where, data)
+    if data.get("object") == "error" or data.get("type") == "error":  # Mistral; the Responses stream
+        return _fact(data, where, data)
+    return None
+
+
+def read_refused(data: dict[str, Any]) -> Fact:
+    """Return an `error` fact of a body that came with a status of 400 or more, whatever its shape."""
+    found = read(data, "body")
+    if found:
+        return found
+    message = data.get("message") or data.get("detail") or ""
+    return _fact({**data, "message": message}, "body", data)
+
+
+def _fact(inner: dict[str, Any], where: str, raw: dict[str, Any]) -> Fact:
+    kind = inner.get("status") if isinstance(inner.get("status"), str) else inner.get("type")
+    value = {"code": _text(inner.get("code")), "type": _text(kind), "message": _text(inner.get("message")), "raw": raw}
+    return Fact("error", value, where)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None or isinstance(value, bool | dict | list) else str(value)

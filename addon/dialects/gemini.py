@@ -1,0 +1,187 @@
+"""
+Google's generateContent, at the Gemini API, Vertex AI and Code Assist, with its caches, files and interactions.
+
+https://ai.google.dev/api/generate-content
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..values import Endpoint, Fact, Refusal, Usage
+from . import errors, tokens
+
+NAME = "gemini"
+FAMILY = "gemini"
+
+_VERSION = r"/v\d+(?:alpha|beta)?\d*"
+_MODEL = re.compile(
+    _VERSION
+    + r"/(?:projects/.*/)?(?:publishers/[^/]+/)?(?:models|tunedModels|endpoints)/(?P<model>[^/:]+):(?P<verb>\w+)$"
+)
+_ASSIST = re.compile(r"/v1internal:(?P<verb>\w+)$")  # Code Assist: the model stands in the body
+_RESOURCE = re.compile(
+    r"(?:/upload)?" + _VERSION + r"/(?:projects/.*/)?(?:(?:models|tunedModels|cachedContents|files|batches|operations"
+    r"|fileSearchStores|corpora)(?:/.*)?|interactions/.+)$"
+)
+_INTERACTIONS = re.compile(_VERSION + r"/interactions$")
+_READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
+_GENERATES = frozenset(
+    "generateContent streamGenerateContent embedContent batchEmbedContents generateMessage generateText embedText"
+    " generateAnswer predict predictLongRunning batchGenerateContent asyncBatchEmbedContent".split()
+)
+
+
+def endpoint(method: str, path: str) -> Endpoint | None:
+    """Say what *path* means here, or None when this dialect does not know it."""
+    if method == "POST" and (found := _MODEL.search(path)):
+        return _verb(found[0], found["verb"], found["model"])
+    if method == "POST" and (found := _ASSIST.search(path)):
+        return _verb(found[0], found["verb"], "")
+    if method == "POST" and (found := _INTERACTIONS.search(path)):
+        return Endpoint(NAME, FAMILY, "generation", found[0])
+    if method in _READS and (found := _RESOURCE.search(path)):
+        return Endpoint(NAME, FAMILY, "resource", found[0])
+    return None
+
+
+def _verb(suffix: str, verb: str, model: str) -> Endpoint:
+    kind = "generation" if verb in _GENERATES else "resource"
+    stream = verb == "streamGenerateContent"
+    return Endpoint(NAME, FAMILY, "generation" if kind == "generation" else "resource", suffix, model, stream)
+
+
+def error(refusal: Refusal, request_id: str) -> bytes:
+    """Return the body of an error answer; our own code stands in `details` as the reason."""
+    details: list[dict[str, Any]] = [
+        {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "patchbay"}
+    ]
+    if refusal.retry_after is not None:
+        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{refusal.retry_after:g}s"}
+        details.append(retry)
+    inner = {
+        "code": refusal.status,
+        "message": refusal.message,
+        "status": errors.word(errors.GEMINI_STATUS, refusal.status, "INTERNAL"),
+        "details": details,
+    }
+    extra = {name: value for name, value in refusal.fields.items() if name not in inner}
+    return msgspec.json.encode({"error": {**inner, **extra}})
+
+
+def error_event(refusal: Refusal, request_id: str) -> bytes:
+    """Return the event that ends a stream with an error."""
+    return b"data: " + error(refusal, request_id) + b"\n\n"
+
+
+def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
+    """Yield the facts of one chunk of a stream, or of a whole body."""
+    inner = tokens.member(data, "response")
+    if "candidates" in inner or "usageMetadata" in inner:  # Code Assist wraps what the API gives
+        data = inner
+    if refused := errors.read(data, "event" if name else "body"):
+        yield refused
+        return
+    if "event_type" in data or data.get("object") == "interaction":
+        yield from _interaction(data)
+        return
+    yield from tokens.text("id", data, "responseId")
+    yield from tokens.text("model", data, "modelVersion")
+    yield from tokens.text("created", data, "createTime")
+    for candidate in tokens.dicts(data.get("candidates")):
+        yield from _candidate(candidate)
+    yield from _usage(data.get("usageMetadata"))
+    yield from _blocked(tokens.member(data, "promptFeedback"))
+    if "candidates" not in data:
+        yield from _resource(data)
+
+
+def _candidate(candidate: dict[str, Any]) -> Iterator[Fact]:
+    first = not candidate.get("index")
+    for part in tokens.dicts(tokens.member(candidate, "content").get("parts")):
+        yield from _part(part, first)
+    reason = candidate.get("finishReason")
+    if isinstance(reason, str) and reason != "FINISH_REASON_UNSPECIFIED":
+        yield Fact("finish", reason, str(candidate.get("index") or 0))
+        yield Fact("end", "finishReason")
+
+
+def _part(part: dict[str, Any], first: bool) -> Iterator[Fact]:
+    text = part.get("text")
+    if isinstance(text, str) and text:
+        yield Fact("content", "reasoning" if part.get("thought") else "text")
+        if first and not part.get("thought"):
+            yield Fact("text", text)
+    elif call := tokens.member(part, "functionCall"):
+        yield Fact("content", "tool")
+        yield from tokens.token(call.get("id"), "tool")
+        if isinstance(call.get("name"), str):
+            yield Fact("tool", call["name"])
+    elif any(member in part for member in ("inlineData", "executableCode", "codeExecutionResult", "fileData")):
+        yield Fact("content", "tool")
+    yield from tokens.signature(part.get("thoughtSignature"))
+
+
+def _blocked(feedback: dict[str, Any]) -> Iterator[Fact]:
+    if isinstance(feedback.get("blockReason"), str):
+        yield Fact("finish", feedback["blockReason"], "0")
+        yield Fact("end", "blockReason")
+
+
+def _interaction(data: dict[str, Any]) -> Iterator[Fact]:
+    event = str(data.get("event_type") or "")
+    whole = tokens.member(data, "interaction") or ({} if event else data)
+    yield from tokens.text("id", whole, "id")
+    yield from tokens.text("model", whole, "model")
+    yield from tokens.text("object", whole, "object")
+    for output in tokens.dicts(whole.get("outputs")):
+        yield from _output(output, "whole" if event else "")
+    if delta := tokens.member(data, "delta"):
+        yield from _output(delta, "")
+    yield from _usage(whole.get("usage"))
+    if event in ("interaction.complete", "interaction.completed"):
+        yield Fact("end", event)
+
+
+def _output(output: dict[str, Any], where: str) -> Iterator[Fact]:
+    text, kind = output.get("text"), output.get("type")
+    if isinstance(text, str) and text and kind in (None, "text"):
+        yield Fact("content", "text")
+        yield Fact("text", text, where)
+    elif isinstance(kind, str) and kind.endswith("_call"):
+        yield Fact("content", "tool")
+        yield from tokens.token(output.get("id"), "tool")
+    elif kind in ("thought", "thought_summary"):
+        yield Fact("content", "reasoning")
+    yield from tokens.signature(output.get("signature"))
+
+
+def _resource(data: dict[str, Any]) -> Iterator[Fact]:
+    thing = tokens.member(data, "file") or data
+    name = thing.get("name")
+    for prefix, where in (("cachedContents/", "cache"), ("files/", "file"), ("batches/", "batch")):
+        if isinstance(name, str) and (name.startswith(prefix) or f"/{prefix}" in name):
+            yield from tokens.token(name, where)
+            yield from tokens.token(thing.get("uri"), where)
+    for listing in ("files", "cachedContents", "operations"):
+        for entry in tokens.dicts(data.get(listing))[:100]:
+            yield from _resource(entry)
+
+
+def _usage(usage: object) -> Iterator[Fact]:
+    if not isinstance(usage, dict):
+        return
+    yield Fact(
+        "usage",
+        Usage(
+            prompt=tokens.count(usage, "promptTokenCount", "total_input_tokens")
+            + tokens.count(usage, "toolUsePromptTokenCount", "total_tool_use_tokens"),
+            completion=tokens.count(usage, "candidatesTokenCount", "total_output_tokens")
+            + tokens.count(usage, "thoughtsTokenCount", "total_thought_tokens", "total_reasoning_tokens"),
+            cached=tokens.count(usage, "cachedContentTokenCount", "total_cached_tokens"),
+        ),
+    )

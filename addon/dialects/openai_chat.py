@@ -1,0 +1,120 @@
+"""
+OpenAI's chat completions and what belongs to them: completions, embeddings, images, audio, models, files, batches.
+
+https://platform.openai.com/docs/api-reference/chat
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from ..values import Endpoint, Fact, Refusal, Usage
+from . import errors, tokens
+
+NAME = "openai_chat"
+FAMILY = "openai"
+
+_GENERATION = re.compile(
+    r"(?:/deployments/(?P<model>[^/]+))?(?P<suffix>/(?:chat/completions|completions|embeddings|moderations|rerank"
+    r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations)))$"
+)
+# An id needs a prefix that belongs to an API, so that not every web page below some `/files/` is taken for ours.
+# GET /v1/models is spelled alike by Anthropic; method and path cannot tell, so whoever knows the destination corrects it.
+_RESOURCE = re.compile(
+    r"(?:^|/v\d+|/openai|/codex)(?P<suffix>/(?:models|files|batches|uploads|vector_stores|containers|fine_tuning"
+    r"|chat/completions)(?:/.*)?)$"
+)
+_VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be done with a model
+_READS = ("GET", "DELETE", "POST")
+
+
+def endpoint(method: str, path: str) -> Endpoint | None:
+    """Say what *path* means here, or None when this dialect does not know it."""
+    if method == "POST" and (found := _GENERATION.search(path)):
+        return Endpoint(NAME, FAMILY, "generation", found["suffix"], found["model"] or "")
+    if method not in _READS or not (found := _RESOURCE.search(path)):
+        return None
+    suffix = found["suffix"]
+    if suffix.startswith("/models") and (method == "POST" or _VERB.search(suffix)):
+        return None
+    return Endpoint(NAME, FAMILY, "resource", suffix)
+
+
+def error(refusal: Refusal, request_id: str) -> bytes:
+    """Return the body of an error answer. The shape has no place for *request_id*; it travels in a header."""
+    return msgspec.json.encode({"error": errors.openai_error(refusal)})
+
+
+def error_event(refusal: Refusal, request_id: str) -> bytes:
+    """Return the event that ends a stream with an error: no `[DONE]` follows, or it would read as success."""
+    return b"data: " + error(refusal, request_id) + b"\n\n"
+
+
+def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
+    """Yield the facts of one chunk of a stream, or of a whole body."""
+    if refused := errors.read(data, "event" if name else "body"):
+        yield refused
+        return
+    yield from tokens.text("id", data, "id")
+    yield from tokens.text("model", data, "model")
+    yield from tokens.text("created", data, "created", "created_at")
+    yield from tokens.text("object", data, "object")
+    for choice in tokens.dicts(data.get("choices")):
+        yield from _choice(choice)
+    yield from _usage(data.get("usage") or tokens.member(data, "x_groq").get("usage"))
+    if "choices" not in data:
+        yield from tokens.resource(data)
+
+
+def _choice(choice: dict[str, Any]) -> Iterator[Fact]:
+    message = tokens.member(choice, "delta") or tokens.member(choice, "message")
+    first = not choice.get("index")
+    for text in (*_texts(message.get("content")), *_texts(choice.get("text"))):
+        yield Fact("content", "text")
+        if first:
+            yield Fact("text", text)
+    if any(message.get(member) for member in ("reasoning_content", "reasoning", "refusal", "audio")):
+        yield Fact("content", "reasoning")
+    for call in tokens.dicts(message.get("tool_calls")):
+        yield Fact("content", "tool")
+        yield from _call(call)
+    if message.get("function_call"):
+        yield Fact("content", "tool")
+    for detail in tokens.dicts(message.get("reasoning_details")):
+        yield from tokens.signature(detail.get("signature") or detail.get("data"))
+    if isinstance(choice.get("finish_reason"), str):
+        yield Fact("finish", choice["finish_reason"], str(choice.get("index") or 0))
+
+
+def _call(call: dict[str, Any]) -> Iterator[Fact]:
+    yield from tokens.token(call.get("id"), "tool")
+    if tool := tokens.member(call, "function").get("name"):
+        yield Fact("tool", tool)
+    google = tokens.member(tokens.member(call, "extra_content"), "google")
+    yield from tokens.signature(google.get("thought_signature"))
+
+
+def _texts(content: object) -> list[str]:
+    if isinstance(content, str):
+        return [content] if content else []
+    parts = (part.get("text") for part in tokens.dicts(content))
+    return [part for part in parts if isinstance(part, str) and part]
+
+
+def _usage(usage: object) -> Iterator[Fact]:
+    if not isinstance(usage, dict):
+        return
+    details = tokens.member(usage, "prompt_tokens_details")
+    yield Fact(
+        "usage",
+        Usage(
+            prompt=tokens.count(usage, "prompt_tokens", "input_tokens"),
+            completion=tokens.count(usage, "completion_tokens", "output_tokens"),
+            cached=tokens.count(details, "cached_tokens") or tokens.count(usage, "prompt_cache_hit_tokens"),
+            cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens"),
+        ),
+    )

@@ -1,0 +1,26 @@
+"""Paths of no dialect. Our errors still need a shape there: it is OpenAI's, which most tools can show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..values import Endpoint, Fact
+from . import errors, openai_chat
+
+NAME = "plain"
+FAMILY = ""
+
+error = openai_chat.error
+error_event = openai_chat.error_event
+
+
+def endpoint(method: str, path: str) -> Endpoint | None:
+    """Know no path."""
+    return None
+
+
+def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
+    """Yield nothing but an error, since nothing else has a known place."""
+    if refused := errors.read(data, "event" if name else "body"):
+        yield refused

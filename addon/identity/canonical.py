@@ -1,0 +1,357 @@
+"""
+What a request says, in one form for every dialect: the turns of its history, each as a digest.
+
+Whatever a client may change between two requests of one conversation does not count: cache markers, thinking, key
+order, a string instead of a list with one block, camel or snake case, line ends. Nothing is cut off before hashing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from ..body import Body
+from .seeds import digest, encode
+
+MAX_TURNS = 10_000
+_MAX_DEPTH = 6
+_MEDIA_LIMIT = 2048  # characters; longer payloads stand in by their digest
+
+_ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "model": "assistant", "tool": "tool"}
+_THINKING = frozenset(("thinking", "redacted_thinking", "reasoning", "reasoning_text", "reasoning_content"))
+_TEXT_KEYS = ("text", "refusal", "content", "thinking")
+_CALLS = frozenset(("tool_use", "function_call", "custom_tool_call", "function", "server_tool_use", "mcp_tool_use"))
+_RESULTS = frozenset(("tool_result", "function_call_output", "custom_tool_call_output", "mcp_tool_result"))
+_MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image_url", "input_audio", "source", "file")
+_MEDIA_KEYS = ("data", "url", "fileUri", "file_uri", "file_id", "file_data", "image_url", "file_url", "text")
+_VOLATILE_KEYS = frozenset(
+    ("cache_control", "id", "status", "signature", "thoughtSignature", "thought_signature", "citations", "annotations")
+)
+_THINK_TAGS = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL)
+_BILLING = re.compile(r"\s*x-anthropic-billing-header:")
+# Blocks that tools put into user messages about date, folder and rules: equal for many chats, and not for ever.
+_CONTEXT = re.compile(
+    r"\s*<(session_context|environment_context|user_instructions|permissions instructions|system-reminder"
+    r"|environment_details)>.*</\1>\s*",
+    re.DOTALL,
+)
+_VOLATILE = tuple(
+    re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+    for pattern in (
+        r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",
+        r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?",
+        r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?\b",
+        r"\b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b",
+        r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s+(?=\w+\s+\d)",
+        r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+\d{1,2}(?:st|nd|rd|th)?,?(?:\s+\d{4})?\b",
+        r"\b\d{1,2}\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?(?:\s+\d{4})?\b",
+        r"^[^\S\n]*(?:today'?s date|current (?:date|time)|the date is|working directory|cwd)\b[^\n]*$",
+        r"^[^\S\n]*gitStatus:(?:.*\n?)*?(?:\n\s*\n|\Z)",
+        r"\b\d[\d,]*(?:\s*/\s*\d[\d,]*)?\s+tokens?\b",
+        r"\b1[5-9]\d{8}(?:\d{3})?\b",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message: who speaks (`user`, `assistant`, `tool`), a digest of it, and its place in the history."""
+
+    role: str
+    digest: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A history. *system* stands for the leading instructions without what changes by itself; empty if there are none."""
+
+    system: bytes = b""
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def root(self) -> int:
+        """The place of the first thing the user says, -1 if the user says nothing."""
+        return next((place for place, turn in enumerate(self.turns) if turn.role == "user"), -1)
+
+    @property
+    def first_answer(self) -> int:
+        """The place of the first answer to it, -1 in a first turn."""
+        root = self.root
+        if root < 0:
+            return -1
+        places = range(root + 1, len(self.turns))
+        return next((place for place in places if self.turns[place].role == "assistant"), -1)
+
+
+def read(body: Body) -> Conversation:
+    """Read the history of *body*, whichever dialect's. A body without one gives an empty conversation; never raises."""
+    try:
+        return _read(body)
+    except RecursionError:
+        return Conversation()
+
+
+def history(body: Body) -> Sequence[Any]:
+    """Return the messages of *body* as they stand there, the oldest first."""
+    inner = body.get("request") if "request" in body else None
+    for value in (
+        body.get("messages"),
+        body.get("input"),
+        body.get("contents"),
+        inner.get("contents") if isinstance(inner, dict) else None,
+        body.get("prompt"),
+    ):
+        if isinstance(value, str | dict) and value:
+            return (value,)
+        if isinstance(value, list) and any(isinstance(item, str | dict) for item in value):
+            return value[:MAX_TURNS]
+    return ()
+
+
+def instructions(body: Body) -> Iterator[str]:
+    """Yield the instructions that stand outside the history."""
+    inner = body.get("request") if "request" in body else None
+    for name in ("system", "instructions", "systemInstruction", "system_instruction"):
+        yield from _texts(body.get(name))
+        if isinstance(inner, dict):
+            yield from _texts(inner.get(name))
+
+
+def role_of(message: Any) -> str:
+    """Say who speaks in *message*: `system`, `user`, `assistant`, `tool`, or the empty string for what is no turn."""
+    if isinstance(message, str):
+        return "user"
+    if not isinstance(message, dict):
+        return ""
+    kind = message.get("type")
+    role = message.get("role")
+    if isinstance(role, str):
+        return "tool" if role == "function" else _ROLES.get(role, "user")
+    if not isinstance(kind, str) or kind.startswith("input_") or kind in ("message", "text"):
+        return "user"
+    if kind in _THINKING or kind == "item_reference":
+        return ""
+    return "tool" if kind in _RESULTS or kind.endswith("_output") else "assistant"
+
+
+def said(message: Any) -> str:
+    """Return all text of *message*, without thinking."""
+    return "".join(_texts(_content(message)))
+
+
+def squeeze(text: str) -> str:
+    """Return an answer's *text* without thinking and white space: the same however it was cut into blocks."""
+    if "<think" in text:
+        text = _THINK_TAGS.sub("", text)
+    return "".join(_normal(text).split())
+
+
+def answer_turn(text: str) -> bytes:
+    """Return the digest of the turn that a later request will have for an answer that said *text*, and only that."""
+    return _digest("assistant", ((b"text", encode(squeeze(text))),))
+
+
+def _read(body: Body) -> Conversation:
+    system = list(instructions(body))
+    turns: list[Turn] = []
+    context: list[str] = []
+    for index, message in enumerate(history(body)):
+        role = role_of(message)
+        if role == "system":
+            if not turns:  # later ones come and go inside a conversation
+                system.extend(_texts(_content(message)))
+        elif role:
+            parts = tuple(_parts(_content(message), 0))
+            if role == "user":
+                parts = _without_context(parts, context)
+            if turn := _turn(role, parts, index):
+                turns.append(turn)
+    if context and not any(turn.role == "user" for turn in turns):
+        turns.append(Turn("user", digest(encode(text) for text in context), 0))
+    return Conversation(_instructions([*system, *context]), tuple(turns))
+
+
+def _turn(role: str, parts: tuple[tuple[bytes, bytes], ...], index: int) -> Turn | None:
+    if not parts:
+        return None
+    tags = {tag for tag, _ in parts}
+    if tags == {b"result"}:
+        role = "tool"  # Anthropic and Gemini hand results over in the user's name
+    if role == "assistant" and b"text" in tags:
+        parts = _joined(parts)
+    return Turn(role, _digest(role, parts), index)
+
+
+def _joined(parts: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """An answer's text may come back in one block or in several; a user's blocks are the user's."""
+    text = "".join(data.decode("utf-8", "surrogatepass") for tag, data in parts if tag == b"text")
+    rest = tuple(part for part in parts if part[0] != b"text")
+    squeezed = encode(squeeze(text))
+    return ((b"text", squeezed), *rest) if squeezed else rest
+
+
+def _without_context(parts: tuple[tuple[bytes, bytes], ...], context: list[str]) -> tuple[tuple[bytes, bytes], ...]:
+    kept = []
+    for tag, data in parts:
+        text = data.decode("utf-8", "surrogatepass") if tag == b"text" and data.startswith(b"<") else ""
+        if text and _CONTEXT.fullmatch(text):
+            context.append(text)
+        else:
+            kept.append((tag, data))
+    return tuple(kept)
+
+
+def _instructions(texts: Iterable[str]) -> bytes:
+    kept = [text for text in texts if text.strip() and not _BILLING.match(text)]
+    return digest(encode(_masked(_normal(text))) for text in kept) if kept else b""
+
+
+def _masked(text: str) -> str:
+    for pattern in _VOLATILE:
+        text = pattern.sub("\N{BULLET}", text)
+    return text
+
+
+def _normal(text: str) -> str:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
+
+
+def _content(message: Any) -> Any:
+    """Return what *message* says: its content, its parts, its tool calls, or itself when it is a part."""
+    if not isinstance(message, dict):
+        return message
+    role = message.get("role")
+    if not isinstance(role, str) and not ("content" in message and message.get("type") in (None, "message")):
+        return message.get("parts", message)
+    said: list[Any] = []
+    for name in ("content", "parts", "refusal", "tool_calls", "function_call"):
+        value = message.get(name)
+        said.extend(value if isinstance(value, list) else (value,))
+    if role in ("tool", "function"):
+        return {"type": "tool_result", "content": said}
+    return said
+
+
+def _texts(content: Any) -> Iterator[str]:
+    """Yield the plain texts in *content*: a string, a block, a list of either, or Gemini's `{parts}`."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, str | dict):
+                yield from _texts(part)
+    elif isinstance(content, dict):
+        if isinstance(parts := content.get("parts"), list):
+            yield from _texts(parts)
+        elif content.get("type") not in _THINKING and not content.get("thought"):
+            yield from (value for name in ("text", "refusal") if isinstance(value := content.get(name), str))
+
+
+def _parts(content: Any, depth: int) -> Iterator[tuple[bytes, bytes]]:
+    if isinstance(content, str):
+        if text := _normal(content):
+            yield b"text", encode(text)
+    elif isinstance(content, dict):
+        yield from _part(content, depth)
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, str | dict):
+                yield from _parts(part, depth)
+
+
+def _part(part: dict[str, Any], depth: int) -> Iterator[tuple[bytes, bytes]]:
+    kind = part.get("type")
+    if kind in _THINKING or part.get("thought") is True:
+        return
+    if call := _call(part, kind):
+        yield b"call", digest(call)
+    elif (result := _result(part, kind)) is not None:
+        yield b"result", _digest("result", _parts(result, depth + 1)) if depth < _MAX_DEPTH else _canonical(result)
+    elif isinstance(text := part.get("text", part.get("refusal")), str):
+        if text := _normal(text):
+            yield b"text", encode(text)
+    elif media := _media(part):
+        yield b"media", media
+    elif kept := {name: value for name, value in part.items() if name not in _VOLATILE_KEYS and value is not None}:
+        yield b"other", _canonical(kept)
+
+
+def _call(part: dict[str, Any], kind: object) -> tuple[bytes, ...]:
+    """Return a tool call as name and arguments. Its id is left out: a token links, it does not speak."""
+    inner = part.get("functionCall", part.get("function_call", part.get("function")))
+    if isinstance(inner, dict):
+        part = inner
+    elif kind not in _CALLS and not (isinstance(part.get("name"), str) and "arguments" in part):
+        return ()
+    for name in ("arguments", "input", "args"):
+        if name in part:
+            return encode(str(part.get("name"))), _arguments(part[name])
+    return encode(str(part.get("name"))), b""
+
+
+def _result(part: dict[str, Any], kind: object) -> Any:
+    inner = part.get("functionResponse", part.get("function_response"))
+    if isinstance(inner, dict):
+        return _as_text(inner.get("response"))
+    if kind in _RESULTS or (isinstance(kind, str) and kind.endswith(("_output", "_tool_result"))):
+        return _as_text(part.get("content", part.get("output")))
+    return None
+
+
+def _as_text(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def _arguments(value: Any) -> bytes:
+    if isinstance(value, str):
+        try:
+            value = msgspec.json.decode(value)
+        except (ValueError, RecursionError):
+            return encode(_normal(value))
+    return _canonical(value)
+
+
+def _media(part: dict[str, Any]) -> bytes:
+    """Return the digest of a picture, a sound or a file: of its data or its address, whichever is there."""
+    kind = part.get("type")
+    inner = next((part[name] for name in _MEDIA if name in part), None)
+    if inner is None and not (isinstance(kind, str) and kind.startswith("input_")):
+        return b""
+    places = [part if inner is None else inner]
+    while places:
+        place = places.pop()
+        if isinstance(place, str):
+            return digest((encode(place),))
+        if isinstance(place, dict):
+            places = [place[name] for name in reversed(_MEDIA_KEYS) if isinstance(place.get(name), str | dict)]
+    return digest((_canonical(part),))
+
+
+def _canonical(value: Any) -> bytes:
+    """Return *value* as JSON whose object keys are in order, shortened to a digest when it is long."""
+    try:
+        text = msgspec.json.encode(value, order="deterministic")
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        text = _canonical_slowly(value)
+    return text if len(text) <= _MEDIA_LIMIT else blake3(text).digest()
+
+
+def _canonical_slowly(value: Any) -> bytes:
+    try:
+        return json.dumps(value, sort_keys=True).encode()
+    except (ValueError, TypeError, RecursionError):
+        return b"unreadable"
+
+
+def _digest(role: str, parts: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return digest((role.encode(), *(piece for part in parts for piece in part)))

@@ -1,0 +1,183 @@
+"""
+What a request repeats of earlier answers: ids of tool calls and items, signatures, texts; and the resources it needs.
+
+Only structured places count, never free text. Reading is lazy and starts at the newest message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from ..body import Body
+from ..values import Request
+from .canonical import history, role_of, said, squeeze
+
+Place = Literal["tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state"]
+LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning"))
+OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state"))
+MIN_TEXT = 40  # characters of an answer, white space aside, below which it may be anybody's
+MAX_QUOTES = 512  # of one request
+_MAX_DEPTH = 8
+_MAX_NODES = 4096  # of one message
+_WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
+_COUNTED = re.compile(r".*[:_-]\d{1,4}")
+_FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri"))
+_CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
+# Byte marks of what ties a request to one account; without any of them a history need not be decoded for its owner.
+_OWNING_MARKS = (b"encrypted_content", b"item_reference", b"file_id", b"fileUri", b"file_uri", b'"rs_', b"vector_store_id")
+_HISTORIES = ("messages", "input", "contents", "request", "tools")
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Something that came from an answer. *place* says what kind of place it stands in now, and so what it means."""
+
+    place: Place
+    value: str
+
+    @property
+    def links(self) -> bool:
+        """Whether it names the conversation it came from."""
+        return self.place in LINKS
+
+    @property
+    def owns(self) -> bool:
+        """Whether only the account it came from can honour it."""
+        return self.place in OWNS
+
+
+def is_strong(token: str) -> bool:
+    """Say whether *token* is one of a kind: long and irregular after its prefix, not a counter such as `call_0`."""
+    core = _WORDS.sub("", token, count=1)
+    if ":" in token and _COUNTED.fullmatch(token):
+        return False
+    return len(core) >= 16 and len(set(core)) >= 6 and not core.isalpha()
+
+
+def newest_first(body: Body) -> Iterator[Quote]:
+    """Yield what the history of *body* quotes and links by, from the newest message back."""
+    count = 0
+    for message in reversed(history(body)):
+        for quote in of_message(message):
+            if quote.links:
+                yield quote
+                count += 1
+        if count >= MAX_QUOTES:
+            return
+
+
+def of_message(message: Any) -> Iterator[Quote]:
+    """Yield what one *message* quotes."""
+    yield from _structured(message)
+    if role_of(message) == "assistant":
+        text = squeeze(said(message))
+        if len(text) >= MIN_TEXT:
+            yield Quote("text", text)
+
+
+def owning(request: Request) -> Iterator[Quote]:
+    """Yield what ties *request* to the account that made it: chains first, then what stands in the history, newest first."""
+    body = request.body
+    for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
+        if value := _id(body.get(name)):
+            yield Quote("container" if name == "container" else "reference", value)
+    for value in (body.get("cachedContent"), body.get("cached_content"), _inner(body, "cachedContent")):
+        if isinstance(value, str) and value:
+            yield Quote("cache", value)
+    for name in ("input_file_id", "file_id", "training_file"):
+        if value := body.text(name):
+            yield Quote("file", value)
+    for value in request.headers.all("x-codex-turn-state"):
+        yield Quote("state", value)
+    if any(mark in body.slice(name) for name in _HISTORIES if name in body for mark in _OWNING_MARKS):
+        yield from _owning_history(body)
+
+
+def of_path(path: str) -> Iterator[Quote]:
+    """Yield the ids that *path* may name, the last first: single segments, and pairs such as `cachedContents/abc`."""
+    segments = [unquote(segment) for segment in path.partition("?")[0].split("/") if segment][:32]
+    for place in range(len(segments) - 1, 0, -1):
+        before, segment = segments[place - 1], segments[place].partition(":")[0]
+        yield Quote("reference" if before in _CHAINS else "file", segment)
+        yield Quote("file", f"{before}/{segment}")
+
+
+def resource_name(value: str) -> str:
+    """Return the short name of a resource: a file's address and its name (`files/abc`) are one thing."""
+    if value.startswith(("https://", "http://")):
+        return "/".join(value.partition("?")[0].rsplit("/", 2)[1:])
+    return value
+
+
+def _owning_history(body: Body) -> Iterator[Quote]:
+    count = 0
+    for message in (*reversed(history(body)), body.get("tools")):
+        for quote in _structured(message):
+            if quote.owns:
+                yield quote
+                count += 1
+        if count >= MAX_QUOTES:
+            return
+
+
+def _structured(message: Any) -> Iterator[Quote]:
+    """Walk the objects of *message*, its lists last to first, without recursion."""
+    pending: list[tuple[Any, int]] = [(message, 0)]
+    seen = 0
+    while pending and seen < _MAX_NODES:
+        node, depth = pending.pop()
+        seen += 1
+        if isinstance(node, dict):
+            yield from _of_node(node, depth)
+            pending.extend((value, depth + 1) for name, value in node.items() if _is_entered(name, value, depth))
+        elif isinstance(node, list):
+            pending.extend((item, depth + 1) for item in node if isinstance(item, dict))
+
+
+def _is_entered(name: str, value: Any, depth: int) -> bool:
+    """Arguments and results are what tools say; an id in there is not an id of ours."""
+    if name in ("input", "args", "arguments", "response", "output", "metadata"):
+        return False
+    return isinstance(value, dict | list) and depth < _MAX_DEPTH
+
+
+def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
+    kind = node.get("type")
+    for name, value in node.items():
+        if not isinstance(value, str) or not value:
+            if name == "vector_store_ids" and isinstance(value, list):
+                yield from (Quote("file", item) for item in value if isinstance(item, str))
+            continue
+        if name in _FILE_KEYS:
+            yield Quote("file", resource_name(value))
+        elif name in ("tool_use_id", "tool_call_id", "call_id"):
+            yield Quote("tool", value)
+        elif name in ("signature", "thoughtSignature", "thought_signature"):
+            yield Quote("signature", value)
+        elif name == "encrypted_content":
+            yield Quote("reasoning", value)
+        elif name == "id":
+            yield _of_id(node, kind, value, depth)
+        elif name == "data" and kind == "redacted_thinking":
+            yield Quote("signature", value)
+
+
+def _of_id(node: dict[str, Any], kind: object, value: str, depth: int) -> Quote:
+    if kind == "item_reference" or (kind == "reasoning" and not node.get("encrypted_content")):
+        return Quote("reference", value)
+    return Quote("item" if depth == 0 else "tool", value)
+
+
+def _id(value: Any) -> str:
+    if isinstance(value, dict):
+        value = value.get("id")
+    return value if isinstance(value, str) else ""
+
+
+def _inner(body: Body, name: str) -> Any:
+    inner = body.get("request") if "request" in body else None
+    return inner.get(name) if isinstance(inner, dict) else None

@@ -1,0 +1,231 @@
+"""The ids a request names itself by: where each may stand, in the order in which they are believed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from ..values import Evidence, Request
+
+MAX_ID = 256  # characters
+_PLACEHOLDERS = frozenset(
+    ("undefined", "null", "none", "nil", "nan", "true", "false", "string", "n/a", "[object object]")
+)
+_NOTHING = re.compile(r"[0\-]+|\$\w+|\$\{.*\}|\{\{.*\}\}|<.*>|%\w+%")  # zeros, and templates nobody filled in
+_CLAUDE_USER = re.compile(r"user_[0-9A-Za-z]+_account_[^_]*_session_([0-9A-Za-z-]{8,256})")
+# Most clients send a fresh X-Client-Request-Id each time; these put their session there.
+_REUSES_REQUEST_ID = re.compile(r"(?:pi|pi-[\w-]+|codex[\w -]*)/", re.IGNORECASE)
+_TURN_METADATA = "x-codex-turn-metadata"
+
+Read = Callable[[Request], Iterable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One place where an id of *tier* may stand; *read* gives the values found there, usable or not."""
+
+    tier: str
+    where: str
+    read: Read
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A usable id: outer blanks are off, and it is no placeholder."""
+
+    tier: str
+    where: str
+    value: str
+
+
+def usable(value: object) -> str:
+    """Return *value* as an id: a trimmed string of 1 to 256 printable characters; else the empty string."""
+    if not isinstance(value, str) or len(value) > MAX_ID * 4:
+        return ""
+    text = value.strip()
+    if not 0 < len(text) <= MAX_ID or not text.isprintable():
+        return ""
+    if text.lower() in _PLACEHOLDERS or _NOTHING.fullmatch(text):
+        return ""
+    return text
+
+
+def find(request: Request) -> tuple[tuple[Found, ...], tuple[Evidence, ...]]:
+    """Return every usable id of *request* in the order of SIGNALS, and evidence of what stood there unusable."""
+    found: list[Found] = []
+    unusable: list[Evidence] = []
+    for signal in SIGNALS:
+        values = tuple(signal.read(request))
+        for value in values:
+            if text := usable(value):
+                found.append(Found(signal.tier, signal.where, text))
+                break
+        else:
+            if values:
+                unusable.append(Evidence(signal.tier, signal.where, used=False, why="not usable as an id"))
+    return tuple(found), tuple(unusable)
+
+
+def agent(request: Request) -> str:
+    """Return the id of the sub-agent that asks, the empty string for the main one."""
+    for read in (_header("x-claude-code-agent-id"), _claude_json("agent_id")):
+        for value in read(request):
+            if text := usable(value):
+                return text
+    return ""
+
+
+def codex_thread(request: Request) -> str:
+    """Return Codex's id of the message history, which differs from its session id in sub-agents and forks."""
+    for read in (_header("thread-id"), _turn("thread_id")):
+        for value in read(request):
+            if text := usable(value):
+                return text
+    return ""
+
+
+def _header(name: str) -> Read:
+    spellings = (name, name.replace("-", "_"))
+
+    def read(request: Request) -> Iterator[object]:
+        for spelling in spellings:
+            if spelling in request.headers:
+                yield from request.headers.all(spelling)
+
+    return read if spellings[0] != spellings[1] else lambda request: request.headers.all(name)
+
+
+def _member(path: str) -> Read:
+    """Read a member of the body; a dotted *path* reaches one level into an object."""
+    outer, _, inner = path.partition(".")
+
+    def read(request: Request) -> Iterator[object]:
+        value = request.body.get(outer)
+        if inner:
+            value = value.get(inner) if isinstance(value, dict) else None
+        if value is not None:
+            yield value
+
+    return read
+
+
+def _own(request: Request) -> Iterable[object]:
+    return request.headers.all("x-patchbay-session-id")
+
+
+def _user_id(request: Request) -> str:
+    metadata = request.body.get("metadata")
+    value = metadata.get("user_id") if isinstance(metadata, dict) else None
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _claude_json(name: str) -> Read:
+    def read(request: Request) -> Iterator[object]:
+        text = _user_id(request)
+        if text.startswith("{") and (value := _object(text).get(name)) is not None:
+            yield value
+
+    return read
+
+
+def _claude_suffix(request: Request) -> Iterator[object]:
+    if match := _CLAUDE_USER.fullmatch(_user_id(request)):
+        yield match[1]
+
+
+def _plain_user(request: Request) -> Iterator[object]:
+    text = _user_id(request)
+    if text and not text.startswith("{") and not _CLAUDE_USER.fullmatch(text):
+        yield text
+
+
+def _turn(name: str) -> Read:
+    """Read a member of Codex's turn metadata: a header of JSON, repeated in the body."""
+
+    def read(request: Request) -> Iterator[object]:
+        for text in request.headers.all(_TURN_METADATA):
+            if (value := _object(text).get(name)) is not None:
+                yield value
+        metadata = request.body.get("client_metadata")
+        if isinstance(metadata, dict):
+            inner = metadata.get(_TURN_METADATA)
+            for place in (metadata, _object(inner) if isinstance(inner, str) else {}):
+                if (value := place.get(name)) is not None:
+                    yield value
+
+    return read
+
+
+def _client_request_id(request: Request) -> Iterable[object]:
+    if not _REUSES_REQUEST_ID.match(request.headers.get("user-agent")):
+        return ()
+    return request.headers.all("x-client-request-id")
+
+
+def _conversation(request: Request) -> Iterator[object]:
+    value = request.body.get("conversation")
+    if isinstance(value, dict):
+        value = value.get("id")
+    if value is not None:
+        yield value
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _headers(tier: str, *names: str) -> tuple[Signal, ...]:
+    return tuple(Signal(tier, f"header {name}", _header(name)) for name in names)
+
+
+def _members(tier: str, *paths: str) -> tuple[Signal, ...]:
+    return tuple(Signal(tier, f"body {path}", _member(path)) for path in paths)
+
+
+# The order within a tier is the order here; the order of the tiers is `sessions.order`. Never in this list: ids of
+# users, devices, windows, machines, requests, traces and MCP transports, for none of them names a conversation.
+SIGNALS: tuple[Signal, ...] = (
+    Signal("own", "header x-patchbay-session-id", _own),
+    *_headers("parent", "x-parent-session-id", "x-session-parent-id"),
+    Signal("parent", "body metadata.user_id parent_session_id", _claude_json("parent_session_id")),
+    Signal("parent", "turn metadata forked_from_thread_id", _turn("forked_from_thread_id")),
+    *_members("parent", "parent_session_id", "metadata.parent_session_id"),
+    *_headers("parent", "x-codex-parent-thread-id"),
+    Signal("parent", "turn metadata parent_thread_id", _turn("parent_thread_id")),
+    *_headers("claude_session", "x-claude-code-session-id"),
+    Signal("claude_session", "body metadata.user_id session_id", _claude_json("session_id")),
+    Signal("claude_session", "body metadata.user_id", _claude_suffix),
+    *_headers("codex", "session-id"),
+    Signal("codex", "turn metadata session_id", _turn("session_id")),
+    *_headers("codex", "conversation-id", "thread-id"),
+    Signal("codex", "turn metadata thread_id", _turn("thread_id")),
+    *_headers(
+        "harness", "x-opencode-session", "x-session-affinity", "x-amp-thread-id", "x-kilocode-taskid",
+        "x-roo-task-id", "x-task-id", "x-http-session-id", "x-slot-session-id", "x-qwen-code-session-id",
+        "x-grok-conv-id", "agent-session-id", "x-agent-task-id", "x-openwebui-chat-id", "x-hermes-session-id",
+        "x-continue-session-id",
+    ),
+    Signal("harness", "header x-client-request-id", _client_request_id),
+    *_headers(
+        "generic_header", "x-session-id", "x-conversation-id", "x-thread-id", "x-chat-id", "chat-id",
+        "x-litellm-session-id", "x-litellm-trace-id", "x-bf-session-id", "x-merge-thread-id",
+        "x-gproxy-session-id", "helicone-session-id",
+    ),
+    *_members(
+        "body_session", "session_id", "sessionId", "sessionID", "request.session_id", "request.sessionId",
+        "metadata.session_id", "metadata.sessionId", "conversation_id", "conversationId", "thread_id", "threadId",
+        "chat_id", "chatId", "metadata.conversation_id", "metadata.thread_id", "metadata.chat_id",
+    ),
+    Signal("conversation", "body conversation", _conversation),
+    *_members("conversation", "previous_response_id", "previous_interaction_id"),
+    *_members("cache_key", "prompt_cache_key"),
+    Signal("user", "body metadata.user_id", _plain_user),
+)  # fmt: skip

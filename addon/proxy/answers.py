@@ -1,0 +1,21 @@
+"""Answers of our own, in the dialect of whoever asked."""
+
+from __future__ import annotations
+
+import math
+
+from mitmproxy import http
+
+from .. import dialects
+from ..values import Refusal
+
+
+def refusal(dialect: str, refusal: Refusal, request_id: str) -> http.Response:
+    """Return *refusal* as an HTTP answer whose body a client of *dialect* understands."""
+    headers = {"content-type": "application/json", "cache-control": "no-store"}
+    if request_id:
+        headers["x-patchbay-request-id"] = request_id
+    if refusal.retry_after is not None:
+        headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
+    body = dialects.of(dialect).error(refusal, request_id)
+    return http.Response.make(refusal.status, body, headers)

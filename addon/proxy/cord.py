@@ -1,0 +1,189 @@
+"""One exchange as it is plugged into a flow: the credential at hand, the copy for the wire, the answer on its way back."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mitmproxy import http
+from mitmproxy.connection import Server
+
+from .. import clients
+from ..router import Exchange, Router
+from ..values import Answer, Client, Endpoint, Finding, Origin, Reaction, Refusal, Route
+from . import answers
+from .keys import Keys
+
+HELD_SECONDS = 5.0  # an error answer that takes longer to arrive is given up for another account
+_FORM_OF_FAMILY = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_HEADER_OF_FORM = {"x-api-key": "x-api-key", "x-goog-api-key": "x-goog-api-key", "api-key": "api-key"}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a cord needs of the proxy it hangs in."""
+
+    router: Router
+    keys: Keys
+    verified: Callable[[], bool]  # whether upstream certificates are checked
+    alarm: Callable[[http.HTTPFlow, Exchange, Finding], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request's head says: what for, where to, and in which form the client sent its own credential."""
+
+    endpoint: Endpoint
+    destination: Origin
+    form: str
+
+
+class Cord:
+    """
+    Plugged into a flow as `flow.patchbay`: a plain attribute, so that it is never saved, copied or shown.
+
+    A cord without an exchange belongs to a request that was refused before it was opened.
+    """
+
+    hold_seconds = HELD_SECONDS
+
+    def __init__(self, flow: http.HTTPFlow, around: Surroundings, dialect: str) -> None:
+        self._flow = flow
+        self._around = around
+        self._dialect = dialect
+        self.asked = Asked(Endpoint(), Origin("", "", 0), "")
+        self.client: Client | None = None
+        self.own_answer = False  # the client gets an answer of ours, not an upstream's
+        self.answering = False  # an upstream's head has been taken for the client
+        self.exchange: Exchange | None = None
+        self.route: Route | None = None
+        self.gone = asyncio.Event()
+        self.closed = False
+        self.copy = bytearray()  # of a streamed answer, to be looked at
+        self.cut_short = False
+        self.streaming = False
+        self._alarmed: set[str] = set()
+
+    # -- for the stream --------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        return self.route is not None and not self.closed
+
+    def wire_request(self, request: http.Request, server: Server) -> http.Request:
+        route = self.route
+        assert route is not None
+        self._check(route.origin, server)
+        copy = request.copy()
+        copy.scheme, copy.host, copy.port = route.origin.scheme, route.origin.host, route.origin.port
+        copy.path = clients.without_key(route.edit.path)
+        for name in (*clients.CREDENTIAL_HEADERS, "proxy-authorization"):
+            copy.headers.pop(name, None)
+        for name in [name for name in copy.headers if name.lower().startswith("x-patchbay-")]:
+            del copy.headers[name]
+        for name, value in route.edit.headers:
+            copy.headers.pop(name, None)
+            if value is not None:
+                copy.headers[name] = value
+        if "accept-encoding" in copy.headers:  # an answer is read as it streams past, so it should come uncompressed
+            copy.headers["accept-encoding"] = "identity"
+        if route.body is not None:
+            copy.headers.pop("transfer-encoding", None)
+            copy.headers.pop("content-encoding", None)
+            copy.headers["content-length"] = str(len(route.body))
+        self._credential(copy, route)
+        return copy
+
+    def wire_body(self, content: bytes) -> bytes:
+        assert self.route is not None
+        return content if self.route.body is None else self.route.body
+
+    def answered(self, what: Answer) -> Reaction:
+        exchange = self.exchange
+        if exchange is None:
+            return "deliver"
+        reaction = self._around.router.answered(exchange, what, time.time())
+        for finding in self._around.router.verdict(exchange).findings:
+            if finding.strength == "proof" and finding.where not in self._alarmed:
+                self._alarmed.add(finding.where)
+                self._around.alarm(self._flow, exchange, finding)
+        return reaction
+
+    def passing(self, data: bytes) -> bytes:
+        data = self._around.keys.scrub(data)
+        if self.streaming:
+            room = self._around.router.config.limits.keep_streamed - len(self.copy)
+            self.copy += data[: max(0, room)]
+            self.cut_short = self.cut_short or len(data) > room
+        return data
+
+    def refusal(self, refusal: Refusal) -> http.Response:
+        self.own_answer = True
+        if self.exchange is not None:
+            self.exchange.refusal = refusal
+        return answers.refusal(self._dialect, refusal, self.route.request_id if self.route else "")
+
+    def client_left(self) -> None:
+        self.gone.set()
+
+    # -- the credential --------------------------------------------------------------------------------------------
+
+    def _check(self, origin: Origin, server: Server) -> None:
+        """Refuse to hand a credential to anything but its own origin, over verified TLS or on this machine."""
+        if server.address is None or (server.address[0].lower(), server.address[1]) != (origin.host, origin.port):
+            raise PermissionError("this connection does not go to the account's origin")
+        if server.tls != (origin.scheme == "https"):
+            raise PermissionError("this connection does not have the account's scheme")
+        if server.tls and not self._around.verified():
+            raise PermissionError("the certificate of the account's origin is not checked")
+        assert self.route is not None
+        if not server.tls and not is_loopback(origin.host) and not self.route.account.insecure_http:
+            raise PermissionError("no credential goes over plain http beyond this machine")
+
+    def _credential(self, copy: http.Request, route: Route) -> None:
+        account, exchange = route.account, self.exchange
+        assert exchange is not None
+        value = self._around.keys.value(account.secret)
+        form: str = account.provider.credential
+        if form == "auto":
+            default = _FORM_OF_FAMILY.get(exchange.request.endpoint.family, "bearer")
+            form = exchange.request.credential_form or default
+        if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
+            form = "bearer"
+        if form == "query":
+            copy.path = clients.with_key(copy.path, value)
+        elif form == "bearer":
+            copy.headers["authorization"] = f"Bearer {value}"
+        else:
+            copy.headers[_HEADER_OF_FORM[form]] = value
+
+
+def placeholder(request: http.Request, account: str = "") -> None:
+    """Put a word that names no secret in the place of every credential the client sent."""
+    word = f"patchbay:{account}" if account else "patchbay"
+    for name, prefix in clients.CREDENTIAL_HEADERS.items():
+        if name in request.headers:
+            request.headers[name] = prefix + word
+    if "proxy-authorization" in request.headers:
+        request.headers["proxy-authorization"] = word
+    protocols = request.headers.get("sec-websocket-protocol", "")
+    if clients.WEBSOCKET_KEY in protocols:
+        kept = [p.strip() for p in protocols.split(",") if not p.strip().startswith(clients.WEBSOCKET_KEY)]
+        request.headers["sec-websocket-protocol"] = ", ".join(kept)
+    if "?" in request.path:
+        request.path = clients.without_key(request.path, word)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+

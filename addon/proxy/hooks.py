@@ -1,0 +1,404 @@
+"""mitmproxy's events, one method each: look, ask the router, act. Whatever goes wrong here becomes an error answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import wraps
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, ParamSpec
+
+from mitmproxy import ctx, exceptions, http
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import layer, mode_specs
+
+from .. import clients, config, dialects, paths
+from ..body import Body
+from ..journal import Journal
+from ..router import Exchange, Router
+from ..store import master_key
+from ..values import Client, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
+from . import answers, internals, render, wire
+from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
+from .keys import Keys, KeyUnavailable
+
+logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+
+_OPTION = "patchbay_config"
+_BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
+_NOT_OURS = Refusal(404, "not_an_llm_path", "No account is configured for this destination, and nothing else passes here")
+
+
+def _closed_on_failure(hook: Callable[..., Any]) -> Callable[..., Any]:
+    # mitmproxy logs what a hook raises and forwards the request as the client sent it, under the client's own
+    # credentials. So nothing may escape: the flow gets an answer of ours, and the stream lets nothing else out.
+    def failed(self: Patchbay, flow: http.HTTPFlow, e: Exception) -> None:
+        logger.error("%s failed: %s", hook.__name__, type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
+        self.broken(flow)
+
+    if asyncio.iscoroutinefunction(hook):
+
+        @wraps(hook)
+        async def asynchronous(self: Patchbay, flow: http.HTTPFlow) -> None:
+            try:
+                await hook(self, flow)
+            except Exception as e:
+                failed(self, flow, e)
+
+        return asynchronous
+
+    @wraps(hook)
+    def synchronous(self: Patchbay, flow: http.HTTPFlow) -> None:
+        try:
+            hook(self, flow)
+        except Exception as e:
+            failed(self, flow, e)
+
+    return synchronous
+
+
+class Patchbay:
+    """The addon."""
+
+    name = "patchbay"
+
+    def __init__(self) -> None:
+        self.keys = Keys()
+        self.router: Router | None = None
+        self._secret = b""
+        self._clients: tuple[clients.Known, ...] = ()
+        self._journal: Journal | None = None
+        self._around: Surroundings | None = None
+
+    # -- life cycle ------------------------------------------------------------------------------------------------
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(_OPTION, str, "", "Patchbay: the YAML file with the accounts (else $PATCHBAY_CONFIG, ./config.yaml)")
+        try:
+            internals.check()
+        except RuntimeError as e:
+            raise exceptions.OptionsError(f"patchbay does not run on this mitmproxy: {e}") from e
+        chosen = ctx.options.keys()
+        defaults = {"connection_strategy": "lazy", "listen_host": "127.0.0.1"}
+        untouched = {
+            name: value
+            for name, value in defaults.items()
+            if name in chosen and not ctx.options.has_changed(name) and name not in ctx.options.deferred
+        }
+        ctx.options.update(**untouched)
+
+    def configure(self, updated: set[str]) -> None:
+        if _OPTION in updated or self.router is None:
+            self._configure(_config_path(ctx.options.patchbay_config))
+
+    def running(self) -> None:
+        assert self.router is not None
+        enabled = sum(account.enabled for account in self.router.config.accounts)
+        logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)
+
+    def done(self) -> None:
+        if self._journal:
+            self._journal.close()
+            self._journal = None
+
+    def _configure(self, path: Path) -> None:
+        try:
+            settings = config.load(path.read_bytes(), path.name)
+            key = master_key(Path(settings.state).expanduser())
+            journal = Journal(settings.journal) if settings.journal.path else None
+        except config.ConfigError as e:
+            raise exceptions.OptionsError(str(e)) from e
+        except (OSError, ValueError) as e:
+            raise exceptions.OptionsError(f"patchbay: {e}") from e
+        for warning in settings.warnings:
+            logger.warning("patchbay: %s", warning)
+        self._secret = key
+        self._clients = tuple(
+            clients.Known(client, self.keys.now(client.key).encode()) for client in settings.clients
+        )
+        self.router = Router(settings, key, SystemRandom(), secrets.token_bytes)
+        self._around = Surroundings(self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm)
+        self.done()
+        self._journal = journal
+
+    # -- flows -----------------------------------------------------------------------------------------------------
+
+    def next_layer(self, decided: layer.NextLayer) -> None:
+        try:
+            ctx.master.addons.get("nextlayer").next_layer(decided)
+            wire.install(decided)
+        except Exception as e:
+            logger.error("next_layer failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
+            decided.layer = wire.Closed(decided.context)
+
+    @_closed_on_failure
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        if not flow.live:
+            return
+        bare = flow.request.path.partition("?")[0]
+        endpoint = dialects.endpoint(flow.request.method, bare)
+        destination = _destination(flow)
+        endpoint = self._resolved(endpoint, flow, destination)
+        serves = self._router().serves(endpoint, destination, _reverse(flow))
+        if not serves and self._lets_be(flow):
+            flow.patchbay = wire.Untouched()  # type: ignore[attr-defined]
+            return
+        cord = Cord(flow, self._surroundings(), endpoint.dialect)
+        headers = _headers(flow.request.headers)
+        client = clients.identify(
+            headers, flow.request.path, self._clients, self._secret, loopback=_from_loopback(flow)
+        )
+        form = clients.form(headers, flow.request.path)
+        placeholder(flow.request)
+        flow.patchbay = cord  # type: ignore[attr-defined]
+        cord.asked = Asked(endpoint, destination, form)
+        if isinstance(client, Refusal):
+            flow.response = cord.refusal(client)
+        elif serves:
+            cord.client = client
+        else:
+            flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
+
+    @_closed_on_failure
+    async def request(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        if cord is None or flow.response or cord.client is None:
+            return
+        asked = Request(
+            method=flow.request.method,
+            path=flow.request.path,
+            headers=_headers(flow.request.headers),
+            body=Body(flow.request.get_content(strict=False)),
+            endpoint=cord.asked.endpoint,
+            destination=cord.asked.destination,
+            client=cord.client,
+            replay=flow.is_replay is not None,
+            credential_form=cord.asked.form,
+        )
+        opened = self._router().open(asked, time.time(), reverse=_reverse(flow))
+        if isinstance(opened, Refusal):
+            flow.response = cord.refusal(opened)
+            return
+        cord.exchange = opened
+        refusal = await self._plug(flow, cord)
+        if refusal:
+            flow.response = cord.refusal(refusal)
+
+    async def patchbay_next(self, turn: wire.Turn) -> None:
+        try:
+            cord = _cord(turn.flow)
+            if cord and not cord.gone.is_set():
+                turn.again = await self._plug(turn.flow, cord, moving=True) is None
+        except Exception as e:
+            logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
+
+    @_closed_on_failure
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        if cord is None or flow.response is None:
+            return
+        if cord.own_answer or cord.route is None:
+            return
+        cord.answering = True
+        headers = flow.response.headers
+        for name in [name for name in headers if name.lower().startswith("x-patchbay-")]:
+            del headers[name]
+        self._scrub(headers)
+        headers["x-patchbay-request-id"] = cord.route.request_id
+        headers["x-patchbay-account"] = cord.route.account.id
+        if cord.route.session_id:
+            headers["x-patchbay-session-id"] = cord.route.session_id
+        if flow.response.status_code < 400 and not _is_json(headers.get("content-type", "")):
+            flow.response.stream = cord.streaming = True
+
+    @_closed_on_failure
+    def response(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        if cord is None or flow.response is None:
+            return
+        if cord.streaming:
+            flow.response.raw_content = bytes(cord.copy)  # the stream has gone out already; this is for looking at it
+        elif flow.response.raw_content:
+            cord.answering = False
+            scrubbed = self.keys.scrub(flow.response.get_content(strict=False) or b"")
+            if scrubbed != flow.response.get_content(strict=False):
+                flow.response.content = scrubbed
+        if flow.response.trailers:
+            self._scrub(flow.response.trailers)
+        if cord.exchange and not cord.streaming and not cord.own_answer:
+            flow.response.headers["x-patchbay-verdict"] = self._router().verdict(cord.exchange).kind
+        self._close(flow, cord, "")
+
+    @_closed_on_failure
+    def error(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        if cord is None:
+            return
+        if cord.streaming and flow.response:
+            flow.response.raw_content = bytes(cord.copy)
+        self._close(flow, cord, flow.error.msg if flow.error else "ended")
+
+    def broken(self, flow: http.HTTPFlow) -> None:
+        """Turn *flow*, in which a hook failed, into an error answer; nothing of it may leave."""
+        cord = _cord(flow)
+        placeholder(flow.request)
+        if cord is None:
+            flow.patchbay = None  # type: ignore[attr-defined]
+            dialect = dialects.endpoint(flow.request.method, flow.request.path.partition("?")[0]).dialect
+            flow.response = flow.response or answers.refusal(dialect, _BROKEN, "")
+        else:
+            cord.route = None
+            if cord.answering:  # an upstream's body would be poured into any answer we made now
+                flow.kill()
+            else:
+                flow.response = cord.refusal(_BROKEN)
+            if not cord.closed:
+                self._close(flow, cord, _BROKEN.code)
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    async def _plug(self, flow: http.HTTPFlow, cord: Cord, *, moving: bool = False) -> Refusal | None:
+        """Give *cord* its next route with the credential at hand, waiting where one must; or say why there is none."""
+        exchange = cord.exchange
+        assert exchange is not None
+        while True:
+            if moving and exchange.attempts[-1].outcome and exchange.attempts[-1].outcome.kind == "auth":
+                await self.keys.refresh(exchange.attempts[-1].route.account.secret)
+            decided = self._router().next(exchange, time.time())
+            match decided:
+                case Refusal():
+                    return decided
+                case Wait(until=until):
+                    if not await _wait(cord, until):
+                        return Refusal(499, "client_left", "The client left while the request waited")
+                case Route():
+                    try:
+                        await self.keys.ready(decided.account.secret)
+                    except KeyUnavailable as e:
+                        logger.warning("account %s: %s", decided.account.id, e)
+                        self._router().unsent(exchange, str(e), time.time())
+                        moving = False
+                        continue
+                    cord.route = decided
+                    origin = decided.origin
+                    flow.request.scheme, flow.request.host, flow.request.port = origin.scheme, origin.host, origin.port
+                    placeholder(flow.request, decided.account.id)
+                    return None
+
+    def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:
+        if cord.closed or cord.exchange is None:
+            return
+        cord.closed = True
+        status = flow.response.status_code if flow.response else None
+        decision = self._router().close(cord.exchange, error, time.time(), status=status)
+        render.on_flow(flow, decision)
+        if cord.cut_short:
+            flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"
+        if self._journal:
+            self._journal.write(decision)
+
+    def _alarm(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        route = exchange.attempts[-1].route
+        logger.critical(
+            "%s event_type=crosstalk expected=%s received=%s where=%s session=%s account=%s victim=%s",
+            route.request_id,
+            finding.expected,
+            finding.received,
+            finding.where,
+            exchange.identity.affinity or "none",
+            route.account.id,
+            finding.victim,
+        )
+
+    def _lets_be(self, flow: http.HTTPFlow) -> bool:
+        """Whether what is not ours passes: in regular mode it does, behind a reverse listener it is refused."""
+        other = self._router().config.other
+        return other == "pass" or (not other and not _is_reverse(flow))
+
+    def _resolved(self, endpoint: Endpoint, flow: http.HTTPFlow, destination: Origin) -> Endpoint:
+        # `GET /v1/models` reads the same in two dialects; a header that only one of them sends tells them apart
+        if endpoint.suffix != "/models" or endpoint.family != "openai":
+            return endpoint
+        anthropic = replace(endpoint, dialect="anthropic", family="anthropic", suffix="/v1/models")
+        serves, reverse = self._router().serves, _reverse(flow)
+        if "anthropic-version" in flow.request.headers or not serves(endpoint, destination, reverse):
+            return anthropic if serves(anthropic, destination, reverse) else endpoint
+        return endpoint
+
+    def _scrub(self, headers: http.Headers) -> None:
+        fields = tuple((name, self.keys.scrub(value)) for name, value in headers.fields)
+        if fields != headers.fields:
+            headers.fields = fields
+
+    def _router(self) -> Router:
+        if self.router is None:
+            raise RuntimeError("not configured")
+        return self.router
+
+    def _surroundings(self) -> Surroundings:
+        if self._around is None:
+            raise RuntimeError("not configured")
+        return self._around
+
+
+def _config_path(option: str) -> Path:
+    return Path(option or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+
+
+def _cord(flow: http.HTTPFlow) -> Cord | None:
+    plugged = getattr(flow, "patchbay", None)
+    return plugged if isinstance(plugged, Cord) else None
+
+
+async def _wait(cord: Cord, until: float) -> bool:
+    """Wait until the clock says *until*; return False when the client left meanwhile."""
+    try:
+        await asyncio.wait_for(cord.gone.wait(), max(0.01, until - time.time()))
+    except TimeoutError:
+        return True
+    return False
+
+
+def _is_reverse(flow: http.HTTPFlow) -> bool:
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode)
+
+
+def _reverse(flow: http.HTTPFlow) -> Origin | None:
+    mode = flow.client_conn.proxy_mode
+    if not isinstance(mode, mode_specs.ReverseMode):
+        return None
+    upstream = Origin(mode.scheme, mode.address[0].lower(), mode.address[1])
+    return None if paths.is_anywhere(upstream) else upstream
+
+
+def _destination(flow: http.HTTPFlow) -> Origin:
+    return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
+
+
+def _from_loopback(flow: http.HTTPFlow) -> bool:
+    return bool(flow.client_conn.peername) and is_loopback(flow.client_conn.peername[0])
+
+
+def _headers(headers: http.Headers) -> Headers:
+    return Headers(
+        (n.decode("utf-8", "surrogateescape"), v.decode("utf-8", "surrogateescape")) for n, v in headers.fields
+    )
+
+
+def _is_json(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
+
+
+def _local(flow: http.HTTPFlow, bare: str, destination: Origin) -> http.Response | None:
+    """Answer what clients ask to see whether anybody is there, where there is no one upstream to ask."""
+    if bare == "/" and flow.request.method in ("GET", "HEAD") and paths.is_anywhere(destination):
+        return http.Response.make(200, b"", {"content-type": "text/plain"})
+    return None

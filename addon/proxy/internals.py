@@ -1,0 +1,209 @@
+"""
+Whether this mitmproxy is the one we know: names and parameters first, then one exchange through the real code, no I/O.
+
+`wire` stands on parts of mitmproxy that are nobody's promise. If one of them moved, a key could stay behind in a flow or
+a request could leave without one; so the addon refuses to start instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from mitmproxy import http, options
+from mitmproxy.connection import Client, ConnectionState, Server
+from mitmproxy.proxy import commands, context, events, layer
+from mitmproxy.proxy.layers import http as host
+
+from ..values import Answer, Reaction, Refusal
+from . import answers, wire
+
+_RELIED_ON: tuple[tuple[type, str, str], ...] = (
+    (host.HttpLayer, "event_to_child", "self child event"),
+    (host.HttpLayer, "make_stream", "self stream_id"),
+    (host.HttpLayer, "get_connection", "self event reuse"),
+    (host.HttpLayer, "_handle_event", "self event"),
+    (host.HttpStream, "_handle_event", "self event"),
+    (layer.Layer, "handle_event", "self event"),
+    (host.HttpStream, "state_wait_for_response_headers", "self event"),
+    (host.HttpStream, "state_errored", "self _"),
+    (host.HttpStream, "state_done", "self _"),
+    (host.HttpStream, "handle_protocol_error", "self event"),
+    (host.HttpStream, "make_server_connection", "self"),
+    (host.HttpStream, "send_response", "self already_streamed"),
+    (host.HttpStream, "check_killed", "self emit_error_hook"),
+    (host.GetHttpConnection, "connection_spec_matches", "self connection"),
+)
+_KEY = "self-test-key"
+
+
+def check() -> None:
+    """Raise RuntimeError, saying what changed, when this mitmproxy is not one we can stand on."""
+    _names()
+    wire.logger.disabled = True  # it is made to fail here, and an error logged at start ends mitmproxy
+    try:
+        _nothing_leaves_without_a_route()
+        _the_key_is_on_the_wire_only()
+        _a_failed_answer_moves_on()
+    finally:
+        wire.logger.disabled = False
+
+
+def _demand(holds: bool, what: str) -> None:
+    if not holds:
+        raise RuntimeError(what)
+
+
+def _names() -> None:
+    for owner, name, parameters in _RELIED_ON:
+        found = getattr(owner, name, None)
+        _demand(found is not None, f"{owner.__name__}.{name} is gone")
+        has = " ".join(inspect.signature(found).parameters) if found else ""
+        _demand(has == parameters, f"{owner.__name__}.{name} takes ({has}) instead of ({parameters})")
+    ours = {name for name in vars(wire.PatchbayStream) if not name.startswith("__")}
+    taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}
+    _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
+
+
+class _Cord:
+    """The smallest thing that can be plugged into a flow."""
+
+    hold_seconds = 1.0
+
+    def __init__(self, ready: bool) -> None:
+        self.ready = ready
+        self.key = _KEY
+
+    def wire_request(self, request: http.Request, server: Server) -> http.Request:
+        copy = request.copy()
+        copy.headers["authorization"] = self.key
+        return copy
+
+    def wire_body(self, content: bytes) -> bytes:
+        return content.upper()
+
+    def answered(self, what: Answer) -> Reaction:
+        match getattr(what, "status", None):
+            case None:
+                return "next"
+            case status:
+                return "hold" if status >= 400 else "deliver"
+
+    def passing(self, data: bytes) -> bytes:
+        return data
+
+    def refusal(self, refusal: Refusal) -> http.Response:
+        return answers.refusal("", refusal, "")
+
+    def client_left(self) -> None:
+        pass
+
+
+class _Rig:
+    """One client connection through our layer, with bytes in and bytes out instead of sockets."""
+
+    def __init__(self, ready: bool) -> None:
+        self.client = Client(
+            peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), state=ConnectionState.OPEN, timestamp_start=0
+        )
+        self.layer = wire.PatchbayLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
+        self.layer.streams = wire._Streams()
+        self.cord = _Cord(ready)
+        self.flow: http.HTTPFlow | None = None
+        self.server: Server | None = None
+        self.hooks: list[str] = []
+        self.sent: dict[object, bytes] = {}
+        self.feed(events.Start())
+
+    def feed(self, event: events.Event) -> None:
+        waiting = [event]
+        while waiting:
+            for command in self.layer.handle_event(waiting.pop(0)):
+                waiting += self._carried_out(command)
+
+    def _carried_out(self, command: commands.Command) -> list[events.Event]:
+        match command:
+            case commands.SendData(connection=connection, data=data):
+                self.sent[connection] = self.sent.get(connection, b"") + data
+            case commands.OpenConnection(connection=connection):
+                assert isinstance(connection, Server)
+                self.server, connection.state = connection, ConnectionState.OPEN
+                return [events.OpenConnectionCompleted(command, None)]
+            case commands.StartHook():
+                self._hook(command)
+                return [events.HookCompleted(command)] if command.blocking else []
+        return []
+
+    def _hook(self, hook: commands.StartHook) -> None:
+        self.hooks.append(hook.name)
+        argument: Any = hook.args()[0]
+        if hook.name == "requestheaders":
+            self.flow = argument
+            argument.patchbay = self.cord
+        if hook.name == "patchbay_next":
+            argument.again = True
+            self.cord.key = _KEY + "-two"
+
+    def ask(self) -> None:
+        self.feed(
+            events.DataReceived(
+                self.client, b"POST http://t.invalid/ HTTP/1.1\r\nhost: t.invalid\r\ncontent-length: 2\r\n\r\nhi"
+            )
+        )
+
+    def taken(self, connection: object) -> bytes:
+        return self.sent.pop(connection, b"")
+
+
+def _options() -> options.Options:
+    made = options.Options()
+    wanted: dict[str, tuple[type, Any]] = {
+        "store_streamed_bodies": (bool, False),
+        "stream_large_bodies": (str, ""),
+        "body_size_limit": (str, ""),
+        "validate_inbound_headers": (bool, True),
+        "keep_host_header": (bool, False),
+        "normalize_outbound_headers": (bool, True),
+        "http2": (bool, True),
+        "http2_ping_keepalive": (int, 58),
+        "websocket": (bool, True),
+        "rawtcp": (bool, True),
+        "connection_strategy": (str, "lazy"),
+        "proxy_debug": (bool, False),
+    }
+    for name, (kind, value) in wanted.items():
+        if name not in made:
+            made.add_option(name, kind, value, "")
+    return made
+
+
+def _nothing_leaves_without_a_route() -> None:
+    rig = _Rig(ready=False)
+    rig.ask()
+    _demand(rig.server is None, "a connection is made for a request without a route")
+    _demand(b" 502 " in rig.taken(rig.client), "a request without a route is not answered with an error")
+
+
+def _the_key_is_on_the_wire_only() -> None:
+    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=_KEY)
+    _demand(b"200 OK" in rig.taken(rig.client), "an answer does not arrive")
+    _demand(_KEY not in repr(rig.flow.get_state() if rig.flow else ""), "a key is in the flow")
+    _demand(rig.hooks == ["requestheaders", "request", "responseheaders", "response"], f"other hooks: {rig.hooks}")
+
+
+def _a_failed_answer_moves_on() -> None:
+    rig = _answered(b"HTTP/1.1 429 No\r\ncontent-length: 2\r\n\r\nno", expect=_KEY)
+    _demand(not rig.taken(rig.client), "a held answer reached the client")
+    _demand(f"{_KEY}-two".encode() in rig.taken(rig.server), "a request is not sent again")
+
+
+def _answered(answer: bytes, *, expect: str) -> _Rig:
+    rig = _Rig(ready=True)
+    rig.ask()
+    up = rig.taken(rig.server)
+    _demand(expect.encode() in up and up.endswith(b"HI"), "the copy for the wire is not what is sent")
+    assert rig.server is not None
+    rig.feed(events.DataReceived(rig.server, answer))
+    return rig
+
+

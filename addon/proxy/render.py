@@ -1,0 +1,37 @@
+"""A decision as mitmproxy shows it: the flow's metadata (plain types only), comment and mark."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from .. import journal
+from ..crosstalk import evidence
+from ..values import Decision
+
+_MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
+
+
+def on_flow(flow: http.HTTPFlow, decision: Decision) -> None:
+    """Write *decision* on *flow*. Only plain types: anything else would make saving the flow fail."""
+    for name, value in journal.line(decision).items():
+        flow.metadata[f"patchbay.{name}"] = value
+    flow.metadata["patchbay.candidates"] = {c.account: c.reason for c in decision.candidates}
+    flow.metadata["patchbay.evidence"] = [
+        {"tier": e.tier, "where": e.where, "used": e.used, "why": e.why} for e in decision.identity.evidence
+    ]
+    flow.comment = comment(decision)
+    flow.marked = _MARKS.get(decision.verdict.kind, flow.marked)
+
+
+def comment(decision: Decision) -> str:
+    """Return one line: who served it, how the session was named, and what is known of the answer."""
+    parts = [evidence.comment(decision.verdict)]
+    if decision.account:
+        parts.append(f"{decision.account} ({decision.binding})")
+    if decision.identity.tier:
+        parts.append(f"{decision.identity.tier} {decision.identity.affinity[:8]}")
+    if len(decision.attempts) > 1:
+        parts.append("after " + ", ".join(f"{t.account}: {t.outcome}" for t in decision.attempts[:-1]))
+    if decision.error:
+        parts.append(decision.error)
+    return " · ".join(parts)

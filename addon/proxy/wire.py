@@ -1,0 +1,424 @@
+"""
+Where requests leave and answers arrive: one stream class and one layer class in place of mitmproxy's own.
+
+The stream puts the account's credential on a copy of the request at the moment its header block goes upstream, so that
+the flow never holds it. It hands every head, chunk, end and failure of an upstream to the exchange, holds an answer
+back when told to, and sends the request again to another account. What is not explicitly let through does not leave.
+
+Only this file touches mitmproxy's private HTTP state machine; `internals` checks at start that it is as we know it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from mitmproxy import http
+from mitmproxy.connection import Connection, Server
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers.http import (
+    ErrorCode,
+    GetHttpConnection,
+    HttpLayer,
+    HttpResponseHeadersHook,
+    HttpStream,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+    ResponseTrailers,
+    SendHttp,
+)
+from mitmproxy.proxy.layers.http._http1 import Http1Server
+
+from . import answers
+from ..values import Answer, Chunk, End, Failure, Head, Headers, Reaction, Refusal
+
+logger = logging.getLogger(__name__)
+
+Commands = Generator[commands.Command, Any, None]
+
+_UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
+_DOWNWARDS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
+# One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
+ATTEMPT = 1 << 40
+
+
+class Cord(Protocol):
+    """What `hooks` plugs into a flow it has taken on; the stream asks it and nobody else."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether a route stands and its credential is at hand."""
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long an answer may be held back."""
+
+    def wire_request(self, request: http.Request, server: Server) -> http.Request:
+        """Return the copy that goes upstream on *server*, with the credential; raise PermissionError if it must not."""
+
+    def wire_body(self, content: bytes) -> bytes:
+        """Return the body bytes that go upstream in place of *content*."""
+
+    def answered(self, what: Answer) -> Reaction:
+        """Take note of *what* the upstream did and say what is to be done. Never raises."""
+
+    def passing(self, data: bytes) -> bytes:
+        """Return what the client gets of a streamed chunk."""
+
+    def refusal(self, refusal: Refusal) -> http.Response:
+        """Return *refusal* as an answer in the caller's dialect."""
+
+    def client_left(self) -> None:
+        """Take note that the client is gone, also while a hook of this exchange waits."""
+
+
+@dataclass
+class PatchbayNextHook(commands.StartHook):
+    """The addon is asked for the next route of a flow: it sets one and `again`, or leaves things as they are."""
+
+    turn: Turn
+
+
+@dataclass
+class Turn:
+    """The argument of `patchbay_next`."""
+
+    flow: http.HTTPFlow
+    again: bool = False
+
+
+class Untouched:
+    """Plugged into a flow that is none of our business: it passes as the client sent it."""
+
+
+class _Timer(commands.RequestWakeup):
+    pass
+
+
+class _FreshConnection(GetHttpConnection):
+    """
+    A connection that failed must not be found again.
+
+    mitmproxy keeps it for as long as the client stays, and every later request to that address fails with its error.
+    """
+
+    def connection_spec_matches(self, connection: Connection) -> bool:
+        return not connection.error and super().connection_spec_matches(connection)
+
+
+class PatchbayStream(HttpStream):
+    """One client request on its way: `flow.patchbay` is a Cord, an Untouched, or missing, and then nothing leaves."""
+
+    attempt = 1
+    upstream_open = False  # the present attempt's answer has not ended yet
+    answering = False  # an answer of ours is on its way
+    held: list[events.Event] | None = None
+    timer: _Timer | None = None
+
+    @property
+    def plug(self) -> Cord | Untouched | None:
+        return getattr(getattr(self, "flow", None), "patchbay", None)
+
+    @property
+    def cord(self) -> Cord | None:
+        plug = self.plug
+        return None if isinstance(plug, Untouched) else plug
+
+    @property
+    def wire_id(self) -> int:
+        return self.stream_id + (self.attempt - 1) * ATTEMPT
+
+    # -- events in, commands out -----------------------------------------------------------------------------------
+
+    def handle_event(self, event: events.Event) -> Commands:
+        # unlike _handle_event this also sees what arrives while the stream is paused for a hook
+        if isinstance(event, RequestProtocolError) and (cord := self.cord):
+            cord.client_left()
+        yield from super().handle_event(event)
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        try:
+            yield from self._on_the_wire(self._sorted(event))
+        except Exception as e:
+            # mitmproxy would log this and leave the client hanging; the message could quote a header, so only its type
+            logger.error("an exchange failed inside: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
+            yield from self._fail(Refusal(502, "patchbay_failed", "Patchbay could not carry this request"))
+
+    def _sorted(self, event: events.Event) -> Commands:
+        if isinstance(event, events.Wakeup):
+            if event.command is self.timer and self.held is not None:
+                yield from self._settle("next")
+            return
+        if isinstance(event, _DOWNWARDS):
+            if event.stream_id != self.wire_id:
+                return  # of an attempt that was given up; it may have waited in the queue of a paused stream
+            event.stream_id = self.stream_id  # the client's side of mitmproxy knows only this one
+            self.upstream_open = self.upstream_open and not isinstance(
+                event, ResponseEndOfMessage | ResponseProtocolError
+            )
+        if isinstance(event, ResponseData | ResponseEndOfMessage) and self.held is None and (cord := self.cord):
+            event = self._seen(cord, event)
+        yield from super()._handle_event(event)
+
+    def _seen(self, cord: Cord, event: ResponseData | ResponseEndOfMessage) -> events.Event:
+        if isinstance(event, ResponseEndOfMessage):
+            cord.answered(End())
+            return event
+        cord.answered(Chunk(event.data))
+        return ResponseData(event.stream_id, cord.passing(event.data))
+
+    def _on_the_wire(self, generator: Commands) -> Commands:
+        reply = None
+        while True:
+            try:
+                command = generator.send(reply)
+            except StopIteration:
+                return
+            if isinstance(command, SendHttp) and isinstance(command.event, RequestHeaders | RequestData):
+                command = self._dressed(command)
+            reply = yield command
+
+    def _dressed(self, command: SendHttp) -> SendHttp:
+        """Put the copy in the place of what would go upstream. The one gate: what has no plug does not pass."""
+        plug, event = self.plug, command.event
+        if isinstance(plug, Untouched):
+            return command
+        if plug is None or not plug.ready:
+            raise PermissionError("a request without a route")
+        if isinstance(event, RequestHeaders):
+            assert isinstance(command.connection, Server)
+            event = replace(event, request=plug.wire_request(event.request, command.connection))
+            self.upstream_open = True
+        elif isinstance(event, RequestData) and self.client_state == self.state_done:
+            event = replace(event, data=plug.wire_body(event.data))
+        return SendHttp(event, command.connection)
+
+    # -- connecting ------------------------------------------------------------------------------------------------
+
+    def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
+        plug = self.plug
+        if plug is None or not (isinstance(plug, Untouched) or plug.ready):
+            raise PermissionError("a request without a route")
+        return (yield from super().make_server_connection())
+
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands:
+        cord = self.cord
+        waiting = self.server_state in (self.state_wait_for_response_headers, self.state_hold)
+        if (
+            cord is None
+            or not waiting
+            or self.answering
+            or isinstance(event, RequestProtocolError)
+            or self.client_state != self.state_done
+        ):
+            if cord and isinstance(event, ResponseProtocolError):
+                cord.answered(Failure("reset", event.message))
+            yield from super().handle_protocol_error(event)
+            return
+        kind = "connect" if event.code is ErrorCode.CONNECT_FAILED else "reset"
+        self.upstream_open = False
+        reaction = cord.answered(Failure(kind, event.message))
+        self.held = None if kind == "connect" else self.held
+        yield from self._settle(reaction, event.message)
+
+    # -- holding, and trying again ---------------------------------------------------------------------------------
+
+    def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands:
+        cord = self.cord
+        # a request that was streamed through cannot be sent again, so its answer is not held
+        repeatable = self.client_state == self.state_done
+        if cord and cord.answered(_head(event.response)) == "hold" and repeatable:
+            self.held = [event]
+            self.server_state = self.state_hold
+            self.timer = _Timer(cord.hold_seconds)
+            yield self.timer
+        else:
+            yield from super().state_wait_for_response_headers(event)
+
+    def state_hold(self, event: events.Event) -> Commands:
+        cord = self.cord
+        assert cord is not None and self.held is not None
+        self.held.append(event)
+        reaction: Reaction = "hold"
+        if isinstance(event, ResponseData):
+            reaction = cord.answered(Chunk(event.data))
+        elif isinstance(event, ResponseEndOfMessage):
+            reaction = cord.answered(End())
+        if reaction != "hold":
+            yield from self._settle(reaction)
+
+    def _settle(self, reaction: Reaction, failure: str = "") -> Commands:
+        self._disarm()
+        turn = Turn(self.flow)
+        if reaction == "next":
+            # The pause is needed even if the answer is at hand: mitmproxy's HTTP/1 client does its book-keeping after
+            # the event we are in, and a request sent on that connection before is lost.
+            yield PatchbayNextHook(turn)
+            if (yield from self.check_killed(True)):
+                yield from self._abandon()
+                return
+        if turn.again:
+            yield from self._abandon()
+            yield from self._send_again()
+        elif self.held is not None and not failure:
+            yield from self._release()
+        else:
+            yield from self._abandon()
+            yield from self._fail(Refusal(502, "upstream_unreachable", f"The upstream did not answer: {failure}"))
+
+    def _release(self) -> Commands:
+        assert self.held is not None
+        (head, *rest), self.held = self.held, None
+        self.server_state = self.state_wait_for_response_headers
+        yield from super().state_wait_for_response_headers(head)
+        if self.server_state == self.state_errored:  # killed, or the client left during the hook
+            yield from self._abandon()
+        for event in rest:
+            if isinstance(event, ResponseData) and (cord := self.cord):
+                event = ResponseData(event.stream_id, cord.passing(event.data))
+            yield from self.server_state(event)
+
+    def _abandon(self) -> Commands:
+        if self.upstream_open:
+            self.upstream_open = False
+            given_up = RequestProtocolError(self.stream_id, "the attempt was given up", ErrorCode.CANCEL)
+            yield SendHttp(given_up, self.context.server)
+
+    def _send_again(self) -> Commands:
+        self.attempt += 1
+        self.held = None
+        self.flow.response = None
+        self.server_state = self.state_wait_for_response_headers
+        if not (yield from self.make_server_connection()) or (yield from self.check_killed(True)):
+            return
+        request, content = self.flow.request, self.flow.request.raw_content
+        last = not (content or request.trailers)
+        yield SendHttp(RequestHeaders(self.stream_id, request, last), self.context.server)
+        if content:
+            yield SendHttp(RequestData(self.stream_id, content), self.context.server)
+        if request.trailers:
+            yield SendHttp(RequestTrailers(self.stream_id, request.trailers), self.context.server)
+        yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+
+    def _disarm(self) -> None:
+        # a wake-up cannot be called back; while the layer knows it, it keeps this stream and its body in memory
+        layers = self.context.layers
+        above = layers[layers.index(self) - 1]
+        assert isinstance(above, HttpLayer)
+        if self.timer:
+            above.command_sources.pop(self.timer, None)
+        self.timer = None
+
+    # -- answers of ours -------------------------------------------------------------------------------------------
+
+    def _fail(self, refusal: Refusal) -> Commands:
+        """End the exchange with *refusal*: as an answer while the client has none, else by breaking off."""
+        if self.answering or self.server_state not in (self.state_wait_for_response_headers, self.state_hold):
+            self.answering = True
+            broken = ResponseProtocolError(self.stream_id, refusal.message, ErrorCode.GENERIC_SERVER_ERROR)
+            yield from super().handle_protocol_error(broken)
+            return
+        self.answering = True
+        self.held = None
+        yield from self._abandon()
+        plug = self.cord
+        self.flow.response = plug.refusal(refusal) if plug else _plain(refusal)
+        self.client_state = self.state_done  # what still comes in of the request is not waited for
+        yield HttpResponseHeadersHook(self.flow)
+        if (yield from self.check_killed(True)):
+            return
+        yield from self.send_response()
+
+
+class _Streams(dict[int, HttpStream]):
+    """The streams of a layer, found by the id of any of their attempts."""
+
+    def __missing__(self, stream_id: int) -> HttpStream:
+        if stream_id < ATTEMPT:
+            raise KeyError(stream_id)
+        return self[stream_id % ATTEMPT]
+
+
+class PatchbayLayer(HttpLayer):
+    """mitmproxy's HTTP layer, with our streams in it."""
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        stale = isinstance(event, events.Wakeup) and event.command not in self.command_sources
+        if not stale:
+            yield from super()._handle_event(event)
+
+    def make_stream(self, stream_id: int) -> Commands:
+        self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
+        event.__class__ = _FreshConnection
+        yield from super().get_connection(event, reuse=reuse)
+
+    def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
+        if isinstance(event, _UPWARDS) and not isinstance(child, HttpStream):
+            stream = self.streams.get(event.stream_id)
+            if isinstance(stream, PatchbayStream):
+                event = replace(event, stream_id=stream.wire_id)
+        elif isinstance(event, ResponseHeaders) and isinstance(child, Http1Server) and child.request:
+            event = replace(event, response=_framed(child.request, event))
+        yield from super().event_to_child(child, event)
+
+
+class Closed(layer.Layer):
+    """A connection that goes nowhere: what is left when nobody could say what it should be."""
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+def install(decided: layer.NextLayer) -> None:
+    """Put our layer in the place of mitmproxy's. To be called when the built-in `next_layer` has decided."""
+    for found in decided.context.layers:
+        if type(found) is HttpLayer:
+            found.__class__ = PatchbayLayer
+            found.streams = _Streams(found.streams)
+
+
+def _head(response: http.Response) -> Head:
+    return Head(response.status_code, Headers(_text_fields(response.headers)))
+
+
+def _text_fields(headers: http.Headers) -> list[tuple[str, str]]:
+    return [(n.decode("utf-8", "surrogateescape"), v.decode("utf-8", "surrogateescape")) for n, v in headers.fields]
+
+
+def _plain(refusal: Refusal) -> http.Response:
+    return answers.refusal("", refusal, "")
+
+
+def _framed(request: http.Request, event: ResponseHeaders) -> http.Response:
+    """
+    Give an HTTP/1 answer of unknown length a framing of its own.
+
+    From an HTTP/2 upstream it has none, mitmproxy then ends it by closing, and a broken answer would look complete.
+    """
+    response = event.response
+    if (
+        event.end_stream
+        or response.status_code < 200
+        or response.status_code in (204, 304)
+        or request.http_version != "HTTP/1.1"
+        or request.method in ("HEAD", "CONNECT")
+        or "content-length" in response.headers
+        or "transfer-encoding" in response.headers
+    ):
+        return response
+    response = response.copy()
+    response.headers["transfer-encoding"] = "chunked"
+    return response

@@ -1,0 +1,438 @@
+"""
+The story of one exchange: open · next · answered · close.
+
+Everything it needs is passed in; nothing here waits, reads a clock or knows mitmproxy. Between reading and writing
+state nothing is awaited, so an exchange sees the accounts as they are.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from blake3 import blake3
+
+from . import correlation, paths
+from .accounts.outcome import classify, classify_error
+from .accounts.pool import Accounts, Ask, Choice
+from .answer import Answer as Reader
+from .body import Body
+from .config import Config
+from .crosstalk.watch import Watch
+from .identity.identify import Identifier
+from .ledger import Ledger
+from .values import (
+    Answer,
+    Candidate,
+    Chunk,
+    Decision,
+    Edit,
+    End,
+    Endpoint,
+    Fact,
+    Failure,
+    Head,
+    Headers,
+    Identity,
+    Origin,
+    Outcome,
+    Reaction,
+    Refusal,
+    Request,
+    Route,
+    Tried,
+    Usage,
+    Verdict,
+    Wait,
+)
+
+HELD_BYTES = 256 * 1024  # of an error answer: enough to read any error, small enough to keep many
+LEARNED_FACTS = 1024  # ids and tokens kept of one answer
+_MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One sending upstream, as it goes."""
+
+    route: Route
+    choice: Choice
+    reader: Reader
+    watch: Watch
+    started: float
+    head: Head | None = None
+    body: bytearray = field(default_factory=bytearray)  # of an error answer
+    outcome: Outcome | None = None
+    held: bool = False
+    served: bool = False  # its first content came
+    ended: bool = False
+    released: bool = False
+    usage: Usage | None = None
+    error: str = ""
+    finished: float | None = None
+    learned: list[Fact] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One client request and the answer the client gets, over however many attempts."""
+
+    id: str
+    request: Request
+    identity: Identity
+    model: str
+    stream: bool
+    digest: bytes
+    opened: float
+    pin: str
+    reverse: Origin | None
+    in_flight: int
+    attempts: list[Attempt] = field(default_factory=list)
+    candidates: tuple[Candidate, ...] = ()
+    pool: str = ""
+    first_byte: float | None = None
+    refusal: Refusal | None = None
+    decision: Decision | None = None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request may be sent twice: asking a model again does no harm, creating a batch again may."""
+        return self.request.endpoint.kind == "generation" or self.request.method in ("GET", "HEAD", "OPTIONS")
+
+
+class Router:
+    """The rooms, put together for one configuration. *key* is the 32-byte master key; *random_bytes* gives n of them."""
+
+    def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
+        self.config = config
+        self.ledger = Ledger()
+        self.accounts = Accounts(config, _derived(key, "accounts"), random)
+        self._identifier = Identifier(_derived(key, "identity"), config.sessions, self.ledger)
+        self._mint = correlation.Mint(_derived(key, "correlation"))
+        self._session_key = _derived(key, "session")
+        self._digest_key = _derived(key, "digest")
+        self._random_bytes = random_bytes
+        self._in_flight: Counter[str] = Counter()
+
+    def open(self, request: Request, now: float, *, reverse: Origin | None = None) -> Exchange | Refusal:
+        """
+        Read *request* once and say whose conversation it is; *reverse* is the upstream of `--mode reverse:`.
+
+        Every exchange that was opened must be closed.
+        """
+        pin = request.headers.get("x-patchbay-account").strip()
+        if pin and not request.client.may_pin:
+            return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
+        identity = self._identifier.identify(request, now)
+        self._in_flight[identity.affinity] += 1
+        return Exchange(
+            id=self._random_bytes(8).hex(),
+            request=request,
+            identity=identity,
+            model=request.endpoint.model or request.body.text("model"),
+            stream=request.endpoint.stream or request.body.get("stream") is True,
+            digest=_digest(self._digest_key, request),
+            opened=now,
+            pin=pin,
+            reverse=reverse,
+            in_flight=self._in_flight[identity.affinity],
+        )
+
+    def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
+        """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
+        bounds = self.config.failover
+        if exchange.attempts and len(exchange.attempts) >= bounds.attempts:
+            return Refusal(503, "attempts_exhausted", f"{bounds.attempts} attempts failed, the most one request may take")
+        if exchange.attempts and now - exchange.opened > bounds.seconds:
+            return Refusal(504, "time_exhausted", f"No answer within the {bounds.seconds:g} seconds one request may take")
+        chosen = self.accounts.choose(self._ask(exchange), now)
+        if not isinstance(chosen, Choice):
+            if isinstance(chosen, Refusal):
+                exchange.refusal = chosen
+            return chosen
+        try:
+            return self._begin(exchange, chosen, now)
+        except ValueError as e:
+            self.accounts.release(chosen)
+            return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
+
+    def serves(self, endpoint: Endpoint, destination: Origin, reverse: Origin | None = None) -> bool:
+        """Whether any enabled account answers for *endpoint* at *destination*; *reverse* as in `open`."""
+        anywhere = paths.is_anywhere(destination)
+        if anywhere and not endpoint.family:
+            return False  # a path of no dialect says nothing about which provider it is for
+        return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse)
+
+    def unsent(self, exchange: Exchange, reason: str, now: float) -> None:
+        """Take note that the present attempt was not sent: its account's credential cannot be had."""
+        attempt = exchange.attempt
+        if attempt and not attempt.ended:
+            self._finish(exchange, attempt, Outcome("auth", scope="account", detail=reason), now)
+
+    def answered(self, exchange: Exchange, what: Answer, now: float) -> Reaction:
+        """
+        Take note of what the upstream of the present attempt did, and say what is to be done about it.
+
+        A failing answer is held until it can be read; then it is delivered, or another account is tried.
+        """
+        attempt = exchange.attempt
+        if attempt is None or attempt.ended:
+            return "deliver"
+        match what:
+            case Head():
+                return self._head(exchange, attempt, what, now)
+            case Chunk():
+                return self._chunk(exchange, attempt, what, now)
+            case End():
+                return self._end(exchange, attempt, now)
+            case Failure():
+                return self._failure(exchange, attempt, what, now)
+
+    def verdict(self, exchange: Exchange) -> Verdict:
+        """Say what is known so far about whether the answer is ours."""
+        if exchange.attempt is None:
+            return Verdict("unverifiable", note="nothing was sent")
+        return exchange.attempt.watch.verdict()
+
+    def close(self, exchange: Exchange, error: str, now: float, *, status: int | None = None) -> Decision:
+        """
+        End *exchange*, once: later calls return the first one's decision.
+
+        *error* says why the client did not get a whole answer; *status* is what it got.
+        """
+        if exchange.decision is not None:
+            return exchange.decision
+        attempt = exchange.attempt
+        if attempt and not attempt.ended:
+            attempt.error = attempt.error or error
+            self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=error), now)
+        if attempt and attempt.outcome and attempt.outcome.kind == "ok" and not exchange.request.replay:
+            account = attempt.choice.account.id
+            self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
+        self._in_flight[exchange.identity.affinity] -= 1
+        if self._in_flight[exchange.identity.affinity] <= 0:
+            del self._in_flight[exchange.identity.affinity]
+        exchange.decision = _decision(exchange, self.verdict(exchange), error, now, status)
+        return exchange.decision
+
+    # -- one attempt -----------------------------------------------------------------------------------------------
+
+    def _ask(self, exchange: Exchange) -> Ask:
+        request = exchange.request
+        return Ask(
+            family=request.endpoint.family,
+            destination=None if paths.is_anywhere(request.destination) else request.destination,
+            reverse=exchange.reverse,
+            model=exchange.model,
+            identity=exchange.identity,
+            client=request.client,
+            pin=exchange.pin,
+            websocket=request.headers.get("upgrade").lower() == "websocket",
+            tried=frozenset(attempt.choice.account.id for attempt in exchange.attempts),
+        )
+
+    def _begin(self, exchange: Exchange, choice: Choice, now: float) -> Route:
+        request, account = exchange.request, choice.account
+        provider = account.provider
+        request_id = self._mint.new(now, self._random_bytes)
+        affinity = exchange.identity.affinity
+        session_id = correlation.session_id(self._session_key, affinity, account.id) if affinity else ""
+        stamped = correlation.stamps(
+            provider,
+            request.headers,
+            request.body,
+            request_id=request_id,
+            session_id=session_id,
+            thread_id=correlation.session_id(self._session_key, exchange.identity.thread, account.id)
+            if exchange.identity.thread
+            else "",
+            model_id=provider.model_ids.get(choice.model, ""),
+        )
+        path, body = request.path, dict(stamped.body)
+        if choice.model and choice.model != exchange.model:
+            if request.endpoint.model:
+                path = paths.with_model(path, request.endpoint.model, choice.model)
+            else:
+                body["model"] = choice.model
+        route = Route(
+            account=account,
+            origin=choice.origin,
+            request_id=request_id,
+            session_id=session_id,
+            attempt=len(exchange.attempts) + 1,
+            edit=Edit(
+                (*account.headers.items(), *stamped.headers), paths.join(account, path, request.endpoint), body
+            ),
+            body=request.body.splice(body) if body else None,
+            binding=choice.binding,
+        )
+        watch = Watch(
+            provider.echo,
+            stamped.expected,
+            request_id=request_id,
+            earlier=tuple(attempt.route.request_id for attempt in exchange.attempts),
+            client_id=stamped.client_id,
+            exchange=exchange.id,
+            account=account.id,
+            affinity=affinity,
+            thread=exchange.identity.thread,
+            digest=exchange.digest,
+            mint=self._mint,
+            ledger=self.ledger,
+            now=now,
+        )
+        exchange.attempts.append(Attempt(route, choice, Reader(request.endpoint.dialect, provider.echo), watch, now))
+        exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
+        return route
+
+    def _head(self, exchange: Exchange, attempt: Attempt, head: Head, now: float) -> Reaction:
+        attempt.head = head
+        self._see(exchange, attempt, attempt.reader.head(head), now)
+        attempt.held = head.status >= 400
+        if attempt.held and not exchange.repeatable:
+            attempt.held = False
+        if not attempt.held:
+            exchange.first_byte = now
+        return "hold" if attempt.held else "deliver"
+
+    def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Reaction:
+        self._see(exchange, attempt, attempt.reader.feed(chunk.data), now)
+        if attempt.head and attempt.head.status >= 400 and len(attempt.body) < HELD_BYTES:
+            attempt.body += chunk.data[: HELD_BYTES - len(attempt.body)]
+            if attempt.held and len(attempt.body) >= HELD_BYTES:
+                return self._end(exchange, attempt, now)
+        return "hold" if attempt.held else "deliver"
+
+    def _end(self, exchange: Exchange, attempt: Attempt, now: float) -> Reaction:
+        self._see(exchange, attempt, attempt.reader.end(), now)
+        held, attempt.held = attempt.held, False
+        assert attempt.head is not None
+        outcome = attempt.outcome
+        if outcome is None or outcome.kind == "ok":
+            body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
+            family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
+            outcome = classify(family, attempt.head, body, now)
+        self._finish(exchange, attempt, outcome, now)
+        moving = held and outcome.kind in _MOVABLE and exchange.repeatable
+        if not moving:
+            exchange.first_byte = exchange.first_byte or now
+        return "next" if moving else "deliver"
+
+    def _failure(self, exchange: Exchange, attempt: Attempt, failure: Failure, now: float) -> Reaction:
+        attempt.error = failure.message
+        before_head = attempt.head is None or attempt.held
+        attempt.held = False
+        self._finish(exchange, attempt, Outcome("server", detail=failure.kind), now)
+        nothing_sent = failure.kind == "connect"
+        return "next" if before_head and (exchange.repeatable or nothing_sent) else "deliver"
+
+    def _see(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
+        for fact in facts:
+            attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
+            match fact.kind:
+                case "usage":
+                    attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage
+                case "content":
+                    self._serve(exchange, attempt, now)
+                case "error" if attempt.head and attempt.head.status < 400:
+                    attempt.outcome = _told(exchange, fact, now)
+                    attempt.error = attempt.outcome.detail
+                case "id" | "token" | "text" if len(attempt.learned) < LEARNED_FACTS:
+                    attempt.learned.append(fact)
+
+    def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
+        good = attempt.head is not None and attempt.head.status < 400
+        if attempt.served or not good or exchange.request.replay:
+            return
+        attempt.served = True
+        self.accounts.started(self._ask(exchange), attempt.choice, now)
+
+    def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
+        attempt.outcome, attempt.ended, attempt.finished = outcome, True, now
+        if outcome.kind == "ok" and not attempt.reader.streamed:
+            self._serve(exchange, attempt, now)
+        if not attempt.released:
+            attempt.released = True
+            self.accounts.settled(self._ask(exchange), attempt.choice, outcome, now)
+            self.accounts.release(attempt.choice)
+
+
+def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
+    told = fact.value if isinstance(fact.value, dict) else {}
+    code = str(told.get("code") or told.get("type") or "")
+    return classify_error(exchange.request.endpoint.family, code, str(told.get("message") or ""), now)
+
+
+def _derived(key: bytes, purpose: str) -> bytes:
+    return blake3(key, derive_key_context=f"patchbay 2026 {purpose}").digest()
+
+
+def _digest(key: bytes, request: Request) -> bytes:
+    hasher = blake3(key=key)
+    for part in (request.method.encode(), request.path.encode("utf-8", "surrogateescape"), request.body.raw or b""):
+        hasher.update(len(part).to_bytes(8) + part)
+    return hasher.digest(16)
+
+
+def _tried(attempt: Attempt, now: float) -> Tried:
+    return Tried(
+        account=attempt.choice.account.id,
+        request_id=attempt.route.request_id,
+        status=attempt.head.status if attempt.head else None,
+        outcome=attempt.outcome.kind if attempt.outcome else "",
+        seconds=(attempt.finished or now) - attempt.started,
+        detail=attempt.outcome.detail if attempt.outcome else "",
+    )
+
+
+def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, status: int | None) -> Decision:
+    request, attempt = exchange.request, exchange.attempt
+    failed = bool(error) or exchange.refusal is not None or (status or 0) >= 400
+    failed = failed or attempt is None or (attempt.outcome is not None and attempt.outcome.kind != "ok")
+    what = request.endpoint.dialect or "request"
+    event = "crosstalk" if verdict.kind == "crosstalk" else f"{_event(what)}_{'error' if failed else 'success'}"
+    route = attempt.route if attempt else None
+    return Decision(
+        exchange=exchange.id,
+        time=exchange.opened,
+        client=request.client.name,
+        method=request.method,
+        path=request.path.partition("?")[0],
+        dialect=request.endpoint.dialect,
+        endpoint=request.endpoint.kind,
+        model=exchange.model,
+        stream=exchange.stream,
+        pool=exchange.pool,
+        identity=replace(exchange.identity),
+        binding=route.binding if route else "none",
+        account=route.account.id if route else "",
+        provider=route.account.provider.name if route else "",
+        request_id=route.request_id if route else "",
+        client_request_id=_own_id(request.headers),
+        session_id=route.session_id if route else "",
+        candidates=exchange.candidates,
+        attempts=tuple(_tried(tried, now) for tried in exchange.attempts),
+        status=status if status is not None else (attempt.head.status if attempt and attempt.head else None),
+        event_type=event,
+        error=error or (attempt.error if attempt else "") or (exchange.refusal.code if exchange.refusal else ""),
+        duration=now - exchange.opened,
+        first_byte=None if exchange.first_byte is None else exchange.first_byte - exchange.opened,
+        usage=attempt.usage if attempt else None,
+        in_flight=exchange.in_flight,
+        verdict=verdict,
+    )
+
+
+def _event(dialect: str) -> str:
+    return {"openai_chat": "chat_completion"}.get(dialect, dialect)
+
+
+def _own_id(headers: Headers) -> str:
+    value = headers.get("x-request-id") or headers.get("x-client-request-id")
+    return value[:128] if value.isprintable() else ""

@@ -1,0 +1,80 @@
+"""Loaded beside Patchbay: makes the one method named in the file `$BREAK` raise, whichever it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from patchbay import clients, dialects, router
+from patchbay.proxy import cord, hooks, keys, render, wire
+
+_WHICH = Path(os.environ["BREAK"])
+
+# hooks and steps must turn the failure into an answer; what belongs to the host's own machine must at least let
+# nothing out
+POINTS: dict[str, tuple[Any, str]] = {
+    f"{owner.__name__.rpartition('.')[2]}.{name}": (owner, name)
+    for owner, names in (
+        (hooks.Patchbay, "_plug _close _scrub _router _lets_be"),
+        (router.Router, "open next answered verdict close serves"),
+        (cord.Cord, "wire_request wire_body answered passing refusal client_left _credential _check"),
+        (keys.Keys, "ready value scrub"),
+        (clients, "identify form without_key"),
+        (dialects, "endpoint"),
+        (render, "on_flow"),
+        (wire, "install"),
+        (
+            wire.PatchbayStream,
+            "handle_event _handle_event _sorted _seen _on_the_wire _dressed make_server_connection"
+            " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
+        ),
+        (wire.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
+    )
+    for name in names.split()
+}
+HOOKS = ("requestheaders", "request", "responseheaders", "response", "error")
+
+
+def _breakable(point: str, sound: Callable[..., Any]) -> Callable[..., Any]:
+    def maybe(*args: Any, **kwargs: Any) -> Any:
+        if _WHICH.read_text() == point:
+            raise RuntimeError("broken on purpose")
+        return sound(*args, **kwargs)
+
+    return maybe
+
+
+def _breakable_hook(name: str, sound: Callable[..., Any]) -> Callable[..., Any]:
+    # inside the guard, as a mistake in the hook's own lines would be
+    if name == "request":
+
+        async def asynchronous(self: hooks.Patchbay, flow: Any) -> None:
+            if _WHICH.read_text() == f"hook.{name}":
+                raise RuntimeError("broken on purpose")
+            await sound(self, flow)
+
+        return hooks._closed_on_failure(asynchronous)
+
+    def synchronous(self: hooks.Patchbay, flow: Any) -> None:
+        if _WHICH.read_text() == f"hook.{name}":
+            raise RuntimeError("broken on purpose")
+        sound(self, flow)
+
+    return hooks._closed_on_failure(synchronous)
+
+
+for _point, (_owner, _name) in POINTS.items():
+    setattr(_owner, _name, _breakable(_point, getattr(_owner, _name)))
+for _name in HOOKS:
+    setattr(hooks.Patchbay, _name, _breakable_hook(_name, getattr(hooks.Patchbay, _name)))
+
+
+class Breaker:
+    """mitmproxy wants an addon in a script."""
+
+    name = "patchbay-breaker"
+
+
+addons = [Breaker()]

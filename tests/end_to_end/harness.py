@@ -1,0 +1,132 @@
+"""A real mitmdump (or mitmweb) with Patchbay in it, started and ended by its id, and what it wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
+
+ROOT = Path(__file__).parent.parent.parent
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def generic_config(folder: Path, keys: Mapping[str, str], *, more: str = "", account: str = "") -> str:
+    """Return a configuration of `generic` accounts on the reverse upstream; *account* is added to each of them."""
+    accounts = "\n".join(
+        f"  - {{id: {name}, provider: generic, base_url: reverse, key: {key}{', ' + account if account else ''}}}"
+        for name, key in keys.items()
+    )
+    return f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\n{more}\naccounts:\n{accounts}\n"
+
+
+@dataclass
+class Proxy:
+    """A running proxy."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+    log_file: Path
+    web_port: int = 0
+    more: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    @property
+    def journal(self) -> str:
+        path = self.folder / "journal.jsonl"
+        return path.read_text() if path.exists() else ""
+
+    def interrupt(self, timeout: float = 20) -> None:
+        """Ctrl-C, and wait for the end."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+                raise
+
+
+@contextlib.contextmanager
+def proxy(
+    folder: Path,
+    config: str,
+    *arguments: str,
+    mode: str,
+    program: str = "mitmdump",
+    script: str = str(ROOT / "addon" / "main.py"),
+    scripts: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Proxy]:
+    """Run *program* with *config* in *folder* until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = folder / "config.yaml"
+    settings.write_text(config)
+    settings.chmod(0o600)
+    port, log_file = free_port(), folder / "log.txt"
+    command = [
+        str(BIN / program), "-s", script, *(f"-s{more}" for more in scripts),
+        "--set", f"patchbay_config={settings}", "--set", f"confdir={folder / 'mitmproxy'}",
+        "--mode", mode, "--listen-port", str(port), *arguments,
+    ]  # fmt: skip
+    web_port = 0
+    if program == "mitmweb":
+        web_port = free_port()
+        command += ["--no-web-open-browser", "--web-port", str(web_port), "--set", "web_password=look"]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=folder)
+    running = Proxy(port, folder, process, log_file, web_port)
+    try:
+        _wait_until_listening(running)
+        yield running
+    finally:
+        running.interrupt()
+
+
+def _wait_until_listening(running: Proxy) -> None:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        if running.process.poll() is not None:
+            raise RuntimeError(f"the proxy ended at once:\n{running.log}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", running.port), 0.5):
+            return
+        time.sleep(0.05)  # a process is starting; there is nothing to be told by
+    raise RuntimeError(f"the proxy does not listen:\n{running.log}")
+
+
+def eventually(condition: object, seconds: float = 10.0) -> bool:
+    """Ask *condition* (a callable) until it holds; what another process writes arrives when it arrives."""
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
+
+
+DIRECT = build_opener(ProxyHandler({}))

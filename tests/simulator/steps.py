@@ -1,0 +1,124 @@
+"""
+An answer as a script: the steps in which it goes over the wire.
+
+A fault is most often a change to such a script: a step taken out, put in, cut in two or taken from someone else's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from .exchange import Exchange
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and fields. With *sized*, a content-length over all the `Data` of the script is added."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    sized: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A piece of the body: of a stream one event, of a buffered answer all of it."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Seconds of silence."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes past the protocol, straight to the connection."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The protocol's end of the answer. Steps behind it run beside the connection, which is free for a next request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Break off rudely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the connection politely, complete or not."""
+
+
+Step = Head | Data | Pause | Raw | End | Reset | Close
+Script = tuple[Step, ...]
+
+
+def head_of(script: Sequence[Step]) -> Head:
+    """Return the script's head, or a plain one when it has none."""
+    return next((step for step in script if isinstance(step, Head)), Head())
+
+
+def body_of(script: Sequence[Step]) -> Script:
+    """Return everything but the head."""
+    return tuple(step for step in script if not isinstance(step, Head))
+
+
+def data_of(script: Iterable[Step]) -> bytes:
+    """Return the body's bytes in one piece."""
+    return b"".join(step.data for step in script if isinstance(step, Data))
+
+
+async def perform(script: Script, exchange: Exchange) -> str:
+    """Carry *script* out; return how it ended: `complete`, `reset`, `closed` or `open`."""
+    for number, step in enumerate(script):
+        match step:
+            case Head(status, headers, sized):
+                await exchange.send_head(status, _sized(headers, script) if sized else headers)
+            case End():
+                await exchange.end()
+                if rest := script[number + 1 :]:
+                    exchange.later(_afterwards(rest, exchange))
+                return "complete"
+            case Reset():
+                await exchange.reset()
+                return "reset"
+            case Close():
+                await exchange.close()
+                return "closed"
+            case _:
+                await _small(step, exchange)
+    return "open"
+
+
+async def _small(step: Step, exchange: Exchange) -> None:
+    match step:
+        case Data(data):
+            await exchange.send_data(data)
+        case Pause(seconds):
+            await asyncio.sleep(seconds)
+        case Raw(data):
+            await exchange.send_raw(data)
+
+
+async def _afterwards(script: Script, exchange: Exchange) -> None:
+    for step in script:
+        match step:
+            case Reset():
+                await exchange.reset()
+            case Close():
+                await exchange.close()
+            case _:
+                await _small(step, exchange)
+
+
+def _sized(headers: tuple[tuple[str, str], ...], script: Script) -> tuple[tuple[str, str], ...]:
+    return (*headers, ("content-length", str(len(data_of(script)))))

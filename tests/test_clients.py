@@ -1,0 +1,83 @@
+"""Who asks, and what is taken out of what they sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from patchbay import clients
+from patchbay.config import ClientKey, Secret
+from patchbay.values import Client, Headers, Refusal
+
+SECRET = bytes(32)
+KNOWN = (
+    clients.Known(ClientKey("ann", Secret("literal", ""), may_pin=True), b"ann-key"),
+    clients.Known(ClientKey("bob", Secret("literal", "")), b"bob-key"),
+)
+
+
+def who(headers: dict[str, str], path: str = "/v1/x", known: tuple[clients.Known, ...] = KNOWN) -> Client | Refusal:
+    return clients.identify(Headers(headers.items()), path, known, SECRET, loopback=True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "path"),
+    [
+        ({"Authorization": "Bearer ann-key"}, "/"),
+        ({"authorization": "bearer ann-key"}, "/"),
+        ({"X-Api-Key": "ann-key"}, "/"),
+        ({"x-goog-api-key": "ann-key"}, "/"),
+        ({"api-key": "ann-key"}, "/"),
+        ({}, "/v1beta/models/m:generateContent?alt=sse&key=ann-key"),
+        ({"Sec-WebSocket-Protocol": "realtime, openai-insecure-api-key.ann-key"}, "/"),
+    ],
+)
+def test_a_client_is_known_by_its_key_in_every_form(headers: dict[str, str], path: str) -> None:
+    client = who(headers, path)
+
+    assert isinstance(client, Client)
+    assert client.name == "ann"
+    assert client.may_pin
+
+
+def test_who_has_no_known_key_is_refused() -> None:
+    for headers in ({}, {"authorization": "Bearer ann-kez"}, {"authorization": "ann"}):
+        refusal = who(headers)
+        assert isinstance(refusal, Refusal)
+        assert refusal.status == 401
+
+
+def test_scopes_of_clients_differ_and_hold() -> None:
+    ann, bob = who({"x-api-key": "ann-key"}), who({"x-api-key": "bob-key"})
+
+    assert isinstance(ann, Client)
+    assert isinstance(bob, Client)
+    assert ann.scope != bob.scope
+    assert who({"authorization": "Bearer ann-key"}) == ann
+
+
+def test_without_configured_clients_a_key_is_a_scope_and_its_spelling_does_not_matter() -> None:
+    bearer, header = who({"authorization": "Bearer k1-key-one"}, known=()), who({"x-api-key": "k1-key-one"}, known=())
+
+    assert bearer == header
+    assert bearer != who({"x-api-key": "k2-key-two"}, known=())
+    assert who({}, known=()) == Client(may_pin=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "instead", "expected"),
+    [
+        ("/a", "x", "/a"),
+        ("/a?key=secret", "patchbay", "/a?key=patchbay"),
+        ("/a?alt=sse&key=secret&b=%20", "patchbay:one", "/a?alt=sse&key=patchbay:one&b=%20"),
+        ("/a?key=1&key=2", None, "/a"),
+        ("/a?monkey=1&key=2", None, "/a?monkey=1"),
+        ("/a?", "x", "/a?"),
+    ],
+)
+def test_the_key_of_a_query_is_replaced_and_nothing_else(path: str, instead: str | None, expected: str) -> None:
+    assert clients.without_key(path, instead) == expected
+
+
+def test_a_key_is_put_in_a_query_once() -> None:
+    assert clients.with_key("/a?key=old&alt=sse", "n/w") == "/a?alt=sse&key=n%2Fw"
+    assert clients.with_key("/a", "new") == "/a?key=new"

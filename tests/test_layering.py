@@ -1,0 +1,231 @@
+"""
+Which way the imports point. Floors stand above one another; a room uses those below it, and neighbours of its own
+floor as long as they do not use each other in a circle.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ADDON = Path(__file__).parent.parent / "addon"
+
+FLOORS: tuple[frozenset[str], ...] = (
+    frozenset({"values", "providers", "body", "document", "config", "paths"}),
+    frozenset({"ledger", "dialects", "sse"}),
+    frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
+    frozenset({"router", "clients"}),
+    frozenset({"store", "journal"}),
+    frozenset({"proxy"}),
+    frozenset({"main", "cli"}),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+ALOUD = frozenset({"store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
+HOSTED = frozenset({"proxy", "main"})  # may know mitmproxy
+
+LIBRARIES = frozenset({"blake3", "msgspec", "yaml"})  # what the quiet rooms may use besides the standard library
+OUTSIDE = frozenset(
+    {
+        "asyncio", "concurrent", "contextvars", "fcntl", "ftplib", "getpass", "glob", "http", "logging",
+        "multiprocessing", "os", "pathlib", "platform", "queue", "random", "sched", "secrets", "select", "selectors",
+        "shutil", "signal", "smtplib", "socket", "socketserver", "sqlite3", "ssl", "subprocess", "sys", "syslog",
+        "tempfile", "threading", "time", "urllib.request", "uuid", "warnings", "webbrowser",
+    }
+)  # fmt: skip
+HARMLESS = frozenset({"random.Random"})  # a generator handed in is a value like any other
+LOUD_CALLS = frozenset({"open", "print", "input", "breakpoint"})
+CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
+
+
+@dataclass(frozen=True)
+class Import:
+    """
+    One imported name. *target* is dotted from the package's own root when *ours*, else the module's full name.
+
+    *runtime* is False under `if TYPE_CHECKING:`.
+    """
+
+    room: str
+    line: int
+    target: str
+    ours: bool
+    runtime: bool = True
+
+
+def test_every_import_points_the_right_way() -> None:
+    mistakes = [mistake for file, module in _modules() for mistake in mistakes_in(file.read_text(), module)]
+
+    assert not mistakes, "\n" + "\n".join(mistakes)
+
+
+def test_no_two_rooms_use_each_other() -> None:
+    uses: dict[str, set[str]] = {}
+    for file, module in _modules():
+        for found in _imports(ast.parse(file.read_text()), module):
+            if found.ours and found.runtime:
+                uses.setdefault(found.room, set()).add(found.target.split(".")[0])
+
+    assert not (ring := circle(uses)), " → ".join(ring)
+
+
+def test_no_module_hides_one_of_the_standard_library() -> None:
+    """mitmproxy puts the script's folder on `sys.path` while it loads the script."""
+    names = {path.stem for path in ADDON.iterdir()}
+
+    assert not names & sys.stdlib_module_names
+
+
+def test_only_the_shim_is_loaded_by_mitmproxy() -> None:
+    """Every top-level name of the shim could be taken for a hook, so there are hardly any."""
+    tree = ast.parse((ADDON / "main.py").read_text())
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    values = [target.id for node in tree.body if isinstance(node, ast.Assign) for target in _names(node)]
+
+    assert (names, values) == (["_register"], ["addons"])
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "complaint"),
+    [
+        ("accounts.pool", "from ..router import Router", "accounts must not use router"),
+        ("accounts.pool", "from .. import journal", "accounts must not use journal"),
+        ("values", "from .ledger import Ledger", "values must not use ledger"),
+        ("router", "from .proxy.keys import Keys", "router must not use proxy"),
+        ("router", "from .store import Store", "router must not use store"),
+        ("proxy.hooks", "from ..cli import main", "proxy must not use cli"),
+        ("dialects.anthropic", "def f():\n    from ..answer import Answer", "dialects must not use answer"),
+        ("cli.main", "import mitmproxy.http", "cli must not know mitmproxy"),
+        ("router", "import mitmproxy", "router must not know mitmproxy"),
+        ("identity.signals", "import patchbay.values", "imports inside the package are relative"),
+        ("identity.signals", "from time import monotonic", "identity must not use time"),
+        ("identity.signals", "import os.path", "identity must not use os"),
+        ("identity.signals", "import urllib.request", "identity must not use urllib.request"),
+        ("identity.signals", "from urllib import request", "identity must not use urllib.request"),
+        ("identity.signals", "import random", "identity must not use random"),
+        ("identity.signals", "import httpx", "identity must not use httpx"),
+        ("answer", "print('hello')", "answer must not call print"),
+        ("answer", "at = datetime.now(tz=UTC)", "answer must not call datetime.now"),
+        ("attic", "x = 1", "attic stands on no floor"),
+    ],
+)
+def test_a_wrong_turn_is_named(module: str, source: str, complaint: str) -> None:
+    found = mistakes_in(source, tuple(module.split(".")))
+
+    assert [complaint in mistake for mistake in found] == [True]
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("router", "from .accounts.pool import Accounts\nfrom . import correlation\nfrom random import Random"),
+        ("values", "if TYPE_CHECKING:\n    from .config import Account"),
+        ("dialects", "from ..values import Endpoint\nfrom . import anthropic"),
+        ("proxy.wire", "import asyncio, time, mitmproxy\nfrom ..journal import Journal\nprint(open('x'))"),
+        ("cli.main", "import os\nfrom ..proxy import hooks"),
+        ("identity.canonical", "import msgspec\nfrom blake3 import blake3\nfrom urllib.parse import urlsplit"),
+    ],
+)
+def test_the_right_way_is_let_through(module: str, source: str) -> None:
+    path = (*module.split("."), "__init__") if module == "dialects" else tuple(module.split("."))
+
+    assert mistakes_in(source, path) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"answer": {"values", "crosstalk"}, "crosstalk": {"answer", "crosstalk"}}) == [
+        "answer",
+        "crosstalk",
+        "answer",
+    ]
+
+
+def mistakes_in(source: str, module: tuple[str, ...]) -> list[str]:
+    """Return what is wrong in *source*, which stands at *module* below the package, one readable line each."""
+    room, place = module[0], "addon/" + "/".join(module) + ".py"
+    if room not in FLOOR:
+        return [f"{place}: {room} stands on no floor; give it one in {Path(__file__).name}"]
+    tree = ast.parse(source)
+    found = [(one.line, wrong) for one in _imports(tree, module) if (wrong := _objection(one))]
+    if room not in ALOUD:
+        found += [(line, f"{room} must not call {name}") for line, name in _calls(tree)]
+    return [f"{place}:{line}: {wrong}" for line, wrong in sorted(set(found))]
+
+
+def circle(uses: dict[str, set[str]]) -> list[str]:
+    """Return one ring of rooms that use each other, its first at both ends, or nothing."""
+
+    def search(room: str, path: list[str]) -> list[str]:
+        if room in path:
+            return [*path[path.index(room) :], room]
+        rings = (search(other, [*path, room]) for other in sorted(uses.get(room, ())) if other != room)
+        return next((ring for ring in rings if ring), [])
+
+    return next((ring for room in sorted(uses) if (ring := search(room, []))), [])
+
+
+def _objection(found: Import) -> str:
+    room, target = found.room, found.target
+    if found.ours:
+        other = target.split(".")[0]
+        if other != room and FLOOR.get(other, len(FLOORS)) > FLOOR[room]:
+            return f"{room} must not use {other}, which stands above it"
+        return ""
+    top = target.split(".")[0]
+    if top == "patchbay":
+        return "" if room == "main" else "imports inside the package are relative"
+    if top == "mitmproxy":
+        return "" if room in HOSTED else f"{room} must not know mitmproxy"
+    return "" if room in ALOUD else _objection_of_the_quiet(room, target)
+
+
+def _objection_of_the_quiet(room: str, target: str) -> str:
+    parts = target.split(".")
+    if target in HARMLESS or parts[0] in LIBRARIES:
+        return ""
+    if parts[0] not in sys.stdlib_module_names:
+        return f"{room} must not use {parts[0]}"
+    for name in (parts[0], ".".join(parts[:2])):
+        if name in OUTSIDE:
+            return f"{room} must not use {name}: it gets such things handed in"
+    return ""
+
+
+def _imports(tree: ast.Module, module: tuple[str, ...]) -> Iterator[Import]:
+    for_types = {id(inner) for node in ast.walk(tree) if _is_type_checking(node) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        runtime = id(node) not in for_types
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module[0], node.lineno, alias.name, ours=False, runtime=runtime)
+        elif isinstance(node, ast.ImportFrom):
+            above = module[: len(module) - node.level] if node.level else ()
+            base = [*above, *(node.module.split(".") if node.module else ())]
+            for alias in node.names:
+                target = ".".join([*base, alias.name])
+                yield Import(module[0], node.lineno, target, ours=bool(node.level), runtime=runtime)
+
+
+def _calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in LOUD_CALLS | CLOCKS:
+            yield node.lineno, name
+
+
+def _is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def _names(node: ast.Assign) -> list[ast.Name]:
+    return [target for target in node.targets if isinstance(target, ast.Name)]
+
+
+def _modules() -> Iterator[tuple[Path, tuple[str, ...]]]:
+    for file in sorted(ADDON.rglob("*.py")):
+        module = file.relative_to(ADDON).with_suffix("").parts
+        if module != ("__init__",):  # the package itself: words only
+            yield file, module

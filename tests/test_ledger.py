@@ -1,0 +1,34 @@
+"""The ledger is bounded, forgets, and keeps kinds apart."""
+
+from __future__ import annotations
+
+from patchbay.ledger import Entry, Ledger
+
+
+def test_what_was_noted_is_found_until_it_is_too_old() -> None:
+    ledger = Ledger(ttl=10)
+    ledger.note("request", "id-1", Entry("x"), now=0)
+
+    assert ledger.find("request", "id-1", now=9) == Entry("x")
+    assert ledger.find("answer", "id-1", now=9) is None
+    assert ledger.find("request", "id-1", now=10) is None
+
+
+def test_noting_again_gives_back_what_stood_there() -> None:
+    ledger = Ledger(ttl=10)
+
+    assert ledger.note("answer", "a", Entry("x"), now=0) is None
+    assert ledger.note("answer", "a", Entry("y"), now=5) == Entry("x")
+    assert ledger.note("answer", "a", Entry("z"), now=20) is None
+
+
+def test_the_longest_unused_leave_first() -> None:
+    ledger = Ledger(limit=2)
+    for token in ("a", "b"):
+        ledger.note("k", token, Entry(token), now=0)
+    ledger.find("k", "a", now=1)
+    ledger.note("k", "c", Entry("c"), now=2)
+
+    assert len(ledger) == 2
+    assert ledger.find("k", "b", now=3) is None
+    assert ledger.find("k", "a", now=3) == Entry("a")

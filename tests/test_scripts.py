@@ -1,0 +1,256 @@
+"""The shell scripts, in a checkout of stand-ins: no network, no mitmproxy, and programs that only say what they got."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = sorted(path for path in (*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run") if path.is_file())
+SHELL = [path for path in SCRIPTS if "bash" in path.read_text(encoding="utf-8").split("\n", 1)[0]]
+
+# What a script may find on the PATH besides what a test puts there; no Python among it.
+TOOLS = ("bash", "chmod", "cmp", "cp", "dirname", "env", "ln", "mkdir", "rm", "sed")
+
+# Python as far as scripts/bootstrap knows it: it has an age, makes venvs, and installs packages.
+PYTHON = """\
+#!/usr/bin/env bash
+case "$*" in
+    -c*) exit {too_old} ;;
+    *"-m venv"*)
+        mkdir -p .venv/bin .venv/lib/python3.12/site-packages && cp "$0" .venv/bin/python
+        echo "venv $0" >>calls ;;
+    *"-m pip"*) echo "$*" >>calls && exit {pip} ;;
+    *) echo "python $*" ;;
+esac
+"""
+ECHO = '#!/usr/bin/env bash\necho "${0##*/} $*"\necho "config=${PATCHBAY_CONFIG:-}"\n'
+
+
+class Checkout:
+    """A copy of the scripts with a fake Python beside them, and nothing else on the PATH that could help."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / "path"
+        self.bin.mkdir(parents=True)
+        for tool in TOOLS:
+            found = shutil.which(tool)
+            assert found, tool
+            (self.bin / tool).symlink_to(found)
+        shutil.copytree(ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+        (folder / ".ci").mkdir()
+        shutil.copy(ROOT / ".ci" / "run", folder / ".ci" / "run")
+        (folder / "addon").mkdir()
+        (folder / "requirements-dev.txt").write_text("blake3==1.0.11\n")
+
+    def program(self, path: str, text: str) -> None:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.unlink(missing_ok=True)
+        file.write_text(text)
+        file.chmod(0o755)
+
+    def python(self, path: str = "path/python3.12", *, too_old: int = 0, pip: int = 0) -> None:
+        self.program(path, PYTHON.format(too_old=too_old, pip=pip))
+
+    def run(self, *command: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(self.folder / command[0]), *command[1:]],
+            cwd=cwd or self.folder,
+            env={"PATH": str(self.bin), "HOME": str(self.folder / "home"), **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def calls(self) -> list[str]:
+        file = self.folder / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Checkout:
+    """A fresh clone on a machine without Python."""
+    return Checkout(tmp_path / "clone")
+
+
+@pytest.fixture
+def ready(bare: Checkout) -> Checkout:
+    """A clone in which everything is installed, with settings of its own."""
+    bare.python(".venv/bin/python")
+    shutil.copy(bare.folder / "requirements-dev.txt", bare.folder / ".venv")
+    for tool in ("mitmdump", "mitmweb", "mitmproxy"):
+        bare.program(f".venv/bin/{tool}", ECHO)
+    (bare.folder / "config.yaml").touch()
+    return bare
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_script_can_be_run_and_stops_at_the_first_failure(script: Path) -> None:
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in script.read_text(encoding="utf-8")
+    subprocess.run([shutil.which("bash") or "bash", "-n", str(script)], check=True)
+
+
+def test_the_first_run_installs_the_pins_and_the_second_does_nothing(bare: Checkout) -> None:
+    bare.python()
+
+    first, second = bare.run("scripts/bootstrap"), bare.run("scripts/bootstrap")
+
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert "once" in first.stderr
+    assert second.stderr == ""
+    assert [call.split()[0] for call in bare.calls] == ["venv", "-m"]
+    assert "--require-hashes -r requirements-dev.txt" in bare.calls[1]
+
+
+def test_new_pins_are_installed_into_the_same_venv(bare: Checkout) -> None:
+    bare.python()
+    bare.run("scripts/bootstrap")
+    (bare.folder / "requirements-dev.txt").write_text("blake3==1.0.12\n")
+
+    assert bare.run("scripts/bootstrap").returncode == 0
+    assert [call.split()[0] for call in bare.calls] == ["venv", "-m", "-m"]
+
+
+def test_the_package_is_found_under_its_name_wherever_the_checkout_moves(bare: Checkout) -> None:
+    bare.python()
+    bare.run("scripts/bootstrap")
+    moved = bare.folder.rename(bare.folder.parent / "moved")
+
+    packages = moved / ".venv" / "lib" / "python3.12" / "site-packages"
+    line = (packages / "patchbay.pth").read_text().strip()
+    assert (packages / line / "patchbay").resolve() == moved / "addon"
+
+
+@pytest.mark.parametrize(
+    "place", ["path/python3.14", "path/python3.12", "path/python3", "home/.pyenv/versions/3.12.1/bin/python"]
+)
+def test_python_is_found(bare: Checkout, place: str) -> None:
+    bare.python(place)
+
+    assert bare.run("scripts/bootstrap").returncode == 0
+    assert bare.calls[0].endswith(place.removeprefix("path/"))
+
+
+def test_an_old_python_and_a_shim_that_fails_are_passed_over(bare: Checkout) -> None:
+    bare.python("path/python3", too_old=1)
+    bare.program("path/python3.14", "#!/usr/bin/env bash\nexit 127\n")
+    bare.python("pyenv/versions/3.11.7/bin/python", too_old=1)
+    bare.python("pyenv/versions/3.13.0/bin/python")
+
+    assert bare.run("scripts/bootstrap", PYENV_ROOT=str(bare.folder / "pyenv")).returncode == 0
+    assert bare.calls[0].endswith("3.13.0/bin/python")
+
+
+def test_without_a_python_one_line_says_what_to_do(bare: Checkout) -> None:
+    done = bare.run("scripts/test")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("patchbay: needs Python 3.12 or newer")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_failed_install_is_not_taken_for_done(bare: Checkout) -> None:
+    bare.python(pip=1)
+
+    failed = bare.run("scripts/bootstrap")
+    assert failed.returncode == 1
+    assert "could not install requirements-dev.txt" in failed.stderr
+
+    bare.python(".venv/bin/python")
+    assert bare.run("scripts/bootstrap").returncode == 0
+
+
+def test_arguments_of_test_go_to_pytest(ready: Checkout) -> None:
+    assert ready.run("scripts/test", "-k", "two words").stdout == "python -m pytest -k two words\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "started"),
+    [
+        ("", "mitmdump"),
+        ("dump -q", "mitmdump"),
+        ("web --no-web-open-browser", "mitmweb"),
+        ("console", "mitmproxy"),
+        ("--set a=b", "mitmdump"),
+    ],
+)
+def test_run_starts_the_tool_with_the_addon_and_passes_options_on(
+    ready: Checkout, arguments: str, started: str
+) -> None:
+    line = ready.run("scripts/run", *arguments.split()).stdout.splitlines()[0]
+
+    options = " ".join(word for word in arguments.split() if word not in ("dump", "web", "console"))
+    assert line.split()[:3] == [started, "-s", str(ready.folder / "addon" / "main.py")]
+    assert "--mode reverse:http://patchbay.invalid --listen-host 127.0.0.1" in line
+    assert line.endswith(options)
+
+
+@pytest.mark.parametrize("option", ["--mode regular", "--mode=regular", "-m regular", "--set mode=regular"])
+def test_run_leaves_the_mode_to_the_user(ready: Checkout, option: str) -> None:
+    line = ready.run("scripts/run", *option.split()).stdout
+
+    assert "patchbay.invalid" not in line
+    assert option in line
+
+
+@pytest.mark.parametrize("option", ["--listen-host 0.0.0.0", "--set listen_host=0.0.0.0"])
+def test_run_leaves_the_address_to_the_user(ready: Checkout, option: str) -> None:
+    assert "127.0.0.1" not in ready.run("scripts/run", *option.split()).stdout
+
+
+def test_the_settings_are_the_option_then_the_variable_then_the_file_here_then_the_checkouts(ready: Checkout) -> None:
+    here = ready.folder / "elsewhere"
+    here.mkdir()
+    other = ready.folder / "other.yaml"
+    other.touch()
+
+    def used(*arguments: str, **environment: str) -> str:
+        return ready.run("scripts/run", *arguments, cwd=here, **environment).stdout.splitlines()[1]
+
+    assert used() == f"config={ready.folder / 'config.yaml'}"
+    (here / "config.yaml").touch()
+    assert used() == f"config={here / 'config.yaml'}"
+    assert used(PATCHBAY_CONFIG=str(other)) == f"config={other}"
+    assert used("--set", "patchbay_config=mine.yaml") == "config="
+
+
+def test_without_settings_run_says_how_to_make_them(ready: Checkout) -> None:
+    (ready.folder / "config.yaml").unlink()
+
+    done = ready.run("scripts/run", "web")
+
+    assert done.returncode == 2
+    assert f"cp {ready.folder}/config.example.yaml {ready.folder}/config.yaml" in done.stderr
+    assert done.stdout == ""
+
+
+def test_run_knows_three_tools(ready: Checkout) -> None:
+    done = ready.run("scripts/run", "webb")
+
+    assert (done.returncode, done.stderr) == (2, "patchbay: 'webb' is none of dump, web, console\n")
+
+
+@pytest.mark.parametrize(
+    ("failing", "code", "ran"),
+    [("", 0, ["check", "demo", "test"]), ("check", 3, ["check"]), ("demo", 4, ["check", "demo"])],
+)
+def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
+    bare: Checkout, failing: str, code: int, ran: list[str]
+) -> None:
+    for script in ("check", "demo", "test"):
+        bare.program(
+            f"scripts/{script}", f"#!/usr/bin/env bash\necho {script}; exit {code if script == failing else 0}"
+        )
+
+    done = bare.run(".ci/run")
+
+    assert (done.returncode, done.stdout.split()) == (code, ran)

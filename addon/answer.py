@@ -21,18 +21,20 @@ from .sse import Elements, Event, Events
 from .values import Fact, Head, Usage
 
 BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
-DECODED_BYTES = 256 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
+DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
 _SLICE = 4096  # compressed bytes at a time, so that the bound above is noticed early
 _SEEN = 4096  # distinct tokens of one answer
 _REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
 
 # Headers in which providers and gateways put an id of their own. Not here: `cf-ray` and trace ids, which name a
-# connection or a whole trace and so are no answer's.
+# connection or a whole trace; `x-client-request-id`, which clients reuse; `x-patchbay-*` of an instance upstream.
 PROVIDER_IDS = (
     "request-id", "x-request-id", "apim-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-ms-request-id",
     "x-generation-id", "x-inference-id", "x-litellm-call-id", "x-ds-trace-id", "x-oai-request-id", "x-goog-request-id",
-    "x-patchbay-request-id", "x-client-request-id", "x-ms-client-request-id", "mistral-correlation-id",
+    "mistral-correlation-id",
 )  # fmt: skip
+
+_READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
 
 Decode = Callable[[bytes], Iterable[bytes]]
 
@@ -195,7 +197,7 @@ class Answer:
         if not first:
             return Events() if self._content_type == "text/event-stream" and data else None
         sse = self._content_type == "text/event-stream"
-        readable = "json" in self._content_type or self._content_type in ("", "text/plain", "text/html")
+        readable = self._content_type in _READABLE or self._content_type.endswith("+json")
         if first == b"{" and (sse or readable):
             return _Whole()
         if first == b"[" and readable:
@@ -213,7 +215,7 @@ class Answer:
     def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
         if event.dropped:
             facts.append(Fact("unread", "too long", "event" if streamed else "body"))
-        elif event.data == b"[DONE]":
+        elif event.data.startswith(b"[DONE]"):
             self._close(facts, Fact("end", "[DONE]"))
         elif isinstance(data := _json(event.data), dict):
             self._object((event.name or "message") if streamed else "", data, facts)

@@ -56,7 +56,7 @@ def identify(
             if hmac.compare_digest(candidate.value, value):
                 found = candidate
     if found is None:
-        return Refusal(401, "client_unknown", "This proxy asks for a client key of its own, and none was given that it knows")
+        return Refusal(401, "client_unknown", "This proxy asks for a client key, and none was given that it knows")
     return Client(_scope(secret, "client:" + found.key.name), found.key.name, found.key.may_pin)
 
 

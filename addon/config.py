@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+import contextlib
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from .providers import Provider
-from .values import Origin
+from . import document
+from .document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
+from .providers import PRESETS, CredentialForm, Provider
+from .values import Depth, Origin
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
 TIERS = (
@@ -28,7 +34,7 @@ class Secret:
     source: Literal["literal", "env", "file", "cmd"]
     value: str = field(default="", repr=False)
     pointer: str = ""
-    argv: tuple[str, ...] = ()
+    argv: tuple[str, ...] = field(default=(), repr=False)
     ttl: float = 300.0
     timeout: float = 10.0
 
@@ -38,8 +44,8 @@ class Models:
     """
     What an account serves. Patterns are shell-style wildcards; deny wins over allow.
 
-    *aliases*: the name a client asks for → the name it means, before allow and deny are asked. *names*: that name → what
-    this account's provider calls it.
+    *aliases*: the name a client asks for → the name it means, before allow and deny are asked. *names*: that name →
+    what this account's provider calls it.
     """
 
     allow: tuple[str, ...] = ("*",)
@@ -70,6 +76,7 @@ class Account:
     max_concurrent: int = 0  # 0: no bound
     models: Models = Models()
     headers: Mapping[str, str] = field(default_factory=dict)  # extra headers that belong to the account
+    insecure_http: bool = False  # True: the credential may go over plain http beyond this machine
     place: str = ""
 
 
@@ -132,3 +139,561 @@ class Config:
     limits: Limits = Limits()
     other: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
     warnings: tuple[str, ...] = ()
+
+
+class ConfigError(ValueError):
+    """The settings cannot be used. *mistakes* are all of them, each with its place; so is the text, one a line."""
+
+    def __init__(self, mistakes: tuple[str, ...]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) -> Config:
+    """
+    Read settings from YAML *text*; *name* is what messages call the file.
+
+    With *env*, what is missing there is a warning. Raises ConfigError with every mistake at once.
+    """
+    return parse(document.parse(text), name, env=env)
+
+
+def parse(found: Document, name: str, *, env: Mapping[str, str] | None = None) -> Config:
+    """Read settings from a document. See `load`."""
+    notes = list(found.mistakes)
+    draft = None
+    if found.root is not None:
+        with contextlib.suppress(Unusable):
+            draft = SETTINGS(Part(found.root, "", notes))
+    if notes or not isinstance(draft, _Draft):
+        raise ConfigError(tuple(_line(name, note) for note in _bounded(notes)))
+    accounts = tuple(replace(account, place=f"{name}:{account.place}") for account in draft.config.accounts)
+    warnings = tuple(_line(name, warning) for warning in sorted(_warnings(draft, env)))
+    return replace(draft.config, accounts=accounts, warnings=warnings)
+
+
+# -- the settings a user may write, and how each is read --------------------------------------------------------------
+
+_MAX_MISTAKES = 100
+_HARMLESS = "example-"  # a literal credential that begins so opens nothing
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LIKE_A_VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|os\.environ/\w+|\{env:\w+\}")
+_CREDENTIAL = re.compile(r"[!-~]+")  # visible ASCII: anything else cannot stand in a header, or ends it
+_POINTER = re.compile(r"(?:/(?:[^~]|~[01])*)+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+_MEMBER = re.compile(r"[^.\s]{1,128}(?:\.[^.\s]{1,128})?")
+_FIELD = re.compile(r"\{(\w+)\}")
+_FIELDS = ("request_id", "session_id", "model_id", "thread_id")
+_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_PORTS = {"http": 80, "https": 443}
+_CREDENTIAL_HEADERS = frozenset(
+    "authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split()
+)
+_PROXY_HEADERS = frozenset(
+    "host content-length content-type content-encoding transfer-encoding accept-encoding connection keep-alive"
+    " proxy-connection te trailer upgrade expect".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Url:
+    """A base URL that was read: *origin* is None for `reverse`."""
+
+    text: str
+    origin: Origin | None
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """A provider that accounts may name. *url* is None when none is stated, or a wrong one."""
+
+    provider: Provider
+    url: _Url | None = None
+    stated: bool = False
+
+
+def _only(part: Part, values: dict[str, Any]) -> dict[str, Any]:
+    return values
+
+
+def _with_part(part: Part, values: dict[str, Any]) -> tuple[Part, dict[str, Any]]:
+    return part, values
+
+
+def _filled(kind: Callable[..., Any]) -> Callable[[Part, dict[str, Any]], Any]:
+    return lambda _, values: kind(**values)
+
+
+def _itself(part: Part) -> Part:
+    return part
+
+
+def _id(part: Part) -> str:
+    found = document.text(part)
+    if not _ID.fullmatch(found):
+        raise part.wrong(f"must be 1 to 64 letters, digits, '.', '_' or '-', is {part.said()}")
+    return found
+
+
+def _name(part: Part, name: str) -> str:
+    if not _ID.fullmatch(name):
+        raise part.wrong("a name must be 1 to 64 letters, digits, '.', '_' or '-'")
+    return name
+
+
+# Secrets: no message of this part may quote what stands there.
+
+
+def _secret_text(part: Part) -> Secret:
+    found = part.scalar("a credential: env:NAME, file:PATH, {cmd: [program, argument]} or the key itself").text.strip()
+    source, colon, rest = found.partition(":")
+    match source if colon else "":
+        case "env":
+            return _of_env(part, rest.strip())
+        case "file":
+            return _of_file(part, rest.strip())
+        case "cmd":
+            raise part.wrong("must be written as {cmd: [program, argument]}")
+        case _:
+            return _literal(part, found)
+
+
+def _of_env(part: Part, name: str) -> Secret:
+    if not _VARIABLE.fullmatch(name):
+        raise part.wrong("env: must name an environment variable, as in env:OPENAI_API_KEY")
+    return Secret("env", name)
+
+
+def _of_file(part: Part, rest: str) -> Secret:
+    path, mark, pointer = rest.partition("#")
+    if not path or not path.isprintable():
+        raise part.wrong("file: must name a file, as in file:~/.config/patchbay/key")
+    if mark and not _POINTER.fullmatch(pointer):
+        raise part.wrong("what stands after # must be a JSON pointer such as #/tokens/access_token")
+    return Secret("file", path, pointer)
+
+
+def _literal(part: Part, found: str) -> Secret:
+    if not found:
+        raise part.wrong("must be a credential, is empty")
+    if _LIKE_A_VARIABLE.fullmatch(found):
+        raise part.wrong("variables are written env:NAME")
+    if any(c.isspace() for c in found):
+        raise part.wrong("must be the key alone: it holds a space or a line break")
+    if not _CREDENTIAL.fullmatch(found):
+        raise part.wrong("must be visible ASCII characters only")
+    return Secret("literal", found)
+
+
+def _argv(part: Part) -> tuple[str, ...]:
+    if isinstance(part.node, Scalar):
+        raise part.wrong("must be a list of words, as in [op, read, 'op://…']; no shell runs it")
+    words = [item.scalar("a word of the command").text for item in part.items()]
+    if not words or not words[0].strip():
+        raise part.wrong("must name a program")
+    if any("\0" in word for word in words):
+        raise part.wrong("must not hold a NUL character")
+    return tuple(words)
+
+
+def _command(part: Part, values: dict[str, Any]) -> Secret:
+    if "cmd" not in values:
+        raise Unusable
+    return Secret("cmd", argv=values["cmd"], **{name: values[name] for name in ("ttl", "timeout") if name in values})
+
+
+# Headers, templates, URLs
+
+
+def _header_name(part: Part, name: str) -> str:
+    lower = name.lower()
+    if not _HEADER_NAME.fullmatch(name):
+        raise part.wrong("is no name of a header")
+    if lower in _CREDENTIAL_HEADERS:
+        raise part.wrong("must not be set here: a credential comes from key: alone")
+    if lower in _PROXY_HEADERS:
+        raise part.wrong("must not be set here: it belongs to the connection or the body")
+    if lower.startswith("x-patchbay-"):
+        raise part.wrong("must not be set here: X-Patchbay-* is Patchbay's own")
+    return name
+
+
+def _echo_name(part: Part, name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise part.wrong("is no name of a header")
+    return name.lower()
+
+
+def _header_value(part: Part) -> str:
+    found = part.scalar("the value of a header").text
+    if not _HEADER_VALUE.fullmatch(found):
+        raise part.wrong("must be one line of visible ASCII characters")
+    return found
+
+
+def _member_name(part: Part, name: str) -> str:
+    if not _MEMBER.fullmatch(name):
+        raise part.wrong("must name a member of the body: name, or outer.inner")
+    return name
+
+
+def _header_template(part: Part) -> str:
+    _header_value(part)
+    return _template(part)
+
+
+def _template(part: Part) -> str:
+    found = document.text(part)
+    for name in _FIELD.findall(found):
+        if name not in _FIELDS:
+            known = ", ".join(f"{{{field}}}" for field in _FIELDS)
+            raise part.wrong(f"{{{name}}} is none of {known}{document.meant(name, _FIELDS)}")
+    return found
+
+
+def _url(part: Part) -> _Url:
+    found = document.text(part)
+    if found == "reverse":
+        return _Url(found, None, "")
+    scheme, separator, _ = found.partition("://")
+    if not separator or scheme.lower() not in _PORTS:
+        said = "" if "@" in found or "?" in found else f", is {part.said()}"
+        raise part.wrong(f"must begin with https:// or http://, or be 'reverse'{said}")
+    try:
+        parts = urlsplit(found)
+        port = parts.port
+    except ValueError:
+        raise part.wrong("must be a URL such as https://api.openai.com/v1") from None
+    _check_url(part, found, parts.netloc, parts.hostname or "", port)
+    _check_path(part, parts.path)
+    host = _compressed(parts.hostname or "")
+    origin = Origin(parts.scheme, host, port or _PORTS[parts.scheme])
+    return _Url(found, origin, parts.path.rstrip("/"))
+
+
+def _check_url(part: Part, found: str, netloc: str, host: str, port: int | None) -> None:
+    if "@" in netloc:
+        raise part.wrong("must not hold a user name or password")
+    if "?" in found or "#" in found:
+        raise part.wrong("must not hold a query or a fragment (? or #)")
+    if not (_HOST.fullmatch(host) or _is_address(host)):
+        raise part.wrong("must name a host in plain ASCII letters (or an address), without blanks")
+    if port == 0:
+        raise part.wrong("must name a port from 1 to 65535")
+
+
+def _check_path(part: Part, path: str) -> None:
+    if not _PATH.fullmatch(path) or "//" in path or {".", ".."} & set(path.split("/")):
+        raise part.wrong("must have a plain path: no blanks, no //, no . or .. between slashes")
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def _compressed(host: str) -> str:
+    return str(ipaddress.ip_address(host)) if ":" in host else host
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    return _is_address(host) and ipaddress.ip_address(host).is_loopback
+
+
+# Lists
+
+
+def _order(part: Part) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for item in part.items():
+        try:
+            tier = document.one_of(*TIERS)(item)
+        except Unusable:
+            continue
+        if tier in found:
+            item.note(f"'{tier}' stands here twice")
+        found[tier] = None
+    return tuple(found)
+
+
+def _patterns(part: Part) -> tuple[str, ...]:
+    return tuple(Each(document.text)(part))
+
+
+def _allowed(part: Part) -> tuple[str, ...]:
+    if not (found := _patterns(part)):
+        raise part.wrong("must name a model at least; '*' allows all of them")
+    return found
+
+
+def _models(part: Part) -> Models:
+    return Models(allow=_allowed(part))
+
+
+# Sections
+
+COMMAND = Section(
+    {"cmd": _argv, "ttl": document.seconds, "timeout": document.seconds},
+    _command,
+    needs=("cmd",),
+)
+SECRET = Either(_secret_text, COMMAND)
+STAMP = Section(
+    {
+        "headers": Named(_header_template, _header_name),
+        "body": Named(_template, _member_name),
+        "namespace": document.flag,
+    },
+    _only,
+)
+_DEPTH = document.one_of(*get_args(Depth))
+ECHO = Section(
+    {"headers": Named(_DEPTH, _echo_name), "body": Named(_DEPTH, _member_name), "promised": document.flag},
+    _only,
+)
+PROVIDER = Section(
+    {
+        "preset": document.one_of(*PRESETS),
+        "base_url": _url,
+        "credential": document.one_of(*get_args(CredentialForm)),
+        "stamp": STAMP,
+        "echo": ECHO,
+        "model_ids": Named(_header_value),
+    },
+    _with_part,
+)
+MODELS = Section(
+    {
+        "allow": _allowed,
+        "deny": _patterns,
+        "aliases": Named(document.text),
+        "names": Named(document.text),
+    },
+    _filled(Models),
+)
+ACCOUNT = Section(
+    {
+        "id": _id,
+        "provider": _itself,
+        "base_url": _url,
+        "key": SECRET,
+        "enabled": document.flag,
+        "weight": document.positive,
+        "priority": document.whole(-1_000_000, 1_000_000),
+        "group": _id,
+        "quota": _id,
+        "websockets": document.flag,
+        "max_concurrent": document.whole(0, 1_000_000),
+        "models": Either(_models, MODELS),
+        "headers": Named(_header_value, _header_name),
+        "insecure_http": document.flag,
+    },
+    _with_part,
+    needs=("id", "provider", "key"),
+)
+CLIENT = Section(
+    {"name": _id, "key": SECRET, "may_pin": document.flag},
+    _with_part,
+    needs=("name", "key"),
+)
+SESSIONS = Section(
+    {
+        "order": _order,
+        "ttl": document.seconds,
+        "limit": document.whole(1, 1_000_000),
+        "subagents": document.one_of("share", "isolate"),
+        "on_error": document.one_of("keep", "clear"),
+    },
+    _filled(Sessions),
+)
+FAILOVER = Section({"attempts": document.whole(1, 100), "seconds": document.seconds}, _filled(Failover))
+JOURNAL = Section(
+    {"path": document.text, "max_bytes": document.size, "keep": document.whole(0, 1000)}, _filled(Journal)
+)
+LIMITS = Section({"body": document.size, "keep_streamed": document.size}, _filled(Limits))
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """The settings, and the parts they came from, which warnings point at."""
+
+    config: Config
+    accounts: Part
+    keys: tuple[tuple[Part, Secret], ...]  # those that are used
+
+
+def _draft(part: Part, values: dict[str, Any]) -> _Draft:
+    offers = _offers(values.pop("providers", {}))
+    read, clients = values.pop("accounts", ()), values.pop("clients", ())
+    where = part.members().get("accounts", part)
+    if not read and where is not part:
+        where.note("must hold an account at least")
+    config = Config(accounts=tuple(_accounts(read, offers)), clients=tuple(_clients(clients)), **values)
+    used = [*clients, *(one for one in read if one[1].get("enabled", True))]
+    keys = tuple((inner.members()["key"], stated["key"]) for inner, stated in used if "key" in stated)
+    return _Draft(config, where, keys)
+
+
+SETTINGS = Section(
+    {
+        "state": document.text,
+        "strategy": document.one_of(*get_args(Strategy)),
+        "sessions": SESSIONS,
+        "failover": FAILOVER,
+        "journal": JOURNAL,
+        "limits": LIMITS,
+        "other": document.one_of("pass", "refuse"),
+        "clients": Each(CLIENT),
+        "providers": Named(PROVIDER, _name),
+        "accounts": Each(ACCOUNT),
+    },
+    _draft,
+    needs=("accounts",),
+    extensions="x-",  # a place for what is used below by an anchor
+)
+
+
+# -- what parts mean together -----------------------------------------------------------------------------------------
+
+_Read = tuple[Part, dict[str, Any]]
+
+
+def _offers(entries: Mapping[str, _Read]) -> dict[str, _Offer | None]:
+    """Return every provider by name. None stands for an entry whose mistakes have been noted."""
+    offers: dict[str, _Offer | None] = {name: _offer_of(preset) for name, preset in PRESETS.items()}
+    for name, (part, values) in entries.items():
+        offers[name] = _offer(name, part, values)
+    return offers
+
+
+def _offer_of(preset: Provider) -> _Offer:
+    if not preset.base_url:
+        return _Offer(preset)
+    parts = urlsplit(preset.base_url)
+    origin = Origin(parts.scheme, parts.hostname or "", parts.port or _PORTS[parts.scheme])
+    return _Offer(preset, _Url(preset.base_url, origin, parts.path.rstrip("/")), stated=True)
+
+
+def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
+    stated = part.members()
+    preset = values.get("preset", name if "preset" not in stated else "")
+    if preset not in PRESETS:
+        if "preset" not in stated:
+            part.note(f"preset is missing: one of {', '.join(PRESETS)}")
+        return None
+    base = _offer_of(PRESETS[preset])
+    url = values.get("base_url", None if "base_url" in stated else base.url)
+    provider = replace(
+        base.provider,
+        name=name,
+        base_url=url.text if url else "",
+        stamp=replace(base.provider.stamp, **values.get("stamp", {})),
+        echo=replace(base.provider.echo, **values.get("echo", {})),
+        **{key: values[key] for key in ("credential", "model_ids") if key in values},
+    )
+    return _Offer(provider, url, stated="base_url" in stated or base.stated)
+
+
+def _accounts(read: Iterable[_Read], offers: Mapping[str, _Offer | None]) -> Iterator[Account]:
+    taken: dict[str, int] = {}
+    for part, values in read:
+        _once(part, "id", values, taken)
+        with contextlib.suppress(Unusable):
+            yield _account(part, values, offers)
+
+
+def _account(part: Part, values: dict[str, Any], offers: Mapping[str, _Offer | None]) -> Account:
+    if "provider" not in values:
+        raise Unusable
+    offer = _named(values["provider"], offers)
+    url = values.get("base_url", offer.url)
+    stated = part.members()
+    if url is None or ("base_url" in stated and "base_url" not in values):
+        if "base_url" not in stated and not offer.stated:
+            part.note(f"base_url is missing: '{offer.provider.name}' has none of its own")
+        raise Unusable
+    where = stated.get("base_url", part)
+    plain = url.origin and url.origin.scheme == "http" and not _is_loopback(url.origin.host)
+    if plain and not values.get("insecure_http"):
+        raise where.wrong("must be https: no key goes over plain http beyond this machine (see insecure_http)")
+    if not {"id", "key"} <= values.keys():
+        raise Unusable
+    return Account(
+        provider=offer.provider,
+        secret=values["key"],
+        origin=url.origin,
+        base_path=url.path,
+        place=f"{part.place.line}:{part.place.column}",
+        **{name: value for name, value in values.items() if name not in ("provider", "base_url", "key")},
+    )
+
+
+def _named(part: Part, offers: Mapping[str, _Offer | None]) -> _Offer:
+    name = document.text(part)
+    if name not in offers:
+        hint = document.meant(name, offers) or f"; there are {', '.join(offers)}"
+        raise part.wrong(f"{part.said()} is no provider{hint}")
+    if (found := offers[name]) is None:
+        raise Unusable
+    return found
+
+
+def _clients(read: Iterable[_Read]) -> Iterator[ClientKey]:
+    taken: dict[str, int] = {}
+    for part, values in read:
+        _once(part, "name", values, taken)
+        if {"name", "key"} <= values.keys():
+            yield ClientKey(values["name"], values["key"], values.get("may_pin", False))
+
+
+def _once(part: Part, key: str, values: Mapping[str, Any], taken: dict[str, int]) -> None:
+    if (name := values.get(key)) is None:
+        return
+    here = part.members()[key]
+    if name in taken:
+        here.note(f"'{name}' is taken already, on line {taken[name]}")
+    taken.setdefault(name, here.place.line)
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _line(name: str, note: Mistake) -> str:
+    path = f"{note.path}: " if note.path else ""
+    return f"{name}:{note.place.line}:{note.place.column}: {path}{note.message}"
+
+
+def _bounded(notes: list[Mistake]) -> list[Mistake]:
+    ordered = sorted(set(notes))
+    more = len(ordered) - _MAX_MISTAKES
+    if more <= 0:
+        return ordered
+    last = ordered[_MAX_MISTAKES - 1]
+    return [*ordered[:_MAX_MISTAKES], Mistake(last.place, "", f"and {more} more")]
+
+
+def _warnings(draft: _Draft, env: Mapping[str, str] | None) -> Iterator[Mistake]:
+    for part, secret in draft.keys:
+        if secret.source == "literal" and not secret.value.startswith(_HARMLESS):
+            yield _warning(part, "stands here in plain text; env:, file: or {cmd: […]} keep it out of this file")
+        if secret.source == "env" and env is not None and not env.get(secret.value):
+            yield _warning(part, f"the environment variable {secret.value} is not set")
+    for at, account in enumerate(draft.config.accounts):
+        if account.insecure_http and account.enabled and account.origin and account.origin.scheme == "http":
+            part = draft.accounts.items()[at]
+            yield _warning(part, f"its key goes over plain http to {account.origin.host}, readable on the way")
+    if not any(account.enabled for account in draft.config.accounts):
+        yield _warning(draft.accounts, "none is enabled, so every request will be refused")
+
+
+def _warning(part: Part, message: str) -> Mistake:
+    return Mistake(part.place, part.path, message)

@@ -1,5 +1,5 @@
 """
-Request ids: minted so that they can be recognised, stamped where a provider looks, told apart when something comes back.
+Request ids: minted so that they are known again, stamped where a provider looks, told apart when something comes back.
 
 An id is `pb1-` and 48 characters: 12 random bytes, the time sealed with them, and a 96-bit tag over both. Without the
 key it is noise: nobody can link two of them, or make one that we would take for ours.
@@ -256,8 +256,9 @@ def _same(value: str, sent: str) -> bool:
     """
     Whether *value* is *sent*, as proxies and engines hand it back.
 
-    They fold case, put `chatcmpl-` before it, cut it or hang something on; Envoy writes its trace decision into the
-    fifteenth character of whatever has the length of a UUID.
+    They fold case and put `chatcmpl-` before it; Envoy writes its trace decision into the fifteenth character of
+    whatever has the length of a UUID. They also cut it, or hang something on: that is allowed for in our own ids only,
+    since a client may well use `…-1` and `…-12` for two requests.
     """
     if not sent:
         return False
@@ -266,7 +267,7 @@ def _same(value: str, sent: str) -> bool:
         return True
     if len(text) == len(wanted) == 36 and _UUID.fullmatch(wanted):
         return text[:14] + text[15:] == wanted[:14] + wanted[15:]
-    if len(wanted) < _CUT:
+    if not wanted.startswith(PREFIX):
         return False
     if text.startswith(wanted):
         return not text[len(wanted)].isalnum()

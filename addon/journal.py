@@ -70,7 +70,8 @@ class Journal:
     """
     Lines in a file of mode 0600, written by a thread of its own so that no request waits for a disk.
 
-    At *max_bytes* the file is renamed to `….1`, and so on up to *keep* old ones. Raises OSError when it cannot be opened.
+    At *max_bytes* the file is renamed to `….1`, and so on up to *keep* old ones. Raises OSError when it cannot be
+    opened.
     """
 
     def __init__(self, settings: config.Journal) -> None:

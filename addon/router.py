@@ -107,7 +107,11 @@ class Exchange:
 
 
 class Router:
-    """The rooms, put together for one configuration. *key* is the 32-byte master key; *random_bytes* gives n of them."""
+    """
+    The rooms, put together for one configuration.
+
+    *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for.
+    """
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
         self.config = config
@@ -148,9 +152,9 @@ class Router:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
         bounds = self.config.failover
         if exchange.attempts and len(exchange.attempts) >= bounds.attempts:
-            return Refusal(503, "attempts_exhausted", f"{bounds.attempts} attempts failed, the most one request may take")
+            return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
         if exchange.attempts and now - exchange.opened > bounds.seconds:
-            return Refusal(504, "time_exhausted", f"No answer within the {bounds.seconds:g} seconds one request may take")
+            return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
         chosen = self.accounts.choose(self._ask(exchange), now)
         if not isinstance(chosen, Choice):
             if isinstance(chosen, Refusal):
@@ -361,6 +365,10 @@ class Router:
             attempt.released = True
             self.accounts.settled(self._ask(exchange), attempt.choice, outcome, now)
             self.accounts.release(attempt.choice)
+
+
+def _bound(code: str, what: str) -> Refusal:
+    return Refusal(503, code, f"Patchbay gave up: {what}, and the configuration allows no more")
 
 
 def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:

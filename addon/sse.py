@@ -166,8 +166,9 @@ class Elements:
         self._depth = max(0, self._depth - 1)
         if self._depth:
             return
+        long = self._at > self._limit
         if not self._skipping:
-            found.append(Event("", bytes(self._buffer[: self._at])))
+            found.append(Event("", b"" if long else bytes(self._buffer[: self._at]), dropped=long))
         self._skipping = False
         self._cut(self._at)
 

@@ -152,6 +152,7 @@ class Identity:
     value: str = field(default="", repr=False)  # the raw id the tier found, if it found one
     binds: bool = True  # False: a side call, which may follow a binding but never makes or moves one
     evidence: tuple[Evidence, ...] = ()
+    home: str = ""  # the account that gave the answer this request quotes: where an affinity without a binding is warm
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,26 @@ def test_an_old_python_and_a_shim_that_fails_are_passed_over(bare: Checkout) -> 
     assert bare.calls[0].endswith("3.13.0/bin/python")
 
 
+def test_a_python_that_uv_knows_is_found(bare: Checkout) -> None:
+    bare.python("uv/python3.13")
+    bare.program("path/uv", f"#!/usr/bin/env bash\necho {bare.folder}/uv/python3.13\n")
+
+    assert bare.run("scripts/bootstrap").returncode == 0
+    assert bare.calls[0].endswith("uv/python3.13")
+
+
+def test_where_python_makes_no_venv_uv_does(bare: Checkout) -> None:
+    """Debian's Python comes without what a venv needs."""
+    bare.program("path/python3", '#!/usr/bin/env bash\n[[ "$*" != *venv* ]]\n')
+    bare.python("elsewhere/python")
+    bare.program(
+        "path/uv", '#!/usr/bin/env bash\n[[ $1 == venv ]] && ./elsewhere/python -m venv && echo "$*" >>calls\n'
+    )
+
+    assert bare.run("scripts/bootstrap").returncode == 0
+    assert bare.calls[1] == "venv --quiet --clear --seed --python 3.12 .venv"
+
+
 def test_without_a_python_one_line_says_what_to_do(bare: Checkout) -> None:
     done = bare.run("scripts/test")
 
@@ -167,6 +189,17 @@ def test_a_failed_install_is_not_taken_for_done(bare: Checkout) -> None:
 
     bare.python(".venv/bin/python")
     assert bare.run("scripts/bootstrap").returncode == 0
+
+
+def test_the_pins_are_exact_and_name_no_place() -> None:
+    text = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+    requirements = [line for line in text.replace("\\\n", " ").splitlines() if not line.lstrip().startswith("#")]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+
+    assert all(re.match(r"[a-z0-9-]+==\S+ .*--hash=sha256:", line) for line in requirements)
+    assert "://" not in text
+    assert {_name(line) for line in wanted} <= {_name(line) for line in requirements}
 
 
 def test_arguments_of_test_go_to_pytest(ready: Checkout) -> None:
@@ -254,3 +287,9 @@ def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
     done = bare.run(".ci/run")
 
     assert (done.returncode, done.stdout.split()) == (code, ran)
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[\w.-]+", requirement)
+    assert found, requirement
+    return found[0].lower()

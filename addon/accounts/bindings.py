@@ -1,14 +1,13 @@
 """
 Who is at home where: conversations and the accounts that are kept for them.
 
-A binding slides: every use gives it its time to live again. A generation number stands for one stretch of a key's history;
-whoever acts on an older one has missed something and is not heard.
+A binding slides: every use gives it its time to live again. A generation number stands for one stretch of a key's
+history; whoever acts on an older one has missed something and is not heard.
 """
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
 SWEEP = 64  # how many old bindings one call clears away at most; each call adds one, so this keeps up
@@ -39,8 +38,9 @@ class Bindings:
     """
     Homes by key, for *ttl* seconds after the last use, at most *limit* of them; the longest idle leave first.
 
-    `hold` and `release` frame every request, so that a key whose binding goes away is remembered for as long as somebody
-    can still come back late. Sessions are counted per account: bindings, and keys without one that are held there.
+    `hold` and `release` frame every request, so that a key whose binding goes away is remembered for as long as
+    somebody can still come back late. Sessions are counted per account: bindings, and keys without one that are held
+    there.
     """
 
     def __init__(self, ttl: float = 3600.0, limit: int = 10_000) -> None:
@@ -134,13 +134,13 @@ class Bindings:
         """Return how many conversations are at home at *account*, or on their way to be."""
         return self._sessions[account]
 
-    def busiest(self, account: str) -> tuple[str, float]:
-        """Return the affinity that uses *account* most, and its share of the uses by all that are at home there."""
-        uses: Counter[str] = Counter()
-        for key, entry in self._at(account):
-            uses[key.affinity] += entry.uses
-        top = min(uses.items(), key=lambda pair: (-pair[1], pair[0]), default=("", 0))
-        return (top[0], top[1] / uses.total()) if top[1] else ("", 0.0)
+    def busiest(self) -> dict[str, tuple[str, float]]:
+        """Return for each account the affinity that uses it most, and its share of the uses by all at home there."""
+        uses: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for key in self._bound:
+            entry = self._entries[key]
+            uses[entry.home][key.affinity] += entry.uses
+        return {account: _top(counts) for account, counts in uses.items()}
 
     def forget(self, affinity: str) -> int:
         """Forget every home of the conversation *affinity*, in all pools; return how many there were."""
@@ -159,9 +159,6 @@ class Bindings:
 
     def __len__(self) -> int:
         return len(self._bound)
-
-    def _at(self, account: str) -> Iterator[tuple[Key, _Entry]]:
-        return ((key, entry) for key in self._bound if (entry := self._entries[key]).home == account)
 
     def _touch(self, key: Key, entry: _Entry, now: float) -> None:
         entry.expires = now + self._ttl
@@ -193,3 +190,8 @@ class Bindings:
     def _next_generation(self) -> int:
         self._generation += 1
         return self._generation
+
+
+def _top(counts: Counter[str]) -> tuple[str, float]:
+    name, count = min(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    return name, count / counts.total()

@@ -14,7 +14,9 @@ _TEXT_KEYS = ("message", "msg", "detail", "error", "error_description")
 _MAX_TEXT = 600  # characters of one message; the words that matter come first, quoted input later
 _MAX_CODE = 96
 _MAX_PARTS = 24
-_MAX_DEPTH = 4
+_MAX_DEPTH = 6
+_HINTS = ("details", "metadata", "resets_at", "resets_in_seconds", "retry_after", "reset_seconds", "retryDelay")
+_ANSWER = frozenset({"object", "choices", "candidates"})  # members of an answer, which may have failed in part
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +57,27 @@ def spoken(code: str, message: str) -> Complaint:
 def is_error(body: Body | None) -> bool:
     """Say whether a body that came with a good status is an error all the same, and nothing else."""
     document = _document(body)
-    return bool(document) and bool(document.get("error")) and not {"object", "choices", "candidates"} & set(document)
+    return document is not None and bool(document.get("error")) and not _ANSWER & set(document)
 
 
 def _document(body: Body | None) -> Mapping[str, object] | None:
     if body is None or not body.raw:
         return None
     if body.is_object:
-        names = (*_CODE_KEYS, *_TEXT_KEYS, "object", "choices", "candidates", *_HINTS)
+        names = (*_CODE_KEYS, *_TEXT_KEYS, *_ANSWER, *_HINTS)
         return {name: body.get(name) for name in names if name in body}
     return _first_of_array(body.raw)
 
 
 def _first_of_array(raw: bytes) -> Mapping[str, object] | None:
     """Gemini answers a stream that is not SSE with an array; its error is the first element."""
-    if not raw.lstrip()[:1] == b"[":
+    if raw.lstrip()[:1] != b"[":
         return None
     try:
         found = msgspec.json.decode(raw)
     except (ValueError, RecursionError):
         return None
     return found[0] if found and isinstance(found[0], dict) else None
-
-
-_HINTS = ("details", "metadata", "resets_at", "resets_in_seconds", "retry_after", "reset_seconds", "retryDelay")
 
 
 def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:

@@ -6,6 +6,7 @@ All of it is one table and a set of deadlines. Nothing ticks: a deadline that ha
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ class Health:
     def errors(self, account: str, now: float) -> float:
         """Return how many errors *account* had of late; half of the weight fades every minute."""
         weight, at = self._errors.get(account, (0.0, now))
-        return weight * 0.5 ** (max(now - at, 0.0) / FADE)
+        return weight * math.exp2(-max(now - at, 0.0) / FADE)
 
     def taken(self, account: str, lane: str, now: float) -> None:
         """Note that a request goes to this lane. If it verifies a hint, the next may do so only after the lease."""
@@ -248,4 +249,4 @@ def _backoff(mark: _Mark, penalty: Penalty, kind: OutcomeKind, now: float) -> fl
 
 
 def _belief(mark: _Mark) -> float:
-    return min(BELIEF * 2**mark.checks, BELIEF_CAP)
+    return min(math.ldexp(BELIEF, mark.checks), BELIEF_CAP)

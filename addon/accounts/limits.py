@@ -25,9 +25,8 @@ _DURATION = re.compile(rf"(?:{_TERM.pattern}){{1,8}}")
 _WORDS = re.compile(
     r"(?:try again|retry|reset|resets|available) (?:in|after) "
     r"(?:(?P<go>(?:[0-9.]{1,16}(?:ms|d|h|m|s)){1,8})\b"
-    r"|(?P<n>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>milliseconds?|seconds?|minutes?|hours?|days?)?)"
+    r"|(?P<n>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>(?:ms|milli|s|sec|m|min|h|hr|hour|d|day)[a-z]{0,7}\b)?)"
 )
-_UNIT_WORDS = {"mil": 0.001, "sec": 1.0, "min": 60.0, "hou": 3600.0, "day": 86400.0}
 
 
 def retry_at(headers: Headers, body: Body | None, now: float) -> float | None:
@@ -59,7 +58,7 @@ def moment(text: object, now: float) -> float | None:
 
     It may be seconds, an epoch in seconds or milliseconds, a duration (`1h2m3.5s`), RFC 3339, or an HTTP-date.
     """
-    value = str(text).strip()[:64] if isinstance(text, str | int | float) and not isinstance(text, bool) else ""
+    value = _text(text)
     at = _number(value, now) or _duration(value, now) or _date(value)
     return at if at is not None and 0 < at - now <= ABSURD else None
 
@@ -71,8 +70,17 @@ def in_text(message: str, now: float) -> float | None:
         return None
     if found["go"]:
         return moment(found["go"], now)
-    unit = _UNIT_WORDS[(found["unit"] or "seconds")[:3]]
-    return moment(float(found["n"]) * unit, now)
+    unit = found["unit"] or "s"
+    return moment(float(found["n"]) * _UNIT["ms" if unit.startswith(("ms", "milli")) else unit[0]], now)
+
+
+def _text(value: object) -> str:
+    """Write what may be a moment as text. A number beyond any clock is left out: a huge int cannot even be printed."""
+    if isinstance(value, str):
+        return value.strip()[:64]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
+        return ""
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
 
 
 def _milliseconds(headers: Headers, now: float) -> float | None:
@@ -110,7 +118,7 @@ def _quoted_buckets(said: Complaint, now: float) -> Iterator[float]:
     for part in said.parts:
         quoted = part.get("headers")
         if isinstance(quoted, dict):
-            yield from _empty_buckets(Headers((str(k), str(v)) for k, v in list(quoted.items())[:32]), now)
+            yield from _empty_buckets(Headers((name, _text(quoted[name])) for name in list(quoted)[:32]), now)
 
 
 def _is_empty(headers: Headers, reset: str) -> bool:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
-from ..config import Account, Models
+from ..config import Account
 
 # Only words that can be an effort or a budget: some models have brackets of their own.
 _EFFORT = re.compile(r"(?P<base>.+?)(?P<effort>\((?:none|auto|minimal|low|medium|high|xhigh|max|-1|[0-9]{1,7})\))")
@@ -37,7 +37,7 @@ def lane(account: Account, model: str) -> str:
 
 
 def _split(model: str) -> tuple[str, str]:
-    found = _EFFORT.fullmatch(model)
+    found = _EFFORT.fullmatch(model) if model.endswith(")") else None
     return (found["base"].rstrip(), found["effort"]) if found else (model, "")
 
 

@@ -1,8 +1,8 @@
 """
 What does an answer say about its account? By status, code words and phrases, never by the status alone.
 
-Each family has a table, read from the top; the first row that fits decides. What no row knows is judged by its status, and
-never as something an account cannot come back from.
+Each family has a table, read from the top; the first row that fits decides. What no row knows is judged by its status,
+and never as something an account cannot come back from.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ class Rule:
         return bool(self.codes & said.codes) or bool(self.phrase and self.phrase.search(said.message))
 
 
-def _rule(
-    kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = "", scope: Scope | None = None
-) -> Rule:
+def _rule(kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = "", scope: Scope | None = None) -> Rule:
     pattern = re.compile(phrase) if phrase else None
     return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope)
 
@@ -68,7 +66,8 @@ OPENAI = (
                           r"used all (of )?(your )?available credits|(monthly|spending|spend) limit|"
                           r"(doesn't|does not) have any credits", statuses="400 402 403 429"),
     _rule("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
-                  "token_expired expired_token invalid_token account_deactivated unauthenticated"),
+                  "token_expired expired_token invalid_token account_deactivated unauthenticated",
+          statuses="400 401 403"),
     _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(invalid|expired|revoked|disabled)|"
                          r"no auth credentials|ip (address )?(is )?not authorized", statuses="400 401 403"),
     _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
@@ -79,7 +78,8 @@ OPENAI = (
     _rule("model", phrase=r"\bmodel\b.{0,160}(does not exist|not found|is not available)|is not a valid model|"
                           r"^no endpoints found", statuses="400 403 404"),
     _rule("overload", "server_is_overloaded service_unavailable_error service_unavailable overloaded "
-                      "overloaded_error engine_overloaded capacity_exceeded unavailable", statuses="429 498 500 502 503 529"),
+                      "overloaded_error engine_overloaded capacity_exceeded unavailable",
+          statuses="429 498 500 502 503 529"),
     _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|over capacity",
           statuses="429 498 500 502 503 529"),
     _rule("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
@@ -109,7 +109,7 @@ ANTHROPIC = (
     _rule("server", "api_error timeout_error", statuses="500 502 503 504"),
 )  # fmt: skip
 
-# "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the id of the quota tells them apart.
+# "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
 GEMINI = (
     _rule("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429"),
     _rule("quota", "payment_required quota_exceeded"),
@@ -187,9 +187,7 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
     return _outcome(kind, scope, until, _detail(status, rule, said))
 
 
-def _outcome(
-    kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = ""
-) -> Outcome:
+def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = "") -> Outcome:
     return Outcome(kind, until if kind in _HINTED else None, scope or SCOPES[kind], detail)
 
 
@@ -199,8 +197,8 @@ def _by_status(status: int) -> OutcomeKind:
 
 def _is_daily(said: Complaint) -> bool:
     """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
-    quotas = [str(part.get("quotaId", "")).lower() for part in said.parts]
-    return any(_A_DAY.search(quota) for quota in quotas) and not GEMINI[0].fits(429, said)
+    quotas = [quota for part in said.parts if isinstance(quota := part.get("quotaId"), str)]
+    return any(_A_DAY.search(quota.lower()) for quota in quotas) and not GEMINI[0].fits(429, said)
 
 
 def _is_account_wide(headers: Headers) -> bool:

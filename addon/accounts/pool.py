@@ -1,17 +1,16 @@
 """
 Which account serves this attempt? The face of the wing, and the only place where its parts meet.
 
-Every `choose` that gives a Choice is followed by `started` when the first success is there, `settled` when the outcome is
-known, and `release`, once each and in this order. Between them nothing is awaited and nothing is locked.
+Every `choose` that gives a Choice is followed by `started` when the first success is there, `settled` when the outcome
+is known, and `release`, once each and in this order. Between them nothing is awaited and nothing is locked.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
-from types import MappingProxyType
 from typing import Literal
 
 from ..config import Account, Config
@@ -52,7 +51,7 @@ class Choice:
 
     *model* is what its provider calls the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
     `reselected` (home cannot serve, for now or at all), `inherited` (where another request of this new conversation is
-    already), `none`. *key* is None where nothing is to be bound; *binds* False while a home is only away for a moment.
+    already), `none`. *key* is None where nothing is to be bound, *generation* says when the key was read.
     """
 
     account: Account
@@ -64,7 +63,6 @@ class Choice:
     candidates: tuple[Candidate, ...]
     generation: int
     key: Key | None = None
-    binds: bool = False
     ticket: int = 0
 
 
@@ -105,7 +103,6 @@ class _Pick:
     binding: str
     others: str
     key: Key | None = None
-    binds: bool = False
 
 
 class Accounts:
@@ -139,8 +136,12 @@ class Accounts:
         return self._take(ask, self._pick(ask, eligible, views, now), views, now)
 
     def started(self, ask: Ask, choice: Choice, now: float) -> None:
-        """Take note of the first success of *choice* (of a stream: its first content): its conversation is at home."""
-        if choice.key is not None and choice.binds and ask.identity.binds:
+        """
+        Take note of the first success of *choice* (of a stream: its first content): its conversation is at home.
+
+        Where it stood in for a home, that home stays: a home is left only by what `settled` and `choose` find out.
+        """
+        if choice.key is not None:
             self._bindings.bind(choice.key, choice.account.id, choice.generation, now)
 
     def settled(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
@@ -180,14 +181,15 @@ class Accounts:
     def status(self, now: float) -> list[AccountStatus]:
         """Say how every account stands, in the order of the file."""
         self._bindings.expire(now, len(self._bindings))
-        return [self._status(account, now) for account in self._config.accounts]
+        busiest = self._bindings.busiest()
+        return [self._status(account, busiest.get(account.id, ("", 0.0)), now) for account in self._config.accounts]
 
     def _members(self, ask: Ask) -> Iterable[tuple[Account, Origin]]:
         """
         Go through the pool of *ask*, each account with the origin its credential is for.
 
-        An account without an origin of its own goes to the reverse upstream and nowhere else, least of all to wherever a
-        client points.
+        An account without an origin of its own goes to the reverse upstream and nowhere else, least of all to wherever
+        a client points.
         """
         for account in self._config.accounts:
             origin = account.origin or ask.reverse
@@ -221,32 +223,32 @@ class Accounts:
             return _Pick(eligible[0], "none", "")
         fit = selection.able(eligible, ask.websocket)
         if not ask.identity.affinity:
-            return _Pick(self._select(ask, fit)[0], "none", "later in the order")
+            return _Pick(self._select(ask, fit, now)[0], "none", "later in the order")
         key, home, lost = self._home(ask, fit, views, now)
         at_home = next((account for account in fit if account.id == home), None)
         if at_home is not None:
-            return _Pick(at_home, "hit", "not the home of this conversation", key, binds=True)
+            return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
-            return _Pick(self._stand_in(ask, fit), "reselected", "later in the order", key)
-        return self._settle(ask, fit, key, lost)
+            return _Pick(self._stand_in(ask, fit, now), "reselected", "later in the order", key)
+        return self._settle(ask, fit, key, lost, now)
 
-    def _settle(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool) -> _Pick:
+    def _settle(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
         """Pick for a conversation that is to find a home: where it is already on its way to, or by strategy."""
         if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
-            return _Pick(self._admitted(ask, fit), "none", "later in the order")
+            return _Pick(self._admitted(ask, fit, now), "none", "later in the order")
         pending = self._bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:
-            return _Pick(there, "inherited", "this conversation is under way elsewhere", key, binds=True)
+            return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
         label = "reselected" if lost or ask.tried else "new"
-        return _Pick(self._admitted(ask, fit), label, "later in the order", key, binds=True)
+        return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
 
     def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
         """
         Return the key that counts, the home under it (or empty), and whether a home was lost on the way.
 
-        That is the conversation's own key, unless its home does not have what is asked for (the model, a WebSocket): then
-        another home is kept for that model, and the first one stays.
+        That is the conversation's own key, unless its home does not have what is asked for (the model, a WebSocket):
+        then another home is kept for that model, and the first one stays.
         """
         key = Key(pool_name(ask), ask.client.scope, ask.identity.affinity)
         aside = Key(key.pool, key.scope, key.affinity, models.base(ask.model)[:256] or "-")
@@ -269,32 +271,30 @@ class Accounts:
         self._bindings.drop(key)
         return "", True
 
-    def _lacks(
-        self, home: str, fit: Sequence[Account], websocket: bool, views: Sequence[_View], now: float
-    ) -> bool:
+    def _lacks(self, home: str, fit: Sequence[Account], websocket: bool, views: Sequence[_View], now: float) -> bool:
         view = next(view for view in views if view.account.id == home)
         if view.cause == "model" or self._health.lacks(home, view.lane, now):
             return True
         return websocket and not view.cause and all(account.id != home for account in fit)
 
-    def _select(self, ask: Ask, fit: Sequence[Account]) -> list[Account]:
+    def _select(self, ask: Ask, fit: Sequence[Account], now: float) -> list[Account]:
         strategy = selection.STRATEGIES[self._config.strategy]
-        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask))
+        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))
 
-    def _admitted(self, ask: Ask, fit: Sequence[Account]) -> Account:
-        order = self._select(ask, fit)
+    def _admitted(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
+        order = self._select(ask, fit, now)
         return selection.admit(order, self._bindings.sessions) if self._config.strategy == "rendezvous" else order[0]
 
-    def _stand_in(self, ask: Ask, fit: Sequence[Account]) -> Account:
+    def _stand_in(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
         strategy = selection.STAND_INS[self._config.strategy]
-        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask))[0]
+        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))[0]
 
-    def _state(self, ask: Ask) -> selection.State:
+    def _state(self, ask: Ask, now: float) -> selection.State:
         return selection.State(
             self._key,
             self._cursors,
             in_flight=lambda account: self._in_flight[account],
-            errors=lambda account: self._health.errors(account, self._now),
+            errors=lambda account: self._health.errors(account, now),
             round=(pool_name(ask), models.base(ask.model)[:256]),
         )
 
@@ -316,7 +316,6 @@ class Accounts:
             tuple(_candidate(view, pick) for view in views),
             generation,
             pick.key,
-            pick.binds,
             self._last_ticket,
         )
 
@@ -326,7 +325,7 @@ class Accounts:
         out = [view for view in views if view.cause in ("resting", "tried")]
         absent = [self._absent(view, now) for view in out]
         if ask.identity.owner is not None:
-            return refusals.owner_unavailable(absent)
+            return refusals.owner_unavailable(absent, now)
         disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
         return refusals.none_left(ask.model, absent or [self._absent(view, now) for view in disabled], now)
 
@@ -341,10 +340,9 @@ class Accounts:
             provider, cooling, self._health.until(account, lane, now), self._health.deadline(account, lane, now)
         )
 
-    def _status(self, account: Account, now: float) -> AccountStatus:
+    def _status(self, account: Account, busiest: tuple[str, float], now: float) -> AccountStatus:
         lane = self._health.worst_lane(account.id, now)
         state: str = self._health.state(account.id, lane, now) if account.enabled else "disabled"
-        seed, share = self._bindings.busiest(account.id)
         return AccountStatus(
             account.id,
             account.provider.name,
@@ -353,8 +351,7 @@ class Accounts:
             self._health.until(account.id, lane, now),
             self._in_flight[account.id],
             self._bindings.sessions(account.id),
-            seed,
-            share,
+            *busiest,
         )
 
 

@@ -37,7 +37,7 @@ class Cursors:
         self._limit = limit
 
     def turn(self, round_: tuple[str, ...], names: Sequence[str], *, at_random: bool = False) -> list[str]:
-        """Give the next of *names* (sorted, not empty) its turn; return all, it first. A new round may start anywhere."""
+        """Give the next of *names* (sorted, not empty) its turn; return all of them, it first."""
         last = self._last.get(round_)
         if last is None:
             start = self._random.randrange(len(names)) if at_random else 0
@@ -81,8 +81,8 @@ def rendezvous(seed: str, candidates: Sequence[Account], state: State) -> list[A
     """
     Order by weighted highest random weight: the same for everyone with the same key, whatever else is going on.
 
-    Taking an account away moves only the seeds it was first for. Without a seed there is nothing to come back to, and the
-    order is by load.
+    Taking an account away moves only the seeds it was first for. Without a seed there is nothing to come back to, and
+    the order is by load.
     """
     if not seed:
         return least_busy(seed, candidates, state)
@@ -120,7 +120,9 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
 })  # fmt: skip
 
 # Who stands in while a home rests must be the same each time: the deterministic strategies say it themselves.
-STAND_INS: Mapping[str, Strategy] = MappingProxyType({**STRATEGIES, "round_robin": rendezvous, "least_busy": rendezvous})
+STAND_INS: Mapping[str, Strategy] = MappingProxyType(
+    {**STRATEGIES, "round_robin": rendezvous, "least_busy": rendezvous}
+)
 
 
 def able(candidates: Sequence[Account], websocket: bool) -> list[Account]:
@@ -157,7 +159,7 @@ def _turn(accounts: Mapping[str, Account], state: State, round_: tuple[str, ...]
 
 
 def _score(key: bytes, seed: str, account: Account) -> float:
-    """Return -w / ln(u), with u in (0, 1) from the hash. 52 bits, since a u that rounds to 1 has no logarithm to divide by."""
+    """Return -w / ln(u), with u in (0, 1) from the hash: 52 bits of it, since more could round to 1, and ln(1) is 0."""
     digest = blake3(key=key)
     for part in (seed.encode("utf-8", "replace"), account.id.encode("utf-8", "replace")):
         digest.update(len(part).to_bytes(8, "big") + part)

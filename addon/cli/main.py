@@ -66,16 +66,12 @@ def version(_: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Read the settings and print every mistake in them, one a line; exit code 1 when there is one."""
+    """Print every mistake in the settings, one a line, and what is odd about them; exit code 1 for a mistake."""
     file = config_file(arguments.config)
     try:
-        text = file.read_text(encoding="utf-8")
+        settings = config.load(file.read_bytes(), str(file), env=os.environ)
     except OSError as e:
         return _complain(f"{file}: {e.strerror or e}", EXIT_USAGE)
-    except UnicodeDecodeError as e:
-        return _complain(f"{file}: must be UTF-8, byte {e.start} is not", EXIT_MISTAKES)
-    try:
-        settings = config.load(text, str(file))
     except config.ConfigError as e:
         return _complain(str(e), EXIT_MISTAKES)
     for warning in settings.warnings:

@@ -15,8 +15,8 @@ class Sent:
     One attempt. *entry* is what the ledger says of it; *expected* names, per place, what must come back there.
 
     *own* are ids of the client that went up with it, *earlier* the ids of this exchange's attempts before. *promised*:
-    the provider gives back what it was sent. *generation* is False where an answer may legally be another request's
-    (a stored response that is fetched). *status* is the answer's, 0 until its head has come.
+    the provider gives back what it was sent. *generation*: the answer was made for this request alone; one that is
+    fetched from a store is legally another request's. *status* is the answer's, 0 until its head has come.
     """
 
     entry: Entry
@@ -26,7 +26,7 @@ class Sent:
     own: frozenset[str] = frozenset()
     earlier: tuple[str, ...] = ()
     promised: bool = False
-    generation: bool = True
+    generation: bool = False
     status: int = 0
 
     def returned(self, value: str, now: float) -> Returned:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ..values import Depth, Finding, Verdict
 
-_DEEP = ("body", "engine")
+_DEEP: frozenset[Depth] = frozenset({"body", "engine"})
+_HANDLED: frozenset[Depth] = frozenset({"handler"})
 
 
 def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str = "") -> Verdict:
@@ -15,8 +16,8 @@ def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str =
     Add up *findings* and the places where our id came back (*matched*: place → depth).
 
     Proof is crosstalk; so are two strong findings of different families that name one victim. One strong finding, or
-    three weak ones that name one victim, are a suspicion. Without either, an echo clears: any where nothing was found,
-    only a deep one where something weak was. What cannot be checked is unverifiable, never clean.
+    three weak ones that name one victim, are a suspicion. Without either, an echo clears: a deep one always, one from
+    the handler where nothing at all was found, one from the edge never. What cannot be checked is unverifiable.
     """
     echo = _deepest(matched)
     victim = _victim(findings)
@@ -25,8 +26,8 @@ def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str =
         return Verdict("crosstalk", found, echo, victim, note)
     if any(finding.strength == "strong" for finding in found) or _most_weak(found) >= 3:
         return Verdict("suspect", found, echo, victim, note)
-    deep = any(depth in _DEEP for depth in matched.values())
-    if deep or (matched and not found):
+    depths = set(matched.values())
+    if depths & _DEEP or (depths & _HANDLED and not found):
         return Verdict("clean", found, echo, "", note)
     return Verdict("unverifiable", found, echo, "", note)
 

@@ -21,7 +21,8 @@ class Watch:
 
     *expected*: place → what must come back there. *client_id* is an id of the client that went up in place of ours;
     *sent* are all ids the client brought. *exchange*, *account*, *affinity*, *thread* and *digest* are what the ledger
-    will say of our id to whoever receives it. *generation* is False for requests that fetch what is stored.
+    will say of our id to whoever receives it. *generation*: the answer is made for this request and not fetched from
+    a store, so that its ids must be new.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class Watch:
         affinity: str = "",
         thread: str = "",
         digest: bytes = b"",
-        generation: bool = True,
+        generation: bool = False,
     ) -> None:
         self._sent = Sent(
             entry=Entry(exchange, request_id, account, affinity, thread, digest, now),
@@ -67,7 +68,7 @@ class Watch:
         if fact.kind not in ("echo", "id", "provider_id", "token"):
             return []
         self._sent.status = status
-        if fact.kind == "echo":
+        if fact.kind in ("echo", "id"):
             self._match(fact, now)
         fresh: list[Finding] = []
         for detector in DETECTORS:
@@ -98,7 +99,8 @@ class Watch:
         if returned.kind == "own" and returned.value == expected and self._reused:
             self._remark("the client uses one id for several requests")
         elif returned.kind == "mine" or (returned.kind == "own" and returned.value == expected):
-            self._matched[fact.where] = self._depths.get(fact.where, fact.depth)
+            # An answer whose own id is made of ours (vLLM) went through the engine under it, promised or not.
+            self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
             self._verdict = None
 
     def _remark(self, note: str) -> None:
@@ -108,4 +110,5 @@ class Watch:
     def _note_own(self, client_id: str, now: float) -> bool:
         """Remember the client's own id as ours, and say whether another request carried it: then it proves nothing."""
         before = self._sent.ledger.note("request", client_id, self._sent.entry, now)
-        return before is not None and before.exchange != self._sent.entry.exchange
+        mine = self._sent.entry
+        return before is not None and before.exchange != mine.exchange and before.digest != mine.digest

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Refusal, Usage
+from ..values import Endpoint, Fact, Kind, Refusal, Usage
 from . import errors, tokens
 
 NAME = "gemini"
@@ -31,9 +31,11 @@ _RESOURCE = re.compile(
 _INTERACTIONS = re.compile(_VERSION + r"/interactions$")
 _READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
 _GENERATES = frozenset(
-    "generateContent streamGenerateContent embedContent batchEmbedContents generateMessage generateText embedText"
-    " generateAnswer predict predictLongRunning batchGenerateContent asyncBatchEmbedContent".split()
-)
+    {
+        "generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "generateAnswer", "predict",
+        "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateMessage", "generateText",
+    }
+)  # fmt: skip
 
 
 def endpoint(method: str, path: str) -> Endpoint | None:
@@ -50,9 +52,8 @@ def endpoint(method: str, path: str) -> Endpoint | None:
 
 
 def _verb(suffix: str, verb: str, model: str) -> Endpoint:
-    kind = "generation" if verb in _GENERATES else "resource"
-    stream = verb == "streamGenerateContent"
-    return Endpoint(NAME, FAMILY, "generation" if kind == "generation" else "resource", suffix, model, stream)
+    kind: Kind = "generation" if verb in _GENERATES else "resource"
+    return Endpoint(NAME, FAMILY, kind, suffix, model, verb == "streamGenerateContent")
 
 
 def error(refusal: Refusal, request_id: str) -> bytes:

@@ -23,7 +23,7 @@ _GENERATION = re.compile(
     r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations)))$"
 )
 # An id needs a prefix that belongs to an API, so that not every web page below some `/files/` is taken for ours.
-# GET /v1/models is spelled alike by Anthropic; method and path cannot tell, so whoever knows the destination corrects it.
+# GET /v1/models is spelled alike by Anthropic. Method and path cannot tell; whoever knows the destination can.
 _RESOURCE = re.compile(
     r"(?:^|/v\d+|/openai|/codex)(?P<suffix>/(?:models|files|batches|uploads|vector_stores|containers|fine_tuning"
     r"|chat/completions)(?:/.*)?)$"

@@ -26,7 +26,6 @@ _MEDIA_LIMIT = 2048  # characters; longer payloads stand in by their digest
 
 _ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "model": "assistant", "tool": "tool"}
 _THINKING = frozenset(("thinking", "redacted_thinking", "reasoning", "reasoning_text", "reasoning_content"))
-_TEXT_KEYS = ("text", "refusal", "content", "thinking")
 _CALLS = frozenset(("tool_use", "function_call", "custom_tool_call", "function", "server_tool_use", "mcp_tool_use"))
 _RESULTS = frozenset(("tool_result", "function_call_output", "custom_tool_call_output", "mcp_tool_result"))
 _MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image_url", "input_audio", "source", "file")
@@ -34,7 +33,7 @@ _MEDIA_KEYS = ("data", "url", "fileUri", "file_uri", "file_id", "file_data", "im
 _VOLATILE_KEYS = frozenset(
     ("cache_control", "id", "status", "signature", "thoughtSignature", "thought_signature", "citations", "annotations")
 )
-_THINK_TAGS = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL)
+_THINK_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
 _BILLING = re.compile(r"\s*x-anthropic-billing-header:")
 # Blocks that tools put into user messages about date, folder and rules: equal for many chats, and not for ever.
 _CONTEXT = re.compile(
@@ -42,6 +41,8 @@ _CONTEXT = re.compile(
     r"|environment_details)>.*</\1>\s*",
     re.DOTALL,
 )
+_MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
+# Every repetition is bounded or ends at a line: the text is the client's, and the clock that runs is everybody's.
 _VOLATILE = tuple(
     re.compile(pattern, re.IGNORECASE | re.MULTILINE)
     for pattern in (
@@ -49,12 +50,12 @@ _VOLATILE = tuple(
         r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?\b",
         r"\b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b",
-        r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s+(?=\w+\s+\d)",
-        r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?\s+\d{1,2}(?:st|nd|rd|th)?,?(?:\s+\d{4})?\b",
-        r"\b\d{1,2}\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?(?:\s+\d{4})?\b",
+        r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s{1,4}(?=\w{1,12}\s{1,4}\d)",
+        rf"\b(?:{_MONTHS})[a-z]{{0,6}}\.?\s{{1,4}}\d{{1,2}}(?:st|nd|rd|th)?,?(?:\s{{1,4}}\d{{4}})?\b",
+        rf"\b\d{{1,2}}\s{{1,4}}(?:{_MONTHS})[a-z]{{0,6}}\.?(?:\s{{1,4}}\d{{4}})?\b",
         r"^[^\S\n]*(?:today'?s date|current (?:date|time)|the date is|working directory|cwd)\b[^\n]*$",
-        r"^[^\S\n]*gitStatus:(?:.*\n?)*?(?:\n\s*\n|\Z)",
-        r"\b\d[\d,]*(?:\s*/\s*\d[\d,]*)?\s+tokens?\b",
+        r"^[^\S\n]*gitStatus:[\s\S]*?(?:\n[^\S\n]*\n|\Z)",
+        r"\b\d[\d,]{0,15}(?:\s?/\s?\d[\d,]{0,15})?\s{1,4}tokens?\b",
         r"\b1[5-9]\d{8}(?:\d{3})?\b",
     )
 )
@@ -71,7 +72,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A history. *system* stands for the leading instructions without what changes by itself; empty if there are none."""
+    """A history. *system* stands for the leading instructions, less what changes by itself; empty if there are none."""
 
     system: bytes = b""
     turns: tuple[Turn, ...] = ()
@@ -149,8 +150,9 @@ def said(message: Any) -> str:
 
 def squeeze(text: str) -> str:
     """Return an answer's *text* without thinking and white space: the same however it was cut into blocks."""
-    if "<think" in text:
-        text = _THINK_TAGS.sub("", text)
+    for opening, closing in _THINK_TAGS:
+        if opening in text:
+            text = "".join(_outside(text, opening, closing))
     return "".join(_normal(text).split())
 
 
@@ -220,6 +222,15 @@ def _masked(text: str) -> str:
     return text
 
 
+def _outside(text: str, opening: str, closing: str) -> Iterator[str]:
+    """Yield what stands outside the tags; an opening without a closing tag is text."""
+    at = 0
+    while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start)) >= 0:
+        yield text[at:start]
+        at = end + len(closing)
+    yield text[at:]
+
+
 def _normal(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -233,13 +244,13 @@ def _content(message: Any) -> Any:
     role = message.get("role")
     if not isinstance(role, str) and not ("content" in message and message.get("type") in (None, "message")):
         return message.get("parts", message)
-    said: list[Any] = []
+    pieces: list[Any] = []
     for name in ("content", "parts", "refusal", "tool_calls", "function_call"):
         value = message.get(name)
-        said.extend(value if isinstance(value, list) else (value,))
+        pieces.extend(value if isinstance(value, list) else (value,))
     if role in ("tool", "function"):
-        return {"type": "tool_result", "content": said}
-    return said
+        return {"type": "tool_result", "content": pieces}
+    return pieces
 
 
 def _texts(content: Any) -> Iterator[str]:
@@ -282,7 +293,7 @@ def _part(part: dict[str, Any], depth: int) -> Iterator[tuple[bytes, bytes]]:
             yield b"text", encode(text)
     elif media := _media(part):
         yield b"media", media
-    elif kept := {name: value for name, value in part.items() if name not in _VOLATILE_KEYS and value is not None}:
+    elif kept := _lasting(part):
         yield b"other", _canonical(kept)
 
 
@@ -334,7 +345,11 @@ def _media(part: dict[str, Any]) -> bytes:
             return digest((encode(place),))
         if isinstance(place, dict):
             places = [place[name] for name in reversed(_MEDIA_KEYS) if isinstance(place.get(name), str | dict)]
-    return digest((_canonical(part),))
+    return digest((_canonical(_lasting(part)),))
+
+
+def _lasting(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in _VOLATILE_KEYS and value is not None}
 
 
 def _canonical(value: Any) -> bytes:

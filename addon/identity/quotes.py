@@ -28,7 +28,10 @@ _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri"))
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
 # Byte marks of what ties a request to one account; without any of them a history need not be decoded for its owner.
-_OWNING_MARKS = (b"encrypted_content", b"item_reference", b"file_id", b"fileUri", b"file_uri", b'"rs_', b"vector_store_id")
+_OWNING_MARKS = (
+    b"encrypted_content", b"item_reference", b"file_id", b"fileUri", b"file_uri", b'"rs_', b"vector_store_id",
+    b'"container"',
+)  # fmt: skip
 _HISTORIES = ("messages", "input", "contents", "request", "tools")
 
 
@@ -41,8 +44,8 @@ class Quote:
 
     @property
     def links(self) -> bool:
-        """Whether it names the conversation it came from."""
-        return self.place in LINKS
+        """Whether it names the conversation it came from. An id that may be anybody's does so only as a reference."""
+        return self.place in LINKS and (self.place in ("text", "reference") or is_strong(self.value))
 
     @property
     def owns(self) -> bool:
@@ -52,7 +55,8 @@ class Quote:
 
 def is_strong(token: str) -> bool:
     """Say whether *token* is one of a kind: long and irregular after its prefix, not a counter such as `call_0`."""
-    core = _WORDS.sub("", token, count=1)
+    prefix = _WORDS.match(token)
+    core = token[prefix.end() :] if prefix else token
     if ":" in token and _COUNTED.fullmatch(token):
         return False
     return len(core) >= 16 and len(set(core)) >= 6 and not core.isalpha()
@@ -80,7 +84,7 @@ def of_message(message: Any) -> Iterator[Quote]:
 
 
 def owning(request: Request) -> Iterator[Quote]:
-    """Yield what ties *request* to the account that made it: chains first, then what stands in the history, newest first."""
+    """Yield what ties *request* to one account: what it continues first, then its history from the newest back."""
     body = request.body
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
@@ -148,9 +152,9 @@ def _is_entered(name: str, value: Any, depth: int) -> bool:
 def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
     kind = node.get("type")
     for name, value in node.items():
+        if name in ("vector_store_ids", "file_ids") and isinstance(value, list):
+            yield from (Quote("file", item) for item in value if isinstance(item, str))
         if not isinstance(value, str) or not value:
-            if name == "vector_store_ids" and isinstance(value, list):
-                yield from (Quote("file", item) for item in value if isinstance(item, str))
             continue
         if name in _FILE_KEYS:
             yield Quote("file", resource_name(value))
@@ -158,6 +162,8 @@ def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
             yield Quote("tool", value)
         elif name in ("signature", "thoughtSignature", "thought_signature"):
             yield Quote("signature", value)
+        elif name == "container":
+            yield Quote("container", value)
         elif name == "encrypted_content":
             yield Quote("reasoning", value)
         elif name == "id":

@@ -6,7 +6,6 @@ import base64
 import binascii
 import json
 import re
-from urllib.parse import parse_qs, urlsplit
 
 from ..values import Headers
 
@@ -19,17 +18,17 @@ _OPENAI_CLAIMS = "https://api.openai.com/auth"
 _TOKEN_LIMIT = 16_384
 
 
-def claim(headers: Headers, path: str = "") -> str:
+def claim(headers: Headers) -> str:
     """
     Return what names the client in what it sent, the empty string when nothing stable does: the one local scope.
 
-    An API key counts as itself, in whichever header or query parameter it stands; an OAuth token only by the account it
-    belongs to. The claim may be a secret: digest it, never keep or log it.
+    An API key counts as itself, in whichever header it stands; an OAuth token only by the account it belongs to. The
+    claim may be a secret: digest it, never keep or log it.
     """
     for name in _ACCOUNTS:
         if account := headers.get(name).strip():
             return f"account:{account}"
-    token = _token(headers, path)
+    token = _token(headers)
     if not token:
         return ""
     if _ROTATING.match(token):
@@ -37,23 +36,14 @@ def claim(headers: Headers, path: str = "") -> str:
     return f"key:{token}"
 
 
-def _token(headers: Headers, path: str) -> str:
+def _token(headers: Headers) -> str:
     scheme, _, value = headers.get("authorization").strip().partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
     for name in _KEYS:
         if key := headers.get(name).strip():
             return key
-    return _query_key(path)
-
-
-def _query_key(path: str) -> str:
-    if "key=" not in path:
-        return ""
-    try:
-        return parse_qs(urlsplit(path).query).get("key", [""])[0].strip()
-    except ValueError:
-        return ""
+    return ""
 
 
 def _stable(token: str) -> str:

@@ -1,4 +1,4 @@
-"""One exchange as it is plugged into a flow: the credential at hand, the copy for the wire, the answer on its way back."""
+"""One exchange as it is plugged into a flow: the credential at hand, the copy for the wire, the answer coming back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from .keys import Keys
 
 HELD_SECONDS = 5.0  # an error answer that takes longer to arrive is given up for another account
 _FORM_OF_FAMILY = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
-_HEADER_OF_FORM = {"x-api-key": "x-api-key", "x-goog-api-key": "x-goog-api-key", "api-key": "api-key"}
+_HEADER_OF_FORM = {
+    "bearer": "Authorization",
+    "x-api-key": "X-Api-Key",
+    "x-goog-api-key": "X-Goog-Api-Key",
+    "api-key": "Api-Key",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +85,12 @@ class Cord:
         copy = request.copy()
         copy.scheme, copy.host, copy.port = route.origin.scheme, route.origin.host, route.origin.port
         copy.path = clients.without_key(route.edit.path)
-        for name in (*clients.CREDENTIAL_HEADERS, "proxy-authorization"):
-            copy.headers.pop(name, None)
         for name in [name for name in copy.headers if name.lower().startswith("x-patchbay-")]:
             del copy.headers[name]
         for name, value in route.edit.headers:
-            copy.headers.pop(name, None)
-            if value is not None:
+            if value is None:
+                copy.headers.pop(name, None)
+            else:
                 copy.headers[name] = value
         if "accept-encoding" in copy.headers:  # an answer is read as it streams past, so it should come uncompressed
             copy.headers["accept-encoding"] = "identity"
@@ -153,12 +157,13 @@ class Cord:
             form = exchange.request.credential_form or default
         if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
             form = "bearer"
-        if form == "query":
-            copy.path = clients.with_key(copy.path, value)
-        elif form == "bearer":
-            copy.headers["authorization"] = f"Bearer {value}"
+        header = _HEADER_OF_FORM.get(form, "")
+        for name in {*clients.CREDENTIAL_HEADERS, "proxy-authorization"} - {header.lower()}:
+            copy.headers.pop(name, None)
+        if header:  # set in place, so that it stands and is spelled as the client had it
+            copy.headers[header] = f"Bearer {value}" if form == "bearer" else value
         else:
-            copy.headers[_HEADER_OF_FORM[form]] = value
+            copy.path = clients.with_key(copy.path, value)
 
 
 def placeholder(request: http.Request, account: str = "") -> None:

@@ -7,7 +7,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
@@ -23,8 +23,8 @@ from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router
 from ..store import master_key
-from ..values import Client, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, internals, render, wire
+from ..values import Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
+from . import answers, defaults, internals, render, wire
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .keys import Keys, KeyUnavailable
 
@@ -33,7 +33,7 @@ P = ParamSpec("P")
 
 _OPTION = "patchbay_config"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
-_NOT_OURS = Refusal(404, "not_an_llm_path", "No account is configured for this destination, and nothing else passes here")
+_NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this destination, and nothing else passes here")
 
 
 def _closed_on_failure(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,25 +80,19 @@ class Patchbay:
     # -- life cycle ------------------------------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
-        loader.add_option(_OPTION, str, "", "Patchbay: the YAML file with the accounts (else $PATCHBAY_CONFIG, ./config.yaml)")
+        loader.add_option(_OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)")
         try:
             internals.check()
         except RuntimeError as e:
             raise exceptions.OptionsError(f"patchbay does not run on this mitmproxy: {e}") from e
-        chosen = ctx.options.keys()
-        defaults = {"connection_strategy": "lazy", "listen_host": "127.0.0.1"}
-        untouched = {
-            name: value
-            for name, value in defaults.items()
-            if name in chosen and not ctx.options.has_changed(name) and name not in ctx.options.deferred
-        }
-        ctx.options.update(**untouched)
+        defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
         if _OPTION in updated or self.router is None:
             self._configure(_config_path(ctx.options.patchbay_config))
 
     def running(self) -> None:
+        defaults.listen()
         assert self.router is not None
         enabled = sum(account.enabled for account in self.router.config.accounts)
         logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)

@@ -38,8 +38,8 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
-from . import answers
 from ..values import Answer, Chunk, End, Failure, Head, Headers, Reaction, Refusal
+from . import answers
 
 logger = logging.getLogger(__name__)
 

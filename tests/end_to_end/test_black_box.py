@@ -26,7 +26,7 @@ class Upstream(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        self.seen.append({"headers": dict(self.headers.items()), "path": self.path, "body": body})
+        self.seen.append({"headers": {n.title(): v for n, v in self.headers.items()}, "path": self.path, "body": body})
         answer: dict[str, Any] = {"id": "chatcmpl-own", "object": "chat.completion", "choices": []}
         sent = self.headers.get("X-Request-ID", "")
         if self.answer_body:
@@ -53,6 +53,7 @@ def upstream() -> Iterator[type[Upstream]]:
     Upstream.server_port = server.server_address[1]  # type: ignore[attr-defined]
     yield Upstream
     server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -116,17 +117,17 @@ def test_both_ids_go_up_and_the_request_id_is_new_each_time(running: Proxy, upst
     ask(running, "ids")
     ask(running)
 
-    ids = [seen["headers"]["X-Request-ID"] for seen in upstream.seen]
+    ids = [seen["headers"]["X-Request-Id"] for seen in upstream.seen]
     assert len(set(ids)) == 3
-    assert upstream.seen[0]["headers"]["X-Session-ID"] == "ids"
-    assert upstream.seen[2]["headers"]["X-Session-ID"]
+    assert upstream.seen[0]["headers"]["X-Session-Id"] == "ids"
+    assert upstream.seen[2]["headers"]["X-Session-Id"]
 
 
 def test_a_client_s_own_request_id_is_left_alone(running: Proxy, upstream: type[Upstream]) -> None:
     upstream.answer_header = "SENT"
     headers, _ = ask(running, X_Request_ID="mine-1")
 
-    assert upstream.seen[0]["headers"]["X-Request-ID"] == "mine-1"
+    assert upstream.seen[0]["headers"]["X-Request-Id"] == "mine-1"
     assert headers["x-request-id"] == "mine-1"
     assert headers["x-patchbay-verdict"] == "clean"
 
@@ -139,7 +140,7 @@ def test_a_wrong_id_in_the_answer_is_flagged(
     headers, _ = ask(running, "flagged")
 
     assert headers["x-patchbay-verdict"] == "crosstalk"
-    sent = upstream.seen[0]["headers"]["X-Request-ID"]
+    sent = upstream.seen[0]["headers"]["X-Request-Id"]
     assert eventually(lambda: f"event_type=crosstalk expected={sent} received={value}" in running.log)
 
 
@@ -149,7 +150,7 @@ def test_the_right_id_in_the_answer_is_not_flagged(running: Proxy, upstream: typ
     headers, _ = ask(running, "unflagged")
 
     assert headers["x-patchbay-verdict"] == "clean"
-    assert upstream.seen[0]["headers"]["X-Request-ID"] not in running.log
+    assert upstream.seen[0]["headers"]["X-Request-Id"] not in running.log
 
 
 def test_no_id_in_the_answer_is_no_alarm(running: Proxy) -> None:
@@ -171,7 +172,7 @@ def test_every_path_and_method_gets_the_credential_and_the_stamps(
     [seen] = upstream.seen
     assert "example-key-" in json.dumps(seen["headers"])
     assert CLIENT_KEY not in json.dumps(seen["headers"])
-    assert seen["headers"]["X-Request-ID"]
+    assert seen["headers"]["X-Request-Id"]
     assert seen["path"] == path
 
 

@@ -39,8 +39,7 @@ class Asked:
     """
     One request for an answer.
 
-    *turns* is the whole prompt in cache order (tools and system text first). *own* is the text that came since the
-    assistant last spoke: the last user message, or the result of a tool.
+    *turns* is the whole prompt in cache order (tools and system text first). *document* is the body as it was read.
     """
 
     dialect: str
@@ -53,22 +52,16 @@ class Asked:
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def own(self) -> str:
-        """Return what the user or a tool said last."""
-        texts: list[str] = []
-        for turn in reversed(self.turns):
-            if turn.role not in ("user", "tool"):
-                break
-            texts.append(turn.text)
-            if turn.role == "user":
-                break
-        return "\n".join(reversed(texts))
+    def own(self) -> tuple[str, ...]:
+        """Return the last user message, and what tools have said since."""
+        said = [turn for turn in self.turns if turn.role in ("user", "tool")]
+        last = max((at for at, turn in enumerate(said) if turn.role == "user"), default=0)
+        return tuple(turn.text for turn in said[last:])
 
     @property
     def mark(self) -> str:
-        """Return the marker the last message carries, or the empty string."""
-        found = MARK.findall(self.own)
-        return found[-1] if found else ""
+        """Return the last marker in the last user message, else one a tool has said, else the empty string."""
+        return next((marks[-1] for text in self.own if (marks := MARK.findall(text))), "")
 
     @property
     def wants_tool(self) -> bool:

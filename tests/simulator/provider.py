@@ -82,10 +82,11 @@ class Provider:
         try:
             await self._answer(play, exchange)
         except asyncio.CancelledError:
-            play.record.ended = play.record.ended or "cancelled"
+            if play.record.ended in ("", "complete"):  # else it was we who went away
+                play.record.ended = "cancelled"
             raise
         except (h11.LocalProtocolError, h2.exceptions.H2Error):
-            play.record.ended = play.record.ended or "broken"
+            play.record.ended = "broken"
             with contextlib.suppress(h2.exceptions.H2Error):
                 await exchange.reset()
         except Exception as error:
@@ -109,7 +110,8 @@ class Provider:
         script = play.script
         heads = any(isinstance(step, Head) for step in script)
         play.record.status = head_of(script).status if heads else None
-        play.record.ended = await perform(script, exchange)
+        await perform(script, exchange, play.record.end)
+        play.record.ended = play.record.ended or "open"
 
     def _play(self, incoming: Incoming) -> Play:
         path, query = split(incoming.target)

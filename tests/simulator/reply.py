@@ -71,7 +71,7 @@ class Reply:
 
 def speak(asked: Asked, words: int) -> tuple[str, str]:
     """Return the answer's text, the same for the same conversation, and `stop` or `length`."""
-    wanted = WORDS.findall(asked.own)
+    wanted = WORDS.findall(asked.own[0] if asked.own else "")
     count = int(wanted[-1]) if wanted else words
     said_so_far = (turn for turn in asked.turns if turn.role in ("user", "tool", "assistant"))
     seed = "\x1e".join(f"{turn.role}\x1f{turn.text}" for turn in said_so_far)

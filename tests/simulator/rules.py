@@ -20,8 +20,9 @@ class Rule:
     """
     One fault and the requests it hits. What is left empty does not narrow.
 
-    *path* is a pattern with `*`. *nth* counts the requests that match everything else, from 1; *every* hits
-    each so manieth; *times* is how often the rule may strike; *probability* is decided by the seed and that count alone.
+    *path* is a pattern with `*`. *nth* counts the requests that match everything else, from 1; with *every*
+    each third (fourth …) of them is hit; *times* is how often the rule may strike at all; *probability* is decided by
+    the seed and that count alone.
     """
 
     fault: str | Fault

@@ -7,7 +7,7 @@ A fault is most often a change to such a script: a step taken out, put in, cut i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .exchange import Exchange
@@ -77,26 +77,42 @@ def data_of(script: Iterable[Step]) -> bytes:
     return b"".join(step.data for step in script if isinstance(step, Data))
 
 
-async def perform(script: Script, exchange: Exchange) -> str:
-    """Carry *script* out; return how it ended: `complete`, `reset`, `closed` or `open`."""
+async def perform(script: Script, exchange: Exchange, ending: Callable[[str], None] = lambda _: None) -> None:
+    """
+    Carry *script* out.
+
+    *ending* is told how it ends, `complete`, `reset` or `closed`, just before the client can see it. Of a script
+    without an end it hears nothing.
+    """
     for number, step in enumerate(script):
+        rest = script[number + 1 :]
         match step:
             case Head(status, headers, sized):
                 await exchange.send_head(status, _sized(headers, script) if sized else headers)
-            case End():
-                await exchange.end()
-                if rest := script[number + 1 :]:
-                    exchange.later(_afterwards(rest, exchange))
-                return "complete"
-            case Reset():
-                await exchange.reset()
-                return "reset"
-            case Close():
-                await exchange.close()
-                return "closed"
+            case End() | Reset() | Close():
+                ending(_ENDINGS[type(step)])
+                await _finish(step, rest, exchange)
+                return
+            case Data() if rest[:1] == (End(),):  # with a content-length, this is where the client sees the end
+                ending("complete")
+                await _small(step, exchange)
             case _:
                 await _small(step, exchange)
-    return "open"
+
+
+_ENDINGS: dict[type[Step], str] = {End: "complete", Reset: "reset", Close: "closed"}
+
+
+async def _finish(step: End | Reset | Close, rest: Script, exchange: Exchange) -> None:
+    match step:
+        case End():
+            await exchange.end()
+            if rest:
+                exchange.later(_afterwards(rest, exchange))
+        case Reset():
+            await exchange.reset()
+        case Close():
+            await exchange.close()
 
 
 async def _small(step: Step, exchange: Exchange) -> None:

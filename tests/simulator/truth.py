@@ -56,6 +56,10 @@ class Record:
         """Whether something was delivered here that belongs to another request."""
         return {self.head_of, self.body_of, self.text_of} != {self.seq}
 
+    def end(self, how: str) -> None:
+        """Say how the answer ends."""
+        self.ended = how
+
     def header(self, name: str, default: str = "") -> str:
         """Return the first value of *name* (lower case) as it was received, or *default*."""
         return next((value for field, value in self.headers if field.lower() == name), default)

@@ -13,6 +13,7 @@ from ..sent import Sent
 FAMILY = "ids"
 _PLACES = ("echo", "id", "provider_id", "token")
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
+Strength = Literal["proof", "strong", "weak"]
 _SHOWN = 160  # characters of a value that came from outside
 
 
@@ -43,11 +44,15 @@ def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind not in _PLACES or not isinstance(value, str) or len(value) > 256 or "pb1-" not in value.lower():
         return
     returned = sent.returned(value, now)
-    strength: Literal["proof", "strong"] = "proof" if sent.status < 400 else "strong"
     match returned.kind:
         case "another" if returned.entry and not sent.repeats(returned.entry):
-            yield _finding("tag", strength, fact, sent.entry.request_id, returned.entry)
+            proof: Strength = "proof" if sent.status < 400 else "strong"
+            yield _finding("tag", proof, fact, sent.entry.request_id, returned.entry)
         case "ours":
+            # A neighbour's, which we never saw. Made after ours was sent, it may also be that of an instance upstream
+            # of us, which asked in our name.
+            made = sent.mint.time_of(returned.value) or 0.0
+            strength: Strength = "strong" if made < sent.entry.at else "weak"
             yield _finding("unknown-tag", strength, fact, sent.entry.request_id, None)
         case "mangled":
             yield _finding("mangled-tag", "strong", fact, sent.entry.request_id, None)
@@ -68,18 +73,17 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if other is None:
         sent.ledger.note("answer", value, sent.entry, now)
     elif other.exchange != sent.entry.exchange and not sent.repeats(other):
-        yield _finding("duplicate", "proof", fact, "an id of this answer's own", other)
+        # Gateways cache heads and write trace ids into them; the id in a body is the answer's own.
+        yield _finding("duplicate", "proof" if fact.kind == "id" else "strong", fact, "an id of its own", other)
 
 
 def telling(value: str) -> bool:
     """Whether *value* is random enough to be one answer's alone: no counter, no `chatcmpl-417`, nothing blank."""
     rest = _ID_HEAD.sub("", value.lower(), count=1)
-    return 12 <= len(rest) and len(value) <= 256 and len(set(rest)) >= 6
+    return len(rest) >= 12 and len(value) <= 256 and len(set(rest)) >= 6
 
 
-def _finding(
-    detector: str, strength: Literal["proof", "strong", "weak"], fact: Fact, expected: str, victim: Entry | None
-) -> Finding:
+def _finding(detector: str, strength: Strength, fact: Fact, expected: str, victim: Entry | None) -> Finding:
     return Finding(
         detector=detector,
         family=FAMILY,

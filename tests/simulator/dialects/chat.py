@@ -47,9 +47,13 @@ def events(reply: Reply) -> list[tuple[str, Any]]:
         deltas += _tool_deltas(reply)
     else:
         deltas += [{"content": piece} for piece in reply.pieces]
-    choices = [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in deltas]
+    choices: list[dict[str, Any]] = [
+        {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None} for delta in deltas
+    ]
     choices.append({"index": 0, "delta": {}, "logprobs": None, "finish_reason": _finish(reply)})
-    documents = [{**_common(reply, "chat.completion.chunk"), "choices": [choice]} for choice in choices]
+    documents: list[dict[str, Any]] = [
+        {**_common(reply, "chat.completion.chunk"), "choices": [choice]} for choice in choices
+    ]
     if reply.asked.usage_chunk:
         for document in documents:
             document["usage"] = None

@@ -1,0 +1,102 @@
+"""Histories we have served, each prefix by a rolling digest, so that what grows out of one is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..ledger import Entry, Ledger
+from .canonical import Conversation, Turn, answer_turn
+from .seeds import Seeds, digest
+
+_KEPT = 64  # prefixes of one request, the newest
+_PROBED = 1024
+
+
+def prefixes(turns: Sequence[Turn]) -> tuple[bytes, ...]:
+    """Return one digest for each prefix of *turns*, the shortest first; each stands for all turns up to its own."""
+    found: list[bytes] = []
+    last = b""
+    for turn in turns:
+        last = _grown(last, turn.role, turn.digest)
+        found.append(last)
+    return tuple(found)
+
+
+def _grown(last: bytes, role: str, turn: bytes) -> bytes:
+    return digest((last, role.encode(), turn))
+
+
+class Chain:
+    """Prefixes with the affinity, thread and account they were served under: at most *limit*, for *ttl* seconds."""
+
+    def __init__(self, seeds: Seeds, limit: int, ttl: float) -> None:
+        self._seeds = seeds
+        self._memory = Ledger(limit, ttl)
+
+    def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
+        """Return what is known of the longest served prefix of *conversation* that has an answer in it."""
+        answer = conversation.first_answer
+        if answer < 0:
+            return None
+        known = prefixes(conversation.turns)
+        for prefix in reversed(known[max(answer, len(known) - _PROBED) :]):
+            if entry := self._find("prefix", scope, now, prefix):
+                return entry
+        return None
+
+    def note(self, scope: bytes, conversation: Conversation, entry: Entry, now: float, answer: str = "") -> None:
+        """Remember that *conversation* was served, and what it grows into by an *answer* that was nothing but text."""
+        known = prefixes(conversation.turns)
+        if not known:
+            return
+        for prefix in known[max(conversation.first_answer, len(known) - _KEPT, 0) :]:
+            self._note("prefix", scope, entry, now, prefix)
+        self._note("served", scope, entry, now, known[-1])
+        if answer:
+            self._note("prefix", scope, entry, now, _grown(known[-1], "assistant", answer_turn(answer)))
+
+    def answers(self, scope: bytes, conversation: Conversation, now: float) -> Iterator[Turn]:
+        """
+        Yield the turns of *conversation* that follow a request we served: our answers, seen or not.
+
+        An example that an application puts before the first question follows nothing and is nobody's answer.
+        """
+        ours = False
+        known = prefixes(conversation.turns)
+        start = max(len(known) - _PROBED, 0)
+        for turn, prefix in zip(conversation.turns[start:], known[start:], strict=True):
+            if turn.role != "assistant":
+                ours = False
+            elif ours:
+                yield turn
+            ours = ours or self._find("served", scope, now, prefix) is not None
+
+    def first(self, purpose: str, scope: bytes, seed: str, entry: Entry, now: float) -> Entry:
+        """Return the entry that came first under *seed* for *purpose*: an earlier one, else *entry*."""
+        before = self._find(purpose, scope, now, seed)
+        if before is None:
+            self._note(purpose, scope, entry, now, seed)
+        return before or entry
+
+    @staticmethod
+    def grown(conversation: Conversation, answer: str) -> Conversation:
+        """Return *conversation* as the next request will hold it, when the *answer* was nothing but a text."""
+        turn = Turn("assistant", answer_turn(answer), len(conversation.turns))
+        return Conversation(conversation.system, (*conversation.turns, turn))
+
+    def named(self, scope: bytes, seed: str, now: float) -> Entry | None:
+        """Return the thread that *seed*, an opening with its answer, was given."""
+        return self._find("thread", scope, now, seed)
+
+    def name(self, scope: bytes, seed: str, entry: Entry, now: float) -> None:
+        """Give an opening with its answer, *seed*, a thread."""
+        self._note("thread", scope, entry, now, seed)
+
+    def _find(self, purpose: str, scope: bytes, now: float, key: str | bytes) -> Entry | None:
+        return self._memory.find(purpose, self._seeds.derive(purpose, scope, key), now)
+
+    def _note(self, purpose: str, scope: bytes, entry: Entry, now: float, key: str | bytes) -> None:
+        self._memory.note(purpose, self._seeds.derive(purpose, scope, key), entry, now)
+
+    def __len__(self) -> int:
+        return len(self._memory)

@@ -1,0 +1,60 @@
+"""mitmproxy options that have another default with us: this machine only, and no upstream connection before a route."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from mitmproxy import ctx, optmanager
+from mitmproxy.proxy.mode_servers import ServerInstance
+
+logger = logging.getLogger(__name__)
+
+LISTEN_HOST = "127.0.0.1"
+_OURS = {
+    "listen_host": LISTEN_HOST,
+    # eager opens a connection to wherever the client points, before anybody was asked
+    "connection_strategy": "lazy",
+}
+_tasks: set[asyncio.Task[None]] = set()
+
+
+def apply() -> None:
+    """Set our defaults for what the user left alone. To be called while the addon loads."""
+    ours = {name: value for name, value in _OURS.items() if ctx.options._options[name].value is optmanager.unset}
+    ctx.options.update(**ours)
+    if "listen_host" in ours:
+        _call_back()
+
+
+def listen() -> None:
+    """Open the listeners that are not open, where they should be. To be called when the addon is ready."""
+    for server in ctx.master.addons.get("proxyserver").servers:
+        if not server.is_running or _is_elsewhere(server):
+            task = asyncio.get_running_loop().create_task(_listen(server))
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
+
+
+def _call_back() -> None:
+    # mitmproxy opens its listeners while it loads scripts: by now they are about to take every interface
+    for task in asyncio.all_tasks():
+        if task.get_name() == "setup_servers":
+            task.cancel()
+
+
+def _is_elsewhere(server: ServerInstance) -> bool:
+    if server.mode.custom_listen_host is not None or ctx.options.listen_host != LISTEN_HOST:
+        return False
+    return any(address[0] in ("", "0.0.0.0", "::") for address in server.listen_addrs)  # noqa: S104 - looked for
+
+
+async def _listen(server: ServerInstance) -> None:
+    try:
+        if server.is_running:
+            await server.stop()
+        await server.start()
+    except OSError as e:
+        logger.error("%s", e)
+        asyncio.get_running_loop().call_soon(sys.exit, 1)

@@ -1,0 +1,372 @@
+"""
+The values of secrets: read from where they are kept, held in memory, and recognised wherever they turn up.
+
+The only place a value lives. No message, log line or repr of this module carries one, nor what a command printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+from blake3 import blake3
+
+from ..config import Secret
+
+MAX_FILE = 1_000_000  # bytes; also of what a command may print
+MAX_KNOWN = 4096  # values that are recognised, the latest first
+MAX_HELD = 4096  # secrets whose value is at hand
+RETRY = 5.0  # seconds after which a command that failed may be run again
+MIN_SCRUBBED = 8  # characters; anything shorter is too likely to be a piece of ordinary text
+MARK = b"removed-by-patchbay"
+
+_SOUND = re.compile(r"[!-~]+")
+
+
+class KeyUnavailable(Exception):
+    """A credential cannot be had now. The message names its source, never its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What changes when a file does."""
+
+    modified: int
+    size: int
+    inode: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A value as it was read at *at*. *failed* is why a later reading gave none, if that is so."""
+
+    value: str = field(repr=False)
+    at: float
+    stamp: _Stamp | None = None
+    failed: str = ""
+
+
+class Keys:
+    """
+    Values by secret.
+
+    `ready` makes one available, `value` returns it without waiting, `refresh` reads it anew after it was refused.
+    *env* and *clock* (monotonic seconds) are there for tests.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._env = os.environ if env is None else env
+        self._clock = clock
+        self._held: OrderedDict[Secret, _Held] = OrderedDict()
+        self._flights: dict[Secret, asyncio.Task[None]] = {}
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._forms: tuple[tuple[bytes, bytes], ...] | None = None
+        self._seal = secrets.token_bytes(32)
+
+    def __repr__(self) -> str:
+        return f"Keys({len(self._held)} held)"
+
+    async def ready(self, secret: Secret) -> None:
+        """Make the value of *secret* available, reading it when it is new or stale. Raises KeyUnavailable."""
+        if not self._is_fresh(secret):
+            await self._flight(secret)
+        self.value(secret)
+
+    def value(self, secret: Secret) -> str:
+        """Return the value of *secret* from memory. Raises KeyUnavailable."""
+        held = self._held.get(secret)
+        if held is None:
+            raise KeyUnavailable(f"{named(secret)}: has not been read yet")
+        if not held.value:
+            raise KeyUnavailable(held.failed)
+        return held.value
+
+    def now(self, secret: Secret) -> str:
+        """Read *secret* at once and return its value; blocks, so only for the start. Raises KeyUnavailable."""
+        if not self._is_fresh(secret):
+            with ThreadPoolExecutor(1) as aside:  # a loop may be running here already
+                aside.submit(asyncio.run, self._take(secret)).result()
+        return self.value(secret)
+
+    async def refresh(self, secret: Secret) -> bool:
+        """Read *secret* anew, as after a 401. Say whether its value changed; a failure is no change."""
+        if secret.source == "literal":
+            return False
+        before = self._held.get(secret)
+        await self._flight(secret)
+        after = self._held.get(secret)
+        return bool(after and after.value) and (before is None or before.value != after.value)
+
+    def values(self) -> frozenset[bytes]:
+        """Return every value that is known now or was until recently."""
+        return frozenset(value.encode() for value in self._known)
+
+    def scrub(self, data: bytes) -> bytes:
+        """
+        Return *data* with every known value covered, also where it stands escaped for a URL or for JSON.
+
+        The cover has the value's length and nothing in it that needs escaping: lengths, JSON and headers stay sound.
+        """
+        if self._forms is None:
+            self._forms = _forms(self._known)
+        for form, cover in self._forms:
+            if form in data:
+                data = data.replace(form, cover)
+        return data
+
+    def fingerprint(self, secret: Secret) -> str:
+        """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
+        held = self._held.get(secret)
+        parts = (secret.source, secret.value, secret.pointer, *secret.argv, held.value if held else "")
+        digest = blake3(key=self._seal)
+        for part in parts:
+            text = part.encode("utf-8", "surrogateescape")
+            digest.update(len(text).to_bytes(8, "big") + text)
+        return digest.hexdigest(16)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _is_fresh(self, secret: Secret) -> bool:
+        held = self._held.get(secret)
+        if held is None:
+            return False
+        match secret.source:
+            case "literal":
+                return True
+            case "env":
+                return held.value == self._env.get(secret.value, "").strip() != ""
+            case "file":
+                return bool(held.value) and held.stamp == _stamp_at(secret)
+            case "cmd":
+                return self._clock() - held.at < (RETRY if held.failed else secret.ttl)
+
+    async def _flight(self, secret: Secret) -> None:
+        """Join the reading of *secret* that is under way, or begin one. One who leaves does not end it for the rest."""
+        task = self._flights.get(secret)
+        if task is None or task.done():
+            task = self._flights[secret] = asyncio.create_task(self._take(secret))
+            task.add_done_callback(lambda done: self._landed(secret, done))
+        await asyncio.shield(task)
+
+    def _landed(self, secret: Secret, task: asyncio.Task[None]) -> None:
+        if self._flights.get(secret) is task:
+            del self._flights[secret]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may have waited to the end
+
+    async def _take(self, secret: Secret) -> None:
+        """Read *secret* and keep what came of it, also a failure."""
+        try:
+            value, stamp = await self._read(secret)
+            held = _Held(_sound(value), self._clock(), stamp)
+        except KeyUnavailable as e:
+            held = self._after(secret, f"{named(secret)}: {e}")
+        except Exception as e:  # what it says could quote what was read
+            held = self._after(secret, f"{named(secret)}: cannot be read ({type(e).__name__})")
+        self._keep(secret, held)
+
+    async def _read(self, secret: Secret) -> tuple[str, _Stamp | None]:
+        match secret.source:
+            case "literal":
+                return secret.value, None
+            case "env":
+                if secret.value not in self._env:
+                    raise KeyUnavailable("is not set")
+                return self._env[secret.value], None
+            case "file":
+                return await asyncio.to_thread(_from_file, secret)
+            case "cmd":
+                return await _from_command(secret), None
+
+    def _after(self, secret: Secret, failed: str) -> _Held:
+        """A command may fail for a while (a locked vault); its last value stays in use until the provider refuses it."""
+        held = self._held.get(secret)
+        last = held.value if held and secret.source == "cmd" else ""
+        return _Held(last, self._clock(), failed=failed)
+
+    def _keep(self, secret: Secret, held: _Held) -> None:
+        self._held[secret] = held
+        self._held.move_to_end(secret)
+        while len(self._held) > MAX_HELD:
+            self._held.popitem(last=False)
+        if not held.value:
+            return
+        if held.value not in self._known:
+            self._forms = None
+        self._known[held.value] = None
+        self._known.move_to_end(held.value)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+
+def named(secret: Secret) -> str:
+    """Return what a message may call *secret*: its source, and no more of a command than the program."""
+    match secret.source:
+        case "literal":
+            return "the key in the settings"
+        case "env":
+            return f"env:{secret.value}"
+        case "file":
+            return f"file:{secret.value}" + (f"#{secret.pointer}" if secret.pointer else "")
+        case "cmd":
+            return f"cmd {secret.argv[0]}"
+
+
+def _sound(value: str) -> str:
+    """Return *value* without the blanks around it, or refuse what would break or end a header."""
+    found = value.strip()
+    if not found:
+        raise KeyUnavailable("is empty")
+    if not _SOUND.fullmatch(found):
+        raise KeyUnavailable("must be one line of visible ASCII characters, without blanks")
+    return found
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _path(secret: Secret) -> Path:
+    return Path(secret.value).expanduser()
+
+
+def _stamp_at(secret: Secret) -> _Stamp | None:
+    try:
+        return _stamp(_path(secret).stat())
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return _Stamp(found.st_mtime_ns ^ found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
+
+
+def _from_file(secret: Secret) -> tuple[str, _Stamp]:
+    path = _path(secret)
+    try:
+        # not to wait where somebody put a pipe
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as e:
+        raise KeyUnavailable(e.strerror or "cannot be opened") from e
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise KeyUnavailable("is no ordinary file")
+        if found.st_mode & 0o077:
+            raise KeyUnavailable(f"must be readable by its owner only: chmod 600 {secret.value}")
+        data = file.read(MAX_FILE + 1)
+    return _member(_decoded(data), secret.pointer), _stamp(found)
+
+
+def _decoded(data: bytes) -> str:
+    if len(data) > MAX_FILE:
+        raise KeyUnavailable(f"holds more than {MAX_FILE} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise KeyUnavailable("holds no UTF-8 text") from None
+
+
+def _member(text: str, pointer: str) -> str:
+    if not pointer:
+        if text.lstrip().startswith("{"):
+            raise KeyUnavailable("holds JSON; name the member that is the key, as in file:PATH#/access_token")
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise KeyUnavailable("holds no JSON to look into") from None
+    for step in pointer.split("/")[1:]:
+        value = _step(value, step.replace("~1", "/").replace("~0", "~"))
+    if not isinstance(value, str):
+        raise KeyUnavailable("does not point at text")
+    return value
+
+
+def _step(value: Any, step: str) -> Any:
+    if isinstance(value, dict) and step in value:
+        return value[step]
+    if isinstance(value, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", step) and int(step) < len(value):
+        return value[int(step)]
+    raise KeyUnavailable("points at nothing")
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+async def _from_command(secret: Secret) -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *secret.argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # it may hold the key
+            start_new_session=True,  # so that its children can be ended with it, and Ctrl-C is ours alone
+        )
+    except OSError as e:
+        raise KeyUnavailable(e.strerror or "cannot be started") from e
+    try:
+        async with asyncio.timeout(secret.timeout):
+            data = await _printed(process)
+            code = await process.wait()
+    except TimeoutError:
+        raise KeyUnavailable(f"took longer than {secret.timeout:g} seconds") from None
+    finally:
+        await _end(process)
+    if code != 0:
+        raise KeyUnavailable(f"exit code {code}")
+    return _decoded(data)
+
+
+async def _printed(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout is not None  # noqa: S101  asked for above
+    data = bytearray()
+    while chunk := await process.stdout.read(65536):
+        data += chunk
+        if len(data) > MAX_FILE:
+            break
+    return bytes(data)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.0):
+            await process.wait()
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+def _forms(values: Iterable[str]) -> tuple[tuple[bytes, bytes], ...]:
+    """Return every spelling of *values* with its cover, the longest first: one may be the beginning of another."""
+    found = {form for value in values if len(value) >= MIN_SCRUBBED for form in _spellings(value)}
+    ordered = sorted((form.encode() for form in found), key=lambda form: (-len(form), form))
+    return tuple((form, _cover(len(form))) for form in ordered)
+
+
+def _spellings(value: str) -> set[str]:
+    quoted = {value, quote(value), quote(value, safe=""), quote_plus(value)}
+    escaped = json.dumps(value)[1:-1]
+    html = "".join(f"\\u{ord(c):04x}" if c in "<>&'" else c for c in escaped)  # as Go and PHP write it
+    spelled = quoted | {re.sub("%[0-9A-F]{2}", lambda at: at[0].lower(), form) for form in quoted}
+    return spelled | {form.replace("/", "\\/") for form in (escaped, html)} | {escaped, html}
+
+
+def _cover(length: int) -> bytes:
+    return (MARK + b"-" * length)[:length]

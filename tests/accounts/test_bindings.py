@@ -1,0 +1,205 @@
+"""Who is at home where, for how long, and whose word still counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from patchbay.accounts.bindings import Bindings, Key
+
+
+def key(name="s", pool="p", model="", scope=b""):
+    return Key(pool, scope, name, model)
+
+
+def settle(bindings, at, account, now=0.0):
+    """Let one request go through: held, successful, released."""
+    generation = bindings.hold(at, account, now)
+    bindings.bind(at, account, generation, now)
+    bindings.release(at, account)
+    return generation
+
+
+@pytest.fixture
+def bindings():
+    return Bindings(ttl=100, limit=3)
+
+
+def test_row_b1_a_session_stays_for_its_time_which_slides(bindings):
+    settle(bindings, key(), "a")
+    assert bindings.home(key(), 99) == "a"
+    settle(bindings, key(), "a", now=99)
+    assert bindings.home(key(), 198) == "a"
+    assert bindings.home(key(), 199) == ""
+
+
+def test_row_b3_when_full_the_longest_idle_leaves_first(bindings):
+    for name in "xyz":
+        settle(bindings, key(name), "a")
+    settle(bindings, key("x"), "a", now=1)
+    settle(bindings, key("new"), "a", now=2)
+
+    assert len(bindings) == 3
+    assert bindings.home(key("y"), 2) == ""
+    assert bindings.home(key("x"), 2) == "a"
+    assert bindings.sessions("a") == 3
+
+
+def test_row_b3_what_is_old_goes_in_small_portions():
+    many = Bindings(ttl=10, limit=1000)
+    for n in range(1000):
+        settle(many, key(str(n)), "a")
+    settle(many, key("new"), "a", now=20)
+    assert len(many) == 1000 - 64 + 1
+
+
+def test_row_b4_pool_client_and_model_are_parts_of_the_key(bindings):
+    settle(bindings, key(), "a")
+    for other in (key(pool="q"), key(scope=b"c"), key(model="m"), key("t")):
+        assert bindings.home(other, 0) == ""
+
+
+def test_nothing_is_bound_before_the_first_success(bindings):
+    bindings.hold(key(), "a", 0)
+    assert bindings.home(key(), 0) == ""
+    assert bindings.pending(key()) == ("a",)
+    assert bindings.sessions("a") == 1
+
+    bindings.release(key(), "a")
+    assert bindings.pending(key()) == ()
+    assert bindings.sessions("a") == 0
+    assert not bindings._entries
+
+
+def test_a_burst_of_one_session_counts_as_one(bindings):
+    generations = {bindings.hold(key(), "a", 0) for _ in range(20)}
+    assert bindings.sessions("a") == 1
+    assert len(generations) == 1
+    bindings.bind(key(), "a", generations.pop(), 0)
+    assert bindings.sessions("a") == 1
+    for _ in range(20):
+        bindings.release(key(), "a")
+    assert bindings.sessions("a") == 1
+
+
+def test_the_first_success_makes_the_home_and_a_slower_one_does_not_take_it(bindings):
+    slow = bindings.hold(key(), "a", 0)
+    fast = bindings.hold(key(), "b", 0)
+    assert bindings.bind(key(), "b", fast, 0)
+    assert not bindings.bind(key(), "a", slow, 0)
+    assert bindings.home(key(), 0) == "b"
+    assert (bindings.sessions("a"), bindings.sessions("b")) == (0, 1)
+
+
+def test_a_late_result_of_an_old_generation_can_neither_bind_nor_unbind(bindings):
+    settle(bindings, key(), "a")
+    late = bindings.hold(key(), "a", 0)
+    bindings.drop(key())
+    assert not bindings.bind(key(), "a", late, 1)
+
+    settle(bindings, key(), "a", now=2)
+    assert not bindings.unbind(key(), "a", late)
+    assert bindings.home(key(), 2) == "a"
+
+
+def test_a_late_result_does_not_bind_even_when_the_key_was_empty_both_times(bindings):
+    late = bindings.hold(key(), "a", 0)
+    settle(bindings, key(), "b")
+    bindings.invalidate("b")
+
+    assert bindings.home(key(), 0) == ""
+    assert not bindings.bind(key(), "a", late, 0)
+
+
+def test_only_the_home_itself_can_be_unbound(bindings):
+    generation = settle(bindings, key(), "a")
+    assert not bindings.unbind(key(), "b", generation)
+    assert bindings.unbind(key(), "a", generation)
+    assert not bindings.unbind(key(), "a", generation)
+
+
+def test_row_d5_an_account_or_a_session_can_be_invalidated(bindings):
+    for name, account in (("x", "a"), ("y", "a"), ("z", "b")):
+        settle(bindings, key(name), account)
+
+    assert bindings.invalidate("a") == 2
+    assert (bindings.sessions("a"), bindings.sessions("b")) == (0, 1)
+    assert bindings.forget("z") == 1
+    assert len(bindings) == 0
+    assert not bindings._entries
+
+
+def test_the_busiest_seed_of_an_account_is_named_with_its_share(bindings):
+    for _ in range(3):
+        settle(bindings, key("x"), "a")
+    settle(bindings, key("y"), "a")
+
+    settle(bindings, key("z"), "b")
+    assert bindings.busiest() == {"a": ("x", 0.75), "b": ("z", 1.0)}
+
+
+def test_releasing_what_is_not_held_does_nothing(bindings):
+    bindings.release(key(), "a")
+    settle(bindings, key(), "a")
+    bindings.release(key(), "a")
+    assert bindings.sessions("a") == 1
+
+
+class Sessions(RuleBasedStateMachine):
+    """Whatever happens, the counts are those one would get by counting, and nothing is left behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.bindings = Bindings(ttl=10, limit=2)
+        self.held = []
+        self.now = 0.0
+
+    @rule(name=st.sampled_from("xyz"), account=st.sampled_from("ab"))
+    def hold(self, name, account):
+        self.held.append((key(name), account, self.bindings.hold(key(name), account, self.now)))
+
+    @rule(which=st.integers(0, 5))
+    def bind(self, which):
+        if which < len(self.held):
+            at, account, generation = self.held[which]
+            self.bindings.bind(at, account, generation, self.now)
+
+    @rule(which=st.integers(0, 5))
+    def unbind(self, which):
+        if which < len(self.held):
+            self.bindings.unbind(*self.held[which])
+
+    @rule(which=st.integers(0, 5))
+    def release(self, which):
+        if which < len(self.held):
+            at, account, _ = self.held.pop(which)
+            self.bindings.release(at, account)
+
+    @rule(name=st.sampled_from("xyz"))
+    def drop(self, name):
+        self.bindings.drop(key(name))
+
+    @rule(seconds=st.floats(0, 15), name=st.sampled_from("xyz"))
+    def wait(self, seconds, name):
+        self.now += seconds
+        self.bindings.home(key(name), self.now)
+
+    @invariant()
+    def counts_are_right(self):
+        count = Counter()
+        for entry in self.bindings._entries.values():
+            count.update([entry.home] if entry.home else list(entry.held))
+        assert count == self.bindings._sessions
+        held = Counter((at, account) for at, account, _ in self.held)
+        assert held == {
+            (at, account): n for at, entry in self.bindings._entries.items() for account, n in entry.held.items()
+        }
+        assert {at for at, entry in self.bindings._entries.items() if entry.home} == set(self.bindings._bound)
+        assert len(self.bindings) <= 2
+
+
+TestSessions = Sessions.TestCase
+TestSessions.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

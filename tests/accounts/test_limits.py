@@ -1,0 +1,153 @@
+"""When to come back: every unit in use, and which hint counts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay.accounts import limits
+from patchbay.body import Body
+from patchbay.values import Headers
+
+NOW = 1_790_000_000.0
+
+
+def headers(**fields: str) -> Headers:
+    return Headers((name.replace("_", "-"), value) for name, value in fields.items())
+
+
+def body(document: object) -> Body:
+    return Body(json.dumps(document).encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5", 5),
+        ("7.66", 7.66),
+        ("12ms", 0.012),
+        ("1s", 1),
+        ("6m0s", 360),
+        ("2m59.56s", 179.56),
+        ("10h17m5.7s", 37025.7),
+        ("46s", 46),
+        (str(int(NOW) + 30), 30),
+        (str(int(NOW + 30) * 1000), 30),
+        ("2026-09-21T14:33:30Z", 1210),
+        ("2026-09-21T14:33:30", 1210),
+        ("Mon, 21 Sep 2026 14:33:30 GMT", 1210),
+    ],
+)
+def test_a_moment_is_read_in_every_unit(text, seconds):
+    assert limits.moment(text, NOW) == pytest.approx(NOW + seconds, rel=0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "0", "-1", "-5s", "soon", "nan", "inf", "1e9", "9" * 5000, "32d", "2020-01-01T00:00:00Z",
+     "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Foo 99999 99:99:99 GMT", None, True, [], {}],
+)  # fmt: skip
+def test_what_is_no_moment_to_come_is_no_hint(text):
+    assert limits.moment(text, NOW) is None
+
+
+@given(st.text(max_size=80))
+def test_reading_a_moment_never_raises_and_never_gives_one_that_is_past(text):
+    at = limits.moment(text, NOW)
+    assert at is None or NOW < at <= NOW + limits.ABSURD
+
+
+def test_hints_are_ranked_by_how_directly_they_answer():
+    said = {"error": {"message": "Please try again in 3s.", "resets_in_seconds": 4}}
+    buckets = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "5s"}
+    both = {"retry_after_ms": "1500", "retry_after": "2"}
+
+    assert limits.retry_at(headers(**both, **buckets), body(said), NOW) == NOW + 1.5
+    assert limits.retry_at(headers(retry_after="2", **buckets), body(said), NOW) == NOW + 2
+    assert limits.retry_at(headers(**buckets), body(said), NOW) == NOW + 4
+    del said["error"]["resets_in_seconds"]
+    assert limits.retry_at(headers(**buckets), body(said), NOW) == NOW + 3
+    assert limits.retry_at(headers(**buckets), None, NOW) == NOW + 5
+    assert limits.retry_at(headers(), None, NOW) is None
+
+
+def test_an_unusable_hint_gives_way_to_the_next():
+    assert limits.retry_at(headers(retry_after_ms="0", retry_after="-1"), body({"error": "wait"}), NOW) is None
+    assert limits.retry_at(headers(retry_after_ms="0", retry_after="9"), None, NOW) == NOW + 9
+
+
+def test_only_an_empty_bucket_says_when_to_come_back_and_the_last_of_them_counts():
+    fields = headers(
+        x_ratelimit_remaining_requests="0",
+        x_ratelimit_reset_requests="20s",
+        x_ratelimit_remaining_tokens="0",
+        x_ratelimit_reset_tokens="6m0s",
+        x_ratelimit_remaining_day="7",
+        x_ratelimit_reset_day="20h",
+    )
+    assert limits.retry_at(fields, None, NOW) == NOW + 360
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        (headers(anthropic_ratelimit_tokens_remaining="0",
+                 anthropic_ratelimit_tokens_reset="2026-09-21T14:33:30Z"), 1210),
+        (headers(anthropic_ratelimit_unified_5h_status="rejected",
+                 anthropic_ratelimit_unified_5h_reset=str(int(NOW) + 77),
+                 anthropic_ratelimit_unified_7d_status="allowed",
+                 anthropic_ratelimit_unified_7d_reset=str(int(NOW) + 500_000)), 77),
+        (headers(X_RateLimit_Remaining="0", X_RateLimit_Reset=str(int(NOW + 12) * 1000)), 12),
+        (headers(x_ratelimitbysize_remaining_minute="0", ratelimitbysize_reset="40"), 40),
+        (headers(x_ratelimit_remaining_tokens_usage_based="0", x_ratelimit_reset_tokens_usage_based="9ms"), 0.009),
+        (headers(x_ratelimit_remaining_tokens="-1", x_ratelimit_reset_tokens="0"), None),
+        (headers(x_ratelimit_reset_tokens="5"), None),
+    ],
+)  # fmt: skip
+def test_each_providers_limit_headers_are_understood(fields, seconds):
+    at = limits.retry_at(fields, None, NOW)
+    assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
+
+
+@pytest.mark.parametrize(
+    ("document", "seconds"),
+    [
+        ({"error": {"code": 429, "details": [
+            {"@type": "type.googleapis.com/google.rpc.Help", "links": []},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "5723.54s"}]}}, 5723.54),
+        ([{"error": {"code": 429, "details": [{"retryDelay": "46s"}]}}], 46),
+        ({"error": {"details": [{"retryDelay": {"seconds": 3}}]}}, 3),
+        ({"error": {"details": [{"metadata": {"quotaResetDelay": "1h2m3.5s"}}]}}, 3723.5),
+        ({"error": {"type": "usage_limit_reached", "resets_at": int(NOW) + 99}}, 99),
+        ({"error": {"type": "usage_limit_reached", "resets_in_seconds": 7200}}, 7200),
+        ({"detail": {"type": "usage_limit_reached", "resets_in_seconds": 60}}, 60),
+        ({"error": {"message": "Rate limit reached. Please try again in 5.289s. Visit x"}}, 5.289),
+        ({"error": {"message": "Please retry in 10h17m5.7s."}}, 37025.7),
+        ({"error": {"message": "try again in 1h2m"}}, 3720),
+        ({"error": {"message": "Please retry after 37 seconds."}}, 37),
+        ({"error": {"message": "try again in 2 minutes"}}, 120),
+        ({"error": {"message": "Try again in 2 min."}}, 120),
+        ({"error": {"message": "try again in 20 s"}}, 20),
+        ({"error": {"message": "retry after 300 milliseconds"}}, 0.3),
+        ({"error": {"message": "retry after 30 and not before"}}, 30),
+        ({"message": "Rate limited, try again in 250ms", "type": "rate_limited"}, 0.25),
+        ({"error": {"metadata": {"headers": {"X-RateLimit-Remaining": "0",
+                                             "X-RateLimit-Reset": str(int(NOW + 8) * 1000)}}}}, 8),
+        ({"error": {"code": "model_cooldown", "reset_seconds": 30}}, 30),
+        ({"error": {"resets_in_seconds": 10**400}}, None),
+        ({"error": {"resets_in_seconds": float("inf")}}, None),
+        ({"error": {"resets_in_seconds": 1e300, "metadata": {"headers": {"X-RateLimit-Reset": 10**400}}}}, None),
+        ({"error": {"resets_at": -1, "message": "try again in a while"}}, None),
+    ],
+)  # fmt: skip
+def test_hints_in_a_body_are_found_in_every_shape(document, seconds):
+    at = limits.retry_at(Headers(), body(document), NOW)
+    assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
+
+
+@given(st.binary(max_size=200))
+def test_any_body_is_read_without_raising(raw):
+    limits.retry_at(Headers(), Body(raw), NOW)
+    limits.retry_at(Headers(), Body(b"[" + raw), NOW)

@@ -1,0 +1,232 @@
+"""What an answer says about its account: one row per thing a provider is known to answer."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay.accounts import outcome
+from patchbay.body import Body
+from patchbay.values import Head, Headers
+
+NOW = 1_790_000_000.0
+
+
+def classify(family, status, document=None, **fields):
+    raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+    head = Head(status, Headers((name.replace("_", "-"), value) for name, value in fields.items()))
+    return outcome.classify(family, head, None if document is None else Body(raw), NOW)
+
+
+def error(**members):
+    return {"error": members}
+
+
+def anthropic(kind, message="", **members):
+    return {"type": "error", "error": {"type": kind, "message": message, **members}}
+
+
+def google(code, status, message="", *details):
+    return {"error": {"code": code, "status": status, "message": message, "details": list(details)}}
+
+
+TABLE = [
+    # OpenAI, and what speaks like it
+    ("openai", 429, error(code="rate_limit_exceeded", type="tokens"), "rate"),
+    ("openai", 429, error(code="slow_down"), "rate"),
+    ("openai", 503, error(code="slow_down"), "rate"),
+    ("openai", 429, error(type="insufficient_quota", code="credit_balance_exhausted"), "quota"),
+    ("openai", 429, error(message="You exceeded your current quota, please check your plan"), "quota"),
+    ("openai", 429, error(code="project_spend_limit_exceeded"), "quota"),
+    ("openai", 429, error(type="usage_limit_reached", resets_in_seconds=60), "quota"),
+    ("openai", 503, error(code="server_is_overloaded", type="service_unavailable_error"), "overload"),
+    ("openai", 401, error(type="invalid_request_error", code="invalid_api_key"), "auth"),
+    ("openai", 401, error(type="authentication_error", code="invalid_request_error"), "auth"),
+    ("openai", 401, error(code="token_revoked"), "auth"),
+    ("openai", 401, {"error": "Unauthorized"}, "auth"),
+    ("openai", 401, {"error": "unauthorized", "signin_url": "https://x"}, "auth"),
+    ("openai", 400, error(type="invalid_request_error"), "request"),
+    ("openai", 400, error(code="context_length_exceeded", type="invalid_request_error"), "request"),
+    ("openai", 400, error(code="invalid_encrypted_content"), "request"),
+    ("openai", 404, error(code="model_not_found", type="invalid_request_error"), "model"),
+    ("openai", 404, error(message="The model `m` does not exist.", type="NotFoundError", code=404), "model"),
+    ("openai", 404, error(message="Item with id 'rs_1' not found. Items are not persisted"), "request"),
+    ("openai", 403, error(code="unsupported_country_region_territory"), "permission"),
+    ("openai", 500, error(type="server_error"), "server"),
+    ("openai", 500, error(type="invalid_request_error", message="schema is wrong"), "request"),
+    # Azure
+    ("openai", 429, error(code="429", message="Rate limit is exceeded. Try again in 3 seconds."), "rate"),
+    ("openai", 429, error(code="429", message="System is experiencing high demand"), "overload"),
+    ("openai", 400, error(code="content_filter"), "request"),
+    ("openai", 404, error(code="DeploymentNotFound"), "model"),
+    # OpenRouter
+    ("openai", 402, error(code=402, message="Insufficient credits", metadata={"limit_source": "x"}), "quota"),
+    ("openai", 402, error(code=402, metadata={"error_type": "in_flight_budget_exhausted"}), "rate"),
+    ("openai", 403, error(code=403, message="x", metadata={"flagged_input": "…", "reasons": []}), "request"),
+    ("openai", 403, error(code=403, message="Your chosen model requires moderation"), "request"),
+    ("openai", 400, error(code=400, message="foo/bar is not a valid model ID"), "model"),
+    ("openai", 200, error(code=429, message="Provider returned error"), "rate"),
+    # DeepSeek, Mistral, Groq, xAI, Ollama, vLLM: flat shapes too
+    ("openai", 402, error(message="Insufficient Balance", code="invalid_request_error"), "quota"),
+    ("openai", 429, {"object": "error", "message": "Requests rate limit exceeded", "type": "rate_limited"}, "rate"),
+    ("openai", 400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model"}, "model"),
+    ("openai", 422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, "request"),
+    ("openai", 498, error(type="capacity_exceeded"), "overload"),
+    ("openai", 400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided"}, "auth"),
+    ("openai", 403, {"code": "x", "error": "Your team has used all available credits"}, "quota"),
+    ("openai", 404, {"error": 'model "x" not found, try pulling it first'}, "model"),
+    ("openai", 503, {"error": "server busy, please try again"}, "overload"),
+    ("openai", 400, b"Incorrect API key", "auth"),
+    # Anthropic
+    ("anthropic", 429, anthropic("rate_limit_error"), "rate"),
+    ("anthropic", 402, anthropic("billing_error"), "quota"),
+    ("anthropic", 400, anthropic("invalid_request_error", "Your credit balance is too low to access"), "quota"),
+    ("anthropic", 400, anthropic("invalid_request_error", "You have reached your specified API usage limits"), "quota"),
+    ("anthropic", 429, anthropic("rate_limit_error", details={"error_code": "enforced_spend_limit_reached"}), "quota"),
+    ("anthropic", 529, anthropic("overloaded_error"), "overload"),
+    ("anthropic", 401, anthropic("authentication_error", "invalid x-api-key"), "auth"),
+    ("anthropic", 400, anthropic("invalid_request_error", "This organization has been disabled."), "auth"),
+    ("anthropic", 403, anthropic("permission_error"), "permission"),
+    ("anthropic", 400, anthropic("invalid_request_error", "messages: signature is wrong"), "request"),
+    ("anthropic", 413, anthropic("request_too_large"), "request"),
+    ("anthropic", 404, anthropic("not_found_error", "model: claude-x"), "model"),
+    ("anthropic", 404, anthropic("not_found_error", "Not Found"), "request"),
+    ("anthropic", 500, anthropic("api_error"), "server"),
+    # Gemini
+    ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check"), "rate"),
+    ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "…", {"violations": [{"quotaId": "PerDay"}]}), "quota"),
+    ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "…", {"violations": [{"quotaId": "ReqPerMinute"}]}), "rate"),
+    ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "Quota exceeded, limit: 0, model: g",
+                           {"violations": [{"quotaId": "PerDay"}]}), "model"),
+    ("gemini", 402, google(402, "RESOURCE_EXHAUSTED"), "quota"),
+    ("gemini", 503, google(503, "UNAVAILABLE", "The model is overloaded"), "overload"),
+    ("gemini", 500, google(500, "INTERNAL"), "server"),
+    ("gemini", 400, google(400, "INVALID_ARGUMENT", "API key not valid.", {"reason": "API_KEY_INVALID"}), "auth"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED"), "permission"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED", "Your API key was reported as leaked"), "auth"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED", "…", {"reason": "VALIDATION_REQUIRED"}), "auth"),
+    ("gemini", 400, google(400, "FAILED_PRECONDITION", "User location is not supported for it"), "permission"),
+    ("gemini", 400, google(400, "INVALID_ARGUMENT"), "request"),
+    ("gemini", 404, google(404, "NOT_FOUND", "models/gemini-x is not found for API version v1beta"), "model"),
+    ("gemini", 404, google(404, "NOT_FOUND", "file not there"), "request"),
+    ("gemini", 429, [google(429, "RESOURCE_EXHAUSTED")], "rate"),
+    ("gemini", 499, google(499, "CANCELLED"), "cancelled"),
+    # Nobody's words
+    ("openai", 200, {"id": "x", "object": "chat.completion", "choices": []}, "ok"),
+    ("openai", 200, {"id": "x", "object": "response", "error": None}, "ok"),
+    ("openai", 200, None, "ok"),
+    ("", 204, None, "ok"),
+    ("openai", 302, None, "request"),
+    ("openai", 408, None, "server"),
+    ("openai", 429, None, "rate"),
+    ("openai", 429, b"<html>slow</html>", "rate"),
+    ("openai", 502, b"<html>invalid api key</html>", "server"),
+    ("openai", 504, None, "server"),
+    ("openai", 418, {"error": {"code": "teapot"}}, "request"),
+    ("unheard-of", 529, None, "overload"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "status", "document", "kind"), TABLE)
+def test_an_answer_is_judged_by_all_it_says(family, status, document, kind):
+    assert classify(family, status, document).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("family", "code", "message", "kind"),
+    [
+        ("anthropic", "overloaded_error", "Overloaded", "overload"),
+        ("anthropic", "rate_limit_error", "", "rate"),
+        ("anthropic", "api_error", "", "server"),
+        ("anthropic", "invalid_request_error", "", "request"),
+        ("anthropic", "authentication_error", "", "auth"),
+        ("openai", "server_error", "", "server"),
+        ("openai", "rate_limit_exceeded", "Please try again in 2s", "rate"),
+        ("openai", "server_is_overloaded", "", "overload"),
+        ("openai", "insufficient_quota", "", "quota"),
+        ("openai", "context_length_exceeded", "", "request"),
+        ("openai", "502", "Provider disconnected", "server"),
+        ("openai", "429", "", "rate"),
+        ("gemini", "UNAVAILABLE", "", "overload"),
+        ("gemini", "RESOURCE_EXHAUSTED", "", "rate"),
+        ("gemini", "503", "", "overload"),
+        ("openai", "", "", "server"),
+        ("openai", "never_heard_of", "what is this", "server"),
+    ],
+)
+def test_an_error_inside_a_stream_is_judged_like_one_outside(family, code, message, kind):
+    assert outcome.classify_error(family, code, message, NOW).kind == kind
+
+
+def test_an_error_inside_a_stream_may_say_when_to_come_back():
+    assert outcome.classify_error("openai", "rate_limit_exceeded", "Please try again in 2s", NOW).until == NOW + 2
+
+
+@given(st.sampled_from(["openai", "anthropic", "gemini", ""]), st.integers(500, 599), st.text(max_size=40))
+def test_an_unknown_error_never_takes_an_account_out_for_good(family, status, word):
+    found = outcome.classify(family, Head(status, Headers()), Body(json.dumps({"error": word + "~"}).encode()), NOW)
+    assert found.kind in ("server", "overload", "rate", "request")
+
+
+def test_a_days_quota_belongs_to_the_lane_and_its_minutes_hint_is_not_believed():
+    daily = {"violations": [{"quotaId": "GenerateRequestsPerDayPerProjectPerModel-FreeTier"}]}
+    short = classify("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "", daily, {"retryDelay": "46s"}))
+    long = classify("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "", daily, {"retryDelay": "5723.5s"}))
+
+    assert (short.kind, short.scope, short.until) == ("quota", "lane", None)
+    assert long.until == NOW + 5723.5
+
+
+def test_how_far_an_outcome_reaches_is_said():
+    assert classify("openai", 429).scope == "lane"
+    assert classify("openai", 401).scope == "account"
+    assert classify("openai", 429, error(code="insufficient_quota")).scope == "account"
+    assert classify(
+        "anthropic", 429, anthropic("rate_limit_error", details={"error_code": "credits_required"})
+    ).scope == ("lane")
+    assert classify("openai", 400).scope == "none"
+
+
+def test_a_window_over_all_models_rests_the_account_and_one_over_a_model_does_not():
+    wide = classify("anthropic", 429, anthropic("rate_limit_error"), anthropic_ratelimit_unified_5h_status="rejected")
+    narrow = classify(
+        "anthropic", 429, anthropic("rate_limit_error"), anthropic_ratelimit_unified_7d_oi_status="rejected"
+    )
+
+    assert (wide.kind, wide.scope) == ("rate", "account")
+    assert (narrow.kind, narrow.scope) == ("rate", "lane")
+
+
+def test_only_what_can_pass_by_itself_carries_a_time():
+    assert classify("openai", 429, None, retry_after="7").until == NOW + 7
+    assert classify("openai", 503, None, retry_after="7").until == NOW + 7
+    assert classify("openai", 401, None, retry_after="7").until is None
+
+
+def test_the_detail_quotes_our_table_and_never_the_upstream():
+    told = classify("openai", 401, error(code="invalid_api_key", message="Incorrect API key provided: sk-secret"))
+    strange = classify("openai", 400, error(code="sk-secret", message="sk-secret"))
+
+    assert told.detail == "401 invalid_api_key"
+    assert strange.detail == "400"
+
+
+@given(st.binary(max_size=300), st.integers(100, 599))
+def test_no_answer_makes_it_raise(raw, status):
+    for family in ("openai", "anthropic", "gemini", ""):
+        outcome.classify(family, Head(status, Headers()), Body(raw), NOW)
+
+
+def test_a_deeply_nested_body_is_read_in_bounds():
+    deep = b'{"error":' * 400 + b'"x"' + b"}" * 400
+    wide = json.dumps({"error": {str(i): {"code": "insufficient_quota"} for i in range(10_000)}}).encode()
+
+    assert classify("openai", 500, deep).kind == "server"
+    assert len(outcome.complaint.read(Body(wide)).parts) <= 24
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("connect", "server"), ("timeout", "server"), ("reset", "server")])
+def test_no_answer_at_all_is_the_servers(kind, expected):
+    assert outcome.classify_failure(kind).kind == expected

@@ -1,0 +1,622 @@
+"""The stories of the pool: who serves, who stays, who stands in, and what is said when nobody can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from patchbay.accounts.pool import Accounts, Ask, Choice
+from patchbay.config import Account, Config, Models, Secret, Sessions
+from patchbay.providers import PRESETS
+from patchbay.values import Client, Identity, Origin, Outcome, Refusal, Wait
+
+HERE = Origin("https", "api.openai.com", 443)
+THERE = Origin("https", "llm.example", 443)
+KEY = b"k" * 32
+
+
+def account(name, provider="openai", origin=HERE, **fields):
+    return Account(name, PRESETS[provider], Secret("literal", "sk-hidden"), origin=origin, **fields)
+
+
+def pool(*accounts, **settings_):
+    return Accounts(Config(accounts, **settings_), KEY, Random(7))
+
+
+def three(**settings_):
+    return pool(*(account(name) for name in "abc"), **settings_)
+
+
+def ask(session="s", model="m", **fields):
+    identity = fields.pop("identity", None) or Identity(affinity=session)
+    defaults = {"family": "openai", "destination": HERE, "reverse": None, "client": Client()}
+    return Ask(model=model, identity=identity, **{**defaults, **fields})
+
+
+def serve(accounts, request, now=0.0, kind="ok", until=None, scope="lane"):
+    """Let one attempt go through to its end; return the choice."""
+    choice = accounts.choose(request, now)
+    assert isinstance(choice, Choice), choice
+    if kind == "ok":
+        accounts.started(request, choice, now)
+    accounts.settled(request, choice, Outcome(kind, until, scope), now)
+    accounts.release(choice)
+    return choice
+
+
+def served_by(accounts, request, now=0.0, **outcome):
+    return serve(accounts, request, now, **outcome).account.id
+
+
+def reasons(choice):
+    return {each.account: each.reason for each in choice.candidates}
+
+
+# --- sticky, not stubborn
+
+
+def test_row_b1_a_session_stays_with_the_account_of_its_first_success():
+    accounts = three()
+    first = serve(accounts, ask())
+    again = serve(accounts, ask(), now=3599)
+
+    assert (first.binding, again.binding) == ("new", "hit")
+    assert again.account.id == first.account.id
+    assert serve(accounts, ask(), now=3599 + 3600).binding == "new"
+
+
+def test_row_b1_a_pinned_account_wins_over_the_binding_and_does_not_change_it():
+    accounts = three()
+    home = served_by(accounts, ask())
+    other = next(name for name in "abc" if name != home)
+    pinned = serve(accounts, ask(pin=other))
+
+    assert (pinned.account.id, pinned.binding) == (other, "none")
+    assert served_by(accounts, ask()) == home
+
+
+def test_a_pin_alone_never_binds():
+    accounts = three()
+    serve(accounts, ask(pin="a"))
+    assert all(status.sessions == 0 for status in accounts.status(0))
+
+
+@pytest.mark.parametrize("kind", ["rate", "overload", "server"])
+def test_a_passing_fault_keeps_the_home_and_the_same_one_stands_in(kind):
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), kind=kind, until=60)
+    if kind == "server":
+        serve(accounts, ask(), kind=kind, until=60)
+
+    stand_ins = [serve(accounts, ask(), now=1 + n) for n in range(5)]
+    assert {choice.binding for choice in stand_ins} == {"reselected"}
+    assert len({choice.account.id for choice in stand_ins}) == 1
+    assert stand_ins[0].account.id != home
+
+    back = serve(accounts, ask(), now=70)
+    assert (back.account.id, back.binding) == (home, "hit")
+
+
+@pytest.mark.parametrize("strategy", ["rendezvous", "round_robin", "fill_first", "least_busy"])
+def test_the_one_who_stands_in_is_the_same_each_time_under_every_strategy(strategy):
+    accounts = three(strategy=strategy)
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), kind="rate", until=600)
+    stand_ins = {served_by(accounts, ask(), now=1 + n) for n in range(6)}
+    assert len(stand_ins) == 1
+    assert home not in stand_ins
+
+
+@pytest.mark.parametrize(("kind", "scope"), [("auth", "account"), ("quota", "account"), ("permission", "lane")])
+def test_a_fault_for_good_unbinds_and_the_next_success_is_the_new_home(kind, scope):
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), kind=kind, scope=scope)
+    following = serve(accounts, ask(tried=frozenset({home})), now=1)
+
+    assert following.account.id != home
+    later = serve(accounts, ask(), now=3000)  # the first home may serve again, but it is home no more
+    assert (later.account.id, later.binding) == (following.account.id, "hit")
+
+
+def test_row_b2_on_error_clear_unbinds_on_a_passing_fault_too():
+    accounts = three(sessions=Sessions(on_error="clear"))
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), kind="rate", until=30)
+    fallback = serve(accounts, ask(), now=1)
+
+    assert fallback.account.id != home
+    assert serve(accounts, ask(), now=100).account.id == fallback.account.id
+
+
+@pytest.mark.parametrize("kind", ["request", "cancelled"])
+def test_a_requests_own_fault_changes_nothing(kind):
+    accounts = three()
+    home = served_by(accounts, ask())
+    for _ in range(5):
+        serve(accounts, ask(), kind=kind)
+    assert serve(accounts, ask()).binding == "hit"
+    assert served_by(accounts, ask()) == home
+
+
+def test_row_b4_a_stream_that_never_started_binds_nothing():
+    accounts = three()
+    serve(accounts, ask(), kind="server")
+    assert accounts.choose(ask(), 1).binding == "new"
+
+
+def test_row_b4_a_stale_binding_of_another_provider_falls_back():
+    accounts = pool(account("o"), account("g", "gemini", origin=THERE))
+    assert serve(accounts, ask()).account.id == "o"
+    elsewhere = serve(accounts, ask(family="gemini", destination=THERE))
+
+    assert (elsewhere.account.id, elsewhere.binding) == ("g", "new")
+    assert serve(accounts, ask()).binding == "hit"
+
+
+def test_row_b4_a_model_the_home_lacks_selects_normally_and_the_home_stays():
+    accounts = pool(account("big", models=Models(allow=("m",))), account("mini", models=Models(deny=("m",))))
+    assert serve(accounts, ask()).account.id == "big"
+    title = serve(accounts, ask(model="title"))
+
+    assert (title.account.id, title.binding) == ("mini", "reselected")
+    assert serve(accounts, ask(model="title")).binding == "hit"
+    assert serve(accounts, ask()).account.id == "big"
+
+
+def test_a_model_that_the_home_turned_out_not_to_have_moves_only_that_model():
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask(model="rare"), kind="model")
+    other = serve(accounts, ask(model="rare", tried=frozenset({home})))
+
+    assert other.account.id != home
+    again = serve(accounts, ask(model="rare"), now=1)
+    assert (again.account.id, again.binding) == (other.account.id, "hit")
+    assert served_by(accounts, ask(), now=1) == home
+
+
+def test_a_model_kept_aside_is_still_known_when_the_home_itself_is_forgotten():
+    accounts = pool(account("big", models=Models(allow=("m",))), account("x", models=Models(deny=("m",))),
+                    account("y", models=Models(deny=("m",))))  # fmt: skip
+    serve(accounts, ask())
+    aside = served_by(accounts, ask(model="t"), now=3000)
+    late = serve(accounts, ask(model="t"), now=5000)
+    assert (late.account.id, late.binding) == (aside, "hit")
+
+
+def test_row_b5_without_a_session_nothing_sticks():
+    accounts = three(strategy="round_robin")
+    assert [served_by(accounts, ask(session="")) for _ in range(4)] == ["a", "b", "c", "a"]
+    assert serve(accounts, ask(session="")).binding == "none"
+
+
+def test_a_side_call_follows_a_home_and_never_makes_one():
+    accounts = three()
+    side = ask(identity=Identity(affinity="s", binds=False))
+    assert serve(accounts, side).binding == "none"
+    assert accounts.choose(ask(), 0).binding == "new"
+
+    home = served_by(accounts, ask())
+    assert (serve(accounts, side).account.id, serve(accounts, side).binding) == (home, "hit")
+
+
+def test_a_burst_of_a_new_session_goes_to_one_account():
+    accounts = three(strategy="round_robin")
+    burst = [accounts.choose(ask(), 0) for _ in range(10)]
+
+    assert len({choice.account.id for choice in burst}) == 1
+    assert [choice.binding for choice in burst] == ["new"] + ["inherited"] * 9
+
+
+def test_a_late_success_after_an_invalidation_does_not_bind():
+    accounts = three()
+    home = served_by(accounts, ask())
+    slow = accounts.choose(ask(), 1)
+    assert accounts.invalidate(home) == 1
+
+    accounts.started(ask(), slow, 2)
+    accounts.settled(ask(), slow, Outcome("ok"), 2)
+    accounts.release(slow)
+    assert accounts.status(2)[0].sessions == 0
+    assert accounts.choose(ask(), 3).binding == "new"
+
+
+def test_a_late_failure_of_an_old_generation_does_not_unbind():
+    accounts = three()
+    home = served_by(accounts, ask())
+    slow = accounts.choose(ask(), 1)
+    accounts.forget("s")
+    assert served_by(accounts, ask(), now=2) == home
+
+    accounts.settled(ask(), slow, Outcome("permission"), 3)
+    accounts.release(slow)
+    assert accounts.choose(ask(model="other"), 4).binding == "hit"
+
+
+def test_clients_do_not_share_homes():
+    accounts = three()
+    serve(accounts, ask())
+    assert accounts.choose(ask(client=Client(scope=b"x")), 0).binding == "new"
+
+
+def test_a_dead_home_is_left_even_when_another_session_found_out():
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask("other", pin=home), kind="auth", scope="account")
+    moved = serve(accounts, ask(), now=1)
+
+    assert moved.account.id != home
+    assert moved.binding == "reselected"
+    accounts.cleared(home)
+    assert served_by(accounts, ask(), now=2) == moved.account.id
+
+
+# --- who comes into question
+
+
+def test_row_d1_the_highest_priority_with_an_eligible_account_is_used():
+    accounts = pool(account("low"), account("high", priority=1))
+    assert served_by(accounts, ask("1"), kind="rate", until=60) == "high"
+    assert served_by(accounts, ask("1"), now=1) == "low"
+    assert reasons(serve(accounts, ask("2"), now=100)) == {"low": "lower priority", "high": ""}
+
+
+def test_row_d1_affinity_wraps_every_strategy():
+    for strategy in ("round_robin", "fill_first", "least_busy"):
+        accounts = three(strategy=strategy)
+        assert len({served_by(accounts, ask("x")) for _ in range(5)}) == 1
+
+
+def test_row_d1_a_websocket_goes_to_an_account_that_takes_it():
+    accounts = pool(account("plain", priority=1), account("ws", websockets=True))
+    assert served_by(accounts, ask()) == "plain"
+    upgrade = serve(accounts, ask(websocket=True))
+
+    assert upgrade.account.id == "ws"
+    assert serve(accounts, ask(websocket=True)).binding == "hit"
+    assert served_by(accounts, ask()) == "plain"
+
+
+def test_row_d2_what_blocks_an_account_is_told():
+    accounts = pool(
+        account("off", enabled=False),
+        account("narrow", models=Models(allow=("x",))),
+        account("tired"),
+        account("full", max_concurrent=1),
+        account("tried"),
+        account("good"),
+    )
+    serve(accounts, ask("1", pin="tired"), kind="overload")
+    accounts.choose(ask("2", pin="full"), 0)
+
+    choice = accounts.choose(ask("3", tried=frozenset({"tried"})), 1)
+    assert reasons(choice) == {
+        "off": "disabled",
+        "narrow": "does not serve the model",
+        "tired": "cooling (overload)",
+        "full": "busy (1 at once)",
+        "tried": "tried in this exchange",
+        "good": "",
+    }
+
+
+def test_row_d2_an_effort_shares_the_lane_of_its_model():
+    accounts = pool(account("a"), account("b"))
+    serve(accounts, ask(model="m(high)", pin="a"), kind="rate", until=60)
+    assert accounts.choose(ask("x", model="m"), 1).account.id == "b"
+
+
+def test_models_that_share_a_quota_rest_together():
+    accounts = pool(account("a", quota="org"), account("b", priority=-1))
+    assert serve(accounts, ask(), kind="rate", until=60).lane == "org"
+    assert accounts.choose(ask("x", model="other"), 1).account.id == "b"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"here", "any"}),
+        ({"family": "gemini"}, {"any"}),
+        ({"family": ""}, {"here", "any"}),
+        ({"destination": THERE}, {"there"}),
+        ({"destination": None}, {"here", "any", "there"}),
+        ({"destination": None, "reverse": THERE}, {"here", "any", "there", "reverse"}),
+        ({"destination": THERE, "reverse": THERE}, {"there", "reverse"}),
+        ({"destination": HERE, "reverse": THERE}, {"here", "any"}),
+    ],
+)
+def test_a_pool_is_a_family_at_a_destination(fields, expected):
+    accounts = pool(
+        account("here"),
+        account("any", "generic"),
+        account("there", origin=THERE),
+        account("reverse", "generic", origin=None),
+        account("claude", "anthropic", origin=Origin("https", "api.anthropic.com", 443)),
+    )
+    choice = accounts.choose(ask(**fields), 0)
+    assert {each.account for each in choice.candidates} - {"claude"} == expected
+
+
+def test_an_account_without_an_origin_never_goes_where_a_client_points():
+    accounts = pool(account("reverse", "generic", origin=None))
+    assert accounts.choose(ask(destination=THERE), 0).code == "auth_not_found"
+    assert accounts.choose(ask(destination=HERE, reverse=THERE), 0).code == "auth_not_found"
+    assert accounts.choose(ask(destination=None, reverse=THERE), 0).origin == THERE
+
+
+def test_a_choice_names_pool_origin_and_the_providers_model():
+    accounts = pool(account("a", models=Models(aliases={"fast": "m"}, names={"m": "deploy"})))
+    choice = accounts.choose(ask(model="fast(high)"), 0)
+
+    assert (choice.pool, choice.origin, choice.model, choice.lane) == (
+        "openai@https://api.openai.com:443", HERE, "deploy(high)", "m",
+    )  # fmt: skip
+    assert accounts.choose(ask(family="", destination=None), 0).pool == "any@any"
+
+
+def test_an_owner_constrains_the_account():
+    accounts = three()
+    for name in "abc":
+        owned = ask(f"s{name}", identity=Identity(affinity=f"s{name}", owner=frozenset({name})))
+        assert served_by(accounts, owned) == name
+
+
+def test_an_owner_does_not_move_the_home():
+    accounts = three()
+    home = served_by(accounts, ask())
+    other = next(name for name in "abc" if name != home)
+    serve(accounts, ask(identity=Identity(affinity="s", owner=frozenset({other}))))
+    assert served_by(accounts, ask()) == home
+
+
+def test_new_sessions_are_admitted_under_the_bound_and_warm_ones_stay():
+    accounts = pool(*(account(name) for name in "abcde"))
+    homes = {n: served_by(accounts, ask(str(n))) for n in range(200)}
+    counts = Counter(homes.values())
+
+    assert max(counts.values()) <= 1.5 * 200 / 5
+    assert all(served_by(accounts, ask(str(n))) == home for n, home in homes.items())
+
+
+def test_two_instances_choose_alike():
+    here, there = three(), Accounts(three()._config, KEY, Random(99))
+    assert all(here.choose(ask(str(n)), 0).account == there.choose(ask(str(n)), 0).account for n in range(100))
+
+
+def test_a_full_account_is_left_for_now_and_the_session_returns():
+    accounts = pool(account("a", max_concurrent=1), account("b", max_concurrent=5))
+    home = next(n for n in range(50) if served_by(accounts, ask(str(n))) == "a")
+    running = accounts.choose(ask(str(home)), 1)
+    beside = serve(accounts, ask(str(home)), now=1)
+    assert (running.account.id, beside.account.id, beside.binding) == ("a", "b", "reselected")
+
+    accounts.release(running)
+    assert served_by(accounts, ask(str(home)), now=2) == "a"
+
+
+# --- nobody
+
+
+def test_when_all_are_busy_one_waits():
+    accounts = pool(account("a", max_concurrent=1), account("b"))
+    held = accounts.choose(ask("1", pin="a"), 0)
+    serve(accounts, ask("2", pin="b"), kind="rate", until=100)
+
+    assert accounts.choose(ask("3"), 1) == Wait(2.0, "every account that could serve this is busy")
+    accounts.release(held)
+    assert accounts.choose(ask("3"), 1).account.id == "a"
+
+
+def rest(accounts, *names, kind="rate", until=90, scope="lane"):
+    for name in names:
+        serve(accounts, ask(f"by {name}", pin=name), kind=kind, until=until, scope=scope)
+
+
+def test_row_d3_when_all_are_cooling_it_says_until_when():
+    accounts = three()
+    rest(accounts, *"abc")
+    refusal = accounts.choose(ask(), 0)
+
+    assert (refusal.status, refusal.code) == (429, "model_cooldown")
+    assert refusal.message == "All credentials for model m are cooling down via provider openai"
+    assert refusal.fields["model"] == "m"
+    assert refusal.fields["provider"] == "openai"
+    assert 90 < refusal.retry_after <= 95
+    assert refusal.fields["reset_seconds"] in range(91, 96)
+    assert refusal.fields["reset_time"] == f"1m{refusal.fields['reset_seconds'] - 60}s"
+
+
+def test_row_d3_a_mixed_provider_is_left_out():
+    accounts = pool(account("a"), account("b", "generic"))
+    rest(accounts, "a", "b")
+    refusal = accounts.choose(ask(), 0)
+
+    assert refusal.message == "All credentials for model m are cooling down"
+    assert "provider" not in refusal.fields
+
+
+def test_row_d3_the_first_to_return_counts_and_a_check_may_be_nearer():
+    accounts = pool(account("a"), account("b"))
+    rest(accounts, "a", until=7200)
+    rest(accounts, "b", until=86400)
+    refusal = accounts.choose(ask(), 0)
+
+    assert 7200 < refusal.fields["reset_seconds"] <= 7206
+    assert refusal.retry_after == 900
+
+
+def test_row_d3_mixed_causes_are_unavailable():
+    accounts = pool(account("a"), account("b"))
+    rest(accounts, "a")
+    rest(accounts, "b", kind="auth", scope="account")
+    refusal = accounts.choose(ask(), 0)
+
+    assert (refusal.status, refusal.code) == (503, "auth_unavailable")
+    assert 90 < refusal.retry_after <= 95
+
+
+def test_row_d3_no_candidates_are_not_found():
+    assert pool().choose(ask(), 0).code == "auth_not_found"
+    assert three().choose(ask(destination=THERE), 0).status == 503
+    narrow = pool(account("a", models=Models(allow=("x",))))
+    assert narrow.choose(ask(), 0).code == "auth_not_found"
+
+
+def test_row_d3_disabled_accounts_are_unavailable_and_do_not_hide_a_cooldown():
+    off = account("off", enabled=False)
+    assert pool(off).choose(ask(), 0).code == "auth_unavailable"
+    accounts = pool(off, account("a"))
+    rest(accounts, "a")
+    assert accounts.choose(ask(), 0).code == "model_cooldown"
+
+
+def test_an_exchange_that_has_been_everywhere_is_refused():
+    refusal = three().choose(ask(tried=frozenset("abc")), 0)
+    assert (refusal.status, refusal.code, refusal.retry_after) == (503, "auth_unavailable", None)
+
+
+def test_a_pin_to_nobody_is_the_clients_mistake():
+    refusal = three().choose(ask(pin="zoe"), 0)
+    assert (refusal.status, refusal.code) == (400, "account_unknown")
+    assert pool(account("g", "gemini")).choose(ask(pin="g"), 0).code == "account_unknown"
+
+
+def test_a_pin_to_one_that_rests_is_refused_like_a_pool_of_one():
+    accounts = three()
+    rest(accounts, "a")
+    assert accounts.choose(ask(pin="a"), 0).code == "model_cooldown"
+
+
+def test_an_owner_that_cannot_serve_is_named_as_the_cause():
+    accounts = three()
+    rest(accounts, "a")
+    away = accounts.choose(ask(identity=Identity(affinity="s", owner=frozenset({"a"}))), 0)
+    gone = accounts.choose(ask(identity=Identity(affinity="s", owner=frozenset({"zoe"}))), 0)
+
+    assert (away.status, away.code) == (503, "owner_unavailable")
+    assert 90 < away.retry_after <= 95
+    assert (gone.code, gone.retry_after) == ("owner_unavailable", None)
+
+
+@pytest.mark.parametrize("kind", ["auth", "permission", "quota", "model"])
+def test_trouble_with_our_credentials_never_looks_like_trouble_with_the_clients(kind):
+    accounts = three()
+    rest(accounts, *"abc", kind=kind, until=None)
+    refusal = accounts.choose(ask(), 0)
+    assert isinstance(refusal, Refusal)
+    assert refusal.status in (429, 503)
+
+
+# --- bookkeeping
+
+
+def test_a_choice_is_released_once():
+    accounts = pool(account("a"))
+    one, two = accounts.choose(ask(), 0), accounts.choose(ask(), 0)
+    assert accounts.in_flight("a") == 2
+    for choice in (one, one, one):
+        accounts.release(choice)
+    assert accounts.in_flight("a") == 1
+    accounts.release(replace(two))
+    assert accounts.in_flight("a") == 0
+
+
+def test_row_d5_the_invalidation_of_an_account_leaves_the_others_alone():
+    accounts = three()
+    homes = {n: served_by(accounts, ask(str(n))) for n in range(30)}
+    assert accounts.invalidate("a") == Counter(homes.values())["a"]
+    for n, home in homes.items():
+        assert accounts.choose(ask(str(n)), 1).binding == ("new" if home == "a" else "hit")
+
+
+def test_row_d6_the_time_to_live_is_a_setting():
+    accounts = three(sessions=Sessions(ttl=90))
+    serve(accounts, ask())
+    assert accounts.choose(ask(), 89).binding == "hit"
+    assert three(sessions=Sessions(ttl=90)).choose(ask(), 91).binding == "new"
+
+
+def test_the_status_says_how_every_account_stands():
+    accounts = pool(account("a"), account("b", enabled=False), account("c"))
+    for _ in range(3):
+        serve(accounts, ask("busy", identity=Identity(affinity="busy", owner=frozenset({"a"}))))
+    serve(accounts, ask("calm", identity=Identity(affinity="calm", owner=frozenset({"a"}))))
+    rest(accounts, "c")
+    accounts.choose(ask(pin="a"), 0)
+    a, b, c = accounts.status(1)
+
+    assert (a.state, a.reason, a.until, a.in_flight, a.sessions) == ("healthy", "", None, 1, 2)
+    assert (a.busiest, a.share) == ("busy", 0.75)
+    assert (b.state, b.until) == ("disabled", None)
+    assert (c.state, c.reason) == ("cooling", "cooling (rate) on m")
+    assert 90 < c.until <= 95
+
+
+def test_no_secret_shows_in_a_choice():
+    assert "sk-hidden" not in repr(three().choose(ask(), 0))
+
+
+class Slots(RuleBasedStateMachine):
+    """Whatever happens between, what was taken is given back, no account is overfull, and nothing stays behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.accounts = pool(account("a", max_concurrent=2), account("b", max_concurrent=1), sessions=Sessions(limit=3))
+        self.open: list[tuple[Ask, Choice]] = []
+        self.now = 0.0
+
+    @rule(session=st.sampled_from(["", "x", "y", "z", "w"]), model=st.sampled_from(["m", "n"]), binds=st.booleans())
+    def choose(self, session, model, binds):
+        request = ask(session, model, identity=Identity(affinity=session, binds=binds))
+        choice = self.accounts.choose(request, self.now)
+        if isinstance(choice, Choice):
+            self.open.append((request, choice))
+
+    @rule(
+        which=st.integers(0, 3),
+        kind=st.sampled_from(["ok", "rate", "auth", "quota", "model", "server", "cancelled", "request"]),
+        started=st.booleans(),
+        twice=st.booleans(),
+    )
+    def end(self, which, kind, started, twice):
+        if which >= len(self.open):
+            return
+        request, choice = self.open.pop(which)
+        if started:
+            self.accounts.started(request, choice, self.now)
+        self.accounts.settled(request, choice, Outcome(kind), self.now)
+        for _ in range(1 + twice):
+            self.accounts.release(choice)
+
+    @rule(seconds=st.floats(0, 5000), account=st.sampled_from("ab"))
+    def pass_time(self, seconds, account):
+        self.now += seconds
+        self.accounts.invalidate(account)
+
+    @invariant()
+    def slots_are_those_of_the_open_choices(self):
+        open_ = Counter(choice.account.id for _, choice in self.open)
+        assert open_ == self.accounts._in_flight
+        assert open_["a"] <= 2
+        assert open_["b"] <= 1
+
+    def teardown(self):
+        for _, choice in self.open:
+            self.accounts.release(choice)
+        for name in "ab":
+            self.accounts.invalidate(name)
+        assert not self.accounts._in_flight
+        assert not self.accounts._tickets
+        assert not self.accounts._bindings._entries
+        assert not self.accounts._bindings._sessions
+
+
+TestSlots = Slots.TestCase
+TestSlots.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)

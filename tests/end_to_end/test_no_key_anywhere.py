@@ -1,0 +1,166 @@
+"""A real key stands on the wire and nowhere else: not in a dump, a HAR, a log, the journal, mitmweb, or an answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ..simulator import Simulator, simulator_thread
+from .conftest import KEYS
+from .dialogue import DIALECTS, body, credential, path
+from .harness import Proxy, eventually, generic_config, proxy
+
+CLIENT = "sk-client-0123456789abcdef-its-own"
+NAMES = {name: key for key, name in KEYS.items()}
+
+
+def secrets_in(text: bytes) -> list[str]:
+    """Return which keys stand in *text*."""
+    return [key for key in (*KEYS, CLIENT) if key.encode() in text]
+
+
+def files(folder: Path) -> bytes:
+    """Return all that a proxy wrote, but for its settings, which are where the keys come from."""
+    return b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "config.yaml")
+
+
+@pytest.fixture(scope="module")
+def quoting() -> Iterator[Simulator]:
+    with simulator_thread(KEYS, echo="both") as running:
+        yield running
+
+
+def client_of(running: Proxy, *, http2: bool) -> httpx.Client:
+    scheme = "https" if http2 else "http"
+    return httpx.Client(
+        base_url=f"{scheme}://127.0.0.1:{running.port}", http1=not http2, http2=http2, verify=False,  # noqa: S501
+        timeout=20, trust_env=False,
+    )  # fmt: skip
+
+
+def provoke(running: Proxy, simulator: Simulator, *, http2: bool) -> None:
+    """Buffered, streamed, failed, quoted and abandoned exchanges in every dialect."""
+    with client_of(running, http2=http2) as client:
+        for dialect in DIALECTS:
+            headers = credential(dialect, CLIENT)
+            for stream in (False, True):
+                answer = client.post(path(dialect, stream=stream), json=body(dialect, ["hi"], stream=stream), headers=headers)
+                assert answer.status_code == 200, answer.text
+                assert not secrets_in(answer.content + repr(answer.headers.raw).encode())
+            for status in (400, 401, 500):
+                rule = simulator.fault("quote_credential", {"status": status}, dialect=dialect, times=8)
+                answer = client.post(path(dialect), json=body(dialect, [f"quote {status}"]), headers=headers)
+                simulator.mend()
+                assert rule.struck
+                assert answer.status_code >= 400
+                assert not secrets_in(answer.content + repr(answer.headers.raw).encode())
+            simulator.fault("reset", {}, dialect=dialect, times=8)
+            client.post(path(dialect), json=body(dialect, ["reset"]), headers=headers)
+            simulator.mend()
+        key_in_query = client.post(f"/v1beta/models/g:generateContent?key={CLIENT}", json=body("gemini", ["q"]))
+        assert key_in_query.status_code == 200
+        with client.stream(
+            "POST", path("openai_chat"), json=body("openai_chat", ["left"], stream=True), headers=credential("openai_chat", CLIENT)
+        ) as left:
+            next(left.iter_raw())
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
+def test_no_key_in_dump_har_log_or_journal(tmp_path: Path, quoting: Simulator, http2: bool) -> None:
+    quoting.reset()
+    settings = generic_config(tmp_path, NAMES)
+    har, dump = tmp_path / "all.har", tmp_path / "all.mitm"
+    with proxy(
+        tmp_path, settings, "-v", "--set", "flow_detail=4", "-w", str(dump), "--set", f"hardump={har}",
+        mode=f"reverse:{quoting.url}",
+    ) as running:  # fmt: skip
+        provoke(running, quoting, http2=http2)
+        running.interrupt()
+
+    assert dump.stat().st_size > 10_000
+    assert len(json.loads(har.read_text())["log"]["entries"]) > 20
+    assert "patchbay:" in running.log  # the placeholder is what stands there instead
+    assert running.journal.count("\n") > 20
+    assert secrets_in(files(tmp_path)) == []
+    sent = quoting.truth.requests
+    assert {record.credential for record in sent} <= set(KEYS)
+    assert not any(CLIENT in str(record.headers) + record.query for record in sent)
+    if http2:
+        assert eventually(lambda: "HTTP/2" in running.log)
+
+
+def test_no_key_in_what_is_saved_when_interrupted_in_flight(tmp_path: Path, quoting: Simulator) -> None:
+    quoting.reset()
+    quoting.fault("delay_head", {"seconds": 30}, times=4)
+    dump = tmp_path / "all.mitm"
+    with proxy(
+        tmp_path, generic_config(tmp_path, NAMES), "-w", str(dump), mode=f"reverse:{quoting.url}"
+    ) as running:
+
+        def hang() -> None:
+            with pytest.raises(httpx.HTTPError), client_of(running, http2=False) as client:
+                client.post(path("openai_chat"), json=body("openai_chat", ["hang"]), headers=credential("openai_chat", CLIENT))
+
+        waiting = threading.Thread(target=hang)
+        waiting.start()
+        assert eventually(lambda: len(quoting.truth.requests) == 1)
+        running.interrupt()
+        waiting.join(10)
+
+    assert dump.stat().st_size > 0
+    assert secrets_in(files(tmp_path)) == []
+
+
+def test_no_key_in_mitmweb_while_a_request_is_in_flight(tmp_path: Path, quoting: Simulator) -> None:
+    from websockets.sync.client import connect
+
+    quoting.reset()
+    quoting.fault("delay_head", {"seconds": 1.5}, times=1)
+    pushed: list[bytes] = []
+    with proxy(
+        tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{quoting.url}", program="mitmweb"
+    ) as running:
+        web = f"http://127.0.0.1:{running.web_port}"
+        assert eventually(lambda: _is_up(web))
+        auth = {"Authorization": "Bearer look"}
+        with connect(f"ws://127.0.0.1:{running.web_port}/updates", additional_headers=auth, proxy=None) as socket:
+            asking = threading.Thread(target=_ask_once, args=(running,))
+            asking.start()
+            assert eventually(lambda: len(quoting.truth.requests) == 1)
+            with httpx.Client(trust_env=False, headers=auth) as looking:
+                flows = looking.get(f"{web}/flows")
+                assert len(flows.json()) == 1
+                pushed.append(flows.content)
+                [flow] = flows.json()
+                pushed.append(looking.get(f"{web}/flows/{flow['id']}/request/content.data").content)
+                asking.join(20)
+                pushed.append(looking.get(f"{web}/flows").content)
+                pushed.append(looking.get(f"{web}/flows/dump").content)
+            while True:
+                try:
+                    message = socket.recv(timeout=0.5)
+                except TimeoutError:
+                    break
+                pushed.append(message.encode() if isinstance(message, str) else message)
+
+    everything = b"".join(pushed)
+    assert b"patchbay:" in everything
+    assert len(pushed) > 5
+    assert secrets_in(everything) == []
+
+
+def _ask_once(running: Proxy) -> None:
+    with client_of(running, http2=False) as client:
+        client.post(path("openai_chat"), json=body("openai_chat", ["look"]), headers=credential("openai_chat", CLIENT))
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code in (200, 403)
+    except httpx.HTTPError:
+        return False

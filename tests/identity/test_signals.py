@@ -1,0 +1,152 @@
+"""Where ids stand, and what is none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from patchbay.config import TIERS
+from patchbay.identity import signals
+
+from .traffic import CHAT, MESSAGES, RESPONSES, request
+
+UUID = "ac980658-63bd-4fb3-97ba-8da64cb1e344"
+OLD_USER = f"user_{'a1' * 32}_account__session_{UUID}"
+
+
+def found(path, body=None, headers=()):
+    return [(item.tier, item.value) for item in signals.find(request(path, body, headers))[0]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "", "  ", "undefined", "NULL", "None", "nil", "true", "False", "0", "000", "[object Object]", "a\nb", "a\x00b",
+        "a" * 257, "\ud83d", "00000000-0000-0000-0000-000000000000", "${SESSION}", "{{session}}", "<session-id>",
+        "$SESSION_ID", "%SESSION%", 7, None, True, ["a"], {"a": 1}, 1.5,
+    ],
+)  # fmt: skip
+def test_what_is_no_id(value):
+    assert signals.usable(value) == ""
+
+
+@pytest.mark.parametrize("value", ["a", "a" * 256, " padded\t", "ses_1", UUID, "-3750763034362895579", "Zürich", "10"])
+def test_what_is_an_id(value):
+    assert signals.usable(value) == value.strip()
+
+
+def test_the_tiers_of_the_table_are_in_the_order_of_the_settings():
+    tiers = list(dict.fromkeys(signal.tier for signal in signals.SIGNALS))
+
+    assert tiers == [tier for tier in TIERS if tier in tiers]
+
+
+def test_no_place_is_named_twice():
+    places = [(signal.tier, signal.where) for signal in signals.SIGNALS]
+
+    assert len(places) == len(set(places))
+
+
+@pytest.mark.parametrize(
+    ("headers", "tier"),
+    [
+        ({"X-Patchbay-Session-Id": "s"}, "own"),
+        ({"x-parent-session-id": "s"}, "parent"),
+        ({"X-Claude-Code-Session-Id": "s"}, "claude_session"),
+        ({"session-id": "s"}, "codex"),
+        ({"session_id": "s"}, "codex"),
+        ({"conversation_id": "s"}, "codex"),
+        ({"thread-id": "s"}, "codex"),
+        ({"x-codex-turn-metadata": '{"session_id":"s"}'}, "codex"),
+        ({"x-session-affinity": "s"}, "harness"),
+        ({"X-Opencode-Session": "s"}, "harness"),
+        ({"X-Amp-Thread-Id": "s"}, "harness"),
+        ({"X-Task-ID": "s"}, "harness"),
+        ({"X-Qwen-Code-Session-Id": "s"}, "harness"),
+        ({"X-Client-Request-Id": "s", "User-Agent": "codex_exec/0.169.0 (x)"}, "harness"),
+        ({"X-Client-Request-Id": "s", "User-Agent": "pi/0.70"}, "harness"),
+        ({"X-Session-ID": "s"}, "generic_header"),
+        ({"X_Session_ID": "s"}, "generic_header"),
+        ({"chat_id": "s"}, "generic_header"),
+    ],
+)
+def test_each_header_has_its_tier(headers, tier):
+    assert found(CHAT, {}, headers) == [(tier, "s")]
+
+
+@pytest.mark.parametrize(
+    ("body", "tier"),
+    [
+        ({"session_id": "s"}, "body_session"),
+        ({"sessionId": "s"}, "body_session"),
+        ({"sessionID": "s"}, "body_session"),
+        ({"request": {"session_id": "s"}}, "body_session"),
+        ({"metadata": {"session_id": "s"}}, "body_session"),
+        ({"conversation_id": "s"}, "body_session"),
+        ({"chat_id": "s"}, "body_session"),
+        ({"conversation": "s"}, "conversation"),
+        ({"conversation": {"id": "s"}}, "conversation"),
+        ({"previous_response_id": "s"}, "conversation"),
+        ({"prompt_cache_key": "s"}, "cache_key"),
+        ({"metadata": {"user_id": "s"}}, "user"),
+        ({"client_metadata": {"session_id": "s"}}, "codex"),
+        ({"client_metadata": {"x-codex-turn-metadata": '{"session_id":"s"}'}}, "codex"),
+        ({"parent_session_id": "s"}, "parent"),
+    ],
+)
+def test_each_member_of_a_body_has_its_tier(body, tier):
+    assert found(CHAT, body) == [(tier, "s")]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"mcp-session-id": "s"}, {"Idempotency-Key": "s"}, {"x-request-id": "s"}, {"traceparent": "s"},
+        {"x-codex-window-id": "s"}, {"x-codex-installation-id": "s"}, {"x-opencode-request": "s"},
+        {"x-amp-message-id": "s"}, {"X-Interaction-Id": "s"}, {"VScode-SessionId": "s"}, {"X-KiloCode-ProjectId": "s"},
+        {"X-Client-Request-Id": "s"}, {"X-Client-Request-Id": "s", "User-Agent": "claude-cli/2.1.197"},
+        {"X-Client-Request-Id": "s", "User-Agent": "pixel/1.0"}, {"X-Client-Request-Id": "s", "User-Agent": "pip/24"},
+    ],
+)  # fmt: skip
+def test_ids_of_requests_devices_and_windows_are_no_sessions(headers):
+    assert found(CHAT, {"user": "u", "safety_identifier": "u", "user_prompt_id": "u"}, headers) == []
+
+
+@pytest.mark.parametrize("user_id", [OLD_USER, json.dumps({"device_id": "d", "session_id": UUID}, indent=2)])
+def test_both_forms_of_claudes_user_id_name_the_session(user_id):
+    assert found(MESSAGES, {"metadata": {"user_id": user_id}}) == [("claude_session", UUID)]
+
+
+@pytest.mark.parametrize("user_id", ["{", '{"device_id":"x"}', "{}", '{"session_id":7}', "[" * 5000, "{" * 5000, 7])
+def test_a_broken_user_id_names_nothing_but_may_be_a_user(user_id):
+    assert all(tier == "user" for tier, _ in found(MESSAGES, {"metadata": {"user_id": user_id}}))
+    assert not str(user_id).startswith("{") or not found(MESSAGES, {"metadata": {"user_id": user_id}})
+
+
+def test_the_first_usable_value_of_a_repeated_header_counts():
+    assert found(CHAT, {}, [("x-session-id", "undefined"), ("X-Session-Id", "real")]) == [("generic_header", "real")]
+
+
+def test_the_second_spelling_is_asked_when_the_first_holds_nothing_usable():
+    assert found(CHAT, {}, [("session-id", ""), ("session_id", "real")]) == [("codex", "real")]
+
+
+def test_an_unusable_id_is_evidence():
+    _, unusable = signals.find(request(CHAT, {}, {"x-session-id": "null"}))
+
+    assert [(each.tier, each.used) for each in unusable] == [("generic_header", False)]
+
+
+def test_codex_names_its_thread_beside_its_session():
+    asked = request(RESPONSES, {}, {"session-id": "root", "x-codex-turn-metadata": '{"thread_id":"child"}'})
+
+    assert signals.codex_thread(asked) == "child"
+
+
+def test_a_sub_agent_is_named_by_header_or_inside_the_user_id():
+    inside = {"metadata": {"user_id": '{"session_id":"s","agent_id":"a"}'}}
+
+    assert signals.agent(request(MESSAGES, {}, {"X-Claude-Code-Agent-Id": "a"})) == "a"
+    assert signals.agent(request(MESSAGES, inside)) == "a"
+    assert signals.agent(request(MESSAGES, {})) == ""

@@ -104,7 +104,7 @@ class Answer:
         """Return the facts of the answer's head."""
         self._status = head.status
         self._content_type = head.headers.get("content-type").partition(";")[0].strip().lower()
-        self._coding = ", ".join(head.headers.all("content-encoding")).strip().lower()
+        self._coding = ", ".join(head.headers.all("content-encoding")).strip().lower().removeprefix("identity")
         self._decode = _decoder(self._coding)
         facts = [
             Fact("echo", head.headers.get(name.lower()), f"header {name.lower()}", depth)

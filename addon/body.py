@@ -92,8 +92,7 @@ class Body:
         if added:
             last = len(tail[: tail.rindex(b"}")].rstrip())
             members = b"".join(
-                b"," + msgspec.json.encode(name) + b":" + msgspec.json.encode(value)
-                for name, value in added.items()
+                b"," + msgspec.json.encode(name) + b":" + msgspec.json.encode(value) for name, value in added.items()
             )
             tail = tail[:last] + members + tail[last:]
         return bytes(out + tail)

@@ -37,9 +37,7 @@ class Known:
     value: bytes
 
 
-def identify(
-    headers: Headers, path: str, known: Sequence[Known], secret: bytes, *, loopback: bool
-) -> Client | Refusal:
+def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes, *, loopback: bool) -> Client | Refusal:
     """
     Say who sent a request with *headers* and *path*, before its credentials are replaced.
 

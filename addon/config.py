@@ -533,10 +533,10 @@ class _Draft:
 
 def _draft(part: Part, values: dict[str, Any]) -> _Draft:
     offers = _offers(values.pop("providers", {}))
-    read, clients = values.pop("accounts", ()), values.pop("clients", ())
     where = part.members().get("accounts", part)
-    if not read and where is not part:
+    if "accounts" in values and not where.items():
         where.note("must hold an account at least")
+    read, clients = values.pop("accounts", ()), values.pop("clients", ())
     config = Config(accounts=tuple(_accounts(read, offers)), clients=tuple(_clients(clients)), **values)
     used = [*clients, *(one for one in read if one[1].get("enabled", True))]
     keys = tuple((inner.members()["key"], stated["key"]) for inner, stated in used if "key" in stated)

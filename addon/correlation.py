@@ -216,12 +216,23 @@ def _expected(
     for name in provider.echo.body:
         value = members.get(name, _member(body, name))
         went[f"body {name}"] = str(value).strip() if isinstance(value, str | int) else ""
-    # A place where nothing went up is answered from what went up elsewhere: `request_id` in the body of an answer to
-    # a request that carried only `X-Request-ID`.
-    other = next((value for value in went.values() if value), "")
-    if not other and provider.stamp.namespace:
-        other = request_id
-    return {place: value or other for place, value in went.items() if value or other}
+    # A place that was left out is answered from another one: `request_id` in the body of an answer to a request that
+    # carried only `X-Request-ID`. One that went up blank makes a provider mint an id of its own.
+    other = next((value for value in went.values() if value), "") or _elsewhere(provider, wire, members, request_id)
+    blank = {f"header {name.lower()}" for name in provider.echo.headers if name.lower() in wire}
+    expected = {place: value or ("" if place in blank else other) for place, value in went.items()}
+    return {place: value for place, value in expected.items() if value}
+
+
+def _elsewhere(provider: Provider, wire: Headers, members: Mapping[str, object], request_id: str) -> str:
+    """Return our id if it went up under a name that is no echo's: one that `stamp:` gives, else our own header."""
+    stamp = provider.stamp
+    templates = {**stamp.headers, **stamp.body}
+    names = [name for name, template in templates.items() if "{request_id}" in template]
+    if not names:
+        names = [NAMESPACE_HEADER]
+    went = any(request_id in wire.get(name.lower()) or request_id in str(members.get(name)) for name in names)
+    return request_id if went else ""
 
 
 def _client_id(headers: Headers, body: Body, provider: Provider) -> str:

@@ -395,15 +395,17 @@ def _parsed(source: str) -> Document:
         return _unreadable(_place(mark) if mark else Place(1, 1), _problem(e))
     except yaml.reader.ReaderError as e:
         return _unreadable(_place_after(source[: e.position]), "holds a character that YAML does not allow")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, OverflowError):  # "\\UFFFFFFFF" is a ValueError of PyYAML's
         return _unreadable(Place(1, 1), "is no YAML")
-    except (RecursionError, OverflowError):
+    except RecursionError:
         return _unreadable(Place(1, 1), "is nested too deeply")
 
 
 def _problem(error: yaml.MarkedYAMLError) -> str:
     if error.context == "expected a single document in the stream":
         return "only one document is read; another begins here"
+    if error.context == "while scanning an alias":
+        return "what begins with * must be quoted, as in '*'"
     if "\\t" in (error.problem or ""):
         return "holds a tab where YAML wants spaces"
     return "is no YAML: " + " ".join(part for part in (error.context, error.problem) if part)

@@ -270,9 +270,7 @@ class Router:
             request_id=request_id,
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
-            edit=Edit(
-                (*account.headers.items(), *stamped.headers), paths.join(account, path, request.endpoint), body
-            ),
+            edit=Edit((*account.headers.items(), *stamped.headers), paths.join(account, path, request.endpoint), body),
             body=request.body.splice(body) if body else None,
             binding=choice.binding,
         )

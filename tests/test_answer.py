@@ -445,6 +445,10 @@ def test_an_unknown_coding_is_passed_unread() -> None:
     assert [fact.kind for fact in read("openai_chat", "application/json", b"xx", content_encoding="lzma")] == ["unread"]
 
 
+def test_identity_is_no_coding() -> None:
+    check_all("openai_chat", read("openai_chat", "text/event-stream", CHAT, content_encoding="identity"))
+
+
 def test_a_bomb_is_noticed_early() -> None:
     bomb = gzip.compress(b"{" + b" " * 70_000_000, 1)
     began = time.perf_counter()

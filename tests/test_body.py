@@ -68,7 +68,9 @@ def test_an_ambiguous_or_unreadable_body_is_not_changed(raw: bytes) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=6), _JSON, max_size=6), _JSON, st.booleans(), st.sampled_from([None, 2]))
-def test_splicing_is_setting_a_member(content: dict[str, object], value: object, ascii_only: bool, indent: int | None) -> None:
+def test_splicing_is_setting_a_member(
+    content: dict[str, object], value: object, ascii_only: bool, indent: int | None
+) -> None:
     raw = json.dumps({**content, "model": "old"}, ensure_ascii=ascii_only, indent=indent).encode()
 
     changed = json.loads(Body(raw).splice({"model": value, "extra": value}))

@@ -192,6 +192,23 @@ def test_a_body_that_is_no_object_gets_no_stamp() -> None:
     assert stamped(MORPHEUS, "").expected["body request_id"] == MINE
 
 
+def test_an_id_that_the_client_left_blank_is_left_blank_and_nothing_is_expected_there() -> None:
+    """A provider that receives a blank id makes one of its own."""
+    found = stamped(MORPHEUS, x_request_id="  ")
+
+    assert "X-Request-ID" not in dict(found.headers)
+    assert found.expected == {"body request_id": MINE}
+    assert stamped(GENERIC, x_request_id="").expected == {}
+
+
+@pytest.mark.parametrize("stamp", [Stamp(headers={"X-Trace": "{request_id}"}), Stamp()])
+def test_an_id_may_go_up_under_one_name_and_come_back_under_another(stamp: Stamp) -> None:
+    echo = Echo(headers={"X-Trace-Back": "handler"}, body={"trace": "body"}, promised=True)
+    provider = Provider("p", "generic", frozenset({"openai"}), stamp=stamp, echo=echo)
+
+    assert stamped(provider).expected == {"header x-trace-back": MINE, "body trace": MINE}
+
+
 def test_nothing_is_expected_where_nothing_is_promised() -> None:
     found = stamped(OPENAI)
 

@@ -12,6 +12,7 @@ from . import verdict as verdicts
 from .detectors import DETECTORS
 from .sent import Sent
 
+_ID_LENGTH = 512  # characters of a client's id that are worth remembering
 _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
 
 
@@ -61,7 +62,7 @@ class Watch:
         self._notes: dict[str, None] = {}
         self._verdict: Verdict | None = None
         ledger.note("request", request_id, self._sent.entry, now)
-        self._reused = bool(client_id) and self._note_own(client_id, now)
+        self._reused = 0 < len(client_id) <= _ID_LENGTH and self._note_own(client_id, now)
 
     def see(self, fact: Fact, status: int, now: float) -> list[Finding]:
         """Take note of *fact* in an answer of *status* (0: unknown); return what was found by it for the first time."""

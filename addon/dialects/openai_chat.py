@@ -25,7 +25,7 @@ _GENERATION = re.compile(
 # An id needs a prefix that belongs to an API, so that not every web page below some `/files/` is taken for ours.
 # GET /v1/models is spelled alike by Anthropic. Method and path cannot tell; whoever knows the destination can.
 _RESOURCE = re.compile(
-    r"(?:^|/v\d+|/openai|/codex)(?P<suffix>/(?:models|files|batches|uploads|vector_stores|containers|fine_tuning"
+    r"(?:^(?=/models$)|/v\d+|/openai|/codex)(?P<suffix>/(?:models|files|batches|uploads|vector_stores|containers|fine_tuning"
     r"|chat/completions)(?:/.*)?)$"
 )
 _VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be done with a model

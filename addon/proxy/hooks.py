@@ -80,7 +80,9 @@ class Patchbay:
     # -- life cycle ------------------------------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
-        loader.add_option(_OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)")
+        loader.add_option(
+            _OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
+        )
         try:
             internals.check()
         except RuntimeError as e:
@@ -114,9 +116,7 @@ class Patchbay:
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._secret = key
-        self._clients = tuple(
-            clients.Known(client, self.keys.now(client.key).encode()) for client in settings.clients
-        )
+        self._clients = tuple(clients.Known(client, self.keys.now(client.key).encode()) for client in settings.clients)
         self.router = Router(settings, key, SystemRandom(), secrets.token_bytes)
         self._around = Surroundings(self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm)
         self.done()

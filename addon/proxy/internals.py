@@ -205,5 +205,3 @@ def _answered(answer: bytes, *, expect: str) -> _Rig:
     assert rig.server is not None
     rig.feed(events.DataReceived(rig.server, answer))
     return rig
-
-

@@ -46,6 +46,7 @@ class _Stamp:
     """What changes when a file does."""
 
     modified: int
+    changed: int  # also by chmod
     size: int
     inode: int
     device: int
@@ -110,7 +111,7 @@ class Keys:
         before = self._held.get(secret)
         await self._flight(secret)
         after = self._held.get(secret)
-        return bool(after and after.value) and (before is None or before.value != after.value)
+        return after is not None and after.value not in ("", before.value if before else "")
 
     def values(self) -> frozenset[bytes]:
         """Return every value that is known now or was until recently."""
@@ -194,7 +195,7 @@ class Keys:
                 return await _from_command(secret), None
 
     def _after(self, secret: Secret, failed: str) -> _Held:
-        """A command may fail for a while (a locked vault); its last value stays in use until the provider refuses it."""
+        # a command may fail for a while, as when a vault is locked; its last value may still be good
         held = self._held.get(secret)
         last = held.value if held and secret.source == "cmd" else ""
         return _Held(last, self._clock(), failed=failed)
@@ -252,7 +253,7 @@ def _stamp_at(secret: Secret) -> _Stamp | None:
 
 
 def _stamp(found: os.stat_result) -> _Stamp:
-    return _Stamp(found.st_mtime_ns ^ found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
+    return _Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
 
 
 def _from_file(secret: Secret) -> tuple[str, _Stamp]:
@@ -262,14 +263,21 @@ def _from_file(secret: Secret) -> tuple[str, _Stamp]:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
         raise KeyUnavailable(e.strerror or "cannot be opened") from e
-    with os.fdopen(handle, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise KeyUnavailable("is no ordinary file")
-        if found.st_mode & 0o077:
-            raise KeyUnavailable(f"must be readable by its owner only: chmod 600 {secret.value}")
-        data = file.read(MAX_FILE + 1)
+    try:
+        found = os.fstat(handle)
+        _check(found, secret)
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(handle)
     return _member(_decoded(data), secret.pointer), _stamp(found)
+
+
+def _check(found: os.stat_result, secret: Secret) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyUnavailable("is no ordinary file")
+    if found.st_mode & 0o077:
+        raise KeyUnavailable(f"must be readable by its owner only: chmod 600 {secret.value}")
 
 
 def _decoded(data: bytes) -> str:
@@ -324,21 +332,23 @@ async def _from_command(secret: Secret) -> str:
             data = await _printed(process)
             code = await process.wait()
     except TimeoutError:
-        raise KeyUnavailable(f"took longer than {secret.timeout:g} seconds") from None
-    finally:
         await _end(process)
+        raise KeyUnavailable(f"took longer than {secret.timeout:g} seconds") from None
+    except BaseException:
+        await _end(process)
+        raise
     if code != 0:
         raise KeyUnavailable(f"exit code {code}")
     return _decoded(data)
 
 
 async def _printed(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None  # noqa: S101  asked for above
+    assert process.stdout is not None
     data = bytearray()
     while chunk := await process.stdout.read(65536):
         data += chunk
         if len(data) > MAX_FILE:
-            break
+            raise KeyUnavailable(f"printed more than {MAX_FILE} bytes")
     return bytes(data)
 
 

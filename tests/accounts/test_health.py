@@ -150,6 +150,12 @@ def test_a_hint_that_still_holds_is_verified_ever_more_seldom(health):
     assert waits == [15 * M, 30 * M, 60 * M, 60 * M]
 
 
+def test_a_longer_hint_does_not_bring_a_check_before_what_was_promised(health):
+    health.note("a", "m", Outcome("quota"), 0)
+    health.note("a", "m", Outcome("quota", until=7 * 86400.0), 1)
+    assert health.until("a", "m", 1) == 30 * M
+
+
 def test_a_verifying_request_that_was_broken_off_lets_the_next_one_try_after_its_lease(health):
     health.note("a", "m", Outcome("rate", until=86400), 0)
     health.taken("a", "m", 15 * M)

@@ -333,6 +333,14 @@ def test_a_stream_that_switches_to_another_s_chunks_is_caught_in_the_middle() ->
     assert a.watch.verdict().kind == "crosstalk"
 
 
+def test_a_client_s_endless_id_is_not_kept() -> None:
+    bay = Bay()
+    line = bay.send("a", headers=Headers([("X-Request-ID", "x" * 60_000)]))
+
+    assert line.get(echo("x" * 60_000)) == "clean"
+    assert len(bay.ledger) == 1
+
+
 def test_findings_are_bounded_and_printable() -> None:
     line = Bay().send("a")
     for number in range(500):

@@ -133,9 +133,7 @@ def test_a_client_s_own_request_id_is_left_alone(running: Proxy, upstream: type[
 
 
 @pytest.mark.parametrize(("where", "value"), [("answer_header", "someone-else"), ("answer_body", "someone-else")])
-def test_a_wrong_id_in_the_answer_is_flagged(
-    running: Proxy, upstream: type[Upstream], where: str, value: str
-) -> None:
+def test_a_wrong_id_in_the_answer_is_flagged(running: Proxy, upstream: type[Upstream], where: str, value: str) -> None:
     setattr(upstream, where, value)
     headers, _ = ask(running, "flagged")
 

@@ -109,8 +109,9 @@ def test_nothing_leaves_with_the_client_s_key(breakable: tuple[Proxy, Path], sim
 
 
 def test_a_broken_configuration_ends_the_start(tmp_path: Path, simulator: Simulator) -> None:
-    with pytest.raises(RuntimeError, match=r"config\.yaml:1:1: nonsense"), proxy(
-        tmp_path, "nonsense: 1\naccounts: []\n", mode=f"reverse:{simulator.url}"
+    with (
+        pytest.raises(RuntimeError, match=r"config\.yaml:1:1: nonsense"),
+        proxy(tmp_path, "nonsense: 1\naccounts: []\n", mode=f"reverse:{simulator.url}"),
     ):
         pass
 

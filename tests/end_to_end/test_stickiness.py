@@ -36,9 +36,7 @@ async def everybody(url: str, named: bool) -> None:
     gate = asyncio.Semaphore(AT_ONCE)
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
     async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits) as client:
-        await asyncio.gather(
-            *(converse(client, d, n, named, gate) for d in DIALECTS for n in range(CONVERSATIONS))
-        )
+        await asyncio.gather(*(converse(client, d, n, named, gate) for d in DIALECTS for n in range(CONVERSATIONS)))
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["with ids", "without ids"])

@@ -18,7 +18,7 @@ from typing import Any
 import h2.exceptions
 import h11
 
-from . import echo, render, resources
+from . import echo, render, resources, seals
 from .asking import Asked, Mistake, Turn
 from .cache import PromptCache
 from .control import control
@@ -44,6 +44,7 @@ class Setup:
     *keys*: credential → account. Without *require_key* any or no key will do, and an unknown key is an account by its
     own name. *serves*: the models an account may use, where that is limited. *rejects*: members of a body that are an
     error, as strict providers have it. *every*: whether `request_id` stands in every event of a stream or in the first.
+    *records* is how many requests the truth holds; *bodies* whether with their bodies, which may be large.
     """
 
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -57,6 +58,8 @@ class Setup:
     seed: int = 0
     cache_ttl: float = 300.0
     cache_least: int = 0
+    records: int = 100_000
+    bodies: bool = True
     clock: Callable[[], float] = time.time
 
 
@@ -67,7 +70,7 @@ class Provider:
         echo.words_of(setup.echo)
         self.setup = setup
         self.echo = setup.echo
-        self.truth = Truth()
+        self.truth = Truth(setup.records)
         self.rules = Rules(setup.seed)
         self.stage = Stage()
         self.cache = PromptCache(setup.cache_ttl, setup.cache_least)
@@ -138,7 +141,7 @@ class Provider:
             path,
             query,
             incoming.headers,
-            incoming.body,
+            incoming.body if self.setup.bodies else b"",
             incoming.http,
             incoming.connection,
             incoming.stream,
@@ -153,7 +156,8 @@ class Provider:
         """Return what composes the answer when it is wanted. Raises Mistake for what deserves an error."""
         if way.purpose == "health":
             return lambda play: render.document({"status": "ok"}, echo=play.echoed())
-        self._check_key(play.record)
+        if way.purpose != "other":
+            self._check_key(play.record)
         if way.purpose not in ("generate", "count"):
             return lambda play: resources.answer(self, play, way)
         if not readable:
@@ -185,6 +189,8 @@ class Provider:
 
     def _continued(self, asked: Asked, account: str) -> Asked:
         previous = asked.document.get("previous_response_id") if asked.dialect == "responses" else None
+        if asked.dialect == "responses":
+            seals.check(asked.document, account)
         if not previous:
             return asked
         stored = self.stored.find(str(previous), account)
@@ -210,7 +216,8 @@ class Provider:
         minted = mint(dialect.ANSWER_ID, seed + "answer", 29 if asked.dialect == "chat" else 23)
         identity = echo.answer_id(play.echo, play.incoming, play.document, minted)
         item = mint("fc_" if tool else "msg_", seed + "item", 40)
-        reply = Reply(asked, identity, item, asked.model, text, int(now), usage, tool, stop, play.echoed())
+        sealed = seals.seal(record.account, seed) if seals.wanted(asked.document) else ""
+        reply = Reply(asked, identity, item, asked.model, text, int(now), usage, tool, stop, sealed, play.echoed())
         _write_down(record, reply)
         self._store(reply, record.account)
         return reply

@@ -60,6 +60,7 @@ class Reply:
     usage: Usage
     tool: Tool | None = None
     stop: str = "stop"
+    sealed: str = ""  # encrypted reasoning, where the dialect has it and it was asked for
     echoed: Echoed = Echoed()
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -85,19 +85,24 @@ async def perform(script: Script, exchange: Exchange, ending: Callable[[str], No
     without an end it hears nothing.
     """
     for number, step in enumerate(script):
-        rest = script[number + 1 :]
         match step:
             case Head(status, headers, sized):
                 await exchange.send_head(status, _sized(headers, script) if sized else headers)
             case End() | Reset() | Close():
                 ending(_ENDINGS[type(step)])
-                await _finish(step, rest, exchange)
+                await _finish(step, script[number + 1 :], exchange)
                 return
-            case Data() if rest[:1] == (End(),):  # with a content-length, this is where the client sees the end
+            case Data() if isinstance(
+                _step(script, number + 1), End
+            ):  # with a content-length, this is where the client sees the end
                 ending("complete")
                 await _small(step, exchange)
             case _:
                 await _small(step, exchange)
+
+
+def _step(script: Script, number: int) -> Step | None:
+    return script[number] if number < len(script) else None
 
 
 _ENDINGS: dict[type[Step], str] = {End: "complete", Reset: "reset", Close: "closed"}

@@ -82,7 +82,7 @@ class Truth:
     @property
     def requests(self) -> list[Record]:
         """Return all records in the order of arrival."""
-        return list(self._records)
+        return list(self._records)  # one step, so it is safe while another thread adds
 
     def number(self) -> int:
         """Return the number of the next request. Numbers are never used twice."""
@@ -96,15 +96,15 @@ class Truth:
 
     def victims(self) -> list[Record]:
         """Return the requests that were given something of another's."""
-        return [record for record in self._records if record.is_victim]
+        return [record for record in self.requests if record.is_victim]
 
     def of(self, account: str) -> list[Record]:
         """Return the requests under *account*'s credential."""
-        return [record for record in self._records if record.account == account]
+        return [record for record in self.requests if record.account == account]
 
     def marked(self, mark: str) -> list[Record]:
         """Return the requests whose last message carried *mark*: more than one when it was sent again."""
-        return [record for record in self._records if record.mark == mark]
+        return [record for record in self.requests if record.mark == mark]
 
     def last(self) -> Record:
         """Return the newest record. Raises IndexError when there is none."""

@@ -113,6 +113,23 @@ def test_a_stored_response_belongs_to_its_account(gpt, shared):
     assert refused.value.code == "previous_response_not_found"
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_encrypted_reasoning_is_good_only_under_its_own_account(gpt, shared, stream):
+    hello: list[Any] = [{"role": "user", "content": "hi"}]
+    more: dict[str, Any] = {"model": "m", "store": False, "include": ["reasoning.encrypted_content"]}
+    if stream:
+        with gpt.responses.stream(input=hello, **more) as events:
+            output = events.until_done().get_final_response().output
+    else:
+        output = gpt.responses.create(input=hello, **more).output
+    assert [item.type for item in output] == ["reasoning", "message"]
+    history = [*hello, *(item.model_dump(exclude_none=True) for item in output), {"role": "user", "content": "go on"}]
+    assert gpt.responses.create(input=history, **more).output_text
+    with gpt_of(shared, "sk-b") as other, pytest.raises(openai.BadRequestError) as refused:
+        other.responses.create(input=history, **more)
+    assert refused.value.code == "invalid_encrypted_content"
+
+
 def test_what_is_not_stored_is_not_found(gpt):
     answer = gpt.responses.create(model="m", input="x", store=False)
     with pytest.raises(openai.NotFoundError):
@@ -251,7 +268,7 @@ def test_a_body_that_cannot_be_read_is_the_clients_mistake(client, question):
 
 
 def test_another_path_says_which_it_was(client):
-    answer = client.post("/v1/files?x=1", headers={"api-key": "sk-a"})
+    answer = client.post("/v1/files?x=1")
     assert answer.json() == {"ok": True, "path": "/v1/files", "method": "POST"}
 
 

@@ -29,6 +29,14 @@ def test_a_record_says_who_asked_what_and_got_which_ids(sim, client, question):
     assert sim.truth.marked(mark) == sim.truth.of("b") == [record]
 
 
+def test_a_long_run_need_not_keep_everything(chat):
+    setup = simulator_thread({"sk-a": "a"}, records=2, bodies=False)
+    with setup as sim, httpx.Client(verify=NOBODY, base_url=sim.url) as client:
+        for _ in range(3):
+            chat.ask(client, "hello")
+        assert [(record.seq, record.body) for record in sim.truth] == [(2, b""), (3, b"")]
+
+
 def test_a_secret_does_not_show_when_a_record_does(sim, client, chat):
     chat.ask(client, "hello", key="sk-b")
     assert "credential=" not in repr(sim.truth.last())

@@ -52,7 +52,7 @@ def read(document: Mapping[str, Any], model: str, stream: bool) -> Asked:
 
 def whole(reply: Reply) -> dict[str, Any]:
     status = "incomplete" if reply.stop == "length" and not reply.tool else "completed"
-    return {**_response(reply, status), "output": [_item(reply, "completed")], "usage": _usage(reply.usage)}
+    return {**_response(reply, status), "output": _output(reply), "usage": _usage(reply.usage)}
 
 
 def events(reply: Reply) -> list[tuple[str, Any]]:
@@ -61,9 +61,10 @@ def events(reply: Reply) -> list[tuple[str, Any]]:
     plain: list[dict[str, Any]] = [
         {"type": "response.created", "response": started},
         {"type": "response.in_progress", "response": dict(started)},
-        {"type": "response.output_item.added", "output_index": 0, "item": _item(reply, "in_progress")},
+        *_reasoning_events(reply),
+        {"type": "response.output_item.added", "output_index": _at(reply), "item": _item(reply, "in_progress")},
         *(_tool_events(reply) if reply.tool else _text_events(reply)),
-        {"type": "response.output_item.done", "output_index": 0, "item": _item(reply, "completed")},
+        {"type": "response.output_item.done", "output_index": _at(reply), "item": _item(reply, "completed")},
         {"type": f"response.{final['status']}", "response": final},
     ]
     return [(event["type"], {**event, "sequence_number": at}) for at, event in enumerate(plain)]
@@ -117,6 +118,31 @@ def _response(reply: Reply, status: str) -> dict[str, Any]:
     }
 
 
+def _output(reply: Reply) -> list[dict[str, Any]]:
+    item = _item(reply, "completed")
+    return [_reasoning(reply), item] if reply.sealed else [item]
+
+
+def _at(reply: Reply) -> int:
+    """Return the place of the message or call in the output: reasoning comes before it."""
+    return 1 if reply.sealed else 0
+
+
+def _reasoning(reply: Reply) -> dict[str, Any]:
+    number = "rs_" + reply.item_id.partition("_")[2]
+    return {"type": "reasoning", "id": number, "summary": [], "encrypted_content": reply.sealed}
+
+
+def _reasoning_events(reply: Reply) -> list[dict[str, Any]]:
+    if not reply.sealed:
+        return []
+    begun = {**_reasoning(reply), "encrypted_content": ""}
+    return [
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        {"type": "response.output_item.done", "output_index": 0, "item": _reasoning(reply)},
+    ]
+
+
 def _item(reply: Reply, status: str) -> dict[str, Any]:
     done = status == "completed"
     if reply.tool:
@@ -132,7 +158,7 @@ def _part(text: str) -> dict[str, Any]:
 
 
 def _text_events(reply: Reply) -> list[dict[str, Any]]:
-    place = {"item_id": reply.item_id, "output_index": 0, "content_index": 0}
+    place = {"item_id": reply.item_id, "output_index": _at(reply), "content_index": 0}
     deltas = [{"type": "response.output_text.delta", **place, "delta": piece, "logprobs": []} for piece in reply.pieces]
     return [
         {"type": "response.content_part.added", **place, "part": _part("")},
@@ -144,7 +170,7 @@ def _text_events(reply: Reply) -> list[dict[str, Any]]:
 
 def _tool_events(reply: Reply) -> list[dict[str, Any]]:
     assert reply.tool
-    place = {"item_id": reply.item_id, "output_index": 0}
+    place = {"item_id": reply.item_id, "output_index": _at(reply)}
     arguments = stable(reply.tool.arguments)
     half = len(arguments) // 2
     kind = "response.function_call_arguments"

@@ -1,0 +1,521 @@
+"""Stories of conversations: who is recognised, by what, and who is kept apart."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from patchbay.config import TIERS
+from patchbay.values import Fact, Identity
+
+from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
+
+LONG = "A long unique answer about turbines, gearboxes and rotor blades number {}"
+TOOL = "toolu_01Hk2mP8sYt4WzQe7RvNc3Jd"
+
+
+def tool_call(token: str = TOOL) -> dict[str, object]:
+    return {"role": "assistant", "content": [{"type": "tool_use", "id": token, "name": "ls", "input": {}}]}
+
+
+def tool_answer(token: str = TOOL) -> dict[str, object]:
+    return {
+        "id": "msg_01",
+        "type": "message",
+        "content": [{"type": "tool_use", "id": token, "name": "ls", "input": {}}],
+    }
+
+
+# -- explicit ids --------------------------------------------------------------------------------------------------
+
+
+def test_one_id_in_two_places_is_one_conversation():
+    teller = Teller()
+    places = [
+        teller.ask(CHAT, chat("a"), {"session_id": "abc"}),
+        teller.ask(CHAT, chat("b"), {"X-Session-ID": "abc"}),
+        teller.ask(CHAT, chat("c"), {"x-session-affinity": "abc"}),
+        teller.ask(RESPONSES, {"input": "d", "prompt_cache_key": "abc"}),
+    ]
+
+    assert len({identity.affinity for identity in places}) == 1
+
+
+def test_a_user_is_not_a_session_of_the_same_name():
+    teller = Teller()
+
+    user = teller.ask(MESSAGES, chat("a", metadata={"user_id": "abc"}))
+
+    assert user.tier == "user"
+    assert user.affinity != teller.ask(MESSAGES, chat("a"), {"X-Session-ID": "abc"}).affinity
+
+
+def test_the_chats_of_one_user_are_threads_of_their_own():
+    teller = Teller()
+    one, other = (teller.ask(MESSAGES, chat(text, metadata={"user_id": "u"})) for text in ("a", "b"))
+
+    assert one.affinity == other.affinity
+    assert one.thread != other.thread
+
+
+def test_the_chats_of_one_cache_key_are_threads_of_their_own():
+    teller = Teller()
+    one, other = (teller.ask(CHAT, chat(text, prompt_cache_key="k")) for text in ("a", "b"))
+
+    assert (one.tier, one.strength) == ("cache_key", "derived")
+    assert one.affinity == other.affinity
+    assert one.thread != other.thread
+
+
+def test_two_clients_with_one_session_id_are_kept_apart():
+    teller = Teller()
+    ann, bob = (teller.ask(CHAT, chat("a"), {"X-Session-ID": "s", "x-api-key": key}) for key in ("ann", "bob"))
+
+    assert ann.affinity != bob.affinity
+    assert ann.thread != bob.thread
+
+
+def test_nothing_to_hold_on_to_is_an_answer_too():
+    identity = Teller().ask("/v1/models", None, method="GET")
+
+    assert (identity.affinity, identity.thread, identity.tier, identity.owner) == ("", "", "", None)
+
+
+def test_off_switches_affinity_off_but_not_the_owner():
+    teller = Teller()
+    teller.serve(RESPONSES, {"input": "a"}, answer={"id": "resp_1", "object": "response"}, account="b")
+
+    identity = teller.ask(RESPONSES, {"input": "b", "previous_response_id": "resp_1"}, {"X-Patchbay-Session-Id": "OFF"})
+
+    assert (identity.affinity, identity.thread, identity.binds) == ("", "", False)
+    assert identity.owner == {"b"}
+
+
+# -- settings ------------------------------------------------------------------------------------------------------
+
+
+def test_a_tier_that_is_not_in_the_order_is_off():
+    teller = Teller(order=("generic_header",))
+
+    left = teller.ask(CHAT, chat("a"), {"session-id": "c"})
+
+    assert left.affinity == ""
+    assert [(each.tier, each.used) for each in left.evidence] == [("codex", False)]
+    assert teller.ask(CHAT, chat("a"), {"session-id": "c", "X-Session-ID": "s"}).value == "s"
+
+
+def test_the_order_is_the_users():
+    body = chat("a", conversation_id="c", metadata={"user_id": "u"})
+
+    assert Teller().ask(CHAT, body).tier == "body_session"
+    assert Teller(order=("user", "body_session")).ask(CHAT, body).tier == "user"
+
+
+def test_every_signal_that_was_not_used_says_why():
+    identity = Teller().ask(
+        CHAT, chat("a", prompt_cache_key="k", session_id="null"), {"session-id": "c", "X-Session-ID": "s"}
+    )
+
+    assert [(each.tier, each.used) for each in identity.evidence] == [
+        ("body_session", False), ("codex", True), ("generic_header", False), ("cache_key", False)
+    ]  # fmt: skip
+    assert all(each.why for each in identity.evidence if not each.used)
+    assert "'s'" not in repr(identity)
+
+
+# -- trees ---------------------------------------------------------------------------------------------------------
+
+
+def test_sub_agents_share_an_account_and_not_a_thread():
+    teller = Teller()
+    main = teller.ask(MESSAGES, chat("a"), {"X-Claude-Code-Session-Id": "s"})
+    child = teller.ask(MESSAGES, chat("b"), {"X-Claude-Code-Session-Id": "s", "X-Claude-Code-Agent-Id": "x"})
+
+    assert main.affinity == child.affinity
+    assert main.thread != child.thread
+
+
+def test_isolated_sub_agents_share_neither():
+    teller = Teller(subagents="isolate")
+    pairs = [
+        ({"X-Claude-Code-Session-Id": "s"}, {"X-Claude-Code-Session-Id": "s", "X-Claude-Code-Agent-Id": "x"}),
+        ({"session-id": "r", "thread-id": "r"}, {"session-id": "r", "thread-id": "c", "x-codex-parent-thread-id": "r"}),
+        ({"x-session-affinity": "ses_1"}, {"x-session-affinity": "ses_2", "x-parent-session-id": "ses_1"}),
+    ]
+    for main, child in pairs:
+        body = chat("a", prompt_cache_key="r")
+        assert teller.ask(RESPONSES, body, main).affinity != teller.ask(RESPONSES, body, child).affinity
+
+
+def test_a_grandchild_finds_the_root_through_its_parent():
+    teller = Teller()
+    root = teller.ask(CHAT, chat("a"), {"x-session-affinity": "root"})
+    teller.ask(CHAT, chat("b"), {"x-session-affinity": "child", "x-parent-session-id": "root"})
+    grandchild = teller.ask(CHAT, chat("c"), {"x-session-affinity": "grandchild", "x-parent-session-id": "child"})
+
+    assert grandchild.affinity == root.affinity
+    assert (grandchild.tier, grandchild.value) == ("parent", "child")
+    assert teller.ask(CHAT, chat("c"), {"x-session-affinity": "grandchild"}).affinity == root.affinity
+
+
+def test_a_session_that_names_itself_as_parent_is_what_it_is():
+    identity = Teller().ask(CHAT, chat("a", parent_session_id="s"), {"X-Session-ID": "s"})
+
+    assert (identity.tier, identity.value) == ("generic_header", "s")
+
+
+def test_two_that_name_each_other_as_parent_end_somewhere():
+    teller = Teller()
+    one = teller.ask(CHAT, chat("a"), {"x-session-affinity": "a", "x-parent-session-id": "b"})
+    other = teller.ask(CHAT, chat("b"), {"x-session-affinity": "b", "x-parent-session-id": "a"})
+
+    assert one.affinity == other.affinity
+
+
+def test_codex_names_the_root_of_its_tree_better_than_an_unknown_parent():
+    headers = {"session-id": "root", "thread-id": "grandchild", "x-codex-parent-thread-id": "child"}
+    root = Teller().ask(RESPONSES, {"input": "a"}, {"session-id": "root", "thread-id": "root"})
+
+    assert Teller().ask(RESPONSES, {"input": "b"}, headers).affinity == root.affinity
+
+
+def test_a_fork_of_codex_stays_with_what_it_was_forked_from():
+    teller = Teller()
+    metadata = json.dumps({"session_id": "new", "thread_id": "new", "forked_from_thread_id": "old"})
+    before = teller.serve(RESPONSES, {"input": "a"}, {"session-id": "old", "thread-id": "old"})
+    fork = teller.ask(RESPONSES, {"input": "b"}, {"session-id": "new", "x-codex-turn-metadata": metadata})
+
+    assert fork.affinity == before.affinity
+    assert fork.thread != before.thread
+
+
+# -- stronger ids that come later -----------------------------------------------------------------------------------
+
+
+def test_a_session_that_gets_an_id_later_stays_where_it_is():
+    teller = Teller()
+    first = teller.serve(CHAT, chat("a", prompt_cache_key="k"))
+    named = teller.serve(CHAT, chat("a", "b", "c", prompt_cache_key="k"), {"X-Session-ID": "s"})
+
+    assert named.affinity == first.affinity
+    assert teller.ask(CHAT, chat("z"), {"X-Session-ID": "s"}).affinity == first.affinity
+
+
+def test_a_shared_cache_key_does_not_glue_two_named_sessions_together():
+    teller = Teller()
+    teller.serve(CHAT, chat("a", prompt_cache_key="bucket"))
+    one = teller.ask(CHAT, chat("a", prompt_cache_key="bucket"), {"X-Session-ID": "one"})
+    two = teller.ask(CHAT, chat("a", prompt_cache_key="bucket"), {"X-Session-ID": "two"})
+
+    assert one.affinity != two.affinity
+
+
+def test_a_constant_in_a_header_list_does_not_glue_two_sessions_together():
+    teller = Teller()
+    one, two = (
+        teller.ask(MESSAGES, chat("a"), {"X-Claude-Code-Session-Id": session, "X-Session-ID": "dev"})
+        for session in ("one", "two")
+    )
+
+    assert one.affinity != two.affinity
+
+
+def test_a_compaction_that_changes_the_id_is_followed_by_what_it_keeps():
+    teller = Teller()
+    before = teller.serve(MESSAGES, chat("a"), {"X-Claude-Code-Session-Id": "old"}, tool_answer())
+    kept = {"messages": [{"role": "user", "content": "summary"}, tool_call(), {"role": "user", "content": "go on"}]}
+
+    assert teller.ask(MESSAGES, kept, {"X-Claude-Code-Session-Id": "new"}).affinity == before.affinity
+
+
+def test_responses_we_did_not_see_do_not_use_up_their_cache_key():
+    teller = Teller()
+    first = teller.serve(RESPONSES, {"input": "a", "prompt_cache_key": "k"})
+    for number in range(3):
+        body = {"input": "b", "prompt_cache_key": "k", "previous_response_id": f"resp_{number}"}
+        assert teller.serve(RESPONSES, body).affinity == first.affinity
+
+
+def test_our_own_id_borrows_nothing():
+    teller = Teller()
+    before = teller.serve(MESSAGES, chat("a"), {"X-Claude-Code-Session-Id": "c"})
+    both = {"X-Claude-Code-Session-Id": "c", "X-Patchbay-Session-Id": "mine"}
+
+    assert teller.ask(MESSAGES, chat("a"), both).affinity != before.affinity
+
+
+# -- what is said ---------------------------------------------------------------------------------------------------
+
+
+def test_the_first_user_turn_is_the_root_and_instructions_are_not():
+    teller = Teller()
+    one = teller.ask(CHAT, {"messages": [{"role": "system", "content": "A"}, *chat("q")["messages"]]})
+    other = teller.ask(CHAT, {"messages": [{"role": "system", "content": "B"}, *chat("q")["messages"]]})
+
+    assert one.affinity == other.affinity
+    assert one.thread != other.thread
+    assert (one.tier, one.strength) == ("content", "guess")
+
+
+@pytest.mark.parametrize("answer", ["Hello!", LONG.format(1)])
+def test_equal_openings_are_told_apart_by_their_answers(answer):
+    """A hundred chats that all begin with `hi`, each answered otherwise, each served by another account."""
+    teller = Teller()
+    answers = [f"{answer} ({number})" for number in range(100)]
+    for number, text in enumerate(answers):
+        teller.serve(CHAT, chat("hi"), answer=answered(text), account=f"account-{number % 7}")
+    second = [teller.serve(CHAT, chat("hi", text, "go")) for text in answers]
+    third = [teller.ask(CHAT, chat("hi", text, "go", "gone", "on")) for text in answers]
+
+    assert [identity.home for identity in second] == [f"account-{number % 7}" for number in range(100)]
+    assert len({identity.thread for identity in second}) == 100
+    assert len({identity.affinity for identity in second}) == 7
+    assert [identity.thread for identity in second] == [identity.thread for identity in third]
+    assert [identity.affinity for identity in second] == [identity.affinity for identity in third]
+
+
+@pytest.mark.parametrize("answer", ["Hello!", LONG.format(1)])
+def test_a_first_turn_and_the_one_that_quotes_its_answer_are_one_thread(answer):
+    teller = Teller()
+    first = teller.serve(CHAT, chat("hi"), answer=answered(answer))
+
+    assert teller.ask(CHAT, chat("hi", answer, "go")).thread == first.thread
+
+
+def test_a_regenerated_opening_stays_where_it_was():
+    teller = Teller()
+    first = teller.serve(CHAT, chat("hi"), answer=answered("Hello!"))
+
+    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!")).affinity == first.affinity
+    assert teller.ask(CHAT, chat("hi", "Hey!", "go")).affinity == first.affinity
+
+
+def test_the_thread_is_final_from_the_second_turn_even_if_no_answer_was_seen():
+    teller = Teller()
+    turns = ["hi", "Hello!", "a", "b", "c", "d", "e"]
+    threads = {teller.serve(CHAT, chat(*turns[:length])).thread for length in (3, 5, 7)}
+
+    assert len(threads) == 1
+
+
+def test_two_chats_with_one_context_block_are_told_apart_by_their_questions():
+    context = {"role": "user", "parts": [{"text": "<session_context>\nToday is Friday\n</session_context>"}]}
+    teller = Teller()
+    one, other = (
+        teller.ask(GEMINI, {"contents": [context, {"role": "user", "parts": [{"text": text}]}]}) for text in ("a", "b")
+    )
+
+    assert one.affinity != other.affinity
+
+
+def test_a_window_that_slid_past_the_root_is_known_by_our_answer():
+    teller = Teller()
+    first = teller.serve(CHAT, chat("w1"), answer=answered(LONG.format(1)))
+    teller.serve(CHAT, chat("w1", LONG.format(1), "w2"), answer=answered(LONG.format(2)))
+
+    slid = teller.ask(CHAT, chat("w2", LONG.format(2), "w3"))
+
+    assert (slid.affinity, slid.tier, slid.home) == (first.affinity, "token", "a")
+
+
+def test_examples_an_application_puts_first_link_nobody():
+    teller = Teller()
+    example = ["example question", LONG.format("of an example")]
+    one = teller.serve(CHAT, chat(*example, "real question"))
+    other = teller.ask(CHAT, chat("another example", example[1], "other question"))
+
+    assert one.affinity != other.affinity
+
+
+def test_an_answer_that_two_conversations_got_links_neither():
+    teller = Teller()
+    refusal = "I am sorry, but I cannot help with that request as it is stated here."
+    for text in ("a", "b"):
+        teller.serve(CHAT, chat(text), answer=answered(refusal))
+    fresh = teller.ask(CHAT, chat("c", refusal, "why?"))
+
+    assert fresh.tier == "content"
+    assert fresh.affinity not in {teller.ask(CHAT, chat(text)).affinity for text in ("a", "b")}
+
+
+@pytest.mark.parametrize("token", ["call_0", "functions.ls:0"])
+def test_a_weak_token_links_nobody(token):
+    teller = Teller()
+    teller.serve(MESSAGES, chat("a"), answer=tool_answer(token))
+    body = {"messages": [{"role": "user", "content": "b"}, tool_call(token)]}
+
+    assert teller.ask(MESSAGES, body).tier == "content"
+    assert len(teller.ledger) == 1  # the id of the answer
+
+
+def test_nobody_finds_the_answers_of_another_client():
+    teller = Teller()
+    ann = teller.serve(MESSAGES, chat("a"), {"x-api-key": "ann"}, tool_answer())
+    body = {"messages": [{"role": "user", "content": "b"}, tool_call()]}
+
+    assert teller.ask(MESSAGES, body, {"x-api-key": "bob"}).affinity != ann.affinity
+    assert teller.ask(MESSAGES, body, {"x-api-key": "ann"}).affinity == ann.affinity
+
+
+def test_after_the_ttl_nothing_is_known_and_nothing_breaks():
+    teller = Teller(ttl=60.0)
+    teller.serve(CHAT, chat("a", prompt_cache_key="k"))
+    teller.now += 100
+
+    assert teller.ask(CHAT, chat("a"), {"X-Session-ID": "s"}).affinity
+
+
+# -- owners --------------------------------------------------------------------------------------------------------
+
+
+def test_a_response_is_continued_where_it_is_stored():
+    teller = Teller()
+    answer = {"id": "resp_1", "object": "response", "output": []}
+    first = teller.serve(RESPONSES, {"input": "a"}, answer=answer, account="b")
+    second = teller.ask(RESPONSES, {"input": "c", "previous_response_id": "resp_1"})
+
+    assert (second.owner, second.affinity, second.tier) == ({"b"}, first.affinity, "conversation")
+    assert teller.ask("/v1/responses/resp_1", None, method="GET").owner == {"b"}
+    assert not teller.ask("/v1/responses/resp_1/cancel", {}).binds
+
+
+def test_encrypted_reasoning_goes_back_where_it_can_be_read():
+    teller = Teller()
+    secret = "gAAAAABo" + "Zk3v9QxWm2TnB7cL" * 40
+    item = {"type": "reasoning", "id": "rs_1", "encrypted_content": secret, "summary": []}
+    answer = {"id": "resp_1", "object": "response", "output": [item]}
+    teller.serve(RESPONSES, {"input": "a"}, {"session-id": "s"}, answer, account="b")
+
+    again = teller.ask(RESPONSES, {"input": [{"role": "user", "content": "a"}, item]}, {"session-id": "s"})
+
+    assert again.owner == {"b"}
+    assert again.tier == "codex"
+
+
+def test_a_file_constrains_and_merges_nobody():
+    teller = Teller()
+    upload = {"id": "file-abc123def456", "object": "file"}
+    teller.serve("/v1/files", b"--multipart--", answer=upload, account="b")
+    chats = [
+        teller.serve(
+            CHAT, {"messages": [{"role": "user", "content": [{"file": {"file_id": "file-abc123def456"}}, text]}]}
+        )
+        for text in ("sum it up", "translate it")
+    ]
+
+    assert all(identity.owner == {"b"} for identity in chats)
+    assert chats[0].affinity != chats[1].affinity
+
+
+def test_a_cache_is_used_where_it_is_kept():
+    teller = Teller()
+    made = teller.ask("/v1beta/cachedContents", {})
+    teller.identifier.learn(
+        request("/v1beta/cachedContents", {}), made, "b", [Fact("token", "cachedContents/abc", "cache")], teller.now
+    )
+    body = {"cachedContent": "cachedContents/abc", "contents": [{"parts": [{"text": "a"}]}]}
+
+    assert teller.ask(GEMINI, body).owner == {"b"}
+    assert teller.ask("/v1beta/cachedContents/abc", None, method="GET").owner == {"b"}
+
+
+def test_of_two_owners_the_first_reference_counts():
+    teller = Teller()
+    for account in ("a", "b"):
+        teller.serve(
+            RESPONSES, {"input": account}, answer={"id": f"resp_{account}", "object": "response"}, account=account
+        )
+    body = {"previous_response_id": "resp_b", "input": [{"type": "item_reference", "id": "resp_a"}]}
+    identity = teller.ask(RESPONSES, body)
+
+    assert identity.owner == {"b"}
+    assert any(each.tier == "owner" and not each.used for each in identity.evidence)
+
+
+def test_the_name_of_a_model_is_not_a_resource_of_an_account():
+    teller = Teller()
+    teller.serve("/v1/models/gpt-5.4", None, method="GET", answer=[Fact("id", "gpt-5.4", "body id")], account="b")
+
+    assert teller.ask("/v1/models/gpt-5.4", None, method="GET").owner is None
+
+
+# -- side calls ----------------------------------------------------------------------------------------------------
+
+
+def test_side_calls_follow_and_do_not_bind():
+    teller = Teller()
+    talk = teller.ask(MESSAGES, chat("a"))
+    count = teller.ask("/v1/messages/count_tokens", chat("a"))
+    warm = teller.ask(MESSAGES, chat("a", max_tokens=1))
+    title = teller.ask(MESSAGES, chat("a", system="Write a short title for this conversation"))
+
+    assert [each.binds for each in (talk, count, warm, title)] == [True, False, False, False]
+    assert {each.affinity for each in (count, warm, title)} == {talk.affinity}
+
+
+def test_a_title_call_with_a_session_of_its_own_right_binds():
+    body = chat("a", system="Write a short title for this conversation")
+
+    assert Teller().ask(CHAT, body, {"x-session-affinity": "ses_1"}).binds
+
+
+# -- bounds and garbage --------------------------------------------------------------------------------------------
+
+
+def test_headers_decide_without_the_history_being_decoded():
+    teller = Teller()
+    teller.serve(CHAT, chat("a"), {"X-Session-ID": "s"})
+    body = b'{"messages": [{"role": "user", "content": "%s"}]}' % (b"x" * 1000)
+
+    asked = request(CHAT, body, {"X-Session-ID": "s"})
+    teller.identifier.identify(asked, 5)
+
+    assert "messages" not in asked.body._values
+
+
+def test_every_memory_is_bounded():
+    teller = Teller(limit=20)
+    for number in range(500):
+        teller.serve(
+            CHAT, chat(f"q{number}", "a", "b", prompt_cache_key=f"k{number}"), answer=answered(LONG.format(number))
+        )
+    identifier = teller.identifier
+
+    assert max(len(identifier._aliases), len(identifier._chain), len(identifier._readings)) <= 80
+
+
+GARBAGE = [
+    b"", b"{", b"[1]", b"null", b"\xff\xfe\x00", b'{"messages":' + b"[" * 50_000, b'{"a":1}{"messages":[]}',
+    b'\xef\xbb\xbf{"messages":[{"role":"user","content":"bom"}]}', b'{"metadata":{"user_id":{"a":[]}}}',
+    b'{"messages":[{"role":"user","content":"a"}],"messages":[{"role":"user","content":"b"}]}',
+    b'{"conversation":[],"previous_response_id":{},"container":7,"cachedContent":[1],"client_metadata":"x"}',
+    b'{"request":"x","generationConfig":7,"max_tokens":"1","tools":7,"system":7,"prompt_cache_key":{}}',
+    b'{"messages":[{"role":"user","content":"\\ud83d"}],"session_id":"\\ud83d","prompt_cache_key":"\\udc00"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES, GEMINI, "/v1/files", "/somewhere/else", "//%ff/%00:x", ""])
+def test_garbage_never_raises(path):
+    teller = Teller()
+    for body in (*GARBAGE, None):
+        identity = teller.serve(
+            path, body, [("session-id", "\x00"), ("x-codex-turn-metadata", "{" * 9000), ("session-id", "\udcff")],
+            [Fact("id", None), Fact("token", 7, "tool"), Fact("text", None), Fact("token", "\ud83d" * 40, "tool")],
+        )  # fmt: skip
+        assert isinstance(identity, Identity)
+
+
+def test_bytes_out_of_the_blue_never_raise():
+    teller, chance = Teller(), random.Random(7)
+    base = json.dumps({**chat("hi", "there", "you"), "metadata": {"user_id": "u"}}).encode()
+    for _ in range(300):
+        body = bytearray(base)
+        for _ in range(chance.randrange(1, 6)):
+            body[chance.randrange(len(body))] = chance.randrange(256)
+        teller.serve(chance.choice([CHAT, RESPONSES, MESSAGES, GEMINI]), bytes(body))
+
+
+def test_the_default_order_asks_every_tier():
+    assert Teller().identifier._sessions.order == TIERS

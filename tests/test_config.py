@@ -1,0 +1,463 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from patchbay import config
+from patchbay.config import Config, ConfigError, Models, Secret, load
+from patchbay.document import Each, Either, Named, Read, Section
+from patchbay.providers import PRESETS
+from patchbay.values import Origin
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+ONE = "accounts: [{id: a, provider: generic, base_url: reverse, key: example-key}]\n"
+
+
+def account(text: str, more: str = "") -> config.Account:
+    """Return the account that *text* adds to a good one."""
+    return load(f"{more}\naccounts:\n- {{id: a, provider: openai, key: example-key, {text}}}\n", "c").accounts[0]
+
+
+def mistakes(text: str, name: str = "c") -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, name)
+    assert str(caught.value) == "\n".join(caught.value.mistakes)
+    return list(caught.value.mistakes)
+
+
+def wrong_account(text: str) -> list[str]:
+    """Return what is wrong with *text* in an account, without places."""
+    found = mistakes(f"accounts:\n- {{id: a, provider: openai, key: example-key, {text}}}\n")
+    return [one.partition(" ")[2].removeprefix("accounts[0].") for one in found]
+
+
+def key(text: str) -> Secret:
+    return load(f"accounts: [{{id: a, provider: openai, key: {text}}}]", "c").accounts[0].secret
+
+
+def wrong_key(text: str) -> str:
+    (found,) = mistakes(f"accounts: [{{id: a, provider: openai, key: {text}}}]")
+    return found.partition(" ")[2].removeprefix("accounts[0].")
+
+
+def names(read: Read) -> Iterator[str]:
+    """Yield every key of a setting that *read* and what is below it accept."""
+    match read:
+        case Section(keys=keys):
+            for name, inner in keys.items():
+                yield name
+                yield from names(inner)
+        case Each(inner=inner) | Named(inner=inner) | Either(long=inner):
+            yield from names(inner)
+
+
+ACCEPTED = frozenset(names(config.SETTINGS))
+
+
+# -- the whole --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_said_is_the_default() -> None:
+    found = load(ONE, "c")
+
+    assert found == Config(accounts=found.accounts)
+    (one,) = found.accounts
+    assert one == config.Account("a", PRESETS["generic"], Secret("literal", "example-key"), place="c:1:12")
+
+
+def test_every_section_is_read() -> None:
+    found = load(
+        ONE + "state: /s\nstrategy: least_busy\nother: pass\n"
+        "sessions: {order: [generic_header, own], ttl: 90s, limit: 5, subagents: isolate, on_error: clear}\n"
+        "failover: {attempts: 2, seconds: 500ms}\n"
+        "journal: {path: j, max_bytes: 1KiB, keep: 0}\n"
+        "limits: {body: 1MB, keep_streamed: 1}\n"
+        "clients: [{name: x, key: env:X, may_pin: true}, {name: y, key: env:Y}]\n",
+        "c",
+    )
+
+    assert (found.state, found.strategy, found.other) == ("/s", "least_busy", "pass")
+    assert found.sessions == config.Sessions(("generic_header", "own"), 90.0, 5, "isolate", "clear")
+    assert found.failover == config.Failover(2, 0.5)
+    assert found.journal == config.Journal("j", 1024, 0)
+    assert found.limits == config.Limits(1_000_000, 1)
+    assert found.clients == (
+        config.ClientKey("x", Secret("env", "X"), True),
+        config.ClientKey("y", Secret("env", "Y"), False),
+    )
+
+
+def test_every_mistake_is_told_at_once_with_its_place() -> None:
+    text = (
+        "stratgey: rendezvous\n"
+        "sessions: {ttl: 1:30, order: [codx, own, own]}\n"
+        "accounts:\n"
+        "- {id: a, provider: opneai, key: [x]}\n"
+        "- {id: a, provider: openai, kye: x, weight: -1}\n"
+        "- {id: b, provider: openai, key: 'env:', enabled: yes, enabled: no}\n"
+    )
+
+    assert mistakes(text, "config.yaml") == [
+        "config.yaml:1:1: stratgey: is no setting, did you mean 'strategy'?",
+        "config.yaml:2:17: sessions.ttl: must be a duration such as 90s, 500ms or 1h30m, is '1:30'",
+        "config.yaml:2:31: sessions.order[0]: 'codx' is none of own, parent, claude_session, codex, harness, "
+        "generic_header, body_session, conversation, token, cache_key, user, content, did you mean 'codex'?",
+        "config.yaml:2:42: sessions.order[2]: 'own' stands here twice",
+        "config.yaml:4:21: accounts[0].provider: 'opneai' is no provider, did you mean 'openai'?",
+        "config.yaml:4:34: accounts[0].key: must be a credential: env:NAME, file:PATH, "
+        "{cmd: [program, argument]} or the key itself, is a list",
+        "config.yaml:5:3: accounts[1]: key is missing",
+        "config.yaml:5:8: accounts[1].id: 'a' is taken already, on line 4",
+        "config.yaml:5:29: accounts[1].kye: is no setting, did you mean 'key'?",
+        "config.yaml:5:45: accounts[1].weight: must be > 0, is -1",
+        "config.yaml:6:34: accounts[2].key: env: must name an environment variable, as in env:OPENAI_API_KEY",
+        "config.yaml:6:51: accounts[2].enabled: must be true or false, is 'yes'; write true",
+        "config.yaml:6:56: 'enabled' stands here twice, first on line 6",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "c:1:1: is empty; it needs settings"),
+        ("- a", "c:1:1: must be a mapping (name: value), is a list"),
+        ("state: x", "c:1:1: accounts is missing"),
+        ("accounts:", "c:1:10: accounts: must hold an account at least"),
+        ("accounts: []", "c:1:11: accounts: must hold an account at least"),
+        ("accounts: {a: 1}", "c:1:11: accounts: must be a list, is a mapping"),
+        ("accounts: [1]", "c:1:12: accounts[0]: must be a mapping (name: value), is 1"),
+        (ONE + "sessions: 1h", "c:2:11: sessions: must be a mapping (name: value), is '1h'"),
+        (ONE + "other: no", "c:2:8: other: 'no' is none of pass, refuse"),
+        (ONE + "failover: {attempts: 0}", "c:2:22: failover.attempts: must be 1 or more, is 0"),
+        (ONE + "a: b", "c:2:1: a: is no setting; there are state, strategy, sessions, failover, journal, limits,"),
+        (ONE + "clients: [{name: x, key: env:X}, {name: x, key: env:X}]", "c:2:41: clients[1].name: 'x' is taken"),
+        ("accounts: [*]", "c:1:13: what begins with * must be quoted, as in '*'"),
+    ],
+)
+def test_one_mistake_is_one_line(text: str, said: str) -> None:
+    (found,) = mistakes(text)
+
+    assert found.startswith(said)
+
+
+def test_bytes_that_are_no_text_are_a_mistake() -> None:
+    with pytest.raises(ConfigError, match="c:1:11: must be UTF-8"):
+        load(b"accounts: \xff", "c")
+
+
+_PIECES = st.sampled_from(
+    "accounts: |providers: |id|key|: |\n|  |- |[|]|{|}|, |&a |*a|<<: |!!str |'|\"|\\UFFFFFFFF|%YAML 1.1"
+    "|---|# |:|env:|file:#|https://|[::|?|\t|\u00e9|\ud800|~|1e999|true|x-|models|headers|cmd|ttl|reverse|@|generic".split(
+        "|"
+    )
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_PIECES, max_size=30).map("".join))
+def test_no_text_does_anything_but_load_or_be_refused(text: str) -> None:
+    for whole in (text, f"accounts: [{{id: a, provider: generic, {text}}}]", f"accounts:\n- id: a\n  key: {text}"):
+        try:
+            load(whole, "c")
+        except ConfigError as e:
+            str(e).encode()
+
+
+def test_mistakes_are_bounded() -> None:
+    found = mistakes("accounts:\n" + "- {}\n" * 500)
+
+    assert len(found) == 101
+    assert found[-1].endswith("and 1400 more")
+
+
+def test_an_anchor_may_stand_aside_and_be_merged() -> None:
+    found = load(
+        "x-work: &work {provider: openai, weight: 3}\naccounts:\n"
+        "- {<<: *work, id: a, key: env:A}\n- {<<: *work, id: b, key: env:B, weight: 1}\n",
+        "c",
+    )
+
+    assert [(one.id, one.weight) for one in found.accounts] == [("a", 3.0), ("b", 1.0)]
+
+
+# -- accounts ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_has_all_its_settings() -> None:
+    found = account(
+        "enabled: false, weight: 0.5, priority: -2, group: g, quota: q, websockets: true, max_concurrent: 3,"
+        " models: {allow: [a*], deny: [ab], aliases: {x: y}, names: {y: z}}, headers: {OpenAI-Project: p}"
+    )
+
+    assert (found.enabled, found.weight, found.priority, found.group, found.quota) == (False, 0.5, -2, "g", "q")
+    assert (found.websockets, found.max_concurrent, found.headers) == (True, 3, {"OpenAI-Project": "p"})
+    assert found.models == Models(("a*",), ("ab",), {"x": "y"}, {"y": "z"})
+    assert account("models: [a, b]").models == Models(("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("url", "origin", "path"),
+    [
+        ("https://API.Example.com/v1/", Origin("https", "api.example.com", 443), "/v1"),
+        ("HTTPS://api.example.com", Origin("https", "api.example.com", 443), ""),
+        ("https://api.example.com:8443/a/b", Origin("https", "api.example.com", 8443), "/a/b"),
+        ("http://localhost/v1", Origin("http", "localhost", 80), "/v1"),
+        ("http://127.0.0.7:8000", Origin("http", "127.0.0.7", 8000), ""),
+        ("'http://[0:0::1]:8000/v1'", Origin("http", "::1", 8000), "/v1"),
+        ("reverse", None, ""),
+    ],
+)
+def test_base_urls(url: str, origin: Origin | None, path: str) -> None:
+    found = account(f"base_url: {url}")
+
+    assert (found.origin, found.base_path) == (origin, path)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("reversed", "must begin with https:// or http://, or be 'reverse', is 'reversed'"),
+        ("api.openai.com/v1", "must begin with https:// or http://, or be 'reverse', is 'api.openai.com/v1'"),
+        ("ftp://me:hidden@x", "must begin with https:// or http://, or be 'reverse'"),
+        ("https://me:hidden@x", "must not hold a user name or password"),
+        ("https://x/?key=hidden", "must not hold a query or a fragment (? or #)"),
+        ("https://x/#", "must not hold a query or a fragment (? or #)"),
+        ("https://", "must name a host in plain ASCII letters (or an address), without blanks"),
+        ("https://bücher.example", "must name a host in plain ASCII letters (or an address), without blanks"),
+        ("'https://a b'", "must name a host in plain ASCII letters (or an address), without blanks"),
+        ("'https://a\\b'", "must name a host in plain ASCII letters (or an address), without blanks"),
+        ("https://x:0", "must name a port from 1 to 65535"),
+        ("https://x:70000", "must be a URL such as https://api.openai.com/v1"),
+        ("'https://[::1'", "must be a URL such as https://api.openai.com/v1"),
+        ("https://x/a/../b", "must have a plain path: no blanks, no //, no . or .. between slashes"),
+        ("http://x.example", "must be https: no key goes over plain http beyond this machine (see insecure_http)"),
+        ("http://127.0.0.1.example", "must be https: no key goes over plain http beyond this machine"),
+    ],
+)
+def test_a_base_url_that_will_not_do(url: str, said: str) -> None:
+    (found,) = wrong_account("base_url: '" + url.strip("'") + "'")
+
+    assert found.startswith(f"base_url: {said}")
+    assert "hidden" not in found
+
+
+def test_plain_http_must_be_allowed_and_is_warned_about() -> None:
+    text = "accounts: [{id: a, provider: openai, key: env:A, base_url: 'http://x.example', insecure_http: true}]"
+    found = load(text, "c")
+
+    assert found.accounts[0].insecure_http
+    assert found.warnings == ("c:1:12: accounts[0]: its key goes over plain http to x.example, readable on the way",)
+
+
+def test_a_provider_without_an_address_needs_one() -> None:
+    assert mistakes("accounts: [{id: a, provider: morpheus, key: env:A}]") == [
+        "c:1:12: accounts[0]: base_url is missing: 'morpheus' has none of its own"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id2: x", "id2: is no setting, did you mean 'id'?"),
+        ("group: a b", "group: must be 1 to 64 letters, digits, '.', '_' or '-', is 'a b'"),
+        ("max_concurrent: -1", "max_concurrent: must be 0 or more, is -1"),
+        ("priority: 010", "priority: must be a whole number, is '010'"),
+        ("priority: 1.5", "priority: must be a whole number, is 1.5"),
+        ("websockets: 'true'", "websockets: must be true or false, is text; take the quotes off"),
+        ("models: []", "models: must name a model at least; '*' allows all of them"),
+        ("models: x", "models: must be a list, is 'x'"),
+        ("models: {allowed: [x]}", "models.allowed: is no setting, did you mean 'allow'?"),
+        ("headers: {Authorization: sk-x}", "headers.Authorization: must not be set here: a credential comes from"),
+        ("headers: {x-api-key: sk-x}", "headers.x-api-key: must not be set here: a credential comes from key: alone"),
+        ("headers: {Host: x}", "headers.Host: must not be set here: it belongs to the connection or the body"),
+        ("headers: {X-Patchbay-A: x}", "headers.X-Patchbay-A: must not be set here: X-Patchbay-* is Patchbay's own"),
+        ("headers: {'a b': x}", "headers.a b: is no name of a header"),
+        ('headers: {A: "x\\r\\nB: y"}', "headers.A: must be one line of visible ASCII characters"),
+    ],
+)
+def test_an_account_that_will_not_do(text: str, said: str) -> None:
+    (found,) = wrong_account(text)
+
+    assert found.startswith(said)
+    assert "sk-x" not in found
+
+
+# -- providers --------------------------------------------------------------------------------------------------------
+
+
+def test_an_entry_says_only_what_differs_from_its_preset() -> None:
+    more = (
+        "providers:\n  mine: {preset: morpheus, base_url: 'https://m.example', credential: api-key,"
+        " stamp: {body: {metadata.id: '{request_id}'}}, echo: {headers: {X-Req: edge}}, model_ids: {a: 0x1f}}\n"
+    )
+    found = load(more + "accounts: [{id: a, provider: mine, key: env:A}]", "c").accounts[0]
+    mine, preset = found.provider, PRESETS["morpheus"]
+
+    assert (mine.name, mine.preset, mine.families, mine.credential) == (
+        "mine", "morpheus", preset.families, "api-key"
+    )  # fmt: skip
+    assert (found.origin, mine.base_url) == (Origin("https", "m.example", 443), "https://m.example")
+    assert mine.stamp.headers == preset.stamp.headers
+    assert mine.stamp.body == {"metadata.id": "{request_id}"}
+    assert (mine.echo.headers, mine.echo.body, mine.echo.promised) == ({"x-req": "edge"}, preset.echo.body, True)
+    assert mine.model_ids == {"a": "0x1f"}
+
+
+def test_an_entry_under_the_name_of_a_preset_changes_it() -> None:
+    found = account("weight: 1", "providers: {openai: {stamp: {namespace: false}}}").provider
+
+    assert (found.preset, found.base_url, found.stamp.namespace) == ("openai", "https://api.openai.com/v1", False)
+    assert PRESETS["openai"].stamp.namespace
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "m: preset is missing: one of generic, openai,"),
+        ("{preset: genric}", "m.preset: 'genric' is none of generic, openai, openai_compatible, anthropic, gemini"),
+        ("{preset: openai, base_url: x}", "m.base_url: must begin with https://"),
+        ("{preset: openai, credential: barer}", "m.credential: 'barer' is none of auto, bearer"),
+        ("{preset: openai, stamp: {headers: {A: '{reqest_id}'}}}", "m.stamp.headers.A: {reqest_id} is none of"),
+        ("{preset: openai, stamp: {headers: {Cookie: a}}}", "m.stamp.headers.Cookie: must not be set here"),
+        ("{preset: openai, stamp: {body: {a.b.c: a}}}", "m.stamp.body.a.b.c: must name a member of the body"),
+        ("{preset: openai, echo: {headers: {A: deep}}}", "m.echo.headers.A: 'deep' is none of none, edge, handler"),
+        ("{preset: openai, echo: {promised: on}}", "m.echo.promised: must be true or false, is 'on'; write true"),
+    ],
+)
+def test_a_provider_that_will_not_do(text: str, said: str) -> None:
+    """And the accounts that name it are not blamed for it."""
+    (found,) = mistakes(f"providers:\n  m: {text}\naccounts: [{{id: a, provider: m, key: env:A}}]")
+
+    assert found.partition(" ")[2].startswith(f"providers.{said}")
+
+
+# -- secrets ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_sources_of_a_key() -> None:
+    assert key("env:OPENAI_API_KEY") == Secret("env", "OPENAI_API_KEY")
+    assert key("file:~/keys/a") == Secret("file", "~/keys/a")
+    assert key("file:/a.json#/tokens/0") == Secret("file", "/a.json", "/tokens/0")
+    assert key("{cmd: [op, read, 'op://a b']}") == Secret("cmd", argv=("op", "read", "op://a b"))
+    assert key("{cmd: [op], ttl: 1m, timeout: 3}") == Secret("cmd", argv=("op",), ttl=60.0, timeout=3.0)
+    assert key("sk-ant:with:colons") == Secret("literal", "sk-ant:with:colons")
+    assert key("0123") == Secret("literal", "0123")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "key: must be a credential: env:NAME, file:PATH, {cmd: [program, argument]} or the key itself, is empty"),
+        ("'env:'", "key: env: must name an environment variable, as in env:OPENAI_API_KEY"),
+        ("env:sk-hidden", "key: env: must name an environment variable, as in env:OPENAI_API_KEY"),
+        ("'file:'", "key: file: must name a file, as in file:~/.config/patchbay/key"),
+        ("file:/a#hidden", "key: what stands after # must be a JSON pointer such as #/tokens/access_token"),
+        ("'cmd: op read'", "key: must be written as {cmd: [program, argument]}"),
+        ("{cmd: op read hidden}", "key.cmd: must be a list of words, as in [op, read, 'op://…']; no shell runs it"),
+        ("{cmd: []}", "key.cmd: must name a program"),
+        ("{cmd: [op], tll: 5m}", "key.tll: is no setting, did you mean 'ttl'?"),
+        ("{ttl: 5m}", "key: cmd is missing"),
+        ("Bearer sk-hidden", "key: must be the key alone: it holds a space or a line break"),
+        ('"sk-hidden\\r\\nX: y"', "key: must be the key alone: it holds a space or a line break"),
+        ("sk-hidden-ü", "key: must be visible ASCII characters only"),
+        ("$HIDDEN", "key: variables are written env:NAME"),
+        ("os.environ/HIDDEN", "key: variables are written env:NAME"),
+    ],
+)
+def test_a_key_that_will_not_do_is_not_shown(text: str, said: str) -> None:
+    found = wrong_key(text)
+
+    assert found == said
+    assert "hidden" not in found.lower()
+
+
+def test_a_literal_key_is_a_warning_unless_it_is_harmless_or_unused() -> None:
+    text = (
+        "clients: [{name: x, key: sk-live-3}]\naccounts:\n- {id: a, provider: openai, key: sk-live-1}\n"
+        "- {id: b, provider: openai, key: sk-live-2, enabled: false}\n- {id: c, provider: openai, key: example-4}\n"
+    )
+    found = load(text, "c").warnings
+
+    said = "stands here in plain text; env:, file: or {cmd: […]} keep it out of this file"
+    assert found == (f"c:1:26: clients[0].key: {said}", f"c:3:34: accounts[0].key: {said}")
+
+
+def test_a_variable_that_is_not_set_is_a_warning_where_it_is_needed() -> None:
+    text = (
+        "accounts:\n- {id: a, provider: openai, key: env:A}\n- {id: b, provider: openai, key: env:B}\n"
+        "- {id: c, provider: openai, key: env:C, enabled: false}\n"
+    )
+
+    assert load(text, "c", env={"A": "sk-a"}).warnings == (
+        "c:3:34: accounts[1].key: the environment variable B is not set",
+    )
+    assert load(text, "c").warnings == ()
+
+
+def test_no_enabled_account_is_a_warning() -> None:
+    found = load("accounts: [{id: a, provider: openai, key: env:A, enabled: false}]", "c")
+
+    assert found.warnings == ("c:1:11: accounts: none is enabled, so every request will be refused",)
+
+
+def test_nothing_of_a_config_shows_a_key() -> None:
+    found = load(
+        "accounts: [{id: a, provider: openai, key: sk-live-1}, {id: b, provider: openai, key: {cmd: [e, sk-live-2]}}]",
+        "c",
+    )
+
+    assert "sk-live" not in repr(found)
+
+
+# -- what is written about it -----------------------------------------------------------------------------------------
+
+
+def test_the_example_runs_as_it_stands() -> None:
+    found = load(EXAMPLE, "config.example.yaml", env={})
+
+    assert found.warnings == ()
+    enabled = [one for one in found.accounts if one.enabled]
+    assert [(one.provider.name, one.origin, one.secret.value) for one in enabled] == [
+        ("generic", None, "example-key-one"),
+        ("generic", None, "example-key-two"),
+    ]
+
+
+def test_what_the_example_has_switched_off_is_sound_and_the_default() -> None:
+    found = load(re.sub(r"(?m)^( *)#(?=\S)", r"\1", EXAMPLE), "config.example.yaml", env={})
+    plain = Config(accounts=())
+
+    assert [client.name for client in found.clients] == ["laptop"]
+    assert found.journal == config.Journal("~/.local/state/patchbay/journal.jsonl")
+    for name in ("state", "strategy", "sessions", "failover", "limits"):
+        assert getattr(found, name) == getattr(plain, name)
+    assert [one.weight for one in found.accounts] == [1.0] * len(found.accounts)
+
+
+def test_the_example_holds_every_setting() -> None:
+    stands = set(re.findall(r"(?:^|[{,#-]) *([a-z_]+):", EXAMPLE, re.MULTILINE))
+
+    assert ACCEPTED - stands == set()
+
+
+def test_every_field_of_the_settings_can_be_written() -> None:
+    written = {"secret": "key", "origin": "base_url", "base_path": "base_url"}
+    ours = {"warnings", "place"}
+    for kind in (Config, config.Account, config.Sessions, config.Failover, config.Journal, config.Limits, Models):
+        assert {written.get(field.name, field.name) for field in fields(kind)} - ours <= ACCEPTED
+
+
+def test_every_setting_is_documented() -> None:
+    told = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    rows = {name.rpartition(".")[2] for name in re.findall(r"^\| `([a-z_.]+)` \|", told, re.MULTILINE)}
+
+    assert ACCEPTED - rows == set()
+    assert rows - ACCEPTED == set()
+    for word in (*config.TIERS, *PRESETS, "rendezvous", "round_robin", "fill_first", "least_busy"):
+        assert f"`{word}`" in told

@@ -591,7 +591,7 @@ def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
             part.note(f"preset is missing: one of {', '.join(PRESETS)}")
         return None
     base = _offer_of(PRESETS[preset])
-    url = values.get("base_url", None if "base_url" in stated else base.url)
+    url = values.get("base_url", base.url)
     provider = replace(
         base.provider,
         name=name,

@@ -280,6 +280,8 @@ class Router:
             request_id=request_id,
             earlier=tuple(attempt.route.request_id for attempt in exchange.attempts),
             client_id=stamped.client_id,
+            sent=stamped.sent,
+            generation=request.endpoint.kind == "generation",
             exchange=exchange.id,
             account=account.id,
             affinity=affinity,
@@ -342,7 +344,7 @@ class Router:
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage
                 case "content":
                     self._serve(exchange, attempt, now)
-                case "error" if attempt.head and attempt.head.status < 400:
+                case "error" if _is_answer(exchange, attempt):  # a stored answer's error is nobody's fault now
                     attempt.outcome = _told(exchange, fact, now)
                     attempt.error = attempt.outcome.detail
                 case "id" | "token" | "text" if len(attempt.learned) < LEARNED_FACTS:
@@ -367,6 +369,11 @@ class Router:
 
 def _bound(code: str, what: str) -> Refusal:
     return Refusal(503, code, f"Patchbay gave up: {what}, and the configuration allows no more")
+
+
+def _is_answer(exchange: Exchange, attempt: Attempt) -> bool:
+    good = attempt.head is not None and attempt.head.status < 400
+    return good and exchange.request.endpoint.kind != "resource"
 
 
 def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:

@@ -174,6 +174,16 @@ class Accounts:
         """Take note that this account has another secret now: what was wrong with the old one is over."""
         self._health.cleared(account_id)
 
+    def serves(self, family: str, destination: Origin | None, reverse: Origin | None) -> bool:
+        """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
+        return any(
+            account.enabled
+            and (origin := account.origin or reverse) is not None
+            and (not family or family in account.provider.families)
+            and (destination is None or destination == origin)
+            for account in self._config.accounts
+        )
+
     def in_flight(self, account_id: str) -> int:
         """Return how many attempts are on this account now."""
         return self._in_flight[account_id]

@@ -37,8 +37,10 @@ _THINK_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
 _BILLING = re.compile(r"\s*x-anthropic-billing-header:")
 # Blocks that tools put into user messages about date, folder and rules: equal for many chats, and not for ever.
 _CONTEXT = re.compile(
-    r"\s*<(session_context|environment_context|user_instructions|permissions instructions|system-reminder"
-    r"|environment_details)>.*</\1>\s*",
+    r"<(session_context|environment_context|environment_details|user_instructions|permissions instructions"
+    r"|system-reminder)>.*</\1>"
+    r"|# AGENTS\.md instructions for .*</INSTRUCTIONS>"
+    r"|This is the [\w -]{1,30}\. We are setting up the context for our chat\..*",
     re.DOTALL,
 )
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
@@ -203,7 +205,7 @@ def _joined(parts: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes]
 def _without_context(parts: tuple[tuple[bytes, bytes], ...], context: list[str]) -> tuple[tuple[bytes, bytes], ...]:
     kept = []
     for tag, data in parts:
-        text = data.decode("utf-8", "surrogatepass") if tag == b"text" and data.startswith(b"<") else ""
+        text = data.decode("utf-8", "surrogatepass") if tag == b"text" and data[:1] in b"<#T" else ""
         if text and _CONTEXT.fullmatch(text):
             context.append(text)
         else:

@@ -84,6 +84,11 @@ class Chain:
         turn = Turn("assistant", answer_turn(answer), len(conversation.turns))
         return Conversation(conversation.system, (*conversation.turns, turn))
 
+    def thread_seed(self, scope: bytes, conversation: Conversation) -> str:
+        """Derive the thread of *conversation* from its instructions and all up to its first answer."""
+        last = max(conversation.first_answer, conversation.root)
+        return self._seeds.derive("history", scope, conversation.system, prefixes(conversation.turns[: last + 1])[-1])
+
     def named(self, scope: bytes, seed: str, now: float) -> Entry | None:
         """Return the thread that *seed*, an opening with its answer, was given."""
         return self._find("thread", scope, now, seed)

@@ -6,32 +6,25 @@ Tiers are asked in the order of `sessions.order`; the first that has an answer d
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-
-from blake3 import blake3
 
 from ..config import Sessions
 from ..ledger import Entry, Ledger
 from ..values import Evidence, Fact, Identity, Request, Strength
 from . import quotes, sidecalls, signals
 from .aliases import Aliases
-from .canonical import Conversation, history, read, squeeze
-from .chain import Chain, prefixes
+from .canonical import Conversation
+from .chain import Chain
+from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
-from .quotes import MIN_TEXT, Quote
-from .seeds import Seeds, digest, encode
+from .quotes import Quote
+from .readings import Readings
+from .seeds import Seeds
 from .signals import Found
 
-OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
-_READINGS = 64
-_HISTORY_TOKENS = 64  # of one request, the newest
-_FACTS = 2048  # of one answer
 _PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
-_GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and gateways, not by a service that stores
 _STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
-_CONTENT_THREADS = frozenset(("cache_key", "user", "content"))
 _FREE_OF_OTHERS = frozenset(("own", "user"))  # ids of these tiers neither lend nor borrow an affinity
 
 
@@ -75,7 +68,8 @@ class Identifier:
         self._lineage = Lineage(self._seeds, ledger)
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain = Chain(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
-        self._readings: OrderedDict[bytes, Conversation] = OrderedDict()
+        self._readings = Readings()
+        self._learner = Learner(self._seeds, self._lineage, self._chain, self._readings, sessions.ttl)
 
     def identify(self, request: Request, now: float) -> Identity:
         """Say whose conversation *request* is."""
@@ -94,15 +88,7 @@ class Identifier:
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
-        told = facts[:_FACTS]
-        answer = next((fact.value for fact in reversed(told) if fact.kind == "text"), "")
-        answer = answer if isinstance(answer, str) else ""
-        entry = Entry("", account=account, affinity=identity.affinity, thread=identity.thread, at=now)
-        if identity.tier in _CONTENT_THREADS or identity.tier == "token":
-            entry = self._learn_content(request, identity, entry, told, answer, now)
-        if request.endpoint.kind != "generation" and "/models" in request.path:
-            return  # the id of a model is not an id of ours
-        self._learn_tokens(request.client.scope, entry, told, answer, now)
+        self._learner.learn(request, identity, account, facts, now)
 
     # -- the tiers -------------------------------------------------------------------------------------------------
 
@@ -213,8 +199,8 @@ class Identifier:
         if link is None:
             return None
         quote, entry = link
-        asked.note("token", f"history {quote.place}", value=quote.value[: signals.MAX_ID])
-        value = quote.value if quote.place != "text" else ""
+        value = quote.value[: signals.MAX_ID] if quote.place != "text" else ""  # what was said stays out of evidence
+        asked.note("token", f"history {quote.place}", value=value)
         return self._linked("token", entry, value, asked)
 
     def _linked(self, tier: str, entry: Entry, value: str, asked: _Asked) -> Identity:
@@ -226,7 +212,7 @@ class Identifier:
         """Answer with what the request says: a history we served, or an opening."""
         if not asked.is_readable:
             return None
-        conversation = self._read(asked.request)
+        conversation = self._readings.of(asked.request)
         if conversation.root < 0:
             asked.note("content", "body", "the user says nothing")
             return None
@@ -341,22 +327,12 @@ class Identifier:
 
     # -- what is said ----------------------------------------------------------------------------------------------
 
-    def _read(self, request: Request) -> Conversation:
-        """Read the history, once for equal bytes: asking and learning see the same body, and so does a retry."""
-        key = blake3(request.body.raw or b"").digest()
-        found = self._readings.get(key)
-        if found is None:
-            found = self._readings[key] = read(request.body)
-            if len(self._readings) > _READINGS:
-                self._readings.popitem(last=False)
-        return found
-
     def _opening(self, scope: bytes, conversation: Conversation) -> str:
         return self._seeds.derive("content", scope, conversation.turns[conversation.root].digest)
 
     def _thread(self, found: Found, asked: _Asked) -> str:
         """Return the thread of an explicit id; ids that several histories share leave it to what is said."""
-        if found.tier in _CONTENT_THREADS:
+        if found.tier in CONTENT_THREADS:
             return self._content_thread(asked)
         if asked.agent:
             return self._seeds.derive("thread", asked.scope, found.value, asked.agent)
@@ -367,87 +343,14 @@ class Identifier:
         """Return the thread of what is said. It is final from the first answer on, which tells equal openings apart."""
         if not asked.is_readable:
             return ""
-        conversation = self._read(asked.request)
+        conversation = self._readings.of(asked.request)
         if conversation.root < 0:
             return ""
-        seed = self._thread_seed(asked.scope, conversation)
+        seed = self._chain.thread_seed(asked.scope, conversation)
         named = self._chain.named(asked.scope, seed, asked.now) if conversation.first_answer >= 0 else None
         return named.thread if named else seed
-
-    def _thread_seed(self, scope: bytes, conversation: Conversation) -> str:
-        last = max(conversation.first_answer, conversation.root)
-        prefix = prefixes(conversation.turns[: last + 1])[-1]
-        return self._seeds.derive("history", scope, conversation.system, prefix)
-
-    # -- learning --------------------------------------------------------------------------------------------------
-
-    def _learn_content(
-        self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float
-    ) -> Entry:
-        """Remember the history that was served; return to whom the answer went, which its opening may not tell."""
-        scope, conversation = request.client.scope, self._read(request)
-        if conversation.root < 0:
-            return entry
-        self._learn_history(request, conversation, entry, now)
-        if conversation.first_answer < 0 and identity.tier in _CONTENT_THREADS:
-            entry = self._told_apart(scope, identity, entry, facts, now)
-            if answer:
-                grown = self._chain.grown(conversation, answer)
-                self._chain.name(scope, self._thread_seed(scope, grown), entry, now)
-        calls = any(fact.kind == "token" and fact.where == "tool" for fact in facts)
-        self._chain.note(scope, conversation, entry, now, answer="" if calls else answer)
-        return entry
-
-    def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
-        """
-        Give a first turn that began like another one a thread of its own, by its answer; and where another account
-        served it than the first, an affinity of its own, for that is where it is warm.
-        """
-        given = tuple(_given(facts))
-        if given:
-            answer = digest(given)
-            first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
-            if first.digest != answer:
-                entry = replace(entry, thread=self._seeds.derive("answered", scope, identity.thread, answer))
-        if identity.tier == "content":
-            served = self._chain.first("served by", scope, identity.affinity, entry, now)
-            if served.account != entry.account:
-                affinity = self._seeds.derive("elsewhere", scope, identity.affinity, entry.account)
-                entry = replace(entry, affinity=affinity)
-        return entry
-
-    def _learn_history(self, request: Request, conversation: Conversation, entry: Entry, now: float) -> None:
-        """Remember what the history quotes of our answers that we have not seen ourselves."""
-        scope = request.client.scope
-        messages = history(request.body)
-        for turn in tuple(self._chain.answers(scope, conversation, now))[-_HISTORY_TOKENS:]:
-            for quote in quotes.of_message(messages[turn.index]):
-                if quote.links and self._lineage.find(scope, quote.value, now) is None:
-                    # who gave it is a guess as good as none: it must not tie a request to an account
-                    self._lineage.note(scope, quote.value, replace(entry, account=""), now, self._sessions.ttl)
-
-    def _learn_tokens(self, scope: bytes, entry: Entry, facts: Sequence[Fact], answer: str, now: float) -> None:
-        for fact in facts:
-            if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
-                continue
-            if fact.where in _GUESSABLE and not quotes.is_strong(fact.value):
-                continue
-            ttl = self._sessions.ttl if fact.where == "tool" else max(OWNED_TTL, self._sessions.ttl)
-            self._lineage.note(scope, fact.value, entry, now, ttl)
-        text = squeeze(answer)
-        if entry.affinity and len(text) >= MIN_TEXT:
-            self._lineage.note(scope, text, entry, now, self._sessions.ttl)
 
 
 def _is_passing(found: Found) -> bool:
     """Say whether an id names one answer of a conversation, so that the next request brings another one."""
     return "previous_" in found.where
-
-
-def _given(facts: Sequence[Fact]) -> Iterator[bytes]:
-    """Yield what tells one answer from another: its text and the ids of its tool calls."""
-    for fact in facts:
-        if fact.kind == "text":
-            yield encode(squeeze(str(fact.value)))
-        elif fact.kind == "token" and fact.where == "tool":
-            yield encode(str(fact.value))

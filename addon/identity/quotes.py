@@ -97,7 +97,7 @@ def owning(request: Request) -> Iterator[Quote]:
             yield Quote("file", value)
     for value in request.headers.all("x-codex-turn-state"):
         yield Quote("state", value)
-    if any(mark in body.slice(name) for name in _HISTORIES if name in body for mark in _OWNING_MARKS):
+    if any(_is_marked(body.slice(name)) for name in _HISTORIES if name in body):
         yield from _owning_history(body)
 
 
@@ -115,6 +115,10 @@ def resource_name(value: str) -> str:
     if value.startswith(("https://", "http://")):
         return "/".join(value.partition("?")[0].rsplit("/", 2)[1:])
     return value
+
+
+def _is_marked(text: bytes) -> bool:
+    return any(mark in text for mark in _OWNING_MARKS)
 
 
 def _owning_history(body: Body) -> Iterator[Quote]:

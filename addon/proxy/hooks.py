@@ -110,9 +110,9 @@ class Patchbay:
             key = master_key(Path(settings.state).expanduser())
             journal = Journal(settings.journal) if settings.journal.path else None
         except config.ConfigError as e:
-            raise exceptions.OptionsError(str(e)) from e
+            raise exceptions.OptionsError(str(e)) from None
         except (OSError, ValueError) as e:
-            raise exceptions.OptionsError(f"patchbay: {e}") from e
+            raise exceptions.OptionsError(f"patchbay: {e}") from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._secret = key

@@ -195,6 +195,12 @@ def test_other_instructions_are_others():
     assert system("x" * 5000 + "A") != system("x" * 5000 + "B")
 
 
+def test_instructions_that_come_later_do_not_count():
+    later = {"role": "system", "content": "be brief"}
+
+    assert read({"messages": [*chat("hi")["messages"], later]}) == read(chat("hi"))
+
+
 def test_the_billing_line_of_claude_code_is_no_instruction():
     line = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.197.ab1; cc_entrypoint=cli; cch=1f2e3;"}
     rules = {"type": "text", "text": "Rules"}
@@ -202,12 +208,26 @@ def test_the_billing_line_of_claude_code_is_no_instruction():
     assert read(chat("hi", system=[line, rules])).system == read(chat("hi", system=[rules])).system
 
 
-def test_context_that_a_tool_puts_before_a_question_is_no_question():
-    context = "<session_context>\nToday is Friday.\nFolder: /a\n</session_context>"
+@pytest.mark.parametrize(
+    "context",
+    [
+        "<session_context>\nToday is Friday.\nFolder: /a\n</session_context>",
+        "<system-reminder>rules</system-reminder>\n",
+        "# AGENTS.md instructions for /a\n\n<INSTRUCTIONS>\nrules\n</INSTRUCTIONS>",
+        "This is the Qwen Code. We are setting up the context for our chat.\nToday's date is Friday.",
+    ],
+)
+def test_context_that_a_tool_puts_before_a_question_is_no_question(context):
     contents = [{"role": "user", "parts": [{"text": context}]}, {"role": "user", "parts": [{"text": "fix it"}]}]
 
     assert same({"contents": contents}, {"contents": contents[1:]})
     assert read({"contents": contents}).system
+
+
+def test_a_question_about_a_tag_is_a_question():
+    assert not same(
+        chat("<system-reminder>a</system-reminder> why?"), chat("<system-reminder>b</system-reminder> why?")
+    )
 
 
 def test_context_alone_is_better_than_nothing():

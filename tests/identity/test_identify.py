@@ -166,6 +166,12 @@ def test_a_session_that_names_itself_as_parent_is_what_it_is():
     assert (identity.tier, identity.value) == ("generic_header", "s")
 
 
+def test_a_parent_that_is_another_name_of_the_session_is_none():
+    both = {"x-session-affinity": "a", "X-Session-ID": "b", "x-parent-session-id": "b"}
+
+    assert Teller().ask(CHAT, chat("q"), both).tier == "harness"
+
+
 def test_two_that_name_each_other_as_parent_end_somewhere():
     teller = Teller()
     one = teller.ask(CHAT, chat("a"), {"x-session-affinity": "a", "x-parent-session-id": "b"})
@@ -453,6 +459,23 @@ def test_side_calls_follow_and_do_not_bind():
 
     assert [each.binds for each in (talk, count, warm, title)] == [True, False, False, False]
     assert {each.affinity for each in (count, warm, title)} == {talk.affinity}
+
+
+def test_a_side_call_on_another_account_moves_nothing():
+    teller = Teller()
+    teller.serve(CHAT, chat("a", max_tokens=1), answer=answered("x"), account="b")
+    first = teller.serve(CHAT, chat("a"), answer=answered(LONG.format(1)), account="a")
+
+    assert teller.ask(CHAT, chat("a", LONG.format(1), "go")).affinity == first.affinity
+
+
+def test_what_was_said_is_not_in_the_evidence():
+    teller = Teller()
+    teller.serve(CHAT, chat("a"), answer=answered(LONG.format(1)))
+    identity = teller.ask(CHAT, chat("a", LONG.format(1), "go"))
+
+    assert identity.tier == "token"
+    assert not any("turbines" in each.value for each in identity.evidence)
 
 
 def test_a_title_call_with_a_session_of_its_own_right_binds():

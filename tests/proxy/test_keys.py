@@ -164,7 +164,7 @@ def test_a_command_runs_without_shell_or_input(tmp_path: Path) -> None:
     secret = Secret("cmd", argv=("/bin/echo", "$HOME;`id`"))
     assert got(Keys(), secret) == "$HOME;`id`"
 
-    assert got(Keys(), shell("cat; echo sk-after-eof")) == "sk-after-eof"
+    assert got(Keys(), shell("cat; echo noise >&2; echo sk-after-eof")) == "sk-after-eof"
 
 
 def test_a_command_runs_once_for_all_who_wait(tmp_path: Path) -> None:
@@ -333,6 +333,14 @@ def test_of_two_values_the_longer_is_covered_whole() -> None:
     scrubbed = knowing("sk-live-1", "sk-live-1-and-more").scrub(b"sk-live-1-and-more, sk-live-1")
 
     assert scrubbed == b"removed-by-patchba, removed-b"
+
+
+def test_a_value_is_covered_from_when_it_is_known() -> None:
+    keys = knowing("sk-first-0001")
+    before = keys.scrub(b"sk-other-0002")
+    got(keys, Secret("literal", "sk-other-0002"))
+
+    assert (before, keys.scrub(b"sk-other-0002")) == (b"sk-other-0002", b"removed-by-pa")
 
 
 def test_a_short_value_and_unknown_text_are_left() -> None:

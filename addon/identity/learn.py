@@ -1,0 +1,111 @@
+"""What there is to learn from an answered request: what it gave away, and what will grow out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ..ledger import Entry
+from ..values import Fact, Identity, Request
+from . import quotes
+from .canonical import Conversation, history, squeeze
+from .chain import Chain
+from .lineage import Lineage
+from .quotes import MIN_TEXT
+from .readings import Readings
+from .seeds import Seeds, digest, encode
+
+OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
+CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
+_HISTORY_TURNS = 64  # of one request, the newest
+_FACTS = 2048  # of one answer
+_GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and gateways, not by a service that stores
+
+
+class Learner:
+    """Write what answers taught us into *lineage* and *chain*; what holds no longer than a conversation, for *ttl*."""
+
+    def __init__(self, seeds: Seeds, lineage: Lineage, chain: Chain, readings: Readings, ttl: float) -> None:
+        self._seeds = seeds
+        self._lineage = lineage
+        self._chain = chain
+        self._readings = readings
+        self._ttl = ttl
+
+    def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
+        """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
+        told = facts[:_FACTS]
+        answer = next((fact.value for fact in reversed(told) if fact.kind == "text"), "")
+        answer = answer if isinstance(answer, str) else ""
+        entry = Entry("", account=account, affinity=identity.affinity, thread=identity.thread, at=now)
+        if identity.tier in (*CONTENT_THREADS, "token"):
+            entry = self._content(request, identity, entry, told, answer, now)
+        if request.endpoint.kind != "generation" and "/models" in request.path:
+            return  # the id of a model is not an id of ours
+        self._tokens(request.client.scope, entry, told, answer, now)
+
+    def _content(
+        self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float
+    ) -> Entry:
+        """Remember the history that was served; return to whom the answer went, which its opening may not tell."""
+        scope, conversation = request.client.scope, self._readings.of(request)
+        if conversation.root < 0:
+            return entry
+        self._history(request, conversation, entry, now)
+        if conversation.first_answer < 0 and identity.tier in CONTENT_THREADS:
+            entry = self._told_apart(scope, identity, entry, facts, now)
+            if answer:
+                grown = self._chain.grown(conversation, answer)
+                self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)
+        calls = any(fact.kind == "token" and fact.where == "tool" for fact in facts)
+        self._chain.note(scope, conversation, entry, now, answer="" if calls else answer)
+        return entry
+
+    def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
+        """
+        Give a first turn that began like another one a thread of its own, by its answer; and where another account
+        served it than the first, an affinity of its own, for that is where it is warm.
+        """
+        given = tuple(_given(facts))
+        if given:
+            answer = digest(given)
+            first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
+            if first.digest != answer:
+                entry = replace(entry, thread=self._seeds.derive("answered", scope, identity.thread, answer))
+        if identity.tier == "content" and identity.binds:
+            served = self._chain.first("served by", scope, identity.affinity, entry, now)
+            if served.account != entry.account:
+                affinity = self._seeds.derive("elsewhere", scope, identity.affinity, entry.account)
+                entry = replace(entry, affinity=affinity)
+        return entry
+
+    def _history(self, request: Request, conversation: Conversation, entry: Entry, now: float) -> None:
+        """Remember what the history quotes of our answers that we have not seen ourselves."""
+        scope = request.client.scope
+        messages = history(request.body)
+        for turn in tuple(self._chain.answers(scope, conversation, now))[-_HISTORY_TURNS:]:
+            for quote in quotes.of_message(messages[turn.index]):
+                if quote.links and self._lineage.find(scope, quote.value, now) is None:
+                    # who gave it is a guess as good as none: it must not tie a request to an account
+                    self._lineage.note(scope, quote.value, replace(entry, account=""), now, self._ttl)
+
+    def _tokens(self, scope: bytes, entry: Entry, facts: Sequence[Fact], answer: str, now: float) -> None:
+        for fact in facts:
+            if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
+                continue
+            if fact.where in _GUESSABLE and not quotes.is_strong(fact.value):
+                continue
+            ttl = self._ttl if fact.where == "tool" else max(OWNED_TTL, self._ttl)
+            self._lineage.note(scope, fact.value, entry, now, ttl)
+        text = squeeze(answer)
+        if entry.affinity and len(text) >= MIN_TEXT:
+            self._lineage.note(scope, text, entry, now, self._ttl)
+
+
+def _given(facts: Sequence[Fact]) -> Iterator[bytes]:
+    """Yield what tells one answer from another: its text and the ids of its tool calls."""
+    for fact in facts:
+        if fact.kind == "text":
+            yield encode(squeeze(str(fact.value)))
+        elif fact.kind == "token" and fact.where == "tool":
+            yield encode(str(fact.value))

@@ -10,6 +10,9 @@ import pytest
 from patchbay.store import master_key
 
 
+STORE = Path(__file__).parent.parent / "addon" / "store.py"
+
+
 def test_the_key_is_made_once_and_found_again(tmp_path: Path) -> None:
     key = master_key(tmp_path / "state")
 
@@ -41,7 +44,7 @@ def test_many_that_start_together_share_one_key(tmp_path: Path) -> None:
 
     code = (
         "import importlib.util,sys,pathlib;"
-        f"s=importlib.util.spec_from_file_location('store',{str(Path(__file__).parent.parent / 'addon' / 'store.py')!r});"
+        f"s=importlib.util.spec_from_file_location('store',{str(STORE)!r});"
         "m=importlib.util.module_from_spec(s);s.loader.exec_module(m);"
         f"print(m.master_key(pathlib.Path({str(tmp_path)!r})).hex())"
     )

@@ -8,6 +8,7 @@ import sys
 
 from mitmproxy import ctx, optmanager
 from mitmproxy.proxy.mode_servers import ServerInstance
+from mitmproxy.proxy.mode_specs import ProxyMode
 
 logger = logging.getLogger(__name__)
 
@@ -40,17 +41,17 @@ def listen() -> None:
 def _call_back() -> None:
     # mitmproxy opens its listeners while it loads scripts: by now they are about to take every interface
     for task in asyncio.all_tasks():
-        if task.get_name() == "setup_servers":
+        if task.get_name().startswith("setup_servers"):
             task.cancel()
 
 
-def _is_elsewhere(server: ServerInstance) -> bool:
+def _is_elsewhere(server: ServerInstance[ProxyMode]) -> bool:
     if server.mode.custom_listen_host is not None or ctx.options.listen_host != LISTEN_HOST:
         return False
     return any(address[0] in ("", "0.0.0.0", "::") for address in server.listen_addrs)  # noqa: S104 - looked for
 
 
-async def _listen(server: ServerInstance) -> None:
+async def _listen(server: ServerInstance[ProxyMode]) -> None:
     try:
         if server.is_running:
             await server.stop()

@@ -106,17 +106,18 @@ class Patchbay:
 
     def _configure(self, path: Path) -> None:
         try:
-            settings = config.load(path.read_bytes(), path.name)
+            settings = config.load(path.read_bytes(), path.name, env=os.environ)
             key = master_key(Path(settings.state).expanduser())
+            known = tuple(clients.Known(client, self.keys.now(client.secret).encode()) for client in settings.clients)
             journal = Journal(settings.journal) if settings.journal.path else None
         except config.ConfigError as e:
             raise exceptions.OptionsError(str(e)) from None
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, KeyUnavailable) as e:
             raise exceptions.OptionsError(f"patchbay: {e}") from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._secret = key
-        self._clients = tuple(clients.Known(client, self.keys.now(client.key).encode()) for client in settings.clients)
+        self._clients = known
         self.router = Router(settings, key, SystemRandom(), secrets.token_bytes)
         self._around = Surroundings(self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm)
         self.done()
@@ -263,8 +264,8 @@ class Patchbay:
         exchange = cord.exchange
         assert exchange is not None
         while True:
-            if moving and exchange.attempts[-1].outcome and exchange.attempts[-1].outcome.kind == "auth":
-                await self.keys.refresh(exchange.attempts[-1].route.account.secret)
+            if moving:
+                await self._reread(exchange)
             decided = self._router().next(exchange, time.time())
             match decided:
                 case Refusal():
@@ -285,6 +286,13 @@ class Patchbay:
                     flow.request.scheme, flow.request.host, flow.request.port = origin.scheme, origin.host, origin.port
                     placeholder(flow.request, decided.account.id)
                     return None
+
+    async def _reread(self, exchange: Exchange) -> None:
+        """Read the secret of an account that was refused again: it may have been renewed meanwhile."""
+        last = exchange.attempts[-1]
+        account = last.route.account
+        if last.outcome and last.outcome.kind == "auth" and await self.keys.refresh(account.secret):
+            self._router().accounts.cleared(account.id)
 
     def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:
         if cord.closed or cord.exchange is None:

@@ -97,6 +97,7 @@ def proxy(
         web_port = free_port()
         command += ["--no-web-open-browser", "--web-port", str(web_port), "--set", "web_password=look"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    env.pop("PYTEST_CURRENT_TEST", None)  # mitmproxy behaves otherwise when it sees it
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=folder)
     running = Proxy(port, folder, process, log_file, web_port)

@@ -59,9 +59,12 @@ def _send(running: Proxy, dialect: str, *, stream: bool, session: str, seconds: 
     headers = credential(dialect, CLIENT) | {"X-Session-ID": session}
     try:
         return httpx.post(
-            running.url + path(dialect, stream=stream), json=body(dialect, ["hello"], stream=stream, model=session), headers=headers,
-            timeout=seconds, trust_env=False,
-        )  # fmt: skip
+            running.url + path(dialect, stream=stream),
+            json=body(dialect, ["hello"], stream=stream, model=session),
+            headers=headers,
+            timeout=seconds,
+            trust_env=False,
+        )
     except httpx.HTTPError:
         return None
 

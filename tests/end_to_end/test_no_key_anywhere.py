@@ -54,9 +54,13 @@ def _trusting() -> ssl.SSLContext:
 def client_of(running: Proxy, *, http2: bool) -> httpx.Client:
     scheme = "https" if http2 else "http"
     return httpx.Client(
-        base_url=f"{scheme}://127.0.0.1:{running.port}", http1=not http2, http2=http2, verify=_trusting() if http2 else True,
-        timeout=20, trust_env=False,
-    )  # fmt: skip
+        base_url=f"{scheme}://127.0.0.1:{running.port}",
+        http1=not http2,
+        http2=http2,
+        verify=_trusting() if http2 else True,
+        timeout=20,
+        trust_env=False,
+    )
 
 
 def provoke(running: Proxy, simulator: Simulator, *, http2: bool) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from patchbay.store import master_key
 
-
 STORE = Path(__file__).parent.parent / "addon" / "store.py"
 
 

@@ -1,7 +1,7 @@
 """
 Whether this mitmproxy is the one we know: names and parameters first, then exchanges through the real code, no I/O.
 
-`wire` stands on parts of mitmproxy that are nobody's promise. If one of them moved, a key could stay behind in a flow or
+`wire` stands on parts of mitmproxy that are nobody's promise. If one of them moved, a key could stay in a flow or
 a request could leave without one; so the addon refuses to start instead.
 """
 

@@ -102,10 +102,17 @@ class ClientKey:
 
 @dataclass(frozen=True, slots=True)
 class Failover:
-    """How often and how long one exchange may try. *seconds* bounds the time to the first byte."""
+    """
+    How often and how long one exchange may try. *seconds* bounds the time until the last attempt begins.
+
+    *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
+    can take over unseen.
+    """
 
     attempts: int = 3
     seconds: float = 30.0
+    hold: bool = True
+    hold_seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +467,16 @@ ECHO = Section(
     {"headers": Named(_DEPTH, _echo_name), "body": Named(_DEPTH, _member_name), "promised": document.flag},
     _only,
 )
+
+
+def _patience(part: Part) -> float:
+    return 0.0 if part.scalar("a duration").text in ("0", "0s") else document.seconds(part)
+
+
+TIMEOUTS = Section(
+    {name: _patience for name in ("connect", "first_byte", "idle", "total")},
+    _only,
+)
 PROVIDER = Section(
     {
         "preset": document.one_of(*PRESETS),
@@ -467,6 +484,7 @@ PROVIDER = Section(
         "credential": document.one_of(*get_args(CredentialForm)),
         "stamp": STAMP,
         "echo": ECHO,
+        "timeouts": TIMEOUTS,
         "model_ids": Named(_header_value),
     },
     _with_part,
@@ -515,7 +533,15 @@ SESSIONS = Section(
     },
     _filled(Sessions),
 )
-FAILOVER = Section({"attempts": document.whole(1, 100), "seconds": document.seconds}, _filled(Failover))
+FAILOVER = Section(
+    {
+        "attempts": document.whole(1, 100),
+        "seconds": document.seconds,
+        "hold": document.flag,
+        "hold_seconds": document.seconds,
+    },
+    _filled(Failover),
+)
 JOURNAL = Section(
     {"path": document.text, "max_bytes": document.size, "keep": document.whole(0, 1000)}, _filled(Journal)
 )
@@ -598,6 +624,7 @@ def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
         base_url=url.text if url else "",
         stamp=replace(base.provider.stamp, **values.get("stamp", {})),
         echo=replace(base.provider.echo, **values.get("echo", {})),
+        timeouts=replace(base.provider.timeouts, **values.get("timeouts", {})),
         **{key: values[key] for key in ("credential", "model_ids") if key in values},
     )
     return _Offer(provider, url, stated="base_url" in stated or base.stated)

@@ -41,6 +41,21 @@ class Echo:
 
 
 @dataclass(frozen=True, slots=True)
+class Timeouts:
+    """
+    How long one attempt may take, in seconds; 0 is no bound.
+
+    *connect* until the connection stands (TLS included), *first_byte* from then until the head of the answer, *idle*
+    between two pieces of it, *total* for all of it.
+    """
+
+    connect: float = 10.0
+    first_byte: float = 300.0
+    idle: float = 300.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty."""
 
@@ -51,6 +66,7 @@ class Provider:
     credential: CredentialForm = "auto"
     stamp: Stamp = Stamp()
     echo: Echo = Echo()
+    timeouts: Timeouts = Timeouts()
     model_ids: Mapping[str, str] = field(default_factory=dict)
 
 

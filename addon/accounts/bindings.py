@@ -23,6 +23,16 @@ class Key:
     model: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A home as it is told to others: empty when *key* was taken from it at *since*."""
+
+    key: Key
+    home: str
+    since: float
+    expires: float
+
+
 @dataclass(slots=True)
 class _Entry:
     """What is known of a key: its home, or only the requests under way that may give it one (*held*, by account)."""
@@ -31,6 +41,7 @@ class _Entry:
     home: str = ""
     expires: float = 0.0
     uses: int = 0
+    since: float = 0.0  # when this home was found
     held: Counter[str] = field(default_factory=Counter)
 
 
@@ -50,6 +61,7 @@ class Bindings:
         self._bound: OrderedDict[Key, None] = OrderedDict()  # the longest idle first
         self._sessions: Counter[str] = Counter()
         self._generation = 0
+        self._changed: dict[Key, None] | None = None
 
     def home(self, key: Key, now: float) -> str:
         """Return the account *key* is bound to, or the empty string."""
@@ -102,11 +114,9 @@ class Bindings:
         if not entry.home:
             self._set_home(entry, account)
             self._bound[key] = None
-            entry.uses = 1
+            entry.uses, entry.since = 1, now
         self._touch(key, entry, now)
-        while len(self._bound) > self._limit:
-            oldest = next(iter(self._bound))
-            self._unbind(oldest, self._entries[oldest])
+        self._shrink()
         return True
 
     def unbind(self, key: Key, account: str, generation: int) -> bool:
@@ -115,6 +125,7 @@ class Bindings:
         if entry is None or entry.home != account or entry.generation != generation:
             return False
         self._unbind(key, entry)
+        self._note(key)
         return True
 
     def drop(self, key: Key) -> None:
@@ -122,6 +133,7 @@ class Bindings:
         entry = self._entries.get(key)
         if entry is not None and entry.home:
             self._unbind(key, entry)
+            self._note(key)
 
     def invalidate(self, account: str) -> int:
         """Forget every home at *account*; return how many there were."""
@@ -129,6 +141,11 @@ class Bindings:
         for key in gone:
             self.drop(key)
         return len(gone)
+
+    def uses(self, key: Key) -> int:
+        """Return how often *key* used its home, or without one, how many requests of it are under way."""
+        entry = self._entries.get(key)
+        return (entry.uses if entry.home else entry.held.total()) if entry else 0
 
     def sessions(self, account: str) -> int:
         """Return how many conversations are at home at *account*, or on their way to be."""
@@ -157,12 +174,68 @@ class Bindings:
                 return
             self._unbind(oldest, self._entries[oldest])
 
+    def resize(self, ttl: float, limit: int) -> None:
+        """Let *ttl* hold from the next use on, and *limit* at once."""
+        self._ttl, self._limit = ttl, limit
+        self._shrink()
+
+    def watch(self) -> None:
+        """Keep track of what changes from now on, for `changes`."""
+        self._changed = {}
+
+    def changes(self, now: float) -> list[Binding]:
+        """Return what changed since the last call; none before `watch`."""
+        changed, self._changed = self._changed, None if self._changed is None else {}
+        return [self._told(key, now) for key in changed or ()]
+
+    def all(self, now: float) -> list[Binding]:
+        """Return every home, the longest idle first."""
+        return [self._told(key, now) for key in self._bound]
+
+    def adopt(self, told: Binding, now: float) -> None:
+        """Take over what another instance, or an earlier one, knows better: the newer home, the later end."""
+        entry = self._entries.get(told.key)
+        if told.expires <= now or (not told.home and (entry is None or not entry.home)):
+            return
+        if entry is not None and (told.since, told.expires) <= (entry.since, entry.expires):
+            return
+        if entry is None:
+            entry = self._entries[told.key] = _Entry(self._next_generation())
+        if entry.home and entry.home != told.home:
+            self._unbind(told.key, entry)
+            entry = self._entries.setdefault(told.key, entry)
+        if not told.home:
+            self._forget_if_unused(told.key, entry)
+            return
+        if not entry.home:
+            self._set_home(entry, told.home)
+        entry.since, entry.expires = told.since, told.expires
+        self._bound[told.key] = None
+        self._bound.move_to_end(told.key)
+        self._shrink()
+
     def __len__(self) -> int:
         return len(self._bound)
+
+    def _told(self, key: Key, now: float) -> Binding:
+        entry = self._entries.get(key)
+        if entry is None or not entry.home:
+            return Binding(key, "", now, now + self._ttl)
+        return Binding(key, entry.home, entry.since, entry.expires)
+
+    def _note(self, key: Key) -> None:
+        if self._changed is not None:
+            self._changed[key] = None
+
+    def _shrink(self) -> None:
+        while len(self._bound) > self._limit:
+            oldest = next(iter(self._bound))
+            self._unbind(oldest, self._entries[oldest])
 
     def _touch(self, key: Key, entry: _Entry, now: float) -> None:
         entry.expires = now + self._ttl
         self._bound.move_to_end(key)
+        self._note(key)
 
     def _unbind(self, key: Key, entry: _Entry) -> None:
         entry.generation = self._next_generation()

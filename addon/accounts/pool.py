@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal
 
@@ -19,6 +19,7 @@ from . import models, refusals, selection
 from .bindings import Bindings, Key
 from .health import Health
 
+CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
 BUSY_WAIT = 1.0  # seconds until one that waits for a free slot looks again by itself
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
@@ -51,7 +52,8 @@ class Choice:
 
     *model* is what its provider calls the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
     `reselected` (home cannot serve, for now or at all), `inherited` (where another request of this new conversation is
-    already), `none`. *key* is None where nothing is to be bound, *generation* says when the key was read.
+    already, or whence the answer came that it quotes), `none`. *key* is None where nothing is to be bound, *generation*
+    says when the key was read.
     """
 
     account: Account
@@ -170,6 +172,30 @@ class Accounts:
         """Forget where the conversation *affinity* is at home, in every pool; return how many homes there were."""
         return self._bindings.forget(affinity)
 
+    @property
+    def bindings(self) -> Bindings:
+        return self._bindings
+
+    @property
+    def health(self) -> Health:
+        return self._health
+
+    def reload(self, config: Config) -> None:
+        """
+        Go by *config* from the next choice on. What is known stays, unless an account has another secret or place.
+
+        What is under way ends as it began: an account that is gone is only not chosen any more.
+        """
+        before = {account.id: account for account in self._config.accounts}
+        self._config = config
+        self._bindings.resize(config.sessions.ttl, config.sessions.limit)
+        for account in config.accounts:
+            old = before.get(account.id, account)
+            if (old.origin, old.base_path) != (account.origin, account.base_path):
+                self._health.forget(account.id)
+            elif old.secret != account.secret:
+                self._health.cleared(account.id)
+
     def cleared(self, account_id: str) -> None:
         """Take note that this account has another secret now: what was wrong with the old one is over."""
         self._health.cleared(account_id)
@@ -236,6 +262,8 @@ class Accounts:
             return _Pick(self._select(ask, fit, now)[0], "none", "later in the order")
         key, home, lost = self._home(ask, fit, views, now)
         at_home = next((account for account in fit if account.id == home), None)
+        if apart := self._apart(ask, fit, key, home, now):
+            return apart
         if at_home is not None:
             return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
@@ -244,14 +272,40 @@ class Accounts:
 
     def _settle(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
         """Pick for a conversation that is to find a home: where it is already on its way to, or by strategy."""
+        warm = next((account for account in fit if account.id == ask.identity.home), None)
         if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
-            return _Pick(self._admitted(ask, fit, now), "none", "later in the order")
+            return _Pick(warm or self._admitted(ask, fit, now), "none", "later in the order")
+        if warm is not None:
+            return _Pick(warm, "inherited", "this conversation was answered elsewhere", key)
         pending = self._bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
         label = "reselected" if lost or ask.tried else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
+
+    def _apart(self, ask: Ask, fit: Sequence[Account], key: Key, home: str, now: float) -> _Pick | None:
+        """
+        Pick for a first turn that a crowd began alike, once the account of the first has more than its share of them.
+
+        Its answer tells it from the others, and its next turn goes where that answer came from.
+        """
+        opening = ask.identity.tier == "content" and ask.identity.strength == "guess" and ask.identity.binds
+        if not opening or self._bindings.uses(key) <= CROWD or self._config.strategy != "rendezvous":
+            return None
+        first = home or next(iter(self._bindings.pending(key)), "")
+
+        def aside(account: str) -> Key:
+            return key if account == first else replace(key, affinity=f"{key.affinity}@{account}")
+
+        def load(account: str) -> int:
+            return self._bindings.sessions(account) + self._bindings.uses(aside(account))
+
+        order = sorted(self._select(ask, fit, now), key=lambda account: account.id != first)
+        account = selection.admit(order, load)
+        if account.id == first:
+            return None
+        return _Pick(account, "new", "more chats began alike than are its share", aside(account.id))
 
     def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
         """

@@ -145,6 +145,8 @@ class Config:
     journal: Journal = Journal()
     limits: Limits = Limits()
     other: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
+    mode: Literal["serve", "shadow"] = "serve"  # shadow: everything is decided and recorded, nothing is changed
+    grace: float = 20.0  # seconds that answers in flight get when the proxy is to end
     warnings: tuple[str, ...] = ()
 
 
@@ -578,6 +580,8 @@ SETTINGS = Section(
         "journal": JOURNAL,
         "limits": LIMITS,
         "other": document.one_of("pass", "refuse"),
+        "mode": document.one_of("serve", "shadow"),
+        "grace": _patience,
         "clients": Each(CLIENT),
         "providers": Named(PROVIDER, _name),
         "accounts": Each(ACCOUNT),

@@ -7,6 +7,7 @@ Written where answers are read; read by identity (owner, lineage) and by crossta
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -23,6 +24,16 @@ class Entry:
     at: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An entry as it is told to others, and the time it lives to."""
+
+    kind: str
+    token: str
+    expires: float
+    entry: Entry
+
+
 class Ledger:
     """
     Entries by (kind, token), at most *limit* of them, the longest unused leave first.
@@ -34,6 +45,8 @@ class Ledger:
         self._entries: OrderedDict[tuple[str, str], tuple[float, Entry]] = OrderedDict()
         self._limit = limit
         self._ttl = ttl
+        self._watched: frozenset[str] = frozenset()
+        self._changed: dict[tuple[str, str], None] = {}
 
     def note(self, kind: str, token: str, entry: Entry, now: float, ttl: float | None = None) -> Entry | None:
         """Remember *entry* under *token*; return what stood there before, if it is still alive."""
@@ -42,6 +55,8 @@ class Ledger:
         self._entries.move_to_end((kind, token))
         while len(self._entries) > self._limit:
             self._entries.popitem(last=False)
+        if kind in self._watched:
+            self._changed[kind, token] = None
         return before
 
     def find(self, kind: str, token: str, now: float) -> Entry | None:
@@ -55,6 +70,34 @@ class Ledger:
             return None
         self._entries.move_to_end((kind, token))
         return entry
+
+    def resize(self, limit: int, ttl: float) -> None:
+        """Let *limit* and *ttl* hold from the next note on."""
+        self._limit, self._ttl = limit, ttl
+
+    def watch(self, kinds: Iterable[str]) -> None:
+        """Keep track of the tokens of *kinds* that are noted from now on, for `changes`."""
+        self._watched = frozenset(kinds)
+
+    def changes(self) -> list[Told]:
+        """Return what was noted of the watched kinds since the last call."""
+        changed, self._changed = self._changed, {}
+        return [Told(*key, *self._entries[key]) for key in changed if key in self._entries]
+
+    def all(self) -> list[Told]:
+        """Return all there is of the watched kinds, the longest unused first."""
+        return [Told(*key, *held) for key, held in self._entries.items() if key[0] in self._watched]
+
+    def adopt(self, told: Told, now: float) -> None:
+        """Take over what another instance, or an earlier one, noted later than we did."""
+        key = told.kind, told.token
+        found = self._entries.get(key)
+        if told.expires <= now or (found and (found[1].at, found[0]) >= (told.entry.at, told.expires)):
+            return
+        self._entries[key] = (told.expires, told.entry)
+        self._entries.move_to_end(key)
+        while len(self._entries) > self._limit:
+            self._entries.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._entries)

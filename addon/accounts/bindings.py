@@ -195,7 +195,10 @@ class Bindings:
     def adopt(self, told: Binding, now: float) -> None:
         """Take over what another instance, or an earlier one, knows better: the newer home, the later end."""
         entry = self._entries.get(told.key)
-        if told.expires <= now or (not told.home and (entry is None or not entry.home)):
+        bound = entry is not None and bool(entry.home)
+        if told.expires <= now or not (told.home or bound):
+            return
+        if not bound and told.key in (self._changed or ()):  # it was taken away here, and nobody knows yet
             return
         if entry is not None and (told.since, told.expires) <= (entry.since, entry.expires):
             return

@@ -60,8 +60,21 @@ BELIEF_CAP = HOUR
 LEASE = 60.0  # seconds the verifying request has before the next may try
 FADE = 60.0  # seconds in which a recent error loses half its weight
 MAX_LANES = 10_000
+SHARED: frozenset[Blocked] = frozenset({"cooling", "billing-blocked"})  # a credential may be another one elsewhere
 _NEVER = float("-inf")
 _MAX_LEVEL = 32  # far beyond every cap, and no number overflows
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Why and how long an account (*lane* None) or one of its lanes rests, as it is told to others."""
+
+    account: str
+    lane: str | None
+    state: Blocked
+    kind: OutcomeKind
+    until: float
+    verify_at: float
 
 
 @dataclass(slots=True)
@@ -170,6 +183,28 @@ class Health:
             marks.pop("billing-blocked", None)
         self._sweep(account)
 
+    def forget(self, account: str) -> None:
+        """Forget all about *account*: it is at another place now."""
+        self._accounts.pop(account, None)
+        self._errors.pop(account, None)
+        for key in [key for key in self._lanes if key[0] == account]:
+            del self._lanes[key]
+
+    def rests(self, now: float) -> Iterator[Rest]:
+        """Yield what others, or a later process, should know of: the rests that a provider asked for."""
+        for account, marks in self._accounts.items():
+            yield from _rests(account, None, marks, now)
+        for (account, lane), marks in self._lanes.items():
+            yield from _rests(account, lane, marks, now)
+
+    def adopt(self, told: Rest, now: float) -> None:
+        """Let an account rest as long as another instance, or an earlier one, was told to; never shorter than now."""
+        if told.until <= now or told.state not in SHARED:
+            return
+        mark = self._room(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
+        if told.until > mark.until:
+            mark.kind, mark.until, mark.verify_at = told.kind, told.until, told.verify_at
+
     def _marks(self, account: str, lane: str) -> Iterator[tuple[Blocked, _Mark]]:
         yield from self._accounts.get(account, {}).items()
         yield from self._lanes.get((account, lane), {}).items()
@@ -250,3 +285,9 @@ def _backoff(mark: _Mark, penalty: Penalty, kind: OutcomeKind, now: float) -> fl
 
 def _belief(mark: _Mark) -> float:
     return min(math.ldexp(BELIEF, mark.checks), BELIEF_CAP)
+
+
+def _rests(account: str, lane: str | None, marks: _Marks, now: float) -> Iterator[Rest]:
+    for state, mark in marks.items():
+        if state in SHARED and mark.until > now:
+            yield Rest(account, lane, state, mark.kind, mark.until, mark.verify_at)

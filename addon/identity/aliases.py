@@ -24,6 +24,7 @@ class Aliases:
         self._aliases: OrderedDict[str, Alias] = OrderedDict()
         self._limit = limit
         self._ttl = ttl
+        self._changed: dict[str, None] | None = None
 
     def find(self, seed: str, now: float) -> Alias | None:
         """Return where the id *seed* leads, or None when it is unknown or too old."""
@@ -54,9 +55,41 @@ class Aliases:
         before = self.find(seed, now)
         self._aliases[seed] = Alias(end, (before.claimed if before else "") or claimed, now + self._ttl)
         self._aliases.move_to_end(seed)
-        while len(self._aliases) > self._limit:
-            self._aliases.popitem(last=False)
+        self._shrink()
+        if self._changed is not None:
+            self._changed[seed] = None
         return end
+
+    def resize(self, limit: int, ttl: float) -> None:
+        """Let *ttl* hold from the next use on, and *limit* at once."""
+        self._limit, self._ttl = limit, ttl
+        self._shrink()
+
+    def watch(self) -> None:
+        """Keep track of what changes from now on, for `changes`."""
+        self._changed = {}
+
+    def changes(self) -> list[tuple[str, Alias]]:
+        """Return the ids that were led anywhere since the last call; none before `watch`."""
+        changed, self._changed = self._changed, None if self._changed is None else {}
+        return [(seed, self._aliases[seed]) for seed in changed or () if seed in self._aliases]
+
+    def all(self) -> list[tuple[str, Alias]]:
+        """Return every id, the longest unseen first."""
+        return list(self._aliases.items())
+
+    def adopt(self, seed: str, told: Alias, now: float) -> None:
+        """Take over where another instance, or an earlier one, saw the id *seed* lead later than we did."""
+        found = self._aliases.get(seed)
+        if told.expires <= now or (found and found.expires >= told.expires):
+            return
+        self._aliases[seed] = told
+        self._aliases.move_to_end(seed)
+        self._shrink()
 
     def __len__(self) -> int:
         return len(self._aliases)
+
+    def _shrink(self) -> None:
+        while len(self._aliases) > self._limit:
+            self._aliases.popitem(last=False)

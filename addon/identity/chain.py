@@ -33,6 +33,10 @@ class Chain:
         self._seeds = seeds
         self._memory = Ledger(limit, ttl)
 
+    def resize(self, limit: int, ttl: float) -> None:
+        """Let *limit* and *ttl* hold from the next prefix on."""
+        self._memory.resize(limit, ttl)
+
     def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
         """Return what is known of the longest served prefix of *conversation* that has an answer in it."""
         answer = conversation.first_answer

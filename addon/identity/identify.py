@@ -90,6 +90,17 @@ class Identifier:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
         self._learner.learn(request, identity, account, facts, now)
 
+    @property
+    def aliases(self) -> Aliases:
+        return self._aliases
+
+    def reload(self, sessions: Sessions) -> None:
+        """Go by *sessions* from the next request on; what is known stays."""
+        self._sessions = sessions
+        self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
+        self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
+        self._learner.ttl = sessions.ttl
+
     # -- the tiers -------------------------------------------------------------------------------------------------
 
     def _asked(self, request: Request, now: float) -> _Asked:

@@ -15,7 +15,7 @@ from random import Random
 from blake3 import blake3
 
 from . import correlation, paths
-from .accounts.outcome import classify, classify_error
+from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .answer import Answer as Reader
 from .body import Body
@@ -23,6 +23,7 @@ from .config import Config
 from .crosstalk.watch import Watch
 from .identity.identify import Identifier
 from .ledger import Ledger
+from .providers import Stamp
 from .values import (
     Answer,
     Candidate,
@@ -36,8 +37,10 @@ from .values import (
     Head,
     Headers,
     Identity,
+    Message,
     Origin,
     Outcome,
+    Overdue,
     Reaction,
     Refusal,
     Request,
@@ -48,8 +51,12 @@ from .values import (
     Wait,
 )
 
-HELD_BYTES = 256 * 1024  # of an error answer: enough to read any error, small enough to keep many
+HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any error, small enough to keep many
+HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
+HELD_SECONDS = 5.0  # for the body of an error
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
+_HELD_TYPES = frozenset({"text/event-stream", "application/json"})
+_TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
 
@@ -66,13 +73,17 @@ class Attempt:
     body: bytearray = field(default_factory=bytearray)  # of an error answer
     outcome: Outcome | None = None
     held: bool = False
+    held_bytes: int = 0
+    reached: bool = True  # the upstream may have seen the request
     served: bool = False  # its first content came
+    closed: bool = False  # it said why it ended, so it may be empty
     ended: bool = False
     released: bool = False
     usage: Usage | None = None
     error: str = ""
     finished: float | None = None
     learned: list[Fact] = field(default_factory=list)
+    learned_from: bool = False
 
 
 @dataclass(slots=True)
@@ -89,6 +100,7 @@ class Exchange:
     pin: str
     reverse: Origin | None
     in_flight: int
+    socket: Route | None = None
     attempts: list[Attempt] = field(default_factory=list)
     candidates: tuple[Candidate, ...] = ()
     pool: str = ""
@@ -124,11 +136,13 @@ class Router:
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
 
-    def open(self, request: Request, now: float, *, reverse: Origin | None = None) -> Exchange | Refusal:
+    def open(
+        self, request: Request, now: float, *, reverse: Origin | None = None, socket: Route | None = None
+    ) -> Exchange | Refusal:
         """
         Read *request* once and say whose conversation it is; *reverse* is the upstream of `--mode reverse:`.
 
-        Every exchange that was opened must be closed.
+        *socket* is the route of the WebSocket that *request* is a message on: no other account can have it. Every exchange that was opened must be closed.
         """
         pin = request.headers.get("x-patchbay-account").strip()
         if pin and not request.client.may_pin:
@@ -140,31 +154,21 @@ class Router:
             request=request,
             identity=identity,
             model=request.endpoint.model or request.body.text("model"),
-            stream=request.endpoint.stream or request.body.get("stream") is True,
+            stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
             digest=_digest(self._digest_key, request),
             opened=now,
-            pin=pin,
+            pin=socket.account.id if socket else pin,
             reverse=reverse,
             in_flight=self._in_flight[identity.affinity],
+            socket=socket,
         )
 
     def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
-        bounds = self.config.failover
-        if exchange.attempts and len(exchange.attempts) >= bounds.attempts:
-            return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
-        if exchange.attempts and now - exchange.opened > bounds.seconds:
-            return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
-        chosen = self.accounts.choose(self._ask(exchange), now)
-        if not isinstance(chosen, Choice):
-            if isinstance(chosen, Refusal):
-                exchange.refusal = chosen
-            return chosen
-        try:
-            return self._begin(exchange, chosen, now)
-        except ValueError as e:
-            self.accounts.release(chosen)
-            return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
+        decided = self._bounded(exchange, now) or self._chosen(exchange, now)
+        if isinstance(decided, Refusal):
+            exchange.refusal = decided
+        return decided
 
     def serves(self, endpoint: Endpoint, destination: Origin, reverse: Origin | None = None) -> bool:
         """Whether any enabled account answers for *endpoint* at *destination*; *reverse* as in `open`."""
@@ -173,10 +177,31 @@ class Router:
             return False  # a path of no dialect says nothing about which provider it is for
         return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse)
 
+    def instead(self, exchange: Exchange) -> Refusal | None:
+        """
+        Say what the client gets in place of the last real answer, where that must not reach it.
+
+        A tool that sees 401 or 403 logs its user out; but here it is an account of ours that was not let in.
+        """
+        last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
+        if last is None or last.head is None or last.head.status not in (401, 403):
+            return None
+        if last.outcome is None or last.outcome.kind not in ("auth", "permission", "quota"):
+            return None
+        message = f"No account was let in by its provider ({len(exchange.attempts)} tried)"
+        return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
+
+    def hold_seconds(self, exchange: Exchange) -> float:
+        """Say how long the present answer may be held back."""
+        attempt = exchange.attempt
+        failed = attempt is not None and attempt.head is not None and attempt.head.status >= 400
+        return HELD_SECONDS if failed else self.config.failover.hold_seconds
+
     def unsent(self, exchange: Exchange, reason: str, now: float) -> None:
         """Take note that the present attempt was not sent: its account's credential cannot be had."""
         attempt = exchange.attempt
         if attempt and not attempt.ended:
+            attempt.reached = False
             self._finish(exchange, attempt, Outcome("auth", scope="account", detail=reason), now)
 
     def answered(self, exchange: Exchange, what: Answer, now: float) -> Reaction:
@@ -193,10 +218,14 @@ class Router:
                 return self._head(exchange, attempt, what, now)
             case Chunk():
                 return self._chunk(exchange, attempt, what, now)
+            case Message():
+                return self._message(exchange, attempt, what, now)
             case End():
                 return self._end(exchange, attempt, now)
             case Failure():
                 return self._failure(exchange, attempt, what, now)
+            case Overdue():
+                return self._overdue(exchange, attempt, now)
 
     def verdict(self, exchange: Exchange) -> Verdict:
         """Say what is known so far about whether the answer is ours."""
@@ -216,9 +245,8 @@ class Router:
         if attempt and not attempt.ended:
             attempt.error = attempt.error or error
             self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=error), now)
-        if attempt and attempt.outcome and attempt.outcome.kind == "ok" and not exchange.request.replay:
-            account = attempt.choice.account.id
-            self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
+        if attempt and attempt.outcome and attempt.outcome.kind == "ok":
+            self._learn(exchange, attempt, now)
         self._in_flight[exchange.identity.affinity] -= 1
         if self._in_flight[exchange.identity.affinity] <= 0:
             del self._in_flight[exchange.identity.affinity]
@@ -226,6 +254,30 @@ class Router:
         return exchange.decision
 
     # -- one attempt -----------------------------------------------------------------------------------------------
+
+    def _bounded(self, exchange: Exchange, now: float) -> Refusal | None:
+        bounds, attempt = self.config.failover, exchange.attempt
+        if attempt is None:
+            return None
+        if attempt.reached and not exchange.repeatable:
+            return _bound("not_repeatable", "the request may have been carried out and must not be sent twice")
+        if len(exchange.attempts) >= bounds.attempts:
+            return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
+        if now - exchange.opened > bounds.seconds:
+            return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
+        return None
+
+    def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
+        chosen = self.accounts.choose(self._ask(exchange), now)
+        if isinstance(chosen, Wait) and now - exchange.opened > self.config.failover.seconds:
+            return _bound("queue_exhausted", f"no account was free within {self.config.failover.seconds:g} seconds")
+        if not isinstance(chosen, Choice):
+            return chosen
+        try:
+            return self._begin(exchange, chosen, now)
+        except ValueError as e:
+            self.accounts.release(chosen)
+            return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
 
     def _ask(self, exchange: Exchange) -> Ask:
         request = exchange.request
@@ -248,8 +300,8 @@ class Router:
         affinity = exchange.identity.affinity
         session_id = correlation.session_id(self._session_key, affinity, account.id) if affinity else ""
         stamped = correlation.stamps(
-            provider,
-            request.headers,
+            replace(provider, stamp=Stamp(namespace=False)) if self.config.mode == "shadow" else provider,
+            _with_those_of(exchange.socket, request.headers),
             request.body,
             request_id=request_id,
             session_id=session_id,
@@ -298,43 +350,77 @@ class Router:
     def _head(self, exchange: Exchange, attempt: Attempt, head: Head, now: float) -> Reaction:
         attempt.head = head
         self._see(exchange, attempt, attempt.reader.head(head), now)
-        attempt.held = head.status >= 400
-        if attempt.held and not exchange.repeatable:
-            attempt.held = False
+        if state := head.headers.get(_TURN_STATE):
+            attempt.learned.append(Fact("token", state, "state"))
+        attempt.held = head.status >= 400 or self._holds(exchange, head)
         if not attempt.held:
             exchange.first_byte = now
         return "hold" if attempt.held else "deliver"
+
+    def _holds(self, exchange: Exchange, head: Head) -> bool:
+        """Whether a good head waits for what comes behind it: an error may, while another could still take over."""
+        kind = head.headers.get("content-type").partition(";")[0].strip().lower()
+        generation = exchange.request.endpoint.kind == "generation"
+        return self.config.failover.hold and generation and head.status == 200 and kind in _HELD_TYPES
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Reaction:
         self._see(exchange, attempt, attempt.reader.feed(chunk.data), now)
         if attempt.head and attempt.head.status >= 400 and len(attempt.body) < HELD_BYTES:
             attempt.body += chunk.data[: HELD_BYTES - len(attempt.body)]
-            if attempt.held and len(attempt.body) >= HELD_BYTES:
-                return self._end(exchange, attempt, now)
-        return "hold" if attempt.held else "deliver"
+        if not attempt.held:
+            return "deliver"
+        attempt.held_bytes += len(chunk.data)
+        if attempt.head and attempt.head.status >= 400:
+            return self._end(exchange, attempt, now) if attempt.held_bytes >= HELD_BYTES else "hold"
+        if attempt.outcome and not attempt.served:  # an error, before anything was said
+            return self._end(exchange, attempt, now)
+        streamed = attempt.reader.streamed
+        if streamed and (attempt.served or attempt.held_bytes >= HELD_STREAM_BYTES):
+            return self._release(exchange, attempt, now)
+        return self._release(exchange, attempt, now) if attempt.held_bytes >= HELD_BYTES else "hold"
+
+    def _release(self, exchange: Exchange, attempt: Attempt, now: float) -> Reaction:
+        attempt.held = False
+        exchange.first_byte = now
+        return "deliver"
+
+    def _overdue(self, exchange: Exchange, attempt: Attempt, now: float) -> Reaction:
+        if attempt.head and attempt.head.status >= 400:  # an error whose body does not come is an error all the same
+            return self._end(exchange, attempt, now)
+        return self._release(exchange, attempt, now)
+
+    def _message(self, exchange: Exchange, attempt: Attempt, message: Message, now: float) -> Reaction:
+        facts = attempt.reader.message(message.data)
+        self._see(exchange, attempt, facts, now)
+        over = any(fact.kind in ("end", "error") for fact in facts)
+        return self._end(exchange, attempt, now) if over else "deliver"
 
     def _end(self, exchange: Exchange, attempt: Attempt, now: float) -> Reaction:
         self._see(exchange, attempt, attempt.reader.end(), now)
         held, attempt.held = attempt.held, False
         assert attempt.head is not None
         outcome = attempt.outcome
-        if outcome is None or outcome.kind == "ok":
+        if attempt.head.status == 101:
+            outcome = Outcome("ok")
+        elif outcome is None or outcome.kind == "ok":
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
             outcome = classify(family, attempt.head, body, now)
+        if held and outcome.kind == "ok" and attempt.reader.streamed and not (attempt.served or attempt.closed):
+            outcome = Outcome("server", detail="the stream ended before it said anything")
         self._finish(exchange, attempt, outcome, now)
-        moving = held and outcome.kind in _MOVABLE and exchange.repeatable
+        moving = held and outcome.kind in _MOVABLE
         if not moving:
             exchange.first_byte = exchange.first_byte or now
         return "next" if moving else "deliver"
 
     def _failure(self, exchange: Exchange, attempt: Attempt, failure: Failure, now: float) -> Reaction:
         attempt.error = failure.message
-        before_head = attempt.head is None or attempt.held
+        unseen = attempt.head is None or attempt.held
         attempt.held = False
-        self._finish(exchange, attempt, Outcome("server", detail=failure.kind), now)
-        nothing_sent = failure.kind == "connect"
-        return "next" if before_head and (exchange.repeatable or nothing_sent) else "deliver"
+        attempt.reached = failure.kind != "connect"
+        self._finish(exchange, attempt, classify_failure(failure.kind), now)
+        return "next" if unseen else "deliver"
 
     def _see(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
         for fact in facts:
@@ -342,6 +428,8 @@ class Router:
             match fact.kind:
                 case "usage":
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage
+                case "finish":
+                    attempt.closed = True
                 case "content":
                     self._serve(exchange, attempt, now)
                 case "error" if _is_answer(exchange, attempt):  # a stored answer's error is nobody's fault now
@@ -349,6 +437,15 @@ class Router:
                     attempt.error = attempt.outcome.detail
                 case "id" | "token" | "text" if len(attempt.learned) < LEARNED_FACTS:
                     attempt.learned.append(fact)
+        if any(fact.kind == "end" for fact in facts) and attempt.served and attempt.outcome is None:
+            self._learn(exchange, attempt, now)  # now: the next turn may be here before the last byte of this answer
+
+    def _learn(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
+        if attempt.learned_from or exchange.request.replay:
+            return
+        attempt.learned_from = True
+        account = attempt.choice.account.id
+        self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400
@@ -363,12 +460,21 @@ class Router:
             self._serve(exchange, attempt, now)
         if not attempt.released:
             attempt.released = True
-            self.accounts.settled(self._ask(exchange), attempt.choice, outcome, now)
+            # in shadow it was the client's own key: what happened to it says nothing about the account
+            told = outcome if self.config.mode == "serve" or outcome.kind == "ok" else Outcome("cancelled", scope="none")
+            self.accounts.settled(self._ask(exchange), attempt.choice, told, now)
             self.accounts.release(attempt.choice)
 
 
 def _bound(code: str, what: str) -> Refusal:
     return Refusal(503, code, f"Patchbay gave up: {what}, and the configuration allows no more")
+
+
+def _with_those_of(socket: Route | None, headers: Headers) -> Headers:
+    """Return *headers* with those that went up when the socket was opened: its messages share them, ids and all."""
+    if socket is None:
+        return headers
+    return Headers((*headers, *((name, value) for name, value in socket.edit.headers if value is not None)))
 
 
 def _is_answer(exchange: Exchange, attempt: Attempt) -> bool:

@@ -30,7 +30,7 @@ class Learner:
         self._lineage = lineage
         self._chain = chain
         self._readings = readings
-        self._ttl = ttl
+        self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
@@ -63,20 +63,20 @@ class Learner:
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
         """
-        Give a first turn that began like another one a thread of its own, by its answer; and where another account
-        served it than the first, an affinity of its own, for that is where it is warm.
+        Give a first turn that began like another one an affinity and a thread of its own, by its answer: from the next
+        turn on it is a conversation like any other, at home where that answer came from.
         """
         given = tuple(_given(facts))
+        answer = digest(given)
         if given:
-            answer = digest(given)
             first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
             if first.digest != answer:
                 entry = replace(entry, thread=self._seeds.derive("answered", scope, identity.thread, answer))
         if identity.tier == "content" and identity.binds:
-            served = self._chain.first("served by", scope, identity.affinity, entry, now)
-            if served.account != entry.account:
-                affinity = self._seeds.derive("elsewhere", scope, identity.affinity, entry.account)
-                entry = replace(entry, affinity=affinity)
+            first = self._chain.first("served by", scope, identity.affinity, replace(entry, digest=answer), now)
+            if (first.digest, first.account) != (answer, entry.account):
+                parts = (identity.affinity, answer, entry.account)
+                entry = replace(entry, affinity=self._seeds.derive("apart", scope, *parts))
         return entry
 
     def _history(self, request: Request, conversation: Conversation, entry: Entry, now: float) -> None:
@@ -87,7 +87,7 @@ class Learner:
             for quote in quotes.of_message(messages[turn.index]):
                 if quote.links and self._lineage.find(scope, quote.value, now) is None:
                     # who gave it is a guess as good as none: it must not tie a request to an account
-                    self._lineage.note(scope, quote.value, replace(entry, account=""), now, self._ttl)
+                    self._lineage.note(scope, quote.value, replace(entry, account=""), now, self.ttl)
 
     def _tokens(self, scope: bytes, entry: Entry, facts: Sequence[Fact], answer: str, now: float) -> None:
         for fact in facts:
@@ -95,11 +95,11 @@ class Learner:
                 continue
             if fact.where in _GUESSABLE and not quotes.is_strong(fact.value):
                 continue
-            ttl = self._ttl if fact.where == "tool" else max(OWNED_TTL, self._ttl)
+            ttl = self.ttl if fact.where == "tool" else max(OWNED_TTL, self.ttl)
             self._lineage.note(scope, fact.value, entry, now, ttl)
         text = squeeze(answer)
         if entry.affinity and len(text) >= MIN_TEXT:
-            self._lineage.note(scope, text, entry, now, self._ttl)
+            self._lineage.note(scope, text, entry, now, self.ttl)
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

@@ -277,7 +277,7 @@ def test_equal_openings_are_told_apart_by_their_answers(answer):
 
     assert [identity.home for identity in second] == [f"account-{number % 7}" for number in range(100)]
     assert len({identity.thread for identity in second}) == 100
-    assert len({identity.affinity for identity in second}) == 7
+    assert len({identity.affinity for identity in second}) == 100
     assert [identity.thread for identity in second] == [identity.thread for identity in third]
     assert [identity.affinity for identity in second] == [identity.affinity for identity in third]
 
@@ -292,10 +292,11 @@ def test_a_first_turn_and_the_one_that_quotes_its_answer_are_one_thread(answer):
 
 def test_a_regenerated_opening_stays_where_it_was():
     teller = Teller()
-    first = teller.serve(CHAT, chat("hi"), answer=answered("Hello!"))
+    first = teller.serve(CHAT, chat("hi"), answer=answered("Hello!"), account="b")
 
-    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!")).affinity == first.affinity
-    assert teller.ask(CHAT, chat("hi", "Hey!", "go")).affinity == first.affinity
+    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!"), account="b").affinity == first.affinity
+    assert teller.ask(CHAT, chat("hi", "Hello!", "go")).affinity == first.affinity
+    assert teller.ask(CHAT, chat("hi", "Hey!", "go")).home == "b"
 
 
 def test_the_thread_is_final_from_the_second_turn_even_if_no_answer_was_seen():

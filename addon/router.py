@@ -461,7 +461,9 @@ class Router:
         if not attempt.released:
             attempt.released = True
             # in shadow it was the client's own key: what happened to it says nothing about the account
-            told = outcome if self.config.mode == "serve" or outcome.kind == "ok" else Outcome("cancelled", scope="none")
+            told = (
+                outcome if self.config.mode == "serve" or outcome.kind == "ok" else Outcome("cancelled", scope="none")
+            )
             self.accounts.settled(self._ask(exchange), attempt.choice, told, now)
             self.accounts.release(attempt.choice)
 

@@ -77,12 +77,16 @@ class Client:
     """
     Who asks: a configured client, or everybody on this machine.
 
-    *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope.
+    *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope. *pools*,
+    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them.
     """
 
     scope: bytes = b""
     name: str = "local"
     may_pin: bool = False
+    pools: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,13 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a WebSocket, as the upstream sent it."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class End:
     """The upstream finished its answer."""
 
@@ -230,7 +241,12 @@ class Failure:
     message: str
 
 
-Answer = Head | Chunk | End | Failure
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """The answer has been held back as long as it may be."""
+
+
+Answer = Head | Chunk | Message | End | Failure | Overdue
 Reaction = Literal["deliver", "hold", "next", "cut"]
 
 
@@ -296,6 +312,26 @@ class Verdict:
     echo: str = ""
     victim: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    Something worth remembering beyond this process; *rank* and *expires* are in the clock's seconds.
+
+    Of two with the same *kind* and *key* the one of the greater `order` stays, whoever wrote it and whichever comes
+    first. An empty *value* says that it is over.
+    """
+
+    kind: str
+    key: str
+    value: str
+    rank: float
+    expires: float
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        return self.rank, self.expires, self.value
 
 
 @dataclass(frozen=True, slots=True)

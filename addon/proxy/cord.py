@@ -10,14 +10,15 @@ from dataclasses import dataclass
 
 from mitmproxy import http
 from mitmproxy.connection import Server
+from mitmproxy.proxy import commands
 
 from .. import clients
+from ..providers import Timeouts
 from ..router import Exchange, Router
 from ..values import Answer, Client, Endpoint, Finding, Origin, Reaction, Refusal, Route
 from . import answers
 from .keys import Keys
 
-HELD_SECONDS = 5.0  # an error answer that takes longer to arrive is given up for another account
 _FORM_OF_FAMILY = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _HEADER_OF_FORM = {
     "bearer": "Authorization",
@@ -35,6 +36,7 @@ class Surroundings:
     keys: Keys
     verified: Callable[[], bool]  # whether upstream certificates are checked
     alarm: Callable[[http.HTTPFlow, Exchange, Finding], None]
+    wake: Callable[[http.HTTPFlow, commands.RequestWakeup], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,6 @@ class Cord:
 
     A cord without an exchange belongs to a request that was refused before it was opened.
     """
-
-    hold_seconds = HELD_SECONDS
 
     def __init__(self, flow: http.HTTPFlow, around: Surroundings, dialect: str) -> None:
         self._flow = flow
@@ -77,6 +77,19 @@ class Cord:
     @property
     def ready(self) -> bool:
         return self.route is not None and not self.closed
+
+    @property
+    def timeouts(self) -> Timeouts:
+        assert self.route is not None
+        return self.route.account.provider.timeouts
+
+    @property
+    def hold_seconds(self) -> float:
+        assert self.exchange is not None
+        return self._around.router.hold_seconds(self.exchange)
+
+    def wake(self, seconds: float, timer: commands.RequestWakeup) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self._around.wake, self._flow, timer)
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         route = self.route

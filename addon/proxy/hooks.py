@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 
 from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy import layer, mode_specs
+from mitmproxy.proxy import commands, events, layer, mode_specs
 
 from .. import clients, config, dialects, paths
 from ..body import Body
@@ -31,6 +31,7 @@ from .keys import Keys, KeyUnavailable
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 
+_waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
 _NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this destination, and nothing else passes here")
@@ -119,7 +120,7 @@ class Patchbay:
         self._secret = key
         self._clients = known
         self.router = Router(settings, key, SystemRandom(), secrets.token_bytes)
-        self._around = Surroundings(self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm)
+        self._around = Surroundings(self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm, _wake)
         self.done()
         self._journal = journal
 
@@ -191,6 +192,8 @@ class Patchbay:
             cord = _cord(turn.flow)
             if cord and not cord.gone.is_set():
                 turn.again = await self._plug(turn.flow, cord, moving=True) is None
+                if not turn.again and cord.exchange:
+                    turn.instead = self._router().instead(cord.exchange)
         except Exception as e:
             logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
 
@@ -206,6 +209,8 @@ class Patchbay:
         for name in [name for name in headers if name.lower().startswith("x-patchbay-")]:
             del headers[name]
         self._scrub(headers)
+        if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
+            headers["x-patchbay-gave-up"] = cord.exchange.refusal.code
         headers["x-patchbay-request-id"] = cord.route.request_id
         headers["x-patchbay-account"] = cord.route.account.id
         if cord.route.session_id:
@@ -366,6 +371,14 @@ async def _wait(cord: Cord, until: float) -> bool:
     except TimeoutError:
         return True
     return False
+
+
+def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
+    handler = ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+    if handler:
+        task = asyncio.get_running_loop().create_task(handler.server_event(events.Wakeup(timer)))
+        _waking.add(task)
+        task.add_done_callback(_waking.discard)
 
 
 def _is_reverse(flow: http.HTTPFlow) -> bool:

@@ -15,6 +15,7 @@ from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.proxy.layers import http as host
 
+from ..providers import Timeouts
 from ..values import Answer, Reaction, Refusal
 from . import answers, wire
 
@@ -69,6 +70,8 @@ class _Cord:
     """The smallest thing that can be plugged into a flow."""
 
     hold_seconds = 1.0
+    timeouts = Timeouts()
+    route: Any = None
 
     def __init__(self, ready: bool) -> None:
         self.ready = ready
@@ -91,6 +94,9 @@ class _Cord:
 
     def passing(self, data: bytes) -> bytes:
         return data
+
+    def wake(self, seconds: float, timer: commands.RequestWakeup) -> None:
+        pass
 
     def refusal(self, refusal: Refusal) -> http.Response:
         return answers.refusal("", refusal, "")

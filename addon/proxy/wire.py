@@ -11,6 +11,7 @@ Only this file touches mitmproxy's private HTTP state machine; `internals` check
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -38,7 +39,8 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
-from ..values import Answer, Chunk, End, Failure, Head, Headers, Reaction, Refusal
+from ..providers import Timeouts
+from ..values import Answer, Chunk, End, Failure, Head, Headers, Overdue, Reaction, Refusal
 from . import answers
 
 logger = logging.getLogger(__name__)
@@ -59,8 +61,17 @@ class Cord(Protocol):
         """Whether a route stands and its credential is at hand."""
 
     @property
+    def timeouts(self) -> Timeouts:
+        """How long the present attempt may take."""
+
+    @property
     def hold_seconds(self) -> float:
-        """How long an answer may be held back."""
+        """How long the present answer may be held back."""
+
+    route: Any  # what the present attempt is; kept with its answer and put back with it
+
+    def wake(self, seconds: float, timer: commands.RequestWakeup) -> Cancellable | None:
+        """Let the stream's connection be told in *seconds* that *timer* is up."""
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         """Return the copy that goes upstream on *server*, with the credential; raise PermissionError if it must not."""
@@ -81,6 +92,13 @@ class Cord(Protocol):
         """Take note that the client is gone, also while a hook of this exchange waits."""
 
 
+class Cancellable(Protocol):
+    """A call that is still to come."""
+
+    def cancel(self) -> None:
+        """Call it off."""
+
+
 @dataclass
 class PatchbayNextHook(commands.StartHook):
     """The addon is asked for the next route of a flow: it sets one and `again`, or leaves things as they are."""
@@ -94,6 +112,7 @@ class Turn:
 
     flow: http.HTTPFlow
     again: bool = False
+    instead: Refusal | None = None  # what the client gets in place of the answer that is held
 
 
 class Untouched:
@@ -101,7 +120,16 @@ class Untouched:
 
 
 class _Timer(commands.RequestWakeup):
-    pass
+    """
+    A wake-up that can be called off.
+
+    mitmproxy's own cannot: each would sleep on, with its exchange's bodies, long after the exchange has ended.
+    """
+
+    def __init__(self, seconds: float, what: str) -> None:
+        super().__init__(seconds)
+        self.what = what  # connect | head | hold | idle
+        self.call: Cancellable | None = None
 
 
 class _FreshConnection(GetHttpConnection):
@@ -122,7 +150,9 @@ class PatchbayStream(HttpStream):
     upstream_open = False  # the present attempt's answer has not ended yet
     answering = False  # an answer of ours is on its way
     held: list[events.Event] | None = None
+    kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
     timer: _Timer | None = None
+    begun = touched = 0.0  # when this attempt began, and when its upstream last said something
 
     @property
     def plug(self) -> Cord | Untouched | None:
@@ -143,7 +173,10 @@ class PatchbayStream(HttpStream):
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
         if isinstance(event, RequestProtocolError) and (cord := self.cord):
             cord.client_left()
-        yield from super().handle_event(event)
+        if isinstance(event, events.Wakeup) and self._paused and isinstance(self._paused.command, GetHttpConnection):
+            yield from self._give_up_connecting(event, self._paused.command)
+        else:
+            yield from super().handle_event(event)
 
     def _handle_event(self, event: events.Event) -> Commands:
         try:
@@ -155,8 +188,8 @@ class PatchbayStream(HttpStream):
 
     def _sorted(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
-            if event.command is self.timer and self.held is not None:
-                yield from self._settle("next")
+            if event.command is self.timer:
+                yield from self._time_is_up(self.timer.what)
             return
         if isinstance(event, _DOWNWARDS):
             if event.stream_id != self.wire_id:
@@ -165,6 +198,9 @@ class PatchbayStream(HttpStream):
             self.upstream_open = self.upstream_open and not isinstance(
                 event, ResponseEndOfMessage | ResponseProtocolError
             )
+            self.touched = time.monotonic()
+            if not self.upstream_open and self.held is None:
+                self._disarm()
         if isinstance(event, ResponseData | ResponseEndOfMessage) and self.held is None and (cord := self.cord):
             event = self._seen(cord, event)
         yield from super()._handle_event(event)
@@ -208,7 +244,23 @@ class PatchbayStream(HttpStream):
         plug = self.plug
         if plug is None or not (isinstance(plug, Untouched) or plug.ready):
             raise PermissionError("a request without a route")
-        return (yield from super().make_server_connection())
+        if isinstance(plug, Untouched):
+            return (yield from super().make_server_connection())
+        self.begun = time.monotonic()
+        self._arm("connect", plug.timeouts.connect)
+        connected = yield from super().make_server_connection()
+        if connected:
+            self._arm("head", plug.timeouts.first_byte)
+        return connected
+
+    def _give_up_connecting(self, event: events.Wakeup, command: GetHttpConnection) -> Commands:
+        if event.command is not self.timer:
+            return
+        for connection, waiting in self.above.waiting_for_establishment.items():
+            if command in waiting:  # behind an upstream proxy the socket is that of the tunnel
+                handler = self.above.connections[connection]
+                yield commands.CloseConnection(getattr(handler, "tunnel_connection", connection))
+                return
 
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands:
         cord = self.cord
@@ -224,11 +276,58 @@ class PatchbayStream(HttpStream):
                 cord.answered(Failure("reset", event.message))
             yield from super().handle_protocol_error(event)
             return
-        kind = "connect" if event.code is ErrorCode.CONNECT_FAILED else "reset"
         self.upstream_open = False
-        reaction = cord.answered(Failure(kind, event.message))
-        self.held = None if kind == "connect" else self.held
-        yield from self._settle(reaction, event.message)
+        self.held = None  # half an answer is none
+        kind = "connect" if event.code is ErrorCode.CONNECT_FAILED else "reset"
+        yield from self._settle(cord.answered(Failure(kind, event.message)), event.message)
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    @property
+    def above(self) -> HttpLayer:
+        layers = self.context.layers
+        found = layers[layers.index(self) - 1]
+        assert isinstance(found, HttpLayer)
+        return found
+
+    def _arm(self, what: str, seconds: float) -> None:
+        self._disarm()
+        cord = self.cord
+        if cord is None:
+            return
+        if total := cord.timeouts.total:
+            left = max(0.001, self.begun + total - time.monotonic())
+            seconds = min(seconds or left, left)
+        if seconds:
+            self.timer = _Timer(seconds, what)
+            self.above.command_sources[self.timer] = self
+            self.timer.call = cord.wake(seconds, self.timer)
+
+    def _disarm(self) -> None:
+        if self.timer:
+            self.above.command_sources.pop(self.timer, None)
+            if self.timer.call:
+                self.timer.call.cancel()
+        self.timer = None
+
+    def _time_is_up(self, what: str) -> Commands:
+        cord = self.cord
+        assert cord is not None
+        if what == "hold":
+            yield from self._settle(cord.answered(Overdue()))
+            return
+        idle, total, now = cord.timeouts.idle, cord.timeouts.total, time.monotonic()
+        if what == "idle" and now < self.touched + (idle or now) and not (total and now >= self.begun + total):
+            self._arm("idle", self.touched + idle - now if idle else 0.0)
+            return
+        why = "no answer in time" if what == "head" else "the answer took too long"
+        reaction = cord.answered(Failure("timeout", why))
+        yield from self._abandon()
+        if what == "head":
+            yield from self._settle(reaction, why)
+        else:
+            broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
+            yield from super().handle_protocol_error(broken)
 
     # -- holding, and trying again ---------------------------------------------------------------------------------
 
@@ -239,9 +338,9 @@ class PatchbayStream(HttpStream):
         if cord and cord.answered(_head(event.response)) == "hold" and repeatable:
             self.held = [event]
             self.server_state = self.state_hold
-            self.timer = _Timer(cord.hold_seconds)
-            yield self.timer
+            self._arm("hold", cord.hold_seconds)
         else:
+            self._arm("idle", cord.timeouts.idle if cord else 0.0)
             yield from super().state_wait_for_response_headers(event)
 
     def state_hold(self, event: events.Event) -> Commands:
@@ -259,6 +358,7 @@ class PatchbayStream(HttpStream):
     def _settle(self, reaction: Reaction, failure: str = "") -> Commands:
         self._disarm()
         turn = Turn(self.flow)
+        before = self.cord.route if self.cord else None
         if reaction == "next":
             # The pause is needed even if the answer is at hand: mitmproxy's HTTP/1 client does its book-keeping after
             # the event we are in, and a request sent on that connection before is lost.
@@ -266,10 +366,19 @@ class PatchbayStream(HttpStream):
             if (yield from self.check_killed(True)):
                 yield from self._abandon()
                 return
+        cord = self.cord
+        assert cord is not None
         if turn.again:
             yield from self._abandon()
-            yield from self._send_again()
-        elif self.held is not None and not failure:
+            yield from self._send_again(before)
+        elif turn.instead:
+            yield from self._abandon()
+            yield from self._fail(turn.instead)
+        elif self.held is not None:
+            yield from self._release()
+        elif self.kept:  # the present attempt brought no answer, but an earlier one did
+            yield from self._abandon()
+            self.held, cord.route = self.kept
             yield from self._release()
         else:
             yield from self._abandon()
@@ -277,6 +386,8 @@ class PatchbayStream(HttpStream):
 
     def _release(self) -> Commands:
         assert self.held is not None
+        if self.upstream_open and (cord := self.cord):
+            self._arm("idle", cord.timeouts.idle)
         (head, *rest), self.held = self.held, None
         self.server_state = self.state_wait_for_response_headers
         yield from super().state_wait_for_response_headers(head)
@@ -293,7 +404,9 @@ class PatchbayStream(HttpStream):
             given_up = RequestProtocolError(self.stream_id, "the attempt was given up", ErrorCode.CANCEL)
             yield SendHttp(given_up, self.context.server)
 
-    def _send_again(self) -> Commands:
+    def _send_again(self, before: Any) -> Commands:
+        if self.held and isinstance(self.held[-1], ResponseEndOfMessage):
+            self.kept = self.held, before
         self.attempt += 1
         self.held = None
         self.flow.response = None
@@ -308,15 +421,6 @@ class PatchbayStream(HttpStream):
         if request.trailers:
             yield SendHttp(RequestTrailers(self.stream_id, request.trailers), self.context.server)
         yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
-
-    def _disarm(self) -> None:
-        # a wake-up cannot be called back; while the layer knows it, it keeps this stream and its body in memory
-        layers = self.context.layers
-        above = layers[layers.index(self) - 1]
-        assert isinstance(above, HttpLayer)
-        if self.timer:
-            above.command_sources.pop(self.timer, None)
-        self.timer = None
 
     # -- answers of ours -------------------------------------------------------------------------------------------
 

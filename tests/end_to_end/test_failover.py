@@ -1,0 +1,200 @@
+"""A fault of one account is not seen by the client while another can answer, streaming or not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ..simulator import Simulator, simulator_thread
+from .dialogue import DIALECTS, body, credential, path
+from .harness import Proxy, eventually, free_port, generic_config, proxy
+
+# some faults take an account out of service for long; there are enough for all of them
+NAMES = {f"account-{n}": f"sk-failover-{n:02}-0123456789" for n in range(40)}
+QUICK = "providers: {generic: {timeouts: {connect: 1s, first_byte: 1s, idle: 1s}}}\n"
+MARK = "MARK-" + "0123456789abcdef" * 2
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[Simulator]:
+    with simulator_thread({key: name for name, key in NAMES.items()}, echo="both") as running:
+        yield running
+
+
+@pytest.fixture
+def running(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, NAMES, more=QUICK), mode=f"reverse:{simulator.url}") as started:
+        yield started
+
+
+def ask(running: Proxy, dialect: str, model: str, *, stream: bool, **headers: str) -> httpx.Response:
+    return httpx.post(
+        running.url + path(dialect, stream=stream),
+        json=body(dialect, [f"say {MARK}"], stream=stream, model=model),
+        headers=credential(dialect, "sk-client") | headers,
+        timeout=20,
+        trust_env=False,
+    )
+
+
+def journal(running: Proxy, count: int) -> list[dict[str, Any]]:
+    assert eventually(lambda: running.journal.count("\n") >= count)
+    return [json.loads(line) for line in running.journal.splitlines()]
+
+
+BEFORE_CONTENT: dict[str, tuple[str, dict[str, Any], tuple[bool, ...]]] = {
+    "429": ("status", {"status": 429, "retry_after": 7}, (False, True)),
+    "429 without a hint": ("status", {"status": 429}, (False, True)),
+    "402": ("status", {"status": 402}, (False, True)),
+    "401": ("status", {"status": 401}, (False, True)),
+    "500": ("status", {"status": 500}, (False, True)),
+    "529": ("status", {"status": 529}, (False, True)),
+    "reset before the head": ("reset_head", {}, (False, True)),
+    "closed before the head": ("close_head", {}, (False, True)),
+    "slow head": ("delay_head", {"seconds": 30}, (False, True)),
+    "empty stream": ("empty", {}, (True,)),
+    "error in the stream": ("stream_error", {}, (False, True)),
+}
+
+
+@pytest.mark.parametrize("fault", BEFORE_CONTENT)
+def test_the_next_account_answers_and_the_client_sees_one_answer(
+    running: Proxy, simulator: Simulator, fault: str
+) -> None:
+    name, settings, streams = BEFORE_CONTENT[fault]
+    asked = [(dialect, stream) for dialect in DIALECTS for stream in streams]
+    for number, (dialect, stream) in enumerate(asked):
+        rule = simulator.fault(name, settings, times=1)
+        answer = ask(running, dialect, f"model-{number}", stream=stream)
+        simulator.mend()
+
+        assert rule.struck == 1
+        assert answer.status_code == 200, answer.text
+        assert MARK in answer.text
+        assert '"error":{' not in answer.text.replace(" ", "")
+        assert "x-patchbay-gave-up" not in answer.headers
+    lines = journal(running, len(asked))
+    assert len(lines) == len(asked)
+    for line in lines:
+        assert len(line["attempts"]) == 2
+        first, second = line["attempts"]
+        assert first["account"] != second["account"]
+        assert first["request_id"] != second["request_id"]
+        assert line["account"] == second["account"]
+        assert line["verdict"] == "clean"
+
+
+def test_a_refused_connection_moves_on(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    dead = (
+        f"  - {{id: dead, provider: generic, base_url: 'http://127.0.0.1:{free_port()}', key: k-dead, priority: 9}}\n"
+    )
+    alive = f"  - {{id: alive, provider: generic, base_url: '{simulator.url}', key: {NAMES['account-0']}}}\n"
+    settings = f"state: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\naccounts:\n{dead}{alive}"
+    with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
+        answers = [ask(running, dialect, "m", stream=stream) for dialect in DIALECTS for stream in (False, True)]
+
+    assert all(answer.status_code == 200 and MARK in answer.text for answer in answers)
+    assert {answer.headers["x-patchbay-account"] for answer in answers} == {"alive"}
+
+
+def test_an_upstream_that_accepts_and_stays_silent_is_given_up(tmp_path: Path, simulator: Simulator) -> None:
+    import socket
+
+    simulator.reset()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = f"  - {{id: mute, provider: generic, base_url: 'https://127.0.0.1:{silent.getsockname()[1]}', key: k-mute, priority: 9}}\n"
+        alive = f"  - {{id: alive, provider: generic, base_url: '{simulator.url}', key: {NAMES['account-0']}}}\n"
+        settings = f"state: {tmp_path}/state\n{QUICK}accounts:\n{mute}{alive}"
+        with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
+            answer = ask(running, "openai_chat", "m", stream=True)
+
+    assert answer.status_code == 200
+    assert answer.headers["x-patchbay-account"] == "alive"
+
+
+def test_when_all_fail_the_client_gets_the_last_real_answer_and_why(running: Proxy, simulator: Simulator) -> None:
+    simulator.fault("status", {"status": 429, "retry_after": 7, "message": "slow down please"})
+    answer = ask(running, "openai_chat", "m", stream=True)
+
+    assert answer.status_code == 429
+    assert "slow down please" in answer.text
+    assert answer.headers["x-patchbay-gave-up"] == "attempts_exhausted"
+    assert len(simulator.truth.requests) == 3
+
+
+def test_the_last_real_answer_is_kept_when_the_next_account_is_not_there(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    simulator.fault("status", {"status": 503, "message": "the real answer"})
+    alive = (
+        f"  - {{id: alive, provider: generic, base_url: '{simulator.url}', key: {NAMES['account-0']}, priority: 9}}\n"
+    )
+    dead = f"  - {{id: dead, provider: generic, base_url: 'http://127.0.0.1:{free_port()}', key: k-dead}}\n"
+    settings = f"state: {tmp_path}/state\naccounts:\n{dead}{alive}"
+    with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
+        answer = ask(running, "anthropic", "m", stream=False)
+
+    assert answer.status_code == 503
+    assert "the real answer" in answer.text
+    assert answer.headers["x-patchbay-account"] == "alive"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_our_own_credential_trouble_never_logs_the_client_out(
+    running: Proxy, simulator: Simulator, status: int
+) -> None:
+    simulator.fault("status", {"status": status, "kind": "auth"})
+    answer = ask(running, "anthropic", "m", stream=False)
+
+    assert answer.status_code == 502
+    assert answer.json()["type"] == "error"
+    assert "upstream_credentials_exhausted" in answer.text
+
+
+def test_a_request_s_own_fault_is_delivered_at_once(running: Proxy, simulator: Simulator) -> None:
+    simulator.fault("status", {"status": 400, "message": "no such thing"})
+    answer = ask(running, "gemini", "m", stream=False)
+
+    assert answer.status_code == 400
+    assert "no such thing" in answer.text
+    assert len(simulator.truth.requests) == 1
+
+
+def test_after_the_first_content_nothing_is_repeated(running: Proxy, simulator: Simulator) -> None:
+    simulator.fault("stream_error", {"after": 4})
+    answer = ask(running, "openai_chat", "m", stream=True)
+
+    assert answer.status_code == 200
+    assert "error" in answer.text
+    assert len(simulator.truth.requests) == 1
+
+
+def test_what_may_have_been_carried_out_is_not_sent_twice(running: Proxy, simulator: Simulator) -> None:
+    simulator.fault("status", {"status": 503})
+    answer = httpx.post(
+        running.url + "/v1/batches",
+        json={"input_file_id": "f"},
+        headers=credential("openai_chat", "k"),
+        trust_env=False,
+    )
+
+    assert answer.status_code == 503
+    assert answer.headers["x-patchbay-gave-up"] == "not_repeatable"
+    assert len(simulator.truth.requests) == 1
+
+
+def test_a_conversation_goes_home_after_a_passing_fault(running: Proxy, simulator: Simulator) -> None:
+    home = ask(running, "openai_chat", "m", stream=False, **{"x-session-id": "s"}).headers["x-patchbay-account"]
+    simulator.fault("status", {"status": 529}, times=1)
+    away = ask(running, "openai_chat", "m", stream=False, **{"x-session-id": "s"}).headers["x-patchbay-account"]
+    simulator.mend()
+    other_model = ask(running, "openai_chat", "n", stream=False, **{"x-session-id": "s"}).headers["x-patchbay-account"]
+
+    assert away != home
+    assert other_model == home

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlsplit
+from fnmatch import fnmatchcase
+from urllib.parse import parse_qsl, quote, unquote_plus
 
 from blake3 import blake3
 
 from .config import ClientKey
 from .identity.scope import claim
-from .values import Client, Headers, Refusal
+from .values import Client, Endpoint, Headers, Refusal
 
 # Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
 CREDENTIAL_HEADERS: Mapping[str, str] = {
@@ -27,6 +28,17 @@ CREDENTIAL_HEADERS: Mapping[str, str] = {
 }
 WEBSOCKET_KEY = "openai-insecure-api-key."
 QUERY_KEY = "key"
+_QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
+# What tells an upstream whose account a client has, or had; and an answer's headers that tell the client whose ours is.
+REVEALING_UPWARD = frozenset(
+    {"cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
+     "chatgpt-account-id"}
+)  # fmt: skip
+REVEALING_DOWNWARD = frozenset(
+    {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
+     "chatgpt-account-id"}
+)  # fmt: skip
+_RUNS_OTHERS = ("/batches", "/fine_tuning")  # what is posted here names its models out of our sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +59,31 @@ def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes,
     if not known:
         named = claim(headers) or _in_query(path)
         return Client(scope=_scope(secret, named) if named else b"", may_pin=loopback)
-    sent = [value.encode("utf-8", "surrogateescape") for value in presented(headers, path)]
+    sent = [_digest(secret, value.encode("utf-8", "surrogateescape")) for value in presented(headers, path)]
     found: Known | None = None
     for candidate in known:  # all of them, always: how long this takes must not tell how near a guess was
+        kept = _digest(secret, candidate.value)
         for value in sent:
-            if hmac.compare_digest(candidate.value, value):
+            if hmac.compare_digest(kept, value):
                 found = candidate
     if found is None:
         return Refusal(401, "client_unknown", "This proxy asks for a client key, and none was given that it knows")
-    return Client(_scope(secret, "client:" + found.key.name), found.key.name, found.key.may_pin)
+    key = found.key
+    scope = _scope(secret, "client:" + (key.scope or key.name))
+    return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models)
+
+
+def overstepped(client: Client, endpoint: Endpoint, method: str, model: str) -> Refusal | None:
+    """Say what *client* may not do, when it asks for *model* (empty: none is named) at *endpoint*."""
+    if client.pools and endpoint.family not in client.pools:
+        return Refusal(403, "pool_not_allowed", f"This client may not use the pool {endpoint.family or 'of any path'}")
+    if not client.models or method in ("GET", "HEAD", "DELETE"):
+        return None
+    named = bool(model) and any(fnmatchcase(model, pattern) for pattern in client.models)
+    hidden = not model and (endpoint.kind == "generation" or any(part in endpoint.suffix for part in _RUNS_OTHERS))
+    if (model and not named) or hidden:
+        return Refusal(403, "model_not_allowed", "This client may not use this model, or has to name one it may")
+    return None
 
 
 def presented(headers: Headers, path: str) -> Iterator[str]:
@@ -87,10 +115,11 @@ def without_key(path: str, instead: str | None = None) -> str:
         return path
     parts = []
     for part in query.split("&"):
-        if part.partition("=")[0] != QUERY_KEY:
+        name = part.partition("=")[0]
+        if unquote_plus(name) not in _QUERY_KEYS:
             parts.append(part)
         elif instead is not None:
-            parts.append(f"{QUERY_KEY}={quote(instead, safe=':')}")
+            parts.append(f"{name}={quote(instead, safe=':')}")
     return before + ("?" + "&".join(parts) if parts else "")
 
 
@@ -103,7 +132,12 @@ def with_key(path: str, key: str) -> str:
 def _in_query(path: str) -> str:
     if "?" not in path:
         return ""
-    return dict(parse_qsl(urlsplit(path).query)).get(QUERY_KEY, "")
+    found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in _QUERY_KEYS)
+    return next(found, "")
+
+
+def _digest(secret: bytes, value: bytes) -> bytes:
+    return blake3(value, key=secret).digest()
 
 
 def _scope(secret: bytes, named: str) -> bytes:

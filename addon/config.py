@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from . import document
 from .document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
-from .providers import PRESETS, CredentialForm, Provider
+from .providers import FAMILIES, PRESETS, CredentialForm, Provider
 from .values import Depth, Origin
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
@@ -93,11 +93,20 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A key of a client of ours, by which it is known. *may_pin* lets it choose the account of a request."""
+    """
+    A key of a client of ours, by which it is known. *may_pin* lets it choose the account of a request.
+
+    Clients of one *scope* (empty: the name) share their conversations. *pools*, *providers* and *models* are what the
+    key may use; the latter two are patterns. Empty: all of them.
+    """
 
     name: str
     secret: Secret
     may_pin: bool = False
+    scope: str = ""
+    pools: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +135,16 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds in bytes: what we read of a request body, and what we keep of a streamed answer for looking at."""
+    """
+    Bounds in bytes: what we read of a request body, and what we keep of a streamed answer for looking at.
+
+    *head* bounds the bytes of a request's headers, *headers* their number.
+    """
 
     body: int = 64 * 1024 * 1024
     keep_streamed: int = 2 * 1024 * 1024
+    head: int = 256 * 1024
+    headers: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +162,8 @@ class Config:
     other: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
     mode: Literal["serve", "shadow"] = "serve"  # shadow: everything is decided and recorded, nothing is changed
     grace: float = 20.0  # seconds that answers in flight get when the proxy is to end
+    allowed_hosts: tuple[str, ...] = ()  # names we go by, besides those of this machine
+    allowed_origins: tuple[str, ...] = ()  # web pages that may ask
     warnings: tuple[str, ...] = ()
 
 
@@ -194,11 +211,15 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _MEMBER = re.compile(r"[^.\s]{1,128}(?:\.[^.\s]{1,128})?")
 _FIELD = re.compile(r"\{(\w+)\}")
-_FIELDS = ("request_id", "session_id", "model_id", "thread_id")
+_FIELDS = ("request_id", "request_guid", "session_id", "model_id", "thread_id")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*:[0-9a-f:.]+")
+_ALLOWED_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PORTS = {"http": 80, "https": 443}
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
+_ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
 _CREDENTIAL_HEADERS = frozenset(
     "authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split()
 )
@@ -418,6 +439,20 @@ def _is_loopback(host: str) -> bool:
     return _is_address(host) and ipaddress.ip_address(host).is_loopback
 
 
+def _host(part: Part) -> str:
+    found = document.text(part).lower()
+    if not _ALLOWED_HOST.fullmatch(found):
+        raise part.wrong(f"must be a host's name or address without a port, such as box.lan or *.lan, is {part.said()}")
+    return found.strip("[]")
+
+
+def _page(part: Part) -> str:
+    found = document.text(part).lower()
+    if not _ALLOWED_ORIGIN.fullmatch(found):
+        raise part.wrong(f"must be an origin such as http://localhost:3000, is {part.said()}")
+    return found
+
+
 # Lists
 
 
@@ -434,6 +469,28 @@ def _order(part: Part) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _families(part: Part) -> frozenset[str]:
+    if not (found := frozenset(Each(document.one_of(*FAMILIES))(part))):
+        raise part.wrong(f"must name one at least of {', '.join(FAMILIES)}")
+    return found
+
+
+def _endpoints(part: Part) -> frozenset[str]:
+    return frozenset(Each(_endpoint)(part))
+
+
+def _endpoint(part: Part) -> str:
+    if not _ENDPOINT.fullmatch(found := document.text(part)):
+        raise part.wrong(f"must be the end of a path, as in /chat/completions, is {part.said()}")
+    return found
+
+
+def _version(part: Part) -> str:
+    if not _VERSION.fullmatch(found := document.text(part)):
+        raise part.wrong(f"must be a version such as 2024-10-21, is {part.said()}")
+    return found
+
+
 def _patterns(part: Part) -> tuple[str, ...]:
     return tuple(Each(document.text)(part))
 
@@ -442,6 +499,15 @@ def _allowed(part: Part) -> tuple[str, ...]:
     if not (found := _patterns(part)):
         raise part.wrong("must name a model at least; '*' allows all of them")
     return found
+
+
+def _granted(inner: Callable[[Part], str]) -> Callable[[Part], tuple[str, ...]]:
+    def read(part: Part) -> tuple[str, ...]:
+        if not (found := tuple(Each(inner)(part))):
+            raise part.wrong("must name one at least; leave it out to allow all of them")
+        return found
+
+    return read
 
 
 def _models(part: Part) -> Models:
@@ -460,6 +526,7 @@ STAMP = Section(
     {
         "headers": Named(_header_template, _header_name),
         "body": Named(_template, _member_name),
+        "body_at": _endpoints,
         "namespace": document.flag,
     },
     _only,
@@ -488,6 +555,8 @@ PROVIDER = Section(
         "echo": ECHO,
         "timeouts": TIMEOUTS,
         "model_ids": Named(_header_value),
+        "families": _families,
+        "api_version": _version,
     },
     _with_part,
 )
@@ -521,7 +590,15 @@ ACCOUNT = Section(
     needs=("id", "provider", "key"),
 )
 CLIENT = Section(
-    {"name": _id, "key": SECRET, "may_pin": document.flag},
+    {
+        "name": _id,
+        "key": SECRET,
+        "may_pin": document.flag,
+        "scope": _id,
+        "pools": _granted(document.one_of(*FAMILIES)),
+        "providers": _granted(document.text),
+        "models": _granted(document.text),
+    },
     _with_part,
     needs=("name", "key"),
 )
@@ -547,7 +624,15 @@ FAILOVER = Section(
 JOURNAL = Section(
     {"path": document.text, "max_bytes": document.size, "keep": document.whole(0, 1000)}, _filled(Journal)
 )
-LIMITS = Section({"body": document.size, "keep_streamed": document.size}, _filled(Limits))
+LIMITS = Section(
+    {
+        "body": document.size,
+        "keep_streamed": document.size,
+        "head": document.size,
+        "headers": document.whole(1, 10_000),
+    },
+    _filled(Limits),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -582,6 +667,8 @@ SETTINGS = Section(
         "other": document.one_of("pass", "refuse"),
         "mode": document.one_of("serve", "shadow"),
         "grace": _patience,
+        "allowed_hosts": Each(_host),
+        "allowed_origins": Each(_page),
         "clients": Each(CLIENT),
         "providers": Named(PROVIDER, _name),
         "accounts": Each(ACCOUNT),
@@ -629,7 +716,7 @@ def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
         stamp=replace(base.provider.stamp, **values.get("stamp", {})),
         echo=replace(base.provider.echo, **values.get("echo", {})),
         timeouts=replace(base.provider.timeouts, **values.get("timeouts", {})),
-        **{key: values[key] for key in ("credential", "model_ids") if key in values},
+        **{key: values[key] for key in ("credential", "model_ids", "families", "api_version") if key in values},
     )
     return _Offer(provider, url, stated="base_url" in stated or base.stated)
 
@@ -683,7 +770,8 @@ def _clients(read: Iterable[_Read]) -> Iterator[ClientKey]:
     for part, values in read:
         _once(part, "name", values, taken)
         if {"name", "key"} <= values.keys():
-            yield ClientKey(values["name"], values["key"], values.get("may_pin", False))
+            rights = {name: value for name, value in values.items() if name not in ("name", "key")}
+            yield ClientKey(values["name"], values["key"], **rights)
 
 
 def _once(part: Part, key: str, values: Mapping[str, Any], taken: dict[str, int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Client:
     pools: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+
+    def may_use(self, provider: str) -> bool:
+        """Whether it may use accounts of *provider*."""
+        return not self.providers or any(fnmatchcase(provider, pattern) for pattern in self.providers)
 
 
 @dataclass(frozen=True, slots=True)

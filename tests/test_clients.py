@@ -6,7 +6,7 @@ import pytest
 
 from patchbay import clients
 from patchbay.config import ClientKey, Secret
-from patchbay.values import Client, Headers, Refusal
+from patchbay.values import Client, Endpoint, Headers, Refusal
 
 SECRET = bytes(32)
 KNOWN = (
@@ -81,3 +81,69 @@ def test_the_key_of_a_query_is_replaced_and_nothing_else(path: str, instead: str
 def test_a_key_is_put_in_a_query_once() -> None:
     assert clients.with_key("/a?key=old&alt=sse", "n/w") == "/a?alt=sse&key=n%2Fw"
     assert clients.with_key("/a", "new") == "/a?key=new"
+
+
+@pytest.mark.parametrize(
+    "name", ["%6bey", "k%65y", "access_token", "%61ccess_token", "api_key", "api-key", "oauth_token"]
+)
+def test_a_key_of_a_query_is_found_however_it_is_spelled(name: str) -> None:
+    path = f"/a?alt=sse&{name}=ann-key"
+
+    assert clients.without_key(path) == "/a?alt=sse"
+    assert "ann-key" not in clients.without_key(path, "patchbay")
+    client = who({}, path)
+    assert isinstance(client, Client)
+    assert client.name == "ann"
+
+
+def test_clients_of_one_scope_share_it() -> None:
+    known = tuple(
+        clients.Known(ClientKey(name, Secret("literal", ""), scope="home"), name.encode()) for name in ("ann", "bob")
+    )
+    ann, bob = who({"x-api-key": "ann"}, known=known), who({"x-api-key": "bob"}, known=known)
+
+    assert isinstance(ann, Client)
+    assert isinstance(bob, Client)
+    assert ann.scope == bob.scope
+    assert (ann.name, bob.name) == ("ann", "bob")
+
+
+def test_rights_come_with_the_key() -> None:
+    key = ClientKey("ann", Secret("literal", ""), pools=("openai",), providers=("vllm-*",), models=("gpt-*",))
+    ann = who({"x-api-key": "ann"}, known=(clients.Known(key, b"ann"),))
+
+    assert isinstance(ann, Client)
+    assert (ann.pools, ann.models) == (("openai",), ("gpt-*",))
+    assert ann.may_use("vllm-at-work")
+    assert not ann.may_use("openai")
+    assert Client().may_use("anything")
+
+
+CHAT = Endpoint("openai_chat", "openai", "generation", "/chat/completions")
+FILES = Endpoint("openai_chat", "openai", "resource", "/files")
+BATCHES = Endpoint("openai_chat", "openai", "resource", "/batches")
+MESSAGES = Endpoint("anthropic", "anthropic", "generation", "/v1/messages")
+
+
+@pytest.mark.parametrize(
+    ("rights", "endpoint", "method", "model", "code"),
+    [
+        ({}, CHAT, "POST", "anything", ""),
+        ({"pools": ("openai",)}, CHAT, "POST", "anything", ""),
+        ({"pools": ("openai",)}, MESSAGES, "POST", "anything", "pool_not_allowed"),
+        ({"pools": ("openai",)}, Endpoint(), "GET", "", "pool_not_allowed"),
+        ({"models": ("gpt-*",)}, CHAT, "POST", "gpt-5", ""),
+        ({"models": ("gpt-*",)}, CHAT, "POST", "o3", "model_not_allowed"),
+        ({"models": ("gpt-*",)}, CHAT, "POST", "", "model_not_allowed"),
+        ({"models": ("gpt-*",)}, FILES, "POST", "", ""),
+        ({"models": ("gpt-*",)}, BATCHES, "POST", "", "model_not_allowed"),
+        ({"models": ("gpt-*",)}, BATCHES, "GET", "", ""),
+    ],
+)
+def test_a_client_may_do_what_its_rights_say(
+    rights: dict[str, tuple[str, ...]], endpoint: Endpoint, method: str, model: str, code: str
+) -> None:
+    refusal = clients.overstepped(Client(**rights), endpoint, method, model)  # type: ignore[arg-type]
+
+    assert (refusal.code if refusal else "") == code
+    assert refusal is None or refusal.status == 403

@@ -461,3 +461,31 @@ def test_every_setting_is_documented() -> None:
     assert rows - ACCEPTED == set()
     for word in (*config.TIERS, *PRESETS, "rendezvous", "round_robin", "fill_first", "least_busy"):
         assert f"`{word}`" in told
+
+
+def test_what_a_client_may_use_is_read() -> None:
+    text = ONE + "clients: [{name: x, key: env:X, scope: s, pools: [openai], providers: [vllm-*], models: [gpt-*]}]\n"
+    (found,) = load(text, "c").clients
+
+    assert (found.scope, found.pools, found.providers, found.models) == ("s", ("openai",), ("vllm-*",), ("gpt-*",))
+    (wrong,) = mistakes(ONE + "clients: [{name: x, key: env:X, models: []}]\n")
+    assert "must name one at least" in wrong
+
+
+def test_hosts_and_pages_that_are_allowed_are_read() -> None:
+    found = load(
+        ONE + "allowed_hosts: [Box.lan, '*.corp', '[::2]', '*']\nallowed_origins: [http://A.b:3000, 'null']\n", "c"
+    )
+
+    assert found.allowed_hosts == ("box.lan", "*.corp", "::2", "*")
+    assert found.allowed_origins == ("http://a.b:3000", "null")
+
+
+@pytest.mark.parametrize("host", ["box.lan:80", "http://box.lan", "a b", "b*x"])
+def test_a_host_is_a_name(host: str) -> None:
+    assert "must be a host's name" in mistakes(ONE + f"allowed_hosts: ['{host}']\n")[0]
+
+
+@pytest.mark.parametrize("page", ["box.lan", "http://box.lan/", "'*'", "http://u@box.lan"])
+def test_a_page_is_an_origin(page: str) -> None:
+    assert "must be an origin" in mistakes(ONE + f"allowed_origins: [{page}]\n")[0]

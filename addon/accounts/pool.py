@@ -231,6 +231,8 @@ class Accounts:
             origin = account.origin or ask.reverse
             if origin is None or (ask.family and ask.family not in account.provider.families):
                 continue
+            if not ask.client.may_use(account.provider.name):  # to this client there is no such account
+                continue
             if ask.destination is None or ask.destination == origin:
                 yield account, origin
 

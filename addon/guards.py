@@ -1,0 +1,174 @@
+"""
+What is refused before anybody looks at what it asks for: other sites' pages, heads out of bounds, paths that lie.
+
+A web page can make a browser send requests to a port on this machine. It cannot read the answers, but with a key of
+ours they would cost money; and a name that its owner points at this machine lets it read them too. So a request must
+come from a program, or from a page that was allowed, and must call us by a name that is ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from urllib.parse import unquote
+
+from .config import Config
+from .paths import ANYWHERE
+from .values import Endpoint, Headers, Refusal
+
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
+_PORTS = {"http": "80", "https": "443"}
+_OUR_OWN_PAGE = frozenset({"none", "same-origin"})
+_SPELLED_OTHERWISE = frozenset(
+    "authorization proxy-authorization x-api-key x-goog-api-key api-key content-length transfer-encoding host cookie"
+    " openai-organization openai-project x-goog-user-project chatgpt-account-id".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """
+    How a request came in.
+
+    *host* is what the client called us, *here* are names that are ours on this connection, *secure* tells whether it
+    came over TLS.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    host: str
+    here: Collection[str]
+    secure: bool = False
+
+
+class Guards:
+    """The guards, set for one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._limits = config.limits
+        self._origins = frozenset(origin.lower() for origin in config.allowed_origins)
+        self._hosts = (
+            *(host.lower() for host in config.allowed_hosts),
+            *(account.origin.host for account in config.accounts if account.origin),
+            ANYWHERE,
+        )
+
+    def refusal(self, arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
+        """Say why the request that *arrival* describes is refused, if it is."""
+        return (
+            self._head(arrival.headers)
+            or _fields(arrival.headers)
+            or _path(arrival.path)
+            or self._host(arrival)
+            or self._site(arrival)
+            or self._form(arrival.headers, endpoint)
+        )
+
+    def too_large(self, headers: Headers) -> Refusal | None:
+        """Refuse a body whose announced length is above what we read."""
+        said = headers.get("content-length").strip()
+        return self.overflow() if said.isdecimal() and int(said) > self._limits.body else None
+
+    def overflow(self) -> Refusal:
+        """Return the refusal for a body above the bound."""
+        return Refusal(
+            413, "body_too_large", f"The body is larger than the {self._limits.body} bytes of the setting limits.body"
+        )
+
+    def allowed_origin(self, headers: Headers) -> str:
+        """Return the origin of the page that asks, when it is one that the settings allow."""
+        origin = headers.get("origin").strip()
+        return origin if origin and self._allows(origin) else ""
+
+    def _head(self, headers: Headers) -> Refusal | None:
+        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        if len(headers) <= self._limits.headers and size <= self._limits.head:
+            return None
+        return Refusal(431, "head_too_large", "The request has more headers than limits.headers and limits.head allow")
+
+    def _host(self, arrival: Arrival) -> Refusal | None:
+        found = _AUTHORITY.fullmatch(arrival.host.strip())
+        name = _name(found["host"]) if found else ""
+        if name and (_is_local(name) or name in arrival.here or any(fnmatchcase(name, host) for host in self._hosts)):
+            return None
+        return Refusal(
+            403, "host_not_allowed", "This proxy does not go by the name in Host; the setting allowed_hosts adds names"
+        )
+
+    def _site(self, arrival: Arrival) -> Refusal | None:
+        headers = arrival.headers
+        origins = headers.all("origin")
+        if origins and all(self._allows(origin.strip()) for origin in origins):
+            return None
+        # Sec-Fetch-Mode says nothing: Node sends `cors` as well
+        sites = all(site.strip().lower() in _OUR_OWN_PAGE for site in headers.all("sec-fetch-site"))
+        if sites and all(_is_same(origin, arrival) for origin in origins):
+            return None
+        return Refusal(
+            403,
+            "cross_site",
+            "A web page of another site asks, and is not allowed to; the setting allowed_origins adds pages",
+        )
+
+    def _form(self, headers: Headers, endpoint: Endpoint) -> Refusal | None:
+        # what a plain form can send without asking first, and no client of a model ever does
+        kind = headers.get("content-type").partition(";")[0].strip().lower()
+        if endpoint.kind != "generation" or kind != "text/plain" or self.allowed_origin(headers):
+            return None
+        return Refusal(415, "content_type", "A body of type text/plain is not taken; send application/json")
+
+    def _allows(self, origin: str) -> bool:
+        return origin.lower() in self._origins
+
+
+def _fields(headers: Headers) -> Refusal | None:
+    for name, value in headers:
+        plain = name.lower()
+        otherwise = plain.replace("_", "-")
+        disguised = otherwise != plain and (otherwise in _SPELLED_OTHERWISE or otherwise.startswith("x-patchbay-"))
+        if disguised or any(c in value for c in "\r\n\0"):
+            return Refusal(400, "header_unusable", "A header of this request can be read in two ways")
+    return None
+
+
+def _path(path: str) -> Refusal | None:
+    bare = path.partition("?")[0]
+    once = unquote(bare)
+    odd = not bare.startswith("/") or bare.startswith("//") or any(c in once for c in "\\#\0\r\n")
+    if not odd and not any(_climbs(read) for read in (bare, once, unquote(once))):
+        return None
+    return Refusal(400, "path_unusable", "The path of this request can be read in two ways")
+
+
+def _climbs(path: str) -> bool:
+    return any(segment.partition(";")[0] in (".", "..") for segment in path.split("/"))
+
+
+def _is_same(origin: str, arrival: Arrival) -> bool:
+    """Whether *origin* is the page's own: the host that it asks, which has been found to be ours."""
+    scheme, mark, authority = origin.strip().lower().partition("://")
+    if not mark or scheme != ("https" if arrival.secure else "http"):
+        return False
+    return _with_port(authority, scheme) == _with_port(arrival.host.strip().lower(), scheme) != ""
+
+
+def _with_port(authority: str, scheme: str) -> str:
+    found = _AUTHORITY.fullmatch(authority)
+    return f"{_name(found['host'])}:{found['port'] or _PORTS[scheme]}" if found else ""
+
+
+def _name(host: str) -> str:
+    return host.strip("[]").lower()
+
+
+def _is_local(name: str) -> bool:
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,185 @@
+"""What is refused by its head alone, and what is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from patchbay.config import Account, Config, Limits, Secret
+from patchbay.guards import Arrival, Guards
+from patchbay.providers import PRESETS
+from patchbay.values import Endpoint, Headers, Origin, Refusal
+
+CHAT = Endpoint("openai_chat", "openai", "generation", "/chat/completions")
+OPENAI = Account("one", PRESETS["openai"], Secret("literal", ""), Origin("https", "api.openai.com", 443))
+CONFIG = Config(
+    (OPENAI,), allowed_hosts=("box.lan", "*.corp"), allowed_origins=("http://localhost:3000", "app://editor")
+)
+GUARDS = Guards(CONFIG)
+
+
+def refused(
+    headers: list[tuple[str, str]] | dict[str, str],
+    *,
+    host: str = "127.0.0.1:8080",
+    path: str = "/v1/chat/completions",
+    secure: bool = False,
+    guards: Guards = GUARDS,
+) -> str:
+    fields = headers.items() if isinstance(headers, dict) else headers
+    refusal = guards.refusal(Arrival("POST", path, Headers(fields), host, ("192.168.1.5",), secure), CHAT)
+    return refusal.code if refusal else ""
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "localhost:8080", "LOCALHOST:1", "api.localhost", "127.0.0.1:8080", "127.8.8.8", "[::1]:8080",
+     "[::1]", "patchbay.invalid", "patchbay.invalid:80", "192.168.1.5:8080", "api.openai.com", "box.lan:99",
+     "a.b.corp"],
+)  # fmt: skip
+def test_names_that_are_ours_pass(host: str) -> None:
+    assert refused({}, host=host) == ""
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.6", "", " ",
+     "localhost@evil.example", "evil.example#localhost", "localhost, evil.example", "localhost evil.example",
+     "localhost:80:80", "[::1", "::1]", "corp", "box.lan.evil.example", "api.openai.com.evil.example", "0.0.0.0",  # noqa: S104
+     "[::ffff:8.8.8.8]", "2130706433", "0x7f.1", "localhost/evil.example", "xn--lcalhost-", "localhost.", "*"],
+)  # fmt: skip
+def test_names_that_are_not_ours_are_refused(host: str) -> None:
+    assert refused({}, host=host) == "host_not_allowed"
+
+
+def test_a_star_takes_every_name() -> None:
+    assert refused({}, host="evil.example", guards=Guards(Config((), allowed_hosts=("*",)))) == ""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"sec-fetch-mode": "cors"},  # Node
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "same-origin"},
+        {"origin": "http://127.0.0.1:8080"},
+        {"origin": "http://127.0.0.1:8080", "sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"},
+        {"origin": "http://localhost:3000", "sec-fetch-site": "cross-site"},
+        {"origin": "app://editor"},
+        {"origin": "APP://Editor"},
+    ],
+)
+def test_programs_and_allowed_pages_pass(headers: dict[str, str]) -> None:
+    assert refused(headers) == ""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "http://evil.example"},
+        {"origin": "null"},
+        {"origin": ""},
+        {"origin": "https://127.0.0.1:8080"},
+        {"origin": "http://127.0.0.1:8081"},
+        {"origin": "http://127.0.0.1"},
+        {"origin": "http://localhost:8080"},
+        {"origin": "http://localhost:3000.evil.example"},
+        {"origin": "file://"},
+        {"origin": "chrome-extension://abcdef"},
+        {"origin": "http://evil@127.0.0.1:8080"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "Cross-Site"},
+        {"sec-fetch-site": "anything"},
+        {"sec-fetch-site": ""},
+        {"origin": "http://127.0.0.1:8080", "sec-fetch-site": "cross-site"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(headers: dict[str, str]) -> None:
+    assert refused(headers) == "cross_site"
+
+
+def test_one_foreign_origin_among_several_is_enough() -> None:
+    assert refused([("origin", "http://localhost:3000"), ("origin", "http://evil.example")]) == "cross_site"
+    assert refused([("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]) == "cross_site"
+
+
+def test_a_page_s_own_scheme_counts() -> None:
+    assert refused({"origin": "https://127.0.0.1:8080"}, secure=True) == ""
+    assert refused({"origin": "https://127.0.0.1"}, secure=True, host="127.0.0.1:443") == ""
+    assert refused({"origin": "http://127.0.0.1:8080"}, secure=True) == "cross_site"
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "Text/Plain; charset=utf-8", "text/plain;a=b"])
+def test_a_body_that_a_plain_form_can_send_is_refused(kind: str) -> None:
+    assert refused({"content-type": kind}) == "content_type"
+
+
+@pytest.mark.parametrize("kind", ["application/json", "", "application/x-www-form-urlencoded", "multipart/form-data"])
+def test_what_curl_and_sdks_send_is_taken(kind: str) -> None:
+    assert refused({"content-type": kind}) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x_api_key", "X_Api_Key", "x_patchbay_account", "X-Patchbay_Request-Id", "content_length", "transfer_encoding",
+     "proxy_authorization", "openai_organization"],
+)  # fmt: skip
+def test_a_header_that_some_read_as_another_is_refused(name: str) -> None:
+    assert refused({name: "x"}) == "header_unusable"
+
+
+@pytest.mark.parametrize("name", ["session_id", "model_id", "x-api-key", "X-Patchbay-Account", "authorization"])
+def test_ordinary_headers_pass(name: str) -> None:
+    assert refused({name: "x"}) == ""
+
+
+@pytest.mark.parametrize("value", ["a\r\n b", "a\nb", "a\rb", "a\0b"])
+def test_a_header_of_two_lines_is_refused(value: str) -> None:
+    assert refused({"x-anything": value}) == "header_unusable"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//evil.example/v1/chat/completions", "http://evil.example/v1/chat/completions", "/v1/../chat/completions",
+     "/v1/%2e%2e/chat/completions", "/v1/%252e%252e/chat/completions", "/v1/..;/chat/completions", "/a/./b", "/a/..",
+     "/v1/..%2fadmin/chat/completions", "/v1\\..\\chat/completions", "/v1/%5c/chat/completions", "/v1#/x",
+     "*", "", "v1/chat/completions", "/v1/%0d%0a/chat/completions", "/v1/%00/chat/completions", "/.;a/x", "/%2e/x"],
+)  # fmt: skip
+def test_a_path_that_can_be_read_in_two_ways_is_refused(path: str) -> None:
+    assert refused({}, path=path) == "path_unusable"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/chat/completions", "/v1/chat/completions?redirect=http://x/../y", "/v1beta/models/gemini-2.5:generateContent",
+     "/v1/models/org%2Fname", "/v1/files/..file", "/.well-known/x", "/a...b/c", "/", "/v1//x", "/v1/a;b=c"],
+)  # fmt: skip
+def test_ordinary_paths_pass(path: str) -> None:
+    assert refused({}, path=path) == ""
+
+
+def test_heads_have_bounds() -> None:
+    guards = Guards(Config((), limits=Limits(head=1000, headers=5)))
+
+    assert refused([("a", "b")] * 5, guards=guards) == ""
+    assert refused([("a", "b")] * 6, guards=guards) == "head_too_large"
+    assert refused({"a": "b" * 995}, guards=guards) == ""
+    assert refused({"a": "b" * 996}, guards=guards) == "head_too_large"
+
+
+def test_a_body_above_the_bound_is_refused_by_what_it_announces() -> None:
+    guards = Guards(Config((), limits=Limits(body=10)))
+
+    assert guards.too_large(Headers([("content-length", "10")])) is None
+    assert guards.too_large(Headers([("content-length", "ten")])) is None
+    assert guards.too_large(Headers([])) is None
+    refusal = guards.too_large(Headers([("Content-Length", "11")]))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code) == (413, "body_too_large")
+
+
+def test_an_allowed_page_is_told_so() -> None:
+    assert GUARDS.allowed_origin(Headers([("origin", "http://localhost:3000")])) == "http://localhost:3000"
+    assert GUARDS.allowed_origin(Headers([("origin", "http://localhost:3001")])) == ""
+    assert GUARDS.allowed_origin(Headers([])) == ""

@@ -43,6 +43,10 @@ def ask(running: Proxy, dialect: str, model: str, *, stream: bool, **headers: st
     )
 
 
+def account(name: str, url: str, key: str, priority: int = 0) -> str:
+    return f"  - {{id: {name}, provider: generic, base_url: '{url}', key: {key}, priority: {priority}}}\n"
+
+
 def journal(running: Proxy, count: int) -> list[dict[str, Any]]:
     assert eventually(lambda: running.journal.count("\n") >= count)
     return [json.loads(line) for line in running.journal.splitlines()]
@@ -95,7 +99,7 @@ def test_a_refused_connection_moves_on(tmp_path: Path, simulator: Simulator) -> 
     dead = (
         f"  - {{id: dead, provider: generic, base_url: 'http://127.0.0.1:{free_port()}', key: k-dead, priority: 9}}\n"
     )
-    alive = f"  - {{id: alive, provider: generic, base_url: '{simulator.url}', key: {NAMES['account-0']}}}\n"
+    alive = account("alive", simulator.url, NAMES["account-0"])
     settings = f"state: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\naccounts:\n{dead}{alive}"
     with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
         answers = [ask(running, dialect, "m", stream=stream) for dialect in DIALECTS for stream in (False, True)]
@@ -109,8 +113,8 @@ def test_an_upstream_that_accepts_and_stays_silent_is_given_up(tmp_path: Path, s
 
     simulator.reset()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        mute = f"  - {{id: mute, provider: generic, base_url: 'https://127.0.0.1:{silent.getsockname()[1]}', key: k-mute, priority: 9}}\n"
-        alive = f"  - {{id: alive, provider: generic, base_url: '{simulator.url}', key: {NAMES['account-0']}}}\n"
+        mute = account("mute", f"https://127.0.0.1:{silent.getsockname()[1]}", "k-mute", priority=9)
+        alive = account("alive", simulator.url, NAMES["account-0"])
         settings = f"state: {tmp_path}/state\n{QUICK}accounts:\n{mute}{alive}"
         with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
             answer = ask(running, "openai_chat", "m", stream=True)
@@ -135,7 +139,7 @@ def test_the_last_real_answer_is_kept_when_the_next_account_is_not_there(tmp_pat
     alive = (
         f"  - {{id: alive, provider: generic, base_url: '{simulator.url}', key: {NAMES['account-0']}, priority: 9}}\n"
     )
-    dead = f"  - {{id: dead, provider: generic, base_url: 'http://127.0.0.1:{free_port()}', key: k-dead}}\n"
+    dead = account("dead", f"http://127.0.0.1:{free_port()}", "k-dead")
     settings = f"state: {tmp_path}/state\naccounts:\n{dead}{alive}"
     with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
         answer = ask(running, "anthropic", "m", stream=False)

@@ -1,0 +1,69 @@
+"""One line per exchange, for its owner's eyes only, and never endless."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from patchbay import config, journal
+from patchbay.values import Decision, Evidence, Finding, Identity, Tried, Usage, Verdict
+
+
+def decision(**more: object) -> Decision:
+    plain: dict[str, object] = {
+        "exchange": "x1", "time": 1.5, "client": "local", "method": "POST", "path": "/v1/chat/completions",
+        "dialect": "openai_chat", "endpoint": "generation", "model": "m", "stream": True, "pool": "openai@any",
+        "identity": Identity("aa", "bb", tier="own", value="the-raw-id", evidence=(Evidence("own", "h", value="raw"),)),
+        "binding": "hit", "account": "a", "provider": "generic", "request_id": "pb1-x", "client_request_id": "",
+        "session_id": "s", "candidates": (), "attempts": (Tried("a", "pb1-x", 200, "ok", 0.25),), "status": 200,
+        "event_type": "chat_completion_success", "error": "", "duration": 0.5, "first_byte": 0.25,
+        "usage": Usage(5, 2, 3, 0), "in_flight": 1,
+        "verdict": Verdict("crosstalk", (Finding("tag", "ids", "proof", "header x", "e", "r", "x2"),), "", "x2"),
+    }  # fmt: skip
+    return Decision(**(plain | more))  # type: ignore[arg-type]
+
+
+def test_a_line_holds_what_row_e3_asks_for() -> None:
+    line = journal.line(decision())
+
+    for name in (
+        "request_id client account provider model stream status duration_seconds tokens event_type error binding"
+        " in_flight"
+    ).split():
+        assert name in line
+    assert line["tokens"] == {"prompt": 5, "completion": 2, "cached": 3, "cache_write": 0}
+    assert line["binding"] in ("hit", "new", "reselected", "inherited", "none")
+    assert line["findings"][0]["victim"] == "x2"
+
+
+def test_a_line_is_plain_json_and_holds_no_raw_id() -> None:
+    text = json.dumps(journal.line(decision()))
+
+    assert "the-raw-id" not in text
+    assert "raw" not in text
+
+
+def test_lines_are_written_in_order_to_a_file_of_mode_0600(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "journal.jsonl"
+    writer = journal.Journal(config.Journal(str(path)))
+    for number in range(50):
+        writer.write(decision(exchange=str(number)))
+    writer.close()
+
+    assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == [str(n) for n in range(50)]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    writer = journal.Journal(config.Journal(str(path), max_bytes=2000, keep=2))
+    for number in range(40):
+        writer.write(decision(exchange=str(number)))
+    writer.close()
+
+    names = sorted(found.name for found in tmp_path.iterdir())
+    assert names == ["journal.jsonl", "journal.jsonl.1", "journal.jsonl.2"]
+    assert all(found.stat().st_mode & 0o777 == 0o600 for found in tmp_path.iterdir())
+    assert all(found.stat().st_size < 4000 for found in tmp_path.iterdir())
+    newest = (tmp_path / "journal.jsonl").read_text() or (tmp_path / "journal.jsonl.1").read_text()
+    assert json.loads(newest.splitlines()[-1])["exchange"] == "39"

@@ -1,0 +1,332 @@
+"""The story of one exchange, with plain values: no proxy, no clock, no sockets."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+
+from patchbay import dialects
+from patchbay.body import Body
+from patchbay.config import Account, Config, Failover, Models, Secret, Sessions
+from patchbay.providers import PRESETS
+from patchbay.router import Exchange, Router
+from patchbay.values import (
+    Answer,
+    Chunk,
+    Client,
+    End,
+    Failure,
+    Head,
+    Headers,
+    Origin,
+    Overdue,
+    Reaction,
+    Refusal,
+    Request,
+    Route,
+)
+
+UPSTREAM = Origin("http", "127.0.0.1", 9)
+JSON = Headers([("content-type", "application/json")])
+SSE = Headers([("content-type", "text/event-stream")])
+
+
+def account(name: str, preset: str = "generic", **more: Any) -> Account:
+    return Account(name, PRESETS[preset], Secret("literal", f"key-{name}"), **more)
+
+
+def router(*accounts: Account, **more: Any) -> Router:
+    numbers = count()
+
+    def random_bytes(size: int) -> bytes:
+        return next(numbers).to_bytes(size)
+
+    return Router(Config(accounts or (account("a"), account("b")), **more), bytes(32), Random(1), random_bytes)
+
+
+def request(body: dict[str, Any] | None = None, path: str = "/v1/chat/completions", **headers: str) -> Request:
+    asked = {"model": "m", "messages": [{"role": "user", "content": "hello"}]} if body is None else body
+    return Request(
+        method="POST",
+        path=path,
+        headers=Headers((name.replace("_", "-"), value) for name, value in headers.items()),
+        body=Body(json.dumps(asked).encode()),
+        endpoint=dialects.endpoint("POST", path.partition("?")[0]),
+        destination=UPSTREAM,
+        client=Client(may_pin=True),
+    )
+
+
+def opened(of: Router, asked: Request, now: float = 0.0) -> Exchange:
+    exchange = of.open(asked, now, reverse=UPSTREAM)
+    assert isinstance(exchange, Exchange)
+    return exchange
+
+
+def routed(of: Router, exchange: Exchange, now: float = 0.0) -> Route:
+    route = of.next(exchange, now)
+    assert isinstance(route, Route), route
+    return route
+
+
+def answer(of: Router, exchange: Exchange, *what: Answer, now: float = 0.0) -> list[Reaction]:
+    return [of.answered(exchange, each, now) for each in what]
+
+
+def good(text: str = "hi", **more: Any) -> tuple[Head, Chunk, End]:
+    said = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [{"message": {"content": text}}], **more}
+    return Head(200, JSON), Chunk(json.dumps(said).encode()), End()
+
+
+def bad(status: int, **error: Any) -> tuple[Head, Chunk, End]:
+    return Head(status, JSON), Chunk(json.dumps({"error": {"message": "no", **error}}).encode()), End()
+
+
+def events(*data: dict[str, Any]) -> tuple[Answer, ...]:
+    return tuple(Chunk(b"data: " + json.dumps(each).encode() + b"\n\n") for each in data)
+
+
+def delta(text: str) -> dict[str, Any]:
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [{"delta": {"content": text}}]}
+
+
+def test_a_request_is_stamped_and_goes_to_one_account() -> None:
+    of = router()
+    route = routed(of, opened(of, request(x_session_id="s")))
+
+    stamped = dict(route.edit.headers)
+    assert stamped["X-Request-ID"] == stamped["X-Patchbay-Request-Id"] == route.request_id
+    assert len(route.request_id) == 52
+    assert route.edit.path == "/v1/chat/completions"
+    assert route.body is None  # not a byte of the body changes
+    assert route.binding == "new"
+
+
+def test_a_conversation_stays_after_its_first_success() -> None:
+    of = router()
+    first = opened(of, request(x_session_id="s"))
+    home = routed(of, first).account.id
+    answer(of, first, *good())
+    of.close(first, "", now=1, status=200)
+
+    later = [routed(of, opened(of, request(x_session_id="s"), now), now) for now in (2.0, 3.0)]
+
+    assert {route.account.id for route in later} == {home}
+    assert {route.binding for route in later} == {"hit"}
+
+
+def test_every_attempt_has_an_id_of_its_own() -> None:
+    of = router()
+    exchange = opened(of, request())
+    first = routed(of, exchange)
+    assert answer(of, exchange, *bad(503)) == ["hold", "hold", "next"]
+
+    second = routed(of, exchange)
+
+    assert second.request_id != first.request_id
+    assert second.account.id != first.account.id
+    assert second.attempt == 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 422])
+def test_a_request_s_own_fault_is_delivered(status: int) -> None:
+    of = router()
+    exchange = opened(of, request())
+    routed(of, exchange)
+
+    assert answer(of, exchange, *bad(status)) == ["hold", "hold", "deliver"]
+
+
+def test_a_stream_is_held_until_its_first_content() -> None:
+    of = router()
+    exchange = opened(of, request())
+    routed(of, exchange)
+    role = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [{"delta": {"role": "assistant"}}]}
+
+    reactions = answer(of, exchange, Head(200, SSE), *events(role, delta("hi"), delta("there")))
+
+    assert reactions == ["hold", "hold", "deliver", "deliver"]
+
+
+def test_an_error_before_content_moves_and_one_after_does_not() -> None:
+    error = {"error": {"message": "busy", "type": "server_error", "code": "server_is_overloaded"}}
+    of = router()
+    early, late = opened(of, request()), opened(of, request())
+    routed(of, early)
+    routed(of, late)
+
+    assert answer(of, early, Head(200, SSE), *events(error))[-1] == "next"
+    assert answer(of, late, Head(200, SSE), *events(delta("hi"), error))[-1] == "deliver"
+
+
+def test_a_stream_that_says_nothing_moves() -> None:
+    of = router()
+    exchange = opened(of, request())
+    routed(of, exchange)
+
+    assert answer(of, exchange, Head(200, SSE), Chunk(b"data: [DONE]\n\n"), End())[-1] == "next"
+
+
+def test_what_is_held_too_long_is_delivered_and_an_error_is_one_without_its_body() -> None:
+    of = router()
+    slow, failed = opened(of, request()), opened(of, request())
+    routed(of, slow)
+    routed(of, failed)
+
+    assert answer(of, slow, Head(200, SSE), Overdue()) == ["hold", "deliver"]
+    assert answer(of, failed, Head(503, JSON), Overdue()) == ["hold", "next"]
+
+
+def test_without_holding_streams_pass_at_once() -> None:
+    of = router(failover=Failover(hold=False))
+    exchange = opened(of, request())
+    routed(of, exchange)
+
+    assert answer(of, exchange, Head(200, SSE), *events(delta("hi"))) == ["deliver", "deliver"]
+
+
+def test_a_failed_stream_binds_nothing() -> None:
+    of = router()
+    for now, ending in enumerate((Failure("reset", "gone"), End())):
+        exchange = opened(of, request(x_session_id="s"), now)
+        routed(of, exchange, now)
+        answer(of, exchange, Head(200, SSE), ending, now=now)
+        of.close(exchange, "gone", now)
+
+    assert routed(of, opened(of, request(x_session_id="s"), 3), 3).binding == "new"
+
+
+def test_attempts_and_time_are_bounded_and_the_bound_is_named() -> None:
+    of = router(*(account(name) for name in "abcd"), failover=Failover(attempts=2, seconds=5))
+    exchange, slow = opened(of, request()), opened(of, request())
+    for _ in range(2):
+        routed(of, exchange)
+        answer(of, exchange, *bad(503))
+    routed(of, slow)
+    answer(of, slow, *bad(503))
+
+    many, late = of.next(exchange, 0), of.next(slow, 6)
+    assert isinstance(many, Refusal)
+    assert isinstance(late, Refusal)
+    assert (many.code, late.code) == ("attempts_exhausted", "time_exhausted")
+    assert of.close(exchange, "", 1, status=503).error == "attempts_exhausted"
+
+
+def test_what_may_have_been_done_is_repeated_only_when_nothing_was_sent() -> None:
+    of = router(*(account(name) for name in "abcd"))
+    done, unsent = (opened(of, request({"input_file_id": "f"}, "/v1/batches")) for _ in range(2))
+    routed(of, done)
+    routed(of, unsent)
+    answer(of, done, *bad(503))
+    answer(of, unsent, Failure("connect", "refused"))
+
+    refused = of.next(done, 0)
+    assert isinstance(refused, Refusal)
+    assert refused.code == "not_repeatable"
+    assert isinstance(of.next(unsent, 0), Route)
+
+
+def test_an_account_that_is_not_let_in_is_our_trouble_and_not_the_client_s() -> None:
+    of = router(account("only"))
+    exchange = opened(of, request())
+    routed(of, exchange)
+    answer(of, exchange, *bad(401, code="invalid_api_key"))
+
+    instead = of.instead(exchange)
+    assert instead is not None
+    assert (instead.status, instead.code) == (502, "upstream_credentials_exhausted")
+
+
+def test_the_model_is_renamed_in_place_and_nothing_else_changes() -> None:
+    of = router(account("a", models=Models(aliases={"m": "real"}, names={"real": "theirs"})))
+    asked = request()
+    route = routed(of, opened(of, asked))
+
+    assert asked.body.raw is not None
+    assert route.body == asked.body.raw.replace(b'"m"', b'"theirs"')
+
+
+def test_the_model_in_a_path_is_renamed_there() -> None:
+    of = router(account("a", models=Models(names={"g": "theirs"})))
+    asked = request({"contents": []}, "/v1beta/models/g:generateContent?alt=sse")
+    route = routed(of, opened(of, asked))
+
+    assert route.edit.path == "/v1beta/models/theirs:generateContent?alt=sse"
+    assert route.body is None
+
+
+def test_a_body_that_is_ambiguous_where_it_must_change_is_refused() -> None:
+    of = router(account("a", models=Models(names={"m": "theirs"})))
+    doubled = Request("POST", "/v1/chat/completions", Headers(), Body(b'{"model":"m","model":"m"}'),
+                      dialects.endpoint("POST", "/v1/chat/completions"), UPSTREAM)  # fmt: skip
+
+    refused = of.next(opened(of, doubled), 0)
+
+    assert isinstance(refused, Refusal)
+    assert refused.status == 400
+
+
+def test_row_b1_a_pinned_account_wins_and_only_who_may_can_pin() -> None:
+    of = router()
+    assert {routed(of, opened(of, request(x_patchbay_account=name))).account.id for name in "ab"} == {"a", "b"}
+
+    stranger = request(x_patchbay_account="a")
+    refused = of.open(Request(**{**_fields(stranger), "client": Client()}), 0, reverse=UPSTREAM)
+
+    assert isinstance(refused, Refusal)
+    assert refused.code == "pin_not_allowed"
+
+
+def test_row_d6_an_idempotency_key_goes_up_only_when_the_client_sent_one() -> None:
+    of = router()
+    route = routed(of, opened(of, request()))
+
+    assert not any(name.lower() == "idempotency-key" for name, _ in route.edit.headers)
+
+
+def test_two_exchanges_whose_answers_are_exchanged_name_each_other() -> None:
+    of = router()
+    one, two = opened(of, request(x_session_id="1")), opened(of, request({"model": "m", "messages": []}))
+    ids = [routed(of, exchange).request_id for exchange in (one, two)]
+    answer(of, one, *good(request_id=ids[1]))
+    answer(of, two, *good(request_id=ids[0]))
+
+    verdicts = [of.close(exchange, "", 1, status=200).verdict for exchange in (one, two)]
+
+    assert [verdict.kind for verdict in verdicts] == ["crosstalk", "crosstalk"]
+    assert [verdict.victim for verdict in verdicts] == [two.id, one.id]
+
+
+def test_a_decision_tells_what_happened_once() -> None:
+    of = router(sessions=Sessions(ttl=10))
+    exchange = opened(of, request(x_session_id="s", x_request_id="mine"), now=100)
+    routed(of, exchange, 100)
+    answer(of, exchange, *good(usage={"prompt_tokens": 5, "completion_tokens": 2}), now=101)
+    decision = of.close(exchange, "", 102, status=200)
+
+    assert of.close(exchange, "again", 103) is decision
+    assert decision.event_type == "chat_completion_success"
+    assert decision.client_request_id == "mine"
+    assert (decision.duration, decision.status, decision.in_flight) == (2, 200, 1)
+    assert decision.usage is not None
+    assert (decision.usage.prompt, decision.usage.completion) == (5, 2)
+    assert decision.identity.tier == "generic_header"
+
+
+def test_a_client_that_leaves_harms_no_account_and_frees_its_place() -> None:
+    of = router()
+    exchange = opened(of, request(x_session_id="s"))
+    route = routed(of, exchange)
+    decision = of.close(exchange, "Client disconnected.", 1)
+
+    assert decision.attempts[0].outcome == "cancelled"
+    assert of.accounts.in_flight(route.account.id) == 0
+    assert routed(of, opened(of, request(x_session_id="s"), 2), 2).account.id == route.account.id
+
+
+def _fields(of: Request) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in Request.__slots__}

@@ -19,7 +19,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"values", "providers", "body", "document", "config", "paths"}),
     frozenset({"ledger", "dialects", "sse"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
-    frozenset({"router", "clients"}),
+    frozenset({"router", "state", "clients", "guards"}),
     frozenset({"store", "journal"}),
     frozenset({"proxy"}),
     frozenset({"main", "cli"}),

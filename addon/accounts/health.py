@@ -198,12 +198,29 @@ class Health:
             yield from _rests(account, lane, marks, now)
 
     def adopt(self, told: Rest, now: float) -> None:
-        """Let an account rest as long as another instance, or an earlier one, was told to; never shorter than now."""
+        """
+        Let an account rest as long as another instance, or an earlier one, was told to; never shorter than it does.
+
+        Of the kind `ok`, it says that the rests up to that time are over.
+        """
         if told.until <= now or told.state not in SHARED:
+            return
+        if told.kind == "ok":
+            self._end_rest(told)
             return
         mark = self._room(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
         if told.until > mark.until:
             mark.kind, mark.until, mark.verify_at = told.kind, told.until, told.verify_at
+
+    def _end_rest(self, told: Rest) -> None:
+        marks = (
+            self._accounts.get(told.account, {})
+            if told.lane is None
+            else self._lanes.get((told.account, told.lane), {})
+        )
+        if told.state in marks and marks[told.state].until <= told.until:
+            del marks[told.state]
+            self._sweep(told.account)
 
     def _marks(self, account: str, lane: str) -> Iterator[tuple[Blocked, _Mark]]:
         yield from self._accounts.get(account, {}).items()

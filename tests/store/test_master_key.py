@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from patchbay.store import master_key
+from patchbay.store.master_key import master_key
 
-STORE = Path(__file__).parent.parent / "addon" / "store.py"
+STORE = Path(__file__).parent.parent.parent / "addon" / "store" / "master_key.py"
 
 
 def test_the_key_is_made_once_and_found_again(tmp_path: Path) -> None:

@@ -1,0 +1,42 @@
+"""
+What outlives a process: the master key, and a store of records behind the memory.
+
+The store is a file (SQLite) or a server that several instances share (Redis), and is never waited for by a request.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .behind import Behind
+from .contract import Store, StoreError
+from .master_key import KEY_BYTES, master_key
+
+__all__ = ["KEY_BYTES", "Behind", "Store", "StoreError", "master_key", "opened"]
+
+DEFAULT_FILE = "state.db"
+
+
+def opened(url: str, folder: Path, space: str) -> Store | None:
+    """
+    Return the store that *url* names, or None for memory alone; `sqlite` is a file in *folder*.
+
+    Instances share a Redis only within one *space*. Nothing is connected yet. Raises StoreError when what it needs is
+    not installed.
+    """
+    scheme, _, rest = url.partition("://")
+    match scheme:
+        case "sqlite":
+            from .sqlite import Sqlite
+
+            return Sqlite(_path(rest) if rest else folder / DEFAULT_FILE)
+        case "redis" | "rediss":
+            from .shared import Redis
+
+            return Redis(url, space)
+        case _:
+            return None
+
+
+def _path(rest: str) -> Path:
+    return Path(rest.removeprefix("/") if rest.startswith("/~") else rest).expanduser()

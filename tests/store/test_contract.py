@@ -1,0 +1,215 @@
+"""What holds of every store."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings, strategies as st
+from redis_server import MISSING, PROGRAM, RedisServer, redis_server
+
+from patchbay.store import Store, opened
+from patchbay.store.contract import StoreError
+from patchbay.values import Record
+
+Make = Callable[[], Store]
+NOW = 4_000_000_000.0  # later than any clock this will run by: Redis forgets by its own
+LATER = NOW + 100
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if not PROGRAM:
+        pytest.skip(MISSING)
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+_spaces = itertools.count()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Return what opens one more store on the same records."""
+    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
+    space, made = str(next(_spaces)), []
+
+    def one() -> Store:
+        store = opened(url, tmp_path, space)
+        assert store is not None
+        made.append(store)
+        return store
+
+    yield one
+    for store in made:
+        store.close()
+
+
+def record(
+    key: str = "k", value: str = "v", rank: float = 1.5, expires: float = LATER, kind: str = "binding"
+) -> Record:
+    return Record(kind, key, value, rank, expires)
+
+
+def told(store: Store, now: float = NOW) -> set[Record]:
+    return set(store.news(now))
+
+
+def test_what_was_written_is_told_to_whoever_opens_the_store_later(make: Make) -> None:
+    written = {record("a"), record("b", 'ünï "code"\n', rank=-1.25), record("a", kind="owner")}
+    make().write(list(written), NOW)
+
+    assert told(make()) == written
+
+
+def test_what_another_writes_is_news_once(make: Make) -> None:
+    one, two = make(), make()
+    assert told(one) == told(two) == set()
+
+    one.write([record("a")], NOW)
+    assert told(two) == {record("a")}
+    assert told(two) == set()
+    one.write([record("b")], NOW)
+    two.write([record("c")], NOW)
+    assert told(two) == {record("b")}
+    assert told(one) == {record("c")}
+
+
+def test_what_a_store_wrote_to_be_over_is_told_to_itself_too(make: Make) -> None:
+    """Otherwise older news that is on its way could bring back what has just ended here."""
+    store = make()
+    told(store)
+
+    store.write([record("a"), record("b", value="")], NOW)
+
+    assert told(store) == {record("b", value="")}
+
+
+@pytest.mark.parametrize(
+    ("stays", "goes"),
+    [
+        (record(rank=2.0, expires=LATER), record(rank=1.0, expires=LATER + 9)),
+        (record(expires=LATER + 0.001), record(expires=LATER)),
+        (record(value="w"), record(value="v")),
+        (record(value="", rank=2.0), record(value="v", rank=1.0)),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_two_the_one_of_the_greater_order_stays(make: Make, stays: Record, goes: Record, turned: bool) -> None:
+    for one in (goes, stays) if turned else (stays, goes):
+        make().write([one], NOW)
+
+    assert told(make()) == {stays}
+
+
+def test_what_changes_nothing_is_no_news(make: Make) -> None:
+    one, two = make(), make()
+    one.write([record(rank=2.0)], NOW)
+    told(two)
+
+    one.write([record(rank=1.0)], NOW)
+
+    assert told(two) == set()
+
+
+def test_what_is_past_its_time_is_not_told(make: Make) -> None:
+    make().write([record("a", expires=NOW + 1), record("b", expires=NOW + 3)], NOW)
+
+    assert told(make(), NOW + 2) == {record("b", expires=NOW + 3)}
+
+
+def test_a_closed_store_can_be_used_again_and_tells_everything(make: Make) -> None:
+    store = make()
+    store.write([record("a")], NOW)
+    store.close()
+    store.write([record("b")], NOW)
+
+    assert told(store) == {record("a"), record("b")}
+
+
+def test_thousands_of_records_go_in_and_come_out(make: Make) -> None:
+    many = {record(f"k{number}", rank=number) for number in range(3000)}
+    make().write(list(many), NOW)
+
+    assert told(make()) == many
+
+
+RECORDS = st.lists(
+    st.builds(
+        Record,
+        kind=st.just("binding"),
+        key=st.sampled_from(["a", "b"]),
+        value=st.sampled_from(["", "x", "y"]),
+        rank=st.floats(0, 3, width=16),
+        expires=st.floats(1, 3, width=16).map(lambda more: NOW + more),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(RECORDS, st.randoms(use_true_random=False))
+def test_merging_does_not_depend_on_order_or_on_who_writes(
+    server: RedisServer, tmp_path: Path, records: list[Record], random: object
+) -> None:
+    shuffled = sorted(records, key=lambda _: random.random())  # type: ignore[attr-defined]
+    best: dict[str, Record] = {}
+    for one in records:
+        if one.key not in best or best[one.key].order < one.order:
+            best[one.key] = one
+
+    for url in ("sqlite", server.url):
+        for order in (records, shuffled):
+            space = str(next(_spaces))
+            one, two = (opened(url, tmp_path / space, space) for _ in range(2))
+            assert one and two
+            for number, each in enumerate(order):
+                (one, two)[number % 2].write([each], NOW)
+            assert {(found.key, found.order) for found in one.news(NOW)} == {(k, r.order) for k, r in best.items()}
+            one.close(), two.close()
+
+
+def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"something else entirely" * 100)
+    store = opened("sqlite", tmp_path, "")
+    assert store
+
+    with pytest.raises(StoreError, match=r"state\.db"):
+        store.news(NOW)
+    assert (tmp_path / "state.db").read_bytes().startswith(b"something else")
+
+
+def test_a_new_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    store = opened("sqlite:///" + str(tmp_path / "new" / "here.db").lstrip("/"), tmp_path, "")
+    assert store
+    store.write([record()], NOW)
+
+    made = tmp_path / "new" / "here.db"
+    assert {file.stat().st_mode & 0o777 for file in made.parent.iterdir()} == {0o600}
+    assert made.parent.stat().st_mode & 0o777 == 0o700
+    store.close()
+
+
+def test_a_server_that_is_gone_is_said_without_its_password(tmp_path: Path) -> None:
+    store = opened("redis://:hush@127.0.0.1:1/0", tmp_path, "")
+    assert store
+
+    with pytest.raises(StoreError, match=r"redis at 127\.0\.0\.1: ConnectionError") as caught:
+        store.write([record()], NOW)
+    assert "hush" not in str(caught.value) + repr(store)
+
+
+def test_teams_on_one_server_do_not_see_each_other(server: RedisServer, tmp_path: Path) -> None:
+    ours, theirs = (opened(server.url, tmp_path, space) for space in ("ours", "theirs"))
+    assert ours and theirs
+    ours.write([record()], NOW)
+
+    assert theirs.news(NOW) == []
+    ours.close(), theirs.close()
+
+
+def test_memory_alone_needs_no_store(tmp_path: Path) -> None:
+    assert opened("", tmp_path, "") is None
+    assert opened("memory", tmp_path, "") is None

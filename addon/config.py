@@ -220,6 +220,8 @@ _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PORTS = {"http": 80, "https": 443}
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
 _ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
+_ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
 _CREDENTIAL_HEADERS = frozenset(
     "authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split()
 )
@@ -491,6 +493,28 @@ def _version(part: Part) -> str:
     return found
 
 
+def _families(part: Part) -> frozenset[str]:
+    if not (found := frozenset(Each(document.one_of(*FAMILIES))(part))):
+        raise part.wrong(f"must name one at least of {', '.join(FAMILIES)}")
+    return found
+
+
+def _endpoints(part: Part) -> frozenset[str]:
+    return frozenset(Each(_endpoint)(part))
+
+
+def _endpoint(part: Part) -> str:
+    if not _ENDPOINT.fullmatch(found := document.text(part)):
+        raise part.wrong(f"must be the end of a path, as in /chat/completions, is {part.said()}")
+    return found
+
+
+def _version(part: Part) -> str:
+    if not _VERSION.fullmatch(found := document.text(part)):
+        raise part.wrong(f"must be a version such as 2024-10-21, is {part.said()}")
+    return found
+
+
 def _patterns(part: Part) -> tuple[str, ...]:
     return tuple(Each(document.text)(part))
 
@@ -555,6 +579,8 @@ PROVIDER = Section(
         "echo": ECHO,
         "timeouts": TIMEOUTS,
         "model_ids": Named(_header_value),
+        "families": _families,
+        "api_version": _version,
         "families": _families,
         "api_version": _version,
     },

@@ -2,7 +2,8 @@
 Request ids: minted so that they are known again, stamped where a provider looks, told apart when something comes back.
 
 An id is `pb1-` and 48 characters: 12 random bytes, the time sealed with them, and a 96-bit tag over both. Without the
-key it is noise: nobody can link two of them, or make one that we would take for ours.
+key it is noise: nobody can link two of them, or make one that we would take for ours. Where a provider wants a GUID,
+the id has a second form: its time and two bytes of a digest, sealed under the 58-bit tag that fills the rest.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ NAMESPACE_HEADER = "X-Patchbay-Request-Id"
 ReturnedKind = Literal["mine", "earlier", "own", "another", "ours", "mangled", "foreign", "blank"]
 
 _RANDOM, _TIME, _TAG = 12, 6, 12  # bytes
+_GUID_BYTES = 8  # of a GUID that are sealed; its tag has what is left of 122 bits
 _LENGTH = 52  # characters; never 36, since some proxies rewrite what looks like a UUID
 _RFC4648, _CROCKFORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
 _TO_CROCKFORD = bytes.maketrans(_RFC4648, _CROCKFORD)
@@ -57,6 +59,8 @@ class Mint:
     def __init__(self, key: bytes) -> None:
         self._tag_key = _purpose(key, "tag")
         self._seal_key = _purpose(key, "seal")
+        self._guid_tag_key = _purpose(key, "guid tag")
+        self._guid_seal_key = _purpose(key, "guid seal")
 
     def new(self, now: float, random_bytes: Callable[[int], bytes]) -> str:
         """Return a fresh id of the time *now* (the clock's seconds)."""
@@ -66,14 +70,28 @@ class Mint:
         text = base64.b32encode(visible + self._tag(visible)).translate(_TO_CROCKFORD)
         return PREFIX + text.decode()
 
+    def guid(self, request_id: str) -> str:
+        """Return *request_id* in the form of a GUID (version 8), always the same one."""
+        clock = int((self.time_of(request_id) or 0.0) * 1000).to_bytes(_TIME)
+        plain = clock + blake3(request_id.encode(), key=self._guid_tag_key).digest(_GUID_BYTES - _TIME)
+        tag = self._guid_tag(plain)
+        bits = tag << 64 | int.from_bytes(plain) ^ self._guid_pad(tag)
+        whole = bits >> 74 << 80 | 8 << 76 | (bits >> 62 & 0xFFF) << 64 | 2 << 62 | bits & (1 << 62) - 1
+        text = f"{whole:032x}"
+        return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
     def recognise(self, value: str) -> str:
         """Return the id of ours that *value* is, bare and in lower case, or the empty string."""
         text = _bare(value)
+        if len(text) == 36 and _UUID.fullmatch(text):
+            return text[:14] + "8" + text[15:] if self._guid_opened(text) is not None else ""
         found = _ID.match(text)
         return found[0] if found and self._opened(found[0]) is not None else ""
 
     def time_of(self, request_id: str) -> float | None:
-        """Return when an id of ours was made, or None when it is not ours."""
+        """Return when an id of ours was made, or None when it is not ours. Both forms know it."""
+        if _UUID.fullmatch(request_id):
+            return self._guid_opened(request_id)
         found = _ID.fullmatch(request_id)
         return self._opened(request_id) if found else None
 
@@ -96,7 +114,7 @@ class Mint:
         text = value.strip()
         if text.lower() in _BLANK:
             return Returned("blank")
-        if _same(text, mine):
+        if _same(text, mine) or (_UUID.fullmatch(text.lower()) and _same(text, self.guid(mine))):
             return Returned("mine", mine)
         if found := next((own for own in sent if _same(text, own)), ""):
             return Returned("own", found)
@@ -125,6 +143,20 @@ class Mint:
         if tag != self._tag(visible):  # no secret is guarded by it, so no constant time is needed
             return None
         return int.from_bytes(self._sealed(visible[:_RANDOM], visible[_RANDOM:])) / 1000
+
+    def _guid_opened(self, guid: str) -> float | None:
+        whole = int(guid.replace("-", ""), 16)
+        # its version, which Envoy writes over, and its variant are no part of it
+        bits = whole >> 80 << 74 | (whole >> 64 & 0xFFF) << 62 | whole & (1 << 62) - 1
+        tag = bits >> 64
+        plain = (bits & (1 << 64) - 1 ^ self._guid_pad(tag)).to_bytes(_GUID_BYTES)
+        return int.from_bytes(plain[:_TIME]) / 1000 if tag == self._guid_tag(plain) else None
+
+    def _guid_tag(self, plain: bytes) -> int:
+        return int.from_bytes(blake3(plain, key=self._guid_tag_key).digest(8)) >> 6
+
+    def _guid_pad(self, tag: int) -> int:
+        return int.from_bytes(blake3(tag.to_bytes(8), key=self._guid_seal_key).digest(_GUID_BYTES))
 
     def _sealed(self, noise: bytes, clock: bytes) -> bytes:
         pad = blake3(noise, key=self._seal_key).digest(_TIME)
@@ -169,16 +201,24 @@ def stamps(
     body: Body,
     *,
     request_id: str,
+    request_guid: str = "",
     session_id: str = "",
     thread_id: str = "",
     model_id: str = "",
+    at: str = "",
 ) -> Stamps:
     """
-    Say what *provider* wants on a request with *headers* and *body*, which are the client's.
+    Say what *provider* wants on a request for *at* (`/chat/completions`) with the client's *headers* and *body*.
 
     A header or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
     """
-    fields = {"request_id": request_id, "session_id": session_id, "thread_id": thread_id, "model_id": model_id}
+    fields = {
+        "request_id": request_id,
+        "request_guid": request_guid,
+        "session_id": session_id,
+        "thread_id": thread_id,
+        "model_id": model_id,
+    }
     stamp = provider.stamp
     added = [
         (name, value)
@@ -188,7 +228,7 @@ def stamps(
     if stamp.namespace:
         added.append((NAMESPACE_HEADER, request_id))
     members: dict[str, object] = {}
-    if stamp.body and body.is_object:
+    if stamp.body and body.is_object and (not stamp.body_at or at in stamp.body_at):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
     wire = Headers((*headers.fields, *added))
     own = _own(headers, body, provider)

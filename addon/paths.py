@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
 
 from .config import Account
 from .values import Endpoint, Origin
 
 # The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
 ANYWHERE = "patchbay.invalid"
+_API_VERSION = "api-version"
 
 
 def is_anywhere(origin: Origin) -> bool:
@@ -16,20 +18,39 @@ def is_anywhere(origin: Origin) -> bool:
     return origin.host == ANYWHERE
 
 
-def join(account: Account, path: str, endpoint: Endpoint) -> str:
+def first(accounts: Iterable[Account], family: str, reverse: Origin | None = None) -> Origin | None:
+    """Return where the first enabled account that speaks *family* is: of many pools, one answers for all of them."""
+    for account in accounts:
+        origin = account.origin or reverse
+        if account.enabled and origin and family in account.provider.families:
+            return origin
+    return None
+
+
+def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> str:
     """
-    Return *path* (with its query) as it reads under the account's base URL.
+    Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.
 
     Without a path in the base URL it stays as the client sent it. A dialect's own part replaces the client's prefix
     (`/v1/chat/completions` under `…/api/v1` is `/api/v1/chat/completions`); elsewhere what both share is written once.
     """
-    base = account.base_path.rstrip("/")
-    if not base or account.origin is None:
-        return path
     bare, mark, query = path.partition("?")
+    if account.provider.layout == "azure" and endpoint.dialect:
+        return _azure(account, endpoint, model, query)
+    base = account.base_path.rstrip("/")
+    if account.origin is None or not (base or _is_deployment(bare)):
+        return path
     if endpoint.suffix and endpoint.dialect and bare.endswith(endpoint.suffix):
         bare = endpoint.suffix
+    base = base or "/v1"  # a path for Azure, under a host that is not
     return base + bare[_overlap(base, bare) :] + mark + query
+
+
+def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
+    """Whether the path at *account*'s provider says which model is asked, so that the body need not."""
+    if account.provider.layout == "azure":
+        return _deploys(account, endpoint, query)
+    return endpoint.dialect == "gemini" and bool(endpoint.model)
 
 
 def with_model(path: str, old: str, new: str) -> str:
@@ -38,6 +59,44 @@ def with_model(path: str, old: str, new: str) -> str:
         if f"/{spelled}:" in path:
             return path.replace(f"/{spelled}:", f"/{quote(new, safe='')}:", 1)
     return path
+
+
+# Azure has two forms. In the older one, a version stands in the query and the deployment in the path (of what asks a
+# model; the rest stands under `/openai`). In `/openai/v1` paths are OpenAI's, the deployment is the model, and a
+# version is only said to get a preview.
+
+
+def _azure(account: Account, endpoint: Endpoint, model: str, query: str) -> str:
+    base = account.base_path.rstrip("/")
+    version = account.provider.api_version or _said(query)
+    if _is_deployment(base + "/"):
+        path = base
+    elif _deploys(account, endpoint, query):
+        path = f"{base.removesuffix('/openai')}/openai/deployments/{quote(model or endpoint.model, safe='')}"
+    elif base.endswith("/v1"):
+        path, version = base, account.provider.api_version
+    else:
+        path = base.removesuffix("/openai") + ("/openai" if version else "/openai/v1")
+    kept = [part for part in query.split("&") if part and part.partition("=")[0] != _API_VERSION]
+    told = [f"{_API_VERSION}={quote(version, safe='')}"] if version else []
+    return path + endpoint.suffix + ("?" if kept or told else "") + "&".join(kept + told)
+
+
+def _deploys(account: Account, endpoint: Endpoint, query: str) -> bool:
+    base = account.base_path.rstrip("/")
+    if _is_deployment(base + "/"):
+        return True
+    asks = endpoint.kind == "generation" and endpoint.dialect == "openai_chat"
+    return asks and not base.endswith("/v1") and bool(account.provider.api_version or _said(query))
+
+
+def _said(query: str) -> str:
+    values = (part.partition("=") for part in query.split("&"))
+    return next((unquote(value) for name, _, value in values if name == _API_VERSION), "")
+
+
+def _is_deployment(path: str) -> bool:
+    return "/openai/deployments/" in path
 
 
 def _overlap(base: str, path: str) -> int:

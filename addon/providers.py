@@ -14,6 +14,7 @@ from typing import Literal
 from .values import Depth
 
 CredentialForm = Literal["auto", "bearer", "x-api-key", "x-goog-api-key", "api-key", "query"]
+Layout = Literal["plain", "azure"]
 FAMILIES = ("openai", "anthropic", "gemini")
 
 
@@ -22,13 +23,18 @@ class Stamp:
     """
     What we put on a request besides our own `X-Patchbay-Request-Id`.
 
-    Values are templates over {request_id}, {session_id}, {model_id}, {thread_id}; one whose field is empty is left out.
-    A header the client sent itself is left alone.
+    Values are templates over {request_id}, {request_guid} (the same id in the form of a GUID), {session_id},
+    {model_id}, {thread_id}; one whose field is empty is left out. A header the client sent itself is left alone.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, str] = field(default_factory=dict)
+    body_at: frozenset[str] = frozenset()  # endpoints (`/chat/completions`) whose bodies take *body*; empty: all
     namespace: bool = True  # False: not even our own headers (`pristine`)
+
+    def names(self, field: str) -> bool:
+        """Whether a template has *field* in it."""
+        return any(f"{{{field}}}" in template for template in (*self.headers.values(), *self.body.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,11 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty."""
+    """
+    One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
+
+    *layout* says how paths read under it; *api_version* is what Azure wants to be told in the query.
+    """
 
     name: str
     preset: str
@@ -68,9 +78,12 @@ class Provider:
     echo: Echo = Echo()
     timeouts: Timeouts = Timeouts()
     model_ids: Mapping[str, str] = field(default_factory=dict)
+    layout: Layout = "plain"
+    api_version: str = ""
 
 
 _EVERY = frozenset(FAMILIES)
+_OPENAI = frozenset({"openai"})
 _ECHO: Echo = Echo(headers={"x-request-id": "handler"}, body={"request_id": "body"}, promised=True)
 
 PRESETS: dict[str, Provider] = {
@@ -110,5 +123,54 @@ PRESETS: dict[str, Provider] = {
             ),
             echo=_ECHO,
         ),
+        # From here on nothing is promised: an id of ours that comes back is recognised, anything else says nothing.
+        # Bodies get a member only where it is known to be taken: most of these refuse one they do not know.
+        Provider(
+            "azure",
+            "azure",
+            _OPENAI,
+            "",
+            "api-key",
+            stamp=Stamp(headers={"x-ms-client-request-id": "{request_guid}"}),
+            echo=Echo(headers={"x-ms-client-request-id": "handler"}),
+            layout="azure",
+        ),
+        # The engine works under this id and makes the answer's own id of it; the header comes back if it is told to.
+        Provider(
+            "vllm",
+            "vllm",
+            _OPENAI,
+            "",
+            "bearer",
+            stamp=Stamp(headers={"X-Request-ID": "{request_id}"}),
+            echo=Echo(headers={"x-request-id": "handler"}, body={"id": "engine"}),
+        ),
+        # Elsewhere than in chat `rid` is refused for a list of prompts, or not known.
+        Provider(
+            "sglang",
+            "sglang",
+            _OPENAI,
+            "",
+            "bearer",
+            stamp=Stamp(body={"rid": "{request_id}"}, body_at=frozenset({"/chat/completions"})),
+            echo=Echo(body={"id": "engine"}),
+        ),
+        Provider(
+            "litellm",
+            "litellm",
+            _EVERY,
+            "",
+            "bearer",
+            stamp=Stamp(headers={"x-litellm-call-id": "{request_id}"}),
+            echo=Echo(headers={"x-litellm-call-id": "handler"}),
+        ),
+        Provider("openrouter", "openrouter", _OPENAI, "https://openrouter.ai/api/v1", "bearer"),
+        Provider("ollama", "ollama", _OPENAI, "http://localhost:11434/v1", "bearer"),
+        Provider("groq", "groq", _OPENAI, "https://api.groq.com/openai/v1", "bearer"),
+        Provider("mistral", "mistral", _OPENAI, "https://api.mistral.ai/v1", "bearer"),
+        Provider("deepseek", "deepseek", _OPENAI, "https://api.deepseek.com/v1", "bearer"),
+        Provider("xai", "xai", _OPENAI, "https://api.x.ai/v1", "bearer"),
+        # Any provider whose requests are to arrive as the client made them.
+        Provider("pristine", "pristine", _EVERY, "", "auto", stamp=Stamp(namespace=False)),
     )
 }

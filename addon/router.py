@@ -19,7 +19,7 @@ from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .answer import Answer as Reader
 from .body import Body
-from .config import Config
+from .config import Account, Config
 from .crosstalk.watch import Watch
 from .identity.identify import Identifier
 from .ledger import Ledger
@@ -283,7 +283,7 @@ class Router:
         request = exchange.request
         return Ask(
             family=request.endpoint.family,
-            destination=None if paths.is_anywhere(request.destination) else request.destination,
+            destination=self._destination(exchange),
             reverse=exchange.reverse,
             model=exchange.model,
             identity=exchange.identity,
@@ -292,6 +292,16 @@ class Router:
             websocket=request.headers.get("upgrade").lower() == "websocket",
             tried=frozenset(attempt.choice.account.id for attempt in exchange.attempts),
         )
+
+    def _destination(self, exchange: Exchange) -> Origin | None:
+        """Return where *exchange* must go; None leaves it to the model. What names none goes to the first pool."""
+        request = exchange.request
+        if not paths.is_anywhere(request.destination):
+            return request.destination
+        bound = exchange.pin or exchange.model or exchange.identity.owner is not None
+        if request.endpoint.kind != "resource" or bound:
+            return None
+        return paths.first(self.config.accounts, request.endpoint.family, exchange.reverse)
 
     def _begin(self, exchange: Exchange, choice: Choice, now: float) -> Route:
         request, account = exchange.request, choice.account
@@ -304,25 +314,23 @@ class Router:
             _with_those_of(exchange.socket, request.headers),
             request.body,
             request_id=request_id,
+            request_guid=self._mint.guid(request_id) if provider.stamp.names("request_guid") else "",
+            at=request.endpoint.suffix,
             session_id=session_id,
             thread_id=correlation.session_id(self._session_key, exchange.identity.thread, account.id)
             if exchange.identity.thread
             else "",
             model_id=provider.model_ids.get(choice.model, ""),
         )
-        path, body = request.path, dict(stamped.body)
-        if choice.model and choice.model != exchange.model:
-            if request.endpoint.model:
-                path = paths.with_model(path, request.endpoint.model, choice.model)
-            else:
-                body["model"] = choice.model
+        path, renamed = _renamed(request, account, choice.model)
+        body = {**stamped.body, **renamed}
         route = Route(
             account=account,
             origin=choice.origin,
             request_id=request_id,
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
-            edit=Edit((*account.headers.items(), *stamped.headers), paths.join(account, path, request.endpoint), body),
+            edit=Edit((*account.headers.items(), *stamped.headers), paths.join(account, path, request.endpoint, choice.model), body),
             body=request.body.splice(body) if body else None,
             binding=choice.binding,
         )
@@ -488,6 +496,16 @@ def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
     told = fact.value if isinstance(fact.value, dict) else {}
     code = str(told.get("code") or told.get("type") or "")
     return classify_error(exchange.request.endpoint.family, code, str(told.get("message") or ""), now)
+
+
+def _renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
+    """Return the path, and the member of the body, that name *model* as *account*'s provider calls it."""
+    endpoint, query = request.endpoint, request.path.partition("?")[2]
+    if not model or model == request.body.text("model") or not (endpoint.model or request.body.is_object):
+        return request.path, {}
+    if paths.names_model(account, endpoint, query):
+        return paths.with_model(request.path, endpoint.model, model), {}
+    return request.path, {"model": model} if request.body.is_object else {}
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from patchbay import dialects, paths
 from patchbay.config import Account, Secret
-from patchbay.providers import PRESETS
+from patchbay.providers import PRESETS, Provider
 from patchbay.values import Origin
 
 
@@ -42,3 +44,76 @@ def test_the_model_in_a_path_is_replaced_once() -> None:
 
     assert paths.with_model(path, "gemini-x", "tuned/y") == "/v1beta/models/tuned%2Fy:streamGenerateContent?alt=sse"
     assert paths.with_model(path, "other", "y") == path
+
+
+def azure(base_path: str, version: str = "") -> Account:
+    provider: Provider = replace(PRESETS["azure"], api_version=version)
+    return Account("a", provider, Secret("literal", "k"), Origin("https", "r.openai.azure.com", 443), base_path)
+
+
+CHAT = "/v1/chat/completions"
+OLDER = "/openai/deployments/theirs/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("base", "version", "method", "path", "expected", "in_path"),
+    [
+        # with a version: the deployment stands in the path
+        ("", "V", "POST", CHAT, "/openai/deployments/dep/chat/completions?api-version=V", True),
+        ("/openai", "V", "POST", CHAT, "/openai/deployments/dep/chat/completions?api-version=V", True),
+        ("", "V", "POST", "/v1/embeddings?x=1", "/openai/deployments/dep/embeddings?x=1&api-version=V", True),
+        ("", "V", "POST", "/v1/images/generations", "/openai/deployments/dep/images/generations?api-version=V", True),
+        ("", "V", "POST", f"{OLDER}?api-version=W", "/openai/deployments/dep/chat/completions?api-version=V", True),
+        # … but not for what names its model in the body, or none
+        ("", "V", "POST", "/v1/responses", "/openai/responses?api-version=V", False),
+        ("", "V", "GET", "/v1/responses/resp_1", "/openai/responses/resp_1?api-version=V", False),
+        ("", "V", "GET", "/v1/files/file-1/content", "/openai/files/file-1/content?api-version=V", False),
+        # without one: OpenAI's paths
+        ("", "", "POST", CHAT, "/openai/v1/chat/completions", False),
+        ("/openai", "", "POST", "/v1/responses", "/openai/v1/responses", False),
+        ("/openai/v1", "", "POST", CHAT, "/openai/v1/chat/completions", False),
+        ("/openai/v1", "preview", "POST", CHAT, "/openai/v1/chat/completions?api-version=preview", False),
+        ("/openai/v1", "", "GET", "/v1/models", "/openai/v1/models", False),
+        ("/openai/v1", "", "POST", f"{OLDER}?api-version=W", "/openai/v1/chat/completions", False),
+        # a version that only the client says
+        ("", "", "POST", f"{OLDER}?api-version=W", "/openai/deployments/dep/chat/completions?api-version=W", True),
+        # a base URL that names the deployment, and a gateway before it all
+        ("/openai/deployments/one", "V", "POST", CHAT, "/openai/deployments/one/chat/completions?api-version=V", True),
+        ("/gw", "V", "POST", CHAT, "/gw/openai/deployments/dep/chat/completions?api-version=V", True),
+        ("/gw", "", "POST", CHAT, "/gw/openai/v1/chat/completions", False),
+    ],
+)
+def test_azure_s_paths(base: str, version: str, method: str, path: str, expected: str, in_path: bool) -> None:
+    bare, _, query = path.partition("?")
+    endpoint = dialects.endpoint(method, bare)
+
+    assert paths.join(azure(base, version), path, endpoint, "dep") == expected
+    assert paths.names_model(azure(base, version), endpoint, query) == in_path
+
+
+def test_a_deployment_s_name_is_quoted() -> None:
+    endpoint = dialects.endpoint("POST", CHAT)
+
+    assert "/deployments/a%2F..%2Fb%3Fc/chat" in paths.join(azure("", "V"), CHAT, endpoint, "a/../b?c")
+
+
+def test_azure_s_path_at_another_provider_is_that_provider_s() -> None:
+    path = f"{OLDER}?api-version=W"
+    endpoint = dialects.endpoint("POST", OLDER)
+
+    assert paths.join(account("/v1"), path, endpoint, "m") == "/v1/chat/completions?api-version=W"
+    assert paths.join(account(""), path, endpoint, "m") == "/v1/chat/completions?api-version=W"
+
+
+def test_a_path_of_no_dialect_stays_under_azure_s_base_url() -> None:
+    assert paths.join(azure("/openai", "V"), "/status", dialects.endpoint("GET", "/status"), "") == "/openai/status"
+
+
+def test_the_first_pool_is_that_of_the_first_account_that_can_be_used() -> None:
+    other = replace(account("/v1"), id="b", origin=Origin("https", "b.example", 443))
+    pool = (replace(account(""), enabled=False), replace(other, origin=None), other)
+    reverse = Origin("http", "127.0.0.1", 8000)
+
+    assert paths.first(pool, "openai") == other.origin
+    assert paths.first(pool, "openai", reverse) == reverse
+    assert paths.first(pool, "gemini") is None

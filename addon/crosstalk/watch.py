@@ -62,6 +62,8 @@ class Watch:
         self._notes: dict[str, None] = {}
         self._verdict: Verdict | None = None
         ledger.note("request", request_id, self._sent.entry, now)
+        for other_form in {value for value in expected.values() if len(value) == 36 and mint.recognise(value)}:
+            ledger.note("request", other_form, self._sent.entry, now)
         self._reused = 0 < len(client_id) <= _ID_LENGTH and self._note_own(client_id, now)
 
     def see(self, fact: Fact, status: int, now: float) -> list[Finding]:

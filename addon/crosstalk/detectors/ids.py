@@ -41,7 +41,9 @@ def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     Nobody but us can make one, so no promise is needed. In an error answer it is worth less: error pages quote.
     """
     value = fact.value
-    if fact.kind not in _PLACES or not isinstance(value, str) or len(value) > 256 or "pb1-" not in value.lower():
+    if fact.kind not in _PLACES or not isinstance(value, str) or len(value) > 256:
+        return
+    if "pb1-" not in value.lower() and not (len(value) == 36 and sent.mint.recognise(value)):
         return
     returned = sent.returned(value, now)
     match returned.kind:

@@ -12,10 +12,11 @@ from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands
 
-from .. import clients
+from .. import clients, dialects, paths
+from ..body import Body
 from ..providers import Timeouts
 from ..router import Exchange, Router
-from ..values import Answer, Client, Endpoint, Finding, Origin, Reaction, Refusal, Route
+from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route
 from . import answers
 from .keys import Keys
 
@@ -37,6 +38,7 @@ class Surroundings:
     verified: Callable[[], bool]  # whether upstream certificates are checked
     alarm: Callable[[http.HTTPFlow, Exchange, Finding], None]
     wake: Callable[[http.HTTPFlow, commands.RequestWakeup], None]
+    record: Callable[[http.HTTPFlow, Decision], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Cord:
     A cord without an exchange belongs to a request that was refused before it was opened.
     """
 
+    shadow = False  # True: nothing is changed
+
     def __init__(self, flow: http.HTTPFlow, around: Surroundings, dialect: str) -> None:
         self._flow = flow
         self._around = around
@@ -71,6 +75,7 @@ class Cord:
         self.cut_short = False
         self.streaming = False
         self._alarmed: set[str] = set()
+        self._spliced: bytes | None = None
 
     # -- for the stream --------------------------------------------------------------------------------------------
 
@@ -97,7 +102,7 @@ class Cord:
         self._check(route.origin, server)
         copy = request.copy()
         copy.scheme, copy.host, copy.port = route.origin.scheme, route.origin.host, route.origin.port
-        copy.path = clients.without_key(route.edit.path)
+        copy.path = clients.without_key(self._path(request, route))
         for name in [name for name in copy.headers if name.lower().startswith("x-patchbay-")]:
             del copy.headers[name]
         for name, value in route.edit.headers:
@@ -107,16 +112,16 @@ class Cord:
                 copy.headers[name] = value
         if "accept-encoding" in copy.headers:  # an answer is read as it streams past, so it should come uncompressed
             copy.headers["accept-encoding"] = "identity"
-        if route.body is not None:
+        self._spliced = self._body(request, route)
+        if self._spliced is not None:
             copy.headers.pop("transfer-encoding", None)
             copy.headers.pop("content-encoding", None)
-            copy.headers["content-length"] = str(len(route.body))
+            copy.headers["content-length"] = str(len(self._spliced))
         self._credential(copy, route)
         return copy
 
     def wire_body(self, content: bytes) -> bytes:
-        assert self.route is not None
-        return content if self.route.body is None else self.route.body
+        return content if self._spliced is None else self._spliced
 
     def answered(self, what: Answer) -> Reaction:
         exchange = self.exchange
@@ -145,6 +150,30 @@ class Cord:
 
     def client_left(self) -> None:
         self.gone.set()
+
+    # -- what goes up ----------------------------------------------------------------------------------------------
+
+    def _path(self, request: http.Request, route: Route) -> str:
+        exchange = self.exchange
+        assert exchange is not None
+        if clients.without_key(request.path) == clients.without_key(exchange.request.path):
+            return route.edit.path
+        # somebody has edited the flow while it was intercepted
+        endpoint = dialects.endpoint(request.method, request.path.partition("?")[0])
+        return paths.join(route.account, request.path, endpoint, exchange.attempts[-1].choice.model)
+
+    def _body(self, request: http.Request, route: Route) -> bytes | None:
+        """Return what goes up in place of the flow's body, which may have been edited while it was intercepted."""
+        exchange = self.exchange
+        if route.body is None or exchange is None:
+            return None
+        content = request.get_content(strict=False)
+        if content == exchange.request.body.raw:
+            return route.body
+        try:
+            return Body(content).splice(route.edit.body)
+        except ValueError:
+            return None
 
     # -- the credential --------------------------------------------------------------------------------------------
 

@@ -23,10 +23,13 @@ from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router
 from ..store import master_key
-from ..values import Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, defaults, internals, render, wire
+from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
+from . import answers, defaults, internals, render, replay, wire
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
+from .ending import Ending
 from .keys import Keys, KeyUnavailable
+from .shadow import ShadowCord
+from .sockets import Socket
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -34,6 +37,8 @@ P = ParamSpec("P")
 _waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
+_ENDED = "the proxy was ended"
+_ENDING = Refusal(503, "shutting_down", "Patchbay is about to end and takes no new requests", 1.0)
 _NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this destination, and nothing else passes here")
 
 
@@ -77,6 +82,9 @@ class Patchbay:
         self._clients: tuple[clients.Known, ...] = ()
         self._journal: Journal | None = None
         self._around: Surroundings | None = None
+        self._under_way: dict[Cord, http.HTTPFlow] = {}
+        self._sockets: dict[Cord, Socket] = {}
+        self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -88,6 +96,7 @@ class Patchbay:
             internals.check()
         except RuntimeError as e:
             raise exceptions.OptionsError(f"patchbay does not run on this mitmproxy: {e}") from e
+        replay.install()
         defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
@@ -96,11 +105,17 @@ class Patchbay:
 
     def running(self) -> None:
         defaults.listen()
+        self._ending.install()
         assert self.router is not None
         enabled = sum(account.enabled for account in self.router.config.accounts)
         logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)
 
     def done(self) -> None:
+        self._ending.remove()
+        replay.remove()
+        self._close_journal()
+
+    def _close_journal(self) -> None:
         if self._journal:
             self._journal.close()
             self._journal = None
@@ -120,8 +135,10 @@ class Patchbay:
         self._secret = key
         self._clients = known
         self.router = Router(settings, key, SystemRandom(), secrets.token_bytes)
-        self._around = Surroundings(self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm, _wake)
-        self.done()
+        self._around = Surroundings(
+            self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm, _wake, self._record
+        )
+        self._close_journal()
         self._journal = journal
 
     # -- flows -----------------------------------------------------------------------------------------------------
@@ -140,22 +157,25 @@ class Patchbay:
             return
         bare = flow.request.path.partition("?")[0]
         endpoint = dialects.endpoint(flow.request.method, bare)
-        destination = _destination(flow)
+        destination = self._destination(flow, endpoint)
         endpoint = self._resolved(endpoint, flow, destination)
         serves = self._router().serves(endpoint, destination, _reverse(flow))
-        if not serves and self._lets_be(flow):
+        shadow = self._router().config.mode == "shadow"
+        if not serves and (shadow or self._lets_be(flow)):
             flow.patchbay = wire.Untouched()  # type: ignore[attr-defined]
             return
-        cord = Cord(flow, self._surroundings(), endpoint.dialect)
         headers = _headers(flow.request.headers)
-        client = clients.identify(
-            headers, flow.request.path, self._clients, self._secret, loopback=_from_loopback(flow)
-        )
+        client = self._client(flow, headers)
         form = clients.form(headers, flow.request.path)
+        cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
         placeholder(flow.request)
         flow.patchbay = cord  # type: ignore[attr-defined]
         cord.asked = Asked(endpoint, destination, form)
-        if isinstance(client, Refusal):
+        if shadow:
+            cord.client = Client() if isinstance(client, Refusal) else client
+        elif self._ending.begun:
+            flow.response = cord.refusal(_ENDING)
+        elif isinstance(client, Refusal):
             flow.response = cord.refusal(client)
         elif serves:
             cord.client = client
@@ -180,9 +200,13 @@ class Patchbay:
         )
         opened = self._router().open(asked, time.time(), reverse=_reverse(flow))
         if isinstance(opened, Refusal):
-            flow.response = cord.refusal(opened)
+            flow.response = None if cord.shadow else cord.refusal(opened)
             return
         cord.exchange = opened
+        self._under_way[cord] = flow
+        if cord.shadow:
+            self._decide(cord, opened)
+            return
         refusal = await self._plug(flow, cord)
         if refusal:
             flow.response = cord.refusal(refusal)
@@ -202,10 +226,14 @@ class Patchbay:
         cord = _cord(flow)
         if cord is None or flow.response is None:
             return
-        if cord.own_answer or cord.route is None:
+        if cord.own_answer or (cord.route is None and not cord.shadow):
             return
         cord.answering = True
         headers = flow.response.headers
+        if cord.shadow:
+            flow.response.stream = cord.streaming = not _is_json(headers.get("content-type", ""))
+            return
+        assert cord.route is not None
         for name in [name for name in headers if name.lower().startswith("x-patchbay-")]:
             del headers[name]
         self._scrub(headers)
@@ -225,14 +253,14 @@ class Patchbay:
             return
         if cord.streaming:
             flow.response.raw_content = bytes(cord.copy)  # the stream has gone out already; this is for looking at it
-        elif flow.response.raw_content:
+        elif flow.response.raw_content and not cord.shadow:
             cord.answering = False
             scrubbed = self.keys.scrub(flow.response.get_content(strict=False) or b"")
             if scrubbed != flow.response.get_content(strict=False):
                 flow.response.content = scrubbed
-        if flow.response.trailers:
+        if flow.response.trailers and not cord.shadow:
             self._scrub(flow.response.trailers)
-        if cord.exchange and not cord.streaming and not cord.own_answer:
+        if cord.exchange and not (cord.streaming or cord.own_answer or cord.shadow):
             flow.response.headers["x-patchbay-verdict"] = self._router().verdict(cord.exchange).kind
         self._close(flow, cord, "")
 
@@ -244,6 +272,28 @@ class Patchbay:
         if cord.streaming and flow.response:
             flow.response.raw_content = bytes(cord.copy)
         self._close(flow, cord, flow.error.msg if flow.error else "ended")
+
+    def websocket_start(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        if cord is not None:
+            self._sockets[cord] = Socket(flow, cord, self._surroundings())
+
+    async def websocket_message(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        if cord is None or flow.websocket is None:
+            return
+        message = flow.websocket.messages[-1]
+        socket = self._sockets.get(cord)
+        if socket is None:  # nobody looks at it, so it does not pass
+            message.drop()
+        else:
+            await socket.message(message)
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
+        cord = _cord(flow)
+        socket = self._sockets.pop(cord, None) if cord else None
+        if socket:
+            socket.ended()
 
     def broken(self, flow: http.HTTPFlow) -> None:
         """Turn *flow*, in which a hook failed, into an error answer; nothing of it may leave."""
@@ -292,6 +342,32 @@ class Patchbay:
                     placeholder(flow.request, decided.account.id)
                     return None
 
+    def _decide(self, cord: Cord, exchange: Exchange) -> None:
+        """Decide as if *exchange* were served; it is not, so nothing is waited for and nothing refused."""
+        decided = self._router().next(exchange, time.time())
+        match decided:
+            case Route():
+                cord.route = decided
+            case Refusal():
+                exchange.refusal = decided
+            case Wait():
+                exchange.refusal = Refusal(503, "would_wait", decided.reason)
+
+    def _client(self, flow: http.HTTPFlow, headers: Headers) -> Client | Refusal:
+        if flow.is_replay == "request":
+            return replay.client(flow, self._clients, self._secret)
+        return clients.identify(headers, flow.request.path, self._clients, self._secret, loopback=_from_loopback(flow))
+
+    def _destination(self, flow: http.HTTPFlow, endpoint: Endpoint) -> Origin:
+        found = _destination(flow)
+        mode = flow.client_conn.proxy_mode
+        if flow.is_replay == "request" and isinstance(mode, mode_specs.ReverseMode):
+            # the flow says where its account was; the client had left that open, so another may serve it now
+            anywhere = Origin(mode.scheme, mode.address[0].lower(), mode.address[1])
+            if paths.is_anywhere(anywhere) and self._router().serves(endpoint, found, None):
+                return anywhere
+        return found
+
     async def _reread(self, exchange: Exchange) -> None:
         """Read the secret of an account that was refused again: it may have been renewed meanwhile."""
         last = exchange.attempts[-1]
@@ -305,11 +381,24 @@ class Patchbay:
         cord.closed = True
         status = flow.response.status_code if flow.response else None
         decision = self._router().close(cord.exchange, error, time.time(), status=status)
-        render.on_flow(flow, decision)
+        self._under_way.pop(cord, None)
+        self._record(flow, decision)
         if cord.cut_short:
             flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"
+
+    def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
+        render.on_flow(flow, decision)
         if self._journal:
             self._journal.write(decision)
+
+    def _in_flight(self) -> int:
+        return len(self._under_way) + sum(socket.in_flight for socket in self._sockets.values())
+
+    def _cut(self) -> None:
+        for cord, flow in tuple(self._under_way.items()):
+            self._close(flow, cord, _ENDED)
+        for socket in self._sockets.values():
+            socket.ended(_ENDED)
 
     def _alarm(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
         route = exchange.attempts[-1].route
@@ -374,7 +463,7 @@ async def _wait(cord: Cord, until: float) -> bool:
 
 
 def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
-    handler = ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+    handler = replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
     if handler:
         task = asyncio.get_running_loop().create_task(handler.server_event(events.Wakeup(timer)))
         _waking.add(task)

@@ -490,8 +490,13 @@ def install(decided: layer.NextLayer) -> None:
     """Put our layer in the place of mitmproxy's. To be called when the built-in `next_layer` has decided."""
     for found in decided.context.layers:
         if type(found) is HttpLayer:
-            found.__class__ = PatchbayLayer
-            found.streams = _Streams(found.streams)
+            adopt(found)
+
+
+def adopt(found: HttpLayer) -> None:
+    """Make *found*, a layer of mitmproxy's own that has not begun yet, one of ours."""
+    found.__class__ = PatchbayLayer
+    found.streams = _Streams(found.streams)
 
 
 def _head(response: http.Response) -> Head:

@@ -1,0 +1,101 @@
+"""The end of the proxy: between the wish and the deed, answers that are under way get a time of grace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mitmproxy import ctx
+
+logger = logging.getLogger(__name__)
+
+_GLANCE = 0.02  # seconds between two looks at what is still under way
+
+
+class Ending:
+    """
+    Stands in for mitmproxy's `shutdown`, which would end everything at once.
+
+    *grace* is how many seconds there are, *under_way* how many answers, *cut* closes what is not finished by then. The
+    second wish to end is carried out at once.
+    """
+
+    def __init__(self, grace: Callable[[], float], under_way: Callable[[], int], cut: Callable[[], None]) -> None:
+        self._grace = grace
+        self._under_way = under_way
+        self._cut = cut
+        self._theirs: Callable[[], None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether no new requests are taken any more."""
+        return self._task is not None
+
+    def install(self) -> None:
+        """Take the place of the master's `shutdown`; a second time does nothing."""
+        if self._theirs is None:
+            self._theirs = ctx.master.shutdown
+            ctx.master.shutdown = self.wish  # type: ignore[method-assign]
+
+    def remove(self) -> None:
+        """Give the place back."""
+        if self._theirs is not None and ctx.master.shutdown == self.wish:
+            ctx.master.shutdown = self._theirs  # type: ignore[method-assign]
+        self._theirs = None
+
+    def wish(self) -> None:
+        """Wish for the end. May be called from any thread, and from a signal's handler."""
+        ctx.master.event_loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if self.begun or (not self._under_way() and not _unsent()):
+            self._end()
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        try:
+            deadline = time.monotonic() + self._grace()
+            logger.info(
+                "patchbay: %d answers under way, at most %g s for them; again Ctrl-C ends at once",
+                self._under_way(),
+                self._grace(),
+            )
+            await _close_listeners()
+            while (self._under_way() or _unsent()) and time.monotonic() < deadline:
+                await asyncio.sleep(_GLANCE)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        theirs, self._theirs = self._theirs, None
+        if theirs is not None:
+            self._cut()
+            theirs()
+
+
+async def _close_listeners() -> None:
+    for server in _proxy().servers:
+        if server.is_running:
+            try:
+                await server.stop()
+            except OSError as e:
+                logger.warning("a listener could not be closed: %s", e)
+
+
+def _unsent() -> bool:
+    """Whether bytes for a client are still waiting to leave: an exchange is over before its last byte is out."""
+    for handler in tuple(_proxy().connections.values()):
+        io = handler.transports.get(handler.client)
+        transport = getattr(io.writer, "transport", None) if io and io.writer else None
+        if transport is not None and not transport.is_closing() and transport.get_write_buffer_size():
+            return True
+    return False
+
+
+def _proxy() -> Any:
+    return ctx.master.addons.get("proxyserver")

@@ -1,0 +1,226 @@
+"""
+WebSockets: one exchange from a `response.create` to the event that ends it, on the account that took the upgrade.
+
+A socket cannot change its account. A message that another account would have to answer is refused here, in the words of
+the protocol, and goes nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+from mitmproxy import ctx, http
+from mitmproxy.websocket import WebSocketMessage
+
+from .. import dialects
+from ..body import Body
+from ..router import Exchange
+from ..values import Endpoint, Failure, Head, Headers, Message, Refusal, Request, Wait
+from .cord import Cord, Surroundings
+
+logger = logging.getLogger(__name__)
+
+MAX_OPEN = 16  # exchanges on one socket; the protocol knows one at a time, and some clients ask ahead
+_CREATE = "response.create"
+_BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
+_CROWDED = Refusal(429, "too_many_in_flight", "Too many responses are under way on this WebSocket")
+_ELSEWHERE = Refusal(
+    400,
+    "previous_response_not_found",
+    "The previous response belongs to another account than this WebSocket: send the whole input, or connect anew",
+)
+_MIXED = Refusal(502, "crosstalk", "The upstream delivered another request's answer, which was not passed on")
+
+
+class Socket:
+    """
+    One WebSocket whose upgrade *cord* carried.
+
+    `from_client` and `from_upstream` are shown every message before it goes on, and drop or change it.
+    """
+
+    def __init__(self, flow: http.HTTPFlow, cord: Cord, around: Surroundings) -> None:
+        self._flow = flow
+        self._cord = cord
+        self._around = around
+        self._open: deque[Exchange] = deque()
+        self._mixed: Exchange | None = None  # the one whose answer is another's and is not passed on
+        self._alarmed: set[tuple[str, str]] = set()
+        self._kept = 0
+
+    @property
+    def in_flight(self) -> int:
+        """How many answers are under way."""
+        return len(self._open)
+
+    async def message(self, message: WebSocketMessage) -> None:
+        """Look at *message*, and drop or change it where that must be. A failure lets nothing pass and hangs up."""
+        try:
+            self._keep(message)
+            if message.from_client:
+                await self._from_client(message)
+            elif not message.injected:
+                self._from_upstream(message)
+        except Exception as e:
+            logger.error("a message failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
+            message.drop()
+            message.content = b""  # it may hold what is not to be seen
+            if message.from_client:
+                self._say(_BROKEN)
+            self._hang_up()
+
+    def ended(self, error: str = "") -> None:
+        """Take note that the socket is closed; *error* says why the answers that are open will not be finished."""
+        socket = self._flow.websocket
+        by_client = socket is None or bool(socket.closed_by_client)
+        why = error or ("Client disconnected." if by_client else "the WebSocket was closed")
+        while self._open:
+            exchange = self._open.popleft()
+            if not by_client and not error:
+                self._around.router.answered(exchange, Failure("reset", why), time.time())
+            self._close(exchange, why)
+
+    # -- upwards ---------------------------------------------------------------------------------------------------
+
+    async def _from_client(self, message: WebSocketMessage) -> None:
+        body = _create(message)
+        endpoint = self._cord.asked.endpoint
+        if body is None or endpoint.dialect != "openai_responses" or self._cord.exchange is None:
+            return
+        now = time.time()
+        crowded = len(self._open) >= MAX_OPEN
+        request = self._request(body, endpoint)
+        opened = self._around.router.open(request, now, reverse=self._cord.exchange.reverse, socket=self._cord.route)
+        if isinstance(opened, Refusal):
+            self._refuse(message, opened)
+            return
+        refusal = _CROWDED if crowded else await self._routed(opened, message)
+        if refusal is None or self._cord.shadow:
+            self._open.append(opened)
+            return
+        opened.refusal = refusal
+        self._refuse(message, refusal)
+        self._close(opened, "", refusal.status)
+
+    async def _routed(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
+        """Give *exchange* its route, and *message* what is stamped on it; or say why it cannot be sent."""
+        while True:
+            decided = self._around.router.next(exchange, time.time())
+            if isinstance(decided, Wait):
+                if self._cord.shadow:
+                    return None
+                await asyncio.sleep(max(0.01, min(decided.until - time.time(), 1.0)))
+            elif isinstance(decided, Refusal):
+                return _fitting(exchange, decided)
+            else:
+                if decided.body is not None and not self._cord.shadow:
+                    message.content = decided.body
+                return None
+
+    def _request(self, body: Body, endpoint: Endpoint) -> Request:
+        upgrade = self._cord.exchange
+        assert upgrade is not None
+        return replace(upgrade.request, body=body, endpoint=endpoint)
+
+    def _refuse(self, message: WebSocketMessage, refusal: Refusal) -> None:
+        if self._cord.shadow:
+            return
+        message.drop()
+        self._say(refusal)
+        if refusal.status in (429, 503) and refusal is not _CROWDED:
+            # another socket may get an account that can
+            self._hang_up()
+
+    # -- downwards -------------------------------------------------------------------------------------------------
+
+    def _from_upstream(self, message: WebSocketMessage) -> None:
+        if not self._cord.shadow:
+            scrubbed = self._around.keys.scrub(message.content)
+            if scrubbed != message.content:
+                message.content = scrubbed
+        if not self._open:
+            return
+        exchange, router, now = self._open[0], self._around.router, time.time()
+        attempt = exchange.attempt
+        if attempt is None:  # in shadow, where no account would have been found
+            self._shadowed(exchange, message)
+            return
+        if attempt.head is None:  # messages have no head of their own
+            router.answered(exchange, Head(200, Headers()), now)
+        reaction = router.answered(exchange, Message(message.content), now)
+        self._alarm(exchange)
+        if reaction == "cut" and not self._cord.shadow and self._mixed is not exchange:
+            self._mixed = exchange
+            self._say(_MIXED)
+        if self._mixed is exchange:
+            message.drop()
+        if attempt.ended:
+            self._open.popleft()
+            self._close(exchange, "", 200)
+
+    def _shadowed(self, exchange: Exchange, message: WebSocketMessage) -> None:
+        if any(end in message.content[:64] for end in (b"response.completed", b"response.failed", b'"error"')):
+            self._open.popleft()
+            self._close(exchange, "")
+
+    def _alarm(self, exchange: Exchange) -> None:
+        for finding in self._around.router.verdict(exchange).findings:
+            if finding.strength == "proof" and (exchange.id, finding.where) not in self._alarmed:
+                self._alarmed.add((exchange.id, finding.where))
+                self._around.alarm(self._flow, exchange, finding)
+
+    # -- both ------------------------------------------------------------------------------------------------------
+
+    def _close(self, exchange: Exchange, error: str, status: int | None = None) -> None:
+        self._alarmed = {known for known in self._alarmed if known[0] != exchange.id}
+        self._around.record(self._flow, self._around.router.close(exchange, error, time.time(), status=status))
+
+    def _say(self, refusal: Refusal) -> None:
+        """Tell the client, in an event of its protocol, what became of its message."""
+        said = msgspec.json.decode(dialects.of(self._cord.asked.endpoint.dialect).error(refusal, ""))
+        event = {"type": "error", "status": refusal.status, **(said if isinstance(said, dict) else {})}
+        _proxy().inject_websocket(self._flow, True, msgspec.json.encode(event), True)
+
+    def _hang_up(self) -> None:
+        # mitmproxy ends a WebSocket properly when one of its two connections is gone
+        handler = _proxy().connections.get(self._flow.client_conn.id)
+        upstream = handler.transports.get(self._flow.server_conn) if handler else None
+        if upstream and upstream.handler:
+            asyncio.get_running_loop().call_soon(upstream.handler.cancel, "a WebSocket is ended")
+
+    def _keep(self, message: WebSocketMessage) -> None:
+        """Forget the oldest messages of the flow where they are too many: mitmproxy itself keeps all of them."""
+        self._kept += len(message.content)
+        kept = self._flow.websocket.messages if self._flow.websocket else []
+        room = self._around.router.config.limits.keep_streamed
+        gone = 0
+        while self._kept > room and gone < len(kept) - 1:
+            self._kept -= len(kept[gone].content)
+            gone += 1
+        del kept[:gone]
+
+
+def _create(message: WebSocketMessage) -> Body | None:
+    """Return the body of the request that *message* makes, if it makes one."""
+    if not message.is_text or not message.content.lstrip().startswith(b"{"):
+        return None
+    body = Body(message.content)
+    return body if body.text("type") == _CREATE else None
+
+
+def _fitting(exchange: Exchange, refusal: Refusal) -> Refusal:
+    """Return *refusal* in the word for it on a WebSocket, at which clients send what they have in full."""
+    chained = bool(exchange.request.body.text("previous_response_id"))
+    if chained and refusal.code == "owner_unavailable":
+        return replace(_ELSEWHERE, fields={"param": "previous_response_id"})
+    return refusal
+
+
+def _proxy() -> Any:
+    return ctx.master.addons.get("proxyserver")

@@ -1,0 +1,234 @@
+"""What README and docs say is so: links lead somewhere, names exist, and the recipes run as they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patchbay.identity.signals import SIGNALS
+
+from .end_to_end.harness import Proxy, proxy
+from .simulator import Simulator, simulator_thread
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEADERS = (ROOT / "docs" / "headers.md").read_text(encoding="utf-8")
+CODE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "addon").rglob("*.py"))).lower()
+PORT = 8080  # of the recipes: what mitmproxy listens on
+
+# What the wire, and not our code, calls by name.
+OF_HTTP = {"host", "content-length", "user-agent"}
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    broken = [target for target in _links(page) if not _leads_somewhere(page, target)]
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_header_that_is_named_exists_in_the_code(page: Path) -> None:
+    unknown = [name for name in _headers_in(page.read_text(encoding="utf-8")) if not _is_known(name)]
+
+    assert unknown == []
+
+
+def test_every_signal_of_the_code_is_in_the_list_of_headers() -> None:
+    wheres = {signal.where.removeprefix("header ") for signal in SIGNALS if signal.where.startswith("header ")}
+
+    assert {name for name in wheres if f"`{name}`" not in HEADERS.lower()} == set()
+
+
+def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:
+    ours = set(re.findall(r"x-patchbay-[a-z]+(?:-[a-z]+)*", CODE))
+
+    assert {name for name in ours if f"`{name}`" not in HEADERS.lower()} == set()
+
+
+def test_every_code_of_an_error_is_one_that_we_give() -> None:
+    told = re.findall(r"^\| \d{3} \| (.*?) \|", HEADERS, re.MULTILINE)
+    codes = {code for cell in told for code in re.findall(r"`(\w+)`", cell)}
+
+    assert len(codes) > 8
+    assert {code for code in codes if f'"{code}"' not in CODE} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_script_that_is_named_exists(page: Path) -> None:
+    named = set(re.findall(r"(?<![\w/])(?:scripts|\.ci)/[\w.]+", page.read_text(encoding="utf-8")))
+
+    assert {name for name in named if not (ROOT / name.rstrip(".")).exists()} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_of_the_package_that_is_named_exists(page: Path) -> None:
+    named = set(re.findall(r"`((?:addon|tests|docs)/[\w./-]*\w)`", page.read_text(encoding="utf-8")))
+
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_no_tracked_file_names_a_folder_of_one_machine() -> None:
+    """A path below a home folder, or of whoever built this, works nowhere else."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    tracked = subprocess.run([git, "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout.decode()
+    machine = re.compile(rb"/(?:home|Users)/[a-z]\w+/|/root/\w|(?<![\w.$}~])/work/\w")
+
+    found = [name for name in tracked.split("\0") if name and (text := _bytes(ROOT / name)) and machine.search(text)]
+    assert found == []
+
+
+def _links(page: Path) -> Iterator[str]:
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^()\s]+)\)", text):
+        if "://" not in target and not target.startswith("mailto:"):
+            yield target
+
+
+def _leads_somewhere(page: Path, target: str) -> bool:
+    path, _, anchor = target.partition("#")
+    file = page.parent / path if path else page
+    if not file.exists():
+        return False
+    return not anchor or anchor in _anchors(file)
+
+
+def _anchors(file: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def _headers_in(text: str) -> set[str]:
+    """Return what is written as a header: `Such-A-Name`, each part beginning with a capital, or in a `-H` of curl."""
+    named = set(re.findall(r"`((?:[A-Z][A-Za-z]*)(?:-[A-Z][A-Za-z]*)+)`", text))
+    sent = set(re.findall(r'-H "([\w-]+):', text))
+    return {name.lower() for name in named | sent}
+
+
+def _is_known(name: str) -> bool:
+    return name in OF_HTTP or name in CODE or name.replace("-", "_") in CODE
+
+
+def _bytes(file: Path) -> bytes:
+    return file.read_bytes() if file.is_file() else b""
+
+
+# -- recipes -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The shipped example settings, unchanged, in front of the simulated provider as the README starts it."""
+    folder = tmp_path_factory.mktemp("recipes")
+    settings = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    home = {"HOME": str(folder), "XDG_STATE_HOME": str(folder / "state")}
+    with (
+        simulator_thread({}, require_key=False, echo="both") as simulator,
+        proxy(folder, settings, mode=f"reverse:{simulator.url}", environment=home) as running,
+    ):
+        yield running
+
+
+def test_the_curl_recipe_works_as_written(example: Proxy, tmp_path: Path) -> None:
+    """Not a character of it is changed: curl is told elsewhere that the port of the README is another one here."""
+    if shutil.which("curl") is None:
+        pytest.skip("not run: there is no curl")
+    recipe = _block("curl -i")
+    assert '-H "X-Session-ID: test-123"' in recipe
+
+    answers = [_answer(_shell(recipe, _elsewhere(tmp_path, example.port))) for _ in range(3)]
+
+    for status, headers, body in answers:
+        assert status == 200
+        assert body["choices"][0]["message"]["content"]
+        assert headers["x-patchbay-verdict"] == "clean"
+    assert len({headers["x-patchbay-request-id"] for _, headers, _ in answers}) == 3
+    assert len({headers["x-patchbay-account"] for _, headers, _ in answers}) == 1
+    assert len({headers["x-patchbay-session-id"] for _, headers, _ in answers}) == 1
+
+
+def test_the_answer_in_the_readme_has_the_headers_of_a_real_one(example: Proxy, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("not run: there is no curl")
+    shown = re.findall(r"^(x-patchbay-[a-z-]+): ", README, re.MULTILINE)
+
+    _, headers, _ = _answer(_shell(_block("curl -i"), _elsewhere(tmp_path, example.port)))
+
+    assert shown == [name for name in headers if name.startswith("x-patchbay-")]
+
+
+SDKS = """
+import anthropic, openai
+from google import genai
+
+said = [{"role": "user", "content": "hello"}]
+google = genai.Client()
+print(openai.OpenAI().chat.completions.create(model="sim-large", messages=said).choices[0].message.content)
+print(openai.OpenAI().responses.create(model="sim-large", input="hello").output_text)
+print(anthropic.Anthropic().messages.create(model="sim-large", max_tokens=99, messages=said).content[0].text)
+print(google.models.generate_content(model="sim-large", contents="hello").text)
+"""
+
+
+def test_the_recipe_of_the_sdks_is_all_that_a_program_needs(tmp_path: Path) -> None:
+    """One port for every provider, as `scripts/run` starts it; only the port is another one."""
+    keys = {f"sk-of-{name}-0123456789": name for name in ("openai", "anthropic", "gemini")}
+    program = tmp_path / "program.py"
+    program.write_text(SDKS)
+    with simulator_thread(keys, echo="none") as simulator:
+        settings = _one_account_each(tmp_path, simulator, keys)
+        with proxy(tmp_path / "run", settings, "-q", mode="reverse:http://patchbay.invalid") as running:
+            recipe = _block("export OPENAI_BASE_URL").replace(f":{PORT}", f":{running.port}")
+            done = _shell(f'{recipe}\n"{sys.executable}" "{program}"', {"NO_PROXY": "127.0.0.1"})
+
+    assert done.count("Answer-") == 4
+    assert [record.account for record in simulator.truth.requests] == ["openai", "openai", "anthropic", "gemini"]
+
+
+def _one_account_each(folder: Path, simulator: Simulator, keys: dict[str, str]) -> str:
+    base = {"openai": f"{simulator.url}/v1", "anthropic": simulator.url, "gemini": simulator.url}
+    accounts = [f"  - {{id: {n}, provider: {n}, base_url: {base[n]}, key: {key}}}" for key, n in keys.items()]
+    return "\n".join([f"state: {folder / 'state'}", "accounts:", *accounts])
+
+
+def _block(begins: str) -> str:
+    """Return the one block of the README that begins so."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (found,) = (block for block in blocks if block.startswith(begins))
+    return str(found)
+
+
+def _elsewhere(folder: Path, port: int) -> dict[str, str]:
+    """Return the environment in which curl finds the README's port at *port*."""
+    (folder / ".curlrc").write_text(f'connect-to = "127.0.0.1:{PORT}:127.0.0.1:{port}"\nnoproxy = "*"\nmax-time = 20\n')
+    return {"CURL_HOME": str(folder)}
+
+
+def _shell(script: str, more: dict[str, str]) -> str:
+    bash = shutil.which("bash") or "bash"
+    done = subprocess.run(
+        [bash, "-euc", script], env={**os.environ, **more}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _answer(printed: str) -> tuple[int, dict[str, str], dict[str, object]]:
+    """Read what `curl -i` printed: status, headers by lower-case name in their order, and the JSON body."""
+    head, _, body = printed.replace("\r\n", "\n").partition("\n\n")
+    first, *lines = head.splitlines()
+    return int(first.split()[1]), {n.lower(): v for n, v in (line.split(": ", 1) for line in lines)}, json.loads(body)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from . import dialects
-from .dialects import errors, tokens
+from .dialects import errors, order, shape, tokens
 from .providers import Echo
 from .sse import Elements, Event, Events
 from .values import Fact, Head, Usage
@@ -33,6 +34,14 @@ PROVIDER_IDS = (
     "x-generation-id", "x-inference-id", "x-litellm-call-id", "x-ds-trace-id", "x-oai-request-id", "x-goog-request-id",
     "mistral-correlation-id",
 )  # fmt: skip
+
+# How long the server says it took, in milliseconds, and marks of an answer that was kept from before.
+_TOOK = ("openai-processing-ms", "x-envoy-upstream-service-time")
+_KEPT = ("x-cache", "cf-cache-status", "cf-aig-cache-status", "x-portkey-cache-status", "helicone-cache", "x-cache-hit",
+         "x-openrouter-cache-status", "x-litellm-cache-hit")  # fmt: skip
+_HIT = frozenset({"hit", "true", "1", "revalidated", "stale"})
+_STRAY = re.compile(rb"\n(HTTP/1\.[01] \d{3})")
+_STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
 
@@ -94,6 +103,9 @@ class Answer:
         self._length = 0
         self._by_delta = False
         self._finished = False
+        self._order = order.Order(dialect)
+        self._shape = dialect
+        self._tail = b""
 
     @property
     def streamed(self) -> bool:
@@ -117,6 +129,7 @@ class Answer:
             for name in PROVIDER_IDS
             if name not in echoes and head.headers.get(name)
         ]
+        facts += _times(head)
         if self._coding and self._decode is None:
             self._blind = True
             facts.append(Fact("unread", f"content-encoding {self._coding[:64]!r}", "header content-encoding"))
@@ -135,6 +148,7 @@ class Answer:
         if self._framing and not self._blind:
             framing = self._framing
             self._guard(facts, lambda: self._events(framing.end(), facts))
+        self._guard(facts, lambda: facts.extend(self._order.end()))
         if self._finished and not self._ended:  # some servers leave out [DONE]
             self._close(facts, Fact("end", "eof"))
         self._tell_text(facts)
@@ -188,8 +202,18 @@ class Answer:
             self._framing = self._framing_for(data)
             if self._framing is None:
                 return
+            if not self._blind:
+                facts.append(Fact("framing", "whole" if isinstance(self._framing, _Whole) else "events", "body"))
         if not self._blind:
+            self._strays(data, facts)
             self._events(self._framing.feed(data), facts)
+
+    def _strays(self, data: bytes, facts: list[Fact]) -> None:
+        """Tell of the head of another HTTP answer at the beginning of a line: text is escaped and never looks so."""
+        around = self._tail + data
+        if b"\nHTTP/1." in around and (found := _STRAY.search(around)):
+            self._repeat(facts, Fact("stray", found[1].decode(), "body"), once=True)
+        self._tail = around[-_STRAY_LENGTH:]
 
     def _framing_for(self, data: bytes) -> _Framing | None:
         """Choose by content type and first byte: servers send errors as JSON under any type, and events under none."""
@@ -216,6 +240,7 @@ class Answer:
         if event.dropped:
             facts.append(Fact("unread", "too long", "event" if streamed else "body"))
         elif event.data.startswith(b"[DONE]"):
+            facts.extend(self._order.done())
             self._close(facts, Fact("end", "[DONE]"))
         elif isinstance(data := _json(event.data), dict):
             self._object((event.name or "message") if streamed else "", data, facts)
@@ -228,6 +253,11 @@ class Answer:
     # -- from events to facts --------------------------------------------------------------------------------------
 
     def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> None:
+        if not shape.is_of(self._shape, data) and (looks := shape.of(data)):
+            self._repeat(facts, Fact("shape", looks, "event" if name else "body"), once=True)
+        if name:
+            for fact in self._order.feed(data):
+                self._repeat(facts, fact, once=True)
         if self._status >= 400 and not name:
             facts.append(errors.read_refused(data))
         found = list(self._read(name, data))
@@ -259,7 +289,7 @@ class Answer:
                 self._repeat(facts, fact)
 
     def _repeat(self, facts: list[Fact], fact: Fact, once: bool = False) -> None:
-        key = (fact.kind, "" if once else fact.where)
+        key = (fact.kind, "" if once and fact.kind != "disorder" else fact.where)
         value, times = self._told.get(key, (None, 0))
         if (once and times) or (times and value == fact.value) or times >= _REPEATS:
             return
@@ -309,6 +339,20 @@ class Answer:
         if self._pieces:
             facts.append(Fact("text", "".join(self._pieces)))
         self._pieces = None
+
+
+def _times(head: Head) -> Iterator[Fact]:
+    """Yield what a head says about when its answer was made: `took` (seconds), `date`, `age`, and `kept`."""
+    for name in _TOOK:
+        if (value := head.headers.get(name).strip()).isascii() and value.isdigit() and len(value) < 12:
+            yield Fact("took", int(value) / 1000, f"header {name}")
+    if date := head.headers.get("date"):
+        yield Fact("date", date, "header date")
+    if (age := head.headers.get("age").strip()).isascii() and age.isdigit() and len(age) < 12:
+        yield Fact("age", int(age), "header age")
+    for name in _KEPT:
+        if head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HIT:
+            yield Fact("kept", "hit", f"header {name}")
 
 
 def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[Fact]:

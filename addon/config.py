@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from . import document
 from .document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
-from .providers import FAMILIES, PRESETS, CredentialForm, Provider
+from .providers import DETECTORS, FAMILIES, PRESETS, CredentialForm, Provider
 from .values import Depth, Origin
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
@@ -73,7 +73,13 @@ class Account:
     group: str = ""
     quota: str = ""
     websockets: bool = False
-    max_concurrent: int = 0  # 0: no bound
+    max_concurrent: int = 0  # 0: no bound, here and in the next three
+    rpm: int = 0
+    tpm: int = 0
+    slots: int = 0
+    serialize: Serialize = "none"
+    trust_reset: Literal["verify", "strict"] = "verify"
+    error_rules: tuple[ErrorRule, ...] = ()
     models: Models = Models()
     headers: Mapping[str, str] = field(default_factory=dict)  # extra headers that belong to the account
     insecure_http: bool = False  # True: the credential may go over plain http beyond this machine
@@ -89,6 +95,8 @@ class Sessions:
     limit: int = 10_000
     subagents: Literal["share", "isolate"] = "share"
     on_error: Literal["keep", "clear"] = "keep"
+    cache_ttl: float = 300.0  # how long a provider's prompt cache stays warm
+    failback: Literal["idle", "never"] = "idle"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,37 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
+class Crosstalk:
+    """
+    What is done about an answer that is proved to be another's.
+
+    `observe` flags and delivers it. `block` gives an error instead, and cuts what has begun. `retry` asks once more while
+    the client has seen nothing, and blocks otherwise.
+
+    *incidents* is how many are kept as files in the state folder. *on_incident* is a command that is run with the
+    file's name, at most once in *every* seconds.
+    """
+
+    reaction: Literal["observe", "block", "retry"] = "observe"
+    incidents: int = 200
+    on_incident: tuple[str, ...] = field(default=(), repr=False)
+    every: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """
+    How requests wait for their turn: *limit* of them at most, each *seconds* at most.
+
+    *patience* is how long one waits for a better account that is busy, or for one that comes back so soon.
+    """
+
+    limit: int = 1000
+    seconds: float = 30.0
+    patience: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class Journal:
     """One JSON line per exchange in *path* (empty: none), rotated at *max_bytes*, *keep* old files kept."""
 
@@ -153,11 +192,14 @@ class Config:
 
     accounts: tuple[Account, ...]
     state: str = "~/.local/state/patchbay"
+    store: str = field(default="", repr=False)  # a URL, which may hold a password; empty: memory alone
     strategy: Strategy = "rendezvous"
     sessions: Sessions = Sessions()
     clients: tuple[ClientKey, ...] = ()
     failover: Failover = Failover()
+    queue: Queue = Queue()
     journal: Journal = Journal()
+    crosstalk: Crosstalk = Crosstalk()
     limits: Limits = Limits()
     other: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
     mode: Literal["serve", "shadow"] = "serve"  # shadow: everything is decided and recorded, nothing is changed
@@ -218,8 +260,6 @@ _ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\]|[0-9
 _ALLOWED_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PORTS = {"http": 80, "https": 443}
-_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
-_ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
 _ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
 _CREDENTIAL_HEADERS = frozenset(
@@ -337,6 +377,32 @@ def _command(part: Part, values: dict[str, Any]) -> Secret:
     if "cmd" not in values:
         raise Unusable
     return Secret("cmd", argv=values["cmd"], **{name: values[name] for name in ("ttl", "timeout") if name in values})
+
+
+_STORES = "memory, sqlite, sqlite:///PATH, redis://HOST:PORT/NUMBER, rediss://… or env:NAME"
+
+
+def _store(part: Part) -> str:
+    found = document.text(part)
+    scheme, colon, rest = found.partition(":")
+    match scheme:
+        case "memory" | "sqlite" if not colon:
+            return found
+        case "sqlite" if rest.startswith("///") and len(rest) > len("///"):
+            return found
+        case "redis" | "rediss" if _names_a_host(found):
+            return found
+        case "env" if _VARIABLE.fullmatch(rest):
+            return found
+    raise part.wrong(f"must be one of {_STORES}")  # what stands there may hold a password
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 # Headers, templates, URLs
@@ -493,28 +559,6 @@ def _version(part: Part) -> str:
     return found
 
 
-def _families(part: Part) -> frozenset[str]:
-    if not (found := frozenset(Each(document.one_of(*FAMILIES))(part))):
-        raise part.wrong(f"must name one at least of {', '.join(FAMILIES)}")
-    return found
-
-
-def _endpoints(part: Part) -> frozenset[str]:
-    return frozenset(Each(_endpoint)(part))
-
-
-def _endpoint(part: Part) -> str:
-    if not _ENDPOINT.fullmatch(found := document.text(part)):
-        raise part.wrong(f"must be the end of a path, as in /chat/completions, is {part.said()}")
-    return found
-
-
-def _version(part: Part) -> str:
-    if not _VERSION.fullmatch(found := document.text(part)):
-        raise part.wrong(f"must be a version such as 2024-10-21, is {part.said()}")
-    return found
-
-
 def _patterns(part: Part) -> tuple[str, ...]:
     return tuple(Each(document.text)(part))
 
@@ -562,6 +606,23 @@ ECHO = Section(
 )
 
 
+def _detectors(part: Part) -> tuple[str, ...]:
+    return tuple(Each(document.one_of(*DETECTORS))(part))
+
+
+def _statuses(part: Part) -> frozenset[int]:
+    read = document.whole(100, 599)
+    return frozenset([read(part)] if isinstance(part.node, Scalar) else Each(read)(part))
+
+
+def _error_rule(part: Part, values: dict[str, Any]) -> ErrorRule:
+    if not {"status", "contains"} & part.members().keys():
+        raise part.wrong("must say which errors it is about: status, contains, or both")
+    if not {"outcome", "cooldown"} & part.members().keys():
+        raise part.wrong("must say what they mean: outcome, cooldown, or both")
+    return ErrorRule(**values)
+
+
 def _patience(part: Part) -> float:
     return 0.0 if part.scalar("a duration").text in ("0", "0s") else document.seconds(part)
 
@@ -570,6 +631,12 @@ TIMEOUTS = Section(
     {name: _patience for name in ("connect", "first_byte", "idle", "total")},
     _only,
 )
+_KINDS = document.one_of(*(kind for kind in get_args(OutcomeKind) if kind != "ok"))
+ERROR_RULE = Section(
+    {"status": _statuses, "contains": document.text, "outcome": _KINDS, "cooldown": document.seconds},
+    _error_rule,
+)
+SERIALIZE = document.one_of(*get_args(Serialize))
 PROVIDER = Section(
     {
         "preset": document.one_of(*PRESETS),
@@ -578,9 +645,11 @@ PROVIDER = Section(
         "stamp": STAMP,
         "echo": ECHO,
         "timeouts": TIMEOUTS,
+        "slots": document.whole(0, 10_000),
+        "serialize": SERIALIZE,
+        "error_rules": Each(ERROR_RULE),
         "model_ids": Named(_header_value),
-        "families": _families,
-        "api_version": _version,
+        "silent": _detectors,
         "families": _families,
         "api_version": _version,
     },
@@ -608,6 +677,12 @@ ACCOUNT = Section(
         "quota": _id,
         "websockets": document.flag,
         "max_concurrent": document.whole(0, 1_000_000),
+        "rpm": document.whole(0, 1_000_000_000),
+        "tpm": document.whole(0, 1_000_000_000_000),
+        "slots": document.whole(0, 10_000),
+        "serialize": SERIALIZE,
+        "trust_reset": document.one_of("verify", "strict"),
+        "error_rules": Each(ERROR_RULE),
         "models": Either(_models, MODELS),
         "headers": Named(_header_value, _header_name),
         "insecure_http": document.flag,
@@ -635,6 +710,8 @@ SESSIONS = Section(
         "limit": document.whole(1, 1_000_000),
         "subagents": document.one_of("share", "isolate"),
         "on_error": document.one_of("keep", "clear"),
+        "cache_ttl": document.seconds,
+        "failback": document.one_of("idle", "never"),
     },
     _filled(Sessions),
 )
@@ -646,6 +723,18 @@ FAILOVER = Section(
         "hold_seconds": document.seconds,
     },
     _filled(Failover),
+)
+CROSSTALK = Section(
+    {
+        "reaction": document.one_of("observe", "block", "retry"),
+        "incidents": document.whole(0, 100_000),
+        "on_incident": _argv,
+        "every": document.seconds,
+    },
+    _filled(Crosstalk),
+)
+QUEUE = Section(
+    {"limit": document.whole(0, 1_000_000), "seconds": document.seconds, "patience": _patience}, _filled(Queue)
 )
 JOURNAL = Section(
     {"path": document.text, "max_bytes": document.size, "keep": document.whole(0, 1000)}, _filled(Journal)
@@ -685,10 +774,13 @@ def _draft(part: Part, values: dict[str, Any]) -> _Draft:
 SETTINGS = Section(
     {
         "state": document.text,
+        "store": _store,
         "strategy": document.one_of(*get_args(Strategy)),
         "sessions": SESSIONS,
         "failover": FAILOVER,
+        "queue": QUEUE,
         "journal": JOURNAL,
+        "crosstalk": CROSSTALK,
         "limits": LIMITS,
         "other": document.one_of("pass", "refuse"),
         "mode": document.one_of("serve", "shadow"),
@@ -742,7 +834,7 @@ def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
         stamp=replace(base.provider.stamp, **values.get("stamp", {})),
         echo=replace(base.provider.echo, **values.get("echo", {})),
         timeouts=replace(base.provider.timeouts, **values.get("timeouts", {})),
-        **{key: values[key] for key in ("credential", "model_ids", "families", "api_version") if key in values},
+        **{key: values[key] for key in ("credential", "model_ids", "silent", "families", "api_version") if key in values},
     )
     return _Offer(provider, url, stated="base_url" in stated or base.stated)
 
@@ -771,13 +863,17 @@ def _account(part: Part, values: dict[str, Any], offers: Mapping[str, _Offer | N
         raise where.wrong("must be https: no key goes over plain http beyond this machine (see insecure_http)")
     if not {"id", "key"} <= values.keys():
         raise Unusable
+    provider = offer.provider
+    bounds = {"slots": provider.slots, "serialize": provider.serialize}
+    rules = tuple(values.pop("error_rules", ())) + provider.error_rules
     return Account(
         provider=offer.provider,
         secret=values["key"],
         origin=url.origin,
         base_path=url.path,
         place=f"{part.place.line}:{part.place.column}",
-        **{name: value for name, value in values.items() if name not in ("provider", "base_url", "key")},
+        error_rules=rules,
+        **bounds | {name: value for name, value in values.items() if name not in ("provider", "base_url", "key")},
     )
 
 

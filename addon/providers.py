@@ -11,11 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .values import Depth
+from .values import Depth, OutcomeKind
 
 CredentialForm = Literal["auto", "bearer", "x-api-key", "x-goog-api-key", "api-key", "query"]
 Layout = Literal["plain", "azure"]
 FAMILIES = ("openai", "anthropic", "gemini")
+Serialize = Literal["none", "thread", "account", "model_switch"]
+# What can be said about an answer that is not ours; the detectors themselves are in `crosstalk`.
+DETECTORS = (
+    "contract", "tag", "duplicate", "tool-call", "stripped", "settings", "shape", "framing", "stray-head", "disorder",
+    "created", "took", "age", "model", "tool-name", "same-text",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,20 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorRule:
+    """
+    What an error of one of *status* (none: any) that *contains* a text, in any case, means; it goes before our tables.
+
+    *outcome* is None where the tables are to say it; *cooldown* is in seconds, None where it follows from the outcome.
+    """
+
+    status: frozenset[int] = frozenset()
+    contains: str = ""
+    outcome: OutcomeKind | None = None
+    cooldown: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """
     One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
@@ -78,6 +98,10 @@ class Provider:
     echo: Echo = Echo()
     timeouts: Timeouts = Timeouts()
     model_ids: Mapping[str, str] = field(default_factory=dict)
+    slots: int = 0  # session ids upstream per client and model, each for one request at a time; 0: one a conversation
+    serialize: Serialize = "none"
+    error_rules: tuple[ErrorRule, ...] = ()
+    silent: tuple[str, ...] = ()  # detectors of crosstalk that have nothing to say about this provider
     layout: Layout = "plain"
     api_version: str = ""
 

@@ -14,16 +14,19 @@ from random import Random
 
 from blake3 import blake3
 
-from . import correlation, paths
+from . import clients, correlation, paths
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .answer import Answer as Reader
 from .body import Body
 from .config import Account, Config
+from .crosstalk.asked import Asked
+from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
 from .identity.identify import Identifier
 from .ledger import Ledger
 from .providers import Stamp
+from .state import State
 from .values import (
     Answer,
     Candidate,
@@ -55,6 +58,7 @@ HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any err
 HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
 HELD_SECONDS = 5.0  # for the body of an error
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
+FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
@@ -74,6 +78,8 @@ class Attempt:
     outcome: Outcome | None = None
     held: bool = False
     held_bytes: int = 0
+    proof: bool = False  # its answer is another's
+    judged: bool = False  # and something was done about it
     reached: bool = True  # the upstream may have seen the request
     served: bool = False  # its first content came
     closed: bool = False  # it said why it ended, so it may be empty
@@ -128,6 +134,7 @@ class Router:
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
         self.config = config
         self.ledger = Ledger()
+        self.memory = Memory()
         self.accounts = Accounts(config, _derived(key, "accounts"), random)
         self._identifier = Identifier(_derived(key, "identity"), config.sessions, self.ledger)
         self._mint = correlation.Mint(_derived(key, "correlation"))
@@ -135,6 +142,13 @@ class Router:
         self._digest_key = _derived(key, "digest")
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
+        self.state = State(self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases)
+
+    def reload(self, config: Config) -> None:
+        """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
+        self.config = config
+        self.accounts.reload(config)
+        self._identifier.reload(config.sessions)
 
     def open(
         self, request: Request, now: float, *, reverse: Origin | None = None, socket: Route | None = None
@@ -147,13 +161,16 @@ class Router:
         pin = request.headers.get("x-patchbay-account").strip()
         if pin and not request.client.may_pin:
             return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
+        model = request.endpoint.model or request.body.text("model")
+        if refusal := clients.overstepped(request.client, request.endpoint, request.method, model):
+            return refusal
         identity = self._identifier.identify(request, now)
         self._in_flight[identity.affinity] += 1
         return Exchange(
             id=self._random_bytes(8).hex(),
             request=request,
             identity=identity,
-            model=request.endpoint.model or request.body.text("model"),
+            model=model,
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
             digest=_digest(self._digest_key, request),
             opened=now,
@@ -183,6 +200,8 @@ class Router:
 
         A tool that sees 401 or 403 logs its user out; but here it is an account of ours that was not let in.
         """
+        if exchange.attempt and exchange.attempt.judged:
+            return FOREIGN
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
         if last is None or last.head is None or last.head.status not in (401, 403):
             return None
@@ -213,6 +232,13 @@ class Router:
         attempt = exchange.attempt
         if attempt is None or attempt.ended:
             return "deliver"
+        unseen = attempt.held or isinstance(what, Head)
+        reaction = self._noted(exchange, attempt, what, now)
+        if attempt.proof and not attempt.judged and self.config.crosstalk.reaction != "observe":
+            return self._foreign(exchange, attempt, unseen, now)
+        return reaction
+
+    def _noted(self, exchange: Exchange, attempt: Attempt, what: Answer, now: float) -> Reaction:
         match what:
             case Head():
                 return self._head(exchange, attempt, what, now)
@@ -232,6 +258,10 @@ class Router:
         if exchange.attempt is None:
             return Verdict("unverifiable", note="nothing was sent")
         return exchange.attempt.watch.verdict()
+
+    def sent(self, exchange: Exchange) -> list[dict[str, object]]:
+        """Return, as plain types, what it takes to judge the answer again later, by `crosstalk.again`."""
+        return [attempt.watch.record() for attempt in exchange.attempts]
 
     def close(self, exchange: Exchange, error: str, now: float, *, status: int | None = None) -> Decision:
         """
@@ -341,7 +371,8 @@ class Router:
             earlier=tuple(attempt.route.request_id for attempt in exchange.attempts),
             client_id=stamped.client_id,
             sent=stamped.sent,
-            generation=request.endpoint.kind == "generation",
+            # a compacted history holds what was said, ids and all
+            generation=request.endpoint.kind == "generation" and not request.endpoint.suffix.endswith("/compact"),
             exchange=exchange.id,
             account=account.id,
             affinity=affinity,
@@ -350,6 +381,10 @@ class Router:
             mint=self._mint,
             ledger=self.ledger,
             now=now,
+            memory=self.memory,
+            asked=Asked(request.endpoint, request.body, choice.model or exchange.model, exchange.stream),
+            host=str(choice.origin),
+            silent=frozenset(provider.silent),
         )
         exchange.attempts.append(Attempt(route, choice, Reader(request.endpoint.dialect, provider.echo), watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
@@ -430,9 +465,20 @@ class Router:
         self._finish(exchange, attempt, classify_failure(failure.kind), now)
         return "next" if unseen else "deliver"
 
+    def _foreign(self, exchange: Exchange, attempt: Attempt, unseen: bool, now: float) -> Reaction:
+        """Keep from the client what is another's: ask once more while it has seen nothing, or put an end to it."""
+        earlier = any(each.proof for each in exchange.attempts[:-1])
+        attempt.judged, attempt.held = True, False
+        attempt.error = FOREIGN.code
+        if not attempt.ended:
+            self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=FOREIGN.code), now)
+        again = self.config.crosstalk.reaction == "retry" and unseen and exchange.repeatable and not earlier
+        return "next" if again else "cut"
+
     def _see(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
         for fact in facts:
-            attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
+            found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
+            attempt.proof = attempt.proof or any(finding.strength == "proof" for finding in found)
             match fact.kind:
                 case "usage":
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage
@@ -449,7 +495,7 @@ class Router:
             self._learn(exchange, attempt, now)  # now: the next turn may be here before the last byte of this answer
 
     def _learn(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
-        if attempt.learned_from or exchange.request.replay:
+        if attempt.learned_from or attempt.proof or exchange.request.replay:
             return
         attempt.learned_from = True
         account = attempt.choice.account.id
@@ -457,13 +503,14 @@ class Router:
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400
-        if attempt.served or not good or exchange.request.replay:
+        if attempt.served or not good or attempt.proof or exchange.request.replay:
             return
         attempt.served = True
         self.accounts.started(self._ask(exchange), attempt.choice, now)
 
     def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
         attempt.outcome, attempt.ended, attempt.finished = outcome, True, now
+        attempt.watch.end(now, whole=outcome.kind == "ok")
         if outcome.kind == "ok" and not attempt.reader.streamed:
             self._serve(exchange, attempt, now)
         if not attempt.released:

@@ -9,11 +9,15 @@ from ..ledger import Entry, Ledger
 from ..providers import Echo
 from ..values import Depth, Fact, Finding, Verdict
 from . import verdict as verdicts
-from .detectors import DETECTORS
+from .asked import Asked
+from .detectors import BY_KIND
+from .memory import Live, Memory
 from .sent import Sent
 
 _ID_LENGTH = 512  # characters of a client's id that are worth remembering
 _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
+_SEEN = 256  # facts of one answer whose time is kept
+_OVER = Fact("over")
 
 
 class Watch:
@@ -23,7 +27,11 @@ class Watch:
     *expected*: place → what must come back there. *client_id* is an id of the client that went up in place of ours;
     *sent* are all ids the client brought. *exchange*, *account*, *affinity*, *thread* and *digest* are what the ledger
     will say of our id to whoever receives it. *generation*: the answer is made for this request and not fetched from
-    a store, so that its ids must be new.
+    a store, so that its ids must be new. *memory*, *asked* and *host* are what the detectors beyond ids need; *silent*
+    are those that have nothing to say about this provider.
+
+    `see` takes facts in their order, `end` says that the answer is over. *at* is when the attempt was sent, *seen*
+    when each fact came, as (number, clock): with the facts they are all it takes to come to the same verdict again.
     """
 
     def __init__(
@@ -44,6 +52,10 @@ class Watch:
         thread: str = "",
         digest: bytes = b"",
         generation: bool = False,
+        memory: Memory | None = None,
+        asked: Asked | None = None,
+        host: str = "",
+        silent: frozenset[str] = frozenset(),
     ) -> None:
         self._sent = Sent(
             entry=Entry(exchange, request_id, account, affinity, thread, digest, now),
@@ -54,7 +66,16 @@ class Watch:
             earlier=earlier,
             promised=echo.promised,
             generation=generation,
+            memory=memory,
+            asked=asked,
+            host=host,
         )
+        self._silent = silent
+        self._echo = echo
+        self._client_id = client_id
+        self._over = False
+        self.at = (memory.tick() if memory else 0, now)
+        self.seen: list[tuple[int, float]] = []
         self._depths: dict[str, Depth] = {f"header {name.lower()}": depth for name, depth in echo.headers.items()}
         self._depths |= {f"body {name}": depth for name, depth in echo.body.items()}
         self._findings: dict[tuple[str, str, str], Finding] = {}
@@ -62,26 +83,41 @@ class Watch:
         self._notes: dict[str, None] = {}
         self._verdict: Verdict | None = None
         ledger.note("request", request_id, self._sent.entry, now)
+        if memory and asked and generation:
+            memory.begin(Live(self._sent.entry, asked, host))
         for other_form in {value for value in expected.values() if len(value) == 36 and mint.recognise(value)}:
             ledger.note("request", other_form, self._sent.entry, now)
         self._reused = 0 < len(client_id) <= _ID_LENGTH and self._note_own(client_id, now)
 
     def see(self, fact: Fact, status: int, now: float) -> list[Finding]:
         """Take note of *fact* in an answer of *status* (0: unknown); return what was found by it for the first time."""
-        if fact.kind not in ("echo", "id", "provider_id", "token"):
+        detectors = BY_KIND.get(fact.kind, ())
+        if not detectors or self._over:
             return []
+        self._clocked(now)
+        if status and not self._sent.status:
+            self._sent.headed = now
         self._sent.status = status
         if fact.kind in ("echo", "id"):
             self._match(fact, now)
         fresh: list[Finding] = []
-        for detector in DETECTORS:
-            for finding in detector(self._sent, fact, now):
-                key = (finding.detector, finding.where, finding.received)
-                if key not in self._findings and len(self._findings) < _FINDINGS:
-                    self._findings[key] = finding
-                    fresh.append(finding)
+        for name, detector in detectors:
+            if name not in self._silent:
+                fresh += [finding for finding in detector(self._sent, fact, now) if self._is_new(finding)]
         if fresh:
             self._verdict = None
+        return fresh
+
+    def end(self, now: float, *, whole: bool = True) -> list[Finding]:
+        """Take note that the answer is over, and learn how this host answers from one that came *whole*."""
+        if self._over:
+            return []
+        fresh = self.see(_OVER, self._sent.status, now) if whole else []
+        self._over = True
+        if self._sent.memory is not None:
+            if whole:
+                self._learn(self._sent.memory)
+            self._sent.memory.finish(self._sent.entry.request_id)
         return fresh
 
     def verdict(self) -> Verdict:
@@ -90,6 +126,35 @@ class Watch:
             findings = tuple(self._findings.values())
             self._verdict = verdicts.weigh(findings, self._matched, "; ".join(self._notes))
         return self._verdict
+
+    def record(self) -> dict[str, object]:
+        """Return, as plain types, everything but the answer that this verdict comes from; see `again`."""
+        sent, entry = self._sent, self._sent.entry
+        asked = sent.asked
+        return {
+            "request_id": entry.request_id,
+            "exchange": entry.exchange,
+            "account": entry.account,
+            "affinity": entry.affinity,
+            "thread": entry.thread,
+            "digest": entry.digest.hex(),
+            "expected": dict(sent.expected),
+            "own": sorted(sent.own),
+            "earlier": list(sent.earlier),
+            "client_id": self._client_id,
+            "promised": self._echo.promised,
+            "headers": dict(self._echo.headers),
+            "body": dict(self._echo.body),
+            "generation": sent.generation,
+            "host": sent.host,
+            "silent": sorted(self._silent),
+            "model": asked.model if asked else "",
+            "stream": asked.stream if asked else False,
+            "dialect": asked.dialect if asked else "",
+            "suffix": asked.suffix if asked else "",
+            "at": list(self.at),
+            "seen": [list(seen) for seen in self.seen],
+        }
 
     def _match(self, fact: Fact, now: float) -> None:
         sent, value = self._sent, str(fact.value)
@@ -104,7 +169,32 @@ class Watch:
         elif returned.kind == "mine" or (returned.kind == "own" and returned.value == expected):
             # An answer whose own id is made of ours (vLLM) went through the engine under it, promised or not.
             self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
+            self._sent.held.add(f"echo {fact.where}")
             self._verdict = None
+
+    def _clocked(self, now: float) -> None:
+        if self._sent.memory is not None and len(self.seen) < _SEEN:
+            self.seen.append((self._sent.memory.tick(), now))
+
+    def _is_new(self, finding: Finding) -> bool:
+        key = (finding.detector, finding.where, finding.received)
+        if key in self._findings or len(self._findings) >= _FINDINGS:
+            return False
+        self._findings[key] = finding
+        return True
+
+    def _learn(self, memory: Memory) -> None:
+        """Remember which rules the host kept and broke; what another request's answer did says nothing about them."""
+        sent, crossed = self._sent, self.verdict().kind == "crosstalk"
+        if crossed or sent.status >= 400 or not sent.status:
+            return
+        for rule in sent.held - sent.broken:
+            memory.kept(sent.host, rule)
+        for rule in sent.broken:
+            memory.broke(sent.host, rule)
+        if self.verdict().kind != "suspect" and sent.asked is not None:
+            for model in sent.models[:4]:
+                memory.answers(sent.host, sent.asked.model, model)
 
     def _remark(self, note: str) -> None:
         self._notes[note] = None

@@ -7,10 +7,11 @@ https://platform.openai.com/docs/api-reference/responses
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+from blake3 import blake3
 
 from ..values import Endpoint, Fact, Refusal, Usage
 from . import errors, tokens
@@ -25,6 +26,10 @@ _RESOURCE = re.compile(
 )
 _ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
 _READS = ("GET", "DELETE", "POST")
+# What an answer repeats of its request, and can be compared with it.
+_SCALARS = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user")
+_NUMBERS = ("temperature", "top_p", "max_output_tokens", "max_tool_calls")
+_DIGESTED = ("instructions",)
 
 
 def endpoint(method: str, path: str) -> Endpoint | None:
@@ -89,11 +94,35 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("model", response, "model")
     yield from tokens.text("created", response, "created_at")
     yield from tokens.text("object", response, "object")
+    if response.get("object") == "response":
+        yield Fact("settings", settings(response), "body response")
     conversation = response.get("conversation")
     yield from tokens.token(conversation.get("id") if isinstance(conversation, dict) else conversation, "conversation")
     for item in tokens.dicts(response.get("output")):
         yield from _item(item)
     yield from _usage(response.get("usage"))
+
+
+def settings(data: Mapping[str, Any]) -> dict[str, str]:
+    """
+    Return the settings that stand in *data*, a request or the answer that repeats them, in a form to be compared.
+
+    Long texts are digests. What is not there, or null, is left out.
+    """
+    found = {name: str(value) for name in _SCALARS if isinstance(value := data.get(name), str) and value}
+    for name in _NUMBERS:
+        if isinstance(value := data.get(name), int | float) and not isinstance(value, bool):
+            found[name] = f"{value:g}"
+    for name in _DIGESTED:
+        if isinstance(value := data.get(name), str) and value:
+            found[name] = blake3(value.encode("utf-8", "surrogatepass")).hexdigest(16)
+    metadata = data.get("metadata")
+    if isinstance(metadata, dict):
+        found |= {f"metadata.{name}": str(value) for name, value in list(metadata.items())[:32] if value is not None}
+    tools = [str(tool.get("name") or "") for tool in tokens.dicts(data.get("tools")) if tool.get("type") == "function"]
+    if any(tools):
+        found["tools"] = blake3("\0".join(sorted(tools)).encode("utf-8", "surrogatepass")).hexdigest(16)
+    return {name: value if len(value) <= 256 else value[:256] for name, value in found.items()}
 
 
 def _final(event: str, response: dict[str, Any]) -> Iterator[Fact]:

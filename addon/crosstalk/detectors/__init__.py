@@ -1,7 +1,8 @@
 """
 The detectors: functions of one fact and of what its attempt sent up. One family a file, one line here.
 
-A detector yields findings. It remembers nothing: memory is the ledger's.
+A detector yields findings. It remembers nothing: memory is the ledger's, and that of the hosts' habits. The fact `over`
+is the last one, when the answer has ended.
 """
 
 from __future__ import annotations
@@ -10,12 +11,30 @@ from collections.abc import Callable, Iterator
 
 from ...values import Fact, Finding
 from ..sent import Sent
-from . import ids
+from . import form, ids, model, provenance, settings, state, time, tools
 
 Detector = Callable[[Sent, Fact, float], Iterator[Finding]]
 
-DETECTORS: tuple[Detector, ...] = (
-    ids.contract,
-    ids.tag,
-    ids.duplicate,
-)
+# name → the detector, and the kinds of facts it looks at
+DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
+    "contract": (ids.contract, frozenset({"echo"})),
+    "tag": (ids.tag, frozenset({"echo", "id", "provider_id", "token"})),
+    "duplicate": (ids.duplicate, frozenset({"id", "provider_id"})),
+    "tool-call": (ids.tool_call, frozenset({"token"})),
+    "stripped": (ids.stripped, frozenset({"over"})),
+    "settings": (settings.echo, frozenset({"settings"})),
+    "shape": (form.shape, frozenset({"shape", "over"})),
+    "framing": (form.framing, frozenset({"framing"})),
+    "stray-head": (form.stray, frozenset({"stray"})),
+    "disorder": (state.disorder, frozenset({"disorder", "over"})),
+    "created": (time.created, frozenset({"date", "created"})),
+    "took": (time.took, frozenset({"took"})),
+    "age": (time.age, frozenset({"kept", "age"})),
+    "model": (model.answered, frozenset({"model"})),
+    "tool-name": (tools.unoffered, frozenset({"tool"})),
+    "same-text": (provenance.same_text, frozenset({"text"})),
+}
+KINDS = frozenset().union(*(kinds for _, kinds in DETECTORS.values()))
+BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {
+    kind: tuple((name, detector) for name, (detector, kinds) in DETECTORS.items() if kind in kinds) for kind in KINDS
+}

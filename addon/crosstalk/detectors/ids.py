@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
 
-from ...ledger import Entry
 from ...values import Fact, Finding
 from ..sent import Sent
+from .found import Strength, found
 
 FAMILY = "ids"
 _PLACES = ("echo", "id", "provider_id", "token")
+_DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, digits alone are a count
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
-Strength = Literal["proof", "strong", "weak"]
-_SHOWN = 160  # characters of a value that came from outside
+_COUNTED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a count
+RULE = "own-ids"  # this host gives every answer an id of its own
 
 
 def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -31,7 +31,7 @@ def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if returned.entry and sent.repeats(returned.entry):
         return
-    yield _finding("contract", "proof", fact, expected, returned.entry)
+    yield found("contract", FAMILY, "proof", fact, expected, returned.entry)
 
 
 def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -49,15 +49,15 @@ def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     match returned.kind:
         case "another" if returned.entry and not sent.repeats(returned.entry):
             proof: Strength = "proof" if sent.status < 400 else "strong"
-            yield _finding("tag", proof, fact, sent.entry.request_id, returned.entry)
+            yield found("tag", FAMILY, proof, fact, sent.entry.request_id, returned.entry)
         case "ours":
             # A neighbour's, which we never saw. Made after ours was sent, it may also be that of an instance upstream
             # of us, which asked in our name.
             made = sent.mint.time_of(returned.value) or 0.0
             strength: Strength = "strong" if made < sent.entry.at else "weak"
-            yield _finding("unknown-tag", strength, fact, sent.entry.request_id, None)
+            yield found("unknown-tag", FAMILY, strength, fact, sent.entry.request_id)
         case "mangled":
-            yield _finding("mangled-tag", "strong", fact, sent.entry.request_id, None)
+            yield found("mangled-tag", FAMILY, "strong", fact, sent.entry.request_id)
 
 
 def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -74,30 +74,51 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     other = sent.ledger.find("answer", value, now)
     if other is None:
         sent.ledger.note("answer", value, sent.entry, now)
+        sent.held.add(f"{RULE} {fact.where}")
+    elif other.exchange != sent.entry.exchange and sent.repeats(other):
+        sent.kept = True
+    elif other.exchange != sent.entry.exchange:
+        yield found("duplicate", FAMILY, _worth(sent, fact), fact, "an id of its own", other)
+        sent.broken.add(f"{RULE} {fact.where}")
+
+
+def _worth(sent: Sent, fact: Fact) -> Strength:
+    """Say what a repeated id proves: nothing yet at a host whose first answers all have the same one."""
+    if sent.memory is not None and not sent.proven(f"{RULE} {fact.where}"):
+        return "weak"
+    return "proof" if fact.kind == "id" else "strong"  # gateways cache heads and write trace ids into them
+
+
+def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """The id of a tool call that another exchange was given already. Void for ids that count."""
+    value = fact.value
+    if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or sent.status >= 400:
+        return
+    if not sent.generation or not telling(value) or _COUNTED.search(value) or not _DIGITS.search(value):
+        return
+    other = sent.ledger.find("call", value, now)
+    if other is None:
+        sent.ledger.note("call", value, sent.entry, now)
+        sent.held.add("own-calls")
     elif other.exchange != sent.entry.exchange and not sent.repeats(other):
-        # Gateways cache heads and write trace ids into them; the id in a body is the answer's own.
-        yield _finding("duplicate", "proof" if fact.kind == "id" else "strong", fact, "an id of its own", other)
+        strength: Strength = "strong" if sent.memory is None or sent.proven("own-calls") else "weak"
+        yield found("tool-call", FAMILY, strength, fact, "an id of its own", other)
+        sent.broken.add("own-calls")
+
+
+def stripped(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """Our id is missing where this host has always given it back."""
+    if fact.kind != "over" or not sent.generation or sent.status >= 400:
+        return
+    for place in sent.expected:
+        rule = f"echo {place}"
+        if rule not in sent.held and rule not in sent.broken:
+            sent.broken.add(rule)
+            if sent.proven(rule):
+                yield found("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.expected[place])
 
 
 def telling(value: str) -> bool:
     """Whether *value* is random enough to be one answer's alone: no counter, no `chatcmpl-417`, nothing blank."""
     rest = _ID_HEAD.sub("", value.lower(), count=1)
     return len(rest) >= 12 and len(value) <= 256 and len(set(rest)) >= 6
-
-
-def _finding(detector: str, strength: Strength, fact: Fact, expected: str, victim: Entry | None) -> Finding:
-    return Finding(
-        detector=detector,
-        family=FAMILY,
-        strength=strength,
-        where=fact.where,
-        expected=_shown(expected),
-        received=_shown(str(fact.value)),
-        victim=victim.exchange if victim else "unknown",
-    )
-
-
-def _shown(value: str) -> str:
-    """Return what came from outside as it may stand in a log: one line, printable, not endless."""
-    text = value if value.isprintable() else value.encode("unicode_escape").decode()
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -1,0 +1,83 @@
+"""The family of time: an answer that was made before it was asked for, or that took longer than it could."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from ...values import Fact, Finding
+from ..sent import Sent
+from .found import Strength, found
+
+FAMILY = "time"
+_SLACK = 3.0  # seconds: both clocks are read to whole seconds
+_TOOK_SLACK = 0.25
+
+
+def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    An answer that says it was created before its request was sent.
+
+    With a `Date` in the head only the host's own clock counts: how old the answer is, and how long we have waited.
+    """
+    if fact.kind == "date":
+        sent.date = _seconds(fact.value)
+        return
+    if fact.kind != "created" or not _judged(sent):
+        return
+    made = _seconds(fact.value)
+    if made is None or made <= 0:
+        return
+    waited = max(0.0, (sent.headed or now) - sent.entry.at)
+    late = sent.date - made - waited if sent.date is not None else sent.entry.at - made
+    yield from _kept(sent, "created", late <= _SLACK, fact, f"after the request ({late:.0f} s too early)")
+
+
+def took(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """A server that says it worked on an answer for longer than we have waited for it."""
+    if fact.kind != "took" or not isinstance(fact.value, int | float) or not _judged(sent):
+        return
+    waited = max(0.0, now - sent.entry.at)
+    fits = fact.value <= waited + max(_TOOK_SLACK, 0.05 * fact.value)
+    yield from _kept(sent, "took", fits, fact, f"at most {waited:.3f} s")
+
+
+def age(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """An `Age` above nothing, on an answer that was made for this request."""
+    if fact.kind == "kept":
+        sent.kept = True
+    if fact.kind != "age" or not isinstance(fact.value, int) or not _judged(sent):
+        return
+    waited = max(0.0, now - sent.entry.at)
+    yield from _kept(sent, "age", fact.value <= waited + _SLACK, fact, "a fresh answer")
+
+
+def _judged(sent: Sent) -> bool:
+    return sent.generation and sent.status < 400 and not sent.kept and sent.memory is not None
+
+
+def _kept(sent: Sent, what: str, fits: bool, fact: Fact, expected: str) -> Iterator[Finding]:
+    rule = f"time {what}"
+    if fits:
+        sent.held.add(rule)
+        return
+    sent.broken.add(rule)
+    if not sent.void(rule):
+        strength: Strength = "strong" if sent.proven(rule) else "weak"
+        yield found(what, FAMILY, strength, fact, expected)
+
+
+def _seconds(value: object) -> float | None:
+    """Return the time that *value* says: a number of seconds, RFC 3339, or the form of HTTP's `Date`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value) if 0 < value < 1e11 else None
+    if not isinstance(value, str):
+        return None
+    try:
+        if value.replace(".", "", 1).isdigit() and value.isascii():
+            return float(value) if float(value) < 1e11 else None
+        read = parsedate_to_datetime(value) if "," in value else datetime.fromisoformat(value)
+        return read.timestamp() if read.tzinfo is not None else None
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None

@@ -1,0 +1,32 @@
+"""The family of tools: a call of a tool that was not offered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...values import Fact, Finding
+from ..sent import Sent
+from .found import Strength, found
+
+FAMILY = "tools"
+
+
+def unoffered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    A tool by a name that we did not offer: weak, since models invent names and gateways change them.
+
+    Strong when exactly one other exchange under way offered it, and this host keeps to what it is offered.
+    """
+    asked = sent.asked
+    if fact.kind != "tool" or asked is None or not sent.generation or sent.status >= 400:
+        return
+    offered, name = asked.tools, str(fact.value)
+    if offered is None:
+        return
+    if name in offered:
+        sent.held.add("tools")
+        return
+    sent.broken.add("tools")
+    other = sent.other_offered(name)
+    strength: Strength = "strong" if other is not None and sent.proven("tools") else "weak"
+    yield found("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

@@ -1,0 +1,126 @@
+"""
+What one instance remembers for its detectors: who is under way, what was sent lately, and the habits of each host.
+
+A host's habits decide what a detector may say. A rule that a host has kept again and again is `proven`; one that it
+breaks as a matter of course says nothing about it. Bounded, and it knows no clock.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..ledger import Entry
+from .asked import Asked
+
+PROVEN = 3  # times a host must have kept a rule before breaking it means something
+BROKEN = 3  # times it may break one before the rule is not its own
+_LIVE, _SENT, _HABITS, _MODELS = 10_000, 50_000, 20_000, 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An attempt whose answer has not ended."""
+
+    entry: Entry
+    asked: Asked
+    host: str
+
+
+@dataclass(slots=True)
+class Habit:
+    """How often a host kept a rule, and how often it broke it."""
+
+    kept: int = 0
+    broken: int = 0
+
+
+class Memory:
+    """See the module. Every table lets go of the oldest."""
+
+    def __init__(self) -> None:
+        self._live: OrderedDict[str, Live] = OrderedDict()
+        self._sent: OrderedDict[tuple[str, str, str], Entry | None] = OrderedDict()
+        self._habits: OrderedDict[tuple[str, str], Habit] = OrderedDict()
+        self._models: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._ticks = 0
+
+    def tick(self) -> int:
+        """Return the next number: the order in which things were seen, for whoever looks at them again later."""
+        self._ticks += 1
+        return self._ticks
+
+    # -- who is under way ------------------------------------------------------------------------------------------
+
+    def begin(self, live: Live) -> None:
+        """Remember an attempt, and the settings it sent, until `finish`."""
+        _put(self._live, live.entry.request_id, live, _LIVE)
+        for name, value in live.asked.settings.items():
+            key = (live.host, name, value)
+            before = self._sent.get(key, live.entry)
+            alone = before is not None and before.exchange == live.entry.exchange
+            _put(self._sent, key, live.entry if alone else None, _SENT)
+
+    def finish(self, request_id: str) -> None:
+        """Forget the attempt that sent *request_id*; what it sent stays a while."""
+        self._live.pop(request_id, None)
+
+    def others(self, entry: Entry, host: str) -> Iterator[Live]:
+        """Yield the attempts under way at *host* of other exchanges than *entry*'s."""
+        for live in self._live.values():
+            if live.host == host and live.entry.exchange != entry.exchange:
+                yield live
+
+    def sender(self, host: str, name: str, value: str) -> Entry | None:
+        """Return the one exchange that sent *value* as its setting *name*; None when there is none, or several."""
+        return self._sent.get((host, name, value))
+
+    # -- habits ----------------------------------------------------------------------------------------------------
+
+    def kept(self, host: str, rule: str) -> None:
+        """Note that *host* kept *rule*."""
+        self._habit(host, rule).kept += 1
+
+    def broke(self, host: str, rule: str) -> None:
+        """Note that *host* broke *rule*."""
+        self._habit(host, rule).broken += 1
+
+    def proven(self, host: str, rule: str) -> bool:
+        """Whether *host* has kept *rule* so far, often enough."""
+        habit = self._habits.get((host, rule))
+        return habit is not None and habit.kept >= PROVEN and habit.broken < BROKEN and habit.kept > 8 * habit.broken
+
+    def void(self, host: str, rule: str) -> bool:
+        """Whether *host* breaks *rule* as a matter of course."""
+        habit = self._habits.get((host, rule))
+        return habit is not None and habit.broken >= BROKEN and habit.kept <= 8 * habit.broken
+
+    def habits(self) -> dict[str, dict[str, tuple[int, int]]]:
+        """Return, for showing: host → rule → how often it was kept and broken."""
+        shown: dict[str, dict[str, tuple[int, int]]] = {}
+        for (host, rule), habit in self._habits.items():
+            shown.setdefault(host, {})[rule] = (habit.kept, habit.broken)
+        return shown
+
+    def answers(self, host: str, asked: str, model: str) -> None:
+        """Note that *host* answers as *model* when it is asked for *asked*."""
+        _put(self._models, (host, asked, model), None, _MODELS)
+
+    def has_answered(self, host: str, asked: str, model: str) -> bool:
+        """Whether *host* has answered so before."""
+        return (host, asked, model) in self._models
+
+    def _habit(self, host: str, rule: str) -> Habit:
+        habit = self._habits.get((host, rule))
+        if habit is None:
+            habit = Habit()
+            _put(self._habits, (host, rule), habit, _HABITS)
+        return habit
+
+
+def _put[K, V](table: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
+    table[key] = value
+    table.move_to_end(key)
+    while len(table) > limit:
+        table.popitem(last=False)

@@ -1,0 +1,168 @@
+"""
+The order of a stream: what may follow what, in each dialect, and what stands there that belongs to another answer.
+
+An `Order` sees every event of one streamed answer. It tells disorder as facts of kind `disorder`; *where* is the word
+for what is wrong. What that word is worth is for the detectors to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..values import Fact
+
+_MEMBERS = 512  # blocks, items and choices of one stream that are followed
+_SHOWN = 80  # characters of an id in a fact
+_RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+
+
+class Order:
+    """Follows one stream in *dialect*; a dialect without an order of its own is never out of order."""
+
+    __slots__ = ("_began", "_closed", "_ended", "_open", "_plain", "_runs", "_sequence", "_step")
+
+    def __init__(self, dialect: str) -> None:
+        steps: dict[str, Callable[[dict[str, Any]], Iterator[Fact]]] = {
+            "openai_chat": self._chat,
+            "openai_responses": self._responses,
+            "anthropic": self._anthropic,
+            "gemini": self._gemini,
+        }
+        self._step = steps.get(dialect)
+        self._runs: list[list[Any]] = []  # [id, how many events in a row]
+        self._began = ""
+        self._ended = False
+        self._open: set[object] = set()
+        self._closed: set[object] = set()
+        self._sequence: int | None = None
+        self._plain = False  # content came without a role
+
+    def feed(self, data: dict[str, Any]) -> Iterator[Fact]:
+        """Yield what *data*, the next event, is out of order with."""
+        if self._step is not None:
+            yield from self._step(data)
+
+    def end(self) -> Iterator[Fact]:
+        """Yield what is known at the end only: that the stream went over from one answer to another."""
+        if len(self._runs) == 2 and all(length >= 2 for _, length in self._runs):
+            yield _disorder("switch", f"{self._runs[0][0]} → {self._runs[1][0]}")
+
+    def done(self) -> Iterator[Fact]:
+        """Take note of `[DONE]`, after which nothing may come."""
+        self._ended = True
+        yield from ()
+
+    # -- one dialect each ------------------------------------------------------------------------------------------
+
+    def _chat(self, data: dict[str, Any]) -> Iterator[Fact]:
+        choices = data.get("choices")
+        if not choices or not isinstance(choices, list):
+            return  # usage alone, or what a filter says first: their ids are often blank
+        yield from self._named(data.get("id"))
+        if self._ended:
+            yield _disorder("after-end", "a chunk after [DONE]")
+        for choice in choices:
+            if isinstance(choice, dict):
+                yield from self._choice(choice)
+
+    def _choice(self, choice: dict[str, Any]) -> Iterator[Fact]:
+        index, delta = choice.get("index") or 0, choice.get("delta")
+        said = isinstance(delta, dict) and bool(delta.get("content") or delta.get("tool_calls"))
+        role = isinstance(delta, dict) and bool(delta.get("role"))
+        if said and index in self._closed:
+            yield _disorder("after-finish", f"choice {_shown(index)}")
+        if role and self._plain and not said:
+            yield _disorder("role-again", f"choice {_shown(index)}")
+        self._plain = self._plain or (said and not role)
+        if choice.get("finish_reason") and isinstance(index, int) and len(self._closed) < _MEMBERS:
+            self._closed.add(index)
+
+    def _responses(self, data: dict[str, Any]) -> Iterator[Fact]:
+        kind, response = data.get("type"), data.get("response")
+        if not isinstance(kind, str):
+            return
+        yield from self._counted(data.get("sequence_number"))
+        if self._ended and kind.startswith("response."):
+            yield _disorder("after-end", kind[:_SHOWN])
+        if kind == "response.created" and isinstance(response, dict):
+            yield from self._started(response.get("id"))
+        elif isinstance(response, dict) and self._began and response.get("id") not in ("", None, self._began):
+            yield _disorder("another-end", f"{self._began} → {_shown(response.get('id'))}")
+        elif kind == "response.output_item.added" and isinstance(data.get("item"), dict):
+            self._opened(data["item"].get("id"))
+        elif (item := data.get("item_id")) and isinstance(item, str) and self._open and item not in self._open:
+            yield _disorder("unopened", _shown(item))
+        self._ended = self._ended or kind in _RESPONSE_ENDS
+
+    def _counted(self, number: object) -> Iterator[Fact]:
+        if not isinstance(number, int) or isinstance(number, bool):
+            return
+        before, self._sequence = self._sequence, number
+        if before is not None and number <= before:
+            yield _disorder("sequence-back", f"{before} → {number}")
+        elif before is not None and number > before + 1:
+            yield _disorder("sequence-gap", f"{before} → {number}")
+
+    def _anthropic(self, data: dict[str, Any]) -> Iterator[Fact]:
+        kind, index = data.get("type"), data.get("index")
+        if self._ended and kind not in ("ping", "error"):
+            yield _disorder("after-end", str(kind)[:_SHOWN])
+        match kind:
+            case "message_start":
+                message = data.get("message")
+                yield from self._started(message.get("id") if isinstance(message, dict) else None)
+            case "content_block_start" if isinstance(index, int):
+                if index in self._open or index in self._closed:
+                    yield _disorder("opened-twice", f"block {index}")
+                self._opened(index)
+            case "content_block_delta" if isinstance(index, int) and index not in self._open:
+                yield _disorder("unopened", f"block {index}")
+            case "content_block_stop" if isinstance(index, int):
+                if index not in self._open:
+                    yield _disorder("unopened", f"block {index}")
+                self._open.discard(index)
+                if len(self._closed) < _MEMBERS:
+                    self._closed.add(index)
+            case "message_stop":
+                self._ended = True
+
+    def _gemini(self, data: dict[str, Any]) -> Iterator[Fact]:
+        inner = data.get("response")
+        if isinstance(inner, dict):
+            data = inner
+        if data.get("candidates"):
+            yield from self._named(data.get("responseId"))
+
+    # -- what they share -------------------------------------------------------------------------------------------
+
+    def _named(self, name: object) -> Iterator[Fact]:
+        """Follow the id that every event carries. One that comes back after another is two answers in one stream."""
+        if not isinstance(name, str) or not name:
+            return
+        if self._runs and self._runs[-1][0] == name:
+            self._runs[-1][1] += 1
+            return
+        if any(run[0] == name for run in self._runs[:-1]):
+            yield _disorder("alternates", f"{self._runs[-1][0]} → {_shown(name)}")
+        if len(self._runs) < 8:
+            self._runs.append([_shown(name), 1])
+
+    def _started(self, name: object) -> Iterator[Fact]:
+        if not isinstance(name, str) or not name:
+            return
+        if self._began and name != self._began:
+            yield _disorder("two-starts", f"{self._began} → {_shown(name)}")
+        self._began = self._began or _shown(name)
+
+    def _opened(self, name: object) -> None:
+        if isinstance(name, str | int) and len(self._open) < _MEMBERS:
+            self._open.add(name)
+
+
+def _disorder(what: str, shown: str) -> Fact:
+    return Fact("disorder", shown, what)
+
+
+def _shown(value: object) -> str:
+    return str(value)[:_SHOWN]

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from . import document
 from .document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
-from .providers import DETECTORS, FAMILIES, PRESETS, CredentialForm, Provider
-from .values import Depth, Origin
+from .providers import DETECTORS, FAMILIES, PRESETS, CredentialForm, ErrorRule, Provider, Serialize
+from .values import Depth, Origin, OutcomeKind
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
 TIERS = (
@@ -778,10 +778,10 @@ SETTINGS = Section(
         "strategy": document.one_of(*get_args(Strategy)),
         "sessions": SESSIONS,
         "failover": FAILOVER,
-        "queue": QUEUE,
         "journal": JOURNAL,
         "crosstalk": CROSSTALK,
         "limits": LIMITS,
+        "queue": QUEUE,
         "other": document.one_of("pass", "refuse"),
         "mode": document.one_of("serve", "shadow"),
         "grace": _patience,
@@ -818,6 +818,9 @@ def _offer_of(preset: Provider) -> _Offer:
     return _Offer(preset, _Url(preset.base_url, origin, parts.path.rstrip("/")), stated=True)
 
 
+_TAKEN_OVER = ("credential", "model_ids", "silent", "families", "api_version", "slots", "serialize")
+
+
 def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
     stated = part.members()
     preset = values.get("preset", name if "preset" not in stated else "")
@@ -834,7 +837,8 @@ def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
         stamp=replace(base.provider.stamp, **values.get("stamp", {})),
         echo=replace(base.provider.echo, **values.get("echo", {})),
         timeouts=replace(base.provider.timeouts, **values.get("timeouts", {})),
-        **{key: values[key] for key in ("credential", "model_ids", "silent", "families", "api_version") if key in values},
+        error_rules=tuple(values.get("error_rules", ())) + base.provider.error_rules,
+        **{key: values[key] for key in _TAKEN_OVER if key in values},
     )
     return _Offer(provider, url, stated="base_url" in stated or base.stated)
 

@@ -146,6 +146,7 @@ PRESETS: dict[str, Provider] = {
                 body={"request_id": "{request_id}"},
             ),
             echo=_ECHO,
+            slots=5,
         ),
         # From here on nothing is promised: an id of ours that comes back is recognised, anything else says nothing.
         # Bodies get a member only where it is known to be taken: most of these refuse one they do not know.

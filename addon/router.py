@@ -121,6 +121,8 @@ class Exchange:
     @property
     def repeatable(self) -> bool:
         """Whether the request may be sent twice: asking a model again does no harm, creating a batch again may."""
+        if self.request.body.raw is None:  # it streamed through and is gone
+            return False
         return self.request.endpoint.kind == "generation" or self.request.method in ("GET", "HEAD", "OPTIONS")
 
 
@@ -360,7 +362,11 @@ class Router:
             request_id=request_id,
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
-            edit=Edit((*account.headers.items(), *stamped.headers), paths.join(account, path, request.endpoint, choice.model), body),
+            edit=Edit(
+                (*account.headers.items(), *stamped.headers),
+                paths.join(account, path, request.endpoint, choice.model),
+                body,
+            ),
             body=request.body.splice(body) if body else None,
             binding=choice.binding,
         )

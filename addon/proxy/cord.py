@@ -15,7 +15,7 @@ from mitmproxy.proxy import commands
 from .. import clients, dialects, paths
 from ..body import Body
 from ..providers import Timeouts
-from ..router import Exchange, Router
+from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route
 from . import answers
 from .keys import Keys
@@ -89,6 +89,10 @@ class Cord:
         return self.route.account.provider.timeouts
 
     @property
+    def body_limit(self) -> int:
+        return self._around.router.config.limits.body
+
+    @property
     def hold_seconds(self) -> float:
         assert self.exchange is not None
         return self._around.router.hold_seconds(self.exchange)
@@ -103,7 +107,9 @@ class Cord:
         copy = request.copy()
         copy.scheme, copy.host, copy.port = route.origin.scheme, route.origin.host, route.origin.port
         copy.path = clients.without_key(self._path(request, route))
-        for name in [name for name in copy.headers if name.lower().startswith("x-patchbay-")]:
+        if not (server.via or copy.is_http2):
+            copy.authority = ""  # a target in absolute form is for proxies
+        for name in [name for name in copy.headers if _is_ours(name)]:
             del copy.headers[name]
         for name, value in route.edit.headers:
             if value is None:
@@ -117,6 +123,7 @@ class Cord:
             copy.headers.pop("transfer-encoding", None)
             copy.headers.pop("content-encoding", None)
             copy.headers["content-length"] = str(len(self._spliced))
+        _frame(copy, request, server)
         self._credential(copy, route)
         return copy
 
@@ -147,6 +154,17 @@ class Cord:
         if self.exchange is not None:
             self.exchange.refusal = refusal
         return answers.refusal(self._dialect, refusal, self.route.request_id if self.route else "")
+
+    @property
+    def blocked(self) -> Refusal:
+        return FOREIGN
+
+    def last_words(self, refusal: Refusal) -> bytes:
+        response = self._flow.response
+        if response is None or "text/event-stream" not in response.headers.get("content-type", ""):
+            return b""
+        told = dialects.of(self._dialect).error_event(refusal, self.route.request_id if self.route else "")
+        return self.passing(told)
 
     def client_left(self) -> None:
         self.gone.set()
@@ -188,6 +206,9 @@ class Cord:
         assert self.route is not None
         if not server.tls and not is_loopback(origin.host) and not self.route.account.insecure_http:
             raise PermissionError("no credential goes over plain http beyond this machine")
+        through = server.via  # an upstream proxy reads what is not inside TLS
+        if through and not server.tls and not is_loopback(through[1][0]) and not self.route.account.insecure_http:
+            raise PermissionError("no credential goes over plain http to a proxy beyond this machine")
 
     def _credential(self, copy: http.Request, route: Route) -> None:
         account, exchange = route.account, self.exchange
@@ -214,14 +235,36 @@ def placeholder(request: http.Request, account: str = "") -> None:
     for name, prefix in clients.CREDENTIAL_HEADERS.items():
         if name in request.headers:
             request.headers[name] = prefix + word
-    if "proxy-authorization" in request.headers:
-        request.headers["proxy-authorization"] = word
+    for name in ("proxy-authorization", "cookie"):
+        if name in request.headers:
+            request.headers[name] = word
     protocols = request.headers.get("sec-websocket-protocol", "")
     if clients.WEBSOCKET_KEY in protocols:
         kept = [p.strip() for p in protocols.split(",") if not p.strip().startswith(clients.WEBSOCKET_KEY)]
         request.headers["sec-websocket-protocol"] = ", ".join(kept)
     if "?" in request.path:
         request.path = clients.without_key(request.path, word)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a header of the client's stays here: our own, and what would tell an upstream whose account it has."""
+    return name.lower().startswith("x-patchbay-") or name.lower() in clients.REVEALING_UPWARD
+
+
+def _frame(copy: http.Request, request: http.Request, server: Server) -> None:
+    """
+    Say on *copy* how its body ends, in the words of the protocol that *server* speaks.
+
+    HTTP/2 has an end of its own. Without a word about it, an HTTP/1 server would read a body as the next request.
+    """
+    if server.alpn == b"h2":
+        for name in ("transfer-encoding", "connection", "keep-alive", "proxy-connection"):
+            copy.headers.pop(name, None)
+    elif "content-length" not in copy.headers and "transfer-encoding" not in copy.headers:
+        if request.stream:
+            copy.headers["transfer-encoding"] = "chunked"
+        elif request.raw_content:
+            copy.headers["content-length"] = str(len(request.raw_content))
 
 
 def is_loopback(host: str) -> bool:

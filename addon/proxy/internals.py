@@ -27,6 +27,10 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpStream, "_handle_event", "self event"),
     (layer.Layer, "handle_event", "self event"),
     (host.HttpStream, "state_wait_for_response_headers", "self event"),
+    (host.HttpStream, "state_wait_for_request_headers", "self event"),
+    (host.HttpStream, "state_consume_request_body", "self event"),
+    (host.HttpStream, "state_stream_request_body", "self event"),
+    (host.HttpStream, "start_request_stream", "self"),
     (host.HttpStream, "state_errored", "self _"),
     (host.HttpStream, "state_done", "self _"),
     (host.HttpStream, "handle_protocol_error", "self event"),
@@ -73,6 +77,8 @@ class _Cord:
     timeouts = Timeouts()
     route: Any = None
 
+    body_limit = 1000
+
     def __init__(self, ready: bool) -> None:
         self.ready = ready
         self.key = _KEY
@@ -100,6 +106,13 @@ class _Cord:
 
     def refusal(self, refusal: Refusal) -> http.Response:
         return answers.refusal("", refusal, "")
+
+    @property
+    def blocked(self) -> Refusal:
+        return Refusal(502, "blocked", "blocked")
+
+    def last_words(self, refusal: Refusal) -> bytes:
+        return b""
 
     def client_left(self) -> None:
         pass

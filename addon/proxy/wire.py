@@ -16,12 +16,14 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from mitmproxy import http
+from mitmproxy import flow, http
 from mitmproxy.connection import Connection, Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
+    DropStream,
     ErrorCode,
     GetHttpConnection,
+    HttpErrorHook,
     HttpLayer,
     HttpResponseHeadersHook,
     HttpStream,
@@ -39,6 +41,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
+from .. import guards
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Headers, Overdue, Reaction, Refusal
 from . import answers
@@ -51,6 +54,8 @@ _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, R
 _DOWNWARDS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
+HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Cord(Protocol):
@@ -63,6 +68,10 @@ class Cord(Protocol):
     @property
     def timeouts(self) -> Timeouts:
         """How long the present attempt may take."""
+
+    @property
+    def body_limit(self) -> int:
+        """How many bytes of a body are read, or kept while it waits to stream through."""
 
     @property
     def hold_seconds(self) -> float:
@@ -87,6 +96,13 @@ class Cord(Protocol):
 
     def refusal(self, refusal: Refusal) -> http.Response:
         """Return *refusal* as an answer in the caller's dialect."""
+
+    @property
+    def blocked(self) -> Refusal:
+        """What the client gets in place of an answer that is another's."""
+
+    def last_words(self, refusal: Refusal) -> bytes:
+        """Return what ends a stream that has begun with *refusal*; empty where nothing can be said in it."""
 
     def client_left(self) -> None:
         """Take note that the client is gone, also while a hook of this exchange waits."""
@@ -153,6 +169,10 @@ class PatchbayStream(HttpStream):
     kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
     timer: _Timer | None = None
     begun = touched = 0.0  # when this attempt began, and when its upstream last said something
+    uploading = False  # the body streams through; once its head is out, it cannot be sent again
+    head_sent = False
+    waiting = 0  # bytes of a body that came while the stream was paused
+    overrun = False  # they were more than may wait
 
     @property
     def plug(self) -> Cord | Untouched | None:
@@ -173,6 +193,11 @@ class PatchbayStream(HttpStream):
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
         if isinstance(event, RequestProtocolError) and (cord := self.cord):
             cord.client_left()
+        if isinstance(event, RequestData) and self._paused and (cord := self.cord):
+            self.waiting += len(event.data)
+            self.overrun = self.overrun or self.waiting > cord.body_limit
+            if self.overrun:
+                return
         if isinstance(event, events.Wakeup) and self._paused and isinstance(self._paused.command, GetHttpConnection):
             yield from self._give_up_connecting(event, self._paused.command)
         else:
@@ -202,15 +227,12 @@ class PatchbayStream(HttpStream):
             if not self.upstream_open and self.held is None:
                 self._disarm()
         if isinstance(event, ResponseData | ResponseEndOfMessage) and self.held is None and (cord := self.cord):
-            event = self._seen(cord, event)
+            if cord.answered(End() if isinstance(event, ResponseEndOfMessage) else Chunk(event.data)) == "cut":
+                yield from self._cut(cord)
+                return
+            if isinstance(event, ResponseData):
+                event = ResponseData(event.stream_id, cord.passing(event.data))
         yield from super()._handle_event(event)
-
-    def _seen(self, cord: Cord, event: ResponseData | ResponseEndOfMessage) -> events.Event:
-        if isinstance(event, ResponseEndOfMessage):
-            cord.answered(End())
-            return event
-        cord.answered(Chunk(event.data))
-        return ResponseData(event.stream_id, cord.passing(event.data))
 
     def _on_the_wire(self, generator: Commands) -> Commands:
         reply = None
@@ -249,7 +271,9 @@ class PatchbayStream(HttpStream):
         self.begun = time.monotonic()
         self._arm("connect", plug.timeouts.connect)
         connected = yield from super().make_server_connection()
-        if connected:
+        if connected and self.uploading:
+            self._arm("upload", 0.0)  # the answer is due when the body is up, however long that takes
+        elif connected:
             self._arm("head", plug.timeouts.first_byte)
         return connected
 
@@ -270,7 +294,7 @@ class PatchbayStream(HttpStream):
             or not waiting
             or self.answering
             or isinstance(event, RequestProtocolError)
-            or self.client_state != self.state_done
+            or not (self.client_state == self.state_done or self.uploading)
         ):
             if cord and isinstance(event, ResponseProtocolError):
                 cord.answered(Failure("reset", event.message))
@@ -323,7 +347,7 @@ class PatchbayStream(HttpStream):
         why = "no answer in time" if what == "head" else "the answer took too long"
         reaction = cord.answered(Failure("timeout", why))
         yield from self._abandon()
-        if what == "head":
+        if what in ("head", "upload"):
             yield from self._settle(reaction, why)
         else:
             broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
@@ -333,12 +357,15 @@ class PatchbayStream(HttpStream):
 
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands:
         cord = self.cord
-        # a request that was streamed through cannot be sent again, so its answer is not held
-        repeatable = self.client_state == self.state_done
-        if cord and cord.answered(_head(event.response)) == "hold" and repeatable:
+        repeatable = self.client_state == self.state_done or self.uploading
+        reaction: Reaction = cord.answered(_head(event.response)) if cord else "deliver"
+        if cord and reaction != "deliver" and (repeatable or reaction == "cut"):
             self.held = [event]
             self.server_state = self.state_hold
-            self._arm("hold", cord.hold_seconds)
+            if reaction == "hold":
+                self._arm("hold", cord.hold_seconds)
+            else:
+                yield from self._settle(reaction)
         else:
             self._arm("idle", cord.timeouts.idle if cord else 0.0)
             yield from super().state_wait_for_response_headers(event)
@@ -371,9 +398,9 @@ class PatchbayStream(HttpStream):
         if turn.again:
             yield from self._abandon()
             yield from self._send_again(before)
-        elif turn.instead:
-            yield from self._abandon()
-            yield from self._fail(turn.instead)
+        elif turn.instead or reaction == "cut":
+            yield from self._give_up_connection() if reaction == "cut" else self._abandon()
+            yield from self._fail(turn.instead or cord.blocked)
         elif self.held is not None:
             yield from self._release()
         elif self.kept:  # the present attempt brought no answer, but an earlier one did
@@ -404,6 +431,32 @@ class PatchbayStream(HttpStream):
             given_up = RequestProtocolError(self.stream_id, "the attempt was given up", ErrorCode.CANCEL)
             yield SendHttp(given_up, self.context.server)
 
+    def _cut(self, cord: Cord) -> Commands:
+        """End what the client has begun to get; of a whole answer it has got nothing yet, so it gets ours instead."""
+        self._disarm()
+        yield from self._give_up_connection()
+        if self.server_state != self.state_stream_response_body:
+            self.response_body_buf.clear()
+            self.server_state = self.state_wait_for_response_headers
+            yield from self._fail(cord.blocked)
+            return
+        if told := cord.last_words(cord.blocked):
+            yield SendHttp(ResponseData(self.stream_id, told), self.context.client)
+        self.flow.error = flow.Error(cord.blocked.code)
+        self.client_state = self.server_state = self.state_errored
+        yield HttpErrorHook(self.flow)
+        broken = ResponseProtocolError(self.stream_id, cord.blocked.code, ErrorCode.KILL)
+        yield SendHttp(broken, self.context.client)
+        self.flow.live = False
+        yield DropStream(self.stream_id)
+
+    def _give_up_connection(self) -> Commands:
+        """Leave a connection on which something that is not ours arrived; others share one of HTTP/2, so it stays."""
+        yield from self._abandon()
+        server = self.context.server
+        if server.alpn != b"h2" and server.connected:
+            yield commands.CloseConnection(server)
+
     def _send_again(self, before: Any) -> Commands:
         if self.held and isinstance(self.held[-1], ResponseEndOfMessage):
             self.kept = self.held, before
@@ -411,6 +464,9 @@ class PatchbayStream(HttpStream):
         self.held = None
         self.flow.response = None
         self.server_state = self.state_wait_for_response_headers
+        if self.uploading:
+            yield from self._begin_upload()
+            return
         if not (yield from self.make_server_connection()) or (yield from self.check_killed(True)):
             return
         request, content = self.flow.request, self.flow.request.raw_content
@@ -421,6 +477,52 @@ class PatchbayStream(HttpStream):
         if request.trailers:
             yield SendHttp(RequestTrailers(self.stream_id, request.trailers), self.context.server)
         yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+
+    # -- what the client sends -------------------------------------------------------------------------------------
+
+    def state_wait_for_request_headers(self, event: RequestHeaders) -> Commands:
+        yield from super().state_wait_for_request_headers(event)
+        refused = getattr(self, "flow", None) and self.flow.response
+        if refused and not event.end_stream and self.client_state == self.state_consume_request_body:
+            yield from self._answer()  # at once: a body that nobody wants is not waited for, nor kept
+
+    def state_consume_request_body(self, event: events.Event) -> Commands:
+        cord = self.cord
+        size = len(self.request_body_buf) + (len(event.data) if isinstance(event, RequestData) else 0)
+        if cord and (self.overrun or size > cord.body_limit):
+            self.request_body_buf.clear()
+            yield from self._fail(guards.body_too_large(cord.body_limit))
+            return
+        self.waiting = 0
+        yield from super().state_consume_request_body(event)
+
+    def start_request_stream(self) -> Commands:
+        if not self.cord:
+            yield from super().start_request_stream()
+            return
+        self.uploading = True
+        self.server_state = self.state_wait_for_response_headers  # what fails from here on is ours to answer
+        yield from self._begin_upload()
+
+    def _begin_upload(self) -> Commands:
+        if self.head_sent:
+            raise PermissionError("an upload cannot be sent twice")
+        if not (yield from self.make_server_connection()) or (yield from self.check_killed(True)):
+            return
+        self.head_sent = True
+        self.client_state = self.state_stream_request_body
+        yield SendHttp(RequestHeaders(self.stream_id, self.flow.request, False), self.context.server)
+
+    def state_stream_request_body(self, event: RequestData | RequestEndOfMessage) -> Commands:
+        cord = self.cord
+        if cord and self.overrun:
+            yield from self._fail(Refusal(503, "upload_waited", "The upload waited for an account for too long"))
+            return
+        self.waiting -= min(self.waiting, len(event.data)) if isinstance(event, RequestData) else 0
+        yield from super().state_stream_request_body(event)
+        ended = isinstance(event, RequestEndOfMessage)
+        if cord and ended and self.server_state == self.state_wait_for_response_headers:
+            self._arm("head", cord.timeouts.first_byte)
 
     # -- answers of ours -------------------------------------------------------------------------------------------
 
@@ -436,6 +538,11 @@ class PatchbayStream(HttpStream):
         yield from self._abandon()
         plug = self.cord
         self.flow.response = plug.refusal(refusal) if plug else _plain(refusal)
+        yield from self._answer()
+
+    def _answer(self) -> Commands:
+        """Give the client the answer of ours that stands in the flow."""
+        self.answering = True
         self.client_state = self.state_done  # what still comes in of the request is not waited for
         yield HttpResponseHeadersHook(self.flow)
         if (yield from self.check_killed(True)):
@@ -469,6 +576,9 @@ class PatchbayLayer(HttpLayer):
         yield from super().get_connection(event, reuse=reuse)
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
+        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > HEAD:
+            yield from _refuse_head(child)
+            return
         if isinstance(event, _UPWARDS) and not isinstance(child, HttpStream):
             stream = self.streams.get(event.stream_id)
             if isinstance(stream, PatchbayStream):
@@ -476,6 +586,14 @@ class PatchbayLayer(HttpLayer):
         elif isinstance(event, ResponseHeaders) and isinstance(child, Http1Server) and child.request:
             event = replace(event, response=_framed(child.request, event))
         yield from super().event_to_child(child, event)
+
+
+def _refuse_head(child: Http1Server) -> Commands:
+    """End a connection whose client sends on and on, and never what it wants."""
+    if child.state == child.read_headers:
+        yield commands.SendData(child.conn, _HEAD_TOO_LARGE)
+    child.state = child.done
+    yield commands.CloseConnection(child.conn)
 
 
 class Closed(layer.Layer):

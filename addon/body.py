@@ -23,12 +23,13 @@ class Body:
     members; reading never raises.
     """
 
-    __slots__ = ("_fields", "_values", "raw")
+    __slots__ = ("_fields", "_values", "is_too_deep", "raw")
 
     def __init__(self, raw: bytes | None) -> None:
         self.raw = raw
         self._fields: dict[str, msgspec.Raw] | None = None
         self._values: dict[str, Any] = {}
+        self.is_too_deep = False  # once it was read: it nests so deeply that nobody can
 
     @property
     def is_object(self) -> bool:
@@ -103,6 +104,8 @@ class Body:
             if self.raw:
                 try:
                     self._fields = _FIELDS.decode(self.raw)
+                except RecursionError:
+                    self.is_too_deep = True
                 except _MAX_DEPTH_ERRORS:
                     value = _decode(self.raw)  # lone surrogates and NaN: strange, but people send them
                     if isinstance(value, dict):

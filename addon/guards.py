@@ -70,14 +70,8 @@ class Guards:
 
     def too_large(self, headers: Headers) -> Refusal | None:
         """Refuse a body whose announced length is above what we read."""
-        said = headers.get("content-length").strip()
-        return self.overflow() if said.isdecimal() and int(said) > self._limits.body else None
-
-    def overflow(self) -> Refusal:
-        """Return the refusal for a body above the bound."""
-        return Refusal(
-            413, "body_too_large", f"The body is larger than the {self._limits.body} bytes of the setting limits.body"
-        )
+        said, limit = headers.get("content-length").strip(), self._limits.body
+        return body_too_large(limit) if said.isdecimal() and int(said) > limit else None
 
     def allowed_origin(self, headers: Headers) -> str:
         """Return the origin of the page that asks, when it is one that the settings allow."""
@@ -123,6 +117,16 @@ class Guards:
 
     def _allows(self, origin: str) -> bool:
         return origin.lower() in self._origins
+
+
+def body_too_large(limit: int) -> Refusal:
+    """Return the refusal of a body of more than *limit* bytes."""
+    return Refusal(413, "body_too_large", f"The body is larger than the {limit} bytes of the setting limits.body")
+
+
+def body_too_deep() -> Refusal:
+    """Return the refusal of a body that nests deeper than anybody means."""
+    return Refusal(400, "body_too_deep", "The JSON of the body is nested too deeply to be read")
 
 
 def _fields(headers: Headers) -> Refusal | None:

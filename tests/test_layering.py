@@ -16,7 +16,7 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"values", "providers", "body", "document", "config", "paths"}),
+    frozenset({"values", "providers", "body", "document", "config", "paths", "uploads"}),
     frozenset({"ledger", "dialects", "sse"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards"}),

@@ -6,9 +6,10 @@ import asyncio
 import logging
 import sys
 
-from mitmproxy import ctx, optmanager
+from mitmproxy import ctx, http, optmanager
+from mitmproxy.net.http import url
 from mitmproxy.proxy.mode_servers import ServerInstance
-from mitmproxy.proxy.mode_specs import ProxyMode
+from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,10 @@ _OURS = {
     "listen_host": LISTEN_HOST,
     # eager opens a connection to wherever the client points, before anybody was asked
     "connection_strategy": "lazy",
+    # by which name a client called us: what tells a page that was led here by a name of its owner's
+    "keep_host_header": True,
 }
+_changed: set[str] = set()  # what we set; this module outlives a reload of the addon
 _tasks: set[asyncio.Task[None]] = set()
 
 
@@ -25,8 +29,15 @@ def apply() -> None:
     """Set our defaults for what the user left alone. To be called while the addon loads."""
     ours = {name: value for name, value in _OURS.items() if ctx.options._options[name].value is optmanager.unset}
     ctx.options.update(**ours)
+    _changed.update(ours)
     if "listen_host" in ours:
         _call_back()
+
+
+def untouched(request: http.Request, mode: ProxyMode) -> None:
+    """Name the upstream in a request that passes behind a reverse listener, as mitmproxy itself would."""
+    if isinstance(mode, ReverseMode) and "keep_host_header" in _changed and ctx.options.keep_host_header:
+        request.host_header = url.hostport(request.scheme, request.host, request.port)
 
 
 def listen() -> None:

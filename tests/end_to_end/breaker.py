@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ POINTS: dict[str, tuple[Any, str]] = {
         (wire, "install"),
         (
             wire.PatchbayStream,
-            "handle_event _handle_event _sorted _seen _on_the_wire _dressed make_server_connection"
+            "handle_event _handle_event _sorted _on_the_wire _dressed make_server_connection"
             " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
         ),
         (wire.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
@@ -48,7 +49,7 @@ def _breakable(point: str, sound: Callable[..., Any]) -> Callable[..., Any]:
 
 def _breakable_hook(name: str, sound: Callable[..., Any]) -> Callable[..., Any]:
     # inside the guard, as a mistake in the hook's own lines would be
-    if name == "request":
+    if iscoroutinefunction(sound):
 
         async def asynchronous(self: hooks.Patchbay, flow: Any) -> None:
             if _WHICH.read_text() == f"hook.{name}":

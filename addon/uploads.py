@@ -1,0 +1,30 @@
+"""Which bodies stream through unread: files on their way to where they are kept, and whatever comes in parts."""
+
+from __future__ import annotations
+
+from .values import Endpoint, Headers
+
+SMALL = 1024 * 1024  # bytes; a smaller body is read like any other, so that it can be sent to another account
+_SENDS = frozenset({"POST", "PUT", "PATCH"})
+_KEPT = ("/files", "/uploads", "/upload/")
+
+
+def streams_through(method: str, path: str, endpoint: Endpoint, headers: Headers) -> bool:
+    """
+    Say whether the body of a request goes up as it comes, and so is known by its head alone.
+
+    *path* comes without its query.
+    """
+    if method not in _SENDS or not _is_upload(path, endpoint, headers):
+        return False
+    length = headers.get("content-length").strip()
+    return not length.isdecimal() or int(length) > SMALL
+
+
+def _is_upload(path: str, endpoint: Endpoint, headers: Headers) -> bool:
+    kind = headers.get("content-type").partition(";")[0].strip().lower()
+    if kind.startswith("multipart/"):
+        return True
+    if endpoint.kind != "resource" or kind == "application/json":
+        return False
+    return path.startswith("/upload/") or any(part in endpoint.suffix for part in _KEPT)

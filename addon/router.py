@@ -7,7 +7,7 @@ state nothing is awaited, so an exchange sees the accounts as they are.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -144,6 +144,7 @@ class Router:
         self._digest_key = _derived(key, "digest")
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
+        self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
         self.state = State(self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases)
 
     def reload(self, config: Config) -> None:
@@ -158,7 +159,8 @@ class Router:
         """
         Read *request* once and say whose conversation it is; *reverse* is the upstream of `--mode reverse:`.
 
-        *socket* is the route of the WebSocket that *request* is a message on: no other account can have it. Every exchange that was opened must be closed.
+        *socket* is the route of the WebSocket that *request* is a message on: no other account can have it. Every
+        exchange that was opened must be closed.
         """
         pin = request.headers.get("x-patchbay-account").strip()
         if pin and not request.client.may_pin:
@@ -167,6 +169,7 @@ class Router:
         if refusal := clients.overstepped(request.client, request.endpoint, request.method, model):
             return refusal
         identity = self._identifier.identify(request, now)
+        model = self._spoken_model(request, identity, model, socket)
         self._in_flight[identity.affinity] += 1
         return Exchange(
             id=self._random_bytes(8).hex(),
@@ -174,7 +177,8 @@ class Router:
             identity=identity,
             model=model,
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
-            digest=_digest(self._digest_key, request),
+            # a body that streams through is not seen, so it counts as like no other
+            digest=self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request),
             opened=now,
             pin=socket.account.id if socket else pin,
             reverse=reverse,
@@ -188,6 +192,20 @@ class Router:
         if isinstance(decided, Refusal):
             exchange.refusal = decided
         return decided
+
+    def _spoken_model(self, request: Request, identity: Identity, model: str, socket: Route | None) -> str:
+        """
+        Return *model*, or for an upgrade, which names none, the one that was asked for last on such a socket.
+
+        Without it an account that rests for that model alone would get every new socket of the conversation again.
+        """
+        key = (request.client.scope, identity.affinity)
+        if socket is not None and model:
+            self._on_sockets[key] = model[:256]
+            self._on_sockets.move_to_end(key)
+            while len(self._on_sockets) > self.config.sessions.limit:
+                self._on_sockets.popitem(last=False)
+        return model or (self._on_sockets.get(key, "") if _is_upgrade(request) else "")
 
     def serves(self, endpoint: Endpoint, destination: Origin, reverse: Origin | None = None) -> bool:
         """Whether any enabled account answers for *endpoint* at *destination*; *reverse* as in `open`."""
@@ -321,7 +339,7 @@ class Router:
             identity=exchange.identity,
             client=request.client,
             pin=exchange.pin,
-            websocket=request.headers.get("upgrade").lower() == "websocket",
+            websocket=_is_upgrade(request),
             tried=frozenset(attempt.choice.account.id for attempt in exchange.attempts),
         )
 
@@ -531,6 +549,10 @@ class Router:
 
 def _bound(code: str, what: str) -> Refusal:
     return Refusal(503, code, f"Patchbay gave up: {what}, and the configuration allows no more")
+
+
+def _is_upgrade(request: Request) -> bool:
+    return request.headers.get("upgrade").lower() == "websocket"
 
 
 def _with_those_of(socket: Route | None, headers: Headers) -> Headers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import h11
 
 from .exchange import Exchange, Fields, Incoming
+from .websocket import Session
 
 if TYPE_CHECKING:
     from .link import Link
@@ -23,9 +24,13 @@ class Http1:
         self.link = link
         self.conn = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
         self._wake = asyncio.Event()
+        self._session: Session | None = None
         self._task = link.spawn(self._run())
 
     def receive(self, data: bytes) -> None:
+        if self._session is not None:
+            self._session.receive(data)
+            return
         self.conn.receive_data(data)
         self._wake.set()
 
@@ -36,6 +41,9 @@ class Http1:
         try:
             while not self.link.closing and (incoming := await self._request()):
                 await self.link.handler(_Exchange(self, incoming))
+                if self._session is not None:
+                    await self._session.run()
+                    break
                 if self.link.closing or self.conn.our_state is not h11.DONE:
                     break
                 if self.conn.their_state is not h11.DONE:
@@ -77,6 +85,14 @@ class Http1:
             await self.send(h11.Response(status_code=error.error_status_hint, headers=headers))
             await self.send(h11.EndOfMessage())
 
+    async def upgrade(self, incoming: Incoming) -> None:
+        """Accept the WebSocket that *incoming* asks for."""
+        session = Session(self.link, incoming, self.link.handler)
+        await self.send(h11.InformationalResponse(status_code=101, headers=session.headers()))
+        self._session = session
+        if early := self.conn.trailing_data[0]:
+            session.receive(early)
+
     async def send(self, event: Any) -> None:
         """Put *event* on the wire."""
         await self.link.write(self.conn.send(event) or b"")
@@ -95,6 +111,9 @@ class _Exchange(Exchange):
         self._link = speaker.link
 
     async def send_head(self, status: int, headers: Fields) -> None:
+        if status == 101:
+            await self._speaker.upgrade(self.incoming)
+            return
         if not self._link.closing:
             raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
             await self._speaker.send(h11.Response(status_code=status, headers=raw))

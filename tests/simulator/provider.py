@@ -32,6 +32,7 @@ from .routes import Route, route, split
 from .rules import Rules
 from .steps import Head, Script, head_of, perform
 from .truth import Record, Truth
+from .websocket import is_upgrade
 
 CONTROL = "/__sim"
 
@@ -158,6 +159,8 @@ class Provider:
             return lambda play: render.document({"status": "ok"}, echo=play.echoed())
         if way.purpose != "other":
             self._check_key(play.record)
+        if way.purpose == "socket" and is_upgrade(play.incoming):
+            return lambda play: (Head(101, sized=False),)
         if way.purpose not in ("generate", "count"):
             return lambda play: resources.answer(self, play, way)
         if not readable:

@@ -29,7 +29,8 @@ _GEMINI_METHODS = {
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    What a request is for. *purpose*: generate | count | embed | response | models | health | other.
+    What a request is for. *purpose*: generate | count | embed | response | socket | models | health |
+    other.
 
     *model* and *stream* are the path's word; *item* is the id in the path of a stored response, *action* what is to
     happen to it.
@@ -62,6 +63,8 @@ def route(method: str, path: str, query: str, anthropic: bool) -> Route:
         if method == "POST" and path.endswith(suffix):
             deployment = _DEPLOYMENT.search(path)
             return Route(purpose, dialect, deployment[1] if deployment else "")
+    if method == "GET" and path.endswith("/responses"):
+        return Route("socket", "responses")
     if method == "GET" and (path.endswith("/models") or "/models/" in path):
         dialect = "gemini" if "/v1beta/" in path else "anthropic" if anthropic else "chat"
         return Route("models", dialect, item=path.partition("/models/")[2])

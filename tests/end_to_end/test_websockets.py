@@ -1,0 +1,232 @@
+"""Responses over WebSocket, through a real proxy: accounts, exchanges, identity, verdicts, and keys nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from ..simulator import Simulator
+from .conftest import KEYS
+from .harness import Proxy, eventually, generic_config, proxy
+
+CLIENT = "sk-client-0123456789abcdef-its-own"
+NAMES = {name: key for key, name in KEYS.items()}
+PAIR = {name: NAMES[name] for name in ("one", "two")}
+
+
+@contextmanager
+def socket(running: Proxy, session: str = "", **options: Any) -> Iterator[ClientConnection]:
+    headers = {"Authorization": f"Bearer {CLIENT}", **({"session-id": session} if session else {})}
+    url = f"ws://127.0.0.1:{running.port}/v1/responses"
+    with connect(url, additional_headers=headers, proxy=None, open_timeout=10, **options) as opened:
+        yield opened
+
+
+def ask(opened: ClientConnection, text: str, **more: Any) -> list[dict[str, Any]]:
+    """Send one `response.create` and return all events up to the one that ends it."""
+    message = {"type": "response.create", "model": "sim-large", "input": [{"role": "user", "content": text}], **more}
+    opened.send(json.dumps(message))
+    return answer(opened)
+
+
+def answer(opened: ClientConnection) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    while True:
+        events.append(json.loads(opened.recv(timeout=10)))
+        if events[-1]["type"] in ("response.completed", "response.failed", "error"):
+            return events
+
+
+def lines(running: Proxy) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in running.journal.splitlines()]
+
+
+def exchanges(running: Proxy) -> list[dict[str, Any]]:
+    return [line for line in lines(running) if line["status"] != 101]
+
+
+@pytest.fixture
+def pooled(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}") as running:
+        yield running
+
+
+def test_each_message_is_an_exchange_of_its_own(pooled: Proxy, simulator: Simulator) -> None:
+    with socket(pooled, "session-a") as opened:
+        for number in (1, 2, 3):
+            assert ask(opened, f"turn {number}")[-1]["type"] == "response.completed"
+
+    assert eventually(lambda: len(exchanges(pooled)) == 3)
+    found = exchanges(pooled)
+    assert len({line["account"] for line in found}) == 1
+    assert len({line["session"] for line in found}) == 1
+    assert len({line["request_id"] for line in found}) == 3
+    assert all(line["tier"] == "codex" and line["tokens"]["completion"] for line in found)
+    assert all(line["first_byte_seconds"] <= line["duration_seconds"] for line in found)
+    assert not any(line["findings"] for line in lines(pooled))
+    sent = simulator.truth.requests
+    assert {record.credential for record in sent} == {NAMES[found[0]["account"]]}
+
+
+def test_a_conversation_finds_its_account_on_every_socket(pooled: Proxy) -> None:
+    for _ in range(3):
+        for session in ("a", "b", "c", "d", "e"):
+            with socket(pooled, f"session-{session}") as opened:
+                ask(opened, "hello")
+
+    assert eventually(lambda: len(exchanges(pooled)) == 15)
+    homes = {(line["session"], line["account"]) for line in exchanges(pooled)}
+    assert len(homes) == 5
+    assert len({account for _, account in homes}) > 1
+
+
+def test_a_message_names_its_conversation_where_the_upgrade_does_not(pooled: Proxy) -> None:
+    with socket(pooled) as opened:
+        for cache_key in ("first", "second", "first"):
+            ask(opened, "hello", prompt_cache_key=cache_key)
+
+    assert eventually(lambda: len(exchanges(pooled)) == 3)
+    first, second, again = (line["session"] for line in exchanges(pooled))
+    assert first == again != second
+
+
+@pytest.mark.parametrize("status", [401, 429])
+def test_an_upgrade_that_is_refused_is_tried_elsewhere(tmp_path: Path, simulator: Simulator, status: int) -> None:
+    simulator.reset()
+    rule = simulator.fault("status", {"status": status}, method="GET", times=1)
+    with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as opened:
+            events = [ask(opened, "first"), ask(opened, "second")]
+        assert eventually(lambda: len(exchanges(running)) == 2)
+
+    assert rule.struck == 1
+    assert all(event[-1]["type"] == "response.completed" for event in events)
+    upgrade = next(line for line in lines(running) if line["status"] == 101)
+    assert [tried["status"] for tried in upgrade["attempts"]] == [status, 101]
+    assert {line["account"] for line in exchanges(running)} == {upgrade["account"]}
+
+
+def test_what_another_account_holds_is_refused_in_the_protocols_words(pooled: Proxy, simulator: Simulator) -> None:
+    with socket(pooled, "session-a") as opened:
+        first = ask(opened, "hello")[-1]["response"]["id"]
+    [home] = {record.account for record in simulator.truth.requests}
+    other = next(letter for letter in "bcdefghij" if _home(pooled, simulator, f"session-{letter}") != home)
+    before = len(simulator.truth.requests)
+
+    with socket(pooled, f"session-{other}") as opened:
+        [refused] = ask(opened, "go on", previous_response_id=first)
+        assert ask(opened, "anew")[-1]["type"] == "response.completed"
+
+    assert refused["type"] == "error" and refused["status"] == 400
+    assert refused["error"]["code"] == "previous_response_not_found"
+    assert [record.method for record in simulator.truth.requests[before:]] == ["GET", "POST"]
+    assert eventually(lambda: any(line["error"] == "previous_response_not_found" for line in lines(pooled)))
+
+
+def _home(running: Proxy, simulator: Simulator, session: str) -> str:
+    with socket(running, session) as opened:
+        ask(opened, "hello")
+    return simulator.truth.last().account
+
+
+def test_a_chain_goes_on_where_it_began(pooled: Proxy) -> None:
+    with socket(pooled) as opened:
+        first = ask(opened, "hello", prompt_cache_key="chain")[-1]["response"]["id"]
+        events = ask(opened, "go on", prompt_cache_key="chain", previous_response_id=first)
+
+    assert events[-1]["type"] == "response.completed"
+
+
+def test_an_error_rests_the_account_and_the_next_socket_goes_elsewhere(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as opened:
+            ask(opened, "hello")
+            simulator.fault("status", {"status": 429, "retry_after": 60}, method="POST", times=1)
+            limited = ask(opened, "too much")[-1]
+            refused = ask(opened, "once more")[-1]
+            with pytest.raises(Exception, match=r"(?i)clos|1000|received"):
+                opened.recv(timeout=5)
+        with socket(running, "session") as opened:
+            assert ask(opened, "elsewhere")[-1]["type"] == "response.completed"
+        assert eventually(lambda: len(exchanges(running)) == 4)
+
+    assert limited["status"] == 429
+    assert refused["status"] == 429 and refused["error"]["code"] == "model_cooldown"
+    first, second = (record.account for record in simulator.truth.requests if record.method == "GET")
+    assert first != second
+
+
+def test_a_swapped_answer_is_flagged_on_the_exchange_it_came_to(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    stamped = "stamp: {body: {request_id: \"{request_id}\"}}"
+    config = (
+        f"state: {tmp_path / 'state'}\njournal: {{path: {tmp_path / 'journal.jsonl'}}}\n"
+        f"providers:\n  mine: {{preset: generic, {stamped}}}\n"
+        f"accounts:\n  - {{id: one, provider: mine, base_url: reverse, key: {NAMES['one']}}}\n"
+    )
+    with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session-a") as opened:
+            simulator.fault("stale", {}, method="POST")  # every answer is late by one
+            ask(opened, "mine")
+            ask(opened, "mine again")
+        assert eventually(lambda: len(exchanges(running)) == 2)
+
+    clean, mixed = exchanges(running)
+    assert clean["verdict"] == "clean" and clean["echo"] == "body"
+    assert mixed["verdict"] == "crosstalk" and mixed["victim"] == clean["exchange"]
+    assert "event_type=crosstalk" in running.log
+
+
+@pytest.mark.parametrize("compression", ["deflate", None])
+def test_no_key_in_what_is_kept_of_a_socket(tmp_path: Path, simulator: Simulator, compression: str | None) -> None:
+    simulator.reset()
+    simulator.fault("quote_credential", {"status": 400}, method="POST", nth=2)
+    dump = tmp_path / "all.mitm"
+    settings = generic_config(tmp_path, {"one": NAMES["one"]})
+    with proxy(tmp_path, settings, "-w", str(dump), "--set", "flow_detail=4", mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session", compression=compression) as opened:
+            ask(opened, "hello")
+            said = json.dumps(ask(opened, "quote"))
+        assert eventually(lambda: len(exchanges(running)) == 2)
+        running.interrupt()
+
+    kept = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.name != "config.yaml")
+    assert b"response.create" in kept
+    for key in (NAMES["one"], CLIENT):
+        assert key not in said and key.encode() not in kept
+    assert {record.credential for record in simulator.truth.requests} == {NAMES["one"]}
+
+
+def test_accounts_that_take_sockets_come_first(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    config = generic_config(tmp_path, NAMES).replace(f"key: {NAMES['three']}", f"key: {NAMES['three']}, websockets: true")
+    with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
+        for number in range(4):
+            with socket(running, f"session-{number}") as opened:
+                ask(opened, "hello")
+
+    assert {record.account for record in simulator.truth.requests} == {"three"}
+
+
+def test_an_answer_that_breaks_off_is_told_from_one_the_client_left(pooled: Proxy, simulator: Simulator) -> None:
+    simulator.fault("reset_body", {"after": 2}, method="POST", times=1)
+    with socket(pooled, "session-a") as opened, pytest.raises(Exception, match=r"(?i)clos|received"):
+        ask(opened, "broken off")
+    assert eventually(lambda: len(exchanges(pooled)) == 1)
+    simulator.fault("delay_head", {"seconds": 5}, method="POST", times=1)
+    with socket(pooled, "session-b") as opened:
+        opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "left"}))
+        assert eventually(lambda: simulator.truth.last().method == "POST")
+    assert eventually(lambda: len(exchanges(pooled)) == 2)
+
+    broken, left = exchanges(pooled)
+    assert broken["attempts"][0]["outcome"] == "server"
+    assert left["attempts"][0]["outcome"] == "cancelled"

@@ -20,7 +20,7 @@ from mitmproxy.websocket import WebSocketMessage
 
 from .. import dialects
 from ..body import Body
-from ..router import Exchange
+from ..router import FOREIGN, Exchange
 from ..values import Endpoint, Failure, Head, Headers, Message, Refusal, Request, Wait
 from .cord import Cord, Surroundings
 
@@ -35,7 +35,6 @@ _ELSEWHERE = Refusal(
     "previous_response_not_found",
     "The previous response belongs to another account than this WebSocket: send the whole input, or connect anew",
 )
-_MIXED = Refusal(502, "crosstalk", "The upstream delivered another request's answer, which was not passed on")
 
 
 class Socket:
@@ -50,7 +49,7 @@ class Socket:
         self._cord = cord
         self._around = around
         self._open: deque[Exchange] = deque()
-        self._mixed: Exchange | None = None  # the one whose answer is another's and is not passed on
+        self._is_cut = False  # an answer of another's came, and nothing more is passed on
         self._alarmed: set[tuple[str, str]] = set()
         self._kept = 0
 
@@ -144,7 +143,9 @@ class Socket:
             scrubbed = self._around.keys.scrub(message.content)
             if scrubbed != message.content:
                 message.content = scrubbed
-        if not self._open:
+        if self._is_cut:
+            message.drop()
+        if self._is_cut or not self._open:
             return
         exchange, router, now = self._open[0], self._around.router, time.time()
         attempt = exchange.attempt
@@ -155,14 +156,20 @@ class Socket:
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
         self._alarm(exchange)
-        if reaction == "cut" and not self._cord.shadow and self._mixed is not exchange:
-            self._mixed = exchange
-            self._say(_MIXED)
-        if self._mixed is exchange:
-            message.drop()
-        if attempt.ended:
+        if reaction == "cut" and not self._cord.shadow:
+            self._open.popleft()
+            self._close(exchange, "", FOREIGN.status)
+            self._cut(message)
+        elif attempt.ended:
             self._open.popleft()
             self._close(exchange, "", 200)
+
+    def _cut(self, message: WebSocketMessage) -> None:
+        # whose answer comes next on this socket, nobody can say
+        message.drop()
+        self._is_cut = True
+        self._say(FOREIGN)
+        self._hang_up()
 
     def _shadowed(self, exchange: Exchange, message: WebSocketMessage) -> None:
         if any(end in message.content[:64] for end in (b"response.completed", b"response.failed", b'"error"')):

@@ -8,7 +8,7 @@ merged by a rule that gives the same whichever comes first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import msgspec
@@ -46,12 +46,12 @@ class State:
         found += [_of_alias(*told) for told in self._aliases.changes()]
         return found + self._changed_rests(now)
 
-    def everything(self, now: float) -> list[Record]:
-        """Return all there is to keep, for a store that may have lost it."""
-        found = [_of_binding(told) for told in self._bindings.all(now)]
-        found += [_of_owner(told) for told in self._ledger.all()]
-        found += [_of_alias(*told) for told in self._aliases.all()]
-        return found + list(self._present_rests(now).values())
+    def everything(self, now: float) -> Iterator[Record]:
+        """Yield all there is to keep, for a store that may have lost it. What goes meanwhile may be left out."""
+        yield from self._present_rests(now).values()
+        yield from map(_of_binding, self._bindings.all(now))
+        yield from map(_of_owner, self._ledger.all())
+        yield from (_of_alias(*told) for told in self._aliases.all())
 
     def adopt(self, records: Iterable[Record], now: float) -> int:
         """Merge what a store tells into what is known; return how many records could not be read."""
@@ -78,7 +78,7 @@ class State:
                 self._aliases.adopt(record.key, _to_alias(record), now)
 
     # What counts of a rest is how long it lasts, so it has no rank of its own. One that ended early (another secret, a
-    # request that got through) is told as over, under a new rank, and the rests that come after it share that.
+    # request that got through) is told as over, under a new rank; the rests after it have the next one.
 
     def _changed_rests(self, now: float) -> list[Record]:
         present = self._present_rests(now)
@@ -94,7 +94,9 @@ class State:
 
     def _rank(self, key: str) -> float:
         known = self._rests.get(key)
-        return known.rank if known else 0.0
+        if known is None:
+            return 0.0
+        return math.nextafter(known.rank, math.inf) if known.value == _OVER else known.rank
 
 
 def _text(parts: object) -> str:

@@ -135,7 +135,7 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
         (ONE + "sessions: 1h", "c:2:11: sessions: must be a mapping (name: value), is '1h'"),
         (ONE + "other: no", "c:2:8: other: 'no' is none of pass, refuse"),
         (ONE + "failover: {attempts: 0}", "c:2:22: failover.attempts: must be 1 or more, is 0"),
-        (ONE + "a: b", "c:2:1: a: is no setting; there are state, strategy, sessions, failover, journal, limits,"),
+        (ONE + "a: b", "c:2:1: a: is no setting; there are state, store, strategy, sessions, failover, journal,"),
         (ONE + "clients: [{name: x, key: env:X}, {name: x, key: env:X}]", "c:2:41: clients[1].name: 'x' is taken"),
         ("accounts: [*]", "c:1:13: what begins with * must be quoted, as in '*'"),
     ],
@@ -489,3 +489,25 @@ def test_a_host_is_a_name(host: str) -> None:
 @pytest.mark.parametrize("page", ["box.lan", "http://box.lan/", "'*'", "http://u@box.lan"])
 def test_a_page_is_an_origin(page: str) -> None:
     assert "must be an origin" in mistakes(ONE + f"allowed_origins: [{page}]\n")[0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["memory", "sqlite", "sqlite:///~/x.db", "redis://h:6379/0", "rediss://:pw@h", "redis://[::1]", "env:STORE_URL"],
+)
+def test_a_store_is_named_by_a_url(value: str) -> None:
+    found = load(f"store: '{value}'\n" + ONE, "c")
+
+    assert found.store == value
+    assert value not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "sqlite://x", "sqlite:///", "redis://", "redis:///0", "postgres://sk-pw@h", "env:a b", "redis://h:sk-pw"],
+)
+def test_a_store_that_will_not_do_is_not_quoted(value: str) -> None:
+    (found,) = mistakes(f"store: '{value}'\n" + ONE)
+
+    assert "store: must be" in found
+    assert "sk-pw" not in found

@@ -1,0 +1,92 @@
+"""Carries records between what the router knows and the store behind it, a few times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from ..config import Config
+from ..state import State
+from ..store import Behind, StoreError, opened
+from ..values import Record
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "PATCHBAY_STORE"  # what holds where the settings name no store
+EVERY = 0.2  # seconds between two looks
+PATIENCE = 2.0  # seconds at the start for what an earlier process knew
+AT_ONCE = 2000  # records in one look, so that no exchange waits long for it
+
+
+class Keeping:
+    """
+    The way between *state* and the store of *settings*, if there is one; *key* is the master key.
+
+    Made, it holds what the store knew, as far as that came in time. Raises StoreError when the store cannot be had.
+    """
+
+    def __init__(self, settings: Config, key: bytes, state: State) -> None:
+        self._state = state
+        self._behind: Behind | None = None
+        self._resend: Iterator[Record] = iter(())
+        self._task: asyncio.Task[None] | None = None
+        url = _resolved(settings.store or os.environ.get(VARIABLE, ""))
+        space = blake3(key, derive_key_context="patchbay 2026 store").hexdigest(8)
+        store = opened(url, Path(settings.state).expanduser(), space)
+        if store is not None:
+            self._behind = Behind(store, url.partition(":")[0])
+            self._begin(self._behind)
+
+    def start(self) -> None:
+        """Go on by itself from now on; to be called in the loop."""
+        if self._behind is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._behind), name="patchbay-keeping")
+
+    def end(self) -> None:
+        """Hand over what is left and wait until it is written, a few seconds at most."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._behind is not None:
+            self._behind.put(self._state.changes(time.time()))
+            self._behind.close()
+            self._behind = None
+
+    def look(self, behind: Behind, now: float) -> None:
+        """Take over some news and hand on what changed."""
+        self._state.adopt(behind.take(AT_ONCE), now)
+        if behind.came_back():
+            self._resend = self._state.everything(now)
+        records = [*itertools.islice(self._resend, AT_ONCE), *self._state.changes(now)]
+        if records:
+            behind.put(records)
+
+    def _begin(self, behind: Behind) -> None:
+        self._state.watch()
+        if behind.looked(PATIENCE):
+            news = behind.take()
+            unread = self._state.adopt(news, time.time())
+            logger.info("patchbay: %d records taken over from the store", len(news) - unread)
+
+    async def _run(self, behind: Behind) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                self.look(behind, time.time())
+            except Exception as e:  # the proxy goes on without a store rather than the store without a proxy
+                logger.warning("patchbay: state could not be handed on: %s", type(e).__name__)
+
+
+def _resolved(url: str) -> str:
+    source, _, name = url.partition(":")
+    if source != "env":
+        return url
+    if not os.environ.get(name):
+        raise StoreError(f"store: the environment variable {name} is not set")
+    return os.environ[name]

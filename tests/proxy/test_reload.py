@@ -1,0 +1,217 @@
+"""A change of the settings is taken over whole once its writer is done, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from patchbay.config import Config
+from patchbay.proxy.keys import Keys
+from patchbay.proxy.reload import Reload, Settings, read
+from patchbay.router import Router
+from patchbay.values import Outcome
+
+ONE = "accounts: [{id: a, provider: openai, key: example-one}]\n"
+TWO = "accounts: [{id: a, provider: openai, key: example-one}, {id: b, provider: openai, key: example-two}]\n"
+
+
+class Bench:
+    """Settings in a file, a router that goes by them, and what was taken over."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        self.path = folder / "config.yaml"
+        self.path.write_text(text)
+        self.keys = Keys()
+        self.router = Router(read(self.path), bytes(32), Random(0), lambda count: bytes(count))
+        self.taken: list[Settings] = []
+        self.reload = Reload(self.path, self.router, self.keys, self._take)
+        self.fails: OSError | None = None
+
+    def _take(self, found: Settings) -> None:
+        if self.fails:
+            raise self.fails
+        self.taken.append(found)
+        self.router.reload(found.config)
+
+    def write(self, text: str) -> None:
+        """Write as editors do: aside, then over it, so that even an equal length and time is another file."""
+        aside = self.path.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(self.path)
+
+    def look(self) -> bool:
+        return asyncio.run(self.reload.look(calm=0))
+
+    @property
+    def config(self) -> Config:
+        return self.router.config
+
+
+def write_key(path: Path, value: str) -> None:
+    aside = path.with_suffix(".new")
+    aside.touch(mode=0o600)
+    aside.write_text(value)
+    aside.replace(path)
+
+
+def test_a_change_is_taken_over_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, ONE)
+    assert not bench.look()
+
+    bench.write(TWO)
+    assert bench.look()
+    assert [account.id for account in bench.config.accounts] == ["a", "b"]
+    assert not bench.look()
+    assert len(bench.taken) == 1
+
+
+def test_a_file_that_is_being_written_is_left_until_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, ONE)
+    bench.write(TWO[:70])
+
+    async def writing_on(_: float) -> None:
+        bench.write(TWO)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("patchbay.proxy.reload.asyncio.sleep", writing_on)
+        assert not bench.look()
+    assert bench.taken == []
+    assert bench.look()
+    assert len(bench.config.accounts) == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda bench: bench.write("strategy: x\nbogus: 1\n" + ONE),
+            ["strategy: 'x' is none of", "bogus: is no setting"],
+        ),
+        (lambda bench: bench.write("accounts: [{id: a"), ["config.yaml:"]),
+        (lambda bench: bench.write(""), ["it is empty"]),
+        (lambda bench: bench.path.unlink(), ["No such file"]),
+        (lambda bench: bench.write("clients: [{name: x, key: env:PATCHBAY_TEST_UNSET}]\n" + ONE), ["is not set"]),
+    ],
+)
+def test_a_bad_file_changes_nothing_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, spoil: Callable[[Bench], None], said: list[str]
+) -> None:
+    bench = Bench(tmp_path, ONE)
+    before = bench.config
+
+    spoil(bench)
+    assert bench.look()
+    assert not bench.look()
+
+    assert bench.config is before
+    assert len(caplog.records) == 1
+    assert caplog.records[0].levelno == logging.WARNING
+    for part in said:
+        assert part in caplog.text
+
+    bench.write(TWO)
+    assert bench.look()
+    assert len(bench.config.accounts) == 2
+
+
+def test_what_cannot_be_done_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, ONE)
+    bench.fails = PermissionError(13, "Permission denied")
+    bench.write(TWO)
+    bench.look()
+
+    assert "cannot be used, so nothing changes" in caplog.text
+    assert len(bench.config.accounts) == 1
+
+
+def test_what_holds_from_the_next_start_on_is_said_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, ONE)
+    bench.write("state: elsewhere\nstore: redis://:hush@example.com\n" + TWO)
+    bench.look()
+
+    assert (bench.config.state, bench.config.store) == ("~/.local/state/patchbay", "")
+    assert len(bench.config.accounts) == 2
+    assert "another state holds from the next start on" in caplog.text
+    assert "hush" not in caplog.text
+
+
+def rests(bench: Bench, account: str = "a") -> bool:
+    return bench.router.accounts.health.deadline(account, "", 1) is not None
+
+
+def spoiled(tmp_path: Path, outcome: Outcome, text: str = ONE) -> Bench:
+    bench = Bench(tmp_path, text)
+    bench.router.accounts.health.note("a", "", outcome, 0)
+    assert rests(bench)
+    return bench
+
+
+RATE = Outcome("rate", until=500.0, scope="account")
+AUTH = Outcome("auth", scope="account")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "text", "still"),
+    [
+        (RATE, ONE.replace("openai,", "openai, weight: 3, models: [x], priority: 2, max_concurrent: 1,"), True),
+        (RATE, "strategy: round_robin\nsessions: {ttl: 5m}\n" + ONE, True),
+        (RATE, ONE.replace("example-one", "example-new"), True),
+        (AUTH, ONE.replace("example-one", "example-new"), False),
+        (AUTH, ONE.replace("openai,", "openai, weight: 3,"), True),
+        (RATE, ONE.replace("openai,", "openai, base_url: 'https://other.example',"), False),
+        (RATE, TWO, True),
+    ],
+)
+def test_a_rest_survives_unless_what_it_was_about_is_another(
+    tmp_path: Path, outcome: Outcome, text: str, still: bool
+) -> None:
+    bench = spoiled(tmp_path, outcome)
+    bench.write(text)
+    bench.look()
+
+    assert len(bench.taken) == 1
+    assert rests(bench) == still
+
+
+def test_an_account_that_comes_back_still_rests(tmp_path: Path) -> None:
+    bench = spoiled(tmp_path, RATE, TWO)
+    for text in (TWO.replace("{id: a, provider: openai, key: example-one}, ", ""), TWO):
+        bench.write(text)
+        bench.look()
+
+    assert rests(bench)
+
+
+def test_another_key_in_a_file_ends_what_was_wrong_with_the_old_one(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    write_key(key, "sk-old-0123456789")
+    bench = Bench(tmp_path, f"accounts: [{{id: a, provider: openai, key: 'file:{key}'}}]\n")
+    secret = bench.config.accounts[0].secret
+    asyncio.run(bench.keys.ready(secret))
+    bench.router.accounts.health.note("a", "", AUTH, 0)
+
+    os.utime(key)  # touched: the same key
+    bench.look()
+    assert rests(bench)
+    write_key(key, "sk-new-0123456789")
+    assert bench.look()
+    assert not rests(bench)
+    assert bench.keys.value(secret) == "sk-new-0123456789"
+    assert bench.taken == []
+
+
+def test_another_key_of_a_client_is_taken_over(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    write_key(key, "client-old")
+    bench = Bench(tmp_path, f"clients: [{{name: x, key: 'file:{key}'}}]\n" + ONE)
+
+    write_key(key, "client-new")
+    bench.look()
+
+    assert [known.value for known in bench.taken[-1].clients] == [b"client-new"]

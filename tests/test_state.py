@@ -1,0 +1,235 @@
+"""What one process knows, the next one and its neighbours know too, whatever the order in which they hear of it."""
+
+from __future__ import annotations
+
+import random
+from random import Random
+
+import pytest
+
+from patchbay.accounts.bindings import Bindings, Key
+from patchbay.accounts.health import Health
+from patchbay.identity.aliases import Aliases
+from patchbay.ledger import Entry, Ledger
+from patchbay.state import State
+from patchbay.values import Outcome, Record
+
+KEY = Key("openai@any", b"\x00\xff", "aff", "gpt")
+TTL = 100.0
+
+
+class Instance:
+    """The memory of one process."""
+
+    def __init__(self, *records: Record, now: float = 0.0) -> None:
+        self.bindings = Bindings(TTL, 100)
+        self.health = Health(Random(0))
+        self.ledger = Ledger(100, TTL)
+        self.aliases = Aliases(100, TTL)
+        self.state = State(self.bindings, self.health, self.ledger, self.aliases)
+        self.state.watch()
+        self.state.adopt(records, now)
+
+    def bind(self, account: str, now: float, key: Key = KEY) -> int:
+        generation = self.bindings.hold(key, account, now)
+        self.bindings.bind(key, account, generation, now)
+        self.bindings.release(key, account)
+        return generation
+
+
+def tell(teller: Instance, listener: Instance, now: float) -> list[Record]:
+    """Let *listener* hear what changed at *teller*, as through a store."""
+    records = teller.state.changes(now)
+    listener.state.adopt(records, now)
+    return records
+
+
+def test_the_next_process_knows_everything() -> None:
+    one = Instance()
+    one.bind("a", 1)
+    one.health.note("a", "gpt", Outcome("rate", until=50.0), 1)
+    one.ledger.note("lineage", "seed", Entry("x", account="a", affinity="aff", thread="t", at=1.0), 1)
+    one.aliases.lead("id", "aff", 1)
+
+    two = Instance(*one.state.everything(2), now=2)
+
+    assert two.bindings.home(KEY, 3) == "a"
+    assert two.health.deadline("a", "gpt", 3) == one.health.deadline("a", "gpt", 3)
+    assert two.ledger.find("lineage", "seed", 3) == Entry("", account="a", affinity="aff", thread="t", at=1.0)
+    assert two.aliases.resolve("id", 3) == "aff"
+
+
+def test_only_what_changed_is_told() -> None:
+    one = Instance()
+    one.bind("a", 1)
+    assert [record.kind for record in one.state.changes(1)] == ["binding"]
+
+    assert one.state.changes(2) == []
+    one.health.note("a", "gpt", Outcome("rate", until=50.0), 3)
+    assert [record.kind for record in one.state.changes(3)] == ["rest"]
+    assert one.state.changes(4) == []
+
+
+def test_nothing_is_kept_track_of_before_anybody_asks() -> None:
+    bindings, ledger, aliases = Bindings(TTL, 100), Ledger(), Aliases(100, TTL)
+    generation = bindings.hold(KEY, "a", 1)
+    bindings.bind(KEY, "a", generation, 1)
+    ledger.note("lineage", "seed", Entry("x"), 1)
+    aliases.lead("id", "aff", 1)
+
+    assert State(bindings, Health(Random(0)), ledger, aliases).changes(1) == []
+
+
+def test_the_newer_home_holds_whoever_hears_of_it_first() -> None:
+    one, two = Instance(), Instance()
+    one.bind("a", 1)
+    two.bind("b", 2)
+
+    first, second = one.state.changes(3), two.state.changes(3)
+    one.state.adopt(second, 3)
+    two.state.adopt(first, 3)
+
+    assert one.bindings.home(KEY, 4) == two.bindings.home(KEY, 4) == "b"
+
+
+def test_a_home_that_is_used_elsewhere_lives_on_here() -> None:
+    one, two = Instance(), Instance()
+    one.bind("a", 0)
+    tell(one, two, 0)
+    one.bind("a", 90)
+    tell(one, two, 90)
+
+    assert two.bindings.home(KEY, 150) == "a"
+
+
+def test_a_home_that_was_lost_is_lost_everywhere() -> None:
+    one, two = Instance(), Instance()
+    generation = one.bind("a", 1)
+    tell(one, two, 1)
+
+    one.bindings.unbind(KEY, "a", generation)
+    (gone,) = tell(one, two, 2)
+
+    assert gone.value == ""
+    assert two.bindings.home(KEY, 3) == ""
+
+
+def test_old_news_do_not_bring_back_a_home_that_was_just_lost() -> None:
+    one = Instance()
+    generation = one.bind("a", 1)
+    old = one.state.changes(1)
+    one.bindings.unbind(KEY, "a", generation)
+
+    one.state.adopt(old, 2)
+    assert one.bindings.home(KEY, 2) == ""
+    assert [record.value for record in one.state.changes(2)] == [""]
+
+
+def test_a_home_that_only_aged_here_is_not_taken_from_others() -> None:
+    one, two = Instance(), Instance()
+    one.bind("a", 0)
+    tell(one, two, 0)
+    two.bind("a", 90)
+
+    assert one.bindings.home(KEY, 110) == ""
+    tell(one, two, 110)
+    assert two.bindings.home(KEY, 111) == "a"
+
+
+def test_a_request_under_way_cannot_bind_over_a_home_it_was_told_of() -> None:
+    one, two = Instance(), Instance()
+    two.bind("b", 1)
+    generation = one.bindings.hold(KEY, "a", 1)
+    tell(two, one, 2)
+
+    assert not one.bindings.bind(KEY, "a", generation, 3)
+    assert one.bindings.home(KEY, 3) == "b"
+    one.bindings.release(KEY, "a")
+    assert (one.bindings.sessions("a"), one.bindings.sessions("b")) == (0, 1)
+
+
+def test_the_later_rest_holds_whoever_hears_of_it_first() -> None:
+    one, two = Instance(), Instance()
+    one.health.note("a", "gpt", Outcome("rate", until=50.0), 1)
+    two.health.note("a", "gpt", Outcome("rate", until=80.0), 1)
+    first, second = one.state.changes(1), two.state.changes(1)
+    one.state.adopt(second, 1)
+    two.state.adopt(first, 1)
+
+    assert one.health.deadline("a", "gpt", 2) == two.health.deadline("a", "gpt", 2)
+    assert (one.health.deadline("a", "gpt", 2) or 0) >= 80
+
+
+def test_a_rest_that_ended_early_ends_everywhere_and_the_next_one_counts_again() -> None:
+    one, two = Instance(), Instance()
+    one.health.note("a", "gpt", Outcome("quota", until=80.0, scope="account"), 1)
+    tell(one, two, 1)
+    assert two.health.deadline("a", "gpt", 2)
+
+    one.health.cleared("a")
+    told = [*tell(one, two, 3)]
+    assert two.health.deadline("a", "gpt", 4) is None
+    assert Instance(*told, now=4).health.deadline("a", "gpt", 4) is None
+
+    two.health.note("a", "gpt", Outcome("quota", until=70.0, scope="account"), 5)
+    (again,) = tell(two, one, 5)
+    assert one.health.deadline("a", "gpt", 6) is not None
+    assert again.order > max(record.order for record in told)
+
+
+def test_a_bad_credential_is_nobody_elses_business() -> None:
+    one = Instance()
+    one.health.note("a", "gpt", Outcome("auth", scope="account"), 1)
+
+    assert list(one.state.everything(2)) == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Record("binding", "not json", "a", 1.0, 50.0),
+        Record("binding", '["p","zz","a",""]', "a", 1.0, 50.0),
+        Record("rest", '["a",null,"levitating"]', '["rate",null]', 1.0, 50.0),
+        Record("owner", '["mint","x"]', '["a","",""]', 1.0, 50.0),
+        Record("alias", "x", "{}", 1.0, 50.0),
+    ],
+)
+def test_what_cannot_be_read_is_counted_and_left(record: Record) -> None:
+    instance = Instance()
+
+    assert instance.state.adopt([record], 1) == 1
+    assert list(instance.state.everything(1)) == []
+
+
+def test_a_kind_of_a_later_version_is_left() -> None:
+    assert Instance().state.adopt([Record("weather", "x", "fine", 1.0, 50.0)], 1) == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_instances_that_heard_the_same_know_the_same(seed: int) -> None:
+    """Three instances act at random and hear of one another late and in any order; in the end they agree."""
+    chance = random.Random(seed)
+    instances = [Instance() for _ in range(3)]
+    said: list[Record] = []
+    keys = [Key("p", b"", name) for name in "xyz"]
+    for now in range(1, 40):
+        actor = chance.choice(instances)
+        key, account = chance.choice(keys), chance.choice("ab")
+        match chance.randrange(4):
+            case 0 | 1:
+                actor.bind(account, now, key)
+            case 2:
+                actor.bindings.drop(key)
+            case _:
+                actor.health.note(account, "m", Outcome("rate", until=now + chance.randrange(5, 90)), now)
+        said += actor.state.changes(now)
+        actor.state.adopt(chance.sample(said, min(len(said), 3)), now)
+    for _ in range(2):
+        for instance in instances:
+            said += instance.state.changes(40)
+            instance.state.adopt(chance.sample(said, len(said)), 40)
+    for instance in instances:
+        instance.state.adopt(sorted(said, key=lambda record: record.order), 40)
+
+    assert len({tuple(instance.bindings.home(key, 41) for key in keys) for instance in instances}) == 1
+    assert len({tuple(instance.health.deadline(name, "m", 41) for name in "ab") for instance in instances}) == 1

@@ -8,7 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,42 @@ def test_the_answer_in_the_readme_has_the_headers_of_a_real_one(example: Proxy, 
     assert shown == [name for name in headers if name.startswith("x-patchbay-")]
 
 
+def test_the_simulated_provider_starts_as_written() -> None:
+    (line,) = re.findall(r"^scripts/python (-m tests\.simulator .*?)(?: +#.*)?$", README, re.MULTILINE)
+    command = [sys.executable, *line.replace("--port 8000", "--port 0").split()]
+
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout
+            assert json.loads(running.stdout.readline())["url"].startswith("http://127.0.0.1:")
+        finally:
+            running.terminate()
+
+
+@pytest.mark.parametrize(("language", "read"), [("json", json.loads), ("toml", tomllib.loads)])
+def test_every_settings_file_of_a_tool_can_be_read(language: str, read: Callable[[str], object]) -> None:
+    blocks = [block for page in PAGES for block in _blocks(page.read_text(encoding="utf-8"), language)]
+
+    assert blocks
+    for block in blocks:
+        read(block)
+
+
+def test_without_a_browser_the_pictures_say_what_to_install() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.pictures"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "apt-get install chromium" in done.stderr
+
+
 SDKS = """
 import anthropic, openai
 from google import genai
@@ -207,9 +244,12 @@ def _one_account_each(folder: Path, simulator: Simulator, keys: dict[str, str]) 
 
 def _block(begins: str) -> str:
     """Return the one block of the README that begins so."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    (found,) = (block for block in blocks if block.startswith(begins))
-    return str(found)
+    (found,) = (block for block in _blocks(README, "sh") if block.startswith(begins))
+    return found
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def _elsewhere(folder: Path, port: int) -> dict[str, str]:

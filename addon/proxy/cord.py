@@ -209,6 +209,9 @@ class Cord:
         through = server.via  # an upstream proxy reads what is not inside TLS
         if through and not server.tls and not is_loopback(through[1][0]) and not self.route.account.insecure_http:
             raise PermissionError("no credential goes over plain http to a proxy beyond this machine")
+        through = server.via  # an upstream proxy reads what is not inside TLS
+        if through and not server.tls and not is_loopback(through[1][0]) and not self.route.account.insecure_http:
+            raise PermissionError("no credential goes over plain http to a proxy beyond this machine")
 
     def _credential(self, copy: http.Request, route: Route) -> None:
         account, exchange = route.account, self.exchange

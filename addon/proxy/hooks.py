@@ -14,7 +14,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, ParamSpec
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
@@ -24,7 +24,7 @@ from ..journal import Journal
 from ..router import Exchange, Router
 from ..store import master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, defaults, internals, render, replay, wire
+from . import answers, defaults, internals, render, replay, tunnels, wire
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .ending import Ending
 from .keys import Keys, KeyUnavailable
@@ -143,10 +143,19 @@ class Patchbay:
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
+    def client_connected(self, client: connection.Client) -> None:
+        tunnels.widen(client)
+
+    @_closed_on_failure
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        placeholder(flow.request)  # the client's password for a proxy
+        flow.response = flow.response or tunnels.refusal(flow, self._router().config)
+
     def next_layer(self, decided: layer.NextLayer) -> None:
         try:
-            ctx.master.addons.get("nextlayer").next_layer(decided)
-            wire.install(decided)
+            if not tunnels.decide(decided, self._router().config):
+                ctx.master.addons.get("nextlayer").next_layer(decided)
+                wire.install(decided)
         except Exception as e:
             logger.error("next_layer failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
             decided.layer = wire.Closed(decided.context)

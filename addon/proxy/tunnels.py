@@ -1,0 +1,78 @@
+"""
+Where we are one proxy among others: whose tunnels are opened, and how many connections a client gets.
+
+Only connections to the configured providers are looked into. Everything else passes as it is, TLS and all, so that the
+client sees the handshake of the server it asked for and needs no certificate of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from mitmproxy import ctx, http
+from mitmproxy.connection import Client
+from mitmproxy.proxy import context, layer, mode_specs
+from mitmproxy.proxy.layers import TCPLayer
+from mitmproxy.proxy.layers.http import HttpStream
+
+from ..config import Config
+from . import wire
+
+logger = logging.getLogger(__name__)
+
+# mitmproxy allows five upstream connections at a time to each address for one client connection. An HTTP/2 client puts
+# all it does on one, and where the provider speaks HTTP/1 each of its streams needs a connection of its own.
+UPSTREAM_CONNECTIONS = 100
+_PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
+
+
+def ours(config: Config, address: tuple[str, int] | None) -> bool:
+    """Whether *address* is that of an enabled account's provider. The rest is none of our business."""
+    if address is None:
+        return False
+    host, port = address[0].lower(), address[1]
+    return any(
+        account.enabled and account.origin and (account.origin.host, account.origin.port) == (host, port)
+        for account in config.accounts
+    )
+
+
+def decide(decided: layer.NextLayer, config: Config) -> bool:
+    """Let a tunnel to somewhere else pass, and say whether that was the decision. Asked before mitmproxy decides."""
+    at = decided.context
+    if decided.layer or not _in_tunnel(at) or ours(config, _address(at.server.address)):
+        return False
+    if config.other == "refuse":
+        decided.layer = wire.Closed(at)
+    else:
+        decided.layer = TCPLayer(at, ignore=not ctx.options.show_ignored_hosts)
+    return True
+
+
+def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
+    """Return the answer to the CONNECT of *flow* where it goes nowhere we let anybody go."""
+    if config.other != "refuse" or ours(config, (flow.request.host, flow.request.port)):
+        return None
+    return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other: refuse)\n")
+
+
+def widen(client: Client) -> None:
+    """Let *client* have as many upstream connections as it has streams."""
+    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+    if handler is not None:
+        handler.max_conns = defaultdict(lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS))
+
+
+def _in_tunnel(at: context.Context) -> bool:
+    if isinstance(at.client.proxy_mode, mode_specs.Socks5Mode):
+        return True
+    return isinstance(at.client.proxy_mode, _PROXIES) and any(isinstance(each, HttpStream) for each in at.layers)
+
+
+def _address(address: tuple[object, ...] | None) -> tuple[str, int] | None:
+    match address:
+        case (str(host), int(port), *_):
+            return host, port
+    return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import hashlib
 import json
 import time
 import zlib
@@ -30,7 +31,7 @@ from .reply import Reply, Usage, call, completion_tokens, mint, speak
 from .responses_store import ResponsesStore, Stored
 from .routes import Route, route, split
 from .rules import Rules
-from .steps import Head, Script, head_of, perform
+from .steps import Head, Script, data_of, head_of, perform
 from .truth import Record, Truth
 from .websocket import is_upgrade
 
@@ -114,6 +115,7 @@ class Provider:
         script = play.script
         heads = any(isinstance(step, Head) for step in script)
         play.record.status = head_of(script).status if heads else None
+        play.record.sent_digest = hashlib.sha256(data_of(script)).hexdigest()
         await perform(script, exchange, play.record.end)
         play.record.ended = play.record.ended or "open"
 

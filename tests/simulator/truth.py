@@ -14,7 +14,8 @@ class Record:
     One request and what became of it.
 
     *head_of*, *body_of* and *text_of* are the numbers of the requests whose head, body and words were delivered here;
-    all three are the request's own unless a fault changed them. *ended*: complete | reset | closed | open | cancelled
+    all three are the request's own unless a fault changed them. *sent_digest* is the SHA-256 of the body's bytes.
+    *ended*: complete | reset | closed | open | cancelled
     (the client went away) | broken | bug: … | empty while it runs.
     """
 
@@ -48,6 +49,7 @@ class Record:
     body_of: int = 0
     text_of: int = 0
     faults: list[str] = field(default_factory=list)
+    sent_digest: str = ""
     ended: str = ""
     finished: float | None = None
 

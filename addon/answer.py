@@ -105,7 +105,7 @@ class Answer:
         self._finished = False
         self._order = order.Order(dialect)
         self._shape = dialect
-        self._tail = b""
+        self._tail = b"\n"
 
     @property
     def streamed(self) -> bool:
@@ -198,6 +198,7 @@ class Answer:
             self._plain(piece, facts)
 
     def _plain(self, data: bytes, facts: list[Fact]) -> None:
+        self._strays(data, facts)
         if self._framing is None:
             self._framing = self._framing_for(data)
             if self._framing is None:
@@ -205,7 +206,6 @@ class Answer:
             if not self._blind:
                 facts.append(Fact("framing", "whole" if isinstance(self._framing, _Whole) else "events", "body"))
         if not self._blind:
-            self._strays(data, facts)
             self._events(self._framing.feed(data), facts)
 
     def _strays(self, data: bytes, facts: list[Fact]) -> None:
@@ -342,17 +342,17 @@ class Answer:
 
 
 def _times(head: Head) -> Iterator[Fact]:
-    """Yield what a head says about when its answer was made: `took` (seconds), `date`, `age`, and `kept`."""
-    for name in _TOOK:
-        if (value := head.headers.get(name).strip()).isascii() and value.isdigit() and len(value) < 12:
-            yield Fact("took", int(value) / 1000, f"header {name}")
-    if date := head.headers.get("date"):
-        yield Fact("date", date, "header date")
-    if (age := head.headers.get("age").strip()).isascii() and age.isdigit() and len(age) < 12:
-        yield Fact("age", int(age), "header age")
+    """Yield what a head says about when its answer was made: `kept`, `took` (seconds), `date` and `age`."""
     for name in _KEPT:
         if head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HIT:
             yield Fact("kept", "hit", f"header {name}")
+    if date := head.headers.get("date"):
+        yield Fact("date", date, "header date")
+    for name in _TOOK:
+        if (value := head.headers.get(name).strip()).isascii() and value.isdigit() and len(value) < 12:
+            yield Fact("took", int(value) / 1000, f"header {name}")
+    if (age := head.headers.get("age").strip()).isascii() and age.isdigit() and len(age) < 12:
+        yield Fact("age", int(age), "header age")
 
 
 def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[Fact]:

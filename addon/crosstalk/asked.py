@@ -42,6 +42,11 @@ class Asked:
         return self.dialect
 
     @property
+    def size(self) -> int:
+        """The bytes of the request's body."""
+        return len(self._body.raw or b"")
+
+    @property
     def settings(self) -> dict[str, str]:
         """The settings that an answer of the Responses API repeats; nothing for other dialects."""
         if self._settings is None:

@@ -7,7 +7,7 @@ breaks as a matter of course says nothing about it. Bounded, and it knows no clo
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +15,9 @@ from ..ledger import Entry
 from .asked import Asked
 
 PROVEN = 3  # times a host must have kept a rule before breaking it means something
+SELDOM = 4  # a rule that is kept so many times as often as it is broken is still the host's
 BROKEN = 3  # times it may break one before the rule is not its own
+_JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
 _LIVE, _SENT, _HABITS, _MODELS = 10_000, 50_000, 20_000, 20_000
 
 
@@ -41,6 +43,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._live: OrderedDict[str, Live] = OrderedDict()
+        self._ended: deque[tuple[float, Live]] = deque(maxlen=_JUST_ENDED)
         self._sent: OrderedDict[tuple[str, str, str], Entry | None] = OrderedDict()
         self._habits: OrderedDict[tuple[str, str], Habit] = OrderedDict()
         self._models: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -62,13 +65,16 @@ class Memory:
             alone = before is not None and before.exchange == live.entry.exchange
             _put(self._sent, key, live.entry if alone else None, _SENT)
 
-    def finish(self, request_id: str) -> None:
-        """Forget the attempt that sent *request_id*; what it sent stays a while."""
-        self._live.pop(request_id, None)
+    def finish(self, request_id: str, now: float) -> None:
+        """Take note that the attempt that sent *request_id* is over. A few of the last stay in view, small ones only."""
+        live = self._live.pop(request_id, None)
+        if live is not None and live.asked.size <= _SMALL:
+            self._ended.append((now, live))
 
     def others(self, entry: Entry, host: str) -> Iterator[Live]:
-        """Yield the attempts under way at *host* of other exchanges than *entry*'s."""
-        for live in self._live.values():
+        """Yield the attempts at *host*, of other exchanges than *entry*'s, that are or were under way beside it."""
+        beside = [live for over, live in self._ended if over >= entry.at]
+        for live in (*self._live.values(), *beside):
             if live.host == host and live.entry.exchange != entry.exchange:
                 yield live
 
@@ -89,12 +95,12 @@ class Memory:
     def proven(self, host: str, rule: str) -> bool:
         """Whether *host* has kept *rule* so far, often enough."""
         habit = self._habits.get((host, rule))
-        return habit is not None and habit.kept >= PROVEN and habit.broken < BROKEN and habit.kept > 8 * habit.broken
+        return habit is not None and habit.kept >= PROVEN and habit.kept > SELDOM * habit.broken
 
     def void(self, host: str, rule: str) -> bool:
         """Whether *host* breaks *rule* as a matter of course."""
         habit = self._habits.get((host, rule))
-        return habit is not None and habit.broken >= BROKEN and habit.kept <= 8 * habit.broken
+        return habit is not None and habit.broken >= BROKEN and habit.kept <= SELDOM * habit.broken
 
     def habits(self) -> dict[str, dict[str, tuple[int, int]]]:
         """Return, for showing: host → rule → how often it was kept and broken."""

@@ -117,7 +117,7 @@ class Watch:
         if self._sent.memory is not None:
             if whole:
                 self._learn(self._sent.memory)
-            self._sent.memory.finish(self._sent.entry.request_id)
+            self._sent.memory.finish(self._sent.entry.request_id, now)
         return fresh
 
     def verdict(self) -> Verdict:
@@ -162,6 +162,7 @@ class Watch:
         if returned.kind == "earlier":
             self._remark("late attempt")
         elif returned.kind == "another" and returned.entry and sent.repeats(returned.entry):
+            sent.kept = True
             self._remark("replay of an equal request")
         expected = sent.expected.get(fact.where, "")
         if returned.kind == "own" and returned.value == expected and self._reused:

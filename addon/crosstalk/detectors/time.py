@@ -19,10 +19,14 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An answer that says it was created before its request was sent.
 
-    With a `Date` in the head only the host's own clock counts: how old the answer is, and how long we have waited.
+    By the host's own clock, where its head has a `Date`: how old the answer is, and how long we have waited. And by
+    ours, which says something only at a host that has been right by it before.
     """
     if fact.kind == "date":
         sent.date = _seconds(fact.value)
+        if sent.date is not None and _judged(sent):
+            early = sent.entry.at - sent.date
+            yield from _kept(sent, "date", early <= _SLACK, fact, f"after the request ({early:.0f} s too early)")
         return
     if fact.kind != "created" or not _judged(sent):
         return
@@ -30,8 +34,11 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if made is None or made <= 0:
         return
     waited = max(0.0, (sent.headed or now) - sent.entry.at)
-    late = sent.date - made - waited if sent.date is not None else sent.entry.at - made
-    yield from _kept(sent, "created", late <= _SLACK, fact, f"after the request ({late:.0f} s too early)")
+    early = sent.entry.at - made
+    yield from _kept(sent, "clock", early <= _SLACK, fact, f"after the request ({early:.0f} s too early)")
+    if sent.date is not None:
+        early = sent.date - made - waited
+        yield from _kept(sent, "created", early <= _SLACK, fact, f"after the request ({early:.0f} s too early)")
 
 
 def took(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -65,7 +72,7 @@ def _kept(sent: Sent, what: str, fits: bool, fact: Fact, expected: str) -> Itera
     sent.broken.add(rule)
     if not sent.void(rule):
         strength: Strength = "strong" if sent.proven(rule) else "weak"
-        yield found(what, FAMILY, strength, fact, expected)
+        yield found("created" if what in ("clock", "date") else what, FAMILY, strength, fact, expected)
 
 
 def _seconds(value: object) -> float | None:

@@ -63,6 +63,7 @@ def line(decision: Decision) -> dict[str, Any]:
         "echo": verdict.echo,
         "victim": verdict.victim,
         "findings": [evidence.finding(found) for found in verdict.findings],
+        "mode": decision.mode,
     }  # fmt: skip
 
 

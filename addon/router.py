@@ -57,6 +57,7 @@ from .values import (
 HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any error, small enough to keep many
 HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
 HELD_SECONDS = 5.0  # for the body of an error
+BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
@@ -107,6 +108,9 @@ class Exchange:
     reverse: Origin | None
     in_flight: int
     socket: Route | None = None
+    woken: Callable[[], None] = lambda: None  # called when a wait may be over
+    waits_since: float | None = None
+    renewed: set[str] = field(default_factory=set)  # accounts that got another secret meanwhile, and may try again
     attempts: list[Attempt] = field(default_factory=list)
     candidates: tuple[Candidate, ...] = ()
     pool: str = ""
@@ -189,9 +193,17 @@ class Router:
     def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
         decided = self._bounded(exchange, now) or self._chosen(exchange, now)
+        if not isinstance(decided, Wait):
+            exchange.waits_since = None
+            self.accounts.leave(exchange.id)
         if isinstance(decided, Refusal):
             exchange.refusal = decided
         return decided
+
+    def renewed(self, exchange: Exchange, account: str) -> None:
+        """Take note that *account*, which refused this exchange, has another secret now: once, it may try again."""
+        self.accounts.cleared(account)
+        exchange.renewed.add(account)
 
     def _spoken_model(self, request: Request, identity: Identity, model: str, socket: Route | None) -> str:
         """
@@ -291,6 +303,7 @@ class Router:
         """
         if exchange.decision is not None:
             return exchange.decision
+        self.accounts.leave(exchange.id)
         attempt = exchange.attempt
         if attempt and not attempt.ended:
             attempt.error = attempt.error or error
@@ -300,7 +313,7 @@ class Router:
         self._in_flight[exchange.identity.affinity] -= 1
         if self._in_flight[exchange.identity.affinity] <= 0:
             del self._in_flight[exchange.identity.affinity]
-        exchange.decision = _decision(exchange, self.verdict(exchange), error, now, status)
+        exchange.decision = replace(_decision(exchange, self.verdict(exchange), error, now, status), mode=self.config.mode)
         return exchange.decision
 
     # -- one attempt -----------------------------------------------------------------------------------------------
@@ -319,8 +332,12 @@ class Router:
 
     def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         chosen = self.accounts.choose(self._ask(exchange), now)
-        if isinstance(chosen, Wait) and now - exchange.opened > self.config.failover.seconds:
-            return _bound("queue_exhausted", f"no account was free within {self.config.failover.seconds:g} seconds")
+        if isinstance(chosen, Wait):
+            exchange.waits_since = now if exchange.waits_since is None else exchange.waits_since
+            ends = exchange.waits_since + self.config.queue.seconds
+            if now < ends:
+                return replace(chosen, until=min(chosen.until, ends))
+            return _bound("queue_exhausted", f"no account was free within {self.config.queue.seconds:g} seconds")
         if not isinstance(chosen, Choice):
             return chosen
         try:
@@ -340,7 +357,12 @@ class Router:
             client=request.client,
             pin=exchange.pin,
             websocket=_is_upgrade(request),
-            tried=frozenset(attempt.choice.account.id for attempt in exchange.attempts),
+            tried=_tried_by(exchange),
+            opens=exchange.socket is None and _is_upgrade(request),
+            tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
+            waiter=exchange.id,
+            woken=exchange.woken,
+            patient=exchange.opened + self.config.queue.patience,
         )
 
     def _destination(self, exchange: Exchange) -> Origin | None:
@@ -358,7 +380,8 @@ class Router:
         provider = account.provider
         request_id = self._mint.new(now, self._random_bytes)
         affinity = exchange.identity.affinity
-        session_id = correlation.session_id(self._session_key, affinity, account.id) if affinity else ""
+        session = affinity if choice.slot is None else _session_of(choice.slot, choice.lane, request.client.scope)
+        session_id = correlation.session_id(self._session_key, session, account.id) if session else ""
         stamped = correlation.stamps(
             replace(provider, stamp=Stamp(namespace=False)) if self.config.mode == "shadow" else provider,
             _with_those_of(exchange.socket, request.headers),
@@ -422,6 +445,8 @@ class Router:
         attempt.held = head.status >= 400 or self._holds(exchange, head)
         if not attempt.held:
             exchange.first_byte = now
+        if head.status < 400:
+            self.accounts.headed(attempt.choice, head, now)
         return "hold" if attempt.held else "deliver"
 
     def _holds(self, exchange: Exchange, head: Head) -> bool:
@@ -472,7 +497,7 @@ class Router:
         elif outcome is None or outcome.kind == "ok":
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
-            outcome = classify(family, attempt.head, body, now)
+            outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules)
         if held and outcome.kind == "ok" and attempt.reader.streamed and not (attempt.served or attempt.closed):
             outcome = Outcome("server", detail="the stream ended before it said anything")
         self._finish(exchange, attempt, outcome, now)
@@ -543,8 +568,19 @@ class Router:
             told = (
                 outcome if self.config.mode == "serve" or outcome.kind == "ok" else Outcome("cancelled", scope="none")
             )
-            self.accounts.settled(self._ask(exchange), attempt.choice, told, now)
+            spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
+            self.accounts.settled(self._ask(exchange), attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
+
+
+def _tried_by(exchange: Exchange) -> frozenset[str]:
+    counts = Counter(attempt.choice.account.id for attempt in exchange.attempts)
+    return frozenset(account for account, count in counts.items() if account not in exchange.renewed or count > 1)
+
+
+def _session_of(slot: int, lane: str, client: bytes) -> str:
+    """Name one of the sessions upstream that a client has for a model; no affinity reads so."""
+    return f"slot {slot} {client.hex()} {lane}"
 
 
 def _bound(code: str, what: str) -> Refusal:
@@ -570,7 +606,8 @@ def _is_answer(exchange: Exchange, attempt: Attempt) -> bool:
 def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
     told = fact.value if isinstance(fact.value, dict) else {}
     code = str(told.get("code") or told.get("type") or "")
-    return classify_error(exchange.request.endpoint.family, code, str(told.get("message") or ""), now)
+    own = exchange.attempts[-1].choice.account.error_rules
+    return classify_error(exchange.request.endpoint.family, code, str(told.get("message") or ""), now, own)
 
 
 def _renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:

@@ -390,3 +390,4 @@ class Decision:
     usage: Usage | None
     in_flight: int
     verdict: Verdict
+    mode: str = "serve"  # shadow: nothing of it was carried out

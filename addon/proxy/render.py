@@ -25,7 +25,8 @@ def on_flow(flow: http.HTTPFlow, decision: Decision) -> None:
 
 def comment(decision: Decision) -> str:
     """Return one line: who served it, how the session was named, and what is known of the answer."""
-    parts = [evidence.comment(decision.verdict)]
+    parts = ["shadow"] if decision.mode == "shadow" else []
+    parts.append(evidence.comment(decision.verdict))
     if decision.account:
         parts.append(f"{decision.account} ({decision.binding})")
     if decision.identity.tier:

@@ -65,7 +65,8 @@ class House:
         found: list[dict[str, Any]] = []
 
         def written() -> bool:
-            found[:] = [json.loads(each) for each in self.running.journal.splitlines() if request_id in each]
+            lines = [json.loads(each) for each in self.running.journal.splitlines() if request_id in each]
+            found[:] = [line for line in lines if line["request_id"] == request_id]
             return bool(found)
 
         assert eventually(written), self.running.log

@@ -1,0 +1,175 @@
+"""Ctrl-C: answers under way get their time, nothing new is taken, and what is to be kept is written."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mitmproxy import io
+from mitmproxy.http import HTTPFlow
+from websockets.sync.client import connect
+
+from ..simulator import Simulator
+from .conftest import KEYS
+from .dialogue import body, credential, path
+from .harness import Proxy, eventually, generic_config, proxy
+
+CLIENT = "sk-client-0123456789abcdef-its-own"
+NAMES = {name: key for key, name in KEYS.items()}
+CHAT = path("openai_chat")
+HEADERS = credential("openai_chat", CLIENT)
+
+
+class Asking(threading.Thread):
+    """A client that waits for an answer, and says what became of it."""
+
+    def __init__(self, url: str, *, stream: bool) -> None:
+        super().__init__()
+        self._url, self._stream = url, stream
+        self.answer = b""
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        asked = body("openai_chat", ["hi"], stream=self._stream)
+        try:
+            with httpx.stream(
+                "POST", self._url + CHAT, json=asked, headers=HEADERS, timeout=30, trust_env=False
+            ) as answer:
+                for piece in answer.iter_raw():
+                    self.answer += piece
+        except httpx.HTTPError as e:
+            self.error = e
+
+
+@contextmanager
+def patient(folder: Path, simulator: Simulator, grace: str, *arguments: str, **options: Any) -> Iterator[Proxy]:
+    simulator.reset()
+    settings = generic_config(folder, NAMES, more=f"grace: {grace}")
+    with proxy(folder, settings, *arguments, mode=f"reverse:{simulator.url}", **options) as running:
+        yield running
+
+
+def lines(running: Proxy) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in running.journal.splitlines()]
+
+
+def in_flight(simulator: Simulator, count: int = 1) -> bool:
+    return eventually(lambda: len(simulator.truth.requests) == count)
+
+
+@pytest.mark.parametrize("program", ["mitmdump", "mitmweb"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_answers_under_way_are_finished(
+    tmp_path: Path, simulator: Simulator, number: signal.Signals, program: str
+) -> None:
+    with patient(tmp_path, simulator, "20s", program=program) as running:
+        simulator.fault("delay_events", {"seconds": 0.1})
+        stream = Asking(running.url, stream=True)
+        assert in_flight(simulator)
+        simulator.mend()
+        simulator.fault("delay_head", {"seconds": 1})
+        whole = Asking(running.url, stream=False)
+        assert in_flight(simulator, 2)
+        running.process.send_signal(number)
+        assert eventually(lambda: not _accepts(running))
+        assert running.process.poll() is None
+        for asking in (stream, whole):
+            asking.join(20)
+        assert running.process.wait(5) == 0
+
+    assert stream.error is whole.error is None
+    assert stream.answer.rstrip().endswith(b"data: [DONE]")
+    assert json.loads(whole.answer)["choices"]
+    assert [line["status"] for line in lines(running)] == [200, 200]
+    assert not any(line["error"] for line in lines(running))
+
+
+def test_an_answer_that_takes_longer_is_cut(tmp_path: Path, simulator: Simulator) -> None:
+    dump = tmp_path / "all.mitm"
+    with patient(tmp_path, simulator, "1s", "-w", str(dump)) as running:
+        simulator.fault("hang", {"after": 2})
+        asking = Asking(running.url, stream=True)
+        assert in_flight(simulator) and eventually(lambda: asking.answer)
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(10) == 0
+        took = time.monotonic() - began
+        asking.join(10)
+
+    assert 0.9 < took < 5
+    assert asking.error is not None  # told from one that is complete
+    assert [line["error"] for line in lines(running)] == ["the proxy was ended"]
+    with dump.open("rb") as file:
+        [flow] = io.FlowReader(file).stream()
+    assert isinstance(flow, HTTPFlow) and flow.metadata["patchbay.error"] == "the proxy was ended"
+
+
+def test_a_second_wish_is_carried_out_at_once(tmp_path: Path, simulator: Simulator) -> None:
+    with patient(tmp_path, simulator, "60s") as running:
+        simulator.fault("hang", {"after": 2})
+        asking = Asking(running.url, stream=True)
+        assert in_flight(simulator) and eventually(lambda: asking.answer)
+        running.process.send_signal(signal.SIGINT)
+        assert eventually(lambda: not _accepts(running))
+        assert running.process.poll() is None
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(5) == 0
+        asking.join(10)
+
+    assert [line["error"] for line in lines(running)] == ["the proxy was ended"]
+
+
+def test_with_nothing_under_way_the_end_comes_at_once(tmp_path: Path, simulator: Simulator) -> None:
+    with patient(tmp_path, simulator, "60s") as running, httpx.Client(trust_env=False) as idle:
+        assert idle.post(running.url + CHAT, json=body("openai_chat", ["hi"]), headers=HEADERS).status_code == 200
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(5) == 0
+
+
+def test_an_open_connection_gets_no_new_answers(tmp_path: Path, simulator: Simulator) -> None:
+    with patient(tmp_path, simulator, "20s") as running, httpx.Client(trust_env=False) as kept:
+        assert kept.post(running.url + CHAT, json=body("openai_chat", ["hi"]), headers=HEADERS).status_code == 200
+        simulator.fault("delay_head", {"seconds": 1.5})
+        asking = Asking(running.url, stream=False)
+        assert in_flight(simulator, 2)
+        running.process.send_signal(signal.SIGINT)
+        assert eventually(lambda: not _accepts(running))
+        late = kept.post(running.url + CHAT, json=body("openai_chat", ["late"]), headers=HEADERS)
+        asking.join(20)
+
+    assert late.status_code == 503 and late.json()["error"]["code"] == "shutting_down"
+    assert asking.error is None
+    assert len(simulator.truth.requests) == 2
+
+
+def test_an_answer_on_a_socket_is_waited_for(tmp_path: Path, simulator: Simulator) -> None:
+    with patient(tmp_path, simulator, "20s") as running:
+        url = f"ws://127.0.0.1:{running.port}/v1/responses"
+        with connect(url, additional_headers=HEADERS, proxy=None) as opened:
+            simulator.fault("delay_head", {"seconds": 1}, method="POST")
+            opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "hi"}))
+            assert in_flight(simulator, 2)
+            running.process.send_signal(signal.SIGINT)
+            while json.loads(opened.recv(timeout=10))["type"] != "response.completed":
+                pass
+            assert running.process.wait(5) == 0
+
+    assert [line["status"] for line in lines(running)] == [101, 200]
+
+
+def _accepts(running: Proxy) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", running.port), 1).close()
+    except OSError:
+        return False
+    return True

@@ -42,6 +42,9 @@ class _Entry:
     expires: float = 0.0
     uses: int = 0
     since: float = 0.0  # when this home was found
+    warm: float = 0.0  # when the home served last; 0: not known
+    stand_in: str = ""  # who served last, where it was not the home
+    stand_in_at: float = 0.0
     held: Counter[str] = field(default_factory=Counter)
 
 
@@ -109,8 +112,12 @@ class Bindings:
         It is not when *generation* is no longer the key's own, or when another was faster: a home is left by `unbind`.
         """
         entry = self._entries.get(key)
-        if entry is None or entry.generation != generation or entry.home not in ("", account):
+        if entry is None or entry.generation != generation:
             return False
+        if entry.home not in ("", account):
+            entry.stand_in, entry.stand_in_at = account, now
+            return False
+        entry.warm, entry.stand_in = now, ""
         if not entry.home:
             self._set_home(entry, account)
             self._bound[key] = None
@@ -127,6 +134,31 @@ class Bindings:
         self._unbind(key, entry)
         self._note(key)
         return True
+
+    def is_cold(self, key: Key, now: float, seconds: float) -> bool:
+        """Say whether the home of *key* has not served it for so long that its cache is gone."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.home:
+            return False
+        return now - (entry.warm or entry.expires - self._ttl) >= seconds
+
+    def stand_in(self, key: Key, now: float, seconds: float) -> str:
+        """Return who served *key* instead of its home within the last *seconds*, or the empty string."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.stand_in or now - entry.stand_in_at >= seconds:
+            return ""
+        return entry.stand_in
+
+    def move(self, key: Key, account: str, now: float) -> None:
+        """Make *account* the home of *key* in place of the one it has; what set out before can change nothing."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.home:
+            return
+        entry.generation = self._next_generation()
+        self._set_home(entry, account)
+        entry.since = entry.warm = now
+        entry.stand_in = ""
+        self._touch(key, entry, now)
 
     def drop(self, key: Key) -> None:
         """Forget the home of *key*; requests under way do not bring it back."""
@@ -212,7 +244,7 @@ class Bindings:
             return
         if not entry.home:
             self._set_home(entry, told.home)
-        entry.since, entry.expires = told.since, told.expires
+        entry.since, entry.expires, entry.warm, entry.stand_in = told.since, told.expires, 0.0, ""
         self._bound[told.key] = None
         self._bound.move_to_end(told.key)
         self._shrink()

@@ -1,23 +1,26 @@
 """
 Who is fit to serve: what follows from the outcomes, for each lane (an account for one model) and for each account.
 
-All of it is one table and a set of deadlines. Nothing ticks: a deadline that has passed is noticed when somebody asks.
+All of it is one table and a set of deadlines. Nothing ticks: a deadline that has passed is noticed when somebody asks,
+and then one request, and no more than one, sees whether all is well again.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from types import MappingProxyType
 from typing import Literal
 
 from ..values import Outcome, OutcomeKind
+from .limits import Bucket
+from .shared import Shared
 
-State = Literal["healthy", "half-open", "cooling", "unsupported", "auth-failed", "billing-blocked"]
-Blocked = Literal["cooling", "unsupported", "auth-failed", "billing-blocked"]
+Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
+State = Literal["healthy", "throttled", "half-open"] | Blocked
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,9 @@ class Penalty:
     """
     What an outcome costs: *state* for *first* seconds, times *factor* for every earlier time in a row, *cap* at most.
 
-    It falls due with the *strikes*-th such outcome in a row. Where *hints* is set, a time the provider states is taken
-    instead. *reach* says what is blocked: `account`, `lane`, or `scope`: what the outcome says.
+    It falls due with the *strikes*-th such outcome in a row. A time the outcome states is taken instead. *reach* says
+    what is blocked: `account`, `lane`, or `scope`: what the outcome says. Where *spends* is set, it is the allowance
+    (`quota:`) that is used up, and all who share it rest. Where *remembers* is set, a recovery forgives only half.
     """
 
     state: Blocked
@@ -34,20 +38,21 @@ class Penalty:
     factor: float
     cap: float
     strikes: int = 1
-    hints: bool = False
     reach: Literal["account", "lane", "scope"] = "scope"
+    spends: bool = False
+    remembers: bool = False
 
 
 MINUTE, HOUR = 60.0, 3600.0
 
 TRANSITIONS: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingProxyType({
     "ok":         "heal",
-    "rate":       Penalty("cooling", 5.0, 2.0, 15 * MINUTE, hints=True),
-    "overload":   Penalty("cooling", 5.0, 2.0, MINUTE, hints=True),
-    "server":     Penalty("cooling", 10.0, 2.0, 2 * MINUTE, strikes=2, hints=True),
+    "rate":       Penalty("cooling", 5.0, 2.0, 15 * MINUTE, spends=True, remembers=True),
+    "overload":   Penalty("cooling", 5.0, 2.0, MINUTE),
+    "server":     Penalty("cooling", 10.0, 2.0, 2 * MINUTE, strikes=2),
     "auth":       Penalty("auth-failed", 10 * MINUTE, 3.0, 6 * HOUR, reach="account"),
-    "quota":      Penalty("billing-blocked", 30 * MINUTE, 2.0, 6 * HOUR, hints=True),
-    "permission": Penalty("unsupported", 10 * MINUTE, 1.0, 10 * MINUTE, reach="lane"),
+    "quota":      Penalty("billing-blocked", 30 * MINUTE, 2.0, 6 * HOUR, spends=True),
+    "permission": Penalty("forbidden", 10 * MINUTE, 1.0, 10 * MINUTE, reach="lane"),
     "model":      Penalty("unsupported", 10 * MINUTE, 6.0, 12 * HOUR, reach="lane"),
     "request":    "keep",
     "cancelled":  "keep",
@@ -57,7 +62,11 @@ FLOOR = 1.0  # seconds; the shortest hint there is
 JITTER = 0.1, 5.0  # a share of the hint, and seconds at most: what rests together must not wake together
 BELIEF = 15 * MINUTE  # a hint is believed this long, then one request may see whether it still holds
 BELIEF_CAP = HOUR
-LEASE = 60.0  # seconds the verifying request has before the next may try
+LEASE = 20.0  # seconds the one request that looks has to itself before the next may try
+LAST_CHANCE = 30.0  # seconds a lane has rested before one request may look because nobody else is left
+SHORT_HINT = 60.0  # seconds; a shorter hint is believed to its end
+QUIET = 10 * MINUTE  # without trouble, an escalation loses one step
+LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds after which it is full again anyway
 FADE = 60.0  # seconds in which a recent error loses half its weight
 MAX_LANES = 10_000
 SHARED: frozenset[Blocked] = frozenset({"cooling", "billing-blocked"})  # a credential may be another one elsewhere
@@ -79,18 +88,36 @@ class Rest:
 
 @dataclass(slots=True)
 class _Mark:
-    """One reason not to use a lane or an account, and how often it came in a row."""
+    """
+    One reason not to use a lane or an account, and how often it came in a row.
+
+    *probe* is the ticket of the one request that looks whether it still holds, *probe_until* the end of its lease.
+    """
 
     kind: OutcomeKind
     until: float = _NEVER
+    since: float = _NEVER
     verify_at: float = float("inf")
+    hinted: bool = False
+    strict: bool = False
     checks: int = 0
-    leased: bool = False
+    probe: int | None = None
+    probe_until: float = _NEVER
     levels: dict[OutcomeKind, int] = field(default_factory=dict)
+    level_at: float = _NEVER
     strikes: dict[OutcomeKind, int] = field(default_factory=dict)
+    changes: int = 0
 
-    def next_chance(self) -> float:
+    def chance(self, now: float) -> float:
+        """Return when a request may pass, as far as this reason goes."""
+        if self.until == _NEVER:
+            return _NEVER
+        if self.is_probed(now):
+            return self.probe_until
         return min(self.until, self.verify_at)
+
+    def is_probed(self, now: float) -> bool:
+        return self.probe is not None and self.probe_until > now
 
 
 _Marks = dict[Blocked, _Mark]
@@ -100,50 +127,83 @@ class Health:
     """
     The state of every lane and account that ever gave trouble; the others are healthy and cost nothing.
 
-    A deadline only moves later while it runs. *random* spreads hinted deadlines.
+    A deadline only moves later while it runs. *random* spreads hinted deadlines. *quotas* names the allowance that an
+    account shares with others.
     """
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, quotas: Mapping[str, str] | None = None) -> None:
         self._random = random
+        self.quotas: Mapping[str, str] = quotas or {}
         self._accounts: dict[str, _Marks] = {}
         self._lanes: OrderedDict[tuple[str, str], _Marks] = OrderedDict()
         self._errors: dict[str, tuple[float, float]] = {}
+        self._low: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._shared = Shared()
+
+    # -- what is asked ---------------------------------------------------------------------------------------------
 
     def available(self, account: str, lane: str, now: float) -> bool:
-        """Say whether a request may go to *account* for *lane*. For one that verifies a hint, call `taken` next."""
-        return all(mark.next_chance() <= now for _, mark in self._marks(account, lane))
+        """Say whether a request may go to *account* for *lane*. When it does, call `taken` next."""
+        return all(mark.chance(now) <= now for _, mark in self._marks(account, lane))
 
     def until(self, account: str, lane: str, now: float) -> float | None:
         """Return when the lane may be used next, or None when it may be now."""
-        at = max((mark.next_chance() for _, mark in self._marks(account, lane)), default=now)
+        at = max((mark.chance(now) for _, mark in self._marks(account, lane)), default=now)
         return at if at > now else None
 
     def deadline(self, account: str, lane: str, now: float) -> float | None:
         """Return when the lane is well again as far as we were told; `until` is earlier when a hint is verified."""
-        at = max((mark.until for _, mark in self._marks(account, lane)), default=now)
+        at = max((max(mark.until, mark.chance(now)) for _, mark in self._marks(account, lane)), default=now)
         return at if at > now else None
 
     def state(self, account: str, lane: str, now: float) -> State:
         """Return the state that keeps the lane blocked longest; `half-open` after it, until something succeeded."""
         worst = self._worst(account, lane)
         if worst is None or worst[1].until == _NEVER:  # a strike alone is not a state
-            return "healthy"
+            return "throttled" if self.is_low(account, lane, now) else "healthy"
         return worst[0] if worst[1].until > now else "half-open"
 
     def reason(self, account: str, lane: str, now: float) -> str:
         """Return why the lane may not be used now, in words for people; empty when it may."""
-        worst = None if self.available(account, lane, now) else self._worst(account, lane)
-        return f"{worst[0]} ({worst[1].kind})" if worst else ""
+        worst = None if self.available(account, lane, now) else self._worst(account, lane, now)
+        if worst is None:
+            return ""
+        told = f"{worst[0]} ({worst[1].kind})"
+        return f"{told}, another request is looking" if worst[1].is_probed(now) else told
+
+    def is_probed(self, account: str, lane: str, now: float) -> bool:
+        """Say whether nothing keeps the lane but a request that looks whether all is well again."""
+        closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
+        return bool(closed) and all(mark.is_probed(now) for mark in closed)
+
+    def last_chance(self, account: str, lane: str, now: float) -> float | None:
+        """
+        Return the deadline of a lane that one request may try though it rests, since nobody else is left; or None.
+
+        Only a passing fault is tried, only after a while, and not against a hint that is short or trusted to the end.
+        """
+        closed = [(state, mark) for state, mark in self._marks(account, lane) if mark.chance(now) > now]
+        if not closed or any(not _is_doubtful(state, mark, now) for state, mark in closed):
+            return None
+        return max(mark.until for _, mark in closed)
 
     def is_dead(self, account: str, now: float) -> bool:
         """Say whether the account as a whole is of no use: its credential or its money, not a passing fault."""
-        marks = self._accounts.get(account, {})
-        return any(state != "cooling" and mark.next_chance() > now for state, mark in marks.items())
+        return any(state != "cooling" and mark.chance(now) > now for state, mark in self._whole(account))
 
     def lacks(self, account: str, lane: str, now: float) -> bool:
         """Say whether the account has found out that it cannot serve this lane, though it may serve others."""
         marks = self._lanes.get((account, lane), {})
-        return any(state != "cooling" and mark.next_chance() > now for state, mark in marks.items())
+        return any(state != "cooling" and mark.chance(now) > now for state, mark in marks.items())
+
+    def is_low(self, account: str, lane: str, now: float) -> bool:
+        """Say whether so little is left of a limit that no new conversation should begin here."""
+        return self._low.get(self._purse(account, lane), _NEVER) > now
+
+    def lanes(self, account: str) -> list[str]:
+        """Return the lanes of *account* of which anything is known."""
+        low = {lane for who, lane in self._low if who == account and lane}
+        return sorted({lane for who, lane in self._lanes if who == account} | low)
 
     def worst_lane(self, account: str, now: float) -> str:
         """Return the lane of *account* that is blocked longest; empty when none is."""
@@ -156,29 +216,81 @@ class Health:
         weight, at = self._errors.get(account, (0.0, now))
         return weight * math.exp2(-max(now - at, 0.0) / FADE)
 
-    def taken(self, account: str, lane: str, now: float) -> None:
-        """Note that a request goes to this lane. If it verifies a hint, the next may do so only after the lease."""
-        for _, mark in self._marks(account, lane):
-            if mark.verify_at <= now < mark.until:
-                mark.leased = True
-                mark.verify_at = now + LEASE
+    # -- what happened ---------------------------------------------------------------------------------------------
 
-    def note(self, account: str, lane: str, outcome: Outcome, now: float) -> None:
-        """Draw the consequences of *outcome*, by the table."""
+    def taken(self, account: str, lane: str, now: float, ticket: int = 0, *, by_force: bool = False) -> None:
+        """
+        Note that the request *ticket* goes to this lane.
+
+        If a deadline is over or a hint in doubt, it looks whether all is well, and has that to itself for its lease.
+        With *by_force* it looks before that.
+        """
+        for _, mark in self._marks(account, lane):
+            if mark.until != _NEVER and (by_force or mark.chance(now) <= now):
+                mark.probe, mark.probe_until = ticket, now + LEASE
+
+    def returned(self, account: str, lane: str, ticket: int) -> bool:
+        """Note that the request *ticket* is over, whatever it found; say whether another may look now instead of it."""
+        freed = False
+        for _, mark in self._marks(account, lane):
+            if mark.probe == ticket:
+                mark.probe, freed = None, True
+        return freed
+
+    def headroom(self, account: str, lane: str, buckets: Sequence[Bucket], now: float) -> None:
+        """Note what a success said is left of the limits."""
+        if not buckets:
+            return
+        low = [bucket.reset for bucket in buckets if bucket.left < LOW and bucket.reset - now > SOON]
+        purse = self._purse(account, lane)
+        if low:
+            self._low[purse] = min(max(low), now + BELIEF)
+            self._low.move_to_end(purse)
+            if len(self._low) > MAX_LANES:
+                self._low.popitem(last=False)
+        elif all(bucket.left >= ENOUGH for bucket in buckets):
+            self._low.pop(purse, None)
+
+    def note(
+        self,
+        account: str,
+        lane: str,
+        outcome: Outcome,
+        now: float,
+        ticket: int = 0,
+        *,
+        upstream: str = "",
+        exchange: str = "",
+        strict: bool = False,
+    ) -> None:
+        """
+        Draw the consequences of *outcome* of the request *ticket*, by the table.
+
+        When a second account of *upstream* shows the same fault at once, or in the same *exchange*, and none does well
+        there meanwhile, it is no account's fault, and the first one's penalty is taken back. *strict*: a hint is
+        believed to its end.
+        """
         match TRANSITIONS[outcome.kind]:
             case Penalty() as penalty:
                 self._errors[account] = (self.errors(account, now) + 1, now)
-                self._end_leases(account, lane, now)
-                whole = penalty.reach == "account" or (penalty.reach == "scope" and outcome.scope == "account")
-                self._punish(self._room(account, None if whole else lane), penalty, outcome, now)
+                self._looked(account, lane, ticket, now)
+                undo = self._punish(self._room(account, lane, penalty, outcome), penalty, outcome, now, strict)
+                self._shared.fault(account, (upstream, lane), outcome, exchange, now, undo)
+                self._sweep(account, lane)
             case "heal":
-                self._heal(account, lane, now)
+                self._shared.success(account, (upstream, lane), now)
+                self._heal(account, lane, ticket, now)
             case "keep":
-                pass
+                self.returned(account, lane, ticket)
+
+    def began(self, account: str, lane: str, now: float, ticket: int = 0, *, upstream: str = "") -> None:
+        """Note that the request *ticket* was served, so far: what looked is over, but it can still break off."""
+        self._shared.success(account, (upstream, lane), now)
+        self._heal(account, lane, ticket, now, whole=False)
 
     def cleared(self, account: str) -> None:
         """Forget what was wrong with the credential of *account*: it has another one now."""
-        for marks in self._rooms(account):
+        for marks in (*self._rooms(account), self._accounts.get(self._group(account), {})):
             marks.pop("auth-failed", None)
             marks.pop("billing-blocked", None)
         self._sweep(account)
@@ -189,6 +301,8 @@ class Health:
         self._errors.pop(account, None)
         for key in [key for key in self._lanes if key[0] == account]:
             del self._lanes[key]
+
+    # -- what others are told --------------------------------------------------------------------------------------
 
     def rests(self, now: float) -> Iterator[Rest]:
         """Yield what others, or a later process, should know of: the rests that a provider asked for."""
@@ -208,100 +322,183 @@ class Health:
         if told.kind == "ok":
             self._end_rest(told)
             return
-        mark = self._room(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
+        mark = self._place(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
         if told.until > mark.until:
             mark.kind, mark.until, mark.verify_at = told.kind, told.until, told.verify_at
+            mark.since, mark.probe, mark.hinted = now, None, True
+            mark.changes += 1
 
     def _end_rest(self, told: Rest) -> None:
-        marks = (
-            self._accounts.get(told.account, {})
-            if told.lane is None
-            else self._lanes.get((told.account, told.lane), {})
-        )
+        rooms = self._accounts.get(told.account, {}), self._lanes.get((told.account, told.lane or ""), {})
+        marks = rooms[0] if told.lane is None else rooms[1]
         if told.state in marks and marks[told.state].until <= told.until:
             del marks[told.state]
             self._sweep(told.account)
 
-    def _marks(self, account: str, lane: str) -> Iterator[tuple[Blocked, _Mark]]:
+    # -- rooms and marks -------------------------------------------------------------------------------------------
+
+    def _group(self, account: str) -> str:
+        """Return under which name what is shared by a `quota:` is kept; no account has such a name."""
+        quota = self.quotas.get(account, "")
+        return f"quota:{quota}" if quota else ""
+
+    def _purse(self, account: str, lane: str) -> tuple[str, str]:
+        group = self._group(account)
+        return (group, "") if group else (account, lane)
+
+    def _whole(self, account: str) -> Iterator[tuple[Blocked, _Mark]]:
         yield from self._accounts.get(account, {}).items()
+        if self.quotas.get(account):
+            yield from self._accounts.get(self._group(account), {}).items()
+
+    def _marks(self, account: str, lane: str) -> Iterator[tuple[Blocked, _Mark]]:
+        yield from self._whole(account)
         yield from self._lanes.get((account, lane), {}).items()
 
-    def _worst(self, account: str, lane: str) -> tuple[Blocked, _Mark] | None:
-        return max(self._marks(account, lane), key=lambda pair: pair[1].until, default=None)
+    def _rooms(self, account: str) -> list[_Marks]:
+        lanes = [marks for (who, _), marks in self._lanes.items() if who == account]
+        return [self._accounts.get(account, {}), *lanes]
 
-    def _room(self, account: str, lane: str | None) -> _Marks:
+    def _room(self, account: str, lane: str, penalty: Penalty, outcome: Outcome) -> _Marks:
+        """Return where the mark of a penalty belongs."""
+        group = self._group(account)
+        if penalty.spends and group:
+            return self._place(group, None)
+        whole = penalty.reach == "account" or (penalty.reach == "scope" and outcome.scope == "account")
+        return self._place(account, None if whole else lane)
+
+    def _place(self, account: str, lane: str | None) -> _Marks:
         if lane is None:
             return self._accounts.setdefault(account, {})
         marks = self._lanes.setdefault((account, lane), {})
         self._lanes.move_to_end((account, lane))
-        while len(self._lanes) > MAX_LANES:  # a client may ask for any number of models
+        while len(self._lanes) > MAX_LANES:
             self._lanes.popitem(last=False)
         return marks
 
-    def _rooms(self, account: str) -> Iterator[_Marks]:
-        yield self._accounts.get(account, {})
-        yield from (marks for (who, _), marks in self._lanes.items() if who == account)
+    def _worst(self, account: str, lane: str, now: float | None = None) -> tuple[Blocked, _Mark] | None:
+        """Return the mark with the latest deadline; with *now*, of those that keep a request out at that moment."""
+        found = [each for each in self._marks(account, lane) if now is None or each[1].chance(now) > now]
+        return max(found, key=lambda each: each[1].until, default=None)
 
-    def _punish(self, marks: _Marks, penalty: Penalty, outcome: Outcome, now: float) -> None:
+    # -- consequences ----------------------------------------------------------------------------------------------
+
+    def _punish(self, marks: _Marks, penalty: Penalty, outcome: Outcome, now: float, strict: bool) -> _Undo:
+        """Put the penalty of *outcome* where it belongs, and return how to take it back."""
         kind = outcome.kind
         mark = marks.setdefault(penalty.state, _Mark(kind))
+        undo = _Undo(marks, penalty.state, mark, _copy(mark), mark.changes + 1)
+        mark.changes += 1
         mark.strikes[kind] = min(mark.strikes.get(kind, 0) + 1, penalty.strikes)
         if mark.strikes[kind] < penalty.strikes:
-            return
-        before = mark.next_chance() if mark.until > now else now
-        hinted = penalty.hints and outcome.until is not None and outcome.until > now
+            return undo
+        before = min(mark.until, mark.verify_at) if mark.until > now else now
+        hinted = outcome.until is not None and outcome.until > now
         until = self._hinted(outcome, now) if hinted else now + _backoff(mark, penalty, kind, now)
         if until <= mark.until:
-            return
-        mark.kind, mark.until = kind, until
+            return undo
+        if mark.until <= now:
+            mark.since = now
+        mark.kind, mark.until, mark.hinted, mark.strict, mark.probe = kind, until, hinted, strict, None
         believed = max(now + _belief(mark), before)
-        mark.verify_at = believed if hinted and believed < until else float("inf")
+        mark.verify_at = believed if hinted and not strict and believed < until else float("inf")
+        return undo
 
     def _hinted(self, outcome: Outcome, now: float) -> float:
         wait = max((outcome.until or now) - now, FLOOR)
         share, most = JITTER
         return now + wait + self._random.uniform(0, min(share * wait, most))
 
-    def _end_leases(self, account: str, lane: str, now: float) -> None:
+    def _looked(self, account: str, lane: str, ticket: int, now: float) -> None:
+        """End the lease of a request that looked and found that all is not well; the next look comes later."""
         for _, mark in self._marks(account, lane):
-            if mark.leased:
-                mark.leased = False
-                mark.checks = min(mark.checks + 1, _MAX_LEVEL)
-                mark.verify_at = max(mark.verify_at, now + _belief(mark))
+            if mark.probe == ticket:
+                mark.probe = None
+                if mark.until > now:
+                    mark.checks = min(mark.checks + 1, _MAX_LEVEL)
+                    mark.verify_at = max(now + _belief(mark), min(mark.verify_at, mark.until))
 
-    def _heal(self, account: str, lane: str, now: float) -> None:
+    def _heal(self, account: str, lane: str, ticket: int, now: float, *, whole: bool = True) -> None:
         """
-        Forget what is over, and what a verifying request has just disproved.
+        Forget what is over, and what the request that looked has just disproved.
 
         An answer that set out before the trouble began says nothing about it, so a deadline that runs stays.
         """
-        for marks in (self._accounts.get(account, {}), self._lanes.get((account, lane), {})):
+        group = self._accounts.get(self._group(account), {}) if self.quotas.get(account) else {}
+        for marks in (self._accounts.get(account, {}), self._lanes.get((account, lane), {}), group):
             for state, mark in list(marks.items()):
-                mark.strikes.clear()
-                if mark.leased or mark.until <= now:
-                    del marks[state]
+                if whole:
+                    mark.strikes.clear()
+                looked = mark.probe == ticket
+                if looked or (whole and mark.until <= now and not mark.is_probed(now)):
+                    _forgive(marks, state, mark)
         self._sweep(account, lane)
 
     def _sweep(self, account: str, *lanes: str) -> None:
-        if not self._accounts.get(account, True):
-            del self._accounts[account]
+        for name in (account, self._group(account)):
+            if not self._accounts.get(name, True):
+                del self._accounts[name]
         for lane in lanes or [lane for who, lane in self._lanes if who == account]:
             if not self._lanes.get((account, lane), True):
                 del self._lanes[account, lane]
 
 
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    """How a mark was before a penalty; called, it is so again, unless more has happened to it since."""
+
+    marks: _Marks
+    state: Blocked
+    mark: _Mark
+    before: _Mark
+    changes: int
+
+    def __call__(self) -> None:
+        if self.marks.get(self.state) is not self.mark or self.mark.changes != self.changes:
+            return
+        if self.before.until == _NEVER and not self.before.strikes and not self.before.levels:
+            del self.marks[self.state]
+        else:
+            self.marks[self.state] = self.before
+
+
+def _copy(mark: _Mark) -> _Mark:
+    return replace(mark, levels=dict(mark.levels), strikes=dict(mark.strikes))
+
+
+def _forgive(marks: _Marks, state: Blocked, mark: _Mark) -> None:
+    """End a mark. How often it came is half remembered where the table says so."""
+    levels: dict[OutcomeKind, int] = {
+        kind: level // 2
+        for kind, level in mark.levels.items()
+        if level > 1 and isinstance(penalty := TRANSITIONS[kind], Penalty) and penalty.remembers
+    }
+    if levels:
+        marks[state] = _Mark(mark.kind, levels=levels, level_at=mark.level_at)
+    else:
+        del marks[state]
+
+
 def _backoff(mark: _Mark, penalty: Penalty, kind: OutcomeKind, now: float) -> float:
     """Return the seconds to rest. A burst of equal answers is one event: the level rises once per window."""
     level = mark.levels.get(kind, 0)
-    if mark.until > now and level:
+    if level and mark.until > now:
         level -= 1
     else:
-        mark.levels[kind] = min(level + 1, _MAX_LEVEL)
+        quiet = max(now - max(mark.level_at, mark.until), 0.0)
+        level = max(level - int(quiet // QUIET), 0) if level else 0
+        mark.levels[kind], mark.level_at = min(level + 1, _MAX_LEVEL), now
     return min(penalty.first * penalty.factor**level, penalty.cap)
 
 
 def _belief(mark: _Mark) -> float:
     return min(math.ldexp(BELIEF, mark.checks), BELIEF_CAP)
+
+
+def _is_doubtful(state: Blocked, mark: _Mark, now: float) -> bool:
+    if state != "cooling" or mark.is_probed(now) or now - mark.since < LAST_CHANCE:
+        return False
+    return not mark.hinted or not (mark.strict or mark.until - mark.since < SHORT_HINT)
 
 
 def _rests(account: str, lane: str | None, marks: _Marks, now: float) -> Iterator[Rest]:

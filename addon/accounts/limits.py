@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -27,6 +28,57 @@ _WORDS = re.compile(
     r"(?:(?P<go>(?:[0-9.]{1,16}(?:ms|d|h|m|s)){1,8})\b"
     r"|(?P<n>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>(?:ms|milli|s|sec|m|min|h|hr|hour|d|day)[a-z]{0,7}\b)?)"
 )
+
+
+_LEFT = re.compile(r"(?:^|-)remaining(?=-|$)")
+_MAX_BUCKETS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """One limit, as a success tells of it: the share that is *left*, 0 to 1, and when it is full again."""
+
+    left: float
+    reset: float
+
+
+def headroom(headers: Headers, now: float) -> list[Bucket]:
+    """
+    Return what the head of a success says is left of the provider's limits, as far as it can be understood.
+
+    A bucket counts when it says how much there is, how much of that is left, and when it is full again.
+    """
+    found: list[Bucket] = []
+    for name, value in headers:
+        key = name.lower()
+        if "ratelimit" in key and len(found) < _MAX_BUCKETS:
+            bucket = _utilization(headers, key, value, now) or _remaining(headers, key, value, now)
+            if bucket:
+                found.append(bucket)
+    return found
+
+
+def _utilization(headers: Headers, key: str, value: str, now: float) -> Bucket | None:
+    """Anthropic's windows over days say what part of them is used up."""
+    if not key.endswith("-utilization") or not _NUMBER.fullmatch(value.strip()):
+        return None
+    reset = moment(headers.get(key.replace("utilization", "reset")), now)
+    used = float(value)
+    return Bucket(1 - min(max(used, 0.0), 1.0), reset) if reset is not None else None
+
+
+def _remaining(headers: Headers, key: str, value: str, now: float) -> Bucket | None:
+    if not _LEFT.search(key) or not _NUMBER.fullmatch(value.strip()):
+        return None
+    left, most = float(value), headers.get(_LEFT.sub(lambda m: m[0].replace("remaining", "limit"), key)).strip()
+    if not _NUMBER.fullmatch(most) or float(most) <= 0 or left < 0:
+        return None
+    by_size = "ratelimitbysize" in key  # its one reset belongs to the minute
+    if by_size and not key.endswith("-minute"):
+        return None
+    reset = "ratelimitbysize-reset" if by_size else _LEFT.sub(lambda m: m[0].replace("remaining", "reset"), key)
+    at = moment(headers.get(reset), now)
+    return Bucket(min(left / float(most), 1.0), at) if at is not None else None
 
 
 def retry_at(headers: Headers, body: Body | None, now: float) -> float | None:

@@ -32,8 +32,8 @@ def upstream(account: Account, model: str) -> str:
 
 
 def lane(account: Account, model: str) -> str:
-    """Return the lane of *account* in which *model* runs: its shared quota, or the model without its effort."""
-    return account.quota or base(_through(account.models.aliases, model))[:_MAX_LANE]
+    """Return the lane of *account* in which *model* runs: the model it means, without its effort."""
+    return base(_through(account.models.aliases, model))[:_MAX_LANE]
 
 
 def _split(model: str) -> tuple[str, str]:

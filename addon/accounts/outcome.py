@@ -8,12 +8,13 @@ and never as something an account cannot come back from.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
 from ..body import Body
+from ..providers import ErrorRule
 from ..values import Head, Headers, Outcome, OutcomeKind
 from . import complaint, limits
 from .complaint import Complaint
@@ -148,29 +149,50 @@ _A_DAY = re.compile(r"per_?day")
 _MINUTES = 900.0  # seconds; a day's quota does not come back earlier than this
 
 
-def classify(family: str, head: Head, body: Body | None, now: float) -> Outcome:
+def classify(family: str, head: Head, body: Body | None, now: float, own: Sequence[ErrorRule] = ()) -> Outcome:
     """
     Say what an answer of *family* means for the account that gave it.
 
-    *body* is that of an error, or None. A good status is `ok`, unless the body is nothing but an error.
+    *body* is that of an error, or None. A good status is `ok`, unless the body is nothing but an error. The account's
+    *own* rules are asked first.
     """
     if head.status < 400:
         if 200 <= head.status < 300:
             said = complaint.read(body) if complaint.is_error(body) else None
-            return Outcome("ok") if said is None else _judge(family, said.status, said, head.headers, now)
+            return Outcome("ok") if said is None else _settled(family, said.status, said, head.headers, now, own)
         return _outcome("request", detail=str(head.status))
-    return _judge(family, head.status, complaint.read(body), head.headers, now)
+    return _settled(family, head.status, complaint.read(body), head.headers, now, own)
 
 
-def classify_error(family: str, code: str, message: str, now: float) -> Outcome:
+def classify_error(family: str, code: str, message: str, now: float, own: Sequence[ErrorRule] = ()) -> Outcome:
     """Say what an error event inside a stream of *family* means for the account; *code* is its type or code."""
     said = complaint.spoken(code, message)
-    return _judge(family, said.status, said, Headers(), now)
+    return _settled(family, said.status, said, Headers(), now, own)
 
 
 def classify_failure(kind: str) -> Outcome:
     """Say what it means that no answer came, or only a part: *kind* is that of a `Failure`."""
     return _outcome("cancelled" if kind == "cancelled" else "server", detail=kind)
+
+
+def _settled(
+    family: str, status: int, said: Complaint, headers: Headers, now: float, own: Sequence[ErrorRule]
+) -> Outcome:
+    judged = _judge(family, status, said, headers, now)
+    rule = next((rule for rule in own if _is_meant(rule, status, said)), None)
+    if rule is None:
+        return judged
+    kind = rule.outcome or judged.kind
+    until = judged.until if rule.cooldown is None else now + rule.cooldown
+    scope = judged.scope if kind == judged.kind else SCOPES[kind]
+    return Outcome(kind, until, scope, f"{judged.detail.partition(' ')[0]} by your rule")
+
+
+def _is_meant(rule: ErrorRule, status: int, said: Complaint) -> bool:
+    if rule.status and status not in rule.status:
+        return False
+    text = rule.contains.lower()
+    return text in said.message or any(text in code for code in said.codes)
 
 
 def _judge(family: str, status: int, said: Complaint, headers: Headers, now: float) -> Outcome:

@@ -8,19 +8,21 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
 from ..config import Account, Config
-from ..values import Candidate, Client, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
-from . import models, refusals, selection
+from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
+from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
-from .health import Health
+from .claims import Wish, claims
+from .health import LAST_CHANCE, Health
+from .slots import Claim, Scope, Slots
 
 CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
-BUSY_WAIT = 1.0  # seconds until one that waits for a free slot looks again by itself
+BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
 
@@ -31,7 +33,11 @@ class Ask:
     What one attempt asks for.
 
     *destination* None means any (the one-port mode); *reverse* is the upstream that accounts with `base_url: reverse`
-    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to.
+    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to. *opens*: a
+    WebSocket, whose messages ask for themselves. *tokens* is an estimate of its size.
+
+    *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
+    turn. Until *patient* it rather waits than takes an account of a lower priority, or a refusal.
     """
 
     family: str
@@ -43,6 +49,11 @@ class Ask:
     pin: str = ""
     websocket: bool = False
     tried: frozenset[str] = frozenset()
+    opens: bool = False
+    tokens: int = 0
+    waiter: str = ""
+    woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    patient: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +64,8 @@ class Choice:
     *model* is what its provider calls the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
     `reselected` (home cannot serve, for now or at all), `inherited` (where another request of this new conversation is
     already, or whence the answer came that it quotes), `none`. *key* is None where nothing is to be bound, *generation*
-    says when the key was read.
+    says when the key was read. *slot* is the number of the upstream session that is this attempt's alone, None where
+    conversations have one each.
     """
 
     account: Account
@@ -66,11 +78,28 @@ class Choice:
     generation: int
     key: Key | None = None
     ticket: int = 0
+    slot: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """How one lane of an account stands: when it may be asked again, and when all is said to be well."""
+
+    lane: str
+    state: str
+    reason: str
+    until: float | None
+    deadline: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """How an account stands. *busiest* is the seed that uses it most, *share* its part of the uses, 0 to 1."""
+    """
+    How an account stands, at its worst. *busiest* is the seed that uses it most, *share* its part of the uses, 0 to 1.
+
+    *deadline* is when all is said to be well, *until* when it may be asked again, *waiting* how many wait for it;
+    *minute* and *tokens* are what of its `rpm` and `tpm` is used up. *lanes* are those of which anything is known.
+    """
 
     account: str
     provider: str
@@ -81,9 +110,14 @@ class AccountStatus:
     sessions: int
     busiest: str
     share: float
+    deadline: float | None = None
+    waiting: int = 0
+    minute: float = 0
+    tokens: float = 0
+    lanes: tuple[LaneStatus, ...] = ()
 
 
-Cause = Literal["", "disabled", "model", "owner", "resting", "tried", "busy"]
+Cause = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +129,7 @@ class _View:
     lane: str
     cause: Cause = ""
     reason: str = ""
+    claim: Claim | None = None  # what it is busy with
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +154,30 @@ class Accounts:
         self._config = config
         self._key = selection.derive_key(key)
         self._cursors = selection.Cursors(random)
-        self._health = Health(random)
+        self._health = Health(random, _quotas(config))
         self._bindings = Bindings(config.sessions.ttl, config.sessions.limit)
+        self._slots = Slots(config.queue.limit)
         self._in_flight: Counter[str] = Counter()
         self._tickets: set[int] = set()
         self._last_ticket = 0
+        self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
-        """Choose the account for one attempt, or say why there is none."""
+        """
+        Choose the account for one attempt, or say why there is none.
+
+        Who is told to wait stands in line, and is called when it may be its turn; who gives up says so by `leave`.
+        """
+        decided = self._choose(ask, now)
+        if not isinstance(decided, Wait):
+            self.leave(ask.waiter)
+        return decided
+
+    def leave(self, waiter: str) -> None:
+        """Take *waiter* out of the line, if it is in it."""
+        self._slots.leave(waiter)
+
+    def _choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
         views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
         if ask.pin:
             views = [view for view in views if view.account.id == ask.pin]
@@ -134,8 +185,11 @@ class Accounts:
                 return refusals.account_unknown(ask.pin)
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
-            return self._none(ask, views, now)
-        return self._take(ask, self._pick(ask, eligible, views, now), views, now)
+            return self._last_chance(ask, views, now) or self._none(ask, views, now)
+        pick = self._pick(ask, eligible, views, now)
+        if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, views, now)):
+            return self._wait(ask, better, now)
+        return self._take(ask, pick, views, now)
 
     def started(self, ask: Ask, choice: Choice, now: float) -> None:
         """
@@ -143,12 +197,24 @@ class Accounts:
 
         Where it stood in for a home, that home stays: a home is left only by what `settled` and `choose` find out.
         """
+        self._health.began(choice.account.id, choice.lane, now, choice.ticket, upstream=str(choice.origin))
+        self._slots.stir(_probe(choice.account.id))
         if choice.key is not None:
             self._bindings.bind(choice.key, choice.account.id, choice.generation, now)
 
-    def settled(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
-        """Draw the consequences of how *choice* ended: for the health of its account, and for who is at home there."""
-        self._health.note(choice.account.id, choice.lane, outcome, now)
+    def headed(self, choice: Choice, head: Head, now: float) -> None:
+        """Take note of the *head* of a good answer: what it says of the limits."""
+        self._health.headroom(choice.account.id, choice.lane, limits.headroom(head.headers, now), now)
+
+    def settled(self, ask: Ask, choice: Choice, outcome: Outcome, now: float, tokens: int | None = None) -> None:
+        """
+        Draw the consequences of how *choice* ended: for the health of its account, and for who is at home there.
+
+        *tokens* is what it cost, if that is known.
+        """
+        self._note(ask, choice, outcome, now)
+        if tokens is not None:
+            self._slots.corrected(choice.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
         if choice.key is not None and (clears or outcome.kind in TERMINAL):
             self._bindings.unbind(choice.key, choice.account.id, choice.generation)
@@ -158,6 +224,9 @@ class Accounts:
         if choice.ticket not in self._tickets:
             return
         self._tickets.remove(choice.ticket)
+        self._slots.release(choice.ticket)
+        if self._health.returned(choice.account.id, choice.lane, choice.ticket):
+            self._slots.stir(_probe(choice.account.id))
         self._in_flight[choice.account.id] -= 1
         if not self._in_flight[choice.account.id]:
             del self._in_flight[choice.account.id]
@@ -188,6 +257,8 @@ class Accounts:
         """
         before = {account.id: account for account in self._config.accounts}
         self._config = config
+        self._health.quotas = _quotas(config)
+        self._slots.limit = config.queue.limit
         self._bindings.resize(config.sessions.ttl, config.sessions.limit)
         for account in config.accounts:
             old = before.get(account.id, account)
@@ -199,6 +270,12 @@ class Accounts:
     def cleared(self, account_id: str) -> None:
         """Take note that this account has another secret now: what was wrong with the old one is over."""
         self._health.cleared(account_id)
+        self._slots.stir(_probe(account_id))
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait in line."""
+        return self._slots.waiting
 
     def serves(self, family: str, destination: Origin | None, reverse: Origin | None) -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
@@ -239,7 +316,15 @@ class Accounts:
     def _view(self, ask: Ask, account: Account, origin: Origin, now: float) -> _View:
         lane = models.lane(account, ask.model)
         cause, reason = self._obstacle(ask, account, lane, now)
+        claim = None if cause else self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter)
+        if claim is not None:
+            return _View(account, origin, lane, "busy", claim.why, claim)
         return _View(account, origin, lane, cause, reason)
+
+    def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Claim, ...]:
+        if ask.opens:
+            return ()
+        return claims(account, Wish(pool_name(ask), ask.client.scope, ask.identity.thread, lane, ask.tokens))
 
     def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Cause, str]:
         if not account.enabled:
@@ -249,11 +334,10 @@ class Accounts:
         if ask.identity.owner is not None and account.id not in ask.identity.owner:
             return "owner", "the request belongs to another account"
         if resting := self._health.reason(account.id, lane, now):
-            return "resting", resting
+            probed = account.id not in ask.tried and self._health.is_probed(account.id, lane, now)
+            return "probed" if probed else "resting", resting
         if account.id in ask.tried:
             return "tried", "tried in this exchange"
-        if 0 < account.max_concurrent <= self._in_flight[account.id]:
-            return "busy", f"busy ({account.max_concurrent} at once)"
         return "", ""
 
     def _pick(self, ask: Ask, eligible: Sequence[Account], views: Sequence[_View], now: float) -> _Pick:
@@ -264,6 +348,8 @@ class Accounts:
             return _Pick(self._select(ask, fit, now)[0], "none", "later in the order")
         key, home, lost = self._home(ask, fit, views, now)
         at_home = next((account for account in fit if account.id == home), None)
+        if at_home is not None and (elsewhere := self._leaves(key, at_home, fit, now)):
+            at_home, home, lost = (None, "", True) if elsewhere == at_home else (elsewhere, elsewhere.id, lost)
         if apart := self._apart(ask, fit, key, home, now):
             return apart
         if at_home is not None:
@@ -271,6 +357,26 @@ class Accounts:
         if home:
             return _Pick(self._stand_in(ask, fit, now), "reselected", "later in the order", key)
         return self._settle(ask, fit, key, lost, now)
+
+    def _leaves(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
+        """
+        Say where a conversation goes whose *home* could serve it, but holds its cache no more; None: it stays.
+
+        That is where it was served meanwhile, which becomes its home; or, when it was silent for so long, an account of
+        a higher priority, whichever it may be: then *home* itself is returned, and is its home no more.
+        """
+        cold = self._config.sessions.cache_ttl
+        if self._bindings.is_cold(key, now, cold):
+            meanwhile = self._bindings.stand_in(key, now, cold)
+            there = next((one for one in fit if one.id == meanwhile and one.priority >= home.priority), None)
+            if there is not None:
+                self._bindings.move(key, there.id, now)
+                return there
+            better = self._config.sessions.failback == "idle" and max(one.priority for one in fit) > home.priority
+            if better and not meanwhile:
+                self._bindings.drop(key)
+                return home
+        return None
 
     def _settle(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
         """Pick for a conversation that is to find a home: where it is already on its way to, or by strategy."""
@@ -348,7 +454,8 @@ class Accounts:
         return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))
 
     def _admitted(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
-        order = self._select(ask, fit, now)
+        calm = [one for one in fit if not self._health.is_low(one.id, models.lane(one, ask.model), now)]
+        order = self._select(ask, calm or fit, now)
         return selection.admit(order, self._bindings.sessions) if self._config.strategy == "rendezvous" else order[0]
 
     def _stand_in(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
@@ -370,7 +477,10 @@ class Accounts:
         self._last_ticket += 1
         self._tickets.add(self._last_ticket)
         self._in_flight[account.id] += 1
-        self._health.taken(account.id, view.lane, now)
+        held = self._slots.take(
+            self._last_ticket, self._claims(ask, account, view.lane), now, _wanted(ask.identity.affinity)
+        )
+        self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=bool(view.cause))
         generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
         return Choice(
             account,
@@ -383,17 +493,80 @@ class Accounts:
             generation,
             pick.key,
             self._last_ticket,
+            held.number,
         )
 
+    def _note(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
+        account = choice.account
+        self._health.note(
+            account.id,
+            choice.lane,
+            outcome,
+            now,
+            choice.ticket,
+            upstream=str(choice.origin),
+            exchange=ask.waiter,
+            strict=account.trust_reset == "strict",
+        )
+        self._slots.stir(_probe(account.id))
+
+    def _better(self, ask: Ask, than: Account, views: Sequence[_View], now: float) -> list[_View]:
+        """Return the accounts of a higher priority than *than* that are only busy, if it is worth a moment."""
+        if now >= ask.patient:
+            return []
+        return [view for view in views if view.cause == "busy" and view.account.priority > than.priority]
+
+    def _last_chance(self, ask: Ask, views: Sequence[_View], now: float) -> Choice | None:
+        """Let one request see whether a lane that rests is well after all, when there is no other, now and then."""
+        pool = pool_name(ask)
+        if (
+            any(view.cause in ("busy", "probed") for view in views)
+            or now - self._last_chances.get(pool, -LAST_CHANCE) < LAST_CHANCE
+        ):
+            return None
+        out = [(self._health.last_chance(view.account.id, view.lane, now), view) for view in views
+               if view.cause == "resting" and view.account.id not in ask.tried]  # fmt: skip
+        chances = [(deadline, view.account.id, view) for deadline, view in out if deadline is not None]
+        if not chances:
+            return None
+        view = min(chances)[2]
+        if self._slots.obstacle(self._claims(ask, view.account, view.lane), now, ask.waiter):
+            return None
+        self._last_chances[pool] = now
+        return self._take(ask, _Pick(view.account, "none", "rests for longer"), views, now)
+
+    def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
+        """Put *ask* in line for what *views* are busy with."""
+        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, [_awaited(view) for view in views]):
+            return refusals.queue_full(self._slots.limit)
+        ends = [self._again(view, now) for view in views]
+        until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
+        if now < ask.patient:
+            until = min(until, ask.patient)
+        return Wait(until, "every account that could serve this is busy")
+
+    def _again(self, view: _View, now: float) -> float | None:
+        """Return when time alone may free what *view* is busy with."""
+        if view.claim is not None:
+            return self._slots.free_at(view.claim, now)
+        return self._health.until(view.account.id, view.lane, now)
+
     def _none(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
-        if any(view.cause == "busy" for view in views):
-            return Wait(now + BUSY_WAIT, "every account that could serve this is busy")
+        soon = [view for view in views if view.cause == "resting" and self._is_soon(ask, view, now)]
+        if awaited := [view for view in views if view.cause in ("busy", "probed")] + soon:
+            return self._wait(ask, awaited, now)
         out = [view for view in views if view.cause in ("resting", "tried")]
         absent = [self._absent(view, now) for view in out]
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
         disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
         return refusals.none_left(ask.model, absent or [self._absent(view, now) for view in disabled], now)
+
+    def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
+        """Say whether a lane comes back so soon that waiting is better than a refusal."""
+        if view.account.id in ask.tried or self._health.state(view.account.id, view.lane, now) != "cooling":
+            return False
+        return now < (self._health.until(view.account.id, view.lane, now) or now) <= ask.patient
 
     def _absent(self, view: _View, now: float) -> refusals.Absent:
         account, lane = view.account.id, view.lane
@@ -418,12 +591,40 @@ class Accounts:
             self._in_flight[account.id],
             self._bindings.sessions(account.id),
             *busiest,
+            self._health.deadline(account.id, lane, now),
+            self._slots.waiting_for(account.id),
+            self._slots.used(("rpm", account.id)),
+            self._slots.used(("tpm", account.id)),
+            tuple(self._lane_status(account, lane, now) for lane in self._health.lanes(account.id)),
         )
+
+    def _lane_status(self, account: Account, lane: str, now: float) -> LaneStatus:
+        health, name = self._health, account.id
+        state, reason = health.state(name, lane, now), health.reason(name, lane, now)
+        return LaneStatus(lane, state, reason, health.until(name, lane, now), health.deadline(name, lane, now))
 
 
 def pool_name(ask: Ask) -> str:
     """Name the pool of *ask*: the accounts that can stand in for one another."""
     return f"{ask.family or 'any'}@{ask.destination or 'any'}"
+
+
+def _quotas(config: Config) -> dict[str, str]:
+    return {account.id: account.quota for account in config.accounts if account.quota}
+
+
+def _probe(account: str) -> Scope:
+    """Name what those wait for that wait for the request that looks whether an account is well again."""
+    return ("probe", account)
+
+
+def _awaited(view: _View) -> tuple[Scope, str | None]:
+    return (view.claim.scope, view.claim.tenant) if view.claim else (_probe(view.account.id), None)
+
+
+def _wanted(affinity: str) -> int:
+    """Return the number a conversation begins to look at, so that it finds the session upstream that it had."""
+    return int.from_bytes(affinity.encode("utf-8", "replace")[-8:], "big")
 
 
 def _candidate(view: _View, pick: _Pick) -> Candidate:

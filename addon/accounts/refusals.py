@@ -51,6 +51,11 @@ def account_unknown(account: str) -> Refusal:
     return Refusal(400, "account_unknown", f"There is no account {account[:_MAX_NAME]!r} for this request")
 
 
+def queue_full(limit: int) -> Refusal:
+    """Refuse because as many wait already as may."""
+    return Refusal(503, "queue_full", f"All accounts are busy, and {limit} requests wait already", 1.0)
+
+
 def duration(seconds: int) -> str:
     """Write *seconds* the way Go does, and hence most of this field: `1h2m5s`."""
     hours, rest = divmod(max(seconds, 0), 3600)

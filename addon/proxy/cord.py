@@ -70,6 +70,7 @@ class Cord:
         self.exchange: Exchange | None = None
         self.route: Route | None = None
         self.gone = asyncio.Event()
+        self.stirred = asyncio.Event()  # it may be the turn of one that waits, or it left
         self.closed = False
         self.copy = bytearray()  # of a streamed answer, to be looked at
         self.cut_short = False
@@ -168,6 +169,7 @@ class Cord:
 
     def client_left(self) -> None:
         self.gone.set()
+        self.stirred.set()
 
     # -- what goes up ----------------------------------------------------------------------------------------------
 
@@ -206,9 +208,6 @@ class Cord:
         assert self.route is not None
         if not server.tls and not is_loopback(origin.host) and not self.route.account.insecure_http:
             raise PermissionError("no credential goes over plain http beyond this machine")
-        through = server.via  # an upstream proxy reads what is not inside TLS
-        if through and not server.tls and not is_loopback(through[1][0]) and not self.route.account.insecure_http:
-            raise PermissionError("no credential goes over plain http to a proxy beyond this machine")
         through = server.via  # an upstream proxy reads what is not inside TLS
         if through and not server.tls and not is_loopback(through[1][0]) and not self.route.account.insecure_http:
             raise PermissionError("no credential goes over plain http to a proxy beyond this machine")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.health import MAX_LANES, TRANSITIONS, Health
+from patchbay.accounts.health import LEASE, MAX_LANES, TRANSITIONS, Health, State
+from patchbay.accounts.limits import Bucket
 from patchbay.values import Outcome
 
 M, H = 60.0, 3600.0
@@ -38,7 +41,7 @@ def ends(health, kind, times, scope="lane"):
         ("server", "cooling", [0, 10, 20, 40, 80, 120, 120]),
         ("auth", "auth-failed", [10 * M, 30 * M, 90 * M, 270 * M, 6 * H, 6 * H]),
         ("quota", "billing-blocked", [30 * M, H, 2 * H, 4 * H, 6 * H, 6 * H]),
-        ("permission", "unsupported", [10 * M, 10 * M, 10 * M]),
+        ("permission", "forbidden", [10 * M, 10 * M, 10 * M]),
         ("model", "unsupported", [10 * M, H, 6 * H, 12 * H, 12 * H]),
         ("request", "healthy", [0, 0, 0]),
         ("cancelled", "healthy", [0, 0, 0]),
@@ -156,13 +159,195 @@ def test_a_longer_hint_does_not_bring_a_check_before_what_was_promised(health):
     assert health.until("a", "m", 1) == 30 * M
 
 
-def test_a_verifying_request_that_was_broken_off_lets_the_next_one_try_after_its_lease(health):
+@pytest.mark.parametrize("kind", ["cancelled", "request"])
+def test_a_verifying_request_that_found_nothing_out_lets_the_next_one_try_at_once(health, kind):
     health.note("a", "m", Outcome("rate", until=86400), 0)
-    health.taken("a", "m", 15 * M)
-    health.note("a", "m", Outcome("cancelled"), 15 * M + 1)
+    health.taken("a", "m", 15 * M, ticket=7)
+    health.note("a", "m", Outcome(kind), 15 * M + 1, ticket=8)
+    assert not health.available("a", "m", 15 * M + 1), "that was another request"
 
-    assert not health.available("a", "m", 15 * M + 59)
-    assert health.available("a", "m", 15 * M + 60)
+    health.note("a", "m", Outcome(kind), 15 * M + 1, ticket=7)
+    assert health.available("a", "m", 15 * M + 1)
+
+
+def test_a_verifying_request_of_which_nothing_is_heard_has_its_time(health):
+    health.note("a", "m", Outcome("rate", until=86400), 0)
+    health.taken("a", "m", 15 * M, ticket=7)
+
+    assert not health.available("a", "m", 15 * M + LEASE - 1)
+    assert health.reason("a", "m", 15 * M + 1) == "cooling (rate), another request is looking"
+    assert health.available("a", "m", 15 * M + LEASE)
+    assert health.returned("a", "m", 7)
+    assert not health.returned("a", "m", 7)
+
+
+def test_after_a_deadline_one_request_looks_and_the_others_wait_for_it(health):
+    health.note("a", "m", Outcome("overload"), 0)
+    assert (health.available("a", "m", 5), health.state("a", "m", 5)) == (True, "half-open")
+    health.taken("a", "m", 5, ticket=1)
+    assert not any(health.available("a", "m", 5) for _ in range(100))
+    assert health.is_probed("a", "m", 5)
+
+    health.began("a", "m", 6, ticket=1)
+    assert health.available("a", "m", 6)
+    assert health.state("a", "m", 6) == "healthy"
+
+
+def test_a_success_from_before_the_trouble_does_not_end_the_look_of_another(health):
+    health.note("a", "m", Outcome("overload"), 0)
+    health.taken("a", "m", 5, ticket=2)
+    health.note("a", "m", Outcome("ok"), 6, ticket=1)
+    assert not health.available("a", "m", 6)
+
+
+def test_a_success_that_only_began_does_not_forgive_a_strike(health):
+    for _ in range(2):
+        health.began("a", "m", 0, ticket=1)
+        health.note("a", "m", Outcome("server"), 1, ticket=1)
+    assert not health.available("a", "m", 1)
+
+
+def test_a_hint_that_is_trusted_is_not_verified(health):
+    health.note("a", "m", Outcome("rate", until=86400), 0, strict=True)
+    assert health.until("a", "m", 0) >= 86400
+    assert health.last_chance("a", "m", 3600) is None
+
+
+# --- when nobody else is left
+
+
+@pytest.mark.parametrize(
+    ("outcome", "at", "chance"),
+    [
+        (Outcome("rate", until=300), 29, False),
+        (Outcome("rate", until=300), 30, True),
+        (Outcome("rate", until=50), 40, False),
+        (Outcome("quota", until=300), 60, False),
+        (Outcome("auth"), 60, False),
+        (Outcome("model"), 60, False),
+        (Outcome("ok"), 60, False),
+    ],
+)
+def test_only_a_long_passing_fault_is_tried_before_its_time(health, outcome, at, chance):
+    health.note("a", "m", outcome, 0)
+    assert (health.last_chance("a", "m", at) is not None) is chance
+
+
+def test_a_last_chance_is_a_look_like_any_other(health):
+    health.note("a", "m", Outcome("rate", until=300), 0)
+    health.taken("a", "m", 40, ticket=3, by_force=True)
+    assert health.is_probed("a", "m", 41)
+    health.note("a", "m", Outcome("ok"), 42, ticket=3)
+    assert health.state("a", "m", 42) == "healthy"
+
+
+# --- what is left of a limit
+
+
+def test_little_left_is_a_state_until_there_is_enough_again_or_the_limit_is_full(health):
+    health.headroom("a", "m", [Bucket(0.5, 100), Bucket(0.09, 60)], 0)
+    assert (health.state("a", "m", 1), health.available("a", "m", 1)) == ("throttled", True)
+    health.headroom("a", "m", [Bucket(0.15, 60)], 2)
+    assert health.is_low("a", "m", 2), "not enough to speak of"
+    assert not health.is_low("a", "other", 2)
+    assert not health.is_low("a", "m", 60)
+
+    health.headroom("a", "m", [Bucket(0.01, 100)], 61)
+    health.headroom("a", "m", [Bucket(0.2, 100)], 62)
+    assert health.state("a", "m", 62) == "healthy"
+
+
+def test_a_limit_that_is_full_in_a_moment_is_no_matter(health):
+    health.headroom("a", "m", [Bucket(0.0, 4)], 0)
+    assert not health.is_low("a", "m", 0)
+
+
+def test_who_shares_an_allowance_shares_what_is_left_of_it(health):
+    health.quotas = {"a": "org", "b": "org"}
+    health.headroom("a", "m", [Bucket(0.0, 60)], 0)
+    health.note("a", "m", Outcome("rate", until=50), 0)
+    assert health.is_low("b", "other", 1)
+    assert not health.available("b", "other", 1)
+    assert health.available("c", "other", 1)
+
+    health.note("a", "m", Outcome("overload"), 100)
+    assert health.available("b", "m", 101), "that is no allowance"
+
+
+# --- whose fault it was
+
+
+def faults(health, *accounts, kind="server", detail="500", exchange="", gap=0.0, upstream="u"):
+    for number, name in enumerate(accounts):
+        health.note(name, "m", Outcome(kind, detail=detail), number * gap, upstream=upstream, exchange=exchange)
+
+
+def open_(health, *accounts, now=20.0):
+    return [health.available(name, "m", now) for name in accounts]
+
+
+def test_the_same_fault_from_a_second_account_takes_the_penalty_of_the_first_back(health):
+    health.note("a", "m", Outcome("overload", until=100, detail="529"), 0, upstream="u")
+    assert open_(health, "a") == [False]
+    health.note("b", "m", Outcome("overload", until=100, detail="529"), 9, upstream="u")
+    assert open_(health, "a", "b") == [True, True]
+
+
+def test_later_it_counts_only_within_one_exchange(health):
+    for exchange, free in (("", False), ("x", True)):
+        health = Health(Random(1))
+        faults(health, "a", "b", kind="permission", exchange=exchange, gap=11)
+        assert open_(health, "a", "b") == [free, free]
+
+
+@pytest.mark.parametrize(
+    ("second", "free"),
+    [
+        ({"detail": "503"}, False),
+        ({"upstream": "v"}, False),
+        ({"kind": "rate"}, False),
+        ({}, True),
+    ],
+)
+def test_another_fault_is_another_matter(health, second, free):
+    faults(health, "a", kind="overload", detail="529")
+    health.note("a", "m", Outcome("overload", until=500, detail="529"), 0, upstream="u")
+    faults(health, "b", **{"kind": "overload", "detail": "529"} | second)
+    assert open_(health, "a") == [free]
+
+
+@pytest.mark.parametrize("kind", ["rate", "auth", "quota", "model"])
+def test_limits_credentials_and_money_are_an_accounts_own(health, kind):
+    faults(health, "a", "b", kind=kind, exchange="x")
+    assert open_(health, "a", "b", now=1) == [False, False]
+
+
+def test_where_a_third_does_well_it_is_the_accounts_fault_after_all(health):
+    health.note("c", "m", Outcome("ok"), 0, upstream="u")
+    faults(health, "a", "a", "b", "b")
+    assert open_(health, "a", "b", now=1) == [False, False]
+
+
+def test_what_happened_since_is_not_taken_back(health):
+    health.note("a", "m", Outcome("overload", until=50, detail="529"), 0, upstream="u")
+    health.note("a", "m", Outcome("rate", until=500), 1, upstream="u")
+    health.note("b", "m", Outcome("overload", until=50, detail="529"), 2, upstream="u")
+    assert open_(health, "a") == [False]
+
+
+def test_a_penalty_that_is_taken_back_leaves_the_one_before(health):
+    health.note("a", "m", Outcome("rate", until=100), 0, upstream="u")
+    before = health.until("a", "m", 1)
+    health.note("a", "m", Outcome("overload", until=900, detail="529"), 1, upstream="u")
+    health.note("b", "m", Outcome("overload", until=900, detail="529"), 2, upstream="u")
+    assert health.until("a", "m", 2) == before
+
+
+def test_a_long_quiet_time_lowers_the_next_rest(health):
+    ends(health, "rate", 4)
+    last = 5 + 10 + 20 + 40
+    health.note("a", "m", Outcome("rate"), last + 2 * 600)
+    assert health.until("a", "m", last + 1200) == last + 1200 + 20
 
 
 def test_a_late_success_from_before_the_trouble_does_not_end_a_cooldown(health):
@@ -172,14 +357,18 @@ def test_a_late_success_from_before_the_trouble_does_not_end_a_cooldown(health):
     assert not health.available("a", "m", 2)
 
 
-def test_success_after_the_deadline_heals_and_resets_the_level(health):
+def test_success_after_the_deadline_heals_and_halves_the_level_of_a_limit(health):
     ends(health, "rate", 4)
-    assert health.state("a", "m", 1000) == "half-open"
-    health.note("a", "m", Outcome("ok"), 1000)
+    assert health.state("a", "m", 80) == "half-open"
+    health.note("a", "m", Outcome("ok"), 80)
 
-    assert health.state("a", "m", 1000) == "healthy"
-    health.note("a", "m", Outcome("rate"), 1001)
-    assert health.until("a", "m", 1001) == 1006
+    assert health.state("a", "m", 80) == "healthy"
+    health.note("a", "m", Outcome("rate"), 81)
+    assert health.until("a", "m", 81) == 81 + 20
+
+    ends(health, "auth", 3)
+    health.note("a", "m", Outcome("ok"), 1e6)
+    assert ends(health, "auth", 1) == [600]
 
 
 def test_a_new_secret_clears_what_was_wrong_with_the_old_one_and_nothing_else(health):
@@ -228,42 +417,171 @@ def test_any_number_of_models_is_remembered_in_bounds(health):
     assert not health.available("a", f"m{MAX_LANES + 49}", 1)
 
 
+# --- the states of a lane, and what leads from one to another
+
+PENALTIES = ("rate", "overload", "server", "auth", "quota", "permission", "model")
+EVENTS = (*PENALTIES, "ok", "request", "cancelled", "passed", "low", "enough", "cleared")
+
+
+def _brought(state):
+    """Return a lane in *state*, the ticket of a request on it, and the time."""
+    health, now = Health(Random(1)), 100.0
+    kinds = {"cooling": "overload", "unsupported": "model", "forbidden": "permission", "auth-failed": "auth",
+             "billing-blocked": "quota"}  # fmt: skip
+    if state == "throttled":
+        health.headroom("a", "m", [Bucket(0.01, 1e9)], now)
+    elif state == "half-open":
+        health.note("a", "m", Outcome("overload"), now)
+        now += 5
+        health.taken("a", "m", now, 1)
+    elif state in kinds:
+        health.note("a", "m", Outcome(kinds[state]), now)
+    return health, now
+
+
+def _led(state, event):
+    health, now = _brought(state)
+    if event in TRANSITIONS:
+        for _ in range(2 if event == "server" else 1):
+            health.note("a", "m", Outcome(event), now, ticket=1)
+    elif event == "passed":
+        now = health.until("a", "m", now) or now
+    elif event in ("low", "enough"):
+        health.headroom("a", "m", [Bucket(0.01 if event == "low" else 0.9, now + 600)], now)
+    else:
+        health.cleared("a")
+    return health.state("a", "m", now)
+
+
+OF_PENALTIES = {"rate": "cooling", "overload": "cooling", "server": "cooling", "auth": "auth-failed",
+                "quota": "billing-blocked", "permission": "forbidden", "model": "unsupported"}  # fmt: skip
+# From longest to shortest rest: of two reasons the longer one is the state.
+STAYS = {
+    "healthy": {}, "throttled": {}, "half-open": {}, "cooling": {},
+    "unsupported": {"rate", "overload", "server", "permission"},
+    "forbidden": {"rate", "overload", "server", "model"},
+    "auth-failed": {"rate", "overload", "server", "permission", "model"},
+    "billing-blocked": {"rate", "overload", "server", "permission", "model", "auth"},
+}  # fmt: skip
+
+
+def _expected(state, event):
+    if event in PENALTIES:
+        return state if event in STAYS[state] else OF_PENALTIES[event]
+    blocked = state not in ("healthy", "throttled", "half-open")
+    match event:
+        case "passed":
+            return "half-open" if blocked or state == "half-open" else state
+        case "ok":
+            return "healthy" if state == "half-open" else state
+        case "low":
+            return "throttled" if state == "healthy" else state
+        case "enough":
+            return "healthy" if state == "throttled" else state
+        case "cleared":
+            return "healthy" if state in ("auth-failed", "billing-blocked") else state
+        case _:
+            return state
+
+
+@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("state", sorted(STAYS))
+def test_every_event_in_every_state_leads_where_the_table_says(state, event):
+    assert _led(state, event) == _expected(state, event)
+
+
+def test_every_state_can_be_reached_and_left():
+    assert set(get_args(get_args(State)[0])) | set(get_args(get_args(State)[1])) == set(STAYS)
+    reached, new = {"healthy"}, {"healthy"}
+    while new:
+        new = {_expected(state, event) for state in new for event in EVENTS} - reached
+        reached |= new
+    assert reached == set(STAYS)
+    for state in STAYS:
+        assert {_expected(state, event) for event in EVENTS} - {state}
+
+
 class Deadlines(RuleBasedStateMachine):
-    """Whatever comes in whatever order: while a lane is blocked and nothing proved otherwise, it stays so."""
+    """
+    Whatever comes in whatever order, on two lanes of one account and with requests that end when they like.
+
+    While a lane rests and no look proved otherwise, it stays so; one looks at a time; what is well is not refused.
+    """
 
     def __init__(self):
         super().__init__()
         self.health = Health(Random(1))
-        self.now = 0.0
-        self.promised = 0.0
+        self.now, self.tickets = 0.0, 0
+        self.open, self.looks, self.promised = {}, {}, {}
+
+    def marks(self, lane):
+        return [mark for _, mark in self.health._marks("a", lane)]
+
+    @rule(lane=st.sampled_from("mn"), force=st.booleans())
+    def ask(self, lane, force):
+        chance = force and self.health.last_chance("a", lane, self.now) is not None
+        if not chance and not self.health.available("a", lane, self.now):
+            return
+        self.tickets += 1
+        looks = any(mark.until != float("-inf") for mark in self.marks(lane))
+        self.health.taken("a", lane, self.now, self.tickets, by_force=chance)
+        self.open[self.tickets] = lane
+        if looks:
+            self.looks[self.tickets] = self.now + LEASE
+            assert not self.health.available("a", lane, self.now), "a second one could look"
 
     @rule(
+        which=st.integers(0, 3),
         kind=st.sampled_from(sorted(TRANSITIONS)),
         hint=st.none() | st.floats(-10, 2_000_000),
         scope=st.sampled_from(["lane", "account"]),
+        strict=st.booleans(),
+        begins=st.booleans(),
     )
-    def note(self, kind, hint, scope):
-        if kind == "ok" and any(mark.leased for _, mark in self.health._marks("a", "m")):
-            self.promised = 0.0  # a verifying request has proved the deadline wrong
-        self.health.note("a", "m", Outcome(kind, None if hint is None else self.now + hint, scope), self.now)
+    def end(self, which, kind, hint, scope, strict, begins):
+        if which >= len(self.open):
+            return
+        ticket = sorted(self.open)[which]
+        lane = self.open.pop(ticket)
+        outcome = Outcome(kind, None if hint is None else self.now + hint, scope)
+        if ticket in self.looks and (begins or kind == "ok"):
+            self.promised.clear()  # it proved that all is well
+        if begins:
+            self.health.began("a", lane, self.now, ticket)
+        self.health.note("a", lane, outcome, self.now, ticket, strict=strict)
+        self.health.returned("a", lane, ticket)
+        self.looks.pop(ticket, None)
+        assert all(mark.probe != ticket for mark in self.marks(lane)), "a lease was not given back"
 
     @rule(seconds=st.floats(0, 2000))
     def wait(self, seconds):
         self.now += seconds
 
-    @rule()
-    def ask(self):
-        if self.health.available("a", "m", self.now):
-            self.health.taken("a", "m", self.now)
+    @rule(left=st.floats(0, 1), lane=st.sampled_from("mn"))
+    def hear(self, left, lane):
+        self.health.headroom("a", lane, [Bucket(left, self.now + 60)], self.now)
 
     @invariant()
     def no_deadline_moves_earlier(self):
-        until = self.health.until("a", "m", self.now) or 0.0
-        assert until >= self.promised or self.promised <= self.now
-        self.promised = until
-        assert (until == 0.0) is self.health.available("a", "m", self.now)
-        assert (until == 0.0) or self.health.deadline("a", "m", self.now) >= until
+        for lane in "mn":
+            deadline = self.health.deadline("a", lane, self.now) or 0.0
+            rests = max((mark.until for mark in self.marks(lane)), default=0.0)
+            assert rests >= self.promised.get(lane, 0.0) or self.promised[lane] <= self.now
+            self.promised[lane] = max(rests, 0.0)
+            until = self.health.until("a", lane, self.now)
+            assert (until is None) is self.health.available("a", lane, self.now)
+            assert until is None or deadline >= until
+
+    @invariant()
+    def what_is_well_is_not_refused(self):
+        for lane in "mn":
+            looked_at = any(mark.probe is not None for mark in self.marks(lane))
+            if all(mark.until <= self.now for mark in self.marks(lane)) and not looked_at:
+                assert self.health.available("a", lane, self.now)
+            if self.health.state("a", lane, self.now) in ("healthy", "throttled"):
+                assert self.health.available("a", lane, self.now)
 
 
+HISTORIES = int(os.environ.get("PATCHBAY_HISTORIES", "60"))
 TestDeadlines = Deadlines.TestCase
-TestDeadlines.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestDeadlines.settings = settings(max_examples=HISTORIES, stateful_step_count=30, deadline=None)

@@ -55,7 +55,7 @@ def test_an_effort_in_the_new_name_wins():
     assert models.upstream(account(aliases={"think": "gpt-5(max)"}), "think(low)") == "gpt-5(max)"
 
 
-def test_a_lane_is_the_model_without_alias_and_effort_or_the_shared_quota():
+def test_a_lane_is_the_model_without_alias_and_effort_whatever_is_shared():
     assert models.lane(account(aliases={"fast": "gpt-5"}), "fast(high)") == "gpt-5"
-    assert models.lane(account(quota="org"), "gpt-5") == "org"
+    assert models.lane(account(quota="org"), "gpt-5") == "gpt-5"
     assert len(models.lane(account(), "x" * 10_000)) == 256

@@ -216,6 +216,8 @@ class PatchbayStream(HttpStream):
             if event.command is self.timer:
                 yield from self._time_is_up(self.timer.what)
             return
+        if self.answering and isinstance(event, RequestData | RequestTrailers | RequestEndOfMessage):
+            return  # it waited in the queue while the answer was made, which does without it
         if isinstance(event, _DOWNWARDS):
             if event.stream_id != self.wire_id:
                 return  # of an attempt that was given up; it may have waited in the queue of a paused stream

@@ -1,0 +1,372 @@
+"""
+What Patchbay costs, paired in one run: mitmdump alone, mitmdump with an addon of one line that streams, and Patchbay.
+
+Every figure is the median over rounds, and every ratio the median of ratios within one round, in which the setups take
+turns: what else the machine does falls on all of them. Client and provider share one process; both cost little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from patchbay import config, dialects
+from patchbay.body import Body
+from patchbay.identity.identify import Identifier
+from patchbay.ledger import Ledger
+from patchbay.values import Headers, Origin, Request
+from tests.end_to_end.harness import BIN, ROOT, free_port, generic_config, proxy
+
+from .bench_load import Upstream, connected
+
+SIZES = {"2 kB": 2_000, "50 kB": 50_000, "500 kB": 500_000, "5 MB": 5_000_000}
+CLIENTS = (1, 20)
+EVENTS = 300  # of one stream
+BARE, LINE, OURS, UNNAMED, OTHER = "mitmdump", "one line that streams", "Patchbay", "Patchbay, no ids", "LiteLLM"
+TABLE = ROOT / "docs" / "bench.md"
+_LINE = "def responseheaders(flow): flow.response.stream = True\n"
+_PATH = "/v1/chat/completions"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One thing to measure: a port, and the headers a client sends there."""
+
+    name: str
+    port: int
+    headers: str = ""
+
+
+@dataclass
+class Figures:
+    """What was measured, by row and setup, one value a round."""
+
+    rows: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def add(self, row: str, setup: str, value: float) -> None:
+        self.rows.setdefault(row, {}).setdefault(setup, []).append(value)
+
+    def median(self, row: str, setup: str) -> float:
+        return statistics.median(self.rows[row][setup])
+
+    def ratio(self, row: str, setup: str, base: str) -> float:
+        pairs = zip(self.rows[row][setup], self.rows[row][base], strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+# -- setups -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def mitmdump(folder: Path, upstream: str, *arguments: str) -> Iterator[int]:
+    """Run a mitmdump of its own, without Patchbay."""
+    port = free_port()
+    command = [str(BIN / "mitmdump"), "-q", "--set", f"confdir={folder / 'mitmproxy'}", "--mode", f"reverse:{upstream}"]
+    with running([*command, "--listen-host", "127.0.0.1", "-p", str(port), *arguments], port):
+        yield port
+
+
+@contextmanager
+def litellm(folder: Path, upstream: str) -> Iterator[int]:
+    """Install LiteLLM's proxy into a folder of its own, once, and run it with one model on *upstream*."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "patchbay" / "litellm"
+    if not (home / "bin" / "litellm").exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+        subprocess.run([str(home / "bin" / "pip"), "install", "-q", "litellm[proxy]"], check=True)
+    entry = {"model": "openai/bench", "api_base": f"{upstream}/v1", "api_key": "sk-bench"}
+    settings = folder / "litellm.yaml"
+    settings.write_text(json.dumps({"model_list": [{"model_name": "bench", "litellm_params": entry}]}))
+    port = free_port()
+    with running(
+        [str(home / "bin" / "litellm"), "--config", str(settings), "--host", "127.0.0.1", "--port", str(port)], port
+    ):
+        yield port
+
+
+@contextmanager
+def running(command: Sequence[str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        asyncio.run(_listening(port))
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+async def _listening(port: int) -> None:
+    for _ in range(600):
+        try:
+            (await connected(port)).close()
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("a proxy does not listen")
+
+
+def setups(stack: ExitStack, folder: Path, upstream: str, *, other: bool) -> list[Setup]:
+    """Start everything that is measured."""
+    line = folder / "line.py"
+    line.write_text(_LINE)
+    found = [Setup(BARE, stack.enter_context(mitmdump(folder, upstream)))]
+    found.append(Setup(LINE, stack.enter_context(mitmdump(folder, upstream, "-s", str(line)))))
+    keys = {name: f"example-{name}" for name in ("one", "two", "three")}
+    text = generic_config(folder, keys, more="store: sqlite")
+    ours = stack.enter_context(proxy(folder / "patchbay", text, "-q", mode=f"reverse:{upstream}"))
+    found.append(Setup(OURS, ours.port, "x-session-id: bench-%d\r\n"))
+    found.append(Setup(UNNAMED, ours.port))
+    if other:
+        found.append(Setup(OTHER, stack.enter_context(litellm(folder, upstream))))
+    return found
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+def body(size: int, number: int = 0, *, stream: bool = False, more: str = "") -> bytes:
+    """Return a chat of about *size* bytes in turns of 2 kB, as a tool sends it; *number* makes it one of its own."""
+    turns = max(1, size // 2000)
+    text = "".join(f"word{position % 97} " for position in range(min(size, 2000) // 7))[: min(size, 2000) - 120]
+    roles = ("user", "assistant")
+    messages = [{"role": roles[at % 2], "content": f"{number} {at}: {text}"} for at in range(turns | 1)]
+    return json.dumps({"model": "bench", "stream": stream, "messages": messages} | json.loads(more or "{}")).encode()
+
+
+def request(setup: Setup, content: bytes, client: int, more: str = "") -> bytes:
+    named = setup.headers % client if setup.headers else ""
+    head = (
+        f"POST {_PATH} HTTP/1.1\r\nhost: 127.0.0.1:{setup.port}\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer sk-client\r\ncontent-length: {len(content)}\r\n{named}{more}\r\n"
+    )
+    return head.encode() + content
+
+
+async def throughput(setup: Setup, size: int, clients: int, seconds: float) -> float:
+    """Return requests per second of *clients* that ask without a pause."""
+    deadline, count = time.perf_counter() + seconds, 0
+
+    async def one(number: int) -> None:
+        nonlocal count
+        caller, sent = await connected(setup.port), request(setup, body(size, number), number)
+        while time.perf_counter() < deadline:
+            heard = await caller.ask(sent)
+            assert heard.status == 200, (setup.name, heard.status)
+            count += 1
+        caller.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    return count / (time.perf_counter() - began)
+
+
+async def events(setup: Setup, clients: int, pause: float, figures: Figures) -> None:
+    """Let *clients* take a stream each, an event every *pause* seconds (0: at once), and note what it cost."""
+    label = f"{clients} {'stream' if clients == 1 else 'streams'}"
+    heard, began = [], time.perf_counter()
+
+    async def one(number: int) -> None:
+        caller = await connected(setup.port)
+        sent = request(setup, body(2000, number, stream=True), number, f"x-bench: {EVENTS}/{pause}\r\n")
+        heard.append(await caller.ask(sent))
+        caller.close()
+
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    taken = time.perf_counter() - began
+    count = sum(len(one.delays) for one in heard)
+    assert count >= 0.98 * EVENTS * clients, (setup.name, count)
+    if not pause:
+        figures.add(f"{label} at once: µs for each event", setup.name, taken / count * 1e6)
+        return
+    delays = sorted(delay for one in heard for delay in one.delays)
+    gaps = sorted(b - a for one in heard for a, b in zip(one.arrivals, one.arrivals[1:], strict=False))
+    every = f"{label}, an event every {pause * 1e3:g} ms"
+    figures.add(f"{every}: delay, median, µs", setup.name, delays[len(delays) // 2] / 1e3)
+    figures.add(f"{every}: delay, 99 %, µs", setup.name, delays[int(len(delays) * 0.99)] / 1e3)
+    figures.add(f"{every}: gap, 99 %, ms", setup.name, gaps[int(len(gaps) * 0.99)] / 1e6)
+
+
+# -- identity ---------------------------------------------------------------------------------------------------------
+
+
+def identity(figures: Figures, rounds: int) -> None:
+    """Measure how long it takes to say whose conversation a request is, against `json.loads` of its body."""
+    for label, size in SIZES.items():
+        for number in range(rounds if size < 5_000_000 else max(3, rounds // 3)):
+            content = body(size, number)
+            loaded = _seconds(lambda content=content: json.loads(content))
+            for name, found in _identities(content, number):
+                figures.add(label, name, found / loaded)
+
+
+def _identities(content: bytes, number: int) -> Iterator[tuple[str, float]]:
+    named = json.dumps({"session_id": f"body-{number}"})
+    inside = content[:-1] + b"," + named[1:].encode()
+    fresh = iter(range(1_000_000))
+
+    def identifier() -> Identifier:
+        return Identifier(bytes(32), config.Sessions(), Ledger())
+
+    def ask(who: Identifier, content: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Callable[[], object]:
+        return lambda: who.identify(_request(content, headers), 1.0)
+
+    yield "id in a header", _seconds(ask(identifier(), content, (("x-session-id", "bench"),)))
+    yield "id in the body", _seconds(ask(identifier(), inside))
+    yield "no id, first sight", _seconds(lambda: identifier().identify(_request(content), float(next(fresh))))
+    known = identifier()
+    first = _request(content)
+    known.learn(first, known.identify(first, 1.0), "one", [], 1.0)
+    yield "no id, known prefix", _seconds(ask(known, content))
+
+
+def _request(content: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Request:
+    endpoint = dialects.endpoint("POST", _PATH)
+    return Request("POST", _PATH, Headers(headers), Body(content), endpoint, Origin("http", "bench", 80))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    """Return the shortest of a few runs: what the work takes when nothing else comes between."""
+    times = []
+    until = time.perf_counter() + 0.02
+    while len(times) < 3 or (time.perf_counter() < until and len(times) < 200):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+# -- the whole --------------------------------------------------------------------------------------------------------
+
+
+async def measured(found: list[Setup], figures: Figures, rounds: int, seconds: float) -> None:
+    for setup in found:  # connections, caches and first imports are nobody's cost
+        await throughput(setup, 2000, 4, 0.5)
+    for number in range(rounds):
+        turn = found[number % len(found) :] + found[: number % len(found)]
+        for label, size in SIZES.items():
+            for clients in CLIENTS:
+                for setup in turn:
+                    row = f"{label}, {clients} {'client' if clients == 1 else 'clients'}"
+                    figures.add(row, setup.name, await throughput(setup, size, clients, seconds))
+        print(f"round {number + 1} of {rounds}: requests", file=sys.stderr, flush=True)
+
+
+async def streamed(found: list[Setup], figures: Figures, rounds: int) -> None:
+    for number in range(rounds):
+        turn = found[number % len(found) :] + found[: number % len(found)]
+        for clients, pause in ((1, 0.0), (20, 0.0), (1, 0.005), (20, 0.02)):
+            for setup in turn:
+                await events(setup, clients, pause, figures)
+        print(f"round {number + 1} of {rounds}: streams", file=sys.stderr, flush=True)
+
+
+async def serving(ready: Callable[[str], None]) -> None:
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0)
+    ready(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await asyncio.get_running_loop().create_future()
+
+
+def main() -> int:
+    options = _options()
+    rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
+    requests, streams, identities = Figures(), Figures(), Figures()
+    identity(identities, rounds * 3)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack, _upstream() as url:
+        found = setups(stack, Path(name), url, other=options.litellm)
+        asyncio.run(measured(found, requests, rounds, seconds))
+        asyncio.run(streamed([setup for setup in found if setup.name != UNNAMED], streams, rounds))
+        stack.close()
+    text = report(requests, streams, identities, rounds, [setup.name for setup in found])
+    print(text)
+    if options.write:
+        TABLE.write_text(text, encoding="utf-8")
+    return 0
+
+
+@contextmanager
+def _upstream() -> Iterator[str]:
+    """Run the provider in a process of its own, so that its work is not taken for the client's."""
+    code = "import asyncio; from scripts.bench import serving; asyncio.run(serving(lambda url: print(url, flush=True)))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    try:
+        assert process.stdout
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait(5)
+
+
+def report(requests: Figures, streams: Figures, identities: Figures, rounds: int, names: list[str]) -> str:
+    parts = [
+        "# What it costs",
+        "",
+        "Written by `scripts/bench --write`; the machine and its other work count as much as the program, so only the"
+        " ratios travel.",
+        "",
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds in which all setups take turns.",
+        "",
+        "## Requests for each second",
+        "",
+        "Sizes are those of the request. The share is that of mitmdump alone: the median of the rounds' ratios.",
+        "",
+        *_table(requests, names, BARE, "{:.0f}", "{:.2f}"),
+        "",
+        "## Events of a stream",
+        "",
+        f"The ratio is to the addon of one line. {BARE} alone keeps an answer until it is whole. Delay is the time from"
+        " the provider's sending to the client's hearing.",
+        "",
+        *_table(streams, [name for name in names if name != UNNAMED], LINE, "{:.0f}", "{:.2f}"),
+        "",
+        "## Whose conversation, against `json.loads` of the same body",
+        "",
+        *_plain(identities, ("id in a header", "id in the body", "no id, first sight", "no id, known prefix")),
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _table(figures: Figures, names: list[str], base: str, form: str, share: str) -> Iterator[str]:
+    yield f"| | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for row in figures.rows:
+        cells = []
+        for name in names:
+            ratio = "" if name == base else f" (x{share.format(figures.ratio(row, name, base))})"
+            cells.append(form.format(figures.median(row, name)) + ratio)
+        yield f"| {row} | {' | '.join(cells)} |"
+
+
+def _plain(figures: Figures, names: Sequence[str]) -> Iterator[str]:
+    yield f"| | {' | '.join(names)} |"
+    yield "|---" * (len(names) + 1) + "|"
+    for row in figures.rows:
+        yield f"| {row} | {' | '.join(f'x{figures.median(row, name):.2f}' for name in names)} |"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two short rounds, to see that it runs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each throughput figure in each round")
+    parser.add_argument("--write", action="store_true", help="write docs/bench.md")
+    parser.add_argument(
+        "--litellm", action="store_true", help="install LiteLLM's proxy into the cache folder; measure it too"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

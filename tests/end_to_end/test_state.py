@@ -1,0 +1,192 @@
+"""What is known of conversations and accounts survives a kill and is shared by instances, and nobody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from redis_server import MISSING, PROGRAM, RedisServer, redis_server
+
+from ..simulator import Simulator
+from .conftest import KEYS
+from .dialogue import body, credential, path
+from .harness import Proxy, eventually, generic_config, proxy
+
+NAMES = {name: key for key, name in KEYS.items()}
+CONVERSATIONS = 40
+
+
+def settings(folder: Path, store: str, *, more: str = "") -> str:
+    return generic_config(folder, NAMES, more=f"store: {store}\n{more}")
+
+
+async def ask(client: httpx.AsyncClient, conversation: str, turn: int) -> str:
+    """Ask one thing in *conversation* and return the account that answered."""
+    asked = body("openai_chat", [f"{conversation}, turn {turn}"])
+    headers = credential("openai_chat", "sk-client") | {"x-session-id": conversation}
+    answer = await client.post(path("openai_chat"), json=asked, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-patchbay-account"]
+
+
+def client(running: Proxy) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=running.url, timeout=30, trust_env=False)
+
+
+def homes(running: Proxy, conversations: list[str]) -> dict[str, str]:
+    """Return the account of one more turn of each of *conversations*."""
+
+    async def all_of_them() -> dict[str, str]:
+        async with client(running) as asking:
+            return {name: await ask(asking, name, 99) for name in conversations}
+
+    return asyncio.run(all_of_them())
+
+
+def test_no_binding_older_than_a_second_is_lost_by_a_kill(tmp_path: Path, simulator: Simulator) -> None:
+    """Round robin forgets nothing by itself: only a binding can bring a conversation back to its account."""
+    simulator.reset()
+    text = settings(tmp_path, "sqlite", more="strategy: round_robin")
+    bound: dict[str, tuple[str, float]] = {}
+
+    async def load(running: Proxy) -> float:
+        async with client(running) as asking:
+            for number in itertools.count():
+                name = f"c-{number}"
+                try:
+                    bound[name] = (await ask(asking, name, 0), time.time())
+                except httpx.HTTPError:
+                    return time.time()
+                if number == CONVERSATIONS * 3:
+                    asyncio.get_running_loop().call_later(0.7, running.process.kill)  # and the load goes on
+        raise AssertionError
+
+    with contextlib.suppress(RuntimeError), proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        killed = asyncio.run(load(running))
+        running.process.wait(10)
+
+    old = {name: account for name, (account, at) in bound.items() if at < killed - 1}
+    assert len(old) >= CONVERSATIONS
+    with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        found = homes(running, list(old))
+    assert {name: (old[name], found[name]) for name in old if found[name] != old[name]} == {}
+
+
+def test_a_rest_survives_a_restart_and_no_key_is_in_the_file(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    text = settings(tmp_path, "sqlite")
+    simulator.fault("status", {"status": 429, "retry_after": 600}, account="one", times=1)
+    with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        homes(running, [f"c-{number}" for number in range(CONVERSATIONS)])
+    assert sum(record.account == "one" for record in simulator.truth.requests) == 1
+
+    simulator.reset()
+    with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        homes(running, [f"d-{number}" for number in range(CONVERSATIONS)])
+    assert {record.account for record in simulator.truth.requests} == {"two", "three", "four"}
+
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "state.db")) as file:
+        assert file.execute("SELECT count(*) FROM records").fetchone()[0] > CONVERSATIONS
+    held = b"".join(file.read_bytes() for file in (tmp_path / "state").iterdir() if file.name.startswith("state.db"))
+    for secret in (*KEYS, "d-7", "turn 99", "sk-client"):
+        assert secret.encode() not in held
+
+
+def test_who_owns_an_answer_survives_a_kill(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    text = settings(tmp_path, "sqlite", more="strategy: round_robin")
+
+    def turn(running: Proxy, previous: str = "") -> httpx.Response:
+        asked = {"model": "sim-1", "input": "hello", **({"previous_response_id": previous} if previous else {})}
+        return httpx.post(running.url + "/v1/responses", json=asked, trust_env=False, timeout=30)
+
+    with contextlib.suppress(RuntimeError), proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        first = [turn(running) for _ in range(3)]
+        time.sleep(1.0)  # what the promise says
+        running.process.kill()
+        running.process.wait(10)
+    with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        second = [turn(running, answer.json()["id"]) for answer in first]
+
+    assert [answer.status_code for answer in second] == [200] * 3
+    assert [a.headers["x-patchbay-account"] for a in second] == [a.headers["x-patchbay-account"] for a in first]
+
+
+def test_a_store_that_cannot_be_had_is_said_and_done_without(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    with proxy(tmp_path, settings(tmp_path, "sqlite:///dev/null/none.db"), mode=f"reverse:{simulator.url}") as running:
+        first = homes(running, ["x", "y", "z"])
+        assert homes(running, ["x", "y", "z"]) == first
+        assert eventually(lambda: "cannot be used; going on without it" in running.log)
+    assert running.log.count("cannot be used") == 1
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    if not PROGRAM:
+        pytest.skip(MISSING)
+    (tmp_path / "redis").mkdir()
+    with redis_server(tmp_path / "redis") as running:
+        yield running
+
+
+@contextlib.contextmanager
+def two_proxies(folder: Path, simulator: Simulator, store: str, more: str = "") -> Iterator[tuple[Proxy, Proxy]]:
+    """Run two instances of one team: with one master key."""
+    texts = [settings(folder / name, store, more=more) for name in ("left", "right")]
+    with proxy(folder / "left", texts[0], mode=f"reverse:{simulator.url}") as left:
+        (folder / "right" / "state").mkdir(parents=True, mode=0o700)
+        os.link(folder / "left" / "state" / "master.key", folder / "right" / "state" / "master.key")
+        with proxy(folder / "right", texts[1], mode=f"reverse:{simulator.url}") as right:
+            yield left, right
+
+
+def test_two_instances_know_each_others_homes_and_rests_within_a_second(
+    tmp_path: Path, simulator: Simulator, server: RedisServer
+) -> None:
+    simulator.reset()
+    names = [f"c-{number}" for number in range(CONVERSATIONS)]
+    with two_proxies(tmp_path, simulator, server.url, "strategy: round_robin") as (left, right):
+        first = homes(left, names)
+        time.sleep(1.0)  # what the promise says
+        assert homes(right, names) == first
+
+        simulator.fault("status", {"status": 429, "retry_after": 600}, account="one", times=1)
+        homes(left, [f"d-{number}" for number in range(4)])  # one of them meets it
+        time.sleep(1.0)
+        seen = len(simulator.truth.requests)
+        homes(right, [f"e-{number}" for number in range(CONVERSATIONS)])
+    assert {record.account for record in simulator.truth.requests[seen:]} == {"two", "three", "four"}
+
+
+def test_both_go_on_when_redis_is_stopped_and_agree_again_when_it_is_back(
+    tmp_path: Path, simulator: Simulator, server: RedisServer
+) -> None:
+    simulator.reset()
+    names = [f"c-{number}" for number in range(10)]
+    later = [f"d-{number}" for number in range(10)]
+    with two_proxies(tmp_path, simulator, server.url, "strategy: round_robin") as (left, right):
+        first = homes(left, names)
+        time.sleep(1.0)
+        server.stop()
+
+        began = time.monotonic()
+        assert homes(left, names) == homes(right, names) == first
+        meanwhile = homes(left, later)
+        assert (time.monotonic() - began) / 30 < 0.5  # seconds for each request; none waits for a dead server
+        for running in (left, right):
+            assert eventually(lambda running=running: "cannot be used; going on without it" in running.log)
+
+        server.start()  # and it has forgotten everything
+        for running in (left, right):
+            assert eventually(lambda running=running: "can be used again" in running.log)
+        time.sleep(1.0)
+        assert homes(right, later) == meanwhile

@@ -34,7 +34,7 @@ class Arrival:
     How a request came in.
 
     *host* is what the client called us, *here* are names that are ours on this connection, *secure* tells whether it
-    came over TLS.
+    came over TLS. *target* is the host and port that a proxy's client asked for; then that is what it has to call us.
     """
 
     method: str
@@ -43,6 +43,7 @@ class Arrival:
     host: str
     here: Collection[str]
     secure: bool = False
+    target: str = ""
 
 
 class Guards:
@@ -87,6 +88,9 @@ class Guards:
     def _host(self, arrival: Arrival) -> Refusal | None:
         found = _AUTHORITY.fullmatch(arrival.host.strip())
         name = _name(found["host"]) if found else ""
+        scheme = "https" if arrival.secure else "http"
+        if arrival.target and _with_port(arrival.host.strip().lower(), scheme) != arrival.target:
+            return Refusal(403, "host_not_allowed", "The Host of this request is not where the request goes")
         if name and (_is_local(name) or name in arrival.here or any(fnmatchcase(name, host) for host in self._hosts)):
             return None
         return Refusal(

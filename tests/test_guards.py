@@ -99,6 +99,26 @@ def test_pages_of_other_sites_are_refused(headers: dict[str, str]) -> None:
     assert refused(headers) == "cross_site"
 
 
+@pytest.mark.parametrize(
+    ("host", "secure", "target", "code"),
+    [
+        ("api.openai.com", True, "api.openai.com:443", ""),
+        ("API.openai.com:443", True, "api.openai.com:443", ""),
+        ("127.0.0.1:9", False, "127.0.0.1:9", ""),
+        ("[::1]:9", False, "::1:9", ""),
+        ("127.0.0.1:8", False, "127.0.0.1:9", "host_not_allowed"),
+        ("localhost:9", False, "127.0.0.1:9", "host_not_allowed"),
+        ("api.openai.com", False, "api.openai.com:443", "host_not_allowed"),
+        ("", True, "api.openai.com:443", "host_not_allowed"),
+    ],
+)
+def test_a_proxy_s_client_names_where_it_goes(host: str, secure: bool, target: str, code: str) -> None:
+    arrival = Arrival("POST", "/v1/chat/completions", Headers(), host, (), secure, target)
+    refusal = GUARDS.refusal(arrival, CHAT)
+
+    assert (refusal.code if refusal else "") == code
+
+
 def test_one_foreign_origin_among_several_is_enough() -> None:
     assert refused([("origin", "http://localhost:3000"), ("origin", "http://evil.example")]) == "cross_site"
     assert refused([("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]) == "cross_site"

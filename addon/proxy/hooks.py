@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -18,16 +19,18 @@ from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
-from .. import clients, config, dialects, paths
+from .. import clients, config, dialects, guards, paths, uploads
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router
-from ..store import master_key
+from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, defaults, internals, render, replay, tunnels, wire
+from . import answers, defaults, internals, render, replay, start, tunnels, wire
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .ending import Ending
+from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
+from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord
 from .sockets import Socket
 
@@ -80,8 +83,11 @@ class Patchbay:
         self.router: Router | None = None
         self._secret = b""
         self._clients: tuple[clients.Known, ...] = ()
+        self._guards = guards.Guards(config.Config(()))
         self._journal: Journal | None = None
         self._around: Surroundings | None = None
+        self._reload: Reload | None = None
+        self._keeping: Keeping | None = None
         self._under_way: dict[Cord, http.HTTPFlow] = {}
         self._sockets: dict[Cord, Socket] = {}
         self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
@@ -102,17 +108,29 @@ class Patchbay:
     def configure(self, updated: set[str]) -> None:
         if _OPTION in updated or self.router is None:
             self._configure(_config_path(ctx.options.patchbay_config))
+            start.warn()
+        elif updated & start.WATCHED:
+            try:
+                start.check(self.router.config)
+            except ValueError as e:
+                raise exceptions.OptionsError(f"patchbay: {e}") from None
 
     def running(self) -> None:
         defaults.listen()
         self._ending.install()
-        assert self.router is not None
+        assert self.router is not None and self._reload is not None and self._keeping is not None
+        self._reload.start()
+        self._keeping.start()
         enabled = sum(account.enabled for account in self.router.config.accounts)
         logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)
 
     def done(self) -> None:
         self._ending.remove()
         replay.remove()
+        if self._reload:
+            self._reload.stop()
+        if self._keeping:
+            self._keeping.end()
         self._close_journal()
 
     def _close_journal(self) -> None:
@@ -125,21 +143,51 @@ class Patchbay:
             settings = config.load(path.read_bytes(), path.name, env=os.environ)
             key = master_key(Path(settings.state).expanduser())
             known = tuple(clients.Known(client, self.keys.now(client.secret).encode()) for client in settings.clients)
-            journal = Journal(settings.journal) if settings.journal.path else None
+            start.check(settings)
+            found = Settings(settings, known)
+            if self.router is None:
+                self._begin(found, key)
+            else:
+                self._reloaded(fixed(self.router.config, found))
         except config.ConfigError as e:
             raise exceptions.OptionsError(str(e)) from None
-        except (OSError, ValueError, KeyUnavailable) as e:
+        except (OSError, ValueError, KeyUnavailable, StoreError) as e:
             raise exceptions.OptionsError(f"patchbay: {e}") from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
+        self._watch(path)
+
+    def _begin(self, found: Settings, key: bytes) -> None:
+        router = Router(found.config, key, SystemRandom(), secrets.token_bytes)
+        self._journal = Journal(found.config.journal) if found.config.journal.path else None
+        self._keeping = Keeping(found.config, key, router.state)
         self._secret = key
-        self._clients = known
-        self.router = Router(settings, key, SystemRandom(), secrets.token_bytes)
+        self._clients = found.clients
+        self._guards = guards.Guards(found.config)
+        self.router = router
         self._around = Surroundings(
             self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm, _wake, self._record
         )
-        self._close_journal()
-        self._journal = journal
+
+    def _watch(self, path: Path) -> None:
+        running = self._reload is not None and self._reload.stop()
+        self._reload = Reload(path, self._router(), self.keys, self._reloaded)
+        if running:
+            self._reload.start()
+
+    def _reloaded(self, found: Settings) -> None:
+        start.check(found.config)
+        before = self._router().config
+        if found.config.journal != before.journal:
+            self._change_journal(found.config.journal)
+        self._router().reload(found.config)
+        self._clients = found.clients
+        self._guards = guards.Guards(found.config)
+
+    def _change_journal(self, settings: config.Journal) -> None:
+        before, self._journal = self._journal, Journal(settings) if settings.path else None
+        if before:  # it writes what is left, and nothing shall wait for that
+            asyncio.get_running_loop().run_in_executor(None, before.close)
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
@@ -161,7 +209,7 @@ class Patchbay:
             decided.layer = wire.Closed(decided.context)
 
     @_closed_on_failure
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.live:
             return
         bare = flow.request.path.partition("?")[0]
@@ -172,6 +220,7 @@ class Patchbay:
         shadow = self._router().config.mode == "shadow"
         if not serves and (shadow or self._lets_be(flow)):
             flow.patchbay = wire.Untouched()  # type: ignore[attr-defined]
+            defaults.untouched(flow.request, flow.client_conn.proxy_mode)
             return
         headers = _headers(flow.request.headers)
         client = self._client(flow, headers)
@@ -184,23 +233,40 @@ class Patchbay:
             cord.client = Client() if isinstance(client, Refusal) else client
         elif self._ending.begun:
             flow.response = cord.refusal(_ENDING)
+        elif refused := self._guarded(flow, headers, endpoint):
+            flow.response = cord.refusal(refused)
         elif isinstance(client, Refusal):
             flow.response = cord.refusal(client)
         elif serves:
             cord.client = client
         else:
             flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
+        if cord.client and uploads.streams_through(flow.request.method, bare, endpoint, headers):
+            await self._open(flow, cord, Body(None))
+            flow.request.stream = flow.response is None
+        if flow.response:
+            flow.request.headers.pop("expect", None)  # nobody should send us what we do not want
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
-        if cord is None or flow.response or cord.client is None:
+        if cord is None or flow.response or cord.client is None or cord.exchange:
             return
+        body = Body(flow.request.get_content(strict=False))
+        body.names()
+        if body.is_too_deep and not cord.shadow:
+            flow.response = cord.refusal(guards.body_too_deep())
+            return
+        await self._open(flow, cord, body)
+
+    async def _open(self, flow: http.HTTPFlow, cord: Cord, body: Body) -> None:
+        """Open the exchange of *flow* with *body* and give it its first route, or an answer that says why not."""
+        assert cord.client is not None
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
             headers=_headers(flow.request.headers),
-            body=Body(flow.request.get_content(strict=False)),
+            body=body,
             endpoint=cord.asked.endpoint,
             destination=cord.asked.destination,
             client=cord.client,
@@ -243,8 +309,7 @@ class Patchbay:
             flow.response.stream = cord.streaming = not _is_json(headers.get("content-type", ""))
             return
         assert cord.route is not None
-        for name in [name for name in headers if name.lower().startswith("x-patchbay-")]:
-            del headers[name]
+        _private(headers)
         self._scrub(headers)
         if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
             headers["x-patchbay-gave-up"] = cord.exchange.refusal.code
@@ -268,6 +333,7 @@ class Patchbay:
             if scrubbed != flow.response.get_content(strict=False):
                 flow.response.content = scrubbed
         if flow.response.trailers and not cord.shadow:
+            _private(flow.response.trailers)
             self._scrub(flow.response.trailers)
         if cord.exchange and not (cord.streaming or cord.own_answer or cord.shadow):
             flow.response.headers["x-patchbay-verdict"] = self._router().verdict(cord.exchange).kind
@@ -285,18 +351,23 @@ class Patchbay:
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
         if cord is not None:
+            self._socket(flow, cord)
+
+    def _socket(self, flow: http.HTTPFlow, cord: Cord) -> Socket:
+        if cord not in self._sockets:  # also when the script was loaded anew while the socket stood
             self._sockets[cord] = Socket(flow, cord, self._surroundings())
+        return self._sockets[cord]
 
     async def websocket_message(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
         if cord is None or flow.websocket is None:
             return
         message = flow.websocket.messages[-1]
-        socket = self._sockets.get(cord)
-        if socket is None:  # nobody looks at it, so it does not pass
+        try:
+            await self._socket(flow, cord).message(message)
+        except Exception as e:
+            logger.error("websocket_message failed: %s", type(e).__name__)
             message.drop()
-        else:
-            await socket.message(message)
 
     def websocket_end(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
@@ -327,8 +398,10 @@ class Patchbay:
         """Give *cord* its next route with the credential at hand, waiting where one must; or say why there is none."""
         exchange = cord.exchange
         assert exchange is not None
+        exchange.woken = cord.stirred.set
         while True:
             if moving:
+                moving = False
                 await self._reread(exchange)
             decided = self._router().next(exchange, time.time())
             match decided:
@@ -343,7 +416,6 @@ class Patchbay:
                     except KeyUnavailable as e:
                         logger.warning("account %s: %s", decided.account.id, e)
                         self._router().unsent(exchange, str(e), time.time())
-                        moving = False
                         continue
                     cord.route = decided
                     origin = decided.origin
@@ -382,7 +454,7 @@ class Patchbay:
         last = exchange.attempts[-1]
         account = last.route.account
         if last.outcome and last.outcome.kind == "auth" and await self.keys.refresh(account.secret):
-            self._router().accounts.cleared(account.id)
+            self._router().renewed(exchange, account.id)
 
     def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:
         if cord.closed or cord.exchange is None:
@@ -421,6 +493,25 @@ class Patchbay:
             route.account.id,
             finding.victim,
         )
+
+    def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint) -> Refusal | None:
+        """Say why *flow* is refused by its head alone, if it is. What the user replays is the user's own."""
+        if flow.is_replay is not None:
+            return None
+        request, at = flow.request, flow.client_conn.sockname
+        called = {request.host_header or "", request.authority or request.host_header or "", *headers.all("host")}
+        arrival = guards.Arrival(
+            method=request.method,
+            path=request.path,
+            headers=headers,
+            host=", ".join(sorted(called)),  # several names are none
+            here=(request.host.lower(), *(at[:1] if at else ())),
+            secure=flow.client_conn.tls,
+            target=f"{request.host.lower()}:{request.port}" if _is_proxy(flow) else "",
+        )
+        bare = request.path.partition("?")[0]
+        streams = uploads.streams_through(request.method, bare, endpoint, headers)
+        return self._guards.refusal(arrival, endpoint) or (None if streams else self._guards.too_large(headers))
 
     def _lets_be(self, flow: http.HTTPFlow) -> bool:
         """Whether what is not ours passes: in regular mode it does, behind a reverse listener it is refused."""
@@ -463,12 +554,12 @@ def _cord(flow: http.HTTPFlow) -> Cord | None:
 
 
 async def _wait(cord: Cord, until: float) -> bool:
-    """Wait until the clock says *until*; return False when the client left meanwhile."""
-    try:
-        await asyncio.wait_for(cord.gone.wait(), max(0.01, until - time.time()))
-    except TimeoutError:
-        return True
-    return False
+    """Wait until it may be *cord*'s turn, or the clock says *until*; return False when the client left meanwhile."""
+    cord.stirred.clear()
+    if not cord.gone.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(cord.stirred.wait(), max(0.01, until - time.time()))
+    return not cord.gone.is_set()
 
 
 def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
@@ -481,6 +572,10 @@ def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
 
 def _is_reverse(flow: http.HTTPFlow) -> bool:
     return isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode)
+
+
+def _is_proxy(flow: http.HTTPFlow) -> bool:
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
 
 
 def _reverse(flow: http.HTTPFlow) -> Origin | None:
@@ -503,6 +598,13 @@ def _headers(headers: http.Headers) -> Headers:
     return Headers(
         (n.decode("utf-8", "surrogateescape"), v.decode("utf-8", "surrogateescape")) for n, v in headers.fields
     )
+
+
+def _private(headers: http.Headers) -> None:
+    """Take off what is ours to say, and what would tell a client whose account served it."""
+    revealing = clients.REVEALING_DOWNWARD
+    for name in [name for name in headers if name.lower() in revealing or name.lower().startswith("x-patchbay-")]:
+        del headers[name]
 
 
 def _is_json(content_type: str) -> bool:

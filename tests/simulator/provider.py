@@ -32,6 +32,7 @@ from .responses_store import ResponsesStore, Stored
 from .routes import Route, route, split
 from .rules import Rules
 from .steps import Head, Script, data_of, head_of, perform
+from .things import Things
 from .truth import Record, Truth
 from .websocket import is_upgrade
 
@@ -77,6 +78,7 @@ class Provider:
         self.stage = Stage()
         self.cache = PromptCache(setup.cache_ttl, setup.cache_least)
         self.stored = ResponsesStore()
+        self.things = Things()
 
     async def __call__(self, exchange: Exchange) -> None:
         path, _ = split(exchange.incoming.target)
@@ -101,13 +103,14 @@ class Provider:
             play.record.finished = self.setup.clock()
 
     def reset(self) -> None:
-        """Forget everything: rules, records, caches, stored responses. The echo mode is the constructed one again."""
+        """Forget everything: rules, records, caches, stored things. The echo mode is the constructed one again."""
         self.echo = self.setup.echo
         self.rules.clear()
         self.truth.clear()
         self.stage.clear()
         self.cache.clear()
         self.stored.clear()
+        self.things.clear()
 
     async def _answer(self, play: Play, exchange: Exchange) -> None:
         for rule in self.rules.striking(play.record):
@@ -196,6 +199,7 @@ class Provider:
         previous = asked.document.get("previous_response_id") if asked.dialect == "responses" else None
         if asked.dialect == "responses":
             seals.check(asked.document, account)
+        self.things.check(asked.document, account)
         if not previous:
             return asked
         stored = self.stored.find(str(previous), account)

@@ -1,4 +1,4 @@
-"""Everything a provider answers that is no generation: counts, lists, embeddings, stored responses, and the rest."""
+"""Everything a provider answers that is no generation: counts, lists, embeddings, stored things, and the rest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import errors, render
+from . import errors, render, things
 from .asking import Asked, Mistake, flatten, objects
 from .play import Play
 from .reply import prompt_tokens, tokens
@@ -57,6 +57,8 @@ def _value(provider: Provider, play: Play, way: Route) -> dict[str, Any]:
             return _embeddings(play, way)
         case "response":
             return _stored(provider, play, way)
+        case "thing":
+            return things.answer(provider.things, play, way)
         case _:
             return {"ok": True, "path": play.record.path, "method": play.record.method}
 

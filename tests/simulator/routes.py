@@ -8,6 +8,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 _GEMINI = re.compile(r"/(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
 _RESPONSE = re.compile(r"/responses/((?!input_tokens)[^/]+)(?:/(cancel|input_items))?$")
+_THING = re.compile(
+    r"/(files|batches|containers|conversations|vector_stores|cachedContents)(?:/([^/:]+))?(?:[/:](cancel|content|items))?$"
+)
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 _PLAIN = (
     ("/chat/completions", "generate", "chat"),
@@ -29,11 +32,11 @@ _GEMINI_METHODS = {
 @dataclass(frozen=True, slots=True)
 class Route:
     """
-    What a request is for. *purpose*: generate | count | embed | response | socket | models | health |
+    What a request is for. *purpose*: generate | count | embed | response | socket | thing | models | health |
     other.
 
-    *model* and *stream* are the path's word; *item* is the id in the path of a stored response, *action* what is to
-    happen to it.
+    *model* and *stream* are the path's word; *item* is the id in the path of a stored response or thing, *action* what
+    is to happen to it, *collection* what kind of thing it is.
     """
 
     purpose: str
@@ -43,6 +46,7 @@ class Route:
     array: bool = False
     item: str = ""
     action: str = ""
+    collection: str = ""
 
 
 def split(target: str) -> tuple[str, str]:
@@ -59,6 +63,9 @@ def route(method: str, path: str, query: str, anthropic: bool) -> Route:
         return _gemini(found, query)
     if found := _RESPONSE.search(path):
         return Route("response", "responses", item=found[1], action=found[2] or method.lower())
+    if (found := _THING.search(path)) and (found[2] or method == "POST"):
+        dialect = "gemini" if "/v1beta/" in path else "anthropic" if anthropic else "chat"
+        return Route("thing", dialect, item=found[2] or "", action=found[3] or method.lower(), collection=found[1])
     for suffix, purpose, dialect in _PLAIN:
         if method == "POST" and path.endswith(suffix):
             deployment = _DEPLOYMENT.search(path)

@@ -1,0 +1,119 @@
+"""
+What clients store with a provider: files, batches, containers, conversations, caches. Each belongs to the account that
+made it, and nobody else can read, use, cancel or delete it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from .asking import Mistake
+from .reply import mint
+
+if TYPE_CHECKING:
+    from .play import Play
+    from .routes import Route
+
+# Collection → what its things are called, and how their ids begin.
+_OPENAI = {
+    "files": ("file", "file-"),
+    "batches": ("batch", "batch_"),
+    "containers": ("container", "cntr_"),
+    "conversations": ("conversation", "conv_"),
+    "vector_stores": ("vector_store", "vs_"),
+}
+_ANTHROPIC = {"files": ("file", "file_"), "batches": ("message_batch", "msgbatch_")}
+_REFERENCES = ("file_id", "input_file_id", "container", "cachedContent", "conversation", "fileUri", "file_uri")
+
+
+class Things:
+    """At most *limit* things by id, each with its account; the oldest leave first."""
+
+    def __init__(self, limit: int = 10_000) -> None:
+        self._things: OrderedDict[str, tuple[str, dict[str, Any]]] = OrderedDict()
+        self._limit = limit
+
+    def make(self, account: str, collection: str, dialect: str, seed: str, document: Mapping[str, Any]) -> Any:
+        """Store a new thing for *account* and return what the provider says of it."""
+        thing = dict(_thing(collection, dialect, seed, document))
+        self._things[str(thing.get("id") or thing["name"])] = (account, thing)
+        while len(self._things) > self._limit:
+            self._things.popitem(last=False)
+        return {"file": thing} if dialect == "gemini" and collection == "files" else thing
+
+    def find(self, name: str, account: str) -> dict[str, Any]:
+        """Return the thing *name*. Raises Mistake when *account* has none of that name."""
+        owner, thing = self._things.get(name, ("", {}))
+        if not thing or owner != account:
+            raise Mistake(f"No such thing: '{name}'", "request", status=404)
+        return thing
+
+    def drop(self, name: str) -> None:
+        """Forget the thing *name*."""
+        self._things.pop(name, None)
+
+    def check(self, document: Mapping[str, Any], account: str) -> None:
+        """Raise Mistake when *document* refers to a thing of another account than *account*."""
+        for name in _references(document):
+            if name in self._things:
+                self.find(name, account)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._things.clear()
+
+
+def answer(things: Things, play: Play, way: Route) -> dict[str, Any]:
+    """Return the answer to a request for the collection or the thing that *way* names."""
+    account = play.record.account
+    if not way.item:
+        things.check(play.document, account)
+        return dict(things.make(account, way.collection, way.dialect, f"thing {play.record.seq}", play.document))
+    name = f"{way.collection}/{way.item}" if way.dialect == "gemini" else way.item
+    thing = things.find(name, account)
+    if way.action == "delete":
+        things.drop(name)
+        return {} if way.dialect == "gemini" else {"id": name, "object": thing.get("object"), "deleted": True}
+    if way.action == "cancel":
+        return {**thing, "status": "cancelling"}
+    return thing
+
+
+def _thing(collection: str, dialect: str, seed: str, document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if dialect == "gemini":
+        name = f"{collection}/{mint('', seed, 12).lower()}"
+        yield "name", name
+        if collection == "files":
+            yield "uri", f"https://generativelanguage.googleapis.com/v1beta/{name}"
+        yield "model", document.get("model")
+        return
+    kind, prefix = (_ANTHROPIC if dialect == "anthropic" else _OPENAI)[collection]
+    yield "id", mint(prefix, seed)
+    yield ("type" if dialect == "anthropic" else "object"), kind
+    yield "status", "in_progress" if collection == "batches" else "processed"
+    yield "input_file_id", document.get("input_file_id")
+    if collection == "batches" and dialect != "anthropic":
+        yield "output_file_id", mint("file-", seed + " output")
+
+
+def _references(value: object) -> Iterator[str]:
+    """Yield every id in *value* that stands where a thing is referred to."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            if name in _REFERENCES and (found := _name(inner)):
+                yield found
+            else:
+                yield from _references(inner)
+
+
+def _name(value: object) -> str:
+    if isinstance(value, dict):
+        value = value.get("id")
+    if not isinstance(value, str):
+        return ""
+    return "/".join(value.rsplit("/", 2)[1:]) if value.startswith("https://") else value

@@ -268,8 +268,8 @@ def test_a_body_that_cannot_be_read_is_the_clients_mistake(client, question):
 
 
 def test_another_path_says_which_it_was(client):
-    answer = client.post("/v1/files?x=1")
-    assert answer.json() == {"ok": True, "path": "/v1/files", "method": "POST"}
+    answer = client.post("/v1/uploads?x=1")
+    assert answer.json() == {"ok": True, "path": "/v1/uploads", "method": "POST"}
 
 
 def test_a_strict_provider_rejects_members_and_models(chat):

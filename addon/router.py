@@ -143,7 +143,7 @@ class Router:
         self.memory = Memory()
         self.accounts = Accounts(config, _derived(key, "accounts"), random)
         self._identifier = Identifier(_derived(key, "identity"), config.sessions, self.ledger)
-        self._mint = correlation.Mint(_derived(key, "correlation"))
+        self._mint = mint_of(key)
         self._session_key = _derived(key, "session")
         self._digest_key = _derived(key, "digest")
         self._random_bytes = random_bytes
@@ -384,7 +384,7 @@ class Router:
         session_id = correlation.session_id(self._session_key, session, account.id) if session else ""
         stamped = correlation.stamps(
             replace(provider, stamp=Stamp(namespace=False)) if self.config.mode == "shadow" else provider,
-            _with_those_of(exchange.socket, request.headers),
+            _unless_ours(choice, _with_those_of(exchange.socket, request.headers)),
             request.body,
             request_id=request_id,
             request_guid=self._mint.guid(request_id) if provider.stamp.names("request_guid") else "",
@@ -581,6 +581,20 @@ def _tried_by(exchange: Exchange) -> frozenset[str]:
 def _session_of(slot: int, lane: str, client: bytes) -> str:
     """Name one of the sessions upstream that a client has for a model; no affinity reads so."""
     return f"slot {slot} {client.hex()} {lane}"
+
+
+def mint_of(key: bytes) -> correlation.Mint:
+    """Return what makes and knows request ids under the master *key*."""
+    return correlation.Mint(_derived(key, "correlation"))
+
+
+def _unless_ours(choice: Choice, headers: Headers) -> Headers:
+    """Take from *headers* the client's own session where sessions upstream are handed out: two may name theirs alike."""
+    if choice.slot is None:
+        return headers
+    templates = choice.account.provider.stamp.headers
+    ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
+    return Headers((name, value) for name, value in headers if name.lower() not in ours)
 
 
 def _bound(code: str, what: str) -> Refusal:

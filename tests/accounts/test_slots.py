@@ -293,7 +293,7 @@ def test_everybody_can_be_stirred(slots):
 
 
 class Table(RuleBasedStateMachine):
-    """Whatever happens: bounds hold, nothing is lost, the first in line can go when there is room, and all is empty at last."""
+    """Whatever happens: bounds hold, nothing is lost, the first in line can go when there is room, all ends empty."""
 
     KINDS = (at_once(2), numbered(2), model("m"), model("n"), at_once(2) + numbered(2), at_once(2) + model("m"))
 

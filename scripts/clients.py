@@ -267,7 +267,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 def _run(recipe: Recipe, program: Path, room: Room) -> tuple[Talk, Talk]:
     """Ask twice in one conversation and once in another, each in a folder of its own."""
-    home = room.folder / "homes" / recipe.program
+    home = room.folder / "homes" / recipe.name
     first, other = Talk(), Talk()
     environment = _environment(recipe, home, room)
     _ask(program, recipe.first(_question(first, "What is a patch bay?")), environment, home / "one", first)
@@ -362,7 +362,7 @@ def _no_key_anywhere(room: Room, recipe: Recipe) -> bool:
     """Whether no account's key is in flows, journal, log or the client's home, and the client's own never went up."""
     real = [record.credential.encode() for record in room.simulator.truth if record.account]
     files = [room.folder / "flows.mitm", room.folder / "journal.jsonl", room.proxy.log_file]
-    files += [file for file in (room.folder / "homes" / recipe.program).rglob("*") if file.is_file()]
+    files += [file for file in (room.folder / "homes" / recipe.name).rglob("*") if file.is_file()]
     written = all(not any(key in data for key in real) for data in map(Path.read_bytes, files))
     sent = all(KEY not in value for record in room.simulator.truth for _, value in record.headers)
     return written and sent

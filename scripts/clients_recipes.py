@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 KEY = "client-key-that-must-not-go-up"  # what the client is told its key is
@@ -26,7 +27,6 @@ class Recipe:
     first: Callable[[str], Sequence[str]]
     next: Callable[[str], Sequence[str]]
     modes: tuple[str, ...] = ("reverse", "regular")
-    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def _write(path: Path, text: str) -> None:
@@ -44,11 +44,12 @@ def _claude(home: Path, url: str) -> Mapping[str, str]:
     }
 
 
-def _codex(home: Path, url: str) -> Mapping[str, str]:
+def _codex(home: Path, url: str, *, sockets: bool = False) -> Mapping[str, str]:
     _write(
         home / ".codex" / "config.toml",
         'model = "sim-large"\nmodel_provider = "bay"\n[model_providers.bay]\nname = "bay"\n'
         f'base_url = "{url}/v1"\nwire_api = "responses"\nenv_key = "BAY_KEY"\n'
+        f"supports_websockets = {'true' if sockets else 'false'}\n"
         "[analytics]\nenabled = false\n",
     )
     return {"CODEX_HOME": str(home / ".codex"), "BAY_KEY": KEY}
@@ -91,6 +92,11 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe(
         "Codex", "@openai/codex", "0.169.0", "codex", "openai", _codex,
+        first=lambda text: ("exec", "--skip-git-repo-check", text),
+        next=lambda text: ("exec", "resume", "--last", "--skip-git-repo-check", text),
+    ),
+    Recipe(
+        "Codex, sockets", "@openai/codex", "0.169.0", "codex", "openai", partial(_codex, sockets=True),
         first=lambda text: ("exec", "--skip-git-repo-check", text),
         next=lambda text: ("exec", "resume", "--last", "--skip-git-repo-check", text),
     ),

@@ -89,6 +89,13 @@ async def swap(
     _take(play, everyone[(at + 1) % len(everyone)], part)
 
 
+async def shared_session(play: Play, timeout: float = 0.5, size: int = 2) -> None:
+    """Mix up concurrent requests that name the same session (`X-Session-ID`, `session_id`), or none: per credential."""
+    header = play.incoming.header
+    room = header("x-session-id") or header("session_id") or "key " + play.record.credential
+    await swap(play, size=size, timeout=timeout, room=room)
+
+
 async def stale(play: Play, part: str = "all") -> None:
     """Give the answer that the previous request of the same shape should have had: everything is late by one."""
     if play.failed:
@@ -342,7 +349,7 @@ FAULTS: Mapping[str, Fault] = {
     fault.__name__: fault
     for fault in (
         *(status, stream_error, quote_credential),
-        *(swap, stale, repeat, splice),
+        *(swap, shared_session, stale, repeat, splice),
         *(echo, wrong_model, foreign_id, mangle_id, strip_id, answer_id, blank_first, fields),
         *(reset_head, close_head, reset_body, empty, cut, twice),
         *(delay_head, delay_body, delay_events, hang, split, join, slow),

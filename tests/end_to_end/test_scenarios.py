@@ -1,0 +1,58 @@
+"""The scenario scripts: against a provider that mixes answers up, bare and with Patchbay in front."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ..simulator import simulator_thread
+from .conftest import KEYS
+from .harness import ROOT
+
+MODULE = [sys.executable, "-m", "scripts.scenarios"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MODULE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("concurrent", "--requests", "8"),
+        ("team", "--team-size", "5", "--turns", "2"),
+        ("models",),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_the_mixing_shows_without_patchbay_and_not_with_it(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    bare, fronted = done.stdout.split("with Patchbay in front")
+    assert "MIXED: " in bare
+    assert "MIXED: " not in fronted and "0 mixed up" in fronted
+
+
+def test_a_scenario_fails_against_a_provider_that_mixes_answers_up() -> None:
+    done = run("concurrent", "--simulator", "bare", "--requests", "6")
+
+    assert done.returncode == 1
+    assert "got the answer to" in done.stdout
+
+
+def test_the_twelve_calls_are_made_and_one_that_fails_is_named() -> None:
+    with simulator_thread(KEYS) as provider:
+        aim = ("rapid", "--base-url", f"{provider.url}/v1", "--api-key", next(iter(KEYS)), "--model", "sim-large")
+        good = run(*aim)
+        provider.fault("status", {"status": 500}, nth=3)
+        bad = run(*aim)
+
+    assert good.returncode == 0, good.stdout
+    assert "13/13 calls" in good.stdout
+    sizes = [record.prompt_tokens for record in provider.truth.requests[:12]]
+    assert sizes == [664, 2280, 3737, 1371, 1517, 4161, 1966, 1290, 1639, 2408, 2031, 714]
+    assert bad.returncode == 1
+    assert "the first that failed is call 3" in bad.stdout

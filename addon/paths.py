@@ -27,6 +27,21 @@ def first(accounts: Iterable[Account], family: str, reverse: Origin | None = Non
     return None
 
 
+def mixed(accounts: Iterable[Account]) -> dict[str, tuple[str, ...]]:
+    """
+    Return, by family, the accounts of different services that all serve every model.
+
+    On one port nothing but the model tells those services apart, so any of them may get any conversation.
+    """
+    found: dict[str, dict[Origin, str]] = {}
+    for account in accounts:
+        every = "*" in account.models.allow and not account.models.deny
+        if account.enabled and account.origin and every:
+            for family in sorted(account.provider.families):
+                found.setdefault(family, {}).setdefault(account.origin, account.id)
+    return {family: tuple(ids.values()) for family, ids in found.items() if len(ids) > 1}
+
+
 def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> str:
     """
     Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from patchbay import dialects, paths
-from patchbay.config import Account, Secret
+from patchbay.config import Account, Models, Secret
 from patchbay.providers import PRESETS, Provider
 from patchbay.values import Origin
 
@@ -117,3 +117,17 @@ def test_the_first_pool_is_that_of_the_first_account_that_can_be_used() -> None:
     assert paths.first(pool, "openai") == other.origin
     assert paths.first(pool, "openai", reverse) == reverse
     assert paths.first(pool, "gemini") is None
+
+
+def test_services_that_only_the_model_could_tell_apart_are_named() -> None:
+    one, two = (replace(account(""), id=name, origin=Origin("https", f"{name}.example", 443)) for name in "ab")
+    narrow = replace(two, models=Models(allow=("gpt-*",)))
+
+    assert paths.mixed((one, two)) == {"openai": ("a", "b")}
+    assert paths.mixed((one, replace(one, id="c"))) == {}
+    assert paths.mixed((one, narrow)) == {}
+    assert paths.mixed((one, replace(two, models=Models(deny=("gpt-*",))))) == {}
+    assert paths.mixed((one, replace(two, enabled=False))) == {}
+    assert paths.mixed((one, replace(two, origin=None))) == {}
+    assert paths.mixed((one, replace(two, provider=PRESETS["anthropic"]))) == {}
+    assert paths.mixed((one, replace(two, provider=PRESETS["litellm"]))) == {"openai": ("a", "b")}

@@ -121,6 +121,7 @@ class Patchbay:
         assert self.router is not None and self._reload is not None and self._keeping is not None
         self._reload.start()
         self._keeping.start()
+        tunnels.warn(self.router.config)
         enabled = sum(account.enabled for account in self.router.config.accounts)
         logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)
 

@@ -17,7 +17,9 @@ from mitmproxy.proxy import context, layer, mode_specs
 from mitmproxy.proxy.layers import TCPLayer
 from mitmproxy.proxy.layers.http import HttpStream
 
+from .. import paths
 from ..config import Config
+from ..values import Origin
 from . import wire
 
 logger = logging.getLogger(__name__)
@@ -58,11 +60,31 @@ def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
     return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other: refuse)\n")
 
 
+def warn(config: Config) -> None:
+    """Say what will surprise on one port: accounts of several services that only a model's name could tell apart."""
+    servers = ctx.master.addons.get("proxyserver").servers
+    if not any(_is_anywhere(server.mode) for server in servers):
+        return
+    for family, accounts in paths.mixed(config.accounts).items():
+        logger.warning(
+            "patchbay: on one port, %s serve every %s model, so any of them may get any conversation;"
+            " say in `models` what each has",
+            " and ".join(accounts),
+            family,
+        )
+
+
 def widen(client: Client) -> None:
     """Let *client* have as many upstream connections as it has streams."""
     handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
     if handler is not None:
         handler.max_conns = defaultdict(lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS))
+
+
+def _is_anywhere(mode: mode_specs.ProxyMode) -> bool:
+    if not isinstance(mode, mode_specs.ReverseMode):
+        return False
+    return paths.is_anywhere(Origin(mode.scheme, mode.address[0].lower(), mode.address[1]))
 
 
 def _in_tunnel(at: context.Context) -> bool:

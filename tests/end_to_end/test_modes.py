@@ -33,7 +33,7 @@ from ..simulator.play import Play
 from ..simulator.steps import Data, body_of
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, eventually, free_port, proxy
-from .tunnel import Tunnels, bystander, tunnels
+from .tunnel import Tunnels, bystander, listener, read_head, tunnels
 
 MODES = ("reverse", "one port", "regular", "upstream")
 # What the two sides speak, and what the client offers for it. Left to itself mitmproxy takes the client's first offer
@@ -92,12 +92,13 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         }
         through = stack.enter_context(tunnels())
         neighbour = stack.enter_context(bystander(folder / "neighbour.pem"))
-        ports = {name: free_port() for name in ("reverse HTTP/2", "one port", "regular", "upstream")}
+        ports = {name: free_port() for name in ("reverse HTTP/2", "one port", "regular", "upstream", "socks5")}
         modes = [
             f"reverse:https://localhost:{upstreams['HTTP/2'].port}@{ports['reverse HTTP/2']}",
             f"reverse:http://patchbay.invalid@{ports['one port']}",
             f"regular@{ports['regular']}",
             f"upstream:http://127.0.0.1:{through.port}@{ports['upstream']}",
+            f"socks5@{ports['socks5']}",
         ]
         running = stack.enter_context(
             proxy(
@@ -381,7 +382,7 @@ def test_whether_anybody_is_there_is_answered_here(house: House) -> None:
 # -- who else is there ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["regular", "upstream"])
+@pytest.mark.parametrize("mode", ["regular", "upstream", "socks5"])
 @pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
 def test_an_unrelated_host_s_own_certificate_is_what_the_client_sees(house: House, mode: str, name: str) -> None:
     trusted = ssl.create_default_context(cafile=house.folder / "strange.pem")
@@ -399,7 +400,7 @@ def test_an_unrelated_host_s_own_certificate_is_what_the_client_sees(house: Hous
     assert answer.endswith(b"untouched")
 
 
-@pytest.mark.parametrize("mode", ["regular", "upstream"])
+@pytest.mark.parametrize("mode", ["regular", "upstream", "socks5"])
 def test_a_provider_s_host_is_looked_into(house: House, mode: str) -> None:
     trusted = ssl.create_default_context(cafile=house.folder / "mitmproxy" / "mitmproxy-ca-cert.pem")
     with (
@@ -417,13 +418,50 @@ def test_another_port_of_a_provider_s_host_is_somebody_else_s(house: House, mode
         trusted.wrap_socket(tunnel, server_hostname="localhost")
 
 
+@pytest.mark.parametrize("mode", ["regular", "upstream"])
+def test_plain_http_to_somebody_else_is_not_touched(house: House, mode: str) -> None:
+    heads: list[str] = []
+
+    def serve(client: socket.socket) -> None:
+        heads.append(read_head(client))
+        client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi")
+
+    with listener(serve) as port, socket.create_connection(("127.0.0.1", house.ports[mode]), 10) as client:
+        where = f"127.0.0.1:{port}"
+        if mode == "upstream":  # this one only knows CONNECT
+            client.sendall(f"CONNECT {where} HTTP/1.1\r\nhost: {where}\r\n\r\n".encode())
+            assert " 200 " in read_head(client)
+        target = "/v1/models" if mode == "upstream" else f"http://{where}/v1/models"
+        client.sendall(f"GET {target} HTTP/1.1\r\nHost: {where}\r\nAuthorization: Bearer {OWN}\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+
+    assert answer.endswith(b"hi")
+    assert heads == [f"GET /v1/models HTTP/1.1\r\nHost: {where}\r\nAuthorization: Bearer {OWN}\r\n\r\n"]
+
+
+def test_where_the_rest_is_refused_no_tunnel_is_made(tmp_path: Path) -> None:
+    config = f"state: {tmp_path / 'state'}\nother: refuse\naccounts: [{{id: a, provider: openai, key: example-a}}]\n"
+    password = "Basic bWU6aHVudGVyMg=="
+    with proxy(tmp_path, config, "-w", str(tmp_path / "flows"), mode="regular") as running:
+        with socket.create_connection(("127.0.0.1", running.port), 10) as client:
+            client.sendall(f"CONNECT example.com:443 HTTP/1.1\r\nProxy-Authorization: {password}\r\n\r\n".encode())
+            assert read_head(client).startswith("HTTP/1.1 403 ")
+        running.interrupt()
+
+    assert password not in (tmp_path / "flows").read_bytes().decode("latin-1") + running.log
+
+
 def _through(house: House, mode: str, where: str) -> socket.socket:
+    """Return a connection to *where* through the proxy in *mode*."""
     tunnel = socket.create_connection(("127.0.0.1", house.ports[mode]), 10)
+    if mode == "socks5":
+        name, _, port = where.rpartition(":")
+        tunnel.sendall(b"\x05\x01\x00")
+        assert tunnel.recv(2) == b"\x05\x00"
+        tunnel.sendall(b"\x05\x01\x00\x03" + bytes([len(name)]) + name.encode() + int(port).to_bytes(2))
+        assert tunnel.recv(10)[:2] == b"\x05\x00"
+        return tunnel
     tunnel.sendall(f"CONNECT {where} HTTP/1.1\r\nhost: {where}\r\n\r\n".encode())
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        piece = tunnel.recv(1)
-        assert piece, head
-        head += piece
-    assert head.split()[1] == b"200", head
+    head = read_head(tunnel)
+    assert " 200 " in head, head
     return tunnel

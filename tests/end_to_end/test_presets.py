@@ -283,6 +283,7 @@ def test_azure_s_client_is_served_by_any_of_them(house: House, name: str, expect
     assert answer.choices[0].message.content == record.text
     assert record.path == expected
     assert (record.account, record.credential_form) == (name, FORMS.get(name, "bearer"))
+    assert OWN not in repr(record.headers) + record.query
     model = json.loads(record.body)["model"]
     assert model == {"azure": "azure_m", "azure-new": "dep-2", "groq": "groq_m"}[name]
 

@@ -32,7 +32,7 @@ class Tunnels:
     asked: list[str] = field(default_factory=list)
 
     def serve(self, client: socket.socket) -> None:
-        head = _head(client)
+        head = read_head(client)
         self.asked.append(head)
         method, _, rest = head.partition(" ")
         host, _, port = rest.partition(" ")[0].rpartition(":")
@@ -64,11 +64,22 @@ def bystander(certificate: Path) -> Iterator[int]:
 
     def serve(client: socket.socket) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(client, server_side=True) as secured:
-            _head(secured)
+            read_head(secured)
             secured.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nuntouched")
 
     with listener(serve) as port:
         yield port
+
+
+def read_head(client: socket.socket) -> str:
+    """Return the head of a message, with the blank line. Raises ConnectionError when there is none."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        piece = client.recv(1)
+        if not piece:
+            raise ConnectionError("the client left")
+        head += piece
+    return head.decode("latin-1")
 
 
 def _accept(server: socket.socket, serve: Serve) -> None:
@@ -81,16 +92,6 @@ def _accept(server: socket.socket, serve: Serve) -> None:
 def _served(client: socket.socket, serve: Serve) -> None:
     with client, contextlib.suppress(OSError):
         serve(client)
-
-
-def _head(client: socket.socket) -> str:
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        piece = client.recv(1)
-        if not piece:
-            raise ConnectionError("the client left")
-        head += piece
-    return head.decode("latin-1")
 
 
 def _pour(source: socket.socket, target: socket.socket) -> None:

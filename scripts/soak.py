@@ -204,8 +204,8 @@ def report(
     claims = [
         (late <= early * 1.1, "memory is flat after warm-up (within a tenth)"),
         (
-            all(after[name] <= before[name] for name in ("tasks", "streams", "in flight")),
-            "no task, stream or slot is left",
+            all(after[name] <= before[name] for name in ("tasks", "streams", "flows", "in flight")),
+            "no task, stream, flow or slot is left",
         ),
         ("Traceback" not in log and "has crashed" not in log, "no exception is in the log"),
         (not broken, f"no client that stayed saw an error ({', '.join(broken) or 'none'})"),

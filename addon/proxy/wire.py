@@ -210,6 +210,8 @@ class PatchbayStream(HttpStream):
             # mitmproxy would log this and leave the client hanging; the message could quote a header, so only its type
             logger.error("an exchange failed inside: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
             yield from self._fail(Refusal(502, "patchbay_failed", "Patchbay could not carry this request"))
+        if self.state_errored in (self.client_state, self.server_state) or self.server_state == self.state_done:
+            self._disarm()  # a timer that still runs would keep the flow alive
 
     def _sorted(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):

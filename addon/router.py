@@ -313,7 +313,8 @@ class Router:
         self._in_flight[exchange.identity.affinity] -= 1
         if self._in_flight[exchange.identity.affinity] <= 0:
             del self._in_flight[exchange.identity.affinity]
-        exchange.decision = replace(_decision(exchange, self.verdict(exchange), error, now, status), mode=self.config.mode)
+        decided = _decision(exchange, self.verdict(exchange), error, now, status)
+        exchange.decision = replace(decided, mode=self.config.mode)
         return exchange.decision
 
     # -- one attempt -----------------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from mitmproxy import http, options
+from mitmproxy import http, master, options
+from mitmproxy.addons import clientplayback, proxyserver
 from mitmproxy.connection import Client, ConnectionState, Server
-from mitmproxy.proxy import commands, context, events, layer
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.proxy import commands, context, events, layer, mode_servers
+from mitmproxy.proxy.layers import http as host, websocket
 
 from ..providers import Timeouts
 from ..values import Answer, Reaction, Refusal
@@ -37,7 +38,15 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpStream, "make_server_connection", "self"),
     (host.HttpStream, "send_response", "self already_streamed"),
     (host.HttpStream, "check_killed", "self emit_error_hook"),
+    (host.HttpStream, "flow_done", "self"),
+    (host.HttpStream, "passthrough", "self event"),
     (host.GetHttpConnection, "connection_spec_matches", "self connection"),
+    (websocket.WebsocketLayer, "relay_messages", "self event"),
+    (proxyserver.Proxyserver, "inject_websocket", "self flow to_client message is_text"),
+    (clientplayback.ClientPlayback, "playback", "self"),
+    (clientplayback.ReplayHandler, "__init__", "self flow options"),
+    (master.Master, "shutdown", "self"),
+    (mode_servers.ServerInstance, "stop", "self"),
 )
 _KEY = "self-test-key"
 
@@ -50,6 +59,7 @@ def check() -> None:
         _nothing_leaves_without_a_route()
         _the_key_is_on_the_wire_only()
         _a_failed_answer_moves_on()
+        _every_message_is_shown()
     finally:
         wire.logger.disabled = False
 
@@ -65,6 +75,8 @@ def _names() -> None:
         _demand(found is not None, f"{owner.__name__}.{name} is gone")
         has = " ".join(inspect.signature(found).parameters) if found else ""
         _demand(has == parameters, f"{owner.__name__}.{name} takes ({has}) instead of ({parameters})")
+    replays = inspect.unwrap(clientplayback.ClientPlayback.playback).__code__.co_names
+    _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
     ours = {name for name in vars(wire.PatchbayStream) if not name.startswith("__")}
     taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
@@ -132,6 +144,7 @@ class _Rig:
         self.server: Server | None = None
         self.hooks: list[str] = []
         self.sent: dict[object, bytes] = {}
+        self.drops = False
         self.feed(events.Start())
 
     def feed(self, event: events.Event) -> None:
@@ -159,6 +172,8 @@ class _Rig:
         if hook.name == "requestheaders":
             self.flow = argument
             argument.patchbay = self.cord
+        if hook.name == "websocket_message" and self.drops:
+            argument.websocket.messages[-1].drop()
         if hook.name == "patchbay_next":
             argument.again = True
             self.cord.key = _KEY + "-two"
@@ -224,3 +239,26 @@ def _answered(answer: bytes, *, expect: str) -> _Rig:
     assert rig.server is not None
     rig.feed(events.DataReceived(rig.server, answer))
     return rig
+
+
+def _every_message_is_shown() -> None:
+    rig = _Rig(ready=True)
+    rig.feed(events.DataReceived(rig.client, _UPGRADE))
+    assert rig.server is not None
+    _demand(_KEY.encode() in rig.taken(rig.server), "an upgrade goes up without its credential")
+    rig.feed(events.DataReceived(rig.server, _UPGRADED + b"\x81\x02hi"))
+    _demand(rig.hooks.count("websocket_message") == 1, "a message is not shown before it goes on")
+    _demand(rig.taken(rig.client).endswith(b"\x81\x02hi"), "a message does not arrive")
+    rig.drops = True
+    rig.feed(events.DataReceived(rig.client, b"\x81\x82\x00\x00\x00\x00no"))
+    _demand(not rig.taken(rig.server), "a message that was dropped goes up")
+
+
+_UPGRADE = (
+    b"GET http://t.invalid/ HTTP/1.1\r\nhost: t.invalid\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_UPGRADED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)

@@ -8,6 +8,7 @@ the protocol, and goes nowhere.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -18,7 +19,7 @@ import msgspec
 from mitmproxy import ctx, http
 from mitmproxy.websocket import WebSocketMessage
 
-from .. import dialects
+from .. import dialects, guards
 from ..body import Body
 from ..router import FOREIGN, Exchange
 from ..values import Endpoint, Failure, Head, Headers, Message, Refusal, Request, Wait
@@ -92,14 +93,15 @@ class Socket:
         endpoint = self._cord.asked.endpoint
         if body is None or endpoint.dialect != "openai_responses" or self._cord.exchange is None:
             return
-        now = time.time()
-        crowded = len(self._open) >= MAX_OPEN
-        request = self._request(body, endpoint)
-        opened = self._around.router.open(request, now, reverse=self._cord.exchange.reverse, socket=self._cord.route)
+        if body.is_too_deep:
+            self._refuse(message, guards.body_too_deep())
+            return
+        request, upgrade = self._request(body, endpoint), self._cord.exchange
+        opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._cord.route)
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return
-        refusal = _CROWDED if crowded else await self._routed(opened, message)
+        refusal = _CROWDED if len(self._open) >= MAX_OPEN else await self._routed(opened, message)
         if refusal is None or self._cord.shadow:
             self._open.append(opened)
             return
@@ -109,18 +111,19 @@ class Socket:
 
     async def _routed(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
         """Give *exchange* its route, and *message* what is stamped on it; or say why it cannot be sent."""
-        while True:
-            decided = self._around.router.next(exchange, time.time())
-            if isinstance(decided, Wait):
-                if self._cord.shadow:
-                    return None
-                await asyncio.sleep(max(0.01, min(decided.until - time.time(), 1.0)))
-            elif isinstance(decided, Refusal):
-                return _fitting(exchange, decided)
-            else:
-                if decided.body is not None and not self._cord.shadow:
-                    message.content = decided.body
+        turn = asyncio.Event()
+        exchange.woken = turn.set
+        while isinstance(decided := self._around.router.next(exchange, time.time()), Wait):
+            if self._cord.shadow:
                 return None
+            turn.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(turn.wait(), max(0.01, decided.until - time.time()))
+        if isinstance(decided, Refusal):
+            return _fitting(exchange, decided)
+        if decided.body is not None and not self._cord.shadow:
+            message.content = decided.body
+        return None
 
     def _request(self, body: Body, endpoint: Endpoint) -> Request:
         upgrade = self._cord.exchange
@@ -218,7 +221,7 @@ def _create(message: WebSocketMessage) -> Body | None:
     if not message.is_text or not message.content.lstrip().startswith(b"{"):
         return None
     body = Body(message.content)
-    return body if body.text("type") == _CREATE else None
+    return body if body.text("type") == _CREATE or body.is_too_deep else None
 
 
 def _fitting(exchange: Exchange, refusal: Refusal) -> Refusal:

@@ -102,12 +102,7 @@ def test_a_failure_is_delivered_and_says_nothing_about_an_account(shadow: Proxy,
     headers = credential("openai_chat", CLIENT)
     simulator.fault("status", {"status": 429, "retry_after": 600}, times=1)
     answers = [
-        httpx.post(
-            shadow.url + CHAT,
-            json=body("openai_chat", ["hi"]),
-            headers=credential("openai_chat", CLIENT),
-            trust_env=False,
-        )
+        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False)
         for _ in range(2)
     ]
     assert eventually(lambda: len(lines(shadow)) == 2)

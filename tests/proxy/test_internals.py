@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.addons import clientplayback
+from mitmproxy.proxy import events
+from mitmproxy.proxy.layers import http as host, tcp
 
 from patchbay.proxy import internals, wire
 
@@ -70,3 +72,34 @@ def test_what_no_longer_works_is_noticed(
 
     with pytest.raises(RuntimeError, match=noticed):
         internals.check()
+
+
+def test_replays_that_are_made_elsewhere_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They skip `next_layer`, so one that our layer does not get into would go out without an account."""
+
+    async def playback(self: Any) -> None: ...
+
+    monkeypatch.setattr(clientplayback.ClientPlayback, "playback", playback)
+
+    with pytest.raises(RuntimeError, match="replays"):
+        internals.check()
+
+
+def test_messages_that_pass_unseen_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host.HttpStream, "flow_done", _as_plain_tcp)
+
+    with pytest.raises(RuntimeError, match="a message is not shown"):
+        internals.check()
+
+
+_FLOW_DONE = host.HttpStream.flow_done
+
+
+def _as_plain_tcp(self: Any) -> Any:
+    if self.flow.response.status_code != 101:
+        yield from _FLOW_DONE(self)
+        return
+    self.flow.websocket = None
+    self.child_layer = tcp.TCPLayer(self.context)
+    self._handle_event = self.passthrough
+    yield from self.child_layer.handle_event(events.Start())

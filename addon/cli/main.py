@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import config
+from . import incidents, verify
 
 FOLDER = Path(__file__).resolve().parent.parent
 EXIT_MISTAKES = 1  # what was asked about is wrong
@@ -92,6 +93,28 @@ COMMANDS: tuple[Command, ...] = (
         "read the settings and print every mistake",
         check,
         (Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),),
+    ),
+    Command(
+        "verify",
+        "judge the answers in a saved flow file",
+        verify.verify,
+        (
+            Argument("file", {"help": "a file that mitmdump -w or mitmweb has saved"}),
+            Argument("--all", {"action": "store_true", "help": "print every exchange, also those without an alarm"}),
+            Argument("--state", {"help": "the folder with the key; else the settings' own"}),
+            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+        ),
+    ),
+    Command(
+        "incidents",
+        "list, show and export answers that belonged to another request",
+        incidents.incidents,
+        (
+            Argument("id", {"nargs": "?", "help": "the request id of one incident, or its beginning: show it"}),
+            Argument("--export", {"metavar": "FILE", "help": "write them as JSON for a provider's ticket; - prints"}),
+            Argument("--state", {"help": "the folder with the incidents; else the settings' own"}),
+            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+        ),
     ),
     Command("version", "print the versions a bug report needs", version),
 )

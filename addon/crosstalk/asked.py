@@ -92,7 +92,7 @@ _SETTINGS = (
 
 
 def _names(tools: Any) -> set[str] | None:
-    """Return the names in *tools* of any dialect; None where one is the provider's own, which may call what it likes."""
+    """Return the names in *tools* of any dialect; None where one is the provider's own: that calls what it likes."""
     names: set[str] = set()
     for tool in tools if isinstance(tools, list) else ():
         if not isinstance(tool, dict):

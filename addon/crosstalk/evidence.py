@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..values import Finding, Verdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..values import Decision, Finding, Verdict
 
 _STRONGEST = {"proof": 0, "strong": 1, "weak": 2}
 
@@ -28,6 +31,40 @@ def finding(found: Finding) -> dict[str, str]:
         "expected": found.expected,
         "received": found.received,
         "victim": found.victim,
+    }
+
+
+def bundle(decision: Decision, sent: Sequence[Mapping[str, Any]], around: Mapping[str, object]) -> dict[str, object]:
+    """
+    Return an incident as plain types: what a provider needs to find it in its own logs, and what we saw.
+
+    Ids, times, sizes and the values that were compared; of the request and the answer nothing else. *around* says what
+    is known of the connection and of what the client had been given when the first proof was found.
+    """
+    found = decision.verdict
+    return {
+        "id": decision.request_id,
+        "time": decision.time,
+        "exchange": decision.exchange,
+        "provider": decision.provider,
+        "account": decision.account,
+        "client": decision.client,
+        "session": decision.identity.affinity,
+        "thread": decision.identity.thread,
+        "dialect": decision.dialect,
+        "method": decision.method,
+        "path": decision.path,
+        "model": decision.model,
+        "stream": decision.stream,
+        "status": decision.status,
+        "duration_seconds": round(decision.duration, 4),
+        "first_byte_seconds": decision.first_byte,
+        **verdict(found),
+        "attempts": [
+            {name: record[name] for name in ("request_id", "host", "digest", "earlier", "at", "seen")}
+            for record in sent
+        ],
+        "around": dict(around),
     }
 
 

@@ -66,7 +66,7 @@ class Memory:
             _put(self._sent, key, live.entry if alone else None, _SENT)
 
     def finish(self, request_id: str, now: float) -> None:
-        """Take note that the attempt that sent *request_id* is over. A few of the last stay in view, small ones only."""
+        """Take note that the attempt of *request_id* is over. A few of the last stay in view, small ones only."""
         live = self._live.pop(request_id, None)
         if live is not None and live.asked.size <= _SMALL:
             self._ended.append((now, live))

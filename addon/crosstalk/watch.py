@@ -73,7 +73,7 @@ class Watch:
         self._silent = silent
         self._echo = echo
         self._client_id = client_id
-        self._over = False
+        self._over = self._whole = False
         self.at = (memory.tick() if memory else 0, now)
         self.seen: list[tuple[int, float]] = []
         self._depths: dict[str, Depth] = {f"header {name.lower()}": depth for name, depth in echo.headers.items()}
@@ -113,7 +113,7 @@ class Watch:
         if self._over:
             return []
         fresh = self.see(_OVER, self._sent.status, now) if whole else []
-        self._over = True
+        self._over, self._whole = True, whole
         if self._sent.memory is not None:
             if whole:
                 self._learn(self._sent.memory)
@@ -153,6 +153,7 @@ class Watch:
             "dialect": asked.dialect if asked else "",
             "suffix": asked.suffix if asked else "",
             "at": list(self.at),
+            "whole": self._whole,
             "seen": [list(seen) for seen in self.seen],
         }
 

@@ -22,10 +22,11 @@ from mitmproxy.proxy import commands, events, layer, mode_specs
 from .. import clients, config, dialects, guards, paths, uploads
 from ..body import Body
 from ..journal import Journal
-from ..router import Exchange, Router
+from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
 from . import answers, defaults, internals, render, replay, start, tunnels, wire
+from .aftermath import Aftermath, Again
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .ending import Ending
 from .keeping import Keeping
@@ -88,6 +89,8 @@ class Patchbay:
         self._around: Surroundings | None = None
         self._reload: Reload | None = None
         self._keeping: Keeping | None = None
+        self._aftermath: Aftermath | None = None
+        self._again: Again | None = None
         self._under_way: dict[Cord, http.HTTPFlow] = {}
         self._sockets: dict[Cord, Socket] = {}
         self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
@@ -133,6 +136,10 @@ class Patchbay:
         if self._keeping:
             self._keeping.end()
         self._close_journal()
+        if self._aftermath:
+            self._aftermath.close()
+        if self._again:
+            self._again.tell()
 
     def _close_journal(self) -> None:
         if self._journal:
@@ -162,6 +169,8 @@ class Patchbay:
         router = Router(found.config, key, SystemRandom(), secrets.token_bytes)
         self._journal = Journal(found.config.journal) if found.config.journal.path else None
         self._keeping = Keeping(found.config, key, router.state)
+        self._aftermath = Aftermath(Path(found.config.state).expanduser(), found.config.crosstalk)
+        self._again = Again(mint_of(key))
         self._secret = key
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
@@ -182,6 +191,8 @@ class Patchbay:
         if found.config.journal != before.journal:
             self._change_journal(found.config.journal)
         self._router().reload(found.config)
+        if self._aftermath:
+            self._aftermath.change(found.config.crosstalk)
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
 
@@ -280,6 +291,8 @@ class Patchbay:
             return
         cord.exchange = opened
         self._under_way[cord] = flow
+        if self._aftermath:
+            self._aftermath.opened(flow, opened.id)
         if cord.shadow:
             self._decide(cord, opened)
             return
@@ -324,6 +337,8 @@ class Patchbay:
     @_closed_on_failure
     def response(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
+        if cord is None and self._again:
+            self._again.take(flow)
         if cord is None or flow.response is None:
             return
         if cord.streaming:
@@ -343,6 +358,8 @@ class Patchbay:
     @_closed_on_failure
     def error(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
+        if cord is None and self._again:
+            self._again.take(flow)
         if cord is None:
             return
         if cord.streaming and flow.response:
@@ -467,6 +484,8 @@ class Patchbay:
         self._record(flow, decision)
         if cord.cut_short:
             flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"
+        if self._aftermath:
+            self._aftermath.closed(flow, decision, self._router().sent(cord.exchange))
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
         render.on_flow(flow, decision)
@@ -494,6 +513,8 @@ class Patchbay:
             route.account.id,
             finding.victim,
         )
+        if self._aftermath:
+            self._aftermath.alarmed(flow, finding, route.request_id, time.time())
 
     def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint) -> Refusal | None:
         """Say why *flow* is refused by its head alone, if it is. What the user replays is the user's own."""

@@ -29,6 +29,7 @@ def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     returned = sent.returned(str(fact.value), now)
     if returned.kind in ("blank", "mine", "own", "earlier"):
         return
+    sent.broken.add(f"echo {fact.where}")
     if returned.entry and sent.repeats(returned.entry):
         return
     yield found("contract", FAMILY, "proof", fact, expected, returned.entry)

@@ -1,0 +1,65 @@
+"""`patchbay verify`: the verdicts over the flows of a file, by the code that gives them while they pass."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+from .. import config
+from ..crosstalk import evidence
+from ..crosstalk.again import Judged, judge
+from ..router import mint_of
+from ..store import master_key
+
+EXIT_FOUND, EXIT_USAGE = 1, 2
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Print the verdict on every stored exchange; exit code 1 when one is crosstalk, or not what was said then."""
+    from ..proxy import dump  # the host is loaded only when it is needed
+
+    try:
+        mint = mint_of(_key(arguments))
+        judged = judge(dump.read(Path(arguments.file), mint), mint)
+    except (OSError, ValueError, config.ConfigError) as e:
+        print(f"{arguments.file}: {e}", file=sys.stderr)
+        return EXIT_USAGE
+    for each in judged:
+        if arguments.all or each.verdict.kind in ("crosstalk", "suspect") or not each.agrees:
+            print(line(each))
+    counts = Counter(each.verdict.kind for each in judged)
+    differ = sum(not each.agrees for each in judged)
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay's"
+    print(f"{arguments.file}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
+    return EXIT_FOUND if counts["crosstalk"] or differ else 0
+
+
+def line(judged: Judged) -> str:
+    """Return one line about *judged*."""
+    stored, verdict = judged.stored, judged.verdict
+    parts = [stored.request_id, verdict.kind, evidence.comment(verdict)]
+    if not judged.agrees:
+        parts.append(f"said then: {stored.said}" + (f", victim {stored.victim}" if stored.victim else ""))
+    if stored.cut:
+        parts.append("the answer was not kept whole")
+    return "  ".join(parts)
+
+
+def state_folder(arguments: argparse.Namespace) -> Path:
+    """Return the state folder that the arguments name, or that of the settings."""
+    if arguments.state:
+        return Path(arguments.state).expanduser()
+    file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+    settings = config.load(file.read_bytes(), str(file)) if file.exists() else config.Config(())
+    return Path(settings.state).expanduser()
+
+
+def _key(arguments: argparse.Namespace) -> bytes:
+    """Return the key that is there already; a new one could know nothing again."""
+    folder = state_folder(arguments)
+    if not (folder / "master.key").exists():
+        raise FileNotFoundError(f"there is no key in {folder}; name the folder with --state")
+    return master_key(folder)

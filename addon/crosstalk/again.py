@@ -1,0 +1,147 @@
+"""
+The same verdicts once more, over exchanges that were stored: the same reader, the same detectors, in the same order.
+
+What it takes besides the stored request and answer is `Watch.record`; under the key with which it was recorded, the
+verdict is the one that was given then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..answer import Answer
+from ..body import Body
+from ..correlation import Mint
+from ..ledger import Ledger
+from ..providers import Echo
+from ..values import Endpoint, Fact, Head, Verdict
+from .asked import Asked
+from .detectors import KINDS
+from .memory import Memory
+from .watch import Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """
+    One exchange as it was stored: *attempts* are their records, *head* and *answer* belong to the last of them.
+
+    *said* is the verdict that was given then (empty: none), *cut* whether the answer was not kept whole.
+    """
+
+    attempts: tuple[Mapping[str, Any], ...]
+    request: Body = field(repr=False)
+    head: Head | None = None
+    answer: bytes = field(default=b"", repr=False)
+    said: str = ""
+    victim: str = ""
+    cut: bool = False
+
+    @property
+    def request_id(self) -> str:
+        """The id of the last attempt."""
+        return str(self.attempts[-1].get("request_id", "")) if self.attempts else ""
+
+
+@dataclass(slots=True)
+class Judged:
+    """A stored exchange and the verdict of this time."""
+
+    stored: Stored
+    verdict: Verdict
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is the verdict of that time, where there was one."""
+        said, now = (self.stored.said, self.stored.victim), (self.verdict.kind, self.verdict.victim)
+        return not self.stored.said or said == now
+
+
+def judge(everything: Iterable[Stored], mint: Mint) -> list[Judged]:
+    """Judge stored exchanges anew, all of one instance together, in the order in which things happened then."""
+    ledger, memory = Ledger(), Memory()
+    steps: list[tuple[float, int, int, int, Fact | None]] = []
+    runs: list[_Run] = []
+    for stored in everything:
+        run = _Run(stored, mint, ledger, memory)
+        steps += run.steps(len(runs))
+        runs.append(run)
+    for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:4]):
+        runs[number].step(attempt, fact, now)
+    return [Judged(run.stored, run.verdict()) for run in runs]
+
+
+class _Run:
+    """One stored exchange, as it goes again."""
+
+    def __init__(self, stored: Stored, mint: Mint, ledger: Ledger, memory: Memory) -> None:
+        self.stored = stored
+        self._mint, self._ledger, self._memory = mint, ledger, memory
+        self._watches: dict[int, Watch] = {}
+        self._status = stored.head.status if stored.head else 0
+
+    def steps(self, number: int) -> Iterator[tuple[float, int, int, int, Fact | None]]:
+        """Yield when what happened: (clock, order, *number*, attempt, the fact; None is the sending)."""
+        for at, record in enumerate(self.stored.attempts):
+            order, now = record["at"]
+            yield now, order, number, at, None
+        if self.stored.attempts:
+            last = self.stored.attempts[-1]
+            facts = [fact for fact in _facts(self.stored, last) if fact.kind in KINDS]
+            if last.get("whole"):
+                facts = [*facts[: len(last["seen"]) - 1], Fact("over")]
+            for (order, now), fact in zip(last["seen"], facts, strict=False):
+                yield now, order, number, len(self.stored.attempts) - 1, fact
+
+    def step(self, attempt: int, fact: Fact | None, now: float) -> None:
+        """Let what happened at *now* happen again."""
+        if fact is None:
+            self._watches[attempt] = self._sent(self.stored.attempts[attempt], now)
+            if attempt:
+                self._watches[attempt - 1].end(now, whole=False)
+        elif fact.kind == "over":
+            self._watches[attempt].end(now)
+        else:
+            self._watches[attempt].see(fact, self._status, now)
+
+    def verdict(self) -> Verdict:
+        """Return what it all amounts to."""
+        last = self._watches.get(len(self.stored.attempts) - 1)
+        return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
+
+    def _sent(self, record: Mapping[str, Any], now: float) -> Watch:
+        endpoint = Endpoint(record["dialect"], suffix=record["suffix"])
+        return Watch(
+            _echo(record),
+            record["expected"],
+            request_id=record["request_id"],
+            exchange=record["exchange"],
+            mint=self._mint,
+            ledger=self._ledger,
+            now=now,
+            earlier=tuple(record["earlier"]),
+            client_id=record["client_id"],
+            sent=frozenset(record["own"]),
+            account=record["account"],
+            affinity=record["affinity"],
+            thread=record["thread"],
+            digest=bytes.fromhex(record["digest"]),
+            generation=record["generation"],
+            memory=self._memory,
+            asked=Asked(endpoint, self.stored.request, record["model"], record["stream"]),
+            host=record["host"],
+            silent=frozenset(record["silent"]),
+        )
+
+
+def _echo(record: Mapping[str, Any]) -> Echo:
+    return Echo(headers=record["headers"], body=record["body"], promised=record["promised"])
+
+
+def _facts(stored: Stored, record: Mapping[str, Any]) -> list[Fact]:
+    if stored.head is None:
+        return []
+    reader = Answer(record["dialect"], _echo(record))
+    return [*reader.head(stored.head), *reader.feed(stored.answer), *reader.end()]

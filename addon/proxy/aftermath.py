@@ -1,0 +1,111 @@
+"""What follows an alarm: the other flow is marked, evidence is kept; and stored flows that are judged once more."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import ctx, http
+from mitmproxy.hooks import UpdateHook
+
+from ..config import Crosstalk
+from ..correlation import Mint
+from ..crosstalk import evidence
+from ..crosstalk.again import Stored, judge
+from ..values import Decision, Finding
+from . import dump
+from .incidents import Incidents
+
+logger = logging.getLogger(__name__)
+_LATELY = 5000  # exchanges whose flows are found again
+
+
+class Aftermath:
+    """Knows the flows of the last exchanges, weakly, and where incidents are kept."""
+
+    def __init__(self, folder: Path, settings: Crosstalk) -> None:
+        self._incidents = Incidents(folder, settings)
+        self._lately: OrderedDict[str, weakref.ref[http.HTTPFlow]] = OrderedDict()
+
+    def change(self, settings: Crosstalk) -> None:
+        """Let *settings* hold from now on."""
+        self._incidents.change(settings)
+
+    def close(self) -> None:
+        """Write what is left to be written."""
+        self._incidents.close()
+
+    def opened(self, flow: http.HTTPFlow, exchange: str) -> None:
+        """Remember that *flow* carries *exchange*."""
+        self._lately[exchange] = weakref.ref(flow)
+        while len(self._lately) > _LATELY:
+            self._lately.popitem(last=False)
+
+    def alarmed(self, flow: http.HTTPFlow, finding: Finding, request_id: str, now: float) -> None:
+        """Note how far the first proof came, and mark the flow whose answer this is."""
+        cord = getattr(flow, "patchbay", None)
+        released = len(cord.copy) if cord is not None and cord.streaming else 0
+        noticed = {"at": now, "detector": finding.detector, "where": finding.where, "released_bytes": released}
+        flow.metadata.setdefault("patchbay.noticed", noticed)
+        found = self._lately.get(finding.victim)
+        victim = found() if found else None
+        if victim is not None and victim is not flow:
+            victim.metadata["patchbay.leaked_to"] = request_id
+            victim.marked = victim.marked or ":warning:"
+            told = f"its answer went to {request_id}"
+            if told not in victim.comment:
+                victim.comment = f"{victim.comment} · {told}" if victim.comment else told
+            ctx.master.addons.trigger(UpdateHook([victim]))
+
+    def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
+        """Put on *flow* what it takes to judge it again, and keep evidence of an incident."""
+        flow.metadata["patchbay.sent"] = sent
+        if leaked := flow.metadata.get("patchbay.leaked_to"):
+            flow.comment += f" · its answer went to {leaked}"
+            flow.marked = flow.marked or ":warning:"
+        if decision.verdict.kind == "crosstalk":
+            self._incidents.write(decision.request_id, evidence.bundle(decision, sent, _around(flow)))
+
+
+class Again:
+    """Stored flows that mitmproxy reads in (`-r`): judged at the end, in the order of then, and left as they are."""
+
+    def __init__(self, mint: Mint) -> None:
+        self._mint = mint
+        self._stored: list[Stored] = []
+
+    def take(self, flow: http.HTTPFlow) -> None:
+        """Remember *flow* if it was read from a file and is one of ours."""
+        if flow.live or not ctx.options.rfile or len(self._stored) >= dump.LIMIT:
+            return
+        if found := dump.stored(flow, self._mint):
+            self._stored.append(found)
+
+    def tell(self) -> None:
+        """Log the verdict on every flow that was taken."""
+        stored, self._stored = self._stored, []
+        for each in judge(stored, self._mint):
+            level = logging.CRITICAL if each.verdict.kind == "crosstalk" else logging.INFO
+            differs = "" if each.agrees else f" (said then: {each.stored.said})"
+            told = evidence.comment(each.verdict)
+            logger.log(level, "%s %s: %s%s", each.stored.request_id, each.verdict.kind, told, differs)
+
+
+def _around(flow: http.HTTPFlow) -> dict[str, Any]:
+    server, response = flow.server_conn, flow.response
+    return {
+        "noticed": flow.metadata.get("patchbay.noticed"),
+        "upstream": None if server.address is None else f"{server.address[0]}:{server.address[1]}",
+        "upstream_connection": server.id,
+        "upstream_connected_at": server.timestamp_tcp_setup,
+        "tls": server.tls_version,
+        "http": flow.request.http_version,
+        "request_bytes": len(flow.request.raw_content or b""),
+        "request_sent_at": flow.request.timestamp_end,
+        "answer_began_at": response.timestamp_start if response else None,
+        "answer_ended_at": response.timestamp_end if response else None,
+        "answer_bytes": len(response.raw_content or b"") if response else 0,
+    }

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 from .config import Account
-from .values import Endpoint, Origin
+from .values import Endpoint, Origin, Request
 
 # The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
 ANYWHERE = "patchbay.invalid"
@@ -68,6 +68,16 @@ def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
     return endpoint.dialect == "gemini" and bool(endpoint.model)
 
 
+def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
+    """Return the path, and the members of the body, by which *request* names *model* as *account*'s provider does."""
+    in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
+    if not model or model == (request.endpoint.model if in_path else request.body.text("model")):
+        return request.path, {}
+    if in_path:
+        return with_model(request.path, request.endpoint.model, model), {}
+    return request.path, {"model": model} if request.body.is_object else {}
+
+
 def with_model(path: str, old: str, new: str) -> str:
     """Return *path* with the model in it (Gemini) replaced."""
     for spelled in (old, quote(old, safe="")):
@@ -87,7 +97,7 @@ def _azure(account: Account, endpoint: Endpoint, model: str, query: str) -> str:
     if _is_deployment(base + "/"):
         path = base
     elif _deploys(account, endpoint, query):
-        path = f"{base.removesuffix('/openai')}/openai/deployments/{quote(model or endpoint.model, safe='')}"
+        path = f"{base.removesuffix('/openai')}/openai/deployments/{_deployment(endpoint, model)}"
     elif base.endswith("/v1"):
         path, version = base, account.provider.api_version
     else:
@@ -103,6 +113,11 @@ def _deploys(account: Account, endpoint: Endpoint, query: str) -> bool:
         return True
     asks = endpoint.kind == "generation" and endpoint.dialect == "openai_chat"
     return asks and not base.endswith("/v1") and bool(account.provider.api_version or _said(query))
+
+
+def _deployment(endpoint: Endpoint, model: str) -> str:
+    asis = not model or model == endpoint.model  # it comes from a path, where it is quoted already
+    return endpoint.model if asis else quote(model, safe="")
 
 
 def _said(query: str) -> str:

@@ -19,7 +19,7 @@ from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .answer import Answer as Reader
 from .body import Body
-from .config import Account, Config
+from .config import Config
 from .crosstalk.asked import Asked
 from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
@@ -396,7 +396,7 @@ class Router:
             else "",
             model_id=provider.model_ids.get(choice.model, ""),
         )
-        path, renamed = _renamed(request, account, choice.model)
+        path, renamed = paths.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
         route = Route(
             account=account,
@@ -623,16 +623,6 @@ def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
     code = str(told.get("code") or told.get("type") or "")
     own = exchange.attempts[-1].choice.account.error_rules
     return classify_error(exchange.request.endpoint.family, code, str(told.get("message") or ""), now, own)
-
-
-def _renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
-    """Return the path, and the member of the body, that name *model* as *account*'s provider calls it."""
-    endpoint, query = request.endpoint, request.path.partition("?")[2]
-    if not model or model == request.body.text("model") or not (endpoint.model or request.body.is_object):
-        return request.path, {}
-    if paths.names_model(account, endpoint, query):
-        return paths.with_model(request.path, endpoint.model, model), {}
-    return request.path, {"model": model} if request.body.is_object else {}
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

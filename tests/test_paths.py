@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from patchbay import dialects, paths
+from patchbay.body import Body
 from patchbay.config import Account, Models, Secret
 from patchbay.providers import PRESETS, Provider
-from patchbay.values import Origin
+from patchbay.values import Headers, Origin, Request
 
 
 def account(base_path: str) -> Account:
@@ -95,6 +96,44 @@ def test_a_deployment_s_name_is_quoted() -> None:
     endpoint = dialects.endpoint("POST", CHAT)
 
     assert "/deployments/a%2F..%2Fb%3Fc/chat" in paths.join(azure("", "V"), CHAT, endpoint, "a/../b?c")
+
+
+def asked(path: str, body: bytes = b"{}", method: str = "POST") -> Request:
+    endpoint = dialects.endpoint(method, path.partition("?")[0])
+    return Request(method, path, Headers(), Body(body), endpoint, Origin("http", "patchbay.invalid", 80))
+
+
+GEMINI = "/v1beta/models/gemini-x:generateContent"
+
+
+@pytest.mark.parametrize(
+    ("at", "path", "body", "model", "expected"),
+    [
+        (account("/v1"), CHAT, b'{"model":"a"}', "b", (CHAT, {"model": "b"})),
+        (account("/v1"), CHAT, b'{"model":"a"}', "a", (CHAT, {})),
+        (account("/v1"), CHAT, b'{"model":"a"}', "", (CHAT, {})),
+        (account("/v1"), "/v1/audio/transcriptions", b"--form", "b", ("/v1/audio/transcriptions", {})),
+        (account("/v1"), OLDER, b'{"model":"a"}', "theirs", (OLDER, {"model": "theirs"})),
+        (account("/v1"), OLDER, b"{}", "theirs", (OLDER, {"model": "theirs"})),
+        (azure("", "V"), CHAT, b'{"model":"a"}', "b", (CHAT, {})),
+        (azure("", "V"), "/v1/responses", b'{"model":"a"}', "b", ("/v1/responses", {"model": "b"})),
+        (azure("/openai/v1"), CHAT, b'{"model":"a"}', "b", (CHAT, {"model": "b"})),
+        (account(""), GEMINI, b"{}", "y", (GEMINI.replace("gemini-x", "y"), {})),
+        (account(""), GEMINI.replace("gemini-x", "a%40b"), b"{}", "a%40b", (GEMINI.replace("gemini-x", "a%40b"), {})),
+        (account(""), GEMINI.replace("gemini-x", "a@b"), b"{}", "a@b", (GEMINI.replace("gemini-x", "a@b"), {})),
+    ],
+)
+def test_a_model_is_named_where_the_provider_looks(
+    at: Account, path: str, body: bytes, model: str, expected: tuple[str, dict[str, object]]
+) -> None:
+    assert paths.renamed(asked(path, body), at, model) == expected
+
+
+def test_a_deployment_from_the_client_s_path_is_not_quoted_twice() -> None:
+    path = OLDER.replace("theirs", "my%20one")
+    endpoint = dialects.endpoint("POST", path)
+
+    assert paths.join(azure("", "V"), path, endpoint, endpoint.model) == f"{path}?api-version=V"
 
 
 def test_azure_s_path_at_another_provider_is_that_provider_s() -> None:

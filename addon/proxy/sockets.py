@@ -74,6 +74,7 @@ class Socket:
             if message.from_client:
                 self._say(_BROKEN)
             self._hang_up()
+            self._give_up()
 
     def ended(self, error: str = "") -> None:
         """Take note that the socket is closed; *error* says why the answers that are open will not be finished."""
@@ -85,6 +86,12 @@ class Socket:
             if not by_client and not error:
                 self._around.router.answered(exchange, Failure("reset", why), time.time())
             self._close(exchange, why)
+
+    def _give_up(self) -> None:
+        try:
+            self.ended(_BROKEN.code)
+        except Exception as e:
+            logger.error("exchanges could not be closed: %s", type(e).__name__)
 
     # -- upwards ---------------------------------------------------------------------------------------------------
 
@@ -101,13 +108,13 @@ class Socket:
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return
-        refusal = _CROWDED if len(self._open) >= MAX_OPEN else await self._routed(opened, message)
-        if refusal is None or self._cord.shadow:
-            self._open.append(opened)
-            return
-        opened.refusal = refusal
-        self._refuse(message, refusal)
-        self._close(opened, "", refusal.status)
+        self._open.append(opened)
+        refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)
+        if refusal and not self._cord.shadow:
+            self._open.remove(opened)
+            opened.refusal = refusal
+            self._refuse(message, refusal)
+            self._close(opened, "", refusal.status)
 
     async def _routed(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
         """Give *exchange* its route, and *message* what is stamped on it; or say why it cannot be sent."""
@@ -116,6 +123,8 @@ class Socket:
         while isinstance(decided := self._around.router.next(exchange, time.time()), Wait):
             if self._cord.shadow:
                 return None
+            if len(self._open) > 1:  # nothing passes while this one waits, not even the answer it would wait for
+                return _CROWDED
             turn.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(turn.wait(), max(0.01, decided.until - time.time()))
@@ -194,7 +203,7 @@ class Socket:
     def _say(self, refusal: Refusal) -> None:
         """Tell the client, in an event of its protocol, what became of its message."""
         said = msgspec.json.decode(dialects.of(self._cord.asked.endpoint.dialect).error(refusal, ""))
-        event = {"type": "error", "status": refusal.status, **(said if isinstance(said, dict) else {})}
+        event = {"type": "error", "status": refusal.status, "error": {**said["error"], **refusal.fields}}
         _proxy().inject_websocket(self._flow, True, msgspec.json.encode(event), True)
 
     def _hang_up(self) -> None:

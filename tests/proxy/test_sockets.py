@@ -22,7 +22,7 @@ from patchbay.proxy.cord import Asked, Cord, Surroundings
 from patchbay.proxy.keys import Keys
 from patchbay.proxy.sockets import Socket
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, Decision, End, Finding, Head, Headers, Origin, Request, Route
+from patchbay.values import Chunk, Client, Decision, End, Finding, Head, Headers, Origin, Request, Route, Wait
 
 KEY = "sk-real-0123456789abcdef"
 SETTINGS = f"""
@@ -37,8 +37,8 @@ DESTINATION = Origin("http", "127.0.0.1", 9)
 class Line:
     """A socket whose upgrade account `one` took, and everything that came out of it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, more: str = "") -> None:
-        self.router = Router(config.load(more + SETTINGS, "config.yaml"), b"k" * 32, Random(1), Random(2).randbytes)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.router = Router(config.load(SETTINGS, "config.yaml"), b"k" * 32, Random(1), Random(2).randbytes)
         self.keys = Keys()
         for account in self.router.config.accounts:
             self.keys.now(account.secret)
@@ -183,6 +183,28 @@ def test_too_many_at_once_are_refused_and_the_socket_stays(line: Line) -> None:
     assert line.hung_up == 0
 
 
+def test_one_that_would_wait_for_its_own_socket_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it waited, the answer that it waits for could not pass either."""
+    line = Line(monkeypatch)
+    line.router.accounts.choose = _busy(line.router.accounts.choose)  # type: ignore[method-assign]
+    first, second = line.up(), line.up()
+
+    assert not first.dropped and second.dropped
+    assert [event["status"] for event in line.said] == [429] and line.hung_up == 0
+
+
+def _busy(choose: Any) -> Any:
+    taken: list[str] = []
+
+    def once(ask: Any, now: float) -> Any:
+        if taken:
+            return Wait(now + 60, "busy")
+        taken.append("taken")
+        return choose(ask, now)
+
+    return once
+
+
 @pytest.mark.parametrize("from_client", [True, False], ids=["up", "down"])
 def test_what_breaks_lets_nothing_pass_and_hangs_up(line: Line, from_client: bool) -> None:
     line.up()
@@ -190,7 +212,8 @@ def test_what_breaks_lets_nothing_pass_and_hangs_up(line: Line, from_client: boo
     broken = line.up() if from_client else line.down("response.created")
 
     assert broken.dropped and broken.content == b""
-    assert line.hung_up == 1
+    assert line.hung_up == 1 and line.socket.in_flight == 0
+    assert line.router.accounts.in_flight("one") == 0
     assert [event["error"]["code"] for event in line.said] == ["patchbay_failed"][: int(from_client)]
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -256,3 +257,40 @@ def test_an_answer_that_breaks_off_is_told_from_one_the_client_left(pooled: Prox
     broken, left = exchanges(pooled)
     assert broken["attempts"][0]["outcome"] == "server"
     assert left["attempts"][0]["outcome"] == "cancelled"
+
+
+def test_on_one_port_a_browsers_key_stays_with_us(tmp_path: Path, simulator: Simulator) -> None:
+    """Browsers cannot set headers on a socket, so theirs names the key as a protocol."""
+    simulator.reset()
+    dump = tmp_path / "all.mitm"
+    config = generic_config(tmp_path, NAMES).replace("base_url: reverse", f"base_url: {simulator.url}")
+    with proxy(tmp_path, config, "-w", str(dump), mode="reverse:http://patchbay.invalid") as running:
+        url = f"ws://127.0.0.1:{running.port}/v1/responses"
+        protocols = ["realtime", f"openai-insecure-api-key.{CLIENT}"]
+        with connect(url, subprotocols=protocols, proxy=None) as opened:  # type: ignore[arg-type]
+            assert ask(opened, "hello")[-1]["type"] == "response.completed"
+        assert eventually(lambda: len(exchanges(running)) == 1)
+        running.interrupt()
+
+    upgrade = simulator.truth.requests[0]
+    assert upgrade.credential in KEYS
+    assert upgrade.header("sec-websocket-protocol") == "realtime"
+    kept = dump.read_bytes() + running.log.encode() + running.journal.encode()
+    assert CLIENT.encode() not in kept and not any(key.encode() in kept for key in KEYS)
+
+
+def test_a_message_that_is_put_in_by_hand_is_an_exchange_too(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    with proxy(
+        tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}", program="mitmweb"
+    ) as running:
+        with socket(running, "session") as opened:
+            headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_mitmproxy_xsrf=x"}
+            page = httpx.Client(base_url=f"http://127.0.0.1:{running.web_port}", headers=headers, trust_env=False)
+            with page:
+                [flow] = page.get("/flows").json()
+                message = {"type": "response.create", "model": "sim-large", "input": "by hand"}
+                arguments = ["@all", "false", json.dumps(message)]
+                assert page.post("/commands/inject.websocket", json={"arguments": arguments}).is_success, flow
+            assert answer(opened)[-1]["type"] == "response.completed"
+        assert eventually(lambda: len(exchanges(running)) == 1)

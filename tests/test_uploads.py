@@ -1,0 +1,38 @@
+"""Which bodies stream through."""
+
+from __future__ import annotations
+
+import pytest
+
+from patchbay import dialects, uploads
+from patchbay.values import Headers
+
+LARGE = str(uploads.SMALL + 1)
+PARTS = "multipart/form-data; boundary=x"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "length", "streams"),
+    [
+        ("POST", "/v1/files", PARTS, LARGE, True),
+        ("POST", "/v1/files", PARTS, "", True),
+        ("POST", "/v1/files", PARTS, str(uploads.SMALL), False),
+        ("POST", "/v1/files", "Multipart/Form-Data", "ten", True),
+        ("POST", "/v1/uploads/upload_1/parts", PARTS, LARGE, True),
+        ("POST", "/v1/uploads", "application/json", LARGE, False),
+        ("POST", "/upload/v1beta/files", "", LARGE, True),
+        ("PUT", "/upload/v1beta/files", "video/mp4", LARGE, True),
+        ("POST", "/v1/audio/transcriptions", PARTS, LARGE, True),
+        ("POST", "/v1/images/edits", PARTS, LARGE, True),
+        ("POST", "/v1/containers/c/files", "application/octet-stream", LARGE, True),
+        ("POST", "/v1/chat/completions", "application/json", LARGE, False),
+        ("POST", "/v1/messages", "", LARGE, False),
+        ("GET", "/v1/files", PARTS, LARGE, False),
+    ],
+)
+def test_files_and_what_comes_in_parts_stream_through(
+    method: str, path: str, kind: str, length: str, streams: bool
+) -> None:
+    headers = Headers([("Content-Type", kind), ("Content-Length", length)])
+
+    assert uploads.streams_through(method, path, dialects.endpoint(method, path), headers) is streams

@@ -499,8 +499,9 @@ class Router:
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
             outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules)
-        if held and outcome.kind == "ok" and attempt.reader.streamed and not (attempt.served or attempt.closed):
-            outcome = Outcome("server", detail="the stream ended before it said anything")
+        silent = attempt.reader.streamed and not (attempt.served or attempt.closed)
+        if held and outcome.kind == "ok" and (silent or not attempt.held_bytes):
+            outcome = Outcome("server", detail="it ended before it said anything")
         self._finish(exchange, attempt, outcome, now)
         moving = held and outcome.kind in _MOVABLE
         if not moving:
@@ -548,8 +549,10 @@ class Router:
         if attempt.learned_from or attempt.proof or exchange.request.replay:
             return
         attempt.learned_from = True
-        account = attempt.choice.account.id
-        self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
+        choice, identity = attempt.choice, exchange.identity
+        if choice.key is not None:  # it may have been kept apart from others that began alike
+            identity = replace(identity, affinity=choice.key.affinity)
+        self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400
@@ -590,7 +593,7 @@ def mint_of(key: bytes) -> correlation.Mint:
 
 
 def _unless_ours(choice: Choice, headers: Headers) -> Headers:
-    """Take from *headers* the client's own session where sessions upstream are handed out: two may name theirs alike."""
+    """Take the client's own session from *headers* where sessions upstream are handed out: two may name theirs alike."""
     if choice.slot is None:
         return headers
     templates = choice.account.provider.stamp.headers

@@ -206,10 +206,11 @@ class Health:
         return sorted({lane for who, lane in self._lanes if who == account} | low)
 
     def worst_lane(self, account: str, now: float) -> str:
-        """Return the lane of *account* that is blocked longest; empty when none is."""
-        blocked = [(self.deadline(account, lane, now) or now, lane) for who, lane in self._lanes if who == account]
-        until, lane = max(blocked, default=(now, ""))
-        return lane if until > now else ""
+        """Return the lane of *account* that is blocked longest, or has least left; empty when all are well."""
+        ranked = [(self.deadline(account, lane, now) or now, self.is_low(account, lane, now), lane)
+                  for lane in self.lanes(account)]  # fmt: skip
+        until, low, lane = max(ranked, default=(now, False, ""))
+        return lane if until > now or low else ""
 
     def errors(self, account: str, now: float) -> float:
         """Return how many errors *account* had of late; half of the weight fades every minute."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
+from blake3 import blake3
+
 from ..config import Account, Config
 from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
 from . import limits, models, refusals, selection
@@ -404,7 +406,9 @@ class Accounts:
         first = home or next(iter(self._bindings.pending(key)), "")
 
         def aside(account: str) -> Key:
-            return key if account == first else replace(key, affinity=f"{key.affinity}@{account}")
+            if account == first:
+                return key
+            return replace(key, affinity=blake3(f"{key.affinity}@{account}".encode(), key=self._key).hexdigest()[:32])
 
         def load(account: str) -> int:
             return self._bindings.sessions(account) + self._bindings.uses(aside(account))

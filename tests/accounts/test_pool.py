@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import replace
 from random import Random
@@ -11,9 +12,9 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from patchbay.accounts.pool import Accounts, Ask, Choice
-from patchbay.config import Account, Config, Models, Secret, Sessions
+from patchbay.config import Account, Config, Models, Queue, Secret, Sessions
 from patchbay.providers import PRESETS
-from patchbay.values import Client, Identity, Origin, Outcome, Refusal, Wait
+from patchbay.values import Client, Head, Headers, Identity, Origin, Outcome, Refusal, Wait
 
 HERE = Origin("https", "api.openai.com", 443)
 THERE = Origin("https", "llm.example", 443)
@@ -408,6 +409,297 @@ def test_a_full_account_is_left_for_now_and_the_session_returns():
     assert served_by(accounts, ask(str(home)), now=2) == "a"
 
 
+# --- coming back
+
+
+def queued(name, patient=0.0, **fields):
+    """Ask under a name of one's own, as everybody does who may have to wait."""
+    called = []
+    request = replace(ask(name, **fields), waiter=name, woken=lambda: called.append(name), patient=patient)
+    return request, called
+
+
+def test_after_a_rest_one_looks_and_the_others_go_elsewhere_or_wait_for_it():
+    accounts = pool(account("a"))
+    rest(accounts, "a", until=10)
+    look = accounts.choose(ask("1"), 20)
+    request, called = queued("2")
+    waits = accounts.choose(request, 20)
+    assert (look.account.id, type(waits)) == ("a", Wait)
+
+    accounts.started(ask("1"), look, 21)
+    assert called == ["2"]
+    assert accounts.choose(request, 21).account.id == "a"
+
+
+def test_a_look_that_fails_lets_those_who_wait_for_it_be_told():
+    accounts = pool(account("a"))
+    rest(accounts, "a", until=10)
+    look = accounts.choose(ask("1"), 20)
+    request, called = queued("2")
+    accounts.choose(request, 20)
+    accounts.settled(ask("1"), look, Outcome("rate", 500), 21)
+    accounts.release(look)
+    assert called
+    assert accounts.choose(request, 21).code == "model_cooldown"
+    assert accounts.waiting == 0
+
+
+def test_a_look_whose_client_leaves_is_the_next_ones():
+    accounts = pool(account("a"))
+    rest(accounts, "a", until=10)
+    look = accounts.choose(ask("1"), 20)
+    accounts.settled(ask("1"), look, Outcome("cancelled"), 20)
+    accounts.release(look)
+    assert accounts.choose(ask("2"), 20).account.id == "a"
+
+
+def test_while_one_looks_a_home_is_stood_in_for():
+    accounts = three()
+    home = served_by(accounts, ask())
+    rest(accounts, home, until=10)
+    accounts.choose(ask("other", pin=home), 20)
+    beside = serve(accounts, ask(), now=20)
+    assert (beside.binding, beside.account.id != home) == ("reselected", True)
+
+
+def test_when_all_rest_one_request_in_half_a_minute_tries_the_first_to_come_back():
+    accounts = three()
+    rest(accounts, "a", until=800)
+    rest(accounts, "b", until=300)
+    rest(accounts, "c", until=500)
+    assert isinstance(accounts.choose(ask(), 29), Refusal)
+
+    chance = accounts.choose(ask(), 30)
+    assert chance.account.id == "b"
+    assert isinstance(accounts.choose(queued("2")[0], 30), Wait), "it may be told at once"
+    accounts.settled(ask(), chance, Outcome("rate", 900), 31)
+    accounts.release(chance)
+    assert isinstance(accounts.choose(ask("3"), 59), Refusal)
+    assert accounts.choose(ask("3"), 60).account.id == "c"
+
+
+def test_no_last_chance_where_another_is_well_or_only_busy():
+    accounts = pool(account("a"), account("b", max_concurrent=1))
+    rest(accounts, "a", until=800)
+    accounts.choose(ask("1"), 40)
+    assert isinstance(accounts.choose(ask("2"), 40), Wait)
+
+
+def test_a_rest_that_is_over_in_a_moment_is_waited_for():
+    accounts = pool(account("a"))
+    rest(accounts, "a", until=1)
+    waits = accounts.choose(queued("1", patient=2)[0], 0)
+    assert isinstance(waits, Wait)
+    assert waits.until <= 2
+    assert accounts.choose(queued("1", patient=2)[0], waits.until).account.id == "a"
+
+    longer = pool(account("a"))
+    rest(longer, "a", until=100)
+    assert isinstance(longer.choose(queued("2", patient=2)[0], 0), Refusal)
+
+
+def test_the_same_fault_of_two_in_one_exchange_is_held_against_neither():
+    accounts = three()
+    for name in "ab":
+        request = replace(ask("s", pin=name), waiter="one exchange")
+        for _ in range(2):
+            serve(accounts, request, kind="server")
+    assert [status.state for status in accounts.status(1)] == ["healthy"] * 3
+
+
+def test_where_little_is_left_no_new_conversation_begins_and_old_ones_go_on():
+    accounts = pool(account("a"), account("b"))
+    old = next(str(n) for n in range(50) if served_by(accounts, ask(str(n))) == "a")
+    full = Headers((("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "3"),
+                    ("x-ratelimit-reset-requests", "60s")))  # fmt: skip
+    accounts.headed(accounts.choose(ask(old), 1), Head(200, full), 1)
+
+    assert {served_by(accounts, ask(f"new {n}"), now=2) for n in range(20)} == {"b"}
+    assert served_by(accounts, ask(old), now=2) == "a"
+    assert accounts.status(2)[0].state == "throttled"
+    assert "a" in {served_by(accounts, ask(f"later {n}"), now=100) for n in range(20)}
+
+
+def test_where_little_is_left_everywhere_new_conversations_begin_all_the_same():
+    accounts = pool(account("a"))
+    fields = (("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "0"),
+              ("x-ratelimit-reset-requests", "60s"))  # fmt: skip
+    accounts.headed(accounts.choose(ask(), 1), Head(200, Headers(fields)), 1)
+    assert served_by(accounts, ask("new"), now=2) == "a"
+
+
+def test_a_reset_that_is_trusted_is_not_verified():
+    accounts = pool(account("a", trust_reset="strict"))
+    rest(accounts, "a", until=86400)
+    assert accounts.choose(ask(), 20 * 60).retry_after > 80_000
+
+
+# --- where the cache is warm
+
+
+def away(accounts, session, home, now, until):
+    serve(accounts, ask(session, pin=home), now, kind="rate", until=until)
+
+
+def test_a_home_that_was_away_for_longer_than_its_cache_is_given_up_for_the_one_that_stood_in():
+    accounts = three()
+    home = served_by(accounts, ask())
+    away(accounts, "s", home, 10, until=500)
+    stood_in = {served_by(accounts, ask(), now=now) for now in (20, 200, 400)}
+    (warm,) = stood_in
+    back = serve(accounts, ask(), now=600)
+    assert (back.account.id, back.binding) == (warm, "hit")
+    assert warm != home
+
+
+def test_a_home_that_was_away_for_less_is_gone_back_to():
+    accounts = three()
+    home = served_by(accounts, ask(), now=0)
+    away(accounts, "s", home, 10, until=100)
+    assert served_by(accounts, ask(), now=20) != home
+    assert served_by(accounts, ask(), now=200) == home
+
+
+def test_a_home_is_gone_back_to_when_nobody_is_warm():
+    accounts = three()
+    home = served_by(accounts, ask(), now=0)
+    away(accounts, "s", home, 10, until=100)
+    assert served_by(accounts, ask(), now=20) != home
+    assert served_by(accounts, ask(), now=900) == home
+
+
+def test_a_late_result_of_the_old_home_does_not_undo_the_move():
+    accounts = three()
+    home = served_by(accounts, ask())
+    slow = accounts.choose(ask(), 5)
+    away(accounts, "s", home, 10, until=400)
+    warm = served_by(accounts, ask(), now=300)
+    assert served_by(accounts, ask(), now=500) == warm
+    accounts.settled(ask(), slow, Outcome("permission"), 501)
+    accounts.release(slow)
+    assert served_by(accounts, ask(), now=502) == warm
+
+
+@pytest.mark.parametrize(
+    ("failback", "idle", "back"), [("idle", 400, "high"), ("idle", 200, "low"), ("never", 400, "low")]
+)
+def test_a_conversation_goes_back_to_a_better_account_when_its_cache_is_cold(failback, idle, back):
+    accounts = pool(account("low"), account("high", priority=1), sessions=Sessions(failback=failback))
+    rest(accounts, "high", until=10)
+    assert served_by(accounts, ask(), now=1) == "low"
+    assert served_by(accounts, ask(), now=50) == "low"
+    assert served_by(accounts, ask(), now=50 + idle) == back
+
+
+# --- waiting
+
+
+def test_nobody_passes_who_came_later_and_the_next_is_called():
+    accounts = pool(account("a", max_concurrent=1))
+    running = accounts.choose(ask("0"), 0)
+    (first, calls), (second, _) = queued("1"), queued("2")
+    assert isinstance(accounts.choose(first, 0), Wait)
+    assert isinstance(accounts.choose(second, 0), Wait)
+    accounts.release(running)
+
+    assert calls == ["1"]
+    assert isinstance(accounts.choose(ask("late"), 0), Wait)
+    assert isinstance(accounts.choose(second, 0), Wait)
+    served = accounts.choose(first, 0)
+    assert served.account.id == "a"
+    accounts.release(served)
+    assert accounts.choose(second, 0).account.id == "a"
+    assert accounts.waiting == 0
+
+
+def test_a_full_line_is_a_refusal_that_says_so():
+    accounts = pool(account("a", max_concurrent=1), queue=Queue(limit=1))
+    accounts.choose(ask("0"), 0)
+    accounts.choose(queued("1")[0], 0)
+    refusal = accounts.choose(queued("2")[0], 0)
+    assert (refusal.status, refusal.code, refusal.retry_after) == (503, "queue_full", 1)
+    accounts.leave("1")
+    assert isinstance(accounts.choose(queued("2")[0], 0), Wait)
+
+
+def test_a_better_account_that_is_busy_is_waited_for_a_moment():
+    accounts = pool(account("high", priority=1, max_concurrent=1), account("low"))
+    running = accounts.choose(ask("0"), 0)
+    request, called = queued("1", patient=2)
+    assert accounts.choose(request, 0) == Wait(2, "every account that could serve this is busy")
+    assert accounts.choose(queued("2", patient=2)[0], 2).account.id == "low"
+    accounts.release(running)
+    assert called == ["1"]
+    assert accounts.choose(request, 1).account.id == "high"
+
+
+def test_a_better_account_that_rests_is_not_waited_for():
+    accounts = pool(account("high", priority=1), account("low"))
+    rest(accounts, "high")
+    assert accounts.choose(queued("1", patient=2)[0], 0).account.id == "low"
+
+
+def test_a_minutes_limit_sends_to_the_next_account_and_says_when_it_is_over():
+    accounts = pool(account("a", rpm=1, priority=1), account("b", rpm=1))
+    assert [served_by(accounts, ask(str(n)), now=5) for n in range(2)] == ["a", "b"]
+    waits = accounts.choose(queued("x")[0], 63)
+    assert waits.until == 66
+    assert accounts.choose(queued("x")[0], 66).account.id == "a"
+    assert reasons(accounts.choose(ask("y"), 66))["a"] == "at its limit (1 requests a minute)"
+
+
+def test_tokens_are_counted_when_the_answer_is_there():
+    accounts = pool(account("a", tpm=1000))
+    choice = accounts.choose(ask("1", tokens=900), 0)
+    assert isinstance(accounts.choose(ask("2", tokens=900), 0), Wait)
+    accounts.settled(ask("1"), choice, Outcome("ok"), 1, tokens=50)
+    accounts.release(choice)
+    assert accounts.choose(ask("2", tokens=900), 1).account.id == "a"
+    assert accounts.status(1)[0].tokens == 950
+
+
+def test_each_request_at_once_has_a_session_upstream_of_its_own():
+    accounts = pool(account("a", slots=3))
+    choices = [accounts.choose(ask("s"), 0) for _ in range(3)]
+    assert {choice.slot for choice in choices} == {0, 1, 2}
+    assert isinstance(accounts.choose(ask("s"), 0), Wait)
+    assert accounts.choose(ask("s", model="n"), 0).slot is not None
+    assert accounts.choose(ask("s", client=Client(scope=b"y")), 0).slot is not None
+    accounts.release(choices[1])
+    assert accounts.choose(ask("s"), 0).slot == choices[1].slot
+    assert pool(account("a")).choose(ask("s"), 0).slot is None
+
+
+def test_another_model_waits_until_those_of_the_first_are_through():
+    accounts = pool(account("a", serialize="model_switch"))
+    running = [accounts.choose(ask("1"), 0), accounts.choose(ask("2", model="m(high)"), 0)]
+    other, called = queued("3", model="n")
+    assert isinstance(accounts.choose(other, 0), Wait)
+    accounts.choose(ask("4", model="n", client=Client(scope=b"y")), 0)
+    accounts.release(running[0])
+    assert isinstance(accounts.choose(other, 0), Wait)
+    accounts.release(running[1])
+    assert called
+    assert accounts.choose(other, 0).model == "n"
+
+
+def test_one_thread_waits_for_itself_whichever_account_is_free():
+    accounts = pool(account("a", serialize="thread"), account("b", serialize="thread"))
+    one, two = (ask(identity=Identity(affinity="s", thread=thread)) for thread in ("t", "u"))
+    running = accounts.choose(one, 0)
+    assert isinstance(accounts.choose(one, 0), Wait)
+    assert isinstance(accounts.choose(two, 0), Choice)
+    accounts.release(running)
+    assert isinstance(accounts.choose(one, 0), Choice)
+
+
+def test_a_websocket_that_stays_open_holds_nothing_that_its_messages_need():
+    accounts = pool(account("a", max_concurrent=1, websockets=True))
+    accounts.choose(ask(websocket=True, opens=True), 0)
+    assert accounts.choose(ask(pin="a"), 0).account.id == "a"
+
+
 # --- nobody
 
 
@@ -564,6 +856,17 @@ def test_the_status_says_how_every_account_stands():
     assert (b.state, b.until) == ("disabled", None)
     assert (c.state, c.reason) == ("cooling", "cooling (rate) on m")
     assert 90 < c.until <= 95
+    assert (c.deadline, c.waiting, c.minute, c.tokens) == (c.until, 0, 0, 0)
+    (lane,) = c.lanes
+    assert (lane.lane, lane.state, lane.reason, lane.until) == ("m", "cooling", "cooling (rate)", c.until)
+
+
+def test_the_status_says_who_waits_and_what_a_minute_has_left():
+    accounts = pool(account("a", max_concurrent=1, rpm=5), account("b"))
+    accounts.choose(ask(pin="a"), 0)
+    accounts.choose(queued("1", pin="a")[0], 0)
+    a, b = accounts.status(0)
+    assert (a.waiting, a.minute, b.waiting) == (1, 1, 0)
 
 
 def test_no_secret_shows_in_a_choice():
@@ -571,24 +874,60 @@ def test_no_secret_shows_in_a_choice():
 
 
 class Slots(RuleBasedStateMachine):
-    """Whatever happens between, what was taken is given back, no account is overfull, and nothing stays behind."""
+    """
+    Whatever happens between: what was taken is given back, no account is overfull, and nothing stays behind.
+
+    No account that is well is refused, and nobody waits while there is room for the first in line.
+    """
 
     def __init__(self):
         super().__init__()
-        self.accounts = pool(account("a", max_concurrent=2), account("b", max_concurrent=1), sessions=Sessions(limit=3))
+        self.accounts = pool(
+            account("a", max_concurrent=2, slots=2),
+            account("b", max_concurrent=1, serialize="model_switch"),
+            sessions=Sessions(limit=3),
+            queue=Queue(limit=4),
+        )
         self.open: list[tuple[Ask, Choice]] = []
-        self.now = 0.0
+        self.line: dict[str, Ask] = {}
+        self.now, self.asked = 0.0, 0
 
     @rule(session=st.sampled_from(["", "x", "y", "z", "w"]), model=st.sampled_from(["m", "n"]), binds=st.booleans())
     def choose(self, session, model, binds):
-        request = ask(session, model, identity=Identity(affinity=session, binds=binds))
+        self.asked += 1
+        identity = Identity(affinity=session, binds=binds)
+        self.go(replace(ask(session, model, identity=identity), waiter=str(self.asked)))
+
+    def go(self, request):
+        room = len(self.line) < 4 or request.waiter in self.line
         choice = self.accounts.choose(request, self.now)
-        if isinstance(choice, Choice):
-            self.open.append((request, choice))
+        self.line.pop(request.waiter, None)
+        match choice:
+            case Choice():
+                self.open.append((request, choice))
+            case Wait():
+                assert choice.until > self.now
+                self.line[request.waiter] = request
+            case Refusal(code="queue_full"):
+                assert not room
+            case Refusal():
+                lane = request.model
+                assert not any(self.accounts.health.available(name, lane, self.now) for name in "ab")
+
+    @rule(which=st.integers(0, 3), gives_up=st.booleans())
+    def again(self, which, gives_up):
+        if which >= len(self.line):
+            return
+        name = list(self.line)[which]
+        if gives_up:
+            self.accounts.leave(name)
+            del self.line[name]
+        else:
+            self.go(self.line[name])
 
     @rule(
         which=st.integers(0, 3),
-        kind=st.sampled_from(["ok", "rate", "auth", "quota", "model", "server", "cancelled", "request"]),
+        kind=st.sampled_from(["ok", "rate", "auth", "quota", "model", "server", "overload", "cancelled", "request"]),
         started=st.booleans(),
         twice=st.booleans(),
     )
@@ -613,17 +952,35 @@ class Slots(RuleBasedStateMachine):
         assert open_ == self.accounts._in_flight
         assert open_["a"] <= 2
         assert open_["b"] <= 1
+        numbers = [(choice.lane, choice.slot) for _, choice in self.open if choice.account.id == "a"]
+        assert len(set(numbers)) == len(numbers)
+        assert len({choice.lane for _, choice in self.open if choice.account.id == "b"}) <= 1
+        assert self.accounts.waiting == len(self.line)
+
+    @invariant()
+    def one_looks_at_a_time(self):
+        for name in "ab":
+            for lane in "mn":
+                for _, mark in self.accounts.health._marks(name, lane):
+                    tickets = {choice.ticket for _, choice in self.open}
+                    assert mark.probe is None or mark.probe in tickets, "the lease of one that is over"
 
     def teardown(self):
         for _, choice in self.open:
             self.accounts.release(choice)
+        for name in list(self.line):
+            self.accounts.leave(name)
         for name in "ab":
             self.accounts.invalidate(name)
         assert not self.accounts._in_flight
         assert not self.accounts._tickets
         assert not self.accounts._bindings._entries
         assert not self.accounts._bindings._sessions
+        assert not self.accounts._slots._rooms
+        assert not self.accounts._slots._waiters
 
 
 TestSlots = Slots.TestCase
-TestSlots.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestSlots.settings = settings(
+    max_examples=int(os.environ.get("PATCHBAY_HISTORIES", "60")), stateful_step_count=30, deadline=None
+)

@@ -198,6 +198,48 @@ async def events(setup: Setup, clients: int, pause: float, figures: Figures) -> 
     figures.add(f"{every}: gap, 99 %, ms", setup.name, gaps[int(len(gaps) * 0.99)] / 1e6)
 
 
+# -- failover ---------------------------------------------------------------------------------------------------------
+
+MOVED, RETRIED = "Patchbay moves it to the next account", "the client asks again, through one line that streams"
+ASKED = 60  # times a round
+
+
+async def failover(line: Setup, ours: Setup, figures: Figures, number: int) -> None:
+    """Note the time to the first byte of a stream that is limited first, moved by Patchbay or by its client."""
+    limited = "authorization: Bearer sk-limited"
+    callers = {setup.name: await connected(setup.port) for setup in (line, ours)}
+    times: dict[str, list[int]] = {MOVED: [], RETRIED: []}
+    for asked in range(ASKED):
+        # a conversation and a model of its own each time: an account rests for the model it was limited for
+        content = body(2000, number * ASKED + asked, stream=True, more=json.dumps({"model": f"bench-{number}-{asked}"}))
+        began = time.perf_counter_ns()
+        heard = await callers[ours.name].ask(request(ours, content, asked, "x-bench: 10/0\r\n"))
+        assert heard.status == 200, heard.status
+        times[MOVED].append(heard.first - began)
+        sent = request(line, content, asked, "x-bench: 10/0\r\n")
+        began = time.perf_counter_ns()
+        refused = sent.replace(b"authorization: Bearer sk-client", limited.encode())
+        assert (await callers[line.name].ask(refused)).status == 429
+        heard = await callers[line.name].ask(sent)
+        times[RETRIED].append(heard.first - began)
+    for name in times:
+        figures.add("ms to the first byte", name, statistics.median(times[name]) / 1e6)
+    for caller in callers.values():
+        caller.close()
+
+
+@contextmanager
+def failing_over(folder: Path, upstream: str) -> Iterator[Setup]:
+    """Run a Patchbay whose first account is always limited."""
+    text = (
+        f"state: {folder / 'state'}\naccounts:\n"
+        "- {id: first, provider: generic, base_url: reverse, key: example-limited, priority: 1}\n"
+        "- {id: second, provider: generic, base_url: reverse, key: example-free}\n"
+    )
+    with proxy(folder, text, "-q", mode=f"reverse:{upstream}") as running:
+        yield Setup(OURS, running.port)
+
+
 # -- identity ---------------------------------------------------------------------------------------------------------
 
 
@@ -281,14 +323,19 @@ async def serving(ready: Callable[[str], None]) -> None:
 def main() -> int:
     options = _options()
     rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
-    requests, streams, identities = Figures(), Figures(), Figures()
+    requests, streams, moves, identities = Figures(), Figures(), Figures(), Figures()
     identity(identities, rounds * 3)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack, _upstream() as url:
         found = setups(stack, Path(name), url, other=options.litellm)
         asyncio.run(measured(found, requests, rounds, seconds))
         asyncio.run(streamed([setup for setup in found if setup.name != UNNAMED], streams, rounds))
+        line = next(setup for setup in found if setup.name == LINE)
+        with failing_over(Path(name) / "failing", url) as ours:
+            for number in range(rounds + 1):
+                into = moves if number else Figures()  # the first round makes connections
+                asyncio.run(failover(line, ours, into, number))
         stack.close()
-    text = report(requests, streams, identities, rounds, [setup.name for setup in found])
+    text = report((requests, streams, moves, identities), rounds, [setup.name for setup in found])
     print(text)
     if options.write:
         TABLE.write_text(text, encoding="utf-8")
@@ -308,7 +355,8 @@ def _upstream() -> Iterator[str]:
         process.wait(5)
 
 
-def report(requests: Figures, streams: Figures, identities: Figures, rounds: int, names: list[str]) -> str:
+def report(figures: tuple[Figures, Figures, Figures, Figures], rounds: int, names: list[str]) -> str:
+    requests, streams, moves, identities = figures
     parts = [
         "# What it costs",
         "",
@@ -329,6 +377,12 @@ def report(requests: Figures, streams: Figures, identities: Figures, rounds: int
         " the provider's sending to the client's hearing.",
         "",
         *_table(streams, [name for name in names if name != UNNAMED], LINE, "{:.0f}", "{:.2f}"),
+        "",
+        "## A stream whose first account is limited",
+        "",
+        "Two requests go up either way; the client that asks again does so at once.",
+        "",
+        *_table(moves, [RETRIED, MOVED], RETRIED, "{:.1f}", "{:.2f}"),
         "",
         "## Whose conversation, against `json.loads` of the same body",
         "",

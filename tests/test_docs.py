@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from patchbay.identity.signals import SIGNALS
+from scripts.clients_recipes import RECIPES
 
 from .end_to_end.harness import Proxy, proxy
 from .simulator import Simulator, simulator_thread
@@ -206,6 +207,16 @@ def test_without_a_browser_the_pictures_say_what_to_install() -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "apt-get install chromium" in done.stderr
+
+
+def test_the_variables_of_the_recipes_are_those_that_the_tools_are_run_with(tmp_path: Path) -> None:
+    pages = [README, (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")]
+    for recipe in RECIPES:
+        told = recipe.home(tmp_path / recipe.program, f"http://127.0.0.1:{PORT}")
+        names = [name for name in told if name.endswith(("_BASE_URL", "_API_KEY", "_MODEL"))]
+        values = [told[name] for name in names if name.endswith("_BASE_URL")]
+
+        assert [word for word in (*names, *values) for page in pages if word not in page] == []
 
 
 SDKS = """

@@ -14,6 +14,7 @@ from typing import Any
 from patchbay import correlation, dialects
 from patchbay.answer import Answer
 from patchbay.body import Body
+from patchbay.crosstalk.again import Stored
 from patchbay.crosstalk.asked import Asked
 from patchbay.crosstalk.memory import Memory
 from patchbay.crosstalk.watch import Watch
@@ -66,6 +67,7 @@ class Line:
     sent: float
     provider: Provider
     own: Wire = field(init=False)
+    got: tuple[Head, bytes] | None = None
 
     def verdict(self) -> Verdict:
         return self.watch.verdict()
@@ -83,6 +85,7 @@ class World:
         self.now = 1_760_000_000.0
         self.number = 0
         self.silent: frozenset[str] = frozenset()
+        self.lines: list[Line] = []
 
     def send(self, *, like: Line | None = None, dialect: str = "", **asks: Any) -> Line:
         """Begin an exchange; *like* is one whose request is sent again, byte for byte. *asks* goes into the body."""
@@ -106,6 +109,7 @@ class World:
         reply = self._reply(dialect, document, model, request_id)
         line = Line(self.number, dialect, self.stream, document, model, request_id, watch, reply, self.now, provider)
         line.own = self.wire(line)
+        self.lines.append(line)
         return line
 
     def wire(self, line: Line, reply: Reply | None = None) -> Wire:
@@ -128,7 +132,9 @@ class World:
         """The same, a piece at a time, so that several answers pass side by side."""
         reader = Answer(line.dialect, line.provider.echo)
         self.now += 0.01
-        facts = reader.head(Head(status, Headers((*wire.headers, *extra))))
+        head = Head(status, Headers((*wire.headers, *extra)))
+        line.got = (head, b"".join(wire.pieces))
+        facts = reader.head(head)
         for piece in wire.pieces:
             for fact in facts:
                 line.watch.see(fact, status, self.now)
@@ -144,6 +150,20 @@ class World:
         running = [self.delivering(line, wire) for line, wire in deliveries]
         while running:
             running = [each for each in running if next(each, _OVER) is not _OVER]
+
+    def stored(self) -> list[Stored]:
+        """Return every exchange as a dump would keep it."""
+        return [
+            Stored(
+                attempts=(line.watch.record(),),
+                request=Body(render._json(line.document)),
+                head=line.got[0] if line.got else None,
+                answer=line.got[1] if line.got else b"",
+                said=line.verdict().kind,
+                victim=line.verdict().victim,
+            )
+            for line in self.lines
+        ]
 
     def warm(self, count: int = 6) -> None:
         """Let some answers pass as they should, so that the host is known."""

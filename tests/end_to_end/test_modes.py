@@ -45,6 +45,7 @@ SIDES = {
     ("HTTP/2", "HTTP/2"): ("h2",),
 }
 KEYS = {name: f"sk-real-{name}-{'fedcba98' * 4}" for name in ("old-a", "old-b", "new-a", "new-b")}
+BAD_KEY = "sk-real-bad-that-nobody-may-hear"
 OWN = "sk-client-key-that-stays-here"
 
 
@@ -58,6 +59,8 @@ class House:
     sent: dict[str, dict[int, bytes]]  # the bodies of their answers as they left, by the number of the request
     through: Tunnels
     neighbour: int
+    impostor: int  # has an account, and a certificate that nobody trusts
+    heard: list[str]  # the heads of the requests to these two
     folder: Path
 
     def line(self, request_id: str) -> dict[str, Any]:
@@ -91,7 +94,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
             for version in ("HTTP/1.1", "HTTP/2")
         }
         through = stack.enter_context(tunnels())
-        neighbour = stack.enter_context(bystander(folder / "neighbour.pem"))
+        heard: list[str] = []
+        neighbour, impostor = (stack.enter_context(bystander(folder / "neighbour.pem", heard)) for _ in range(2))
         ports = {name: free_port() for name in ("reverse HTTP/2", "one port", "regular", "upstream", "socks5")}
         modes = [
             f"reverse:https://localhost:{upstreams['HTTP/2'].port}@{ports['reverse HTTP/2']}",
@@ -103,7 +107,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         running = stack.enter_context(
             proxy(
                 folder,
-                settings(folder, upstreams),
+                settings(folder, upstreams, impostor),
                 *(word for mode in modes for word in ("--mode", mode)),
                 *("--set", f"ssl_verify_upstream_trusted_ca={folder / 'providers.pem'}"),
                 mode=f"reverse:https://localhost:{upstreams['HTTP/1.1'].port}",
@@ -114,16 +118,17 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         sent = {version: dict[int, bytes]() for version in upstreams}
         for version, upstream in upstreams.items():
             upstream.fault(_remember, {"book": sent[version]})
-        yield House(running, ports, upstreams, sent, through, neighbour, folder)
+        yield House(running, ports, upstreams, sent, through, neighbour, impostor, heard, folder)
 
 
-def settings(folder: Path, upstreams: dict[str, Simulator]) -> str:
+def settings(folder: Path, upstreams: dict[str, Simulator], impostor: int) -> str:
     """Return a configuration in which models named `old-…` are served over HTTP/1 and `new-…` over HTTP/2."""
     rows = "\n".join(
         f"  - {{id: {name}, provider: generic, key: {key}, models: ['{name[:3]}-*'],"
         f" base_url: 'https://localhost:{upstreams['HTTP/1.1' if name.startswith('old') else 'HTTP/2'].port}'}}"
         for name, key in KEYS.items()
     )
+    rows += f"\n  - {{id: bad, provider: generic, key: {BAD_KEY}, models: ['bad-*'], base_url: 'https://localhost:{impostor}'}}"
     return f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\naccounts:\n{rows}\n"
 
 
@@ -272,15 +277,52 @@ def _responses(sdk: openai.OpenAI, model: str, text: str, stream: bool) -> str:
     return "".join(event.delta for event in events if event.type == "response.output_text.delta")
 
 
-def by_hand(cell: Cell, dialect: str, turns: list[str], stream: bool) -> tuple[httpx.Response, bytes]:
+def by_hand(
+    cell: Cell, dialect: str, turns: list[str], stream: bool, *, model: str = "", base: str = ""
+) -> tuple[httpx.Response, bytes]:
     """Ask without an SDK and return the answer's head, and its body as it came."""
-    where = cell.base + path(dialect, stream=stream).replace("gemini-sim", cell.model)
-    document = body(dialect, turns, stream=stream, model=cell.model)
+    model = model or cell.model
+    where = (base or cell.base) + path(dialect, stream=stream).replace("gemini-sim", model)
+    document = body(dialect, turns, stream=stream, model=model)
     with (
         httpx.Client(**cell.transport) as client,
         client.stream("POST", where, json=document, headers=credential(dialect, OWN)) as answer,
     ):
         return answer, answer.read()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("mode", MODES)
+def test_another_account_stands_in(house: House, mode: str, dialect: str, stream: bool) -> None:
+    cell, mark = Cell(house, mode, "HTTP/2", "HTTP/2"), f"MARK-{secrets.token_hex(16)}"
+    model = f"new-{secrets.token_hex(4)}"  # what rests afterwards is the account for this model alone
+    upstream = house.upstreams["HTTP/2"]
+    upstream.fault("status", {"status": 429, "retry_after": 30}, mark=mark, times=1)
+
+    answer, arrived = by_hand(cell, dialect, [mark], stream, model=model)
+
+    refused, served = upstream.truth.marked(mark)
+    assert (answer.status_code, refused.status, served.status) == (200, 429, 200)
+    assert {refused.account, served.account} == {"new-a", "new-b"}
+    assert arrived == house.sent["HTTP/2"][served.seq]
+    assert refused.header("x-request-id") != served.header("x-request-id")
+    assert answer.headers["x-patchbay-account"] == served.account
+
+
+@pytest.mark.parametrize("mode", ["one port", "regular", "upstream"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_server_that_cannot_prove_its_name_gets_nothing(house: House, mode: str, dialect: str) -> None:
+    cell = Cell(house, mode, "HTTP/1.1", "HTTP/1.1")
+    base = cell.base if mode == "one port" else f"https://localhost:{house.impostor}"
+    before = len(house.heard)
+
+    answer, arrived = by_hand(cell, dialect, ["hello"], False, model=f"bad-{secrets.token_hex(4)}", base=base)
+
+    assert answer.status_code in (502, 503)
+    assert "error" in json.loads(arrived)
+    assert BAD_KEY.encode() not in arrived
+    assert house.heard[before:] == []
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

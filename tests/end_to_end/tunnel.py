@@ -57,14 +57,14 @@ def tunnels() -> Iterator[Tunnels]:
 
 
 @contextlib.contextmanager
-def bystander(certificate: Path) -> Iterator[int]:
-    """Run a TLS server under *certificate* that says `untouched` to whoever asks; the value is its port."""
+def bystander(certificate: Path, heads: list[str]) -> Iterator[int]:
+    """Run a TLS server under *certificate* that says `untouched` and keeps the *heads* it gets; give its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
     def serve(client: socket.socket) -> None:
         with contextlib.suppress(OSError), context.wrap_socket(client, server_side=True) as secured:
-            read_head(secured)
+            heads.append(read_head(secured))
             secured.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nuntouched")
 
     with listener(serve) as port:

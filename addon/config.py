@@ -123,11 +123,12 @@ class Failover:
     How often and how long one exchange may try. *seconds* bounds the time until the last attempt begins.
 
     *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
-    can take over unseen.
+    can take over unseen. *patience* is the longest a conversation waits for its home when that has a passing fault.
     """
 
     attempts: int = 3
     seconds: float = 30.0
+    patience: float = 3.0
     hold: bool = True
     hold_seconds: float = 10.0
 
@@ -721,6 +722,7 @@ FAILOVER = Section(
         "seconds": document.seconds,
         "hold": document.flag,
         "hold_seconds": document.seconds,
+        "patience": _patience,
     },
     _filled(Failover),
 )

@@ -57,6 +57,7 @@ from .values import (
 HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any error, small enough to keep many
 HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
 HELD_SECONDS = 5.0  # for the body of an error
+PAUSE = 1.0  # before a conversation asks its home again, where the home does not say when
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
@@ -115,6 +116,8 @@ class Exchange:
     candidates: tuple[Candidate, ...] = ()
     pool: str = ""
     first_byte: float | None = None
+    stay: str = ""  # the home it waited for, once
+    stay_until: float = 0.0
     refusal: Refusal | None = None
     decision: Decision | None = None
 
@@ -192,7 +195,7 @@ class Router:
 
     def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
-        decided = self._bounded(exchange, now) or self._chosen(exchange, now)
+        decided = self._bounded(exchange, now) or self._staying(exchange, now) or self._chosen(exchange, now)
         if not isinstance(decided, Wait):
             exchange.waits_since = None
             self.accounts.leave(exchange.id)
@@ -331,6 +334,21 @@ class Router:
             return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
         return None
 
+    def _staying(self, exchange: Exchange, now: float) -> Wait | None:
+        """
+        Let a conversation wait a moment for its home, once, where the fault may be over by then.
+
+        Another account would answer at once, but has nothing of the conversation in its cache.
+        """
+        attempt = exchange.attempt
+        keeps = self.config.sessions.on_error == "keep"
+        if keeps and not exchange.stay and attempt is not None and _may_pass(exchange, attempt):
+            assert attempt.outcome is not None
+            pause = PAUSE if attempt.outcome.until is None else max(PAUSE, attempt.outcome.until - now)
+            if pause <= self.config.failover.patience:
+                exchange.stay, exchange.stay_until = attempt.choice.account.id, now + pause
+        return Wait(exchange.stay_until, "waits for its home") if exchange.stay and now < exchange.stay_until else None
+
     def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         chosen = self.accounts.choose(self._ask(exchange), now)
         if isinstance(chosen, Wait):
@@ -364,6 +382,7 @@ class Router:
             waiter=exchange.id,
             woken=exchange.woken,
             patient=exchange.opened + self.config.queue.patience,
+            stay=exchange.stay if len(exchange.attempts) == 1 else "",
         )
 
     def _destination(self, exchange: Exchange) -> Origin | None:
@@ -593,7 +612,7 @@ def mint_of(key: bytes) -> correlation.Mint:
 
 
 def _unless_ours(choice: Choice, headers: Headers) -> Headers:
-    """Take the client's own session from *headers* where sessions upstream are handed out: two may name theirs alike."""
+    """Take the client's session from *headers* where sessions upstream are handed out: two may name theirs alike."""
     if choice.slot is None:
         return headers
     templates = choice.account.provider.stamp.headers
@@ -614,6 +633,13 @@ def _with_those_of(socket: Route | None, headers: Headers) -> Headers:
     if socket is None:
         return headers
     return Headers((*headers, *((name, value) for name, value in socket.edit.headers if value is not None)))
+
+
+def _may_pass(exchange: Exchange, attempt: Attempt) -> bool:
+    """Whether the first attempt of a conversation failed at its home, in a way that may be over in a moment."""
+    at_home = len(exchange.attempts) == 1 and attempt.route.binding == "hit"
+    passing = attempt.outcome is not None and attempt.outcome.kind in ("rate", "overload", "server")
+    return at_home and passing and attempt.reached and exchange.repeatable
 
 
 def _is_answer(exchange: Exchange, attempt: Attempt) -> bool:

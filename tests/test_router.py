@@ -28,6 +28,7 @@ from patchbay.values import (
     Refusal,
     Request,
     Route,
+    Wait,
 )
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
@@ -330,3 +331,55 @@ def test_a_client_that_leaves_harms_no_account_and_frees_its_place() -> None:
 
 def _fields(of: Request) -> dict[str, Any]:
     return {name: getattr(of, name) for name in Request.__slots__}
+
+
+def at_home(of: Router, now: float = 0.0) -> str:
+    exchange = opened(of, request(x_session_id="s"), now)
+    home = routed(of, exchange, now).account.id
+    answer(of, exchange, *good(), now=now)
+    of.close(exchange, "", now, status=200)
+    return home
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 529])
+def test_a_conversation_waits_for_its_home_once_when_the_fault_may_pass(status: int) -> None:
+    of = router()
+    home = at_home(of)
+    exchange = opened(of, request(x_session_id="s"), 1)
+    routed(of, exchange, 1)
+    answer(of, exchange, *bad(status), now=1)
+
+    waiting = of.next(exchange, 1)
+    assert isinstance(waiting, Wait)
+    assert 1 < waiting.until <= 4
+    assert routed(of, exchange, waiting.until).account.id == home
+    answer(of, exchange, *bad(status), now=waiting.until)
+
+    assert routed(of, exchange, waiting.until).account.id != home
+
+
+def test_a_conversation_does_not_wait_for_what_takes_long_or_was_never_there() -> None:
+    hinted = Head(429, Headers([("content-type", "application/json"), ("retry-after", "60")]))
+    for what in ((hinted, *bad(429)[1:]), bad(401), (Failure("connect", "refused"),)):
+        of = router()
+        home = at_home(of)
+        exchange = opened(of, request(x_session_id="s"), 1)
+        routed(of, exchange, 1)
+        answer(of, exchange, *what, now=1)
+
+        assert routed(of, exchange, 1).account.id != home
+
+
+def test_without_patience_or_a_home_another_account_answers_at_once() -> None:
+    for of in (router(failover=Failover(patience=0)), router(sessions=Sessions(on_error="clear"))):
+        home = at_home(of)
+        exchange = opened(of, request(x_session_id="s"), 1)
+        routed(of, exchange, 1)
+        answer(of, exchange, *bad(529), now=1)
+        assert routed(of, exchange, 1).account.id != home
+
+    of = router()
+    exchange = opened(of, request())
+    first = routed(of, exchange).account.id
+    answer(of, exchange, *bad(529))
+    assert routed(of, exchange).account.id != first

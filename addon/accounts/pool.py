@@ -39,7 +39,8 @@ class Ask:
     WebSocket, whose messages ask for themselves. *tokens* is an estimate of its size.
 
     *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
-    turn. Until *patient* it rather waits than takes an account of a lower priority, or a refusal.
+    turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
+    it rather waits than takes an account of a lower priority, or a refusal.
     """
 
     family: str
@@ -56,6 +57,7 @@ class Ask:
     waiter: str = ""
     woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     patient: float = 0.0
+    stay: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +337,8 @@ class Accounts:
             return "model", "does not serve the model"
         if ask.identity.owner is not None and account.id not in ask.identity.owner:
             return "owner", "the request belongs to another account"
+        if account.id == ask.stay:
+            return "", ""
         if resting := self._health.reason(account.id, lane, now):
             probed = account.id not in ask.tried and self._health.is_probed(account.id, lane, now)
             return "probed" if probed else "resting", resting

@@ -195,10 +195,20 @@ def test_what_may_have_been_carried_out_is_not_sent_twice(running: Proxy, simula
 
 def test_a_conversation_goes_home_after_a_passing_fault(running: Proxy, simulator: Simulator) -> None:
     home = ask(running, "openai_chat", "m", stream=False, **{"x-session-id": "s"}).headers["x-patchbay-account"]
-    simulator.fault("status", {"status": 529}, times=1)
+    simulator.fault("status", {"status": 529}, times=2)  # the second time it had waited for its home
     away = ask(running, "openai_chat", "m", stream=False, **{"x-session-id": "s"}).headers["x-patchbay-account"]
     simulator.mend()
     other_model = ask(running, "openai_chat", "n", stream=False, **{"x-session-id": "s"}).headers["x-patchbay-account"]
 
     assert away != home
     assert other_model == home
+
+
+def test_a_conversation_waits_a_moment_for_its_warm_home(running: Proxy, simulator: Simulator) -> None:
+    home = ask(running, "anthropic", "m", stream=True, **{"x-session-id": "w"}).headers["x-patchbay-account"]
+    simulator.fault("status", {"status": 529}, times=1)
+    again = ask(running, "anthropic", "m", stream=True, **{"x-session-id": "w"})
+
+    assert again.status_code == 200
+    assert again.headers["x-patchbay-account"] == home
+    assert [attempt["account"] for attempt in journal(running, 2)[-1]["attempts"]] == [home, home]

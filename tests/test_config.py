@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from patchbay import config
 from patchbay.config import Config, ConfigError, Models, Secret, load
 from patchbay.document import Each, Either, Named, Read, Section
-from patchbay.providers import PRESETS
+from patchbay.providers import PRESETS, ErrorRule
 from patchbay.values import Origin
 
 ROOT = Path(__file__).parent.parent
@@ -461,6 +461,52 @@ def test_every_setting_is_documented() -> None:
     assert rows - ACCEPTED == set()
     for word in (*config.TIERS, *PRESETS, "rendezvous", "round_robin", "fill_first", "least_busy"):
         assert f"`{word}`" in told
+
+
+def test_bounds_come_from_the_account_or_its_provider() -> None:
+    more = "providers: {p: {preset: morpheus, base_url: 'https://m.example', serialize: thread}}"
+    (plain,) = load(f"{more}\naccounts: [{{id: a, provider: p, key: env:A}}]", "c").accounts
+    (own,) = load(
+        f"{more}\naccounts: [{{id: a, provider: p, key: env:A, serialize: none, slots: 2, rpm: 60, tpm: 1000,"
+        " trust_reset: strict}]",
+        "c",
+    ).accounts
+
+    assert (plain.slots, plain.serialize, plain.rpm, plain.tpm, plain.trust_reset) == (5, "thread", 0, 0, "verify")
+    assert (own.slots, own.serialize, own.rpm, own.tpm, own.trust_reset) == (2, "none", 60, 1000, "strict")
+
+
+def test_error_rules_of_an_account_go_before_those_of_its_provider() -> None:
+    more = "providers: {p: {preset: openai, error_rules: [{contains: x, outcome: rate}]}}"
+    (found,) = load(
+        f"{more}\naccounts: [{{id: a, provider: p, key: env:A, error_rules: [{{status: [400, 403], cooldown: 1h}},"
+        " {status: 500, outcome: overload}]}]",
+        "c",
+    ).accounts
+
+    assert found.error_rules == (
+        ErrorRule(frozenset({400, 403}), "", None, 3600.0),
+        ErrorRule(frozenset({500}), "", "overload", None),
+        ErrorRule(frozenset(), "x", "rate", None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("rule", "wrong"),
+    [
+        ("{outcome: rate}", "error_rules[0]: must say which errors it is about: status, contains, or both"),
+        ("{status: 400}", "error_rules[0]: must say what they mean: outcome, cooldown, or both"),
+        ("{status: 99, outcome: rate}", "error_rules[0].status: must be 100 or more, is 99"),
+        ("{status: 400, outcome: ok}", "error_rules[0].outcome: 'ok' is none of rate, quota, overload, auth,"),
+    ],
+)
+def test_a_rule_says_which_errors_and_what_they_mean(rule: str, wrong: str) -> None:
+    (found,) = wrong_account(f"error_rules: [{rule}]")
+    assert found.startswith(wrong)
+
+
+def test_the_queue_is_read() -> None:
+    assert load(ONE + "queue: {limit: 5, seconds: 1m, patience: 0}", "c").queue == config.Queue(5, 60.0, 0.0)
 
 
 def test_what_a_client_may_use_is_read() -> None:

@@ -148,6 +148,38 @@ def test_releasing_what_is_not_held_does_nothing(bindings):
     assert bindings.sessions("a") == 1
 
 
+def test_a_home_is_cold_when_it_has_not_served_for_so_long(bindings):
+    assert not bindings.is_cold(key(), 0, 10)
+    settle(bindings, key(), "a", now=5)
+    assert not bindings.is_cold(key(), 14, 10)
+    assert bindings.is_cold(key(), 15, 10)
+
+    bindings.hold(key(), "a", 20)
+    assert bindings.is_cold(key(), 20, 10), "it has been asked, and has not served"
+
+
+def test_who_stood_in_is_remembered_until_the_home_serves_again(bindings):
+    settle(bindings, key(), "a")
+    settle(bindings, key(), "b", now=5)
+    assert bindings.stand_in(key(), 14, 10) == "b"
+    assert bindings.stand_in(key(), 15, 10) == ""
+    settle(bindings, key(), "a", now=6)
+    assert bindings.stand_in(key(), 7, 10) == ""
+
+
+def test_a_home_that_is_moved_is_another_stretch_of_history(bindings):
+    old = settle(bindings, key(), "a")
+    bindings.hold(key(), "a", 0)
+    bindings.move(key(), "b", 1)
+    assert (bindings.home(key(), 1), bindings.sessions("a"), bindings.sessions("b")) == ("b", 0, 1)
+    assert not bindings.unbind(key(), "b", old)
+    assert not bindings.bind(key(), "a", old, 2)
+    assert bindings.stand_in(key(), 2, 10) == ""
+    assert not bindings.is_cold(key(), 2, 10)
+    bindings.move(key("nobody"), "b", 1)
+    assert bindings.home(key("nobody"), 1) == ""
+
+
 class Sessions(RuleBasedStateMachine):
     """Whatever happens, the counts are those one would get by counting, and nothing is left behind."""
 
@@ -177,6 +209,10 @@ class Sessions(RuleBasedStateMachine):
         if which < len(self.held):
             at, account, _ = self.held.pop(which)
             self.bindings.release(at, account)
+
+    @rule(name=st.sampled_from("xyz"), account=st.sampled_from("ab"))
+    def move(self, name, account):
+        self.bindings.move(key(name), account, self.now)
 
     @rule(name=st.sampled_from("xyz"))
     def drop(self, name):

@@ -151,3 +151,71 @@ def test_hints_in_a_body_are_found_in_every_shape(document, seconds):
 def test_any_body_is_read_without_raising(raw):
     limits.retry_at(Headers(), Body(raw), NOW)
     limits.retry_at(Headers(), Body(b"[" + raw), NOW)
+
+
+# --- what a success says is left
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, []),
+        ({"x_ratelimit_limit_requests": "60", "x_ratelimit_remaining_requests": "59",
+          "x_ratelimit_reset_requests": "1s"}, [(59 / 60, 1)]),
+        ({"x_ratelimit_limit_tokens": "150000", "x_ratelimit_remaining_tokens": "7500",
+          "x_ratelimit_reset_tokens": "6m0s"}, [(0.05, 360)]),
+        ({"x_ratelimit_limit_tokens_usage_based": "100", "x_ratelimit_remaining_tokens_usage_based": "10",
+          "x_ratelimit_reset_tokens_usage_based": "9ms"}, [(0.1, 0.009)]),
+        ({"anthropic_ratelimit_input_tokens_limit": "1000", "anthropic_ratelimit_input_tokens_remaining": "250",
+          "anthropic_ratelimit_input_tokens_reset": "2026-09-21T14:33:30Z"}, [(0.25, 1210)]),
+        ({"anthropic_ratelimit_unified_5h_status": "allowed_warning",
+          "anthropic_ratelimit_unified_5h_utilization": "0.95",
+          "anthropic_ratelimit_unified_5h_reset": str(int(NOW) + 77)}, [(0.05, 77)]),
+        ({"ratelimitbysize_reset": "40", "x_ratelimitbysize_limit_minute": "500",
+          "x_ratelimitbysize_remaining_minute": "50", "x_ratelimitbysize_limit_month": "9",
+          "x_ratelimitbysize_remaining_month": "1"}, [(0.1, 40)]),
+        ({"x_ratelimit_limit": "20", "x_ratelimit_remaining": "1",
+          "x_ratelimit_reset": str(int(NOW + 12) * 1000)}, [(0.05, 12)]),
+        ({"x_ratelimit_limit_requests": "-1", "x_ratelimit_remaining_requests": "-1",
+          "x_ratelimit_reset_requests": "0"}, []),
+        ({"x_ratelimit_limit_requests": "0", "x_ratelimit_remaining_requests": "0",
+          "x_ratelimit_reset_requests": "1s"}, []),
+        ({"x_ratelimit_remaining_requests": "5"}, []),
+        ({"x_ratelimit_limit_requests": "5", "x_ratelimit_remaining_requests": "many",
+          "x_ratelimit_reset_requests": "1s"}, []),
+        ({"x_ratelimit_limit_requests": "5", "x_ratelimit_remaining_requests": "1",
+          "x_ratelimit_reset_requests": "99d"}, []),
+    ],
+)  # fmt: skip
+def test_each_provider_says_in_its_way_what_is_left(fields, expected):
+    found = limits.headroom(headers(**fields), NOW)
+    assert [(bucket.left, bucket.reset) for bucket in found] == [
+        (pytest.approx(left), pytest.approx(NOW + seconds, rel=0, abs=1e-3)) for left, seconds in expected
+    ]
+
+
+def test_any_number_of_limits_is_read_in_bounds():
+    many = {f"x_ratelimit_{word}_{n}": "5" for n in range(100) for word in ("limit", "remaining", "reset")}
+    assert len(limits.headroom(headers(**many), NOW)) == 16
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                [
+                    "x-ratelimit-remaining-x",
+                    "x-ratelimit-limit-x",
+                    "x-ratelimit-reset-x",
+                    "a-ratelimit-utilization",
+                    "a-ratelimit-reset",
+                ]
+            ),
+            st.text(max_size=20),
+        )
+    )
+)
+def test_reading_what_is_left_never_raises_and_is_a_share(fields):
+    for bucket in limits.headroom(Headers(fields), NOW):
+        assert 0 <= bucket.left <= 1
+        assert bucket.reset > NOW

@@ -9,6 +9,7 @@ from hypothesis import given, strategies as st
 
 from patchbay.accounts import outcome
 from patchbay.body import Body
+from patchbay.providers import ErrorRule
 from patchbay.values import Head, Headers
 
 NOW = 1_790_000_000.0
@@ -79,6 +80,30 @@ TABLE = [
     ("openai", 404, {"error": 'model "x" not found, try pulling it first'}, "model"),
     ("openai", 503, {"error": "server busy, please try again"}, "overload"),
     ("openai", 400, b"Incorrect API key", "auth"),
+    ("openai", 429, error(message="Authentication Fails, too many requests"), "rate"),
+    ("openai", 503, error(message="Service is too busy, please try again later"), "overload"),
+    ("openai", 402, {"object": "error", "message": "Payment required", "type": "payment_required"}, "quota"),
+    ("openai", 503, {"object": "error", "message": "Service unavailable.", "type": "service_unavailable"}, "overload"),
+    ("openai", 429, error(code="rate_limit_exceeded", message="on tokens per day (TPD). try again in 5.289s"), "rate"),
+    ("openai", 413, error(code="request_too_large"), "request"),
+    ("openai", 429, {"code": "RESOURCE_EXHAUSTED", "error": "Too many requests for team"}, "rate"),
+    ("openai", 503, {"code": "UNAVAILABLE", "error": "The service is currently unavailable"}, "overload"),
+    ("openai", 429, {"code": "x", "error": "reached its monthly spending limit"}, "quota"),
+    ("openai", 422, {"code": "x", "error": "Failed to deserialize the JSON body"}, "request"),
+    ("openai", 429, {"error": "you have reached your usage limit, please try again later"}, "rate"),
+    ("openai", 503, {"error": "server busy, please try again. maximum pending requests exceeded"}, "overload"),
+    ("openai", 400, {"object": "error", "message": "max_tokens is too large", "type": "BadRequestError"}, "request"),
+    ("openai", 500, {"error": "engine died"}, "server"),
+    ("openai", 401, error(message="IP address is not authorized"), "auth"),
+    ("openai", 403, error(message="Your IP is not authorized"), "auth"),
+    ("openai", 401, error(code="token_invalidated"), "auth"),
+    ("openai", 403, error(code="AuthenticationTypeDisabled", message="blocked by policy"), "permission"),
+    ("openai", 401, error(code="401", message="Access denied due to invalid subscription key"), "auth"),
+    ("openai", 503, error(code="503"), "overload"),
+    ("openai", 502, error(code=502, message="x", metadata={"provider_name": "y"}), "server"),
+    ("openai", 413, error(code=413), "request"),
+    ("openai", 404, error(code=404, message="No endpoints found for foo/bar."), "model"),
+    ("openai", 200, error(code=502, message="Upstream error"), "server"),
     # Anthropic
     ("anthropic", 429, anthropic("rate_limit_error"), "rate"),
     ("anthropic", 402, anthropic("billing_error"), "quota"),
@@ -94,6 +119,11 @@ TABLE = [
     ("anthropic", 404, anthropic("not_found_error", "model: claude-x"), "model"),
     ("anthropic", 404, anthropic("not_found_error", "Not Found"), "request"),
     ("anthropic", 500, anthropic("api_error"), "server"),
+    ("anthropic", 400, anthropic("invalid_request_error", "You have reached your specified workspace API usage limits"),
+     "quota"),
+    ("anthropic", 429, anthropic("rate_limit_error", details={"error_code": "credits_required"}), "quota"),
+    ("anthropic", 504, anthropic("timeout_error"), "server"),
+    ("anthropic", 403, anthropic("permission_error", "OAuth token has been revoked"), "auth"),
     # Gemini
     ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check"), "rate"),
     ("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "…", {"violations": [{"quotaId": "PerDay"}]}), "quota"),
@@ -112,6 +142,11 @@ TABLE = [
     ("gemini", 404, google(404, "NOT_FOUND", "models/gemini-x is not found for API version v1beta"), "model"),
     ("gemini", 404, google(404, "NOT_FOUND", "file not there"), "request"),
     ("gemini", 429, [google(429, "RESOURCE_EXHAUSTED")], "rate"),
+    ("gemini", 402, {"error": {"code": "payment_required", "message": "x"}}, "quota"),
+    ("gemini", 429, {"error": {"code": "quota_exceeded", "message": "x"}}, "quota"),
+    ("gemini", 503, google(503, "UNAVAILABLE", "This model is currently experiencing high demand"), "overload"),
+    ("gemini", 504, google(504, "DEADLINE_EXCEEDED"), "server"),
+    ("gemini", 400, google(400, "FAILED_PRECONDITION"), "request"),
     ("gemini", 499, google(499, "CANCELLED"), "cancelled"),
     # Nobody's words
     ("openai", 200, {"id": "x", "object": "chat.completion", "choices": []}, "ok"),
@@ -230,3 +265,55 @@ def test_a_deeply_nested_body_is_read_in_bounds():
 @pytest.mark.parametrize(("kind", "expected"), [("connect", "server"), ("timeout", "server"), ("reset", "server")])
 def test_no_answer_at_all_is_the_servers(kind, expected):
     assert outcome.classify_failure(kind).kind == expected
+
+
+# --- what a user says of a provider
+
+
+RULES = (
+    ErrorRule(frozenset({400, 403}), "balance used up", "quota", 3600.0),
+    ErrorRule(contains="come back later", outcome="overload"),
+    ErrorRule(frozenset({404}), "", "server"),
+    ErrorRule(frozenset({429}), "", None, 90.0),
+    ErrorRule(contains="not_ours", outcome="request"),
+)
+
+
+def told(status, message="", code="", family="openai", **fields):
+    head = Head(status, Headers((name.replace("_", "-"), value) for name, value in fields.items()))
+    return outcome.classify(family, head, Body(json.dumps(error(message=message, code=code)).encode()), NOW, RULES)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code", "kind", "wait"),
+    [
+        (400, "Your BALANCE used up!", "", "quota", 3600),
+        (402, "balance used up", "", "quota", None),
+        (500, "Come back later", "", "overload", None),
+        (404, "whatever", "", "server", None),
+        (429, "x", "", "rate", 90),
+        (401, "x", "NOT_OURS", "request", None),
+        (401, "x", "invalid_api_key", "auth", None),
+    ],
+)
+def test_an_accounts_own_rules_go_before_the_tables(status, message, code, kind, wait):
+    found = told(status, message, code)
+    assert (found.kind, found.until) == (kind, None if wait is None else NOW + wait)
+
+
+def test_a_rule_reaches_as_far_as_what_it_says():
+    assert told(400, "balance used up").scope == "account"
+    assert told(429).scope == "lane"
+    assert told(401, code="not_ours").scope == "none"
+    assert told(400, "balance used up sk-secret").detail == "400 by your rule"
+
+
+def test_a_rules_time_goes_before_the_providers():
+    assert told(429, retry_after="7").until == NOW + 90
+    assert told(500, "come back later", retry_after="7").until == NOW + 7
+
+
+def test_rules_are_asked_inside_a_stream_and_under_a_good_status_too():
+    assert outcome.classify_error("openai", "x", "balance used up", NOW, RULES).kind == "server", "it has no status"
+    assert outcome.classify_error("openai", "x", "please come back later", NOW, RULES).kind == "overload"
+    assert told(200, "come back later").kind == "overload"

@@ -1,0 +1,75 @@
+"""Whose fault it was: what two show at once, and what a third says about it."""
+
+from __future__ import annotations
+
+from patchbay.accounts.shared import MAX_PLACES, WINDOW, Shared
+from patchbay.values import Outcome
+
+HERE, THERE = ("https://u", "m"), ("https://u", "n")
+
+
+class Faults:
+    """Faults noted in order, and whose penalties were taken back."""
+
+    def __init__(self):
+        self.shared, self.undone = Shared(), []
+
+    def show(self, account, place=HERE, now=0.0, exchange="", kind="server", detail="500"):
+        undo = lambda: self.undone.append(account)  # noqa: E731
+        self.shared.fault(account, place, Outcome(kind, detail=detail), exchange, now, undo)
+
+
+def test_one_account_alone_is_to_blame_however_often():
+    faults = Faults()
+    for _ in range(5):
+        faults.show("a")
+    assert faults.undone == []
+
+
+def test_all_penalties_for_one_fault_are_taken_back_the_latest_first():
+    faults = Faults()
+    for account in ("a", "a", "b"):
+        faults.show(account)
+    assert faults.undone == ["b", "a", "a"]
+
+
+def test_another_lane_is_another_place():
+    faults = Faults()
+    faults.show("a")
+    faults.show("b", THERE)
+    assert faults.undone == []
+
+
+def test_after_the_window_only_one_exchange_holds_them_together():
+    apart, together = Faults(), Faults()
+    for faults, exchange in ((apart, ""), (together, "x")):
+        faults.show("a", exchange=exchange)
+        faults.show("b", now=WINDOW + 1, exchange=exchange)
+    assert (apart.undone, together.undone) == ([], ["b", "a"])
+
+
+def test_a_success_of_the_guilty_says_nothing_and_that_of_a_third_much():
+    faults = Faults()
+    faults.shared.success("a", HERE, 0)
+    faults.show("a")
+    faults.show("b", now=1)
+    assert faults.undone == ["b", "a"]
+
+    faults = Faults()
+    faults.shared.success("c", HERE, 0)
+    faults.show("a")
+    faults.show("b", now=1)
+    assert faults.undone == []
+
+    faults = Faults()
+    faults.shared.success("c", HERE, 0)
+    faults.show("a", now=WINDOW)
+    faults.show("b", now=WINDOW + 1)
+    assert faults.undone == ["b", "a"], "that was long ago"
+
+
+def test_any_number_of_places_is_remembered_in_bounds():
+    shared = Shared()
+    for number in range(MAX_PLACES + 10):
+        shared.success("a", ("u", str(number)), 0)
+    assert len(shared._well) == MAX_PLACES

@@ -41,6 +41,7 @@ _KEPT = ("x-cache", "cf-cache-status", "cf-aig-cache-status", "x-portkey-cache-s
          "x-openrouter-cache-status", "x-litellm-cache-hit")  # fmt: skip
 _HIT = frozenset({"hit", "true", "1", "revalidated", "stale"})
 _STRAY = re.compile(rb"\n(HTTP/1\.[01] \d{3})")
+_BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # in what is no JSON any more
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
@@ -248,6 +249,8 @@ class Answer:
             for element in tokens.dicts(data)[:1]:  # an error in a list, as Google's OpenAI endpoint has it
                 self._object("", element, facts)
         elif data is _BROKEN:
+            if found := _BEHIND.search(event.data):
+                self._repeat(facts, Fact("stray", found[1].decode(), "body"), once=True)
             self._repeat(facts, Fact("malformed", "no JSON", "event" if streamed else "body"))
 
     # -- from events to facts --------------------------------------------------------------------------------------

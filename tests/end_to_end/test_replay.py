@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,12 @@ import httpx
 import pytest
 from mitmproxy import io
 from mitmproxy.http import HTTPFlow
+from websockets.sync.client import connect
 
 from ..simulator import Simulator
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, eventually, generic_config, proxy
+from .harness import BIN, ROOT, Proxy, eventually, generic_config, proxy
 
 CLIENT = "sk-client-0123456789abcdef-its-own"
 NAMES = {name: key for key, name in KEYS.items()}
@@ -235,3 +237,39 @@ def test_a_saved_file_is_read_and_not_rewritten(tmp_path: Path, simulator: Simul
 def _flows(path: Path) -> list[HTTPFlow]:
     with path.open("rb") as file:
         return [flow for flow in io.FlowReader(file).stream() if isinstance(flow, HTTPFlow)]
+
+
+def test_without_a_proxy_a_file_is_copied_byte_for_byte_and_the_end_comes_by_itself(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """Sockets, answers and errors alike: what is written is what mitmdump writes without us."""
+    simulator.reset()
+    dump, plain, again = (tmp_path / name for name in ("all.mitm", "plain.mitm", "again.mitm"))
+    folder, mode = tmp_path / "first", f"reverse:{simulator.url}"
+    with proxy(folder, generic_config(folder, NAMES), "-w", str(dump), mode=mode) as running:
+        ask(running)
+        simulator.fault("status", {"status": 400}, times=1)
+        ask(running)
+        with connect(f"ws://127.0.0.1:{running.port}/v1/responses", proxy=None) as opened:
+            opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "hi"}))
+            while json.loads(opened.recv(timeout=10))["type"] != "response.completed":
+                pass
+        assert eventually(lambda: len(lines(running)) == 4)
+        running.interrupt()
+    before = (folder / "journal.jsonl").read_bytes()
+    ours = ["-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={folder / 'config.yaml'}"]
+    copy(dump, plain, folder)
+    copy(dump, again, folder, *ours)
+
+    assert dump.stat().st_size > 1000
+    assert [flow.get_state() for flow in _flows(again)] == [flow.get_state() for flow in _flows(dump)]
+    assert again.read_bytes() == plain.read_bytes()
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
+def copy(dump: Path, to: Path, folder: Path, *more: str) -> None:
+    """Let mitmdump read *dump* and write *to*, as one filters a dump."""
+    confdir = ["--set", f"confdir={folder / 'mitmproxy'}"]
+    command = [str(BIN / "mitmdump"), "-nr", str(dump), "-w", str(to), *confdir, *more]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stdout

@@ -294,3 +294,20 @@ def test_a_message_that_is_put_in_by_hand_is_an_exchange_too(tmp_path: Path, sim
                 assert page.post("/commands/inject.websocket", json={"arguments": arguments}).is_success, flow
             assert answer(opened)[-1]["type"] == "response.completed"
         assert eventually(lambda: len(exchanges(running)) == 1)
+
+
+def test_a_socket_may_be_silent_for_longer_than_an_answer(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    timeouts = "timeouts: {first_byte: 500ms, idle: 500ms, total: 500ms}"
+    config = echoing(tmp_path).replace("{preset: generic,", f"{{preset: generic, {timeouts},")
+    with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as opened, pytest.raises(TimeoutError):
+            assert ask(opened, "first")[-1]["type"] == "response.completed"
+            opened.recv(timeout=1.2)
+        with socket(running, "session") as opened:
+            simulator.fault("delay_body", {"seconds": 1}, method="POST")
+            assert ask(opened, "second")[-1]["type"] == "response.completed"
+        assert eventually(lambda: len(exchanges(running)) == 2)
+        log = running.log
+
+    assert "crashed" not in log and "Traceback" not in log

@@ -25,7 +25,7 @@ from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, defaults, internals, render, replay, start, tunnels, wire
+from . import answers, defaults, internals, origins, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .ending import Ending
@@ -247,6 +247,8 @@ class Patchbay:
             flow.response = cord.refusal(_ENDING)
         elif refused := self._guarded(flow, headers, endpoint):
             flow.response = cord.refusal(refused)
+        elif asks := origins.preflight(flow.request, self._guards.allowed_origin(headers)):
+            flow.response = asks
         elif isinstance(client, Refusal):
             flow.response = cord.refusal(client)
         elif serves:
@@ -315,6 +317,8 @@ class Patchbay:
         cord = _cord(flow)
         if cord is None or flow.response is None:
             return
+        if "origin" in flow.request.headers and not cord.shadow:
+            origins.admit(flow.response, self._guards.allowed_origin(_headers(flow.request.headers)))
         if cord.own_answer or (cord.route is None and not cord.shadow):
             return
         cord.answering = True

@@ -22,7 +22,7 @@ from . import attacks
 from .attacks import Attack
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, generic_config, proxy
+from .harness import Proxy, eventually, generic_config, proxy
 
 NAMES = {name: key for key, name in KEYS.items()}
 
@@ -255,9 +255,31 @@ def test_what_tells_an_account_stays_on_its_own_side(reverse: Proxy, simulator: 
     assert record.header("x-patchbay-request-id") != ""
 
 
+def test_what_tells_whose_account_it_was_does_not_come_back(reverse: Proxy, simulator: Simulator) -> None:
+    simulator.reset()
+    told = {
+        "Set-Cookie": "__cf_bm=account", "OpenAI-Organization": "org-account", "OpenAI-Project": "proj-account",
+        "Anthropic-Organization-Id": "account", "X-Patchbay-Account": "somebody", "X-RateLimit-Remaining": "7",
+    }  # fmt: skip
+    simulator.fault("fields", {"headers": told})
+    answers = [
+        httpx.post(reverse.url + path(dialect, stream=stream), json=body(dialect, ["hi"], stream=stream),
+                   headers=credential(dialect, "c"), trust_env=False)
+        for dialect in DIALECTS
+        for stream in (False, True)
+    ]  # fmt: skip
+    simulator.mend()
+
+    for answer in answers:
+        assert answer.status_code == 200
+        assert not any("account" in value for name, value in answer.headers.items() if name != "x-patchbay-account")
+        assert answer.headers["x-patchbay-account"] in NAMES
+        assert answer.headers["x-ratelimit-remaining"] == "7"
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_a_body_above_the_bound_is_refused_before_and_while_it_comes(
-    tmp_path_factory: pytest.TempPathFactory, small: Proxy, simulator: Simulator, dialect: str
+    small: Proxy, simulator: Simulator, dialect: str
 ) -> None:
     simulator.reset()
     announced = f"POST {path(dialect)} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99999999999\r\n\r\n"
@@ -336,16 +358,22 @@ def test_a_client_gets_what_its_rights_say(small: Proxy) -> None:
     assert ask("sim-1", **{"x-patchbay-account": "one"}) == 403
 
 
-def test_a_page_that_is_allowed_is_served(small: Proxy) -> None:
-    headers = {"authorization": "Bearer example-client-ann", "origin": "http://localhost:3000"}
-    answer = httpx.post(
-        f"{small.url}/v1/chat/completions",
-        json=body("openai_chat", ["hi"]),
-        headers={**headers, "sec-fetch-site": "cross-site"},
-        trust_env=False,
-    )
+def test_a_page_that_is_allowed_is_served_and_may_read_what_it_gets(small: Proxy) -> None:
+    page, url = {"origin": "http://localhost:3000", "sec-fetch-site": "cross-site"}, f"{small.url}/v1/chat/completions"
+    asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, content-type"}
+    may = httpx.options(url, headers={**page, **asked}, trust_env=False)
+    key = {"authorization": "Bearer example-client-ann"}
+    answer = httpx.post(url, json=body("openai_chat", ["hi"]), headers={**page, **key}, trust_env=False)
+    refused = httpx.post(url, json=body("openai_chat", ["hi"]), headers=page, trust_env=False)
+    foreign = httpx.options(url, headers={**asked, "origin": "http://evil.example"}, trust_env=False)
+    plain = httpx.post(url, json=body("openai_chat", ["hi"]), headers=key, trust_env=False)
 
-    assert answer.status_code == 200
+    assert (may.status_code, answer.status_code, refused.status_code, foreign.status_code) == (204, 200, 401, 403)
+    assert may.headers["access-control-allow-headers"] == "authorization, content-type"
+    for read in (may, answer, refused):
+        assert read.headers["access-control-allow-origin"] == "http://localhost:3000"
+    assert "access-control-allow-origin" not in foreign.headers
+    assert "access-control-allow-origin" not in plain.headers
 
 
 @pytest.mark.parametrize(
@@ -373,3 +401,28 @@ def test_a_log_of_session_keys_is_warned_about(tmp_path: Path, simulator: Simula
     log = {"SSLKEYLOGFILE": str(tmp_path / "keys.log")}
     with proxy(tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}", environment=log) as running:
         assert "SSLKEYLOGFILE is set" in running.log
+
+
+CHANGER = """
+import logging
+from mitmproxy import ctx
+
+def running():
+    wanted = {"ssl_insecure": True, "proxy_debug": True, "stream_large_bodies": "1k", "listen_host": ""}
+    for name, value in wanted.items():
+        try:
+            ctx.options.update(**{name: value})
+        except Exception as e:
+            logging.info("%s is still %r: %s", name, getattr(ctx.options, name), e)
+"""
+
+
+def test_what_gives_keys_away_cannot_be_changed_to_while_it_runs(tmp_path: Path, simulator: Simulator) -> None:
+    script = tmp_path / "changer.py"
+    script.write_text(CHANGER)
+    settings = generic_config(tmp_path, NAMES)
+    with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}", scripts=[str(script)]) as running:
+        assert eventually(lambda: "listen_host is still '127.0.0.1'" in running.log)
+
+    for still in ("ssl_insecure is still False", "proxy_debug is still False", "stream_large_bodies is still None"):
+        assert still in running.log

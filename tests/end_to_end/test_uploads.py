@@ -172,12 +172,12 @@ def test_what_was_not_sent_goes_to_the_next_account(tmp_path: Path, sink: Sink) 
     assert [tried["account"] for tried in line["attempts"]] == ["one", "two"]
 
 
-@pytest.mark.parametrize("status", [429, 500])
-def test_what_was_sent_is_not_sent_again(tmp_path: Path, sink: Sink, status: int) -> None:
+@pytest.mark.parametrize(("path", "status"), [("/v1/files", 500), ("/v1/audio/transcriptions", 429)])
+def test_what_was_sent_is_not_sent_again(tmp_path: Path, sink: Sink, path: str, status: int) -> None:
     sink.status = status
     other = Sink()
     with one_port(tmp_path, sink.port, other.port) as running:  # type: ignore[attr-defined]
-        answer = send(running, 5)
+        answer = send(running, 5, path)
     other.close()
 
     assert answer.status_code == status

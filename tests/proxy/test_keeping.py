@@ -1,0 +1,138 @@
+"""What is known is handed to the store soon, taken over at the start, and handed over again when a store forgot it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from patchbay.accounts.bindings import Key
+from patchbay.config import Config, load
+from patchbay.proxy import keeping
+from patchbay.proxy.keeping import Keeping
+from patchbay.router import Router
+from patchbay.store import StoreError
+from patchbay.values import Record
+
+KEY = bytes(32)
+BOUND = Key("openai@any", b"", "aff")
+
+
+def settings(folder: Path, store: str = "sqlite") -> Config:
+    text = f"state: {folder}\nstore: '{store}'\naccounts: [{{id: a, provider: openai, key: example-one}}]\n"
+    return load(text if store else text.replace("store: ''\n", ""), "c")
+
+
+def router(config: Config) -> Router:
+    return Router(config, KEY, Random(0), lambda count: bytes(count))
+
+
+def bind(at: Router, key: Key = BOUND) -> None:
+    now = time.time()
+    at.accounts.bindings.bind(key, "a", at.accounts.bindings.hold(key, "a", now), now)
+
+
+def home(at: Router, key: Key = BOUND) -> str:
+    return at.accounts.bindings.home(key, time.time())
+
+
+def kept(folder: Path) -> str:
+    """Return the home that another process finds in the store of *folder*."""
+    config = settings(folder)
+    other = router(config)
+    Keeping(config, KEY, other.state).end()
+    return home(other)
+
+
+def test_what_one_process_knew_the_next_one_begins_with(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    first = router(config)
+    keeping = Keeping(config, KEY, first.state)
+    bind(first)
+    keeping.end()
+    keeping.end()  # a second time does nothing
+
+    assert kept(tmp_path) == "a"
+
+
+def test_it_is_handed_over_while_the_process_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "EVERY", 0.01)
+    config = settings(tmp_path)
+    first = router(config)
+    way = Keeping(config, KEY, first.state)
+
+    async def run() -> bool:
+        way.start()
+        bind(first)
+        for _ in range(200):
+            if await asyncio.to_thread(kept, tmp_path) == "a":
+                return True
+            await asyncio.sleep(0.01)
+        return False
+
+    assert asyncio.run(run())
+    way.end()
+
+
+@pytest.mark.parametrize(
+    ("store", "variable", "file"), [("", "sqlite", True), ("memory", "sqlite", False), ("", "", False)]
+)
+def test_the_variable_holds_where_the_settings_say_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str, variable: str, file: bool
+) -> None:
+    monkeypatch.setenv("PATCHBAY_STORE", variable)
+    config = settings(tmp_path, store)
+    Keeping(config, KEY, router(config).state).end()
+
+    assert (tmp_path / "state.db").exists() == file
+
+
+def test_a_store_can_stand_in_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(tmp_path, "env:PATCHBAY_TEST_STORE")
+    with pytest.raises(StoreError, match="PATCHBAY_TEST_STORE is not set"):
+        Keeping(config, KEY, router(config).state)
+
+    monkeypatch.setenv("PATCHBAY_TEST_STORE", f"sqlite:///{tmp_path}/mine.db")
+    Keeping(config, KEY, router(config).state).end()
+    assert (tmp_path / "mine.db").exists()
+
+
+class Recorder:
+    """Stands where `Behind` does, and keeps what was put."""
+
+    def __init__(self) -> None:
+        self.puts: list[list[Record]] = []
+        self.back = False
+
+    def put(self, records: Iterable[Record]) -> None:
+        self.puts.append(list(records))
+
+    def take(self, most: int) -> Sequence[Record]:
+        return []
+
+    def came_back(self) -> bool:
+        back, self.back = self.back, False
+        return back
+
+
+def test_a_store_that_came_back_is_told_everything_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "AT_ONCE", 2)
+    config = settings(tmp_path, "memory")
+    known, behind = router(config), Recorder()
+    way = Keeping(config, KEY, known.state)
+    keys = [Key("p", b"", f"aff-{number}") for number in range(5)]
+    for key in keys:
+        bind(known, key)
+    way.look(behind, time.time())  # type: ignore[arg-type]
+    assert behind.puts == []  # nobody watched
+
+    behind.back = True
+    for _ in range(5):
+        way.look(behind, time.time())  # type: ignore[arg-type]
+
+    assert [len(put) for put in behind.puts] == [2, 2, 1]
+    assert len({record.key for put in behind.puts for record in put}) == 5

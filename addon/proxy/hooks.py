@@ -32,7 +32,7 @@ from .ending import Ending
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
 from .reload import Reload, Settings, fixed
-from .shadow import ShadowCord
+from .shadow import ShadowCord, warn_of_nowhere
 from .sockets import Socket
 
 logger = logging.getLogger(__name__)
@@ -125,6 +125,7 @@ class Patchbay:
         self._reload.start()
         self._keeping.start()
         tunnels.warn(self.router.config)
+        warn_of_nowhere(self.router.config, ctx.options.mode)
         enabled = sum(account.enabled for account in self.router.config.accounts)
         logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 from mitmproxy import http
 from mitmproxy.connection import Server
 
 from .. import clients
+from ..config import Config
+from ..paths import ANYWHERE
 from ..providers import Timeouts
 from ..values import Answer, Headers, Reaction
 from .cord import Cord, Surroundings, placeholder
+
+logger = logging.getLogger(__name__)
 
 _NO_HEADERS = Headers()
 
@@ -69,3 +76,13 @@ class ShadowCord(Cord):
             if headers.get_all(name) == stands.get_all(name):
                 headers.set_all(name, came.get_all(name))
         return headers
+
+
+def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:
+    """Log that *settings* and *modes* of mitmproxy together let nothing pass, if that is so."""
+    if settings.mode == "shadow" and any(ANYWHERE in mode for mode in modes):
+        logger.warning(
+            "patchbay: in shadow a request goes where the client sends it, and behind %s nobody answers; "
+            "give the provider as the target, as in --mode reverse:https://api.openai.com",
+            ANYWHERE,
+        )

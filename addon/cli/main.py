@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import config
-from . import incidents, verify
+from . import explain, incidents, verify
 
 FOLDER = Path(__file__).resolve().parent.parent
 EXIT_MISTAKES = 1  # what was asked about is wrong
@@ -95,6 +95,20 @@ COMMANDS: tuple[Command, ...] = (
         (Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),),
     ),
     Command(
+        "explain",
+        "say whose conversation a request is, and which account it would get",
+        explain.explain,
+        (
+            Argument(
+                "file", {"nargs": "?", "default": "-", "help": "raw HTTP or JSON {method, path, headers, body}; -"}
+            ),
+            Argument("--flow", {"metavar": "N", "help": "the file is a dump of mitmproxy: explain its Nth flow"}),
+            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            Argument("--upstream", {"metavar": "URL", "help": "what `--mode reverse:URL` names"}),
+            Argument("--json", {"action": "store_true", "help": "for programs"}),
+        ),
+    ),
+    Command(
         "verify",
         "judge the answers in a saved flow file",
         verify.verify,
@@ -107,7 +121,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "incidents",
-        "list, show and export answers that belonged to another request",
+        "show answers that belonged to another request",
         incidents.incidents,
         (
             Argument("id", {"nargs": "?", "help": "the request id of one incident, or its beginning: show it"}),

@@ -20,7 +20,7 @@ _RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.i
 class Order:
     """Follows one stream in *dialect*; a dialect without an order of its own is never out of order."""
 
-    __slots__ = ("_began", "_closed", "_ended", "_open", "_plain", "_runs", "_sequence", "_step")
+    __slots__ = ("_began", "_closed", "_ended", "_open", "_plain", "_returns", "_runs", "_sequence", "_step")
 
     def __init__(self, dialect: str) -> None:
         steps: dict[str, Callable[[dict[str, Any]], Iterator[Fact]]] = {
@@ -31,6 +31,7 @@ class Order:
         }
         self._step = steps.get(dialect)
         self._runs: list[list[Any]] = []  # [id, how many events in a row]
+        self._returns = 0
         self._began = ""
         self._ended = False
         self._open: set[object] = set()
@@ -137,13 +138,19 @@ class Order:
     # -- what they share -------------------------------------------------------------------------------------------
 
     def _named(self, name: object) -> Iterator[Fact]:
-        """Follow the id that every event carries. One that comes back after another is two answers in one stream."""
+        """
+        Follow the id that every event carries. Two that come in turn are two answers in one stream.
+
+        Once is not enough: gateways put an id of their own on the first and the last event.
+        """
         if not isinstance(name, str) or not name:
             return
         if self._runs and self._runs[-1][0] == name:
             self._runs[-1][1] += 1
             return
         if any(run[0] == name for run in self._runs[:-1]):
+            self._returns += 1
+        if self._returns > 1:
             yield _disorder("alternates", f"{self._runs[-1][0]} → {_shown(name)}")
         if len(self._runs) < 8:
             self._runs.append([_shown(name), 1])

@@ -1,0 +1,115 @@
+"""What may follow what in a stream, and what is told when it does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay.dialects import order, shape
+from patchbay.dialects.order import Order
+
+
+def disorder(dialect: str, *events: dict[str, Any]) -> list[str]:
+    following = Order(dialect)
+    found = [fact.where for event in events for fact in following.feed(event)]
+    return found + [fact.where for fact in following.end()]
+
+
+def chunk(name: str, text: str = "x", finish: str | None = None, role: str = "") -> dict[str, Any]:
+    delta = {"content": text} | ({"role": role} if role else {})
+    return {"id": name, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def created(name: str, number: int = 0) -> dict[str, Any]:
+    return {"type": "response.created", "sequence_number": number, "response": {"id": name}}
+
+
+def block(kind: str, index: int) -> dict[str, Any]:
+    return {"type": f"content_block_{kind}", "index": index}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "events", "told"),
+    [
+        ("openai_chat", [chunk("a"), chunk("a"), chunk("a", "", "stop")], []),
+        ("openai_chat", [chunk("", ""), chunk("a"), chunk("a")], []),
+        ("openai_chat", [chunk("1"), chunk("2"), chunk("3"), chunk("4")], []),
+        ("openai_chat", [chunk("own"), chunk("b"), chunk("b")], []),
+        ("openai_chat", [chunk("own"), chunk("b"), chunk("b"), chunk("own")], []),
+        ("openai_chat", [chunk("a"), chunk("a"), chunk("b"), chunk("b")], ["switch"]),
+        ("openai_chat", [chunk("a"), chunk("b"), chunk("a"), chunk("b")], ["alternates"]),
+        ("openai_chat", [chunk("a", finish="stop"), chunk("a", "more")], ["after-finish"]),
+        ("openai_chat", [chunk("a"), chunk("a"), chunk("a", "", role="assistant")], ["role-again"]),
+        ("openai_chat", [chunk("a", role="assistant"), chunk("a", "", role="assistant")], []),
+        ("openai_responses", [created("a"), {"type": "response.in_progress", "sequence_number": 1}], []),
+        ("openai_responses", [created("a"), created("b", 1)], ["two-starts"]),
+        ("openai_responses", [created("a", 5), created("a", 5)], ["sequence-back"]),
+        ("openai_responses", [created("a", 0), created("a", 2)], ["sequence-gap"]),
+        ("openai_responses", [created("a"), {"type": "response.completed", "response": {"id": "b"}}], ["another-end"]),
+        (
+            "openai_responses",
+            [
+                {"type": "response.output_item.added", "item": {"id": "i"}},
+                {"type": "response.output_text.delta", "item_id": "j"},
+            ],
+            ["unopened"],
+        ),
+        ("anthropic", [block("start", 0), block("delta", 0), block("stop", 0), block("start", 1)], []),
+        ("anthropic", [block("delta", 0)], ["unopened"]),
+        ("anthropic", [block("start", 0), block("start", 0)], ["opened-twice"]),
+        ("anthropic", [{"type": "message_stop"}, {"type": "ping"}], []),
+        ("anthropic", [{"type": "message_stop"}, {"type": "message_delta"}], ["after-end"]),
+        (
+            "anthropic",
+            [{"type": "message_start", "message": {"id": "a"}}, {"type": "message_start", "message": {"id": "b"}}],
+            ["two-starts"],
+        ),
+        ("gemini", [{"candidates": [{}], "responseId": name} for name in "aabb"], ["switch"]),
+        ("gemini", [{"candidates": [{}], "responseId": name} for name in "ababab"], ["alternates"]),
+        ("gemini", [{"usageMetadata": {}, "responseId": name} for name in "ab"], []),
+        ("", [{"anything": 1}], []),
+    ],
+)
+def test_order_is_told(dialect: str, events: list[dict[str, Any]], told: list[str]) -> None:
+    assert list(dict.fromkeys(disorder(dialect, *events))) == told
+
+
+MEMBERS = "type index id response choices delta item item_id message candidates responseId sequence_number".split()
+LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["openai_chat", "openai_responses", "anthropic", "gemini"]), st.lists(JSON, max_size=6))
+def test_no_event_stops_it(dialect: str, events: list[Any]) -> None:
+    following = order.Order(dialect)
+    for event in events:
+        if isinstance(event, dict):
+            list(following.feed(event))
+            shape.of(event)
+    list(following.end())
+
+
+@pytest.mark.parametrize(
+    ("data", "looks"),
+    [
+        ({"object": "chat.completion", "choices": []}, "openai_chat"),
+        ({"object": "response", "output": []}, "openai_responses"),
+        ({"type": "response.created"}, "openai_responses"),
+        ({"type": "message", "stop_reason": None}, "anthropic"),
+        ({"type": "message_start"}, "anthropic"),
+        ({"candidates": []}, "gemini"),
+        ({"response": {"candidates": []}}, "gemini"),
+        ({"object": "list", "data": [{"object": "embedding"}]}, "embedding"),
+        ({"choices": [], "candidates": []}, ""),
+        ({"error": {}}, ""),
+        ({}, ""),
+    ],
+)
+def test_an_object_looks_like_one_dialect_or_none(data: dict[str, Any], looks: str) -> None:
+    assert shape.of(data) == looks

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ import httpx
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-from scripts.demo import ACCOUNTS, TURN_OF
 from tests.end_to_end.harness import ROOT, Proxy, eventually, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
+
+Turn = Callable[[str, dict[str, str], list[str], bool], str]
 
 PICTURE = ROOT / "docs" / "pictures" / "mitmweb.png"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -43,6 +44,8 @@ def main() -> int:
     if browser is None:
         print("scripts/pictures needs Chromium: apt-get install chromium fonts-noto-color-emoji", file=sys.stderr)
         return 2
+    from scripts.demo import ACCOUNTS, TURN_OF  # only now: the SDKs take their time to load
+
     with tempfile.TemporaryDirectory(prefix="patchbay-pictures-") as folder:
         keys = {key: name for name, key in ACCOUNTS.items()}
         columns = [part for name in COLUMNS for part in ("--set", f"web_columns={name}")]
@@ -56,7 +59,7 @@ def main() -> int:
                 program="mitmweb",
             ) as patchbay,
         ):
-            _hold_conversations(patchbay)
+            _hold_conversations(patchbay, TURN_OF)
             _exchange_two(patchbay, simulator)
             picture = _seen_by(browser, Path(folder) / "browser", f"http://127.0.0.1:{patchbay.web_port}/?token=look")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
@@ -65,8 +68,8 @@ def main() -> int:
     return 0
 
 
-def _hold_conversations(patchbay: Proxy) -> None:
-    for number, (api, turn) in enumerate(TURN_OF.items()):
+def _hold_conversations(patchbay: Proxy, turn_of: Mapping[str, Turn]) -> None:
+    for number, (api, turn) in enumerate(turn_of.items()):
         turns = [f"What is special about {api}?"]
         headers = {"X-Session-ID": f"chat-{number}"} if number % 2 else {}
         turns.append(turn(patchbay.url, headers, turns, False))

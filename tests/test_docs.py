@@ -272,7 +272,7 @@ def _elsewhere(folder: Path, port: int) -> dict[str, str]:
 def _shell(script: str, more: dict[str, str]) -> str:
     bash = shutil.which("bash") or "bash"
     done = subprocess.run(
-        [bash, "-euc", script], env={**os.environ, **more}, capture_output=True, text=True, timeout=60, check=False
+        [bash, "-euc", script], env={**os.environ, **more}, capture_output=True, text=True, timeout=150, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

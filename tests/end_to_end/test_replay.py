@@ -16,7 +16,7 @@ from mitmproxy import io
 from mitmproxy.http import HTTPFlow
 from websockets.sync.client import connect
 
-from ..simulator import Simulator
+from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
 from .harness import BIN, ROOT, Proxy, eventually, generic_config, proxy
@@ -181,16 +181,52 @@ def test_an_intercepted_request_goes_on_as_it_was_edited(tmp_path: Path, simulat
         assert eventually(lambda: any(flow["intercepted"] for flow in page.flows()))
         [flow] = page.flows()
         assert secrets_in(page.everything()) == []
-        page.put(flow["id"], request={"content": json.dumps(body("openai_chat", ["as it was edited"]))})
+        edited = json.dumps(body("openai_chat", ["as it was edited"]))
+        page.put(flow["id"], request={"content": edited, "path": f"{CHAT}?edited=1"})
         page.post(f"/flows/{flow['id']}/resume")
         asking.join(20)
         assert eventually(lambda: len(lines(running)) == 1)
         everything = page.everything()
 
     assert answers[0].status_code == 200
-    assert b"as it was edited" in simulator.truth.last().body
+    assert simulator.truth.last().body == edited.encode()
+    assert simulator.truth.last().query == "edited=1"
     assert simulator.truth.last().credential in KEYS
     assert secrets_in(everything) == []
+
+
+def test_a_host_that_was_edited_gets_no_credential(tmp_path: Path, simulator: Simulator) -> None:
+    answers: list[httpx.Response] = []
+    with (
+        simulator_thread({}, require_key=False) as stranger,
+        web(tmp_path, simulator, "--set", "intercept=~q") as (running, page),
+    ):
+        asking = threading.Thread(target=lambda: answers.append(ask(running)))
+        asking.start()
+        assert eventually(lambda: any(flow["intercepted"] for flow in page.flows()))
+        [flow] = page.flows()
+        page.put(flow["id"], request={"port": stranger.port})
+        page.post(f"/flows/{flow['id']}/resume")
+        asking.join(20)
+
+    assert answers[0].status_code == 502
+    assert len(stranger.truth) == len(simulator.truth) == 0
+
+
+def test_a_flow_from_a_file_is_replayed(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    dump, mode = tmp_path / "all.mitm", f"reverse:{simulator.url}"
+    with proxy(tmp_path / "first", generic_config(tmp_path / "first", NAMES), "-w", str(dump), mode=mode) as running:
+        ask(running)
+        running.interrupt()
+    with web(tmp_path / "second", simulator, "-r", str(dump)) as (running, page):
+        assert eventually(lambda: len(page.flows()) == 1)
+        [flow] = page.flows()
+        page.post(f"/flows/{flow['id']}/replay")
+        assert eventually(lambda: len(lines(running)) == 1)
+        assert secrets_in(page.everything()) == []
+
+    assert [(record.credential in KEYS, record.status) for record in simulator.truth] == [(True, 200)]
 
 
 def test_what_is_stamped_into_a_body_survives_an_edit(tmp_path: Path, simulator: Simulator) -> None:

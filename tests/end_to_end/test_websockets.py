@@ -83,6 +83,7 @@ def test_each_message_is_an_exchange_of_its_own(pooled: Proxy, simulator: Simula
     assert all(line["tier"] == "codex" and line["tokens"]["completion"] for line in found)
     assert all(line["first_byte_seconds"] <= line["duration_seconds"] for line in found)
     assert not any(line["findings"] for line in lines(pooled))
+    assert {line["verdict"] for line in found} == {"unverifiable"}  # the one id of the upgrade is all there is
     sent = simulator.truth.requests
     assert {record.credential for record in sent} == {NAMES[found[0]["account"]]}
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 
 from patchbay import clients
-from patchbay.config import ClientKey, Secret
-from patchbay.values import Client, Endpoint, Headers, Refusal
+from patchbay.accounts.pool import Accounts, Ask, Choice
+from patchbay.config import Account, ClientKey, Config, Secret
+from patchbay.providers import PRESETS
+from patchbay.values import Client, Endpoint, Headers, Identity, Origin, Refusal
 
 SECRET = bytes(32)
 KNOWN = (
@@ -147,3 +152,21 @@ def test_a_client_may_do_what_its_rights_say(
 
     assert (refusal.code if refusal else "") == code
     assert refusal is None or refusal.status == 403
+
+
+def test_to_a_client_there_are_no_accounts_but_those_it_may_use() -> None:
+    accounts = tuple(
+        Account(name, replace(PRESETS["openai"], name=name), Secret("literal", ""), Origin("https", "a", 443))
+        for name in ("openai", "vllm-one")
+    )
+    pool = Accounts(Config(accounts), bytes(32), Random(1))
+
+    def served(client: Client, pin: str = "") -> str:
+        ask = Ask("openai", None, None, "m", Identity(), client, pin)
+        chosen = pool.choose(ask, 0)
+        return chosen.account.id if isinstance(chosen, Choice) else "nobody"
+
+    assert {served(Client(providers=("vllm-*",))) for _ in range(9)} == {"vllm-one"}
+    assert served(Client(providers=("azure",))) == "nobody"
+    assert served(Client(providers=("vllm-*",)), pin="openai") == "nobody"
+    assert {served(Client()) for _ in range(30)} == {"openai", "vllm-one"}

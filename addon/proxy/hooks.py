@@ -25,7 +25,7 @@ from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, defaults, internals, origins, render, replay, start, tunnels, wire
+from . import answers, defaults, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .ending import Ending
@@ -267,7 +267,13 @@ class Patchbay:
         cord = _cord(flow)
         if cord is None or flow.response or cord.client is None or cord.exchange:
             return
-        body = Body(flow.request.get_content(strict=False))
+        content = packed.unpacked(flow.request, self._router().config.limits.body)
+        if isinstance(content, Refusal):
+            if not cord.shadow:
+                flow.request.raw_content = b""  # nobody else should try to unpack it
+                flow.response = cord.refusal(content)
+            return
+        body = Body(content)
         body.names()
         if body.is_too_deep and not cord.shadow:
             flow.response = cord.refusal(guards.body_too_deep())

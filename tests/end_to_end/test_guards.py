@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import anthropic
 import httpx
 import openai
 import pytest
+import zstandard
 from google import genai
 
 from ..simulator import Simulator
@@ -23,6 +25,7 @@ from .attacks import Attack
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, eventually, generic_config, proxy
+from .test_no_key_anywhere import client_of
 
 NAMES = {name: key for key, name in KEYS.items()}
 
@@ -321,6 +324,39 @@ def test_a_head_above_the_bound_is_refused(small: Proxy) -> None:
 
     assert (many.status_code, large.status_code) == (431, 431)
     assert endless == b"" or b" 431 " in endless.partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_a_body_that_unpacks_to_more_than_the_bound_is_refused(small: Proxy, simulator: Simulator, kind: str) -> None:
+    simulator.reset()
+    pack = {"gzip": gzip.compress, "zstd": zstandard.ZstdCompressor().compress}[kind]
+    headers = {"x-api-key": "example-client-ann", "content-type": "application/json", "content-encoding": kind}
+    asked = json.dumps(body("anthropic", ["hi"])).encode()
+    good = httpx.post(f"{small.url}/v1/messages", content=pack(asked), headers=headers, trust_env=False)
+    bomb = httpx.post(f"{small.url}/v1/messages", content=pack(asked + b" " * 10**7), headers=headers, trust_env=False)
+
+    assert (bomb.status_code, bomb.json()["type"]) == (413, "error")
+    assert len(simulator.truth.requests) == 1
+    assert good.status_code != 413
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_over_http2_the_guards_are_the_same(reverse: Proxy, simulator: Simulator, dialect: str) -> None:
+    simulator.reset()
+    own = f"localhost:{reverse.port}"
+    with client_of(reverse, http2=True) as client:
+
+        def ask(**headers: str) -> int:
+            sent = credential(dialect, "c") | {name.replace("_", "-"): value for name, value in headers.items()}
+            return client.post(path(dialect), json=body(dialect, ["hi"]), headers=sent).status_code
+
+        refused = [
+            ask(host="evil.example"), ask(origin="https://evil.example"), ask(sec_fetch_site="cross-site"),
+            ask(origin=f"http://{own}", host=own), ask(content_type="text/plain"),
+        ]  # fmt: skip
+        assert refused == [403, 403, 403, 403, 415]
+        assert simulator.truth.requests == []
+        assert ask(host=own, origin=f"https://{own}") == 200
 
 
 def test_json_that_nobody_can_read_is_refused(small: Proxy) -> None:

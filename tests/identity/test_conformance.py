@@ -11,6 +11,7 @@ import pytest
 
 from patchbay.values import Identity, Request
 
+from .renaming import Renamer
 from .traffic import Teller, facts, request
 
 CASES = Path(__file__).parent.parent / "data" / "session-cases.jsonl"
@@ -64,6 +65,17 @@ def _value(level: str, asked: Request, identity: Identity, account: str) -> obje
 
 @pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
 def test_case(case: dict[str, Any]) -> None:
+    _check(case)
+
+
+@pytest.mark.parametrize("salt", [1, 2, 3])
+@pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+def test_case_in_other_words(case: dict[str, Any], salt: int) -> None:
+    """No case holds for its own sake: with every id and text exchanged, it is the same."""
+    _check(Renamer(salt).case(case))
+
+
+def _check(case: dict[str, Any]) -> None:
     told = _identities(case)
     expect, level = case["expect"], case.get("level", "affinity")
     values = [_value(level, *each) for each in told]
@@ -79,6 +91,12 @@ def test_case(case: dict[str, Any]) -> None:
         for _, identity, _ in told:
             assert identity.tier == expect["tier"]
             assert identity.value == expect.get("value", identity.value)
+
+
+def test_other_words_are_other_words() -> None:
+    same = [case["id"] for case in _cases() if Renamer(1).case(case) == case]
+
+    assert len(same) <= 10, same  # garbage has no words
 
 
 def test_every_case_is_run() -> None:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+from pathlib import Path
 
 from .faults import FAULTS
 from .simulator import Simulator
@@ -38,7 +39,12 @@ async def _serve(arguments: argparse.Namespace) -> None:
         simulator.fault(**json.loads(text))
     async with simulator:
         print(json.dumps({"url": simulator.url, "port": simulator.port}), flush=True)
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if arguments.truth:
+                lines = (json.dumps(record.as_json(body=False)) for record in simulator.truth)
+                Path(arguments.truth).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--words", type=int, default=12, help="words in an answer")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--truth", metavar="FILE", help="at the end, write what was true into it: a line per request")
     parser.add_argument("--cert", help="PEM file with the certificate; switches TLS on")
     parser.add_argument("--cert-key", help="PEM file with the key, if it is another")
     parser.add_argument("--no-http2", action="store_true", help="offer only HTTP/1.1 in the TLS handshake")

@@ -194,6 +194,41 @@ async def answer_id(play: Play, value: str) -> None:
     _change(play, answer_id=value)
 
 
+async def per_chunk_ids(play: Play) -> None:
+    """Give every event of a stream an id of its own, as old llama.cpp did."""
+    mine = play.reply.answer_id.encode() if play.reply else b""
+    fresh = (mint("chatcmpl-", f"{play.record.seq}:{n}", 24).encode() for n in range(1_000_000))
+    play.script = tuple(
+        Data(step.data.replace(mine, next(fresh))) if isinstance(step, Data) and mine else step for step in play.script
+    )
+
+
+async def other_dialect(play: Play, dialect: str = "") -> None:
+    """Answer in another dialect than was asked in."""
+    if play.reply:
+        other = dialect or ("anthropic" if play.record.dialect != "anthropic" else "chat")
+        asked = replace(play.reply.asked, dialect=other)
+        play.script = render.answer(replace(play.reply, asked=asked), "json" if play.form == "json" else "sse")
+
+
+async def old(play: Play, seconds: float = 3600.0) -> None:
+    """Say that the answer was made *seconds* ago."""
+    if play.reply:
+        _change(play, created=play.reply.created - int(seconds))
+
+
+async def other_tool(play: Play, name: str = "never_offered") -> None:
+    """Call a tool by another name than was offered."""
+    if play.reply and play.reply.tool:
+        _change(play, tool=replace(play.reply.tool, name=name))
+
+
+async def other_usage(play: Play, prompt: int = 7, completion: int = 3) -> None:
+    """Count other tokens than were spent."""
+    if play.reply:
+        _change(play, usage=replace(play.reply.usage, prompt=prompt, completion=completion))
+
+
 async def blank_first(play: Play) -> None:
     """Begin a chat stream as Azure does: a frame with empty ids and no choices."""
     blank = {"id": "", "object": "", "created": 0, "model": "", "choices": [], "prompt_filter_results": []}
@@ -351,6 +386,7 @@ FAULTS: Mapping[str, Fault] = {
         *(status, stream_error, quote_credential),
         *(swap, shared_session, stale, repeat, splice),
         *(echo, wrong_model, foreign_id, mangle_id, strip_id, answer_id, blank_first, fields),
+        *(per_chunk_ids, other_dialect, old, other_tool, other_usage),
         *(reset_head, close_head, reset_body, empty, cut, twice),
         *(delay_head, delay_body, delay_events, hang, split, join, slow),
         *(unsolicited, close_after, head_in_body, compress),

@@ -565,9 +565,9 @@ class Deadlines(RuleBasedStateMachine):
     def no_deadline_moves_earlier(self):
         for lane in "mn":
             deadline = self.health.deadline("a", lane, self.now) or 0.0
-            rests = max((mark.until for mark in self.marks(lane)), default=0.0)
+            rests = max((0.0, *(mark.until for mark in self.marks(lane))))  # a strike alone has no deadline
             assert rests >= self.promised.get(lane, 0.0) or self.promised[lane] <= self.now
-            self.promised[lane] = max(rests, 0.0)
+            self.promised[lane] = rests
             until = self.health.until("a", lane, self.now)
             assert (until is None) is self.health.available("a", lane, self.now)
             assert until is None or deadline >= until

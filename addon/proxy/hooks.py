@@ -489,9 +489,9 @@ class Patchbay:
         if cord.closed or cord.exchange is None:
             return
         cord.closed = True
+        self._under_way.pop(cord, None)
         status = flow.response.status_code if flow.response else None
         decision = self._router().close(cord.exchange, error, time.time(), status=status)
-        self._under_way.pop(cord, None)
         self._record(flow, decision)
         if cord.cut_short:
             flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"

@@ -18,7 +18,7 @@ _WHICH = Path(os.environ["BREAK"])
 POINTS: dict[str, tuple[Any, str]] = {
     f"{owner.__name__.rpartition('.')[2]}.{name}": (owner, name)
     for owner, names in (
-        (hooks.Patchbay, "_plug _close _scrub _router _lets_be"),
+        (hooks.Patchbay, "_plug _close _record _scrub _router _lets_be _client _destination _guarded _open"),
         (router.Router, "open next answered verdict close serves"),
         (cord.Cord, "wire_request wire_body answered passing refusal client_left _credential _check"),
         (keys.Keys, "ready value scrub"),

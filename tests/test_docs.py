@@ -19,6 +19,7 @@ from scripts.clients_recipes import RECIPES
 
 from .end_to_end.harness import Proxy, proxy
 from .simulator import Simulator, simulator_thread
+from .test_layering import FLOORS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -66,6 +67,14 @@ def test_every_code_of_an_error_is_one_that_we_give() -> None:
 
     assert len(codes) > 8
     assert {code for code in codes if f'"{code}"' not in CODE} == set()
+
+
+def test_every_room_stands_on_its_floor_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("| floor | rooms |")[2].partition("\n\n")[0]
+    rows = [frozenset(re.findall(r"`(\w+)`", row)) for row in table.splitlines() if "`" in row]
+
+    assert rows == list(reversed(FLOORS))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -20,7 +20,7 @@ Serialize = Literal["none", "thread", "account", "model_switch"]
 # What can be said about an answer that is not ours; the detectors themselves are in `crosstalk`.
 DETECTORS = (
     "contract", "tag", "duplicate", "tool-call", "stripped", "settings", "shape", "framing", "stray-head", "disorder",
-    "created", "took", "age", "model", "tool-name", "same-text",
+    "created", "took", "age", "model", "tool-name", "same-text", "results",
 )  # fmt: skip
 
 

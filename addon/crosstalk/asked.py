@@ -12,6 +12,8 @@ from ..dialects import openai_responses
 from ..values import Endpoint
 
 _TOOLS = 4096  # names of one request
+_RESULTS = 64  # turns at the end of a history that are looked at for results
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _SHAPES = {"/chat/completions": "openai_chat", "/completions": "openai_chat", "/embeddings": "embedding"}
 _TURNS = {"openai_chat": "messages", "anthropic": "messages", "openai_responses": "input", "gemini": "contents"}
 
@@ -78,6 +80,17 @@ class Asked:
             turns = turns[-1]
         return blake3(msgspec.json.encode(turns)).digest(16) if turns else b""
 
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The ids of the tool calls whose results the request ends with: those of one answer, run side by side."""
+        found: list[str] = []
+        for turn in reversed(_last(self._body.slice(_TURNS.get(self.dialect, "messages")))):
+            ids = _result_ids(turn)
+            if not ids:
+                break
+            found += ids
+        return tuple(found[:_TOOLS])
+
     def quotes(self, text: str) -> bool:
         """Whether the request holds *text* already, so that an answer may well repeat it."""
         piece = msgspec.json.encode(text[:80])[1:-1]
@@ -89,6 +102,33 @@ _SETTINGS = (
     "previous_response_id", "prompt_cache_key", "safety_identifier", "user", "temperature", "top_p",
     "max_output_tokens", "max_tool_calls", "instructions", "metadata", "tools",
 )  # fmt: skip
+
+
+def _last(turns: bytes) -> list[dict[str, Any]]:
+    """Return the last few of *turns*, a JSON array, reading no others."""
+    try:
+        raw = _ARRAY.decode(turns)[-_RESULTS:]
+        decoded = [msgspec.json.decode(each) for each in raw]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return []
+    return [each for each in decoded if isinstance(each, dict)]
+
+
+def _result_ids(turn: dict[str, Any]) -> list[str]:
+    if turn.get("role") == "tool":
+        ids: list[Any] = [turn.get("tool_call_id")]
+    elif str(turn.get("type") or "").endswith("_call_output"):
+        ids = [turn.get("call_id")]
+    else:
+        inside = turn.get("content") or turn.get("parts")
+        blocks = [block for block in inside if isinstance(block, dict)] if isinstance(inside, list) else []
+        ids = [block.get("tool_use_id") or _of_function(block) for block in blocks]
+    return [each for each in ids if isinstance(each, str) and each]
+
+
+def _of_function(block: dict[str, Any]) -> object:
+    response = block.get("functionResponse")
+    return response.get("id") if isinstance(response, dict) else None
 
 
 def _names(tools: Any) -> set[str] | None:

@@ -33,6 +33,7 @@ DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "model": (model.answered, frozenset({"model"})),
     "tool-name": (tools.unoffered, frozenset({"tool"})),
     "same-text": (provenance.same_text, frozenset({"text"})),
+    "results": (provenance.results, frozenset({"over"})),
 }
 KINDS = frozenset().union(*(kinds for _, kinds in DETECTORS.values()))
 BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {

@@ -1,4 +1,4 @@
-"""The family of content: an answer that was given before, word for word, to somebody who asked for something else."""
+"""The family of content: what was given to one conversation and turns up in another."""
 
 from __future__ import annotations
 
@@ -37,3 +37,25 @@ def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     elif other.exchange and other.exchange != sent.entry.exchange and other.digest != last and not asked.quotes(text):
         sent.ledger.note("text", token, _COMMON, now)
         yield found("same-text", FAMILY, "strong", fact, "a text of its own", other, received=f"{len(text)} characters")
+
+
+def results(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    Results of tools, handed in side by side, whose calls came from the answers to two conversations.
+
+    Calls that are answered together were made together, by one answer. A history that was taken over whole, by a fork
+    or a sub-agent, is another conversation's throughout, and so no sign of anything.
+    """
+    if fact.kind != "over" or sent.asked is None or not sent.generation:
+        return
+    owners: dict[str, Entry] = {}
+    for call in sent.asked.results:
+        if entry := sent.ledger.find("call", call, now):
+            owners[entry.affinity or entry.exchange] = entry
+    if len(owners) < 2:
+        return
+    others = [entry for affinity, entry in owners.items() if affinity != sent.entry.affinity]
+    victim = others[0] if len(others) == 1 else None
+    place = Fact("request", "", "request tool results")
+    told = f"{len(owners)} conversations"
+    yield found("results", FAMILY, "strong", place, "the calls of one answer", victim, received=told)

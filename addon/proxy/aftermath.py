@@ -15,6 +15,7 @@ from ..config import Crosstalk
 from ..correlation import Mint
 from ..crosstalk import evidence
 from ..crosstalk.again import Stored, judge
+from ..crosstalk.memory import Memory
 from ..values import Decision, Finding
 from . import dump
 from .incidents import Incidents
@@ -66,6 +67,10 @@ class Aftermath:
         if leaked := flow.metadata.get("patchbay.leaked_to"):
             flow.comment += f" · its answer went to {leaked}"
             flow.marked = flow.marked or ":warning:"
+        self.keep(flow, decision, sent)
+
+    def keep(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
+        """Keep evidence of an incident, if *decision* is about one."""
         if decision.verdict.kind == "crosstalk":
             self._incidents.write(decision.request_id, evidence.bundle(decision, sent, _around(flow)))
 
@@ -92,6 +97,15 @@ class Again:
             differs = "" if each.agrees else f" (said then: {each.stored.said})"
             told = evidence.comment(each.verdict)
             logger.log(level, "%s %s: %s%s", each.stored.request_id, each.verdict.kind, told, differs)
+
+
+def habits(memory: Memory) -> list[str]:
+    """Return a line for every rule of every host: `host rule: kept 12, broken 0`."""
+    return [
+        f"{host} {rule}: kept {kept}, broken {broken}"
+        for host, rules in sorted(memory.habits().items())
+        for rule, (kept, broken) in sorted(rules.items())
+    ]
 
 
 def _around(flow: http.HTTPFlow) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from random import SystemRandom
 from typing import Any, ParamSpec
 
-from mitmproxy import connection, ctx, exceptions, http
+from mitmproxy import command, connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
@@ -26,7 +26,7 @@ from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
 from . import answers, defaults, internals, origins, packed, render, replay, start, tunnels, wire
-from .aftermath import Aftermath, Again
+from .aftermath import Aftermath, Again, habits
 from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
 from .ending import Ending
 from .keeping import Keeping
@@ -177,7 +177,13 @@ class Patchbay:
         self._guards = guards.Guards(found.config)
         self.router = router
         self._around = Surroundings(
-            self.router, self.keys, lambda: not ctx.options.ssl_insecure, self._alarm, _wake, self._record
+            self.router,
+            self.keys,
+            verified=lambda: not ctx.options.ssl_insecure,
+            alarm=self._alarm,
+            wake=_wake,
+            opened=self._opened,
+            record=self._record_message,
         )
 
     def _watch(self, path: Path) -> None:
@@ -201,6 +207,11 @@ class Patchbay:
         before, self._journal = self._journal, Journal(settings) if settings.path else None
         if before:  # it writes what is left, and nothing shall wait for that
             asyncio.get_running_loop().run_in_executor(None, before.close)
+
+    @command.command("patchbay.habits")  # type: ignore[untyped-decorator]
+    def habits(self) -> Sequence[str]:
+        """What was learned of each host's answers: the rules it keeps, and those it breaks (see docs/crosstalk.md)."""
+        return habits(self._router().memory)
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
@@ -300,8 +311,7 @@ class Patchbay:
             return
         cord.exchange = opened
         self._under_way[cord] = flow
-        if self._aftermath:
-            self._aftermath.opened(flow, opened.id)
+        self._opened(flow, opened)
         if cord.shadow:
             self._decide(cord, opened)
             return
@@ -497,6 +507,17 @@ class Patchbay:
             flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"
         if self._aftermath:
             self._aftermath.closed(flow, decision, self._router().sent(cord.exchange))
+
+    def _opened(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        if self._aftermath:
+            self._aftermath.opened(flow, exchange.id)
+
+    def _record_message(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        render.on_socket(flow, decision)
+        if self._journal:
+            self._journal.write(decision)
+        if self._aftermath:
+            self._aftermath.keep(flow, decision, self._router().sent(exchange))
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
         render.on_flow(flow, decision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ class Surroundings:
     verified: Callable[[], bool]  # whether upstream certificates are checked
     alarm: Callable[[http.HTTPFlow, Exchange, Finding], None]
     wake: Callable[[http.HTTPFlow, commands.RequestWakeup], None]
-    record: Callable[[http.HTTPFlow, Decision], None]
+    opened: Callable[[http.HTTPFlow, Exchange], None]  # a message of a WebSocket began an exchange
+    record: Callable[[http.HTTPFlow, Exchange, Decision], None]  # … which is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ class Cord:
 
     @property
     def body_limit(self) -> int:
-        return self._around.router.config.limits.body
+        return sys.maxsize if self.shadow else self._around.router.config.limits.body
 
     @property
     def hold_seconds(self) -> float:

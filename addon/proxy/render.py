@@ -8,6 +8,7 @@ from .. import journal
 from ..crosstalk import evidence
 from ..values import Decision
 
+_MESSAGES = 50  # exchanges of one WebSocket that are kept with its flow
 _MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
 
 
@@ -19,6 +20,14 @@ def on_flow(flow: http.HTTPFlow, decision: Decision) -> None:
     flow.metadata["patchbay.evidence"] = [
         {"tier": e.tier, "where": e.where, "used": e.used, "why": e.why} for e in decision.identity.evidence
     ]
+    flow.comment = comment(decision)
+    flow.marked = _MARKS.get(decision.verdict.kind, flow.marked)
+
+
+def on_socket(flow: http.HTTPFlow, decision: Decision) -> None:
+    """Write on *flow* the *decision* about one message of its WebSocket, beside what is there about the upgrade."""
+    lines = flow.metadata.get("patchbay.exchanges", [])
+    flow.metadata["patchbay.exchanges"] = [*lines, journal.line(decision)][-_MESSAGES:]
     flow.comment = comment(decision)
     flow.marked = _MARKS.get(decision.verdict.kind, flow.marked)
 

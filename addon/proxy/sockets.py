@@ -109,6 +109,7 @@ class Socket:
             self._refuse(message, opened)
             return
         self._open.append(opened)
+        self._around.opened(self._flow, opened)
         refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)
         if refusal and not self._cord.shadow:
             self._open.remove(opened)
@@ -198,7 +199,8 @@ class Socket:
 
     def _close(self, exchange: Exchange, error: str, status: int | None = None) -> None:
         self._alarmed = {known for known in self._alarmed if known[0] != exchange.id}
-        self._around.record(self._flow, self._around.router.close(exchange, error, time.time(), status=status))
+        decision = self._around.router.close(exchange, error, time.time(), status=status)
+        self._around.record(self._flow, exchange, decision)
 
     def _say(self, refusal: Refusal) -> None:
         """Tell the client, in an event of its protocol, what became of its message."""

@@ -190,6 +190,7 @@ def test_a_swapped_answer_is_flagged_on_the_exchange_it_came_to(tmp_path: Path, 
     assert clean["verdict"] == "clean" and clean["echo"] == "body"
     assert mixed["verdict"] == "crosstalk" and mixed["victim"] == clean["exchange"]
     assert "event_type=crosstalk" in running.log
+    assert [path for path in (tmp_path / "state").rglob("*") if mixed["request_id"] in path.name]
 
 
 def test_what_is_proved_to_be_anothers_is_kept_from_the_client(tmp_path: Path, simulator: Simulator) -> None:

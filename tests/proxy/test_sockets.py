@@ -56,7 +56,8 @@ class Line:
             lambda: True,
             lambda flow, exchange, finding: self.alarms.append(finding),
             lambda flow, timer: None,
-            lambda flow, decision: self.decisions.append(decision),
+            lambda flow, exchange: None,
+            lambda flow, exchange, decision: self.decisions.append(decision),
         )
         self.cord = _upgraded(self.router, self.flow, around)
         self.socket = Socket(self.flow, self.cord, around)

@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from patchbay import clients, dialects, router
+from patchbay import clients, dialects, guards, router
 from patchbay.proxy import cord, hooks, keys, render, wire
 
 _WHICH = Path(os.environ["BREAK"])
@@ -18,6 +18,7 @@ _WHICH = Path(os.environ["BREAK"])
 POINTS: dict[str, tuple[Any, str]] = {
     f"{owner.__name__.rpartition('.')[2]}.{name}": (owner, name)
     for owner, names in (
+        (guards.Guards, "refusal"),
         (hooks.Patchbay, "_plug _close _record _scrub _router _lets_be _client _destination _guarded _open"),
         (router.Router, "open next answered verdict close serves"),
         (cord.Cord, "wire_request wire_body answered passing refusal client_left _credential _check"),
@@ -28,7 +29,8 @@ POINTS: dict[str, tuple[Any, str]] = {
         (wire, "install"),
         (
             wire.PatchbayStream,
-            "handle_event _handle_event _sorted _on_the_wire _dressed make_server_connection"
+            "state_wait_for_request_headers state_consume_request_body _answer"
+            " handle_event _handle_event _sorted _on_the_wire _dressed make_server_connection"
             " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
         ),
         (wire.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),

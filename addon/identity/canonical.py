@@ -34,6 +34,8 @@ _VOLATILE_KEYS = frozenset(
     ("cache_control", "id", "status", "signature", "thoughtSignature", "thought_signature", "citations", "annotations")
 )
 _THINK_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
+_ASCII_BLANKS = bytes(code for code in range(128) if chr(code).isspace())
+_BLANKS = tuple(chr(code) for code in range(128, 0x3001) if chr(code).isspace())
 _BILLING = re.compile(r"\s*x-anthropic-billing-header:")
 # Blocks that tools put into user messages about date, folder and rules: equal for many chats, and not for ever.
 _CONTEXT = re.compile(
@@ -152,15 +154,12 @@ def said(message: Any) -> str:
 
 def squeeze(text: str) -> str:
     """Return an answer's *text* without thinking and white space: the same however it was cut into blocks."""
-    for opening, closing in _THINK_TAGS:
-        if opening in text:
-            text = "".join(_outside(text, opening, closing))
-    return "".join(_normal(text).split())
+    return _squeezed(_normal(_spoken(text))).decode("utf-8", "surrogatepass")
 
 
 def answer_turn(text: str) -> bytes:
     """Return the digest of the turn that a later request will have for an answer that said *text*, and only that."""
-    return _digest("assistant", ((b"text", encode(squeeze(text))),))
+    return _digest("assistant", ((b"text", _squeezed(_normal(_spoken(text)))),))
 
 
 def _read(body: Body) -> Conversation:
@@ -196,9 +195,12 @@ def _turn(role: str, parts: tuple[tuple[bytes, bytes], ...], index: int) -> Turn
 
 def _joined(parts: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
     """An answer's text may come back in one block or in several; a user's blocks are the user's."""
-    text = "".join(data.decode("utf-8", "surrogatepass") for tag, data in parts if tag == b"text")
+    texts = [data.decode("utf-8", "surrogatepass") for tag, data in parts if tag == b"text"]
+    text = "".join(texts)
+    spoken = _spoken(text)
+    # one piece is in its normal form already
+    squeezed = _squeezed(text if len(texts) == 1 and spoken is text else _normal(spoken))
     rest = tuple(part for part in parts if part[0] != b"text")
-    squeezed = encode(squeeze(text))
     return ((b"text", squeezed), *rest) if squeezed else rest
 
 
@@ -233,10 +235,32 @@ def _outside(text: str, opening: str, closing: str) -> Iterator[str]:
     yield text[at:]
 
 
+def _spoken(text: str) -> str:
+    """Return *text* without what stands between tags of thinking."""
+    for opening, closing in _THINK_TAGS:
+        if opening in text:
+            text = "".join(_outside(text, opening, closing))
+    return text
+
+
+def _squeezed(text: str) -> bytes:
+    if not text.isascii() and any(blank in text for blank in _BLANKS):
+        text = "".join(text.split())
+    return encode(text).translate(None, _ASCII_BLANKS)
+
+
 def _normal(text: str) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
+    return text.strip() if _is_composed(text) else unicodedata.normalize("NFC", text).strip()
+
+
+def _is_composed(text: str) -> bool:
+    """Say whether *text* is in its normal form for certain: below U+0100 there is nothing to compose."""
+    try:
+        return text.isascii() or bool(text.encode("latin-1"))
+    except UnicodeEncodeError:
+        return False
 
 
 def _content(message: Any) -> Any:

@@ -334,7 +334,7 @@ class Identifier:
     def _owning(self, asked: _Asked) -> Iterator[Quote]:
         if asked.request.endpoint.kind == "resource":
             yield from quotes.of_path(asked.request.path)
-        yield from quotes.owning(asked.request)
+        yield from quotes.owning(asked.request, decoded=asked.is_readable and not asked.ids)
 
     # -- what is said ----------------------------------------------------------------------------------------------
 

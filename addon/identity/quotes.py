@@ -7,7 +7,7 @@ Only structured places count, never free text. Reading is lazy and starts at the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -21,18 +21,22 @@ LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning"
 OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state"))
 MIN_TEXT = 40  # characters of an answer, white space aside, below which it may be anybody's
 MAX_QUOTES = 512  # of one request
+MAX_SAID = 262_144  # characters of answers that are looked up, from the newest back: what was kept is near the end
 _MAX_DEPTH = 8
 _MAX_NODES = 4096  # of one message
 _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri"))
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
-# Byte marks of what ties a request to one account; without any of them a history need not be decoded for its owner.
-_OWNING_MARKS = (
-    b"encrypted_content", b"item_reference", b"file_id", b"fileUri", b"file_uri", b'"rs_', b"vector_store_id",
-    b'"container"',
-)  # fmt: skip
-_HISTORIES = ("messages", "input", "contents", "request", "tools")
+# Byte marks of what ties a request to one account, by the member they may stand in; without any of them a history need
+# not be decoded for its owner.
+_OWNING_MARKS: Mapping[str, tuple[bytes, ...]] = {
+    "messages": (b"file_id",),
+    "input": (b"encrypted_content", b"item_reference", b"file_id", b'"rs_'),
+    "contents": (b"fileUri", b"file_uri"),
+    "request": (b"fileUri", b"file_uri"),
+    "tools": (b"vector_store_id", b'"container"', b"file_id"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +68,32 @@ def is_strong(token: str) -> bool:
 
 def newest_first(body: Body) -> Iterator[Quote]:
     """Yield what the history of *body* quotes and links by, from the newest message back."""
-    count = 0
+    count = said_so_far = 0
     for message in reversed(history(body)):
-        for quote in of_message(message):
+        for quote in of_message(message, texts=said_so_far < MAX_SAID):
             if quote.links:
                 yield quote
                 count += 1
+                said_so_far += len(quote.value)
         if count >= MAX_QUOTES:
             return
 
 
-def of_message(message: Any) -> Iterator[Quote]:
-    """Yield what one *message* quotes."""
+def of_message(message: Any, *, texts: bool = True) -> Iterator[Quote]:
+    """Yield what one *message* quotes; without *texts*, ids alone."""
     yield from _structured(message)
-    if role_of(message) == "assistant":
+    if texts and role_of(message) == "assistant":
         text = squeeze(said(message))
         if len(text) >= MIN_TEXT:
             yield Quote("text", text)
 
 
-def owning(request: Request) -> Iterator[Quote]:
-    """Yield what ties *request* to one account: what it continues first, then its history from the newest back."""
+def owning(request: Request, *, decoded: bool = False) -> Iterator[Quote]:
+    """
+    Yield what ties *request* to one account: what it continues first, then its history from the newest back.
+
+    *decoded* says that the history is going to be read anyway, so that it need not be searched for marks first.
+    """
     body = request.body
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
@@ -97,7 +106,7 @@ def owning(request: Request) -> Iterator[Quote]:
             yield Quote("file", value)
     for value in request.headers.all("x-codex-turn-state"):
         yield Quote("state", value)
-    if any(_is_marked(body.slice(name)) for name in _HISTORIES if name in body):
+    if decoded or any(_is_marked(body.slice(name), marks) for name, marks in _OWNING_MARKS.items() if name in body):
         yield from _owning_history(body)
 
 
@@ -117,8 +126,8 @@ def resource_name(value: str) -> str:
     return value
 
 
-def _is_marked(text: bytes) -> bool:
-    return any(mark in text for mark in _OWNING_MARKS)
+def _is_marked(text: bytes, marks: tuple[bytes, ...]) -> bool:
+    return any(mark in text for mark in marks)
 
 
 def _owning_history(body: Body) -> Iterator[Quote]:

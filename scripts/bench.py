@@ -35,6 +35,7 @@ SIZES = {"2 kB": 2_000, "50 kB": 50_000, "500 kB": 500_000, "5 MB": 5_000_000}
 CLIENTS = (1, 20)
 EVENTS = 300  # of one stream
 BARE, LINE, OURS, UNNAMED, OTHER = "mitmdump", "one line that streams", "Patchbay", "Patchbay, no ids", "LiteLLM"
+STREAMS = [BARE, LINE, OURS]  # LiteLLM writes every event anew, so that none can be followed
 TABLE = ROOT / "docs" / "bench.md"
 _LINE = "def responseheaders(flow): flow.response.stream = True\n"
 _PATH = "/v1/chat/completions"
@@ -46,7 +47,13 @@ class Setup:
 
     name: str
     port: int
+    pid: int
     headers: str = ""
+
+    def processor(self) -> float:
+        """Return the seconds of processor time it has had: what others do on the machine is not in it."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 @dataclass
@@ -70,16 +77,16 @@ class Figures:
 
 
 @contextmanager
-def mitmdump(folder: Path, upstream: str, *arguments: str) -> Iterator[int]:
+def mitmdump(name: str, folder: Path, upstream: str, *arguments: str) -> Iterator[Setup]:
     """Run a mitmdump of its own, without Patchbay."""
     port = free_port()
     command = [str(BIN / "mitmdump"), "-q", "--set", f"confdir={folder / 'mitmproxy'}", "--mode", f"reverse:{upstream}"]
-    with running([*command, "--listen-host", "127.0.0.1", "-p", str(port), *arguments], port):
-        yield port
+    with running([*command, "--listen-host", "127.0.0.1", "-p", str(port), *arguments], port) as pid:
+        yield Setup(name, port, pid)
 
 
 @contextmanager
-def litellm(folder: Path, upstream: str) -> Iterator[int]:
+def litellm(folder: Path, upstream: str) -> Iterator[Setup]:
     """Install LiteLLM's proxy into a folder of its own, once, and run it with one model on *upstream*."""
     home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "patchbay" / "litellm"
     if not (home / "bin" / "litellm").exists():
@@ -87,20 +94,21 @@ def litellm(folder: Path, upstream: str) -> Iterator[int]:
         subprocess.run([str(home / "bin" / "pip"), "install", "-q", "litellm[proxy]"], check=True)
     entry = {"model": "openai/bench", "api_base": f"{upstream}/v1", "api_key": "sk-bench"}
     settings = folder / "litellm.yaml"
-    settings.write_text(json.dumps({"model_list": [{"model_name": "bench", "litellm_params": entry}]}))
+    general = {"dangerously_permit_weak_or_unset_master_key": True}  # it only listens on this machine
+    model = {"model_name": "bench", "litellm_params": entry}
+    settings.write_text(json.dumps({"model_list": [model], "general_settings": general}))
     port = free_port()
-    with running(
-        [str(home / "bin" / "litellm"), "--config", str(settings), "--host", "127.0.0.1", "--port", str(port)], port
-    ):
-        yield port
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    with running([str(home / "bin" / "litellm"), "--config", str(settings), *where], port) as pid:
+        yield Setup(OTHER, port, pid)
 
 
 @contextmanager
-def running(command: Sequence[str], port: int) -> Iterator[None]:
+def running(command: Sequence[str], port: int) -> Iterator[int]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         asyncio.run(_listening(port))
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(20)
@@ -121,15 +129,15 @@ def setups(stack: ExitStack, folder: Path, upstream: str, *, other: bool) -> lis
     """Start everything that is measured."""
     line = folder / "line.py"
     line.write_text(_LINE)
-    found = [Setup(BARE, stack.enter_context(mitmdump(folder, upstream)))]
-    found.append(Setup(LINE, stack.enter_context(mitmdump(folder, upstream, "-s", str(line)))))
+    found = [stack.enter_context(mitmdump(BARE, folder, upstream))]
+    found.append(stack.enter_context(mitmdump(LINE, folder, upstream, "-s", str(line))))
     keys = {name: f"example-{name}" for name in ("one", "two", "three")}
     text = generic_config(folder, keys, more="store: sqlite")
     ours = stack.enter_context(proxy(folder / "patchbay", text, "-q", mode=f"reverse:{upstream}"))
-    found.append(Setup(OURS, ours.port, "x-session-id: bench-%d\r\n"))
-    found.append(Setup(UNNAMED, ours.port))
+    found.append(Setup(OURS, ours.port, ours.process.pid, "x-session-id: bench-%d\r\n"))
+    found.append(Setup(UNNAMED, ours.port, ours.process.pid))
     if other:
-        found.append(Setup(OTHER, stack.enter_context(litellm(folder, upstream))))
+        found.append(stack.enter_context(litellm(folder, upstream)))
     return found
 
 
@@ -154,8 +162,8 @@ def request(setup: Setup, content: bytes, client: int, more: str = "") -> bytes:
     return head.encode() + content
 
 
-async def throughput(setup: Setup, size: int, clients: int, seconds: float) -> float:
-    """Return requests per second of *clients* that ask without a pause."""
+async def throughput(setup: Setup, size: int, clients: int, seconds: float) -> tuple[float, float]:
+    """Return requests per second, and per second of processor time, of *clients* that ask without a pause."""
     deadline, count = time.perf_counter() + seconds, 0
 
     async def one(number: int) -> None:
@@ -167,15 +175,15 @@ async def throughput(setup: Setup, size: int, clients: int, seconds: float) -> f
             count += 1
         caller.close()
 
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), setup.processor()
     await asyncio.gather(*(one(number) for number in range(clients)))
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began), count / (setup.processor() - spent)
 
 
 async def events(setup: Setup, clients: int, pause: float, figures: Figures) -> None:
     """Let *clients* take a stream each, an event every *pause* seconds (0: at once), and note what it cost."""
     label = f"{clients} {'stream' if clients == 1 else 'streams'}"
-    heard, began = [], time.perf_counter()
+    heard, began, spent = [], time.perf_counter(), setup.processor()
 
     async def one(number: int) -> None:
         caller = await connected(setup.port)
@@ -184,10 +192,11 @@ async def events(setup: Setup, clients: int, pause: float, figures: Figures) -> 
         caller.close()
 
     await asyncio.gather(*(one(number) for number in range(clients)))
-    taken = time.perf_counter() - began
+    taken, spent = time.perf_counter() - began, setup.processor() - spent
     count = sum(len(one.delays) for one in heard)
     assert count >= 0.98 * EVENTS * clients, (setup.name, count)
     if not pause:
+        figures.add(f"{label} at once: µs of processor for each event", setup.name, spent / count * 1e6)
         figures.add(f"{label} at once: µs for each event", setup.name, taken / count * 1e6)
         return
     delays = sorted(delay for one in heard for delay in one.delays)
@@ -237,7 +246,7 @@ def failing_over(folder: Path, upstream: str) -> Iterator[Setup]:
         "- {id: second, provider: generic, base_url: reverse, key: example-free}\n"
     )
     with proxy(folder, text, "-q", mode=f"reverse:{upstream}") as running:
-        yield Setup(OURS, running.port)
+        yield Setup(OURS, running.port, running.process.pid)
 
 
 # -- identity ---------------------------------------------------------------------------------------------------------
@@ -292,7 +301,7 @@ def _seconds(work: Callable[[], object]) -> float:
 # -- the whole --------------------------------------------------------------------------------------------------------
 
 
-async def measured(found: list[Setup], figures: Figures, rounds: int, seconds: float) -> None:
+async def measured(found: list[Setup], figures: Figures, processor: Figures, rounds: int, seconds: float) -> None:
     for setup in found:  # connections, caches and first imports are nobody's cost
         await throughput(setup, 2000, 4, 0.5)
     for number in range(rounds):
@@ -301,7 +310,9 @@ async def measured(found: list[Setup], figures: Figures, rounds: int, seconds: f
             for clients in CLIENTS:
                 for setup in turn:
                     row = f"{label}, {clients} {'client' if clients == 1 else 'clients'}"
-                    figures.add(row, setup.name, await throughput(setup, size, clients, seconds))
+                    by_clock, by_processor = await throughput(setup, size, clients, seconds)
+                    figures.add(row, setup.name, by_clock)
+                    processor.add(row, setup.name, by_processor)
         print(f"round {number + 1} of {rounds}: requests", file=sys.stderr, flush=True)
 
 
@@ -323,19 +334,19 @@ async def serving(ready: Callable[[str], None]) -> None:
 def main() -> int:
     options = _options()
     rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
-    requests, streams, moves, identities = Figures(), Figures(), Figures(), Figures()
+    requests, processor, streams, moves, identities = (Figures() for _ in range(5))
     identity(identities, rounds * 3)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack, _upstream() as url:
         found = setups(stack, Path(name), url, other=options.litellm)
-        asyncio.run(measured(found, requests, rounds, seconds))
-        asyncio.run(streamed([setup for setup in found if setup.name != UNNAMED], streams, rounds))
+        asyncio.run(measured(found, requests, processor, rounds, seconds))
+        asyncio.run(streamed([setup for setup in found if setup.name in STREAMS], streams, rounds))
         line = next(setup for setup in found if setup.name == LINE)
         with failing_over(Path(name) / "failing", url) as ours:
             for number in range(rounds + 1):
                 into = moves if number else Figures()  # the first round makes connections
                 asyncio.run(failover(line, ours, into, number))
         stack.close()
-    text = report((requests, streams, moves, identities), rounds, [setup.name for setup in found])
+    text = report((requests, processor, streams, moves, identities), rounds, [setup.name for setup in found])
     print(text)
     if options.write:
         TABLE.write_text(text, encoding="utf-8")
@@ -355,8 +366,8 @@ def _upstream() -> Iterator[str]:
         process.wait(5)
 
 
-def report(figures: tuple[Figures, Figures, Figures, Figures], rounds: int, names: list[str]) -> str:
-    requests, streams, moves, identities = figures
+def report(figures: tuple[Figures, ...], rounds: int, names: list[str]) -> str:
+    requests, processor, streams, moves, identities = figures
     parts = [
         "# What it costs",
         "",
@@ -365,9 +376,14 @@ def report(figures: tuple[Figures, Figures, Figures, Figures], rounds: int, name
         "",
         f"{os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds in which all setups take turns.",
         "",
-        "## Requests for each second",
+        "## Requests for each second of processor time",
         "",
-        "Sizes are those of the request. The share is that of mitmdump alone: the median of the rounds' ratios.",
+        "Sizes are those of the request. The share is that of mitmdump alone. What one process can do at most; it"
+        " hardly depends on what else the machine does.",
+        "",
+        *_table(processor, names, BARE, "{:.0f}", "{:.2f}"),
+        "",
+        "## Requests for each second",
         "",
         *_table(requests, names, BARE, "{:.0f}", "{:.2f}"),
         "",
@@ -376,7 +392,7 @@ def report(figures: tuple[Figures, Figures, Figures, Figures], rounds: int, name
         f"The ratio is to the addon of one line. {BARE} alone keeps an answer until it is whole. Delay is the time from"
         " the provider's sending to the client's hearing.",
         "",
-        *_table(streams, [name for name in names if name != UNNAMED], LINE, "{:.0f}", "{:.2f}"),
+        *_table(streams, STREAMS, LINE, "{:.0f}", "{:.2f}"),
         "",
         "## A stream whose first account is limited",
         "",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from random import Random
 from types import MappingProxyType
 from typing import Literal
@@ -275,8 +275,8 @@ class Health:
             case Penalty() as penalty:
                 self._errors[account] = (self.errors(account, now) + 1, now)
                 self._looked(account, lane, ticket, now)
-                undo = self._punish(self._room(account, lane, penalty, outcome), penalty, outcome, now, strict)
-                self._shared.fault(account, (upstream, lane), outcome, exchange, now, undo)
+                imposed = self._punish(self._room(account, lane, penalty, outcome), penalty, outcome, now, strict)
+                self._shared.fault(account, (upstream, lane), outcome, exchange, now, imposed)
                 self._sweep(account, lane)
             case "heal":
                 self._shared.success(account, (upstream, lane), now)
@@ -360,13 +360,13 @@ class Health:
         lanes = [marks for (who, _), marks in self._lanes.items() if who == account]
         return [self._accounts.get(account, {}), *lanes]
 
-    def _room(self, account: str, lane: str, penalty: Penalty, outcome: Outcome) -> _Marks:
-        """Return where the mark of a penalty belongs."""
+    def _room(self, account: str, lane: str, penalty: Penalty, outcome: Outcome) -> tuple[str, str | None]:
+        """Return where the mark of a penalty belongs, for `_place`."""
         group = self._group(account)
         if penalty.spends and group:
-            return self._place(group, None)
+            return group, None
         whole = penalty.reach == "account" or (penalty.reach == "scope" and outcome.scope == "account")
-        return self._place(account, None if whole else lane)
+        return account, None if whole else lane
 
     def _place(self, account: str, lane: str | None) -> _Marks:
         if lane is None:
@@ -384,26 +384,28 @@ class Health:
 
     # -- consequences ----------------------------------------------------------------------------------------------
 
-    def _punish(self, marks: _Marks, penalty: Penalty, outcome: Outcome, now: float, strict: bool) -> _Undo:
-        """Put the penalty of *outcome* where it belongs, and return how to take it back."""
+    def _punish(
+        self, room: tuple[str, str | None], penalty: Penalty, outcome: Outcome, now: float, strict: bool
+    ) -> _Imposed:
+        """Put the penalty of *outcome* into its *room*, and return how to take it back."""
         kind = outcome.kind
-        mark = marks.setdefault(penalty.state, _Mark(kind))
-        undo = _Undo(marks, penalty.state, mark, _copy(mark), mark.changes + 1)
+        mark = self._place(*room).setdefault(penalty.state, _Mark(kind))
+        imposed = _Imposed(lambda: self._place(*room), penalty.state, mark, _copy(mark), mark.changes + 1)
         mark.changes += 1
         mark.strikes[kind] = min(mark.strikes.get(kind, 0) + 1, penalty.strikes)
         if mark.strikes[kind] < penalty.strikes:
-            return undo
+            return imposed
         before = min(mark.until, mark.verify_at) if mark.until > now else now
         hinted = outcome.until is not None and outcome.until > now
         until = self._hinted(outcome, now) if hinted else now + _backoff(mark, penalty, kind, now)
         if until <= mark.until:
-            return undo
+            return imposed
         if mark.until <= now:
             mark.since = now
         mark.kind, mark.until, mark.hinted, mark.strict, mark.probe = kind, until, hinted, strict, None
         believed = max(now + _belief(mark), before)
         mark.verify_at = believed if hinted and not strict and believed < until else float("inf")
-        return undo
+        return imposed
 
     def _hinted(self, outcome: Outcome, now: float) -> float:
         wait = max((outcome.until or now) - now, FLOOR)
@@ -444,27 +446,44 @@ class Health:
                 del self._lanes[account, lane]
 
 
-@dataclass(frozen=True, slots=True)
-class _Undo:
-    """How a mark was before a penalty; called, it is so again, unless more has happened to it since."""
+@dataclass(slots=True)
+class _Imposed:
+    """A penalty: what it made of a *mark*, and what that was *before*. What happened since is left alone."""
 
-    marks: _Marks
+    room: Callable[[], _Marks]
     state: Blocked
     mark: _Mark
     before: _Mark
     changes: int
+    after: _Mark | None = None
 
-    def __call__(self) -> None:
-        if self.marks.get(self.state) is not self.mark or self.mark.changes != self.changes:
+    def undo(self) -> None:
+        marks = self.room()
+        if marks.get(self.state) is not self.mark or self.mark.changes != self.changes:
             return
-        if self.before.until == _NEVER and not self.before.strikes and not self.before.levels:
-            del self.marks[self.state]
-        else:
-            self.marks[self.state] = self.before
+        self.after = _copy(self.mark)
+        _become(self.mark, self.before)
+        if self.mark.until == _NEVER and not self.mark.strikes and not self.mark.levels:
+            del marks[self.state]
+
+    def redo(self) -> None:
+        marks = self.room()
+        unchanged = marks.get(self.state, self.mark) is self.mark and self.mark.changes == self.before.changes
+        if self.after is not None and unchanged:
+            _become(self.mark, self.after)
+            marks[self.state] = self.mark
 
 
 def _copy(mark: _Mark) -> _Mark:
     return replace(mark, levels=dict(mark.levels), strikes=dict(mark.strikes))
+
+
+def _become(mark: _Mark, other: _Mark) -> None:
+    """Make *mark* what *other* is, but for who looks at this moment."""
+    copy = _copy(other)
+    for each in fields(_Mark):
+        if each.name not in ("probe", "probe_until"):
+            setattr(mark, each.name, getattr(copy, each.name))
 
 
 def _forgive(marks: _Marks, state: Blocked, mark: _Mark) -> None:

@@ -1,14 +1,14 @@
 """
 Whose fault is it? The same fault from two accounts at once is the upstream's, or the request's, and nobody's penalty.
 
-Unless a third account does well there at the same time: then it is theirs after all.
+Unless a third account does well there at the same time, before or after: then it is theirs after all.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ..values import Outcome, OutcomeKind
 
@@ -21,7 +21,14 @@ KINDS: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
 Place = tuple[str, str]  # an upstream, and a lane
 
 
-@dataclass(frozen=True, slots=True)
+class Penalized(Protocol):
+    """A penalty that can be taken back, and imposed again."""
+
+    def undo(self) -> None: ...
+    def redo(self) -> None: ...
+
+
+@dataclass(slots=True)
 class _Fault:
     account: str
     place: Place
@@ -29,7 +36,8 @@ class _Fault:
     detail: str
     exchange: str
     at: float
-    undo: Callable[[], None]
+    penalty: Penalized
+    undone: bool = False
 
 
 class Shared:
@@ -40,7 +48,7 @@ class Shared:
         self._well: OrderedDict[Place, dict[str, float]] = OrderedDict()
 
     def success(self, account: str, place: Place, now: float) -> None:
-        """Take note that *account* did well at *place*."""
+        """Take note that *account* did well at *place*, so that what others did wrong there was their fault."""
         well = self._well.setdefault(place, {})
         for name in [name for name, at in well.items() if now - at > WINDOW]:
             del well[name]
@@ -48,21 +56,27 @@ class Shared:
         self._well.move_to_end(place)
         if len(self._well) > MAX_PLACES:
             self._well.popitem(last=False)
+        for each in self._faults:
+            if each.undone and each.place == place and each.account != account and now - each.at <= WINDOW:
+                each.undone = False
+                each.penalty.redo()
 
     def fault(
-        self, account: str, place: Place, outcome: Outcome, exchange: str, now: float, undo: Callable[[], None]
+        self, account: str, place: Place, outcome: Outcome, exchange: str, now: float, penalty: Penalized
     ) -> None:
-        """Take note of a fault whose penalty *undo* takes back; it and its like are, when another account shows it."""
+        """Take note of a fault and its *penalty*; that and its like are taken back when another account shows it."""
         if outcome.kind not in KINDS:
             return
-        this = _Fault(account, place, outcome.kind, outcome.detail, exchange, now, undo)
+        this = _Fault(account, place, outcome.kind, outcome.detail, exchange, now, penalty)
         alike = [each for each in self._faults if _is_alike(each, this)]
         self._faults.append(this)
         guilty = {account, *(each.account for each in alike)}
         if len(guilty) < 2 or self._does_well(place, guilty, now):
             return
         for each in (this, *reversed(alike)):  # the latest first: each brings back what was before it
-            each.undo()
+            if not each.undone:
+                each.undone = True
+                each.penalty.undo()
 
     def _does_well(self, place: Place, but: set[str], now: float) -> bool:
         return any(name not in but and now - at <= WINDOW for name, at in self._well.get(place, {}).items())

@@ -328,6 +328,22 @@ def test_where_a_third_does_well_it_is_the_accounts_fault_after_all(health):
     assert open_(health, "a", "b", now=1) == [False, False]
 
 
+def test_a_third_that_does_well_a_moment_later_brings_the_penalties_back(health):
+    faults(health, "a", "a", "b", "b", kind="overload", detail="529")
+    assert open_(health, "a", "b", now=1) == [True, True]
+    health.began("c", "m", 2, upstream="u")
+    assert open_(health, "a", "b", now=3) == [False, False]
+
+    health = Health(Random(1))
+    faults(health, "a", "b", kind="overload", detail="529")
+    health.note("a", "m", Outcome("ok"), 1, upstream="u")
+    health.note("a", "m", Outcome("rate", until=100), 2, upstream="u")
+    before = health.until("a", "m", 3)
+    health.note("c", "m", Outcome("ok"), 3, upstream="u")
+    assert health.until("a", "m", 3) == before
+    assert open_(health, "b", now=4) == [False]
+
+
 def test_what_happened_since_is_not_taken_back(health):
     health.note("a", "m", Outcome("overload", until=50, detail="529"), 0, upstream="u")
     health.note("a", "m", Outcome("rate", until=500), 1, upstream="u")

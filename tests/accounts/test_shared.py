@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from patchbay.accounts.shared import MAX_PLACES, WINDOW, Shared
 from patchbay.values import Outcome
 
 HERE, THERE = ("https://u", "m"), ("https://u", "n")
+
+
+@dataclass
+class Penalty:
+    account: str
+    undone: list[str]
+
+    def undo(self):
+        self.undone.append(self.account)
+
+    def redo(self):
+        self.undone.remove(self.account)
 
 
 class Faults:
@@ -15,8 +29,8 @@ class Faults:
         self.shared, self.undone = Shared(), []
 
     def show(self, account, place=HERE, now=0.0, exchange="", kind="server", detail="500"):
-        undo = lambda: self.undone.append(account)  # noqa: E731
-        self.shared.fault(account, place, Outcome(kind, detail=detail), exchange, now, undo)
+        penalty = Penalty(account, self.undone)
+        self.shared.fault(account, place, Outcome(kind, detail=detail), exchange, now, penalty)
 
 
 def test_one_account_alone_is_to_blame_however_often():
@@ -66,6 +80,23 @@ def test_a_success_of_the_guilty_says_nothing_and_that_of_a_third_much():
     faults.show("a", now=WINDOW)
     faults.show("b", now=WINDOW + 1)
     assert faults.undone == ["b", "a"], "that was long ago"
+
+
+def test_who_does_well_a_moment_later_proves_the_others_guilty_once():
+    faults = Faults()
+    faults.show("a")
+    faults.show("b")
+    faults.shared.success("a", HERE, 1)
+    assert faults.undone == ["b", "a"][1:], "that of b is imposed again; a says nothing about itself"
+    for _ in range(2):
+        faults.shared.success("c", THERE, 1)
+        faults.shared.success("c", HERE, 2)
+    assert faults.undone == []
+
+    faults.show("a", now=20)
+    faults.show("b", now=20)
+    faults.shared.success("c", HERE, 20 + WINDOW + 1)
+    assert sorted(faults.undone) == ["a", "b"]
 
 
 def test_any_number_of_places_is_remembered_in_bounds():

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from patchbay import dialects
@@ -58,19 +59,19 @@ def main() -> int:
 
 def big_bodies() -> Iterable[Figure]:
     """Compare identifying a request of 10 MB, in a fresh identifier, with `json.loads` of its body."""
-    for dialect in PATHS:
-        body = _written(dialect, _big_talk())
+    for (what_of, word), dialect in product((("ASCII", "house"), ("accents", "café")), PATHS):
+        body = _written(dialect, _big_talk(word))
         for named in (True, False):
             identify = _once(dialect, body, named=named)
             ours, theirs = _paired(identify, lambda body=body: json.loads(body))  # type: ignore[misc]
-            what = f"{len(body) / 1e6:.0f} MB of {dialect}, {'an id in a header' if named else 'no id'}"
+            what = f"{len(body) / 1e6:.0f} MB of {dialect}, {what_of}, {'an id' if named else 'no id'}"
             beside = f"{ours / theirs:.2f} of json.loads ({theirs * 1e3:.0f} ms)"
             yield Figure(what, f"{ours * 1e3:.1f} ms", beside, ours <= theirs)
 
 
-def _big_talk() -> list[str]:
+def _big_talk(word: str = "café") -> list[str]:
     """Return 401 turns such as agents have them: prose and code, with quotes and line ends."""
-    piece = 'The function reads "config.yaml" and returns\n    {"key": value}  # the café of line 17\n'
+    piece = f'The function reads "config.yaml" and returns\n    {{"key": value}}  # the {word} of line 17\n'
     size = BIG // 401
     return [f"turn {number}: " + piece * (size // len(piece)) for number in range(401)]
 
@@ -95,7 +96,7 @@ def flat() -> Iterable[Figure]:
                 identifier.identify(_request("openai_chat", text, named=named), 1.0)
 
         ours, theirs = _paired(lambda: lookup(many), lambda: lookup(few))
-        what = f"lookup among 10 000 sessions, {'an id in a header' if named else 'no id'}"
+        what = f"lookup among 10 000 sessions, {'an id' if named else 'no id'}"
         beside = f"{ours / theirs:.2f} of among 100 ({theirs / 200 * 1e6:.0f} µs)"
         yield Figure(what, f"{ours / 200 * 1e6:.0f} µs", beside, ours <= FLAT_BOUND * theirs)
 

@@ -237,6 +237,8 @@ def _outside(text: str, opening: str, closing: str) -> Iterator[str]:
 
 def _spoken(text: str) -> str:
     """Return *text* without what stands between tags of thinking."""
+    if "<" not in text or "<think" not in text:  # the first is found at once, and few answers hold one
+        return text
     for opening, closing in _THINK_TAGS:
         if opening in text:
             text = "".join(_outside(text, opening, closing))

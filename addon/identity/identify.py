@@ -39,6 +39,7 @@ class _Asked:
     agent: str
     owner: frozenset[str] | None = None
     evidence: list[Evidence] = field(default_factory=list)
+    conversation: Conversation | None = None  # what is said, once it was read
 
     @property
     def scope(self) -> bytes:
@@ -223,7 +224,7 @@ class Identifier:
         """Answer with what the request says: a history we served, or an opening."""
         if not asked.is_readable:
             return None
-        conversation = self._readings.of(asked.request)
+        conversation = self._read(asked)
         if conversation.root < 0:
             asked.note("content", "body", "the user says nothing")
             return None
@@ -237,6 +238,11 @@ class Identifier:
             strength="derived" if entry else "guess",
             home=entry.account if entry else "",
         )
+
+    def _read(self, asked: _Asked) -> Conversation:
+        if asked.conversation is None:
+            asked.conversation = self._readings.of(asked.request)
+        return asked.conversation
 
     def _pass_over(self, asked: _Asked, chosen: Identity) -> None:
         """Leave evidence of the ids that were not used."""
@@ -354,7 +360,7 @@ class Identifier:
         """Return the thread of what is said. It is final from the first answer on, which tells equal openings apart."""
         if not asked.is_readable:
             return ""
-        conversation = self._readings.of(asked.request)
+        conversation = self._read(asked)
         if conversation.root < 0:
             return ""
         seed = self._chain.thread_seed(asked.scope, conversation)

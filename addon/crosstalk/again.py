@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from ..answer import Answer
 from ..body import Body
 from ..correlation import Mint
 from ..ledger import Ledger
 from ..providers import Echo
-from ..values import Endpoint, Fact, Head, Verdict
+from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
 from .detectors import KINDS
 from .memory import Memory
@@ -28,7 +28,8 @@ class Stored:
     """
     One exchange as it was stored: *attempts* are their records, *head* and *answer* belong to the last of them.
 
-    *said* is the verdict that was given then (empty: none), *cut* whether the answer was not kept whole.
+    *said* is the verdict that was given then (empty: none), *cut* whether the answer was not kept whole, *ours* whether
+    what is stored is an answer of Patchbay's own: then, and where less is stored than was seen, what was said stands.
     """
 
     attempts: tuple[Mapping[str, Any], ...]
@@ -38,6 +39,7 @@ class Stored:
     said: str = ""
     victim: str = ""
     cut: bool = False
+    ours: bool = False
 
     @property
     def request_id(self) -> str:
@@ -80,6 +82,7 @@ class _Run:
         self.stored = stored
         self._mint, self._ledger, self._memory = mint, ledger, memory
         self._watches: dict[int, Watch] = {}
+        self._partial = stored.ours
         self._status = stored.head.status if stored.head else 0
 
     def steps(self, number: int) -> Iterator[tuple[float, int, int, int, Fact | None]]:
@@ -90,6 +93,9 @@ class _Run:
         if self.stored.attempts:
             last = self.stored.attempts[-1]
             facts = [fact for fact in _facts(self.stored, last) if fact.kind in KINDS]
+            self._partial = self._partial or len(facts) < len(last["seen"]) - bool(last.get("whole"))
+            if self.stored.ours:
+                return
             if last.get("whole"):
                 facts = [*facts[: len(last["seen"]) - 1], Fact("over")]
             for (order, now), fact in zip(last["seen"], facts, strict=False):
@@ -109,6 +115,9 @@ class _Run:
     def verdict(self) -> Verdict:
         """Return what it all amounts to."""
         last = self._watches.get(len(self.stored.attempts) - 1)
+        said = self.stored.said
+        if self._partial and said in get_args(VerdictKind):
+            return Verdict(said, (), "", self.stored.victim, "as it was said then")  # type: ignore[arg-type]
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
 
     def _sent(self, record: Mapping[str, Any], now: float) -> Watch:

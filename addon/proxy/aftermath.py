@@ -64,6 +64,9 @@ class Aftermath:
     def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
         """Put on *flow* what it takes to judge it again, and keep evidence of an incident."""
         flow.metadata["patchbay.sent"] = sent
+        cord = getattr(flow, "patchbay", None)
+        if cord is not None and cord.own_answer:
+            flow.metadata["patchbay.own_answer"] = True
         if leaked := flow.metadata.get("patchbay.leaked_to"):
             flow.comment += f" · its answer went to {leaked}"
             flow.marked = flow.marked or ":warning:"

@@ -47,6 +47,7 @@ def stored(flow: http.HTTPFlow, mint: Mint) -> Stored | None:
         answer=(response.raw_content or b"") if response else b"",
         said=str(flow.metadata.get("patchbay.verdict", "")),
         victim=str(flow.metadata.get("patchbay.victim", "")),
+        ours=bool(flow.metadata.get("patchbay.own_answer")),
         cut="bytes of the answer are kept" in flow.comment,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 from hypothesis import given, settings, strategies as st
 
@@ -44,6 +46,7 @@ def test_online_and_offline_say_the_same(depth: str, dialect: str, stream: bool,
 
     for judged in judge(stored, Mint(b"k" * 32)):
         assert judged.agrees, (judged.stored.said, judged.stored.victim, judged.verdict)
+        assert judged.verdict.note != "as it was said then"
 
 
 def test_a_record_is_made_of_plain_types() -> None:
@@ -71,3 +74,16 @@ def test_an_exchange_without_an_answer_is_unverifiable() -> None:
     assert judged.verdict.kind == "unverifiable"
     (nothing,) = judge([Stored((), Body(None))], world.mint)
     assert nothing.verdict.kind == "unverifiable"
+
+
+def test_what_was_said_of_an_answer_that_is_not_stored_stands() -> None:
+    world = World("body", "openai_chat", True, 1)
+    modes.swap(world)
+    mine, other = world.stored()
+    cut = replace(mine, answer=mine.answer[:20])
+    ours = replace(other, head=None, answer=b"", ours=True)
+
+    judged = judge([cut, ours], world.mint)
+
+    assert [(each.verdict.kind, each.verdict.victim) for each in judged] == [("crosstalk", "x2"), ("crosstalk", "x1")]
+    assert all(each.agrees for each in judged)

@@ -34,7 +34,7 @@ async def ask_all(url: str) -> None:
         await asyncio.gather(*(ask(client, number) for number in range(COUNT)))
 
 
-@pytest.fixture(scope="module", params=["both", "none", "vllm"])
+@pytest.fixture(scope="module", params=["both", "none"])
 def recorded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dump, the state and the journal of a day on which answers were mixed up."""
     folder = tmp_path_factory.mktemp(request.param)

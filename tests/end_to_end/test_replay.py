@@ -64,6 +64,22 @@ def web(folder: Path, simulator: Simulator, *arguments: str, more: str = "") -> 
         yield running, Web(running)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[tuple[Proxy, Web]]:
+    with web(tmp_path_factory.mktemp("shared"), simulator) as found:
+        yield found
+
+
+@pytest.fixture
+def cleared(shared: tuple[Proxy, Web], simulator: Simulator) -> tuple[Proxy, Web]:
+    """The shared mitmweb, with nothing in it."""
+    simulator.reset()
+    running, page = shared
+    page.post("/clear")
+    (running.folder / "journal.jsonl").write_text("")  # it is appended to
+    return shared
+
+
 def ask(
     running: Proxy, dialect: str = "openai_chat", text: str = "hi", *, stream: bool = False, **headers: str
 ) -> httpx.Response:
@@ -85,65 +101,67 @@ def secrets_in(text: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])
-def test_a_replay_gets_an_account_and_an_id_of_its_own(tmp_path: Path, simulator: Simulator, stream: bool) -> None:
-    with web(tmp_path, simulator) as (running, page):
-        for number, dialect in enumerate(DIALECTS, 1):
-            assert ask(running, dialect, stream=stream).status_code == 200
-            flow = page.flows()[-1]
-            page.post(f"/flows/{flow['id']}/replay")
-            assert eventually(lambda wanted=2 * number: len(lines(running)) == wanted)
-            first, second = simulator.truth.requests[-2:]
-            assert {first.credential, second.credential} <= set(KEYS)
-            assert first.body == second.body
-            assert first.received_id != second.received_id
-        everything = page.everything()
-        assert all(flow["response"]["status_code"] == 200 for flow in page.flows())
+def test_a_replay_gets_an_account_and_an_id_of_its_own(
+    cleared: tuple[Proxy, Web], simulator: Simulator, stream: bool
+) -> None:
+    running, page = cleared
+    for number, dialect in enumerate(DIALECTS, 1):
+        assert ask(running, dialect, stream=stream).status_code == 200
+        flow = page.flows()[-1]
+        page.post(f"/flows/{flow['id']}/replay")
+        assert eventually(lambda wanted=2 * number: len(lines(running)) == wanted)
+        first, second = simulator.truth.requests[-2:]
+        assert {first.credential, second.credential} <= set(KEYS)
+        assert first.body == second.body
+        assert first.received_id != second.received_id
+    everything = page.everything()
+    assert all(flow["response"]["status_code"] == 200 for flow in page.flows())
 
     assert b"patchbay:" in everything
     assert secrets_in(everything) == []
     assert all(line["verdict"] == "clean" and line["status"] == 200 for line in lines(running))
 
 
-def test_an_edited_flow_is_replayed_as_it_was_edited(tmp_path: Path, simulator: Simulator) -> None:
-    with web(tmp_path, simulator) as (running, page):
-        ask(running, text="as it was")
-        [flow] = page.flows()
-        edited = json.dumps(body("openai_chat", ["as it was edited"]))
-        page.put(flow["id"], request={"content": edited})
-        page.post(f"/flows/{flow['id']}/replay")
-        assert eventually(lambda: len(lines(running)) == 2)
-        everything = page.everything()
+def test_an_edited_flow_is_replayed_as_it_was_edited(cleared: tuple[Proxy, Web], simulator: Simulator) -> None:
+    running, page = cleared
+    ask(running, text="as it was")
+    [flow] = page.flows()
+    edited = json.dumps(body("openai_chat", ["as it was edited"]))
+    page.put(flow["id"], request={"content": edited})
+    page.post(f"/flows/{flow['id']}/replay")
+    assert eventually(lambda: len(lines(running)) == 2)
+    everything = page.everything()
 
     assert simulator.truth.last().body == edited.encode()
     assert simulator.truth.last().credential in KEYS
     assert secrets_in(everything) == []
 
 
-def test_a_replay_binds_nobody(tmp_path: Path, simulator: Simulator) -> None:
+def test_a_replay_binds_nobody(cleared: tuple[Proxy, Web], simulator: Simulator) -> None:
     """An edited session id makes a new conversation; were it bound, its next request would be a hit."""
-    with web(tmp_path, simulator) as (running, page):
-        ask(running, **{"X-Session-ID": "first"})
-        [flow] = page.flows()
-        headers = [[n, "second" if n.lower() == "x-session-id" else v] for n, v in flow["request"]["headers"]]
-        page.put(flow["id"], request={"headers": headers})
-        page.post(f"/flows/{flow['id']}/replay")
-        assert eventually(lambda: len(lines(running)) == 2)
-        ask(running, **{"X-Session-ID": "first"})
-        ask(running, **{"X-Session-ID": "second"})
-        assert eventually(lambda: len(lines(running)) == 4)
+    running, page = cleared
+    ask(running, **{"X-Session-ID": "first"})
+    [flow] = page.flows()
+    headers = [[n, "second" if n.lower() == "x-session-id" else v] for n, v in flow["request"]["headers"]]
+    page.put(flow["id"], request={"headers": headers})
+    page.post(f"/flows/{flow['id']}/replay")
+    assert eventually(lambda: len(lines(running)) == 2)
+    ask(running, **{"X-Session-ID": "first"})
+    ask(running, **{"X-Session-ID": "second"})
+    assert eventually(lambda: len(lines(running)) == 4)
 
     assert [line["binding"] for line in lines(running)] == ["new", "new", "hit", "new"]
 
 
-def test_a_failing_replay_moves_on_like_any_request(tmp_path: Path, simulator: Simulator) -> None:
-    with web(tmp_path, simulator) as (running, page):
-        ask(running)
-        [flow] = page.flows()
-        simulator.fault("status", {"status": 429}, times=1)
-        page.post(f"/flows/{flow['id']}/replay")
-        assert eventually(lambda: len(lines(running)) == 2)
-        page.post(f"/flows/{flow['id']}/replay")  # the queue goes on
-        assert eventually(lambda: len(lines(running)) == 3)
+def test_a_failing_replay_moves_on_like_any_request(cleared: tuple[Proxy, Web], simulator: Simulator) -> None:
+    running, page = cleared
+    ask(running)
+    [flow] = page.flows()
+    simulator.fault("status", {"status": 429}, times=1)
+    page.post(f"/flows/{flow['id']}/replay")
+    assert eventually(lambda: len(lines(running)) == 2)
+    page.post(f"/flows/{flow['id']}/replay")  # the queue goes on
+    assert eventually(lambda: len(lines(running)) == 3)
 
     assert [tried["status"] for tried in lines(running)[1]["attempts"]] == [429, 200]
 

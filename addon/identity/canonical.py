@@ -195,11 +195,11 @@ def _turn(role: str, parts: tuple[tuple[bytes, bytes], ...], index: int) -> Turn
 
 def _joined(parts: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[bytes, bytes], ...]:
     """An answer's text may come back in one block or in several; a user's blocks are the user's."""
-    texts = [data.decode("utf-8", "surrogatepass") for tag, data in parts if tag == b"text"]
-    text = "".join(texts)
-    spoken = _spoken(text)
-    # one piece is in its normal form already
-    squeezed = _squeezed(text if len(texts) == 1 and spoken is text else _normal(spoken))
+    said = [data for tag, data in parts if tag == b"text"]
+    if len(said) == 1 and said[0].isascii() and b"<think" not in said[0]:  # nearly all: no need to see it as text
+        squeezed = said[0].translate(None, _ASCII_BLANKS)
+    else:
+        squeezed = _squeezed(_normal(_spoken("".join(data.decode("utf-8", "surrogatepass") for data in said))))
     rest = tuple(part for part in parts if part[0] != b"text")
     return ((b"text", squeezed), *rest) if squeezed else rest
 

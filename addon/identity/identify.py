@@ -37,7 +37,6 @@ class _Asked:
     ids: tuple[Found, ...]
     parents: tuple[Found, ...]
     agent: str
-    owner: frozenset[str] | None = None
     evidence: list[Evidence] = field(default_factory=list)
     conversation: Conversation | None = None  # what is said, once it was read
 
@@ -75,17 +74,16 @@ class Identifier:
     def identify(self, request: Request, now: float) -> Identity:
         """Say whose conversation *request* is."""
         asked = self._asked(request, now)
-        asked.owner = self._owner(asked)
         if any(found.tier == "own" and found.value.lower() == "off" for found in asked.ids):
             asked.note("own", "header x-patchbay-session-id", value="off")
-            return Identity(owner=asked.owner, tier="own", binds=False, evidence=tuple(asked.evidence))
+            return self._owned(asked, Identity(tier="own", binds=False))
         for tier in self._sessions.order:
             identity = self._ask(tier, asked)
             if identity is not None:
                 self._pass_over(asked, identity)
                 return self._finished(asked, identity)
         self._pass_over(asked, Identity())
-        return Identity(owner=asked.owner, binds=False, evidence=tuple(asked.evidence))
+        return self._owned(asked, Identity(binds=False))
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
@@ -260,7 +258,12 @@ class Identifier:
             binds = False
         if request.endpoint.kind == "resource" and identity.tier == "conversation":
             binds = False
-        return replace(identity, owner=asked.owner, binds=binds, evidence=tuple(asked.evidence))
+        return self._owned(asked, replace(identity, binds=binds))
+
+    def _owned(self, asked: _Asked, identity: Identity) -> Identity:
+        """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""
+        owner = self._owner(asked)
+        return replace(identity, owner=owner, evidence=tuple(asked.evidence))
 
     # -- ids that lead to one another ------------------------------------------------------------------------------
 
@@ -340,7 +343,7 @@ class Identifier:
     def _owning(self, asked: _Asked) -> Iterator[Quote]:
         if asked.request.endpoint.kind == "resource":
             yield from quotes.of_path(asked.request.path)
-        yield from quotes.owning(asked.request, decoded=asked.is_readable and not asked.ids)
+        yield from quotes.owning(asked.request)
 
     # -- what is said ----------------------------------------------------------------------------------------------
 

@@ -88,12 +88,8 @@ def of_message(message: Any, *, texts: bool = True) -> Iterator[Quote]:
             yield Quote("text", text)
 
 
-def owning(request: Request, *, decoded: bool = False) -> Iterator[Quote]:
-    """
-    Yield what ties *request* to one account: what it continues first, then its history from the newest back.
-
-    *decoded* says that the history is going to be read anyway, so that it need not be searched for marks first.
-    """
+def owning(request: Request) -> Iterator[Quote]:
+    """Yield what ties *request* to one account: what it continues first, then its history from the newest back."""
     body = request.body
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
@@ -106,7 +102,7 @@ def owning(request: Request, *, decoded: bool = False) -> Iterator[Quote]:
             yield Quote("file", value)
     for value in request.headers.all("x-codex-turn-state"):
         yield Quote("state", value)
-    if decoded or any(_is_marked(body.slice(name), marks) for name, marks in _OWNING_MARKS.items() if name in body):
+    if any(_may_own(body, name, marks) for name, marks in _OWNING_MARKS.items() if name in body):
         yield from _owning_history(body)
 
 
@@ -126,7 +122,10 @@ def resource_name(value: str) -> str:
     return value
 
 
-def _is_marked(text: bytes, marks: tuple[bytes, ...]) -> bool:
+def _may_own(body: Body, name: str, marks: tuple[bytes, ...]) -> bool:
+    if body.is_decoded(name):
+        return True
+    text = body.slice(name)
     return any(mark in text for mark in marks)
 
 

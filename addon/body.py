@@ -23,7 +23,7 @@ class Body:
     members; reading never raises.
     """
 
-    __slots__ = ("_fields", "_values", "is_too_deep", "raw")
+    __slots__ = ("__weakref__", "_fields", "_values", "is_too_deep", "raw")
 
     def __init__(self, raw: bytes | None) -> None:
         self.raw = raw
@@ -49,7 +49,7 @@ class Body:
         fields = self._read()
         value = self._values.get(name, MISSING)
         if value is MISSING and name in fields:
-            value = self._values[name] = _decode(bytes(fields[name]))
+            value = self._values[name] = _decode(fields[name])
         return default if value is MISSING else value
 
     def is_decoded(self, name: str) -> bool:
@@ -117,13 +117,13 @@ class Body:
         return self._fields
 
 
-def _decode(text: bytes) -> Any:
+def _decode(text: bytes | msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(text)
     except _MAX_DEPTH_ERRORS:
         pass
     try:
-        return json.loads(text)
+        return json.loads(bytes(text))
     except _MAX_DEPTH_ERRORS:
         return MISSING
 

@@ -1,30 +1,25 @@
-"""Histories that were read a moment ago: whoever asks again with the same bytes need not read them again."""
+"""Histories that were read already: whoever asks again about the same request need not read it again."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from weakref import WeakKeyDictionary
 
-from blake3 import blake3
-
+from ..body import Body
 from ..values import Request
 from .canonical import Conversation, read
 
 
 class Readings:
-    """The last *limit* histories, by the digest of their bytes: asking, learning and a retry see the same body."""
+    """The histories of the bodies that are in use: asking and learning see the same one. Each goes with its body."""
 
-    def __init__(self, limit: int = 64) -> None:
-        self._readings: OrderedDict[bytes, Conversation] = OrderedDict()
-        self._limit = limit
+    def __init__(self) -> None:
+        self._readings: WeakKeyDictionary[Body, Conversation] = WeakKeyDictionary()
 
     def of(self, request: Request) -> Conversation:
         """Return the history of *request*."""
-        key = blake3(request.body.raw or b"").digest()
-        found = self._readings.get(key)
+        found = self._readings.get(request.body)
         if found is None:
-            found = self._readings[key] = read(request.body)
-            if len(self._readings) > self._limit:
-                self._readings.popitem(last=False)
+            found = self._readings[request.body] = read(request.body)
         return found
 
     def __len__(self) -> int:

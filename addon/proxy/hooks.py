@@ -119,6 +119,7 @@ class Patchbay:
                 raise exceptions.OptionsError(f"patchbay: {e}") from None
 
     def running(self) -> None:
+        defaults.settle()
         defaults.listen()
         self._ending.install()
         assert self.router is not None and self._reload is not None and self._keeping is not None

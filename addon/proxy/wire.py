@@ -221,8 +221,10 @@ class PatchbayStream(HttpStream):
         if self.answering and isinstance(event, RequestData | RequestTrailers | RequestEndOfMessage):
             return  # it waited in the queue while the answer was made, which does without it
         if isinstance(event, _DOWNWARDS):
-            if event.stream_id != self.wire_id:
-                return  # of an attempt that was given up; it may have waited in the queue of a paused stream
+            if event.stream_id != self.wire_id or self.answering:
+                # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece
+                # with what made us answer ourselves
+                return
             event.stream_id = self.stream_id  # the client's side of mitmproxy knows only this one
             self.upstream_open = self.upstream_open and not isinstance(
                 event, ResponseEndOfMessage | ResponseProtocolError

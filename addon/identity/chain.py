@@ -53,8 +53,11 @@ class Chain:
         known = prefixes(conversation.turns)
         if not known:
             return
-        for prefix in known[max(conversation.first_answer, len(known) - _KEPT, 0) :]:
+        for prefix in reversed(known[max(conversation.first_answer, len(known) - _KEPT, 0) :]):
+            before = self._find("prefix", scope, now, prefix)
             self._note("prefix", scope, entry, now, prefix)
+            if before and before.affinity == entry.affinity and prefix != known[-1]:
+                break  # what grew out of it is new; what it grew out of was remembered with it
         self._note("served", scope, entry, now, known[-1])
         if answer:
             self._note("prefix", scope, entry, now, _grown(known[-1], "assistant", answer_turn(answer)))

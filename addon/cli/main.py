@@ -96,7 +96,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "explain",
-        "say whose conversation a request is, and which account it would get",
+        "say whose conversation a request is, and why",
         explain.explain,
         (
             Argument(

@@ -16,11 +16,7 @@ def encode(text: str) -> bytes:
 
 def digest(parts: Iterable[bytes]) -> bytes:
     """Return 16 bytes that stand for *parts*, each with its length before it."""
-    hasher = blake3()
-    for part in parts:
-        hasher.update(len(part).to_bytes(8, "big"))
-        hasher.update(part)
-    return hasher.digest(length=16)
+    return blake3(_joined(parts)).digest(length=16)
 
 
 class Seeds:
@@ -38,9 +34,10 @@ class Seeds:
 
     def derive(self, purpose: str, scope: bytes, *parts: str | bytes) -> str:
         """Derive the seed of *parts* for *purpose*, for the client *scope* alone."""
-        hasher = blake3(key=self._key)
-        for part in (purpose, scope, *parts):
-            data = encode(part) if isinstance(part, str) else part
-            hasher.update(len(data).to_bytes(8, "big"))
-            hasher.update(data)
-        return hasher.digest(length=16).hex()
+        told = [encode(part) if isinstance(part, str) else part for part in (purpose, scope, *parts)]
+        return blake3(_joined(told), key=self._key).digest(length=16).hex()
+
+
+def _joined(parts: Iterable[bytes]) -> bytes:
+    # one call into the hash: for short parts the calls cost more than the copy
+    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])

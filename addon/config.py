@@ -138,8 +138,8 @@ class Crosstalk:
     """
     What is done about an answer that is proved to be another's.
 
-    `observe` flags and delivers it. `block` gives an error instead, and cuts what has begun. `retry` asks once more while
-    the client has seen nothing, and blocks otherwise.
+    `observe` flags and delivers it. `block` gives an error instead, and cuts what has begun. `retry` asks once more
+    while the client has seen nothing, and blocks otherwise.
 
     *incidents* is how many are kept as files in the state folder. *on_incident* is a command that is run with the
     file's name, at most once in *every* seconds.
@@ -178,13 +178,15 @@ class Limits:
     """
     Bounds in bytes: what we read of a request body, and what we keep of a streamed answer for looking at.
 
-    *head* bounds the bytes of a request's headers, *headers* their number.
+    *head* bounds the bytes of a request's headers, *headers* their number. *remembered* is how many ids and tokens are
+    known of what was handed to whom; some four of them for an exchange, a few hundred bytes each.
     """
 
     body: int = 64 * 1024 * 1024
     keep_streamed: int = 2 * 1024 * 1024
     head: int = 256 * 1024
     headers: int = 256
+    remembered: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -629,7 +631,7 @@ def _patience(part: Part) -> float:
 
 
 TIMEOUTS = Section(
-    {name: _patience for name in ("connect", "first_byte", "idle", "total")},
+    dict.fromkeys(("connect", "first_byte", "idle", "total"), _patience),
     _only,
 )
 _KINDS = document.one_of(*(kind for kind in get_args(OutcomeKind) if kind != "ok"))
@@ -747,6 +749,7 @@ LIMITS = Section(
         "keep_streamed": document.size,
         "head": document.size,
         "headers": document.whole(1, 10_000),
+        "remembered": document.whole(1000, 100_000_000),
     },
     _filled(Limits),
 )

@@ -142,7 +142,7 @@ class Router:
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
         self.config = config
-        self.ledger = Ledger()
+        self.ledger = Ledger(config.limits.remembered)
         self.memory = Memory()
         self.accounts = Accounts(config, _derived(key, "accounts"), random)
         self._identifier = Identifier(_derived(key, "identity"), config.sessions, self.ledger)

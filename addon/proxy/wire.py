@@ -221,7 +221,7 @@ class PatchbayStream(HttpStream):
         if self.answering and isinstance(event, RequestData | RequestTrailers | RequestEndOfMessage):
             return  # it waited in the queue while the answer was made, which does without it
         if isinstance(event, _DOWNWARDS):
-            if event.stream_id != self.wire_id or self.answering:
+            if event.stream_id != self.wire_id or self.answering or (self.cord and not self.upstream_open):
                 # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece
                 # with what made us answer ourselves
                 return

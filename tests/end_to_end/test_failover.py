@@ -36,7 +36,8 @@ def running(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
 def ask(running: Proxy, dialect: str, model: str, *, stream: bool, **headers: str) -> httpx.Response:
     return httpx.post(
         running.url + path(dialect, stream=stream),
-        json=body(dialect, [f"say {MARK}"], stream=stream, model=model),
+        # words of its own, so that it is no conversation that has a home to wait for
+        json=body(dialect, [f"say {MARK} in {dialect}, {model}, {stream}"], stream=stream, model=model),
         headers=credential(dialect, "sk-client") | headers,
         timeout=20,
         trust_env=False,

@@ -328,7 +328,7 @@ class Router:
             return None
         if attempt.reached and not exchange.repeatable:
             return _bound("not_repeatable", "the request may have been carried out and must not be sent twice")
-        if len(exchange.attempts) >= bounds.attempts:
+        if len(exchange.attempts) - bool(exchange.stay) >= bounds.attempts:  # the second look at its home is free
             return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
         if now - exchange.opened > bounds.seconds:
             return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")

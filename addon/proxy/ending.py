@@ -42,7 +42,10 @@ class Ending:
             ctx.master.shutdown = self.wish  # type: ignore[method-assign]
 
     def remove(self) -> None:
-        """Give the place back."""
+        """Give the place back; an end that was wished for comes now, since nobody else remembers the wish."""
+        if self.begun:
+            self._end()
+            return
         if self._theirs is not None and ctx.master.shutdown == self.wish:
             ctx.master.shutdown = self._theirs  # type: ignore[method-assign]
         self._theirs = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,11 @@ from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
+
+
+def own_copy(folder: Path) -> Path:
+    """Copy the addon to *folder* and return its script: touching it there reloads no other test's proxy."""
+    return Path(shutil.copytree(ROOT / "addon", folder / "addon")) / "main.py"
 
 
 def free_port() -> int:
@@ -65,10 +71,12 @@ class Proxy:
             self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(timeout)
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired as e:
+                self.process.send_signal(signal.SIGUSR2)  # mitmproxy then says where everything stands
+                time.sleep(0.5)  # there is no telling when it has said so
                 self.process.kill()
                 self.process.wait(5)
-                raise
+                raise RuntimeError(f"the proxy does not end:\n{self.log[-6000:]}") from e
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from ..simulator import Simulator
 from .conftest import KEYS
 from .dialogue import body, credential, path
-from .harness import ROOT, Proxy, generic_config, proxy
+from .harness import Proxy, eventually, generic_config, own_copy, proxy
 
 CLIENT = "sk-client-that-must-not-leave"
 NAMES = {name: key for key, name in KEYS.items()}
@@ -150,12 +151,33 @@ def test_behind_a_reverse_listener_what_is_not_ours_is_refused(tmp_path: Path, s
 
 def test_a_reload_of_the_script_file_changes_nothing(tmp_path: Path, simulator: Simulator) -> None:
     simulator.reset()
-    with proxy(tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}") as running:
-        os.utime(ROOT / "addon" / "main.py")
-        with socket.create_connection(("127.0.0.1", running.port)):
-            pass
+    script = own_copy(tmp_path)
+    with proxy(
+        tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}", script=str(script)
+    ) as running:
+        os.utime(script)
+        assert eventually(lambda: running.log.count("Loading script") == 2)
         answer = _send(running, "openai_chat", stream=False, session="x")
 
     assert answer is not None
     assert answer.status_code == 200
     assert all(record.credential in KEYS for record in simulator.truth.requests)
+
+
+def test_a_reload_while_answers_have_their_grace_does_not_forget_the_end(tmp_path: Path, simulator: Simulator) -> None:
+    simulator.reset()
+    simulator.fault("hang")
+    script = own_copy(tmp_path)
+    settings = generic_config(tmp_path, NAMES).replace("grace: 1s", "grace: 60s")
+    with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}", script=str(script)) as running:
+        waiting = threading.Thread(
+            target=_send, args=(running, "openai_chat"), kwargs={"stream": True, "session": "x", "seconds": 15}
+        )
+        waiting.start()
+        assert eventually(lambda: len(simulator.truth.requests) == 1)
+        running.process.send_signal(signal.SIGINT)
+        assert eventually(lambda: "answers under way" in running.log)
+        os.utime(script)
+
+        assert eventually(lambda: running.process.poll() is not None)
+        waiting.join(20)

@@ -274,12 +274,12 @@ def test_run_knows_three_tools(ready: Checkout) -> None:
 
 @pytest.mark.parametrize(
     ("failing", "code", "ran"),
-    [("", 0, ["check", "demo", "test", "clients"]), ("check", 3, ["check"]), ("demo", 4, ["check", "demo"])],
+    [("", 0, ["check", "demo", "day", "test", "clients"]), ("check", 3, ["check"]), ("demo", 4, ["check", "demo"])],
 )
 def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
     bare: Checkout, failing: str, code: int, ran: list[str]
 ) -> None:
-    for script in ("check", "demo", "test", "clients"):
+    for script in ("check", "demo", "day", "test", "clients"):
         bare.program(
             f"scripts/{script}", f"#!/usr/bin/env bash\necho {script}; exit {code if script == failing else 0}"
         )

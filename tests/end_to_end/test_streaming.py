@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -46,11 +47,8 @@ class OneAtATime:
                     self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        received = b""
-        while b"\r\n\r\n" not in received:
-            if not (data := connection.recv(65536)):
-                return
-            received += data
+        if not _whole_request(connection):  # what is left unread would make closing a reset
+            return
         head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         connection.sendall(head)
         for event in EVENTS:
@@ -58,6 +56,18 @@ class OneAtATime:
             connection.sendall(b"%x\r\n%s\r\n" % (len(event), event))
         connection.sendall(b"0\r\n\r\n")
         connection.recv(1)
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    received = b""
+    while True:
+        head, end, body = received.partition(b"\r\n\r\n")
+        length = re.search(rb"(?i)content-length: (\d+)", head)
+        if end and len(body) >= int(length[1] if length else 0):
+            return received
+        if not (data := connection.recv(65536)):
+            return b""
+        received += data
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
+import signal
 from pathlib import Path
 
 from .faults import FAULTS
@@ -14,9 +14,7 @@ from .simulator import Simulator
 
 def main() -> None:
     """Serve until interrupted."""
-    arguments = _parser().parse_args()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(arguments))
+    asyncio.run(_serve(_parser().parse_args()))
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
@@ -38,13 +36,14 @@ async def _serve(arguments: argparse.Namespace) -> None:
     for text in arguments.fault:
         simulator.fault(**json.loads(text))
     async with simulator:
+        ended = asyncio.Event()
+        for ending in (signal.SIGINT, signal.SIGTERM):  # a shell lets what it runs behind ignore the first
+            asyncio.get_running_loop().add_signal_handler(ending, ended.set)
         print(json.dumps({"url": simulator.url, "port": simulator.port}), flush=True)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            if arguments.truth:
-                lines = (json.dumps(record.as_json(body=False)) for record in simulator.truth)
-                Path(arguments.truth).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        await ended.wait()
+        if arguments.truth:
+            lines = (json.dumps(record.as_json(body=False)) for record in simulator.truth)
+            Path(arguments.truth).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -70,17 +70,19 @@ def test_requests_of_one_session_get_each_other_s_answers(sim, chat):
     assert sim.truth.victims() == []
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_the_truth_goes_into_a_file(tmp_path, chat, ending):
     command = [sys.executable, "-m", "tests.simulator", "--any-key", "--truth", str(tmp_path / "truth.jsonl")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout
-    url = json.loads(process.stdout.readline())["url"]
-    with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
-        chat.ask(client, "hello")
-    process.send_signal(ending)
-    process.wait(10)
-    process.stdout.close()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            url = json.loads(process.stdout.readline())["url"]
+            with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+                chat.ask(client, "hello")
+            process.send_signal(ending)
+            process.wait(10)
+        finally:
+            process.kill()
 
     (line,) = (tmp_path / "truth.jsonl").read_text().splitlines()
     assert (json.loads(line)["seq"], json.loads(line)["is_victim"]) == (1, False)

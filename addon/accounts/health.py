@@ -28,9 +28,10 @@ class Penalty:
     """
     What an outcome costs: *state* for *first* seconds, times *factor* for every earlier time in a row, *cap* at most.
 
-    It falls due with the *strikes*-th such outcome in a row. A time the outcome states is taken instead. *reach* says
-    what is blocked: `account`, `lane`, or `scope`: what the outcome says. Where *spends* is set, it is the allowance
-    (`quota:`) that is used up, and all who share it rest. Where *remembers* is set, a recovery forgives only half.
+    It falls due with the *strikes*-th such outcome in a row, of those within so many seconds and so far *apart*. A time
+    the outcome states is taken instead. *reach* says what is blocked: `account`, `lane`, or `scope`: what the outcome
+    says. Where *spends* is set, it is the allowance (`quota:`) that is used up, and all who share it rest. Where
+    *remembers* is set, a recovery forgives only half. What it may *grow* into is imposed beside it.
     """
 
     state: Blocked
@@ -38,12 +39,20 @@ class Penalty:
     factor: float
     cap: float
     strikes: int = 1
+    within: float = math.inf
+    apart: float = 0.0
     reach: Literal["account", "lane", "scope"] = "scope"
     spends: bool = False
     remembers: bool = False
+    grows: Penalty | None = None
 
 
 MINUTE, HOUR = 60.0, 3600.0
+
+# Who is denied again and again, and nothing else, is let in nowhere; a burst of denials is one.
+_SHUT_OUT = Penalty(
+    "auth-failed", 10 * MINUTE, 3.0, 6 * HOUR, strikes=3, within=3 * HOUR, apart=10 * MINUTE, reach="account"
+)
 
 TRANSITIONS: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingProxyType({
     "ok":         "heal",
@@ -52,7 +61,7 @@ TRANSITIONS: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingPr
     "server":     Penalty("cooling", 10.0, 2.0, 2 * MINUTE, strikes=2),
     "auth":       Penalty("auth-failed", 10 * MINUTE, 3.0, 6 * HOUR, reach="account"),
     "quota":      Penalty("billing-blocked", 30 * MINUTE, 2.0, 6 * HOUR, spends=True),
-    "permission": Penalty("forbidden", 10 * MINUTE, 1.0, 10 * MINUTE, reach="lane"),
+    "permission": Penalty("forbidden", 10 * MINUTE, 1.0, 10 * MINUTE, reach="lane", grows=_SHUT_OUT),
     "model":      Penalty("unsupported", 10 * MINUTE, 6.0, 12 * HOUR, reach="lane"),
     "request":    "keep",
     "cancelled":  "keep",
@@ -105,7 +114,7 @@ class _Mark:
     probe_until: float = _NEVER
     levels: dict[OutcomeKind, int] = field(default_factory=dict)
     level_at: float = _NEVER
-    strikes: dict[OutcomeKind, int] = field(default_factory=dict)
+    strikes: dict[OutcomeKind, tuple[float, ...]] = field(default_factory=dict)  # when; the latest, as many as count
     changes: int = 0
 
     def chance(self, now: float) -> float:
@@ -175,6 +184,15 @@ class Health:
         """Say whether nothing keeps the lane but a request that looks whether all is well again."""
         closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
         return bool(closed) and all(mark.is_probed(now) for mark in closed)
+
+    def may_look(self, account: str, lane: str, now: float) -> bool:
+        """
+        Say whether one that waited for a passing fault to pass may see whether it has, though the lane still rests.
+
+        One alone may, and only where nobody has found meanwhile that it lasts.
+        """
+        closed = [(state, mark) for state, mark in self._marks(account, lane) if mark.chance(now) > now]
+        return all(state == "cooling" and not mark.is_probed(now) and not mark.checks for state, mark in closed)
 
     def last_chance(self, account: str, lane: str, now: float) -> float | None:
         """
@@ -275,7 +293,7 @@ class Health:
             case Penalty() as penalty:
                 self._errors[account] = (self.errors(account, now) + 1, now)
                 self._looked(account, lane, ticket, now)
-                imposed = self._punish(self._room(account, lane, penalty, outcome), penalty, outcome, now, strict)
+                imposed = self._impose(account, lane, penalty, outcome, now, strict)
                 self._shared.fault(account, (upstream, lane), outcome, exchange, now, imposed)
                 self._sweep(account, lane)
             case "heal":
@@ -384,6 +402,16 @@ class Health:
 
     # -- consequences ----------------------------------------------------------------------------------------------
 
+    def _impose(
+        self, account: str, lane: str, penalty: Penalty, outcome: Outcome, now: float, strict: bool
+    ) -> _Together:
+        """Put *penalty* and what it grows into where they belong. What is said of the whole account grows at once."""
+        imposed = [self._punish(self._room(account, lane, penalty, outcome), penalty, outcome, now, strict)]
+        if penalty.grows:
+            grown = replace(penalty.grows, strikes=1) if outcome.scope == "account" else penalty.grows
+            imposed.append(self._punish(self._room(account, lane, grown, outcome), grown, outcome, now, strict))
+        return _Together(tuple(imposed))
+
     def _punish(
         self, room: tuple[str, str | None], penalty: Penalty, outcome: Outcome, now: float, strict: bool
     ) -> _Imposed:
@@ -392,8 +420,8 @@ class Health:
         mark = self._place(*room).setdefault(penalty.state, _Mark(kind))
         imposed = _Imposed(lambda: self._place(*room), penalty.state, mark, _copy(mark), mark.changes + 1)
         mark.changes += 1
-        mark.strikes[kind] = min(mark.strikes.get(kind, 0) + 1, penalty.strikes)
-        if mark.strikes[kind] < penalty.strikes:
+        mark.strikes[kind] = _strikes(mark, penalty, kind, now)
+        if len(mark.strikes[kind]) < penalty.strikes:
             return imposed
         before = min(mark.until, mark.verify_at) if mark.until > now else now
         hinted = outcome.until is not None and outcome.until > now
@@ -474,6 +502,21 @@ class _Imposed:
             marks[self.state] = self.mark
 
 
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Penalties of one outcome, taken back and imposed again as one."""
+
+    penalties: tuple[_Imposed, ...]
+
+    def undo(self) -> None:
+        for penalty in self.penalties:
+            penalty.undo()
+
+    def redo(self) -> None:
+        for penalty in self.penalties:
+            penalty.redo()
+
+
 def _copy(mark: _Mark) -> _Mark:
     return replace(mark, levels=dict(mark.levels), strikes=dict(mark.strikes))
 
@@ -497,6 +540,15 @@ def _forgive(marks: _Marks, state: Blocked, mark: _Mark) -> None:
         marks[state] = _Mark(mark.kind, levels=levels, level_at=mark.level_at)
     else:
         del marks[state]
+
+
+def _strikes(mark: _Mark, penalty: Penalty, kind: OutcomeKind, now: float) -> tuple[float, ...]:
+    """Return the strikes that count, this one among them. What fell due once needs no new ones until it is over."""
+    fallen = mark.until != _NEVER and mark.kind == kind
+    times = [at for at in mark.strikes.get(kind, ()) if fallen or now - at <= penalty.within]
+    if not times or abs(now - times[-1]) >= penalty.apart:  # a clock may be set back
+        times.append(now)
+    return tuple(times[-penalty.strikes :])
 
 
 def _backoff(mark: _Mark, penalty: Penalty, kind: OutcomeKind, now: float) -> float:

@@ -57,6 +57,14 @@ SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
 # Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
 _CLIENT = "400 404 405 409 413 415 422 500"
 
+# What a denial is about: this model, or where the request comes from, which is no better for any other model.
+_NO_MODEL = _rule(
+    "model", phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b", statuses="403 404"
+)
+_FROM_HERE = _rule("permission", "unsupported_country_region_territory",
+                   r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
+                   r"public (network )?access is disabled", "403", scope="account")  # fmt: skip
+
 OPENAI = (
     _rule("rate", "in_flight_budget_exhausted"),
     _rule("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
@@ -67,13 +75,15 @@ OPENAI = (
                           r"used all (of )?(your )?available credits|(monthly|spending|spend) limit|"
                           r"(doesn't|does not) have any credits", statuses="400 402 403 429"),
     _rule("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
-                  "token_expired expired_token invalid_token account_deactivated unauthenticated",
+                  "token_expired expired_token invalid_token account_deactivated unauthenticated "
+                  "organization_restricted",
           statuses="400 401 403"),
     _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(invalid|expired|revoked|disabled)|"
                          r"no auth credentials|ip (address )?(is )?not authorized", statuses="400 401 403"),
     _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
                      "invalid_prompt", statuses="400 403"),
     _rule("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
+    _NO_MODEL,
     _rule("model", "model_not_found model_not_available unsupported_model invalid_model deploymentnotfound",
           statuses="400 403 404"),
     _rule("model", phrase=r"\bmodel\b.{0,160}(does not exist|not found|is not available)|is not a valid model|"
@@ -85,8 +95,8 @@ OPENAI = (
           statuses="429 498 500 502 503 529"),
     _rule("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
                   "resource_exhausted tokens requests", statuses="429 500 503"),
-    _rule("permission", "unsupported_country_region_territory permission_error permission_denied forbidden",
-          statuses="403"),
+    _FROM_HERE,
+    _rule("permission", "permission_error permission_denied forbidden", statuses="403"),
     _rule("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
                      "string_above_max_length unsupported_parameter unsupported_value invalid_value "
                      "invalid_type missing_required_parameter request_too_large previous_response_not_found "
@@ -104,6 +114,7 @@ ANTHROPIC = (
                          r"(been )?(expired|revoked)", statuses="400 401 403"),
     _rule("overload", "overloaded_error"),
     _rule("rate", "rate_limit_error"),
+    _NO_MODEL,
     _rule("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
     _rule("permission", "permission_error", statuses="403"),
     _rule("request", "invalid_request_error request_too_large not_found_error", statuses=_CLIENT),
@@ -118,7 +129,9 @@ GEMINI = (
                   "access_token_expired account_state_invalid"),
     _rule("auth", phrase=r"api key (not valid|expired|not found)|reported as leaked|api_key_invalid",
           statuses="400 401 403"),
-    _rule("permission", phrase=r"location is not supported", statuses="400 403"),
+    _NO_MODEL,
+    _FROM_HERE,
+    _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account"),
     _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
     _rule("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
     _rule("overload", "unavailable", statuses="503"),

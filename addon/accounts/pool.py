@@ -164,6 +164,7 @@ class Accounts:
         self._in_flight: Counter[str] = Counter()
         self._tickets: set[int] = set()
         self._last_ticket = 0
+        self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
         self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
@@ -234,6 +235,7 @@ class Accounts:
         self._in_flight[choice.account.id] -= 1
         if not self._in_flight[choice.account.id]:
             del self._in_flight[choice.account.id]
+            self._leaving.pop(choice.account.id, None)
         if choice.key is not None:
             self._bindings.release(choice.key, choice.account.id)
 
@@ -260,6 +262,9 @@ class Accounts:
         What is under way ends as it began: an account that is gone is only not chosen any more.
         """
         before = {account.id: account for account in self._config.accounts}
+        here = {account.id for account in config.accounts}
+        gone = {name: account for name, account in (self._leaving | before).items() if name not in here}
+        self._leaving = {name: account for name, account in gone.items() if self._in_flight[name]}
         self._config = config
         self._health.quotas = _quotas(config)
         self._slots.limit = config.queue.limit
@@ -296,10 +301,11 @@ class Accounts:
         return self._in_flight[account_id]
 
     def status(self, now: float) -> list[AccountStatus]:
-        """Say how every account stands, in the order of the file."""
+        """Say how every account stands, in the order of the file, and those that are gone but still answering."""
         self._bindings.expire(now, len(self._bindings))
         busiest = self._bindings.busiest()
-        return [self._status(account, busiest.get(account.id, ("", 0.0)), now) for account in self._config.accounts]
+        found = (*self._config.accounts, *self._leaving.values())
+        return [self._status(account, busiest.get(account.id, ("", 0.0)), now) for account in found]
 
     def _members(self, ask: Ask) -> Iterable[tuple[Account, Origin]]:
         """
@@ -337,7 +343,7 @@ class Accounts:
             return "model", "does not serve the model"
         if ask.identity.owner is not None and account.id not in ask.identity.owner:
             return "owner", "the request belongs to another account"
-        if account.id == ask.stay:
+        if account.id == ask.stay and self._health.may_look(account.id, lane, now):
             return "", ""
         if resting := self._health.reason(account.id, lane, now):
             probed = account.id not in ask.tried and self._health.is_probed(account.id, lane, now)
@@ -488,7 +494,8 @@ class Accounts:
         held = self._slots.take(
             self._last_ticket, self._claims(ask, account, view.lane), now, _wanted(ask.identity.affinity)
         )
-        self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=bool(view.cause))
+        early = bool(view.cause) or account.id == ask.stay
+        self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=early)
         generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
         return Choice(
             account,
@@ -589,12 +596,12 @@ class Accounts:
 
     def _status(self, account: Account, busiest: tuple[str, float], now: float) -> AccountStatus:
         lane = self._health.worst_lane(account.id, now)
-        state: str = self._health.state(account.id, lane, now) if account.enabled else "disabled"
+        out = "draining" if account.id in self._leaving else "" if account.enabled else "disabled"
         return AccountStatus(
             account.id,
             account.provider.name,
-            state,
-            " on ".join(filter(None, (self._health.reason(account.id, lane, now), lane))) if account.enabled else "",
+            out or self._health.state(account.id, lane, now),
+            "" if out else " on ".join(filter(None, (self._health.reason(account.id, lane, now), lane))),
             self._health.until(account.id, lane, now),
             self._in_flight[account.id],
             self._bindings.sessions(account.id),

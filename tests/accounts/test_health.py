@@ -41,7 +41,8 @@ def ends(health, kind, times, scope="lane"):
         ("server", "cooling", [0, 10, 20, 40, 80, 120, 120]),
         ("auth", "auth-failed", [10 * M, 30 * M, 90 * M, 270 * M, 6 * H, 6 * H]),
         ("quota", "billing-blocked", [30 * M, H, 2 * H, 4 * H, 6 * H, 6 * H]),
-        ("permission", "forbidden", [10 * M, 10 * M, 10 * M]),
+        ("permission", "forbidden", [10 * M, 10 * M]),
+        ("permission", "auth-failed", [10 * M, 10 * M, 10 * M, 30 * M, 90 * M, 270 * M, 6 * H, 6 * H]),
         ("model", "unsupported", [10 * M, H, 6 * H, 12 * H, 12 * H]),
         ("request", "healthy", [0, 0, 0]),
         ("cancelled", "healthy", [0, 0, 0]),
@@ -67,7 +68,8 @@ def test_the_table_knows_every_outcome():
         ("auth", "lane", False),
         ("quota", "account", False),
         ("quota", "lane", True),
-        ("permission", "account", True),
+        ("permission", "lane", True),
+        ("permission", "account", False),
         ("model", "account", True),
     ],
 )
@@ -77,6 +79,58 @@ def test_a_lane_rests_alone_unless_it_is_the_accounts_matter(health, kind, scope
     assert not health.available("a", "m", 1)
     assert health.available("a", "other", 1) is elsewhere
     assert health.available("b", "m", 1)
+
+
+def denied(health, *times, lane="m", scope="lane"):
+    for at in times:
+        health.note("a", lane, Outcome("permission", scope=scope, detail="403"), at)
+    return health.is_dead("a", times[-1]), health.available("a", "other", times[-1])
+
+
+def test_who_is_denied_three_times_in_three_hours_is_let_in_nowhere(health):
+    assert denied(health, 0, 11 * M) == (False, True)
+    assert denied(health, 3 * H - 1) == (True, False)
+    assert health.reason("a", "other", 3 * H) == "auth-failed (permission)"
+
+
+@pytest.mark.parametrize("times", [(0, 11 * M, 3 * H + 1), (0, 1, 2), (0, 9 * M, 18 * M)])
+def test_denials_long_apart_or_in_one_burst_are_the_models_matter(health, times):
+    assert denied(health, *times) == (False, True)
+    assert not health.available("a", "m", times[-1])
+
+
+def test_denials_of_several_models_count_together_and_one_success_ends_the_count(health):
+    denied(health, 0, lane="one")
+    denied(health, 11 * M, lane="two")
+    assert denied(health, 22 * M, lane="three")[0]
+
+    health = Health(Random(1))
+    denied(health, 0, 11 * M)
+    health.note("a", "other", Outcome("ok"), 12 * M)
+    assert denied(health, 22 * M) == (False, True)
+
+
+def test_where_the_whole_account_is_shut_out_once_is_enough(health):
+    assert denied(health, 0, scope="account") == (True, False)
+    health.cleared("a")
+    assert denied(health, 1)[0] is False
+
+
+def test_a_look_that_is_denied_again_after_a_long_rest_lengthens_it(health):
+    denied(health, 0, scope="account")
+    for rest in (30 * M, 90 * M, 270 * M, 6 * H, 6 * H):
+        now = health.until("a", "m", 0)
+        health.taken("a", "other", now, 7)
+        health.note("a", "other", Outcome("permission", scope="account"), now, 7)
+        assert health.until("a", "m", now) - now == pytest.approx(rest)
+
+
+def test_a_denial_of_two_accounts_at_once_is_no_strike_either(health):
+    for at in (0, 11 * M, 22 * M):
+        denied(health, at)
+        health.note("b", "m", Outcome("permission", detail="403"), at + 1, upstream="")
+    assert open_(health, "a", "b", now=23 * M) == [True, True]
+    assert not health.is_dead("a", 23 * M)
 
 
 def test_a_burst_of_equal_answers_raises_the_level_once(health):
@@ -239,6 +293,23 @@ def test_a_last_chance_is_a_look_like_any_other(health):
     assert health.is_probed("a", "m", 41)
     health.note("a", "m", Outcome("ok"), 42, ticket=3)
     assert health.state("a", "m", 42) == "healthy"
+
+
+def test_who_waited_for_a_passing_fault_looks_alone_and_not_where_it_was_seen_to_last(health):
+    assert health.may_look("a", "m", 0)
+    health.note("a", "m", Outcome("overload"), 0)
+    assert health.may_look("a", "m", 1)
+    health.taken("a", "m", 1, ticket=4, by_force=True)
+    assert not health.may_look("a", "m", 1), "another one looks"
+
+    health.note("a", "m", Outcome("overload"), 2, ticket=4)
+    assert not health.may_look("a", "m", 2), "it has just been seen to last"
+    health.taken("a", "m", 20, ticket=5)
+    health.note("a", "m", Outcome("ok"), 21, ticket=5)
+    health.note("a", "m", Outcome("overload"), 22)
+    assert health.may_look("a", "m", 23)
+    health.note("a", "m", Outcome("auth"), 23)
+    assert not health.may_look("a", "m", 24)
 
 
 # --- what is left of a limit

@@ -104,7 +104,40 @@ TABLE = [
     ("openai", 413, error(code=413), "request"),
     ("openai", 404, error(code=404, message="No endpoints found for foo/bar."), "model"),
     ("openai", 200, error(code=502, message="Upstream error"), "server"),
+    # Rows of the same tables in other spellings
+    ("openai", 429, error(type="insufficient_quota", code="organization_spend_limit_exceeded"), "quota"),
+    ("openai", 429, error(type="insufficient_quota", code="organization_usage_limit_exceeded"), "quota"),
+    ("openai", 429, error(type="requests", code="rate_limit_exceeded"), "rate"),
+    ("openai", 503, error(type="service_unavailable_error"), "overload"),
+    ("openai", 401, error(message="Incorrect API key provided: sk-x", code="invalid_api_key"), "auth"),
+    ("openai", 403, error(message="Country, region, or territory not supported"), "permission"),
+    ("openai", 403, error(message="Project `p` does not have access to model `m`", code="model_not_found"), "model"),
+    ("openai", 403, error(message="You have no access to this model"), "model"),
+    ("openai", 403, error(message="Access denied due to Virtual Network/Firewall rules."), "permission"),
+    ("openai", 403, error(message="Public access is disabled. Please configure private endpoint."), "permission"),
+    ("openai", 403, error(message="no"), "permission"),
+    ("openai", 409, error(message="conflict"), "request"),
+    ("openai", 429, error(code="usage_limit_reached", resets_at=int(NOW) + 9000), "quota"),
+    ("openai", 402, error(code=402, metadata={"limit_source": "openrouter_credits"}), "quota"),
+    ("openai", 402, error(code=402, metadata={"limit_source": "openrouter_key_limit"}), "quota"),
+    ("openai", 503, error(code=503, message="No instances available"), "overload"),
+    ("openai", 401, error(code=401, message="No auth credentials found"), "auth"),
+    ("openai", 402, error(message="Insufficient Balance"), "quota"),
+    ("openai", 429, error(message="Rate limit reached"), "rate"),
+    ("openai", 503, error(message="Server overloaded"), "overload"),
+    ("openai", 401, error(type="authentication_error", message="Authentication Fails", code="invalid_request_error"),
+     "auth"),
+    ("openai", 401, {"object": "error", "message": "Unauthorized", "type": "unauthorized"}, "auth"),
+    ("openai", 422, {"object": "error", "message": {"detail": []}, "type": "invalid_request_error"}, "request"),
+    ("openai", 400, error(code="organization_restricted", message="Organization has been restricted"), "auth"),
+    ("openai", 498, None, "overload"),
+    ("openai", 401, {"error": "Unauthorized"}, "auth"),
+    ("openai", 500, {"object": "error", "message": "Internal", "type": "InternalServerError"}, "server"),
+    ("openai", 503, None, "overload"),
+    ("openai", 429, {"error": "too many concurrent requests"}, "rate"),
     # Anthropic
+    ("anthropic", 403, anthropic("permission_error", "Your organization does not have access to this model"), "model"),
+    ("anthropic", 403, anthropic("forbidden", "Request not allowed"), "permission"),
     ("anthropic", 429, anthropic("rate_limit_error"), "rate"),
     ("anthropic", 402, anthropic("billing_error"), "quota"),
     ("anthropic", 400, anthropic("invalid_request_error", "Your credit balance is too low to access"), "quota"),
@@ -139,6 +172,9 @@ TABLE = [
     ("gemini", 403, google(403, "PERMISSION_DENIED", "…", {"reason": "VALIDATION_REQUIRED"}), "auth"),
     ("gemini", 400, google(400, "FAILED_PRECONDITION", "User location is not supported for it"), "permission"),
     ("gemini", 400, google(400, "INVALID_ARGUMENT"), "request"),
+    ("gemini", 400, google(400, "INVALID_ARGUMENT", "the text says: user location is not supported"), "request"),
+    ("gemini", 401, google(401, "UNAUTHENTICATED"), "auth"),
+    ("gemini", 429, {"error": {"code": "rate_limit_exceeded", "message": "x"}}, "rate"),
     ("gemini", 404, google(404, "NOT_FOUND", "models/gemini-x is not found for API version v1beta"), "model"),
     ("gemini", 404, google(404, "NOT_FOUND", "file not there"), "request"),
     ("gemini", 429, [google(429, "RESOURCE_EXHAUSTED")], "rate"),
@@ -212,6 +248,22 @@ def test_a_days_quota_belongs_to_the_lane_and_its_minutes_hint_is_not_believed()
 
     assert (short.kind, short.scope, short.until) == ("quota", "lane", None)
     assert long.until == NOW + 5723.5
+
+
+@pytest.mark.parametrize(
+    ("family", "status", "document", "scope"),
+    [
+        ("openai", 403, error(code="unsupported_country_region_territory"), "account"),
+        ("openai", 403, error(message="Access denied due to Virtual Network/Firewall rules."), "account"),
+        ("gemini", 400, google(400, "FAILED_PRECONDITION", "User location is not supported for it"), "account"),
+        ("openai", 403, error(message="no"), "lane"),
+        ("gemini", 403, google(403, "PERMISSION_DENIED"), "lane"),
+        ("anthropic", 403, anthropic("permission_error"), "lane"),
+    ],
+)
+def test_where_a_request_comes_from_is_denied_to_the_whole_account(family, status, document, scope):
+    found = classify(family, status, document)
+    assert (found.kind, found.scope) == ("permission", scope)
 
 
 def test_how_far_an_outcome_reaches_is_said():

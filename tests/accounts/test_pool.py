@@ -463,6 +463,29 @@ def test_while_one_looks_a_home_is_stood_in_for():
     assert (beside.binding, beside.account.id != home) == ("reselected", True)
 
 
+def test_of_those_who_waited_for_their_home_one_looks_and_the_others_are_served_elsewhere():
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), now=1, kind="overload")
+    again = ask(stay=home, tried=frozenset({home}))
+    look, beside = accounts.choose(again, 2), accounts.choose(again, 2)
+    assert (look.account.id, look.binding) == (home, "hit")
+    assert (beside.account.id != home, beside.binding) == (True, "reselected")
+    assert reasons(beside)[home] == "cooling (overload), another request is looking"
+
+    accounts.settled(again, look, Outcome("overload"), 3)
+    accounts.release(look)
+    assert accounts.choose(again, 3).account.id != home, "it has just been seen to last"
+
+
+def test_a_home_whose_credential_failed_meanwhile_is_not_looked_at():
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), now=1, kind="overload")
+    serve(accounts, ask("other", pin=home), now=20, kind="auth")
+    assert accounts.choose(ask(stay=home, tried=frozenset({home})), 21).account.id != home
+
+
 def test_when_all_rest_one_request_in_half_a_minute_tries_the_first_to_come_back():
     accounts = three()
     rest(accounts, "a", until=800)
@@ -859,6 +882,31 @@ def test_the_status_says_how_every_account_stands():
     assert (c.deadline, c.waiting, c.minute, c.tokens) == (c.until, 0, 0, 0)
     (lane,) = c.lanes
     assert (lane.lane, lane.state, lane.reason, lane.until) == ("m", "cooling", "cooling (rate)", c.until)
+
+
+def test_an_account_that_is_gone_drains_until_its_last_answer_is_there():
+    accounts = pool(account("a", enabled=False), account("b"))
+    answering = accounts.choose(ask(), 0)
+    accounts.reload(Config((account("a"),)))
+    accounts.reload(Config((account("a"), account("c"))))
+    assert [(one.account, one.state, one.in_flight) for one in accounts.status(1)] == [
+        ("a", "healthy", 0), ("c", "healthy", 0), ("b", "draining", 1),
+    ]  # fmt: skip
+    assert served_by(accounts, ask(), now=1) in ("a", "c")
+
+    accounts.settled(ask(), answering, Outcome("ok"), 2)
+    accounts.release(answering)
+    assert [one.account for one in accounts.status(2)] == ["a", "c"]
+
+
+def test_an_account_that_comes_back_while_it_drains_is_as_it_was():
+    accounts = pool(account("a"), account("b"))
+    accounts.choose(ask(pin="b"), 0)
+    accounts.reload(Config((account("a"),)))
+    accounts.reload(Config((account("a"), account("b"))))
+    assert [(one.account, one.state, one.in_flight) for one in accounts.status(1)] == [
+        ("a", "healthy", 0), ("b", "healthy", 1),
+    ]  # fmt: skip
 
 
 def test_the_status_says_who_waits_and_what_a_minute_has_left():

@@ -606,7 +606,8 @@ class Deadlines(RuleBasedStateMachine):
 
     @rule(lane=st.sampled_from("mn"), force=st.booleans())
     def ask(self, lane, force):
-        chance = force and self.health.last_chance("a", lane, self.now) is not None
+        last = self.health.last_chance("a", lane, self.now) is not None
+        chance = force and (last or self.health.may_look("a", lane, self.now))
         if not chance and not self.health.available("a", lane, self.now):
             return
         self.tickets += 1

@@ -25,6 +25,7 @@ BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
 DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
 _SLICE = 4096  # compressed bytes at a time, so that the bound above is noticed early
 _SEEN = 4096  # distinct tokens of one answer
+_TURNS = 7  # changes of whether events bear a name; after an odd number of them it stays at "they do not"
 _REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
 
 # Headers in which providers and gateways put an id of their own. Not here: `cf-ray` and trace ids, which name a
@@ -44,6 +45,7 @@ _STRAY = re.compile(rb"\n(HTTP/1\.[01] \d{3})")
 _BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # in what is no JSON any more
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
+_SAYS = frozenset({"content", "finish", "end"})  # what an event must bear a name for
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
 
 Decode = Callable[[bytes], Iterable[bytes]]
@@ -107,6 +109,8 @@ class Answer:
         self._order = order.Order(dialect)
         self._shape = dialect
         self._tail = b"\n"
+        self._loose = False  # the last event that said something bore neither an id nor an echo
+        self._turns = 0
 
     @property
     def streamed(self) -> bool:
@@ -265,11 +269,18 @@ class Answer:
             facts.append(errors.read_refused(data))
         found = list(self._read(name, data))
         wrong = self._status >= 400 or any(fact.kind == "error" for fact in found)
+        named = False
         for fact in _echoes(self._echo, data):
             # In an error the same member is the provider's own id of the request (Anthropic's `request_id`).
             self._repeat(facts, Fact("provider_id", fact.value, fact.where) if wrong else fact)
+            named = True
+        said = False
         for fact in found:
+            named = named or fact.kind == "id"
+            said = said or fact.kind in _SAYS
             self._fact(fact, facts)
+        if name and said:
+            self._tie(named, facts)
         if not name and not wrong:
             self._close(facts, Fact("end", "body"))
 
@@ -290,6 +301,13 @@ class Answer:
             case _:
                 self._finished = self._finished or fact.kind == "finish"
                 self._repeat(facts, fact)
+
+    def _tie(self, named: bool, facts: list[Fact]) -> None:
+        """Tell when what a stream says begins to come without a name, and when a name comes again."""
+        if named is self._loose and self._turns < _TURNS:
+            self._loose = not named
+            self._turns += 1
+            facts.append(Fact("loose", self._loose, "event"))
 
     def _repeat(self, facts: list[Fact], fact: Fact, once: bool = False) -> None:
         key = (fact.kind, "" if once and fact.kind != "disorder" else fact.where)

@@ -19,8 +19,8 @@ FAMILIES = ("openai", "anthropic", "gemini")
 Serialize = Literal["none", "thread", "account", "model_switch"]
 # What can be said about an answer that is not ours; the detectors themselves are in `crosstalk`.
 DETECTORS = (
-    "contract", "tag", "duplicate", "tool-call", "stripped", "settings", "shape", "framing", "stray-head", "disorder",
-    "created", "took", "age", "model", "tool-name", "same-text", "results",
+    "contract", "tag", "duplicate", "tool-call", "strange-id", "stripped", "settings", "shape", "framing", "stray-head",
+    "disorder", "created", "took", "age", "early", "model", "tool-name", "same-text", "results",
 )  # fmt: skip
 
 

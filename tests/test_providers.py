@@ -119,10 +119,11 @@ def test_a_header_that_comes_back_goes_up_unless_the_client_has_its_own(name: st
 
 
 @pytest.mark.parametrize("name", ["azure", "vllm", "sglang", "litellm"])
-def test_our_id_that_comes_back_clears_the_answer(name: str) -> None:
+def test_our_id_that_comes_back_clears_the_answer_where_the_engine_gives_it_back(name: str) -> None:
     value = MINT.guid(MINE) if name == "azure" else MINE
+    deep = name in ("vllm", "sglang")  # a right head says nothing about the body behind it
 
-    assert verdict(name, identity(name, value)) == ("clean", [])
+    assert verdict(name, identity(name, value)) == ("clean" if deep else "unverifiable", [])
 
 
 @pytest.mark.parametrize("name", ["azure", "vllm", "sglang", "litellm"])

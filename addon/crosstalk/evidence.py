@@ -76,4 +76,6 @@ def comment(found: Verdict) -> str:
         line = f"{name}: expected {worst.expected}, received {worst.received}, victim {found.victim or 'unknown'}"
     else:
         line = f"echo matched ({found.echo})" if found.echo else "no echo"
+        if found.echo and found.kind != "clean":
+            line += ", which says nothing about " + ("the body" if found.echo == "header" else "what follows it")
     return f"{line}; {found.note}" if found.note else line

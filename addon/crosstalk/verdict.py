@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from ..values import Depth, Finding, Verdict
 
 _DEEP: frozenset[Depth] = frozenset({"body", "engine"})
-_HANDLED: frozenset[Depth] = frozenset({"handler"})
 
 
-def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str = "") -> Verdict:
+def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str = "", *, loose: bool = False) -> Verdict:
     """
     Add up *findings* and the places where our id came back (*matched*: place → depth).
 
     Proof is crosstalk; so are two strong findings of different families that name one victim. One strong finding, or
-    three weak ones that name one victim, are a suspicion. Without either, an echo clears: a deep one always, one from
-    the handler where nothing at all was found, one from the edge never. What cannot be checked is unverifiable.
+    three weak ones that name one victim, are a suspicion. Without either, an echo clears, if it is deep: one in a head
+    says nothing about the body behind it, whoever wrote it. *loose*: neither does one at the beginning of a stream
+    whose later events bear no name. What cannot be checked is unverifiable.
     """
     echo = _deepest(matched)
     victim = _victim(findings)
@@ -26,10 +26,8 @@ def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str =
         return Verdict("crosstalk", found, echo, victim, note)
     if any(finding.strength == "strong" for finding in found) or _most_weak(found) >= 3:
         return Verdict("suspect", found, echo, victim, note)
-    depths = set(matched.values())
-    if depths & _DEEP or (depths & _HANDLED and not found):
-        return Verdict("clean", found, echo, "", note)
-    return Verdict("unverifiable", found, echo, "", note)
+    cleared = not loose and not _DEEP.isdisjoint(matched.values())
+    return Verdict("clean" if cleared else "unverifiable", found, echo, "", note)
 
 
 def _agree(findings: Sequence[Finding]) -> bool:

@@ -82,6 +82,7 @@ class Watch:
         self._matched: dict[str, Depth] = {}
         self._notes: dict[str, None] = {}
         self._verdict: Verdict | None = None
+        self._loose = False
         ledger.note("request", request_id, self._sent.entry, now)
         if memory and asked and generation:
             memory.begin(Live(self._sent.entry, asked, host))
@@ -91,8 +92,8 @@ class Watch:
 
     def see(self, fact: Fact, status: int, now: float) -> list[Finding]:
         """Take note of *fact* in an answer of *status* (0: unknown); return what was found by it for the first time."""
-        detectors = BY_KIND.get(fact.kind, ())
-        if not detectors or self._over:
+        detectors = BY_KIND.get(fact.kind)
+        if detectors is None or self._over:
             return []
         self._clocked(now)
         if status and not self._sent.status:
@@ -100,6 +101,8 @@ class Watch:
         self._sent.status = status
         if fact.kind in ("echo", "id"):
             self._match(fact, now)
+        elif fact.kind == "loose":
+            self._loose, self._verdict = bool(fact.value), None
         fresh: list[Finding] = []
         for name, detector in detectors:
             if name not in self._silent:
@@ -124,7 +127,7 @@ class Watch:
         """Say what is known so far."""
         if self._verdict is None:
             findings = tuple(self._findings.values())
-            self._verdict = verdicts.weigh(findings, self._matched, "; ".join(self._notes))
+            self._verdict = verdicts.weigh(findings, self._matched, "; ".join(self._notes), loose=self._loose)
         return self._verdict
 
     def record(self) -> dict[str, object]:

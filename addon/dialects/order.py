@@ -11,16 +11,28 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..values import Fact
+from . import tokens
 
 _MEMBERS = 512  # blocks, items and choices of one stream that are followed
 _SHOWN = 80  # characters of an id in a fact
+# Anthropic: what each kind of delta goes into, by the end of the block's type; other kinds are not judged.
+_DELTAS = {
+    "text_delta": "text", "citations_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking",
+    "input_json_delta": "tool_use",
+}  # fmt: skip
+_BLOCKS = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
+_SERVED = ("server_", "mcp_", "web_", "code_", "bash_", "text_editor_", "tool_search")
+_INPUT = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 _RESPONSE_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 
 
 class Order:
     """Follows one stream in *dialect*; a dialect without an order of its own is never out of order."""
 
-    __slots__ = ("_began", "_closed", "_ended", "_open", "_plain", "_returns", "_runs", "_sequence", "_step")
+    __slots__ = (
+        "_began", "_called", "_closed", "_counted_prompt", "_ended", "_kinds", "_open", "_plain", "_returns", "_runs",
+        "_sequence", "_step",
+    )  # fmt: skip
 
     def __init__(self, dialect: str) -> None:
         steps: dict[str, Callable[[dict[str, Any]], Iterator[Fact]]] = {
@@ -38,6 +50,9 @@ class Order:
         self._closed: set[object] = set()
         self._sequence: int | None = None
         self._plain = False  # content came without a role
+        self._kinds: dict[object, str] = {}  # of the blocks that were opened
+        self._called = False  # a tool of the client's was called
+        self._counted_prompt = 0
 
     def feed(self, data: dict[str, Any]) -> Iterator[Fact]:
         """Yield what *data*, the next event, is out of order with."""
@@ -58,6 +73,8 @@ class Order:
 
     def _chat(self, data: dict[str, Any]) -> Iterator[Fact]:
         choices = data.get("choices")
+        if usage := data.get("usage"):
+            yield from self._prompt(tokens.count(usage, "prompt_tokens") if isinstance(usage, dict) else 0)
         if not choices or not isinstance(choices, list):
             return  # usage alone, or what a filter says first: their ids are often blank
         yield from self._named(data.get("id"))
@@ -69,6 +86,9 @@ class Order:
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Fact]:
         index, delta = choice.get("index") or 0, choice.get("delta")
+        self._called = self._called or (isinstance(delta, dict) and bool(delta.get("tool_calls")))
+        if choice.get("finish_reason") == "tool_calls" and not self._called:
+            yield _disorder("no-call", f"choice {_shown(index)}")
         said = isinstance(delta, dict) and bool(delta.get("content") or delta.get("tool_calls"))
         role = isinstance(delta, dict) and bool(delta.get("role"))
         if said and index in self._closed:
@@ -111,22 +131,45 @@ class Order:
             yield _disorder("after-end", str(kind)[:_SHOWN])
         match kind:
             case "message_start":
-                message = data.get("message")
-                yield from self._started(message.get("id") if isinstance(message, dict) else None)
+                message = tokens.member(data, "message")
+                yield from self._started(message.get("id"))
+                self._counted_prompt = _prompt_of(message)
             case "content_block_start" if isinstance(index, int):
                 if index in self._open or index in self._closed:
                     yield _disorder("opened-twice", f"block {index}")
                 self._opened(index)
+                self._kind(index, str(tokens.member(data, "content_block").get("type") or ""))
             case "content_block_delta" if isinstance(index, int) and index not in self._open:
                 yield _disorder("unopened", f"block {index}")
+            case "content_block_delta":
+                yield from self._fits(index, tokens.member(data, "delta").get("type"))
             case "content_block_stop" if isinstance(index, int):
                 if index not in self._open:
                     yield _disorder("unopened", f"block {index}")
                 self._open.discard(index)
                 if len(self._closed) < _MEMBERS:
                     self._closed.add(index)
+            case "message_delta":
+                yield from self._closing(data)
             case "message_stop":
                 self._ended = True
+
+    def _kind(self, index: int, kind: str) -> None:
+        if len(self._kinds) < _MEMBERS:
+            self._kinds[index] = kind[:_SHOWN]
+            self._called = self._called or kind == "tool_use"
+
+    def _fits(self, index: object, delta: object) -> Iterator[Fact]:
+        kind = self._kinds.get(index, "") if isinstance(index, int) else ""
+        wanted = _DELTAS.get(delta) if isinstance(delta, str) else None
+        if wanted and kind in _BLOCKS and not kind.endswith(wanted):
+            yield _disorder("wrong-delta", f"{delta} in {kind}")
+
+    def _closing(self, data: dict[str, Any]) -> Iterator[Fact]:
+        if tokens.member(data, "delta").get("stop_reason") == "tool_use" and not self._called:
+            yield _disorder("no-call", "tool_use")
+        if not any(kind.startswith(_SERVED) for kind in self._kinds.values()):  # they add to the prompt as they go
+            yield from self._prompt(_prompt_of(data))
 
     def _gemini(self, data: dict[str, Any]) -> Iterator[Fact]:
         inner = data.get("response")
@@ -134,6 +177,7 @@ class Order:
             data = inner
         if data.get("candidates"):
             yield from self._named(data.get("responseId"))
+        yield from self._prompt(tokens.count(tokens.member(data, "usageMetadata"), "promptTokenCount"))
 
     # -- what they share -------------------------------------------------------------------------------------------
 
@@ -155,6 +199,12 @@ class Order:
         if len(self._runs) < 8:
             self._runs.append([_shown(name), 1])
 
+    def _prompt(self, count: int) -> Iterator[Fact]:
+        """Follow how long the prompt is said to be: one answer has one. 0 is a server that has not counted yet."""
+        if count and self._counted_prompt and count != self._counted_prompt:
+            yield _disorder("another-prompt", f"{self._counted_prompt} → {count} tokens")
+        self._counted_prompt = count or self._counted_prompt
+
     def _started(self, name: object) -> Iterator[Fact]:
         if not isinstance(name, str) or not name:
             return
@@ -165,6 +215,12 @@ class Order:
     def _opened(self, name: object) -> None:
         if isinstance(name, str | int) and len(self._open) < _MEMBERS:
             self._open.add(name)
+
+
+def _prompt_of(data: dict[str, Any]) -> int:
+    """Return the tokens of the whole prompt, as Anthropic counts them: what the cache had stands beside the rest."""
+    usage = tokens.member(data, "usage")
+    return sum(tokens.count(usage, name) for name in _INPUT)
 
 
 def _disorder(what: str, shown: str) -> Fact:

@@ -190,6 +190,11 @@ NOTHING_TO_SEE = {
 }
 
 
+def reaches_the_end(world: World) -> bool:
+    """Whether our id comes back to the last event, as far as it comes back in the body: one at the beginning is one."""
+    return world.depth == "body" or not (world.stream and world.dialect == "anthropic")
+
+
 # -- what must stay silent ---------------------------------------------------------------------------------------------
 
 

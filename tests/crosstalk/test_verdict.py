@@ -46,7 +46,7 @@ def test_findings_amount_to(findings: str, kind: str, victim: str) -> None:
     ("findings", "depth", "kind"),
     [
         ("", "edge", "unverifiable"),
-        ("", "handler", "clean"),
+        ("", "handler", "unverifiable"),
         ("", "body", "clean"),
         ("", "engine", "clean"),
         ("weak model b", "handler", "unverifiable"),
@@ -57,6 +57,11 @@ def test_findings_amount_to(findings: str, kind: str, victim: str) -> None:
 )
 def test_an_echo_clears_as_far_as_it_is_deep(findings: str, depth: Depth, kind: str) -> None:
     assert weigh(found(findings), {"body id": depth}).kind == kind
+
+
+def test_an_echo_that_does_not_reach_the_end_of_a_stream_clears_nothing() -> None:
+    assert weigh((), {"body id": "engine"}, loose=True).kind == "unverifiable"
+    assert weigh(found("proof ids b"), {"body id": "engine"}, loose=True).kind == "crosstalk"
 
 
 def test_the_deepest_echo_is_named() -> None:

@@ -62,12 +62,12 @@ def echo(value: str, where: str = HEADER) -> Fact:
     return Fact("echo", value, where, "handler" if where == HEADER else "body")
 
 
-def test_an_echo_of_ours_is_clean() -> None:
+def test_an_echo_of_ours_in_the_body_is_clean_and_one_in_the_head_proves_nothing_about_it() -> None:
     line = Bay().send("a")
 
-    assert line.get(echo(line.id)) == "clean"
+    assert line.get(echo(line.id)) == "unverifiable"
     assert line.watch.verdict().echo == "header"
-    assert evidence.comment(line.watch.verdict()) == "echo matched (header)"
+    assert evidence.comment(line.watch.verdict()) == "echo matched (header), which says nothing about the body"
     assert line.get(echo(line.id, BODY)) == "clean"
     assert evidence.comment(line.watch.verdict()) == "echo matched (body)"
 
@@ -103,7 +103,7 @@ def test_a_swap_behind_a_right_head_is_seen_in_the_body() -> None:
     bay = Bay()
     a, b = bay.send("a"), bay.send("b")
 
-    assert a.get(echo(a.id)) == "clean"
+    assert a.get(echo(a.id)) == "unverifiable"
     assert a.get(echo(b.id, BODY)) == "crosstalk"
     assert a.watch.verdict().victim == "b"
 
@@ -139,11 +139,11 @@ def test_an_id_of_ours_of_another_exchange_is_proof_in_every_place(kind: str) ->
 
 
 def test_an_echo_that_may_come_but_is_not_promised_breaks_nothing() -> None:
-    learned = Provider("p", "p", frozenset({"openai"}), echo=Echo(headers={"x-request-id": "handler"}))
+    learned = Provider("p", "p", frozenset({"openai"}), echo=Echo(body={"request_id": "body"}))
     line = Bay(learned).send("a")
 
-    assert line.get(echo("req_of_its_own")) == "unverifiable"
-    assert line.get(echo(line.id)) == "clean"
+    assert line.get(echo("req_of_its_own", BODY)) == "unverifiable"
+    assert line.get(echo(line.id, BODY)) == "clean"
 
 
 def test_text_that_quotes_an_id_proves_nothing() -> None:
@@ -231,8 +231,8 @@ def test_the_client_s_own_id_is_what_must_come_back() -> None:
     bay = Bay()
     line, other = bay.send("a", headers=headers), bay.send("b", headers=Headers([("X-Request-ID", "client-18")]))
 
-    assert line.get(echo("client-17")) == "clean"
-    assert other.get(echo("client-17")) == "crosstalk"
+    assert line.get(echo("client-17", BODY)) == "clean"
+    assert other.get(echo("client-17", BODY)) == "crosstalk"
     assert other.watch.verdict().victim == "a"
 
 
@@ -242,7 +242,7 @@ def test_an_id_that_the_client_uses_for_all_its_requests_clears_nothing() -> Non
     bay.send("a", headers=headers)
     second = bay.send("b", headers=headers)
 
-    assert second.get(echo("always-the-same")) == "unverifiable"
+    assert second.get(echo("always-the-same", BODY)) == "unverifiable"
     assert "one id for several requests" in second.watch.verdict().note
 
 
@@ -251,7 +251,7 @@ def test_a_retry_with_the_same_id_is_no_reuse() -> None:
     bay = Bay()
     bay.send("a", b"same", headers)
 
-    assert bay.send("b", b"same", headers).get(echo("client-17")) == "clean"
+    assert bay.send("b", b"same", headers).get(echo("client-17", BODY)) == "clean"
 
 
 def test_one_answer_delivered_twice_is_proof() -> None:
@@ -337,7 +337,7 @@ def test_a_client_s_endless_id_is_not_kept() -> None:
     bay = Bay()
     line = bay.send("a", headers=Headers([("X-Request-ID", "x" * 60_000)]))
 
-    assert line.get(echo("x" * 60_000)) == "clean"
+    assert line.get(echo("x" * 60_000, BODY)) == "clean"
     assert len(bay.ledger) == 1
 
 
@@ -380,7 +380,7 @@ def test_twenty_thousand_clean_exchanges_are_clean_and_cheap() -> None:
         open_lines.append(bay.send(str(number)))
         if len(open_lines) > 50:
             line = open_lines.pop(number % 50)
-            assert line.get(echo(line.id), Fact("id", f"chatcmpl-{line.id[-20:]}", "body id")) == "clean"
+            assert line.get(echo(line.id, BODY), Fact("id", f"chatcmpl-{line.id[-20:]}", "body id")) == "clean"
 
     assert time.perf_counter() - began < 20
     assert len(bay.ledger) <= 5000

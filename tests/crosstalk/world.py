@@ -173,7 +173,7 @@ class World:
             self.deliver(line, line.own)
 
     def _document(self, dialect: str, model: str, asks: dict[str, Any]) -> dict[str, Any]:
-        words = " ".join(self.random.choice(_WORDS) for _ in range(12))
+        words = " ".join(self.random.choice(_WORDS) for _ in range(self.random.randrange(12, 112)))
         text = f"question {self.random.getrandbits(64):x}: {words} WORDS-{asks.pop('words', 12)}"
         turn = [{"role": "user", "content": text}]
         tools = asks.pop("tools", ())

@@ -30,6 +30,24 @@ def block(kind: str, index: int) -> dict[str, Any]:
     return {"type": f"content_block_{kind}", "index": index}
 
 
+def start(index: int, kind: str) -> dict[str, Any]:
+    return {**block("start", index), "content_block": {"type": kind}}
+
+
+def delta(index: int, kind: str) -> dict[str, Any]:
+    return {**block("delta", index), "delta": {"type": f"{kind}_delta"}}
+
+
+def begun(prompt: int) -> dict[str, Any]:
+    usage = {"input_tokens": prompt // 2, "cache_read_input_tokens": prompt - prompt // 2}
+    return {"type": "message_start", "message": {"id": "a", "usage": usage}}
+
+
+def closing(reason: str, prompt: int = 0) -> dict[str, Any]:
+    usage = {"input_tokens": prompt} if prompt else {}
+    return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
+
+
 @pytest.mark.parametrize(
     ("dialect", "events", "told"),
     [
@@ -66,6 +84,21 @@ def block(kind: str, index: int) -> dict[str, Any]:
             [{"type": "message_start", "message": {"id": "a"}}, {"type": "message_start", "message": {"id": "b"}}],
             ["two-starts"],
         ),
+        ("anthropic", [start(0, "text"), delta(0, "text"), block("stop", 0)], []),
+        ("anthropic", [start(0, "text"), delta(0, "input_json")], ["wrong-delta"]),
+        ("anthropic", [start(0, "server_tool_use"), delta(0, "input_json"), delta(0, "thinking")], ["wrong-delta"]),
+        ("anthropic", [start(0, "some_future"), delta(0, "text"), start(1, "text"), delta(1, "some_future")], []),
+        ("anthropic", [start(0, "tool_use"), closing("tool_use")], []),
+        ("anthropic", [start(0, "text"), closing("tool_use")], ["no-call"]),
+        ("anthropic", [begun(70), closing("end_turn", 70)], []),
+        ("anthropic", [begun(70), closing("end_turn")], []),
+        ("anthropic", [begun(0), closing("end_turn", 70)], []),
+        ("anthropic", [begun(70), closing("end_turn", 90)], ["another-prompt"]),
+        ("anthropic", [begun(70), start(0, "server_tool_use"), closing("end_turn", 90)], []),
+        ("openai_chat", [chunk("a", finish="tool_calls")], ["no-call"]),
+        ("openai_chat", [{"choices": [], "usage": {"prompt_tokens": n}} for n in (5, 0, 5, 6)], ["another-prompt"]),
+        ("gemini", [{"usageMetadata": {"promptTokenCount": n}} for n in (5, 5)], []),
+        ("gemini", [{"usageMetadata": {"promptTokenCount": n}} for n in (5, 6)], ["another-prompt"]),
         ("gemini", [{"candidates": [{}], "responseId": name} for name in "aabb"], ["switch"]),
         ("gemini", [{"candidates": [{}], "responseId": name} for name in "ababab"], ["alternates"]),
         ("gemini", [{"usageMetadata": {}, "responseId": name} for name in "ab"], []),
@@ -76,7 +109,10 @@ def test_order_is_told(dialect: str, events: list[dict[str, Any]], told: list[st
     assert list(dict.fromkeys(disorder(dialect, *events))) == told
 
 
-MEMBERS = "type index id response choices delta item item_id message candidates responseId sequence_number".split()
+MEMBERS = [
+    *"type index id response choices delta item item_id message candidates responseId sequence_number usage".split(),
+    *"content_block usageMetadata finish_reason stop_reason".split(),
+]
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
 JSON = st.recursive(
     LEAVES,

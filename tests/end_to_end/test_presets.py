@@ -188,14 +188,16 @@ ECHOING = ("vllm", "sglang", "litellm", "azure", "azure-new")
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])
 @pytest.mark.parametrize("name", ECHOING)
-def test_an_id_that_comes_back_makes_the_answer_clean(
+def test_an_id_that_comes_back_makes_the_answer_clean_if_it_comes_from_the_engine(
     house: House, upstream: Simulator, name: str, stream: bool
 ) -> None:
     give_back(upstream, name)
 
     answer, _, _ = house.ask(name, stream=stream)
 
-    assert house.line(answer)["verdict"] == "clean"
+    line = house.line(answer)
+    deep = name in ("vllm", "sglang")  # the others give it back in the head, which says nothing about the body
+    assert (line["verdict"], line["echo"]) == (("clean", "body") if deep else ("unverifiable", "header"))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["buffered", "streamed"])

@@ -21,6 +21,7 @@ DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "tag": (ids.tag, frozenset({"echo", "id", "provider_id", "token"})),
     "duplicate": (ids.duplicate, frozenset({"id", "provider_id"})),
     "tool-call": (ids.tool_call, frozenset({"token"})),
+    "strange-id": (ids.strange, frozenset({"id"})),
     "stripped": (ids.stripped, frozenset({"over"})),
     "settings": (settings.echo, frozenset({"settings"})),
     "shape": (form.shape, frozenset({"shape", "over"})),
@@ -30,12 +31,14 @@ DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "created": (time.created, frozenset({"date", "created"})),
     "took": (time.took, frozenset({"took"})),
     "age": (time.age, frozenset({"kept", "age"})),
+    "early": (time.early, frozenset({"early", "over"})),
     "model": (model.answered, frozenset({"model"})),
     "tool-name": (tools.unoffered, frozenset({"tool"})),
     "same-text": (provenance.same_text, frozenset({"text"})),
     "results": (provenance.results, frozenset({"over"})),
 }
-KINDS = frozenset().union(*(kinds for _, kinds in DETECTORS.values()))
+# `loose` is no sign of anything; it says how far an echo reaches
+KINDS = frozenset({"loose"}).union(*(kinds for _, kinds in DETECTORS.values()))
 BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {
     kind: tuple((name, detector) for name, (detector, kinds) in DETECTORS.items() if kind in kinds) for kind in KINDS
 }

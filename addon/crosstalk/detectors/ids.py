@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ...values import Fact, Finding
 from ..sent import Sent
@@ -14,6 +15,7 @@ _PLACES = ("echo", "id", "provider_id", "token")
 _DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, digits alone are a count
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
 _COUNTED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a count
+_CHANGES = 0.4  # of the letters of a random word have another case than the one before; a name has fewer humps
 RULE = "own-ids"  # this host gives every answer an id of its own
 
 
@@ -95,7 +97,7 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     value = fact.value
     if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or sent.status >= 400:
         return
-    if not sent.generation or not telling(value) or _COUNTED.search(value) or not _DIGITS.search(value):
+    if not sent.generation or not telling(value) or _COUNTED.search(value) or not _random(value):
         return
     other = sent.ledger.find("call", value, now)
     if other is None:
@@ -105,6 +107,26 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         strength: Strength = "strong" if sent.memory is None or sent.proven("own-calls") else "weak"
         yield found("tool-call", FAMILY, strength, fact, "an id of its own", other)
         sent.broken.add("own-calls")
+
+
+def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    An id that is not made of ours, at a host that has made the ids of all such answers of ours before.
+
+    An engine that works under our id has not made this answer; or something in front of it has asked in another name.
+    """
+    asked, value = sent.asked, fact.value
+    if fact.kind != "id" or asked is None or not sent.generation or sent.status >= 400 or not isinstance(value, str):
+        return
+    rule = f"made-of-ours {asked.dialect} {asked.suffix[:64]}"
+    returned = sent.returned(value, now)
+    if returned.kind in ("mine", "own"):
+        sent.held.add(rule)
+    if returned.kind != "foreign" or sent.kept:
+        return
+    sent.broken.add(rule)
+    if sent.proven(rule):
+        yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 
 def stripped(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -117,6 +139,14 @@ def stripped(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             sent.broken.add(rule)
             if sent.proven(rule):
                 yield found("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.expected[place])
+
+
+def _random(value: str) -> bool:
+    """Whether *value* looks drawn rather than named: letters among digits, or capitals strewn about."""
+    if _DIGITS.search(value):
+        return True
+    word = value.rpartition("_")[2]
+    return sum(a.isupper() != b.isupper() for a, b in pairwise(word)) > _CHANGES * len(word)
 
 
 def telling(value: str) -> bool:

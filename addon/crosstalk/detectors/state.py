@@ -14,7 +14,7 @@ _PROOFS = frozenset({"two-starts", "alternates"})
 _WEAK = frozenset({"role-again", "sequence-gap"})
 RULES = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
-    "two-starts", "role-again", "sequence-gap",
+    "two-starts", "role-again", "sequence-gap", "wrong-delta", "no-call", "another-prompt",
 )  # fmt: skip
 
 

@@ -60,6 +60,23 @@ def age(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     yield from _kept(sent, "age", fact.value <= waited + _SLACK, fact, "a fresh answer")
 
 
+def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+    """
+    An answer whose head came while its request was still on its way up: weak, some servers need not hear all of it.
+
+    Errors and redirects are exempt: those refuse by the head.
+    """
+    if not sent.generation or not 200 <= sent.status < 300:
+        return
+    if fact.kind == "over":
+        if "time early" not in sent.broken:
+            sent.held.add("time early")
+        return
+    sent.broken.add("time early")
+    if not sent.void("time early"):
+        yield found("early", FAMILY, "weak", fact, "after the whole request")
+
+
 def _judged(sent: Sent) -> bool:
     return sent.generation and sent.status < 400 and not sent.kept and sent.memory is not None
 

@@ -43,7 +43,8 @@ def whole(reply: Reply) -> dict[str, Any]:
 def events(reply: Reply) -> list[tuple[str, Any]]:
     usage = {**_input_usage(reply.usage), "output_tokens": 1}
     final = {"stop_reason": _stop(reply), "stop_sequence": None}
-    counted = {"output_tokens": reply.usage.completion}
+    inputs = {name: number for name, number in usage.items() if name.endswith("input_tokens")}
+    counted = {**inputs, "output_tokens": reply.usage.completion}
     documents: list[dict[str, Any]] = [
         {"type": "message_start", "message": {**_message(reply), "usage": usage}},
         {"type": "content_block_start", "index": 0, "content_block": _block(reply)},

@@ -130,7 +130,9 @@ class Exchange:
         """Whether the request may be sent twice: asking a model again does no harm, creating a batch again may."""
         if self.request.body.raw is None:  # it streamed through and is gone
             return False
-        return self.request.endpoint.kind == "generation" or self.request.method in ("GET", "HEAD", "OPTIONS")
+        if self.request.endpoint.kind == "generation":
+            return self.request.body.get("background") is not True  # a job that goes on when nobody listens
+        return self.request.method in ("GET", "HEAD", "OPTIONS")
 
 
 class Router:

@@ -28,8 +28,9 @@ _RESOURCE = re.compile(
     r"(?:/upload)?" + _VERSION + r"/(?:projects/.*/)?(?:(?:models|tunedModels|cachedContents|files|batches|operations"
     r"|fileSearchStores|corpora)(?:/.*)?|interactions/.+)$"
 )
-_INTERACTIONS = re.compile(_VERSION + r"/interactions$")
+_INTERACTIONS = re.compile(_VERSION + r"/(?:projects/.*/)?interactions$")
 _READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
+_MADE = frozenset({"image", "audio", "document", "video", "arguments_delta"})  # outputs that are no text
 _GENERATES = frozenset(
     {
         "generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "generateAnswer", "predict",
@@ -87,7 +88,7 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     if refused := errors.read(data, "event" if name else "body"):
         yield refused
         return
-    if "event_type" in data or data.get("object") == "interaction":
+    if _is_interaction(data):
         yield from _interaction(data)
         return
     yield from tokens.text("id", data, "responseId")
@@ -133,6 +134,10 @@ def _blocked(feedback: dict[str, Any]) -> Iterator[Fact]:
         yield Fact("end", "blockReason")
 
 
+def _is_interaction(data: dict[str, Any]) -> bool:
+    return "event_type" in data or data.get("object") == "interaction" or ("steps" in data and "status" in data)
+
+
 def _interaction(data: dict[str, Any]) -> Iterator[Fact]:
     event = str(data.get("event_type") or "")
     whole = tokens.member(data, "interaction") or ({} if event else data)
@@ -141,11 +146,26 @@ def _interaction(data: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("object", whole, "object")
     for output in tokens.dicts(whole.get("outputs")):
         yield from _output(output, "whole" if event else "")
+    for step in (*tokens.dicts(whole.get("steps")), tokens.member(data, "step")):
+        yield from _step(step, "whole" if event and whole else "")
     if delta := tokens.member(data, "delta"):
         yield from _output(delta, "")
     yield from _usage(whole.get("usage"))
     if event in ("interaction.complete", "interaction.completed"):
+        yield Fact("finish", str(whole.get("status") or "completed"), "0")
         yield Fact("end", event)
+
+
+def _step(step: dict[str, Any], where: str) -> Iterator[Fact]:
+    """Yield the facts of one step of an interaction; what the user said, and what tools said, is no answer."""
+    kind = step.get("type")
+    if kind == "model_output":
+        for content in tokens.dicts(step.get("content")):
+            yield from _output(content, where)
+    elif isinstance(kind, str) and kind not in ("user_input", "") and not kind.endswith("_result"):
+        yield from _output(step, where)
+        if isinstance(step.get("name"), str):
+            yield Fact("tool", step["name"])
 
 
 def _output(output: dict[str, Any], where: str) -> Iterator[Fact]:
@@ -153,7 +173,7 @@ def _output(output: dict[str, Any], where: str) -> Iterator[Fact]:
     if isinstance(text, str) and text and kind in (None, "text"):
         yield Fact("content", "text")
         yield Fact("text", text, where)
-    elif isinstance(kind, str) and kind.endswith("_call"):
+    elif isinstance(kind, str) and (kind.endswith("_call") or kind in _MADE):
         yield Fact("content", "tool")
         yield from tokens.token(output.get("id"), "tool")
     elif kind in ("thought", "thought_summary"):

@@ -37,6 +37,7 @@ from .truth import Record, Truth
 from .websocket import is_upgrade
 
 CONTROL = "/__sim"
+_CONTINUES = {"responses": "previous_response_id", "interactions": "previous_interaction_id"}  # the stored ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Provider:
         return asked
 
     def _continued(self, asked: Asked, account: str) -> Asked:
-        previous = asked.document.get("previous_response_id") if asked.dialect == "responses" else None
+        previous = asked.document.get(_CONTINUES[asked.dialect]) if asked.dialect in _CONTINUES else None
         if asked.dialect == "responses":
             seals.check(asked.document, account)
         self.things.check(asked.document, account)
@@ -205,7 +206,7 @@ class Provider:
         stored = self.stored.find(str(previous), account)
         if stored is None:
             message = f"Previous response with id '{previous}' not found."
-            raise Mistake(message, code="previous_response_not_found")
+            raise Mistake(message, code=f"{_CONTINUES[asked.dialect].removesuffix('_id')}_not_found")
         return replace(asked, turns=stored.turns + asked.turns)
 
     def _check_model(self, asked: Asked, account: str) -> None:
@@ -233,9 +234,9 @@ class Provider:
 
     def _store(self, reply: Reply, account: str) -> None:
         asked = reply.asked
-        if asked.dialect == "responses" and asked.document.get("store") is not False:
+        if asked.dialect in _CONTINUES and asked.document.get("store") is not False:
             said = Turn("assistant", reply.text)
-            document = DIALECTS["responses"].whole(reply)
+            document = DIALECTS[asked.dialect].whole(reply)
             self.stored.keep(reply.answer_id, Stored(account, document, (*asked.turns, said)))
 
 

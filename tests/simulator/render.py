@@ -10,7 +10,7 @@ from .dialects import DIALECTS
 from .reply import Echoed, Reply
 from .steps import Data, End, Head, Script
 
-_NAMED = frozenset({"responses", "anthropic"})  # dialects whose events have an `event:` line
+_NAMED = frozenset({"responses", "anthropic", "interactions"})  # dialects whose events have an `event:` line
 _NOTHING = Echoed()
 
 

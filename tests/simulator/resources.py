@@ -122,6 +122,8 @@ def _stored(provider: Provider, play: Play, way: Route) -> dict[str, Any]:
     match way.action:
         case "delete":
             provider.stored.drop(way.item)
+            if way.dialect == "interactions":
+                return {}
             return {"id": way.item, "object": "response", "deleted": True}
         case "cancel":
             return {**stored.document, "status": "cancelled"}

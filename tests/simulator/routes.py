@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 _GEMINI = re.compile(r"/(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
 _RESPONSE = re.compile(r"/responses/((?!input_tokens)[^/]+)(?:/(cancel|input_items))?$")
+_INTERACTION = re.compile(r"/interactions/([^/:]+)(?:/(cancel))?$")
 _THING = re.compile(
     r"/(files|batches|containers|conversations|vector_stores|cachedContents)(?:/([^/:]+))?(?:[/:](cancel|content|items))?$"
 )
@@ -19,6 +20,7 @@ _PLAIN = (
     ("/responses/input_tokens", "count", "responses"),
     ("/responses", "generate", "responses"),
     ("/embeddings", "embed", "chat"),
+    ("/interactions", "generate", "interactions"),
 )
 _GEMINI_METHODS = {
     "generateContent": "generate",
@@ -63,6 +65,8 @@ def route(method: str, path: str, query: str, anthropic: bool) -> Route:
         return _gemini(found, query)
     if found := _RESPONSE.search(path):
         return Route("response", "responses", item=found[1], action=found[2] or method.lower())
+    if found := _INTERACTION.search(path):
+        return Route("response", "interactions", item=found[1], action=found[2] or method.lower())
     if (found := _THING.search(path)) and (found[2] or method == "POST"):
         dialect = "gemini" if "/v1beta/" in path else "anthropic" if anthropic else "chat"
         return Route("thing", dialect, item=found[2] or "", action=found[3] or method.lower(), collection=found[1])

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from ..asking import Asked
 from ..reply import Reply
-from . import anthropic, chat, gemini, responses
+from . import anthropic, chat, gemini, interactions, responses
 
 
 class Dialect(Protocol):
@@ -34,4 +34,5 @@ DIALECTS: Mapping[str, Dialect] = {
     "responses": responses,
     "anthropic": anthropic,
     "gemini": gemini,
+    "interactions": interactions,
 }

@@ -66,7 +66,7 @@ def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
 
     Errors and redirects are exempt: those refuse by the head.
     """
-    if not sent.generation or not 200 <= sent.status < 300:
+    if not 200 <= sent.status < 300:
         return
     if fact.kind == "over":
         if "time early" not in sent.broken:

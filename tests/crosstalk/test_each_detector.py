@@ -1,0 +1,132 @@
+"""
+For every detector an exchange that it alone finds something in: without the detector nothing is found there.
+
+So whoever takes one out of the table, or breaks it, hears of it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from patchbay.crosstalk.detectors import DETECTORS
+from patchbay.values import Fact, Finding
+
+from .world import Line, World
+
+ID = "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT"
+CALL = "call_a81Kx02bQz77TyLm3"
+TEXT = " ".join(f"word{number}" for number in range(60))
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    *facts* are what an answer says that follows on *usual* ones, of another exchange with *beside* as what it asked.
+
+    *whole*: the answer ends as it should, and what is missing in it is missed.
+    """
+
+    facts: Callable[[World, Line, Line], list[Fact]]
+    depth: str = "none"
+    dialect: str = "openai_chat"
+    usual: Callable[[World, Line], list[Fact]] = lambda world, line: [Fact("framing", "whole", "body")]
+    asks: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Any] = field(default_factory=dict)
+    strength: str = "strong"
+
+
+def _settings(world: World, line: Line, other: Line) -> list[Fact]:
+    return [Fact("settings", {"prompt_cache_key": "the-other-s"}, "body response")]
+
+
+def _results(dialect_call: str) -> list[dict[str, Any]]:
+    return [{"role": "tool", "tool_call_id": f"{CALL}{name}", "content": "x"} for name in ("one", dialect_call)]
+
+
+# what each finds, with all others looking on
+CASES: dict[str, Case] = {
+    "contract": Case(lambda w, a, b: [Fact("echo", "somebody-else-s", "body request_id", "body")], "body",
+                     strength="proof"),
+    "tag": Case(lambda w, a, b: [Fact("token", b.request_id, "item")], strength="proof"),
+    "duplicate": Case(lambda w, a, b: [Fact("id", ID, "body id")], strength="proof",
+                      usual=lambda w, a: [Fact("id", f"{ID[:-3]}{a.number:03}", "body id")]),
+    "tool-call": Case(lambda w, a, b: [Fact("token", CALL, "tool")],
+                      usual=lambda w, a: [Fact("token", f"{CALL}{a.number}", "tool")]),
+    "strange-id": Case(lambda w, a, b: [Fact("id", ID, "body id")], "engine",
+                       usual=lambda w, a: [Fact("id", f"chatcmpl-{a.request_id}", "body id")]),
+    "stripped": Case(lambda w, a, b: [], "body", strength="weak",
+                     usual=lambda w, a: [Fact("echo", a.request_id, "body request_id", "body")]),
+    "settings": Case(_settings, dialect="openai_responses", asks={"prompt_cache_key": "mine"},
+                     beside={"prompt_cache_key": "the-other-s"}, strength="proof"),
+    "shape": Case(lambda w, a, b: [Fact("shape", "anthropic", "body")], strength="proof"),
+    "framing": Case(lambda w, a, b: [Fact("framing", "events", "body")],
+                    usual=lambda w, a: [Fact("framing", "whole", "body")]),
+    "stray-head": Case(lambda w, a, b: [Fact("stray", "HTTP/1.1 200", "body")], strength="proof"),
+    "disorder": Case(lambda w, a, b: [Fact("disorder", "a → b", "two-starts")], strength="proof"),
+    "created": Case(lambda w, a, b: [Fact("created", int(w.now) - 60, "body created")],
+                    usual=lambda w, a: [Fact("created", int(w.now), "body created")]),
+    "took": Case(lambda w, a, b: [Fact("took", 90.0, "header openai-processing-ms")],
+                 usual=lambda w, a: [Fact("took", 0.0, "header openai-processing-ms")]),
+    "age": Case(lambda w, a, b: [Fact("age", 90, "header age")], usual=lambda w, a: [Fact("age", 0, "header age")]),
+    "early": Case(lambda w, a, b: [Fact("early", "the head", "head")], strength="weak"),
+    "model": Case(lambda w, a, b: [Fact("model", "sim-small", "body model")], beside={"model": "sim-small"},
+                  usual=lambda w, a: [Fact("model", "sim-large", "body model")]),
+    "tool-name": Case(lambda w, a, b: [Fact("tool", "book_flight")], asks={"tools": ("shell",)},
+                      beside={"tools": ("book_flight",)}, usual=lambda w, a: [Fact("tool", "shell")]),
+    "same-text": Case(lambda w, a, b: [Fact("text", TEXT)]),
+    "results": Case(lambda w, a, b: [], asks={"messages": _results("two")}),
+}  # fmt: skip
+
+
+def answered(world: World, line: Line, facts: list[Fact]) -> tuple[Finding, ...]:
+    for fact in facts:
+        line.watch.see(fact, 200, world.now)
+    line.watch.end(world.now)
+    return line.verdict().findings
+
+
+def findings(case: Case, silent: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
+    """Let a host be known, then another exchange be answered, and then the one that is looked at, beside a third."""
+    world = World(case.depth, case.dialect, False, 1)
+    for _ in range(12):
+        line = world.send(**case.asks if "messages" not in case.asks else {})
+        answered(world, line, case.usual(world, line))
+    given = world.send()
+    answered(world, given, _given(case))
+    second = world.send()
+    answered(world, second, [Fact("token", f"{CALL}two", "tool")])
+    world.silent = silent
+    beside, line = world.send(**case.beside), world.send(**case.asks)
+    found = answered(world, line, case.facts(world, line, beside))
+    return [(each.detector, each.strength) for each in found]
+
+
+def _given(case: Case) -> list[Fact]:
+    """What another exchange was answered with, once in a way that nobody minds."""
+    facts = [Fact("token", f"{CALL}one", "tool"), Fact("token", CALL, "tool"), Fact("text", TEXT)]
+    return facts if case.depth == "engine" else [*facts, Fact("id", ID, "body id")]
+
+
+def test_there_is_a_case_for_every_detector() -> None:
+    assert CASES.keys() == DETECTORS.keys()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_each_detector_finds_what_no_other_does(name: str) -> None:
+    case = CASES[name]
+
+    assert findings(case) == [(name, case.strength)]
+    assert findings(case, frozenset({name})) == []
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_an_answer_that_says_nothing_strange_is_found_by_nobody(name: str) -> None:
+    case = CASES[name]
+    world = World(case.depth, case.dialect, False, 1)
+    for _ in range(6):
+        line = world.send(**{key: value for key, value in case.asks.items() if key != "messages"})
+        assert answered(world, line, case.usual(world, line)) == ()

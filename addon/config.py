@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from . import document
 from .document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
 from .providers import DETECTORS, FAMILIES, PRESETS, CredentialForm, ErrorRule, Provider, Serialize
-from .values import Depth, Origin, OutcomeKind
+from .values import Depth, Origin, OutcomeKind, is_loopback
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
 TIERS = (
@@ -504,12 +504,6 @@ def _compressed(host: str) -> str:
     return str(ipaddress.ip_address(host)) if ":" in host else host
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    return _is_address(host) and ipaddress.ip_address(host).is_loopback
-
-
 def _host(part: Part) -> str:
     found = document.text(part).lower()
     if not _ALLOWED_HOST.fullmatch(found):
@@ -867,7 +861,7 @@ def _account(part: Part, values: dict[str, Any], offers: Mapping[str, _Offer | N
             part.note(f"base_url is missing: '{offer.provider.name}' has none of its own")
         raise Unusable
     where = stated.get("base_url", part)
-    plain = url.origin and url.origin.scheme == "http" and not _is_loopback(url.origin.host)
+    plain = url.origin and url.origin.scheme == "http" and not is_loopback(url.origin.host)
     if plain and not values.get("insecure_http"):
         raise where.wrong("must be https: no key goes over plain http beyond this machine (see insecure_http)")
     if not {"id", "key"} <= values.keys():

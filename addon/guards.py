@@ -8,7 +8,6 @@ come from a program, or from a page that was allowed, and must call us by a name
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from urllib.parse import unquote
 
 from .config import Config
 from .paths import ANYWHERE
-from .values import Endpoint, Headers, Refusal
+from .values import Endpoint, Headers, Refusal, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
+_ODD = re.compile(r"[\\#\0\r\n]")
 _PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
 _SPELLED_OTHERWISE = frozenset(
@@ -91,7 +91,7 @@ class Guards:
         scheme = "https" if arrival.secure else "http"
         if arrival.target and _with_port(arrival.host.strip().lower(), scheme) != arrival.target:
             return Refusal(403, "host_not_allowed", "The Host of this request is not where the request goes")
-        if name and (_is_local(name) or name in arrival.here or any(fnmatchcase(name, host) for host in self._hosts)):
+        if name and (is_loopback(name) or name in arrival.here or any(fnmatchcase(name, host) for host in self._hosts)):
             return None
         return Refusal(
             403, "host_not_allowed", "This proxy does not go by the name in Host; the setting allowed_hosts adds names"
@@ -134,26 +134,31 @@ def body_too_deep() -> Refusal:
 
 
 def _fields(headers: Headers) -> Refusal | None:
-    for name, value in headers:
-        plain = name.lower()
-        otherwise = plain.replace("_", "-")
-        disguised = otherwise != plain and (otherwise in _SPELLED_OTHERWISE or otherwise.startswith("x-patchbay-"))
-        if disguised or any(c in value for c in "\r\n\0"):
-            return Refusal(400, "header_unusable", "A header of this request can be read in two ways")
+    for name in headers.names():
+        if "_" in name:
+            otherwise = name.replace("_", "-")
+            if otherwise in _SPELLED_OTHERWISE or otherwise.startswith("x-patchbay-"):
+                return _header_unusable()
+    if any("\n" in value or "\r" in value or "\0" in value for _, value in headers):
+        return _header_unusable()
     return None
+
+
+def _header_unusable() -> Refusal:
+    return Refusal(400, "header_unusable", "A header of this request can be read in two ways")
 
 
 def _path(path: str) -> Refusal | None:
     bare = path.partition("?")[0]
     once = unquote(bare)
-    odd = not bare.startswith("/") or bare.startswith("//") or any(c in once for c in "\\#\0\r\n")
-    if not odd and not any(_climbs(read) for read in (bare, once, unquote(once))):
+    odd = not bare.startswith("/") or bare.startswith("//") or _ODD.search(once)
+    if not odd and not any(_climbs(read) for read in {bare, once, unquote(once)}):
         return None
     return Refusal(400, "path_unusable", "The path of this request can be read in two ways")
 
 
 def _climbs(path: str) -> bool:
-    return any(segment.partition(";")[0] in (".", "..") for segment in path.split("/"))
+    return "." in path and any(segment.partition(";")[0] in (".", "..") for segment in path.split("/"))
 
 
 def _is_same(origin: str, arrival: Arrival) -> bool:
@@ -171,12 +176,3 @@ def _with_port(authority: str, scheme: str) -> str:
 
 def _name(host: str) -> str:
     return host.strip("[]").lower()
-
-
-def _is_local(name: str) -> bool:
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import lru_cache
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -71,6 +73,17 @@ class Origin:
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}"
+
+
+@lru_cache(256)
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +226,11 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an upstream's answer."""
+    """The head of an upstream's answer; *early*: it came before the request had gone up."""
 
     status: int
     headers: Headers
+    early: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Registration is the tuple below; the first dialect that knows a path has it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -34,16 +35,24 @@ class Dialect(Protocol):
 
 
 DIALECTS: tuple[Dialect, ...] = (openai_responses, openai_chat, anthropic, gemini)
+_SHORT = 256  # characters of a path whose meaning is remembered
 BY_NAME = MappingProxyType({dialect.NAME: dialect for dialect in DIALECTS})
 
 
 def endpoint(method: str, path: str) -> Endpoint:
     """Say what *path* (without its query) means; a path of no dialect gives an Endpoint without one."""
+    return _known(method, path) if len(path) <= _SHORT else _endpoint(method, path)
+
+
+def _endpoint(method: str, path: str) -> Endpoint:
     for dialect in DIALECTS:
         found = dialect.endpoint(method, path)
         if found is not None:
             return found
     return Endpoint(suffix=path)
+
+
+_known = lru_cache(1024)(_endpoint)  # tools ask the same few paths again and again
 
 
 def of(name: str) -> Dialect:

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import sys
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mitmproxy import http
 from mitmproxy.connection import Server
+from mitmproxy.net.http import url
 from mitmproxy.proxy import commands
 
 from .. import clients, dialects, paths
 from ..body import Body
 from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
-from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route
+from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers
+from .fields import Fields
 from .keys import Keys
 
 _FORM_OF_FAMILY = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _HEADER_OF_FORM = {
-    "bearer": "Authorization",
-    "x-api-key": "X-Api-Key",
-    "x-goog-api-key": "X-Goog-Api-Key",
-    "api-key": "Api-Key",
+    "bearer": b"Authorization",
+    "x-api-key": b"X-Api-Key",
+    "x-goog-api-key": b"X-Goog-Api-Key",
+    "api-key": b"Api-Key",
 }
+_CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
+_OTHERS = (b"proxy-authorization", b"cookie")  # of the client's, that no upstream gets
+_PROTOCOLS = b"sec-websocket-protocol"
+_REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
+_LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
+_HOPS = frozenset((b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,28 +116,27 @@ class Cord:
         route = self.route
         assert route is not None
         self._check(route.origin, server)
-        copy = request.copy()
-        copy.scheme, copy.host, copy.port = route.origin.scheme, route.origin.host, route.origin.port
-        copy.path = clients.without_key(self._path(request, route))
-        if not (server.via or copy.is_http2):
-            copy.authority = ""  # a target in absolute form is for proxies
-        for name in [name for name in copy.headers if _is_ours(name)]:
-            del copy.headers[name]
+        wire, fields = _copied(request), Fields(request.headers.fields)
+        _aim(wire, fields, route.origin)
+        if wire.data.authority and not (server.via or wire.is_http2):
+            wire.authority = ""  # a target in absolute form is for proxies
+        path = clients.without_key(self._path(request, route))
+        fields.drop(_is_ours)
         for name, value in route.edit.headers:
             if value is None:
-                copy.headers.pop(name, None)
+                fields.drop(name.lower().encode().__eq__)
             else:
-                copy.headers[name] = value
-        if "accept-encoding" in copy.headers:  # an answer is read as it streams past, so it should come uncompressed
-            copy.headers["accept-encoding"] = "identity"
+                fields.put(name.encode(), value.encode("utf-8", "surrogateescape"))
+        if b"accept-encoding" in fields:  # an answer is read as it streams past, so it should come uncompressed
+            fields.put(b"accept-encoding", b"identity")
         self._spliced = self._body(request, route)
         if self._spliced is not None:
-            copy.headers.pop("transfer-encoding", None)
-            copy.headers.pop("content-encoding", None)
-            copy.headers["content-length"] = str(len(self._spliced))
-        _frame(copy, request, server)
-        self._credential(copy, route)
-        return copy
+            fields.drop(_LENGTHS.__contains__)
+            fields.put(b"content-length", b"%d" % len(self._spliced))
+        _frame(fields, request, server)
+        wire.path = self._with_credential(fields, path, route)
+        fields.on(wire.headers)
+        return wire
 
     def wire_body(self, content: bytes) -> bytes:
         return content if self._spliced is None else self._spliced
@@ -138,11 +146,15 @@ class Cord:
         if exchange is None:
             return "deliver"
         reaction = self._around.router.answered(exchange, what, time.time())
+        if exchange.attempt and exchange.attempt.proof:
+            self._tell(exchange)
+        return reaction
+
+    def _tell(self, exchange: Exchange) -> None:
         for finding in self._around.router.verdict(exchange).findings:
             if finding.strength == "proof" and finding.where not in self._alarmed:
                 self._alarmed.add(finding.where)
                 self._around.alarm(self._flow, exchange, finding)
-        return reaction
 
     def passing(self, data: bytes) -> bytes:
         data = self._around.keys.scrub(data)
@@ -214,7 +226,8 @@ class Cord:
         if through and not server.tls and not is_loopback(through[1][0]) and not self.route.account.insecure_http:
             raise PermissionError("no credential goes over plain http to a proxy beyond this machine")
 
-    def _credential(self, copy: http.Request, route: Route) -> None:
+    def _with_credential(self, fields: Fields, path: str, route: Route) -> str:
+        """Put the credential on *fields*, or into the *path* that is returned."""
         account, exchange = route.account, self.exchange
         assert exchange is not None
         value = self._around.keys.value(account.secret)
@@ -224,58 +237,79 @@ class Cord:
             form = exchange.request.credential_form or default
         if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
             form = "bearer"
-        header = _HEADER_OF_FORM.get(form, "")
-        for name in {*clients.CREDENTIAL_HEADERS, "proxy-authorization"} - {header.lower()}:
-            copy.headers.pop(name, None)
-        if header:  # set in place, so that it stands and is spelled as the client had it
-            copy.headers[header] = f"Bearer {value}" if form == "bearer" else value
-        else:
-            copy.path = clients.with_key(copy.path, value)
+        header = _HEADER_OF_FORM.get(form, b"")
+        keeps = header.lower()
+        fields.drop(lambda name: name != keeps and (name in _CREDENTIALS or name == b"proxy-authorization"))
+        if not header:
+            return clients.with_key(path, value)
+        # set in place, so that it stands and is spelled as the client had it
+        fields.put(header, f"Bearer {value}".encode() if form == "bearer" else value.encode())
+        return path
 
 
-def placeholder(request: http.Request, account: str = "") -> None:
-    """Put a word that names no secret in the place of every credential the client sent."""
+def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> None:
+    """Put a word that names no secret in the place of every credential the client sent, and let it go to *origin*."""
     word = f"patchbay:{account}" if account else "patchbay"
-    for name, prefix in clients.CREDENTIAL_HEADERS.items():
-        if name in request.headers:
-            request.headers[name] = prefix + word
-    for name in ("proxy-authorization", "cookie"):
-        if name in request.headers:
-            request.headers[name] = word
+    fields = Fields(request.headers.fields)
+    for name, prefix in _CREDENTIALS.items():
+        if name in fields:
+            fields.put(name, prefix + word.encode())
+    for name in _OTHERS:
+        if name in fields:
+            fields.put(name, word.encode())
+    if origin is not None:
+        _aim(request, fields, origin)
+    fields.on(request.headers)
+    if _PROTOCOLS in fields:
+        _hide_protocol(request)
+    if b"?" in request.data.path:
+        request.path = clients.without_key(request.path, word)
+
+
+def _aim(request: http.Request, fields: Fields, origin: Origin) -> None:
+    """Let *request* go to *origin*, by every name in which it says where it goes."""
+    data, name = request.data, _called(origin)
+    data.scheme, data.host, data.port = origin.scheme.encode(), origin.host, origin.port
+    if b"host" in fields:
+        fields.put(b"host", name.encode("utf-8", "surrogateescape"))
+    if data.authority:
+        request.authority = name
+
+
+@lru_cache(256)
+def _called(origin: Origin) -> str:
+    return url.hostport(origin.scheme, origin.host, origin.port)
+
+
+def _hide_protocol(request: http.Request) -> None:
     protocols = request.headers.get("sec-websocket-protocol", "")
     if clients.WEBSOCKET_KEY in protocols:
         kept = [p.strip() for p in protocols.split(",") if not p.strip().startswith(clients.WEBSOCKET_KEY)]
         request.headers["sec-websocket-protocol"] = ", ".join(kept)
-    if "?" in request.path:
-        request.path = clients.without_key(request.path, word)
 
 
-def _is_ours(name: str) -> bool:
+def _copied(request: http.Request) -> http.Request:
+    """Return a copy without headers. mitmproxy's own way goes through every value once more, and checks its type."""
+    wire, wire.data = copy(request), copy(request.data)
+    wire.data.headers = http.Headers()
+    return wire
+
+
+def _is_ours(name: bytes) -> bool:
     """Whether a header of the client's stays here: our own, and what would tell an upstream whose account it has."""
-    return name.lower().startswith("x-patchbay-") or name.lower() in clients.REVEALING_UPWARD
+    return name.startswith(b"x-patchbay-") or name in _REVEALING
 
 
-def _frame(copy: http.Request, request: http.Request, server: Server) -> None:
+def _frame(fields: Fields, request: http.Request, server: Server) -> None:
     """
-    Say on *copy* how its body ends, in the words of the protocol that *server* speaks.
+    Say in *fields* how the body ends, in the words of the protocol that *server* speaks.
 
     HTTP/2 has an end of its own. Without a word about it, an HTTP/1 server would read a body as the next request.
     """
     if server.alpn == b"h2":
-        for name in ("transfer-encoding", "connection", "keep-alive", "proxy-connection"):
-            copy.headers.pop(name, None)
-    elif "content-length" not in copy.headers and "transfer-encoding" not in copy.headers:
+        fields.drop(_HOPS.__contains__)
+    elif b"content-length" not in fields and b"transfer-encoding" not in fields:
         if request.stream:
-            copy.headers["transfer-encoding"] = "chunked"
+            fields.put(b"transfer-encoding", b"chunked")
         elif request.raw_content:
-            copy.headers["content-length"] = str(len(request.raw_content))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* is this machine, by name or address."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+            fields.put(b"content-length", b"%d" % len(request.raw_content))

@@ -9,6 +9,7 @@ from pathlib import Path
 from mitmproxy import exceptions, http, io
 
 from ..values import Head, Headers
+from . import fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +41,9 @@ def _stored(flow: http.HTTPFlow) -> Stored:
     return Stored(
         method=request.method,
         url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
-        headers=_headers(request.headers),
+        headers=fields.read(request.headers),
         body=request.get_content(strict=False) or b"",
-        head=Head(response.status_code, _headers(response.headers)) if response else None,
+        head=Head(response.status_code, fields.read(response.headers)) if response else None,
         answer=(response.raw_content or b"") if response else b"",
         account=response.headers.get("x-patchbay-account", "") if response else "",
-    )
-
-
-def _headers(headers: http.Headers) -> Headers:
-    return Headers(
-        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-        for name, value in headers.fields
     )

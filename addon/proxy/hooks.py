@@ -24,11 +24,12 @@ from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
-from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait
-from . import answers, defaults, internals, origins, packed, render, replay, start, tunnels, wire
+from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
+from . import answers, defaults, fields, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again, habits
-from .cord import Asked, Cord, Surroundings, is_loopback, placeholder
+from .cord import Asked, Cord, Surroundings, placeholder
 from .ending import Ending
+from .fields import Fields
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
 from .reload import Reload, Settings, fixed
@@ -40,6 +41,7 @@ P = ParamSpec("P")
 
 _waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
+_REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
 _ENDED = "the proxy was ended"
 _ENDING = Refusal(503, "shutting_down", "Patchbay is about to end and takes no new requests", 1.0)
@@ -247,7 +249,7 @@ class Patchbay:
             flow.patchbay = wire.Untouched()  # type: ignore[attr-defined]
             defaults.untouched(flow.request, flow.client_conn.proxy_mode)
             return
-        headers = _headers(flow.request.headers)
+        headers = fields.read(flow.request.headers)
         client = self._client(flow, headers)
         form = clients.form(headers, flow.request.path)
         cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
@@ -298,7 +300,7 @@ class Patchbay:
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
-            headers=_headers(flow.request.headers),
+            headers=fields.read(flow.request.headers),
             body=body,
             endpoint=cord.asked.endpoint,
             destination=cord.asked.destination,
@@ -336,7 +338,7 @@ class Patchbay:
         if cord is None or flow.response is None:
             return
         if "origin" in flow.request.headers and not cord.shadow:
-            origins.admit(flow.response, self._guards.allowed_origin(_headers(flow.request.headers)))
+            origins.admit(flow.response, self._guards.allowed_origin(fields.read(flow.request.headers)))
         if cord.own_answer or (cord.route is None and not cord.shadow):
             return
         cord.answering = True
@@ -345,15 +347,15 @@ class Patchbay:
             flow.response.stream = cord.streaming = not _is_json(headers.get("content-type", ""))
             return
         assert cord.route is not None
-        _private(headers)
-        self._scrub(headers)
+        told = self._without_secrets(headers)
         if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
-            headers["x-patchbay-gave-up"] = cord.exchange.refusal.code
-        headers["x-patchbay-request-id"] = cord.route.request_id
-        headers["x-patchbay-account"] = cord.route.account.id
+            told.put(b"x-patchbay-gave-up", cord.exchange.refusal.code.encode())
+        told.put(b"x-patchbay-request-id", cord.route.request_id.encode())
+        told.put(b"x-patchbay-account", cord.route.account.id.encode())
         if cord.route.session_id:
-            headers["x-patchbay-session-id"] = cord.route.session_id
-        if flow.response.status_code < 400 and not _is_json(headers.get("content-type", "")):
+            told.put(b"x-patchbay-session-id", cord.route.session_id.encode())
+        told.on(headers)
+        if flow.response.status_code < 400 and not _is_json(told.first(b"content-type").decode("latin-1")):
             flow.response.stream = cord.streaming = True
 
     @_closed_on_failure
@@ -371,8 +373,7 @@ class Patchbay:
             if scrubbed != flow.response.get_content(strict=False):
                 flow.response.content = scrubbed
         if flow.response.trailers and not cord.shadow:
-            _private(flow.response.trailers)
-            self._scrub(flow.response.trailers)
+            self._without_secrets(flow.response.trailers).on(flow.response.trailers)
         if cord.exchange and not (cord.streaming or cord.own_answer or cord.shadow):
             flow.response.headers["x-patchbay-verdict"] = self._router().verdict(cord.exchange).kind
         self._close(flow, cord, "")
@@ -458,9 +459,7 @@ class Patchbay:
                         self._router().unsent(exchange, str(e), time.time())
                         continue
                     cord.route = decided
-                    origin = decided.origin
-                    flow.request.scheme, flow.request.host, flow.request.port = origin.scheme, origin.host, origin.port
-                    placeholder(flow.request, decided.account.id)
+                    placeholder(flow.request, decided.account.id, decided.origin)
                     return None
 
     def _decide(self, cord: Cord, exchange: Exchange) -> None:
@@ -554,7 +553,9 @@ class Patchbay:
         if flow.is_replay is not None:
             return None
         request, at = flow.request, flow.client_conn.sockname
-        called = {request.host_header or "", request.authority or request.host_header or "", *headers.all("host")}
+        hosts = headers.all("host")
+        together = ", ".join(hosts)
+        called = {request.authority or together, *hosts} | (set() if request.is_http2 else {together})
         arrival = guards.Arrival(
             method=request.method,
             path=request.path,
@@ -583,10 +584,13 @@ class Patchbay:
             return anthropic if serves(anthropic, destination, reverse) else endpoint
         return endpoint
 
-    def _scrub(self, headers: http.Headers) -> None:
-        fields = tuple((name, self.keys.scrub(value)) for name, value in headers.fields)
-        if fields != headers.fields:
-            headers.fields = fields
+    def _without_secrets(self, headers: http.Headers) -> Fields:
+        """Return *headers* of an answer without what is ours to say, or tells whose account served it."""
+        told = Fields(headers.fields)
+        told.drop(_is_private)
+        if self.keys.scrub(together := told.values()) is not together:
+            told.each(self.keys.scrub)
+        return told
 
     def _router(self) -> Router:
         if self.router is None:
@@ -649,17 +653,9 @@ def _from_loopback(flow: http.HTTPFlow) -> bool:
     return bool(flow.client_conn.peername) and is_loopback(flow.client_conn.peername[0])
 
 
-def _headers(headers: http.Headers) -> Headers:
-    return Headers(
-        (n.decode("utf-8", "surrogateescape"), v.decode("utf-8", "surrogateescape")) for n, v in headers.fields
-    )
-
-
-def _private(headers: http.Headers) -> None:
-    """Take off what is ours to say, and what would tell a client whose account served it."""
-    revealing = clients.REVEALING_DOWNWARD
-    for name in [name for name in headers if name.lower() in revealing or name.lower().startswith("x-patchbay-")]:
-        del headers[name]
+def _is_private(name: bytes) -> bool:
+    """Whether an answer's header is ours to say, or would tell a client whose account served it."""
+    return name.startswith(b"x-patchbay-") or name in _REVEALING
 
 
 def _is_json(content_type: str) -> bool:

@@ -12,7 +12,7 @@ from mitmproxy.proxy import mode_specs
 from mitmproxy.utils import human
 
 from ..config import Config
-from .cord import is_loopback
+from ..values import is_loopback
 
 logger = logging.getLogger(__name__)
 

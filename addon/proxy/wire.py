@@ -43,8 +43,8 @@ from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from .. import guards
 from ..providers import Timeouts
-from ..values import Answer, Chunk, End, Failure, Head, Headers, Overdue, Reaction, Refusal
-from . import answers
+from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
+from . import answers, fields
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ _DOWNWARDS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMess
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
+JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -193,15 +194,15 @@ class PatchbayStream(HttpStream):
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
         if isinstance(event, RequestProtocolError) and (cord := self.cord):
             cord.client_left()
-        if isinstance(event, RequestData) and self._paused and (cord := self.cord):
-            self.waiting += len(event.data)
-            self.overrun = self.overrun or self.waiting > cord.body_limit
-            if self.overrun:
-                return
-        if isinstance(event, events.Wakeup) and self._paused and isinstance(self._paused.command, GetHttpConnection):
-            yield from self._give_up_connecting(event, self._paused.command)
-        else:
-            yield from super().handle_event(event)
+        if self._paused:
+            if isinstance(event, RequestData) and (cord := self.cord):
+                self.waiting += len(event.data)
+                self.overrun = self.overrun or self.waiting > cord.body_limit
+                if self.overrun:
+                    return _nothing()
+            if isinstance(event, events.Wakeup) and isinstance(self._paused.command, GetHttpConnection):
+                return self._give_up_connecting(event, self._paused.command)
+        return super().handle_event(event)
 
     def _handle_event(self, event: events.Event) -> Commands:
         try:
@@ -364,7 +365,8 @@ class PatchbayStream(HttpStream):
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands:
         cord = self.cord
         repeatable = self.client_state == self.state_done or self.uploading
-        reaction: Reaction = cord.answered(_head(event.response)) if cord else "deliver"
+        early = self.client_state != self.state_done
+        reaction: Reaction = cord.answered(_head(event.response, early)) if cord else "deliver"
         if cord and reaction != "deliver" and (repeatable or reaction == "cut"):
             self.held = [event]
             self.server_state = self.state_hold
@@ -569,9 +571,9 @@ class PatchbayLayer(HttpLayer):
     """mitmproxy's HTTP layer, with our streams in it."""
 
     def _handle_event(self, event: events.Event) -> Commands:
-        stale = isinstance(event, events.Wakeup) and event.command not in self.command_sources
-        if not stale:
-            yield from super()._handle_event(event)
+        if isinstance(event, events.Wakeup) and event.command not in self.command_sources:
+            return _nothing()  # of a timer that was called off
+        return _joined(super()._handle_event(event))
 
     def make_stream(self, stream_id: int) -> Commands:
         self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
@@ -583,15 +585,45 @@ class PatchbayLayer(HttpLayer):
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
         if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > HEAD:
-            yield from _refuse_head(child)
-            return
+            return _refuse_head(child)
         if isinstance(event, _UPWARDS) and not isinstance(child, HttpStream):
             stream = self.streams.get(event.stream_id)
-            if isinstance(stream, PatchbayStream):
+            if isinstance(stream, PatchbayStream) and stream.attempt > 1:
                 event = replace(event, stream_id=stream.wire_id)
         elif isinstance(event, ResponseHeaders) and isinstance(child, Http1Server) and child.request:
             event = replace(event, response=_framed(child.request, event))
-        yield from super().event_to_child(child, event)
+        return super().event_to_child(child, event)
+
+
+def _joined(generator: Commands) -> Commands:
+    """
+    Join what goes to one connection in one go: a head and its body, or the events of a stream that came together.
+
+    mitmproxy writes each by itself, and each writing is a call of the system that costs more than all else done to it.
+    Nothing waits: what one event brings about is sent before the next is looked at.
+    """
+    waiting: list[bytes] = []
+    size, connection = 0, None
+    for command in generator:
+        if isinstance(command, commands.SendData):
+            if command.connection is connection and size + len(command.data) <= JOINED:
+                waiting.append(command.data)
+                size += len(command.data)
+                continue
+            if connection is not None:
+                yield commands.SendData(connection, b"".join(waiting))
+            waiting, size, connection = [command.data], len(command.data), command.connection
+        else:
+            if connection is not None:
+                yield commands.SendData(connection, b"".join(waiting))
+            connection = None
+            yield command
+    if connection is not None:
+        yield commands.SendData(connection, b"".join(waiting))
+
+
+def _nothing() -> Commands:
+    yield from ()
 
 
 def _refuse_head(child: Http1Server) -> Commands:
@@ -623,12 +655,8 @@ def adopt(found: HttpLayer) -> None:
     found.streams = _Streams(found.streams)
 
 
-def _head(response: http.Response) -> Head:
-    return Head(response.status_code, Headers(_text_fields(response.headers)))
-
-
-def _text_fields(headers: http.Headers) -> list[tuple[str, str]]:
-    return [(n.decode("utf-8", "surrogateescape"), v.decode("utf-8", "surrogateescape")) for n, v in headers.fields]
+def _head(response: http.Response, early: bool) -> Head:
+    return Head(response.status_code, fields.read(response.headers), early)
 
 
 def _plain(refusal: Refusal) -> http.Response:

@@ -11,7 +11,8 @@ It knows nothing of the package under test: it is a second reading of the wire f
 
 In an event loop, the same with `async with Simulator(...)`; as a program, `python -m tests.simulator`, with the same
 things under `/__sim/`. An answer begins with the marker (`MARK-` and 32 hex digits) of the last user message. In that
-message, `USE_TOOL` asks for a call of the first tool and `WORDS-500` for so many words.
+message, `USE_TOOL` asks for a call of the first tool, `WORDS-500` for so many words, and `SIGN_WORDS` that each of them
+carries the marker, so that of any part of an answer it can be said whose it is.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 
 MARK = re.compile(r"MARK-[0-9a-f]{32}")
 WORDS = re.compile(r"WORDS-(\d{1,6})")
+SIGN_WORDS = "SIGN_WORDS"
 USE_TOOL = "USE_TOOL"
 
 

@@ -8,12 +8,14 @@ body, `none` nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from .exchange import Incoming
 from .reply import Echoed, mint
 
+_PREFIX = re.compile(r"chatcmpl-|[a-z]+_")  # Gemini's ids have none
 WORDS = frozenset({"header", "body", "both", "none", "own", "vllm"})
 
 
@@ -53,5 +55,5 @@ def answer_id(mode: str, incoming: Incoming, document: Mapping[str, Any], minted
     sent = header or body
     if "vllm" not in words_of(mode) or not sent:
         return minted
-    prefix = minted[: minted.index("-" if minted.startswith("chatcmpl-") else "_") + 1] if minted[:4].isalpha() else ""
-    return (prefix or "chatcmpl-") + sent
+    prefix = _PREFIX.match(minted)
+    return (prefix[0] if prefix else "chatcmpl-") + sent

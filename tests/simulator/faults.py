@@ -75,8 +75,9 @@ async def swap(
     """
     Hold the answers of *size* concurrent requests until all are there, then give each the next one's.
 
-    *part*: `all`, `head`, `body`, or `text` (another's words under one's own ids). Unless *alike* is off, only requests
-    of one dialect and form meet. Who finds nobody within *timeout* seconds gets its own answer.
+    *part*: `all`, `head`, `body`, `text` (another's words under one's own ids), or `reply` (all of another's answer
+    under one's own ids, the settings that Responses repeats as well). Unless *alike* is off, only requests of one
+    dialect and form meet. Who finds nobody within *timeout* seconds gets its own answer.
     """
     if play.failed:
         return
@@ -137,6 +138,12 @@ def _take(play: Play, other: Met, part: str) -> None:
     if part == "text":
         if play.reply and other.reply:
             play.reply = replace(play.reply, text=other.reply.text, tool=other.reply.tool)
+            record.text_of = other.seq
+        return
+    if part == "reply":
+        if play.reply and other.reply:
+            own = play.reply
+            play.reply = replace(other.reply, answer_id=own.answer_id, item_id=own.item_id, echoed=own.echoed)
             record.text_of = other.seq
         return
     mine, theirs = play.script, other.script

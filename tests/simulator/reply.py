@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .asking import WORDS, Asked, Turn, stable
+from .asking import SIGN_WORDS, WORDS, Asked, Turn, stable
 
 _STEMS = ("amber", "cedar", "delta", "ember", "maple", "ocean", "river", "stone")
 LEXICON = tuple(stem + ending for stem in _STEMS for ending in ("", "s", "land", "side"))
@@ -72,13 +72,16 @@ class Reply:
 
 def speak(asked: Asked, words: int) -> tuple[str, str]:
     """Return the answer's text, the same for the same conversation, and `stop` or `length`."""
-    wanted = WORDS.findall(asked.own[0] if asked.own else "")
+    user = asked.own[0] if asked.own else ""
+    wanted = WORDS.findall(user)
     count = int(wanted[-1]) if wanted else words
     said_so_far = (turn for turn in asked.turns if turn.role in ("user", "tool", "assistant"))
     seed = "\x1e".join(f"{turn.role}\x1f{turn.text}" for turn in said_so_far)
     digest = hashlib.blake2b(seed.encode("utf-8", "replace"), digest_size=32).digest()
     first = asked.mark or f"Answer-{digest[:6].hex()}"
     rest = [LEXICON[(digest[n % 32] + n // 32) % len(LEXICON)] for n in range(max(count - 1, 0))]
+    if SIGN_WORDS in user:
+        rest = [f"{first}.{number}" for number in range(1, len(rest) + 1)]
     said = [first, *rest]
     cut = asked.limit is not None and asked.limit < len(said)
     return " ".join(said[: asked.limit] if cut else said), "length" if cut else "stop"

@@ -291,3 +291,9 @@ def test_the_same_conversation_gets_the_same_words(client, question):
         for answer in [*answers, other]
     ]
     assert words[0] == words[1] != words[2]
+
+
+def test_every_word_carries_the_marker_when_that_is_asked_for(client, question):
+    text = question.ask(client, f"SIGN_WORDS WORDS-4 {MARK}").text
+
+    assert f"{MARK} {MARK}.1 {MARK}.2 {MARK}.3" in text

@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from simulator import simulator_thread
+from simulator.echo import answer_id
+from simulator.exchange import Incoming
 
 NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # for plain HTTP: to read the roots takes longer than a test
 SENT = {"X-Request-ID": "rid-1"}
@@ -63,6 +65,15 @@ def test_vllm_makes_the_answers_id_from_the_requests(chat):
     answer = answered("vllm", chat)
     assert answer.json()["id"] == "chatcmpl-rid-1"
     assert {event["id"] for event in events(answered("vllm", chat, True).text)} == {"chatcmpl-rid-1"}
+
+
+@pytest.mark.parametrize(
+    ("minted", "made"), [("chatcmpl-AbCd", "chatcmpl-rid-1"), ("msg_01AbC", "msg_rid-1"), ("AbCdEfG", "chatcmpl-rid-1")]
+)
+def test_an_id_keeps_the_prefix_that_it_has(minted, made):
+    sent = Incoming("POST", "/", (("x-request-id", "rid-1"),), b"", "1.1", 1)
+
+    assert answer_id("vllm", sent, {}, minted) == made
 
 
 def test_an_error_gives_the_id_back_too(question):

@@ -133,7 +133,7 @@ def test_a_swap_gives_each_the_others_answer_with_its_ids(sim, question, stream)
 
 @pytest.mark.parametrize(
     ("part", "header", "body", "words"),
-    [("head", 1, 0, 0), ("body", 0, 1, 1), ("text", 0, 0, 1)],
+    [("head", 1, 0, 0), ("body", 0, 1, 1), ("text", 0, 0, 1), ("reply", 0, 0, 1)],
 )
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_swap_may_be_of_one_part_only(sim, question, stream, part, header, body, words):
@@ -150,6 +150,21 @@ def test_a_swap_may_be_of_one_part_only(sim, question, stream, part, header, bod
         given = (record.head_of == other, record.body_of == other, record.text_of == other)
         assert given == (bool(header), bool(body), bool(words))
         assert record.is_victim
+
+
+def test_with_the_reply_come_the_settings_that_it_repeats(sim):
+    sim.fault("swap", {"part": "reply"})
+
+    def ask(turn: str) -> Any:
+        asked = {"model": "sim", "input": "hello", "metadata": {"turn": turn}}
+        with httpx.Client(verify=NOBODY, base_url=sim.url, timeout=10) as client:
+            return client.post("/v1/responses", json=asked, headers={"api-key": "sk-a", SENT: turn}).json()
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(ask, ("one", "two"))
+
+    assert (first["metadata"], first["request_id"]) == ({"turn": "two"}, "one")
+    assert (second["metadata"], second["request_id"]) == ({"turn": "one"}, "two")
 
 
 def test_who_finds_nobody_to_swap_with_gets_its_own_answer(sim, client, chat):

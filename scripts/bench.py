@@ -22,6 +22,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import anthropic
+import openai
+
 from patchbay import config, dialects
 from patchbay.body import Body
 from patchbay.identity.identify import Identifier
@@ -210,7 +213,10 @@ async def events(setup: Setup, clients: int, pause: float, figures: Figures) -> 
 # -- failover ---------------------------------------------------------------------------------------------------------
 
 MOVED, RETRIED = "Patchbay moves it to the next account", "the client asks again, through one line that streams"
-ASKED = 60  # times a round
+DIRECTLY = "the client asks again, with nothing between"
+STAYED, AFTER = "a stream through Patchbay", "the same after it was moved"
+ASKED, BY_SDK = 60, 30  # times a round
+LONG = 3000  # events
 
 
 async def failover(line: Setup, ours: Setup, figures: Figures, number: int) -> None:
@@ -235,6 +241,64 @@ async def failover(line: Setup, ours: Setup, figures: Figures, number: int) -> N
         figures.add("ms to the first byte", name, statistics.median(times[name]) / 1e6)
     for caller in callers.values():
         caller.close()
+
+
+async def events_after(ours: Setup, figures: Figures, number: int) -> None:
+    """Note what an event costs in a stream that was moved to another account, and in one that was not."""
+    caller = await connected(ours.port)
+    for asked in range(4):
+        for name, pin in ((STAYED, "x-patchbay-account: second\r\n"), (AFTER, "")):
+            model = json.dumps({"model": f"after-{number}-{asked}-{len(pin)}"})
+            content = body(2000, number, stream=True, more=model)
+            spent = ours.processor()
+            heard = await caller.ask(request(ours, content, asked, f"x-bench: {LONG}/0\r\n{pin}"))
+            assert heard.status == 200, (name, heard.status)
+            figures.add("µs for each event", name, (heard.arrivals[-1] - heard.first) / LONG / 1e3)
+            figures.add("µs of processor for each event", name, (ours.processor() - spent) / LONG * 1e6)
+    caller.close()
+
+
+def failover_by_sdk(upstream: str, line: Setup, ours: Setup, figures: Figures, number: int) -> None:
+    """Note the time to the first event that an SDK gives, when it asks again by itself and when Patchbay does it."""
+    once, again = "sk-bench", "sk-bench-first"
+    ways = ((DIRECTLY, upstream, again), (RETRIED, f"http://127.0.0.1:{line.port}", again),
+            (MOVED, f"http://127.0.0.1:{ours.port}", once))  # fmt: skip
+    for row, first_event in (("openai SDK", _by_openai), ("anthropic SDK", _by_anthropic)):
+        for name, url, key in ways:
+            ask = first_event(url, key, retries=int(key == again))
+            times = [ask(f"{row}-{number}-{asked}".replace(" ", "-")) for asked in range(BY_SDK)]
+            figures.add(f"{row}: ms to the first event", name, statistics.median(times) * 1e3)
+
+
+def _by_openai(url: str, key: str, *, retries: int) -> Callable[[str], float]:
+    sdk = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=retries, default_headers=_WANTED)
+
+    def ask(model: str) -> float:
+        began = time.perf_counter()
+        with sdk.chat.completions.create(model=model, messages=_said(model), stream=True) as answer:  # type: ignore[call-overload]
+            next(iter(answer))
+            return time.perf_counter() - began
+
+    return ask
+
+
+def _by_anthropic(url: str, key: str, *, retries: int) -> Callable[[str], float]:
+    sdk = anthropic.Anthropic(base_url=url, api_key=key, max_retries=retries, default_headers=_WANTED)
+
+    def ask(model: str) -> float:
+        began = time.perf_counter()
+        with sdk.messages.create(model=model, max_tokens=9, messages=_said(model), stream=True) as answer:  # type: ignore[call-overload]
+            next(iter(answer))
+            return time.perf_counter() - began
+
+    return ask
+
+
+_WANTED = {"x-bench": "10/0"}
+
+
+def _said(model: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"{model}: " + "word " * 400}]
 
 
 @contextmanager
@@ -334,7 +398,7 @@ async def serving(ready: Callable[[str], None]) -> None:
 def main() -> int:
     options = _options()
     rounds, seconds = (2, 0.3) if options.quick else (options.rounds, options.seconds)
-    requests, processor, streams, moves, identities = (Figures() for _ in range(5))
+    requests, processor, streams, moves, identities, sdks, after = (Figures() for _ in range(7))
     identity(identities, rounds * 3)
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack, _upstream() as url:
         found = setups(stack, Path(name), url, other=options.litellm)
@@ -343,10 +407,13 @@ def main() -> int:
         line = next(setup for setup in found if setup.name == LINE)
         with failing_over(Path(name) / "failing", url) as ours:
             for number in range(rounds + 1):
-                into = moves if number else Figures()  # the first round makes connections
-                asyncio.run(failover(line, ours, into, number))
+                into, by_sdk, later = (moves, sdks, after) if number else (Figures(), Figures(), Figures())
+                asyncio.run(failover(line, ours, into, number))  # the first round makes connections
+                failover_by_sdk(url, line, ours, by_sdk, number)
+                asyncio.run(events_after(ours, later, number))
         stack.close()
-    text = report((requests, processor, streams, moves, identities), rounds, [setup.name for setup in found])
+    every = (requests, processor, streams, moves, identities, sdks, after)
+    text = report(every, rounds, [setup.name for setup in found])
     print(text)
     if options.write:
         TABLE.write_text(text, encoding="utf-8")
@@ -367,7 +434,7 @@ def _upstream() -> Iterator[str]:
 
 
 def report(figures: tuple[Figures, ...], rounds: int, names: list[str]) -> str:
-    requests, processor, streams, moves, identities = figures
+    requests, processor, streams, moves, identities, sdks, after = figures
     parts = [
         "# What it costs",
         "",
@@ -399,6 +466,14 @@ def report(figures: tuple[Figures, ...], rounds: int, names: list[str]) -> str:
         "Two requests go up either way; the client that asks again does so at once.",
         "",
         *_table(moves, [RETRIED, MOVED], RETRIED, "{:.1f}", "{:.2f}"),
+        "",
+        "The official SDKs, told by the provider that they may come back at once.",
+        "",
+        *_table(sdks, [RETRIED, MOVED, DIRECTLY], RETRIED, "{:.1f}", "{:.2f}"),
+        "",
+        "The events behind the first.",
+        "",
+        *_table(after, [STAYED, AFTER], STAYED, "{:.1f}", "{:.2f}"),
         "",
         "## Whose conversation, against `json.loads` of the same body",
         "",

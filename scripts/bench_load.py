@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ ANSWER = b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"be
     b'{"role":"assistant","content":"' + b"word " * 180 + b'"},"finish_reason":"stop"}],"usage":' \
     b'{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'  # fmt: skip
 _TOLD = re.compile(rb'"t":(\d+)')
+_FIRST = rb"\r\nx-stainless-retry-count: 0\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
@@ -18,7 +20,8 @@ class Upstream(asyncio.Protocol):
     """
     One connection of a client. `x-bench: EVENTS/PAUSE` asks for so many events, so many seconds apart.
 
-    A request whose credential ends in `-limited` is told 429.
+    A request whose credential ends in `-limited` is told 429. So is that of an SDK whose credential ends in `-first`,
+    the first time, and that it may come back at once.
     """
 
     def __init__(self) -> None:
@@ -55,6 +58,8 @@ class Upstream(asyncio.Protocol):
         if re.search(rb"-limited\r\n", self._head):
             body = b'{"error":{"message":"slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}'
             self._send(b"429 Too Many Requests", body, b"retry-after: 1\r\n")
+        elif re.search(rb"-first\r\n", self._head) and re.search(_FIRST, self._head, re.IGNORECASE):
+            self._send(b"429 Too Many Requests", b'{"error":{"message":"slow down"}}', b"retry-after-ms: 0.001\r\n")
         elif wanted := re.search(rb"\r\nx-bench: *(\d+)/([\d.]+)", self._head, re.IGNORECASE):
             self._task = asyncio.get_running_loop().create_task(self._events(int(wanted[1]), float(wanted[2])))
         else:
@@ -68,10 +73,13 @@ class Upstream(asyncio.Protocol):
         self._transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
         )
+        first, event, last = (_BEGIN, _delta, _END) if b"/messages " in self._head else (b"", _event, _DONE)
+        if first:
+            self._chunk(first)
         for _ in range(count):
-            self._chunk(_event(time.perf_counter_ns()))
+            self._chunk(event(time.perf_counter_ns()))
             await asyncio.sleep(pause)
-        self._chunk(b"data: [DONE]\n\n")
+        self._chunk(last)
         self._transport.write(b"0\r\n\r\n")
 
     def _chunk(self, data: bytes) -> None:
@@ -83,6 +91,32 @@ def _event(at: int) -> bytes:
         b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"bench","t":%d,'
         b'"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}\n\n' % at
     )
+
+
+def _delta(at: int) -> bytes:
+    return (
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"t":%d,'
+        b'"delta":{"type":"text_delta","text":" word"}}\n\n' % at
+    )
+
+
+def _named(*events: dict[str, object]) -> bytes:
+    return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+
+
+_DONE = b"data: [DONE]\n\n"
+_BEGIN = _named(
+    {"type": "message_start", "message": {
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "bench", "content": [], "stop_reason": None,
+        "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1},
+    }},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+)  # fmt: skip
+_END = _named(
+    {"type": "content_block_stop", "index": 0},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}},
+    {"type": "message_stop"},
+)
 
 
 @dataclass(slots=True)

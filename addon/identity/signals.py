@@ -20,17 +20,23 @@ _CLAUDE_USER = re.compile(r"user_[0-9A-Za-z]+_account_[^_]*_session_([0-9A-Za-z-
 # Most clients send a fresh X-Client-Request-Id each time; these put their session there.
 _REUSES_REQUEST_ID = re.compile(r"(?:pi|pi-[\w-]+|codex[\w -]*)/", re.IGNORECASE)
 _TURN_METADATA = "x-codex-turn-metadata"
+_HEADER = "header "  # before a need that is a header field and no member of the body
 
 Read = Callable[[Request], Iterable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One place where an id of *tier* may stand; *read* gives the values found there, usable or not."""
+    """
+    One place where an id of *tier* may stand; *read* gives the values found there, usable or not.
+
+    *needs* names the header fields and the members of the body without any of which there is nothing to read.
+    """
 
     tier: str
     where: str
     read: Read
+    needs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ def find(request: Request) -> tuple[tuple[Found, ...], tuple[Evidence, ...]]:
     """Return every usable id of *request* in the order of SIGNALS, and evidence of what stood there unusable."""
     found: list[Found] = []
     unusable: list[Evidence] = []
-    for signal in SIGNALS:
+    for place in _present(request):
+        signal = SIGNALS[place]
         values = tuple(signal.read(request))
         for value in values:
             if text := usable(value):
@@ -70,9 +77,19 @@ def find(request: Request) -> tuple[tuple[Found, ...], tuple[Evidence, ...]]:
     return tuple(found), tuple(unusable)
 
 
+def _present(request: Request) -> list[int]:
+    """Return the places in SIGNALS at which *request* may hold something: there are many, and most requests use two."""
+    places: set[int] = set()
+    for name in request.headers.names():
+        places.update(_BY_HEADER.get(name, ()))
+    for name in request.body.names():
+        places.update(_BY_MEMBER.get(name, ()))
+    return sorted(places)
+
+
 def agent(request: Request) -> str:
     """Return the id of the sub-agent that asks, the empty string for the main one."""
-    for read in (_header("x-claude-code-agent-id"), _claude_json("agent_id")):
+    for read in _AGENT:
         for value in read(request):
             if text := usable(value):
                 return text
@@ -81,7 +98,7 @@ def agent(request: Request) -> str:
 
 def codex_thread(request: Request) -> str:
     """Return Codex's id of the message history, which differs from its session id in sub-agents and forks."""
-    for read in (_header("thread-id"), _turn("thread_id")):
+    for read in _CODEX_THREAD:
         for value in read(request):
             if text := usable(value):
                 return text
@@ -183,37 +200,51 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _headers(tier: str, *names: str) -> tuple[Signal, ...]:
-    return tuple(Signal(tier, f"header {name}", _header(name)) for name in names)
+    return tuple(Signal(tier, f"header {name}", _header(name), (_HEADER + name,)) for name in names)
 
 
 def _members(tier: str, *paths: str) -> tuple[Signal, ...]:
-    return tuple(Signal(tier, f"body {path}", _member(path)) for path in paths)
+    return tuple(Signal(tier, f"body {path}", _member(path), (path.partition(".")[0],)) for path in paths)
 
+
+def _by_need(is_header: bool) -> dict[str, tuple[int, ...]]:
+    """Return the places in SIGNALS by the header field, in both its spellings, or the member that they need."""
+    places: dict[str, tuple[int, ...]] = {}
+    for place, signal in enumerate(SIGNALS):
+        for need in signal.needs:
+            if need.startswith(_HEADER) == is_header:
+                name = need.removeprefix(_HEADER)
+                for spelling in {name, name.replace("-", "_")} if is_header else {name}:
+                    places[spelling] = (*places.get(spelling, ()), place)
+    return places
+
+
+_IN_TURN = (_HEADER + _TURN_METADATA, "client_metadata")
 
 # The order within a tier is the order here; the order of the tiers is `sessions.order`. Never in this list: ids of
 # users, devices, windows, machines, requests, traces and MCP transports, for none of them names a conversation.
 SIGNALS: tuple[Signal, ...] = (
-    Signal("own", "header x-patchbay-session-id", _own),
+    Signal("own", "header x-patchbay-session-id", _own, (_HEADER + "x-patchbay-session-id",)),
     *_headers("parent", "x-parent-session-id", "x-session-parent-id"),
-    Signal("parent", "body metadata.user_id parent_session_id", _claude_json("parent_session_id")),
-    Signal("parent", "turn metadata forked_from_thread_id", _turn("forked_from_thread_id")),
+    Signal("parent", "body metadata.user_id parent_session_id", _claude_json("parent_session_id"), ("metadata",)),
+    Signal("parent", "turn metadata forked_from_thread_id", _turn("forked_from_thread_id"), _IN_TURN),
     *_members("parent", "parent_session_id", "metadata.parent_session_id"),
     *_headers("parent", "x-codex-parent-thread-id"),
-    Signal("parent", "turn metadata parent_thread_id", _turn("parent_thread_id")),
+    Signal("parent", "turn metadata parent_thread_id", _turn("parent_thread_id"), _IN_TURN),
     *_headers("claude_session", "x-claude-code-session-id"),
-    Signal("claude_session", "body metadata.user_id session_id", _claude_json("session_id")),
-    Signal("claude_session", "body metadata.user_id", _claude_suffix),
+    Signal("claude_session", "body metadata.user_id session_id", _claude_json("session_id"), ("metadata",)),
+    Signal("claude_session", "body metadata.user_id", _claude_suffix, ("metadata",)),
     *_headers("codex", "session-id"),
-    Signal("codex", "turn metadata session_id", _turn("session_id")),
+    Signal("codex", "turn metadata session_id", _turn("session_id"), _IN_TURN),
     *_headers("codex", "conversation-id", "thread-id"),
-    Signal("codex", "turn metadata thread_id", _turn("thread_id")),
+    Signal("codex", "turn metadata thread_id", _turn("thread_id"), _IN_TURN),
     *_headers(
         "harness", "x-opencode-session", "x-session-affinity", "x-amp-thread-id", "x-kilocode-taskid",
         "x-roo-task-id", "x-task-id", "x-http-session-id", "x-slot-session-id", "x-qwen-code-session-id",
         "x-grok-conv-id", "agent-session-id", "x-agent-task-id", "x-openwebui-chat-id", "x-hermes-session-id",
         "x-continue-session-id",
     ),
-    Signal("harness", "header x-client-request-id", _client_request_id),
+    Signal("harness", "header x-client-request-id", _client_request_id, (_HEADER + "x-client-request-id",)),
     *_headers(
         "generic_header", "x-session-id", "x-conversation-id", "x-thread-id", "x-chat-id", "chat-id",
         "x-litellm-session-id", "x-litellm-trace-id", "x-bf-session-id", "x-merge-thread-id",
@@ -224,8 +255,12 @@ SIGNALS: tuple[Signal, ...] = (
         "metadata.session_id", "metadata.sessionId", "conversation_id", "conversationId", "thread_id", "threadId",
         "chat_id", "chatId", "metadata.conversation_id", "metadata.thread_id", "metadata.chat_id",
     ),
-    Signal("conversation", "body conversation", _conversation),
+    Signal("conversation", "body conversation", _conversation, ("conversation",)),
     *_members("conversation", "previous_response_id", "previous_interaction_id"),
     *_members("cache_key", "prompt_cache_key"),
-    Signal("user", "body metadata.user_id", _plain_user),
+    Signal("user", "body metadata.user_id", _plain_user, ("metadata",)),
 )  # fmt: skip
+
+_BY_HEADER, _BY_MEMBER = _by_need(True), _by_need(False)
+_AGENT = (_header("x-claude-code-agent-id"), _claude_json("agent_id"))
+_CODEX_THREAD = (_header("thread-id"), _turn("thread_id"))

@@ -32,6 +32,7 @@ from patchbay.ledger import Ledger
 from patchbay.values import Headers, Origin, Request
 from tests.end_to_end.harness import BIN, ROOT, free_port, generic_config, proxy
 
+from . import bench_detection
 from .bench_load import Upstream, connected
 
 SIZES = {"2 kB": 2_000, "50 kB": 50_000, "500 kB": 500_000, "5 MB": 5_000_000}
@@ -414,6 +415,8 @@ def main() -> int:
         stack.close()
     every = (requests, processor, streams, moves, identities, sdks, after)
     text = report(every, rounds, [setup.name for setup in found])
+    passing = streams.median("20 streams at once: µs of processor for each event", OURS)
+    text += "\n".join(["", *bench_detection.section(passing)])
     print(text)
     if options.write:
         TABLE.write_text(text, encoding="utf-8")

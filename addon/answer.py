@@ -135,6 +135,8 @@ class Answer:
             if name not in echoes and head.headers.get(name)
         ]
         facts += _times(head)
+        if head.early:
+            facts.append(Fact("early", "the head", "head"))
         if self._coding and self._decode is None:
             self._blind = True
             facts.append(Fact("unread", f"content-encoding {self._coding[:64]!r}", "header content-encoding"))

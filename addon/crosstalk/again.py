@@ -8,7 +8,7 @@ verdict is the one that was given then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from ..answer import Answer
@@ -153,4 +153,5 @@ def _facts(stored: Stored, record: Mapping[str, Any]) -> list[Fact]:
     if stored.head is None:
         return []
     reader = Answer(record["dialect"], _echo(record))
-    return [*reader.head(stored.head), *reader.feed(stored.answer), *reader.end()]
+    head = replace(stored.head, early=bool(record.get("early")))
+    return [*reader.head(head), *reader.feed(stored.answer), *reader.end()]

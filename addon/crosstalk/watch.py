@@ -82,7 +82,7 @@ class Watch:
         self._matched: dict[str, Depth] = {}
         self._notes: dict[str, None] = {}
         self._verdict: Verdict | None = None
-        self._loose = False
+        self._loose = self._early = False
         ledger.note("request", request_id, self._sent.entry, now)
         if memory and asked and generation:
             memory.begin(Live(self._sent.entry, asked, host))
@@ -103,6 +103,8 @@ class Watch:
             self._match(fact, now)
         elif fact.kind == "loose":
             self._loose, self._verdict = bool(fact.value), None
+        elif fact.kind == "early":
+            self._early = True
         fresh: list[Finding] = []
         for name, detector in detectors:
             if name not in self._silent:
@@ -156,6 +158,7 @@ class Watch:
             "dialect": asked.dialect if asked else "",
             "suffix": asked.suffix if asked else "",
             "at": list(self.at),
+            "early": self._early,
             "whole": self._whole,
             "seen": [list(seen) for seen in self.seen],
         }

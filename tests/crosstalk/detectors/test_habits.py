@@ -49,7 +49,7 @@ def test_a_host_that_is_not_known_is_not_suspected(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["framing", "took", "age", "created", "disorder"])
 def test_a_host_that_never_did_so_is(name: str) -> None:
-    world = World("none", "openai_chat", False, 1)
+    world = World("none", "openai_chat", name == "disorder", 1)  # only a stream has an order
     for _ in range(4):
         line = world.send(tools=("shell",))
         over(world, line, *USUAL, Fact("created", int(world.now), "body created"))
@@ -155,3 +155,25 @@ def test_a_snapshot_or_a_vendor_s_name_is_the_same_model(asked: str, answered: s
     world = World("none", "openai_chat", False, 1)
 
     assert over(world, world.send(model=asked), Fact("model", answered, "body model")) == ()
+
+
+def test_an_answer_before_the_end_of_its_request_is_a_weak_sign_and_a_refusal_is_none() -> None:
+    world = World("none", "openai_chat", False, 1)
+    early = Fact("early", "the head", "head")
+    refused = world.send()
+    refused.watch.see(early, 413, world.now)
+
+    assert strengths(over(world, world.send(), early)) == [("early", "weak")]
+    assert refused.verdict().findings == ()
+
+
+def test_an_id_that_is_not_made_of_ours_is_strange_where_it_always_was() -> None:
+    world = World("engine", "openai_chat", False, 1)
+    foreign = Fact("id", "chatcmpl-5f0c2d4e8a1b4c3d9e0f112233445566", "body id")
+    assert over(world, world.send(), Fact("id", foreign.value[::-1], "body id")) == ()
+    world.warm(9)
+
+    line = world.send()
+
+    assert strengths(over(world, line, foreign)) == [("strange-id", "strong")]
+    assert line.verdict().kind == "suspect"

@@ -29,6 +29,7 @@ _READS = ("GET", "DELETE", "POST")
 # What an answer repeats of its request, and can be compared with it.
 _SCALARS = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user")
 _NUMBERS = ("temperature", "top_p", "max_output_tokens", "max_tool_calls")
+_HUGE = 1e15  # no setting; an integer of a thousand digits is no float either
 _DIGESTED = ("instructions",)
 
 
@@ -111,7 +112,8 @@ def settings(data: Mapping[str, Any]) -> dict[str, str]:
     """
     found = {name: str(value) for name in _SCALARS if isinstance(value := data.get(name), str) and value}
     for name in _NUMBERS:
-        if isinstance(value := data.get(name), int | float) and not isinstance(value, bool):
+        value = data.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE:
             found[name] = f"{value:g}"
     for name in _DIGESTED:
         if isinstance(value := data.get(name), str) and value:

@@ -85,7 +85,8 @@ class Order:
                 yield from self._choice(choice)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Fact]:
-        index, delta = choice.get("index") or 0, choice.get("delta")
+        index, delta = choice.get("index"), choice.get("delta")
+        index = index if isinstance(index, int) else 0
         self._called = self._called or (isinstance(delta, dict) and bool(delta.get("tool_calls")))
         if choice.get("finish_reason") == "tool_calls" and not self._called:
             yield _disorder("no-call", f"choice {_shown(index)}")
@@ -96,7 +97,7 @@ class Order:
         if role and self._plain and not said:
             yield _disorder("role-again", f"choice {_shown(index)}")
         self._plain = self._plain or (said and not role)
-        if choice.get("finish_reason") and isinstance(index, int) and len(self._closed) < _MEMBERS:
+        if choice.get("finish_reason") and len(self._closed) < _MEMBERS:
             self._closed.add(index)
 
     def _responses(self, data: dict[str, Any]) -> Iterator[Fact]:

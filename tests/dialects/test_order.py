@@ -149,3 +149,9 @@ def test_no_event_stops_it(dialect: str, events: list[Any]) -> None:
 )
 def test_an_object_looks_like_one_dialect_or_none(data: dict[str, Any], looks: str) -> None:
     assert shape.of(data) == looks
+
+
+def test_a_choice_by_a_strange_number_is_the_first() -> None:
+    strange = {"index": [{}], "delta": {"content": "x"}, "finish_reason": "stop"}
+
+    assert disorder("openai_chat", *({"id": "a", "choices": [strange]} for _ in range(2))) == ["after-finish"]

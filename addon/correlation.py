@@ -13,6 +13,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from blake3 import blake3
@@ -230,7 +231,11 @@ def stamps(
     members: dict[str, object] = {}
     if stamp.body and body.is_object and (not stamp.body_at or at in stamp.body_at):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
-    wire = Headers((*headers.fields, *added))
+    went = {name.lower(): value for name, value in added}
+
+    def wire(name: str) -> str | None:  # a header as it goes up
+        return headers.get(name) if name in headers else went.get(name)
+
     own = _own(headers, body, provider)
     return Stamps(
         headers=tuple(added),
@@ -243,35 +248,47 @@ def stamps(
 
 def _rendered(templates: Mapping[str, str], fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for name, template in templates.items():
-        if all(fields.get(wanted) for wanted in _FIELD.findall(template)):
-            yield name, _FIELD.sub(lambda found: fields[found[1]], template)
+        wanted = _wanted(template)
+        if all(fields.get(field) for field in wanted):
+            yield name, _FIELD.sub(lambda found: fields[found[1]], template) if wanted else template
+
+
+@lru_cache(256)
+def _wanted(template: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_FIELD.findall(template)))
 
 
 def _expected(
-    provider: Provider, wire: Headers, body: Body, members: Mapping[str, object], request_id: str
+    provider: Provider,
+    wire: Callable[[str], str | None],
+    body: Body,
+    members: Mapping[str, object],
+    request_id: str,
 ) -> dict[str, str]:
     went: dict[str, str] = {}
     for name in provider.echo.headers:
-        went[f"header {name.lower()}"] = wire.get(name.lower()).strip()
+        went[f"header {name.lower()}"] = (wire(name.lower()) or "").strip()
     for name in provider.echo.body:
         value = members.get(name, _member(body, name))
         went[f"body {name}"] = str(value).strip() if isinstance(value, str | int) else ""
     # A place that was left out is answered from another one: `request_id` in the body of an answer to a request that
     # carried only `X-Request-ID`. One that went up blank makes a provider mint an id of its own.
     other = next((value for value in went.values() if value), "") or _elsewhere(provider, wire, members, request_id)
-    blank = {f"header {name.lower()}" for name in provider.echo.headers if name.lower() in wire}
+    blank = {f"header {name.lower()}" for name in provider.echo.headers if wire(name.lower()) is not None}
     expected = {place: value or ("" if place in blank else other) for place, value in went.items()}
     return {place: value for place, value in expected.items() if value}
 
 
-def _elsewhere(provider: Provider, wire: Headers, members: Mapping[str, object], request_id: str) -> str:
+def _elsewhere(
+    provider: Provider, wire: Callable[[str], str | None], members: Mapping[str, object], request_id: str
+) -> str:
     """Return our id if it went up under a name that is no echo's: one that `stamp:` gives, else our own header."""
     stamp = provider.stamp
     templates = {**stamp.headers, **stamp.body}
     names = [name for name, template in templates.items() if "{request_id}" in template]
     if not names:
         names = [NAMESPACE_HEADER]
-    went = any(request_id in wire.get(name.lower()) or request_id in str(members.get(name)) for name in names)
+    went = any(request_id in (wire(name.lower()) or "") or request_id in str(members.get(name)) for name in names)
     return request_id if went else ""
 
 
@@ -325,5 +342,6 @@ def _same(value: str, sent: str) -> bool:
     return len(text) >= _CUT and wanted.startswith(text)
 
 
+@lru_cache(64)
 def _purpose(key: bytes, purpose: str) -> bytes:
     return blake3(key, derive_key_context=f"patchbay 2026 correlation {purpose}").digest()

@@ -72,6 +72,7 @@ class Attempt:
 
     route: Route
     choice: Choice
+    ask: Ask
     reader: Reader
     watch: Watch
     started: float
@@ -318,8 +319,7 @@ class Router:
         self._in_flight[exchange.identity.affinity] -= 1
         if self._in_flight[exchange.identity.affinity] <= 0:
             del self._in_flight[exchange.identity.affinity]
-        decided = _decision(exchange, self.verdict(exchange), error, now, status)
-        exchange.decision = replace(decided, mode=self.config.mode)
+        exchange.decision = _decision(exchange, self.verdict(exchange), error, now, status, self.config.mode)
         return exchange.decision
 
     # -- one attempt -----------------------------------------------------------------------------------------------
@@ -352,7 +352,8 @@ class Router:
         return Wait(exchange.stay_until, "waits for its home") if exchange.stay and now < exchange.stay_until else None
 
     def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
-        chosen = self.accounts.choose(self._ask(exchange), now)
+        ask = self._ask(exchange)
+        chosen = self.accounts.choose(ask, now)
         if isinstance(chosen, Wait):
             exchange.waits_since = now if exchange.waits_since is None else exchange.waits_since
             ends = exchange.waits_since + self.config.queue.seconds
@@ -362,7 +363,7 @@ class Router:
         if not isinstance(chosen, Choice):
             return chosen
         try:
-            return self._begin(exchange, chosen, now)
+            return self._begin(exchange, ask, chosen, now)
         except ValueError as e:
             self.accounts.release(chosen)
             return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
@@ -397,7 +398,7 @@ class Router:
             return None
         return paths.first(self.config.accounts, request.endpoint.family, exchange.reverse)
 
-    def _begin(self, exchange: Exchange, choice: Choice, now: float) -> Route:
+    def _begin(self, exchange: Exchange, ask: Ask, choice: Choice, now: float) -> Route:
         request, account = exchange.request, choice.account
         provider = account.provider
         request_id = self._mint.new(now, self._random_bytes)
@@ -405,7 +406,7 @@ class Router:
         session = affinity if choice.slot is None else _session_of(choice.slot, choice.lane, request.client.scope)
         session_id = correlation.session_id(self._session_key, session, account.id) if session else ""
         stamped = correlation.stamps(
-            replace(provider, stamp=Stamp(namespace=False)) if self.config.mode == "shadow" else provider,
+            provider if self.config.mode == "serve" else replace(provider, stamp=Stamp(namespace=False)),
             _unless_ours(choice, _with_those_of(exchange.socket, request.headers)),
             request.body,
             request_id=request_id,
@@ -455,7 +456,8 @@ class Router:
             host=str(choice.origin),
             silent=frozenset(provider.silent),
         )
-        exchange.attempts.append(Attempt(route, choice, Reader(request.endpoint.dialect, provider.echo), watch, now))
+        reader = Reader(request.endpoint.dialect, provider.echo)
+        exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         return route
 
@@ -571,7 +573,7 @@ class Router:
             return
         attempt.learned_from = True
         choice, identity = attempt.choice, exchange.identity
-        if choice.key is not None:  # it may have been kept apart from others that began alike
+        if choice.key is not None and choice.key.affinity != identity.affinity:  # kept apart from others alike
             identity = replace(identity, affinity=choice.key.affinity)
         self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
 
@@ -580,7 +582,7 @@ class Router:
         if attempt.served or not good or attempt.proof or exchange.request.replay:
             return
         attempt.served = True
-        self.accounts.started(self._ask(exchange), attempt.choice, now)
+        self.accounts.started(attempt.ask, attempt.choice, now)
 
     def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
         attempt.outcome, attempt.ended, attempt.finished = outcome, True, now
@@ -594,11 +596,13 @@ class Router:
                 outcome if self.config.mode == "serve" or outcome.kind == "ok" else Outcome("cancelled", scope="none")
             )
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
-            self.accounts.settled(self._ask(exchange), attempt.choice, told, now, spent)
+            self.accounts.settled(attempt.ask, attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
 
 
 def _tried_by(exchange: Exchange) -> frozenset[str]:
+    if not exchange.attempts:
+        return frozenset()
     counts = Counter(attempt.choice.account.id for attempt in exchange.attempts)
     return frozenset(account for account, count in counts.items() if account not in exchange.renewed or count > 1)
 
@@ -678,7 +682,7 @@ def _tried(attempt: Attempt, now: float) -> Tried:
     )
 
 
-def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, status: int | None) -> Decision:
+def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, status: int | None, mode: str) -> Decision:
     request, attempt = exchange.request, exchange.attempt
     failed = bool(error) or exchange.refusal is not None or (status or 0) >= 400
     failed = failed or attempt is None or (attempt.outcome is not None and attempt.outcome.kind != "ok")
@@ -696,7 +700,7 @@ def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, stat
         model=exchange.model,
         stream=exchange.stream,
         pool=exchange.pool,
-        identity=replace(exchange.identity),
+        identity=exchange.identity,
         binding=route.binding if route else "none",
         account=route.account.id if route else "",
         provider=route.account.provider.name if route else "",
@@ -713,6 +717,7 @@ def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, stat
         usage=attempt.usage if attempt else None,
         in_flight=exchange.in_flight,
         verdict=verdict,
+        mode=mode,
     )
 
 

@@ -16,6 +16,7 @@ RULES = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
     "two-starts", "role-again", "sequence-gap", "wrong-delta", "no-call", "another-prompt",
 )  # fmt: skip
+_KEPT = frozenset(f"order {what}" for what in RULES)
 
 
 def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -27,7 +28,8 @@ def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if not sent.generation or sent.status >= 400:
         return
     if fact.kind == "over":
-        sent.held |= {f"order {what}" for what in RULES if f"order {what}" not in sent.broken}
+        if sent.asked is None or sent.asked.stream:  # an answer in one piece keeps no order
+            sent.held |= _KEPT - sent.broken
         return
     if fact.kind != "disorder" or sent.void(rule := f"order {fact.where}"):
         return

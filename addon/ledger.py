@@ -47,14 +47,12 @@ class Ledger:
         self._ttl = ttl
         self._watched: frozenset[str] = frozenset()
         self._changed: dict[tuple[str, str], None] = {}
+        self._counts: dict[str, int] = {}
 
     def note(self, kind: str, token: str, entry: Entry, now: float, ttl: float | None = None) -> Entry | None:
         """Remember *entry* under *token*; return what stood there before, if it is still alive."""
         before = self.find(kind, token, now)
-        self._entries[kind, token] = (now + (ttl or self._ttl), entry)
-        self._entries.move_to_end((kind, token))
-        while len(self._entries) > self._limit:
-            self._entries.popitem(last=False)
+        self._put((kind, token), now + (ttl or self._ttl), entry)
         if kind in self._watched:
             self._changed[kind, token] = None
         return before
@@ -67,9 +65,14 @@ class Ledger:
         expires, entry = found
         if expires <= now:
             del self._entries[kind, token]
+            self._counts[kind] -= 1
             return None
         self._entries.move_to_end((kind, token))
         return entry
+
+    def holds(self, kind: str) -> bool:
+        """Whether there may be anything of *kind*: a look-up that this answers with no need not be made."""
+        return self._counts.get(kind, 0) > 0
 
     def resize(self, limit: int, ttl: float) -> None:
         """Let *limit* and *ttl* hold from the next note on."""
@@ -94,10 +97,17 @@ class Ledger:
         found = self._entries.get(key)
         if told.expires <= now or (found and (found[1].at, found[0]) >= (told.entry.at, told.expires)):
             return
-        self._entries[key] = (told.expires, told.entry)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._limit:
-            self._entries.popitem(last=False)
+        self._put(key, told.expires, told.entry)
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def _put(self, key: tuple[str, str], expires: float, entry: Entry) -> None:
+        if key in self._entries:
+            self._entries.move_to_end(key)
+        else:
+            self._counts[key[0]] = self._counts.get(key[0], 0) + 1
+        self._entries[key] = (expires, entry)
+        while len(self._entries) > self._limit:
+            (kind, _), _ = self._entries.popitem(last=False)
+            self._counts[kind] -= 1

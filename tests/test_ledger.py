@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patchbay.ledger import Entry, Ledger
+from patchbay.ledger import Entry, Ledger, Told
 
 
 def test_what_was_noted_is_found_until_it_is_too_old() -> None:
@@ -32,3 +32,19 @@ def test_the_longest_unused_leave_first() -> None:
     assert len(ledger) == 2
     assert ledger.find("k", "b", now=3) is None
     assert ledger.find("k", "a", now=3) == Entry("a")
+
+
+def test_it_knows_which_kinds_it_holds():
+    ledger = Ledger(limit=2, ttl=10)
+    ledger.note("one", "a", Entry("x"), now=0)
+    ledger.note("one", "a", Entry("y"), now=0)
+    assert ledger.holds("one")
+    assert not ledger.holds("other")
+
+    ledger.note("two", "a", Entry("x"), now=0)
+    ledger.adopt(Told("two", "b", 20, Entry("x", at=1)), now=0)
+    assert not ledger.holds("one")  # pushed out
+
+    ledger.find("two", "a", now=30)
+    ledger.find("two", "b", now=30)
+    assert not ledger.holds("two")  # too old

@@ -314,7 +314,7 @@ class Identifier:
 
     def _link(self, asked: _Asked) -> tuple[Quote, Entry] | None:
         """Find the newest thing in the history that one of our answers gave away."""
-        if not asked.is_readable:
+        if not asked.is_readable or self._lineage.is_empty():
             return None
         for quote in quotes.newest_first(asked.request.body):
             entry = self._lineage.find(asked.scope, quote.value, asked.now)
@@ -343,7 +343,7 @@ class Identifier:
     def _owning(self, asked: _Asked) -> Iterator[Quote]:
         if asked.request.endpoint.kind == "resource":
             yield from quotes.of_path(asked.request.path)
-        yield from quotes.owning(asked.request)
+        yield from quotes.owning(asked.request, in_history=self._lineage.ties(asked.scope, asked.now))
 
     # -- what is said ----------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Learner:
             entry = self._content(request, identity, entry, told, answer, now)
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
-        self._tokens(request.client.scope, entry, told, answer, now)
+        self._tokens(request, entry, told, answer, now)
 
     def _content(
         self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float
@@ -89,7 +89,10 @@ class Learner:
                     # who gave it is a guess as good as none: it must not tie a request to an account
                     self._lineage.note(scope, quote.value, replace(entry, account=""), now, self.ttl)
 
-    def _tokens(self, scope: bytes, entry: Entry, facts: Sequence[Fact], answer: str, now: float) -> None:
+    def _tokens(self, request: Request, entry: Entry, facts: Sequence[Fact], answer: str, now: float) -> None:
+        scope = request.client.scope
+        if any(_ties(request, fact) for fact in facts):
+            self._lineage.tie(scope, now, max(OWNED_TTL, self.ttl))
         for fact in facts:
             if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
                 continue
@@ -100,6 +103,17 @@ class Learner:
         text = squeeze(answer)
         if entry.affinity and len(text) >= MIN_TEXT:
             self._lineage.note(scope, text, entry, now, self.ttl)
+
+
+def _ties(request: Request, fact: Fact) -> bool:
+    """
+    Say whether a later history that holds this can be served by one account alone: items, reasoning, files, containers.
+
+    Where nothing is stored, a history does not refer to an answer by its id, and a signature is good everywhere.
+    """
+    if fact.kind == "id" or fact.where == "signature":
+        return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
+    return fact.kind == "token" and fact.where != "tool"
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

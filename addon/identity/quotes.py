@@ -88,8 +88,12 @@ def of_message(message: Any, *, texts: bool = True) -> Iterator[Quote]:
             yield Quote("text", text)
 
 
-def owning(request: Request) -> Iterator[Quote]:
-    """Yield what ties *request* to one account: what it continues first, then its history from the newest back."""
+def owning(request: Request, *, in_history: bool = True) -> Iterator[Quote]:
+    """
+    Yield what ties *request* to one account: what it continues first, then its history from the newest back.
+
+    Without *in_history* its history and its tools are not searched.
+    """
     body = request.body
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
@@ -102,7 +106,7 @@ def owning(request: Request) -> Iterator[Quote]:
             yield Quote("file", value)
     for value in request.headers.all("x-codex-turn-state"):
         yield Quote("state", value)
-    if any(_may_own(body, name, marks) for name, marks in _OWNING_MARKS.items() if name in body):
+    if in_history and any(_may_own(body, name, marks) for name, marks in _OWNING_MARKS.items() if name in body):
         yield from _owning_history(body)
 
 

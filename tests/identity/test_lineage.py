@@ -57,3 +57,16 @@ def test_a_files_name_and_its_address_are_one():
     lineage.note(b"", "files/abc", Entry("", account="a"), 0, 60)
 
     assert lineage.find(b"", "https://generativelanguage.googleapis.com/v1beta/files/abc", 1).account == "a"
+
+
+def test_a_client_is_tied_as_long_as_the_last_thing_it_was_given():
+    lineage, _ = made()
+    assert lineage.is_empty()
+
+    lineage.tie(b"ann", 0, 60)
+    lineage.tie(b"ann", 30, 60)
+
+    assert not lineage.is_empty()
+    assert lineage.ties(b"ann", 80)
+    assert not lineage.ties(b"bob", 80)
+    assert not lineage.ties(b"ann", 90)

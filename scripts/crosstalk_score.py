@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import subprocess
+import logging
 import sys
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import httpx
+from typing import Any
 
 from tests.crosstalk import modes
 from tests.crosstalk.world import DEPTHS, NAMES, World
-from tests.end_to_end.conftest import KEYS
-from tests.end_to_end.dialogue import DIALECTS, body, credential, path
-from tests.end_to_end.harness import eventually, generic_config, proxy
-from tests.simulator import Simulator, simulator_thread
+from tests.end_to_end.dialogue import DIALECTS
+
+from . import score_containment
+from .score_wire import DEPTH_OF, HTTP1, HTTP2, WRONGS, Ask, Clients, Studio, group, studio
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = ROOT / "docs" / "crosstalk.md"
@@ -36,6 +32,12 @@ BEGIN, END = "<!-- score -->", "<!-- end of score -->"
 ALARMS = ("crosstalk", "suspect")
 FAULTS_IN_THE_CORE, CLEAN_IN_THE_CORE = 10_000, 100_000
 FAULTS_ON_THE_WIRE, CLEAN_ON_THE_WIRE = 1_000, 5_000
+PARTS = ("core", "wire", "containment")
+RIGHT = "(right)"
+DEEP = ("body", "engine")
+# Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's, or is not ours.
+UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "unknown_id", "splice, Anthropic"}}
+OF_NOBODY = {"stray_head", "unknown_id"}  # it cannot be said whose it was
 
 
 @dataclass
@@ -78,7 +80,7 @@ def core(seed: int, scale: float) -> tuple[Scores, Detectors]:
                     continue
                 world = World(depth, dialect, stream, seed * 1000 + again)
                 world.warm(15)
-                count(scores[mode.__name__, depth], detectors, mode(world))
+                count(scores[named(mode.__name__, dialect), depth], detectors, mode(world))
         progress("core", number, len(places))
     return scores, detectors
 
@@ -145,109 +147,100 @@ def strange(dialect: str, stream: bool) -> Iterator[modes.Mode]:
 
 # -- through mitmdump --------------------------------------------------------------------------------------------------
 
-ON_THE_WIRE = ("swap", "body", "head", "stale", "repeat", "splice", "interleave", "stray")
-_SETTINGS: dict[str, tuple[str, dict[str, object]]] = {
-    "swap": ("swap", {"timeout": 20, "room": "all"}),
-    "body": ("swap", {"timeout": 20, "part": "body", "room": "body"}),
-    "head": ("swap", {"timeout": 20, "part": "head", "room": "head"}),
-    "stale": ("stale", {}),
-    "repeat": ("repeat", {}),
-    "splice": ("splice", {"timeout": 20, "after": 3}),
-    "interleave": ("splice", {"timeout": 20, "after": 4, "interleave": True}),
-    "stray": ("head_in_body", {}),
-}
-_STREAMS = frozenset({"splice", "interleave"})
+# The share of a provider that gives ids back so; there are enough where they come back, and some more where not.
+SHARES = {"both": 0.5, "vllm": 0.5, "none": 0.25}
+_PAIRED = ((HTTP1, HTTP1), (HTTP2, HTTP2))
+_ON_SHELVES = 2 * 2 * 8  # first answers, which are right: of `stale` and `repeat`, of each version, dialect and form
 
 
-def wire(seed: int, scale: float, echo: str) -> tuple[Scores, int, int]:
-    """
-    Mix up answers between a simulated provider and a real mitmdump.
+@dataclass
+class OnTheWire:
+    """What came of the answers that went through mitmdump; *differ* of the *judged* were judged otherwise later."""
 
-    Return the scores, how many answers were right, and how many verdicts differ when the dump is judged again.
-    """
-    faults, clean = round(FAULTS_ON_THE_WIRE * scale / 2), round(CLEAN_ON_THE_WIRE * scale / 2)
-    scores: Scores = defaultdict(Tally)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchbay-score-")))
-        provider = stack.enter_context(simulator_thread(KEYS, echo=echo, seed=seed, bodies=False))
-        for name, (fault, settings) in _SETTINGS.items():
-            provider.fault(fault, settings, when=lambda record, name=name: record.header("x-wrong") == name)
-        config = generic_config(folder, {name: key for key, name in KEYS.items()})
-        config = config.replace("provider: generic", f"provider: {'generic' if echo == 'both' else 'quiet'}")
-        config += "providers:\n  quiet: {preset: generic, echo: {promised: false}}\n"
-        running = stack.enter_context(
-            proxy(folder, config, "-q", "-w", str(folder / "day.mitm"), mode=f"reverse:{provider.url}")
-        )
-        asked = asyncio.run(ask_all(running.url, faults, clean))
-        eventually(lambda: running.journal.count("\n") >= asked, 30)
-        running.interrupt()
-        lines = {line["request_id"]: line for line in map(json.loads, running.journal.splitlines())}
-        right = tally_wire(scores, provider, lines, echo)
-        differ = verified(folder)
-    return scores, right, differ
+    scores: Scores
+    judged: int
+    differ: int
+
+    @property
+    def wrong(self) -> int:
+        return sum(tally.wrong for tally in self.scores.values())
+
+    @property
+    def right(self) -> int:
+        return sum(tally.own for tally in self.scores.values())
+
+    @property
+    def false(self) -> int:
+        return sum(tally.false for tally in self.scores.values())
 
 
-async def ask_all(url: str, faults: int, clean: int) -> int:
-    """Ask everything there is to ask, sixteen at a time; return how many requests that made."""
-    each = max(1, faults // (2 * len(ON_THE_WIRE)))
-    wanted = [(name, number) for number in range(each) for name in ON_THE_WIRE for _ in range(2)]
-    total = len(wanted) + clean
-    share = max(1, clean // max(1, len(wanted) // 2))
-    limits = httpx.Limits(max_connections=16, max_keepalive_connections=16)
-    asked = 0
+def wire(seed: int, scale: float) -> OnTheWire:
+    """Mix up answers between simulated providers and a real mitmdump, over HTTP/1 and HTTP/2, and judge its dump."""
+    with studio(tuple(SHARES), seed) as place:
+        asked = asyncio.run(ask_all(place, scale))
+        lines = place.lines(asked)
+        judged, differ = place.judged_again(lines)
+        missing = asked - len(lines)
+        return OnTheWire(held_against(place, lines), judged, differ + missing)
 
-    async def ask(client: httpx.AsyncClient, wrong: str, number: int) -> None:
-        nonlocal asked
-        kind = number % 8
-        dialect, stream = DIALECTS[kind % 4], kind >= 4 or wrong in _STREAMS
-        headers = credential(dialect, "sk-client") | ({"x-wrong": wrong} if wrong else {})
-        asked += 1
-        text = f"question {asked} WORDS-20"
-        await client.post(path(dialect, stream=stream), json=body(dialect, [text], stream=stream), headers=headers)
 
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False, limits=limits) as client:
-        for at in range(0, len(wanted), 2):  # the two of a pair at once, with others that are right around them
-            pair = [ask(client, name, number) for name, number in wanted[at : at + 2]]
-            around = [ask(client, "", at + more) for more in range(share)]
-            await asyncio.gather(*pair, *around)
-            progress("mitmdump", asked, total)
+async def ask_all(place: Studio, scale: float) -> int:
+    """Ask everything there is to ask: what is to be mixed up together, with others around it that are not."""
+    groups = [(echo, *each) for echo, share in SHARES.items() for each in groups_of(echo, scale * share)]
+    clean = round(CLEAN_ON_THE_WIRE * scale)
+    done, asked = 0, 0
+    async with Clients(place) as clients:
+        for at, (echo, way, together) in enumerate(groups, 1):
+            around = [Ask("", DIALECTS[n % 4], n // 4 % 2 == 1) for n in range(done, clean * at // len(groups))]
+            done += len(around)
+            await asyncio.gather(*(clients.ask(each, echo, way) for each in (*together, *around)))
+            asked += len(together) + len(around)
+            progress("mitmdump: groups", at, len(groups))
     return asked
 
 
-def tally_wire(scores: Scores, provider: Simulator, lines: dict[str, dict[str, object]], echo: str) -> int:
-    """Hold the journal against the provider's truth; return how many answers were right."""
-    records = {record.seq: record for record in provider.truth.requests}
-    right = 0
-    for record in records.values():
-        line = lines.get(record.received_id)
-        if line is None:
+def groups_of(echo: str, share: float) -> Iterator[tuple[tuple[str, str], list[Ask]]]:
+    """Yield groups of requests whose answers are mixed up, until there are enough of them, and how they are asked."""
+    wanted = FAULTS_ON_THE_WIRE * share
+    wanted += min(wanted, _ON_SHELVES)
+    number, made = 0, 0
+    while made < wanted:
+        for wrong in WRONGS:
+            if wrong == "head" and echo != "both":
+                continue  # no id comes back in a head: nothing is wrong with it
+            together = group(wrong, number)
+            made += len(together)
+            yield _PAIRED[(number + number // 8) % 2], together
+        number += 1
+
+
+def held_against(place: Studio, lines: dict[str, dict[str, Any]]) -> Scores:
+    """Hold the journal's *lines* against what the providers know."""
+    scores: Scores = defaultdict(Tally)
+    known = list(place.records)
+    sent = {(echo, version, record.seq): record.received_id for echo, version, record in known}
+    for echo, version, record in known:
+        if not (line := lines.get(record.received_id)):
             continue
-        wrong = record.header("x-wrong") if record.is_victim or "head_in_body" in record.faults else ""
-        tally = scores[wrong or "(right)", "body" if echo == "both" else "none"]
+        given = next((of for of in (record.body_of, record.text_of, record.head_of) if of != record.seq), 0)
+        wrong = record.header("x-wrong") if given or "head_in_body" in record.faults else ""
+        tally = scores[named(wrong, record.dialect), DEPTH_OF[echo]]
         if not wrong:
-            right += 1
             tally.own += 1
             tally.false += line["verdict"] in ALARMS
             continue
         tally.wrong += 1
         tally.verdicts[str(line["verdict"])] += 1
         if line["verdict"] == "crosstalk":
-            other = records.get(record.body_of if record.body_of != record.seq else record.head_of)
-            owner = lines.get(other.received_id, {}).get("exchange") if other and other is not record else "unknown"
+            other = lines.get(sent.get((echo, version, given), ""), {})
             tally.proofs += 1
-            tally.victims += line["victim"] == owner
-    return right
+            tally.victims += line["victim"] == (other.get("exchange") if given else "unknown")
+    return scores
 
 
-def verified(folder: Path) -> int:
-    """Judge the dump again; return how many verdicts are not those of the day."""
-    command = [sys.executable, "-m", "patchbay.cli", "verify", "--state", str(folder / "state")]
-    done = subprocess.run(
-        [*command, "--all", str(folder / "day.mitm")], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if done.returncode == 2:
-        raise RuntimeError(done.stderr)
-    return done.stdout.count("said then")
+def named(wrong: str, dialect: str) -> str:
+    """Return the row of *wrong*: one of its own where an event says nothing about whose it is."""
+    return f"{wrong}, Anthropic" if wrong == "splice" and dialect == "anthropic" else wrong or RIGHT
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
@@ -258,7 +251,7 @@ def table(scores: Scores) -> list[str]:
     depths = [depth for depth in DEPTHS if any(at == depth for _, at in scores)]
     lines = ["| what went wrong | " + " | ".join(f"echo: {depth}" for depth in depths) + " |"]
     lines.append("|---|" + "---|" * len(depths))
-    for name in dict.fromkeys(name for name, _ in scores if name != "(right)"):
+    for name in dict.fromkeys(name for name, _ in scores if name != RIGHT):
         lines.append(f"| {name} | " + " | ".join(cell(scores.get((name, depth))) for depth in depths) + " |")
     return lines
 
@@ -276,44 +269,55 @@ def cell(tally: Tally | None) -> str:
 
 
 def report(options: argparse.Namespace) -> tuple[list[str], bool]:
-    """Run everything; return the text, and whether what must hold does."""
+    """Run everything that was asked for; return the text, and whether what must hold does."""
     began = time.monotonic()
-    scores, detectors = core(options.seed, options.scale)
-    passed, alarms = silence(options.seed, options.scale)
+    text, good = [f"Seed {options.seed}, scale {options.scale:g}.", ""], True
+    for part in PARTS[:1] if options.core else options.part or PARTS:
+        found, holds = {"core": _core, "wire": _wire, "containment": _containment}[part](options.seed, options.scale)
+        text += [*found, ""]
+        good = good and holds
+    print(f"\n({time.monotonic() - began:.0f} s)", file=sys.stderr)
+    return text[:-1], good
+
+
+def _core(seed: int, scale: float) -> tuple[list[str], bool]:
+    scores, detectors = core(seed, scale)
+    passed, alarms = silence(seed, scale)
     total = sum(tally.wrong for tally in scores.values())
     false = sum(tally.false for tally in scores.values())
-    text = [f"Seed {options.seed}, scale {options.scale:g}.", "", "### In the core", "", *table(scores), ""]
+    text = ["### In the core", "", *table(scores), ""]
     text += [f"{total} wrong answers; {false} alarms among the right answers that stood beside them."]
-    text += [f"{passed} right answers, many of them strange: {sum(alarms.values())} alarms {dict(alarms) or ''}", ""]
+    told = f" {dict(alarms)}" if alarms else ""
+    text += [f"{passed} right answers, many of them strange: {sum(alarms.values())} alarms{told}.", ""]
     text += ["| detector | strong or proof, in wrong answers | in right answers |", "|---|---|---|"]
     text += [f"| {name} | {number} | {detectors.wrong[name]} |" for name, number in detectors.right.most_common()]
-    good = not false and not alarms and echoed(scores)
-    if not options.core:
-        for echo in ("both", "none"):
-            on_wire, right, differ = wire(options.seed, options.scale, echo)
-            told = "the id comes back in head and body" if echo == "both" else "nothing comes back"
-            text += ["", f"### Through mitmdump: {told}", "", *table(on_wire), ""]
-            false = sum(tally.false for tally in on_wire.values())
-            text.append(
-                f"{right} right answers, {false} alarms; {differ} verdicts differ when the dump is judged again."
-            )
-            good = good and not false and not differ and (echo == "none" or echoed(on_wire))
-    print(f"\n({time.monotonic() - began:.0f} s)", file=sys.stderr)
-    return text, good
+    return text, not false and not alarms and all_found(scores)
 
 
-UNSEEN = frozenset({"words_only"})  # nothing but the words is wrong
+def _wire(seed: int, scale: float) -> tuple[list[str], bool]:
+    found = wire(seed, scale)
+    deep = sum(tally.wrong for (_, depth), tally in found.scores.items() if depth in DEEP)
+    text = ["### Through mitmdump", "", *table(found.scores), ""]
+    text += [f"{found.wrong} wrong answers, {deep} of them where our id comes back in the body or from the engine."]
+    text += [f"{found.right} right answers: {found.false} alarms."]
+    text += [f"{found.judged} exchanges judged again from the dump: {found.differ} verdicts are not those of the day."]
+    return text, not found.false and not found.differ and found.judged > 0 and all_found(found.scores)
 
 
-def echoed(scores: Scores) -> bool:
-    """Whether every fault was found where our id comes back with the body."""
+def _containment(seed: int, scale: float) -> tuple[list[str], bool]:
+    return score_containment.report(seed, scale, progress)
+
+
+def all_found(scores: Scores) -> bool:
+    """Whether every fault was found, with the right victim, where our id comes back with the body."""
     missed = [
-        (name, depth, dict(tally.verdicts))
+        (name, depth, dict(tally.verdicts), f"{tally.victims} right victims of {tally.proofs}")
         for (name, depth), tally in scores.items()
-        if depth == "body" and name not in UNSEEN and tally.wrong and tally.found < 1
+        if depth in DEEP and tally.wrong and name not in UNSEEN[depth]
+        if tally.found < 1 or (tally.victims < tally.proofs and name not in OF_NOBODY)
     ]
     for each in missed:
-        print("NOT FOUND:", *each, file=sys.stderr)
+        print("NOT SO:", *each, file=sys.stderr)
     return not missed
 
 
@@ -336,8 +340,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="1 is the whole: 10 000 faults, 100 000 clean answers")
     parser.add_argument("--core", action="store_true", help="only in the core, without sockets")
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this; once or more")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/crosstalk.md")
     options = parser.parse_args()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # a provider hears that a client has left, many times
     text, good = report(options)
     print("\n".join(text))
     if options.write:

@@ -12,6 +12,7 @@ from .. import dialects
 from ..body import Body
 from ..correlation import NAMESPACE_HEADER, Mint
 from ..crosstalk.again import Stored
+from ..router import FOREIGN
 from ..values import Head, Headers
 
 LIMIT = 200_000  # flows that are judged together
@@ -47,7 +48,9 @@ def stored(flow: http.HTTPFlow, mint: Mint) -> Stored | None:
         answer=(response.raw_content or b"") if response else b"",
         said=str(flow.metadata.get("patchbay.verdict", "")),
         victim=str(flow.metadata.get("patchbay.victim", "")),
-        ours=bool(flow.metadata.get("patchbay.own_answer")),
+        # of what was cut, the proof itself is not stored, but our last words are
+        ours=bool(flow.metadata.get("patchbay.own_answer"))
+        or (flow.error is not None and flow.error.msg == FOREIGN.code),
         cut="bytes of the answer are kept" in flow.comment,
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Iterable
+from dataclasses import replace
 from urllib.parse import quote, unquote
 
 from .config import Account
@@ -11,11 +13,32 @@ from .values import Endpoint, Origin, Request
 # The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
 ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
+_ALIKE = re.compile(r"(?:^|/v1)(?P<suffix>/(?:models|files)(?:/.*)?)$")
 
 
 def is_anywhere(origin: Origin) -> bool:
     """Whether *origin* leaves it to the dialect and the model where a request goes."""
     return origin.host == ANYWHERE
+
+
+def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[Endpoint, ...]:
+    """
+    Return all that *path* (with its query) may mean where several dialects spell it alike, the likeliest first.
+
+    Models and files are those of OpenAI, of Anthropic or of Google; a header that only one of them knows says whose.
+    """
+    bare, _, query = path.partition("?")
+    found = _ALIKE.search(bare) if endpoint.dialect == "openai_chat" else None
+    if found is None:
+        return (endpoint,)
+    at = "/v1" + found["suffix"]
+    claude = replace(endpoint, dialect="anthropic", family="anthropic", suffix=at)
+    google = replace(endpoint, dialect="gemini", family="gemini", suffix=at)
+    if "anthropic-version" in headers:
+        return claude, endpoint, google
+    if "x-goog-api-key" in headers or query.startswith("key=") or "&key=" in query:
+        return google, endpoint, claude
+    return endpoint, claude, google
 
 
 def first(accounts: Iterable[Account], family: str, reverse: Origin | None = None) -> Origin | None:

@@ -170,3 +170,29 @@ def test_services_that_only_the_model_could_tell_apart_are_named() -> None:
     assert paths.mixed((one, replace(two, origin=None))) == {}
     assert paths.mixed((one, replace(two, provider=PRESETS["anthropic"]))) == {}
     assert paths.mixed((one, replace(two, provider=PRESETS["litellm"]))) == {"openai": ("a", "b")}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "families"),
+    [
+        ("/v1/models", (), ["openai", "anthropic", "gemini"]),
+        ("/v1/models", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/v1/models?key=k", (), ["gemini", "openai", "anthropic"]),
+        ("/v1/models/gemini-3", ("x-goog-api-key",), ["gemini", "openai", "anthropic"]),
+        ("/v1/files/file_1/content", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/gw/v1/files", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/models", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/v1/batches/batch_1", ("anthropic-version",), ["openai"]),
+        ("/v1beta/openai/models", ("x-goog-api-key",), ["openai"]),
+        ("/openai/files", (), ["openai"]),
+        ("/v1/messages/batches", ("anthropic-version",), ["anthropic"]),
+        ("/v1beta/models", (), ["gemini"]),
+    ],
+)
+def test_what_dialects_spell_alike_is_read_as_the_headers_say(
+    path: str, headers: tuple[str, ...], families: list[str]
+) -> None:
+    found = paths.readings(dialects.endpoint("GET", path.partition("?")[0]), path, headers)
+
+    assert [each.family for each in found] == families
+    assert all(path.partition("?")[0].endswith(each.suffix) for each in found if path != "/models")

@@ -9,7 +9,6 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from random import SystemRandom
@@ -575,14 +574,11 @@ class Patchbay:
         return other == "pass" or (not other and not _is_reverse(flow))
 
     def _resolved(self, endpoint: Endpoint, flow: http.HTTPFlow, destination: Origin) -> Endpoint:
-        # `GET /v1/models` reads the same in two dialects; a header that only one of them sends tells them apart
-        if endpoint.suffix != "/models" or endpoint.family != "openai":
+        readings = paths.readings(endpoint, flow.request.path, flow.request.headers)
+        if len(readings) == 1:
             return endpoint
-        anthropic = replace(endpoint, dialect="anthropic", family="anthropic", suffix="/v1/models")
         serves, reverse = self._router().serves, _reverse(flow)
-        if "anthropic-version" in flow.request.headers or not serves(endpoint, destination, reverse):
-            return anthropic if serves(anthropic, destination, reverse) else endpoint
-        return endpoint
+        return next((each for each in readings if serves(each, destination, reverse)), endpoint)
 
     def _without_secrets(self, headers: http.Headers) -> Fields:
         """Return *headers* of an answer without what is ours to say, or tells whose account served it."""

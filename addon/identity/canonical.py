@@ -65,13 +65,34 @@ _VOLATILE = tuple(
 )
 
 
-@dataclass(frozen=True, slots=True)
 class Turn:
-    """One message: who speaks (`user`, `assistant`, `tool`), a digest of it, and its place in the history."""
+    """
+    One message: who speaks (`user`, `assistant`, `tool`), a digest of it, and its place in the history.
 
-    role: str
-    digest: bytes
-    index: int
+    *told* is the digest, or what a user or an assistant said when it is nothing but a text: the digest is then made
+    when somebody asks for it, and of most turns nobody does.
+    """
+
+    __slots__ = ("_told", "index", "role")
+
+    def __init__(self, role: str, told: bytes | str, index: int) -> None:
+        self.role = role
+        self.index = index
+        self._told = told
+
+    @property
+    def digest(self) -> bytes:
+        if isinstance(self._told, str):
+            self._told = _digest_of_text(self.role, self._told)
+        return self._told
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Turn):
+            return NotImplemented
+        return (self.role, self.digest, self.index) == (other.role, other.digest, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.role, self.digest, self.index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +188,9 @@ def _read(body: Body) -> Conversation:
     turns: list[Turn] = []
     context: list[str] = []
     for index, message in enumerate(history(body)):
+        if role := _speaker(message):
+            turns.append(Turn(role, message["content"], index))
+            continue
         role = role_of(message)
         if role == "system":
             if not turns:  # later ones come and go inside a conversation
@@ -180,6 +204,26 @@ def _read(body: Body) -> Conversation:
     if context and not any(turn.role == "user" for turn in turns):
         turns.append(Turn("user", digest(encode(text) for text in context), 0))
     return Conversation(_instructions([*system, *context]), tuple(turns))
+
+
+def _speaker(message: Any) -> str:
+    """Return who speaks in a *message* that is one text and no more, and surely a turn; else the empty string."""
+    if type(message) is not dict or len(message) != 2:
+        return ""
+    role, text = message.get("role"), message.get("content")
+    if type(text) is not str or not text or text[0].isspace():
+        return ""
+    return role if role == "assistant" or (role == "user" and text[0] not in "<#T") else ""
+
+
+def _digest_of_text(role: str, text: str) -> bytes:
+    if text.isascii() and "\r" not in text and "<think" not in text:  # nearly all: no need to look closer
+        data = text.strip().encode()
+        if role == "assistant":
+            data = data.translate(None, _ASCII_BLANKS)
+    else:
+        data = _squeezed(_normal(_spoken(text))) if role == "assistant" else encode(_normal(text))
+    return _digest(role, ((b"text", data),) if data else ())
 
 
 def _turn(role: str, parts: tuple[tuple[bytes, bytes], ...], index: int) -> Turn | None:

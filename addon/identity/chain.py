@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 from ..ledger import Entry, Ledger
@@ -32,15 +33,18 @@ class Chain:
     def __init__(self, seeds: Seeds, limit: int, ttl: float) -> None:
         self._seeds = seeds
         self._memory = Ledger(limit, ttl)
+        self._limit = limit
+        self._begun: OrderedDict[bytes, None] = OrderedDict()  # how the histories begin that are in memory
 
     def resize(self, limit: int, ttl: float) -> None:
         """Let *limit* and *ttl* hold from the next prefix on."""
+        self._limit = limit
         self._memory.resize(limit, ttl)
 
     def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
         """Return what is known of the longest served prefix of *conversation* that has an answer in it."""
         answer = conversation.first_answer
-        if answer < 0:
+        if answer < 0 or not self._has_begun(scope, conversation):
             return None
         known = prefixes(conversation.turns)
         for prefix in reversed(known[max(answer, len(known) - _PROBED) :]):
@@ -53,6 +57,7 @@ class Chain:
         known = prefixes(conversation.turns)
         if not known:
             return
+        self._begin(scope, conversation)
         for prefix in reversed(known[max(conversation.first_answer, len(known) - _KEPT, 0) :]):
             before = self._find("prefix", scope, now, prefix)
             self._note("prefix", scope, entry, now, prefix)
@@ -103,6 +108,27 @@ class Chain:
     def name(self, scope: bytes, seed: str, entry: Entry, now: float) -> None:
         """Give an opening with its answer, *seed*, a thread."""
         self._note("thread", scope, entry, now, seed)
+
+    # A history that begins like none in memory has no prefix there, so that a long one need not be read to its end to
+    # know it is new. Each is used when its prefixes are, and there is room for one for each: none leaves before them.
+
+    def _begin(self, scope: bytes, conversation: Conversation) -> None:
+        opening = self._opening(scope, conversation)
+        self._begun[opening] = None
+        self._begun.move_to_end(opening)
+        while len(self._begun) > self._limit:
+            self._begun.popitem(last=False)
+
+    def _has_begun(self, scope: bytes, conversation: Conversation) -> bool:
+        opening = self._opening(scope, conversation)
+        if opening not in self._begun:
+            return False
+        self._begun.move_to_end(opening)
+        return True
+
+    @staticmethod
+    def _opening(scope: bytes, conversation: Conversation) -> bytes:
+        return digest((scope, prefixes(conversation.turns[: max(conversation.root, 0) + 1])[-1]))
 
     def _find(self, purpose: str, scope: bytes, now: float, key: str | bytes) -> Entry | None:
         return self._memory.find(purpose, self._seeds.derive(purpose, scope, key), now)

@@ -265,3 +265,28 @@ def test_numbers_beyond_reason_and_lone_surrogates_in_arguments_are_digested():
 def test_a_history_of_tags_or_blanks_takes_no_longer_than_its_length():
     for text in ("<think>" * 20_000, " \n" * 100_000, "1," * 50_000, "gitStatus:\n" * 10_000, "mon jan 1 " * 10_000):
         read(chat(text, text, system=text))
+
+
+ODD = (
+    "a",
+    " a ",
+    "a\r\nb",
+    "<b>",
+    "#1",
+    "T",
+    "é",
+    "e\u0301",
+    "a <think>b</think> c",
+    "\u2003a\u2003b",
+    "\ud800",
+    "\x1fa",
+)
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+@pytest.mark.parametrize("text", ODD)
+def test_a_text_says_the_same_as_a_block_with_that_text(role, text):
+    plain = {"messages": [{"role": role, "content": text}]}
+    block = {"messages": [{"role": role, "content": [{"type": "text", "text": text}], "name": "n"}]}
+
+    assert read(plain) == read(block)

@@ -82,3 +82,14 @@ def test_the_memory_is_bounded():
         chain.note(b"", talk(*map(str, range(number, number + 20))), ENTRY, 0)
 
     assert len(chain) == 50
+
+
+def test_among_many_each_history_that_is_kept_is_found():
+    chain = made(limit=40)
+    for number in range(30):
+        chain.note(b"", talk(f"a{number}", "b", "c"), ENTRY, 0)
+
+    found = [number for number in range(30) if chain.find(b"", talk(f"a{number}", "b", "c", "d", "e"), 1)]
+
+    kept = 40 // 3  # two prefixes, and that it was served
+    assert found == list(range(30 - kept, 30))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import queue
 import threading
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from .crosstalk import evidence
 from .values import Decision
 
 logger = logging.getLogger(__name__)
+
+MOMENT = 0.05  # seconds in which lines gather
+WAITING = 100_000  # lines that may wait for the disk
 
 
 def line(decision: Decision) -> dict[str, Any]:
@@ -71,8 +75,8 @@ class Journal:
     """
     Lines in a file of mode 0600, written by a thread of its own so that no request waits for a disk.
 
-    At *max_bytes* the file is renamed to `….1`, and so on up to *keep* old ones. Raises OSError when it cannot be
-    opened.
+    What comes within a moment is written together: to wake the thread for each line costs more than the line. At
+    *max_bytes* the file is renamed to `….1`, and so on up to *keep* old ones. Raises OSError when it cannot be opened.
     """
 
     def __init__(self, settings: config.Journal) -> None:
@@ -80,17 +84,26 @@ class Journal:
         self._path = Path(settings.path).expanduser()
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._open()
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lines: deque[dict[str, Any]] = deque()
+        self._lost = 0
+        self._some = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="patchbay-journal", daemon=True)
         self._thread.start()
 
-    def write(self, decision: Decision) -> None:
-        """Add a line for *decision*, soon."""
-        self._lines.put(msgspec.json.encode(line(decision)) + b"\n")
+    def write(self, told: dict[str, Any]) -> None:
+        """Add *told*, a `line`, soon. When the disk has not kept up for a long time it is lost, and the log says so."""
+        if len(self._lines) >= WAITING:
+            self._lost += 1
+            return
+        self._lines.append(told)
+        if not self._some.is_set():
+            self._some.set()
 
     def close(self) -> None:
         """Write what is left and close the file."""
-        self._lines.put(None)
+        self._closed.set()
+        self._some.set()
         self._thread.join(timeout=10)
         os.close(self._file)
 
@@ -98,13 +111,28 @@ class Journal:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def _work(self) -> None:
-        while (text := self._lines.get()) is not None:
+        while not self._closed.is_set() or self._lines:
+            self._some.wait()
+            self._closed.wait(MOMENT)
+            self._some.clear()
             try:
-                os.write(self._file, text)
-                if os.fstat(self._file).st_size >= self._settings.max_bytes:
-                    self._rotate()
+                self._write()
             except OSError as e:
                 logger.warning("the journal could not be written: %s", e.strerror)
+            if self._lost:
+                logger.warning("the journal lost %d lines: the disk does not keep up", self._lost)
+                self._lost = 0
+
+    def _write(self) -> None:
+        size, text = os.fstat(self._file).st_size, bytearray()
+        while self._lines:
+            text += _encoded(self._lines.popleft()) + b"\n"
+            if size + len(text) >= self._settings.max_bytes:
+                os.write(self._file, text)
+                self._rotate()
+                size, text = 0, bytearray()
+        if text:
+            os.write(self._file, text)
 
     def _rotate(self) -> None:
         os.close(self._file)
@@ -120,3 +148,10 @@ class Journal:
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _encoded(told: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(told)
+    except ValueError:  # a path with bytes that are no UTF-8
+        return json.dumps(told).encode()

@@ -47,7 +47,7 @@ def test_lines_are_written_in_order_to_a_file_of_mode_0600(tmp_path: Path) -> No
     path = tmp_path / "deep" / "journal.jsonl"
     writer = journal.Journal(config.Journal(str(path)))
     for number in range(50):
-        writer.write(decision(exchange=str(number)))
+        writer.write(journal.line(decision(exchange=str(number))))
     writer.close()
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == [str(n) for n in range(50)]
@@ -58,7 +58,7 @@ def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     writer = journal.Journal(config.Journal(str(path), max_bytes=2000, keep=2))
     for number in range(40):
-        writer.write(decision(exchange=str(number)))
+        writer.write(journal.line(decision(exchange=str(number))))
     writer.close()
 
     names = sorted(found.name for found in tmp_path.iterdir())
@@ -67,3 +67,26 @@ def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:
     assert all(found.stat().st_size < 4000 for found in tmp_path.iterdir())
     newest = (tmp_path / "journal.jsonl").read_text() or (tmp_path / "journal.jsonl.1").read_text()
     assert json.loads(newest.splitlines()[-1])["exchange"] == "39"
+
+
+def test_a_path_that_is_no_text_does_not_end_the_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    writer = journal.Journal(config.Journal(str(path)))
+    for odd in ("/\udcff", "/v1"):
+        writer.write(journal.line(decision(path=odd)))
+    writer.close()
+
+    assert [json.loads(line)["path"] for line in path.read_text().splitlines()] == ["/\udcff", "/v1"]
+
+
+def test_what_waits_for_a_disk_is_bounded_and_the_loss_is_told(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(journal, "WAITING", 3)
+    monkeypatch.setattr(journal, "MOMENT", 30.0)  # nothing is written before it is closed
+    path = tmp_path / "journal.jsonl"
+    writer = journal.Journal(config.Journal(str(path)))
+    for number in range(5):
+        writer.write(journal.line(decision(exchange=str(number))))
+    writer.close()
+
+    assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == ["0", "1", "2"]
+    assert "lost 2 lines" in caplog.text

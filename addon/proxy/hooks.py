@@ -18,7 +18,7 @@ from mitmproxy import command, connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
-from .. import clients, config, dialects, guards, paths, uploads
+from .. import clients, config, dialects, guards, journal, paths, uploads
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
@@ -512,16 +512,18 @@ class Patchbay:
             self._aftermath.opened(flow, exchange.id)
 
     def _record_message(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        render.on_socket(flow, decision)
+        told = journal.line(decision)
+        render.on_socket(flow, decision, told)
         if self._journal:
-            self._journal.write(decision)
+            self._journal.write(told)
         if self._aftermath:
             self._aftermath.keep(flow, decision, self._router().sent(exchange))
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
-        render.on_flow(flow, decision)
+        told = journal.line(decision)
+        render.on_flow(flow, decision, told)
         if self._journal:
-            self._journal.write(decision)
+            self._journal.write(told)
 
     def _in_flight(self) -> int:
         return len(self._under_way) + sum(socket.in_flight for socket in self._sockets.values())

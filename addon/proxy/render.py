@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mitmproxy import http
 
-from .. import journal
 from ..crosstalk import evidence
 from ..values import Decision
 
@@ -12,9 +13,9 @@ _MESSAGES = 50  # exchanges of one WebSocket that are kept with its flow
 _MARKS = {"crosstalk": ":rotating_light:", "suspect": ":warning:"}
 
 
-def on_flow(flow: http.HTTPFlow, decision: Decision) -> None:
-    """Write *decision* on *flow*. Only plain types: anything else would make saving the flow fail."""
-    for name, value in journal.line(decision).items():
+def on_flow(flow: http.HTTPFlow, decision: Decision, line: dict[str, Any]) -> None:
+    """Write *decision*, and the journal's *line* of it, on *flow*. Only plain types: with others no flow is saved."""
+    for name, value in line.items():
         flow.metadata[f"patchbay.{name}"] = value
     flow.metadata["patchbay.candidates"] = {c.account: c.reason for c in decision.candidates}
     flow.metadata["patchbay.evidence"] = [
@@ -24,10 +25,10 @@ def on_flow(flow: http.HTTPFlow, decision: Decision) -> None:
     flow.marked = _MARKS.get(decision.verdict.kind, flow.marked)
 
 
-def on_socket(flow: http.HTTPFlow, decision: Decision) -> None:
-    """Write on *flow* the *decision* about one message of its WebSocket, beside what is there about the upgrade."""
+def on_socket(flow: http.HTTPFlow, decision: Decision, line: dict[str, Any]) -> None:
+    """Write on *flow* what was decided about one message of its WebSocket, beside what is there about the upgrade."""
     lines = flow.metadata.get("patchbay.exchanges", [])
-    flow.metadata["patchbay.exchanges"] = [*lines, journal.line(decision)][-_MESSAGES:]
+    flow.metadata["patchbay.exchanges"] = [*lines, line][-_MESSAGES:]
     flow.comment = comment(decision)
     flow.marked = _MARKS.get(decision.verdict.kind, flow.marked)
 

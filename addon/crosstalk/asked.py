@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -84,7 +85,7 @@ class Asked:
     def results(self) -> tuple[str, ...]:
         """The ids of the tool calls whose results the request ends with: those of one answer, run side by side."""
         found: list[str] = []
-        for turn in reversed(_last(self._body.slice(_TURNS.get(self.dialect, "messages")))):
+        for turn in _backwards(self._body.slice(_TURNS.get(self.dialect, "messages"))):
             ids = _result_ids(turn)
             if not ids:
                 break
@@ -104,14 +105,15 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def _last(turns: bytes) -> list[dict[str, Any]]:
-    """Return the last few of *turns*, a JSON array, reading no others."""
+def _backwards(turns: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the last few of *turns*, a JSON array, from its end, reading no more of them than is asked for."""
     try:
-        raw = _ARRAY.decode(turns)[-_RESULTS:]
-        decoded = [msgspec.json.decode(each) for each in raw]
+        for raw in reversed(_ARRAY.decode(turns)[-_RESULTS:]):
+            turn = msgspec.json.decode(raw)
+            if isinstance(turn, dict):
+                yield turn
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return []
-    return [each for each in decoded if isinstance(each, dict)]
+        return
 
 
 def _result_ids(turn: dict[str, Any]) -> list[str]:

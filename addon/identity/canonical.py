@@ -25,6 +25,8 @@ _MAX_DEPTH = 6
 _MEDIA_LIMIT = 2048  # characters; longer payloads stand in by their digest
 
 _ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "model": "assistant", "tool": "tool"}
+_PLAIN_ROLES = {"user": "user", "assistant": "assistant", "model": "assistant"}
+_PLAIN_BLOCKS = ("text", "input_text", "output_text")
 _THINKING = frozenset(("thinking", "redacted_thinking", "reasoning", "reasoning_text", "reasoning_content"))
 _CALLS = frozenset(("tool_use", "function_call", "custom_tool_call", "function", "server_tool_use", "mcp_tool_use"))
 _RESULTS = frozenset(("tool_result", "function_call_output", "custom_tool_call_output", "mcp_tool_result"))
@@ -188,8 +190,8 @@ def _read(body: Body) -> Conversation:
     turns: list[Turn] = []
     context: list[str] = []
     for index, message in enumerate(history(body)):
-        if role := _speaker(message):
-            turns.append(Turn(role, message["content"], index))
+        if plain := _plain(message):
+            turns.append(Turn(*plain, index))
             continue
         role = role_of(message)
         if role == "system":
@@ -206,14 +208,25 @@ def _read(body: Body) -> Conversation:
     return Conversation(_instructions([*system, *context]), tuple(turns))
 
 
-def _speaker(message: Any) -> str:
-    """Return who speaks in a *message* that is one text and no more, and surely a turn; else the empty string."""
+def _plain(message: Any) -> tuple[str, str] | None:
+    """Return who speaks and what in a *message* that is one text and no more, and surely a turn; None for others."""
     if type(message) is not dict or len(message) != 2:
-        return ""
-    role, text = message.get("role"), message.get("content")
-    if type(text) is not str or not text or text[0].isspace():
-        return ""
-    return role if role == "assistant" or (role == "user" and text[0] not in "<#T") else ""
+        return None
+    name = message.get("role")
+    role = _PLAIN_ROLES.get(name) if type(name) is str else None
+    text = message.get("content") or message.get("parts")
+    if type(text) is list and len(text) == 1:
+        text = _only_text(text[0])
+    if not role or type(text) is not str or not text or text[0].isspace():
+        return None
+    return None if role == "user" and text[0] in "<#T" else (role, text)
+
+
+def _only_text(block: Any) -> Any:
+    """Return the text of a *block* that is nothing else."""
+    if type(block) is not dict or "text" not in block:
+        return None
+    return block["text"] if len(block) == 1 or (len(block) == 2 and block.get("type") in _PLAIN_BLOCKS) else None
 
 
 def _digest_of_text(role: str, text: str) -> bytes:

@@ -285,8 +285,10 @@ ODD = (
 
 @pytest.mark.parametrize("role", ["user", "assistant"])
 @pytest.mark.parametrize("text", ODD)
-def test_a_text_says_the_same_as_a_block_with_that_text(role, text):
+def test_a_text_says_the_same_however_it_is_wrapped(role, text):
     plain = {"messages": [{"role": role, "content": text}]}
-    block = {"messages": [{"role": role, "content": [{"type": "text", "text": text}], "name": "n"}]}
+    block = {"messages": [{"role": role, "content": [{"type": "text", "text": text}]}]}
+    marked = {"messages": [{"role": role, "content": [{"type": "text", "text": text, "cache_control": {}}]}]}
+    gemini = {"contents": [{"role": {"assistant": "model"}.get(role, role), "parts": [{"text": text}]}]}
 
-    assert read(plain) == read(block)
+    assert read(plain) == read(block) == read(marked) == read(gemini)

@@ -22,11 +22,15 @@ from .detectors import KINDS
 from .memory import Memory
 from .watch import Watch
 
+_GIVEN_UP = Fact("given up")  # nobody is beside it any more
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
     """
     One exchange as it was stored: *attempts* are their records, *head* and *answer* belong to the last of them.
+
+    On a WebSocket *messages* are what stands for *answer*.
 
     *said* is the verdict that was given then (empty: none), *cut* whether the answer was not kept whole, *ours* whether
     what is stored is an answer of Patchbay's own: then, and where less is stored than was seen, what was said stands.
@@ -36,6 +40,7 @@ class Stored:
     request: Body = field(repr=False)
     head: Head | None = None
     answer: bytes = field(default=b"", repr=False)
+    messages: tuple[bytes, ...] | None = field(default=None, repr=False)
     said: str = ""
     victim: str = ""
     cut: bool = False
@@ -90,6 +95,9 @@ class _Run:
         for at, record in enumerate(self.stored.attempts):
             order, now = record["at"]
             yield now, order, number, at, None
+            if record.get("ended") and (self.stored.ours or not record.get("whole")):
+                order, now = record["ended"]
+                yield now, order, number, at, _GIVEN_UP
         if self.stored.attempts:
             last = self.stored.attempts[-1]
             facts = [fact for fact in _facts(self.stored, last) if fact.kind in KINDS]
@@ -107,6 +115,8 @@ class _Run:
             self._watches[attempt] = self._sent(self.stored.attempts[attempt], now)
             if attempt:
                 self._watches[attempt - 1].end(now, whole=False)
+        elif fact is _GIVEN_UP:
+            self._watches[attempt].end(now, whole=False)
         elif fact.kind == "over":
             self._watches[attempt].end(now)
         else:
@@ -117,7 +127,7 @@ class _Run:
         last = self._watches.get(len(self.stored.attempts) - 1)
         said = self.stored.said
         if self._partial and said in get_args(VerdictKind):
-            return Verdict(said, (), "", self.stored.victim, "as it was said then")  # type: ignore[arg-type]
+            return Verdict(said, (), "", self.stored.victim, "the verdict of then")  # type: ignore[arg-type]
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
 
     def _sent(self, record: Mapping[str, Any], now: float) -> Watch:
@@ -153,5 +163,7 @@ def _facts(stored: Stored, record: Mapping[str, Any]) -> list[Fact]:
     if stored.head is None:
         return []
     reader = Answer(record["dialect"], _echo(record))
-    head = replace(stored.head, early=bool(record.get("early")))
-    return [*reader.head(head), *reader.feed(stored.answer), *reader.end()]
+    facts = reader.head(replace(stored.head, early=bool(record.get("early"))))
+    for message in stored.messages or ():
+        facts += reader.message(message)
+    return [*facts, *reader.feed(stored.answer), *reader.end()]

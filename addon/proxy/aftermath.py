@@ -89,8 +89,7 @@ class Again:
         """Remember *flow* if it was read from a file and is one of ours."""
         if flow.live or not ctx.options.rfile or len(self._stored) >= dump.LIMIT:
             return
-        if found := dump.stored(flow, self._mint):
-            self._stored.append(found)
+        self._stored += dump.stored(flow, self._mint)
 
     def tell(self) -> None:
         """Log the verdict on every flow that was taken."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import exceptions, http, io
+from mitmproxy import exceptions, http, io, websocket
 
 from .. import dialects
 from ..body import Body
@@ -16,6 +16,8 @@ from ..router import FOREIGN
 from ..values import Head, Headers
 
 LIMIT = 200_000  # flows that are judged together
+ON_SOCKET = 200  # exchanges of one WebSocket that can be judged again
+_EXCHANGES, _FORGOTTEN = "patchbay.on_socket", "patchbay.forgotten"
 
 
 class Unreadable(ValueError):
@@ -29,17 +31,42 @@ def read(path: Path, mint: Mint) -> Iterator[Stored]:
             for number, flow in enumerate(io.FlowReader(file).stream()):
                 if number >= LIMIT:
                     return
-                if isinstance(flow, http.HTTPFlow) and (found := stored(flow, mint)):
-                    yield found
+                if isinstance(flow, http.HTTPFlow):
+                    yield from stored(flow, mint)
         except exceptions.FlowReadException as e:
             raise Unreadable(str(e)) from e
 
 
-def stored(flow: http.HTTPFlow, mint: Mint) -> Stored | None:
-    """Return what *flow* holds; None when it is none of ours, or a WebSocket: that is many exchanges."""
-    attempts = flow.metadata.get("patchbay.sent") or _on_the_wire(flow, mint)
-    if not attempts or flow.websocket is not None:
-        return None
+def stored(flow: http.HTTPFlow, mint: Mint) -> Iterator[Stored]:
+    """Yield what *flow* holds: nothing when it is none of ours, one exchange, or all those of a WebSocket."""
+    attempts = flow.metadata.get("patchbay.sent") or (() if flow.websocket else _on_the_wire(flow, mint))
+    if attempts:
+        yield _exchange(flow, attempts)
+    if flow.websocket is not None:
+        yield from _on_socket(flow, flow.websocket)
+
+
+def note(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
+    """
+    Put on the WebSocket *flow* what it takes to judge one of its exchanges again.
+
+    *exchange* has its attempts' records as `sent`, its `verdict` and `victim`, and which messages of the socket,
+    counted from its first, were its `request`, the `first` of its answer and the `last`; -1 where there was none.
+    """
+    flow.metadata[_EXCHANGES] = [*flow.metadata.get(_EXCHANGES, ())[1 - ON_SOCKET :], dict(exchange)]
+
+
+def forgot(flow: http.HTTPFlow, messages: int) -> None:
+    """Take note that so many *messages* more, the oldest ones, are no longer kept with *flow*."""
+    flow.metadata[_FORGOTTEN] = forgotten(flow) + messages
+
+
+def forgotten(flow: http.HTTPFlow) -> int:
+    """Return how many messages of the WebSocket *flow* are no longer kept with it."""
+    return int(flow.metadata.get(_FORGOTTEN, 0))
+
+
+def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Stored:
     response = flow.response
     return Stored(
         attempts=tuple(attempts),
@@ -53,6 +80,23 @@ def stored(flow: http.HTTPFlow, mint: Mint) -> Stored | None:
         or (flow.error is not None and flow.error.msg == FOREIGN.code),
         cut="bytes of the answer are kept" in flow.comment,
     )
+
+
+def _on_socket(flow: http.HTTPFlow, socket: websocket.WebSocketData) -> Iterator[Stored]:
+    gone = forgotten(flow)
+    for each in flow.metadata.get(_EXCHANGES, ()):
+        at, kept = each["request"] - gone, socket.messages
+        answer = kept[max(0, each["first"] - gone) : max(0, each["last"] + 1 - gone)] if each["first"] >= 0 else []
+        yield Stored(
+            attempts=tuple(each["sent"]),
+            request=Body(kept[at].content if 0 <= at < len(kept) else None),
+            head=Head(200, Headers()) if answer else None,  # as the messages of a socket are taken, which have none
+            messages=tuple(message.content for message in answer if not (message.from_client or message.injected)),
+            said=each["verdict"],
+            victim=each["victim"],
+            ours=at < 0,  # what was forgotten cannot be judged again
+            cut=at < 0,
+        )
 
 
 def _on_the_wire(flow: http.HTTPFlow, mint: Mint) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from mitmproxy.websocket import WebSocketMessage
 from .. import dialects, guards
 from ..body import Body
 from ..router import FOREIGN, Exchange
-from ..values import Endpoint, Failure, Head, Headers, Message, Refusal, Request, Wait
+from ..values import Decision, Endpoint, Failure, Head, Headers, Message, Refusal, Request, Wait
+from . import dump
 from .cord import Cord, Surroundings
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Socket:
         self._open: deque[Exchange] = deque()
         self._is_cut = False  # an answer of another's came, and nothing more is passed on
         self._alarmed: set[tuple[str, str]] = set()
+        self._places: dict[str, list[int]] = {}  # exchange → its request and the first and last message of its answer
         self._kept = 0
 
     @property
@@ -109,6 +111,7 @@ class Socket:
             self._refuse(message, opened)
             return
         self._open.append(opened)
+        self._places[opened.id] = [self._number(), -1, -1]
         self._around.opened(self._flow, opened)
         refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)
         if refusal and not self._cord.shadow:
@@ -165,6 +168,7 @@ class Socket:
         if attempt is None:  # in shadow, where no account would have been found
             self._shadowed(exchange, message)
             return
+        self._answered(exchange)
         if attempt.head is None:  # messages have no head of their own
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
@@ -176,6 +180,12 @@ class Socket:
         elif attempt.ended:
             self._open.popleft()
             self._close(exchange, "", 200)
+
+    def _answered(self, exchange: Exchange) -> None:
+        place = self._places.get(exchange.id)
+        if place is not None:
+            place[2] = self._number()
+            place[1] = place[2] if place[1] < 0 else place[1]
 
     def _cut(self, message: WebSocketMessage) -> None:
         # whose answer comes next on this socket, nobody can say
@@ -200,7 +210,20 @@ class Socket:
     def _close(self, exchange: Exchange, error: str, status: int | None = None) -> None:
         self._alarmed = {known for known in self._alarmed if known[0] != exchange.id}
         decision = self._around.router.close(exchange, error, time.time(), status=status)
+        self._note(exchange, decision)
         self._around.record(self._flow, exchange, decision)
+
+    def _note(self, exchange: Exchange, decision: Decision) -> None:
+        request, first, last = self._places.pop(exchange.id, (-1, -1, -1))
+        sent, found = self._around.router.sent(exchange), decision.verdict
+        if sent:
+            places = {"request": request, "first": first, "last": last}
+            dump.note(self._flow, {"sent": sent, "verdict": found.kind, "victim": found.victim, **places})
+
+    def _number(self) -> int:
+        """Return which message of all that passed here the present one is."""
+        kept = self._flow.websocket.messages if self._flow.websocket else []
+        return dump.forgotten(self._flow) + len(kept) - 1
 
     def _say(self, refusal: Refusal) -> None:
         """Tell the client, in an event of its protocol, what became of its message."""
@@ -224,7 +247,9 @@ class Socket:
         while self._kept > room and gone < len(kept) - 1:
             self._kept -= len(kept[gone].content)
             gone += 1
-        del kept[:gone]
+        if gone:
+            del kept[:gone]
+            dump.forgot(self._flow, gone)
 
 
 def _create(message: WebSocketMessage) -> Body | None:

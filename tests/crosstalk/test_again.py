@@ -46,7 +46,7 @@ def test_online_and_offline_say_the_same(depth: str, dialect: str, stream: bool,
 
     for judged in judge(stored, Mint(b"k" * 32)):
         assert judged.agrees, (judged.stored.said, judged.stored.victim, judged.verdict)
-        assert judged.verdict.note != "as it was said then"
+        assert judged.verdict.note != "the verdict of then"
 
 
 def test_a_record_is_made_of_plain_types() -> None:
@@ -87,3 +87,15 @@ def test_what_was_said_of_an_answer_that_is_not_stored_stands() -> None:
 
     assert [(each.verdict.kind, each.verdict.victim) for each in judged] == [("crosstalk", "x2"), ("crosstalk", "x1")]
     assert all(each.agrees for each in judged)
+
+
+def test_who_was_given_up_is_not_beside_the_others_later_either() -> None:
+    world = World("none", "openai_chat", False, 1)
+    world.warm(15)
+    gone = world.send(dialect="anthropic")
+    gone.watch.end(world.now, whole=False)
+    other, mine = world.send(dialect="anthropic"), world.send()
+    world.deliver(mine, other.own)
+
+    assert mine.verdict().victim == f"x{other.number}"
+    assert all(judged.agrees for judged in judge(world.stored(), world.mint))

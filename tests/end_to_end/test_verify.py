@@ -6,15 +6,18 @@ import asyncio
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from ..simulator import simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
 from .harness import BIN, ROOT, eventually, generic_config, proxy
+from .test_websockets import CLIENT, ask, echoing, socket
 
 NAMES = {name: key for key, name in KEYS.items()}
 COUNT = 64
@@ -114,3 +117,34 @@ def test_a_file_that_is_no_dump_is_said_to_be_none(recorded: Path, tmp_path: Pat
 
     assert (done.returncode, done.stdout) == (2, "")
     assert "x.mitm" in done.stderr
+
+
+@pytest.mark.parametrize("more", ["", "crosstalk: {reaction: block}", "limits: {keep_streamed: 12KiB}", "mode: shadow"])
+def test_every_exchange_of_a_websocket_is_judged_as_it_was(tmp_path: Path, more: str) -> None:
+    """Answers that are late by one, repeated, of another socket, and right; some of them forgotten."""
+    file = str(tmp_path / "day.mitm")
+    with (
+        simulator_thread({**KEYS, CLIENT: "shadow"}, echo="both") as provider,
+        proxy(tmp_path, echoing(tmp_path, more), "-w", file, mode=f"reverse:{provider.url}") as running,
+    ):
+        for number, fault in enumerate(("", "stale", "repeat", "", "repeat")):
+            if fault:
+                provider.fault(fault, {}, method="POST")
+            with socket(running, f"session-{number}") as opened, suppress(ConnectionClosed):
+                for turn in range(3):
+                    ask(opened, f"turn {turn} of {number} WORDS-30", prompt_cache_key=f"key-{number}-{turn}")
+            provider.mend()
+        assert eventually(lambda: running.journal.count('"event_type"') >= (12 if "block" in more else 20))
+        running.interrupt()
+    said = journal(tmp_path)
+
+    done = patchbay("verify", "--all", "--state", str(tmp_path / "state"), file)
+
+    told = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("pb1-"))
+    assert told == {request_id: line["verdict"] for request_id, line in said.items()}
+    assert "said then" not in done.stdout
+    assert len(said) >= 12
+    verdicts = {str(line["verdict"]) for line in said.values()}
+    assert verdicts - {"clean"} == {"crosstalk", "unverifiable"}
+    assert ("clean" in verdicts) == ("shadow" not in more)  # where nothing of ours goes up, nothing comes back
+    assert ("not kept whole" in done.stdout) == ("keep_streamed" in more)

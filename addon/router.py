@@ -452,7 +452,9 @@ class Router:
             ledger=self.ledger,
             now=now,
             memory=self.memory,
-            asked=Asked(request.endpoint, request.body, choice.model or exchange.model, exchange.stream),
+            asked=Asked(
+                request.endpoint, self._asked_in(exchange, route), choice.model or exchange.model, exchange.stream
+            ),
             host=str(choice.origin),
             silent=frozenset(provider.silent),
         )
@@ -460,6 +462,11 @@ class Router:
         exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         return route
+
+    def _asked_in(self, exchange: Exchange, route: Route) -> Body:
+        """Return the body that says what was asked: on a socket what goes up, since nothing else is kept of it."""
+        changed = exchange.socket is not None and route.body is not None and self.config.mode == "serve"
+        return Body(route.body) if changed else exchange.request.body
 
     def _head(self, exchange: Exchange, attempt: Attempt, head: Head, now: float) -> Reaction:
         attempt.head = head

@@ -37,6 +37,11 @@ class Body:
         self._read()
         return bool(self._fields) or bool(self._values) or (self.raw or b"").strip() == b"{}"
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the body is a JSON object with members, and nothing strange in it such as NaN."""
+        return bool(self._read())
+
     def names(self) -> tuple[str, ...]:
         """Return the names of the members, in order."""
         return tuple(self._read() or self._values)
@@ -68,6 +73,24 @@ class Body:
             return bytes(fields[name])
         value = self._values.get(name, MISSING)
         return b"" if value is MISSING else json.dumps(value).encode()
+
+    def span(self, name: str) -> tuple[int, int] | None:
+        """Return where the value of member *name* begins and ends in the bytes, None where that is not certain."""
+        fields = self._read()
+        if self.raw is None or name not in fields:
+            return None
+        at = self.raw.index(b"{") + 1
+        for member, value in fields.items():
+            key = _KEY.match(self.raw, at)
+            text = memoryview(value)
+            if not key or msgspec.json.decode(key[1]) != member:
+                return None
+            at = key.end() + len(text)
+            if memoryview(self.raw)[key.end() : at] != text:
+                return None
+            if member == name:
+                return key.end(), at
+        return None
 
     def splice(self, changes: Mapping[str, object]) -> bytes:
         """

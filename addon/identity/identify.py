@@ -16,6 +16,7 @@ from . import quotes, sidecalls, signals
 from .aliases import Aliases
 from .canonical import Conversation
 from .chain import Chain
+from .familiar import Familiar, is_long
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
 from .quotes import Quote
@@ -39,6 +40,12 @@ class _Asked:
     agent: str
     evidence: list[Evidence] = field(default_factory=list)
     conversation: Conversation | None = None  # what is said, once it was read
+    outline: Request | None = None  # the same request without what is known of its history
+
+    @property
+    def outer(self) -> Request:
+        """The request for whoever only reads what stands around its history."""
+        return self.outline or self.request
 
     @property
     def scope(self) -> bytes:
@@ -69,6 +76,7 @@ class Identifier:
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain = Chain(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
         self._readings = Readings()
+        self._familiar = Familiar(sessions.limit)
         self._learner = Learner(self._seeds, self._lineage, self._chain, self._readings, sessions.ttl)
 
     def identify(self, request: Request, now: float) -> Identity:
@@ -99,11 +107,13 @@ class Identifier:
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = sessions.ttl
+        self._familiar.resize(sessions.limit)
 
     # -- the tiers -------------------------------------------------------------------------------------------------
 
     def _asked(self, request: Request, now: float) -> _Asked:
-        found, unusable = signals.find(request)
+        outline = self._outline(request)
+        found, unusable = signals.find(outline or request)
         known = frozenset(self._sessions.order)
         kept = tuple(item for item in found if item.tier in known)
         asked = _Asked(
@@ -111,13 +121,24 @@ class Identifier:
             now,
             ids=tuple(item for item in kept if item.tier != "parent"),
             parents=tuple(item for item in kept if item.tier == "parent"),
-            agent=signals.agent(request),
+            agent=signals.agent(outline or request),
+            outline=outline,
         )
         asked.evidence += unusable
         for item in found:
             if item.tier not in known:
                 asked.note(item.tier, item.where, "not in sessions.order", item.value)
         return asked
+
+    def _outline(self, request: Request) -> Request | None:
+        """Return a long *request* of a named session without the messages it had when it was last seen."""
+        if not is_long(request.body):
+            return None
+        name = signals.first_of_headers(request)
+        if not name:
+            return None
+        body = self._familiar.shortened(self._seeds.derive("familiar", request.client.scope, name), request.body)
+        return replace(request, body=body) if body else None
 
     def _ask(self, tier: str, asked: _Asked) -> Identity | None:
         match tier:
@@ -253,7 +274,7 @@ class Identifier:
     def _finished(self, asked: _Asked, identity: Identity) -> Identity:
         request = asked.request
         named = identity.tier not in ("token", "content", "user", "cache_key")
-        binds = not sidecalls.is_probe(request) and (named or asked.is_readable)
+        binds = not sidecalls.is_probe(asked.outer) and (named or asked.is_readable)
         if binds and not named and sidecalls.names_a_chat(request):
             binds = False
         if request.endpoint.kind == "resource" and identity.tier == "conversation":
@@ -274,7 +295,7 @@ class Identifier:
         if self._sessions.subagents == "isolate":
             if asked.agent:
                 return self._seeds.derive("agent", asked.scope, found.value, asked.agent)
-            if found.tier == "codex" and (thread := signals.codex_thread(asked.request)):
+            if found.tier == "codex" and (thread := signals.codex_thread(asked.outer)):
                 return self._seeds.derive("id", asked.scope, thread)
         return self._seeds.derive("id", asked.scope, found.value)
 
@@ -343,7 +364,10 @@ class Identifier:
     def _owning(self, asked: _Asked) -> Iterator[Quote]:
         if asked.request.endpoint.kind == "resource":
             yield from quotes.of_path(asked.request.path)
-        yield from quotes.owning(asked.request, in_history=self._lineage.ties(asked.scope, asked.now))
+        if self._lineage.ties(asked.scope, asked.now):
+            yield from quotes.owning(asked.request)
+        else:
+            yield from quotes.owning(asked.outer, in_history=False)
 
     # -- what is said ----------------------------------------------------------------------------------------------
 
@@ -356,7 +380,7 @@ class Identifier:
             return self._content_thread(asked)
         if asked.agent:
             return self._seeds.derive("thread", asked.scope, found.value, asked.agent)
-        inner = signals.codex_thread(asked.request) if found.tier == "codex" else ""
+        inner = signals.codex_thread(asked.outer) if found.tier == "codex" else ""
         return self._seeds.derive("thread", asked.scope, inner or found.value)
 
     def _content_thread(self, asked: _Asked) -> str:

@@ -87,6 +87,17 @@ def _present(request: Request) -> list[int]:
     return sorted(places)
 
 
+def first_of_headers(request: Request) -> str:
+    """Return the first usable id that stands in a header field of its own, the empty string when there is none."""
+    places = sorted({place for name in request.headers.names() for place in _BY_HEADER.get(name, ())})
+    for signal in (SIGNALS[place] for place in places):
+        if signal.tier != "parent" and signal.where.startswith(_HEADER):
+            for value in signal.read(request):
+                if text := usable(value):
+                    return text
+    return ""
+
+
 def agent(request: Request) -> str:
     """Return the id of the sub-agent that asks, the empty string for the main one."""
     for read in _AGENT:

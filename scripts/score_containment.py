@@ -10,6 +10,7 @@ import asyncio
 import random
 import re
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ PROVED_BY = {
     "tag": "an id", "contract": "an id", "duplicate": "a duplicate", "settings": "settings", "shape": "the dialect",
     "disorder": "the order of events", "stray-head": "a stray head",
 }  # fmt: skip
+LATE = "what stands in the last event alone"  # of Responses that went over to another, where no event names its request
 IN_PIECES = "any of these, events cut every 16 bytes"
 AT_ONCE = ("an id", "a duplicate", "settings", "the dialect")  # they stand before the first word
 CONTAINED, SLOWED = 0.99, 1.2  # what must hold: shares of proofs, and of the provider's own time
@@ -59,6 +61,7 @@ class Containment:
 
     by_proof: Found = field(default_factory=dict)
     by_way: Found = field(default_factory=dict)
+    lost: int = 0  # requests that no provider saw
     judged: int = 0
     differ: int = 0
 
@@ -120,19 +123,27 @@ def _count(
     lines: dict[str, dict[str, object]],
     setting: str,
 ) -> None:
-    known = {record.mark: record for _, _, record in place.records}
+    known = {record.mark: (echo, record) for echo, _, record in place.records}
     for way, answer in heard:
-        record = known[answer.ask.mark]
+        if answer.ask.mark not in known:
+            found.lost += 1
+            print("LOST:", setting, way, answer.status, answer.data[:200], file=sys.stderr)
+            continue
+        echo, record = known[answer.ask.mark]
         proof = _proof(lines.get(record.received_id, {}))
         if not record.is_victim or not proof:
             continue
-        row = IN_PIECES if answer.ask.pieces else proof
+        row = IN_PIECES if answer.ask.pieces else LATE if _stands_last(answer.ask, echo) else proof
         form = "a stream" if answer.ask.stream else "a whole answer"
         leaked = foreign(answer.data, answer.ask.mark)
         found.by_proof.setdefault((row, setting), Stopped()).leaked.append(leaked)
-        if not answer.ask.pieces:
+        if row not in (IN_PIECES, LATE):
             asked = f"{form}, {way[0]} here and {way[1]} there"
             found.by_way.setdefault((asked, setting), Stopped()).leaked.append(leaked)
+
+
+def _stands_last(ask: Ask, echo: str) -> bool:
+    return (ask.wrong, ask.dialect) == ("splice", "openai_responses") and echo != "both"
 
 
 def _proof(line: dict[str, object]) -> str:
@@ -251,11 +262,11 @@ def report(seed: int, scale: float, progress: Progress) -> tuple[list[str], bool
         each.share >= CONTAINED for (row, at), each in found.by_proof.items() if at == HOLD and row != IN_PIECES
     )
     quick = all(each.to_provider <= SLOWED for pause, each in waited.items() if pause)
-    return text, contained and quick and not found.differ and found.judged > 0
+    return text, contained and quick and not found.differ and not found.lost and found.judged > 0
 
 
 def _order(row: str) -> tuple[bool, str]:
-    return row == IN_PIECES, row
+    return row in (LATE, IN_PIECES), row
 
 
 def _table(what: str, found: Found, rows: Sequence[str]) -> Iterator[str]:

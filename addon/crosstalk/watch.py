@@ -74,6 +74,7 @@ class Watch:
         self._echo = echo
         self._client_id = client_id
         self._over = self._whole = False
+        self._ended: tuple[int, float] | None = None
         self.at = (memory.tick() if memory else 0, now)
         self.seen: list[tuple[int, float]] = []
         self._depths: dict[str, Depth] = {f"header {name.lower()}": depth for name, depth in echo.headers.items()}
@@ -120,6 +121,7 @@ class Watch:
         fresh = self.see(_OVER, self._sent.status, now) if whole else []
         self._over, self._whole = True, whole
         if self._sent.memory is not None:
+            self._ended = (self._sent.memory.tick(), now)
             if whole:
                 self._learn(self._sent.memory)
             self._sent.memory.finish(self._sent.entry.request_id, now)
@@ -160,6 +162,7 @@ class Watch:
             "at": list(self.at),
             "early": self._early,
             "whole": self._whole,
+            "ended": list(self._ended or ()),
             "seen": [list(seen) for seen in self.seen],
         }
 

@@ -84,14 +84,14 @@ class Identifier:
         asked = self._asked(request, now)
         if any(found.tier == "own" and found.value.lower() == "off" for found in asked.ids):
             asked.note("own", "header x-patchbay-session-id", value="off")
-            return self._owned(asked, Identity(tier="own", binds=False))
+            return self._owned(asked, Identity(tier="own"))
         for tier in self._sessions.order:
             identity = self._ask(tier, asked)
             if identity is not None:
                 self._pass_over(asked, identity)
                 return self._finished(asked, identity)
         self._pass_over(asked, Identity())
-        return self._owned(asked, Identity(binds=False))
+        return self._owned(asked, Identity())
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
@@ -137,7 +137,7 @@ class Identifier:
         name = signals.first_of_headers(request)
         if not name:
             return None
-        body = self._familiar.shortened(self._seeds.derive("familiar", request.client.scope, name), request.body)
+        body = self._familiar.shortened(self._seeds.of_id("familiar", request.client.scope, name), request.body)
         return replace(request, body=body) if body else None
 
     def _ask(self, tier: str, asked: _Asked) -> Identity | None:
@@ -175,12 +175,12 @@ class Identifier:
 
     def _parent(self, asked: _Asked) -> Identity | None:
         """Answer with the affinity of a declared parent; the thread is the child's own."""
-        if self._sessions.subagents == "isolate":
+        if self._sessions.subagents == "isolate" or not asked.parents:
             return None
         own = [item for item in asked.ids if item.tier not in ("own", "user", "cache_key")]
-        seeds = [self._seeds.derive("id", asked.scope, item.value) for item in own]
+        seeds = [self._seeds.of_id("id", asked.scope, item.value) for item in own]
         for parent in asked.parents:
-            seed = self._seeds.derive("id", asked.scope, parent.value)
+            seed = self._seeds.of_id("id", asked.scope, parent.value)
             if why := self._why_no_parent(parent, seed, seeds, own, asked):
                 asked.note("parent", parent.where, why, parent.value)
                 continue
@@ -279,25 +279,25 @@ class Identifier:
             binds = False
         if request.endpoint.kind == "resource" and identity.tier == "conversation":
             binds = False
-        return self._owned(asked, replace(identity, binds=binds))
+        return self._owned(asked, identity, binds)
 
-    def _owned(self, asked: _Asked, identity: Identity) -> Identity:
+    def _owned(self, asked: _Asked, identity: Identity, binds: bool = False) -> Identity:
         """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""
         owner = self._owner(asked)
-        return replace(identity, owner=owner, evidence=tuple(asked.evidence))
+        return replace(identity, binds=binds, owner=owner, evidence=tuple(asked.evidence))
 
     # -- ids that lead to one another ------------------------------------------------------------------------------
 
     def _seed_of(self, found: Found, asked: _Asked) -> str:
         """Return the seed of an id. Explicit ids share one namespace, wherever they stand; users have their own."""
         if found.tier == "user":
-            return self._seeds.derive("user", asked.scope, found.value)
+            return self._seeds.of_id("user", asked.scope, found.value)
         if self._sessions.subagents == "isolate":
             if asked.agent:
-                return self._seeds.derive("agent", asked.scope, found.value, asked.agent)
+                return self._seeds.of_id("agent", asked.scope, found.value, asked.agent)
             if found.tier == "codex" and (thread := signals.codex_thread(asked.outer)):
-                return self._seeds.derive("id", asked.scope, thread)
-        return self._seeds.derive("id", asked.scope, found.value)
+                return self._seeds.of_id("id", asked.scope, thread)
+        return self._seeds.of_id("id", asked.scope, found.value)
 
     def _borrowed(self, found: Found, seed: str, asked: _Asked) -> str:
         """
@@ -305,11 +305,11 @@ class Identifier:
 
         A weaker id lends its affinity once: an application may use one cache key for all its conversations.
         """
-        if found.tier in _FREE_OF_OTHERS or seed != self._seeds.derive("id", asked.scope, found.value):
+        if found.tier in _FREE_OF_OTHERS or seed != self._seeds.of_id("id", asked.scope, found.value):
             return seed
         claimed = "" if _is_passing(found) else seed
         for weaker in self._weaker(found, asked):
-            other = self._seeds.derive("id", asked.scope, weaker.value)
+            other = self._seeds.of_id("id", asked.scope, weaker.value)
             alias = self._aliases.find(other, asked.now)
             if other != seed and alias and not alias.claimed:
                 return self._aliases.lead(other, alias.affinity, asked.now, claimed)
@@ -321,7 +321,7 @@ class Identifier:
         if found.tier in _FREE_OF_OTHERS or self._sessions.subagents == "isolate":
             return
         for weaker in self._weaker(found, asked):
-            other = self._seeds.derive("id", asked.scope, weaker.value)
+            other = self._seeds.of_id("id", asked.scope, weaker.value)
             if other != seed and not self._aliases.find(other, asked.now):
                 self._aliases.lead(other, affinity, asked.now, "" if _is_passing(found) else seed)
 
@@ -379,9 +379,9 @@ class Identifier:
         if found.tier in CONTENT_THREADS:
             return self._content_thread(asked)
         if asked.agent:
-            return self._seeds.derive("thread", asked.scope, found.value, asked.agent)
+            return self._seeds.of_id("thread", asked.scope, found.value, asked.agent)
         inner = signals.codex_thread(asked.outer) if found.tier == "codex" else ""
-        return self._seeds.derive("thread", asked.scope, inner or found.value)
+        return self._seeds.of_id("thread", asked.scope, inner or found.value)
 
     def _content_thread(self, asked: _Asked) -> str:
         """Return the thread of what is said. It is final from the first answer on, which tells equal openings apart."""

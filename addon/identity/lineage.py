@@ -48,7 +48,7 @@ class Lineage:
 
     def tie(self, scope: bytes, now: float, ttl: float) -> None:
         """Remember that *scope* was handed something which a history may hold and only one account can honour."""
-        self._ledger.note(_KIND, self._seeds.derive("ties", scope), Entry(exchange="", at=now), now, ttl)
+        self._ledger.note(_KIND, self._seeds.of_id("ties", scope), Entry(exchange="", at=now), now, ttl)
 
     def ties(self, scope: bytes, now: float) -> bool:
         """
@@ -57,7 +57,7 @@ class Lineage:
         What says so is asked for before each look-up and lives as long as the last thing it stands for, so that it
         outlasts them all in the ledger.
         """
-        return not self.is_empty() and self._ledger.find(_KIND, self._seeds.derive("ties", scope), now) is not None
+        return not self.is_empty() and self._ledger.find(_KIND, self._seeds.of_id("ties", scope), now) is not None
 
     def _seed(self, scope: bytes, token: str) -> str:
         return self._seeds.derive("token", scope, resource_name(token))

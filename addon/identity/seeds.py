@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from blake3 import blake3
 
 _CONTEXT = "patchbay 2026 identity seeds"
+_IDS = 4096
 
 
 def encode(text: str) -> bytes:
@@ -31,6 +33,7 @@ class Seeds:
         if len(key) != 32:
             raise ValueError(f"key: {len(key)} bytes, must be 32")
         self._key = blake3(key, derive_key_context=_CONTEXT).digest()
+        self.of_id = lru_cache(_IDS)(self.derive)  # for what is short and comes with each request of a session
 
     def derive(self, purpose: str, scope: bytes, *parts: str | bytes) -> str:
         """Derive the seed of *parts* for *purpose*, for the client *scope* alone."""

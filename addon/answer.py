@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from . import dialects
+from .alike import Alike
 from .dialects import errors, order, shape, tokens
 from .providers import Echo
 from .sse import Elements, Event, Events
@@ -111,6 +112,7 @@ class Answer:
         self._tail = b"\n"
         self._loose = False  # the last event that said something bore neither an id nor an echo
         self._turns = 0
+        self._alike = Alike()
 
     @property
     def streamed(self) -> bool:
@@ -146,16 +148,15 @@ class Answer:
         """Return the facts that are complete with *data*, a piece of the body as it came."""
         facts: list[Fact] = []
         if not self._blind:
-            self._guard(facts, lambda: self._pieces_of(data, facts))
+            self._guard(facts, self._pieces_of, data)
         return facts
 
     def end(self) -> list[Fact]:
         """Return the facts of the answer's end; the upstream said that nothing follows."""
         facts: list[Fact] = []
         if self._framing and not self._blind:
-            framing = self._framing
-            self._guard(facts, lambda: self._events(framing.end(), facts))
-        self._guard(facts, lambda: facts.extend(self._order.end()))
+            self._guard(facts, self._rest, self._framing)
+        self._guard(facts, self._out_of_order, self._order)
         if self._finished and not self._ended:  # some servers leave out [DONE]
             self._close(facts, Fact("end", "eof"))
         self._tell_text(facts)
@@ -164,7 +165,7 @@ class Answer:
     def message(self, data: bytes) -> list[Fact]:
         """Return the facts of one message of a WebSocket."""
         facts: list[Fact] = []
-        self._guard(facts, lambda: self._event(Event("message", data), facts, streamed=True))
+        self._guard(facts, self._one, Event("message", data))
         return facts
 
     def decoded(self, body: bytes) -> bytes:
@@ -184,10 +185,10 @@ class Answer:
 
     # -- from bytes to events --------------------------------------------------------------------------------------
 
-    def _guard(self, facts: list[Fact], work: Callable[[], None]) -> None:
+    def _guard[T](self, facts: list[Fact], work: Callable[[T, list[Fact]], None], what: T) -> None:
         # A reader's mistake must never reach the stream it watches: after one, this answer is passed unread.
         try:
-            work()
+            work(what, facts)
         except Exception as e:
             self._blind = True
             facts.append(Fact("malformed", type(e).__name__, "body"))
@@ -238,10 +239,26 @@ class Answer:
         self._blind = True
         return _Whole()
 
+    def _rest(self, framing: _Framing, facts: list[Fact]) -> None:
+        self._events(framing.end(), facts)
+
+    def _out_of_order(self, order: order.Order, facts: list[Fact]) -> None:
+        facts.extend(order.end())
+
+    def _one(self, message: Event, facts: list[Fact]) -> None:
+        self._event(message, facts, streamed=True)
+
     def _events(self, events: list[Event], facts: list[Fact]) -> None:
-        streamed = not isinstance(self._framing, _Whole)
+        if isinstance(self._framing, _Whole):
+            for event in events:
+                self._event(event, facts, streamed=False)
+            return
         for event in events:
-            self._event(event, facts, streamed)
+            if text := self._alike.text(event):
+                self._keep(text)
+                self._order.again()
+            else:
+                self._event(event, facts, streamed=True)
 
     def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
         if event.dropped:
@@ -250,18 +267,23 @@ class Answer:
             facts.extend(self._order.done())
             self._close(facts, Fact("end", "[DONE]"))
         elif isinstance(data := _json(event.data), dict):
-            self._object((event.name or "message") if streamed else "", data, facts)
+            name, known = (event.name or "message") if streamed else "", len(facts)
+            found = self._object(name, data, facts)
+            if name and len(facts) == known:
+                self._alike.learn(event, name, found, self._read)
+                return
         elif isinstance(data, list) and not streamed:
             for element in tokens.dicts(data)[:1]:  # an error in a list, as Google's OpenAI endpoint has it
                 self._object("", element, facts)
         elif data is _BROKEN:
-            if found := _BEHIND.search(event.data):
-                self._repeat(facts, Fact("stray", found[1].decode(), "body"), once=True)
+            if behind := _BEHIND.search(event.data):
+                self._repeat(facts, Fact("stray", behind[1].decode(), "body"), once=True)
             self._repeat(facts, Fact("malformed", "no JSON", "event" if streamed else "body"))
+        self._alike.forget()
 
     # -- from events to facts --------------------------------------------------------------------------------------
 
-    def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> None:
+    def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
         if not shape.is_of(self._shape, data) and (looks := shape.of(data)):
             self._repeat(facts, Fact("shape", looks, "event" if name else "body"), once=True)
         if name:
@@ -285,11 +307,12 @@ class Answer:
             self._tie(named, facts)
         if not name and not wrong:
             self._close(facts, Fact("end", "body"))
+        return found
 
     def _fact(self, fact: Fact, facts: list[Fact]) -> None:
         match fact.kind:
             case "text":
-                self._keep(fact)
+                self._keep(str(fact.value), whole=fact.where == "whole")
             case "usage":
                 self._grow(fact, facts)
             case "end":
@@ -340,12 +363,11 @@ class Answer:
             self._usage = merged
             facts.append(Fact("usage", merged))
 
-    def _keep(self, fact: Fact) -> None:
-        whole = fact.where == "whole"  # the text once more at a stream's end; it counts when no delta came
+    def _keep(self, text: str, *, whole: bool = False) -> None:
+        """Keep *text*; *whole*: the text once more at a stream's end, which counts when no delta came."""
         if self._pieces is None or (whole and self._by_delta):
             return
         self._by_delta = self._by_delta or not whole
-        text = str(fact.value)
         self._length += len(text)
         if self._length > self._keep_text:
             self._pieces = None

@@ -30,8 +30,8 @@ class Order:
     """Follows one stream in *dialect*; a dialect without an order of its own is never out of order."""
 
     __slots__ = (
-        "_began", "_called", "_closed", "_counted_prompt", "_ended", "_kinds", "_open", "_plain", "_returns", "_runs",
-        "_sequence", "_step",
+        "_began", "_called", "_closed", "_counted_prompt", "_ended", "_is_named", "_kinds", "_open", "_plain",
+        "_returns", "_runs", "_sequence", "_step",
     )  # fmt: skip
 
     def __init__(self, dialect: str) -> None:
@@ -44,6 +44,7 @@ class Order:
         self._step = steps.get(dialect)
         self._runs: list[list[Any]] = []  # [id, how many events in a row]
         self._returns = 0
+        self._is_named = False  # the last event bore an id that is followed
         self._began = ""
         self._ended = False
         self._open: set[object] = set()
@@ -56,8 +57,14 @@ class Order:
 
     def feed(self, data: dict[str, Any]) -> Iterator[Fact]:
         """Yield what *data*, the next event, is out of order with."""
+        self._is_named = False
         if self._step is not None:
             yield from self._step(data)
+
+    def again(self) -> None:
+        """Take note of an event that differs from the last one in nothing but its text."""
+        if self._is_named:
+            self._runs[-1][1] += 1
 
     def end(self) -> Iterator[Fact]:
         """Yield what is known at the end only: that the stream went over from one answer to another."""
@@ -190,6 +197,7 @@ class Order:
         """
         if not isinstance(name, str) or not name:
             return
+        self._is_named = True
         if self._runs and self._runs[-1][0] == name:
             self._runs[-1][1] += 1
             return

@@ -1,0 +1,112 @@
+"""An event that is like the last one is not read, and nobody can tell."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay import alike, answer
+from patchbay.answer import Answer
+from patchbay.providers import Echo
+from patchbay.sse import Event
+from patchbay.values import Fact, Head, Headers
+
+HEAD = Head(200, Headers((("content-type", "text/event-stream"),)))
+
+
+def chat(text: str, name: str = "chatcmpl-1", **more: object) -> dict[str, object]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": None, **more}
+    return {"id": name, "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [choice]}
+
+
+def message(text: str, index: int = 0) -> dict[str, object]:
+    return {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": text}}
+
+
+def stream(events: list[dict[str, object]], *, ascii_only: bool = True) -> bytes:
+    return b"".join(
+        b"event: %s\ndata: %s\n\n"
+        % (str(event.get("type", "message")).encode(), json.dumps(event, ensure_ascii=ascii_only).encode())
+        for event in events
+    )
+
+
+def read(dialect: str, data: bytes) -> tuple[list[Fact], list[Fact]]:
+    """Return what is found in *data*, and what is found when every event is read."""
+    both = []
+    for misses in (0, alike.MISSES):
+        reader = Answer(dialect, Echo(body={"request_id": "body"}))
+        reader._alike._misses = misses
+        both.append([*reader.head(HEAD), *reader.feed(data), *reader.end()])
+    return both[0], both[1]
+
+
+WORDS = st.sampled_from(["a", "m", "chatcmpl-1", "text", '"', "\\", "\n", "ü", "\0", '","id":"x', "", "long " * 9])
+CHAT = st.one_of(
+    st.builds(chat, WORDS),
+    st.builds(chat, WORDS, st.sampled_from(["chatcmpl-1", "chatcmpl-2"])),
+    st.builds(chat, WORDS, finish_reason=st.sampled_from([None, "stop"])),
+    st.builds(chat, WORDS, index=st.sampled_from([0, 1])),
+    st.just({"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}),
+)
+ANTHROPIC = st.one_of(
+    st.builds(message, WORDS, st.sampled_from([0, 1])),
+    st.just({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+    st.just({"type": "content_block_stop", "index": 0}),
+)
+
+
+@given(st.lists(CHAT, max_size=12), st.booleans())
+def test_a_chat_is_read_alike(events, ascii_only):
+    found, whole = read("openai_chat", stream(events, ascii_only=ascii_only))
+    assert found == whole
+
+
+@given(st.lists(ANTHROPIC, max_size=12), st.booleans())
+def test_a_message_is_read_alike(events, ascii_only):
+    found, whole = read("anthropic", stream(events, ascii_only=ascii_only))
+    assert found == whole
+
+
+@pytest.mark.parametrize(("dialect", "event"), [("openai_chat", chat), ("anthropic", message)])
+def test_nearly_all_events_of_a_stream_are_not_read(dialect, event, monkeypatch):
+    decoded: list[bytes] = []
+    sound = answer._json
+    monkeypatch.setattr(answer, "_json", lambda data: decoded.append(data) or sound(data))
+    said = [f"word {number} " for number in range(100)]
+    reader = Answer(dialect)
+    facts = [*reader.head(HEAD), *reader.feed(stream([event(text) for text in said])), *reader.end()]
+
+    assert len(decoded) <= 3
+    assert Fact("text", "".join(said)) in facts
+
+
+def test_an_id_that_changes_under_the_same_text_is_seen():
+    events = [chat("same"), chat("same"), chat("same"), chat("same", "chatcmpl-2"), chat("same")]
+    found, whole = read("openai_chat", stream(events))
+    assert [fact.value for fact in found if fact.kind == "id"] == ["chatcmpl-1", "chatcmpl-2", "chatcmpl-1"]
+    assert found == whole
+
+
+def test_a_text_that_is_written_in_two_places_is_no_form():
+    known = alike.Alike()
+    text = [Fact("text", "m")]
+    known.learn(Event("", b'{"model":"m","text":"m"}'), "message", text, lambda name, data: text)
+    assert known.text(Event("", b'{"model":"m","text":"x"}')) == ""
+
+
+def test_a_form_that_never_comes_again_is_not_looked_for_for_ever():
+    known, tried = alike.Alike(), 0
+
+    def reads(name, data):
+        nonlocal tried
+        tried += 1
+        return [Fact("text", data["text"])]
+
+    for number in range(50):
+        event = Event("", b'{"n":%d,"text":"x"}' % number)
+        assert known.text(event) == ""
+        known.learn(event, "message", [Fact("text", "x")], reads)
+    assert tried == alike.MISSES

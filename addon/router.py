@@ -84,6 +84,7 @@ class Attempt:
     proof: bool = False  # its answer is another's
     judged: bool = False  # and something was done about it
     reached: bool = True  # the upstream may have seen the request
+    broken: bool = False  # no answer came, or half of one
     served: bool = False  # its first content came
     closed: bool = False  # it said why it ended, so it may be empty
     ended: bool = False
@@ -234,12 +235,14 @@ class Router:
 
     def instead(self, exchange: Exchange) -> Refusal | None:
         """
-        Say what the client gets in place of the last real answer, where that must not reach it.
+        Say what the client gets in place of the last real answer, where that must not reach it, or there is none.
 
         A tool that sees 401 or 403 logs its user out; but here it is an account of ours that was not let in.
         """
         if exchange.attempt and exchange.attempt.judged:
             return FOREIGN
+        if refused := _unanswered(exchange):
+            return refused
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
         if last is None or last.head is None or last.head.status not in (401, 403):
             return None
@@ -539,7 +542,7 @@ class Router:
         return "next" if moving else "deliver"
 
     def _failure(self, exchange: Exchange, attempt: Attempt, failure: Failure, now: float) -> Reaction:
-        attempt.error = failure.message
+        attempt.error, attempt.broken = failure.message, True
         unseen = attempt.head is None or attempt.held
         attempt.held = False
         attempt.reached = failure.kind != "connect"
@@ -631,6 +634,18 @@ def _unless_ours(choice: Choice, headers: Headers) -> Headers:
     templates = choice.account.provider.stamp.headers
     ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
     return Headers((name, value) for name, value in headers if name.lower() not in ours)
+
+
+def _unanswered(exchange: Exchange) -> Refusal | None:
+    """Say why there are no more attempts, where none of them brought an answer that the client could get."""
+    last, refusal = exchange.attempt, exchange.refusal
+    whole = any(each.head and each.head.status >= 400 and not each.broken for each in exchange.attempts)
+    if last is None or refusal is None or not last.broken or whole:
+        return None
+    if refusal.status == 429:  # all of them rest, and it is known until when
+        return refusal
+    message = f"The upstream did not answer: {last.error}. {refusal.message}"
+    return Refusal(502, "upstream_unreachable", message, refusal.retry_after, {"gave_up": refusal.code})
 
 
 def _bound(code: str, what: str) -> Refusal:

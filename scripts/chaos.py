@@ -31,6 +31,7 @@ from tests.simulator.play import Play
 
 EXCHANGES = 5000
 CLIENTS = 12
+SHOWN = ("time", "tier", "binding", "account", "attempts", "error", "duration_seconds", "stream", "dialect")
 SHARE = 0.3  # of an account's time that is bad
 EPISODE = 2.0  # seconds, on average
 REST = 7.0  # seconds after an episode in which an account may still be avoided
@@ -64,6 +65,7 @@ class Episodes:
 
     seed: int
     begun: float = field(default_factory=time.monotonic)
+    wall: float = field(default_factory=time.time)
     drawn: dict[str, list[tuple[float, float, str]]] = field(default_factory=lambda: defaultdict(list))
     struck: Counter[str] = field(default_factory=Counter)
 
@@ -211,13 +213,18 @@ def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: E
     moved = sum(len(line["attempts"]) > 1 for line in lines)
     print(f"\nfaults met: {', '.join(f'{kind} {n}' for kind, n in sorted(episodes.struck.items()))}")
     print(f"exchanges {len(results)}, moved to another account {moved}, failed {len(failed)}")
-    for result in failed[:10]:
+    for result in sorted(failed, key=lambda each: each not in needless)[:10]:
         print(f"  {result.who}: {result.failed} (well then: {len(episodes.could_serve(result.started, result.ended))})")
+        print(told(result, episodes, lines))
     with dump.open("rb") as file:
         flows = sum(1 for _ in FlowReader(file).stream())
     everything = b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "config.yaml")
     bound = wrong_bindings(lines)
     tried = {attempt["account"] for line in lines for attempt in line["attempts"]}
+    for session in bound:
+        print(f"  wrong binding of {session}:")
+        for line in (line for line in lines if line["session"] == session):
+            print("   ", json.dumps({name: line[name] for name in SHOWN}))
     claims = [
         (not needless, f"no exchange failed while an account could serve ({len(needless)} did)"),
         (all(result.named for result in failed), "every other failure names its bound"),
@@ -236,6 +243,18 @@ def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: E
     for holds, text in claims:
         print(f"  {'✓' if holds else '✗ NOT SO:'} {text}")
     return 0 if all(holds for holds, _ in claims) else 1
+
+
+def told(result: Result, episodes: Episodes, lines: list[dict[str, Any]]) -> str:
+    """Say where a failed exchange went, and when the accounts that were well had been bad before."""
+    ended = episodes.wall + result.ended
+    line = min(lines, key=lambda line: abs(line["time"] + line["duration_seconds"] - ended), default={"attempts": []})
+    tried = [f"{one['account']} {one['outcome']} {one['seconds']:.1f}s" for one in line["attempts"]]
+    well = {
+        name: [f"{until - result.started:+.1f}s {kind}" for _, until, kind in episodes.of(name, result.started)[-3:]]
+        for name in episodes.could_serve(result.started, result.ended)
+    }
+    return f"    {result.ended - result.started:.1f} s at {result.started:.0f} s: {', '.join(tried)}; well: {well}"
 
 
 def wrong_bindings(lines: list[dict[str, Any]]) -> list[str]:

@@ -7,7 +7,7 @@ None of them asks again by itself, so that what fails is seen to fail.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import anthropic
@@ -20,7 +20,10 @@ from tests.end_to_end.dialogue import body, credential, path
 
 CLIENT = "sk-client-of-chaos-0123456789"
 MODEL = "sim-large"
-BOUNDS = ("exhausted", "cooldown", "unavailable", "overload", "rate")  # words of the errors that say what was reached
+# What an error says of the bound that was reached, or of all accounts.
+BOUNDS = ("attempts_exhausted", "time_exhausted", "queue_exhausted", "credentials_exhausted", "queue_full",
+          "model_cooldown", "auth_unavailable", "auth_not_found", "owner_unavailable", "not_repeatable")  # fmt: skip
+GAVE_UP = "x-patchbay-gave-up"  # on the last real answer
 TIMEOUT = 60.0
 
 
@@ -58,8 +61,9 @@ def ask(turn: Turn) -> Heard:
     try:
         return Heard(_SDKS[turn.dialect](turn))
     except Exception as e:  # the SDKs share no class of errors
-        told = f"{type(e).__name__}: {str(e)[:160]}"
-        return Heard(failed=told, named=any(word in str(e) for word in BOUNDS))
+        # what an SDK makes of an error in a stream has no head any more; the head named the bound
+        head = getattr(getattr(e, "response", None), "headers", {GAVE_UP: ""})
+        return Heard(failed=f"{type(e).__name__}: {str(e)[:160]}", named=_names_bound(head, str(e)))
 
 
 def _plain(turn: Turn) -> Heard:
@@ -73,10 +77,13 @@ def _plain(turn: Turn) -> Heard:
         return Heard(failed=type(e).__name__, named=False)
     served = answer.headers.get("x-patchbay-request-id", "")
     if answer.status_code >= 400 or '"error":{' in answer.text.replace(" ", ""):
-        reached = answer.headers.get("x-patchbay-gave-up", "")
-        told = f"{answer.status_code} {reached or answer.text[:160]}"
-        return Heard(failed=told, named=bool(reached) or not served, served=served)
+        told = f"{answer.status_code} {answer.headers.get(GAVE_UP) or answer.text[:160]}"
+        return Heard(failed=told, named=_names_bound(answer.headers, answer.text), served=served)
     return Heard(answer.text[:200], served=served, digest=hashlib.sha256(answer.content).hexdigest())
+
+
+def _names_bound(head: Container[str], text: str) -> bool:
+    return GAVE_UP in head or any(code in text for code in BOUNDS)
 
 
 def _messages(turn: Turn) -> list[dict[str, str]]:

@@ -74,15 +74,18 @@ def test_an_interaction_is_continued_read_cancelled_and_deleted_where_it_was_mad
 
 
 def test_a_chain_of_interactions_has_one_affinity(client, simulator, through):
-    before = through.journal.count("\n")
+    ids: list[str] = []
     for n in range(4):
         name = ""
         for _ in range(4):
             more = {"previous_interaction_id": name} if name else {}
-            name = client.post(WHERE, json=asked(f"chain {n}", **more)).json()["id"]
+            answer = client.post(WHERE, json=asked(f"chain {n}", **more))
+            ids.append(answer.headers["x-patchbay-request-id"])
+            name = answer.json()["id"]
 
-    assert eventually(lambda: through.journal.count("\n") >= before + 16)
-    lines = [json.loads(line) for line in through.journal.splitlines()][before:]
+    assert eventually(lambda: all(each in through.journal for each in ids))
+    told = {line["request_id"]: line for line in map(json.loads, through.journal.splitlines())}
+    lines = [told[each] for each in ids]
     assert {line["dialect"] for line in lines} == {"gemini"}
     for chain in (lines[at : at + 4] for at in range(0, 16, 4)):
         assert len({line["account"] for line in chain}) == 1

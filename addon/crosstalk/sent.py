@@ -22,7 +22,8 @@ class Sent:
 
     *memory*, *asked* and *host* are missing where only ids are looked at. *kept*: the answer says that it comes from a
     cache. *date*: what the answer's head says of the time, by the host's own clock; *headed* is when it came.
-    *broken* are the rules of the host that this answer broke, *held* those it kept.
+    *names* are the first of the provider's ids at each place. *broken* are the rules of the host that this answer
+    broke, *held* those it kept.
     """
 
     entry: Entry
@@ -40,6 +41,7 @@ class Sent:
     kept: bool = False
     date: float | None = None
     headed: float | None = None
+    names: dict[str, str] = field(default_factory=dict)
     models: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)

@@ -8,7 +8,7 @@ from patchbay import providers
 from patchbay.crosstalk.detectors import DETECTORS
 
 from . import modes
-from .world import NAMES, World
+from .world import NAMES, Wire, World
 
 ALARMS = ("crosstalk", "suspect")
 ECHOED = [modes.swap, modes.rotate, modes.late, modes.stale, modes.duplicate, modes.splice, modes.interleave,
@@ -122,6 +122,23 @@ def test_two_answers_in_one_stream_are_proof_by_their_order_alone() -> None:
         world.silent = frozenset({"duplicate"})
         mixed, own = modes.interleave(world)
         assert (mixed.line.verdict().kind, own.line.verdict().kind) == ("crosstalk", "unverifiable")
+
+
+def test_an_answer_that_was_mixed_into_another_before_it_came_to_its_own_is_no_other_s() -> None:
+    for dialect in ("openai_chat", "gemini", "openai_responses"):
+        world = World("none", dialect, True, 4)
+        world.warm(8)
+        a, b = world.send(), world.send()
+        mixed = tuple(piece for pair in zip(a.own.pieces, b.own.pieces, strict=False) for piece in pair)
+        running = world.delivering(a, Wire(a.own.headers, mixed, b.number))
+        for _ in range(4):
+            next(running)
+
+        world.deliver(b, b.own)
+        assert list(running)
+
+        assert (b.verdict().kind, a.verdict().kind) == ("unverifiable", "crosstalk"), dialect
+        assert dialect == "openai_responses" or a.verdict().victim == f"x{b.number}"
 
 
 def test_every_detector_can_be_silenced_by_name() -> None:

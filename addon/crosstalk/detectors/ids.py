@@ -67,7 +67,9 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One id of the provider's on two exchanges that asked for different things: one of the two answers is misdelivered.
 
-    Notes the id for those who come after. Void for ids that repeat by nature, and where a stored answer is fetched.
+    Notes the first id of an answer for those who come after: a second one may well be that of an answer which has been
+    mixed into this one, and whose own exchange is still to see it. Void for ids that repeat by nature, and where a
+    stored answer is fetched.
     """
     value = fact.value
     if fact.kind not in ("id", "provider_id") or not isinstance(value, str) or sent.status >= 400:
@@ -76,8 +78,9 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     other = sent.ledger.find("answer", value, now)
     if other is None:
-        sent.ledger.note("answer", value, sent.entry, now)
-        sent.held.add(f"{RULE} {fact.where}")
+        if sent.names.setdefault(fact.where, value) == value:
+            sent.ledger.note("answer", value, sent.entry, now)
+            sent.held.add(f"{RULE} {fact.where}")
     elif other.exchange != sent.entry.exchange and sent.repeats(other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:

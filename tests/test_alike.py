@@ -97,6 +97,17 @@ def test_a_text_that_is_written_in_two_places_is_no_form():
     assert known.text(Event("", b'{"model":"m","text":"x"}')) == ""
 
 
+def test_a_text_that_is_spelled_otherwise_is_no_form():
+    known = alike.Alike()
+    known.learn(
+        Event("", b'{"model":"c","text":"\\u0063"}'),
+        "message",
+        [Fact("text", "c")],
+        lambda name, data: [Fact("text", data["text"])],
+    )
+    assert known.text(Event("", b'{"model":"x","text":"\\u0063"}')) == ""
+
+
 def test_a_form_that_never_comes_again_is_not_looked_for_for_ever():
     known, tried = alike.Alike(), 0
 

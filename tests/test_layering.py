@@ -17,7 +17,7 @@ ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"values", "providers", "body", "document", "config", "paths", "uploads"}),
-    frozenset({"ledger", "dialects", "sse"}),
+    frozenset({"ledger", "dialects", "sse", "alike"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards"}),
     frozenset({"store", "journal"}),

@@ -355,7 +355,7 @@ class Router:
         return Wait(exchange.stay_until, "waits for its home") if exchange.stay and now < exchange.stay_until else None
 
     def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
-        ask = self._ask(exchange)
+        ask = self._ask(exchange, now)
         chosen = self.accounts.choose(ask, now)
         if isinstance(chosen, Wait):
             exchange.waits_since = now if exchange.waits_since is None else exchange.waits_since
@@ -371,8 +371,9 @@ class Router:
             self.accounts.release(chosen)
             return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
 
-    def _ask(self, exchange: Exchange) -> Ask:
+    def _ask(self, exchange: Exchange, now: float) -> Ask:
         request = exchange.request
+        waits_since = now if exchange.waits_since is None else exchange.waits_since  # slow attempts were no wait
         return Ask(
             family=request.endpoint.family,
             destination=self._destination(exchange),
@@ -387,7 +388,7 @@ class Router:
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
             woken=exchange.woken,
-            patient=exchange.opened + self.config.queue.patience,
+            patient=waits_since + self.config.queue.patience,
             stay=exchange.stay if len(exchange.attempts) == 1 else "",
         )
 
@@ -560,6 +561,8 @@ class Router:
         return "next" if again else "cut"
 
     def _see(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
+        if not facts:
+            return
         for fact in facts:
             found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
             attempt.proof = attempt.proof or any(finding.strength == "proof" for finding in found)

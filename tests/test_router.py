@@ -383,3 +383,20 @@ def test_without_patience_or_a_home_another_account_answers_at_once() -> None:
     first = routed(of, exchange).account.id
     answer(of, exchange, *bad(529))
     assert routed(of, exchange).account.id != first
+
+
+def test_slow_attempts_leave_the_patience_for_one_that_comes_back_soon() -> None:
+    of = router()
+    limited = Head(429, Headers([("content-type", "application/json"), ("retry-after", "1")]))
+    slow = opened(of, request(), 5.0)
+    other = {"a": "b", "b": "a"}[routed(of, slow, 5.0).account.id]
+    rests = opened(of, request(x_patchbay_account=other), 9.0)
+    routed(of, rests, 9.0)
+    answer(of, rests, limited, *bad(429)[1:], now=9.0)
+    of.close(rests, "", 9.0, status=429)
+
+    answer(of, slow, Failure("timeout", "no answer in time"), now=9.0)
+    waiting = of.next(slow, 9.0)
+    assert isinstance(waiting, Wait)
+    assert 10 < waiting.until <= 11
+    assert routed(of, slow, waiting.until).account.id == other

@@ -35,9 +35,11 @@ FAULTS_ON_THE_WIRE, CLEAN_ON_THE_WIRE = 1_000, 5_000
 PARTS = ("core", "wire", "containment")
 RIGHT = "(right)"
 DEEP = ("body", "engine")
-# Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's, or is not ours.
-UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "unknown_id", "splice, Anthropic"}}
-OF_NOBODY = {"stray_head", "unknown_id"}  # it cannot be said whose it was
+# Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's: what comes later
+# from another answer shows when the two prompts are counted differently, at the end.
+UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "splice, Anthropic"}}
+# It cannot be said whose it was: it was nobody's, or it is in a dialect in which its id was not looked for.
+OF_NOBODY = {"body": {"stray_head", "unknown_id"}, "engine": {"stray_head", "unknown_id", "dialect"}}
 
 
 @dataclass
@@ -46,10 +48,17 @@ class Tally:
 
     wrong: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
-    victims: int = 0
+    victims: int = 0  # named rightly
+    misnamed: int = 0
     proofs: int = 0
     own: int = 0
     false: int = 0
+
+    def name(self, victim: str, owner: str) -> None:
+        """Count a proof that names *victim*, where it was *owner*'s answer."""
+        self.proofs += 1
+        self.victims += victim == owner
+        self.misnamed += victim not in (owner, "unknown")
 
     @property
     def found(self) -> float:
@@ -98,8 +107,7 @@ def count(tally: Tally, detectors: Detectors, truths: list[modes.Truth]) -> None
         tally.wrong += 1
         tally.verdicts[verdict.kind] += 1
         if verdict.kind == "crosstalk":
-            tally.proofs += 1
-            tally.victims += verdict.victim == f"x{truth.of.number}"
+            tally.name(verdict.victim, f"x{truth.of.number}")
         detectors.right.update(names)
 
 
@@ -233,8 +241,7 @@ def held_against(place: Studio, lines: dict[str, dict[str, Any]]) -> Scores:
         tally.verdicts[str(line["verdict"])] += 1
         if line["verdict"] == "crosstalk":
             other = lines.get(sent.get((echo, version, given), ""), {})
-            tally.proofs += 1
-            tally.victims += line["victim"] == (other.get("exchange") if given else "unknown")
+            tally.name(str(line["victim"]), str(other.get("exchange")) if given else "unknown")
     return scores
 
 
@@ -311,10 +318,10 @@ def _containment(seed: int, scale: float) -> tuple[list[str], bool]:
 def all_found(scores: Scores) -> bool:
     """Whether every fault was found, with the right victim, where our id comes back with the body."""
     missed = [
-        (name, depth, dict(tally.verdicts), f"{tally.victims} right victims of {tally.proofs}")
+        (name, depth, dict(tally.verdicts), f"victims: {tally.victims} of {tally.proofs}, {tally.misnamed} misnamed")
         for (name, depth), tally in scores.items()
         if depth in DEEP and tally.wrong and name not in UNSEEN[depth]
-        if tally.found < 1 or (tally.victims < tally.proofs and name not in OF_NOBODY)
+        if tally.found < 1 or tally.misnamed or (tally.victims < tally.proofs and name not in OF_NOBODY[depth])
     ]
     for each in missed:
         print("NOT SO:", *each, file=sys.stderr)

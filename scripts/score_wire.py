@@ -6,7 +6,7 @@ mitmdump before all of them, and clients over HTTP/1 and HTTP/2.
 from __future__ import annotations
 
 import json
-import secrets
+import random
 import socket
 import ssl
 import subprocess
@@ -47,6 +47,7 @@ WRONGS: dict[str, tuple[str, dict[str, Any], int]] = {
     "interleave": ("splice", _WAIT | {"after": 4, "interleave": True}, 2),
     "stray": ("head_in_body", {}, 1),
 }
+_draw = random.Random()
 STREAMS_ONLY = frozenset({"splice", "interleave"})
 
 
@@ -58,7 +59,7 @@ class Ask:
     dialect: str = DIALECTS[0]
     stream: bool = False
     pieces: bool = False
-    mark: str = field(default_factory=lambda: f"MARK-{secrets.token_hex(16)}")
+    mark: str = field(default_factory=lambda: f"MARK-{_draw.getrandbits(128):032x}")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -67,7 +68,8 @@ class Ask:
 
     @property
     def body(self) -> dict[str, Any]:
-        document = body(self.dialect, [f"SIGN_WORDS WORDS-20 {self.mark}"], stream=self.stream)
+        filler = "word " * (int(self.mark[-3:], 16) % 500)  # no two prompts are equally long
+        document = body(self.dialect, [f"{filler}SIGN_WORDS WORDS-20 {self.mark}"], stream=self.stream)
         if self.dialect == "openai_responses":
             document["metadata"] = {"turn": self.mark[-12:]}  # a setting of its own, which the answer repeats
         return document
@@ -136,6 +138,7 @@ class Studio:
 @contextmanager
 def studio(echoes: Sequence[str], seed: int, more: str = "") -> Iterator[Studio]:
     """Open a studio with a provider of each version for each of *echoes*; *more* is what else the settings say."""
+    _draw.seed(seed)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="patchbay-score-")))
         _certificates(folder)

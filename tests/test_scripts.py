@@ -274,12 +274,16 @@ def test_run_knows_three_tools(ready: Checkout) -> None:
 
 @pytest.mark.parametrize(
     ("failing", "code", "ran"),
-    [("", 0, ["check", "demo", "day", "test", "clients"]), ("check", 3, ["check"]), ("demo", 4, ["check", "demo"])],
+    [
+        ("", 0, ["check", "demo", "day", "crosstalk_score", "test", "clients"]),
+        ("check", 3, ["check"]),
+        ("demo", 4, ["check", "demo"]),
+    ],
 )
 def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
     bare: Checkout, failing: str, code: int, ran: list[str]
 ) -> None:
-    for script in ("check", "demo", "day", "test", "clients"):
+    for script in ("check", "demo", "day", "crosstalk_score", "test", "clients"):
         bare.program(
             f"scripts/{script}", f"#!/usr/bin/env bash\necho {script}; exit {code if script == failing else 0}"
         )
@@ -287,6 +291,27 @@ def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
     done = bare.run(".ci/run")
 
     assert (done.returncode, done.stdout.split()) == (code, ran)
+
+
+PARTS = (
+    "test", "crosstalk_score", "crosstalk_concurrent", "crosstalk_team", "crosstalk_models", "rapid_sequential",
+    "chaos", "day", "soak",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("failing", "code"), [("", 0), ("chaos", 1), ("crosstalk_team", 4), ("test", 2)])
+def test_the_proof_runs_every_part_and_counts_those_that_failed(bare: Checkout, failing: str, code: int) -> None:
+    for script in PARTS:
+        text = f'#!/usr/bin/env bash\necho "ran {script} $*"; [[ {script} != "{failing}" ]]'
+        bare.program(f"scripts/{script}", text)
+
+    done = bare.run("scripts/prove", "7")
+
+    ran = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran ")]
+    assert (done.returncode, set(ran)) == (code, set(PARTS))
+    assert "ran crosstalk_score --seed 7 --scale 1\n" in done.stdout
+    assert ("everything that was to be shown is shown" in done.stdout) == (code == 0)
+    assert done.stdout.count(f"failed: scripts/{failing or 'nothing'}") == (code if failing != "test" else 0)
 
 
 def _name(requirement: str) -> str:

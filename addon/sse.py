@@ -40,6 +40,8 @@ class Events:
         """Return the events that are complete with *data*."""
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
+        if self._started and not self._buffer and not self._skipping and data.endswith(b"\n\n"):
+            return [event for block in data[:-2].split(b"\n\n") if (event := self._event(block))]
         # A boundary may straddle the cut, so the search begins one byte before it.
         searched = max(0, len(self._buffer) - 1)
         self._buffer += data

@@ -39,6 +39,7 @@ from mitmproxy.proxy.layers.http import (
     ResponseTrailers,
     SendHttp,
 )
+from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from .. import guards
@@ -51,7 +52,9 @@ logger = logging.getLogger(__name__)
 Commands = Generator[commands.Command, Any, None]
 
 _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
-_DOWNWARDS = (ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError)
+_BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
+_DOWNWARDS = frozenset({ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError})
+_ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
@@ -219,26 +222,25 @@ class PatchbayStream(HttpStream):
             if event.command is self.timer:
                 yield from self._time_is_up(self.timer.what)
             return
-        if self.answering and isinstance(event, RequestData | RequestTrailers | RequestEndOfMessage):
+        kind, cord = type(event), self.cord
+        if self.answering and kind in _BODY_UPWARDS:
             return  # it waited in the queue while the answer was made, which does without it
-        if isinstance(event, _DOWNWARDS):
-            if event.stream_id != self.wire_id or self.answering or (self.cord and not self.upstream_open):
+        if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
+            if event.stream_id != self.wire_id or self.answering or (cord and not self.upstream_open):
                 # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece
                 # with what made us answer ourselves
                 return
             event.stream_id = self.stream_id  # the client's side of mitmproxy knows only this one
-            self.upstream_open = self.upstream_open and not isinstance(
-                event, ResponseEndOfMessage | ResponseProtocolError
-            )
+            self.upstream_open = self.upstream_open and kind not in _ENDS
             self.touched = time.monotonic()
             if not self.upstream_open and self.held is None:
                 self._disarm()
-        if isinstance(event, ResponseData | ResponseEndOfMessage) and self.held is None and (cord := self.cord):
-            if cord.answered(End() if isinstance(event, ResponseEndOfMessage) else Chunk(event.data)) == "cut":
-                yield from self._cut(cord)
-                return
-            if isinstance(event, ResponseData):
-                event = ResponseData(event.stream_id, cord.passing(event.data))
+            if cord and self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
+                if cord.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
+                    yield from self._cut(cord)
+                    return
+                if isinstance(event, ResponseData):
+                    event.data = cord.passing(event.data)
         yield from super()._handle_event(event)
 
     def _on_the_wire(self, generator: Commands) -> Commands:

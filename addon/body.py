@@ -75,11 +75,11 @@ class Body:
         return b"" if value is MISSING else json.dumps(value).encode()
 
     def span(self, name: str) -> tuple[int, int] | None:
-        """Return where the value of member *name* begins and ends in the bytes, None where that is not certain."""
+        """Return where the value of member *name* begins and ends in the bytes, None if a member stands there twice."""
         fields = self._read()
         if self.raw is None or name not in fields:
             return None
-        at = self.raw.index(b"{") + 1
+        at, found = self.raw.index(b"{") + 1, None
         for member, value in fields.items():
             key = _KEY.match(self.raw, at)
             text = memoryview(value)
@@ -89,8 +89,8 @@ class Body:
             if memoryview(self.raw)[key.end() : at] != text:
                 return None
             if member == name:
-                return key.end(), at
-        return None
+                found = key.end(), at
+        return found if self.raw[at:].strip() == b"}" else None
 
     def splice(self, changes: Mapping[str, object]) -> bytes:
         """

@@ -11,7 +11,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from .seeds import digest, encode
 
 MAX_TURNS = 10_000
 _MAX_DEPTH = 6
+_SHORT = 65_536  # characters of instructions whose digest is remembered
 _MEDIA_LIMIT = 2048  # characters; longer payloads stand in by their digest
 
 _ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "model": "assistant", "tool": "tool"}
@@ -103,6 +105,12 @@ class Conversation:
 
     system: bytes = b""
     turns: tuple[Turn, ...] = ()
+    # for whoever reads on where this one ends: how many messages it was made of, what *system* was, by text, and the
+    # digests of its prefixes as far as somebody knows them
+    messages: int = field(default=0, compare=False)
+    leading: tuple[bytes, ...] = field(default=(), compare=False)
+    context: tuple[bytes, ...] = field(default=(), compare=False)
+    prefixes: tuple[bytes, ...] = field(default=(), compare=False)
 
     @property
     def root(self) -> int:
@@ -123,6 +131,18 @@ def read(body: Body) -> Conversation:
     """Read the history of *body*, whichever dialect's. A body without one gives an empty conversation; never raises."""
     try:
         return _read(body)
+    except RecursionError:
+        return Conversation()
+
+
+def go_on(before: Conversation, body: Body, name: str) -> Conversation:
+    """
+    Read on where *before* ends: *body* has in its member *name* what came since, and all its other members.
+
+    *before* has an answer in it, so that nothing that comes later can stand before its first turn.
+    """
+    try:
+        return _gathered(body, body.get(name, ())[: MAX_TURNS - before.messages], before)
     except RecursionError:
         return Conversation()
 
@@ -186,17 +206,21 @@ def answer_turn(text: str) -> bytes:
 
 
 def _read(body: Body) -> Conversation:
-    system = list(instructions(body))
-    turns: list[Turn] = []
+    return _gathered(body, history(body), Conversation())
+
+
+def _gathered(body: Body, messages: Sequence[Any], before: Conversation) -> Conversation:
+    leading: list[str] = []
+    turns: list[Turn] = list(before.turns)
     context: list[str] = []
-    for index, message in enumerate(history(body)):
+    for index, message in enumerate(messages, before.messages):
         if plain := _plain(message):
             turns.append(Turn(*plain, index))
             continue
         role = role_of(message)
         if role == "system":
             if not turns:  # later ones come and go inside a conversation
-                system.extend(_texts(_content(message)))
+                leading.extend(_texts(_content(message)))
         elif role:
             parts = tuple(_parts(_content(message), 0))
             if role == "user":
@@ -205,7 +229,10 @@ def _read(body: Body) -> Conversation:
                 turns.append(turn)
     if context and not any(turn.role == "user" for turn in turns):
         turns.append(Turn("user", digest(encode(text) for text in context), 0))
-    return Conversation(_instructions([*system, *context]), tuple(turns))
+    led, found = before.leading + _instructed(leading), before.context + _instructed(context)
+    system = _instructed(instructions(body)) + led + found
+    count = before.messages + len(messages)
+    return Conversation(digest(system) if system else b"", tuple(turns), count, led, found, before.prefixes)
 
 
 def _plain(message: Any) -> tuple[str, str] | None:
@@ -272,9 +299,17 @@ def _without_context(parts: tuple[tuple[bytes, bytes], ...], context: list[str])
     return tuple(kept)
 
 
-def _instructions(texts: Iterable[str]) -> bytes:
+def _instructed(texts: Iterable[str]) -> tuple[bytes, ...]:
+    """Return a digest for each of *texts* that instructs, without what changes by itself."""
     kept = [text for text in texts if text.strip() and not _BILLING.match(text)]
-    return digest(encode(_masked(_normal(text))) for text in kept) if kept else b""
+    return tuple(_told(text) if len(text) <= _SHORT else _masked_digest(text) for text in kept)
+
+
+def _masked_digest(text: str) -> bytes:
+    return digest((encode(_masked(_normal(text))),))
+
+
+_told = lru_cache(64)(_masked_digest)  # a tool says the same in each of its requests
 
 
 def _masked(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ..ledger import Entry, Ledger
 from .canonical import Conversation, Turn, answer_turn
@@ -15,12 +16,31 @@ _PROBED = 1024
 
 def prefixes(turns: Sequence[Turn]) -> tuple[bytes, ...]:
     """Return one digest for each prefix of *turns*, the shortest first; each stands for all turns up to its own."""
+    return _prefixes(b"", turns)
+
+
+def _prefixes(last: bytes, turns: Sequence[Turn]) -> tuple[bytes, ...]:
     found: list[bytes] = []
-    last = b""
     for turn in turns:
         last = _grown(last, turn.role, turn.digest)
         found.append(last)
     return tuple(found)
+
+
+def prefixes_of(conversation: Conversation) -> tuple[bytes, ...]:
+    """Return what `prefixes` does for the turns of *conversation*, some of which may be known."""
+    known = conversation.prefixes
+    return known + _prefixes(known[-1] if known else b"", conversation.turns[len(known) :])
+
+
+def with_prefixes(conversation: Conversation) -> Conversation:
+    """Return *conversation* with the digests of all its prefixes."""
+    return replace(conversation, prefixes=prefixes_of(conversation))
+
+
+def _prefix(conversation: Conversation, place: int) -> bytes:
+    known = conversation.prefixes
+    return known[place] if place < len(known) else prefixes(conversation.turns[: place + 1])[-1]
 
 
 def _grown(last: bytes, role: str, turn: bytes) -> bytes:
@@ -46,7 +66,7 @@ class Chain:
         answer = conversation.first_answer
         if answer < 0 or not self._has_begun(scope, conversation):
             return None
-        known = prefixes(conversation.turns)
+        known = prefixes_of(conversation)
         for prefix in reversed(known[max(answer, len(known) - _PROBED) :]):
             if entry := self._find("prefix", scope, now, prefix):
                 return entry
@@ -54,7 +74,7 @@ class Chain:
 
     def note(self, scope: bytes, conversation: Conversation, entry: Entry, now: float, answer: str = "") -> None:
         """Remember that *conversation* was served, and what it grows into by an *answer* that was nothing but text."""
-        known = prefixes(conversation.turns)
+        known = prefixes_of(conversation)
         if not known:
             return
         self._begin(scope, conversation)
@@ -67,15 +87,16 @@ class Chain:
         if answer:
             self._note("prefix", scope, entry, now, _grown(known[-1], "assistant", answer_turn(answer)))
 
-    def answers(self, scope: bytes, conversation: Conversation, now: float) -> Iterator[Turn]:
+    def answers(self, scope: bytes, conversation: Conversation, now: float, served: int = 0) -> Iterator[Turn]:
         """
         Yield the turns of *conversation* that follow a request we served: our answers, seen or not.
 
-        An example that an application puts before the first question follows nothing and is nobody's answer.
+        The first *served* turns are a request that we served, and none of them is asked for. An example that an
+        application puts before the first question follows nothing and is nobody's answer.
         """
-        ours = False
-        known = prefixes(conversation.turns)
-        start = max(len(known) - _PROBED, 0)
+        ours = served > 0
+        known = prefixes_of(conversation)
+        start = max(len(known) - _PROBED, served)
         for turn, prefix in zip(conversation.turns[start:], known[start:], strict=True):
             if turn.role != "assistant":
                 ours = False
@@ -94,12 +115,12 @@ class Chain:
     def grown(conversation: Conversation, answer: str) -> Conversation:
         """Return *conversation* as the next request will hold it, when the *answer* was nothing but a text."""
         turn = Turn("assistant", answer_turn(answer), len(conversation.turns))
-        return Conversation(conversation.system, (*conversation.turns, turn))
+        return replace(conversation, turns=(*conversation.turns, turn))
 
     def thread_seed(self, scope: bytes, conversation: Conversation) -> str:
         """Derive the thread of *conversation* from its instructions and all up to its first answer."""
         last = max(conversation.first_answer, conversation.root)
-        return self._seeds.derive("history", scope, conversation.system, prefixes(conversation.turns[: last + 1])[-1])
+        return self._seeds.derive("history", scope, conversation.system, _prefix(conversation, last))
 
     def named(self, scope: bytes, seed: str, now: float) -> Entry | None:
         """Return the thread that *seed*, an opening with its answer, was given."""
@@ -128,7 +149,7 @@ class Chain:
 
     @staticmethod
     def _opening(scope: bytes, conversation: Conversation) -> bytes:
-        return digest((scope, prefixes(conversation.turns[: max(conversation.root, 0) + 1])[-1]))
+        return digest((scope, _prefix(conversation, max(conversation.root, 0))))
 
     def _find(self, purpose: str, scope: bytes, now: float, key: str | bytes) -> Entry | None:
         return self._memory.find(purpose, self._seeds.derive(purpose, scope, key), now)

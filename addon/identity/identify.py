@@ -75,7 +75,7 @@ class Identifier:
         self._lineage = Lineage(self._seeds, ledger)
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain = Chain(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
-        self._readings = Readings()
+        self._readings = Readings(sessions.ttl)
         self._familiar = Familiar(sessions.limit)
         self._learner = Learner(self._seeds, self._lineage, self._chain, self._readings, sessions.ttl)
 
@@ -108,11 +108,12 @@ class Identifier:
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = sessions.ttl
         self._familiar.resize(sessions.limit)
+        self._readings.resize(sessions.ttl)
 
     # -- the tiers -------------------------------------------------------------------------------------------------
 
     def _asked(self, request: Request, now: float) -> _Asked:
-        outline = self._outline(request)
+        outline = self._outline(request, now)
         found, unusable = signals.find(outline or request)
         known = frozenset(self._sessions.order)
         kept = tuple(item for item in found if item.tier in known)
@@ -130,14 +131,14 @@ class Identifier:
                 asked.note(item.tier, item.where, "not in sessions.order", item.value)
         return asked
 
-    def _outline(self, request: Request) -> Request | None:
-        """Return a long *request* of a named session without the messages it had when it was last seen."""
+    def _outline(self, request: Request, now: float) -> Request | None:
+        """Return a long *request* without the messages it had when it was last seen."""
         if not is_long(request.body):
             return None
-        name = signals.first_of_headers(request)
-        if not name:
-            return None
-        body = self._familiar.shortened(self._seeds.of_id("familiar", request.client.scope, name), request.body)
+        if name := signals.first_of_headers(request):
+            body = self._familiar.shortened(self._seeds.of_id("familiar", request.client.scope, name), request.body)
+        else:
+            body = self._readings.shortened(request, now)
         return replace(request, body=body) if body else None
 
     def _ask(self, tier: str, asked: _Asked) -> Identity | None:
@@ -275,11 +276,15 @@ class Identifier:
         request = asked.request
         named = identity.tier not in ("token", "content", "user", "cache_key")
         binds = not sidecalls.is_probe(asked.outer) and (named or asked.is_readable)
-        if binds and not named and sidecalls.names_a_chat(request):
+        if binds and not named and not self._is_long_talk(asked) and sidecalls.names_a_chat(request):
             binds = False
         if request.endpoint.kind == "resource" and identity.tier == "conversation":
             binds = False
         return self._owned(asked, identity, binds)
+
+    @staticmethod
+    def _is_long_talk(asked: _Asked) -> bool:
+        return asked.conversation is not None and asked.conversation.messages > sidecalls.TITLE_MESSAGES
 
     def _owned(self, asked: _Asked, identity: Identity, binds: bool = False) -> Identity:
         """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""
@@ -337,10 +342,12 @@ class Identifier:
         """Find the newest thing in the history that one of our answers gave away."""
         if not asked.is_readable or self._lineage.is_empty():
             return None
-        for quote in quotes.newest_first(asked.request.body):
-            entry = self._lineage.find(asked.scope, quote.value, asked.now)
-            if entry and entry.affinity:
-                return quote, entry
+        bodies = [asked.outline.body] if asked.outline else []  # what is new holds what we answered last
+        for body in (*bodies, asked.request.body):
+            for quote in quotes.newest_first(body):
+                entry = self._lineage.find(asked.scope, quote.value, asked.now)
+                if entry and entry.affinity:
+                    return quote, entry
         return None
 
     def _owner(self, asked: _Asked) -> frozenset[str] | None:

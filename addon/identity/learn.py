@@ -8,8 +8,9 @@ from dataclasses import replace
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
 from . import quotes
-from .canonical import Conversation, history, squeeze
+from .canonical import Conversation, squeeze
 from .chain import Chain
+from .familiar import is_long
 from .lineage import Lineage
 from .quotes import MIN_TEXT
 from .readings import Readings
@@ -51,6 +52,9 @@ class Learner:
         scope, conversation = request.client.scope, self._readings.of(request)
         if conversation.root < 0:
             return entry
+        if is_long(request.body):
+            self._readings.keep(request, now)
+            conversation = self._readings.of(request)
         self._history(request, conversation, entry, now)
         if conversation.first_answer < 0 and identity.tier in CONTENT_THREADS:
             entry = self._told_apart(scope, identity, entry, facts, now)
@@ -82,9 +86,10 @@ class Learner:
     def _history(self, request: Request, conversation: Conversation, entry: Entry, now: float) -> None:
         """Remember what the history quotes of our answers that we have not seen ourselves."""
         scope = request.client.scope
-        messages = history(request.body)
-        for turn in tuple(self._chain.answers(scope, conversation, now))[-_HISTORY_TURNS:]:
-            for quote in quotes.of_message(messages[turn.index]):
+        before, messages = self._readings.added(request)
+        turns = tuple(self._chain.answers(scope, conversation, now, self._readings.learned(request)))
+        for turn in turns[-_HISTORY_TURNS:]:
+            for quote in quotes.of_message(messages[turn.index - before]):
                 if quote.links and self._lineage.find(scope, quote.value, now) is None:
                     # who gave it is a guess as good as none: it must not tie a request to an account
                     self._lineage.note(scope, quote.value, replace(entry, account=""), now, self.ttl)

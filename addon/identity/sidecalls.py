@@ -16,7 +16,7 @@ _TITLE = re.compile(
     re.IGNORECASE,
 )
 _LOOKED_AT = 2000  # characters of instructions; a title prompt says so at once
-_TITLE_MESSAGES = 3
+TITLE_MESSAGES = 3
 
 
 def counts_tokens(request: Request) -> bool:
@@ -33,7 +33,7 @@ def names_a_chat(request: Request) -> bool:
     """Say whether *request* asks for the title of a chat: short, without tools, and told so in its instructions."""
     body = request.body
     messages = history(body)
-    if body.get("tools") or len(messages) > _TITLE_MESSAGES:
+    if body.get("tools") or len(messages) > TITLE_MESSAGES:
         return False
     texts = [*instructions(body), *(said(message) for message in messages if role_of(message) == "system")]
     return any(_TITLE.search(text[:_LOOKED_AT]) for text in texts)

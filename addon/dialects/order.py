@@ -30,7 +30,7 @@ class Order:
     """Follows one stream in *dialect*; a dialect without an order of its own is never out of order."""
 
     __slots__ = (
-        "_began", "_called", "_closed", "_counted_prompt", "_ended", "_is_named", "_kinds", "_open", "_plain",
+        "_began", "_called", "_closed", "_ended", "_is_named", "_kinds", "_open", "_plain", "_prompt",
         "_returns", "_runs", "_sequence", "_step",
     )  # fmt: skip
 
@@ -53,7 +53,7 @@ class Order:
         self._plain = False  # content came without a role
         self._kinds: dict[object, str] = {}  # of the blocks that were opened
         self._called = False  # a tool of the client's was called
-        self._counted_prompt = 0
+        self._prompt = 0  # tokens that it is said to have at the beginning
 
     def feed(self, data: dict[str, Any]) -> Iterator[Fact]:
         """Yield what *data*, the next event, is out of order with."""
@@ -80,8 +80,6 @@ class Order:
 
     def _chat(self, data: dict[str, Any]) -> Iterator[Fact]:
         choices = data.get("choices")
-        if usage := data.get("usage"):
-            yield from self._prompt(tokens.count(usage, "prompt_tokens") if isinstance(usage, dict) else 0)
         if not choices or not isinstance(choices, list):
             return  # usage alone, or what a filter says first: their ids are often blank
         yield from self._named(data.get("id"))
@@ -94,7 +92,8 @@ class Order:
     def _choice(self, choice: dict[str, Any]) -> Iterator[Fact]:
         index, delta = choice.get("index"), choice.get("delta")
         index = index if isinstance(index, int) else 0
-        self._called = self._called or (isinstance(delta, dict) and bool(delta.get("tool_calls")))
+        called = isinstance(delta, dict) and bool(delta.get("tool_calls") or delta.get("function_call"))
+        self._called = self._called or called
         if choice.get("finish_reason") == "tool_calls" and not self._called:
             yield _disorder("no-call", f"choice {_shown(index)}")
         said = isinstance(delta, dict) and bool(delta.get("content") or delta.get("tool_calls"))
@@ -141,7 +140,7 @@ class Order:
             case "message_start":
                 message = tokens.member(data, "message")
                 yield from self._started(message.get("id"))
-                self._counted_prompt = _prompt_of(message)
+                self._prompt = _prompt_of(message)
             case "content_block_start" if isinstance(index, int):
                 if index in self._open or index in self._closed:
                     yield _disorder("opened-twice", f"block {index}")
@@ -176,8 +175,13 @@ class Order:
     def _closing(self, data: dict[str, Any]) -> Iterator[Fact]:
         if tokens.member(data, "delta").get("stop_reason") == "tool_use" and not self._called:
             yield _disorder("no-call", "tool_use")
-        if not any(kind.startswith(_SERVED) for kind in self._kinds.values()):  # they add to the prompt as they go
-            yield from self._prompt(_prompt_of(data))
+        if "context_management" in data or "iterations" in tokens.member(data, "usage"):
+            return
+        if any(kind.startswith(_SERVED) for kind in self._kinds.values()):  # they add to the prompt as they go
+            return
+        begun, ended = self._prompt, _prompt_of(data)
+        if begun and ended and begun != ended:  # 0 is a server that does not count there
+            yield _disorder("another-prompt", f"{begun} → {ended} tokens")
 
     def _gemini(self, data: dict[str, Any]) -> Iterator[Fact]:
         inner = data.get("response")
@@ -185,7 +189,6 @@ class Order:
             data = inner
         if data.get("candidates"):
             yield from self._named(data.get("responseId"))
-        yield from self._prompt(tokens.count(tokens.member(data, "usageMetadata"), "promptTokenCount"))
 
     # -- what they share -------------------------------------------------------------------------------------------
 
@@ -207,12 +210,6 @@ class Order:
             yield _disorder("alternates", f"{self._runs[-1][0]} → {_shown(name)}")
         if len(self._runs) < 8:
             self._runs.append([_shown(name), 1])
-
-    def _prompt(self, count: int) -> Iterator[Fact]:
-        """Follow how long the prompt is said to be: one answer has one. 0 is a server that has not counted yet."""
-        if count and self._counted_prompt and count != self._counted_prompt:
-            yield _disorder("another-prompt", f"{self._counted_prompt} → {count} tokens")
-        self._counted_prompt = count or self._counted_prompt
 
     def _started(self, name: object) -> Iterator[Fact]:
         if not isinstance(name, str) or not name:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from patchbay import providers
@@ -122,6 +124,28 @@ def test_two_answers_in_one_stream_are_proof_by_their_order_alone() -> None:
         world.silent = frozenset({"duplicate"})
         mixed, own = modes.interleave(world)
         assert (mixed.line.verdict().kind, own.line.verdict().kind) == ("crosstalk", "unverifiable")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_follows_the_last_name_of_a_stream_is_never_clean(seed: int) -> None:
+    """It shows by the length of the prompt, where that differs; else nothing is known of it."""
+    world = World("engine", "anthropic", True, seed)
+    world.warm(15)
+    for truth in modes.splice(world):
+        first, other = truth.line.reply.usage.prompt, truth.of.reply.usage.prompt  # type: ignore[union-attr]
+        assert truth.line.verdict().kind == ("unverifiable" if first == other else "suspect")
+    a, b = world.send(), world.send()
+    b.reply = replace(b.reply, usage=replace(b.reply.usage, prompt=a.reply.usage.prompt))
+    at = len(a.own.pieces) // 2
+    world.deliver(a, Wire(a.own.headers, a.own.pieces[:at] + world.wire(b).pieces[at:], b.number))
+    assert a.verdict().kind == "unverifiable"
+
+
+@pytest.mark.parametrize("mode", [modes.body_only, modes.words_only], ids=lambda mode: mode.__name__)
+def test_a_right_head_over_another_s_body_is_never_clean(mode: modes.Mode) -> None:
+    for world in worlds(mode, "handler"):
+        world.warm()
+        assert {truth.line.verdict().kind for truth in mode(world)} == {"unverifiable"}
 
 
 def test_an_answer_that_was_mixed_into_another_before_it_came_to_its_own_is_no_other_s() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -18,14 +20,26 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*MODULE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
 
+def counted(table: str) -> dict[str, Counter[str]]:
+    """Return how many answers were own, mixed up, odd and failed: those that are streamed, and the others."""
+    found: dict[str, Counter[str]] = {"streamed": Counter(), "whole": Counter()}
+    for name, *numbers in re.findall(r"^  (\S.*?) +(\d+) +(\d+) +(\d+) +(\d+)$", table, re.MULTILINE):
+        form = found["streamed" if name.endswith(", streamed") else "whole"]
+        form.update(dict(zip(("own", "mixed", "odd", "failed"), map(int, numbers), strict=True)))
+    return found
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("concurrent", "--requests", "8"),
+        ("concurrent", "--requests", "8", "--dialect", "responses"),
+        ("concurrent", "--requests", "8", "--dialect", "anthropic"),
+        ("concurrent", "--requests", "8", "--dialect", "gemini"),
         ("team", "--team-size", "5", "--turns", "2"),
         ("models",),
     ],
-    ids=lambda arguments: arguments[0],
+    ids=lambda arguments: "-".join((arguments[0], *arguments[4:])),
 )
 def test_the_mixing_shows_without_patchbay_and_not_with_it(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
@@ -34,6 +48,11 @@ def test_the_mixing_shows_without_patchbay_and_not_with_it(arguments: tuple[str,
     bare, fronted = done.stdout.split("with Patchbay in front")
     assert "MIXED: " in bare
     assert "MIXED: " not in fronted and "0 mixed up" in fronted
+    forms = ("whole",) if arguments[0] == "team" else ("whole", "streamed")  # its table is one of people
+    for form in forms:
+        assert counted(bare)[form]["mixed"] > 0
+        own = counted(fronted)[form]
+        assert own["own"] == own.total() > 0
 
 
 def test_a_scenario_fails_against_a_provider_that_mixes_answers_up() -> None:

@@ -14,6 +14,7 @@ from ..ledger import Entry, Ledger
 from ..values import Evidence, Fact, Identity, Request, Strength
 from . import quotes, sidecalls, signals
 from .aliases import Aliases
+from .buckets import Buckets
 from .canonical import Conversation
 from .chain import Chain
 from .familiar import Familiar, is_long
@@ -75,6 +76,7 @@ class Identifier:
         self._lineage = Lineage(self._seeds, ledger)
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain = Chain(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
+        self._buckets = Buckets(sessions.limit, sessions.ttl)
         self._readings = Readings(sessions.ttl)
         self._familiar = Familiar(sessions.limit)
         self._learner = Learner(self._seeds, self._lineage, self._chain, self._readings, sessions.ttl)
@@ -107,6 +109,7 @@ class Identifier:
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = sessions.ttl
+        self._buckets.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
         self._readings.resize(sessions.ttl)
 
@@ -151,6 +154,8 @@ class Identifier:
                 return self._content(asked)
             case "conversation":
                 return self._reference(asked) or self._explicit(tier, asked)
+            case "cache_key" if self._is_bucket(asked):
+                return None
         return self._explicit(tier, asked)
 
     def _explicit(self, tier: str, asked: _Asked) -> Identity | None:
@@ -258,6 +263,17 @@ class Identifier:
             strength="derived" if entry else "guess",
             home=entry.account if entry else "",
         )
+
+    def _is_bucket(self, asked: _Asked) -> bool:
+        """Say whether so many conversations began under the cache key of *asked* that it names none of them."""
+        found = next((item for item in asked.ids if item.tier == "cache_key"), None)
+        if found is None or not asked.is_readable or self._read(asked).root < 0:
+            return False
+        key = self._seeds.of_id("bucket", asked.scope, found.value)
+        shared = self._buckets.is_one(key, self._opening(asked.scope, self._read(asked)), asked.now)
+        if shared:
+            asked.note("cache_key", found.where, "many conversations began under it", found.value)
+        return shared
 
     def _read(self, asked: _Asked) -> Conversation:
         if asked.conversation is None:

@@ -69,6 +69,38 @@ def test_the_chats_of_one_cache_key_are_threads_of_their_own():
     assert one.thread != other.thread
 
 
+def test_a_cache_key_of_all_chats_of_an_application_names_none_of_them():
+    teller = Teller()
+    openings = [f"question {number}" for number in range(30)]
+    first = [teller.serve(CHAT, chat(text, prompt_cache_key="app")) for text in openings]
+    fresh = [identity for identity in first if identity.tier == "content"]
+
+    assert {identity.tier for identity in first[:8]} == {"cache_key"}
+    assert len({identity.affinity for identity in first[:8]}) == 1
+    assert len(fresh) == len({identity.affinity for identity in fresh}) == 22
+    assert any("many conversations" in item.why for item in fresh[0].evidence)
+
+
+def test_what_began_under_a_cache_key_stays_where_it_is_when_that_is_found_to_be_shared():
+    teller = Teller()
+    first = teller.serve(CHAT, chat("mine", prompt_cache_key="app"), answer=answered(LONG.format(1)))
+    for number in range(20):
+        teller.serve(CHAT, chat(f"question {number}", prompt_cache_key="app"))
+    later = teller.ask(CHAT, chat("mine", LONG.format(1), "and?", prompt_cache_key="app"))
+
+    assert (first.tier, later.affinity) == ("cache_key", first.affinity)
+
+
+def test_a_cache_key_of_one_long_talk_with_its_side_calls_goes_on_naming_it():
+    teller = Teller()
+    turns, main = ["hello"], set()
+    for number in range(30):
+        main.add(teller.serve(CHAT, chat(*turns, prompt_cache_key="one")).affinity)
+        turns += [f"short {number}", f"next {number}"]
+        side = teller.ask(CHAT, chat(f"side {number % 4}", prompt_cache_key="one"))
+        assert (side.tier, {side.affinity}) == ("cache_key", main)
+
+
 def test_two_clients_with_one_session_id_are_kept_apart():
     teller = Teller()
     ann, bob = (teller.ask(CHAT, chat("a"), {"X-Session-ID": "s", "x-api-key": key}) for key in ("ann", "bob"))

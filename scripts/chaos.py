@@ -262,12 +262,12 @@ def wrong_bindings(lines: list[dict[str, Any]]) -> list[str]:
     answered: dict[str, set[str]] = defaultdict(set)
     wrong = []
     for line in sorted(lines, key=lambda line: line["time"]):
-        if line["binding"] == "hit" and line["session"] and line["attempts"]:
-            first = line["attempts"][0]["account"]
-            if answered[line["session"]] and first not in answered[line["session"]]:
-                wrong.append(line["session"])
+        before = answered[line["session"]]
+        # both are said of the last attempt: a home may come back while others stand in for it
+        if line["binding"] == "hit" and line["session"] and before and line["account"] not in before:
+            wrong.append(line["session"])
         if not line["error"]:
-            answered[line["session"]].add(line["account"])
+            before.add(line["account"])
     return wrong
 
 

@@ -286,6 +286,9 @@ class Answer:
     def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
         if not shape.is_of(self._shape, data) and (looks := shape.of(data)):
             self._repeat(facts, Fact("shape", looks, "event" if name else "body"), once=True)
+            for fact in dialects.of(looks).read(name, data):
+                if fact.kind == "id":  # whose it is, it says in its own words
+                    self._repeat(facts, fact)
         if name:
             for fact in self._order.feed(data):
                 self._repeat(facts, fact, once=True)

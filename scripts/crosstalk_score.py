@@ -38,8 +38,7 @@ DEEP = ("body", "engine")
 # Nothing but the words is wrong; and an engine's id stands only in the first event of Anthropic's: what comes later
 # from another answer shows when the two prompts are counted differently, at the end.
 UNSEEN = {"body": {"words_only"}, "engine": {"words_only", "splice, Anthropic"}}
-# It cannot be said whose it was: it was nobody's, or it is in a dialect in which its id was not looked for.
-OF_NOBODY = {"body": {"stray_head", "unknown_id"}, "engine": {"stray_head", "unknown_id", "dialect"}}
+OF_NOBODY = {"stray_head", "unknown_id"}  # it cannot be said whose it was
 
 
 @dataclass
@@ -321,7 +320,7 @@ def all_found(scores: Scores) -> bool:
         (name, depth, dict(tally.verdicts), f"victims: {tally.victims} of {tally.proofs}, {tally.misnamed} misnamed")
         for (name, depth), tally in scores.items()
         if depth in DEEP and tally.wrong and name not in UNSEEN[depth]
-        if tally.found < 1 or tally.misnamed or (tally.victims < tally.proofs and name not in OF_NOBODY[depth])
+        if tally.found < 1 or tally.misnamed or (tally.victims < tally.proofs and name not in OF_NOBODY)
     ]
     for each in missed:
         print("NOT SO:", *each, file=sys.stderr)

@@ -472,3 +472,16 @@ def test_a_deep_nesting_is_malformed_and_nothing_more() -> None:
     deep = b'{"choices":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 
     assert "malformed" in {fact.kind for fact in read("openai_chat", "application/json", deep)}
+
+
+@pytest.mark.parametrize("dialect", ["openai_chat", "gemini"])
+def test_an_answer_in_another_dialect_says_its_id_in_its_own_words(dialect: str) -> None:
+    body = b'{"type":"message","id":"msg_01AbC","role":"assistant","content":[],"stop_reason":"end_turn","model":"m"}'
+    reader = Answer(dialect)
+    reader.head(Head(200, Headers((("content-type", "application/json"),))))
+    facts = [*reader.feed(body), *reader.end()]
+
+    assert [(fact.kind, fact.value) for fact in facts if fact.kind in ("shape", "id")] == [
+        ("shape", "anthropic"),
+        ("id", "msg_01AbC"),
+    ]

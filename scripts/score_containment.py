@@ -248,8 +248,8 @@ def report(seed: int, scale: float, progress: Progress) -> tuple[list[str], bool
         *_table("asked for", found.by_way, sorted({row for row, _ in found.by_way})),
         "",
         f"*{LATE[0].upper()}{LATE[1:]}*: a stream of Responses that goes over into another's, from a provider that"
-        " repeats nothing of the request in between. *Events cut*: an event is judged when it is whole, so a part of the"
-        " first wrong one may be out; tools read whole events only.",
+        " repeats nothing of the request in between. *Events cut*: an event is judged when it is whole, so a part of"
+        " the first wrong one may be out; tools read whole events only.",
         "",
         f"{found.judged} exchanges judged again from the dumps: {found.differ} verdicts are not those of the day.",
         "",

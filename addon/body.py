@@ -46,6 +46,10 @@ class Body:
         """Return the names of the members, in order."""
         return tuple(self._read() or self._values)
 
+    def holds_any(self, names: frozenset[str]) -> bool:
+        """Whether one of *names* is a member."""
+        return not names.isdisjoint(self._read() or self._values)
+
     def __contains__(self, name: str) -> bool:
         return name in self._read() or name in self._values
 

@@ -26,8 +26,10 @@ _MAX_DEPTH = 6
 _SHORT = 65_536  # characters of instructions whose digest is remembered
 _MEDIA_LIMIT = 2048  # characters; longer payloads stand in by their digest
 
+_INSTRUCTING = frozenset(("system", "instructions", "systemInstruction", "system_instruction", "request"))
 _ROLES = {"system": "system", "developer": "system", "assistant": "assistant", "model": "assistant", "tool": "tool"}
 _PLAIN_ROLES = {"user": "user", "assistant": "assistant", "model": "assistant"}
+_SURE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSUVWXYZ0123456789")  # begin no context, are no blank
 _PLAIN_BLOCKS = ("text", "input_text", "output_text")
 _THINKING = frozenset(("thinking", "redacted_thinking", "reasoning", "reasoning_text", "reasoning_content"))
 _CALLS = frozenset(("tool_use", "function_call", "custom_tool_call", "function", "server_tool_use", "mcp_tool_use"))
@@ -115,16 +117,20 @@ class Conversation:
     @property
     def root(self) -> int:
         """The place of the first thing the user says, -1 if the user says nothing."""
-        return next((place for place, turn in enumerate(self.turns) if turn.role == "user"), -1)
+        for place, turn in enumerate(self.turns):
+            if turn.role == "user":
+                return place
+        return -1
 
     @property
     def first_answer(self) -> int:
         """The place of the first answer to it, -1 in a first turn."""
-        root = self.root
-        if root < 0:
-            return -1
-        places = range(root + 1, len(self.turns))
-        return next((place for place in places if self.turns[place].role == "assistant"), -1)
+        is_answer = False
+        for place, turn in enumerate(self.turns):
+            if is_answer and turn.role == "assistant":
+                return place
+            is_answer = is_answer or turn.role == "user"
+        return -1
 
 
 def read(body: Body) -> Conversation:
@@ -166,6 +172,8 @@ def history(body: Body) -> Sequence[Any]:
 
 def instructions(body: Body) -> Iterator[str]:
     """Yield the instructions that stand outside the history."""
+    if not body.holds_any(_INSTRUCTING):
+        return
     inner = body.get("request") if "request" in body else None
     for name in ("system", "instructions", "systemInstruction", "system_instruction"):
         yield from _texts(body.get(name))
@@ -239,9 +247,11 @@ def _plain(message: Any) -> tuple[str, str] | None:
     """Return who speaks and what in a *message* that is one text and no more, and surely a turn; None for others."""
     if type(message) is not dict or len(message) != 2:
         return None
-    name = message.get("role")
+    name, text = message.get("role"), message.get("content")
+    if type(text) is str and text and text[0] in _SURE and (name == "user" or name == "assistant"):
+        return name, text
     role = _PLAIN_ROLES.get(name) if type(name) is str else None
-    text = message.get("content") or message.get("parts")
+    text = text or message.get("parts")
     if type(text) is list and len(text) == 1:
         text = _only_text(text[0])
     if not role or type(text) is not str or not text or text[0].isspace():

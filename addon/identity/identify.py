@@ -27,6 +27,7 @@ from .signals import Found
 
 _PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
 _STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
+_WITHOUT_IDS = frozenset(("parent", "token", "conversation", "content"))  # tiers that may answer without an id
 _FREE_OF_OTHERS = frozenset(("own", "user"))  # ids of these tiers neither lend nor borrow an affinity
 
 
@@ -38,7 +39,6 @@ class _Asked:
     now: float
     ids: tuple[Found, ...]
     parents: tuple[Found, ...]
-    agent: str
     evidence: list[Evidence] = field(default_factory=list)
     conversation: Conversation | None = None  # what is said, once it was read
     outline: Request | None = None  # the same request without what is known of its history
@@ -47,6 +47,10 @@ class _Asked:
     def outer(self) -> Request:
         """The request for whoever only reads what stands around its history."""
         return self.outline or self.request
+
+    @property
+    def agent(self) -> str:
+        return signals.agent(self.outer)
 
     @property
     def scope(self) -> bytes:
@@ -87,7 +91,10 @@ class Identifier:
         if any(found.tier == "own" and found.value.lower() == "off" for found in asked.ids):
             asked.note("own", "header x-patchbay-session-id", value="off")
             return self._owned(asked, Identity(tier="own"))
+        present = {found.tier for found in asked.ids} | _WITHOUT_IDS
         for tier in self._sessions.order:
+            if tier not in present:
+                continue
             identity = self._ask(tier, asked)
             if identity is not None:
                 self._pass_over(asked, identity)
@@ -125,7 +132,6 @@ class Identifier:
             now,
             ids=tuple(item for item in kept if item.tier != "parent"),
             parents=tuple(item for item in kept if item.tier == "parent"),
-            agent=signals.agent(outline or request),
             outline=outline,
         )
         asked.evidence += unusable

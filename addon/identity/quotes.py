@@ -28,6 +28,12 @@ _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri"))
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
+_OWNING_MEMBERS = frozenset(
+    (
+        "previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id", "cachedContent",
+        "cached_content", "request", "input_file_id", "file_id", "training_file",
+    )
+)  # fmt: skip
 # Byte marks of what ties a request to one account, by the member they may stand in; without any of them a history need
 # not be decoded for its owner.
 _OWNING_MARKS: Mapping[str, tuple[bytes, ...]] = {
@@ -95,6 +101,16 @@ def owning(request: Request, *, in_history: bool = True) -> Iterator[Quote]:
     Without *in_history* its history and its tools are not searched.
     """
     body = request.body
+    if body.holds_any(_OWNING_MEMBERS):
+        yield from _beside(body)
+    for value in request.headers.all("x-codex-turn-state"):
+        yield Quote("state", value)
+    if in_history and any(_may_own(body, name, marks) for name, marks in _OWNING_MARKS.items() if name in body):
+        yield from _owning_history(body)
+
+
+def _beside(body: Body) -> Iterator[Quote]:
+    """Yield what stands beside the history of *body* and ties it to one account."""
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
             yield Quote("container" if name == "container" else "reference", value)
@@ -104,10 +120,6 @@ def owning(request: Request, *, in_history: bool = True) -> Iterator[Quote]:
     for name in ("input_file_id", "file_id", "training_file"):
         if value := body.text(name):
             yield Quote("file", value)
-    for value in request.headers.all("x-codex-turn-state"):
-        yield Quote("state", value)
-    if in_history and any(_may_own(body, name, marks) for name, marks in _OWNING_MARKS.items() if name in body):
-        yield from _owning_history(body)
 
 
 def of_path(path: str) -> Iterator[Quote]:

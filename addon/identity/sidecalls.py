@@ -10,6 +10,7 @@ from .canonical import history, instructions, role_of, said
 
 _COUNTING = ("/count_tokens", ":counttokens", ":computetokens", "/input_tokens")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_LIMITING = frozenset((*_LIMITS, "generationConfig", "generation_config"))
 _TITLE = re.compile(
     r"\b(?:generate|write|create|produce|suggest|summari[sz]e|come up with)\b[^.\n]{0,100}\b(?:title|topic)\b"
     r"|\btitle generator\b",
@@ -40,6 +41,8 @@ def names_a_chat(request: Request) -> bool:
 
 
 def _limits(request: Request) -> list[Any]:
+    if not request.body.holds_any(_LIMITING):
+        return []
     limits = [request.body.get(name) for name in _LIMITS if name in request.body]
     for name in ("generationConfig", "generation_config"):
         settings = request.body.get(name) if name in request.body else None

@@ -165,7 +165,7 @@ class Answer:
     def message(self, data: bytes) -> list[Fact]:
         """Return the facts of one message of a WebSocket."""
         facts: list[Fact] = []
-        self._guard(facts, self._one, Event("message", data))
+        self._guard(facts, self._next, Event("message", data))
         return facts
 
     def decoded(self, body: bytes) -> bytes:
@@ -245,20 +245,23 @@ class Answer:
     def _out_of_order(self, order: order.Order, facts: list[Fact]) -> None:
         facts.extend(order.end())
 
-    def _one(self, message: Event, facts: list[Fact]) -> None:
-        self._event(message, facts, streamed=True)
-
     def _events(self, events: list[Event], facts: list[Fact]) -> None:
         if isinstance(self._framing, _Whole):
             for event in events:
                 self._event(event, facts, streamed=False)
+        else:
+            for event in events:
+                self._next(event, facts)
+
+    def _next(self, event: Event, facts: list[Fact]) -> None:
+        said = self._alike.said(event)
+        if said is None:
+            self._event(event, facts, streamed=True)
             return
-        for event in events:
-            if text := self._alike.text(event):
-                self._keep(text)
-                self._order.again()
-            else:
-                self._event(event, facts, streamed=True)
+        if said.text:
+            self._keep(said.text)
+        for fact in self._order.again(said.number):
+            self._repeat(facts, fact, once=True)
 
     def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
         if event.dropped:
@@ -270,7 +273,7 @@ class Answer:
             name, known = (event.name or "message") if streamed else "", len(facts)
             found = self._object(name, data, facts)
             if name and len(facts) == known:
-                self._alike.learn(event, name, found, self._read)
+                self._alike.learn(event, data, name, [*found, *_echoes(self._echo, data)], self._read_all)
                 return
         elif isinstance(data, list) and not streamed:
             for element in tokens.dicts(data)[:1]:  # an error in a list, as Google's OpenAI endpoint has it
@@ -311,6 +314,10 @@ class Answer:
         if not name and not wrong:
             self._close(facts, Fact("end", "body"))
         return found
+
+    def _read_all(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
+        yield from self._read(name, data)
+        yield from _echoes(self._echo, data)
 
     def _fact(self, fact: Fact, facts: list[Fact]) -> None:
         match fact.kind:

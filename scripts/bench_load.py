@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 ANSWER = b'{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"bench","choices":[{"index":0,"message":' \
     b'{"role":"assistant","content":"' + b"word " * 180 + b'"},"finish_reason":"stop"}],"usage":' \
     b'{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'  # fmt: skip
-_TOLD = re.compile(rb'"t":(\d+)')
+_TOLD = re.compile(rb'" word (\d+)"')
 _FIRST = rb"\r\nx-stainless-retry-count: 0\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
@@ -87,16 +87,18 @@ class Upstream(asyncio.Protocol):
 
 
 def _event(at: int) -> bytes:
+    """Return an event as OpenAI sends it; the time of its sending is its text."""
     return (
-        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"bench","t":%d,'
-        b'"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}\n\n' % at
+        b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"bench",'
+        b'"system_fingerprint":null,"choices":[{"index":0,"delta":{"content":" word %d"},"logprobs":null,"finish_reason":null}],"usage":null,'
+        b'"obfuscation":"%x"}\n\n' % (at, at % 4096)
     )
 
 
 def _delta(at: int) -> bytes:
     return (
-        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"t":%d,'
-        b'"delta":{"type":"text_delta","text":" word"}}\n\n' % at
+        b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+        b'"delta":{"type":"text_delta","text":" word %d"}}\n\n' % at
     )
 
 
@@ -183,9 +185,8 @@ class Caller(asyncio.Protocol):
         last = 0
         for told in _TOLD.finditer(text):
             last = told.end()
-            if last < len(text):  # a number at the very end may go on
-                self._heard.delays.append(now - int(told[1]))
-                self._heard.arrivals.append(now)
+            self._heard.delays.append(now - int(told[1]))
+            self._heard.arrivals.append(now)
         self._rest = text[last:][-64:]
         return text.endswith(b"0\r\n\r\n")
 

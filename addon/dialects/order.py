@@ -61,10 +61,12 @@ class Order:
         if self._step is not None:
             yield from self._step(data)
 
-    def again(self) -> None:
-        """Take note of an event that differs from the last one in nothing but its text."""
+    def again(self, number: int | None) -> Iterator[Fact]:
+        """Yield what an event is out of order with that differs from the last one in its text and its *number*."""
         if self._is_named:
             self._runs[-1][1] += 1
+        if number is not None:
+            yield from self._counted(number)
 
     def end(self) -> Iterator[Fact]:
         """Yield what is known at the end only: that the stream went over from one answer to another."""

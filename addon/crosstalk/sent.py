@@ -45,6 +45,7 @@ class Sent:
     models: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    foreign: bool = False  # the answer is proved to be another's, so what stands in it was not given to this attempt
     last: tuple[str, float, Returned] | None = None  # what was asked of `returned`, and what it said
 
     def returned(self, value: str, now: float) -> Returned:

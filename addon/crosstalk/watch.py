@@ -112,6 +112,7 @@ class Watch:
                 fresh += [finding for finding in detector(self._sent, fact, now) if self._is_new(finding)]
         if fresh:
             self._verdict = None
+            self._sent.foreign = self._sent.foreign or any(finding.strength == "proof" for finding in fresh)
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:

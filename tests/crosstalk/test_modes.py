@@ -176,3 +176,15 @@ def test_many_clean_exchanges_in_four_dialects_raise_no_alarm() -> None:
             for number in range(100):
                 for truth in (modes.clean, modes.clean_tools)[number % 2](world):
                     assert truth.line.verdict().findings == ()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", NAMES)
+@pytest.mark.parametrize("depth", ["body", "engine"])
+def test_who_gets_its_own_answer_after_another_got_it_is_not_suspected(depth: str, dialect: str, stream: bool) -> None:
+    world = World(depth, dialect, stream, 1)
+    world.warm(15)
+    owner, other = world.send(words=60), world.send(words=60)
+
+    assert world.deliver(other, owner.own).kind == "crosstalk"
+    assert world.deliver(owner, owner.own).kind == "clean"

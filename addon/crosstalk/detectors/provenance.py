@@ -29,6 +29,8 @@ def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if not sent.generation or sent.status >= 400 or not asked.sampled or len(set(text.split())) < _WORDS:
         return
+    if sent.foreign:
+        return  # it is its owner's, who may get it yet
     token = blake3(text.encode("utf-8", "surrogatepass")).hexdigest(16)
     last = asked.last_turn
     other = sent.ledger.find("text", token, now)

@@ -187,4 +187,4 @@ def test_who_gets_its_own_answer_after_another_got_it_is_not_suspected(depth: st
     owner, other = world.send(words=60), world.send(words=60)
 
     assert world.deliver(other, owner.own).kind == "crosstalk"
-    assert world.deliver(owner, owner.own).kind == "clean"
+    assert world.deliver(owner, owner.own).kind not in ALARMS

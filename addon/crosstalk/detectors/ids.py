@@ -77,12 +77,11 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if not sent.generation or not telling(value) or sent.returned(value, now).kind != "foreign":
         return
     other = sent.ledger.find("answer", value, now)
-    if other is None and sent.foreign:
-        pass  # it is its owner's, who may get it yet
-    elif other is None:
-        if sent.names.setdefault(fact.where, value) == value:
-            sent.ledger.note("answer", value, sent.entry, now)
-            sent.held.add(f"{RULE} {fact.where}")
+    if other is None:
+        if not sent.foreign:  # else it is its owner's, who may get it yet
+            if sent.names.setdefault(fact.where, value) == value:
+                sent.ledger.note("answer", value, sent.entry, now)
+                sent.held.add(f"{RULE} {fact.where}")
     elif other.exchange != sent.entry.exchange and sent.repeats(other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:

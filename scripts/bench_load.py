@@ -90,7 +90,8 @@ def _event(at: int) -> bytes:
     """Return an event as OpenAI sends it; the time of its sending is its text."""
     return (
         b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"bench",'
-        b'"system_fingerprint":null,"choices":[{"index":0,"delta":{"content":" word %d"},"logprobs":null,"finish_reason":null}],"usage":null,'
+        b'"system_fingerprint":null,"choices":['
+        b'{"index":0,"delta":{"content":" word %d"},"logprobs":null,"finish_reason":null}],"usage":null,'
         b'"obfuscation":"%x"}\n\n' % (at, at % 4096)
     )
 

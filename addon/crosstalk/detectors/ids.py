@@ -78,10 +78,10 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     other = sent.ledger.find("answer", value, now)
     if other is None:
-        if not sent.foreign:  # else it is its owner's, who may get it yet
-            if sent.names.setdefault(fact.where, value) == value:
-                sent.ledger.note("answer", value, sent.entry, now)
-                sent.held.add(f"{RULE} {fact.where}")
+        # what is in an answer of another's is its owner's, who may get it yet
+        if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
+            sent.ledger.note("answer", value, sent.entry, now)
+            sent.held.add(f"{RULE} {fact.where}")
     elif other.exchange != sent.entry.exchange and sent.repeats(other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:

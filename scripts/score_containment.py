@@ -262,9 +262,8 @@ def report(seed: int, scale: float, progress: Progress) -> tuple[list[str], bool
         "|---|---|---|---|---|---|",
         *(_row(pause, each) for pause, each in waited.items()),
     ]
-    contained = all(
-        each.share >= CONTAINED for (row, at), each in found.by_proof.items() if at == HOLD and row != IN_PIECES
-    )
+    held = [each for (row, at), each in found.by_proof.items() if at == HOLD and row in AT_ONCE]
+    contained = bool(held) and all(each.share >= CONTAINED for each in held)
     quick = all(each.to_provider <= SLOWED for pause, each in waited.items() if pause)
     return text, contained and quick and not found.differ and not found.lost and found.judged > 0
 

@@ -96,3 +96,10 @@ def test_a_proof_is_called_by_what_it_rests_on() -> None:
 
     assert score_containment._proof({"findings": [weak, proof]}) == "an id"
     assert score_containment._proof({"findings": [weak]}) == ""
+
+
+def test_what_must_be_contained_is_what_stands_before_the_first_word() -> None:
+    rows = {row for row in score_containment.PROVED_BY.values() if row in score_containment.AT_ONCE}
+
+    assert rows == set(score_containment.AT_ONCE)
+    assert score_containment.Stopped([0] * 99 + [7]).share == score_containment.CONTAINED

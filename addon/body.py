@@ -61,10 +61,6 @@ class Body:
             value = self._values[name] = _decode(fields[name])
         return default if value is MISSING else value
 
-    def is_decoded(self, name: str) -> bool:
-        """Whether the member *name* was asked for already, so that asking again costs nothing."""
-        return name in self._values
-
     def text(self, name: str) -> str:
         """Return the member *name* when it is a string, else the empty string."""
         value = self.get(name)

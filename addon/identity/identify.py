@@ -378,8 +378,15 @@ class Identifier:
 
         Where two references want different accounts, the first one counts: no account could serve both.
         """
+        searched = self._lineage.ties(asked.scope, asked.now)
+        owner = self._first_owner(asked, asked.outer, searched=searched)  # what is new comes first, and is less to read
+        if owner is None and searched and asked.outline:
+            owner = self._first_owner(asked, asked.request, searched=True)
+        return owner
+
+    def _first_owner(self, asked: _Asked, request: Request, *, searched: bool) -> frozenset[str] | None:
         owner: frozenset[str] | None = None
-        for quote in self._owning(asked):
+        for quote in self._owning(request, searched=searched):
             entry = self._lineage.find(asked.scope, quote.value, asked.now)
             if entry is None or not entry.account:
                 continue
@@ -390,13 +397,11 @@ class Identifier:
                 asked.note("owner", quote.place, "of another account", quote.value[: signals.MAX_ID])
         return owner
 
-    def _owning(self, asked: _Asked) -> Iterator[Quote]:
-        if asked.request.endpoint.kind == "resource":
-            yield from quotes.of_path(asked.request.path)
-        if self._lineage.ties(asked.scope, asked.now):
-            yield from quotes.owning(asked.request)
-        else:
-            yield from quotes.owning(asked.outer, in_history=False)
+    @staticmethod
+    def _owning(request: Request, *, searched: bool) -> Iterator[Quote]:
+        if request.endpoint.kind == "resource":
+            yield from quotes.of_path(request.path)
+        yield from quotes.owning(request, in_history=searched)
 
     # -- what is said ----------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def owning(request: Request, *, in_history: bool = True) -> Iterator[Quote]:
         yield from _beside(body)
     for value in request.headers.all("x-codex-turn-state"):
         yield Quote("state", value)
-    if in_history and any(_may_own(body, name, marks) for name, marks in _OWNING_MARKS.items() if name in body):
+    if in_history and _may_own(body):
         yield from _owning_history(body)
 
 
@@ -138,11 +138,11 @@ def resource_name(value: str) -> str:
     return value
 
 
-def _may_own(body: Body, name: str, marks: tuple[bytes, ...]) -> bool:
-    if body.is_decoded(name):
-        return True
-    text = body.slice(name)
-    return any(mark in text for mark in marks)
+def _may_own(body: Body) -> bool:
+    """Say whether a mark of one of its members stands anywhere in *body*."""
+    raw = body.raw or b""
+    marks = {mark for name in _OWNING_MARKS if name in body for mark in _OWNING_MARKS[name]}
+    return any(mark in raw for mark in marks)
 
 
 def _owning_history(body: Body) -> Iterator[Quote]:

@@ -240,3 +240,21 @@ def test_an_answer_that_nobody_saw_is_learned_from_a_known_history():
     shortened = teller.ask(CHAT, {"messages": [{"role": "user", "content": "go on"}, *calls, *results]})
 
     assert (shortened.tier, shortened.affinity) == ("token", first.affinity)
+
+
+@pytest.mark.parametrize("headers", [{}, {"session-id": "s"}])
+def test_what_only_one_account_can_read_is_seen_wherever_it_stands(headers):
+    teller = Teller()
+    talk = json.loads(body(21))["messages"]
+    secret = {
+        "type": "reasoning",
+        "id": "rs_1",
+        "encrypted_content": "gAAAAABo" + "Zk3v9QxWm2TnB7cL" * 40,
+        "summary": [],
+    }
+    answer = {"id": "resp_1", "object": "response", "output": [secret]}
+    more = [{"role": "assistant", "content": "so"}, {"role": "user", "content": "go on"}]
+    teller.serve(RESPONSES, {"input": talk}, headers, answer, account="b")
+
+    assert teller.serve(RESPONSES, {"input": [*talk, secret, *more]}, headers, account="b").owner == {"b"}
+    assert teller.serve(RESPONSES, {"input": [*talk, secret, *more, *more]}, headers, account="b").owner == {"b"}

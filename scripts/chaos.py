@@ -213,7 +213,7 @@ def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: E
     moved = sum(len(line["attempts"]) > 1 for line in lines)
     print(f"\nfaults met: {', '.join(f'{kind} {n}' for kind, n in sorted(episodes.struck.items()))}")
     print(f"exchanges {len(results)}, moved to another account {moved}, failed {len(failed)}")
-    for result in sorted(failed, key=lambda each: each not in needless)[:10]:
+    for result in sorted(failed, key=lambda each: (each not in needless, each.named))[:10]:
         print(f"  {result.who}: {result.failed} (well then: {len(episodes.could_serve(result.started, result.ended))})")
         print(told(result, episodes, lines))
     with dump.open("rb") as file:

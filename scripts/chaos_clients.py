@@ -63,7 +63,8 @@ def ask(turn: Turn) -> Heard:
     except Exception as e:  # the SDKs share no class of errors
         # what an SDK makes of an error in a stream has no head any more; the head named the bound
         head = getattr(getattr(e, "response", None), "headers", {GAVE_UP: ""})
-        return Heard(failed=f"{type(e).__name__}: {str(e)[:160]}", named=_names_bound(head, str(e)))
+        said = f"{e} {getattr(e, 'body', '')}"
+        return Heard(failed=f"{type(e).__name__}: {str(e)[:160]}", named=_names_bound(head, said))
 
 
 def _plain(turn: Turn) -> Heard:

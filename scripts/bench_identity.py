@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--sessions", type=int, default=10_000)
     parser.add_argument("--turns", type=int, default=20)
     asked = parser.parse_args()
-    figures = [*big_bodies(), *flat(), *memory(asked.sessions, asked.turns)]
+    figures = [*big_bodies(), *going_on(), *flat(), *memory(asked.sessions, asked.turns)]
     width = max(len(figure.what) for figure in figures)
     for figure in figures:
         verdict = {None: "", True: "holds", False: "OVER"}[figure.holds]
@@ -67,6 +67,29 @@ def big_bodies() -> Iterable[Figure]:
             what = f"{len(body) / 1e6:.0f} MB of {dialect}, {what_of}, {'an id' if named else 'no id'}"
             beside = f"{ours / theirs:.2f} of json.loads ({theirs * 1e3:.0f} ms)"
             yield Figure(what, f"{ours * 1e3:.1f} ms", beside, ours <= theirs)
+
+
+def going_on() -> Iterable[Figure]:
+    """Compare the next turn of a conversation, which repeats all others, with `json.loads` of its body."""
+    for size, named in product((2_000, 50_000, 500_000, 5_000_000), (True, False)):
+        texts = [f"turn {number}: " + "as much as one says " * 100 for number in range(max(size // 2_000, 1) | 1)]
+        before, body = (_written("openai_chat", talk) for talk in (texts, [*texts, "an answer", "and then?"]))
+        again = _next_turn(before, body, named=named)
+        ours, theirs = _paired(again, lambda body=body: json.loads(body))  # type: ignore[misc]
+        what = f"the next turn at {size // 1000} kB, {'an id' if named else 'no id'}"
+        yield Figure(what, f"{ours * 1e6:.0f} µs", f"{ours / theirs:.2f} of json.loads ({theirs * 1e6:.0f} µs)", None)
+
+
+def _next_turn(before: bytes, body: bytes, *, named: bool) -> Callable[[], object]:
+    """Make a run of one turn more each time; what was served before it is not part of it."""
+    identifiers = []
+    for _ in range(PAIRS):
+        identifier = Identifier(bytes(32), Sessions(), Ledger())
+        request = _request("openai_chat", before, named=named)
+        identifier.learn(request, identifier.identify(request, 0.0), "account", [], 0.0)
+        identifiers.append(identifier)
+    requests = [_request("openai_chat", body, named=named) for _ in identifiers]
+    return lambda: identifiers.pop().identify(requests.pop(), 1.0)
 
 
 def _big_talk(word: str = "café") -> list[str]:

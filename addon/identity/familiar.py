@@ -117,9 +117,9 @@ class Histories:
         self._ttl = ttl
         self._turns = 0
 
-    def resize(self, ttl: float) -> None:
-        """Let *ttl* hold from now on."""
-        self._ttl = ttl
+    def resize(self, limit: int, ttl: float) -> None:
+        """Let *limit* and *ttl* hold from the next request on."""
+        self._limit, self._ttl = limit, ttl
 
     def find(self, body: Body, now: float) -> tuple[Past, Body] | None:
         """Return the longest history that *body* begins with, and *body* without it."""

@@ -81,7 +81,7 @@ class Identifier:
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain = Chain(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
         self._buckets = Buckets(sessions.limit, sessions.ttl)
-        self._readings = Readings(sessions.ttl)
+        self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
         self._learner = Learner(self._seeds, self._lineage, self._chain, self._readings, sessions.ttl)
 
@@ -118,7 +118,7 @@ class Identifier:
         self._learner.ttl = sessions.ttl
         self._buckets.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
-        self._readings.resize(sessions.ttl)
+        self._readings.resize(sessions.limit, sessions.ttl)
 
     # -- the tiers -------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from .chain import with_prefixes
 from .familiar import Histories, Past
 
 _RENEWED = 4  # times in the life of what is learned that a history is read in whole
-TURNS = 50_000  # of all histories that are kept
+_TURNS = 5  # of the histories that are kept, for each session of the limit
 
 
 class Reading:
@@ -33,13 +33,13 @@ class Readings:
     Of what was learned the next request of the same conversation reads only what is new.
     """
 
-    def __init__(self, ttl: float, turns: int = TURNS) -> None:
+    def __init__(self, limit: int, ttl: float) -> None:
         self._readings: WeakKeyDictionary[Body, Reading] = WeakKeyDictionary()
-        self._histories = Histories(turns, ttl / _RENEWED)
+        self._histories = Histories(limit * _TURNS, ttl / _RENEWED)
 
-    def resize(self, ttl: float) -> None:
-        """Let *ttl* hold from the next request on."""
-        self._histories.resize(ttl / _RENEWED)
+    def resize(self, limit: int, ttl: float) -> None:
+        """Let *limit*, in sessions, and *ttl* hold from the next request on."""
+        self._histories.resize(limit * _TURNS, ttl / _RENEWED)
 
     def shortened(self, request: Request, now: float) -> Body | None:
         """Return the body of *request* without the history that is known, None when none is."""

@@ -223,7 +223,7 @@ def test_one_client_cannot_steer_another_ones_session(tmp_path, simulator):
         stranger = client.post(
             "/v1/chat/completions", json=body("openai_chat", ["hi"]), headers={"authorization": "Bearer x"}
         )
-        sessions = [json.loads(line)["session"] for line in running.journal.splitlines()]
+    sessions = [json.loads(line)["session"] for line in running.journal.splitlines()]
 
     assert not set(sessions[:12]) & set(sessions[12:24])
     where = _accounts(simulator)

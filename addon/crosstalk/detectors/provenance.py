@@ -48,7 +48,7 @@ def results(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     Calls that are answered together were made together, by one answer. A history that was taken over whole, by a fork
     or a sub-agent, is another conversation's throughout, and so no sign of anything.
     """
-    if fact.kind != "over" or sent.asked is None or not sent.generation:
+    if fact.kind != "over" or sent.asked is None or not sent.generation or not sent.ledger.holds("call"):
         return
     owners: dict[str, Entry] = {}
     for call in sent.asked.results:

@@ -84,6 +84,7 @@ class Patchbay:
         self.keys = Keys()
         self.router: Router | None = None
         self._secret = b""
+        self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
         self._clients: tuple[clients.Known, ...] = ()
         self._guards = guards.Guards(config.Config(()))
         self._journal: Journal | None = None
@@ -110,16 +111,33 @@ class Patchbay:
         defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
-        if _OPTION in updated or self.router is None:
+        if self.router is None and not self._refused:
+            self._begin_with(_config_path(ctx.options.patchbay_config))
+        elif _OPTION in updated:
             self._configure(_config_path(ctx.options.patchbay_config))
             start.warn()
+        elif self.router is None:
+            return
         elif updated & start.WATCHED:
             try:
                 start.check(self.router.config)
             except ValueError as e:
                 raise exceptions.OptionsError(f"patchbay: {e}") from None
 
+    def _begin_with(self, path: Path) -> None:
+        # What is raised from here is shown with a traceback, in which the one line that helps is the last. An error in
+        # the log ends mitmproxy as well, once it has begun; until then nothing listens.
+        try:
+            self._configure(path)
+        except exceptions.OptionsError as e:
+            self._refused = True
+            logger.error("%s", e)
+        else:
+            start.warn()
+
     def running(self) -> None:
+        if self._refused:
+            return
         defaults.settle()
         defaults.listen()
         self._ending.install()
@@ -162,6 +180,9 @@ class Patchbay:
                 self._reloaded(fixed(self.router.config, found))
         except config.ConfigError as e:
             raise exceptions.OptionsError(str(e)) from None
+        except FileNotFoundError as e:
+            where = f"--set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"
+            raise exceptions.OptionsError(f"patchbay: no file {e.filename}; settings are at {where}") from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
             raise exceptions.OptionsError(f"patchbay: {e}") from None
         for warning in settings.warnings:

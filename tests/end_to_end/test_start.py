@@ -1,0 +1,40 @@
+"""A start that cannot be: mitmproxy ends, and says in one line why."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .harness import BIN, ROOT, free_port
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("accounts:\n- {id: one, provider: nope, key: x}\n", "config.yaml:2:23: accounts[0].provider: 'nope' is no"),
+        ("accounts: []\nlimits: {body: soon}\n", "config.yaml:2:16: limits.body"),
+        (None, "settings are at --set patchbay_config=…, $PATCHBAY_CONFIG or ./config.yaml"),
+    ],
+    ids=["a provider", "a setting", "no file"],
+)
+@pytest.mark.parametrize("quiet", [True, False])
+def test_settings_that_cannot_be_used_end_it_with_one_line(
+    tmp_path: Path, text: str | None, told: str, quiet: bool
+) -> None:
+    settings = tmp_path / "config.yaml"
+    if text is not None:
+        settings.write_text(text)
+        settings.chmod(0o600)
+    command = [
+        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
+        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port()), *(["-q"] if quiet else []),
+    ]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    printed = ended.stdout + ended.stderr
+    assert ended.returncode == 1
+    assert printed.count(told) == 1, printed
+    assert "Traceback" not in printed
+    assert "listening" not in printed

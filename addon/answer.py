@@ -130,11 +130,11 @@ class Answer:
             for name, depth in self._echo.headers.items()
             if head.headers.get(name.lower())
         ]
-        echoes = {name.lower() for name in self._echo.headers}
+        echoes, there = {name.lower() for name in self._echo.headers}, head.headers.names()
         facts += [
             Fact("provider_id", head.headers.get(name), f"header {name}")
             for name in PROVIDER_IDS
-            if name not in echoes and head.headers.get(name)
+            if name in there and name not in echoes and head.headers.get(name)
         ]
         facts += _times(head)
         if head.early:
@@ -398,16 +398,22 @@ class Answer:
 
 def _times(head: Head) -> Iterator[Fact]:
     """Yield what a head says about when its answer was made: `kept`, `took` (seconds), `date` and `age`."""
+    there = head.headers.names()
     for name in _KEPT:
-        if head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HIT:
+        if name in there and head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HIT:
             yield Fact("kept", "hit", f"header {name}")
     if date := head.headers.get("date"):
         yield Fact("date", date, "header date")
     for name in _TOOK:
-        if (value := head.headers.get(name).strip()).isascii() and value.isdigit() and len(value) < 12:
-            yield Fact("took", int(value) / 1000, f"header {name}")
-    if (age := head.headers.get("age").strip()).isascii() and age.isdigit() and len(age) < 12:
-        yield Fact("age", int(age), "header age")
+        if name in there and (took := _count(head.headers.get(name))) is not None:
+            yield Fact("took", took / 1000, f"header {name}")
+    if "age" in there and (age := _count(head.headers.get("age"))) is not None:
+        yield Fact("age", age, "header age")
+
+
+def _count(value: str) -> int | None:
+    value = value.strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
 
 
 def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[Fact]:

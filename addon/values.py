@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, KeysView, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -45,7 +45,7 @@ class Headers:
         """Return every value of *name* (lower case), in order."""
         return tuple(self._index.get(name, ()))
 
-    def names(self) -> Iterable[str]:
+    def names(self) -> KeysView[str]:
         """Return the lower-case names that occur."""
         return self._index.keys()
 

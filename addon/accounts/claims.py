@@ -22,6 +22,12 @@ class Wish:
     tokens: int
 
 
+def is_bounded(account: Account) -> bool:
+    """Whether a request may need anything of *account*; most have no bounds, and every request looks at every one."""
+    at_once = account.max_concurrent or account.slots or account.serialize != "none"
+    return bool(at_once or account.rpm or account.tpm)
+
+
 def claims(account: Account, wish: Wish) -> tuple[Claim, ...]:
     """Return what a request of this *wish* needs of *account*."""
     return tuple(_claims(account, wish))

@@ -53,4 +53,6 @@ def _through(table: Mapping[str, str], model: str) -> str:
 
 
 def _matches(patterns: tuple[str, ...], model: str) -> bool:
+    if "*" in patterns:
+        return True
     return any(fnmatchcase(name, pattern) for pattern in patterns for name in {model, base(model)})

@@ -19,7 +19,7 @@ from ..config import Account, Config
 from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
-from .claims import Wish, claims
+from .claims import Wish, claims, is_bounded
 from .health import LAST_CHANCE, Health
 from .slots import Claim, Scope, Slots
 
@@ -332,7 +332,7 @@ class Accounts:
         return _View(account, origin, lane, cause, reason)
 
     def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Claim, ...]:
-        if ask.opens:
+        if ask.opens or not is_bounded(account):
             return ()
         return claims(account, Wish(pool_name(ask), ask.client.scope, ask.identity.thread, lane, ask.tokens))
 

@@ -6,7 +6,6 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -290,8 +289,9 @@ def _hide_protocol(request: http.Request) -> None:
 
 def _copied(request: http.Request) -> http.Request:
     """Return a copy without headers. mitmproxy's own way goes through every value once more, and checks its type."""
-    wire, wire.data = copy(request), copy(request.data)
-    wire.data.headers = http.Headers()
+    wire, data = object.__new__(type(request)), object.__new__(type(request.data))
+    vars(data).update(vars(request.data), headers=http.Headers())
+    vars(wire).update(vars(request), data=data)
     return wire
 
 

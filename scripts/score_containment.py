@@ -35,7 +35,8 @@ PROVED_BY = {
 }  # fmt: skip
 LATE = "what stands in the last event alone"  # of Responses that went over to another, where no event names its request
 IN_PIECES = "any of these, events cut every 16 bytes"
-AT_ONCE = ("an id", "a duplicate", "settings", "the dialect")  # they stand before the first word
+# They stand before the first word. In IN_PIECES, what the order of events proves stands in the first wrong event.
+AT_ONCE = ("an id", "a duplicate", "settings", "the dialect")
 CONTAINED, SLOWED = 0.99, 1.2  # what must hold: shares of proofs, and of the provider's own time
 _MARK = re.compile(rb"MARK-[0-9a-f]{0,32}(?:\.\d+)?")
 _NOTHING_TO_STOP = frozenset({"head", "stray"})  # the words are one's own
@@ -133,7 +134,7 @@ def _count(
         proof = _proof(lines.get(record.received_id, {}))
         if not record.is_victim or not proof:
             continue
-        row = IN_PIECES if answer.ask.pieces else LATE if _stands_last(answer.ask, echo) else proof
+        row = LATE if _stands_last(answer.ask, echo) else IN_PIECES if answer.ask.pieces else proof
         form = "a stream" if answer.ask.stream else "a whole answer"
         leaked = foreign(answer.data, answer.ask.mark)
         found.by_proof.setdefault((row, setting), Stopped()).leaked.append(leaked)
@@ -248,8 +249,7 @@ def report(seed: int, scale: float, progress: Progress) -> tuple[list[str], bool
         *_table("asked for", found.by_way, sorted({row for row, _ in found.by_way})),
         "",
         f"*{LATE[0].upper()}{LATE[1:]}*: a stream of Responses that goes over into another's, from a provider that"
-        " repeats nothing of the request in between. *Events cut*: an event is judged when it is whole, so a part of"
-        " the first wrong one may be out; tools read whole events only.",
+        " repeats nothing of the request in between. *Events cut*: the provider's events come in pieces of 16 bytes.",
         "",
         f"{found.judged} exchanges judged again from the dumps: {found.differ} verdicts are not those of the day.",
         "",

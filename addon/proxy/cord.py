@@ -22,6 +22,7 @@ from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reacti
 from . import answers
 from .fields import Fields
 from .keys import Keys
+from .whole import Whole
 
 _FORM_OF_FAMILY = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _HEADER_OF_FORM = {
@@ -85,6 +86,7 @@ class Cord:
         self.copy = bytearray()  # of a streamed answer, to be looked at
         self.cut_short = False
         self.streaming = False
+        self.in_events: Whole | None = None  # a stream that may be cut passes in whole events
         self._alarmed: set[str] = set()
         self._spliced: bytes | None = None
 
@@ -156,6 +158,14 @@ class Cord:
                 self._around.alarm(self._flow, exchange, finding)
 
     def passing(self, data: bytes) -> bytes:
+        if self.in_events:
+            data = self.in_events.feed(data)
+        return self._passed(data)
+
+    def rest(self) -> bytes:
+        return self._passed(self.in_events.rest()) if self.in_events else b""
+
+    def _passed(self, data: bytes) -> bytes:
         data = self._around.keys.scrub(data)
         if self.streaming:
             room = self._around.router.config.limits.keep_streamed - len(self.copy)
@@ -178,7 +188,7 @@ class Cord:
         if response is None or "text/event-stream" not in response.headers.get("content-type", ""):
             return b""
         told = dialects.of(self._dialect).error_event(refusal, self.route.request_id if self.route else "")
-        return self.passing(told)
+        return self._passed(told)
 
     def client_left(self) -> None:
         self.gone.set()

@@ -34,6 +34,7 @@ from .keys import Keys, KeyUnavailable
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, warn_of_nowhere
 from .sockets import Socket
+from .whole import Whole
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -106,18 +107,19 @@ class Patchbay:
         try:
             internals.check()
         except RuntimeError as e:
-            raise exceptions.OptionsError(f"patchbay does not run on this mitmproxy: {e}") from e
+            self._refuse(f"patchbay does not run on this mitmproxy: {e}")
+            return
         replay.install()
         defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
-        if self.router is None and not self._refused:
+        if self._refused:
+            return
+        if self.router is None:
             self._begin_with(_config_path(ctx.options.patchbay_config))
         elif _OPTION in updated:
             self._configure(_config_path(ctx.options.patchbay_config))
             start.warn()
-        elif self.router is None:
-            return
         elif updated & start.WATCHED:
             try:
                 start.check(self.router.config)
@@ -125,15 +127,18 @@ class Patchbay:
                 raise exceptions.OptionsError(f"patchbay: {e}") from None
 
     def _begin_with(self, path: Path) -> None:
-        # What is raised from here is shown with a traceback, in which the one line that helps is the last. An error in
-        # the log ends mitmproxy as well, once it has begun; until then nothing listens.
         try:
             self._configure(path)
         except exceptions.OptionsError as e:
-            self._refused = True
-            logger.error("%s", e)
+            self._refuse(str(e))
         else:
             start.warn()
+
+    def _refuse(self, why: str) -> None:
+        # What is raised while a script is loaded is shown with a traceback, and out of `load` not at all: mitmproxy
+        # would go on without us. An error in the log ends it once it has begun; until then every hook fails closed.
+        self._refused = True
+        logger.error("%s", why)
 
     def running(self) -> None:
         if self._refused:
@@ -377,6 +382,8 @@ class Patchbay:
         told.on(headers)
         if flow.response.status_code < 400 and not _is_json(told.first(b"content-type").decode("latin-1")):
             flow.response.stream = cord.streaming = True
+            if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
+                cord.in_events = Whole()
 
     @_closed_on_failure
     def response(self, flow: http.HTTPFlow) -> None:
@@ -675,6 +682,10 @@ def _from_loopback(flow: http.HTTPFlow) -> bool:
 def _is_private(name: bytes) -> bool:
     """Whether an answer's header is ours to say, or would tell a client whose account served it."""
     return name.startswith(b"x-patchbay-") or name in _REVEALING
+
+
+def _is_events(head: Fields) -> bool:
+    return head.first(b"content-type").startswith(b"text/event-stream") and b"content-encoding" not in head
 
 
 def _is_json(content_type: str) -> bool:

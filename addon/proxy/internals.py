@@ -113,6 +113,9 @@ class _Cord:
     def passing(self, data: bytes) -> bytes:
         return data
 
+    def rest(self) -> bytes:
+        return b""
+
     def wake(self, seconds: float, timer: commands.RequestWakeup) -> None:
         pass
 

@@ -96,7 +96,10 @@ class Cord(Protocol):
         """Take note of *what* the upstream did and say what is to be done. Never raises."""
 
     def passing(self, data: bytes) -> bytes:
-        """Return what the client gets of a streamed chunk."""
+        """Return what the client gets of a chunk, now; what is kept back comes with a later one, or is the `rest`."""
+
+    def rest(self) -> bytes:
+        """Return what was kept back of the chunks, at the end."""
 
     def refusal(self, refusal: Refusal) -> http.Response:
         """Return *refusal* as an answer in the caller's dialect."""
@@ -239,8 +242,18 @@ class PatchbayStream(HttpStream):
                 if cord.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
                     yield from self._cut(cord)
                     return
-                if isinstance(event, ResponseData):
-                    event.data = cord.passing(event.data)
+                yield from self._passing(event, cord)
+                return
+        yield from super()._handle_event(event)
+
+    def _passing(self, event: ResponseData | ResponseEndOfMessage, cord: Cord) -> Commands:
+        """Hand the client's side what it gets of *event*."""
+        if isinstance(event, ResponseData):
+            event.data = cord.passing(event.data)
+            if not event.data:
+                return
+        elif rest := cord.rest():
+            yield from super()._handle_event(ResponseData(event.stream_id, rest))
         yield from super()._handle_event(event)
 
     def _on_the_wire(self, generator: Commands) -> Commands:
@@ -431,9 +444,10 @@ class PatchbayStream(HttpStream):
         if self.server_state == self.state_errored:  # killed, or the client left during the hook
             yield from self._abandon()
         for event in rest:
-            if isinstance(event, ResponseData) and (cord := self.cord):
-                event = ResponseData(event.stream_id, cord.passing(event.data))
-            yield from self.server_state(event)
+            if isinstance(event, ResponseData | ResponseEndOfMessage) and (cord := self.cord):
+                yield from self._passing(event, cord)
+            else:
+                yield from self.server_state(event)
 
     def _abandon(self) -> Commands:
         if self.upstream_open:

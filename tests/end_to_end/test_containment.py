@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -31,7 +33,7 @@ def test_the_bytes_of_another_s_words_are_counted_even_of_half_a_word(data: str,
 
 @pytest.fixture(scope="module", params=[HOLD, NO_HOLD])
 def blocking(request: pytest.FixtureRequest) -> Iterator[tuple[Studio, list[tuple[str, tuple[str, str], Heard]]]]:
-    """A proxy that blocks, and what its clients got: of every way a part, in all dialects, streaming and not."""
+    """A proxy that blocks, and what its clients got: in all dialects, streaming and not, in events and in pieces."""
     wrongs = ("swap", "rotate", "body", "repeat", "splice", "dialect", "settings")
     with studio(("both",), 7, SETTINGS[request.param]) as place:
 
@@ -41,9 +43,8 @@ def blocking(request: pytest.FixtureRequest) -> Iterator[tuple[Studio, list[tupl
                 for number in range(8):
                     for wrong in wrongs:
                         way = WAYS[(number + len(wrong)) % len(WAYS)]
-                        answers = await asyncio.gather(
-                            *(clients.ask(each, "both", way) for each in group(wrong, number))
-                        )
+                        asks = [replace(each, pieces=bool(number % 2)) for each in group(wrong, number)]
+                        answers = await asyncio.gather(*(clients.ask(each, "both", way) for each in asks))
                         heard += [(wrong, way, answer) for answer in answers]
             return heard
 
@@ -63,6 +64,9 @@ def test_no_word_of_an_answer_that_is_another_s_reaches_the_client(
         assert foreign(answer.data, answer.ask.mark) == 0, (wrong, way, answer)
         assert b"crosstalk_detected" in answer.data
         assert answer.status == 502 or not answer.whole, (wrong, way, answer)
+        if answer.status == 200:  # what came before it can be read
+            told = [line.removeprefix(b"data: ") for line in answer.data.split(b"\n") if line.startswith(b"data: ")]
+            assert all(json.loads(each) for each in told if each != b"[DONE]"), answer
     for wrong, way, answer in heard:
         if not known[answer.ask.mark].is_victim:
             assert (answer.status, answer.whole) == (200, True), (wrong, way, answer)

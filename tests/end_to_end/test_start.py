@@ -38,3 +38,30 @@ def test_settings_that_cannot_be_used_end_it_with_one_line(
     assert printed.count(told) == 1, printed
     assert "Traceback" not in printed
     assert "listening" not in printed
+
+
+def test_a_mitmproxy_that_is_not_the_one_we_know_is_not_run_with(tmp_path: Path) -> None:
+    """Without us, mitmproxy would hand on whatever key a client sends."""
+    script, settings, port = tmp_path / "other.py", tmp_path / "config.yaml", free_port()
+    script.write_text(
+        f"import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('main', {str(ROOT / 'addon' / 'main.py')!r})\n"
+        f"main = importlib.util.module_from_spec(spec)\n"
+        f"spec.loader.exec_module(main)\n"
+        f"from patchbay.proxy import internals\n"
+        f"def check(): raise RuntimeError('an answer does not arrive')\n"
+        f"internals.check = check\n"
+        f"addons = main.addons\n"
+    )
+    settings.write_text("accounts:\n- {id: one, provider: generic, base_url: reverse, key: example}\n")
+    settings.chmod(0o600)
+    command = [
+        str(BIN / "mitmdump"), "-s", str(script), "--set", f"patchbay_config={settings}",
+        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(port), "--mode", "reverse:http://127.0.0.1:9",
+    ]  # fmt: skip
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    printed = ended.stdout + ended.stderr
+    assert ended.returncode == 1
+    assert "patchbay does not run on this mitmproxy: an answer does not arrive" in printed
+    assert "Traceback" not in printed

@@ -41,6 +41,7 @@ P = ParamSpec("P")
 
 _waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
+_LOST = 5.0  # seconds after its client has gone in which an exchange ends by itself, if it does
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
 _ENDED = "the proxy was ended"
@@ -245,6 +246,21 @@ class Patchbay:
 
     def client_connected(self, client: connection.Client) -> None:
         tunnels.widen(client)
+
+    def client_disconnected(self, client: connection.Client) -> None:
+        left = [(cord, flow) for cord, flow in self._under_way.items() if flow.client_conn is client]
+        sockets = [cord for cord, socket in self._sockets.items() if socket.flow.client_conn is client]
+        if left or sockets:
+            asyncio.get_running_loop().call_later(_LOST, self._lost, left, sockets)
+
+    def _lost(self, left: Sequence[tuple[Cord, http.HTTPFlow]], sockets: Sequence[Cord]) -> None:
+        # mitmproxy cancels the tasks of a client that has gone, and one that waited for its turn then takes its event
+        # along: a stream that waits for a connection is told neither of it nor that the client left.
+        for cord, flow in left:
+            self._close(flow, cord, "the client left")
+        for cord in sockets:
+            if socket := self._sockets.pop(cord, None):
+                socket.ended()
 
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:

@@ -47,7 +47,7 @@ class Socket:
     """
 
     def __init__(self, flow: http.HTTPFlow, cord: Cord, around: Surroundings) -> None:
-        self._flow = flow
+        self.flow = flow
         self._cord = cord
         self._around = around
         self._open: deque[Exchange] = deque()
@@ -80,7 +80,7 @@ class Socket:
 
     def ended(self, error: str = "") -> None:
         """Take note that the socket is closed; *error* says why the answers that are open will not be finished."""
-        socket = self._flow.websocket
+        socket = self.flow.websocket
         by_client = socket is None or bool(socket.closed_by_client)
         why = error or ("Client disconnected." if by_client else "the WebSocket was closed")
         while self._open:
@@ -112,7 +112,7 @@ class Socket:
             return
         self._open.append(opened)
         self._places[opened.id] = [self._number(), -1, -1]
-        self._around.opened(self._flow, opened)
+        self._around.opened(self.flow, opened)
         refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)
         if refusal and not self._cord.shadow:
             self._open.remove(opened)
@@ -203,7 +203,7 @@ class Socket:
         for finding in self._around.router.verdict(exchange).findings:
             if finding.strength == "proof" and (exchange.id, finding.where) not in self._alarmed:
                 self._alarmed.add((exchange.id, finding.where))
-                self._around.alarm(self._flow, exchange, finding)
+                self._around.alarm(self.flow, exchange, finding)
 
     # -- both ------------------------------------------------------------------------------------------------------
 
@@ -211,37 +211,37 @@ class Socket:
         self._alarmed = {known for known in self._alarmed if known[0] != exchange.id}
         decision = self._around.router.close(exchange, error, time.time(), status=status)
         self._note(exchange, decision)
-        self._around.record(self._flow, exchange, decision)
+        self._around.record(self.flow, exchange, decision)
 
     def _note(self, exchange: Exchange, decision: Decision) -> None:
         request, first, last = self._places.pop(exchange.id, (-1, -1, -1))
         sent, found = self._around.router.sent(exchange), decision.verdict
         if sent:
             places = {"request": request, "first": first, "last": last}
-            dump.note(self._flow, {"sent": sent, "verdict": found.kind, "victim": found.victim, **places})
+            dump.note(self.flow, {"sent": sent, "verdict": found.kind, "victim": found.victim, **places})
 
     def _number(self) -> int:
         """Return which message of all that passed here the present one is."""
-        kept = self._flow.websocket.messages if self._flow.websocket else []
-        return dump.forgotten(self._flow) + len(kept) - 1
+        kept = self.flow.websocket.messages if self.flow.websocket else []
+        return dump.forgotten(self.flow) + len(kept) - 1
 
     def _say(self, refusal: Refusal) -> None:
         """Tell the client, in an event of its protocol, what became of its message."""
         said = msgspec.json.decode(dialects.of(self._cord.asked.endpoint.dialect).error(refusal, ""))
         event = {"type": "error", "status": refusal.status, "error": {**said["error"], **refusal.fields}}
-        _proxy().inject_websocket(self._flow, True, msgspec.json.encode(event), True)
+        _proxy().inject_websocket(self.flow, True, msgspec.json.encode(event), True)
 
     def _hang_up(self) -> None:
         # mitmproxy ends a WebSocket properly when one of its two connections is gone
-        handler = _proxy().connections.get(self._flow.client_conn.id)
-        upstream = handler.transports.get(self._flow.server_conn) if handler else None
+        handler = _proxy().connections.get(self.flow.client_conn.id)
+        upstream = handler.transports.get(self.flow.server_conn) if handler else None
         if upstream and upstream.handler:
             asyncio.get_running_loop().call_soon(upstream.handler.cancel, "a WebSocket is ended")
 
     def _keep(self, message: WebSocketMessage) -> None:
         """Forget the oldest messages of the flow where they are too many: mitmproxy itself keeps all of them."""
         self._kept += len(message.content)
-        kept = self._flow.websocket.messages if self._flow.websocket else []
+        kept = self.flow.websocket.messages if self.flow.websocket else []
         room = self._around.router.config.limits.keep_streamed
         gone = 0
         while self._kept > room and gone < len(kept) - 1:
@@ -249,7 +249,7 @@ class Socket:
             gone += 1
         if gone:
             del kept[:gone]
-            dump.forgot(self._flow, gone)
+            dump.forgot(self.flow, gone)
 
 
 def _create(message: WebSocketMessage) -> Body | None:

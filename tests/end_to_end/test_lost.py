@@ -1,0 +1,45 @@
+"""An event that mitmproxy loses on its way does not keep an account busy for ever."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+from tests.simulator import simulator_thread
+
+from .dialogue import body
+from .harness import eventually, generic_config, proxy
+
+NAMES = {"one": "sk-lost-0123456789abcdef"}
+# as when the task that opens a connection is cancelled while it waits for its turn to say so
+LOSES = """
+from mitmproxy.proxy import events, server
+from patchbay.proxy import hooks
+
+hooks._LOST = 0.2
+sound = server.ConnectionHandler.server_event
+
+
+async def lossy(self, event):
+    if not isinstance(event, events.OpenConnectionCompleted):
+        await sound(self, event)
+
+
+server.ConnectionHandler.server_event = lossy
+"""
+
+
+def test_a_client_that_leaves_ends_its_exchange_also_where_nobody_is_told(tmp_path: Path) -> None:
+    script = tmp_path / "loses.py"
+    script.write_text(LOSES)
+    text = json.dumps(body("openai_chat", ["hi"])).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(text)}\r\n\r\n"
+    with simulator_thread({"sk-lost-0123456789abcdef": "one"}) as simulator:
+        settings = generic_config(tmp_path, NAMES)
+        with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:{simulator.url}") as running:
+            with socket.create_connection(("127.0.0.1", running.port), 5) as leaving:
+                leaving.sendall(head.encode() + text)
+                assert eventually(lambda: "server connect" in running.log)
+            assert eventually(lambda: "the client left" in running.journal), running.log
+    assert "Traceback" not in running.log

@@ -190,6 +190,10 @@ class Cord:
         told = dialects.of(self._dialect).error_event(refusal, self.route.request_id if self.route else "")
         return self._passed(told)
 
+    @property
+    def left(self) -> bool:
+        return self.gone.is_set()
+
     def client_left(self) -> None:
         self.gone.set()
         self.stirred.set()

@@ -116,6 +116,8 @@ class _Cord:
     def rest(self) -> bytes:
         return b""
 
+    left = False
+
     def wake(self, seconds: float, timer: commands.RequestWakeup) -> None:
         pass
 

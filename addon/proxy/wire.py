@@ -114,6 +114,10 @@ class Cord(Protocol):
     def client_left(self) -> None:
         """Take note that the client is gone, also while a hook of this exchange waits."""
 
+    @property
+    def left(self) -> bool:
+        """Whether the client is gone."""
+
 
 class Cancellable(Protocol):
     """A call that is still to come."""
@@ -313,12 +317,13 @@ class PatchbayStream(HttpStream):
         waiting = self.server_state in (self.state_wait_for_response_headers, self.state_hold)
         if (
             cord is None
+            or cord.left  # its connections are cancelled then, which is no fault of theirs
             or not waiting
             or self.answering
             or isinstance(event, RequestProtocolError)
             or not (self.client_state == self.state_done or self.uploading)
         ):
-            if cord and isinstance(event, ResponseProtocolError):
+            if cord and not cord.left and isinstance(event, ResponseProtocolError):
                 cord.answered(Failure("reset", event.message))
             yield from super().handle_protocol_error(event)
             return

@@ -626,18 +626,17 @@ def _joined(generator: Commands) -> Commands:
     waiting: list[bytes] = []
     size, connection = 0, None
     for command in generator:
+        data = command.data if isinstance(command, commands.SendData) and command.connection is connection else None
+        if data is not None and size + len(data) <= JOINED:
+            waiting.append(data)
+            size += len(data)
+            continue
+        if connection is not None:
+            yield commands.SendData(connection, b"".join(waiting))
+            connection = None
         if isinstance(command, commands.SendData):
-            if command.connection is connection and size + len(command.data) <= JOINED:
-                waiting.append(command.data)
-                size += len(command.data)
-                continue
-            if connection is not None:
-                yield commands.SendData(connection, b"".join(waiting))
             waiting, size, connection = [command.data], len(command.data), command.connection
         else:
-            if connection is not None:
-                yield commands.SendData(connection, b"".join(waiting))
-            connection = None
             yield command
     if connection is not None:
         yield commands.SendData(connection, b"".join(waiting))

@@ -17,6 +17,7 @@ from blake3 import blake3
 from . import clients, correlation, paths
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
+from .accounts.quoted import ClientWords
 from .answer import Answer as Reader
 from .body import Body
 from .config import Config
@@ -532,7 +533,7 @@ class Router:
         elif outcome is None or outcome.kind == "ok":
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
-            outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules)
+            outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules, _sent(exchange))
         silent = attempt.reader.streamed and not (attempt.served or attempt.closed)
         if held and outcome.kind == "ok" and (silent or not attempt.held_bytes):
             outcome = Outcome("server", detail="it ended before it said anything")
@@ -682,7 +683,16 @@ def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
     told = fact.value if isinstance(fact.value, dict) else {}
     code = str(told.get("code") or told.get("type") or "")
     own = exchange.attempts[-1].choice.account.error_rules
-    return classify_error(exchange.request.endpoint.family, code, str(told.get("message") or ""), now, own)
+    raw = told.get("raw")
+    part = raw if isinstance(raw, dict) else None
+    family, message = exchange.request.endpoint.family, str(told.get("message") or "")
+    return classify_error(family, code, message, now, own, _sent(exchange), part)
+
+
+def _sent(exchange: Exchange) -> ClientWords:
+    """Return what the client wrote, as far as it is known; nothing of it is read unless an error asks for it."""
+    request = exchange.request
+    return ClientWords(request.body.raw, request.path, request.headers, exchange.model)
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

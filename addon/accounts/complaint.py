@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import html
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
 from ..body import Body
+from . import quoted
 
 _CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId")
 _TEXT_KEYS = ("message", "msg", "detail", "error", "error_description")
@@ -16,6 +18,12 @@ _MAX_CODE = 96
 _MAX_PARTS = 24
 _MAX_DEPTH = 6
 _HINTS = ("details", "metadata", "resets_at", "resets_in_seconds", "retry_after", "reset_seconds", "retryDelay")
+# Members whose objects are the provider's own. Others hold what was sent: `input`, `ctx`, `body`, `instance`.
+_INSIDE = frozenset({
+    "error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror",
+})  # fmt: skip
+_PLACES = ("param", "loc", "field")  # where in the request the fault is
+_NO_PLACES = frozenset({"body", "query", "path", "header", "null", "none"})  # the first of a `loc`, and nothing at all
 _ANSWER = frozenset({"object", "choices", "candidates"})  # members of an answer, which may have failed in part
 
 
@@ -24,14 +32,17 @@ class Complaint:
     """
     One error, read.
 
-    *codes* and *message* are lower case. *status* is a numeric code of HTTP's range, else 0. *parts* are the objects of
-    the error, outermost first. Nothing here may be logged: a message can quote what was sent.
+    *codes* and *message* are lower case. *own* is the message with its quotations blanked, of the same length. *place*
+    is the part of the request that the error names as wrong. *status* is a numeric code of HTTP's range, or 0. *parts*
+    are the objects of the error, outermost first. Nothing here may be logged: a message can quote what was sent.
     """
 
     codes: frozenset[str] = frozenset()
     message: str = field(default="", repr=False)
     status: int = 0
     parts: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
+    own: str = field(default="", repr=False)
+    place: str = field(default="", repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.codes or self.message or self.parts)
@@ -41,23 +52,31 @@ def read(body: Body | None) -> Complaint:
     """Read the error in *body*; one without anything in it when there is no body or no error to be found."""
     document = _document(body)
     if document is None:
-        return Complaint(message=_plain_text(body))
+        return _complaint((), [_plain_text(body)], ())
     parts = tuple(_parts(document))
-    codes = frozenset(code for part in parts for code in _codes(part))
-    message = " ".join(text for part in parts for text in _texts(part))
-    return Complaint(codes, message[: 2 * _MAX_TEXT].lower(), _status(codes), parts)
+    return _complaint(
+        (code for part in parts for code in _codes(part)), (text for part in parts for text in _texts(part)), parts
+    )
 
 
-def spoken(code: str, message: str) -> Complaint:
-    """Make a complaint from the *code* and *message* of an error inside a stream."""
-    codes = frozenset({code[:_MAX_CODE].lower()} if code else ())
-    return Complaint(codes, message[:_MAX_TEXT].lower(), _status(codes))
+def spoken(code: str, message: str, part: Mapping[str, object] | None = None) -> Complaint:
+    """Make a complaint from the *code* and *message* of an error inside a stream; *part* is its object."""
+    said = _complaint([code[:_MAX_CODE].lower()] if code else (), [message[:_MAX_TEXT]], ())
+    return replace(said, place=_place(_parts(part))) if part else said
 
 
 def is_error(body: Body | None) -> bool:
     """Say whether a body that came with a good status is an error all the same, and nothing else."""
     document = _document(body)
     return document is not None and bool(document.get("error")) and not _ANSWER & set(document)
+
+
+def _complaint(codes: Iterable[str], texts: Iterable[str], parts: tuple[Mapping[str, object], ...]) -> Complaint:
+    words = frozenset(codes)
+    messages = [html.unescape(text).lower() for text in texts]
+    message, own = " ".join(messages), " ".join(map(quoted.own_words, messages))
+    bound = 2 * _MAX_TEXT
+    return Complaint(words, message[:bound], _status(words), parts, own[:bound], _place(parts))
 
 
 def _document(body: Body | None) -> Mapping[str, object] | None:
@@ -88,7 +107,7 @@ def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
         if isinstance(value, dict):
             found += 1
             yield value
-            inner: list[object] = list(value.values())
+            inner: list[object] = [each for name, each in value.items() if name in _INSIDE]
         else:
             inner = list(value) if isinstance(value, list) else []
         if depth < _MAX_DEPTH and len(queue) < _MAX_PARTS * 4:
@@ -117,6 +136,18 @@ def _texts(part: Mapping[str, object]) -> Iterator[str]:
             yield value[:_MAX_TEXT]
 
 
+def _place(parts: Iterable[Mapping[str, object]]) -> str:
+    """Return the first place of the request that *parts* name: `messages[0].role`, `messages.0.role`."""
+    for part in parts:
+        for key in _PLACES:
+            value = part.get(key)
+            steps = value[:8] if isinstance(value, list) else [value] if isinstance(value, str) else []
+            named = [step[:_MAX_CODE].lower() for step in steps if isinstance(step, str)]
+            if place := ".".join(step for step in named if step and step not in _NO_PLACES):
+                return place
+    return ""
+
+
 def _status(codes: frozenset[str]) -> int:
     numbers = [int(code) for code in codes if len(code) == 3 and code.isascii() and code.isdigit()]
     return next((number for number in sorted(numbers) if 400 <= number < 600), 0)
@@ -126,4 +157,4 @@ def _plain_text(body: Body | None) -> str:
     raw = (body.raw if body else None) or b""
     if len(raw) > 2048 or raw.lstrip()[:1] in (b"<", b"{", b"["):  # a page of a web server tells us nothing
         return ""
-    return raw.decode("utf-8", "replace")[:_MAX_TEXT].lower()
+    return raw.decode("utf-8", "replace").strip()[:_MAX_TEXT].strip('"')

@@ -280,31 +280,34 @@ class Health:
         *,
         upstream: str = "",
         exchange: str = "",
+        conversation: str = "",
         strict: bool = False,
     ) -> None:
         """
-        Draw the consequences of *outcome* of the request *ticket*, by the table.
+        Draw the consequences of *outcome* of the request *ticket*, by the table; none if its scope is `none`.
 
-        When a second account of *upstream* shows the same fault at once, or in the same *exchange*, and none does well
-        there meanwhile, it is no account's fault, and the first one's penalty is taken back. *strict*: a hint is
-        believed to its end.
+        When a second account of *upstream* shows the same fault at once and none does well there meanwhile, or when one
+        *exchange* or *conversation* meets it on two accounts, it is no account's fault, and the penalties are taken
+        back. *strict*: a hint is believed to its end.
         """
         match TRANSITIONS[outcome.kind]:
-            case Penalty() as penalty:
+            case Penalty() as penalty if outcome.scope != "none":
                 self._errors[account] = (self.errors(account, now) + 1, now)
                 self._looked(account, lane, ticket, now)
                 imposed = self._impose(account, lane, penalty, outcome, now, strict)
-                self._shared.fault(account, (upstream, lane), outcome, exchange, now, imposed)
+                self._shared.fault(account, (upstream, lane), outcome, exchange, now, imposed, conversation)
                 self._sweep(account, lane)
             case "heal":
-                self._shared.success(account, (upstream, lane), now)
+                self._shared.success(account, (upstream, lane), now, exchange)
                 self._heal(account, lane, ticket, now)
-            case "keep":
+            case _:
                 self.returned(account, lane, ticket)
 
-    def began(self, account: str, lane: str, now: float, ticket: int = 0, *, upstream: str = "") -> None:
+    def began(
+        self, account: str, lane: str, now: float, ticket: int = 0, *, upstream: str = "", exchange: str = ""
+    ) -> None:
         """Note that the request *ticket* was served, so far: what looked is over, but it can still break off."""
-        self._shared.success(account, (upstream, lane), now)
+        self._shared.success(account, (upstream, lane), now, exchange)
         self._heal(account, lane, ticket, now, whole=False)
 
     def cleared(self, account: str) -> None:
@@ -485,14 +488,15 @@ class _Imposed:
     changes: int
     after: _Mark | None = None
 
-    def undo(self) -> None:
+    def undo(self) -> bool:
         marks = self.room()
         if marks.get(self.state) is not self.mark or self.mark.changes != self.changes:
-            return
+            return False
         self.after = _copy(self.mark)
         _become(self.mark, self.before)
         if self.mark.until == _NEVER and not self.mark.strikes and not self.mark.levels:
             del marks[self.state]
+        return True
 
     def redo(self) -> None:
         marks = self.room()
@@ -508,9 +512,9 @@ class _Together:
 
     penalties: tuple[_Imposed, ...]
 
-    def undo(self) -> None:
-        for penalty in self.penalties:
-            penalty.undo()
+    def undo(self) -> bool:
+        undone = [penalty.undo() for penalty in self.penalties]  # every one of them, also behind one that cannot be
+        return all(undone)
 
     def redo(self) -> None:
         for penalty in self.penalties:

@@ -14,8 +14,9 @@ from email.utils import parsedate_to_datetime
 
 from ..body import Body
 from ..values import Headers
-from . import complaint
+from . import complaint, quoted
 from .complaint import Complaint
+from .quoted import ClientWords
 
 ABSURD = 31 * 86400.0  # seconds; nobody means this
 
@@ -91,13 +92,13 @@ def retry_at(headers: Headers, body: Body | None, now: float) -> float | None:
     return hint(headers, complaint.read(body), now)
 
 
-def hint(headers: Headers, said: Complaint, now: float) -> float | None:
-    """Do what `retry_at` does, for an error that was read already."""
+def hint(headers: Headers, said: Complaint, now: float, sent: ClientWords = quoted.NOTHING) -> float | None:
+    """Do what `retry_at` does, for an error that was read already; a time that *sent* holds is a client's words."""
     ranks: tuple[Callable[[], float | None], ...] = (
         lambda: _milliseconds(headers, now),
         lambda: moment(headers.get("retry-after"), now),
         lambda: _in_body(said, now),
-        lambda: in_text(said.message, now),
+        lambda: in_text(said.own, now, sent),
         lambda: _latest(_empty_buckets(headers, now)),
         lambda: _latest(_quoted_buckets(said, now)),
     )
@@ -115,10 +116,10 @@ def moment(text: object, now: float) -> float | None:
     return at if at is not None and 0 < at - now <= ABSURD else None
 
 
-def in_text(message: str, now: float) -> float | None:
+def in_text(message: str, now: float, sent: ClientWords = quoted.NOTHING) -> float | None:
     """Find a phrase such as `try again in 5.2s` or `retry after 37 seconds` in a lower-case *message*."""
     found = _WORDS.search(message)
-    if not found:
+    if not found or sent.hold(message, *found.span()):
         return None
     if found["go"]:
         return moment(found["go"], now)

@@ -3,6 +3,10 @@ What does an answer say about its account? By status, code words and phrases, ne
 
 Each family has a table, read from the top; the first row that fits decides. What no row knows is judged by its status,
 and never as something an account cannot come back from.
+
+A phrase is the weakest evidence, since providers quote what clients write. It counts only in the provider's own words,
+not where a code or a place in the request says that the request is at fault, and if the request itself holds the words,
+for this exchange alone: it moves on, and nothing follows for the account.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from typing import Literal
 from ..body import Body
 from ..providers import ErrorRule
 from ..values import Head, Headers, Outcome, OutcomeKind
-from . import complaint, limits
+from . import complaint, limits, quoted
 from .complaint import Complaint
+from .quoted import ClientWords
 
 Scope = Literal["lane", "account", "none"]
 
@@ -40,7 +45,25 @@ class Rule:
         """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
         if status and self.statuses and status not in self.statuses:
             return False
-        return bool(self.codes & said.codes) or bool(self.phrase and self.phrase.search(said.message))
+        return bool(self.codes & said.codes) or bool(self.found(said))
+
+    def found(self, said: Complaint) -> re.Match[str] | None:
+        """Find the phrase in the provider's words, or, where it blames nobody, in any."""
+        if not self.phrase:
+            return None
+        if self.kind in BLAMELESS:
+            return self.phrase.search(said.message)
+        at_fault = bool(said.codes & _AT_FAULT) or (bool(said.place) and not _ABOUT[self.kind].search(said.place))
+        return None if at_fault else self.phrase.search(said.own)
+
+    def is_told_by_client(self, said: Complaint, sent: ClientWords) -> bool:
+        """Say whether everything for which this row fits may be words of the client's."""
+        if self.kind in BLAMELESS:
+            return False
+        codes, found = self.codes & said.codes, self.found(said)
+        if codes and not all(sent.hold_code(code) for code in codes):
+            return False
+        return not found or sent.hold(said.own, *found.span(), names_model=self.kind == "model")
 
 
 def _rule(kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = "", scope: Scope | None = None) -> Rule:
@@ -52,6 +75,16 @@ def _rule(kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = 
 SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
     "ok": "lane", "rate": "lane", "overload": "lane", "server": "lane", "permission": "lane", "model": "lane",
     "auth": "account", "quota": "account", "request": "none", "cancelled": "none",
+})  # fmt: skip
+
+BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  # nothing follows for the account
+
+# A place in the request that is named as wrong rules a phrase out, unless that is what the phrase is about.
+_KEY_PLACE = re.compile(r"api.?key|authorization|credential|token$")
+_NOWHERE = re.compile(r"(?!)")
+_ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
+    **dict.fromkeys(("rate", "overload", "server", "quota", "permission", "request", "cancelled", "ok"), _NOWHERE),
+    "auth": _KEY_PLACE, "model": re.compile(r"^model(_?id|_?name)?$"),
 })  # fmt: skip
 
 # Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
@@ -151,6 +184,16 @@ RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType({
     "": (*OPENAI, *ANTHROPIC, *GEMINI),
 })  # fmt: skip
 
+# Codes that stand beside what is no fault of the request too, at some; the others say that it is at fault, and rule
+# every phrase out.
+_GENERIC = frozenset(
+    "invalid_request_error not_found_error bad_request badrequesterror invalid_argument failed_precondition not_found "
+    "already_exists aborted out_of_range moderation".split()
+)
+_AT_FAULT = frozenset(
+    code for rules in RULES.values() for rule in rules if rule.kind == "request" for code in rule.codes - _GENERIC
+)
+
 BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
     401: "auth", 402: "quota", 403: "permission", 408: "server", 425: "server", 429: "rate", 498: "overload",
     499: "cancelled", 503: "overload", 529: "overload",
@@ -162,25 +205,44 @@ _A_DAY = re.compile(r"per_?day")
 _MINUTES = 900.0  # seconds; a day's quota does not come back earlier than this
 
 
-def classify(family: str, head: Head, body: Body | None, now: float, own: Sequence[ErrorRule] = ()) -> Outcome:
+def classify(
+    family: str,
+    head: Head,
+    body: Body | None,
+    now: float,
+    own: Sequence[ErrorRule] = (),
+    sent: ClientWords = quoted.NOTHING,
+) -> Outcome:
     """
     Say what an answer of *family* means for the account that gave it.
 
     *body* is that of an error, or None. A good status is `ok`, unless the body is nothing but an error. The account's
-    *own* rules are asked first.
+    *own* rules are asked first. *sent* is what the client wrote. The scope `none` means: for this exchange alone.
     """
     if head.status < 400:
         if 200 <= head.status < 300:
             said = complaint.read(body) if complaint.is_error(body) else None
-            return Outcome("ok") if said is None else _settled(family, said.status, said, head.headers, now, own)
+            return Outcome("ok") if said is None else _settled(family, said.status, said, head.headers, now, own, sent)
         return _outcome("request", detail=str(head.status))
-    return _settled(family, head.status, complaint.read(body), head.headers, now, own)
+    return _settled(family, head.status, complaint.read(body), head.headers, now, own, sent)
 
 
-def classify_error(family: str, code: str, message: str, now: float, own: Sequence[ErrorRule] = ()) -> Outcome:
-    """Say what an error event inside a stream of *family* means for the account; *code* is its type or code."""
-    said = complaint.spoken(code, message)
-    return _settled(family, said.status, said, Headers(), now, own)
+def classify_error(
+    family: str,
+    code: str,
+    message: str,
+    now: float,
+    own: Sequence[ErrorRule] = (),
+    sent: ClientWords = quoted.NOTHING,
+    part: Mapping[str, object] | None = None,
+) -> Outcome:
+    """
+    Say what an error event inside a stream of *family* means for the account.
+
+    *code* is its type or code, *part* its object, the rest as in `classify`.
+    """
+    said = complaint.spoken(code, message, part)
+    return _settled(family, said.status, said, Headers(), now, own, sent)
 
 
 def classify_failure(kind: str) -> Outcome:
@@ -189,16 +251,25 @@ def classify_failure(kind: str) -> Outcome:
 
 
 def _settled(
-    family: str, status: int, said: Complaint, headers: Headers, now: float, own: Sequence[ErrorRule]
+    family: str,
+    status: int,
+    said: Complaint,
+    headers: Headers,
+    now: float,
+    own: Sequence[ErrorRule],
+    sent: ClientWords,
 ) -> Outcome:
-    judged = _judge(family, status, said, headers, now)
+    judged = _judge(family, status, said, headers, now, sent)
     rule = next((rule for rule in own if _is_meant(rule, status, said)), None)
     if rule is None:
         return judged
     kind = rule.outcome or judged.kind
+    detail = f"{judged.detail.partition(' ')[0]} by your rule"
+    if kind not in BLAMELESS and _is_met_by_client(rule, said, sent):
+        return Outcome(kind, scope="none", detail=detail)
     until = judged.until if rule.cooldown is None else now + rule.cooldown
-    scope = judged.scope if kind == judged.kind else SCOPES[kind]
-    return Outcome(kind, until, scope, f"{judged.detail.partition(' ')[0]} by your rule")
+    kept = rule.outcome is None or (kind == judged.kind and judged.scope != "none")
+    return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail)
 
 
 def _is_meant(rule: ErrorRule, status: int, said: Complaint) -> bool:
@@ -208,14 +279,27 @@ def _is_meant(rule: ErrorRule, status: int, said: Complaint) -> bool:
     return text in said.message or any(text in code for code in said.codes)
 
 
-def _judge(family: str, status: int, said: Complaint, headers: Headers, now: float) -> Outcome:
-    until = limits.hint(headers, said, now)
+def _is_met_by_client(rule: ErrorRule, said: Complaint, sent: ClientWords) -> bool:
+    """Say whether the text a user's rule asks for may stand in an error only because the client wrote it."""
+    text = rule.contains.lower()
+    if not text or any(text in code and not sent.hold_code(code) for code in said.codes):
+        return False
+    at = said.message.find(text)
+    return at < 0 or sent.hold(said.message, at, at + len(text))
+
+
+def _judge(family: str, status: int, said: Complaint, headers: Headers, now: float, sent: ClientWords) -> Outcome:
+    until = limits.hint(headers, said, now, sent)
     if _is_daily(said):
         # The delay stated beside a day's quota is often that of its minute window.
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
-    rule = next((rule for rule in RULES.get(family, RULES[""]) if rule.fits(status, said)), None)
-    kind: OutcomeKind = rule.kind if rule else _by_status(status)
+    fitting = [rule for rule in RULES.get(family, RULES[""]) if rule.fits(status, said)]
+    rule = next((rule for rule in fitting if not rule.is_told_by_client(said, sent)), None)
+    doubted = fitting[0] if fitting and fitting[0] is not rule else None
+    kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
+    if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
+        return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
@@ -226,7 +310,9 @@ def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None 
     return Outcome(kind, until if kind in _HINTED else None, scope or SCOPES[kind], detail)
 
 
-def _by_status(status: int) -> OutcomeKind:
+def _by_status(status: int, said: Complaint) -> OutcomeKind:
+    if status == 403 and said.place and said.codes & _AT_FAULT:
+        return "request"
     return BY_STATUS.get(status, "request" if 400 <= status < 500 else "server")
 
 

@@ -202,7 +202,9 @@ class Accounts:
 
         Where it stood in for a home, that home stays: a home is left only by what `settled` and `choose` find out.
         """
-        self._health.began(choice.account.id, choice.lane, now, choice.ticket, upstream=str(choice.origin))
+        self._health.began(
+            choice.account.id, choice.lane, now, choice.ticket, upstream=str(choice.origin), exchange=ask.waiter
+        )
         self._slots.stir(_probe(choice.account.id))
         if choice.key is not None:
             self._bindings.bind(choice.key, choice.account.id, choice.generation, now)
@@ -221,7 +223,7 @@ class Accounts:
         if tokens is not None:
             self._slots.corrected(choice.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
-        if choice.key is not None and (clears or outcome.kind in TERMINAL):
+        if choice.key is not None and outcome.scope != "none" and (clears or outcome.kind in TERMINAL):
             self._bindings.unbind(choice.key, choice.account.id, choice.generation)
 
     def release(self, choice: Choice) -> None:
@@ -521,6 +523,7 @@ class Accounts:
             choice.ticket,
             upstream=str(choice.origin),
             exchange=ask.waiter,
+            conversation=_conversation(ask),
             strict=account.trust_reset == "strict",
         )
         self._slots.stir(_probe(account.id))
@@ -622,6 +625,11 @@ class Accounts:
 def pool_name(ask: Ask) -> str:
     """Name the pool of *ask*: the accounts that can stand in for one another."""
     return f"{ask.family or 'any'}@{ask.destination or 'any'}"
+
+
+def _conversation(ask: Ask) -> str:
+    affinity = ask.identity.affinity
+    return f"{ask.client.scope.hex()} {affinity}" if affinity else ""
 
 
 def _quotas(config: Config) -> dict[str, str]:

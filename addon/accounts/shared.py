@@ -1,7 +1,10 @@
 """
-Whose fault is it? The same fault from two accounts at once is the upstream's, or the request's, and nobody's penalty.
+Whose fault is it? The same fault from two accounts is the upstream's, or the request's, and nobody's penalty.
 
-Unless a third account does well there at the same time, before or after: then it is theirs after all.
+Two accounts of one place at once have the upstream's fault, unless a third one does well there at the same time, before
+or after: then it is theirs after all. Two accounts that one conversation meets it on have the request's fault, unless
+the same exchange is then served by another: then it is theirs too. So it is once several conversations have met it on
+an account that has done nothing well meanwhile.
 """
 
 from __future__ import annotations
@@ -13,18 +16,20 @@ from typing import Protocol
 from ..values import Outcome, OutcomeKind
 
 WINDOW = 10.0  # seconds within which two faults count as one
+MEMORY = 600.0  # seconds in which what other conversations met counts
+CONFIRMED = 3  # conversations that met the same on one account: it is no matter of what they ask
 MAX_FAULTS = 128
 MAX_PLACES = 1024
-# A limit, a credential and money are an account's own, however many have trouble with theirs.
+# A limit, a credential and money are an account's own, however many have trouble with theirs at once.
 KINDS: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
 
 Place = tuple[str, str]  # an upstream, and a lane
 
 
 class Penalized(Protocol):
-    """A penalty that can be taken back, and imposed again."""
+    """A penalty that can be taken back, and imposed again. False: it cannot be as long as later ones stand on it."""
 
-    def undo(self) -> None: ...
+    def undo(self) -> bool: ...
     def redo(self) -> None: ...
 
 
@@ -35,9 +40,12 @@ class _Fault:
     kind: OutcomeKind
     detail: str
     exchange: str
+    conversation: str
     at: float
     penalty: Penalized
+    excused: bool = False
     undone: bool = False
+    by_request: bool = False  # excused because one conversation met it on several accounts
 
 
 class Shared:
@@ -47,8 +55,12 @@ class Shared:
         self._faults: deque[_Fault] = deque(maxlen=MAX_FAULTS)
         self._well: OrderedDict[Place, dict[str, float]] = OrderedDict()
 
-    def success(self, account: str, place: Place, now: float) -> None:
-        """Take note that *account* did well at *place*, so that what others did wrong there was their fault."""
+    def success(self, account: str, place: Place, now: float, exchange: str = "") -> None:
+        """
+        Take note that *account* did well at *place*, in *exchange*.
+
+        What others did wrong there at the same time, or in that exchange, was their fault; what this one did was not.
+        """
         well = self._well.setdefault(place, {})
         for name in [name for name, at in well.items() if now - at > WINDOW]:
             del well[name]
@@ -56,33 +68,84 @@ class Shared:
         self._well.move_to_end(place)
         if len(self._well) > MAX_PLACES:
             self._well.popitem(last=False)
+        if not self._faults:
+            return
         for each in self._faults:
-            if each.undone and each.place == place and each.account != account and now - each.at <= WINDOW:
-                each.undone = False
-                each.penalty.redo()
+            if each.excused and each.account != account and _is_refuted(each, place, exchange, now):
+                _blame(each)
+        acquitted = [
+            each for each in self._faults if each.by_request and (each.account, each.place) == (account, place)
+        ]
+        for each in acquitted:
+            self._faults.remove(each)
 
     def fault(
-        self, account: str, place: Place, outcome: Outcome, exchange: str, now: float, penalty: Penalized
+        self,
+        account: str,
+        place: Place,
+        outcome: Outcome,
+        exchange: str,
+        now: float,
+        penalty: Penalized,
+        conversation: str = "",
     ) -> None:
         """Take note of a fault and its *penalty*; that and its like are taken back when another account shows it."""
-        if outcome.kind not in KINDS:
+        stated = outcome.until is not None and outcome.kind not in KINDS
+        if outcome.kind == "rate" or stated:  # a limit, above all one that says until when, is nobody else's
             return
-        this = _Fault(account, place, outcome.kind, outcome.detail, exchange, now, penalty)
+        kind, detail = outcome.kind, outcome.detail
+        this = _Fault(account, place, kind, detail, exchange, conversation or exchange, now, penalty)
         alike = [each for each in self._faults if _is_alike(each, this)]
+        theirs = [each for each in self._faults if _is_same_request(each, this)]
         self._faults.append(this)
-        guilty = {account, *(each.account for each in alike)}
-        if len(guilty) < 2 or self._does_well(place, guilty, now):
+        if any(each.account != account for each in theirs):
+            self._excuse([each for each in (*theirs, this) if not self._is_confirmed(each, now)], by_request=True)
             return
-        for each in (this, *reversed(alike)):  # the latest first: each brings back what was before it
-            if not each.undone:
-                each.undone = True
-                each.penalty.undo()
+        guilty = {account, *(each.account for each in alike)}
+        if kind in KINDS and len(guilty) > 1 and not self._does_well(place, guilty, now):
+            self._excuse([*alike, this])
+
+    def _excuse(self, faults: list[_Fault], *, by_request: bool = False) -> None:
+        for each in faults:
+            each.by_request = by_request or each.by_request
+            each.excused = True
+        for each in reversed(self._faults):  # the latest first: each brings back what was before it
+            if each.excused and not each.undone:
+                each.undone = each.penalty.undo() is not False
+
+    def _is_confirmed(self, this: _Fault, now: float) -> bool:
+        met = {each.conversation for each in self._faults
+               if (each.account, each.kind) == (this.account, this.kind) and now - each.at <= MEMORY}  # fmt: skip
+        return len(met) >= CONFIRMED
 
     def _does_well(self, place: Place, but: set[str], now: float) -> bool:
         return any(name not in but and now - at <= WINDOW for name, at in self._well.get(place, {}).items())
+
+
+def _blame(fault: _Fault) -> None:
+    fault.excused = fault.by_request = False
+    if fault.undone:
+        fault.undone = False
+        fault.penalty.redo()
+
+
+def _is_refuted(fault: _Fault, place: Place, exchange: str, now: float) -> bool:
+    """Say whether a success of another account shows that a *fault* was its account's after all."""
+    if fault.by_request:
+        return bool(exchange) and fault.exchange == exchange
+    return fault.place == place and now - fault.at <= WINDOW
 
 
 def _is_alike(one: _Fault, other: _Fault) -> bool:
     if (one.place, one.kind, one.detail) != (other.place, other.kind, other.detail):
         return False
     return other.at - one.at <= WINDOW or bool(one.exchange and one.exchange == other.exchange)
+
+
+def _is_same_request(one: _Fault, other: _Fault) -> bool:
+    """Say whether one exchange, or at once one conversation, met both; their providers may word it otherwise."""
+    if one.kind != other.kind or not other.exchange:
+        return False
+    if one.exchange == other.exchange:
+        return True
+    return one.conversation == other.conversation and other.at - one.at <= WINDOW

@@ -389,8 +389,69 @@ def test_another_fault_is_another_matter(health, second, free):
 
 @pytest.mark.parametrize("kind", ["rate", "auth", "quota", "model"])
 def test_limits_credentials_and_money_are_an_accounts_own(health, kind):
-    faults(health, "a", "b", kind=kind, exchange="x")
+    faults(health, "a", "b", kind=kind, exchange="x" if kind == "rate" else "")
     assert open_(health, "a", "b", now=1) == [False, False]
+
+
+@pytest.mark.parametrize("kind", ["auth", "quota", "model", "permission", "server", "overload"])
+def test_what_one_exchange_meets_on_two_accounts_is_no_accounts_fault(health, kind):
+    """R1: whatever its kind, and though a third account serves others meanwhile."""
+    health.note("c", "m", Outcome("ok"), 0, upstream="u", exchange="other")
+    faults(health, "a", "a", "b", kind=kind, exchange="x")
+    health.note("c", "m", Outcome("ok"), 1, upstream="u", exchange="other")
+    assert open_(health, "a", "b", now=1) == [True, True]
+
+
+def test_a_limit_that_says_until_when_is_the_accounts_also_where_one_exchange_meets_it_twice(health):
+    for account in "ab":
+        health.note(account, "m", Outcome("quota", until=900, scope="account"), 0, upstream="u", exchange="x")
+    assert open_(health, "a", "b") == [False, False]
+
+
+def test_who_serves_the_same_exchange_shows_that_it_was_the_others_fault(health):
+    faults(health, "a", "b", kind="auth", exchange="x")
+    health.began("c", "m", 1, upstream="u", exchange="y")
+    assert open_(health, "a", "b", now=1) == [True, True]
+    health.began("c", "m", 1, upstream="u", exchange="x")
+    assert open_(health, "a", "b", now=1) == [False, False]
+
+
+@pytest.mark.parametrize("order", ["aabb", "abab", "abba"])
+def test_exchanges_at_once_do_not_keep_each_others_penalties(order):
+    """R1: two requests of one conversation, and of two, whichever answer comes first."""
+    for conversation in ("c", ""):
+        health = Health(Random(1))
+        seen = dict.fromkeys("ab", 0)
+        for account in order:
+            seen[account] += 1
+            health.note(account, "m", Outcome("auth", scope="account"), 0, upstream="u", exchange=f"x{seen[account]}",
+                        conversation=conversation)  # fmt: skip
+        assert open_(health, "a", "b", now=1) == [True, True]
+
+
+def test_what_several_conversations_meet_is_the_accounts_unless_it_did_well_meanwhile(health):
+    """R1: revoked accounts are not asked again and again."""
+
+    def meet(conversation, now):
+        for account in "ab":
+            health.note(account, "m", Outcome("auth", scope="account"), now, upstream="u", exchange=f"x{now}",
+                        conversation=conversation)  # fmt: skip
+
+    for now, conversation in enumerate(("c", "c", "c", "c", "d")):
+        meet(conversation, now)
+        assert open_(health, "a", "b", now=now) == [True, True]
+    health.note("a", "m", Outcome("ok"), 5, upstream="u", exchange="good")
+    meet("e", 6)
+    assert open_(health, "a", "b", now=6) == [True, False]
+
+
+def test_an_outcome_of_no_scope_changes_nothing(health):
+    """R1: words that may be the client's move its request to another account, and no more."""
+    for kind in ("rate", "auth", "quota", "model", "permission", "server", "overload"):
+        for _ in range(5):
+            health.note("a", "m", Outcome(kind, until=900, scope="none"), 0, upstream="u")
+    assert health.state("a", "m", 1) == "healthy"
+    assert health.errors("a", 1) == 0
 
 
 def test_where_a_third_does_well_it_is_the_accounts_fault_after_all(health):

@@ -609,8 +609,11 @@ class Router:
             told = (
                 outcome if self.config.mode == "serve" or outcome.kind == "ok" else Outcome("cancelled", scope="none")
             )
+            # a key that cannot be had here is no matter of what was asked, however many accounts lack theirs
+            unsent = outcome.kind == "auth" and not attempt.reached
+            ask = replace(attempt.ask, waiter="") if unsent else attempt.ask
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
-            self.accounts.settled(attempt.ask, attempt.choice, told, now, spent)
+            self.accounts.settled(ask, attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
 
 

@@ -157,4 +157,8 @@ def _plain_text(body: Body | None) -> str:
     raw = (body.raw if body else None) or b""
     if len(raw) > 2048 or raw.lstrip()[:1] in (b"<", b"{", b"["):  # a page of a web server tells us nothing
         return ""
-    return raw.decode("utf-8", "replace").strip()[:_MAX_TEXT].strip('"')
+    try:
+        text = msgspec.json.decode(raw, type=str)  # a message alone, as JSON
+    except (ValueError, RecursionError):
+        text = raw.decode("utf-8", "replace")
+    return text[:_MAX_TEXT]

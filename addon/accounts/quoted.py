@@ -44,7 +44,7 @@ _WORD = re.compile("[0-9A-Za-z\x80-\U0010ffff]+")
 
 def own_words(message: str) -> str:
     """Return *message* with what stands in quotation marks or brackets blanked, length kept."""
-    return _QUOTED.sub(lambda found: found[0][0] + _FILLER * (len(found[0]) - 2) + found[0][-1:], message)
+    return _QUOTED.sub(lambda found: found[0][0] + _FILLER * (len(found[0]) - 2) + found[0][1:][-1:], message)
 
 
 class ClientWords:
@@ -98,8 +98,10 @@ class ClientWords:
             raw = _ESCAPE.sub(_unescaped, raw)
         parts = [_normal(_NAME_ENDS.sub(b"\x01", raw))]
         if b"%" in raw or b"+" in raw:  # a form
-            parts.append(_normal(_unquoted(raw.decode("utf-8", "replace")).replace(b"&", b'"').replace(b"=", b'"')))
-        parts += [_normal(_unquoted(part)) for part in re.split(r"[/?&=]", self._path)]
+            form = raw.replace(b"&", b'"').replace(b"=", b'"').decode("utf-8", "replace")
+            parts.append(_normal(unquote_plus(form).encode("utf-8", "replace")))
+        steps = re.split(r"[/?&=]", self._path)
+        parts += [_plain(unquote_plus(part)) for part in (self._path, *steps)]
         parts += [_plain(f"{name}: {value}") for name, value in self._headers or ()]
         parts += [_plain(value) for _, value in self._headers or ()]
         self._text = b" | ".join((b"", *parts, b""))
@@ -120,10 +122,6 @@ def _normal(text: bytes) -> bytes:
 
 def _plain(text: str) -> bytes:
     return _normal(text.replace('"', " ").encode("utf-8", "replace"))
-
-
-def _unquoted(text: str) -> bytes:
-    return unquote_plus(text).encode("utf-8", "replace")
 
 
 def _unescaped(found: re.Match[bytes]) -> bytes:

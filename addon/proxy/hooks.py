@@ -535,7 +535,8 @@ class Patchbay:
         """Read the secret of an account that was refused again: it may have been renewed meanwhile."""
         last = exchange.attempts[-1]
         account = last.route.account
-        if last.outcome and last.outcome.kind == "auth" and await self.keys.refresh(account.secret):
+        refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "none"
+        if refused and await self.keys.refresh(account.secret):
             self._router().renewed(exchange, account.id)
 
     def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:

@@ -1,0 +1,404 @@
+"""
+Words of a client's that a provider quotes: no account is the worse for them.
+
+The texts are made from the phrases and codes of the rules themselves, so a new rule is attacked as well.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import product
+from re import _constants as kinds, _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay.accounts import limits, outcome, quoted
+from patchbay.accounts.outcome import BLAMELESS, RULES
+from patchbay.accounts.quoted import ClientWords, own_words
+from patchbay.body import Body
+from patchbay.providers import ErrorRule
+from patchbay.values import Head, Headers, Outcome
+
+NOW = 1_790_000_000.0
+HARMLESS = "zebra crossing ahead"
+
+
+def samples(pattern: str) -> list[str]:
+    """Return texts that *pattern* finds: one for each alternative, with what is optional and without it."""
+    found = {" ".join(text.split()) for text in _each(parser.parse(pattern))}
+    return sorted(text for text in found if re.search(pattern, text))
+
+
+def _each(parsed: Any) -> Iterator[str]:
+    for parts in product(*(list(_one(code, value)) for code, value in parsed)):
+        yield "".join(parts)
+
+
+def _one(code: Any, value: Any) -> Iterator[str]:
+    if code is kinds.LITERAL:
+        yield chr(value)
+    elif code is kinds.BRANCH:
+        for branch in value[1]:
+            yield from _each(branch)
+    elif code is kinds.SUBPATTERN:
+        yield from _each(value[3])
+    elif code is kinds.MAX_REPEAT:
+        low, high, inner = value
+        if high == 1:
+            yield from ("", *_each(inner)) if low == 0 else _each(inner)
+        else:  # a gap
+            yield " x " if inner[0][0] is kinds.ANY else "x"
+    elif code is kinds.IN:
+        yield " " if (kinds.CATEGORY, kinds.CATEGORY_SPACE) in value else "x"
+    else:  # a place, not a text
+        yield ""
+
+
+PHRASES = sorted({text for rules in RULES.values() for rule in rules if rule.phrase and rule.kind not in BLAMELESS
+                  for text in samples(rule.phrase.pattern)})  # fmt: skip
+CODES = sorted(
+    {code for rules in RULES.values() for rule in rules if rule.kind not in BLAMELESS for code in rule.codes}
+)
+
+
+def test_the_sampler_knows_every_phrase() -> None:
+    for rules in RULES.values():
+        for rule in rules:
+            assert not rule.phrase or samples(rule.phrase.pattern), rule.phrase
+    assert len(PHRASES) >= 60
+
+
+# --- how a provider says it: (family, status, body) of a message
+
+
+def _openai(status: int, **more: Any) -> Callable[[str], tuple[str, int, Any]]:
+    return lambda text: ("openai", status, {"error": {"message": text, **more}})
+
+
+def _anthropic(status: int, kind: str) -> Callable[[str], tuple[str, int, Any]]:
+    return lambda text: ("anthropic", status, {"type": "error", "error": {"type": kind, "message": text}})
+
+
+ASKED = {"type": "invalid_request_error", "param": None}
+SHAPES: dict[str, Callable[[str], tuple[str, int, Any]]] = {
+    "openai param": _openai(400, type="invalid_request_error", param="messages[0].role", code="invalid_value"),
+    "openai type": _openai(400, **ASKED),
+    "openai nothing": _openai(400),
+    "openai 404": _openai(404, **ASKED),
+    "openai 413": _openai(413),
+    "openai 422": _openai(422, **ASKED),
+    "openai 401": _openai(401),
+    "openai 402": _openai(402),
+    "openai 403": _openai(403, type="invalid_request_error"),
+    "openai 403 param": _openai(403, param="tools[0].name", code="invalid_value"),
+    "openai 429": _openai(429, type="rate_limit_error"),
+    "openai 500": _openai(500, type="server_error"),
+    "openai 503": _openai(503),
+    "a good status": lambda text: ("openai", 200, {"error": {"code": 400, "message": text}}),
+    "openrouter raw": lambda text: ("openai", 400, {"error": {
+        "code": 400, "message": "Provider returned error",
+        "metadata": {"raw": json.dumps({"error": {"message": text}})}}}),
+    "mistral": lambda text: ("openai", 400, {"object": "error", "message": text, "type": "invalid_request_error"}),
+    "flat": lambda text: ("openai", 400, {"error": text}),
+    "xai": lambda text: ("openai", 400, {"code": "Client specified an invalid argument", "error": text}),
+    "fastapi": lambda text: ("openai", 422, {"detail": [
+        {"loc": ["body", "messages", 0, "role"], "msg": f"Input should be right: {text}",
+         "input": text, "ctx": {"got": text}}]}),
+    "fastapi 400": lambda text: ("openai", 400, {"detail": [
+        {"loc": ["body", "m"], "msg": text, "input": {"message": text}}]}),
+    "fastapi text": lambda text: ("openai", 400, {"detail": text}),
+    "vllm": lambda text: ("openai", 400, {"object": "error", "message": text, "type": "BadRequestError", "code": 400}),
+    "plain text": lambda text: ("openai", 400, text.encode()),
+    "html": lambda text: ("openai", 403, f"<html><body>{text}</body></html>".encode()),
+    "anthropic": _anthropic(400, "invalid_request_error"),
+    "anthropic 404": _anthropic(404, "not_found_error"),
+    "anthropic 403": _anthropic(403, "permission_error"),
+    "gemini": lambda text: ("gemini", 400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": text}}),
+    "gemini 404": lambda text: ("gemini", 404, {"error": {"code": 404, "status": "NOT_FOUND", "message": text}}),
+    "gemini details": lambda text: ("gemini", 400, {"error": {
+        "code": 400, "status": "INVALID_ARGUMENT", "message": f"Invalid: {text}", "details": [
+            {"@type": "BadRequest", "fieldViolations": [{"field": "contents[0].role", "description": text}]}]}}),
+    "gemini array": lambda text: ("gemini", 400, [
+        {"error": {"code": 400, "status": "FAILED_PRECONDITION", "message": text}}]),
+    "unknown": lambda text: ("", 400, {"message": text}),
+}  # fmt: skip
+
+QUOTES: dict[str, Callable[[str], str]] = {
+    "apostrophes": lambda text: f"Invalid value: '{text}'. Supported values are: 'system', and 'user'.",
+    "marks": lambda text: f'"{text}" is not what we know',
+    "backticks": lambda text: f"The value `{text}` is wrong.",
+    "triple": lambda text: f"Unknown ```{text}``` here",
+    "curly": lambda text: f"Unknown \u201c{text}\u201d, or \u2018{text}\u2019",
+    "guillemets": lambda text: f"Unknown \u00ab{text}\u00bb and \u201e{text}\u201c",
+    "brackets": lambda text: f"Unknown [{text}], ({text}), <{text}>, {{{text}}}",
+    "repr": lambda text: f"Unexpected value {text!r} of {('it is ' + text)!r}",
+    "json in json": lambda text: f"Unexpected {json.dumps(json.dumps(text))}",
+    "html": lambda text: f"Unexpected &quot;{text}&quot;, &#39;{text}&#39;",
+    "cut off": lambda text: f"Invalid value: '{text}, and so on\u2026",
+    "cut off with dots": lambda text: f'Invalid value: "{text}...',
+    "bare": lambda text: f"Unknown value: {text}",
+    "bare alone": lambda text: text,
+    "bare, more after it": lambda text: f"Unsupported {text} for model gpt-4",
+}
+
+PLACES: dict[str, Callable[[str], tuple[dict[str, Any], str, dict[str, str]]]] = {
+    "role": lambda text: ({"model": "m", "messages": [{"role": text, "content": "hi"}]}, "/v1/chat", {}),
+    "model": lambda text: ({"model": text, "messages": []}, "/v1/chat", {}),
+    "tool": lambda text: ({"model": "m", "tools": [{"type": "function", "function": {"name": text}}]}, "/v1/chat", {}),
+    "metadata": lambda text: ({"model": "m", "metadata": {"k": text}}, "/v1/chat", {}),
+    "member": lambda text: ({"model": "m", text: 1}, "/v1/chat", {}),
+    "url": lambda text: ({"model": "m", "input": [{"image_url": f"https://x.test/{text}"}]}, "/v1/chat", {}),
+    "inside": lambda text: ({"model": "m", "input": f"some words, {text}, more words"}, "/v1/chat", {}),
+    "path": lambda text: ({"model": "m"}, f"/v1/files/{text.replace(' ', '%20')}?x=1", {}),
+    "header": lambda text: ({"model": "m"}, "/v1/chat", {"x-tag": text}),
+    "elsewhere": lambda text: ({"model": "m", "previous_response_id": "resp_1"}, "/v1/responses", {}),
+}  # fmt: skip
+
+
+def judged(shape: str, quote: str, place: str, text: str, encode: Callable[[Any], bytes]) -> Outcome:
+    asked, path, headers = PLACES[place](text)
+    family, status, told = SHAPES[shape](QUOTES[quote](text))
+    body = Body(told if isinstance(told, bytes) else json.dumps(told).encode())
+    sent = ClientWords(encode(asked), path, Headers(headers.items()), str(asked["model"]))
+    return outcome.classify(family, Head(status, Headers()), body, NOW, (), sent)
+
+
+BARE = tuple(quote for quote in QUOTES if quote.startswith("bare"))
+
+
+def costs(found: Outcome) -> Outcome | None:
+    """Return what follows for the account, None if nothing does."""
+    return None if found.kind in BLAMELESS or found.scope == "none" else Outcome(found.kind, found.until, found.scope)
+
+
+@cache
+def harmless(shape: str, quote: str, place: str) -> Outcome | None:
+    """Return what follows for the account where the client's words are ordinary ones."""
+    return costs(judged(shape, quote, place, HARMLESS, plain))
+
+
+def plain(asked: Any) -> bytes:
+    return json.dumps(asked).encode()
+
+
+def escaped(asked: Any) -> bytes:
+    """Write JSON as nobody does, but anybody may."""
+    text = json.dumps(asked)
+    return re.sub(r"(?<=[a-z])[a-z](?=[a-z ])", lambda found: f"\\u{ord(found[0]):04x}", text).encode()
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_phrase_in_quotation_marks_costs_no_more_than_a_harmless_one(phrase: str) -> None:
+    """R1: every phrase of every rule, in every error shape, also when it stood in an earlier request."""
+    for shape, quote in product(SHAPES, QUOTES.keys() - BARE):
+        found = costs(judged(shape, quote, "elsewhere", phrase, plain))
+        assert found is None or found == harmless(shape, quote, "elsewhere"), (shape, quote)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+@pytest.mark.parametrize("quote", BARE)
+def test_a_phrase_of_the_request_costs_no_more_than_a_harmless_one(phrase: str, quote: str) -> None:
+    """R1: wherever the client put it, without any marks around it."""
+    for shape, place in product(SHAPES, PLACES.keys() - {"elsewhere"}):
+        found = costs(judged(shape, quote, place, phrase, plain))
+        assert found is None or found == harmless(shape, quote, place), (shape, place)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_neither_case_nor_blanks_nor_escapes_hide_a_phrase(phrase: str) -> None:
+    """R1: the request is compared as what it says, not by its bytes."""
+    for shape, place in product(SHAPES, ("role", "inside")):
+        for text, encode in ((phrase, escaped), (phrase.upper(), plain), (phrase.replace(" ", "\t\n "), plain)):
+            found = costs(judged(shape, "bare", place, text, encode))
+            assert found is None or found == harmless(shape, "bare", place), (shape, place, text)
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_of_a_request_that_is_not_known_no_phrase_is_held_against_the_account(phrase: str) -> None:
+    """R1: an upload that was streamed, or one too long to be searched."""
+    for sent, shape in product((ClientWords(None), ClientWords(b"x" * (quoted.MAX_BODY + 1))), SHAPES):
+
+        def found(text: str, sent: ClientWords = sent, shape: str = shape) -> Outcome | None:
+            family, status, told = SHAPES[shape](text)
+            body = Body(told if isinstance(told, bytes) else json.dumps(told).encode())
+            return costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent))
+
+        assert found(phrase) in (None, found(HARMLESS)), shape
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_phrase_is_quoted_inside_a_stream_too(phrase: str) -> None:
+    """R1: an error event, of a stream or on a WebSocket."""
+    for family, quote, code in product(
+        ("openai", "anthropic", "gemini", ""), QUOTES, ("invalid_value", "x", "400", "")
+    ):
+
+        def found(text: str, family: str = family, quote: str = quote, code: str = code) -> Outcome | None:
+            sent = ClientWords(plain({"model": "m", "input": [{"role": text}]}), model="m")
+            return costs(outcome.classify_error(family, code, QUOTES[quote](text), NOW, (), sent))
+
+        assert found(phrase) in (None, found(HARMLESS)), (family, quote, code)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_code_that_is_the_clients_own_word_is_none(code: str) -> None:
+    """R1: as a value that is quoted where a code stands, and in what the provider hands back of the request."""
+    for key in ("code", "type", "reason", "status"):
+        for inside in ("input", "ctx", "body", "received", "instance"):
+            echoed = {
+                "error": {"message": "wrong", inside: {key: code, "retry_after": 99}, "type": "invalid_request_error"}
+            }
+            found = outcome.classify("openai", Head(400, Headers()), Body(plain(echoed)), NOW)
+            assert found.kind == "request", (key, inside)
+        told = {"error": {"message": "wrong", "details": [{key: code}]}}
+        sent = ClientWords(plain({"model": "m", "messages": [{"role": code}]}))
+        assert costs(outcome.classify("openai", Head(400, Headers()), Body(plain(told)), NOW, (), sent)) is None
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_client_that_closes_the_quotation_itself_gains_nothing(phrase: str) -> None:
+    """R1: the words stand outside of the marks then, but in the request."""
+    for mark, shape in product("'\"`)]}>\u201d\u00bb", SHAPES):
+        text = f"x{mark} {phrase} {mark}"
+        opened = {")": "(", "]": "[", "}": "{", ">": "<", "\u201d": "\u201c", "\u00bb": "\u00ab"}.get(mark, mark)
+
+        def found(text: str, shape: str = shape, marks: str = opened + mark) -> Outcome | None:
+            family, status, told = SHAPES[shape](f"Invalid value: {marks[0]}{text}{marks[1]}.")
+            body = Body(told if isinstance(told, bytes) else plain(told))
+            sent = ClientWords(plain({"model": "m", "messages": [{"role": text}]}))
+            return costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent))
+
+        assert found(text) in (None, found(HARMLESS)), (mark, shape)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"role": "x does not exist"}, "Model gpt-4 got unsupported role x does not exist"),
+        ({"tool_choice": {"name": "model"}}, "Tool choice model not found in tools"),
+        ({"key": "api key"}, "Invalid api key in metadata"),
+        ({"role": "credit balance"}, "Your role credit balance is too low"),
+    ],
+)
+def test_a_phrase_that_is_only_in_part_the_clients_is_none(asked: dict[str, Any], message: str) -> None:
+    """R1: a value of the request stands inside the sentence."""
+    sent = ClientWords(plain({"model": "gpt-4", **asked}), model="gpt-4")
+    for family, status in product(("openai", "anthropic"), (400, 404)):
+        body = Body(plain({"error": {"message": message}}))
+        assert costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent)) is None
+
+
+# --- what a provider says itself is understood as before
+
+
+OWN = [
+    ("anthropic", 400, "Your credit balance is too low to access the Anthropic API. Please go to Plans.", "quota"),
+    ("openai", 400, "Incorrect API key provided: sk-x.", "auth"),
+    ("openai", 404, "The model `m` does not exist or you do not have access to it.", "model"),
+    ("openai", 404, 'model "m" not found, try pulling it first', "model"),
+    ("openai", 404, "Model m does not exist", "model"),
+    ("gemini", 404, "models/m is not found for API version v1beta", "model"),
+    ("gemini", 400, "API key not valid. Please pass a valid API key.", "auth"),
+    ("gemini", 400, "User location is not supported for the API use.", "permission"),
+    ("openai", 403, "Your newly created team doesn't have any credits yet. It isn't active.", "quota"),
+    ("openai", 429, "System is experiencing high demand", "overload"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "status", "message", "kind"), OWN)
+def test_a_providers_own_words_count_beside_an_ordinary_request(
+    family: str, status: int, message: str, kind: str
+) -> None:
+    said = "The file was not found. Is an API needed? The model is wrong."
+    tools = [{"enum": ["key", "model-x", "not", "found", "limit"]}]
+    asked = {"model": "m", "reasoning_effort": "high", "tools": tools, "messages": [{"role": "user", "content": said}]}
+    sent = ClientWords(plain(asked), "/v1/chat/completions", Headers([("user-agent", "tool/1")]), "m")
+    told = Body(plain({"error": {"type": "invalid_request_error", "message": message}}))
+    found = outcome.classify(family, Head(status, Headers()), told, NOW, (), sent)
+    assert (found.kind, found.scope != "none") == (kind, True)
+
+
+def test_a_place_in_the_request_rules_out_all_phrases_but_those_about_it() -> None:
+    """R1: `param: model` goes with a model that is not there, and with nothing else."""
+
+    def found(message: str, param: str) -> str:
+        told = Body(plain({"error": {"message": message, "param": param, "type": "invalid_request_error"}}))
+        return outcome.classify("openai", Head(404, Headers()), told, NOW).kind
+
+    assert found("The model `m` does not exist", "model") == "model"
+    assert found("The model `m` does not exist", "tools") == "request"
+
+
+def test_what_may_be_the_clients_moves_the_request_and_says_so() -> None:
+    found = judged("openai type", "bare", "role", "invalid api key", plain)
+    assert found == Outcome("auth", None, "none", "400 in the request's own words")
+
+
+def test_a_time_that_a_client_writes_is_none() -> None:
+    """R1: `try again in 30 days` as a role."""
+    words = "try again in 30 days"
+    for message in (f"Too many: '{words}'", f"Too many: {words}"):
+        told = Body(plain({"error": {"message": message}}))
+        sent = ClientWords(plain({"model": "m", "role": words}))
+        assert outcome.classify("openai", Head(429, Headers()), told, NOW, (), sent).until is None
+    assert limits.in_text("try again in 30 days", NOW, ClientWords(plain({"model": "m"}))) == NOW + 30 * 86400
+
+
+def test_a_users_rule_is_not_met_by_the_client_either() -> None:
+    """R1: what the rule asks for counts in quotation marks too, but not if the request holds it."""
+    rules = (ErrorRule(contains="balance used up", outcome="quota", cooldown=3600.0),)
+    told = Body(plain({"error": {"message": "Sorry: 'balance used up'"}}))
+
+    def found(content: str) -> Outcome:
+        return outcome.classify(
+            "openai", Head(400, Headers()), told, NOW, rules, ClientWords(plain({"content": content}))
+        )
+
+    assert found("hello") == Outcome("quota", NOW + 3600, "account", "400 by your rule")
+    assert costs(found("balance used up")) is None
+
+
+# --- the reader of marks and the reader of requests
+
+
+@pytest.mark.parametrize(
+    ("message", "kept"),
+    [
+        ("it's the user's, isn't it", "it's the user's, isn't it"),
+        ("'a' own 'b'", "'' own ''"),
+        ("«a» own „b“ own “c” own", "«» own „“ own “” own"),
+        (r"\"a\" own", r"\" own"),
+        ("own 'a\\' b' own", "own '' own"),
+        ("own: 'a b", "own: 'b"),
+        ("", ""),
+    ],
+)
+def test_what_stands_between_marks_is_blanked(message: str, kept: str) -> None:
+    assert own_words(message).replace("\0", "") == kept
+    assert len(own_words(message)) == len(message)
+
+
+@given(st.text(alphabet="ab '\"`\\()[]{}<>“”„«»:=…", max_size=60))
+def test_blanking_keeps_the_length_of_any_text(message: str) -> None:
+    assert len(own_words(message)) == len(message)
+
+
+@given(st.binary(max_size=200), st.text(max_size=40))
+def test_no_request_makes_it_raise(raw: bytes, message: str) -> None:
+    sent = ClientWords(raw, message, Headers([(message, message)]), message)
+    assert sent.hold(message, 0, len(message)) in (True, False)
+    assert sent.hold_code(message) in (True, False)
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_characters='"'), min_size=1, max_size=40))
+def test_every_value_of_a_request_is_found_in_it(value: str) -> None:
+    for sent in (ClientWords(plain({"a": [value]})), ClientWords(b"", f"/x/{value.replace('%', '')}"),
+                 ClientWords(json.dumps({"a": value}, ensure_ascii=False).encode("utf-8", "replace"))):  # fmt: skip
+        text = value if sent._raw else value.replace("%", "")
+        words = re.findall("[0-9A-Za-z\x80-\U0010ffff]+", text)
+        assert not words or "+" in text or sent.hold(text.lower(), 0, len(text.lower())), text

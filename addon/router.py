@@ -123,6 +123,7 @@ class Exchange:
     stay_until: float = 0.0
     refusal: Refusal | None = None
     decision: Decision | None = None
+    words: ClientWords | None = None  # what the client wrote, once an error asked for it
 
     @property
     def attempt(self) -> Attempt | None:
@@ -694,8 +695,10 @@ def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
 
 def _sent(exchange: Exchange) -> ClientWords:
     """Return what the client wrote, as far as it is known; nothing of it is read unless an error asks for it."""
-    request = exchange.request
-    return ClientWords(request.body.raw, request.path, request.headers, exchange.model)
+    if exchange.words is None:
+        request = exchange.request
+        exchange.words = ClientWords(request.body.raw, request.path, request.headers, exchange.model)
+    return exchange.words
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

@@ -8,7 +8,6 @@ A quotation is no evidence about an account: any client could write the sentence
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
@@ -29,7 +28,8 @@ _QUOTED = re.compile(
     ),
     re.DOTALL,
 )  # the leftmost mark opens, so what closes one quotation does not open the next
-_ESCAPE = re.compile(rb"\\(?:u[0-9a-fA-F]{4}(?:\\u[0-9a-fA-F]{4})*|.)", re.DOTALL)
+# A backslash first: in a run of them each pair is one. Then what must not become a mark or a border of our own.
+_BLANKS = (rb"\\", b'\\"', rb"\n", rb"\r", rb"\t", rb"\b", rb"\f", rb"\u0022", rb"\u0001")
 _NAME_ENDS = re.compile(rb'"\s*:')
 _MAX_VALUE = 200  # bytes of a value that is looked for in a message
 _MAX_RUN = 16  # words of such a value
@@ -85,19 +85,25 @@ class ClientWords:
 
     def hold_code(self, code: str) -> bool:
         """Say whether *code* is a value of the request. False if the request is not known."""
-        if not self.is_known:
+        if not self.is_known or not self._may_hold(code):
             return False
         self._read()
         return _plain(code) in self._values
+
+    def _may_hold(self, code: str) -> bool:
+        """Say at little cost whether *code* can be in the request: codes come with most errors, also in a flood."""
+        raw = self._raw or b""
+        if rb"\u" in raw or code.encode("utf-8", "replace") in raw.lower():
+            return True
+        values = (value for _, value in self._headers or ())
+        return any(code in text.lower() for text in (unquote_plus(self._path), *values))
 
     def _read(self) -> None:
         if self._text:
             return
         raw = self._raw or b""
-        if b"\\" in raw:
-            raw = _ESCAPE.sub(_unescaped, raw)
-        parts = [_normal(_NAME_ENDS.sub(b"\x01", raw))]
-        if b"%" in raw or b"+" in raw:  # a form
+        parts = [_normal(_NAME_ENDS.sub(b"\x01", _unescaped(raw)))]
+        if raw.lstrip()[:1] not in (b"{", b"["):  # a form
             form = raw.replace(b"&", b'"').replace(b"=", b'"').decode("utf-8", "replace")
             parts.append(_normal(unquote_plus(form).encode("utf-8", "replace")))
         steps = re.split(r"[/?&=]", self._path)
@@ -124,13 +130,18 @@ def _plain(text: str) -> bytes:
     return _normal(text.replace('"', " ").encode("utf-8", "replace"))
 
 
-def _unescaped(found: re.Match[bytes]) -> bytes:
-    if found[0][1:2] != b"u":
-        return b"/" if found[0] == b"\\/" else b" "
-    try:
-        return str(json.loads(b'"%b"' % found[0])).replace('"', " ").encode("utf-8", "replace")
-    except ValueError:
-        return b" "
+def _unescaped(raw: bytes) -> bytes:
+    """Return JSON with its escapes undone, without a step of ours for each of them; escaped marks become blanks."""
+    if b"\\" not in raw:
+        return raw
+    for escape in _BLANKS:
+        raw = raw.replace(escape, b" ")
+    raw = raw.replace(b"\\/", b"/")
+    if b"\\u" not in raw:
+        return raw
+    text = raw.decode("utf-8", "replace").encode("raw_unicode_escape").decode("raw_unicode_escape", "replace")
+    pairs = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # what is written as two surrogates
+    return pairs.encode("utf-8", "replace")
 
 
 def _runs(message: str, start: int, end: int) -> Iterator[bytes]:

@@ -697,7 +697,9 @@ def _sent(exchange: Exchange) -> ClientWords:
     """Return what the client wrote, as far as it is known; nothing of it is read unless an error asks for it."""
     if exchange.words is None:
         request = exchange.request
-        exchange.words = ClientWords(request.body.raw, request.path, request.headers, exchange.model)
+        # what is stored at an account holds words of earlier requests, which are not known here
+        raw = request.body.raw if exchange.identity.owner is None else None
+        exchange.words = ClientWords(raw, request.path, request.headers, exchange.model)
     return exchange.words
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -61,8 +61,9 @@ def read(body: Body | None) -> Complaint:
 
 def spoken(code: str, message: str, part: Mapping[str, object] | None = None) -> Complaint:
     """Make a complaint from the *code* and *message* of an error inside a stream; *part* is its object."""
-    said = _complaint([code[:_MAX_CODE].lower()] if code else (), [message[:_MAX_TEXT]], ())
-    return replace(said, place=_place(_parts(part))) if part else said
+    parts = tuple(_parts(part)) if part else ()
+    codes = {code[:_MAX_CODE].lower()} - {""} | {each for one in parts for each in _codes(one)}
+    return _complaint(codes, [message[:_MAX_TEXT]], parts)
 
 
 def is_error(body: Body | None) -> bool:

@@ -293,6 +293,20 @@ def test_a_phrase_that_is_only_in_part_the_clients_is_none(asked: dict[str, Any]
         assert costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent)) is None
 
 
+def test_all_that_an_event_says_of_the_request_counts() -> None:
+    """R1: its place and its type beside a code that nobody knows."""
+
+    def kind(message: str, part: dict[str, Any]) -> str:
+        return outcome.classify_error("openai", "x", message, NOW, (), quoted.NOTHING, part).kind
+
+    assert kind("Invalid api key as a role", {"code": "x", "type": "invalid_value"}) == "request"
+    assert (
+        kind("Invalid api key as a role", {"code": "x", "type": "invalid_request_error", "param": "role"}) == "request"
+    )
+    assert kind("wrong", {"code": "x", "type": "invalid_request_error"}) == "request"
+    assert kind("Invalid api key", {"code": "x", "type": "invalid_request_error"}) == "auth"
+
+
 # --- what a provider says itself is understood as before
 
 

@@ -400,3 +400,25 @@ def test_slow_attempts_leave_the_patience_for_one_that_comes_back_soon() -> None
     assert isinstance(waiting, Wait)
     assert 10 < waiting.until <= 11
     assert routed(of, slow, waiting.until).account.id == other
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("words", ["invalid api key", "model x does not exist", "insufficient balance"])
+def test_words_of_one_request_rest_no_account_for_the_next(words: str, streamed: bool) -> None:
+    """R1: the provider quotes a role without any marks, as an answer or as an event; the next client is served."""
+    of = router(*(account(name) for name in "abcd"))
+    attack = opened(of, request({"model": "m", "messages": [{"role": words, "content": "hi"}], "stream": streamed}))
+    tried = []
+    while isinstance(route := of.next(attack, 0), Route):
+        tried.append(route.account.id)
+        if streamed:
+            told = {"error": {"message": f"Unknown role {words}", "code": 400}}
+            answer(of, attack, Head(200, SSE), *events(told), End())
+        else:
+            answer(of, attack, *bad(400, message=f"Unknown role {words}"))
+
+    assert 1 <= len(set(tried)) == len(tried) <= of.config.failover.attempts
+    assert {status.state for status in of.accounts.status(1)} == {"healthy"}
+    other = opened(of, request(), 1)
+    routed(of, other, 1)
+    assert answer(of, other, *good(), now=1)[-1] == "deliver"

@@ -24,7 +24,7 @@ from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
-from . import answers, defaults, fields, internals, origins, packed, render, replay, start, tunnels, wire
+from . import answers, defaults, dump, fields, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again, habits
 from .cord import Asked, Cord, Surroundings, placeholder
 from .ending import Ending
@@ -546,10 +546,12 @@ class Patchbay:
         status = flow.response.status_code if flow.response else None
         decision = self._router().close(cord.exchange, error, time.time(), status=status)
         self._record(flow, decision)
-        if cord.cut_short:
-            flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"
+        sent, kept = self._router().sent(cord.exchange), len(cord.copy) if cord.cut_short else None
+        dump.closed(flow, sent, own_answer=cord.own_answer, kept_bytes=kept)
+        if kept is not None:
+            flow.comment += f" · only the first {kept} bytes of the answer are kept"
         if self._aftermath:
-            self._aftermath.closed(flow, decision, self._router().sent(cord.exchange))
+            self._aftermath.closed(flow, decision, sent)
 
     def _opened(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         if self._aftermath:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import exceptions, http, io, websocket
+from mitmproxy import exceptions, http, io
 
 from .. import dialects
 from ..body import Body
@@ -45,8 +45,7 @@ def stored(flow: http.HTTPFlow, mint: Mint) -> Iterator[Stored]:
     attempts = flow.metadata.get("patchbay.sent") or (() if flow.websocket else _on_the_wire(flow, mint))
     if attempts:
         yield _exchange(flow, attempts)
-    if flow.websocket is not None:
-        yield from _on_socket(flow, flow.websocket)
+    yield from on_socket(flow)
 
 
 def closed(
@@ -105,10 +104,11 @@ def _is_cut(flow: http.HTTPFlow, record: Mapping[str, Any]) -> bool:
     return _KEPT in flow.metadata or (version(record) < 1 and "bytes of the answer are kept" in flow.comment)
 
 
-def _on_socket(flow: http.HTTPFlow, socket: websocket.WebSocketData) -> Iterator[Stored]:
-    gone = forgotten(flow)
-    for each in flow.metadata.get(_EXCHANGES, ()):
-        at, kept = each["request"] - gone, socket.messages
+def on_socket(flow: http.HTTPFlow) -> Iterator[Stored]:
+    """Yield the exchanges on the WebSocket of *flow*, if it is one."""
+    gone, kept = forgotten(flow), flow.websocket.messages if flow.websocket else []
+    for each in flow.metadata.get(_EXCHANGES, ()) if flow.websocket else ():
+        at = each["request"] - gone
         answer = kept[max(0, each["first"] - gone) : max(0, each["last"] + 1 - gone)] if each["first"] >= 0 else []
         yield Stored(
             attempts=tuple(each["sent"]),

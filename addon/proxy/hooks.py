@@ -24,7 +24,7 @@ from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
-from . import answers, defaults, dump, fields, internals, origins, packed, render, replay, start, tunnels, wire
+from . import answers, defaults, dump, fields, flows, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again, habits
 from .cord import Asked, Cord, Surroundings, placeholder
 from .ending import Ending
@@ -346,7 +346,7 @@ class Patchbay:
             endpoint=cord.asked.endpoint,
             destination=cord.asked.destination,
             client=cord.client,
-            replay=flow.is_replay is not None,
+            replay=replay.served(flow, self._router(), self._secret),
             credential_form=cord.asked.form,
         )
         opened = self._router().open(asked, time.time(), reverse=_reverse(flow))
@@ -548,6 +548,8 @@ class Patchbay:
         self._record(flow, decision)
         sent, kept = self._router().sent(cord.exchange), len(cord.copy) if cord.cut_short else None
         dump.closed(flow, sent, own_answer=cord.own_answer, kept_bytes=kept)
+        flows.note(flow, cord.exchange, decision, self._secret)
+        replay.remark(flow, cord.exchange, decision)
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
         if self._aftermath:
@@ -622,11 +624,8 @@ class Patchbay:
         return other == "pass" or (not other and not _is_reverse(flow))
 
     def _resolved(self, endpoint: Endpoint, flow: http.HTTPFlow, destination: Origin) -> Endpoint:
-        readings = paths.readings(endpoint, flow.request.path, flow.request.headers)
-        if len(readings) == 1:
-            return endpoint
-        serves, reverse = self._router().serves, _reverse(flow)
-        return next((each for each in readings if serves(each, destination, reverse)), endpoint)
+        request = flow.request
+        return self._router().resolved(endpoint, request.path, request.headers, destination, _reverse(flow))
 
     def _without_secrets(self, headers: http.Headers) -> Fields:
         """Return *headers* of an answer without what is ours to say, or tells whose account served it."""

@@ -55,6 +55,7 @@ from .values import (
     Wait,
 )
 
+UNNAMED = 1000  # models that `model_ids` has no entry for, of which is remembered that it was said
 HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any error, small enough to keep many
 HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
 HELD_SECONDS = 5.0  # for the body of an error
@@ -144,7 +145,8 @@ class Router:
     """
     The rooms, put together for one configuration.
 
-    *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for.
+    *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for. `unnamed` is called
+    once for each provider and model whose requests lack the model's id, because `model_ids` does not name it.
     """
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
@@ -159,6 +161,8 @@ class Router:
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
+        self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         self.state = State(self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases)
 
     def reload(self, config: Config) -> None:
@@ -438,7 +442,7 @@ class Router:
             thread_id=correlation.session_id(self._session_key, exchange.identity.thread, account.id)
             if exchange.identity.thread
             else "",
-            model_id=provider.model_ids.get(choice.model, ""),
+            model_id=self._model_id(choice),
         )
         path, renamed = paths.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
@@ -484,6 +488,19 @@ class Router:
         exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         return route
+
+    def _model_id(self, choice: Choice) -> str:
+        """Return what `{model_id}` stands for, empty where the settings do not say."""
+        provider, model = choice.account.provider, choice.model
+        found = provider.model_ids.get(model, "")
+        key = provider.name, model[:256]
+        if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
+            self._unnamed[key] = None
+            if len(self._unnamed) > UNNAMED:
+                self._unnamed.popitem(last=False)
+            if self.config.mode == "serve":
+                self.unnamed(*key)
+        return found
 
     def _session_id(self, exchange: Exchange, choice: Choice) -> str:
         """Return the id of the session as the provider of *choice* knows it; a replay's is the one it had."""

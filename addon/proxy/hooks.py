@@ -197,6 +197,7 @@ class Patchbay:
 
     def _begin(self, found: Settings, key: bytes) -> None:
         router = Router(found.config, key, SystemRandom(), secrets.token_bytes)
+        router.unnamed = self._warn_of_model
         self._journal = Journal(found.config.journal) if found.config.journal.path else None
         self._keeping = Keeping(found.config, key, router.state)
         self._aftermath = Aftermath(Path(found.config.state).expanduser(), found.config.crosstalk)
@@ -214,6 +215,10 @@ class Patchbay:
             opened=self._opened,
             record=self._record_message,
         )
+
+    def _warn_of_model(self, provider: str, model: str) -> None:
+        name = ascii(self.keys.scrub(model.encode("utf-8", "replace")).decode()[:64])
+        logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
 
     def _watch(self, path: Path) -> None:
         running = self._reload is not None and self._reload.stop()

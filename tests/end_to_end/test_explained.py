@@ -85,11 +85,11 @@ class Day:
 
 
 KINDS = {
-    "rendezvous": ("", "", "", 64),
+    "rendezvous": ("", "", "", 40),
     "round_robin": ("strategy: round_robin", "", "", 24),
-    "clients": (CLIENTS, "", TEAM, 24),
+    "clients": (CLIENTS, "", TEAM, 16),
     "slots": ("", "slots: 3", "", 16),
-    "shadow": ("mode: shadow", "", "", 16),
+    "shadow": ("mode: shadow", "", "", 8),
 }
 
 
@@ -167,7 +167,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
             asyncio.run(_ask_all(running.url, 3, ""))
             url = f"ws://127.0.0.1:{running.port}/v1/responses"
             offered = ["realtime", "openai-insecure-api-key.sk-client-0123456789"]
-            with connect(url, additional_headers=[("sec-websocket-protocol", ", ".join(offered))], proxy=None) as opened:
+            with connect(
+                url, additional_headers=[("sec-websocket-protocol", ", ".join(offered))], proxy=None
+            ) as opened:
                 for key in ("first", "second", "first"):
                     asks = {"type": "response.create", "model": "sim-large", "input": "hi", "prompt_cache_key": key}
                     opened.send(json.dumps(asks))

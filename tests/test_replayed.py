@@ -121,8 +121,7 @@ def test_of_the_upstream_sessions_it_gets_the_one_it_had() -> None:
     bounded = account("a", slots=4)
     for slot in range(4):
         of = router(bounded)
-        exchange = opened(of, replace(request(x_session_id="s"), replay=Served("a", slot=slot)))
-        before = Served("a", exchange.identity.affinity, slot=slot)
+        before = Served("a", opened(of, request(x_session_id="s")).identity.affinity, slot=slot)
         exchange = opened(of, replace(request(x_session_id="s"), replay=before))
         routed(of, exchange)
         assert exchange.attempts[-1].choice.slot == slot

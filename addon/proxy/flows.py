@@ -17,9 +17,10 @@ from typing import Any
 from blake3 import blake3
 from mitmproxy import exceptions, http, io
 
+from .. import clients
 from ..body import Body
 from ..router import Exchange
-from ..values import Decision, Head, Headers, Served
+from ..values import Decision, Head, Headers, Request, Served
 from . import dump, fields
 
 _SERVED = "patchbay.served"
@@ -100,7 +101,7 @@ def note(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, key: bytes
         "request_id": decision.request_id,
         "scope": exchange.request.client.scope.hex(),
         "client": decision.client,
-        "digest": exchange.digest.hex(),
+        "digest": exchange.digest.hex() if _is_as_it_came(flow.request, exchange.request) else "",
         "headers": _digest(flow.request, key),
     }
 
@@ -202,6 +203,18 @@ def _stored(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Stored:
         account=found.served.account if found else response.headers.get("x-patchbay-account", "") if response else "",
         messages=tuple(_on_socket(flow)),
     )
+
+
+def _is_as_it_came(request: http.Request, came: Request) -> bool:
+    """
+    Whether the digest of what *came* is that of the *request* as it ends.
+
+    It is not where it was edited while it was intercepted, nor where its body streamed through and was not read: of
+    those nobody can say later whether they were edited.
+    """
+    if came.body.raw is None or clients.without_key(request.path) != clients.without_key(came.path):
+        return False
+    return "content-encoding" in request.headers or (request.raw_content or b"") == came.body.raw
 
 
 def _on_socket(flow: http.HTTPFlow) -> Iterator[OnSocket]:

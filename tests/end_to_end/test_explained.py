@@ -89,6 +89,7 @@ KINDS = {
     "round_robin": ("strategy: round_robin", "", "", 24),
     "clients": (CLIENTS, "", TEAM, 16),
     "slots": ("", "slots: 3", "", 16),
+    "one port": ("", "", "", 8),
     "shadow": ("mode: shadow", "", "", 8),
 }
 
@@ -99,6 +100,9 @@ def day(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp(request.param)
     with simulator_thread(KEYS, echo="both", require_key="shadow" not in more) as provider:
         settings, mode = generic_config(folder, NAMES, more=more, account=account), f"reverse:{provider.url}"
+        if request.param == "one port":
+            settings = settings.replace("base_url: reverse", f"base_url: {provider.url}")
+            mode = "reverse:http://patchbay.invalid"
         with proxy(folder, settings, "-w", str(folder / "day.mitm"), mode=mode) as running:
             if request.param == "rendezvous":  # some move to another account
                 provider.fault("status", {"status": 429}, probability=0.1)
@@ -202,3 +206,16 @@ def test_an_account_that_is_gone_is_said(small: Day, tmp_path: Path) -> None:
         if flow.id in {each.id for each in flows if each.metadata["patchbay.account"] == gone}:
             assert flow.metadata["patchbay.account"] not in ("", gone)
             assert f"replay: {gone} served it before, and cannot now (gone)" in flow.comment
+
+
+def test_another_instance_sends_a_replay_there_as_well(small: Day, tmp_path: Path) -> None:
+    """T11: a dump may be replayed elsewhere, under another key; the provider sees the session that it knows."""
+    settings = (small.folder / "config.yaml").read_text().replace("/journal.jsonl", "/again.jsonl")
+    settings = settings.replace(f"state: {small.folder / 'state'}", f"state: {tmp_path / 'state'}")
+    before = {flow.id: flow for flow in small.flows()}
+    again = _replayed(small.folder, settings, small.dump, tmp_path / "again.mitm")
+
+    assert len(again) == 3
+    for flow in again:
+        for name in SAME:
+            assert flow.metadata[f"patchbay.{name}"] == before[flow.id].metadata[f"patchbay.{name}"]

@@ -242,7 +242,7 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
         upstream = None if given.destination and paths.is_anywhere(given.destination) else given.destination
         request = _request(given, router, upstream, _client(flow, router.config, key))
         if place == number:
-            last = _explained(request, router, upstream, notes, now)
+            last = _explained(request, router, upstream, notes, now, flow.happened.served if flow.happened else None)
             return replace(last, happened=flow.happened, place=place, notes=(*last.notes, *_notes(flow, last)))
         _again(flow, request, router, upstream, now)
     raise ValueError(f"there is no flow {number} in it")
@@ -286,10 +286,11 @@ def _notes(flow: flows.Stored, explained: Explained) -> Iterator[str]:
     if happened is None:
         yield "the flow does not say what happened"
         return
-    if happened.scope is None:
-        yield "the flow does not tell its client's scope, so its conversation may have another name here"
     digest = happened.served.digest
-    if happened.served.edited or (digest and exchange and exchange.digest.hex() != digest):
+    same = exchange is not None and exchange.digest.hex() == digest and not happened.served.edited
+    if happened.scope is None and not same:
+        yield "the flow does not tell its client's scope, so its conversation may have another name here"
+    if happened.served.edited or (digest and not same):
         yield "the flow was edited since; the second part is about what it holds now"
 
 
@@ -339,11 +340,19 @@ def _request(given: Asked, router: Router, upstream: Origin | None, client: Clie
 
 
 def _explained(
-    request: Request, router: Router, upstream: Origin | None, notes: Sequence[str], now: float
+    request: Request,
+    router: Router,
+    upstream: Origin | None,
+    notes: Sequence[str],
+    now: float,
+    before: Served | None = None,
 ) -> Explained:
+    """Let *request* be opened and routed. One that is as it was *before* has the identity that it had."""
     opened = router.open(request, now, reverse=upstream or Origin("https", "the-reverse-upstream.invalid", 443))
     if isinstance(opened, Refusal):
         return Explained(request, None, opened, tuple(notes))
+    if before and before.tier and not before.edited and before.digest == opened.digest.hex():
+        opened.identity = replace(opened.identity, affinity=before.affinity, thread=before.thread, tier=before.tier)
     return Explained(request, opened, router.next(opened, now), tuple(notes))
 
 

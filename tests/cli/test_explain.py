@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -15,6 +16,8 @@ from mitmproxy.test import tflow
 from patchbay.cli.main import main
 from patchbay.router import mint_of
 from patchbay.store import master_key
+
+from ..proxy.test_dump import BEFORE, KEY as BEFORE_KEY
 
 SETTINGS = """\
 state: {state}
@@ -259,3 +262,22 @@ def test_metadata_that_somebody_broke_is_no_error(tmp_path, keyed, capsys, scope
     flow.metadata["patchbay.served"] = {"scope": scope, "account": 3, "slot": "x"}
 
     assert _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")["happened"]["account"] == "one"
+
+
+@pytest.mark.parametrize("number", [1, 3, 12, 20, 33, 34])
+def test_a_flow_of_an_earlier_release_has_the_identity_that_it_had(tmp_path, capsys, number):
+    """T10: though it does not keep its client's scope: whether it was edited can be told all the same."""
+    accounts = "\n".join(
+        f"  - {{id: {name}, provider: generic, base_url: reverse, key: sk-{name}-0123456789}}"
+        for name in ("one", "two", "three", "four")
+    )
+    settings, dump = tmp_path / "config.yaml", tmp_path / "day.mitm"
+    settings.write_text(f"state: {tmp_path / 'state'}\naccounts:\n{accounts}\n")
+    master_key(tmp_path / "state")
+    (tmp_path / "state" / "master.key").write_bytes(BEFORE_KEY)
+    dump.write_bytes(gzip.decompress(BEFORE.read_bytes()))
+    told = _explain(capsys, settings, str(dump), "--flow", str(number))
+
+    assert told["affinity"].split()[0] == told["happened"]["session"]
+    assert told["happened"]["account"] in ("one", "two", "three", "four")
+    assert not any("edited" in note or "scope" in note for note in told["notes"])

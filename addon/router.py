@@ -8,7 +8,7 @@ state nothing is awaited, so an exchange sees the accounts as they are.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from random import Random
 
@@ -49,12 +49,14 @@ from .values import (
     Refusal,
     Request,
     Route,
+    Served,
     Tried,
     Usage,
     Verdict,
     Wait,
 )
 
+UNNAMED = 1000  # models that `model_ids` has no entry for, of which is remembered that it was said
 HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any error, small enough to keep many
 HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
 HELD_SECONDS = 5.0  # for the body of an error
@@ -64,6 +66,7 @@ LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
+_UNKNOWN = Served()
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
 
@@ -112,6 +115,7 @@ class Exchange:
     reverse: Origin | None
     in_flight: int
     socket: Route | None = None
+    served: Served | None = None  # how it was served before, if it is a replay in the same conversation
     woken: Callable[[], None] = lambda: None  # called when a wait may be over
     waits_since: float | None = None
     renewed: set[str] = field(default_factory=set)  # accounts that got another secret meanwhile, and may try again
@@ -143,7 +147,8 @@ class Router:
     """
     The rooms, put together for one configuration.
 
-    *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for.
+    *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for. `unnamed` is called
+    once for each provider and model whose requests lack the model's id, because `model_ids` does not name it.
     """
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
@@ -158,6 +163,8 @@ class Router:
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
+        self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         self.state = State(self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases)
 
     def reload(self, config: Config) -> None:
@@ -181,7 +188,9 @@ class Router:
         model = request.endpoint.model or request.body.text("model")
         if refusal := clients.overstepped(request.client, request.endpoint, request.method, model):
             return refusal
-        identity = self._identifier.identify(request, now)
+        # a body that streams through is not seen, so it counts as like no other
+        digest = self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request)
+        identity, served = _as_before(self._identifier.identify(request, now), request.replay, digest)
         model = self._spoken_model(request, identity, model, socket)
         self._in_flight[identity.affinity] += 1
         return Exchange(
@@ -190,13 +199,13 @@ class Router:
             identity=identity,
             model=model,
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
-            # a body that streams through is not seen, so it counts as like no other
-            digest=self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request),
+            digest=digest,
             opened=now,
             pin=socket.account.id if socket else pin,
             reverse=reverse,
             in_flight=self._in_flight[identity.affinity],
             socket=socket,
+            served=served,
         )
 
     def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
@@ -234,6 +243,19 @@ class Router:
         if anywhere and not endpoint.family:
             return False  # a path of no dialect says nothing about which provider it is for
         return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse)
+
+    def made(self, request_id: str) -> bool:
+        """Whether *request_id* was made under this instance's key."""
+        return bool(self._mint.recognise(request_id))
+
+    def resolved(
+        self, endpoint: Endpoint, path: str, headers: Container[str], destination: Origin, reverse: Origin | None
+    ) -> Endpoint:
+        """Return what *path* means: where several dialects spell it alike, the first that an account here speaks."""
+        readings = paths.readings(endpoint, path, headers)
+        if len(readings) == 1:
+            return endpoint
+        return next((each for each in readings if self.serves(each, destination, reverse)), endpoint)
 
     def instead(self, exchange: Exchange) -> Refusal | None:
         """
@@ -392,6 +414,7 @@ class Router:
             woken=exchange.woken,
             patient=waits_since + self.config.queue.patience,
             stay=exchange.stay if len(exchange.attempts) == 1 else "",
+            served=exchange.served if not exchange.attempts else None,
         )
 
     def _destination(self, exchange: Exchange) -> Origin | None:
@@ -409,8 +432,7 @@ class Router:
         provider = account.provider
         request_id = self._mint.new(now, self._random_bytes)
         affinity = exchange.identity.affinity
-        session = affinity if choice.slot is None else _session_of(choice.slot, choice.lane, request.client.scope)
-        session_id = correlation.session_id(self._session_key, session, account.id) if session else ""
+        session_id = self._session_id(exchange, choice)
         stamped = correlation.stamps(
             provider if self.config.mode == "serve" else replace(provider, stamp=Stamp(namespace=False)),
             _unless_ours(choice, _with_those_of(exchange.socket, request.headers)),
@@ -422,7 +444,7 @@ class Router:
             thread_id=correlation.session_id(self._session_key, exchange.identity.thread, account.id)
             if exchange.identity.thread
             else "",
-            model_id=provider.model_ids.get(choice.model, ""),
+            model_id=self._model_id(choice),
         )
         path, renamed = paths.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
@@ -468,6 +490,30 @@ class Router:
         exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         return route
+
+    def _model_id(self, choice: Choice) -> str:
+        """Return what `{model_id}` stands for, empty where the settings do not say."""
+        provider, model = choice.account.provider, choice.model
+        found = provider.model_ids.get(model, "")
+        key = provider.name, model[:256]
+        if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
+            self._unnamed[key] = None
+            if len(self._unnamed) > UNNAMED:
+                self._unnamed.popitem(last=False)
+            if self.config.mode == "serve":
+                self.unnamed(*key)
+        return found
+
+    def _session_id(self, exchange: Exchange, choice: Choice) -> str:
+        """Return the id of the session as the provider of *choice* knows it; a replay's is the one it had."""
+        before, account = exchange.served, choice.account.id
+        if choice.slot is not None:
+            session = _session_of(choice.slot, choice.lane, exchange.request.client.scope)
+        elif before and before.session_id and before.account == account:
+            return before.session_id
+        else:
+            session = exchange.identity.affinity
+        return correlation.session_id(self._session_key, session, account) if session else ""
 
     def _asked_in(self, exchange: Exchange, route: Route) -> Body:
         """Return the body that says what was asked: on a socket what goes up, since nothing else is kept of it."""
@@ -616,6 +662,23 @@ class Router:
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
             self.accounts.settled(ask, attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
+
+
+def _as_before(identity: Identity, before: Served | None, digest: bytes) -> tuple[Identity, Served | None]:
+    """
+    Return the identity of a replay, and how it was served before as far as that holds for it.
+
+    A request that is the same has the identity it had, whatever was learned or forgotten since. One that was edited is
+    asked anew whose conversation it is, and in another one goes where that belongs.
+    """
+    if before is None:
+        return identity, None
+    edited = before.edited or (before.digest != "" and before.digest != digest.hex())
+    if not edited and before != _UNKNOWN:
+        identity = replace(identity, affinity=before.affinity, thread=before.thread, tier=before.tier)
+    if not before.account or identity.affinity != before.affinity:
+        return identity, None
+    return replace(identity, binds=False), before
 
 
 def _tried_by(exchange: Exchange) -> frozenset[str]:

@@ -125,11 +125,30 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """
+    How a request was served before, as its flow tells: what its replay goes by.
+
+    *account* is empty where none served it, or nothing is known of it. *digest* is that of the request as it was then
+    (empty: not known); *edited* says that it is known to have changed since. *slot* is that of the upstream session.
+    """
+
+    account: str = ""
+    affinity: str = ""
+    thread: str = ""
+    tier: str = ""
+    session_id: str = ""
+    slot: int | None = None
+    digest: str = ""
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """
     One client request, with the client's credentials already replaced by a placeholder.
 
-    *path* carries the query. *destination* is where the client wanted it to go.
+    *path* carries the query. *destination* is where the client wanted it to go. *replay* is there if it is one.
     """
 
     method: str
@@ -139,7 +158,7 @@ class Request:
     endpoint: Endpoint
     destination: Origin
     client: Client = Client()
-    replay: bool = False
+    replay: Served | None = None
     credential_form: str = ""  # the form in which the client sent its own credential, if it sent one
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from blake3 import blake3
 
 from ..config import Account, Config
-from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
+from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Served, Wait
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
 from .claims import Wish, claims, is_bounded
@@ -40,7 +40,8 @@ class Ask:
 
     *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
     turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
-    it rather waits than takes an account of a lower priority, or a refusal.
+    it rather waits than takes an account of a lower priority, or a refusal. *served* says how the request was served
+    before, if it is a replay: it goes to the same account and session while they can be had.
     """
 
     family: str
@@ -58,6 +59,7 @@ class Ask:
     woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     patient: float = 0.0
     stay: str = ""
+    served: Served | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,8 @@ class Accounts:
             views = [view for view in views if view.account.id == ask.pin]
             if not views:
                 return refusals.account_unknown(ask.pin)
+        if ask.served and (decided := self._as_before(ask, ask.served, views, now)):
+            return decided
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
             return self._last_chance(ask, views, now) or self._none(ask, views, now)
@@ -354,6 +358,22 @@ class Accounts:
             return "tried", "tried in this exchange"
         return "", ""
 
+    def _as_before(
+        self, ask: Ask, served: Served, views: Sequence[_View], now: float
+    ) -> Choice | Wait | Refusal | None:
+        """Choose the account that *served* the request before; None when that account cannot be had."""
+        view = next((view for view in views if view.account.id == served.account), None)
+        if view is None:
+            return None
+        if view.cause == "busy" and now < ask.patient:
+            return self._wait(ask, [view], now)
+        if view.cause:
+            return None
+        key = None
+        if ask.identity.affinity and ask.identity.binds:
+            key = self._home(ask, [view.account], views, now)[0]
+        return self._take(ask, _Pick(view.account, "inherited", "another account served this before", key), views, now)
+
     def _pick(self, ask: Ask, eligible: Sequence[Account], views: Sequence[_View], now: float) -> _Pick:
         if ask.pin:
             return _Pick(eligible[0], "none", "")
@@ -493,9 +513,9 @@ class Accounts:
         self._last_ticket += 1
         self._tickets.add(self._last_ticket)
         self._in_flight[account.id] += 1
-        held = self._slots.take(
-            self._last_ticket, self._claims(ask, account, view.lane), now, _wanted(ask.identity.affinity)
-        )
+        before = ask.served.slot if ask.served and ask.served.account == account.id else None
+        wanted = _wanted(ask.identity.affinity) if before is None else before
+        held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted)
         early = bool(view.cause) or account.id == ask.stay
         self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=early)
         generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0

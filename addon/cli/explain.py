@@ -14,38 +14,65 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random, SystemRandom
-from typing import Any
+from random import SystemRandom
+from typing import TYPE_CHECKING, Any
 
 from .. import clients, config, dialects, paths
 from ..body import Body
 from ..router import Exchange, Router
 from ..store import master_key
-from ..values import Chunk, Client, End, Evidence, Origin, Refusal, Request, Route, Wait
+from ..values import (
+    Answer,
+    Chunk,
+    Client,
+    End,
+    Evidence,
+    Head,
+    Headers,
+    Message,
+    Origin,
+    Refusal,
+    Request,
+    Route,
+    Served,
+    Wait,
+)
 from . import asked
 from .asked import Asked
+
+if TYPE_CHECKING:
+    from ..proxy import flows
+    from ..proxy.flows import Happened
 
 EXIT_MISTAKES, EXIT_USAGE = 1, 2
 _SHOWN = 64  # characters of an id
 _NO_KEY = bytes(32)
+_OF_A_SOCKET: Answer = Head(200, Headers())  # messages have no head of their own
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A request, what was found out about it, and what was decided."""
+    """
+    A request, what was found out about it, and what a pool without a past decides.
+
+    *happened* is what its flow says, the one at *place* in a dump; both are empty where there is no flow.
+    """
 
     request: Request
     exchange: Exchange | None
     decided: Route | Wait | Refusal
     notes: tuple[str, ...] = ()
+    happened: Happened | None = None
+    place: int = 0
 
 
 def explain(arguments: argparse.Namespace) -> int:
     """Say tier by tier what names a request's conversation, the three outputs, and the account it would get."""
     try:
         settings, notes = _settings(arguments)
-        router = Router(settings, *_instance(settings, notes))
-        explained = _of_flow(arguments, router, notes) if arguments.flow else _of_text(arguments, router, notes)
+        key = _key(settings, notes)
+        router = Router(settings, key, SystemRandom(), secrets.token_bytes)
+        explained = (_of_flow if arguments.flow else _of_text)(arguments, router, key, notes)
     except config.ConfigError as e:
         return _complain(str(e), EXIT_MISTAKES)
     except OSError as e:
@@ -60,6 +87,9 @@ def explain(arguments: argparse.Namespace) -> int:
 def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
     """Yield what there is to say, for people."""
     told = plain(explained, order)
+    if explained.place:
+        yield from _what_happened(told["happened"], explained.place)
+        yield "\nWHAT A FRESH POOL WOULD DO, after the flows before this one and with nothing else remembered"
     for title in ("request", "client", "binds"):
         yield f"{title:10}{told[title]}"
     yield "\ntier by tier"
@@ -85,6 +115,9 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
         filter(None, (endpoint.dialect or "no dialect", endpoint.kind, exchange.model if exchange else ""))
     )
     return {
+        "happened": _plain(explained.happened) if explained.happened else None,
+        "fresh_pool": "all below is what a pool without a past would do"
+        + (", after the flows before this one" if explained.place else ""),
         "request": f"{request.method} {clients.without_key(request.path, '…')} ({what})",
         "client": request.client.name + (f" {request.client.scope.hex()[:8]}" if request.client.scope else ""),
         "binds": "yes" if identity and identity.binds else "no, it may only follow",
@@ -98,6 +131,49 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
         "candidates": [{"account": c.account, "reason": c.reason} for c in exchange.candidates] if exchange else [],
         "notes": list(explained.notes),
     }
+
+
+# what the journal's line of an exchange says, in the order in which it is told
+_TOLD = (
+    "time", "exchange", "request_id", "client", "method", "path", "dialect", "model", "provider", "pool", "account",
+    "binding", "session", "session_id", "thread", "tier", "status", "error", "verdict", "attempts", "mode",
+)  # fmt: skip
+
+
+def _plain(happened: Happened) -> dict[str, Any]:
+    told = {name: happened.line.get(name) for name in _TOLD}
+    messages = [{name: line.get(name) for name in _TOLD} for line in happened.messages]
+    return {**told, "candidates": dict(happened.candidates or {}), "on_socket": messages}
+
+
+def _what_happened(told: dict[str, Any] | None, place: int) -> Iterator[str]:
+    """Yield what the flow at *place* says of its exchange, for people."""
+    yield f"WHAT HAPPENED, as flow {place} says"
+    if told is None:
+        yield "nothing: the flow was refused before it was given an account, is under way, or did not pass Patchbay"
+        return
+    yield from _exchange(told)
+    for account, reason in told["candidates"].items():
+        yield f"  {account:15}{reason or '← this one'}"
+    for number, message in enumerate(told["on_socket"], 1):
+        yield f"\n  on the socket, {number}"
+        yield from (f"  {line}" for line in _exchange(message))
+
+
+def _exchange(told: dict[str, Any]) -> Iterator[str]:
+    account = f"{told['account']} ({told['binding']})" if told["account"] else f"none: {told['status']} {told['error']}"
+    if told["mode"] == "shadow":
+        account += ", in shadow: it went out with the client's own key"
+    yield f"account     {account}"
+    yield f"session     {told['session'] or 'none'} ({told['tier'] or 'nothing named it'})"
+    yield f"session id  {told['session_id'] or 'none'}"
+    yield f"client      {told['client']}"
+    yield f"request id  {told['request_id'] or 'none'}"
+    answered = " ".join(str(told[name]) for name in ("status", "error", "verdict") if told[name])
+    yield f"answered    {answered or 'nothing'}"
+    if len(told["attempts"] or ()) > 1:
+        tried = [f"{each['account']}: {each['outcome']} {each['status'] or ''}".strip() for each in told["attempts"]]
+        yield f"attempts    {', '.join(tried)}"
 
 
 def _tiers(order: Sequence[str], evidence: Sequence[Evidence]) -> list[str]:
@@ -134,71 +210,150 @@ def _settings(arguments: argparse.Namespace) -> tuple[config.Config, list[str]]:
     file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
     settings = config.load(file.read_bytes(), str(file), env=os.environ)
     notes = ["what a running proxy remembers is not known here"]
-    if settings.clients:
+    if settings.clients and not arguments.flow:
         notes.append("clients' keys are not read here: the request is taken for an unnamed client's")
     return settings, notes
 
 
-def _instance(settings: config.Config, notes: list[str]) -> tuple[bytes, Random, Any]:
-    """Return the key of this instance, if it has one already, and randomness: it is never used up by asking."""
+def _key(settings: config.Config, notes: list[str]) -> bytes:
+    """Return the key of this instance, if it has one already: none is made by asking."""
     folder = Path(settings.state).expanduser()
     if (folder / "master.key").exists():
-        return master_key(folder), SystemRandom(), secrets.token_bytes
+        return master_key(folder)
     notes.append(f"there is no key in {folder}, so seeds and a new conversation's account are only examples")
-    return _NO_KEY, SystemRandom(), secrets.token_bytes
+    return _NO_KEY
 
 
-def _of_text(arguments: argparse.Namespace, router: Router, notes: Sequence[str]) -> Explained:
+def _of_text(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
     text = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
     upstream = asked.split(arguments.upstream)[1] if arguments.upstream else None
-    return _explained(asked.read(text), router, upstream, notes, now=0.0)[0]
+    given = asked.read(text)
+    return _explained(_request(given, router, upstream, _unnamed(given.headers, given.path, key)), router, upstream,
+                      notes, now=0.0)  # fmt: skip
 
 
-def _of_flow(arguments: argparse.Namespace, router: Router, notes: Sequence[str]) -> Explained:
+def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
     from ..proxy import flows  # the host is loaded only when it is needed
 
     now, number = 0.0, int(arguments.flow)
-    for place, flow in enumerate(flows.read(Path(arguments.file)), 1):
+    for place, flow in enumerate(flows.read(Path(arguments.file), key, router.made), 1):
         now += 1.0
-        path, origin = asked.split(flow.url)
-        explained, exchange = _explained(Asked(flow.method, path, flow.headers, flow.body, origin), router, origin,
-                                         notes, now, account=flow.account if place < number else "")  # fmt: skip
+        given = _given(flow)
+        upstream = None if given.destination and paths.is_anywhere(given.destination) else given.destination
+        request = _request(given, router, upstream, _client(flow, router.config, key))
         if place == number:
-            return explained
-        if exchange and isinstance(explained.decided, Route):
-            for what in (flow.head, Chunk(flow.answer), End()) if flow.head else ():
-                router.answered(exchange, what, now)
-            router.close(exchange, "", now, status=flow.head.status if flow.head else None)
+            last = _explained(request, router, upstream, notes, now, flow.happened.served if flow.happened else None)
+            return replace(last, happened=flow.happened, place=place, notes=(*last.notes, *_notes(flow, last)))
+        _again(flow, request, router, upstream, now)
     raise ValueError(f"there is no flow {number} in it")
 
 
+def _given(flow: flows.Stored) -> Asked:
+    """Return the request of *flow* as it was read then: with the placeholder that stood there before its account."""
+    path, origin = asked.split(flow.url)
+    if flow.happened is None:
+        return Asked(flow.method, path, flow.headers, flow.body, origin)
+    if flow.happened.text("pool").endswith("@any"):  # on one port; the flow names the account's own host
+        origin = Origin("http", paths.ANYWHERE, 80)
+    return Asked(flow.method, clients.without_key(path, "patchbay"), flow.headers, flow.body, origin)
+
+
+def _client(flow: flows.Stored, settings: config.Config, key: bytes) -> Client:
+    """Return who sent *flow*: the scope of then with the rights of now, else what its own credential says."""
+    from ..proxy import flows
+
+    scope = flow.happened.scope if flow.happened else None
+    if scope is None:
+        path = asked.split(flow.url)[0]
+        kept = flows.without_placeholders(flow.headers)
+        if flows.is_placeholder(next(clients.presented(Headers(), path), "")):
+            path = clients.without_key(path)
+        return _unnamed(kept, path, key)
+    name = flow.happened.text("client") if flow.happened else ""
+    for one in settings.clients:
+        if one.name == name:
+            return Client(scope, one.name, one.may_pin, one.pools, one.providers, one.models)
+    return Client(scope, name or "local", may_pin=True)
+
+
+def _unnamed(headers: Headers, path: str, key: bytes) -> Client:
+    found = clients.identify(headers, path, (), key, loopback=True)
+    return Client() if isinstance(found, Refusal) else found  # only where clients are configured, and here none are
+
+
+def _notes(flow: flows.Stored, explained: Explained) -> Iterator[str]:
+    happened, exchange = flow.happened, explained.exchange
+    if happened is None:
+        yield "the flow does not say what happened"
+        return
+    digest = happened.served.digest
+    same = exchange is not None and exchange.digest.hex() == digest and not happened.served.edited
+    if happened.scope is None and not same:
+        yield "the flow does not tell its client's scope, so its conversation may have another name here"
+    if happened.served.edited or (digest and not same):
+        yield "the flow was edited since; the second part is about what it holds now"
+
+
+def _again(flow: flows.Stored, request: Request, router: Router, upstream: Origin | None, now: float) -> None:
+    """Let *router* learn what it learned from *flow*: who served which conversation, and what the answer gave away."""
+    before = flow.happened.served if flow.happened else Served(flow.account)
+    exchange = router.open(request, now, reverse=upstream)
+    if isinstance(exchange, Refusal):
+        return
+    route = _served(router, exchange, before, now)
+    head = flow.head
+    if route is None or head is None:
+        return
+    for what in (head, Chunk(flow.answer), End()):
+        router.answered(exchange, what, now)
+    router.close(exchange, "", now, status=head.status)
+    for each in flow.messages:
+        message = router.open(replace(request, body=each.request), now, reverse=upstream, socket=route)
+        if isinstance(message, Refusal) or _served(router, message, each.served, now) is None:
+            continue
+        for answer in (_OF_A_SOCKET, *map(Message, each.answer)):
+            router.answered(message, answer, now)
+        router.close(message, "", now, status=200)
+
+
+def _served(router: Router, exchange: Exchange, before: Served, now: float) -> Route | None:
+    """Route *exchange* as it was *before*, as far as that is known."""
+    if before.account:
+        known = {"affinity": before.affinity, "thread": before.thread} if before.affinity else {}
+        exchange.identity = replace(exchange.identity, home=before.account, **known)  # type: ignore[arg-type]
+        exchange.served = before
+    decided = router.next(exchange, now)
+    if isinstance(decided, Route):
+        return decided
+    router.close(exchange, "", now)
+    return None
+
+
+def _request(given: Asked, router: Router, upstream: Origin | None, client: Client) -> Request:
+    bare = given.path.partition("?")[0]
+    destination = given.destination or Origin("http", paths.ANYWHERE, 80)
+    endpoint = dialects.endpoint(given.method, bare)
+    endpoint = router.resolved(endpoint, given.path, given.headers, destination, upstream)
+    if not router.serves(endpoint, destination, upstream):
+        destination = Origin("http", paths.ANYWHERE, 80)
+    return Request(given.method, given.path, given.headers, Body(given.body), endpoint, destination, client)
+
+
 def _explained(
-    given: Asked, router: Router, upstream: Origin | None, notes: Sequence[str], now: float, account: str = ""
-) -> tuple[Explained, Exchange | None]:
-    """Let *given* be opened and routed; *account* is the one that is known to have served it."""
-    anywhere = Origin("http", paths.ANYWHERE, 80)
-    known = given.destination and router.serves(
-        dialects.endpoint(given.method, given.path), given.destination, upstream
-    )
-    client = clients.identify(given.headers, given.path, (), _NO_KEY, loopback=True)
-    if isinstance(client, Refusal):  # only where clients are configured, and here none are
-        client = Client()
-    request = Request(
-        given.method,
-        given.path,
-        given.headers,
-        Body(given.body),
-        dialects.endpoint(given.method, given.path.partition("?")[0]),
-        given.destination if given.destination and known else anywhere,
-        client,
-    )
+    request: Request,
+    router: Router,
+    upstream: Origin | None,
+    notes: Sequence[str],
+    now: float,
+    before: Served | None = None,
+) -> Explained:
+    """Let *request* be opened and routed. One that is as it was *before* has the identity that it had."""
     opened = router.open(request, now, reverse=upstream or Origin("https", "the-reverse-upstream.invalid", 443))
     if isinstance(opened, Refusal):
-        return Explained(request, None, opened, tuple(notes)), None
-    if account:
-        opened.identity = replace(opened.identity, home=account)
-    decided = router.next(opened, now)
-    return Explained(request, opened, decided, tuple(notes)), opened
+        return Explained(request, None, opened, tuple(notes))
+    if before and before.tier and not before.edited and before.digest == opened.digest.hex():
+        opened.identity = replace(opened.identity, affinity=before.affinity, thread=before.thread, tier=before.tier)
+    return Explained(request, opened, router.next(opened, now), tuple(notes))
 
 
 def _complain(message: str, code: int) -> int:

@@ -2,7 +2,7 @@
 The same verdicts once more, over exchanges that were stored: the same reader, the same detectors, in the same order.
 
 What it takes besides the stored request and answer is `Watch.record`; under the key with which it was recorded, the
-verdict is the one that was given then.
+verdict is the one that was given then. Records of earlier releases are read as they were meant.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from ..ledger import Ledger
 from ..providers import Echo
 from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
-from .detectors import KINDS
 from .memory import Memory
-from .watch import Watch
+from .watch import SEEN, VERSION, Watch
 
+# What was counted before records named their kinds: version 0, which had no member for its version either.
+_KINDS_OF_0 = frozenset(
+    {"age", "created", "date", "disorder", "early", "echo", "framing", "id", "kept", "loose", "model", "over",
+     "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool"}
+)  # fmt: skip
 _GIVEN_UP = Fact("given up")  # nobody is beside it any more
 
 
@@ -87,11 +91,14 @@ class _Run:
         self.stored = stored
         self._mint, self._ledger, self._memory = mint, ledger, memory
         self._watches: dict[int, Watch] = {}
-        self._partial = stored.ours
+        self._readable = all(map(_is_readable, stored.attempts))
+        self._partial = stored.ours or not self._readable
         self._status = stored.head.status if stored.head else 0
 
     def steps(self, number: int) -> Iterator[tuple[float, int, int, int, Fact | None]]:
         """Yield when what happened: (clock, order, *number*, attempt, the fact; None is the sending)."""
+        if not self._readable:
+            return
         for at, record in enumerate(self.stored.attempts):
             order, now = record["at"]
             yield now, order, number, at, None
@@ -100,13 +107,12 @@ class _Run:
                 yield now, order, number, at, _GIVEN_UP
         if self.stored.attempts:
             last = self.stored.attempts[-1]
-            facts = [fact for fact in _facts(self.stored, last) if fact.kind in KINDS]
+            kinds = frozenset(last.get("kinds", _KINDS_OF_0))
+            facts = [fact for fact in _facts(self.stored, last) if fact.kind in kinds]
             self._partial = self._partial or len(facts) < len(last["seen"]) - bool(last.get("whole"))
             if self.stored.ours:
                 return
-            if last.get("whole"):
-                facts = [*facts[: len(last["seen"]) - 1], Fact("over")]
-            for (order, now), fact in zip(last["seen"], facts, strict=False):
+            for (order, now), fact in _timed(last, facts):
                 yield now, order, number, len(self.stored.attempts) - 1, fact
 
     def step(self, attempt: int, fact: Fact | None, now: float) -> None:
@@ -128,6 +134,8 @@ class _Run:
         said = self.stored.said
         if self._partial and said in get_args(VerdictKind):
             return Verdict(said, (), "", self.stored.victim, "the verdict of then")  # type: ignore[arg-type]
+        if not self._readable:
+            return Verdict("unverifiable", note="recorded by a later release of Patchbay")
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
 
     def _sent(self, record: Mapping[str, Any], now: float) -> Watch:
@@ -153,6 +161,25 @@ class _Run:
             host=record["host"],
             silent=frozenset(record["silent"]),
         )
+
+
+def version(record: Mapping[str, Any]) -> int:
+    """Return the version of a `Watch.record`; 0 for those of before they had one."""
+    named = record.get("version", 0)
+    return named if isinstance(named, int) else VERSION + 1
+
+
+def _is_readable(record: Mapping[str, Any]) -> bool:
+    return version(record) <= VERSION
+
+
+def _timed(record: Mapping[str, Any], facts: list[Fact]) -> Iterator[tuple[tuple[int, float], Fact]]:
+    """Yield *facts*, and that the answer is over if it ended well, each with the moment at which it came."""
+    moments, over = record["seen"], [Fact("over")] if record.get("whole") else []
+    if len(facts) + len(over) > len(moments) >= SEEN:  # the times of the last ones were not kept; they came before this
+        late = record.get("ended") or moments[-1]
+        moments = [*moments, *[late] * (len(facts) + len(over) - len(moments))]
+    yield from zip(moments, [*facts[: len(moments) - len(over)], *over], strict=False)
 
 
 def _echo(record: Mapping[str, Any]) -> Echo:

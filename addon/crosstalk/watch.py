@@ -16,7 +16,8 @@ from .sent import Sent
 
 _ID_LENGTH = 512  # characters of a client's id that are worth remembering
 _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
-_SEEN = 256  # facts of one answer whose time is kept
+SEEN = 256  # facts of one answer whose time is kept
+VERSION = 1  # of `record`; see there
 _OVER = Fact("over")
 
 
@@ -136,10 +137,17 @@ class Watch:
         return self._verdict
 
     def record(self) -> dict[str, object]:
-        """Return, as plain types, everything but the answer that this verdict comes from; see `again`."""
+        """
+        Return, as plain types, everything but the answer that this verdict comes from; see `again`.
+
+        *kinds* names the kinds of facts that *seen* counts, since another release may look at more or fewer of them.
+        Members may be added at any time: readers skip those they do not know. A change in what a member means needs a
+        new VERSION, and a record of a version above its own is not judged again by a reader.
+        """
         sent, entry = self._sent, self._sent.entry
         asked = sent.asked
         return {
+            "version": VERSION,
             "request_id": entry.request_id,
             "exchange": entry.exchange,
             "account": entry.account,
@@ -165,6 +173,7 @@ class Watch:
             "whole": self._whole,
             "ended": list(self._ended or ()),
             "seen": [list(seen) for seen in self.seen],
+            "kinds": sorted(BY_KIND),
         }
 
     def _match(self, fact: Fact, now: float) -> None:
@@ -185,7 +194,7 @@ class Watch:
             self._verdict = None
 
     def _clocked(self, now: float) -> None:
-        if self._sent.memory is not None and len(self.seen) < _SEEN:
+        if self._sent.memory is not None and len(self.seen) < SEEN:
             self.seen.append((self._sent.memory.tick(), now))
 
     def _is_new(self, finding: Finding) -> bool:

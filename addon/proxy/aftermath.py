@@ -41,6 +41,9 @@ class Aftermath:
 
     def opened(self, flow: http.HTTPFlow, exchange: str) -> None:
         """Remember that *flow* carries *exchange*."""
+        if flow.is_replay == "request":  # what is noted there is about the exchange before
+            for name in ("patchbay.leaked_to", "patchbay.noticed"):
+                flow.metadata.pop(name, None)
         self._lately[exchange] = weakref.ref(flow)
         while len(self._lately) > _LATELY:
             self._lately.popitem(last=False)
@@ -54,19 +57,15 @@ class Aftermath:
         found = self._lately.get(finding.victim)
         victim = found() if found else None
         if victim is not None and victim is not flow:
+            told = f"its answer went to {request_id}"
+            if victim.metadata.get("patchbay.leaked_to") != request_id:
+                victim.comment = f"{victim.comment} · {told}" if victim.comment else told
             victim.metadata["patchbay.leaked_to"] = request_id
             victim.marked = victim.marked or ":warning:"
-            told = f"its answer went to {request_id}"
-            if told not in victim.comment:
-                victim.comment = f"{victim.comment} · {told}" if victim.comment else told
             ctx.master.addons.trigger(UpdateHook([victim]))
 
     def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
-        """Put on *flow* what it takes to judge it again, and keep evidence of an incident."""
-        flow.metadata["patchbay.sent"] = sent
-        cord = getattr(flow, "patchbay", None)
-        if cord is not None and cord.own_answer:
-            flow.metadata["patchbay.own_answer"] = True
+        """Say on *flow* whom its answer went to, and keep evidence of an incident."""
         if leaked := flow.metadata.get("patchbay.leaked_to"):
             flow.comment += f" · its answer went to {leaked}"
             flow.marked = flow.marked or ":warning:"

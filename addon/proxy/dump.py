@@ -6,18 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mitmproxy import exceptions, http, io, websocket
+from mitmproxy import exceptions, http, io
 
 from .. import dialects
 from ..body import Body
 from ..correlation import NAMESPACE_HEADER, Mint
-from ..crosstalk.again import Stored
+from ..crosstalk.again import Stored, version
+from ..crosstalk.detectors import KINDS
+from ..crosstalk.watch import VERSION
 from ..router import FOREIGN
 from ..values import Head, Headers
 
 LIMIT = 200_000  # flows that are judged together
 ON_SOCKET = 200  # exchanges of one WebSocket that can be judged again
 _EXCHANGES, _FORGOTTEN = "patchbay.on_socket", "patchbay.forgotten"
+_OWN_ANSWER, _KEPT = "patchbay.own_answer", "patchbay.kept_bytes"
 
 
 class Unreadable(ValueError):
@@ -42,8 +45,22 @@ def stored(flow: http.HTTPFlow, mint: Mint) -> Iterator[Stored]:
     attempts = flow.metadata.get("patchbay.sent") or (() if flow.websocket else _on_the_wire(flow, mint))
     if attempts:
         yield _exchange(flow, attempts)
-    if flow.websocket is not None:
-        yield from _on_socket(flow, flow.websocket)
+    yield from on_socket(flow)
+
+
+def closed(
+    flow: http.HTTPFlow, sent: Sequence[Mapping[str, Any]], *, own_answer: bool = False, kept_bytes: int | None = None
+) -> None:
+    """
+    Put on *flow* what it takes to judge its exchange again: the records of its attempts as *sent*.
+
+    *own_answer*: the client got an answer of Patchbay's. *kept_bytes*: how much of a longer answer the flow holds.
+    """
+    told = {_OWN_ANSWER: own_answer or None, _KEPT: kept_bytes, "patchbay.sent": list(sent)}
+    for name, value in told.items():
+        flow.metadata.pop(name, None)  # a replay leaves nothing of the exchange before it
+        if value is not None:
+            flow.metadata[name] = value
 
 
 def note(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
@@ -76,16 +93,22 @@ def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Sto
         said=str(flow.metadata.get("patchbay.verdict", "")),
         victim=str(flow.metadata.get("patchbay.victim", "")),
         # of what was cut, the proof itself is not stored, but our last words are
-        ours=bool(flow.metadata.get("patchbay.own_answer"))
-        or (flow.error is not None and flow.error.msg == FOREIGN.code),
-        cut="bytes of the answer are kept" in flow.comment,
+        ours=bool(flow.metadata.get(_OWN_ANSWER))
+        or (flow.error is not None and flow.metadata.get("patchbay.error") == FOREIGN.code),
+        cut=_is_cut(flow, attempts[-1]),
     )
 
 
-def _on_socket(flow: http.HTTPFlow, socket: websocket.WebSocketData) -> Iterator[Stored]:
-    gone = forgotten(flow)
-    for each in flow.metadata.get(_EXCHANGES, ()):
-        at, kept = each["request"] - gone, socket.messages
+def _is_cut(flow: http.HTTPFlow, record: Mapping[str, Any]) -> bool:
+    # before version 1 only the comment said so
+    return _KEPT in flow.metadata or (version(record) < 1 and "bytes of the answer are kept" in flow.comment)
+
+
+def on_socket(flow: http.HTTPFlow) -> Iterator[Stored]:
+    """Yield the exchanges on the WebSocket of *flow*, if it is one."""
+    gone, kept = forgotten(flow), flow.websocket.messages if flow.websocket else []
+    for each in flow.metadata.get(_EXCHANGES, ()) if flow.websocket else ():
+        at = each["request"] - gone
         answer = kept[max(0, each["first"] - gone) : max(0, each["last"] + 1 - gone)] if each["first"] >= 0 else []
         yield Stored(
             attempts=tuple(each["sent"]),
@@ -115,6 +138,7 @@ def _on_the_wire(flow: http.HTTPFlow, mint: Mint) -> list[dict[str, Any]]:
             "body": {"request_id": "body"}, "generation": True, "host": flow.request.host, "silent": [], "model": "",
             "stream": False, "dialect": _dialect(flow), "suffix": "", "at": [0, began],
             "whole": False, "seen": [[number, ended or began] for number in range(256)],
+            "version": VERSION, "kinds": sorted(KINDS),
         }
     ]  # fmt: skip
 

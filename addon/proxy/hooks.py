@@ -24,7 +24,7 @@ from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
-from . import answers, defaults, fields, internals, origins, packed, render, replay, start, tunnels, wire
+from . import answers, defaults, dump, fields, flows, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again, habits
 from .cord import Asked, Cord, Surroundings, placeholder
 from .ending import Ending
@@ -197,6 +197,7 @@ class Patchbay:
 
     def _begin(self, found: Settings, key: bytes) -> None:
         router = Router(found.config, key, SystemRandom(), secrets.token_bytes)
+        router.unnamed = self._warn_of_model
         self._journal = Journal(found.config.journal) if found.config.journal.path else None
         self._keeping = Keeping(found.config, key, router.state)
         self._aftermath = Aftermath(Path(found.config.state).expanduser(), found.config.crosstalk)
@@ -214,6 +215,10 @@ class Patchbay:
             opened=self._opened,
             record=self._record_message,
         )
+
+    def _warn_of_model(self, provider: str, model: str) -> None:
+        name = ascii(self.keys.scrub(model.encode("utf-8", "replace")).decode()[:64])
+        logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
 
     def _watch(self, path: Path) -> None:
         running = self._reload is not None and self._reload.stop()
@@ -346,7 +351,7 @@ class Patchbay:
             endpoint=cord.asked.endpoint,
             destination=cord.asked.destination,
             client=cord.client,
-            replay=flow.is_replay is not None,
+            replay=replay.served(flow, self._router(), self._secret),
             credential_form=cord.asked.form,
         )
         opened = self._router().open(asked, time.time(), reverse=_reverse(flow))
@@ -547,10 +552,14 @@ class Patchbay:
         status = flow.response.status_code if flow.response else None
         decision = self._router().close(cord.exchange, error, time.time(), status=status)
         self._record(flow, decision)
-        if cord.cut_short:
-            flow.comment += f" · only the first {len(cord.copy)} bytes of the answer are kept"
+        sent, kept = self._router().sent(cord.exchange), len(cord.copy) if cord.cut_short else None
+        dump.closed(flow, sent, own_answer=cord.own_answer, kept_bytes=kept)
+        flows.note(flow, cord.exchange, decision, self._secret)
+        replay.remark(flow, cord.exchange, decision)
+        if kept is not None:
+            flow.comment += f" · only the first {kept} bytes of the answer are kept"
         if self._aftermath:
-            self._aftermath.closed(flow, decision, self._router().sent(cord.exchange))
+            self._aftermath.closed(flow, decision, sent)
 
     def _opened(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         if self._aftermath:
@@ -621,11 +630,8 @@ class Patchbay:
         return other == "pass" or (not other and not _is_reverse(flow))
 
     def _resolved(self, endpoint: Endpoint, flow: http.HTTPFlow, destination: Origin) -> Endpoint:
-        readings = paths.readings(endpoint, flow.request.path, flow.request.headers)
-        if len(readings) == 1:
-            return endpoint
-        serves, reverse = self._router().serves, _reverse(flow)
-        return next((each for each in readings if serves(each, destination, reverse)), endpoint)
+        request = flow.request
+        return self._router().resolved(endpoint, request.path, request.headers, destination, _reverse(flow))
 
     def _without_secrets(self, headers: http.Headers) -> Fields:
         """Return *headers* of an answer without what is ours to say, or tells whose account served it."""

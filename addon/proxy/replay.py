@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from mitmproxy import http
@@ -10,8 +12,11 @@ from mitmproxy.addons import clientplayback
 from mitmproxy.options import Options
 
 from .. import clients
-from ..values import Client, Headers, Refusal
-from . import wire
+from ..router import Exchange, Router
+from ..values import Client, Decision, Headers, Refusal, Served
+from . import flows, wire
+
+logger = logging.getLogger(__name__)
 
 _THEIRS = clientplayback.ReplayHandler
 _running: WeakValueDictionary[str, Replay] = WeakValueDictionary()
@@ -43,15 +48,45 @@ def handler(flow: http.HTTPFlow) -> Replay | None:
 
 def client(flow: http.HTTPFlow, known: Sequence[clients.Known], secret: bytes) -> Client:
     """
-    Return on whose behalf *flow* is replayed: the client that sent it first, as far as its record tells.
+    Return on whose behalf *flow* is replayed: the client that sent it first, as far as the flow tells.
 
-    Whoever sits at the proxy replays it, and needs no client's key for that.
+    It has that client's rights of today and its scope of then. Whoever sits at the proxy replays it, and needs no
+    client's key for that.
     """
-    name = flow.metadata.get("patchbay.client")
+    name, scope = flows.client(flow), flows.scope(flow)
     for one in known:
         if one.key.name == name:
             sent = Headers((("x-api-key", one.value.decode("utf-8", "surrogateescape")),))
             found = clients.identify(sent, "/", (one,), secret, loopback=True)
             if not isinstance(found, Refusal):
-                return found
-    return Client(may_pin=True)
+                return found if scope is None else replace(found, scope=scope)
+    return Client(scope or b"", may_pin=True)
+
+
+def served(flow: http.HTTPFlow, router: Router, key: bytes) -> Served | None:
+    """Return how *flow* was served before, None when it is no replay; *key* is the master key."""
+    if flow.is_replay is None:
+        return None
+    return flows.served(flow, key, ours=router.made(flows.request_id(flow)))
+
+
+def remark(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+    """Say in the log and the comment of a replayed *flow* that another account or session served it than before."""
+    before = exchange.request.replay
+    if before is None or not before.account or not decision.account:
+        return
+    if why := _differs(before, exchange, decision):
+        logger.warning("%s replay: %s", decision.request_id, why)
+        flow.comment += f" · replay: {why}"
+
+
+def _differs(before: Served, exchange: Exchange, decision: Decision) -> str:
+    if exchange.served is None:
+        return f"it was edited into another conversation than the one {before.account} served"
+    if decision.account != before.account:
+        reasons = {each.account: each.reason for each in exchange.candidates}
+        tried = next((each.outcome for each in decision.attempts if each.account == before.account), "")
+        return f"{before.account} served it before, and cannot now ({tried or reasons.get(before.account) or 'gone'})"
+    if before.session_id and decision.session_id != before.session_id:
+        return "the upstream session it had is in use"
+    return ""

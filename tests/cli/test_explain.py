@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import sys
@@ -7,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from mitmproxy import http
 from mitmproxy.io import FlowWriter
 from mitmproxy.test import tflow
 
 from patchbay.cli.main import main
+from patchbay.router import mint_of
 from patchbay.store import master_key
+
+from ..proxy.test_dump import BEFORE, KEY as BEFORE_KEY
 
 SETTINGS = """\
 state: {state}
@@ -146,3 +151,133 @@ def test_a_flow_that_is_not_there_is_said(tmp_path, settings, capsys):
 
     assert main(["explain", "--config", str(settings), str(dump), "--flow", "3"]) == 2
     assert "no flow 3" in capsys.readouterr().err
+
+
+KEY = bytes(range(32))
+SCOPE = blake3(b"key:sk-somebody", key=KEY).digest(16)  # of the client's key, as the proxy makes it
+
+
+def _served(texts: list[str], account: str, **more: Any) -> http.HTTPFlow:
+    """Return a flow as Patchbay leaves it: a placeholder for the client's key, and what happened in its metadata."""
+    flow = _flow(texts, "Hello", account)
+    flow.request.headers["authorization"] = f"Bearer patchbay:{account}"
+    line = {"account": account, "binding": "new", "session": "a" * 32, "session_id": "b" * 32, "tier": "content",
+            "client": "local", "request_id": "pb1-x", "exchange": "x1", "status": 200, "error": "", "mode": "serve",
+            "verdict": "clean", "attempts": [], "pool": "openai@https://llm.example:443", "time": 1.5}  # fmt: skip
+    flow.metadata |= {f"patchbay.{name}": value for name, value in (line | more).items()}
+    flow.metadata["patchbay.served"] = {
+        "account": account, "session": "a" * 32, "tier": "content", "scope": SCOPE.hex(), "client": "local",
+    }  # fmt: skip
+    return flow
+
+
+def _saved(folder: Path, *flows: http.HTTPFlow) -> str:
+    dump = folder / "flows.mitm"
+    with dump.open("wb") as file:
+        for flow in flows:
+            FlowWriter(file).add(flow)
+    return str(dump)
+
+
+@pytest.fixture
+def keyed(settings: Path, tmp_path: Path) -> Path:
+    (tmp_path / "state" / "master.key").write_bytes(KEY)
+    return settings
+
+
+def test_first_it_says_what_happened_and_then_what_a_fresh_pool_would_do(tmp_path, keyed, capsys):
+    """T10: as the flow says, whatever the fresh pool would do."""
+    tried = [{"account": "one", "outcome": "rate", "status": 429}, {"account": "two", "outcome": "ok", "status": 200}]
+    dump = _saved(tmp_path, _served(["hi"], "two", attempts=tried))
+    assert main(["explain", "--config", str(keyed), dump, "--flow", "1"]) == 0
+    first, second = capsys.readouterr().out.split("WHAT A FRESH POOL WOULD DO")
+
+    assert "account     two (new)" in first
+    assert f"session     {'a' * 32} (content)" in first
+    assert f"session id  {'b' * 32}" in first
+    assert "attempts    one: rate 429, two: ok 200" in first
+    assert "account   " in second
+
+
+def test_the_identity_is_that_of_the_clients_own_key(tmp_path, keyed, capsys):
+    """T10: the placeholder in the flow names no client."""
+    raw = _asked(tmp_path, json.loads(_flow(["hi"], "", "").request.content or b""), authorization="Bearer sk-somebody")
+    live = _explain(capsys, keyed, raw)
+    for header in ("authorization", "x-api-key", "x-goog-api-key", "api-key"):
+        flow = _served(["hi"], "two")
+        del flow.request.headers["authorization"]
+        flow.request.headers[header] = "Bearer patchbay:two" if header == "authorization" else "patchbay:two"
+        flow.request.path += "?key=patchbay%3Atwo"
+        told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+        assert told["affinity"] == live["affinity"]
+        assert told["client"] == live["client"]
+
+
+@pytest.mark.parametrize("value", ["patchbay", "patchbay:one", "patchbay:two"])
+def test_without_metadata_a_placeholder_is_nobody(tmp_path, keyed, capsys, value):
+    """T10: where nothing tells who it was, it is the one client without a key."""
+    plain = _explain(capsys, keyed, _saved(tmp_path, _flow(["hi"], "Hello", "one")), "--flow", "1")
+    flow = _flow(["hi"], "Hello", "one")
+    flow.request.headers["authorization"], flow.request.headers["x-api-key"] = f"Bearer {value}", value
+    flow.request.path += f"?key={value}"
+    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+
+    assert told["happened"] is None
+    assert told["affinity"] == plain["affinity"]
+    assert "the flow does not say what happened" in told["notes"]
+
+
+def test_without_metadata_the_key_that_stands_there_counts(tmp_path, keyed, capsys):
+    """T10: a dump that was made in front of Patchbay."""
+    raw = _asked(tmp_path, json.loads(_flow(["hi"], "", "").request.content or b""), authorization="Bearer sk-somebody")
+    flow = _flow(["hi"], "Hello", "one")
+    flow.request.headers["authorization"] = "Bearer sk-somebody"
+
+    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+    assert told["affinity"] == _explain(capsys, keyed, raw)["affinity"]
+
+
+def test_a_refused_exchange_is_said_to_be_refused(tmp_path, keyed, capsys):
+    """T10: no account served it."""
+    flow = _served(["hi"], "", status=429, error="model_cooldown", binding="none")
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "1"]) == 0
+
+    assert "account     none: 429 model_cooldown" in capsys.readouterr().out
+
+
+def test_an_edited_flow_is_said_to_be_edited(tmp_path, keyed, capsys):
+    """T10: what happened is what happened, and the second part is about what the flow holds now."""
+    flow = _served(["hi"], "one", request_id=mint_of(KEY).new(1.0, bytes))
+    flow.metadata["patchbay.served"] |= {"request_id": flow.metadata["patchbay.request_id"], "headers": "of then"}
+    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+
+    assert told["happened"]["account"] == "one"
+    assert any("edited" in note for note in told["notes"])
+
+
+@pytest.mark.parametrize("scope", ["x", 7, None, "ab"])
+def test_metadata_that_somebody_broke_is_no_error(tmp_path, keyed, capsys, scope):
+    """T10: scripts may write what they like on a flow."""
+    flow = _served(["hi"], "one", attempts=None, tier=None)
+    flow.metadata["patchbay.served"] = {"scope": scope, "account": 3, "slot": "x"}
+
+    assert _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")["happened"]["account"] == "one"
+
+
+@pytest.mark.parametrize("number", [1, 3, 12, 20, 33, 34])
+def test_a_flow_of_an_earlier_release_has_the_identity_that_it_had(tmp_path, capsys, number):
+    """T10: though it does not keep its client's scope: whether it was edited can be told all the same."""
+    accounts = "\n".join(
+        f"  - {{id: {name}, provider: generic, base_url: reverse, key: sk-{name}-0123456789}}"
+        for name in ("one", "two", "three", "four")
+    )
+    settings, dump = tmp_path / "config.yaml", tmp_path / "day.mitm"
+    settings.write_text(f"state: {tmp_path / 'state'}\naccounts:\n{accounts}\n")
+    master_key(tmp_path / "state")
+    (tmp_path / "state" / "master.key").write_bytes(BEFORE_KEY)
+    dump.write_bytes(gzip.decompress(BEFORE.read_bytes()))
+    told = _explain(capsys, settings, str(dump), "--flow", str(number))
+
+    assert told["affinity"].split()[0] == told["happened"]["session"]
+    assert told["happened"]["account"] in ("one", "two", "three", "four")
+    assert not any("edited" in note or "scope" in note for note in told["notes"])

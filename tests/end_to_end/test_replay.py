@@ -192,6 +192,7 @@ def test_on_one_port_a_replay_may_go_to_any_account(tmp_path: Path, simulator: S
 
 
 def test_an_intercepted_request_goes_on_as_it_was_edited(tmp_path: Path, simulator: Simulator) -> None:
+    """T11: and its replay goes to the same account, in the same session."""
     answers: list[httpx.Response] = []
     with web(tmp_path, simulator, "--set", "intercept=~q") as (running, page):
         asking = threading.Thread(target=lambda: answers.append(ask(running, text="as it was")))
@@ -205,7 +206,11 @@ def test_an_intercepted_request_goes_on_as_it_was_edited(tmp_path: Path, simulat
         asking.join(20)
         assert eventually(lambda: len(lines(running)) == 1)
         everything = page.everything()
+        page.post(f"/flows/{flow['id']}/replay")
+        assert eventually(lambda: len(lines(running)) == 2)
 
+    first, again = lines(running)  # what it was before the edit named its conversation
+    assert (first["account"], first["session_id"]) == (again["account"], again["session_id"])
     assert answers[0].status_code == 200
     assert simulator.truth.last().body == edited.encode()
     assert simulator.truth.last().query == "edited=1"

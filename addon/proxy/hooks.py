@@ -18,7 +18,7 @@ from mitmproxy import command, connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
-from .. import clients, config, dialects, guards, journal, paths, uploads
+from .. import clients, config, dialects, guards, journal, keylike, paths, uploads
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
@@ -188,9 +188,10 @@ class Patchbay:
             raise exceptions.OptionsError(str(e)) from None
         except FileNotFoundError as e:
             where = f"--set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"
-            raise exceptions.OptionsError(f"patchbay: no file {e.filename}; settings are at {where}") from None
+            missing = keylike.covered(str(e.filename))
+            raise exceptions.OptionsError(f"patchbay: no file {missing}; settings are at {where}") from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
-            raise exceptions.OptionsError(f"patchbay: {e}") from None
+            raise exceptions.OptionsError("patchbay: " + keylike.covered(str(e))) from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._watch(path)
@@ -496,7 +497,8 @@ class Patchbay:
                         return Refusal(499, "client_left", "The client left while the request waited")
                 case Route():
                     try:
-                        await self.keys.ready(decided.account.secret)
+                        for secret in decided.account.secrets:
+                            await self.keys.ready(secret)
                     except KeyUnavailable as e:
                         logger.warning("account %s: %s", decided.account.id, e)
                         self._router().unsent(exchange, str(e), time.time())
@@ -535,7 +537,9 @@ class Patchbay:
         """Read the secret of an account that was refused again: it may have been renewed meanwhile."""
         last = exchange.attempts[-1]
         account = last.route.account
-        if last.outcome and last.outcome.kind == "auth" and await self.keys.refresh(account.secret):
+        if last.outcome is None or last.outcome.kind != "auth":
+            return
+        if any([await self.keys.refresh(secret) for secret in account.secrets]):
             self._router().renewed(exchange, account.id)
 
     def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:

@@ -488,6 +488,10 @@ def _passed_name(part: Part) -> str:
     return _no_key(part, name, keylike.may_be_key)
 
 
+def _passed_query(part: Part) -> frozenset[str]:
+    return frozenset(Each(_shown_text)(part))
+
+
 def _passed(part: Part) -> frozenset[str]:
     return frozenset(Each(_passed_name)(part))
 
@@ -756,6 +760,7 @@ PROVIDER = Section(
         "families": _families,
         "api_version": _version,
         "pass_headers": _passed,
+        "pass_query": _passed_query,
     },
     _with_part,
 )
@@ -934,6 +939,7 @@ def _offer_of(preset: Provider) -> _Offer:
 
 _TAKEN_OVER = (
     "credential", "model_ids", "silent", "families", "api_version", "slots", "serialize", "pass_headers",
+    "pass_query",
 )  # fmt: skip
 
 

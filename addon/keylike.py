@@ -13,9 +13,11 @@ from itertools import pairwise
 
 HIDDEN = "(not shown: it looks like a key)"
 
-_LONG_ENOUGH = 20  # characters of a key that is recognised by its shape alone
+_LONG_ENOUGH = 20  # characters of a key that is recognised by its shape alone; as many as a long run has
 _RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]+")
 _WORD = re.compile(r"[A-Za-z0-9]+")
+_LONG_RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]{20,}")
+_PLAIN_ID = re.compile(r"[0-9a-f\-]+")  # a UUID, a hash: no shape begins with that
 # Prefixes that hardly anybody puts before a name. What follows may be anything.
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:"
@@ -47,10 +49,7 @@ _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 
 def is_key(text: str) -> bool:
     """Whether *text* holds a key of a shape that some provider gives its keys."""
-    if len(text) < _LONG_ENOUGH:
-        return False
-    found = any(len(match[0]) >= _LONG_ENOUGH for match in _SHAPES.finditer(text))
-    return found or any(_is_no_word(match[1]) for match in _SOFT.finditer(text))
+    return any(_has_shape(run) for run in _LONG_RUN.findall(text) if not _PLAIN_ID.fullmatch(run))
 
 
 def may_be_key(text: str) -> bool:
@@ -80,6 +79,11 @@ def covered(line: str) -> str:
         return line
     line = _SHAPES.sub(HIDDEN, _LOGIN.sub("…@", line))
     return _RUN.sub(lambda run: _without_keys(run[0]), line)
+
+
+def _has_shape(run: str) -> bool:
+    found = any(len(match[0]) >= _LONG_ENOUGH for match in _SHAPES.finditer(run))
+    return found or any(_is_no_word(match[1]) for match in _SOFT.finditer(run))
 
 
 def _without_keys(run: str) -> str:

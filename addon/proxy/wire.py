@@ -54,6 +54,7 @@ Commands = Generator[commands.Command, Any, None]
 _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
 _BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
 _DOWNWARDS = frozenset({ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError})
+_DRESSED = (RequestHeaders, RequestData, ResponseHeaders)
 _ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
@@ -91,6 +92,9 @@ class Cord(Protocol):
 
     def wire_body(self, content: bytes) -> bytes:
         """Return the body bytes that go upstream in place of *content*."""
+
+    def client_response(self, response: http.Response) -> http.Response:
+        """Return the head that the client gets in place of *response*, the flow's own."""
 
     def answered(self, what: Answer) -> Reaction:
         """Take note of *what* the upstream did and say what is to be done. Never raises."""
@@ -144,6 +148,14 @@ class Turn:
 
 class Untouched:
     """Plugged into a flow that is none of our business: it passes as the client sent it."""
+
+    def wire_request(self, request: http.Request) -> http.Request:
+        """Return what goes upstream of *request*, the flow's own."""
+        return request
+
+    def client_response(self, response: http.Response) -> http.Response:
+        """Return what the client gets of *response*, the flow's own."""
+        return response
 
 
 class _Timer(commands.RequestWakeup):
@@ -267,15 +279,20 @@ class PatchbayStream(HttpStream):
                 command = generator.send(reply)
             except StopIteration:
                 return
-            if isinstance(command, SendHttp) and isinstance(command.event, RequestHeaders | RequestData):
+            if isinstance(command, SendHttp) and isinstance(command.event, _DRESSED):
                 command = self._dressed(command)
             reply = yield command
 
     def _dressed(self, command: SendHttp) -> SendHttp:
-        """Put the copy in the place of what would go upstream. The one gate: what has no plug does not pass."""
+        """Put the copy in the place of what would leave. The one gate: upwards, what has no plug does not pass."""
         plug, event = self.plug, command.event
+        if isinstance(event, ResponseHeaders):
+            told = plug.client_response(event.response) if plug else event.response
+            return command if told is event.response else SendHttp(replace(event, response=told), command.connection)
         if isinstance(plug, Untouched):
-            return command
+            if isinstance(event, RequestHeaders):
+                event = replace(event, request=plug.wire_request(event.request))
+            return SendHttp(event, command.connection)
         if plug is None or not plug.ready:
             raise PermissionError("a request without a route")
         if isinstance(event, RequestHeaders):

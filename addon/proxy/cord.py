@@ -18,7 +18,7 @@ from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Headers, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers
-from .covered import CREDENTIALS, Covered, aim, is_placeholder, names_credential
+from .covered import CREDENTIALS, Covered, aim, names_credential
 from .fields import Fields, read
 from .keys import Keys
 from .whole import Whole
@@ -122,7 +122,8 @@ class Cord:
         path = clients.without_key(self._path(request, route), passing=passing)
         fields.drop_hops(upgrade=_is_upgrade(fields) and server.alpn != b"h2")
         fields.drop(_stays_here)
-        fields.drop_values(is_placeholder)
+        if self.covered.by_value:
+            fields.drop(self.covered.by_value.__contains__)
         if provider.pass_headers:
             self._pass(fields, provider.pass_headers)
         for name, value in route.edit.headers:

@@ -30,13 +30,15 @@ _SHORTEST = 20  # bytes of a value that may be a key
 class Covered:
     """The head of one request as it came, and of its answer, while the flow holds placeholders for what is secret."""
 
-    __slots__ = ("_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands")
+    __slots__ = ("_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value")
 
     def __init__(self, request: http.Request) -> None:
         self._came, self._path = request.headers.fields, request.path
         placeholder(request)
         self._stands, self._stands_path = request.headers.fields, request.path
         self._destination = _destination(request)
+        # names that tell nothing, of fields whose value was a key
+        self.by_value = _hidden(self._stands) - _hidden(self._came) if self._stands != self._came else frozenset()
         self._told: Raw | None = None
         self._told_stands: Raw | None = None
 
@@ -101,11 +103,6 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
         request.path = hidden
 
 
-def is_placeholder(value: bytes) -> bool:
-    """Whether *value* is a word of ours that stands for a credential."""
-    return value.startswith(_WORD) and _PLACEHOLDER.fullmatch(value) is not None
-
-
 def lacks_credentials(request: http.Request) -> bool:
     """Whether *request*, which was stored, holds placeholders where its client had credentials."""
     values = (value for _, value in request.headers.fields)
@@ -137,6 +134,10 @@ def _cover(fields: Fields, word: bytes, *, by_value: bool = True) -> None:
 
 def _is_key(value: bytes) -> bool:
     return len(value) >= _SHORTEST and keylike.is_key(value.decode("latin-1"))
+
+
+def _hidden(fields: Raw) -> frozenset[bytes]:
+    return frozenset(name.lower() for name, value in fields if value == _WORD and not names_credential(name.lower()))
 
 
 def _uncovered(headers: http.Headers, came: Raw, stands: Raw) -> http.Headers:

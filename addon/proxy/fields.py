@@ -65,12 +65,6 @@ class Fields:
         self._fields.append((name, value))
         self._names.append(name.lower())
 
-    def drop_values(self, unwanted: Callable[[bytes], bool]) -> None:
-        """Take off every field whose value is *unwanted*."""
-        if any(unwanted(value) for _, value in self._fields):
-            self._fields = [(name, value) for name, value in self._fields if not unwanted(value)]
-            self._names = [name.lower() for name, _ in self._fields]
-
     def listed(self) -> frozenset[bytes]:
         """Return the names that `Connection` lists, without those that a message needs wherever it goes."""
         if b"connection" not in self._names:

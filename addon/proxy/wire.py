@@ -11,6 +11,7 @@ Only this file touches mitmproxy's private HTTP state machine; `internals` check
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
-from .. import guards
+from .. import guards, keylike
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
@@ -60,6 +61,7 @@ _ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
 ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
+_QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -654,9 +656,14 @@ def _joined(generator: Commands) -> Commands:
         if isinstance(command, commands.SendData):
             waiting, size, connection = [command.data], len(command.data), command.connection
         else:
-            yield command
+            yield _discreet(command) if isinstance(command, commands.Log) else command
     if connection is not None:
         yield commands.SendData(connection, b"".join(waiting))
+
+
+def _discreet(log: commands.Log) -> commands.Log:
+    """Return *log* without the bytes that it quotes: a head that mitmproxy cannot read may hold a key."""
+    return commands.Log(keylike.covered(_QUOTED_BYTES.sub("(not shown)", log.message)), log.level)
 
 
 def _nothing() -> Commands:

@@ -242,6 +242,24 @@ def test_other_traffic_in_regular_mode_passes_whole_and_shows_no_key(tmp_path: P
     assert leaks(kept(tmp_path)) == []
 
 
+@pytest.mark.parametrize("mode", ["regular", "reverse"])
+def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -> None:
+    """T7: the name and password of a target in absolute form, and a line that is no header."""
+    settings = generic_config(tmp_path, {"one": "example-one"}).replace("reverse", "http://127.0.0.1:9")
+    with raw(ANSWER) as upstream:
+        where = f"127.0.0.1:{upstream.port}"
+        listens = mode if mode == "regular" else f"reverse:http://{where}"
+        with proxy(tmp_path, settings, "-w", str(tmp_path / "all.mitm"), mode=listens) as running:
+            for user in (f"me:{SECRET}", SHAPED):
+                send(running.port, [f"POST http://{user}@{where}{CHAT} HTTP/1.1", f"Host: {user}@{where}"])
+            send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: {where}", f"X-Api-Key {SECRET}"])
+            running.interrupt()
+
+    assert "Bad HTTP request line" in running.log
+    assert upstream.heads == []
+    assert leaks(kept(tmp_path)) == []
+
+
 def test_what_had_a_credential_cannot_be_replayed_without_it(tmp_path: Path, simulator: Simulator) -> None:
     """T8: a replay of a flow of shadow is answered with what is missing, and nothing goes out."""
     simulator.reset()

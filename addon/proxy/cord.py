@@ -210,6 +210,13 @@ class Cord:
         self.gone.set()
         self.stirred.set()
 
+    def asked_headers(self) -> Headers:
+        """Return the client's headers without those that stay here: they name nothing and hold up no stamp."""
+        fields = Fields(self._flow.request.headers.fields)
+        unwanted = fields.listed() | self.covered.by_value
+        fields.drop(lambda name: name in unwanted or (name not in CREDENTIALS and names_credential(name)))
+        return read(http.Headers(fields.raw()))
+
     # -- what goes up ----------------------------------------------------------------------------------------------
 
     def _path(self, request: http.Request, route: Route) -> str:
@@ -287,15 +294,6 @@ def _stays_here(name: bytes) -> bool:
     if name in CREDENTIALS:
         return False  # the account's own takes its place
     return name.startswith(b"x-patchbay-") or name in _REVEALING or names_credential(name)
-
-
-def asked_headers(request: http.Request) -> Headers:
-    """Return the headers of *request* as far as they may go upstream: what follows must not count on the others."""
-    fields = Fields(request.headers.fields)
-    if listed := fields.listed():
-        fields.drop(listed.__contains__)
-    fields.drop(lambda name: name not in CREDENTIALS and names_credential(name))
-    return read(http.Headers(fields.raw()))
 
 
 def _is_upgrade(fields: Fields) -> bool:

@@ -103,6 +103,11 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
         request.path = hidden
 
 
+def bare(trailers: http.Headers) -> http.Headers:
+    """Return *trailers* without credentials: nothing that is put on a wire comes so late, so none is kept aside."""
+    return http.Headers([(n, v) for n, v in trailers.fields if not (names_credential(n.lower()) or _is_key(v))])
+
+
 def lacks_credentials(request: http.Request) -> bool:
     """Whether *request*, which was stored, holds placeholders where its client had credentials."""
     values = (value for _, value in request.headers.fields)

@@ -26,7 +26,7 @@ from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
 from . import answers, defaults, fields, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again, habits
-from .cord import Asked, Cord, Surroundings, asked_headers
+from .cord import Asked, Cord, Surroundings
 from .covered import lacks_credentials, placeholder
 from .ending import Ending
 from .fields import Fields
@@ -355,7 +355,7 @@ class Patchbay:
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
-            headers=asked_headers(flow.request),
+            headers=cord.asked_headers(),
             body=body,
             endpoint=cord.asked.endpoint,
             destination=cord.asked.destination,

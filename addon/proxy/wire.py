@@ -47,6 +47,7 @@ from .. import guards, keylike
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
+from .covered import bare
 
 logger = logging.getLogger(__name__)
 
@@ -246,6 +247,8 @@ class PatchbayStream(HttpStream):
         kind, cord = type(event), self.cord
         if self.answering and kind in _BODY_UPWARDS:
             return  # it waited in the queue while the answer was made, which does without it
+        if isinstance(event, RequestTrailers):
+            event.trailers = bare(event.trailers)
         if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
             if event.stream_id != self.wire_id or self.answering or (cord and not self.upstream_open):
                 # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece

@@ -17,6 +17,7 @@ from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
 from .harness import eventually, generic_config, proxy
+from .test_no_key_anywhere import client_of
 from .test_replay import Web
 from .tunnel import listener, read_head
 
@@ -295,6 +296,46 @@ def test_a_socket_without_an_account_passes_with_its_key(tmp_path: Path) -> None
         running.interrupt()
 
     assert leaks(kept(tmp_path)) == []
+
+
+def test_a_stream_over_http2_passes_with_its_key(tmp_path: Path) -> None:
+    """T8: without an account, to a path that asks a model and to one that does not."""
+    key = next(iter(KEYS))
+    settings = f"mode: shadow\nstate: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\ngrace: 1s\n"
+    with (
+        simulator_thread(KEYS) as simulator,
+        proxy(tmp_path, settings, "-w", str(tmp_path / "all.mitm"), mode=f"reverse:{simulator.url}") as running,
+        client_of(running, http2=True) as client,
+    ):
+        headers = {"Authorization": f"Bearer {key}", "X-Bf-Vk": SECRET, "Cookie": f"a={SECRET}"}
+        asked = body("openai_chat", ["hi"], stream=True)
+        with client.stream("POST", CHAT, json=asked, headers=headers) as answer:
+            assert answer.http_version == "HTTP/2"
+            assert b"[DONE]" in answer.read()
+        client.get("/v1/models", headers=headers)
+        client.get("/whatever", headers=headers)
+        assert eventually(lambda: len(simulator.truth.requests) >= 2)
+        running.interrupt()
+
+    for record in simulator.truth.requests:
+        sent = {name.lower(): value for name, value in record.headers}
+        assert (record.credential, sent["x-bf-vk"], sent["cookie"]) == (key, SECRET, f"a={SECRET}")
+        assert sent["host"] == f"127.0.0.1:{simulator.port}"
+    assert leaks(kept(tmp_path)) == []
+
+
+def test_a_key_for_a_session_id_names_no_conversation(tmp_path: Path, simulator: Simulator) -> None:
+    """T7: a placeholder is no id: two conversations under two keys are two."""
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}") as running:
+        for number in "12":
+            headers = {"X-Session-ID": f"{SHAPED}{number}"}
+            asked = body("openai_chat", [f"a conversation of its own {number}"])
+            httpx.post(running.url + CHAT, json=asked, headers=headers, trust_env=False)
+        assert eventually(lambda: running.journal.count("\n") == 2)
+
+    first, second = (json.loads(line) for line in running.journal.splitlines())
+    assert first["session"] != second["session"]
 
 
 # -- hops --------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow, tutils
 
-from patchbay.proxy.covered import Covered, lacks_credentials, placeholder
+from patchbay.proxy.covered import Covered, bare, lacks_credentials, placeholder
 from patchbay.proxy.fields import Fields
 
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
@@ -116,3 +116,10 @@ def test_an_upgrade_to_a_websocket_keeps_what_says_so(value: bytes) -> None:
 
     assert fields.names() == [b"connection", b"upgrade"]
     assert fields.first(b"connection").lower() == b"upgrade"
+
+
+def test_trailers_carry_no_credential() -> None:
+    """T7: they come when the head has left, and the flow keeps them."""
+    trailers = Headers(((b"X-Auth-Token", b"secret"), (b"x-note", KEY.encode()), (b"X-Checksum", b"1")))
+
+    assert bare(trailers).fields == ((b"X-Checksum", b"1"),)

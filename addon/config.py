@@ -433,6 +433,14 @@ _STORES = "memory, sqlite, sqlite:///PATH, redis://HOST:PORT/NUMBER, rediss://â€
 
 
 def _store(part: Part) -> str:
+    found = _stated_store(part)
+    where = (urlsplit(found).hostname or "") if found.startswith("redis") else found.partition(":///")[2]
+    if "/" not in where:  # what follows is shown, where the store cannot be used; a password is not
+        _no_key(part, where)
+    return found
+
+
+def _stated_store(part: Part) -> str:
     found = document.text(part)
     scheme, colon, rest = found.partition(":")
     match scheme:

@@ -16,9 +16,9 @@ Raw = tuple[tuple[bytes, bytes], ...]
 
 # What concerns one connection alone (RFC 9110, 7.6.1), and what may not be taken off as if it did.
 _HOPS = frozenset(
-    (b"connection", b"keep-alive", b"proxy-connection", b"proxy-authenticate", b"proxy-authentication-info", b"te",
-     b"trailer", b"upgrade", b"http2-settings")
-)  # fmt: skip
+    (b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings")
+)  # … and every Proxy-*, but the one that is for whoever reads the answer
+_PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
 _NEEDED = frozenset(
     (b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"authorization",
      b"upgrade")
@@ -78,7 +78,9 @@ class Fields:
 
         With *upgrade*, the connection becomes a WebSocket: the fields that say so stay.
         """
-        hops = _HOPS | self.listed()
+        hops = (
+            _HOPS | self.listed() | {each for each in self._names if each.startswith(_PROXY) and each != _PROXY_STATUS}
+        )
         if not upgrade:
             self.drop(hops.__contains__)
             return

@@ -98,9 +98,8 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
     fields.on(request.headers)
     if _PROTOCOLS in fields:
         _hide_protocol(request)
-    path = request.path
-    if (hidden := clients.without_key(path, word)) != path:
-        request.path = hidden
+    if "?" in request.path or keylike.is_key(request.path):
+        request.path = clients.without_key(request.path, word)
 
 
 def bare(trailers: http.Headers) -> http.Headers:

@@ -120,7 +120,7 @@ class Cord:
         provider = route.account.provider
         passing = self.covered.parameters(provider.pass_query) if provider.pass_query else {}
         path = clients.without_key(self._path(request, route), passing=passing)
-        fields.drop_hops(upgrade=_is_upgrade(fields) and server.alpn != b"h2")
+        fields.drop_hops(_connection(fields, server))
         fields.drop(_stays_here)
         if self.covered.by_value:
             fields.drop(self.covered.by_value.__contains__)
@@ -296,8 +296,11 @@ def _stays_here(name: bytes) -> bool:
     return name.startswith(b"x-patchbay-") or name in _REVEALING or names_credential(name)
 
 
-def _is_upgrade(fields: Fields) -> bool:
-    return fields.first(b"upgrade").lower() == b"websocket"
+def _connection(fields: Fields, server: Server) -> bytes:
+    """Return what a request says of the connection to *server*; how long the client's own lives is no matter there."""
+    if server.alpn == b"h2":
+        return b""
+    return b"Upgrade" if fields.first(b"upgrade").lower() == b"websocket" else b"keep-alive"
 
 
 def _frame(fields: Fields, request: http.Request, server: Server) -> None:

@@ -15,9 +15,8 @@ from ..values import Headers
 Raw = tuple[tuple[bytes, bytes], ...]
 
 # What concerns one connection alone (RFC 9110, 7.6.1), and what may not be taken off as if it did.
-_HOPS = frozenset(
-    (b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings")
-)  # … and every Proxy-*, but the one that is for whoever reads the answer
+# `Proxy-*` is for one hop as well, but for the field that tells the reader of an answer what a proxy did.
+_HOPS = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings"))
 _PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
 _NEEDED = frozenset(
     (b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"authorization",
@@ -72,21 +71,19 @@ class Fields:
         said = [value for name, (_, value) in zip(self._names, self._fields, strict=True) if name == b"connection"]
         return frozenset(word.strip().lower() for value in said for word in value.split(b",")) - _NEEDED
 
-    def drop_hops(self, *, upgrade: bool = False) -> None:
+    def drop_hops(self, connection: bytes = b"") -> None:
         """
         Take off what concerns one connection alone, and what `Connection` says does so too.
 
-        With *upgrade*, the connection becomes a WebSocket: the fields that say so stay.
+        Where `Connection` stood, *connection* is what it says of the next one: nothing, `keep-alive` or `Upgrade`.
         """
-        hops = (
-            _HOPS | self.listed() | {each for each in self._names if each.startswith(_PROXY) and each != _PROXY_STATUS}
-        )
-        if not upgrade:
-            self.drop(hops.__contains__)
-            return
-        self.drop((hops - {b"connection", b"upgrade"}).__contains__)
-        if self.first(b"connection").strip().lower() != b"upgrade" or self._names.count(b"connection") > 1:
-            self.put(b"connection", b"Upgrade")
+        hops = _HOPS | self.listed()
+        hops |= {name for name in self._names if name.startswith(_PROXY) and name != _PROXY_STATUS}
+        if connection and b"connection" in self._names:
+            hops -= {b"connection", b"upgrade"} if connection == b"Upgrade" else {b"connection"}
+            if self.first(b"connection").lower() != connection.lower() or self._names.count(b"connection") > 1:
+                self.put(b"connection", connection)
+        self.drop(hops.__contains__)
 
     def names(self) -> list[bytes]:
         """Return the name of each field, in lower case."""

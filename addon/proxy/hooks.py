@@ -406,7 +406,7 @@ class Patchbay:
             return
         assert cord.route is not None
         told = self._without_secrets(headers)
-        told.drop_hops(upgrade=flow.response.status_code == 101)
+        told.drop_hops(b"Upgrade" if flow.response.status_code == 101 else b"")
         if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
             told.put(b"x-patchbay-gave-up", cord.exchange.refusal.code.encode())
         told.put(b"x-patchbay-request-id", cord.route.request_id.encode())

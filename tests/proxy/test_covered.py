@@ -112,7 +112,7 @@ def test_what_connection_lists_is_taken_off_but_never_what_is_needed(value: byte
 def test_an_upgrade_to_a_websocket_keeps_what_says_so(value: bytes) -> None:
     """R6"""
     fields = Fields(((b"Connection", value), (b"Upgrade", b"websocket"), (b"Keep-Alive", b"1")))
-    fields.drop_hops(upgrade=True)
+    fields.drop_hops(b"Upgrade")
 
     assert fields.names() == [b"connection", b"upgrade"]
     assert fields.first(b"connection").lower() == b"upgrade"
@@ -123,3 +123,13 @@ def test_trailers_carry_no_credential() -> None:
     trailers = Headers(((b"X-Auth-Token", b"secret"), (b"x-note", KEY.encode()), (b"X-Checksum", b"1")))
 
     assert bare(trailers).fields == ((b"X-Checksum", b"1"),)
+
+
+@pytest.mark.parametrize("value", [b"close", b"keep-alive, X-A", b"Keep-Alive"])
+def test_the_next_connection_is_kept_whatever_the_client_says_of_its_own(value: bytes) -> None:
+    """R6"""
+    fields = Fields(((b"Connection", value), (b"X-A", b"1"), (b"Keep-Alive", b"timeout=5"), (b"X-B", b"1")))
+    fields.drop_hops(b"keep-alive")
+
+    assert fields.first(b"connection").lower() == b"keep-alive"
+    assert set(fields.names()) - {b"x-a"} == {b"connection", b"x-b"}

@@ -118,8 +118,7 @@ class Cord:
         if wire.data.authority and not (server.via or wire.is_http2):
             wire.authority = ""  # a target in absolute form is for proxies
         provider = route.account.provider
-        passing = self.covered.parameters(provider.pass_query) if provider.pass_query else {}
-        path = clients.without_key(self._path(request, route), passing=passing)
+        path = clients.without_key(self._path(request, route), passing=self._passing(provider.pass_query))
         fields.drop_hops(_connection(fields, server))
         fields.drop(_stays_here)
         if self.covered.by_value:
@@ -147,6 +146,13 @@ class Cord:
         for name, value in self.covered.given(names):
             if self._around.keys.scrub(value) == value:
                 fields.add(name, value)
+
+    def _passing(self, names: Collection[str]) -> dict[str, str]:
+        """Return the parameters of the query called one of *names*, but for keys of our own."""
+        found = self.covered.parameters(names) if names else {}
+        return {
+            name: value for name, value in found.items() if self._around.keys.scrub(value.encode()) == value.encode()
+        }
 
     def client_response(self, response: http.Response) -> http.Response:
         return response

@@ -80,6 +80,7 @@ def test_no_credential_of_another_name_goes_up_or_stands_in_a_flow(
         told = " ".join([*headers.values(), record.query, record.path])
         assert record.credential in KEYS
         assert SECRET not in told and SHAPED not in told and "patchbay" not in record.query
+        assert {name.lower() for name in (*NAMED, *UNNAMED)}.isdisjoint(headers)
         assert {name: headers.get(name) for name in HARMLESS} == HARMLESS
         assert record.query == "alt=sse&pageToken=next"
     assert leaks(kept(tmp_path)) == []

@@ -8,13 +8,14 @@ is refreshed every few hours.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from blake3 import blake3
 
+from . import keylike
 from .config import ClientKey
 from .identity.scope import claim
 from .values import Client, Endpoint, Headers, Refusal
@@ -28,6 +29,9 @@ CREDENTIAL_HEADERS: Mapping[str, str] = {
 }
 WEBSOCKET_KEY = "openai-insecure-api-key."
 QUERY_KEY = "key"
+NO_HEADERS = Headers()
+HIDDEN = "patchbay"  # stands where a credential of the client's was
+_NOTHING: Mapping[str, str] = {}
 _QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
 # What tells an upstream whose account a client has, or had; and an answer's headers that tell the client whose ours is.
 REVEALING_UPWARD = frozenset(
@@ -108,25 +112,52 @@ def form(headers: Headers, path: str) -> str:
     return "query" if _in_query(path) else ""
 
 
-def without_key(path: str, instead: str | None = None) -> str:
-    """Return *path* with the query's key replaced by *instead*, or taken off; every other byte as it was."""
-    before, mark, query = path.partition("?")
+def is_credential(name: str, value: str) -> bool:
+    """Whether a header or a parameter is the client's credential: its *name* says so, or *value* is a key."""
+    return keylike.names_key(name) or keylike.is_key(value)
+
+
+def without_key(path: str, instead: str | None = None, passing: Mapping[str, str] = _NOTHING) -> str:
+    """
+    Return *path* without credentials: those of the query are replaced by *instead*, or taken off; other bytes stay.
+
+    *passing* are parameters that stay though they are credentials, with their values. A key that is a piece of the path
+    itself is replaced.
+    """
+    bare, mark, query = path.partition("?")
+    if keylike.is_key(bare):
+        pieces = ((instead or HIDDEN) if keylike.is_key(piece) else piece for piece in bare.split("/"))
+        bare = "/".join(pieces)
     if not mark:
-        return path
+        return bare
     parts = []
     for part in query.split("&"):
-        name = part.partition("=")[0]
-        if unquote_plus(name) not in _QUERY_KEYS:
+        name, _, value = part.partition("=")
+        if name in passing:
+            parts.append(f"{name}={passing[name]}")
+        elif not (_is_hidden(value) or is_credential(unquote_plus(name), unquote_plus(value))):
             parts.append(part)
         elif instead is not None:
             parts.append(f"{name}={quote(instead, safe=':')}")
-    return before + ("?" + "&".join(parts) if parts else "")
+    return bare + ("?" + "&".join(parts) if parts else "")
+
+
+def _is_hidden(value: str) -> bool:
+    return value == HIDDEN or value.startswith(f"{HIDDEN}:")
+
+
+def parameters(path: str, names: Collection[str]) -> dict[str, str]:
+    """Return the parameters called one of *names* that stand in the query of *path*, as they are written."""
+    query = path.partition("?")[2]
+    parts = (part.partition("=") for part in query.split("&"))
+    return {name: value for name, _, value in parts if unquote_plus(name) in names}
 
 
 def with_key(path: str, key: str) -> str:
     """Return *path* with *key* in its query, in place of any that stands there."""
-    bare = without_key(path)
-    return f"{bare}{'&' if '?' in bare else '?'}{QUERY_KEY}={quote(key, safe='')}"
+    bare, _, query = path.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) != QUERY_KEY]
+    return f"{bare}?" + "&".join([*kept, f"{QUERY_KEY}={quote(key, safe='')}"])
 
 
 def _in_query(path: str) -> str:

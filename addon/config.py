@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from . import document
+from . import document, keylike
 from .document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
 from .providers import DETECTORS, FAMILIES, PRESETS, CredentialForm, ErrorRule, Provider, Serialize
 from .values import Depth, Origin, OutcomeKind, is_loopback
@@ -37,6 +37,15 @@ class Secret:
     argv: tuple[str, ...] = field(default=(), repr=False)
     ttl: float = 300.0
     timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SecretHeader:
+    """A header of an account with a credential in it. *scheme* stands before the value, as in `Bearer `."""
+
+    name: str
+    secret: Secret
+    scheme: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,14 @@ class Account:
     error_rules: tuple[ErrorRule, ...] = ()
     models: Models = Models()
     headers: Mapping[str, str] = field(default_factory=dict)  # extra headers that belong to the account
+    secret_headers: tuple[SecretHeader, ...] = ()  # â€¦ and those of them that hold a credential
     insecure_http: bool = False  # True: the credential may go over plain http beyond this machine
     place: str = ""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Every credential that a request of this account carries, its key first."""
+        return (self.secret, *(header.secret for header in self.secret_headers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +246,7 @@ def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) 
 
 def parse(found: Document, name: str, *, env: Mapping[str, str] | None = None) -> Config:
     """Read settings from a document. See `load`."""
+    name = keylike.covered(name)
     notes = list(found.mistakes)
     draft = None
     if found.root is not None:
@@ -312,20 +328,45 @@ def _id(part: Part) -> str:
     found = document.text(part)
     if not _ID.fullmatch(found):
         raise part.wrong(f"must be 1 to 64 letters, digits, '.', '_' or '-', is {part.said()}")
-    return found
+    return _no_key(part, found, keylike.may_be_key)
 
 
 def _name(part: Part, name: str) -> str:
     if not _ID.fullmatch(name):
         raise part.wrong("a name must be 1 to 64 letters, digits, '.', '_' or '-'")
-    return name
+    return _no_key(part, name, keylike.may_be_key)
+
+
+def _no_key(part: Part, found: str, looks: Callable[[str], bool] = keylike.is_key) -> str:
+    """Return *found*, which logs, headers and requests will show, or refuse what *looks* like a key."""
+    if looks(found):
+        raise part.wrong("looks like a key, and what stands here is shown; a key belongs under key:")
+    return found
+
+
+def _shown_text(part: Part) -> str:
+    return _no_key(part, document.text(part))
+
+
+def _shown_name(part: Part, name: str) -> str:
+    return _no_key(part, name)
+
+
+def _file_path(part: Part) -> str:
+    """Read the path of a file of ours. A key has no slash in it, as a rule; a path may look like anything."""
+    found = document.text(part)
+    return found if "/" in found else _no_key(part, found, keylike.may_be_key)
 
 
 # Secrets: no message of this part may quote what stands there.
 
 
 def _secret_text(part: Part) -> Secret:
-    found = part.scalar("a credential: env:NAME, file:PATH, {cmd: [program, argument]} or the key itself").text.strip()
+    found = part.scalar("a credential: env:NAME, file:PATH, {cmd: [program, argument]} or the key itself").text
+    return _secret(part, found.strip())
+
+
+def _secret(part: Part, found: str) -> Secret:
     source, colon, rest = found.partition(":")
     match source if colon else "":
         case "env":
@@ -341,6 +382,8 @@ def _secret_text(part: Part) -> Secret:
 def _of_env(part: Part, name: str) -> Secret:
     if not _VARIABLE.fullmatch(name):
         raise part.wrong("env: must name an environment variable, as in env:OPENAI_API_KEY")
+    if keylike.is_key(name):
+        raise part.wrong("env: is followed by what looks like a key; a key itself stands there without env:")
     return Secret("env", name)
 
 
@@ -348,6 +391,8 @@ def _of_file(part: Part, rest: str) -> Secret:
     path, mark, pointer = rest.partition("#")
     if not path or not path.isprintable():
         raise part.wrong("file: must name a file, as in file:~/.config/patchbay/key")
+    if "/" not in path and keylike.may_be_key(path):
+        raise part.wrong("file: is followed by what looks like a key; a key itself stands there without file:")
     if mark and not _POINTER.fullmatch(pointer):
         raise part.wrong("what stands after # must be a JSON pointer such as #/tokens/access_token")
     return Secret("file", path, pointer)
@@ -373,6 +418,8 @@ def _argv(part: Part) -> tuple[str, ...]:
         raise part.wrong("must name a program")
     if any("\0" in word for word in words):
         raise part.wrong("must not hold a NUL character")
+    if keylike.is_key(words[0]):
+        raise part.wrong("must name a program first; this looks like a key")
     return tuple(words)
 
 
@@ -386,6 +433,14 @@ _STORES = "memory, sqlite, sqlite:///PATH, redis://HOST:PORT/NUMBER, rediss://â€
 
 
 def _store(part: Part) -> str:
+    found = _stated_store(part)
+    where = (urlsplit(found).hostname or "") if found.startswith("redis") else found.partition(":///")[2]
+    if "/" not in where:  # what follows is shown, where the store cannot be used; a password is not
+        _no_key(part, where)
+    return found
+
+
+def _stated_store(part: Part) -> str:
     found = document.text(part)
     scheme, colon, rest = found.partition(":")
     match scheme:
@@ -421,13 +476,32 @@ def _header_name(part: Part, name: str) -> str:
         raise part.wrong("must not be set here: it belongs to the connection or the body")
     if lower.startswith("x-patchbay-"):
         raise part.wrong("must not be set here: X-Patchbay-* is Patchbay's own")
-    return name
+    return _no_key(part, name, keylike.may_be_key)
 
 
 def _echo_name(part: Part, name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
         raise part.wrong("is no name of a header")
-    return name.lower()
+    return _no_key(part, name.lower(), keylike.may_be_key)
+
+
+def _passed_name(part: Part) -> str:
+    name = document.text(part).lower()
+    if not _HEADER_NAME.fullmatch(name):
+        raise part.wrong("is no name of a header")
+    if name in _CREDENTIAL_HEADERS - {"cookie"}:
+        raise part.wrong("must not pass: the account's own credential stands there")
+    if name in _PROXY_HEADERS or name.startswith("x-patchbay-"):
+        raise part.wrong("must not pass: it belongs to the connection, to the body or to Patchbay")
+    return _no_key(part, name, keylike.may_be_key)
+
+
+def _passed_query(part: Part) -> frozenset[str]:
+    return frozenset(Each(_shown_text)(part))
+
+
+def _passed(part: Part) -> frozenset[str]:
+    return frozenset(Each(_passed_name)(part))
 
 
 def _header_value(part: Part) -> str:
@@ -437,10 +511,51 @@ def _header_value(part: Part) -> str:
     return found
 
 
+def _model_id(part: Part) -> str:
+    return _no_key(part, _header_value(part))
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnHeader:
+    """The value of an account's header as it was read: text, or a credential with what stands before it."""
+
+    part: Part
+    text: str = field(default="", repr=False)
+    secret: Secret | None = None
+    scheme: str = ""
+
+
+_SOURCE = re.compile(r"(?:env|file|cmd):")
+_OF_SOURCE = re.compile(r"(?P<scheme>(?:[!-~]+ +)?)(?P<source>(?:env|file|cmd):.*)")
+
+
+def _own_header(part: Part) -> _OwnHeader:
+    found = _header_value(part)
+    if named := _OF_SOURCE.fullmatch(found):
+        return _OwnHeader(part, secret=_secret(part, named["source"]), scheme=named["scheme"])
+    return _as_credential(part, found) if keylike.is_key(found) else _OwnHeader(part, found)
+
+
+def _as_credential(part: Part, found: str) -> _OwnHeader:
+    scheme, blank, value = found.rpartition(" ")
+    return _OwnHeader(part, secret=_literal(part, value), scheme=scheme + blank)
+
+
+def _own_command(part: Part, values: dict[str, Any]) -> _OwnHeader:
+    return _OwnHeader(part, secret=_command(part, values))
+
+
+def _own_headers(part: Part) -> dict[str, _OwnHeader]:
+    """Read the headers of an account. What their names or values tell to be a credential is kept as one."""
+    found = Named(Either(_own_header, replace(COMMAND, make=_own_command)), _header_name)(part)
+    named = {name for name, own in found.items() if keylike.names_key(name) and not own.secret}
+    return {name: _as_credential(own.part, own.text) if name in named else own for name, own in found.items()}
+
+
 def _member_name(part: Part, name: str) -> str:
     if not _MEMBER.fullmatch(name):
         raise part.wrong("must name a member of the body: name, or outer.inner")
-    return name
+    return _no_key(part, name)
 
 
 def _header_template(part: Part) -> str:
@@ -450,10 +565,12 @@ def _header_template(part: Part) -> str:
 
 def _template(part: Part) -> str:
     found = document.text(part)
+    if keylike.is_key(found) or _SOURCE.match(found):
+        raise part.wrong("must not be a credential; one belongs among the headers of an account")
     for name in _FIELD.findall(found):
         if name not in _FIELDS:
             known = ", ".join(f"{{{field}}}" for field in _FIELDS)
-            raise part.wrong(f"{{{name}}} is none of {known}{document.meant(name, _FIELDS)}")
+            raise part.wrong(f"{{{document.shown(name)}}} is none of {known}{document.meant(name, _FIELDS)}")
     return found
 
 
@@ -472,6 +589,7 @@ def _url(part: Part) -> _Url:
         raise part.wrong("must be a URL such as https://api.openai.com/v1") from None
     _check_url(part, found, parts.netloc, parts.hostname or "", port)
     _check_path(part, parts.path)
+    _no_key(part, f"{parts.hostname}{parts.path}")
     host = _compressed(parts.hostname or "")
     origin = Origin(parts.scheme, host, port or _PORTS[parts.scheme])
     return _Url(found, origin, parts.path.rstrip("/"))
@@ -553,11 +671,11 @@ def _endpoint(part: Part) -> str:
 def _version(part: Part) -> str:
     if not _VERSION.fullmatch(found := document.text(part)):
         raise part.wrong(f"must be a version such as 2024-10-21, is {part.said()}")
-    return found
+    return _no_key(part, found, keylike.may_be_key)
 
 
 def _patterns(part: Part) -> tuple[str, ...]:
-    return tuple(Each(document.text)(part))
+    return tuple(Each(_shown_text)(part))
 
 
 def _allowed(part: Part) -> tuple[str, ...]:
@@ -645,10 +763,12 @@ PROVIDER = Section(
         "slots": document.whole(0, 10_000),
         "serialize": SERIALIZE,
         "error_rules": Each(ERROR_RULE),
-        "model_ids": Named(_header_value),
+        "model_ids": Named(_model_id, _shown_name),
         "silent": _detectors,
         "families": _families,
         "api_version": _version,
+        "pass_headers": _passed,
+        "pass_query": _passed_query,
     },
     _with_part,
 )
@@ -656,8 +776,8 @@ MODELS = Section(
     {
         "allow": _allowed,
         "deny": _patterns,
-        "aliases": Named(document.text),
-        "names": Named(document.text),
+        "aliases": Named(_shown_text, _shown_name),
+        "names": Named(_shown_text, _shown_name),
     },
     _filled(Models),
 )
@@ -681,7 +801,7 @@ ACCOUNT = Section(
         "trust_reset": document.one_of("verify", "strict"),
         "error_rules": Each(ERROR_RULE),
         "models": Either(_models, MODELS),
-        "headers": Named(_header_value, _header_name),
+        "headers": _own_headers,
         "insecure_http": document.flag,
     },
     _with_part,
@@ -734,9 +854,7 @@ CROSSTALK = Section(
 QUEUE = Section(
     {"limit": document.whole(0, 1_000_000), "seconds": document.seconds, "patience": _patience}, _filled(Queue)
 )
-JOURNAL = Section(
-    {"path": document.text, "max_bytes": document.size, "keep": document.whole(0, 1000)}, _filled(Journal)
-)
+JOURNAL = Section({"path": _file_path, "max_bytes": document.size, "keep": document.whole(0, 1000)}, _filled(Journal))
 LIMITS = Section(
     {
         "body": document.size,
@@ -755,24 +873,35 @@ class _Draft:
 
     config: Config
     accounts: Part
-    keys: tuple[tuple[Part, Secret], ...]  # those that are used
+    keys: tuple[tuple[Part, Secret], ...]  # those that are used, of headers too
 
 
 def _draft(part: Part, values: dict[str, Any]) -> _Draft:
     offers = _offers(values.pop("providers", {}))
-    where = part.members().get("accounts", part)
-    if "accounts" in values and not where.items():
-        where.note("must hold an account at least")
+    members = part.members()
+    where = members.get("accounts", part)
+    if values.get("mode") != "shadow":  # who only looks on needs no account
+        if "accounts" not in members:
+            part.note("accounts is missing")
+        elif "accounts" in values and not where.items():
+            where.note("must hold an account at least")
     read, clients = values.pop("accounts", ()), values.pop("clients", ())
     config = Config(accounts=tuple(_accounts(read, offers)), clients=tuple(_clients(clients)), **values)
     used = [*clients, *(one for one in read if one[1].get("enabled", True))]
-    keys = tuple((inner.members()["key"], stated["key"]) for inner, stated in used if "key" in stated)
-    return _Draft(config, where, keys)
+    return _Draft(config, where, tuple(found for each in used for found in _secrets(*each)))
+
+
+def _secrets(part: Part, values: Mapping[str, Any]) -> Iterator[tuple[Part, Secret]]:
+    if "key" in values:
+        yield part.members()["key"], values["key"]
+    for own in values.get("headers", {}).values():
+        if own.secret:
+            yield own.part, own.secret
 
 
 SETTINGS = Section(
     {
-        "state": document.text,
+        "state": _file_path,
         "store": _store,
         "strategy": document.one_of(*get_args(Strategy)),
         "sessions": SESSIONS,
@@ -791,7 +920,6 @@ SETTINGS = Section(
         "accounts": Each(ACCOUNT),
     },
     _draft,
-    needs=("accounts",),
     extensions="x-",  # a place for what is used below by an anchor
 )
 
@@ -817,7 +945,10 @@ def _offer_of(preset: Provider) -> _Offer:
     return _Offer(preset, _Url(preset.base_url, origin, parts.path.rstrip("/")), stated=True)
 
 
-_TAKEN_OVER = ("credential", "model_ids", "silent", "families", "api_version", "slots", "serialize")
+_TAKEN_OVER = (
+    "credential", "model_ids", "silent", "families", "api_version", "slots", "serialize", "pass_headers",
+    "pass_query",
+)  # fmt: skip
 
 
 def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:
@@ -869,6 +1000,7 @@ def _account(part: Part, values: dict[str, Any], offers: Mapping[str, _Offer | N
     provider = offer.provider
     bounds = {"slots": provider.slots, "serialize": provider.serialize}
     rules = tuple(values.pop("error_rules", ())) + provider.error_rules
+    own = values.get("headers", {})
     return Account(
         provider=offer.provider,
         secret=values["key"],
@@ -876,8 +1008,15 @@ def _account(part: Part, values: dict[str, Any], offers: Mapping[str, _Offer | N
         base_path=url.path,
         place=f"{part.place.line}:{part.place.column}",
         error_rules=rules,
-        **bounds | {name: value for name, value in values.items() if name not in ("provider", "base_url", "key")},
+        headers={name: header.text for name, header in own.items() if not header.secret},
+        secret_headers=tuple(
+            SecretHeader(name, header.secret, header.scheme) for name, header in own.items() if header.secret
+        ),
+        **bounds | {name: value for name, value in values.items() if name not in _TOLD_APART},
     )
+
+
+_TOLD_APART = ("provider", "base_url", "key", "headers")
 
 
 def _named(part: Part, offers: Mapping[str, _Offer | None]) -> _Offer:
@@ -913,7 +1052,7 @@ def _once(part: Part, key: str, values: Mapping[str, Any], taken: dict[str, int]
 
 def _line(name: str, note: Mistake) -> str:
     path = f"{note.path}: " if note.path else ""
-    return f"{name}:{note.place.line}:{note.place.column}: {path}{note.message}"
+    return f"{name}:{note.place.line}:{note.place.column}: " + keylike.covered(path + note.message)
 
 
 def _bounded(notes: list[Mistake]) -> list[Mistake]:
@@ -935,7 +1074,7 @@ def _warnings(draft: _Draft, env: Mapping[str, str] | None) -> Iterator[Mistake]
         if account.insecure_http and account.enabled and account.origin and account.origin.scheme == "http":
             part = draft.accounts.items()[at]
             yield _warning(part, f"its key goes over plain http to {account.origin.host}, readable on the way")
-    if not any(account.enabled for account in draft.config.accounts):
+    if draft.config.mode == "serve" and not any(account.enabled for account in draft.config.accounts):
         yield _warning(draft.accounts, "none is enabled, so every request will be refused")
 
 

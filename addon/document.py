@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from . import keylike
+
 MAX_SIZE = 1_000_000  # characters
 MAX_NODES = 100_000  # with every alias written out
 MAX_DEPTH = 50
@@ -29,7 +31,9 @@ _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9
 _UNITS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?([KMG]?i?B)")
 _FACTORS = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_LIKE_A_KEY = re.compile(r"(?=.*[0-9])[A-Za-z0-9_\-.+/=]{20,}")
+_LONG = re.compile(r"(?=.*[0-9])[A-Za-z0-9_\-.+/=]{20,}")  # a value that may be a key, and says little in a message
+_QUOTED = re.compile(r"'[^']+'|\"[^\"]+\"")
+_RUN_TOGETHER = re.compile(r"([A-Za-z_]+)\s*[:=]")  # `name:value` and `name=value` are one word to YAML
 _MAX_SAID = 60  # characters of a value in a message
 
 
@@ -144,7 +148,7 @@ class Part:
             raise self.wrong(f"must be a mapping (name: value), is {self.said()}")
         path = f"{self.path}." if self.path else ""
         return {
-            name: Part(member.value, path + _line(name), self.notes, member.place)
+            name: Part(member.value, path + shown(name), self.notes, member.place)
             for name, member in self.node.entries.items()
         }
 
@@ -179,7 +183,8 @@ class Part:
             case Scalar(text=text, quoted=quoted):
                 if self.is_nothing:
                     return "empty"
-                return f"'{_shown(text)}'" if quoted or not _NUMBER.fullmatch(text) else _shown(text)
+                said = keylike.HIDDEN if _LONG.fullmatch(text) else shown(text)
+                return f"'{said}'" if quoted or not _NUMBER.fullmatch(text) else said
 
 
 Read = Callable[[Part], Any]
@@ -277,7 +282,7 @@ def meant(word: str, names: Iterable[str]) -> str:
     """Return the question whether one of *names* was meant by *word*, or nothing when none is near."""
     names = {name.lower(): name for name in names}
     near = difflib.get_close_matches(word[:_MAX_SAID].lower(), names, 1)
-    return f", did you mean '{names[near[0]]}'?" if near else ""
+    return f", did you mean '{shown(names[near[0]])}'?" if near else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,15 +363,20 @@ def _attempt(values: dict[Any, Any], name: object, read: Read, part: Part) -> No
 
 
 def _unknown(part: Part, member: Part, name: str, keys: Mapping[str, Read]) -> None:
-    hint = meant(name, keys) or f"; there are {', '.join(keys)}"
-    part.notes.append(Mistake(member.key or member.place, member.path, f"is no setting{hint}"))
+    """Note that *name* is no setting. Its text is shown with care: a key may be part of it."""
+    inside = f"{part.path}." if part.path else ""
+    joined = _RUN_TOGETHER.match(name)
+    if joined and joined[1] in keys:  # the rest of the name is the value
+        where, message = inside + joined[1], f"must be written '{joined[1]}: …', with a blank after the colon"
+    else:
+        where = inside + (keylike.HIDDEN if _LONG.fullmatch(name) else shown(name))
+        message = "is no setting" + (meant(name, keys) or f"; there are {', '.join(keys)}")
+    part.notes.append(Mistake(member.key or member.place, where, message))
 
 
-def _shown(value: str) -> str:
-    return "(not shown: it looks like a key)" if _LIKE_A_KEY.fullmatch(value) else _line(value)
-
-
-def _line(value: str) -> str:
+def shown(value: str) -> str:
+    """Return *value*, a piece of the document, for a message: one short line, and nothing of what looks like a key."""
+    value = keylike.shown(value)
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
     return line if len(line) <= _MAX_SAID else line[:_MAX_SAID] + "…"
 
@@ -408,7 +418,9 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
         return "what begins with * must be quoted, as in '*'"
     if "\\t" in (error.problem or ""):
         return "holds a tab where YAML wants spaces"
-    return "is no YAML: " + " ".join(part for part in (error.context, error.problem) if part)
+    told = " ".join(part for part in (error.context, error.problem) if part)
+    # PyYAML quotes names of anchors and tags as they were written
+    return "is no YAML: " + _QUOTED.sub(lambda found: found[0][0] + shown(found[0][1:-1]) + found[0][-1], told)
 
 
 class _Tree:
@@ -476,7 +488,7 @@ class _Tree:
     def _twice(self, key: yaml.Node, before: yaml.Node | Member | None) -> None:
         if before is not None:
             line = before.place.line if isinstance(before, Member) else before.start_mark.line + 1
-            self._note(key, f"'{_line(key.value)}' stands here twice, first on line {line}")
+            self._note(key, f"'{shown(key.value)}' stands here twice, first on line {line}")
 
     def _weigh(self, found: yaml.Node) -> int:
         weight = 1 + sum(self._weight.get(id(inner), 1) for inner in _children(found))

@@ -104,6 +104,8 @@ class Provider:
     silent: tuple[str, ...] = ()  # detectors of crosstalk that have nothing to say about this provider
     layout: Layout = "plain"
     api_version: str = ""
+    pass_headers: frozenset[str] = frozenset()  # headers of the client's that go up though they look like credentials
+    pass_query: frozenset[str] = frozenset()  # … and parameters of the query
 
 
 _EVERY = frozenset(FAMILIES)

@@ -447,7 +447,7 @@ def test_the_example_holds_every_setting() -> None:
 
 
 def test_every_field_of_the_settings_can_be_written() -> None:
-    written = {"secret": "key", "origin": "base_url", "base_path": "base_url"}
+    written = {"secret": "key", "secret_headers": "headers", "origin": "base_url", "base_path": "base_url"}
     ours = {"warnings", "place"}
     for kind in (Config, config.Account, config.Sessions, config.Failover, config.Journal, config.Limits, Models):
         assert {written.get(field.name, field.name) for field in fields(kind)} - ours <= ACCEPTED
@@ -557,3 +557,68 @@ def test_a_store_that_will_not_do_is_not_quoted(value: str) -> None:
 
     assert "store: must be" in found
     assert "sk-pw" not in found
+
+
+@pytest.mark.parametrize(
+    "accounts", ["", "accounts: []", "accounts: [{id: a, provider: openai, key: x, enabled: false}]"]
+)
+def test_looking_needs_no_account(accounts: str) -> None:
+    """T8: in shadow nothing is refused for want of an account, and nothing is said about it."""
+    found = config.load(f"mode: shadow\n{accounts}", "c")
+
+    assert not any(account.enabled for account in found.accounts)
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("accounts", ["", "accounts: []"])
+def test_serving_needs_an_account(accounts: str) -> None:
+    with pytest.raises(ConfigError, match=r"accounts is missing|must hold an account at least"):
+        config.load(f"mode: serve\n{accounts}", "c")
+
+
+def test_the_headers_of_an_account_hold_credentials_like_its_key() -> None:
+    """T9: by where it is kept, by the name of the header, or by its own looks; everything else is text."""
+    headers = (
+        '{X-One: "env:ONE", X-Two: "Bearer file:/two#/a", X-Three: {cmd: [three], ttl: 1s}, X-Acme-Token: four,'
+        " X-Five: 'Key sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJ', OpenAI-Organization: org-x, X-Six: 'a: b'}"
+    )
+    [account] = config.load(f"accounts: [{{id: a, provider: openai, key: env:KEY, headers: {headers}}}]", "c").accounts
+
+    assert account.headers == {"OpenAI-Organization": "org-x", "X-Six": "a: b"}
+    assert [(own.name, own.scheme, own.secret) for own in account.secret_headers] == [
+        ("X-One", "", Secret("env", "ONE")),
+        ("X-Two", "Bearer ", Secret("file", "/two", "/a")),
+        ("X-Three", "", Secret("cmd", argv=("three",), ttl=1.0)),
+        ("X-Acme-Token", "", Secret("literal", "four")),
+        ("X-Five", "Key ", Secret("literal", "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJ")),
+    ]
+    assert account.secrets == (Secret("env", "KEY"), *(own.secret for own in account.secret_headers))
+    assert "four" not in repr(account)
+
+
+@pytest.mark.parametrize(
+    ("provider", "complaint"),
+    [
+        ("stamp: {headers: {X-Acme-Token: 'env:NAME'}}", "must not be a credential; one belongs among the headers"),
+        ("stamp: {body: {token: 'file:/x'}}", "must not be a credential; one belongs among the headers"),
+        ("pass_headers: [Authorization]", "must not pass: the account's own credential stands there"),
+        ("pass_headers: [Connection]", "must not pass: it belongs to the connection"),
+        ("pass_headers: [X-Patchbay-Account]", "must not pass: it belongs to the connection"),
+        ("pass_headers: ['a b']", "is no name of a header"),
+    ],
+)
+def test_where_a_credential_cannot_be_it_is_refused(provider: str, complaint: str) -> None:
+    """T7, T9: a stamp is the same for all accounts of a provider, and the account's own key is no client's."""
+    with pytest.raises(ConfigError, match=re.escape(complaint)):
+        config.load(
+            f"providers: {{p: {{preset: openai, {provider}}}}}\naccounts: [{{id: a, provider: p, key: x}}]", "c"
+        )
+
+
+def test_a_missing_variable_of_a_header_is_a_warning() -> None:
+    """T9: as of a key."""
+    text = "accounts: [{id: a, provider: openai, key: env:KEY, headers: {X-Acme: 'env:ACME'}}]"
+
+    assert [w.partition(": ")[2] for w in config.load(text, "c", env={"KEY": "x"}).warnings] == [
+        "accounts[0].headers.X-Acme: the environment variable ACME is not set"
+    ]

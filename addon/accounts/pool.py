@@ -279,7 +279,7 @@ class Accounts:
             old = before.get(account.id, account)
             if (old.origin, old.base_path) != (account.origin, account.base_path):
                 self._health.forget(account.id)
-            elif old.secret != account.secret:
+            elif old.secrets != account.secrets:
                 self._health.cleared(account.id)
 
     def cleared(self, account_id: str) -> None:

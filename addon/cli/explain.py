@@ -17,7 +17,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from .. import clients, config, dialects, paths
+from .. import clients, config, dialects, keylike, paths
 from ..body import Body
 from ..router import Exchange, Router
 from ..store import master_key
@@ -220,7 +220,8 @@ def _key(settings: config.Config, notes: list[str]) -> bytes:
     folder = Path(settings.state).expanduser()
     if (folder / "master.key").exists():
         return master_key(folder)
-    notes.append(f"there is no key in {folder}, so seeds and a new conversation's account are only examples")
+    where = keylike.covered(str(folder))
+    notes.append(f"there is no key in {where}, so seeds and a new conversation's account are only examples")
     return _NO_KEY
 
 
@@ -357,5 +358,5 @@ def _explained(
 
 
 def _complain(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    print(keylike.covered(message), file=sys.stderr)
     return code

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from .. import config
+from .. import config, keylike
 from .verify import EXIT_USAGE, state_folder
 
 EXIT_NONE = 1
@@ -22,18 +22,18 @@ def incidents(arguments: argparse.Namespace) -> int:
         folder = state_folder(arguments) / "incidents"
         found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
     except (OSError, config.ConfigError) as e:
-        print(e, file=sys.stderr)
+        print(keylike.covered(str(e)), file=sys.stderr)
         return EXIT_USAGE
     wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
     if arguments.id and not wanted:
-        print(f"no incident {arguments.id} in {folder}", file=sys.stderr)
+        print(keylike.covered(f"no incident {arguments.id} in {folder}"), file=sys.stderr)
         return EXIT_NONE
     if arguments.export:
         return _export(wanted, arguments.export)
     for each in wanted:
         print(_shown(each) if arguments.id else _line(each))
     if not arguments.id:
-        print(f"{len(wanted)} incidents in {folder}")
+        print(keylike.covered(f"{len(wanted)} incidents in {folder}"))
     return 0
 
 

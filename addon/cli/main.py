@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from .. import config
+from .. import config, keylike
 from . import explain, incidents, verify
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -77,7 +77,7 @@ def check(arguments: argparse.Namespace) -> int:
         return _complain(str(e), EXIT_MISTAKES)
     for warning in settings.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(f"{file}: {_summary(settings)}")
+    print(f"{keylike.covered(str(file))}: {_summary(settings)}")
     return 0
 
 
@@ -150,7 +150,7 @@ def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
 
 
 def _complain(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    print(keylike.covered(message), file=sys.stderr)
     return code
 
 

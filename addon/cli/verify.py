@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from .. import config
+from .. import config, keylike
 from ..crosstalk import evidence
 from ..crosstalk.again import Judged, judge
 from ..router import mint_of
@@ -25,7 +25,7 @@ def verify(arguments: argparse.Namespace) -> int:
         mint = mint_of(_key(arguments))
         judged = judge(dump.read(Path(arguments.file), mint), mint)
     except (OSError, ValueError, config.ConfigError) as e:
-        print(f"{arguments.file}: {e}", file=sys.stderr)
+        print(keylike.covered(f"{arguments.file}: {e}"), file=sys.stderr)
         return EXIT_USAGE
     for each in judged:
         if arguments.all or each.verdict.kind in ("crosstalk", "suspect") or not each.agrees:

@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mitmproxy import http
 from mitmproxy.connection import Server
-from mitmproxy.net.http import url
 from mitmproxy.proxy import commands
 
 from .. import clients, dialects, paths
 from ..body import Body
 from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
-from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route, is_loopback
+from ..values import Answer, Client, Decision, Endpoint, Finding, Headers, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers
-from .fields import Fields
+from .covered import CREDENTIALS, Covered, aim, names_credential
+from .fields import Fields, read
 from .keys import Keys
 from .whole import Whole
 
@@ -31,12 +30,8 @@ _HEADER_OF_FORM = {
     "x-goog-api-key": b"X-Goog-Api-Key",
     "api-key": b"Api-Key",
 }
-_CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
-_OTHERS = (b"proxy-authorization", b"cookie")  # of the client's, that no upstream gets
-_PROTOCOLS = b"sec-websocket-protocol"
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
 _LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
-_HOPS = frozenset((b"transfer-encoding", b"connection", b"keep-alive", b"proxy-connection"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +66,7 @@ class Cord:
     shadow = False  # True: nothing is changed
 
     def __init__(self, flow: http.HTTPFlow, around: Surroundings, dialect: str) -> None:
+        self.covered = Covered(flow.request)
         self._flow = flow
         self._around = around
         self._dialect = dialect
@@ -118,11 +114,17 @@ class Cord:
         assert route is not None
         self._check(route.origin, server)
         wire, fields = _copied(request), Fields(request.headers.fields)
-        _aim(wire, fields, route.origin)
+        aim(wire, fields, route.origin)
         if wire.data.authority and not (server.via or wire.is_http2):
             wire.authority = ""  # a target in absolute form is for proxies
-        path = clients.without_key(self._path(request, route))
-        fields.drop(_is_ours)
+        provider = route.account.provider
+        path = clients.without_key(self._path(request, route), passing=self._passing(provider.pass_query))
+        fields.drop_hops(_connection(fields, server))
+        fields.drop(_stays_here)
+        if self.covered.by_value:
+            fields.drop(self.covered.by_value.__contains__)
+        if provider.pass_headers:
+            self._pass(fields, provider.pass_headers)
         for name, value in route.edit.headers:
             if value is None:
                 fields.drop(name.lower().encode().__eq__)
@@ -138,6 +140,22 @@ class Cord:
         wire.path = self._with_credential(fields, path, route)
         fields.on(wire.headers)
         return wire
+
+    def _pass(self, fields: Fields, names: Collection[str]) -> None:
+        """Put on *fields* what the client sent under *names*, but for keys of our own: those are for nobody else."""
+        for name, value in self.covered.given(names):
+            if self._around.keys.scrub(value) == value:
+                fields.add(name, value)
+
+    def _passing(self, names: Collection[str]) -> dict[str, str]:
+        """Return the parameters of the query called one of *names*, but for keys of our own."""
+        found = self.covered.parameters(names) if names else {}
+        return {
+            name: value for name, value in found.items() if self._around.keys.scrub(value.encode()) == value.encode()
+        }
+
+    def client_response(self, response: http.Response) -> http.Response:
+        return response
 
     def wire_body(self, content: bytes) -> bytes:
         return content if self._spliced is None else self._spliced
@@ -198,6 +216,13 @@ class Cord:
         self.gone.set()
         self.stirred.set()
 
+    def asked_headers(self) -> Headers:
+        """Return the client's headers without those that stay here: they name nothing and hold up no stamp."""
+        fields = Fields(self._flow.request.headers.fields)
+        unwanted = fields.listed() | self.covered.by_value
+        fields.drop(lambda name: name in unwanted or (name not in CREDENTIALS and names_credential(name)))
+        return read(http.Headers(fields.raw()))
+
     # -- what goes up ----------------------------------------------------------------------------------------------
 
     def _path(self, request: http.Request, route: Route) -> str:
@@ -243,6 +268,8 @@ class Cord:
         """Put the credential on *fields*, or into the *path* that is returned."""
         account, exchange = route.account, self.exchange
         assert exchange is not None
+        for own in account.secret_headers:
+            fields.put(own.name.encode(), f"{own.scheme}{self._around.keys.value(own.secret)}".encode())
         value = self._around.keys.value(account.secret)
         form: str = account.provider.credential
         if form == "auto":
@@ -252,53 +279,12 @@ class Cord:
             form = "bearer"
         header = _HEADER_OF_FORM.get(form, b"")
         keeps = header.lower()
-        fields.drop(lambda name: name != keeps and (name in _CREDENTIALS or name == b"proxy-authorization"))
+        fields.drop(lambda name: name != keeps and name in CREDENTIALS)
         if not header:
             return clients.with_key(path, value)
         # set in place, so that it stands and is spelled as the client had it
         fields.put(header, f"Bearer {value}".encode() if form == "bearer" else value.encode())
         return path
-
-
-def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> None:
-    """Put a word that names no secret in the place of every credential the client sent, and let it go to *origin*."""
-    word = f"patchbay:{account}" if account else "patchbay"
-    fields = Fields(request.headers.fields)
-    for name, prefix in _CREDENTIALS.items():
-        if name in fields:
-            fields.put(name, prefix + word.encode())
-    for name in _OTHERS:
-        if name in fields:
-            fields.put(name, word.encode())
-    if origin is not None:
-        _aim(request, fields, origin)
-    fields.on(request.headers)
-    if _PROTOCOLS in fields:
-        _hide_protocol(request)
-    if b"?" in request.data.path:
-        request.path = clients.without_key(request.path, word)
-
-
-def _aim(request: http.Request, fields: Fields, origin: Origin) -> None:
-    """Let *request* go to *origin*, by every name in which it says where it goes."""
-    data, name = request.data, _called(origin)
-    data.scheme, data.host, data.port = origin.scheme.encode(), origin.host, origin.port
-    if b"host" in fields:
-        fields.put(b"host", name.encode("utf-8", "surrogateescape"))
-    if data.authority:
-        request.authority = name
-
-
-@lru_cache(256)
-def _called(origin: Origin) -> str:
-    return url.hostport(origin.scheme, origin.host, origin.port)
-
-
-def _hide_protocol(request: http.Request) -> None:
-    protocols = request.headers.get("sec-websocket-protocol", "")
-    if clients.WEBSOCKET_KEY in protocols:
-        kept = [p.strip() for p in protocols.split(",") if not p.strip().startswith(clients.WEBSOCKET_KEY)]
-        request.headers["sec-websocket-protocol"] = ", ".join(kept)
 
 
 def _copied(request: http.Request) -> http.Request:
@@ -309,9 +295,18 @@ def _copied(request: http.Request) -> http.Request:
     return wire
 
 
-def _is_ours(name: bytes) -> bool:
-    """Whether a header of the client's stays here: our own, and what would tell an upstream whose account it has."""
-    return name.startswith(b"x-patchbay-") or name in _REVEALING
+def _stays_here(name: bytes) -> bool:
+    """Whether a header of the client's stays here: our own, a credential, and what would tell whose account it has."""
+    if name in CREDENTIALS:
+        return False  # the account's own takes its place
+    return name.startswith(b"x-patchbay-") or name in _REVEALING or names_credential(name)
+
+
+def _connection(fields: Fields, server: Server) -> bytes:
+    """Return what a request says of the connection to *server*; how long the client's own lives is no matter there."""
+    if server.alpn == b"h2":
+        return b""
+    return b"Upgrade" if fields.first(b"upgrade").lower() == b"websocket" else b"keep-alive"
 
 
 def _frame(fields: Fields, request: http.Request, server: Server) -> None:
@@ -321,7 +316,7 @@ def _frame(fields: Fields, request: http.Request, server: Server) -> None:
     HTTP/2 has an end of its own. Without a word about it, an HTTP/1 server would read a body as the next request.
     """
     if server.alpn == b"h2":
-        fields.drop(_HOPS.__contains__)
+        fields.drop(b"transfer-encoding".__eq__)
     elif b"content-length" not in fields and b"transfer-encoding" not in fields:
         if request.stream:
             fields.put(b"transfer-encoding", b"chunked")

@@ -14,6 +14,15 @@ from ..values import Headers
 
 Raw = tuple[tuple[bytes, bytes], ...]
 
+# What concerns one connection alone (RFC 9110, 7.6.1), and what may not be taken off as if it did.
+# `Proxy-*` is for one hop as well, but for the field that tells the reader of an answer what a proxy did.
+_HOPS = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings"))
+_PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
+_NEEDED = frozenset(
+    (b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"authorization",
+     b"upgrade")
+)  # fmt: skip
+
 
 class Fields:
     """The fields of one message in their order. Every *name* is bytes in lower case, but in `put`."""
@@ -50,6 +59,36 @@ class Fields:
             kept = [i for i, name in enumerate(self._names) if not unwanted(name)]
             self._fields, self._names = [self._fields[i] for i in kept], [self._names[i] for i in kept]
 
+    def add(self, name: bytes, value: bytes) -> None:
+        """Add one field more at the end."""
+        self._fields.append((name, value))
+        self._names.append(name.lower())
+
+    def listed(self) -> frozenset[bytes]:
+        """Return the names that `Connection` lists, without those that a message needs wherever it goes."""
+        if b"connection" not in self._names:
+            return frozenset()
+        said = [value for name, (_, value) in zip(self._names, self._fields, strict=True) if name == b"connection"]
+        return frozenset(word.strip().lower() for value in said for word in value.split(b",")) - _NEEDED
+
+    def drop_hops(self, connection: bytes = b"") -> None:
+        """
+        Take off what concerns one connection alone, and what `Connection` says does so too.
+
+        Where `Connection` stood, *connection* is what it says of the next one: nothing, `keep-alive` or `Upgrade`.
+        """
+        hops = _HOPS | self.listed()
+        hops |= {name for name in self._names if name.startswith(_PROXY) and name != _PROXY_STATUS}
+        if connection and b"connection" in self._names:
+            hops -= {b"connection", b"upgrade"} if connection == b"Upgrade" else {b"connection"}
+            if self.first(b"connection").lower() != connection.lower() or self._names.count(b"connection") > 1:
+                self.put(b"connection", connection)
+        self.drop(hops.__contains__)
+
+    def names(self) -> list[bytes]:
+        """Return the name of each field, in lower case."""
+        return self._names
+
     def values(self) -> bytes:
         """Return all values, a line each."""
         return b"\n".join([value for _, value in self._fields])
@@ -57,6 +96,12 @@ class Fields:
     def each(self, change: Callable[[bytes], bytes]) -> None:
         """Put every value through *change*."""
         self._fields = [(name, change(value)) for name, value in self._fields]
+
+    def each_field(self, change: Callable[[bytes, bytes], bytes]) -> None:
+        """Put every value through *change*, which is told its name (in lower case) as well."""
+        self._fields = [
+            (field, change(name, value)) for name, (field, value) in zip(self._names, self._fields, strict=True)
+        ]
 
     def raw(self) -> Raw:
         """Return what stands on a message."""

@@ -18,7 +18,7 @@ from mitmproxy import command, connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
-from .. import clients, config, dialects, guards, journal, paths, uploads
+from .. import clients, config, dialects, guards, journal, keylike, paths, uploads
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
@@ -26,13 +26,14 @@ from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
 from . import answers, defaults, dump, fields, flows, internals, origins, packed, render, replay, start, tunnels, wire
 from .aftermath import Aftermath, Again, habits
-from .cord import Asked, Cord, Surroundings, placeholder
+from .cord import Asked, Cord, Surroundings
+from .covered import lacks_credentials, placeholder
 from .ending import Ending
 from .fields import Fields
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
 from .reload import Reload, Settings, fixed
-from .shadow import ShadowCord, warn_of_nowhere
+from .shadow import ShadowCord, Untouched, warn_of_nowhere
 from .sockets import Socket
 from .whole import Whole
 
@@ -46,6 +47,12 @@ _REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
 _ENDED = "the proxy was ended"
 _ENDING = Refusal(503, "shutting_down", "Patchbay is about to end and takes no new requests", 1.0)
+_NOT_KEPT = Refusal(
+    400,
+    "credential_not_kept",
+    "This request passed with its client's own credential, which is kept nowhere, so it cannot be sent again as it was;"
+    " put a credential on it, or replay it with mode: serve",
+)
 _NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this destination, and nothing else passes here")
 
 
@@ -188,9 +195,10 @@ class Patchbay:
             raise exceptions.OptionsError(str(e)) from None
         except FileNotFoundError as e:
             where = f"--set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"
-            raise exceptions.OptionsError(f"patchbay: no file {e.filename}; settings are at {where}") from None
+            missing = keylike.covered(str(e.filename))
+            raise exceptions.OptionsError(f"patchbay: no file {missing}; settings are at {where}") from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
-            raise exceptions.OptionsError(f"patchbay: {e}") from None
+            raise exceptions.OptionsError("patchbay: " + keylike.covered(str(e))) from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._watch(path)
@@ -291,18 +299,24 @@ class Patchbay:
         endpoint = self._resolved(endpoint, flow, destination)
         serves = self._router().serves(endpoint, destination, _reverse(flow))
         shadow = self._router().config.mode == "shadow"
-        if not serves and (shadow or self._lets_be(flow)):
-            flow.patchbay = wire.Untouched()  # type: ignore[attr-defined]
-            defaults.untouched(flow.request, flow.client_conn.proxy_mode)
-            return
+        # what asks a model is looked at in shadow, also where no account would serve it
+        passes = not serves and (not endpoint.dialect if shadow else self._lets_be(flow))
         headers = fields.read(flow.request.headers)
+        if passes or shadow:
+            defaults.untouched(flow.request, flow.client_conn.proxy_mode)
+        if passes:
+            flow.patchbay = Untouched(flow)  # type: ignore[attr-defined]
+            if flow.is_replay and lacks_credentials(flow.request):
+                flow.response = answers.refusal(endpoint.dialect, _NOT_KEPT, "")
+            return
         client = self._client(flow, headers)
         form = clients.form(headers, flow.request.path)
         cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
-        placeholder(flow.request)
         flow.patchbay = cord  # type: ignore[attr-defined]
         cord.asked = Asked(endpoint, destination, form)
-        if shadow:
+        if shadow and flow.is_replay and lacks_credentials(flow.request):
+            flow.response = cord.refusal(_NOT_KEPT)
+        elif shadow:
             cord.client = Client() if isinstance(client, Refusal) else client
         elif self._ending.begun:
             flow.response = cord.refusal(_ENDING)
@@ -346,7 +360,7 @@ class Patchbay:
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
-            headers=fields.read(flow.request.headers),
+            headers=cord.asked_headers(),
             body=body,
             endpoint=cord.asked.endpoint,
             destination=cord.asked.destination,
@@ -381,6 +395,8 @@ class Patchbay:
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
+        if flow.response and isinstance(plugged := getattr(flow, "patchbay", None), Untouched):
+            plugged.answered(flow.response)
         if cord is None or flow.response is None:
             return
         if "origin" in flow.request.headers and not cord.shadow:
@@ -390,10 +406,12 @@ class Patchbay:
         cord.answering = True
         headers = flow.response.headers
         if cord.shadow:
+            cord.covered.answered(flow.response)
             flow.response.stream = cord.streaming = not _is_json(headers.get("content-type", ""))
             return
         assert cord.route is not None
         told = self._without_secrets(headers)
+        told.drop_hops(b"Upgrade" if flow.response.status_code == 101 else b"")
         if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
             told.put(b"x-patchbay-gave-up", cord.exchange.refusal.code.encode())
         told.put(b"x-patchbay-request-id", cord.route.request_id.encode())
@@ -501,7 +519,8 @@ class Patchbay:
                         return Refusal(499, "client_left", "The client left while the request waited")
                 case Route():
                     try:
-                        await self.keys.ready(decided.account.secret)
+                        for secret in decided.account.secrets:
+                            await self.keys.ready(secret)
                     except KeyUnavailable as e:
                         logger.warning("account %s: %s", decided.account.id, e)
                         self._router().unsent(exchange, str(e), time.time())
@@ -541,7 +560,7 @@ class Patchbay:
         last = exchange.attempts[-1]
         account = last.route.account
         refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "none"
-        if refused and await self.keys.refresh(account.secret):
+        if refused and any([await self.keys.refresh(secret) for secret in account.secrets]):
             self._router().renewed(exchange, account.id)
 
     def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:

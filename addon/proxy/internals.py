@@ -100,6 +100,9 @@ class _Cord:
         copy.headers["authorization"] = self.key
         return copy
 
+    def client_response(self, response: http.Response) -> http.Response:
+        return response
+
     def wire_body(self, content: bytes) -> bytes:
         return content.upper()
 

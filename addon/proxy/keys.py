@@ -25,6 +25,7 @@ from urllib.parse import quote, quote_plus
 
 from blake3 import blake3
 
+from .. import keylike
 from ..config import Secret
 
 MAX_FILE = 1_000_000  # bytes; also of what a command may print
@@ -216,16 +217,20 @@ class Keys:
 
 
 def named(secret: Secret) -> str:
-    """Return what a message may call *secret*: its source, and no more of a command than the program."""
+    """
+    Return what a message may call *secret*: its source, and no more of a command than the program.
+
+    A key that was written where a name or a path belongs is not shown.
+    """
     match secret.source:
         case "literal":
             return "the key in the settings"
         case "env":
-            return f"env:{secret.value}"
+            return keylike.covered(f"env:{secret.value}")
         case "file":
-            return f"file:{secret.value}" + (f"#{secret.pointer}" if secret.pointer else "")
+            return keylike.covered(f"file:{secret.value}" + (f"#{secret.pointer}" if secret.pointer else ""))
         case "cmd":
-            return f"cmd {secret.argv[0]}"
+            return keylike.covered(f"cmd {secret.argv[0]}")
 
 
 def _sound(value: str) -> str:
@@ -277,7 +282,7 @@ def _check(found: os.stat_result, secret: Secret) -> None:
     if not stat.S_ISREG(found.st_mode):
         raise KeyUnavailable("is no ordinary file")
     if found.st_mode & 0o077:
-        raise KeyUnavailable(f"must be readable by its owner only: chmod 600 {secret.value}")
+        raise KeyUnavailable(f"must be readable by its owner only: chmod 600 {keylike.covered(secret.value)}")
 
 
 def _decoded(data: bytes) -> str:

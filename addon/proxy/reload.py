@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import config
+from .. import config, keylike
 from ..clients import Known
 from ..config import Config, ConfigError, Secret
 from ..router import Router
@@ -77,7 +77,8 @@ class Reload:
 
     def _files(self) -> list[Path]:
         settings = self._router.config
-        secrets = (*(account.secret for account in settings.accounts), *(client.secret for client in settings.clients))
+        secrets = [secret for account in settings.accounts for secret in account.secrets]
+        secrets += [client.secret for client in settings.clients]
         return [self._path, *(_file(secret) for secret in secrets if secret.source == "file")]
 
     async def _run(self) -> None:
@@ -95,9 +96,10 @@ class Reload:
             known = tuple([await _known(client, self._keys) for client in found.clients])
             self._apply(fixed(before, Settings(found, known)))
         except ConfigError as e:
-            logger.warning("patchbay: %s holds mistakes, so nothing changes:\n%s", self._path.name, e)
+            logger.warning("patchbay: %s holds mistakes, so nothing changes:\n%s", _called(self._path), e)
         except (OSError, ValueError, KeyUnavailable) as e:
-            logger.warning("patchbay: %s cannot be used, so nothing changes: %s", self._path.name, e)
+            told = keylike.covered(str(e))  # it may quote a path of the settings
+            logger.warning("patchbay: %s cannot be used, so nothing changes: %s", _called(self._path), told)
         else:
             _say(self._path, before, found)
 
@@ -105,7 +107,8 @@ class Reload:
         """Read keys again whose files changed: what was wrong with the accounts that had the old ones is over."""
         settings = self._router.config
         for account in settings.accounts:
-            if _file(account.secret) in changed and await self._keys.refresh(account.secret):
+            renewed = [await self._keys.refresh(one) for one in account.secrets if _file(one) in changed]
+            if any(renewed):
                 self._router.accounts.cleared(account.id)
                 logger.info("patchbay: account %s has another key now", account.id)
         if any(_file(client.secret) in changed for client in settings.clients):
@@ -139,7 +142,11 @@ def _say(path: Path, before: Config, found: Config) -> None:
         if getattr(before, name) != getattr(found, name):
             logger.warning("patchbay: another %s holds from the next start on", name)
     enabled = sum(account.enabled for account in found.accounts)
-    logger.info("patchbay: %s taken over: %d accounts (%d enabled)", path.name, len(found.accounts), enabled)
+    logger.info("patchbay: %s taken over: %d accounts (%d enabled)", _called(path), len(found.accounts), enabled)
+
+
+def _called(path: Path) -> str:
+    return keylike.covered(path.name)
 
 
 def _file(secret: Secret) -> Path:

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from mitmproxy import http
 from mitmproxy.connection import Server
 
-from .. import clients
 from ..config import Config
 from ..paths import ANYWHERE
 from ..providers import Timeouts
-from ..values import Answer, Headers, Reaction
-from .cord import Cord, Surroundings, placeholder
+from ..values import Answer, Reaction
+from . import wire
+from .cord import Cord
+from .covered import Covered
 
 logger = logging.getLogger(__name__)
-
-_NO_HEADERS = Headers()
 
 
 class ShadowCord(Cord):
@@ -30,13 +29,6 @@ class ShadowCord(Cord):
     shadow = True
     timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
 
-    def __init__(self, flow: http.HTTPFlow, around: Surroundings, dialect: str) -> None:
-        super().__init__(flow, around, dialect)
-        request = flow.request
-        self._came = request.headers.fields, request.path
-        placeholder(request)
-        self._stands = request.headers.fields, request.path
-
     def __repr__(self) -> str:
         return "ShadowCord()"
 
@@ -48,14 +40,10 @@ class ShadowCord(Cord):
         wanted = self.asked.destination
         if server.address is None or (server.address[0].lower(), server.address[1]) != (wanted.host, wanted.port):
             raise PermissionError("this connection does not go where the client wanted")
-        copy = request.copy()
-        copy.headers = self._with_credentials(copy.headers)
-        (_, came), (_, stands) = self._came, self._stands
-        if copy.path == stands:
-            copy.path = came
-        elif key := next(clients.presented(_NO_HEADERS, came), ""):
-            copy.path = clients.with_key(copy.path, key)
-        return copy
+        return self.covered.restored(request)
+
+    def client_response(self, response: http.Response) -> http.Response:
+        return self.covered.told(response)
 
     def wire_body(self, content: bytes) -> bytes:
         return content
@@ -68,14 +56,25 @@ class ShadowCord(Cord):
         super().passing(data)
         return data
 
-    def _with_credentials(self, headers: http.Headers) -> http.Headers:
-        came, stands = http.Headers(self._came[0]), http.Headers(self._stands[0])
-        if headers.fields == stands.fields:
-            return came
-        for name in {name.lower() for name in came if came.get_all(name) != stands.get_all(name)}:  # edited meanwhile
-            if headers.get_all(name) == stands.get_all(name):
-                headers.set_all(name, came.get_all(name))
-        return headers
+
+class Untouched(wire.Untouched):
+    """Plugged into a flow that is none of our business: it passes as the client sent it, and shows no credential."""
+
+    def __init__(self, flow: http.HTTPFlow) -> None:
+        self._covered = Covered(flow.request)
+
+    def __repr__(self) -> str:
+        return "Untouched()"
+
+    def wire_request(self, request: http.Request) -> http.Request:
+        return self._covered.restored(request)
+
+    def answered(self, response: http.Response) -> None:
+        """Put placeholders for cookies and tokens on *response*, which is the flow's own."""
+        self._covered.answered(response)
+
+    def client_response(self, response: http.Response) -> http.Response:
+        return self._covered.told(response)
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from urllib.parse import urlsplit
 
 from mitmproxy import ctx, http
 from mitmproxy.connection import Client
@@ -19,6 +20,7 @@ from mitmproxy.proxy.layers.http import HttpStream
 
 from .. import paths
 from ..config import Config
+from ..providers import PRESETS
 from ..values import Origin
 from . import wire
 
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 # mitmproxy allows five upstream connections at a time to each address for one client connection. An HTTP/2 client puts
 # all it does on one, and where the provider speaks HTTP/1 each of its streams needs a connection of its own.
 UPSTREAM_CONNECTIONS = 100
+_KNOWN = frozenset(
+    urlsplit(preset.base_url).hostname for preset in PRESETS.values() if preset.base_url.startswith("https:")
+)
 _PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
 
 
@@ -35,6 +40,8 @@ def ours(config: Config, address: tuple[str, int] | None) -> bool:
     if address is None:
         return False
     host, port = address[0].lower(), address[1]
+    if config.mode == "shadow" and not config.accounts and host in _KNOWN:
+        return True  # who looks on without an account looks at the providers we know
     return any(
         account.enabled and account.origin and (account.origin.host, account.origin.port) == (host, port)
         for account in config.accounts

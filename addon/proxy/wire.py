@@ -11,6 +11,7 @@ Only this file touches mitmproxy's private HTTP state machine; `internals` check
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -42,10 +43,11 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
-from .. import guards
+from .. import guards, keylike
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
+from .covered import bare
 
 logger = logging.getLogger(__name__)
 
@@ -54,11 +56,13 @@ Commands = Generator[commands.Command, Any, None]
 _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
 _BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
 _DOWNWARDS = frozenset({ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError})
+_DRESSED = (RequestHeaders, RequestData, ResponseHeaders)
 _ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
+_QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -91,6 +95,9 @@ class Cord(Protocol):
 
     def wire_body(self, content: bytes) -> bytes:
         """Return the body bytes that go upstream in place of *content*."""
+
+    def client_response(self, response: http.Response) -> http.Response:
+        """Return the head that the client gets in place of *response*, the flow's own."""
 
     def answered(self, what: Answer) -> Reaction:
         """Take note of *what* the upstream did and say what is to be done. Never raises."""
@@ -144,6 +151,14 @@ class Turn:
 
 class Untouched:
     """Plugged into a flow that is none of our business: it passes as the client sent it."""
+
+    def wire_request(self, request: http.Request) -> http.Request:
+        """Return what goes upstream of *request*, the flow's own."""
+        return request
+
+    def client_response(self, response: http.Response) -> http.Response:
+        """Return what the client gets of *response*, the flow's own."""
+        return response
 
 
 class _Timer(commands.RequestWakeup):
@@ -232,6 +247,8 @@ class PatchbayStream(HttpStream):
         kind, cord = type(event), self.cord
         if self.answering and kind in _BODY_UPWARDS:
             return  # it waited in the queue while the answer was made, which does without it
+        if isinstance(event, RequestTrailers):
+            event.trailers = bare(event.trailers)
         if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
             if event.stream_id != self.wire_id or self.answering or (cord and not self.upstream_open):
                 # of an attempt that was given up: it waited in the queue of a paused stream, or came in one piece
@@ -267,15 +284,20 @@ class PatchbayStream(HttpStream):
                 command = generator.send(reply)
             except StopIteration:
                 return
-            if isinstance(command, SendHttp) and isinstance(command.event, RequestHeaders | RequestData):
+            if isinstance(command, SendHttp) and isinstance(command.event, _DRESSED):
                 command = self._dressed(command)
             reply = yield command
 
     def _dressed(self, command: SendHttp) -> SendHttp:
-        """Put the copy in the place of what would go upstream. The one gate: what has no plug does not pass."""
+        """Put the copy in the place of what would leave. The one gate: upwards, what has no plug does not pass."""
         plug, event = self.plug, command.event
+        if isinstance(event, ResponseHeaders):
+            told = plug.client_response(event.response) if plug else event.response
+            return command if told is event.response else SendHttp(replace(event, response=told), command.connection)
         if isinstance(plug, Untouched):
-            return command
+            if isinstance(event, RequestHeaders):
+                event = replace(event, request=plug.wire_request(event.request))
+            return SendHttp(event, command.connection)
         if plug is None or not plug.ready:
             raise PermissionError("a request without a route")
         if isinstance(event, RequestHeaders):
@@ -637,9 +659,14 @@ def _joined(generator: Commands) -> Commands:
         if isinstance(command, commands.SendData):
             waiting, size, connection = [command.data], len(command.data), command.connection
         else:
-            yield command
+            yield _discreet(command) if isinstance(command, commands.Log) else command
     if connection is not None:
         yield commands.SendData(connection, b"".join(waiting))
+
+
+def _discreet(log: commands.Log) -> commands.Log:
+    """Return *log* without the bytes that it quotes: a head that mitmproxy cannot read may hold a key."""
+    return commands.Log(keylike.covered(_QUOTED_BYTES.sub("(not shown)", log.message)), log.level)
 
 
 def _nothing() -> Commands:

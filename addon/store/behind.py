@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from .. import keylike
 from ..values import Record
 from .contract import Store, StoreError
 
@@ -99,7 +100,7 @@ class Behind:
         with self._lock:
             self._out = out | self._out
         if not self._failing:
-            reason = e if isinstance(e, StoreError) else type(e).__name__
+            reason = keylike.covered(str(e)) if isinstance(e, StoreError) else type(e).__name__
             logger.warning("the store (%s) cannot be used; going on without it: %s", self._name, reason)
         self._failing = True
 

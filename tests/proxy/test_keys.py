@@ -387,3 +387,21 @@ def test_nothing_shows_a_value(tmp_path: Path) -> None:
 
     shown = repr((keys, keys._held, LITERAL, secret)) + named(LITERAL) + named(secret)
     assert "sk-" not in shown
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        Secret("file", "/run/sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJ"),
+        Secret("file", "/nowhere", "/sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJ"),
+        Secret("env", "Zq8wNfT2vXb7RkLm4HcJ0123456789ab"),
+        Secret("cmd", argv=("Zq8wNfT2vXb7RkLm4HcJ0123456789ab",)),
+    ],
+    ids=["path", "pointer", "variable", "program"],
+)
+def test_a_key_in_the_place_of_its_source_is_not_named(secret: Secret) -> None:
+    """T6: what is wrong with it is said all the same."""
+    told = refused(Keys(env={}), secret)
+
+    assert "Zq8wNfT2" not in told
+    assert told.partition(": ")[2]

@@ -1,0 +1,165 @@
+"""
+What looks like a key: the shapes that providers give theirs, and long runs of characters that nobody would choose.
+
+The one cover for texts that are shown. It errs on the safe side; what must stay usable (a header's value, the name of a
+model) is asked with `is_key`, which knows the shapes alone.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import pairwise
+
+HIDDEN = "(not shown: it looks like a key)"
+
+_LONG_ENOUGH = 20  # characters of a key that is recognised by its shape alone; as many as a long run has
+_RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]+")
+_WORD = re.compile(r"[A-Za-z0-9]+")
+_LONG_RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]{20,}")
+_PLAIN_ID = re.compile(r"[0-9a-f\-]+")  # a UUID, a hash: no shape begins with that
+# Prefixes that hardly anybody puts before a name. What follows may be anything.
+_SHAPES = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"(?:sk|csk|rk|ak|pcsk)[-_](?=[A-Za-z0-9_\-]{8})|gsk_(?=\w{6})|AIza(?=[\w\-]{8})|ya29\.(?=[\w\-]{4})"
+    r"|gh[pousr]_(?=\w{6})|github_pat_(?=\w{6})|glpat-(?=[\w\-]{6})|nvapi-(?=[\w\-]{6})|pplx-(?=\w{12})|tvly-(?=[\w\-]{12})"
+    r"|tgp_v1_(?=[\w\-]{6})|lsv2_(?=\w{8})|pk-lf-(?=[\w\-]{6})|xox[abeprs]-(?=[\w\-]{6})|hvs\.(?=[\w\-]{8})|whsec_(?=\w{8})"
+    r"|(?:AKIA|ASIA|ABIA)(?=[A-Z0-9]{12})|ABSK(?=[A-Za-z0-9+/=]{20})|dapi(?=[0-9a-f]{16})|AGE-SECRET-KEY-(?=\w)"
+    r"|AQ\.(?=[\w\-]{16})|SG\.(?=[\w\-]{16})|1//0(?=[\w\-]{12})"
+    r"|eyJ[\w\-]{4,300}={0,2}\.(?=[\w\-]{2})"
+    r")[A-Za-z0-9_\-.+/=~%]+",
+    re.IGNORECASE,
+)
+# Prefixes that a name may have as well: what follows must look like no word.
+_SOFT = re.compile(
+    r"(?<![A-Za-z0-9])(?:hf_|xai-|fw_|r8_|sess-|vck_|npm_|pypi-|jina_|rpa_|flp_|dop_v1_|esecret_|key-|pa-)([\w\-]{12,})",
+    re.IGNORECASE,
+)
+_NUMBERED = re.compile(
+    r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Fa-f])|[0-9A-Fa-f]{32,}"
+)
+_PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
+# `key=…` where a name was meant, `Bearer …`, and the password of a URL
+_GIVEN = re.compile(
+    r"(?:key|token|secret|passw(?:or)?d|pwd|credentials?|auth\w{0,20})[\"']?\s{0,9}[:=]\s{0,9}[^\s:=]|\b(?:bearer|basic)\s{1,9}\S{6}",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
+
+
+def is_key(text: str) -> bool:
+    """Whether *text* holds a key of a shape that some provider gives its keys."""
+    return any(_has_shape(run) for run in _LONG_RUN.findall(text) if not _PLAIN_ID.fullmatch(run))
+
+
+def may_be_key(text: str) -> bool:
+    """Whether *text* holds what may be a key: a known shape of any length, or a long run that looks drawn by lot."""
+    if _SHAPES.search(text) or _PRIVATE.search(text) or _NUMBERED.search(text):
+        return True
+    if any(_is_no_word(match[1]) for match in _SOFT.finditer(text)):
+        return True
+    return any(_is_drawn(run[0]) or any(map(_is_random, _WORD.findall(run[0]))) for run in _RUN.finditer(text))
+
+
+def shown(text: str) -> str:
+    """
+    Return *text*, a piece of what a user wrote, as a message may show it: all of it or nothing.
+
+    Not even the rest of a text that holds a key is shown: nobody can say where in it the key ends.
+    """
+    if may_be_key(text) or _GIVEN.search(text) or _LOGIN.search(text):
+        return HIDDEN
+    joined = "".join(c for c in text if c.isprintable() and not c.isspace())
+    return HIDDEN if joined != text and may_be_key(joined) else text
+
+
+def covered(line: str) -> str:
+    """Return *line*, a message of ours with what users wrote in it, with every piece hidden that may be a key."""
+    if not may_be_key(line) and "@" not in line:
+        return line
+    line = _SHAPES.sub(HIDDEN, _LOGIN.sub("…@", line))
+    return _RUN.sub(lambda run: _without_keys(run[0]), line)
+
+
+def _has_shape(run: str) -> bool:
+    found = any(len(match[0]) >= _LONG_ENOUGH for match in _SHAPES.finditer(run))
+    return found or any(_is_no_word(match[1]) for match in _SOFT.finditer(run))
+
+
+def _without_keys(run: str) -> str:
+    if _is_drawn(run):
+        return HIDDEN
+    return "/".join(HIDDEN if may_be_key(part) else part for part in run.split("/"))
+
+
+def _is_random(word: str) -> bool:
+    """Whether *word* (letters and digits) is one that nobody would choose for a name."""
+    if len(word) < 16:
+        return False
+    if word.isalpha():
+        return len(word) >= 32 or (len(word) >= 20 and _turns(word) >= 0.16 * len(word))
+    return not word.isdigit() and (len(word) >= 20 or _turns(word) >= 3)
+
+
+def _is_drawn(run: str) -> bool:
+    """Whether the characters of *run*, whatever stands between them, change their kind as often as by lot."""
+    words = _WORD.findall(run)
+    size = sum(map(len, words))
+    return size >= 20 and any(c.isdigit() for c in run) and sum(map(_turns, words)) >= 0.25 * size
+
+
+def _is_no_word(text: str) -> bool:
+    words = _WORD.findall(text)
+    mixed = any(len(word) >= 10 and not (word.isalpha() or word.isdigit()) for word in words)
+    return mixed or any(len(word) >= 15 for word in words) or sum(map(_turns, words)) >= 0.2 * len(text)
+
+
+def _turns(word: str) -> int:
+    """Return how often a digit stands beside a letter in *word*, or a capital behind a small letter."""
+    return sum(a.isdigit() != b.isdigit() or (a.islower() and b.isupper()) for a, b in pairwise(word))
+
+
+# -- by name ----------------------------------------------------------------------------------------------------------
+
+_HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PARTS = re.compile(r"[a-z]+[0-9]*|[0-9]+")
+_OWN_WORDS = frozenset(
+    "secret secrets password passwd passphrase passcode pwd credential credentials cookie cookies jwt bearer dpop"
+    " otp vk pat sig apikey apikeys xapikey accesskey secretkey".split()
+)
+_ENDINGS = ("token", "secret", "password", "apikey", "cookie", "credential", "credentials", "auth")
+_NO_AUTH = frozenset({"author", "authors", "authored", "authority", "authorities", "authoring"})
+# What stands before `key` or `token` where the word means the name of a thing, a place in a list, or a piece of text.
+_HARMLESS_BEFORE = frozenset(
+    "idempotency idempotence websocket cache routing route partition shard sort surrogate affinity conversation thread"
+    " chat dedup dedupe deduplication correlation trace request lookup hash primary foreign row object group"
+    " continuation page pagination resume sync next prev previous cursor max min prompt input output completion total"
+    " first last stop eos bos pad count".split()
+)
+# … and behind it, where a number or a kind of them is meant.
+_HARMLESS_BEHIND = frozenset(
+    "count counts limit limits budget usage remaining reset type types expires expiry ttl rate length size id"
+    " efficient required".split()
+)
+
+
+@lru_cache(4096)
+def names_key(name: str) -> bool:
+    """
+    Whether a header or a parameter called *name* carries a credential, as far as its name tells.
+
+    Hyphens, underscores and capitals inside a word part it: `x-acme-token`, `access_token` and `apiKey` are alike.
+    """
+    parts = _PARTS.findall(_HUMPS.sub("-", name).lower())
+    return any(_is_of_key(part, parts[:at], parts[at + 1 :]) for at, part in enumerate(parts))
+
+
+def _is_of_key(part: str, before: list[str], behind: list[str]) -> bool:
+    word = part.rstrip("0123456789")
+    if word in ("key", "keys") or word.endswith("token"):
+        if (before and before[-1] in _HARMLESS_BEFORE) or (behind and behind[0] in _HARMLESS_BEHIND):
+            return False
+        return word.endswith("token") or not behind or behind[0] in ("secret", "value")
+    if "auth" in word and word not in _NO_AUTH:
+        return True
+    return word in _OWN_WORDS or word.endswith(_ENDINGS)

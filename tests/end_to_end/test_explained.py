@@ -136,7 +136,11 @@ def test_explain_names_the_account_and_the_session_that_it_was(day: Day, monkeyp
 
 
 def test_a_replay_goes_to_the_account_and_session_that_it_had(day: Day, tmp_path: Path) -> None:
-    """T11: in another proxy that remembers nothing, under the same key; only what was served is asked for again."""
+    """
+    T11: in another proxy that remembers nothing, under the same key; only what was served is asked for again.
+
+    In shadow the client's own credential would have to go up, and no flow keeps it (T8): that is said, nothing is sent.
+    """
     settings = (day.folder / "config.yaml").read_text().replace("/journal.jsonl", "/again.jsonl")
     (day.folder / "state" / "state.db").unlink(missing_ok=True)
     before = {flow.id: day.lines[flow.metadata["patchbay.exchange"]] for flow in day.flows()}
@@ -146,6 +150,8 @@ def test_a_replay_goes_to_the_account_and_session_that_it_had(day: Day, tmp_path
     for flow in again:
         line = before[flow.id]
         assert {name: flow.metadata[f"patchbay.{name}"] for name in SAME} == {name: line[name] for name in SAME}
+        if line["mode"] == "shadow" and flow.response and b"credential_not_kept" in flow.response.content:
+            continue
         assert flow.metadata["patchbay.exchange"] != line["exchange"]
         assert "replay:" not in flow.comment
 

@@ -11,7 +11,7 @@ from mitmproxy.test import tflow
 from patchbay import clients
 from patchbay.config import ClientKey, Secret
 from patchbay.proxy import flows, replay
-from patchbay.proxy.cord import placeholder
+from patchbay.proxy.covered import placeholder
 from patchbay.router import Router
 from patchbay.values import Client, Decision, Served
 

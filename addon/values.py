@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .config import Account
 
 Kind = Literal["generation", "resource", "local", "other"]
+# Which models a request may run, and where it names them: `model` and its like in the path or the body, each of the
+# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or nobody knows (`unread`).
+Runs = Literal["model", "batch", "file", "tuning", "socket", "nothing", "unread"]
 Depth = Literal["none", "edge", "handler", "body", "engine"]
 OutcomeKind = Literal[
     "ok", "rate", "quota", "overload", "auth", "permission", "model", "server", "request", "cancelled"
@@ -122,6 +125,15 @@ class Endpoint:
     suffix: str = ""
     model: str = ""
     stream: bool = False
+    runs: Runs | None = None  # None: what is usual for its kind
+
+    @property
+    def asks(self) -> Runs:
+        """Where a request for it names the models it runs."""
+        return self.runs or _USUALLY.get(self.kind, "unread")
+
+
+_USUALLY: Mapping[Kind, Runs] = {"generation": "model", "resource": "nothing"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from blake3 import blake3
 
 from .config import ClientKey
 from .identity.scope import claim
+from .naming import Naming, bare
 from .values import Client, Endpoint, Headers, Refusal
 
 # Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
@@ -38,7 +39,7 @@ REVEALING_DOWNWARD = frozenset(
     {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
      "chatgpt-account-id"}
 )  # fmt: skip
-_RUNS_OTHERS = ("/batches", "/fine_tuning")  # what is posted here names its models out of our sight
+_MAX_NAME = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,27 @@ def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes,
     return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models)
 
 
-def overstepped(client: Client, endpoint: Endpoint, method: str, model: str) -> Refusal | None:
-    """Say what *client* may not do, when it asks for *model* (empty: none is named) at *endpoint*."""
+def overstepped(client: Client, endpoint: Endpoint, naming: Naming) -> Refusal | None:
+    """Say what *client* may not do, when it asks *endpoint* for the models of *naming*."""
     if client.pools and endpoint.family not in client.pools:
         return Refusal(403, "pool_not_allowed", f"This client may not use the pool {endpoint.family or 'of any path'}")
-    if not client.models or method in ("GET", "HEAD", "DELETE"):
+    if not client.models:
         return None
-    named = bool(model) and any(fnmatchcase(model, pattern) for pattern in client.models)
-    hidden = not model and (endpoint.kind == "generation" or any(part in endpoint.suffix for part in _RUNS_OTHERS))
-    if (model and not named) or hidden:
-        return Refusal(403, "model_not_allowed", "This client may not use this model, or has to name one it may")
+    if naming.hidden:
+        message = f"This client may use some models only, and this request has to name one of them: {naming.hidden}"
+        return Refusal(403, "model_not_allowed", message)
+    for model in naming.all:
+        if not _may_ask(client, model):
+            return Refusal(403, "model_not_allowed", f"This client may not use the model {model[:_MAX_NAME]!r}")
     return None
+
+
+def _may_ask(client: Client, model: str) -> bool:
+    if model != model.strip() or not model.isprintable():  # who strips it, asks for another one
+        return False
+    return any(
+        name == pattern or fnmatchcase(name, pattern) for pattern in client.models for name in {model, bare(model)}
+    )
 
 
 def presented(headers: Headers, path: str) -> Iterator[str]:

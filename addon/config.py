@@ -550,6 +550,17 @@ def _endpoint(part: Part) -> str:
     return found
 
 
+def _paths(part: Part) -> tuple[str, ...]:
+    return tuple(Each(_path_pattern)(part))
+
+
+def _path_pattern(part: Part) -> str:
+    found = document.text(part)
+    if found != "*" and not (found.startswith("/") and _PATH.fullmatch(found)):
+        raise part.wrong(f"must be a path such as /v1/assistants, or '*' for all of them, is {part.said()}")
+    return found
+
+
 def _version(part: Part) -> str:
     if not _VERSION.fullmatch(found := document.text(part)):
         raise part.wrong(f"must be a version such as 2024-10-21, is {part.said()}")
@@ -649,6 +660,7 @@ PROVIDER = Section(
         "silent": _detectors,
         "families": _families,
         "api_version": _version,
+        "paths": _paths,
     },
     _with_part,
 )
@@ -817,7 +829,7 @@ def _offer_of(preset: Provider) -> _Offer:
     return _Offer(preset, _Url(preset.base_url, origin, parts.path.rstrip("/")), stated=True)
 
 
-_TAKEN_OVER = ("credential", "model_ids", "silent", "families", "api_version", "slots", "serialize")
+_TAKEN_OVER = ("credential", "model_ids", "silent", "families", "api_version", "slots", "serialize", "paths")
 
 
 def _offer(name: str, part: Part, values: dict[str, Any]) -> _Offer | None:

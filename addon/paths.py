@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from string import ascii_letters, digits
 from urllib.parse import quote, unquote
 
@@ -37,6 +38,24 @@ def plain(path: str) -> str:
 def _decoded(found: re.Match[str]) -> str:
     mark = chr(int(found[1], 16))
     return mark if mark in _NEEDLESS else found[0].upper()
+
+
+def takes(account: Account, path: str) -> bool:
+    """
+    Whether *account*'s key may go with *path*, which is none of its dialects' (empty: it is one of theirs).
+
+    At a service we know, a path we do not know may be its administration. A server given by `--mode reverse:` is the
+    user's own to know.
+    """
+    allowed = account.provider.paths
+    if not path or account.origin is None or "*" in allowed:
+        return True
+    read = {plain(path), plain(join(account, path, Endpoint(suffix=path)))}
+    return any(_is_below(each, pattern) for each in read for pattern in allowed)
+
+
+def _is_below(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or (len(pattern) > 1 and fnmatchcase(path, pattern.rstrip("/") + "/*"))
 
 
 def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[Endpoint, ...]:

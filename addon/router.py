@@ -14,7 +14,7 @@ from random import Random
 
 from blake3 import blake3
 
-from . import clients, correlation, paths
+from . import clients, correlation, naming, paths
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .answer import Answer as Reader
@@ -25,12 +25,14 @@ from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
 from .identity.identify import Identifier
 from .ledger import Ledger
+from .naming import Naming
 from .providers import Stamp
 from .state import State
 from .values import (
     Answer,
     Candidate,
     Chunk,
+    Client,
     Decision,
     Edit,
     End,
@@ -104,6 +106,7 @@ class Exchange:
     request: Request
     identity: Identity
     model: str
+    names: Naming
     stream: bool
     digest: bytes
     opened: float
@@ -176,17 +179,18 @@ class Router:
         pin = request.headers.get("x-patchbay-account").strip()
         if pin and not request.client.may_pin:
             return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
-        model = request.endpoint.model or request.body.text("model")
-        if refusal := clients.overstepped(request.client, request.endpoint, request.method, model):
+        names = self._naming(request, socket)
+        if refusal := clients.overstepped(request.client, request.endpoint, names):
             return refusal
         identity = self._identifier.identify(request, now)
-        model = self._spoken_model(request, identity, model, socket)
+        model = self._spoken_model(request, identity, names.model, socket)
         self._in_flight[identity.affinity] += 1
         return Exchange(
             id=self._random_bytes(8).hex(),
             request=request,
             identity=identity,
             model=model,
+            names=names,
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
             # a body that streams through is not seen, so it counts as like no other
             digest=self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request),
@@ -212,6 +216,12 @@ class Router:
         self.accounts.cleared(account)
         exchange.renewed.add(account)
 
+    def _naming(self, request: Request, socket: Route | None) -> Naming:
+        """Return the models of *request*: all of them where somebody's rights or lists depend on it."""
+        if not (request.client.models or self.accounts.restricts):
+            return naming.read(request)
+        return naming.strictly(request) if socket is None else naming.of_message(request.body, creates=True)
+
     def _spoken_model(self, request: Request, identity: Identity, model: str, socket: Route | None) -> str:
         """
         Return *model*, or for an upgrade, which names none, the one that was asked for last on such a socket.
@@ -231,7 +241,13 @@ class Router:
         anywhere = paths.is_anywhere(destination)
         if anywhere and not endpoint.family:
             return False  # a path of no dialect says nothing about which provider it is for
-        return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse)
+        path = "" if endpoint.family else endpoint.suffix
+        return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse, path)
+
+    def must_read(self, client: Client, endpoint: Endpoint) -> bool:
+        """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
+        names = endpoint.asks in ("model", "batch", "tuning")
+        return names and (bool(client.models) or self.accounts.restricts)
 
     def instead(self, exchange: Exchange) -> Refusal | None:
         """
@@ -390,6 +406,9 @@ class Router:
             woken=exchange.woken,
             patient=waits_since + self.config.queue.patience,
             stay=exchange.stay if len(exchange.attempts) == 1 else "",
+            others=exchange.names.others,
+            sealed=exchange.names.sealed,
+            path="" if request.endpoint.family else request.endpoint.suffix,
         )
 
     def _destination(self, exchange: Exchange) -> Origin | None:

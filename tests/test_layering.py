@@ -16,7 +16,7 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"values", "providers", "body", "document", "config", "paths", "uploads"}),
+    frozenset({"values", "providers", "body", "document", "config", "paths", "uploads", "forms", "naming"}),
     frozenset({"ledger", "dialects", "sse", "alike"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards"}),

@@ -15,6 +15,7 @@ from typing import Literal
 
 from blake3 import blake3
 
+from .. import paths
 from ..config import Account, Config
 from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Wait
 from . import limits, models, refusals, selection
@@ -41,6 +42,9 @@ class Ask:
     *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
     turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
     it rather waits than takes an account of a lower priority, or a refusal.
+
+    *others* are models that it may run besides; *sealed*: it may run some that nobody can see here. *path* is one
+    of no dialect.
     """
 
     family: str
@@ -58,6 +62,9 @@ class Ask:
     woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     patient: float = 0.0
     stay: str = ""
+    others: tuple[str, ...] = ()
+    sealed: bool = False
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,7 @@ class Accounts:
         self._tickets: set[int] = set()
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
+        self._restricts = any(map(models.restricts, config.accounts))
         self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
@@ -248,6 +256,11 @@ class Accounts:
         return self._bindings.forget(affinity)
 
     @property
+    def restricts(self) -> bool:
+        """Whether some account does not serve every model, so that it matters which ones a request may run."""
+        return self._restricts
+
+    @property
     def bindings(self) -> Bindings:
         return self._bindings
 
@@ -266,6 +279,7 @@ class Accounts:
         gone = {name: account for name, account in (self._leaving | before).items() if name not in here}
         self._leaving = {name: account for name, account in gone.items() if self._in_flight[name]}
         self._config = config
+        self._restricts = any(map(models.restricts, config.accounts))
         self._health.quotas = _quotas(config)
         self._slots.limit = config.queue.limit
         self._bindings.resize(config.sessions.ttl, config.sessions.limit)
@@ -286,12 +300,13 @@ class Accounts:
         """How many requests wait in line."""
         return self._slots.waiting
 
-    def serves(self, family: str, destination: Origin | None, reverse: Origin | None) -> bool:
+    def serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str = "") -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
         return any(
             account.enabled
             and (origin := account.origin or reverse) is not None
             and (not family or family in account.provider.families)
+            and paths.takes(account, path)
             and (destination is None or destination == origin)
             for account in self._config.accounts
         )
@@ -320,6 +335,8 @@ class Accounts:
                 continue
             if not ask.client.may_use(account.provider.name):  # to this client there is no such account
                 continue
+            if not paths.takes(account, ask.path):
+                continue
             if ask.destination is None or ask.destination == origin:
                 yield account, origin
 
@@ -339,8 +356,10 @@ class Accounts:
     def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Cause, str]:
         if not account.enabled:
             return "disabled", "disabled"
-        if not models.serves(account, ask.model):
+        if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
             return "model", "does not serve the model"
+        if ask.sealed and models.restricts(account):
+            return "model", "serves some models only, and which this request asks for cannot be read"
         if ask.identity.owner is not None and account.id not in ask.identity.owner:
             return "owner", "the request belongs to another account"
         if account.id == ask.stay and self._health.may_look(account.id, lane, now):

@@ -21,7 +21,8 @@ FAMILY = "gemini"
 _VERSION = r"/v\d+(?:alpha|beta)?\d*"
 _MODEL = re.compile(
     _VERSION
-    + r"/(?:projects/.*/)?(?:publishers/[^/]+/)?(?:models|tunedModels|endpoints|dynamic)/(?P<model>[^/:]+):(?P<verb>\w+)$"
+    + r"/(?:projects/.*/)?(?:publishers/[^/]+/)?(?:models|tunedModels|endpoints|dynamic)/"
+    + r"(?P<model>[^/:]+):(?P<verb>\w+)$"
 )
 _ASSIST = re.compile(r"/v1internal:(?P<verb>\w+)$")  # Code Assist: the model stands in the body
 _RESOURCE = re.compile(
@@ -68,7 +69,7 @@ def endpoint(method: str, path: str) -> Endpoint | None:
 
 
 def _runs(method: str, suffix: str) -> Runs:
-    """Say what a request for a resource runs; a verb that is not known here, or stands where none belongs, is unread."""
+    """Say what a request for a resource runs; a verb that is unknown, or out of place, is unread."""
     last = suffix.rpartition("/")[2]
     if method in ("GET", "DELETE"):
         return "nothing"

@@ -293,6 +293,9 @@ class Patchbay:
         headers = fields.read(flow.request.headers)
         client = self._client(flow, headers)
         form = clients.form(headers, flow.request.path)
+        streams = uploads.streams_through(flow.request.method, bare, endpoint, headers)
+        if streams and not isinstance(client, Refusal) and not shadow:
+            streams = not self._router().must_read(client, endpoint)
         cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
         placeholder(flow.request)
         flow.patchbay = cord  # type: ignore[attr-defined]
@@ -301,7 +304,7 @@ class Patchbay:
             cord.client = Client() if isinstance(client, Refusal) else client
         elif self._ending.begun:
             flow.response = cord.refusal(_ENDING)
-        elif refused := self._guarded(flow, headers, endpoint):
+        elif refused := self._guarded(flow, headers, endpoint, streams):
             flow.response = cord.refusal(refused)
         elif asks := origins.preflight(flow.request, self._guards.allowed_origin(headers)):
             flow.response = asks
@@ -311,7 +314,7 @@ class Patchbay:
             cord.client = client
         else:
             flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
-        if cord.client and uploads.streams_through(flow.request.method, bare, endpoint, headers):
+        if cord.client and streams:
             await self._open(flow, cord, Body(None))
             flow.request.stream = flow.response is None
         if flow.response:
@@ -593,7 +596,7 @@ class Patchbay:
         if self._aftermath:
             self._aftermath.alarmed(flow, finding, route.request_id, time.time())
 
-    def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint) -> Refusal | None:
+    def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint, streams: bool) -> Refusal | None:
         """Say why *flow* is refused by its head alone, if it is. What the user replays is the user's own."""
         if flow.is_replay is not None:
             return None
@@ -610,8 +613,6 @@ class Patchbay:
             secure=flow.client_conn.tls,
             target=f"{request.host.lower()}:{request.port}" if _is_proxy(flow) else "",
         )
-        bare = request.path.partition("?")[0]
-        streams = uploads.streams_through(request.method, bare, endpoint, headers)
         return self._guards.refusal(arrival, endpoint) or (None if streams else self._guards.too_large(headers))
 
     def _lets_be(self, flow: http.HTTPFlow) -> bool:

@@ -104,7 +104,7 @@ GUARDS = Guards(Config(()))
 
 
 def test_there_are_enough_of_them_in_every_dialect() -> None:
-    counted = {name: 0 for name in dialects.BY_NAME}
+    counted = dict.fromkeys(dialects.BY_NAME, 0)
     for plain, _ in MUTATED:
         counted[dialects.endpoint("POST", plain).dialect] += 1
 

@@ -15,7 +15,7 @@ import msgspec
 
 from . import dialects
 from .alike import Alike
-from .content_coding import CodingError, Decoder, UnknownCoding, codings
+from .content_coding import CodingError, Decoder, TooLarge, UnknownCoding, codings
 from .dialects import errors, order, shape, tokens
 from .providers import Echo
 from .sse import Elements, Event, Events
@@ -23,6 +23,7 @@ from .values import Fact, Head, Usage
 
 BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
 DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
+_FREE, _RATIO = 1024 * 1024, 100  # and, above so many bytes, by how much
 _SEEN = 4096  # distinct tokens of one answer
 _TURNS = 7  # changes of whether events bear a name; after an odd number of them it stays at "they do not"
 _REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
@@ -135,7 +136,7 @@ class Answer:
             facts.append(Fact("early", "the head", "head"))
         if codings(self._coding):
             try:
-                self._decoder = Decoder(self._coding)
+                self._decoder = Decoder(self._coding, free=_FREE, ratio=_RATIO)
             except UnknownCoding as e:
                 self._blind = True
                 facts.append(Fact("unread", str(e), "header content-encoding"))
@@ -193,12 +194,14 @@ class Answer:
         if self._decoder is None:
             self._plain(data, facts)
             return
-        for piece in self._decoder.feed(data):
-            if self._decoder.decoded > DECODED_BYTES:
-                self._blind = True
-                facts.append(Fact("unread", "too much once decompressed", "body"))
-                return
-            self._plain(piece, facts)
+        try:
+            for piece in self._decoder.feed(data):
+                if self._decoder.decoded > DECODED_BYTES:
+                    raise TooLarge
+                self._plain(piece, facts)
+        except TooLarge:
+            self._blind = True
+            facts.append(Fact("unread", "too much once decompressed", "body"))
 
     def _plain(self, data: bytes, facts: list[Fact]) -> None:
         self._strays(data, facts)

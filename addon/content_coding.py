@@ -17,7 +17,7 @@ try:
 except ImportError:
     from backports import zstd
 
-STEP = 64 * 1024  # bytes of a piece, at most (twice that for br, and more where the library is older than 1.2)
+STEP = 16 * 1024  # bytes of a piece; br gives up to some times that, and more where the library is older than 1.2
 MAX_STACKED = 3  # codings of one body
 _SLICE = 4096  # bytes of input at a time: what a decompressor did not take is copied with every call
 _WINDOW = 23  # log2 of the memory that a zstd frame may demand: RFC 9659 allows 8 MB
@@ -46,22 +46,27 @@ class Decoder:
     """
     Takes the codings of one body off: `feed` for every chunk, then `end`.
 
-    *value* is the Content-Encoding. Raises UnknownCoding.
+    *value* is the Content-Encoding. More than *free* bytes may come out only up to *ratio* times what was fed; without
+    a ratio there is no such bound. Raises UnknownCoding.
     """
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, free: int = 0, ratio: int = 0) -> None:
         names = codings(value)
         if len(names) > MAX_STACKED or any(name not in _LAYERS for name in names):
             raise UnknownCoding(f"content-encoding {value[:64]!r}")
         self._layers = tuple(_LAYERS[name]() for name in reversed(names))
         self.decoded = 0  # bytes that came out so far, of the inner layers as well
+        self._fed = 0
+        self._free = free
+        self._ratio = ratio
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """
         Yield what *data* decodes to, in pieces of about STEP bytes at most; some may be empty.
 
-        The iterator must be exhausted before the next `feed`. Raises CodingError.
+        The iterator must be exhausted before the next `feed`. Raises CodingError, TooLarge beyond the ratio.
         """
+        self._fed += len(data)
         return self._through(0, data)
 
     def end(self) -> None:
@@ -77,6 +82,8 @@ class Decoder:
             for start in range(0, len(data), _SLICE):
                 for piece in self._layers[at].feed(data[start : start + _SLICE]):
                     self.decoded += len(piece)
+                    if self._ratio and self.decoded > self._free + self._ratio * self._fed:
+                        raise TooLarge(f"the body decodes to more than {self._ratio} times its size")
                     yield from self._through(at + 1, piece)
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as e:
             raise CodingError(f"the body is not what its content-encoding says: {type(e).__name__}") from None

@@ -21,6 +21,7 @@ from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers, packed
 from .fields import Fields
+from .intake import Intake
 from .keys import Keys
 from .whole import Whole
 
@@ -157,6 +158,9 @@ class Cord:
                 self._alarmed.add(finding.where)
                 self._around.alarm(self._flow, exchange, finding)
 
+    def intake(self) -> Intake:
+        return Intake(self._around.keys, self.body_limit)
+
     def passing(self, data: bytes) -> bytes:
         if self.in_events:
             data = self.in_events.feed(data)
@@ -166,7 +170,6 @@ class Cord:
         return self._passed(self.in_events.rest()) if self.in_events else b""
 
     def _passed(self, data: bytes) -> bytes:
-        data = self._around.keys.scrub(data)
         if self.streaming:
             room = self._around.router.config.limits.keep_streamed - len(self.copy)
             self.copy += data[: max(0, room)]

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from html.entities import html5
 from urllib.parse import quote, quote_plus
 
+Raw = tuple[tuple[bytes, bytes], ...]
+
 MARK = b"removed-by-patchbay"
 MIN_COVERED = 8  # characters; anything shorter is too likely to be a piece of ordinary text
 
@@ -47,6 +49,7 @@ class Cover:
         forms = {form for value in self._values for form in _forms(value)}
         self._groups = tuple(_groups(forms))
         self._anchors = tuple(anchor for anchor, _ in self._groups)
+        self._folded = tuple({anchor.lower() for anchor in self._anchors})
         self._hints = re.compile(_any_of(self._anchors)).search
         self._inside = frozenset(b"".join(forms) + b"\\%&#;{}0123456789abcdefABCDEFxuXU") if forms else frozenset()
         self._window = _WIDEST * max(map(len, self._values), default=0)
@@ -69,6 +72,16 @@ class Cover:
             if value.lower() in folded:
                 data = re.sub(re.escape(value), lambda at: _cover(len(at[0])), data, flags=re.IGNORECASE)
         return self.scrub(data)
+
+    def fields(self, fields: Raw) -> Raw:
+        """Return the header *fields* with every value covered in their names and values."""
+        names = b"\n".join([name for name, _ in fields]).lower()
+        values = b"\n".join([value for _, value in fields])
+        if any(anchor in names for anchor in self._folded) or self.scrub(names) is not names:
+            fields = tuple((self.name(name), value) for name, value in fields)
+        if self.scrub(values) is not values:
+            fields = tuple((name, self.scrub(value)) for name, value in fields)
+        return fields
 
     def begun(self, data: bytes) -> int:
         """Return how many bytes at the end of *data*, which is scrubbed, may be the beginning of a value."""

@@ -19,6 +19,8 @@ from mitmproxy.proxy.layers import http as host, websocket
 from ..providers import Timeouts
 from ..values import Answer, Reaction, Refusal
 from . import answers, wire
+from .intake import Intake
+from .keys import Keys
 
 _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpLayer, "event_to_child", "self child event"),
@@ -109,6 +111,9 @@ class _Cord:
                 return "next"
             case status:
                 return "hold" if status >= 400 else "deliver"
+
+    def intake(self) -> Intake:
+        return Intake(Keys(), self.body_limit)
 
     def passing(self, data: bytes) -> bytes:
         return data

@@ -33,6 +33,7 @@ _HEADER_OF_FORM = {
     "api-key": b"Api-Key",
 }
 _CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
+_EXTENSIONS = b"sec-websocket-extensions"  # compression has no bound that a message could be held to
 _OTHERS = (b"proxy-authorization", b"cookie")  # of the client's, that no upstream gets
 _PROTOCOLS = b"sec-websocket-protocol"
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
@@ -124,6 +125,7 @@ class Cord:
             wire.authority = ""  # a target in absolute form is for proxies
         path = clients.without_key(self._path(request, route))
         fields.drop(_is_ours)
+        fields.drop(_EXTENSIONS.__eq__)
         for name, value in route.edit.headers:
             if value is None:
                 fields.drop(name.lower().encode().__eq__)

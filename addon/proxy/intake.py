@@ -49,6 +49,8 @@ class Intake:
         cover = self._keys.cover()
         response.data.reason = cover.scrub(response.data.reason)
         response.headers.fields = cover.fields(response.headers.fields)
+        if response.status_code == 101:  # it was not offered one
+            response.headers.pop("sec-websocket-extensions", None)
         self._lenient = response.status_code >= 400
         value = _codings_of(response.headers)
         if value and has_body:
@@ -81,6 +83,10 @@ class Intake:
     def trailers(self, trailers: http.Headers) -> None:
         """Cover what *trailers* quote."""
         trailers.fields = self._keys.cover().fields(trailers.fields)
+
+    def bytes(self, data: bytes) -> bytes:
+        """Return *data*, all of it, with every key covered."""
+        return self._keys.scrub(data)
 
     def text(self, text: str) -> str:
         """Return *text*, in which an upstream may be quoted, with every key covered."""

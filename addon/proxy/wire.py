@@ -48,6 +48,7 @@ from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
 from .intake import Intake
+from .websocket_layer import PatchbayWebsocket
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,12 @@ class Cord(Protocol):
         """How long the present attempt may take."""
 
     @property
+    def shadow(self) -> bool:
+        """Whether nothing is to be changed."""
+
+    @property
     def body_limit(self) -> int:
-        """How many bytes of a body are read, or kept while it waits to stream through."""
+        """How many bytes of a body or a message are read, or kept while it waits to stream through."""
 
     @property
     def hold_seconds(self) -> float:
@@ -270,13 +275,14 @@ class PatchbayStream(HttpStream):
         """Go on with what an upstream sent as far as it can be read, and without the keys that it quotes."""
         try:
             match event:
-                case ResponseData() if self.intake and self.intake.packed:
-                    yield from self._unpacked(event, cord, self.intake)
-                    return
-                case ResponseData() if self.intake:
+                case ResponseData() if self.intake and not self.intake.packed:
                     event.data = self.intake.plain(event.data)
                     if not event.data:
                         return
+                case ResponseData():
+                    if self.intake:
+                        yield from self._unpacked(event, cord, self.intake)
+                    return
                 case ResponseHeaders():
                     self.intake = cord.intake()
                     has_body = not event.end_stream and self.flow.request.method != "HEAD"
@@ -362,6 +368,19 @@ class PatchbayStream(HttpStream):
         elif isinstance(event, RequestData) and self.client_state == self.state_done:
             event = replace(event, data=plug.wire_body(event.data))
         return SendHttp(event, command.connection)
+
+    def flow_done(self) -> Commands:
+        cord = self.cord
+        if cord is None or cord.shadow or not self.flow.websocket:
+            yield from super().flow_done()
+            return
+        self.child_layer = PatchbayWebsocket(
+            self.context, self.flow, cord.body_limit, cord.intake().bytes, lambda: PatchbayGiveWayHook(Pause())
+        )
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
+        yield from self.child_layer.handle_event(events.Start())
+        # only now: what comes with it must find the layer in its place
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     # -- connecting ------------------------------------------------------------------------------------------------
 

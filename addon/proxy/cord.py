@@ -19,8 +19,9 @@ from ..body import Body
 from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route, is_loopback
-from . import answers
+from . import answers, packed
 from .fields import Fields
+from .intake import Intake
 from .keys import Keys
 from .whole import Whole
 
@@ -32,6 +33,7 @@ _HEADER_OF_FORM = {
     "api-key": b"Api-Key",
 }
 _CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
+_EXTENSIONS = b"sec-websocket-extensions"  # compression has no bound that a message could be held to
 _OTHERS = (b"proxy-authorization", b"cookie")  # of the client's, that no upstream gets
 _PROTOCOLS = b"sec-websocket-protocol"
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
@@ -123,6 +125,7 @@ class Cord:
             wire.authority = ""  # a target in absolute form is for proxies
         path = clients.without_key(self._path(request, route))
         fields.drop(_is_ours)
+        fields.drop(_EXTENSIONS.__eq__)
         for name, value in route.edit.headers:
             if value is None:
                 fields.drop(name.lower().encode().__eq__)
@@ -157,6 +160,9 @@ class Cord:
                 self._alarmed.add(finding.where)
                 self._around.alarm(self._flow, exchange, finding)
 
+    def intake(self) -> Intake:
+        return Intake(self._around.keys, self.body_limit)
+
     def passing(self, data: bytes) -> bytes:
         if self.in_events:
             data = self.in_events.feed(data)
@@ -166,7 +172,6 @@ class Cord:
         return self._passed(self.in_events.rest()) if self.in_events else b""
 
     def _passed(self, data: bytes) -> bytes:
-        data = self._around.keys.scrub(data)
         if self.streaming:
             room = self._around.router.config.limits.keep_streamed - len(self.copy)
             self.copy += data[: max(0, room)]
@@ -214,7 +219,7 @@ class Cord:
         exchange = self.exchange
         if route.body is None or exchange is None:
             return None
-        content = request.get_content(strict=False)
+        content = packed.content(request, self.body_limit)
         if content == exchange.request.body.raw:
             return route.body
         try:

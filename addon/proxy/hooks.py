@@ -31,6 +31,7 @@ from .ending import Ending
 from .fields import Fields
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
+from .log_cover import LogCover
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, warn_of_nowhere
 from .sockets import Socket
@@ -84,6 +85,7 @@ class Patchbay:
 
     def __init__(self) -> None:
         self.keys = Keys()
+        self._log_cover = LogCover(self.keys.scrub_text)
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
@@ -111,6 +113,7 @@ class Patchbay:
             self._refuse(f"patchbay does not run on this mitmproxy: {e}")
             return
         replay.install()
+        self._log_cover.install()
         defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
@@ -158,6 +161,7 @@ class Patchbay:
     def done(self) -> None:
         self._ending.remove()
         replay.remove()
+        self._log_cover.remove()
         if self._reload:
             self._reload.stop()
         if self._keeping:
@@ -376,6 +380,9 @@ class Patchbay:
         except Exception as e:
             logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
 
+    async def patchbay_give_way(self, pause: wire.Pause) -> None:
+        await asyncio.sleep(0)
+
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
@@ -391,7 +398,7 @@ class Patchbay:
             flow.response.stream = cord.streaming = not _is_json(headers.get("content-type", ""))
             return
         assert cord.route is not None
-        told = self._without_secrets(headers)
+        told = _without_private(headers)
         if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
             told.put(b"x-patchbay-gave-up", cord.exchange.refusal.code.encode())
         told.put(b"x-patchbay-request-id", cord.route.request_id.encode())
@@ -415,11 +422,8 @@ class Patchbay:
             flow.response.raw_content = bytes(cord.copy)  # the stream has gone out already; this is for looking at it
         elif flow.response.raw_content and not cord.shadow:
             cord.answering = False
-            scrubbed = self.keys.scrub(flow.response.get_content(strict=False) or b"")
-            if scrubbed != flow.response.get_content(strict=False):
-                flow.response.content = scrubbed
         if flow.response.trailers and not cord.shadow:
-            self._without_secrets(flow.response.trailers).on(flow.response.trailers)
+            _without_private(flow.response.trailers).on(flow.response.trailers)
         if cord.exchange and not (cord.streaming or cord.own_answer or cord.shadow):
             flow.response.headers["x-patchbay-verdict"] = self._router().verdict(cord.exchange).kind
         self._close(flow, cord, "")
@@ -627,14 +631,6 @@ class Patchbay:
         serves, reverse = self._router().serves, _reverse(flow)
         return next((each for each in readings if serves(each, destination, reverse)), endpoint)
 
-    def _without_secrets(self, headers: http.Headers) -> Fields:
-        """Return *headers* of an answer without what is ours to say, or tells whose account served it."""
-        told = Fields(headers.fields)
-        told.drop(_is_private)
-        if self.keys.scrub(together := told.values()) is not together:
-            told.each(self.keys.scrub)
-        return told
-
     def _router(self) -> Router:
         if self.router is None:
             raise RuntimeError("not configured")
@@ -699,6 +695,13 @@ def _from_loopback(flow: http.HTTPFlow) -> bool:
 def _is_private(name: bytes) -> bool:
     """Whether an answer's header is ours to say, or would tell a client whose account served it."""
     return name.startswith(b"x-patchbay-") or name in _REVEALING
+
+
+def _without_private(headers: http.Headers) -> Fields:
+    """Return *headers* of an answer without what is ours to say, or tells whose account served it."""
+    told = Fields(headers.fields)
+    told.drop(_is_private)
+    return told
 
 
 def _is_events(head: Fields) -> bool:

@@ -14,6 +14,7 @@ from ..paths import ANYWHERE
 from ..providers import Timeouts
 from ..values import Answer, Headers, Reaction
 from .cord import Cord, Surroundings, placeholder
+from .intake import Intake, Unchanged
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,9 @@ class ShadowCord(Cord):
     def answered(self, what: Answer) -> Reaction:
         super().answered(what)
         return "deliver"
+
+    def intake(self) -> Intake:
+        return Unchanged(self._around.keys, self.body_limit)
 
     def passing(self, data: bytes) -> bytes:
         super().passing(data)

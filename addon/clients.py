@@ -8,6 +8,7 @@ is refreshed every few hours.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ from blake3 import blake3
 from .config import ClientKey
 from .identity.scope import claim
 from .naming import Naming, bare
-from .values import Client, Endpoint, Headers, Refusal
+from .values import Client, Endpoint, Headers, Refusal, Request
 
 # Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
 CREDENTIAL_HEADERS: Mapping[str, str] = {
@@ -40,6 +41,12 @@ REVEALING_DOWNWARD = frozenset(
      "chatgpt-account-id"}
 )  # fmt: skip
 _MAX_NAME = 256
+_LISTS = re.compile(
+    r"(?:/v\d+[a-z0-9]*)?(?:/projects/.*)?/(?:files|batches|uploads|vector_stores|containers|chat/completions|responses"
+    r"|fine_tuning/jobs|conversations|messages/batches|skills|cachedContents|operations|fileSearchStores|corpora"
+    r"|tunedModels|interactions|assistants|threads|videos|evals|batch/jobs|agents|sessions|environments|vaults"
+    r"|memory_stores)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,24 @@ def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes,
                 found = candidate
     if found is None:
         return Refusal(401, "client_unknown", "This proxy asks for a client key, and none was given that it knows")
-    key = found.key
+    return _client(found, secret)
+
+
+def again(client: Client, known: Sequence[Known], secret: bytes) -> Client | None:
+    """
+    Return what *client*, who was identified earlier, is and may now that *known* are the clients; None: it is unknown.
+
+    Who came when there were no clients, and who came as one of them before there were none, stays what it was.
+    """
+    if not known:
+        return client
+    return next((now for one in known if (now := _client(one, secret)).key == client.key), None)
+
+
+def _client(known: Known, secret: bytes) -> Client:
+    key = known.key
     scope = _scope(secret, "client:" + (key.scope or key.name))
-    return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models)
+    return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models, _digest(secret, known.value))
 
 
 def overstepped(client: Client, endpoint: Endpoint, naming: Naming) -> Refusal | None:
@@ -95,6 +117,13 @@ def _may_ask(client: Client, model: str) -> bool:
     return any(
         name == pattern or fnmatchcase(name, pattern) for pattern in client.models for name in {model, bare(model)}
     )
+
+
+def lists(request: Request) -> bool:
+    """Whether *request* asks for a list of what is stored for an account, whoever stored it."""
+    if request.method not in ("GET", "HEAD") or request.headers.get("upgrade"):
+        return False
+    return bool(_LISTS.fullmatch(request.endpoint.suffix.rstrip("/")))
 
 
 def presented(headers: Headers, path: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from random import Random
 from blake3 import blake3
 
 from . import clients, correlation, naming, paths
+from .accounts import models
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .answer import Answer as Reader
@@ -63,6 +64,8 @@ PAUSE = 1.0  # before a conversation asks its home again, where the home does no
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
+# Events of a client on a WebSocket, beside the one that asks for an answer.
+_EVENTS = frozenset({"response.append", "response.cancel", "response.processed"})
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
@@ -149,6 +152,7 @@ class Router:
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
         self.config = config
+        self._scopes = _scopes(config)
         self.ledger = Ledger(config.limits.remembered)
         self.memory = Memory()
         self.accounts = Accounts(config, _derived(key, "accounts"), random)
@@ -164,6 +168,7 @@ class Router:
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
         self.config = config
+        self._scopes = _scopes(config)
         self.accounts.reload(config)
         self._identifier.reload(config.sessions)
 
@@ -181,6 +186,8 @@ class Router:
             return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
         names = self._naming(request, socket)
         if refusal := clients.overstepped(request.client, request.endpoint, names):
+            return refusal
+        if refusal := self._kept_apart(request, now):
             return refusal
         identity = self._identifier.identify(request, now)
         model = self._spoken_model(request, identity, names.model, socket)
@@ -201,6 +208,20 @@ class Router:
             socket=socket,
         )
 
+    def passes(self, request: Request, socket: Route, now: float) -> Refusal | None:
+        """Say why a message on the WebSocket of *socket* that asks for no answer may not go on, if it may not."""
+        names = naming.of_message(request.body, creates=False)
+        if request.body.text("type") not in _EVENTS:
+            names = replace(names, hidden=names.hidden or "nobody here knows this event")
+        if refusal := clients.overstepped(request.client, request.endpoint, names):
+            return refusal
+        if refusal := self._kept_apart(request, now):
+            return refusal
+        account = next((one for one in self.config.accounts if one.id == socket.account.id), socket.account)
+        if all(models.serves(account, model) for model in names.all):
+            return None
+        return Refusal(403, "model_not_allowed", f"The account of this WebSocket does not serve {', '.join(names.all)}")
+
     def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
         decided = self._bounded(exchange, now) or self._staying(exchange, now) or self._chosen(exchange, now)
@@ -215,6 +236,20 @@ class Router:
         """Take note that *account*, which refused this exchange, has another secret now: once, it may try again."""
         self.accounts.cleared(account)
         exchange.renewed.add(account)
+
+    def _kept_apart(self, request: Request, now: float) -> Refusal | None:
+        """Refuse what would show a client, or give into its hands, what the provider stores for another one."""
+        if not request.client.key:
+            return None
+        if self._scopes > 1 and clients.lists(request):
+            return Refusal(
+                403, "list_not_allowed", "This list would show what other clients of this proxy have stored as well"
+            )
+        if found := self._identifier.foreign(request, now):
+            chained = found == request.body.text("previous_response_id")
+            code = "previous_response_not_found" if chained else "not_found"
+            return Refusal(404, code, f"There is no {found[:256]!r}")
+        return None
 
     def _naming(self, request: Request, socket: Route | None) -> Naming:
         """Return the models of *request*: all of them where somebody's rights or lists depend on it."""
@@ -630,6 +665,10 @@ class Router:
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
             self.accounts.settled(attempt.ask, attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
+
+
+def _scopes(config: Config) -> int:
+    return len({client.scope or client.name for client in config.clients})
 
 
 def _tried_by(exchange: Exchange) -> frozenset[str]:

@@ -95,7 +95,8 @@ class Client:
     Who asks: a configured client, or everybody on this machine.
 
     *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope. *pools*,
-    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them.
+    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them. *key* is a keyed
+    digest of the key by which a configured client is known; empty for anybody else.
     """
 
     scope: bytes = b""
@@ -104,6 +105,7 @@ class Client:
     pools: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    key: bytes = field(default=b"", repr=False)
 
     def may_use(self, provider: str) -> bool:
         """Whether it may use accounts of *provider*."""

@@ -52,6 +52,7 @@ class Surroundings:
     wake: Callable[[http.HTTPFlow, commands.RequestWakeup], None]
     opened: Callable[[http.HTTPFlow, Exchange], None]  # a message of a WebSocket began an exchange
     record: Callable[[http.HTTPFlow, Exchange, Decision], None]  # … which is over
+    client_now: Callable[[Client], Client | None] = lambda client: client  # what a client may now; None: it is gone
 
 
 @dataclass(frozen=True, slots=True)

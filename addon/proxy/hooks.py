@@ -217,6 +217,7 @@ class Patchbay:
             wake=_wake,
             opened=self._opened,
             record=self._record_message,
+            client_now=lambda client: clients.again(client, self._clients, self._secret),
         )
 
     def _watch(self, path: Path) -> None:

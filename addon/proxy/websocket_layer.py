@@ -14,12 +14,19 @@ from mitmproxy.websocket import WebSocketMessage
 from wsproto.connection import ConnectionState
 from wsproto.frame_protocol import CloseReason, Opcode
 
+_ENDING = "patchbay_ending"
 Commands = Generator[commands.Command, Any, None]
 
 _SLICE = 4096  # bytes that are parsed at a time
 _BURST = 64  # frames after which others get their turn
 _FRAGMENTS = 1024  # of one message; where there are more they are not sent on as they came
 _EACH = 16  # bytes that a frame counts for, also if it is empty
+
+
+def end_with(message: WebSocketMessage, code: int, reason: str) -> None:
+    """Let *message*, while it is shown, be the last of its WebSocket: it goes nowhere, and both ends are told why."""
+    message.drop()
+    vars(message)[_ENDING] = code, reason
 
 
 class _Assembly:
@@ -137,7 +144,9 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         target = self.server_ws if message.from_client else self.client_ws
         self.flow.websocket.messages.append(message)
         yield websocket.WebsocketMessageHook(self.flow)
-        if not message.dropped:
+        if ending := vars(message).get(_ENDING):
+            yield from self._closed(wsproto.events.CloseConnection(*ending), message.from_client, by_us=True)
+        elif not message.dropped:
             for event in cut(message.content):
                 yield target.send2(event)
 

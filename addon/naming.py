@@ -32,6 +32,7 @@ _STANDS_FOR = frozenset({"agent", "agent_id", "assistant_id", "preset", "deploym
 # What may name a model, to be looked at in full. A letter that is escaped may hide anything.
 _MAY_NAME = re.compile(rb'(?:models?|model_?id|model_?name|fallbacks)"\s*:\s*["\[{]|\\u00[4-7]', re.IGNORECASE)
 _IN_PATH = frozenset({"models", "model", "tunedModels", "engines", "deployments", "endpoints"})
+_NO_MODELS = frozenset({"openapi", "count-tokens"})  # what Vertex writes where a model stands
 _PREFIX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
@@ -117,6 +118,7 @@ class _Found:
     """What was found so far. *names* keep their order."""
 
     names: dict[str, None] = field(default_factory=dict)
+    taken: int = 0  # how often one was named
     hidden: str = ""
     sealed: bool = False
 
@@ -130,6 +132,7 @@ class _Found:
     def take(self, name: str) -> None:
         if name:
             self.names[name] = None
+            self.taken += 1
 
     def take_path(self, request: Request) -> None:
         """Take what the path names, and the query."""
@@ -165,9 +168,9 @@ class _Found:
             for item in items(raw):
                 self.take_value(item, depth)
         elif raw[:1] == b"{":
-            before = len(self.names)
+            before = self.taken
             self.enter(raw, depth)
-            if len(self.names) == before:
+            if self.taken == before:
                 self.seal("a model is named in a way that cannot be read")
         elif raw[:1] == b'"':
             self.take(text_of(raw))
@@ -278,5 +281,6 @@ def _named_by_segments(path: str) -> Iterator[str]:
     """Yield what stands behind `models`, `engines` or their like somewhere in *path*: gateways name models there."""
     segments = [unquote(segment) for segment in path.split("/") if segment]
     for place, segment in enumerate(segments[:-1]):
-        if segment in _IN_PATH and (named := segments[place + 1]) != "openapi":
-            yield named.partition(":")[0]
+        named = segments[place + 1].partition(":")[0]
+        if segment in _IN_PATH and named not in _NO_MODELS:
+            yield named

@@ -25,7 +25,7 @@ _GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and ga
 
 
 class Learner:
-    """Write what answers taught us into *lineage*, *holders* and *chain*; what a conversation alone needs, for *ttl*."""
+    """Write what answers taught us into *lineage*, *holders* and *chain*; what a conversation needs, for *ttl*."""
 
     def __init__(
         self, seeds: Seeds, lineage: Lineage, holders: Holders, chain: Chain, readings: Readings, ttl: float

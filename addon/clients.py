@@ -121,7 +121,8 @@ def _may_ask(client: Client, model: str) -> bool:
 
 def lists(request: Request) -> bool:
     """Whether *request* asks for a list of what is stored for an account, whoever stored it."""
-    if request.method not in ("GET", "HEAD") or request.headers.get("upgrade"):
+    upgrades = request.endpoint.asks == "socket" and request.headers.get("upgrade").strip().lower() == "websocket"
+    if request.method not in ("GET", "HEAD") or upgrades:
         return False
     return bool(_LISTS.fullmatch(request.endpoint.suffix.rstrip("/")))
 

@@ -442,7 +442,7 @@ class Router:
             patient=waits_since + self.config.queue.patience,
             stay=exchange.stay if len(exchange.attempts) == 1 else "",
             others=exchange.names.others,
-            sealed=exchange.names.sealed,
+            sealed=exchange.names.hidden if exchange.names.sealed else "",
             path="" if request.endpoint.family else request.endpoint.suffix,
         )
 

@@ -43,7 +43,8 @@ class Ask:
     turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
     it rather waits than takes an account of a lower priority, or a refusal.
 
-    *others* are models that it may run besides; *sealed*: it may run some that nobody can see here. *path* is one
+    *others* are models that it may run besides; *sealed* says why it may run some that nobody can see
+    here (empty: it does not). *path* is one
     of no dialect.
     """
 
@@ -63,7 +64,7 @@ class Ask:
     patient: float = 0.0
     stay: str = ""
     others: tuple[str, ...] = ()
-    sealed: bool = False
+    sealed: str = ""
     path: str = ""
 
 
@@ -594,7 +595,12 @@ class Accounts:
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
         disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
-        return refusals.none_left(ask.model, absent or [self._absent(view, now) for view in disabled], now)
+        if ask.sealed and views and all(view.cause == "model" for view in views):
+            return refusals.unreadable(ask.sealed)
+        asked = (ask.model, *ask.others)
+        unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
+        model = next(unserved, ask.model)
+        return refusals.none_left(model, absent or [self._absent(view, now) for view in disabled], now)
 
     def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
         """Say whether a lane comes back so soon that waiting is better than a refusal."""

@@ -6,10 +6,12 @@ Providers keep such things for an account, and accounts are shared. An id that n
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
 
+from .. import forms
 from ..ledger import Entry, Ledger
 from ..values import Fact, Request
 from . import quotes
@@ -73,9 +75,18 @@ def _named(request: Request) -> Iterator[str]:
     if query:
         yield from (value for _, value in parse_qsl(query))
     yield from (quote.value for quote in quotes.owning(request) if quote.place in _NAMED)
+    yield from _fields(request)
     for name in request.body.names():
         if name not in _SAID:
             yield from _strings(request.body.get(name))
+
+
+def _fields(request: Request) -> Iterator[str]:
+    """Yield the values of a form, as far as it is one and was read."""
+    kind = request.headers.get("content-type")
+    if kind.lower().startswith("multipart/") and request.body.raw:
+        with contextlib.suppress(ValueError):
+            yield from (value for _, value in forms.multipart(request.body.raw, kind))
 
 
 def _strings(value: Any) -> Iterator[str]:

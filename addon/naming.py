@@ -18,15 +18,24 @@ from .values import Request
 
 _MAX_DEPTH = 8
 _SAFE = ("GET", "HEAD", "OPTIONS")
-# What is said, and what describes an answer or a tool, runs nothing.
-_CONTENT = frozenset(
+# What is said runs nothing; nor, inside of something else, does what describes an answer or a tool.
+_SAID = frozenset(
     {
         "messages", "input", "contents", "content", "system", "instructions", "prompt", "metadata", "response_format",
-        "text", "systeminstruction", "system_instruction", "parameters", "input_schema", "inputschema", "schema",
-        "json_schema", "responseschema", "response_schema", "responsejsonschema", "parametersjsonschema", "properties",
-        "function", "functiondeclarations", "function_declarations", "custom", "examples", "arguments",
+        "text", "systeminstruction", "system_instruction",
     }
 )  # fmt: skip
+_DESCRIBES = frozenset(
+    {
+        "parameters", "input_schema", "inputschema", "schema", "json_schema", "responseschema", "response_schema",
+        "responsejsonschema", "parametersjsonschema", "properties", "function", "functiondeclarations",
+        "function_declarations", "custom", "examples", "arguments",
+    }
+)  # fmt: skip
+# Headers by which gateways are told of models: one in the value, a routing parameter, settings in JSON.
+_NAMES_ONE = re.compile(r"(?:^|-)models?(?:-|$)")
+_ROUTING = "x-goog-request-params"
+_SETTINGS = ("-config", "-fallbacks", "-targets", "-override", "-overrides", "-params")
 # What stands for a model that is set up elsewhere; the name of it is asked like a model's.
 _STANDS_FOR = frozenset({"agent", "agent_id", "assistant_id", "preset", "deployment", "deployment_id", "engine"})
 # What may name a model, to be looked at in full. A letter that is escaped may hide anything.
@@ -95,6 +104,7 @@ def strictly(request: Request) -> Naming:
     if endpoint.dialect == "gemini" and "batch" in endpoint.suffix.lower():
         _google_batch(request.body.raw or b"", found)
     found.take_path(request)
+    found.take_headers(request)
     return _named(read(request).model, found)
 
 
@@ -143,6 +153,16 @@ class _Found:
         if query:
             self.take_fields(forms.urlencoded(query))
 
+    def take_headers(self, request: Request) -> None:
+        """Take what headers name, as far as it is a custom to name models there."""
+        for name in request.headers.names():
+            if name == _ROUTING:
+                self.take_fields(tuple(pair for value in request.headers.all(name) for pair in forms.urlencoded(value)))
+            elif _NAMES_ONE.search(name):
+                self.names |= dict.fromkeys(filter(None, map(str.strip, request.headers.all(name))))
+            elif name.endswith(_SETTINGS) and any("model" in value.lower() for value in request.headers.all(name)):
+                self.hide("a header may name more")
+
     def take_fields(self, fields: tuple[forms.Field, ...]) -> None:
         for name, value in fields:
             if _names_model(name.casefold().removesuffix("[]")):
@@ -160,7 +180,9 @@ class _Found:
             word = name.casefold()
             if _names_model(word) or (depth == 0 and word in _STANDS_FOR):
                 self.take_value(raw, depth)
-            elif word not in _CONTENT and raw[:1] in (b"{", b"[") and _MAY_NAME.search(raw):
+            elif word in _SAID or (depth and word in _DESCRIBES):
+                continue
+            elif raw[:1] in (b"{", b"[") and _MAY_NAME.search(raw):
                 self.enter(raw, depth)
 
     def take_value(self, raw: bytes, depth: int) -> None:
@@ -207,7 +229,7 @@ def _body(request: Request, found: _Found) -> None:
     raw = request.body.raw
     if raw is None:
         found.seal("its body is not read")
-    elif len(kinds) > 1:
+    elif len(kinds) > 1 or "," in kind:
         found.seal("it says twice what its body is")
     elif kind.startswith("multipart/"):
         _form(raw, kinds[0], found)

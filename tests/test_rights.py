@@ -153,6 +153,10 @@ def readable() -> Iterator[Row]:
     yield Row("UTF-16", CHAT, json.dumps(one("big-1")).encode("utf-16"))
     yield Row("NaN", CHAT, b'{"model": "big-1", "temperature": NaN}')
     yield Row("a lone surrogate", CHAT, b'{"model": "big-1", "user": "\\ud800"}')
+    yield Row("header", CHAT, one("mini-1"), (("x-model", "big-1"),))
+    yield Row("header", CHAT, one("mini-1"), (("azureml-model-deployment", "big-1"),))
+    yield Row("routing header", GEMINI.format("mini-1"), {}, (("x-goog-request-params", "model=models%2Fbig-1"),))
+    yield Row("parameters", CHAT, one("mini-1", parameters={"model": "big-1"}))
     yield Row("models", CHAT, one("mini-1", models=["mini-2", "big-1"]))
     yield Row("fallbacks", MESSAGES, one("mini-1", fallbacks=[{"model": "big-1"}]))
     yield Row("fallbacks", CHAT, one("mini-1", fallbacks=["big-1"]))
@@ -251,6 +255,8 @@ def hidden() -> Iterator[Row]:
     yield Row("unread", "/v1/chat/completions", one("mini-1"), method="PUT")
     yield Row("another socket", "/v1/realtime?model=mini-1", b"", UPGRADE, "GET")
     yield Row("another socket", "/v1/models", b"", UPGRADE, "GET")
+    yield Row("settings in a header", CHAT, one("mini-1"), (("x-portkey-config", '{"targets": [{"model": "big-1"}]}'),))
+    yield Row("fallbacks in a header", CHAT, one("mini-1"), (("helicone-fallbacks", '[{"model": "big-1"}]'),))
     yield Row("preset", CHAT, one("mini-1", preset="big"))
     yield Row("socket", RESPONSES, b'{"type": "response.create"}', UPGRADE, "GET", socket=True)
 
@@ -298,7 +304,8 @@ def minis() -> Iterator[Row]:
             body = body.replace(big, mini) if body else body
         if row.name == "white space":
             continue
-        yield replace(row, path=row.path.replace("big", "mini"), body=body)
+        headers = tuple((name, value.replace("big", "mini")) for name, value in row.headers)
+        yield replace(row, path=row.path.replace("big", "mini"), body=body, headers=headers)
     yield Row("a tool that has a model", CHAT, one("mini-1", tools=[
         {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"enum": ["big-1"]}}}}},
         {"name": "g", "input_schema": {"properties": {"model": {"type": "string", "default": "big-1"}}}},

@@ -143,9 +143,25 @@ def _fields(headers: Headers, method: str) -> Refusal | None:
             otherwise = name.replace("_", "-")
             if otherwise in _SPELLED_OTHERWISE or otherwise.startswith("x-patchbay-"):
                 return _header_unusable()
+    if _upgrades_oddly(headers):
+        return _header_unusable()
     if any("\n" in value or "\r" in value or "\0" in value for _, value in headers):
         return _header_unusable()
     return None
+
+
+def _upgrades_oddly(headers: Headers) -> bool:
+    """
+    Whether a server could open a WebSocket where mitmproxy sees none, or of a kind it does not know.
+
+    It would pass what comes then as bytes, and no message would be looked at.
+    """
+    asked = tuple(value.strip().lower() for value in headers.all("upgrade"))
+    if not any("websocket" in value for value in asked) and not any(
+        n.startswith("sec-websocket-") for n in headers.names()
+    ):
+        return False
+    return asked != ("websocket",) or headers.all("sec-websocket-version") != ("13",)
 
 
 def _header_unusable() -> Refusal:

@@ -101,12 +101,12 @@ def strictly(request: Request) -> Naming:
             found.hide("nobody here reads this path")
         case _:
             pass
-    if upgrades and endpoint.asks != "socket":
-        found.hide("nobody here reads the messages of this WebSocket")
     if endpoint.dialect == "gemini" and "batch" in endpoint.suffix.lower():
         _google_batch(request.body.raw or b"", found)
     found.take_path(request)
     found.take_headers(request)
+    if upgrades and endpoint.asks != "socket":
+        (found.hide if found.names else found.seal)("nobody here reads the messages of this WebSocket")
     return _named(read(request).model, found)
 
 

@@ -43,7 +43,7 @@ from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from .. import guards
-from ..content_coding import STEP, CodingError
+from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
@@ -63,7 +63,7 @@ ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUEUED = 16  # events of a stream that may wait while it gives way to others
-_LEAST = 64  # bytes that a piece counts for, also if it is empty
+_SPELL = 0.005  # seconds of work on one answer after which others get their turn
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -301,18 +301,17 @@ class PatchbayStream(HttpStream):
 
     def _unpacked(self, event: ResponseData, cord: Cord, intake: Intake) -> Commands:
         """Go on with the pieces of *event*; others get their turn in between, for there may be many."""
-        size = 0
+        begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
         for piece in intake.feed(event.data, kept=kept):
             # what arrives in a pause is queued, and the queue must not grow
-            if size >= STEP and len(self._paused_event_queue) < _QUEUED:
-                size = 0
+            if time.monotonic() - begun > _SPELL and len(self._paused_event_queue) < _QUEUED:
                 yield PatchbayGiveWayHook(Pause())
+                begun = time.monotonic()
             if self.intake is not intake or cord.left:
                 return  # it was given up meanwhile
             if piece:
                 yield from self._read(ResponseData(event.stream_id, piece), cord)
-            size += max(len(piece), _LEAST)
 
     def _read(self, event: HttpEvent, cord: Cord) -> Commands:
         if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):

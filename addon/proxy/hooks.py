@@ -382,7 +382,14 @@ class Patchbay:
             logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
 
     async def patchbay_give_way(self, pause: wire.Pause) -> None:
-        await asyncio.sleep(0)
+        transport = _transport(pause)
+        if transport:
+            transport.pause_reading()  # what arrives would be kept in a queue
+        try:
+            await asyncio.sleep(pause.seconds)
+        finally:
+            if transport:
+                transport.resume_reading()
 
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -661,8 +668,19 @@ async def _wait(cord: Cord, until: float) -> bool:
     return not cord.gone.is_set()
 
 
+def _handler(flow: http.HTTPFlow) -> Any:
+    return replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+
+
+def _transport(pause: wire.Pause) -> asyncio.ReadTransport | None:
+    handler = _handler(pause.flow)
+    found = handler.transports.get(pause.connection) if handler and pause.connection else None
+    transport = getattr(found.writer, "transport", None) if found else None
+    return transport if isinstance(transport, asyncio.ReadTransport) else None
+
+
 def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
-    handler = replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+    handler = _handler(flow)
     if handler:
         task = asyncio.get_running_loop().create_task(handler.server_event(events.Wakeup(timer)))
         _waking.add(task)

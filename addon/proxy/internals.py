@@ -257,6 +257,7 @@ def _answered(answer: bytes, *, expect: str) -> _Rig:
 
 def _every_message_is_shown() -> None:
     rig = _Rig(ready=True)
+    _demand(hasattr(rig.layer, "_paused_event_queue"), "Layer._paused_event_queue is gone")
     rig.feed(events.DataReceived(rig.client, _UPGRADE))
     assert rig.server is not None
     _demand(_KEY.encode() in rig.taken(rig.server), "an upgrade goes up without its credential")

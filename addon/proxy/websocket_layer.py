@@ -18,7 +18,7 @@ _ENDING = "patchbay_ending"
 Commands = Generator[commands.Command, Any, None]
 
 _SLICE = 4096  # bytes that are parsed at a time
-_BURST = 64  # frames after which others get their turn
+_SPELL = 0.005  # seconds of work after which others get their turn
 _FRAGMENTS = 1024  # of one message; where there are more they are not sent on as they came
 _EACH = 16  # bytes that a frame counts for, also if it is empty
 
@@ -91,24 +91,23 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         source = self.client_ws if from_client else self.server_ws
         if not isinstance(event, events.DataReceived):
             source.receive_data(None)
-            yield from self._relayed(source, from_client, 0)
+            yield from self._relayed(source, from_client, time.monotonic())
             return
-        burst = 0
+        begun = time.monotonic()
         for start in range(0, len(event.data), _SLICE):
             if self._is_over:
                 return
             source.receive_data(event.data[start : start + _SLICE])
-            burst = yield from self._relayed(source, from_client, burst)
+            begun = yield from self._relayed(source, from_client, begun)
 
     def _relayed(
-        self, source: websocket.WebsocketConnection, from_client: bool, burst: int
-    ) -> Generator[commands.Command, Any, int]:
-        """Relay what has come whole at *source*; return how many frames were relayed since the last pause."""
+        self, source: websocket.WebsocketConnection, from_client: bool, begun: float
+    ) -> Generator[commands.Command, Any, float]:
+        """Relay what has come at *source*, with pauses; return when the work since the last one began."""
         for event in source.events():
-            burst += 1
-            if burst >= _BURST:
-                burst = 0
+            if time.monotonic() - begun > _SPELL:
                 yield self._pause()
+                begun = time.monotonic()
             match event:
                 case wsproto.events.Message():
                     yield from self._piece(event, from_client)
@@ -118,7 +117,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
                     yield from self._closed(event, from_client)
             if self._is_over:
                 break
-        return burst
+        return begun
 
     def _piece(self, event: wsproto.events.Message[Any], from_client: bool) -> Commands:
         coming = self._coming[from_client]

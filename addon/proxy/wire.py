@@ -43,7 +43,7 @@ from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from .. import guards
-from ..content_coding import STEP, CodingError
+from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
@@ -62,8 +62,8 @@ _ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
 ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
-_QUEUED = 16  # events of a stream that may wait while it gives way to others
-_LEAST = 64  # bytes that a piece counts for, also if it is empty
+_QUEUED = 128  # events of a stream that may wait while it gives way to others
+SPELL = 0.005  # seconds of work on one answer after which others get their turn for as long
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -161,8 +161,13 @@ class PatchbayGiveWayHook(commands.StartHook):
     pause: Pause
 
 
+@dataclass
 class Pause:
-    """The argument of `patchbay_give_way`."""
+    """The argument of `patchbay_give_way`: for how many *seconds*, and the connection that is not read meanwhile."""
+
+    flow: http.HTTPFlow
+    connection: Server | None
+    seconds: float = SPELL
 
 
 class Untouched:
@@ -301,18 +306,21 @@ class PatchbayStream(HttpStream):
 
     def _unpacked(self, event: ResponseData, cord: Cord, intake: Intake) -> Commands:
         """Go on with the pieces of *event*; others get their turn in between, for there may be many."""
-        size = 0
+        begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
         for piece in intake.feed(event.data, kept=kept):
             # what arrives in a pause is queued, and the queue must not grow
-            if size >= STEP and len(self._paused_event_queue) < _QUEUED:
-                size = 0
-                yield PatchbayGiveWayHook(Pause())
+            if time.monotonic() - begun > SPELL and len(self._paused_event_queue) < _QUEUED:
+                yield self._give_way()
+                begun = time.monotonic()
             if self.intake is not intake or cord.left:
                 return  # it was given up meanwhile
             if piece:
                 yield from self._read(ResponseData(event.stream_id, piece), cord)
-            size += max(len(piece), _LEAST)
+
+    def _give_way(self) -> PatchbayGiveWayHook:
+        server = self.context.server  # one of HTTP/2 has other streams, which go on
+        return PatchbayGiveWayHook(Pause(self.flow, None if server.alpn == b"h2" else server))
 
     def _read(self, event: HttpEvent, cord: Cord) -> Commands:
         if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
@@ -375,7 +383,7 @@ class PatchbayStream(HttpStream):
             yield from super().flow_done()
             return
         self.child_layer = PatchbayWebsocket(
-            self.context, self.flow, cord.body_limit, cord.intake().bytes, lambda: PatchbayGiveWayHook(Pause())
+            self.context, self.flow, cord.body_limit, cord.intake().bytes, self._give_way
         )
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())

@@ -174,3 +174,19 @@ def test_to_a_client_there_are_no_accounts_but_those_it_may_use() -> None:
     assert served(Client(providers=("azure",))) == "nobody"
     assert served(Client(providers=("vllm-*",)), pin="openai") == "nobody"
     assert {served(Client()) for _ in range(30)} == {"openai", "vllm-one"}
+
+
+def test_what_a_client_may_is_asked_again_by_its_key() -> None:
+    """R34: after a reload a client is what the settings say by then, or gone."""
+    ann = who({"x-api-key": "ann-key"})
+    assert isinstance(ann, Client)
+    fewer = clients.Known(ClientKey("ann", Secret("literal", ""), models=("mini*",)), b"ann-key")
+    other = clients.Known(ClientKey("ann", Secret("literal", "")), b"another-key")
+
+    assert clients.again(ann, KNOWN, SECRET) == ann
+    found = clients.again(ann, (fewer,), SECRET)
+    assert found is not None
+    assert found.models == ("mini*",)
+    assert clients.again(ann, (other,), SECRET) is None
+    assert clients.again(Client(), KNOWN, SECRET) is None
+    assert clients.again(ann, (), SECRET) == ann

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _KEY = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _MAX_DEPTH_ERRORS = (ValueError, RecursionError, msgspec.DecodeError, UnicodeDecodeError)
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__": lambda _: False})()
@@ -179,3 +180,54 @@ def _grouped(changes: Mapping[str, object], body: Body) -> dict[str, object]:
 
 def _nested(changes: Mapping[str, object]) -> dict[str, object]:
     return _grouped(changes, Body(b""))
+
+
+def members(raw: bytes) -> dict[str, bytes]:
+    """
+    Return the JSON text of each member of the object *raw*.
+
+    Raises ValueError when it is no object, or names a member twice, so that it can be read in two ways.
+    """
+    try:
+        fields = _FIELDS.decode(raw)
+    except _MAX_DEPTH_ERRORS:
+        return _strange_members(raw)
+    if not fields:
+        return {}
+    _spans(raw, fields)
+    return {name: bytes(value) for name, value in fields.items()}
+
+
+def items(raw: bytes) -> list[bytes]:
+    """Return the JSON text of each item of the array *raw*. Raises ValueError when it is none."""
+    try:
+        return [bytes(item) for item in _ITEMS.decode(raw)]
+    except _MAX_DEPTH_ERRORS:
+        found = _decode(raw)
+        if not isinstance(found, list):
+            raise ValueError("what should be a list is none") from None
+        return [json.dumps(item).encode() for item in found]
+
+
+def text_of(raw: bytes) -> str:
+    """Return the string whose JSON text is *raw*; of anything else, the empty one."""
+    found = _decode(raw)
+    return found if isinstance(found, str) else ""
+
+
+def _strange_members(raw: bytes) -> dict[str, bytes]:
+    # lone surrogates, NaN, other encodings: people send them
+    try:
+        found = json.loads(raw, object_pairs_hook=_unique)
+    except RecursionError as e:
+        raise ValueError("the JSON is nested too deeply") from e
+    if not isinstance(found, dict):
+        raise ValueError("the body is no JSON object")
+    return {name: json.dumps(value).encode() for name, value in found.items()}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("the body holds a member twice")
+    return found

@@ -8,6 +8,7 @@ is refreshed every few hours.
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -18,7 +19,8 @@ from blake3 import blake3
 from . import keylike
 from .config import ClientKey
 from .identity.scope import claim
-from .values import Client, Endpoint, Headers, Refusal
+from .naming import Naming, bare
+from .values import Client, Endpoint, Headers, Refusal, Request
 
 # Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
 CREDENTIAL_HEADERS: Mapping[str, str] = {
@@ -42,7 +44,13 @@ REVEALING_DOWNWARD = frozenset(
     {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
      "chatgpt-account-id"}
 )  # fmt: skip
-_RUNS_OTHERS = ("/batches", "/fine_tuning")  # what is posted here names its models out of our sight
+_MAX_NAME = 256
+_LISTS = re.compile(
+    r"(?:/v\d+[a-z0-9]*)?(?:/projects/.*)?/(?:files|batches|uploads|vector_stores|containers|chat/completions|responses"
+    r"|fine_tuning/jobs|conversations|messages/batches|skills|cachedContents|operations|fileSearchStores|corpora"
+    r"|tunedModels|interactions|assistants|threads|videos|evals|batch/jobs|agents|sessions|environments|vaults"
+    r"|memory_stores)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +80,55 @@ def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes,
                 found = candidate
     if found is None:
         return Refusal(401, "client_unknown", "This proxy asks for a client key, and none was given that it knows")
-    key = found.key
+    return _client(found, secret)
+
+
+def again(client: Client, known: Sequence[Known], secret: bytes) -> Client | None:
+    """
+    Return what *client*, who was identified earlier, is and may now that *known* are the clients; None: it is unknown.
+
+    Who came when there were no clients, and who came as one of them before there were none, stays what it was.
+    """
+    if not known:
+        return client
+    return next((now for one in known if (now := _client(one, secret)).key == client.key), None)
+
+
+def _client(known: Known, secret: bytes) -> Client:
+    key = known.key
     scope = _scope(secret, "client:" + (key.scope or key.name))
-    return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models)
+    return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models, _digest(secret, known.value))
 
 
-def overstepped(client: Client, endpoint: Endpoint, method: str, model: str) -> Refusal | None:
-    """Say what *client* may not do, when it asks for *model* (empty: none is named) at *endpoint*."""
+def overstepped(client: Client, endpoint: Endpoint, naming: Naming) -> Refusal | None:
+    """Say what *client* may not do, when it asks *endpoint* for the models of *naming*."""
     if client.pools and endpoint.family not in client.pools:
         return Refusal(403, "pool_not_allowed", f"This client may not use the pool {endpoint.family or 'of any path'}")
-    if not client.models or method in ("GET", "HEAD", "DELETE"):
+    if not client.models:
         return None
-    named = bool(model) and any(fnmatchcase(model, pattern) for pattern in client.models)
-    hidden = not model and (endpoint.kind == "generation" or any(part in endpoint.suffix for part in _RUNS_OTHERS))
-    if (model and not named) or hidden:
-        return Refusal(403, "model_not_allowed", "This client may not use this model, or has to name one it may")
+    if naming.hidden:
+        message = f"This client may use some models only, and this request has to name one of them: {naming.hidden}"
+        return Refusal(403, "model_not_allowed", message)
+    for model in naming.all:
+        if not _may_ask(client, model):
+            return Refusal(403, "model_not_allowed", f"This client may not use the model {model[:_MAX_NAME]!r}")
     return None
+
+
+def _may_ask(client: Client, model: str) -> bool:
+    if model != model.strip() or not model.isprintable():  # who strips it, asks for another one
+        return False
+    return any(
+        name == pattern or fnmatchcase(name, pattern) for pattern in client.models for name in {model, bare(model)}
+    )
+
+
+def lists(request: Request) -> bool:
+    """Whether *request* asks for a list of what is stored for an account, whoever stored it."""
+    upgrades = request.endpoint.asks == "socket" and request.headers.get("upgrade").strip().lower() == "websocket"
+    if request.method not in ("GET", "HEAD") or upgrades:
+        return False
+    return bool(_LISTS.fullmatch(request.endpoint.suffix.rstrip("/")))
 
 
 def presented(headers: Headers, path: str) -> Iterator[str]:

@@ -668,6 +668,17 @@ def _endpoint(part: Part) -> str:
     return found
 
 
+def _paths(part: Part) -> tuple[str, ...]:
+    return tuple(Each(_path_pattern)(part))
+
+
+def _path_pattern(part: Part) -> str:
+    found = document.text(part)
+    if found != "*" and not (found.startswith("/") and _PATH.fullmatch(found)):
+        raise part.wrong(f"must be a path such as /v1/assistants, or '*' for all of them, is {part.said()}")
+    return found
+
+
 def _version(part: Part) -> str:
     if not _VERSION.fullmatch(found := document.text(part)):
         raise part.wrong(f"must be a version such as 2024-10-21, is {part.said()}")
@@ -769,6 +780,7 @@ PROVIDER = Section(
         "api_version": _version,
         "pass_headers": _passed,
         "pass_query": _passed_query,
+        "paths": _paths,
     },
     _with_part,
 )
@@ -947,7 +959,7 @@ def _offer_of(preset: Provider) -> _Offer:
 
 _TAKEN_OVER = (
     "credential", "model_ids", "silent", "families", "api_version", "slots", "serialize", "pass_headers",
-    "pass_query",
+    "pass_query", "paths",
 )  # fmt: skip
 
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
+from . import dialects
 from .config import Config
 from .paths import ANYWHERE
 from .values import Endpoint, Headers, Refusal, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")
+_METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
 _SPELLED_OTHERWISE = frozenset(
@@ -62,8 +64,8 @@ class Guards:
         """Say why the request that *arrival* describes is refused, if it is."""
         return (
             self._head(arrival.headers)
-            or _fields(arrival.headers)
-            or _path(arrival.path)
+            or _fields(arrival.headers, arrival.method)
+            or _path(arrival, endpoint)
             or self._host(arrival)
             or self._site(arrival)
             or self._form(arrival.headers, endpoint)
@@ -133,28 +135,54 @@ def body_too_deep() -> Refusal:
     return Refusal(400, "body_too_deep", "The JSON of the body is nested too deeply to be read")
 
 
-def _fields(headers: Headers) -> Refusal | None:
+def _fields(headers: Headers, method: str) -> Refusal | None:
+    if any(value.strip().upper() != method for name in _METHODS for value in headers.all(name)):
+        return _header_unusable()
     for name in headers.names():
         if "_" in name:
             otherwise = name.replace("_", "-")
             if otherwise in _SPELLED_OTHERWISE or otherwise.startswith("x-patchbay-"):
                 return _header_unusable()
+    if _upgrades_oddly(headers):
+        return _header_unusable()
     if any("\n" in value or "\r" in value or "\0" in value for _, value in headers):
         return _header_unusable()
     return None
+
+
+def _upgrades_oddly(headers: Headers) -> bool:
+    """
+    Whether a server could open a WebSocket where mitmproxy sees none, or of a kind it does not know.
+
+    It would pass what comes then as bytes, and no message would be looked at.
+    """
+    asked = tuple(value.strip().lower() for value in headers.all("upgrade"))
+    if not any("websocket" in value for value in asked) and not any(
+        n.startswith("sec-websocket-") for n in headers.names()
+    ):
+        return False
+    return asked != ("websocket",) or headers.all("sec-websocket-version") != ("13",)
 
 
 def _header_unusable() -> Refusal:
     return Refusal(400, "header_unusable", "A header of this request can be read in two ways")
 
 
-def _path(path: str) -> Refusal | None:
-    bare = path.partition("?")[0]
+def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
+    bare = arrival.path.partition("?")[0]
     once = unquote(bare)
-    odd = not bare.startswith("/") or bare.startswith("//") or _ODD.search(once)
-    if not odd and not any(_climbs(read) for read in {bare, once, unquote(once)}):
-        return None
-    return Refusal(400, "path_unusable", "The path of this request can be read in two ways")
+    odd = not bare.startswith("/") or _ODD.search(once)
+    if odd or any(_climbs(read) for read in {bare, once, unquote(once)}):
+        return Refusal(400, "path_unusable", "The path of this request can be read in two ways")
+    if bare.startswith("//") or dialects.is_ambiguous(arrival.method, bare):
+        return Refusal(400, "path_unusable", f"The path of this request can be read in two ways{_slashes(bare)}")
+    if endpoint.dialect and endpoint.asks == "unread":
+        return Refusal(400, "path_unusable", "The path of this request names a model and nothing that is done with it")
+    return None
+
+
+def _slashes(path: str) -> str:
+    return "; does your base URL end in '/'?" if "//" in path or path.endswith("/") else ""
 
 
 def _climbs(path: str) -> bool:

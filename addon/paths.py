@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
+from string import ascii_letters, digits
 from urllib.parse import quote, unquote
 
 from .config import Account
@@ -13,12 +15,47 @@ from .values import Endpoint, Origin, Request
 # The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
 ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
+_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+_NEEDLESS = frozenset(ascii_letters + digits + "-._~:@!$&'()*+,=")
+_BY_MEMBER = frozenset({"model", "socket", "tuning", "unread"})  # what a body says in its member `model`
 _ALIKE = re.compile(r"(?:^|/v1)(?P<suffix>/(?:models|files)(?:/.*)?)$")
 
 
 def is_anywhere(origin: Origin) -> bool:
     """Whether *origin* leaves it to the dialect and the model where a request goes."""
     return origin.host == ANYWHERE
+
+
+def plain(path: str) -> str:
+    """
+    Return *path* (without its query) with all percent-encodings undone that need not be there (RFC 3986, 6.2.2.2).
+
+    Letters, digits and the marks that may stand in a segment are decoded; whatever could end one stays as it is.
+    """
+    return _ENCODED.sub(_decoded, path) if "%" in path else path
+
+
+def _decoded(found: re.Match[str]) -> str:
+    mark = chr(int(found[1], 16))
+    return mark if mark in _NEEDLESS else found[0].upper()
+
+
+def takes(account: Account, path: str) -> bool:
+    """
+    Whether *account*'s key may go with *path*, which is none of its dialects' (empty: it is one of theirs).
+
+    At a service we know, a path we do not know may be its administration. A server given by `--mode reverse:` is the
+    user's own to know.
+    """
+    allowed = account.provider.paths
+    if not path or account.origin is None or "*" in allowed:
+        return True
+    read = {plain(path), plain(join(account, path, Endpoint(suffix=path)))}
+    return any(_is_below(each, pattern) for each in read for pattern in allowed)
+
+
+def _is_below(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or (len(pattern) > 1 and fnmatchcase(path, pattern.rstrip("/") + "/*"))
 
 
 def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[Endpoint, ...]:
@@ -78,7 +115,7 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
     base = account.base_path.rstrip("/")
     if account.origin is None or not (base or _is_deployment(bare)):
         return path
-    if endpoint.suffix and endpoint.dialect and bare.endswith(endpoint.suffix):
+    if endpoint.suffix and endpoint.dialect and plain(bare).endswith(endpoint.suffix):
         bare = endpoint.suffix
     base = base or "/v1"  # a path for Azure, under a host that is not
     return base + bare[_overlap(base, bare) :] + mark + query
@@ -94,18 +131,25 @@ def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
 def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
     """Return the path, and the members of the body, by which *request* names *model* as *account*'s provider does."""
     in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
-    if not model or model == (request.endpoint.model if in_path else request.body.text("model")):
+    if not model or (_is_named(request.endpoint, model) if in_path else model == request.body.text("model")):
         return request.path, {}
     if in_path:
         return with_model(request.path, request.endpoint.model, model), {}
-    return request.path, {"model": model} if request.body.is_object else {}
+    by_member = request.endpoint.model or request.endpoint.asks in _BY_MEMBER
+    return request.path, {"model": model} if by_member and request.body.is_object else {}
+
+
+def _is_named(endpoint: Endpoint, model: str) -> bool:
+    return model == endpoint.model or unquote(model) == unquote(endpoint.model)
 
 
 def with_model(path: str, old: str, new: str) -> str:
     """Return *path* with the model in it (Gemini) replaced."""
-    for spelled in (old, quote(old, safe="")):
-        if f"/{spelled}:" in path:
-            return path.replace(f"/{spelled}:", f"/{quote(new, safe='')}:", 1)
+    bare, mark, query = path.partition("?")
+    for read in (bare, plain(bare)):
+        for spelled in (old, quote(old, safe="")):
+            if f"/{spelled}:" in read:
+                return read.replace(f"/{spelled}:", f"/{quote(new, safe='')}:", 1) + mark + query
     return path
 
 

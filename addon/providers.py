@@ -86,7 +86,8 @@ class Provider:
     """
     One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
 
-    *layout* says how paths read under it; *api_version* is what Azure wants to be told in the query.
+    *layout* says how paths read under it; *api_version* is what Azure wants to be told in the query. A path
+    that is no endpoint of its dialects, nor one of *paths* or below one, gets no key: it may administer the account.
     """
 
     name: str
@@ -106,8 +107,10 @@ class Provider:
     api_version: str = ""
     pass_headers: frozenset[str] = frozenset()  # headers of the client's that go up though they look like credentials
     pass_query: frozenset[str] = frozenset()  # … and parameters of the query
+    paths: tuple[str, ...] = ()  # patterns of paths beyond its dialects' that get a key as well
 
 
+ANY = ("*",)
 _EVERY = frozenset(FAMILIES)
 _OPENAI = frozenset({"openai"})
 _ECHO: Echo = Echo(headers={"x-request-id": "handler"}, body={"request_id": "body"}, promised=True)
@@ -121,16 +124,40 @@ PRESETS: dict[str, Provider] = {
             _EVERY,
             stamp=Stamp(headers={"X-Request-ID": "{request_id}", "X-Session-ID": "{session_id}"}),
             echo=_ECHO,
+            paths=ANY,
         ),
-        Provider("openai", "openai", frozenset({"openai"}), "https://api.openai.com/v1", "bearer"),
+        Provider(
+            "openai",
+            "openai",
+            frozenset({"openai"}),
+            "https://api.openai.com/v1",
+            "bearer",
+            paths=(
+                "/v1/assistants",
+                "/v1/threads",
+                "/v1/videos",
+                "/v1/realtime",
+                "/v1/evals",
+                "/v1/skills",
+                "/v1/chatkit",
+            ),
+        ),
         Provider("openai_compatible", "openai_compatible", frozenset({"openai"}), "", "bearer"),
-        Provider("anthropic", "anthropic", frozenset({"anthropic"}), "https://api.anthropic.com", "x-api-key"),
+        Provider(
+            "anthropic",
+            "anthropic",
+            frozenset({"anthropic"}),
+            "https://api.anthropic.com",
+            "x-api-key",
+            paths=("/v1/agents", "/v1/sessions", "/v1/environments", "/v1/vaults", "/v1/memory_stores"),
+        ),
         Provider(
             "gemini",
             "gemini",
             frozenset({"gemini"}),
             "https://generativelanguage.googleapis.com",
             "x-goog-api-key",
+            paths=("/v1alpha/auth_tokens", "/ws/google.ai.generativelanguage.*", "/v1*/generatedFiles"),
         ),
         Provider(
             "morpheus",
@@ -161,6 +188,13 @@ PRESETS: dict[str, Provider] = {
             stamp=Stamp(headers={"x-ms-client-request-id": "{request_guid}"}),
             echo=Echo(headers={"x-ms-client-request-id": "handler"}),
             layout="azure",
+            paths=(
+                "/openai/assistants",
+                "/openai/threads",
+                "/openai/v1/videos",
+                "/openai/realtime",
+                "/openai/v1/realtime",
+            ),
         ),
         # The engine works under this id and makes the answer's own id of it; the header comes back if it is told to.
         Provider(
@@ -171,6 +205,20 @@ PRESETS: dict[str, Provider] = {
             "bearer",
             stamp=Stamp(headers={"X-Request-ID": "{request_id}"}),
             echo=Echo(headers={"x-request-id": "handler"}, body={"id": "engine"}),
+            paths=(
+                "/health",
+                "/ping",
+                "/version",
+                "/metrics",
+                "/load",
+                "/tokenize",
+                "/detokenize",
+                "/pooling",
+                "/classify",
+                "/score",
+                "/v1/score",
+                "/v1/realtime",
+            ),
         ),
         # Elsewhere than in chat `rid` is refused for a list of prompts, or not known.
         Provider(
@@ -181,6 +229,19 @@ PRESETS: dict[str, Provider] = {
             "bearer",
             stamp=Stamp(body={"rid": "{request_id}"}, body_at=frozenset({"/chat/completions"})),
             echo=Echo(body={"id": "engine"}),
+            paths=(
+                "/health",
+                "/metrics",
+                "/generate",
+                "/encode",
+                "/classify",
+                "/tokenize",
+                "/detokenize",
+                "/v1/score",
+                "/get_*_info",
+                "/model_info",
+                "/server_info",
+            ),
         ),
         Provider(
             "litellm",
@@ -190,14 +251,67 @@ PRESETS: dict[str, Provider] = {
             "bearer",
             stamp=Stamp(headers={"x-litellm-call-id": "{request_id}"}),
             echo=Echo(headers={"x-litellm-call-id": "handler"}),
+            paths=(
+                "/health",
+                "/model/info",
+                "/v1/model/info",
+                "/metrics",
+                "/v1/realtime",
+                "/v1/assistants",
+                "/v1/threads",
+            ),
         ),
-        Provider("openrouter", "openrouter", _OPENAI, "https://openrouter.ai/api/v1", "bearer"),
-        Provider("ollama", "ollama", _OPENAI, "http://localhost:11434/v1", "bearer"),
+        Provider(
+            "openrouter",
+            "openrouter",
+            _OPENAI,
+            "https://openrouter.ai/api/v1",
+            "bearer",
+            paths=("/api/v1/generation", "/api/v1/key", "/api/v1/credits", "/api/v1/providers", "/api/v1/activity"),
+        ),
+        Provider(
+            "ollama",
+            "ollama",
+            _OPENAI,
+            "http://localhost:11434/v1",
+            "bearer",
+            paths=("/api/version", "/api/tags", "/api/show", "/api/ps", "/api/chat", "/api/generate", "/api/embed"),
+        ),
         Provider("groq", "groq", _OPENAI, "https://api.groq.com/openai/v1", "bearer"),
-        Provider("mistral", "mistral", _OPENAI, "https://api.mistral.ai/v1", "bearer"),
-        Provider("deepseek", "deepseek", _OPENAI, "https://api.deepseek.com/v1", "bearer"),
-        Provider("xai", "xai", _OPENAI, "https://api.x.ai/v1", "bearer"),
+        Provider(
+            "mistral",
+            "mistral",
+            _OPENAI,
+            "https://api.mistral.ai/v1",
+            "bearer",
+            paths=(
+                "/v1/ocr",
+                "/v1/agents",
+                "/v1/conversations",
+                "/v1/batch/jobs",
+                "/v1/classifications",
+                "/v1/libraries",
+            ),
+        ),
+        Provider("deepseek", "deepseek", _OPENAI, "https://api.deepseek.com/v1", "bearer", paths=("/user/balance",)),
+        Provider(
+            "xai",
+            "xai",
+            _OPENAI,
+            "https://api.x.ai/v1",
+            "bearer",
+            paths=(
+                "/v1/api-key",
+                "/v1/tokenize-text",
+                "/v1/language-models",
+                "/v1/image-generation-models",
+                "/v1/embedding-models",
+                "/v1/videos",
+                "/v1/documents/search",
+                "/v1/realtime",
+            ),
+        ),
         # Any provider whose requests are to arrive as the client made them.
-        Provider("pristine", "pristine", _EVERY, "", "auto", stamp=Stamp(namespace=False)),
+        Provider("pristine", "pristine", _EVERY, "", "auto", stamp=Stamp(namespace=False), paths=ANY),
     )
 }

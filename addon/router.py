@@ -14,7 +14,8 @@ from random import Random
 
 from blake3 import blake3
 
-from . import clients, correlation, paths
+from . import clients, correlation, naming, paths
+from .accounts import models
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
@@ -26,12 +27,14 @@ from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
 from .identity.identify import Identifier
 from .ledger import Ledger
+from .naming import Naming
 from .providers import Stamp
 from .state import State
 from .values import (
     Answer,
     Candidate,
     Chunk,
+    Client,
     Decision,
     Edit,
     End,
@@ -64,6 +67,8 @@ PAUSE = 1.0  # before a conversation asks its home again, where the home does no
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
+# Events of a client on a WebSocket, beside the one that asks for an answer.
+_EVENTS = frozenset({"response.append", "response.cancel", "response.processed"})
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 _UNKNOWN = Served()
@@ -108,6 +113,7 @@ class Exchange:
     request: Request
     identity: Identity
     model: str
+    names: Naming
     stream: bool
     digest: bytes
     opened: float
@@ -153,6 +159,7 @@ class Router:
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
         self.config = config
+        self._scopes = _scopes(config)
         self.ledger = Ledger(config.limits.remembered)
         self.memory = Memory()
         self.accounts = Accounts(config, _derived(key, "accounts"), random)
@@ -170,6 +177,7 @@ class Router:
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
         self.config = config
+        self._scopes = _scopes(config)
         self.accounts.reload(config)
         self._identifier.reload(config.sessions)
 
@@ -185,19 +193,22 @@ class Router:
         pin = request.headers.get("x-patchbay-account").strip()
         if pin and not request.client.may_pin:
             return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
-        model = request.endpoint.model or request.body.text("model")
-        if refusal := clients.overstepped(request.client, request.endpoint, request.method, model):
+        names = self._naming(request, socket)
+        if refusal := clients.overstepped(request.client, request.endpoint, names):
+            return refusal
+        if refusal := self._kept_apart(request, now):
             return refusal
         # a body that streams through is not seen, so it counts as like no other
         digest = self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request)
         identity, served = _as_before(self._identifier.identify(request, now), request.replay, digest)
-        model = self._spoken_model(request, identity, model, socket)
+        model = self._spoken_model(request, identity, names.model, socket)
         self._in_flight[identity.affinity] += 1
         return Exchange(
             id=self._random_bytes(8).hex(),
             request=request,
             identity=identity,
             model=model,
+            names=names,
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
             digest=digest,
             opened=now,
@@ -207,6 +218,20 @@ class Router:
             socket=socket,
             served=served,
         )
+
+    def passes(self, request: Request, socket: Route, now: float) -> Refusal | None:
+        """Say why a message on the WebSocket of *socket* that asks for no answer may not go on, if it may not."""
+        names = naming.of_message(request.body, creates=False)
+        if request.body.text("type") not in _EVENTS:
+            names = replace(names, hidden=names.hidden or "nobody here knows this event")
+        if refusal := clients.overstepped(request.client, request.endpoint, names):
+            return refusal
+        if refusal := self._kept_apart(request, now):
+            return refusal
+        account = next((one for one in self.config.accounts if one.id == socket.account.id), socket.account)
+        if all(models.serves(account, model) for model in names.all):
+            return None
+        return Refusal(403, "model_not_allowed", f"The account of this WebSocket does not serve {', '.join(names.all)}")
 
     def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
@@ -222,6 +247,26 @@ class Router:
         """Take note that *account*, which refused this exchange, has another secret now: once, it may try again."""
         self.accounts.cleared(account)
         exchange.renewed.add(account)
+
+    def _kept_apart(self, request: Request, now: float) -> Refusal | None:
+        """Refuse what would show a client, or give into its hands, what the provider stores for another one."""
+        if not request.client.key:
+            return None
+        if self._scopes > 1 and clients.lists(request):
+            return Refusal(
+                403, "list_not_allowed", "This list would show what other clients of this proxy have stored as well"
+            )
+        if found := self._identifier.foreign(request, now):
+            chained = found == request.body.text("previous_response_id")
+            code = "previous_response_not_found" if chained else "not_found"
+            return Refusal(404, code, f"There is no {found[:256]!r}")
+        return None
+
+    def _naming(self, request: Request, socket: Route | None) -> Naming:
+        """Return the models of *request*: all of them where somebody's rights or lists depend on it."""
+        if not (request.client.models or self.accounts.restricts):
+            return naming.read(request)
+        return naming.strictly(request) if socket is None else naming.of_message(request.body, creates=True)
 
     def _spoken_model(self, request: Request, identity: Identity, model: str, socket: Route | None) -> str:
         """
@@ -242,7 +287,13 @@ class Router:
         anywhere = paths.is_anywhere(destination)
         if anywhere and not endpoint.family:
             return False  # a path of no dialect says nothing about which provider it is for
-        return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse)
+        path = "" if endpoint.family else endpoint.suffix
+        return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse, path)
+
+    def must_read(self, client: Client, endpoint: Endpoint) -> bool:
+        """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
+        names = endpoint.asks in ("model", "batch", "tuning")
+        return names and (bool(client.models) or self.accounts.restricts)
 
     def made(self, request_id: str) -> bool:
         """Whether *request_id* was made under this instance's key."""
@@ -415,6 +466,9 @@ class Router:
             patient=waits_since + self.config.queue.patience,
             stay=exchange.stay if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
+            others=exchange.names.others,
+            sealed=exchange.names.hidden if exchange.names.sealed else "",
+            path="" if request.endpoint.family else request.endpoint.suffix,
         )
 
     def _destination(self, exchange: Exchange) -> Origin | None:
@@ -679,6 +733,10 @@ def _as_before(identity: Identity, before: Served | None, digest: bytes) -> tupl
     if not before.account or identity.affinity != before.affinity:
         return identity, None
     return replace(identity, binds=False), before
+
+
+def _scopes(config: Config) -> int:
+    return len({client.scope or client.name for client in config.clients})
 
 
 def _tried_by(exchange: Exchange) -> frozenset[str]:

@@ -20,7 +20,7 @@ from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
-OWNERS = ("lineage", "lineage demoted")  # kinds of the ledger that say who can serve what
+OWNERS = ("lineage", "lineage demoted", "held")  # kinds of the ledger that say who can serve what, and whose it is
 
 
 class State:

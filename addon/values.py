@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .config import Account
 
 Kind = Literal["generation", "resource", "local", "other"]
+# Which models a request may run, and where it names them: `model` and its like in the path or the body, each of the
+# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or nobody knows (`unread`).
+Runs = Literal["model", "batch", "file", "tuning", "socket", "nothing", "unread"]
 Depth = Literal["none", "edge", "handler", "body", "engine"]
 OutcomeKind = Literal[
     "ok", "rate", "quota", "overload", "auth", "permission", "model", "server", "request", "cancelled"
@@ -92,7 +95,8 @@ class Client:
     Who asks: a configured client, or everybody on this machine.
 
     *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope. *pools*,
-    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them.
+    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them. *key* is a keyed
+    digest of the key by which a configured client is known; empty for anybody else.
     """
 
     scope: bytes = b""
@@ -101,6 +105,7 @@ class Client:
     pools: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    key: bytes = field(default=b"", repr=False)
 
     def may_use(self, provider: str) -> bool:
         """Whether it may use accounts of *provider*."""
@@ -122,6 +127,15 @@ class Endpoint:
     suffix: str = ""
     model: str = ""
     stream: bool = False
+    runs: Runs | None = None  # None: what is usual for its kind
+
+    @property
+    def asks(self) -> Runs:
+        """Where a request for it names the models it runs."""
+        return self.runs or _USUALLY.get(self.kind, "unread")
+
+
+_USUALLY: Mapping[Kind, Runs] = {"generation": "model", "resource": "nothing"}
 
 
 @dataclass(frozen=True, slots=True)

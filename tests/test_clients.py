@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from random import Random
 
 import pytest
 
-from patchbay import clients
+from patchbay import clients, dialects, naming
 from patchbay.accounts.pool import Accounts, Ask, Choice
+from patchbay.body import Body
 from patchbay.config import Account, ClientKey, Config, Secret
 from patchbay.providers import PRESETS
-from patchbay.values import Client, Endpoint, Headers, Identity, Origin, Refusal
+from patchbay.values import Client, Endpoint, Headers, Identity, Origin, Refusal, Request
 
 SECRET = bytes(32)
 KNOWN = (
@@ -126,7 +128,8 @@ def test_rights_come_with_the_key() -> None:
 
 CHAT = Endpoint("openai_chat", "openai", "generation", "/chat/completions")
 FILES = Endpoint("openai_chat", "openai", "resource", "/files")
-BATCHES = Endpoint("openai_chat", "openai", "resource", "/batches")
+BATCHES = dialects.endpoint("POST", "/v1/batches")
+ANYWHERE = Origin("http", "patchbay.invalid", 80)
 MESSAGES = Endpoint("anthropic", "anthropic", "generation", "/v1/messages")
 
 
@@ -142,13 +145,14 @@ MESSAGES = Endpoint("anthropic", "anthropic", "generation", "/v1/messages")
         ({"models": ("gpt-*",)}, CHAT, "POST", "", "model_not_allowed"),
         ({"models": ("gpt-*",)}, FILES, "POST", "", ""),
         ({"models": ("gpt-*",)}, BATCHES, "POST", "", "model_not_allowed"),
-        ({"models": ("gpt-*",)}, BATCHES, "GET", "", ""),
+        ({"models": ("gpt-*",)}, dialects.endpoint("GET", "/v1/batches"), "GET", "", ""),
     ],
 )
 def test_a_client_may_do_what_its_rights_say(
     rights: dict[str, tuple[str, ...]], endpoint: Endpoint, method: str, model: str, code: str
 ) -> None:
-    refusal = clients.overstepped(Client(**rights), endpoint, method, model)  # type: ignore[arg-type]
+    asked = Request(method, endpoint.suffix, Headers(), Body(json.dumps({"model": model}).encode()), endpoint, ANYWHERE)
+    refusal = clients.overstepped(Client(**rights), endpoint, naming.strictly(asked))  # type: ignore[arg-type]
 
     assert (refusal.code if refusal else "") == code
     assert refusal is None or refusal.status == 403
@@ -170,3 +174,19 @@ def test_to_a_client_there_are_no_accounts_but_those_it_may_use() -> None:
     assert served(Client(providers=("azure",))) == "nobody"
     assert served(Client(providers=("vllm-*",)), pin="openai") == "nobody"
     assert {served(Client()) for _ in range(30)} == {"openai", "vllm-one"}
+
+
+def test_what_a_client_may_is_asked_again_by_its_key() -> None:
+    """R34: after a reload a client is what the settings say by then, or gone."""
+    ann = who({"x-api-key": "ann-key"})
+    assert isinstance(ann, Client)
+    fewer = clients.Known(ClientKey("ann", Secret("literal", ""), models=("mini*",)), b"ann-key")
+    other = clients.Known(ClientKey("ann", Secret("literal", "")), b"another-key")
+
+    assert clients.again(ann, KNOWN, SECRET) == ann
+    found = clients.again(ann, (fewer,), SECRET)
+    assert found is not None
+    assert found.models == ("mini*",)
+    assert clients.again(ann, (other,), SECRET) is None
+    assert clients.again(Client(), KNOWN, SECRET) is None
+    assert clients.again(ann, (), SECRET) == ann

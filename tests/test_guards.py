@@ -119,6 +119,26 @@ def test_a_proxy_s_client_names_where_it_goes(host: str, secure: bool, target: s
     assert (refusal.code if refusal else "") == code
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("upgrade", "websocket")],
+        [("upgrade", "websocket"), ("sec-websocket-version", "8")],
+        [("upgrade", "websocket"), ("sec-websocket-version", "13"), ("sec-websocket-version", "13")],
+        [("upgrade", "websocket"), ("sec-websocket-version", "13, 8")],
+        [("upgrade", "h2c, websocket"), ("sec-websocket-version", "13")],
+        [("upgrade", "websocket"), ("upgrade", "websocket"), ("sec-websocket-version", "13")],
+        [("sec-websocket-key", "x"), ("sec-websocket-version", "13")],
+        [("upgrade", "x"), ("sec-websocket-version", "13")],
+    ],
+)
+def test_an_upgrade_that_would_become_a_tunnel_is_refused(fields: list[tuple[str, str]]) -> None:
+    """T3: where mitmproxy does not see a WebSocket, its messages would pass unread."""
+    assert refused(fields) == "header_unusable"
+    assert refused([("Upgrade", "WebSocket"), ("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "x")]) == ""
+    assert refused([("Upgrade", "h2c")]) == ""
+
+
 def test_one_foreign_origin_among_several_is_enough() -> None:
     assert refused([("origin", "http://localhost:3000"), ("origin", "http://evil.example")]) == "cross_site"
     assert refused([("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]) == "cross_site"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from ..config import Account
+from ..naming import bare
 
 # Only words that can be an effort or a budget: some models have brackets of their own.
 _EFFORT = re.compile(r"(?P<base>.+?)(?P<effort>\((?:none|auto|minimal|low|medium|high|xhigh|max|-1|[0-9]{1,7})\))")
@@ -23,7 +24,12 @@ def serves(account: Account, model: str) -> bool:
     if not model:
         return True
     named = _through(account.models.aliases, model)
-    return _matches(account.models.allow, named) and not _matches(account.models.deny, named)
+    return _matches(account.models.allow, named) and not _is_denied(account.models.deny, named)
+
+
+def restricts(account: Account) -> bool:
+    """Whether there is a model that *account* does not serve, so that it matters which one a request means."""
+    return "*" not in account.models.allow or bool(account.models.deny)
 
 
 def upstream(account: Account, model: str) -> str:
@@ -55,4 +61,13 @@ def _through(table: Mapping[str, str], model: str) -> str:
 def _matches(patterns: tuple[str, ...], model: str) -> bool:
     if "*" in patterns:
         return True
-    return any(fnmatchcase(name, pattern) for pattern in patterns for name in {model, base(model)})
+    names = {model, base(model), bare(model)}
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns for name in names)
+
+
+def _is_denied(patterns: tuple[str, ...], model: str) -> bool:
+    """Whether a pattern matches *model* in any spelling that a provider may take for the same."""
+    if not patterns:
+        return False
+    plain = model.strip().casefold()
+    return _matches(tuple(pattern.casefold() for pattern in patterns), plain) or _matches(patterns, model)

@@ -15,6 +15,7 @@ from typing import Literal
 
 from blake3 import blake3
 
+from .. import paths
 from ..config import Account, Config
 from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Served, Wait
 from . import limits, models, refusals, selection
@@ -42,6 +43,9 @@ class Ask:
     turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
     it rather waits than takes an account of a lower priority, or a refusal. *served* says how the request was served
     before, if it is a replay: it goes to the same account and session while they can be had.
+
+    *others* are models that it may run besides; *sealed* says why it may run some that nobody can see here (empty: it
+    does not). *path* is one of no dialect.
     """
 
     family: str
@@ -60,6 +64,9 @@ class Ask:
     patient: float = 0.0
     stay: str = ""
     served: Served | None = None
+    others: tuple[str, ...] = ()
+    sealed: str = ""
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,7 @@ class Accounts:
         self._tickets: set[int] = set()
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
+        self._restricts = any(map(models.restricts, config.accounts))
         self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
@@ -254,6 +262,11 @@ class Accounts:
         return self._bindings.forget(affinity)
 
     @property
+    def restricts(self) -> bool:
+        """Whether some account does not serve every model, so that it matters which ones a request may run."""
+        return self._restricts
+
+    @property
     def bindings(self) -> Bindings:
         return self._bindings
 
@@ -272,6 +285,7 @@ class Accounts:
         gone = {name: account for name, account in (self._leaving | before).items() if name not in here}
         self._leaving = {name: account for name, account in gone.items() if self._in_flight[name]}
         self._config = config
+        self._restricts = any(map(models.restricts, config.accounts))
         self._health.quotas = _quotas(config)
         self._slots.limit = config.queue.limit
         self._bindings.resize(config.sessions.ttl, config.sessions.limit)
@@ -292,12 +306,13 @@ class Accounts:
         """How many requests wait in line."""
         return self._slots.waiting
 
-    def serves(self, family: str, destination: Origin | None, reverse: Origin | None) -> bool:
+    def serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str = "") -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
         return any(
             account.enabled
             and (origin := account.origin or reverse) is not None
             and (not family or family in account.provider.families)
+            and paths.takes(account, path)
             and (destination is None or destination == origin)
             for account in self._config.accounts
         )
@@ -326,6 +341,8 @@ class Accounts:
                 continue
             if not ask.client.may_use(account.provider.name):  # to this client there is no such account
                 continue
+            if not paths.takes(account, ask.path):
+                continue
             if ask.destination is None or ask.destination == origin:
                 yield account, origin
 
@@ -345,8 +362,10 @@ class Accounts:
     def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Cause, str]:
         if not account.enabled:
             return "disabled", "disabled"
-        if not models.serves(account, ask.model):
+        if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
             return "model", "does not serve the model"
+        if ask.sealed and models.restricts(account):
+            return "model", "serves some models only, and which this request asks for cannot be read"
         if ask.identity.owner is not None and account.id not in ask.identity.owner:
             return "owner", "the request belongs to another account"
         if account.id == ask.stay and self._health.may_look(account.id, lane, now):
@@ -598,7 +617,12 @@ class Accounts:
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
         disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
-        return refusals.none_left(ask.model, absent or [self._absent(view, now) for view in disabled], now)
+        if ask.sealed and views and all(view.cause == "model" for view in views):
+            return refusals.unreadable(ask.sealed)
+        asked = (ask.model, *ask.others)
+        unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
+        model = next(unserved, ask.model)
+        return refusals.none_left(model, absent or [self._absent(view, now) for view in disabled], now)
 
     def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
         """Say whether a lane comes back so soon that waiting is better than a refusal."""

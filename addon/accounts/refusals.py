@@ -46,6 +46,12 @@ def owner_unavailable(absent: Sequence[Absent], now: float) -> Refusal:
     return Refusal(503, "owner_unavailable", message, wait)
 
 
+def unreadable(why: str) -> Refusal:
+    """Refuse because every account serves some models only, and which the request asks for cannot be read: *why*."""
+    message = f"Every account here serves some models only, and which this request asks for cannot be read: {why}"
+    return Refusal(403, "model_not_allowed", message)
+
+
 def account_unknown(account: str) -> Refusal:
     """Refuse because a request asks for an *account* by name that is not one of its pool."""
     return Refusal(400, "account_unknown", f"There is no account {account[:_MAX_NAME]!r} for this request")

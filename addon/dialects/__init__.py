@@ -6,11 +6,15 @@ Registration is the tuple below; the first dialect that knows a path has it.
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Protocol
+from urllib.parse import unquote
 
+from ..paths import plain as plain_path
 from ..values import Endpoint, Fact, Refusal
 from . import anthropic, gemini, openai_chat, openai_responses, plain
 
@@ -36,23 +40,92 @@ class Dialect(Protocol):
 
 DIALECTS: tuple[Dialect, ...] = (openai_responses, openai_chat, anthropic, gemini)
 _SHORT = 256  # characters of a path whose meaning is remembered
+_ENCODINGS = 4  # how often a path may be encoded, the last of them being none
+_MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_VERSION = re.compile(r"v\d+(?:alpha|beta)?\d*|v1internal")
+# Every word of a path that some dialect knows, by its lower case.
+_SPELLED = {
+    word.casefold(): word
+    for word in (
+        *"chat completions embeddings moderations rerank images generations edits variations audio speech".split(),
+        *"transcriptions translations models files batches uploads vector_stores containers fine_tuning".split(),
+        *"responses compact input_tokens input_items cancel pause conversations messages complete count_tokens".split(),
+        *"skills projects publishers anthropic tunedModels endpoints dynamic cachedContents operations".split(),
+        *"fileSearchStores corpora interactions upload openai deployments codex rawPredict streamRawPredict".split(),
+        *gemini.VERBS,
+    )
+}
 BY_NAME = MappingProxyType({dialect.NAME: dialect for dialect in DIALECTS})
 
 
 def endpoint(method: str, path: str) -> Endpoint:
-    """Say what *path* (without its query) means; a path of no dialect gives an Endpoint without one."""
+    """
+    Say what *path* (without its query) means; a path of no dialect gives an Endpoint without one.
+
+    Two spellings of one path (RFC 3986) mean the same.
+    """
     return _known(method, path) if len(path) <= _SHORT else _endpoint(method, path)
 
 
 def _endpoint(method: str, path: str) -> Endpoint:
+    read = plain_path(path)
     for dialect in DIALECTS:
-        found = dialect.endpoint(method, path)
+        found = dialect.endpoint(method, read)
         if found is not None:
             return found
     return Endpoint(suffix=path)
 
 
 _known = lru_cache(1024)(_endpoint)  # tools ask the same few paths again and again
+
+
+def is_ambiguous(method: str, path: str) -> bool:
+    """
+    Whether a server that is less strict than RFC 3986 could take *path* (without its query) for another endpoint.
+
+    Such servers decode twice, or before they split at slashes, drop empty segments, parameters and trailing dots, or
+    take no notice of case. A path that cannot be decoded at all is ambiguous too.
+    """
+    return _known_ambiguous(method, path) if len(path) <= _SHORT else _is_ambiguous(method, path)
+
+
+def _is_ambiguous(method: str, path: str) -> bool:
+    try:
+        loose = _loosely(path)
+    except ValueError:
+        return True
+    return _meaning(_endpoint(method, path)) != _meaning(_endpoint(method, loose))
+
+
+_known_ambiguous = lru_cache(1024)(_is_ambiguous)
+
+
+def _meaning(found: Endpoint) -> tuple[str, str, str, str]:
+    return found.dialect, found.kind, found.asks, unquote(found.model)
+
+
+def _loosely(path: str) -> str:
+    """Return *path* as the least strict server reads it. Raises ValueError where there is no end to its encodings."""
+    for _ in range(_ENCODINGS):
+        if _MALFORMED.search(path):
+            raise ValueError("a percent sign that encodes nothing")
+        path, before = unquote(path, errors="strict"), path
+        if path == before:
+            break
+    else:
+        raise ValueError("encoded too often")
+    path = unicodedata.normalize("NFKC", path).partition("?")[0].replace("\\", "/")
+    return "/" + "/".join(filter(None, map(_plainly, path.split("/"))))
+
+
+def _plainly(segment: str) -> str:
+    segment = segment.partition(";")[0].strip().rstrip(". ")
+    return ":".join(_word(part) for part in segment.split(":"))
+
+
+def _word(part: str) -> str:
+    folded = part.casefold()
+    return folded if _VERSION.fullmatch(folded) else _SPELLED.get(folded, part)
 
 
 def of(name: str) -> Dialect:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Refusal, Usage
+from ..values import Endpoint, Fact, Refusal, Runs, Usage
 from . import errors, tokens
 
 NAME = "anthropic"
@@ -31,13 +31,19 @@ def endpoint(method: str, path: str) -> Endpoint | None:
     if method == "POST" and (found := _VERTEX.search(path)):
         return _vertex(found)
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(NAME, FAMILY, "resource", found[0])
+        return Endpoint(NAME, FAMILY, "resource", found[0], runs=_runs(method, found[0]))
     return None
+
+
+def _runs(method: str, suffix: str) -> Runs:
+    if method != "POST" or suffix.endswith("/cancel") or "/skills" in suffix:
+        return "nothing"
+    return "model" if suffix.endswith("/count_tokens") else "batch"
 
 
 def _vertex(found: re.Match[str]) -> Endpoint | None:
     if found["model"] == "count-tokens":
-        return Endpoint(NAME, FAMILY, "resource", found[0])
+        return Endpoint(NAME, FAMILY, "resource", found[0], runs="model")
     if found["verb"] not in ("rawPredict", "streamRawPredict"):
         return None
     return Endpoint(NAME, FAMILY, "generation", found[0], found["model"], found["verb"] == "streamRawPredict")

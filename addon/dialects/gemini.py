@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Kind, Refusal, Usage
+from ..values import Endpoint, Fact, Kind, Refusal, Runs, Usage
 from . import errors, tokens
 
 NAME = "gemini"
@@ -21,7 +21,8 @@ FAMILY = "gemini"
 _VERSION = r"/v\d+(?:alpha|beta)?\d*"
 _MODEL = re.compile(
     _VERSION
-    + r"/(?:projects/.*/)?(?:publishers/[^/]+/)?(?:models|tunedModels|endpoints)/(?P<model>[^/:]+):(?P<verb>\w+)$"
+    + r"/(?:projects/.*/)?(?:publishers/[^/]+/)?(?:models|tunedModels|endpoints|dynamic)/"
+    + r"(?P<model>[^/:]+):(?P<verb>\w+)$"
 )
 _ASSIST = re.compile(r"/v1internal:(?P<verb>\w+)$")  # Code Assist: the model stands in the body
 _RESOURCE = re.compile(
@@ -31,12 +32,27 @@ _RESOURCE = re.compile(
 _INTERACTIONS = re.compile(_VERSION + r"/(?:projects/.*/)?interactions$")
 _READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
 _MADE = frozenset({"image", "audio", "document", "video", "arguments_delta"})  # outputs that are no text
+_OF_MODELS = re.compile(r"/models(?:/|$)")
+_KEEPS = frozenset(
+    {
+        "cancel", "wait", "register", "download", "query", "importFile", "uploadToFileSearchStore", "batchCreate",
+        "batchUpdate", "batchDelete", "transferOwnership", "updateGenerateContentBatch", "updateEmbedContentBatch",
+    }
+)  # fmt: skip
+_ADMINISTERS = frozenset(  # verbs of Code Assist that run no model
+    {
+        "loadCodeAssist", "onboardUser", "fetchAdminControls", "getCodeAssistGlobalUserSetting",
+        "setCodeAssistGlobalUserSetting", "recordCodeAssistMetrics", "recordClientEvent", "listExperiments",
+        "retrieveUserQuota", "fetchAvailableModels", "listRemoteRepositories",
+    }
+)  # fmt: skip
 _GENERATES = frozenset(
     {
         "generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "generateAnswer", "predict",
         "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateMessage", "generateText",
     }
 )  # fmt: skip
+VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens", "countMessageTokens", "computeTokens"}
 
 
 def endpoint(method: str, path: str) -> Endpoint | None:
@@ -48,13 +64,30 @@ def endpoint(method: str, path: str) -> Endpoint | None:
     if method == "POST" and (found := _INTERACTIONS.search(path)):
         return Endpoint(NAME, FAMILY, "generation", found[0])
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(NAME, FAMILY, "resource", found[0])
+        return Endpoint(NAME, FAMILY, "resource", found[0], runs=_runs(method, found[0]))
     return None
+
+
+def _runs(method: str, suffix: str) -> Runs:
+    """Say what a request for a resource runs; a verb that is unknown, or out of place, is unread."""
+    last = suffix.rpartition("/")[2]
+    if method in ("GET", "DELETE"):
+        return "nothing"
+    if ":" in last:
+        return "nothing" if last.rpartition(":")[2] in _KEEPS and "/models/" not in suffix else "unread"
+    if method == "POST" and last == "cachedContents":
+        return "model"
+    if method == "POST" and last == "tunedModels":
+        return "tuning"
+    if _OF_MODELS.search(suffix):
+        return "unread"
+    return "model" if "/interactions/" in suffix and last != "cancel" else "nothing"
 
 
 def _verb(suffix: str, verb: str, model: str) -> Endpoint:
     kind: Kind = "generation" if verb in _GENERATES else "resource"
-    return Endpoint(NAME, FAMILY, kind, suffix, model, verb == "streamGenerateContent")
+    runs: Runs = "nothing" if not model and verb in _ADMINISTERS else "model"
+    return Endpoint(NAME, FAMILY, kind, suffix, model, verb == "streamGenerateContent", runs)
 
 
 def error(refusal: Refusal, request_id: str) -> bytes:

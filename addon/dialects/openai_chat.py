@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Refusal, Usage
+from ..values import Endpoint, Fact, Refusal, Runs, Usage
 from . import errors, tokens
 
 NAME = "openai_chat"
@@ -30,6 +30,9 @@ _RESOURCE = re.compile(
 )
 _VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be done with a model
 _READS = ("GET", "DELETE", "POST")
+_KEEPS = ("/files", "/uploads", "/vector_stores", "/containers")
+_FROM_FILES = ("/batches", "/fine_tuning")
+_STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept
 
 
 def endpoint(method: str, path: str) -> Endpoint | None:
@@ -41,7 +44,16 @@ def endpoint(method: str, path: str) -> Endpoint | None:
     suffix = found["suffix"]
     if suffix.startswith("/models") and (method == "POST" or _VERB.search(suffix)):
         return None
-    return Endpoint(NAME, FAMILY, "resource", suffix)
+    return Endpoint(NAME, FAMILY, "resource", suffix, runs=_runs(method, suffix))
+
+
+def _runs(method: str, suffix: str) -> Runs:
+    if method != "POST" or suffix.startswith(_KEEPS):
+        return "nothing"
+    if suffix.startswith(_FROM_FILES):
+        ends = suffix.endswith(("/cancel", "/pause"))
+        return "nothing" if ends else "file" if suffix.startswith("/batches") else "tuning"
+    return "nothing" if _STORED.fullmatch(suffix) else "unread"
 
 
 def error(refusal: Refusal, request_id: str) -> bytes:

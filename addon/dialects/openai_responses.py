@@ -37,9 +37,10 @@ def endpoint(method: str, path: str) -> Endpoint | None:
     """Say what *path* means here, or None when this dialect does not know it."""
     # A WebSocket opens with a GET of the same path; its messages are this dialect's events.
     if method in ("POST", "GET") and (found := _GENERATION.search(path)):
-        return Endpoint(NAME, FAMILY, "generation", found[0])
+        return Endpoint(NAME, FAMILY, "generation", found[0], runs="socket" if method == "GET" else "model")
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(NAME, FAMILY, "resource", found["suffix"])
+        keeps = method != "POST" or found["suffix"].startswith("/conversations") or found["suffix"].endswith("/cancel")
+        return Endpoint(NAME, FAMILY, "resource", found["suffix"], runs="nothing" if keeps else "model")
     return None
 
 

@@ -18,6 +18,7 @@ from .buckets import Buckets
 from .canonical import Conversation
 from .chain import Chain
 from .familiar import Familiar, is_long
+from .holders import Holders
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
 from .quotes import Quote
@@ -83,7 +84,8 @@ class Identifier:
         self._buckets = Buckets(sessions.limit, sessions.ttl)
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
-        self._learner = Learner(self._seeds, self._lineage, self._chain, self._readings, sessions.ttl)
+        self._holders = Holders(self._seeds, ledger)
+        self._learner = Learner(self._seeds, self._lineage, self._holders, self._chain, self._readings, sessions.ttl)
 
     def identify(self, request: Request, now: float) -> Identity:
         """Say whose conversation *request* is."""
@@ -105,6 +107,10 @@ class Identifier:
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
         self._learner.learn(request, identity, account, facts, now)
+
+    def foreign(self, request: Request, now: float) -> str:
+        """Return an id in *request* that is known to be another client's, or the empty string."""
+        return self._holders.foreign(request, now)
 
     @property
     def aliases(self) -> Aliases:

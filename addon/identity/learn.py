@@ -11,6 +11,7 @@ from . import quotes
 from .canonical import Conversation, squeeze
 from .chain import Chain
 from .familiar import is_long
+from .holders import Holders
 from .lineage import Lineage
 from .quotes import MIN_TEXT
 from .readings import Readings
@@ -24,11 +25,14 @@ _GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and ga
 
 
 class Learner:
-    """Write what answers taught us into *lineage* and *chain*; what holds no longer than a conversation, for *ttl*."""
+    """Write what answers taught us into *lineage*, *holders* and *chain*; what a conversation needs, for *ttl*."""
 
-    def __init__(self, seeds: Seeds, lineage: Lineage, chain: Chain, readings: Readings, ttl: float) -> None:
+    def __init__(
+        self, seeds: Seeds, lineage: Lineage, holders: Holders, chain: Chain, readings: Readings, ttl: float
+    ) -> None:
         self._seeds = seeds
         self._lineage = lineage
+        self._holders = holders
         self._chain = chain
         self._readings = readings
         self.ttl = ttl
@@ -99,6 +103,7 @@ class Learner:
         if any(_ties(request, fact) for fact in facts):
             self._lineage.tie(scope, now, max(OWNED_TTL, self.ttl))
         for fact in facts:
+            self._holders.note(request, fact, now, max(OWNED_TTL, self.ttl))
             if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
                 continue
             if fact.where in _GUESSABLE and not quotes.is_strong(fact.value):

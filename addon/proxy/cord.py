@@ -17,9 +17,10 @@ from ..body import Body
 from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Headers, Origin, Reaction, Refusal, Route, is_loopback
-from . import answers
+from . import answers, packed
 from .covered import CREDENTIALS, Covered, aim, names_credential
 from .fields import Fields, read
+from .intake import Intake
 from .keys import Keys
 from .whole import Whole
 
@@ -30,6 +31,7 @@ _HEADER_OF_FORM = {
     "x-goog-api-key": b"X-Goog-Api-Key",
     "api-key": b"Api-Key",
 }
+_EXTENSIONS = b"sec-websocket-extensions"  # compression has no bound that a message could be held to
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
 _LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
 
@@ -45,6 +47,7 @@ class Surroundings:
     wake: Callable[[http.HTTPFlow, commands.RequestWakeup], None]
     opened: Callable[[http.HTTPFlow, Exchange], None]  # a message of a WebSocket began an exchange
     record: Callable[[http.HTTPFlow, Exchange, Decision], None]  # … which is over
+    client_now: Callable[[Client], Client | None] = lambda client: client  # what a client may now; None: it is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,7 @@ class Cord:
             fields.drop(self.covered.by_value.__contains__)
         if provider.pass_headers:
             self._pass(fields, provider.pass_headers)
+        fields.drop(_EXTENSIONS.__eq__)
         for name, value in route.edit.headers:
             if value is None:
                 fields.drop(name.lower().encode().__eq__)
@@ -175,6 +179,9 @@ class Cord:
                 self._alarmed.add(finding.where)
                 self._around.alarm(self._flow, exchange, finding)
 
+    def intake(self) -> Intake:
+        return Intake(self._around.keys, self.body_limit)
+
     def passing(self, data: bytes) -> bytes:
         if self.in_events:
             data = self.in_events.feed(data)
@@ -184,7 +191,6 @@ class Cord:
         return self._passed(self.in_events.rest()) if self.in_events else b""
 
     def _passed(self, data: bytes) -> bytes:
-        data = self._around.keys.scrub(data)
         if self.streaming:
             room = self._around.router.config.limits.keep_streamed - len(self.copy)
             self.copy += data[: max(0, room)]
@@ -239,7 +245,7 @@ class Cord:
         exchange = self.exchange
         if route.body is None or exchange is None:
             return None
-        content = request.get_content(strict=False)
+        content = packed.content(request, self.body_limit)
         if content == exchange.request.body.raw:
             return route.body
         try:

@@ -21,7 +21,7 @@ from .. import clients
 from ..body import Body
 from ..router import Exchange
 from ..values import Decision, Head, Headers, Request, Served
-from . import dump, fields
+from . import dump, fields, packed
 
 _SERVED = "patchbay.served"
 _CONTEXT = "patchbay 2026 headers of a flow"
@@ -195,7 +195,7 @@ def _stored(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Stored:
         method=request.method,
         url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
         headers=fields.read(request.headers),
-        body=request.get_content(strict=False) or b"",
+        body=packed.content(request, packed.KEPT),
         head=Head(response.status_code, fields.read(response.headers)) if response else None,
         answer=(response.raw_content or b"") if response else b"",
         happened=found,

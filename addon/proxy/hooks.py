@@ -32,6 +32,7 @@ from .ending import Ending
 from .fields import Fields
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
+from .log_cover import LogCover
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, Untouched, warn_of_nowhere
 from .sockets import Socket
@@ -91,6 +92,7 @@ class Patchbay:
 
     def __init__(self) -> None:
         self.keys = Keys()
+        self._log_cover = LogCover(self.keys.scrub_text)
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
@@ -118,6 +120,7 @@ class Patchbay:
             self._refuse(f"patchbay does not run on this mitmproxy: {e}")
             return
         replay.install()
+        self._log_cover.install()
         defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
@@ -165,6 +168,7 @@ class Patchbay:
     def done(self) -> None:
         self._ending.remove()
         replay.remove()
+        self._log_cover.remove()
         if self._reload:
             self._reload.stop()
         if self._keeping:
@@ -222,6 +226,7 @@ class Patchbay:
             wake=_wake,
             opened=self._opened,
             record=self._record_message,
+            client_now=lambda client: clients.again(client, self._clients, self._secret),
         )
 
     def _warn_of_model(self, provider: str, model: str) -> None:
@@ -311,6 +316,9 @@ class Patchbay:
             return
         client = self._client(flow, headers)
         form = clients.form(headers, flow.request.path)
+        streams = uploads.streams_through(flow.request.method, bare, endpoint, headers)
+        if streams and not isinstance(client, Refusal) and not shadow:
+            streams = not self._router().must_read(client, endpoint)
         cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
         flow.patchbay = cord  # type: ignore[attr-defined]
         cord.asked = Asked(endpoint, destination, form)
@@ -320,7 +328,7 @@ class Patchbay:
             cord.client = Client() if isinstance(client, Refusal) else client
         elif self._ending.begun:
             flow.response = cord.refusal(_ENDING)
-        elif refused := self._guarded(flow, headers, endpoint):
+        elif refused := self._guarded(flow, headers, endpoint, streams):
             flow.response = cord.refusal(refused)
         elif asks := origins.preflight(flow.request, self._guards.allowed_origin(headers)):
             flow.response = asks
@@ -330,7 +338,7 @@ class Patchbay:
             cord.client = client
         else:
             flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
-        if cord.client and uploads.streams_through(flow.request.method, bare, endpoint, headers):
+        if cord.client and streams:
             await self._open(flow, cord, Body(None))
             flow.request.stream = flow.response is None
         if flow.response:
@@ -392,6 +400,16 @@ class Patchbay:
         except Exception as e:
             logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
 
+    async def patchbay_give_way(self, pause: wire.Pause) -> None:
+        transport = _transport(pause)
+        if transport:
+            transport.pause_reading()  # what arrives would be kept in a queue
+        try:
+            await asyncio.sleep(pause.seconds)
+        finally:
+            if transport:
+                transport.resume_reading()
+
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
@@ -410,7 +428,7 @@ class Patchbay:
             flow.response.stream = cord.streaming = not _is_json(headers.get("content-type", ""))
             return
         assert cord.route is not None
-        told = self._without_secrets(headers)
+        told = _without_private(headers)
         told.drop_hops(b"Upgrade" if flow.response.status_code == 101 else b"")
         if cord.exchange and cord.exchange.refusal:  # it is the last of several answers, and none was good
             told.put(b"x-patchbay-gave-up", cord.exchange.refusal.code.encode())
@@ -435,11 +453,8 @@ class Patchbay:
             flow.response.raw_content = bytes(cord.copy)  # the stream has gone out already; this is for looking at it
         elif flow.response.raw_content and not cord.shadow:
             cord.answering = False
-            scrubbed = self.keys.scrub(flow.response.get_content(strict=False) or b"")
-            if scrubbed != flow.response.get_content(strict=False):
-                flow.response.content = scrubbed
         if flow.response.trailers and not cord.shadow:
-            self._without_secrets(flow.response.trailers).on(flow.response.trailers)
+            _without_private(flow.response.trailers).on(flow.response.trailers)
         if cord.exchange and not (cord.streaming or cord.own_answer or cord.shadow):
             flow.response.headers["x-patchbay-verdict"] = self._router().verdict(cord.exchange).kind
         self._close(flow, cord, "")
@@ -622,7 +637,7 @@ class Patchbay:
         if self._aftermath:
             self._aftermath.alarmed(flow, finding, route.request_id, time.time())
 
-    def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint) -> Refusal | None:
+    def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint, streams: bool) -> Refusal | None:
         """Say why *flow* is refused by its head alone, if it is. What the user replays is the user's own."""
         if flow.is_replay is not None:
             return None
@@ -639,8 +654,6 @@ class Patchbay:
             secure=flow.client_conn.tls,
             target=f"{request.host.lower()}:{request.port}" if _is_proxy(flow) else "",
         )
-        bare = request.path.partition("?")[0]
-        streams = uploads.streams_through(request.method, bare, endpoint, headers)
         return self._guards.refusal(arrival, endpoint) or (None if streams else self._guards.too_large(headers))
 
     def _lets_be(self, flow: http.HTTPFlow) -> bool:
@@ -651,14 +664,6 @@ class Patchbay:
     def _resolved(self, endpoint: Endpoint, flow: http.HTTPFlow, destination: Origin) -> Endpoint:
         request = flow.request
         return self._router().resolved(endpoint, request.path, request.headers, destination, _reverse(flow))
-
-    def _without_secrets(self, headers: http.Headers) -> Fields:
-        """Return *headers* of an answer without what is ours to say, or tells whose account served it."""
-        told = Fields(headers.fields)
-        told.drop(_is_private)
-        if self.keys.scrub(together := told.values()) is not together:
-            told.each(self.keys.scrub)
-        return told
 
     def _router(self) -> Router:
         if self.router is None:
@@ -689,8 +694,19 @@ async def _wait(cord: Cord, until: float) -> bool:
     return not cord.gone.is_set()
 
 
+def _handler(flow: http.HTTPFlow) -> Any:
+    return replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+
+
+def _transport(pause: wire.Pause) -> asyncio.ReadTransport | None:
+    handler = _handler(pause.flow)
+    found = handler.transports.get(pause.connection) if handler and pause.connection else None
+    transport = getattr(found.writer, "transport", None) if found else None
+    return transport if isinstance(transport, asyncio.ReadTransport) else None
+
+
 def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
-    handler = replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+    handler = _handler(flow)
     if handler:
         task = asyncio.get_running_loop().create_task(handler.server_event(events.Wakeup(timer)))
         _waking.add(task)
@@ -724,6 +740,13 @@ def _from_loopback(flow: http.HTTPFlow) -> bool:
 def _is_private(name: bytes) -> bool:
     """Whether an answer's header is ours to say, or would tell a client whose account served it."""
     return name.startswith(b"x-patchbay-") or name in _REVEALING
+
+
+def _without_private(headers: http.Headers) -> Fields:
+    """Return *headers* of an answer without what is ours to say, or tells whose account served it."""
+    told = Fields(headers.fields)
+    told.drop(_is_private)
+    return told
 
 
 def _is_events(head: Fields) -> bool:

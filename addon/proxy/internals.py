@@ -19,6 +19,8 @@ from mitmproxy.proxy.layers import http as host, websocket
 from ..providers import Timeouts
 from ..values import Answer, Reaction, Refusal
 from . import answers, wire
+from .intake import Intake
+from .keys import Keys
 
 _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpLayer, "event_to_child", "self child event"),
@@ -42,6 +44,9 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpStream, "passthrough", "self event"),
     (host.GetHttpConnection, "connection_spec_matches", "self connection"),
     (websocket.WebsocketLayer, "relay_messages", "self event"),
+    (websocket.WebsocketLayer, "done", "self _"),
+    (websocket.WebsocketConnection, "send2", "self event"),
+    (websocket.Fragmentizer, "__call__", "self content"),
     (proxyserver.Proxyserver, "inject_websocket", "self flow to_client message is_text"),
     (clientplayback.ClientPlayback, "playback", "self"),
     (clientplayback.ReplayHandler, "__init__", "self flow options"),
@@ -90,6 +95,7 @@ class _Cord:
     route: Any = None
 
     body_limit = 1000
+    shadow = False
 
     def __init__(self, ready: bool) -> None:
         self.ready = ready
@@ -112,6 +118,9 @@ class _Cord:
                 return "next"
             case status:
                 return "hold" if status >= 400 else "deliver"
+
+    def intake(self) -> Intake:
+        return Intake(Keys(), self.body_limit)
 
     def passing(self, data: bytes) -> bytes:
         return data
@@ -251,15 +260,20 @@ def _answered(answer: bytes, *, expect: str) -> _Rig:
 
 def _every_message_is_shown() -> None:
     rig = _Rig(ready=True)
+    _demand(hasattr(rig.layer, "_paused_event_queue"), "Layer._paused_event_queue is gone")
     rig.feed(events.DataReceived(rig.client, _UPGRADE))
     assert rig.server is not None
     _demand(_KEY.encode() in rig.taken(rig.server), "an upgrade goes up without its credential")
     rig.feed(events.DataReceived(rig.server, _UPGRADED + b"\x81\x02hi"))
     _demand(rig.hooks.count("websocket_message") == 1, "a message is not shown before it goes on")
     _demand(rig.taken(rig.client).endswith(b"\x81\x02hi"), "a message does not arrive")
+    rig.feed(events.DataReceived(rig.server, b"\x89\x02hi"))
+    _demand(rig.taken(rig.client).endswith(b"\x89\x02hi"), "a ping does not arrive")
     rig.drops = True
     rig.feed(events.DataReceived(rig.client, b"\x81\x82\x00\x00\x00\x00no"))
     _demand(not rig.taken(rig.server), "a message that was dropped goes up")
+    rig.feed(events.DataReceived(rig.server, b"\x82\x7e\x03\xe9" + bytes(1001)))
+    _demand(b"\x03\xf1" in rig.taken(rig.client), "a message above the bound does not end a WebSocket")
 
 
 _UPGRADE = (

@@ -16,24 +16,22 @@ import signal
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from blake3 import blake3
 
 from .. import keylike
 from ..config import Secret
+from .cover import Cover
 
 MAX_FILE = 1_000_000  # bytes; also of what a command may print
 MAX_KNOWN = 4096  # values that are recognised, the latest first
 MAX_HELD = 4096  # secrets whose value is at hand
 RETRY = 5.0  # seconds after which a command that failed may be run again
-MIN_SCRUBBED = 8  # characters; anything shorter is too likely to be a piece of ordinary text
-MARK = b"removed-by-patchbay"
 
 _SOUND = re.compile(r"[!-~]+")
 
@@ -77,7 +75,7 @@ class Keys:
         self._held: OrderedDict[Secret, _Held] = OrderedDict()
         self._flights: dict[Secret, asyncio.Task[None]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
-        self._forms: tuple[tuple[bytes, bytes], ...] | None = None
+        self._cover: Cover | None = Cover(())
         self._seal = secrets.token_bytes(32)
 
     def __repr__(self) -> str:
@@ -118,18 +116,21 @@ class Keys:
         """Return every value that is known now or was until recently."""
         return frozenset(value.encode() for value in self._known)
 
-    def scrub(self, data: bytes) -> bytes:
-        """
-        Return *data* with every known value covered, also where it stands escaped for a URL or for JSON.
+    def cover(self) -> Cover:
+        """What covers every value that is known now or was until recently."""
+        if self._cover is None:
+            self._cover = Cover(self._known)
+        return self._cover
 
-        The cover has the value's length and nothing in it that needs escaping: lengths, JSON and headers stay sound.
-        """
-        if self._forms is None:
-            self._forms = _forms(self._known)
-        for form, cover in self._forms:
-            if form in data:
-                data = data.replace(form, cover)
-        return data
+    def scrub(self, data: bytes) -> bytes:
+        """Return *data* with every known value covered, however it is escaped; see `Cover`."""
+        return self.cover().scrub(data)
+
+    def scrub_text(self, text: str) -> str:
+        """Return *text* with every known value covered."""
+        before = text.encode("utf-8", "backslashreplace")
+        after = self.cover().scrub(before)
+        return text if after == before else after.decode()
 
     def fingerprint(self, secret: Secret) -> str:
         """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
@@ -209,7 +210,7 @@ class Keys:
         if not held.value:
             return
         if held.value not in self._known:
-            self._forms = None
+            self._cover = None
         self._known[held.value] = None
         self._known.move_to_end(held.value)
         while len(self._known) > MAX_KNOWN:
@@ -363,25 +364,3 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(1.0):
             await process.wait()
-
-
-# -- forms ------------------------------------------------------------------------------------------------------------
-
-
-def _forms(values: Iterable[str]) -> tuple[tuple[bytes, bytes], ...]:
-    """Return every spelling of *values* with its cover, the longest first: one may be the beginning of another."""
-    found = {form for value in values if len(value) >= MIN_SCRUBBED for form in _spellings(value)}
-    ordered = sorted((form.encode() for form in found), key=lambda form: (-len(form), form))
-    return tuple((form, _cover(len(form))) for form in ordered)
-
-
-def _spellings(value: str) -> set[str]:
-    quoted = {value, quote(value), quote(value, safe=""), quote_plus(value)}
-    escaped = json.dumps(value)[1:-1]
-    html = "".join(f"\\u{ord(c):04x}" if c in "<>&'" else c for c in escaped)  # as Go and PHP write it
-    spelled = quoted | {re.sub("%[0-9A-F]{2}", lambda at: at[0].lower(), form) for form in quoted}
-    return spelled | {form.replace("/", "\\/") for form in (escaped, html)} | {escaped, html}
-
-
-def _cover(length: int) -> bytes:
-    return (MARK + b"-" * length)[:length]

@@ -15,6 +15,7 @@ from ..values import Answer, Reaction
 from . import wire
 from .cord import Cord
 from .covered import Covered
+from .intake import Intake, Unchanged
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ class ShadowCord(Cord):
     def answered(self, what: Answer) -> Reaction:
         super().answered(what)
         return "deliver"
+
+    def intake(self) -> Intake:
+        return Unchanged(self._around.keys, self.body_limit)
 
     def passing(self, data: bytes) -> bytes:
         super().passing(data)

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -20,17 +20,19 @@ from mitmproxy import ctx, http
 from mitmproxy.websocket import WebSocketMessage
 
 from .. import dialects, guards
-from ..body import Body
+from ..body import Body, members
 from ..router import FOREIGN, Exchange
-from ..values import Decision, Endpoint, Failure, Head, Headers, Message, Refusal, Request, Wait
+from ..values import Decision, Failure, Head, Headers, Message, Refusal, Request, Wait
 from . import dump
 from .cord import Cord, Surroundings
+from .websocket_layer import end_with
 
 logger = logging.getLogger(__name__)
 
 MAX_OPEN = 16  # exchanges on one socket; the protocol knows one at a time, and some clients ask ahead
 _CREATE = "response.create"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
+_GONE = Refusal(401, "client_unknown", "This client is not known to the proxy any more")
 _CROWDED = Refusal(429, "too_many_in_flight", "Too many responses are under way on this WebSocket")
 _ELSEWHERE = Refusal(
     400,
@@ -98,14 +100,28 @@ class Socket:
     # -- upwards ---------------------------------------------------------------------------------------------------
 
     async def _from_client(self, message: WebSocketMessage) -> None:
-        body = _create(message)
-        endpoint = self._cord.asked.endpoint
-        if body is None or endpoint.dialect != "openai_responses" or self._cord.exchange is None:
+        upgrade = self._cord.exchange
+        if self._cord.asked.endpoint.dialect != "openai_responses" or upgrade is None:
             return
-        if body.is_too_deep:
+        event = _read(message)
+        if isinstance(event, _Unreadable):
+            if not self._cord.shadow:
+                end_with(message, event.code, event.reason)
+            return
+        if event.is_too_deep:
             self._refuse(message, guards.body_too_deep())
             return
-        request, upgrade = self._request(body, endpoint), self._cord.exchange
+        request = self._request(event, upgrade)
+        if isinstance(request, Refusal):
+            self._refuse(message, request)
+        elif refusal := _in_two_ways(event):
+            self._refuse(message, refusal)
+        elif _creates(event):
+            await self._create(message, request, upgrade)
+        elif self._cord.route and (refused := self._around.router.passes(request, self._cord.route, time.time())):
+            self._refuse(message, refused)
+
+    async def _create(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
         opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._cord.route)
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
@@ -138,18 +154,22 @@ class Socket:
             message.content = decided.body
         return None
 
-    def _request(self, body: Body, endpoint: Endpoint) -> Request:
-        upgrade = self._cord.exchange
-        assert upgrade is not None
-        return replace(upgrade.request, body=body, endpoint=endpoint)
+    def _request(self, body: Body, upgrade: Exchange) -> Request | Refusal:
+        """Return the request that a message with *body* makes, with what its client may now: settings change."""
+        asked = upgrade.request
+        client = asked.client if self._cord.shadow else self._around.client_now(asked.client)
+        if client is None:
+            return _GONE
+        return replace(asked, body=body, client=client)
 
     def _refuse(self, message: WebSocketMessage, refusal: Refusal) -> None:
         if self._cord.shadow:
             return
         message.drop()
         self._say(refusal)
-        if refusal.status in (429, 503) and refusal is not _CROWDED:
-            # another socket may get an account that can
+        elsewhere = refusal.status in (429, 503) and refusal is not _CROWDED
+        if elsewhere or refusal.code in ("account_unknown", _GONE.code):
+            # another socket may get an account that can, and who may use none has to connect anew
             self._hang_up()
 
     # -- downwards -------------------------------------------------------------------------------------------------
@@ -252,12 +272,34 @@ class Socket:
             dump.forgot(self.flow, gone)
 
 
-def _create(message: WebSocketMessage) -> Body | None:
-    """Return the body of the request that *message* makes, if it makes one."""
-    if not message.is_text or not message.content.lstrip().startswith(b"{"):
-        return None
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """Why a message is no event, in the words of RFC 6455."""
+
+    code: int
+    reason: str
+
+
+def _read(message: WebSocketMessage) -> Body | _Unreadable:
+    """Return what *message* says. Events are JSON objects in text messages; who takes others, we do not know."""
+    if not message.is_text:
+        return _Unreadable(1003, "Events are JSON in text messages; this one is binary")
     body = Body(message.content)
-    return body if body.text("type") == _CREATE or body.is_too_deep else None
+    if not body.is_too_deep and not (body.is_object and isinstance(body.get("type"), str)):
+        return _Unreadable(1007, "Events are JSON objects with a type; this one is none")
+    return body
+
+
+def _creates(body: Body) -> bool:
+    return body.text("type").strip().casefold() == _CREATE
+
+
+def _in_two_ways(body: Body) -> Refusal | None:
+    try:
+        members(body.raw or b"")
+    except ValueError as e:
+        return Refusal(400, "body_unusable", f"This event can be read in two ways: {e}")
+    return None
 
 
 def _fitting(exchange: Exchange, refusal: Refusal) -> Refusal:

@@ -44,10 +44,13 @@ from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from .. import guards, keylike
+from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
 from . import answers, fields
 from .covered import bare
+from .intake import Intake
+from .websocket_layer import PatchbayWebsocket
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +66,8 @@ ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
+_QUEUED = 128  # events of a stream that may wait while it gives way to others
+SPELL = 0.005  # seconds of work on one answer after which others get their turn for as long
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
@@ -78,8 +83,12 @@ class Cord(Protocol):
         """How long the present attempt may take."""
 
     @property
+    def shadow(self) -> bool:
+        """Whether nothing is to be changed."""
+
+    @property
     def body_limit(self) -> int:
-        """How many bytes of a body are read, or kept while it waits to stream through."""
+        """How many bytes of a body or a message are read, or kept while it waits to stream through."""
 
     @property
     def hold_seconds(self) -> float:
@@ -101,6 +110,9 @@ class Cord(Protocol):
 
     def answered(self, what: Answer) -> Reaction:
         """Take note of *what* the upstream did and say what is to be done. Never raises."""
+
+    def intake(self) -> Intake:
+        """Return what an answer passes before anything else sees it."""
 
     def passing(self, data: bytes) -> bytes:
         """Return what the client gets of a chunk, now; what is kept back comes with a later one, or is the `rest`."""
@@ -149,6 +161,22 @@ class Turn:
     instead: Refusal | None = None  # what the client gets in place of the answer that is held
 
 
+@dataclass
+class PatchbayGiveWayHook(commands.StartHook):
+    """The addon lets others go on before the next piece of an answer that takes long to read."""
+
+    pause: Pause
+
+
+@dataclass
+class Pause:
+    """The argument of `patchbay_give_way`: for how many *seconds*, and the connection that is not read meanwhile."""
+
+    flow: http.HTTPFlow
+    connection: Server | None
+    seconds: float = SPELL
+
+
 class Untouched:
     """Plugged into a flow that is none of our business: it passes as the client sent it."""
 
@@ -191,6 +219,7 @@ class PatchbayStream(HttpStream):
     attempt = 1
     upstream_open = False  # the present attempt's answer has not ended yet
     answering = False  # an answer of ours is on its way
+    intake: Intake | None = None  # of the present attempt's answer
     held: list[events.Event] | None = None
     kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
     timer: _Timer | None = None
@@ -259,13 +288,75 @@ class PatchbayStream(HttpStream):
             self.touched = time.monotonic()
             if not self.upstream_open and self.held is None:
                 self._disarm()
-            if cord and self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
-                if cord.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
-                    yield from self._cut(cord)
-                    return
-                yield from self._passing(event, cord)
+            if cord:
+                yield from self._taken_in(event, cord)
                 return
         yield from super()._handle_event(event)
+
+    def _taken_in(self, event: HttpEvent, cord: Cord) -> Commands:
+        """Go on with what an upstream sent as far as it can be read, and without the keys that it quotes."""
+        try:
+            match event:
+                case ResponseData() if self.intake and not self.intake.packed:
+                    event.data = self.intake.plain(event.data)
+                    if not event.data:
+                        return
+                case ResponseData():
+                    if self.intake:
+                        yield from self._unpacked(event, cord, self.intake)
+                    return
+                case ResponseHeaders():
+                    self.intake = cord.intake()
+                    has_body = not event.end_stream and self.flow.request.method != "HEAD"
+                    self.intake.head(event.response, self.flow.request, has_body=has_body)
+                case ResponseTrailers() if self.intake:
+                    self.intake.trailers(event.trailers)
+                case ResponseEndOfMessage() if self.intake and (rest := self.intake.rest()):
+                    intake = self.intake
+                    yield from self._read(ResponseData(event.stream_id, rest), cord)
+                    if self.intake is not intake:
+                        return
+        except CodingError as e:
+            yield from self._unreadable(cord, str(e))
+            return
+        yield from self._read(event, cord)
+
+    def _unpacked(self, event: ResponseData, cord: Cord, intake: Intake) -> Commands:
+        """Go on with the pieces of *event*; others get their turn in between, for there may be many."""
+        begun = time.monotonic()
+        kept = self.server_state != self.state_stream_response_body
+        for piece in intake.feed(event.data, kept=kept):
+            # what arrives in a pause is queued, and the queue must not grow
+            if time.monotonic() - begun > SPELL and len(self._paused_event_queue) < _QUEUED:
+                yield self._give_way()
+                begun = time.monotonic()
+            if self.intake is not intake or cord.left:
+                return  # it was given up meanwhile
+            if piece:
+                yield from self._read(ResponseData(event.stream_id, piece), cord)
+
+    def _give_way(self) -> PatchbayGiveWayHook:
+        server = self.context.server  # one of HTTP/2 has other streams, which go on
+        return PatchbayGiveWayHook(Pause(self.flow, None if server.alpn == b"h2" else server))
+
+    def _read(self, event: HttpEvent, cord: Cord) -> Commands:
+        if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
+            if cord.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
+                yield from self._cut(cord, cord.blocked)
+            else:
+                yield from self._passing(event, cord)
+            return
+        yield from super()._handle_event(event)
+
+    def _unreadable(self, cord: Cord, why: str) -> Commands:
+        """Give up an answer in which a key could be quoted that nobody can cover."""
+        yield from self._give_up_connection()
+        if self.server_state in (self.state_wait_for_response_headers, self.state_hold):
+            broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
+            yield from self.handle_protocol_error(broken)
+            return
+        cord.answered(Failure("reset", why))
+        yield from self._cut(cord, Refusal(502, "upstream_unreadable", f"The upstream's answer is unusable: {why}"))
 
     def _passing(self, event: ResponseData | ResponseEndOfMessage, cord: Cord) -> Commands:
         """Hand the client's side what it gets of *event*."""
@@ -308,6 +399,19 @@ class PatchbayStream(HttpStream):
             event = replace(event, data=plug.wire_body(event.data))
         return SendHttp(event, command.connection)
 
+    def flow_done(self) -> Commands:
+        cord = self.cord
+        if cord is None or cord.shadow or not self.flow.websocket:
+            yield from super().flow_done()
+            return
+        self.child_layer = PatchbayWebsocket(
+            self.context, self.flow, cord.body_limit, cord.intake().bytes, self._give_way
+        )
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
+        yield from self.child_layer.handle_event(events.Start())
+        # only now: what comes with it must find the layer in its place
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
     # -- connecting ------------------------------------------------------------------------------------------------
 
     def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
@@ -336,6 +440,10 @@ class PatchbayStream(HttpStream):
 
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands:
         cord = self.cord
+        if cord and isinstance(event, ResponseProtocolError):
+            event = replace(event, message=cord.intake().text(event.message))  # it may quote what came
+            server = self.flow.server_conn
+            server.error = cord.intake().text(server.error) if server.error else None
         waiting = self.server_state in (self.state_wait_for_response_headers, self.state_hold)
         if (
             cord is None
@@ -477,26 +585,27 @@ class PatchbayStream(HttpStream):
                 yield from self.server_state(event)
 
     def _abandon(self) -> Commands:
+        self.intake = None
         if self.upstream_open:
             self.upstream_open = False
             given_up = RequestProtocolError(self.stream_id, "the attempt was given up", ErrorCode.CANCEL)
             yield SendHttp(given_up, self.context.server)
 
-    def _cut(self, cord: Cord) -> Commands:
+    def _cut(self, cord: Cord, refusal: Refusal) -> Commands:
         """End what the client has begun to get; of a whole answer it has got nothing yet, so it gets ours instead."""
         self._disarm()
         yield from self._give_up_connection()
         if self.server_state != self.state_stream_response_body:
             self.response_body_buf.clear()
             self.server_state = self.state_wait_for_response_headers
-            yield from self._fail(cord.blocked)
+            yield from self._fail(refusal)
             return
-        if told := cord.last_words(cord.blocked):
+        if told := cord.last_words(refusal):
             yield SendHttp(ResponseData(self.stream_id, told), self.context.client)
-        self.flow.error = flow.Error(cord.blocked.code)
+        self.flow.error = flow.Error(refusal.code)
         self.client_state = self.server_state = self.state_errored
         yield HttpErrorHook(self.flow)
-        broken = ResponseProtocolError(self.stream_id, cord.blocked.code, ErrorCode.KILL)
+        broken = ResponseProtocolError(self.stream_id, refusal.code, ErrorCode.KILL)
         yield SendHttp(broken, self.context.client)
         self.flow.live = False
         yield DropStream(self.stream_id)

@@ -19,7 +19,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     f"{owner.__name__.rpartition('.')[2]}.{name}": (owner, name)
     for owner, names in (
         (guards.Guards, "refusal"),
-        (hooks.Patchbay, "_plug _close _record _without_secrets _router _lets_be _client _destination _guarded _open"),
+        (hooks.Patchbay, "_plug _close _record _router _lets_be _client _destination _guarded _open"),
         (router.Router, "open next answered verdict close serves"),
         (cord.Cord, "wire_request wire_body answered passing refusal client_left _with_credential _check"),
         (keys.Keys, "ready value scrub"),

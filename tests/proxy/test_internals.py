@@ -86,7 +86,7 @@ def test_replays_that_are_made_elsewhere_are_noticed(monkeypatch: pytest.MonkeyP
 
 
 def test_messages_that_pass_unseen_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.HttpStream, "flow_done", _as_plain_tcp)
+    monkeypatch.setattr(wire.PatchbayStream, "flow_done", _as_plain_tcp)
 
     with pytest.raises(RuntimeError, match="a message is not shown"):
         internals.check()

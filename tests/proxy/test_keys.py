@@ -10,6 +10,7 @@ import pytest
 
 from patchbay.config import Secret
 from patchbay.proxy import keys as module
+from patchbay.proxy.cover import MARK
 from patchbay.proxy.keys import Keys, KeyUnavailable, named
 
 LITERAL = Secret("literal", "sk-literal-0001")
@@ -326,7 +327,7 @@ def test_a_known_value_is_covered_at_its_own_length() -> None:
 def test_a_value_is_covered_however_it_is_escaped(spelled: str) -> None:
     scrubbed = knowing('a/b+c=d"e\\f<g').scrub(b"key=" + spelled.encode() + b"&x")
 
-    assert scrubbed == b"key=" + (module.MARK + b"-" * 40)[: len(spelled)] + b"&x"
+    assert scrubbed == b"key=" + (MARK + b"-" * 40)[: len(spelled)] + b"&x"
 
 
 def test_of_two_values_the_longer_is_covered_whole() -> None:

@@ -129,12 +129,58 @@ def test_an_exchange_goes_from_the_question_to_the_event_that_ends_it(line: Line
 
 
 def test_what_asks_for_nothing_passes_unchanged(line: Line) -> None:
-    for message in ({"type": "response.cancel"}, b"not json", b"[1]", {"type": 5}):
+    for message in ({"type": "response.cancel"}, {"type": "response.append", "input": []}, {"type": "later.event"}):
         passed = line.pass_on(message, from_client=True)
-        assert not passed.dropped and passed.content == (message if isinstance(message, bytes) else passed.content)
-    binary = line.pass_on(b'{"type": "response.create"}', from_client=True, kind=Opcode.BINARY)
+        assert not passed.dropped and passed.content == json.dumps(message).encode()
 
-    assert not binary.dropped and line.socket.in_flight == 0
+    assert line.socket.in_flight == 0
+
+
+@pytest.mark.parametrize("content", [b"not json", b"[1]", b'{"type": 5}', b'{"model": "m"}', b'""', b""])
+def test_a_text_that_is_no_event_ends_the_socket(line: Line, content: bytes) -> None:
+    """R27: what cannot be read as an event goes nowhere."""
+    passed = line.pass_on(content, from_client=True)
+
+    assert passed.dropped and vars(passed)["patchbay_ending"][0] == 1007
+
+
+def test_a_binary_message_ends_the_socket(line: Line) -> None:
+    """R27: a server may take an event in a binary message, so none passes unread."""
+    passed = line.pass_on(b'{"type": "response.create"}', from_client=True, kind=Opcode.BINARY)
+
+    assert passed.dropped and vars(passed)["patchbay_ending"][0] == 1003
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"type": "response.cancel", "type": "response.create", "model": "m"}',
+        b'{"type": "response.create", "\\u0074ype": "response.cancel", "model": "m"}',
+        b'{"type": "response.create", "model": "m", "model": "n"}',
+    ],
+)
+def test_an_event_that_says_a_thing_twice_is_refused(line: Line, content: bytes) -> None:
+    """R27: which of two members counts is the server's choice."""
+    passed = line.pass_on(content, from_client=True)
+
+    assert passed.dropped
+    assert line.said[-1]["error"]["code"] == "body_unusable"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'\xef\xbb\xbf{"type": "response.create", "model": "m", "input": []}',
+        b' \r\n\t{"type": "response.create", "model": "m", "input": []}',
+        b'{"\\u0074ype": "response\\u002ecreate", "model": "m", "input": []}',
+        b'{"type": "Response.Create ", "model": "m", "input": []}',
+    ],
+)
+def test_a_create_is_found_however_it_is_written(line: Line, content: bytes) -> None:
+    """R27: behind a BOM or white space, escaped, in other letters."""
+    line.pass_on(content, from_client=True)
+
+    assert line.socket.in_flight == 1
 
 
 def test_what_another_account_made_is_not_sent(line: Line) -> None:

@@ -1,0 +1,94 @@
+"""
+The fields of a form, for those who must know what it says; its files are not looked at.
+
+A form is read strictly (RFC 7578): two servers must not find two different forms in the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qsl
+
+_PARAMETER = re.compile(r';\s*([a-z*]+)=(?:"([^"\\\r\n]*)"|([^\s";]+))\s*', re.IGNORECASE)
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
+_DISPOSITION = re.compile(
+    rb'form-data; ?name="([^"\\\r\n%]*)"((?:; ?filename\*?=(?:"(?:[^"\\\r\n]|\\.)*"|[^\s";]+)){0,2})', re.IGNORECASE
+)
+_PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
+MAX_FIELD = 64 * 1024  # bytes; a longer field is no name of anything
+
+Field = tuple[str, str]
+
+
+def multipart(raw: bytes, content_type: str) -> tuple[Field, ...]:
+    """
+    Return names and values of the fields of *raw*, a body of *content_type*; of a file its value is empty.
+
+    Raises ValueError where it is no form that all servers read alike.
+    """
+    mark = b"--" + _boundary(content_type).encode()
+    if not raw.startswith(mark + b"\r\n"):
+        raise ValueError("the form does not begin with its boundary")
+    pieces = (b"\r\n" + raw).split(b"\r\n" + mark)
+    if len(pieces) != raw.count(mark) + 1:
+        raise ValueError("the boundary of the form stands where none belongs")
+    if pieces[-1].rstrip(b"\r\n") != b"--":
+        raise ValueError("the form does not end with its boundary")
+    return tuple(_part(piece) for piece in pieces[1:-1])
+
+
+def urlencoded(text: str) -> tuple[Field, ...]:
+    """Return names and values of a query, or of a body that is written like one. Some servers split at `;` as well."""
+    return tuple(
+        dict.fromkeys(
+            found for separator in "&;" if separator in text or separator == "&" for found in _pairs(text, separator)
+        )
+    )
+
+
+def _pairs(text: str, separator: str) -> Iterator[Field]:
+    yield from parse_qsl(text, keep_blank_values=True, separator=separator, errors="replace")
+
+
+def _boundary(content_type: str) -> str:
+    kind, _, _ = content_type.partition(";")
+    rest = content_type[len(kind) :].rstrip()
+    found, at = [], 0
+    while at < len(rest):
+        parameter = _PARAMETER.match(rest, at)
+        if parameter is None:
+            raise ValueError("the Content-Type of the form cannot be read")
+        if parameter[1].lower().startswith("boundary"):
+            found.append(parameter[2] if parameter[2] is not None else parameter[3])
+        at = parameter.end()
+    if kind.strip().lower() != "multipart/form-data" or len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
+        raise ValueError("the body is no form with one boundary")
+    return found[0]
+
+
+def _part(piece: bytes) -> Field:
+    head, end, value = piece.partition(b"\r\n\r\n")
+    if not end or not head.startswith(b"\r\n"):
+        raise ValueError("a part of the form has no head")
+    names: list[tuple[str, bool]] = []
+    for line in head[2:].split(b"\r\n"):
+        found = _HEADER.fullmatch(line)
+        if found is None:
+            raise ValueError("a head of the form cannot be read")
+        if found[1].lower() == b"content-disposition":
+            names.append(_name(found[2]))
+        elif found[1].lower() == b"content-transfer-encoding" and found[2].strip().lower() not in _PLAIN:
+            raise ValueError("a part of the form is encoded")
+    if len(names) != 1:
+        raise ValueError("a part of the form has no name, or two")
+    name, is_file = names[0]
+    return name, "" if is_file or len(value) > MAX_FIELD else value.decode("utf-8")
+
+
+def _name(disposition: bytes) -> tuple[str, bool]:
+    found = _DISPOSITION.fullmatch(disposition.strip())
+    if found is None:
+        raise ValueError("a part of the form has a name that can be read in two ways")
+    return found[1].decode("utf-8"), bool(found[2])

@@ -1,0 +1,111 @@
+"""
+To which client a stored thing was handed: a response, a file, a batch, a conversation. No other client gets at it.
+
+Providers keep such things for an account, and accounts are shared. An id that nobody here was handed says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .. import forms
+from ..ledger import Entry, Ledger
+from ..values import Fact, Request
+from . import quotes
+from .seeds import Seeds
+
+KIND = "held"
+_MAX_ID = 512  # characters
+_MAX_NODES = 20_000  # of what stands beside a history
+_HELD = frozenset({"file", "batch", "conversation", "container", "cache", "item"})  # where a token must stand
+_NAMED = frozenset({"reference", "file", "container", "cache"})
+_SAID = frozenset(
+    {"messages", "input", "contents", "content", "system", "instructions", "metadata", "prompt", "tools", "text"}
+)
+
+
+class Holders:
+    """Ids in the ledger by keyed digest, each with the scope of the client that got it."""
+
+    def __init__(self, seeds: Seeds, ledger: Ledger) -> None:
+        self._seeds = seeds
+        self._ledger = ledger
+
+    def note(self, request: Request, fact: Fact, now: float, ttl: float) -> None:
+        """Remember that the client of *request* was handed what *fact* names, if it is a stored thing."""
+        stored = fact.kind == "id" or (fact.kind == "token" and fact.where in _HELD)
+        if not (stored and request.client.key and isinstance(fact.value, str) and 0 < len(fact.value) <= _MAX_ID):
+            return
+        seed, holder = self._seed(fact.value), request.client.scope.hex()
+        before = self._ledger.find(KIND, seed, now)
+        if before and before.affinity != holder:
+            holder = ""  # a server that gives the same id to everybody: it tells nothing
+        self._ledger.note(KIND, seed, Entry("", affinity=holder, at=now), now, ttl)
+
+    def foreign(self, request: Request, now: float) -> str:
+        """Return an id in *request* that is known to be another client's, or the empty string."""
+        if not request.client.key or not self._ledger.holds(KIND):
+            return ""
+        mine = request.client.scope.hex()
+        for named in _named(request):
+            if not 0 < len(named) <= _MAX_ID:
+                continue
+            entry = self._ledger.find(KIND, self._seed(named), now)
+            if entry and entry.affinity not in ("", mine):
+                return named
+        return ""
+
+    def _seed(self, token: str) -> str:
+        return self._seeds.derive("held", b"", _short(token.strip()))
+
+
+def _short(name: str) -> str:
+    """Return the last two parts of a name such as `projects/p/locations/l/cachedContents/1`."""
+    return "/".join(quotes.resource_name(name).rstrip("/").rsplit("/", 2)[-2:])
+
+
+def _named(request: Request) -> Iterator[str]:
+    """Yield what *request* may name a stored thing by."""
+    path, _, query = request.path.partition("?")
+    if request.endpoint.kind != "generation":
+        yield from (quote.value for quote in quotes.of_path(path))
+    if query:
+        yield from (value for _, value in parse_qsl(query))
+    yield from (quote.value for quote in quotes.owning(request) if quote.place in _NAMED)
+    yield from _fields(request)
+    for name in request.body.names():
+        if name not in _SAID:
+            yield from _strings(request.body.get(name))
+
+
+def _fields(request: Request) -> Iterator[str]:
+    """Yield the values of a form, as far as it is one and was read."""
+    kind = request.headers.get("content-type")
+    if kind.lower().startswith("multipart/") and request.body.raw:
+        with contextlib.suppress(ValueError):
+            yield from (value for _, value in forms.multipart(request.body.raw, kind))
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Yield the strings of *value*, without what is said in it."""
+    pending, seen = [value], 0
+    while pending and seen < _MAX_NODES:
+        node = pending.pop()
+        seen += 1
+        if isinstance(node, str):
+            yield node
+        elif isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            for name, inner in node.items():
+                if name in _SAID and isinstance(inner, list):
+                    yield from (quote.value for item in inner for quote in _quoted(item))
+                elif name not in _SAID:
+                    pending.append(inner)
+
+
+def _quoted(message: Any) -> Iterator[quotes.Quote]:
+    yield from (quote for quote in quotes.of_message(message, texts=False) if quote.place in _NAMED)

@@ -1,0 +1,155 @@
+"""What unpacks to a gigabyte holds nobody up and is not kept: each coding and status, whole, streamed, on a socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import struct
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import brotli  # type: ignore[import-untyped]
+import httpx
+import pytest
+from backports import zstd
+
+from .harness import Proxy, generic_config, proxy
+from .quoting import Way, ask, quoting_upstream
+
+SIZE = 1 << 30
+BLOCK = 1 << 20
+WAIT = 0.2  # seconds that another client's request may wait
+GROWTH = 100 * 1024  # kB
+TRIES = 3  # the machine has other things to do: the best of them counts, beside what it takes when nothing is up
+STATUSES = (200, 429, 500)
+CODINGS = ("gzip", "deflate", "br", "zstd")
+_EVENT = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"and so on"}}]}\n\n'
+CONTENT = {
+    "application/json": b" " * BLOCK,
+    "text/event-stream": (_EVENT * (BLOCK // len(_EVENT))).ljust(BLOCK, b"\n"),
+}
+ACCOUNTS = {f"account-{n}": f"sk-real-{n:03}-0123456789abcdef0123" for n in range(200)}
+
+
+@cache
+def bomb(coding: str, kind: str) -> bytes:
+    """Return a few bytes that unpack to SIZE bytes."""
+    block = CONTENT[kind]
+    match coding:
+        case "gzip" | "deflate" | "raw":
+            packer = zlib.compressobj(1, wbits={"gzip": 31, "deflate": 15, "raw": -15}[coding])
+            first = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+            again = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)  # nothing before it is referred to
+            return first + again * (SIZE // BLOCK - 1)
+        case "br":
+            many = brotli.Compressor(quality=1)
+            return b"".join(many.process(block) for _ in range(SIZE // BLOCK)) + many.finish()
+        case _:
+            return zstd.compress(block * 64, 1) * (SIZE // BLOCK // 64)
+
+
+def _answer(coding: str, kind: str, status: int) -> Way:
+    def sent(key: str) -> list[bytes]:
+        body = bomb(coding, kind)
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-encoding: {coding}\r\n"
+        return [f"{head}content-length: {len(body)}\r\n\r\n".encode(), body]
+
+    return sent
+
+
+def _packed_message(key: str) -> list[bytes]:
+    return [b"\xc1\x7f" + struct.pack("!Q", len(bomb("raw", "application/json"))), bomb("raw", "application/json")]
+
+
+ANSWERS: dict[str, Way] = {
+    f"{coding}, {kind}, {status}": _answer(coding, kind, status)
+    for coding in CODINGS
+    for kind in CONTENT
+    for status in STATUSES
+}
+WAYS: dict[str, Way] = {
+    "fine": lambda key: [b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"],
+    "socket": _packed_message,
+    **ANSWERS,
+}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("bombs")
+    for coding in CODINGS:
+        for kind in CONTENT:
+            assert len(bomb(coding, kind)) < SIZE // 50
+    with quoting_upstream(WAYS) as upstream:
+        settings = generic_config(folder, ACCOUNTS, more="failover: {attempts: 2}\n")
+        with proxy(folder, settings, mode=f"reverse:{upstream.url}") as started:
+            for _ in range(5):
+                _wait_of_another(started)
+            yield started
+
+
+def _wait_of_another(running: Proxy) -> float:
+    began = time.perf_counter()
+    assert ask(running.port, "fine").endswith(b"{}")
+    return time.perf_counter() - began
+
+
+def _memory(running: Proxy) -> dict[str, int]:
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    return {name: int(size) for name, size in re.findall(r"(VmHWM|VmRSS):\s+(\d+) kB", status)}
+
+
+def _endured(running: Proxy, way: str) -> tuple[float, int, bytes]:
+    """Ask for *way*: how long another waited at most, by how much the memory grew, and what came."""
+    Path(f"/proc/{running.process.pid}/clear_refs").write_text("5")  # the peak is counted from now on
+    before, answers, waited = _memory(running)["VmRSS"], list[bytes](), [0.0]
+
+    def asking() -> None:
+        with contextlib.suppress(OSError):
+            answers.append(ask(running.port, way))
+
+    thread = threading.Thread(target=asking)
+    thread.start()
+    while thread.is_alive():
+        waited.append(_wait_of_another(running))
+    thread.join()
+    return max(waited), _memory(running)["VmHWM"] - before, answers[0] if answers else b""
+
+
+@pytest.mark.parametrize("way", [*ANSWERS, "socket"])
+def test_a_bomb_holds_nobody_up_and_is_not_kept(running: Proxy, way: str) -> None:
+    """R2, R29: another client waits at most 0.2 s, and memory grows by at most 100 MB."""
+    usual = max(_wait_of_another(running) for _ in range(20))
+    found = [_endured(running, way)]
+    while min(found)[0] > WAIT + usual and len(found) < TRIES:
+        found.append(_endured(running, way))
+    _, _, answer = found[0]
+
+    assert min(found)[0] <= WAIT + usual, f"usually {usual:.3f} s"
+    assert max(growth for _, growth, _ in found) <= GROWTH
+    assert len(answer) < 20 * BLOCK
+    if "429" in way or "500" in way:  # what can be read of an error is passed on
+        assert answer.startswith(b"HTTP/1.1 " + way[-3:].encode())
+    elif "json" in way:
+        assert answer.startswith(b"HTTP/1.1 502")
+        assert b"upstream_un" in answer
+
+
+def test_after_all_of_them_it_serves_on(running: Proxy) -> None:
+    assert (
+        httpx.post(
+            f"{running.url}/v1/chat/completions",
+            json={"model": "m", "messages": []},
+            headers={"x-way": "fine", "authorization": "Bearer c"},
+            trust_env=False,
+        ).json()
+        == {}
+    )
+    assert "Traceback" not in running.log
+    journal = [json.loads(line) for line in running.journal.splitlines()]
+    assert any("decodes to more than" in json.dumps(line) for line in journal)

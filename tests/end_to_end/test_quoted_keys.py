@@ -1,0 +1,89 @@
+"""An upstream quotes the key it got, in every way that came to mind: nothing of it gets anywhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import httpx
+
+from .harness import Proxy, eventually, generic_config, proxy
+from .quoting import SPELLINGS, WAYS, ask, payloads, quoting_upstream
+
+ACCOUNTS = {f"account-{n}": f"sk-real-q{n:04}-Zx9_{n * 7919:08}-KeyOfThisAccount" for n in range(400)}
+MORE = "failover: {attempts: 2}\n"
+
+
+def quoted(data: bytes, keys: set[str]) -> list[str]:
+    """Return in which spelling which of *keys* stands in *data*, which is looked at in small letters as well."""
+    small = data.lower()
+    return [
+        f"{name} of {key}"
+        for key in keys
+        for name, spell in SPELLINGS.items()
+        # the part of it that is like no other account's, without the ends that base64 shares with its neighbours
+        if (inner := spell(key)[len(spell(key)) // 8 : -len(spell(key)) // 8].encode()) in data
+        or inner.lower() in small
+    ]
+
+
+def exercise(running: Proxy, keys: set[str]) -> dict[str, list[str]]:
+    """Ask in every way; return by way what of the keys came back."""
+    found = {}
+    for way in WAYS:
+        answer = ask(running.port, way)
+        assert answer.startswith(b"HTTP/1.1 "), (way, answer[:200])
+        assert b"content-encoding" not in answer.partition(b"\r\n\r\n")[0].lower(), way
+        told = answer + (payloads(answer) if way.startswith("socket") else b"")
+        if wrong := quoted(told, keys):
+            found[way] = wrong
+    return found
+
+
+def test_no_way_of_quoting_a_key_reaches_anything(tmp_path: Path) -> None:
+    """R4, R28: at the client, in the log, the dump, the HAR, the journal and whatever else is written: 0 bytes."""
+    har, dump = tmp_path / "all.har", tmp_path / "all.mitm"
+    with quoting_upstream() as upstream:
+        settings = generic_config(tmp_path, ACCOUNTS, more=MORE)
+        with proxy(
+            tmp_path, settings, "-v", "--set", "flow_detail=4", "-w", str(dump), "--set", f"hardump={har}",
+            mode=f"reverse:{upstream.url}",
+        ) as running:  # fmt: skip
+            at_the_client = exercise(running, upstream.keys)
+            running.interrupt()
+
+    assert len(WAYS) > 100
+    assert at_the_client == {}
+    assert len(upstream.keys) > 50
+    assert len(json.loads(har.read_text())["log"]["entries"]) > 100
+    assert running.journal.count("\n") > 100
+    assert b"removed-by-patchbay" in dump.read_bytes()
+    assert "removed-by-patchbay" in running.log
+    for file in (p for p in tmp_path.rglob("*") if p.is_file() and p.name != "config.yaml"):
+        assert quoted(file.read_bytes(), upstream.keys) == [], file.name
+    # mitmproxy itself cannot read HTTP/1 trailers, and says so
+    assert running.log.count("Traceback") == running.log.count("NotImplementedError: HTTP trailers are not implemented")
+
+
+def test_no_way_of_quoting_a_key_reaches_mitmweb(tmp_path: Path) -> None:
+    """R4, R28: nor in what mitmweb tells of its flows, in any of its views."""
+    seen: list[bytes] = []
+    with quoting_upstream() as upstream:
+        settings = generic_config(tmp_path, ACCOUNTS, more=MORE)
+        with proxy(tmp_path, settings, mode=f"reverse:{upstream.url}", program="mitmweb") as running:
+            assert exercise(running, upstream.keys) == {}
+            web = f"http://127.0.0.1:{running.web_port}"
+            auth = {"Authorization": "Bearer look"}
+            with httpx.Client(trust_env=False, headers=auth, base_url=web, timeout=20) as looking:
+                assert eventually(lambda: looking.get("/flows").status_code == 200)
+                flows = looking.get("/flows")
+                seen += [flows.content, looking.get("/flows/dump").content, looking.get("/events").content]
+                for flow in flows.json():
+                    part = "messages" if flow.get("websocket") else "response"
+                    seen.append(looking.get(f"/flows/{flow['id']}/{part}/content/Auto.json").content)
+                    if part == "response":
+                        seen.append(looking.get(f"/flows/{flow['id']}/response/content.data").content)
+
+    assert len(seen) > 200
+    assert b"removed-by-patchbay" in b"".join(seen)
+    assert quoted(b"\n".join(seen), upstream.keys) == []

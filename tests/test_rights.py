@@ -1,0 +1,628 @@
+"""
+What a client, or an account, may not do is not done, whatever carries it.
+
+A row is a way to ask for `big-1`; the lists allow `mini*` or deny `big*`. A row passes when a route would carry it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import count
+from random import Random
+from typing import Any
+
+import pytest
+
+from patchbay import dialects
+from patchbay.body import Body
+from patchbay.config import Account, ClientKey, Config, Models, Secret
+from patchbay.guards import Arrival, Guards
+from patchbay.providers import PRESETS
+from patchbay.router import Exchange, Router
+from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Refusal, Request, Route
+
+UPSTREAM = Origin("http", "127.0.0.1", 9)
+ANN = Client(b"ann", "ann", models=("mini*",), key=b"ann")
+BOB = Client(b"bob", "bob", key=b"bob")
+ALLOWS = Models(allow=("mini*",))
+DENIES = Models(deny=("big*",))
+JSON = {"content-type": "application/json"}
+HELLO = [{"role": "user", "content": "hello"}]
+
+
+def account(models: Models = Models(), name: str = "a", preset: str = "generic", **more: Any) -> Account:  # noqa: B008
+    return Account(name, PRESETS[preset], Secret("literal", "k"), models=models, **more)
+
+
+def router(*accounts: Account, clients: tuple[str, ...] = ()) -> Router:
+    numbers = count()
+    keys = tuple(ClientKey(name, Secret("literal", name)) for name in clients)
+    config = Config(accounts or (account(),), clients=keys)
+    return Router(config, bytes(32), Random(1), lambda size: next(numbers).to_bytes(size))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to ask."""
+
+    name: str
+    path: str
+    body: Any = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    method: str = "POST"
+    socket: bool = False
+
+    def asked(self, client: Client) -> Request:
+        raw = self.body if isinstance(self.body, bytes) or self.body is None else json.dumps(self.body).encode()
+        endpoint = dialects.endpoint(self.method, self.path.partition("?")[0])
+        fields = Headers(self.headers or JSON.items())
+        return Request(self.method, self.path, fields, Body(raw), endpoint, UPSTREAM, client)
+
+
+def decided(of: Router, row: Row, client: Client) -> Route | Refusal:
+    asked = row.asked(client)
+    guards = Guards(of.config)
+    arrival = Arrival(asked.method, asked.path, asked.headers, "localhost", ())
+    if refusal := guards.refusal(arrival, asked.endpoint):
+        return refusal
+    socket = None
+    if row.socket:
+        upgraded = of.open(replace(asked, body=Body(b"")), 0.0, reverse=UPSTREAM)
+        assert isinstance(upgraded, Exchange)
+        route = of.next(upgraded, 0.0)
+        assert isinstance(route, Route)
+        socket = route
+    opened = of.open(asked, 0.0, reverse=UPSTREAM, socket=socket)
+    if isinstance(opened, Refusal):
+        return opened
+    route_or = of.next(opened, 0.0)
+    assert isinstance(route_or, Route | Refusal)
+    return route_or
+
+
+def form(*fields: tuple[str, str], boundary: str = "xx", end: str = "--\r\n") -> bytes:
+    parts = "".join(
+        f"--{boundary}\r\nContent-Disposition: form-data; {name}\r\n\r\n{value}\r\n" for name, value in fields
+    )
+    return f"{parts}--{boundary}{end}".encode()
+
+
+FORM = (("content-type", "multipart/form-data; boundary=xx"),)
+URLENCODED = (("content-type", "application/x-www-form-urlencoded"),)
+UPGRADE = (("upgrade", "websocket"), ("connection", "upgrade"), ("sec-websocket-version", "13"))
+FILE = ('name="file"; filename="a.mp3"', "noise")
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+GEMINI = "/v1beta/models/{}:generateContent"
+
+
+def one(model: Any, **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": HELLO, "max_tokens": 1, **more}
+
+
+def batch(*models: Any) -> dict[str, Any]:
+    return {"requests": [{"custom_id": str(at), "params": one(model)} for at, model in enumerate(models)]}
+
+
+def readable() -> Iterator[Row]:
+    """Yield rows in which the name can be read: they are refused by every list."""
+    members = [
+        "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/rerank", "/v1/images/generations",
+        "/v1/audio/speech", CHAT, "/api/v1/chat/completions", RESPONSES, "/v1/responses/compact",
+        "/v1/responses/input_tokens", MESSAGES, "/v1/complete", "/v1/messages/count_tokens", "/anthropic/v1/messages",
+        "/v1beta/interactions", "/v1beta/cachedContents", "/v1internal:generateContent",
+        "/v1internal:streamGenerateContent", "/v1internal:newVerb",
+        "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
+    ]  # fmt: skip
+    for path in members:
+        yield Row("member", path, one("big-1"))
+    for verb in (
+        "generateContent", "streamGenerateContent", "batchGenerateContent", "embedContent", "batchEmbedContents",
+        "countTokens", "predict", "predictLongRunning", "newVerb",
+    ):  # fmt: skip
+        yield Row("in the path", f"/v1beta/models/big-1:{verb}", {})
+    yield Row("in the path, encoded", "/v1beta/models/big%2D1%3AgenerateContent", {})
+    yield Row("tuned", "/v1beta/tunedModels/big-1:generateContent", {})
+    yield Row("dynamic", "/v1beta/dynamic/big-1:generateContent", {})
+    yield Row("vertex", "/v1/projects/p/locations/l/publishers/google/models/big-1:generateContent", {})
+    yield Row("vertex", "/v1/projects/p/locations/l/publishers/anthropic/models/big-1:rawPredict", {})
+    yield Row("vertex", "/v1/projects/p/locations/l/endpoints/big-1:predict", {})
+    yield Row("deployment", "/openai/deployments/big-1/chat/completions", {"messages": HELLO})
+    yield Row("deployment and member", "/openai/deployments/mini-1/chat/completions", one("big-1"))
+    yield Row("path and member", GEMINI.format("mini-1"), {"model": "models/big-1"})
+    yield Row("engine", "/v1/engines/big-1/completions", one("mini-1"))
+    yield Row("gateway", "/models/big-1/v1/chat/completions", one("mini-1"))
+    yield Row("query", f"{CHAT}?model=big-1", one("mini-1"))
+    yield Row("query, encoded", f"{CHAT}?x=1&%6Dodel=big-1", one("mini-1"))
+    yield Row("query, semicolon", f"{CHAT}?x=1;model=big-1", one("mini-1"))
+    yield Row("prefixed", "/v1beta/cachedContents", {"model": "models/big-1"})
+    yield Row("embed", "/v1beta/models/mini-1:batchEmbedContents", {"requests": [{"model": "models/big-1"}]})
+    yield Row("count", "/v1beta/models/mini-1:countTokens", {"generateContentRequest": {"model": "models/big-1"}})
+    yield Row("agent", "/v1beta/interactions", {"agent": "big-1", "input": "x"})
+    yield Row("escaped name", CHAT, b'{"\\u006dodel": "big-1"}')
+    yield Row("escaped value", CHAT, b'{"model": "\\u0062ig-1"}')
+    yield Row("another case", CHAT, b'{"Model": "big-1", "model": "mini-1"}')
+    yield Row("upper case", CHAT, b'{"MODEL": "big-1"}')
+    yield Row("long s", CHAT, '{"model": "mini-1", "model\u017f": ["big-1"]}'.encode())
+    yield Row("white space", CHAT, one(" big-1"))
+    yield Row("letters", CHAT, one("BIG-1"))
+    yield Row("effort", CHAT, one("big-1(high)"))
+    yield Row("BOM", CHAT, b"\xef\xbb\xbf" + json.dumps(one("big-1")).encode())
+    yield Row("UTF-16", CHAT, json.dumps(one("big-1")).encode("utf-16"))
+    yield Row("NaN", CHAT, b'{"model": "big-1", "temperature": NaN}')
+    yield Row("a lone surrogate", CHAT, b'{"model": "big-1", "user": "\\ud800"}')
+    yield Row("header", CHAT, one("mini-1"), (("x-model", "big-1"),))
+    yield Row("header", CHAT, one("mini-1"), (("azureml-model-deployment", "big-1"),))
+    yield Row("routing header", GEMINI.format("mini-1"), {}, (("x-goog-request-params", "model=models%2Fbig-1"),))
+    yield Row("parameters", CHAT, one("mini-1", parameters={"model": "big-1"}))
+    yield Row("models", CHAT, one("mini-1", models=["mini-2", "big-1"]))
+    yield Row("fallbacks", MESSAGES, one("mini-1", fallbacks=[{"model": "big-1"}]))
+    yield Row("fallbacks", CHAT, one("mini-1", fallbacks=["big-1"]))
+    yield Row("fallback_models", CHAT, one("mini-1", fallback_models=["big-1"]))
+    yield Row("extra", CHAT, one("mini-1", extra_body={"models": ["big-1"]}))
+    yield Row("advisor", MESSAGES, one("mini-1", tools=[{"type": "advisor_20260301", "model": "big-1"}]))
+    yield Row("image tool", RESPONSES, one("mini-1", tools=[{"type": "image_generation", "model": "big-1"}]))
+    yield Row("tool, escaped", RESPONSES, b'{"model": "mini-1", "tools": [{"\\u006dodel": "big-1"}]}')
+    yield Row("session", RESPONSES, one("mini-1", session={"model": "big-1"}))
+    yield Row("transcription", RESPONSES, one("mini-1", audio={"input_audio_transcription": {"model": "big-1"}}))
+    yield Row("batch", "/v1/messages/batches", batch("big-1"))
+    yield Row("batch and a member", "/v1/messages/batches", {"model": "mini-1", **batch("big-1")})
+    yield Row("one of a batch", "/v1/messages/batches", batch("mini-1", "mini-1", "big-1"))
+    yield Row("batch, fallbacks", "/v1/messages/batches", {
+        "requests": [{"params": one("mini-1", fallbacks=[{"model": "big-1"}])}]
+    })  # fmt: skip
+    for path in ("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/images/edits", "/v1/images/variations"):
+        yield Row("form", path, form(('name="model"', "big-1"), FILE), FORM)
+        yield Row("form, file first", path, form(FILE, ('name="model"', "big-1")), FORM)
+    yield Row("form, two", "/v1/images/edits", form(('name="model"', "mini-1"), FILE, ('name="model"', "big-1")), FORM)
+    yield Row("form, list", "/v1/images/edits", form(('name="model[]"', "big-1"), FILE), FORM)
+    yield Row("urlencoded", CHAT, b"model=big-1&prompt=x", URLENCODED)
+    yield Row("urlencoded, two", CHAT, b"model=mini-1&model=big-1", URLENCODED)
+    yield Row("urlencoded JSON", CHAT, json.dumps(one("big-1")).encode(), URLENCODED)
+    yield Row("JSON and a form", CHAT, b'{"model":"mini-1","x":"&model=big-1&"}', URLENCODED)
+    yield Row("another socket", "/v1/realtime?model=big-1", b"", UPGRADE, "GET")
+    for text in (
+        b'{"type": "response.create", "model": "big-1"}',
+        b'{"type":"response.create","response":{"model":"big-1"}}',
+    ):
+        yield Row("socket", RESPONSES, text, UPGRADE, "GET", socket=True)
+    yield Row("socket, tool", RESPONSES, b'{"type":"response.create","model":"mini-1","tools":[{"model":"big-1"}]}',
+              UPGRADE, "GET", socket=True)  # fmt: skip
+
+
+def sealed() -> Iterator[Row]:
+    """Yield rows that two servers may read in two ways, or nobody can read."""
+    yield Row("twice", CHAT, b'{"model": "mini-1", "model": "big-1"}')
+    yield Row("twice, the other way", CHAT, b'{"model": "big-1", "model": "mini-1"}')
+    yield Row("twice, escaped", CHAT, b'{"model": "mini-1", "\\u006dodel": "big-1"}')
+    yield Row("twice in a tool", RESPONSES, b'{"model": "mini-1", "tools": [{"model": "mini-1", "model": "big-1"}]}')
+    yield Row("twice, and NaN", CHAT, b'{"model": "mini-1", "model": "big-1", "top_p": NaN}')
+    yield Row("no JSON", CHAT, b"model: big-1")
+    yield Row("two values", CHAT, b'{"model":"mini-1"}{"model":"big-1"}')
+    yield Row("lines", CHAT, b'{"model":"mini-1"}\n{"model":"big-1"}')
+    yield Row("a list", CHAT, b'[{"model":"big-1"}]')
+    yield Row("an object", CHAT, one({"id": "big-1"}))
+    yield Row("a number", CHAT, one(1))
+    yield Row("packed", CHAT, gzip.compress(json.dumps(one("big-1")).encode()))
+    yield Row(
+        "a charset", CHAT, json.dumps(one("mini-1")).encode(), (("content-type", "application/json; charset=utf-7"),)
+    )
+    yield Row("streamed", "/v1/audio/transcriptions", None, FORM)
+    yield Row("form without an end", "/v1/images/edits", form(('name="model"', "mini-1"), end=""), FORM)
+    yield Row("form, other boundary", "/v1/images/edits", form(('name="model"', "mini-1"), boundary="yy"), FORM)
+    yield Row("form, two boundaries", "/v1/images/edits", form(('name="model"', "mini-1")),
+              (("content-type", "multipart/form-data; boundary=xx; boundary=yy"),))  # fmt: skip
+    yield Row("form, bare newlines", "/v1/images/edits", form(('name="model"', "big-1")).replace(b"\r\n", b"\n"), FORM)
+    hidden = ('name="file"; filename="a"', '\n--xx\nContent-Disposition: form-data; name="model"\n\nbig-1\n')
+    yield Row("form inside a file", "/v1/images/edits", form(('name="model"', "mini-1"), hidden), FORM)
+    yield Row(
+        "form, odd name", "/v1/images/edits", form(("name*=utf-8''model", "big-1"), ('name="model"', "mini-1")), FORM
+    )
+    yield Row("JSON as a form", CHAT, json.dumps(one("big-1")).encode(), FORM)
+    yield Row("form as JSON", "/v1/images/edits", form(('name="model"', "big-1")))
+    yield Row(
+        "two types", CHAT, json.dumps(one("mini-1")).encode(), (("content-type", "application/json"), *URLENCODED)
+    )
+    yield Row("batch without a model", "/v1/messages/batches", {"model": "mini-1", "requests": [{"params": {}}]})
+    yield Row("batch without requests", "/v1/messages/batches", {"model": "mini-1"})
+    yield Row("batch, params twice", "/v1/messages/batches",
+              b'{"requests":[{"params":{"model":"mini-1"},"params":{"model":"big-1"}}]}')  # fmt: skip
+    yield Row("another socket", "/ws/service", b"", UPGRADE, "GET")
+    yield Row("a batch's file", "/v1/batches", {"input_file_id": "file-1", "model": "mini-1"})
+
+
+def hidden() -> Iterator[Row]:
+    """Yield rows that name no model, or one that is not all: a client with a list may not send them."""
+    yield Row("none", CHAT, {"messages": HELLO})
+    yield Row("none", "/v1/moderations", {"input": "x"})
+    yield Row("none", CHAT)
+    yield Row("null", CHAT, one(None))
+    yield Row("empty", CHAT, one(""))
+    yield Row("none but in the query", f"{CHAT}?model=mini-1", {"messages": HELLO})
+    yield Row("form without", "/v1/images/edits", form(FILE), FORM)
+    yield Row("fine-tuning", "/v1/fine_tuning/jobs", {"model": "mini-1", "training_file": "file-1"})
+    yield Row("fine-tuning", "/v1/fine_tuning/jobs", {"model": "mini-1", "requests": [{"params": {"model": "big-1"}}]})
+    yield Row("tuning", "/v1beta/tunedModels", {"baseModel": "models/mini-1"})
+    yield Row(
+        "a file", "/v1beta/models/mini-1:batchGenerateContent", {"batch": {"inputConfig": {"fileName": "files/1"}}}
+    )
+    yield Row(
+        "a file", "/v1beta/models/mini-1:batchGenerateContent", {"batch": {"input_config": {"file_name": "files/1"}}}
+    )
+    yield Row("unread", "/v1/threads/t/runs", one("mini-1"))
+    yield Row("unread", "/api/chat", one("mini-1"))
+    yield Row("unread", "/model/big-1/invoke", {})
+    yield Row("unread", "/v1/chat/completions", one("mini-1"), method="PUT")
+    yield Row("another socket", "/v1/realtime?model=mini-1", b"", UPGRADE, "GET")
+    yield Row("another socket", "/v1/models", b"", UPGRADE, "GET")
+    yield Row("settings in a header", CHAT, one("mini-1"), (("x-portkey-config", '{"targets": [{"model": "big-1"}]}'),))
+    yield Row("fallbacks in a header", CHAT, one("mini-1"), (("helicone-fallbacks", '[{"model": "big-1"}]'),))
+    yield Row("preset", CHAT, one("mini-1", preset="big"))
+    yield Row("socket", RESPONSES, b'{"type": "response.create"}', UPGRADE, "GET", socket=True)
+
+
+READABLE, SEALED, HIDDEN = tuple(readable()), tuple(sealed()), tuple(hidden())
+
+
+def ids(rows: tuple[Row, ...]) -> list[str]:
+    return [f"{row.name} {row.path}" for row in rows]
+
+
+@pytest.mark.parametrize("row", READABLE + SEALED + HIDDEN, ids=ids(READABLE + SEALED + HIDDEN))
+def test_a_client_s_models_are_asked_of_all_that_carries_one(row: Row) -> None:
+    """T3, T4, T5: nothing that may run another model than a client's list has is sent."""
+    found = decided(router(), row, ANN)
+
+    assert isinstance(found, Refusal), found
+    assert found.status in (400, 403)
+
+
+@pytest.mark.parametrize("models", [ALLOWS, DENIES], ids=["allow", "deny"])
+@pytest.mark.parametrize("row", READABLE + SEALED, ids=ids(READABLE + SEALED))
+def test_an_account_s_models_are_asked_of_all_that_carries_one(row: Row, models: Models) -> None:
+    """T3, T4, T5, A11: an account that does not serve a model does not get it, by any way of naming it."""
+    found = decided(router(account(models)), row, Client())
+
+    assert isinstance(found, Refusal), found
+    assert found.status in ((400, 403) if row in SEALED else (400, 403, 503))
+
+
+def test_the_table_is_large_enough() -> None:
+    assert len(READABLE + SEALED + HIDDEN) + 2 * len(READABLE + SEALED) >= 60
+
+
+def minis() -> Iterator[Row]:
+    for row in READABLE:
+        if row.name in ("letters", "long s", "another socket"):
+            continue
+        body = row.body if row.body is None or isinstance(row.body, bytes) else json.dumps(row.body).encode()
+        for big, mini in (
+            (b"big", b"mini"),
+            (b"\\u0062ig", b"\\u006dini"),
+            ("big".encode("utf-16-le"), "mini".encode("utf-16-le")),
+        ):
+            body = body.replace(big, mini) if body else body
+        if row.name == "white space":
+            continue
+        headers = tuple((name, value.replace("big", "mini")) for name, value in row.headers)
+        yield replace(row, path=row.path.replace("big", "mini"), body=body, headers=headers)
+    yield Row("a tool that has a model", CHAT, one("mini-1", tools=[
+        {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"enum": ["big-1"]}}}}},
+        {"name": "g", "input_schema": {"properties": {"model": {"type": "string", "default": "big-1"}}}},
+    ]))  # fmt: skip
+    yield Row("words", CHAT, {"model": "mini-1", "messages": [{"role": "user", "content": '{"model": "big-1"}'}],
+                              "metadata": {"model": "big-1"}})  # fmt: skip
+    yield Row("files", "/v1/files", {"model": "big-1"})
+    yield Row("a file", "/v1/files", form(FILE), FORM)
+    yield Row("a list", "/v1/models", method="GET")
+    yield Row("an upgrade", RESPONSES, b"", UPGRADE, "GET")
+    yield Row("a batch that ends", "/v1/batches/batch_1/cancel")
+    yield Row("quoted boundary", "/v1/images/edits", form(('name="model"', "mini-1"), FILE),
+              (("content-type", 'multipart/form-data; boundary="xx"'),))  # fmt: skip
+    yield Row("a name in Google's words", "/v1beta/cachedContents", {"model": "models/mini-1"})
+    yield Row("assist", "/v1internal:loadCodeAssist", {"metadata": {}})
+
+
+MINIS = tuple(minis())
+
+
+@pytest.mark.parametrize("row", MINIS, ids=ids(MINIS))
+def test_what_the_lists_allow_is_sent(row: Row) -> None:
+    """T5: a `model` member is believed where the path means it; what only speaks of a model names none."""
+    for of, client in ((router(), ANN), (router(account(ALLOWS)), Client()), (router(account(DENIES)), Client())):
+        found = decided(of, row, client)
+        if row.name == "BOM" or row.name in ("UTF-16", "NaN", "a lone surrogate"):
+            assert isinstance(found, Route) or found.code == "body_unusable"
+        else:
+            assert isinstance(found, Route), found
+
+
+def test_a_batch_s_body_is_not_changed_by_the_models_it_names() -> None:
+    """T5: the name of one request is no member of the batch."""
+    found = decided(router(account(ALLOWS)), Row("", "/v1/messages/batches", batch("mini-1", "mini-2")), Client())
+
+    assert isinstance(found, Route)
+    assert found.body is None
+
+
+def test_of_two_accounts_the_one_that_serves_all_is_taken() -> None:
+    """T5: an account gets a batch when it serves every model in it."""
+    accounts = account(ALLOWS, "small"), account(Models(allow=("*",)), "large")
+    for row in (*READABLE, *SEALED):
+        found = decided(router(*accounts), row, Client())
+        assert isinstance(found, Refusal) or found.account.id == "large", row
+
+
+@pytest.mark.parametrize("pools", [("openai",), ("anthropic",), ("gemini",)])
+def test_a_client_s_pools_are_asked_of_every_path(pools: tuple[str, ...]) -> None:
+    """T3: a pool that is not a client's is not reached, nor a path of none."""
+    client = Client(b"ann", "ann", pools=pools, key=b"ann")
+    for row in READABLE:
+        family = dialects.endpoint(row.method, row.path.partition("?")[0]).family
+        found = decided(router(), row, client) if not row.socket or family in pools else None
+        if family not in pools:
+            assert found is None or isinstance(found, Refusal), row
+
+
+def test_a_client_s_providers_are_asked_of_every_carrier() -> None:
+    """T3: accounts of other providers do not exist for it."""
+    client = Client(b"ann", "ann", providers=("other",), key=b"ann")
+    for row in READABLE:
+        if not row.socket:
+            assert isinstance(decided(router(), row, client), Refusal), row
+
+
+# -- sockets: each message is asked again ------------------------------------------------------------------------------
+
+
+def test_a_message_is_asked_what_its_client_may_by_then() -> None:
+    """R34: a list that changed while the socket was open holds for the next message."""
+    of = router()
+    row = Row("", RESPONSES, b'{"type": "response.create", "model": "big-1"}', UPGRADE, "GET")
+    upgraded = of.open(replace(row.asked(BOB), body=Body(b"")), 0.0, reverse=UPSTREAM)
+    assert isinstance(upgraded, Exchange)
+    socket = of.next(upgraded, 0.0)
+    assert isinstance(socket, Route)
+    assert isinstance(of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket=socket), Exchange)
+
+    found = of.open(row.asked(replace(BOB, models=("mini*",))), 0.0, reverse=UPSTREAM, socket=socket)
+    assert isinstance(found, Refusal)
+    assert found.status == 403
+
+    of.reload(Config((account(DENIES),)))
+    opened = of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket=socket)
+    assert isinstance(opened, Exchange)
+    assert isinstance(of.next(opened, 0.0), Refusal)
+
+
+@pytest.mark.parametrize(
+    ("event", "client", "passes"),
+    [
+        ({"type": "response.cancel"}, ANN, True),
+        ({"type": "response.append", "input": []}, ANN, True),
+        ({"type": "response.append", "model": "big-1"}, ANN, False),
+        ({"type": "response.append", "response": {"model": "big-1"}}, ANN, False),
+        ({"type": "session.update", "session": {"model": "mini-1"}}, ANN, False),
+        ({"type": "session.update", "session": {"model": "mini-1"}}, BOB, True),
+        ({"type": "session.update", "session": {"model": "big-1"}}, BOB, False),
+    ],
+)
+def test_events_that_ask_for_no_answer_have_models_too(event: dict[str, Any], client: Client, passes: bool) -> None:
+    """R27: any event may name a model."""
+    of = router(account(DENIES))
+    upgraded = of.open(Row("", RESPONSES, b"", UPGRADE, "GET").asked(client), 0.0, reverse=UPSTREAM)
+    assert isinstance(upgraded, Exchange)
+    socket = of.next(upgraded, 0.0)
+    assert isinstance(socket, Route)
+
+    assert (of.passes(Row("", RESPONSES, event, UPGRADE, "GET").asked(client), socket, 0.0) is None) == passes
+
+
+# -- stored ids --------------------------------------------------------------------------------------------------------
+
+ANNS, BOBS = replace(ANN, models=()), BOB
+
+
+def stored(of: Router, path: str, answer: dict[str, Any], client: Client, body: Any = None) -> None:
+    exchange = of.open(Row("", path, one("m") if body is None else body).asked(client), 0.0, reverse=UPSTREAM)
+    assert isinstance(exchange, Exchange)
+    assert isinstance(of.next(exchange, 0.0), Route)
+    for what in (Head(200, Headers(JSON.items())), Chunk(json.dumps(answer).encode()), End()):
+        of.answered(exchange, what, 0.0)
+    of.close(exchange, "", 0.0, status=200)
+
+
+def filled() -> Router:
+    of = router(clients=("ann", "bob"))
+    output = [{"id": "msg_item1", "type": "message", "content": [{"text": "hi"}]}]
+    told = {"id": "resp_ann1", "object": "response", "status": "completed", "conversation": {"id": "conv_ann1"}}
+    stored(of, RESPONSES, {**told, "output": output}, ANNS)
+    stored(of, "/v1/files", {"id": "file-ann1", "object": "file"}, ANNS, b"{}")
+    stored(of, "/v1/batches", {"id": "batch_ann1", "object": "batch"}, ANNS, {"input_file_id": "file-ann1"})
+    stored(of, "/v1/vector_stores", {"id": "vs_ann1", "object": "vector_store"}, ANNS, {})
+    stored(of, "/v1/messages/batches", {"id": "msgbatch_ann1", "type": "message_batch"}, ANNS, batch("m"))
+    stored(of, MESSAGES, {"id": "msg_ann1", "type": "message", "content": [{"type": "text", "text": "hi"}],
+                          "container": {"id": "container_ann1"}}, ANNS)  # fmt: skip
+    stored(of, "/v1beta/cachedContents", {"name": "cachedContents/ann1"}, ANNS, {"model": "models/m"})
+    stored(
+        of,
+        "/upload/v1beta/files",
+        {"file": {"name": "files/ann1", "uri": "https://g.example/v1beta/files/ann1"}},
+        ANNS,
+        {},
+    )
+    stored(
+        of,
+        "/v1beta/interactions",
+        {"id": "int_ann1", "object": "interaction", "status": "completed", "steps": []},
+        ANNS,
+    )
+    return of
+
+
+FOREIGN = (
+    Row("", "/v1/responses/resp_ann1", method="GET"),
+    Row("", "/v1/responses/resp_ann1", method="DELETE"),
+    Row("", "/v1/responses/resp%5Fann1", method="GET"),
+    Row("", "/v1/responses/resp_ann1/cancel"),
+    Row("", "/v1/responses/resp_ann1/input_items", method="GET"),
+    Row("", RESPONSES, one("m", previous_response_id="resp_ann1")),
+    Row("", RESPONSES, b'{"type":"response.create","model":"m","previous_response_id":"resp_ann1"}', UPGRADE, "GET",
+        True),
+    Row("", RESPONSES, one("m", conversation="conv_ann1")),
+    Row("", RESPONSES, one("m", conversation={"id": "conv_ann1"})),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": "item_reference", "id": "msg_item1"}]}),
+    Row("", RESPONSES, {"model": "m", "input": [{"role": "user", "content": [
+        {"type": "input_file", "file_id": "file-ann1"}]}]}),
+    Row("", RESPONSES, one("m", tools=[{"type": "file_search", "vector_store_ids": ["vs_ann1"]}])),
+    Row("", "/v1/conversations/conv_ann1/items", method="GET"),
+    Row("", "/v1/conversations/conv_ann1", {"metadata": {}}),
+    Row("", "/v1/files/file-ann1/content", method="GET"),
+    Row("", "/v1/files/file-ann1", method="DELETE"),
+    Row("", "/v1/batches/batch_ann1", method="GET"),
+    Row("", "/v1/batches", {"input_file_id": "file-ann1"}),
+    Row("", "/v1/fine_tuning/jobs", {"model": "m", "training_file": "file-1", "validation_file": "file-ann1"}),
+    Row("", "/v1/vector_stores/vs_ann1/search", {"query": "x"}),
+    Row("", "/v1/vector_stores/vs_1/files", {"file_id": "file-ann1"}),
+    Row("", "/v1/containers/c/files", form(('name="file_id"', "file-ann1")), FORM),
+    Row("", "/v1/vector_stores", {"file_ids": ["file-1", "file-ann1"]}),
+    Row("", "/v1/threads/t/runs?batch=batch_ann1", {}),
+    Row("", "/v1/threads", {"tool_resources": {"file_search": {"vector_store_ids": ["vs_ann1"]}}}),
+    Row("", "/v1/messages/batches/msgbatch_ann1/results", method="GET"),
+    Row("", "/v1/messages/batches/msgbatch_ann1/cancel"),
+    Row("", MESSAGES, one("m", thread={"type": "continue", "previous_message_id": "msg_ann1"})),
+    Row("", MESSAGES, one("m", container="container_ann1")),
+    Row("", MESSAGES, one("m", container={"id": "container_ann1", "skills": []})),
+    Row("", MESSAGES, {"model": "m", "messages": [{"role": "user", "content": [
+        {"type": "document", "source": {"type": "file", "file_id": "file-ann1"}}]}]}),
+    Row("", "/v1/messages/batches", {"requests": [{"params": one("m", container="container_ann1")}]}),
+    Row("", "/v1/messages/batches", {"requests": [{"params": {"model": "m", "messages": [{"role": "user", "content": [
+        {"type": "document", "source": {"type": "file", "file_id": "file-ann1"}}]}]}}]}),
+    Row("", "/v1beta/cachedContents/ann1", method="GET"),
+    Row("", "/v1/projects/p/locations/l/cachedContents/ann1", method="DELETE"),
+    Row("", GEMINI.format("m"), {"cachedContent": "cachedContents/ann1", "contents": []}),
+    Row("", GEMINI.format("m"), {"contents": [{"parts": [{"fileData": {"fileUri": "https://g.example/v1beta/files/ann1"}}]}]}),
+    Row("", "/v1beta/files/ann1", method="GET"),
+    Row("", "/v1beta/files/ann1:download?alt=media", method="GET"),
+    Row("", "/v1beta/interactions/int_ann1", method="GET"),
+    Row("", "/v1beta/interactions", {"model": "m", "previous_interaction_id": "int_ann1", "input": "x"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("row", FOREIGN, ids=lambda row: f"{row.method} {row.path} {row.body}"[:80])
+def test_an_id_of_another_client_s_is_not_there(row: Row) -> None:
+    """R5: what one client has stored is 404 for another, and its own for itself."""
+    of = filled()
+
+    found = decided(of, row, BOBS)
+    assert isinstance(found, Refusal), found
+    assert found.status == 404
+    assert isinstance(decided(of, row, ANNS), Route)
+
+
+def test_an_id_that_nobody_was_handed_passes() -> None:
+    """R5: of an id that nobody here knows, nothing can be said."""
+    for row in FOREIGN:
+        assert isinstance(decided(router(clients=("ann", "bob")), row, BOBS), Route)
+
+
+def test_words_that_hold_an_id_are_no_id() -> None:
+    """R5: what is said, is said."""
+    row = Row(
+        "", CHAT, {"model": "m", "messages": [{"role": "user", "content": "resp_ann1"}], "metadata": {"x": "resp_ann1"}}
+    )
+
+    assert isinstance(decided(filled(), row, BOBS), Route)
+
+
+def test_an_id_that_two_clients_were_handed_is_nobody_s() -> None:
+    """R5: a server that gives one id to everybody keeps nobody out."""
+    of = router(clients=("ann", "bob"))
+    for client in (ANNS, BOBS):
+        stored(of, CHAT, {"id": "chatcmpl-1", "choices": [{"message": {"content": "hi"}}]}, client)
+    row = Row("", "/v1/chat/completions/chatcmpl-1", method="GET")
+
+    assert isinstance(decided(of, row, BOBS), Route)
+    assert isinstance(decided(of, row, ANNS), Route)
+
+
+def test_what_is_known_of_ids_survives_a_restart() -> None:
+    """R5: a store keeps whose an id is."""
+    of, later = filled(), router(clients=("ann", "bob"))
+    of.state.watch()
+    stored(of, "/v1/files", {"id": "file-ann2", "object": "file"}, ANNS, b"{}")
+    assert later.state.adopt(of.state.changes(1.0), 1.0) == 0
+
+    assert isinstance(decided(later, Row("", "/v1/files/file-ann2", method="GET"), BOBS), Refusal)
+
+
+LISTS = (
+    "/v1/files", "/v1/files/", "/v1/files?limit=2", "/v1/batches", "/v1/responses", "/v1/conversations", CHAT,
+    "/v1/vector_stores", "/v1/containers", "/v1/fine_tuning/jobs", "/v1/messages/batches", "/v1/skills",
+    "/v1beta/files", "/v1beta/cachedContents", "/v1beta/batches", "/v1beta/operations", "/v1beta/tunedModels",
+    "/v1beta/fileSearchStores", "/v1beta/corpora", "/v1/projects/p/locations/l/cachedContents",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_a_list_of_what_is_stored_is_refused_where_clients_are_kept_apart(path: str) -> None:
+    """R5: a list shows what everybody has stored."""
+    row = Row("", path, method="GET")
+    for asked in (row, replace(row, headers=(("upgrade", "x"),)), replace(row, method="HEAD")):
+        found = decided(router(clients=("ann", "bob")), asked, BOBS)
+        assert isinstance(found, Refusal)
+        assert (found.status, found.code) == (403, "list_not_allowed")
+    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Route)
+    assert isinstance(decided(router(), row, Client()), Route)
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1beta/models", "/v1/vector_stores/vs_1/files", "/v1/files/file-1"])
+def test_other_lists_are_not(path: str) -> None:
+    assert isinstance(decided(router(clients=("ann", "bob")), Row("", path, method="GET"), BOBS), Route)
+
+
+# -- paths that are no endpoints ---------------------------------------------------------------------------------------
+
+ADMIN = (
+    "/admin", "/v1/organization/admin_api_keys", "/v1/organization/users", "/v1/organizations/me", "/dashboard/billing",
+    "/", "/v1/usage", "/api/organizations", "/v1/api_keys", "/v1beta/projects", "/v2/anything", "/v1/chat",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_path_that_is_no_endpoint_gets_no_key(preset: str, method: str) -> None:
+    """R38: at the host of a service we know, a path we do not know is not served; elsewhere every path is."""
+    everything = preset in ("generic", "pristine")
+    of = router(account(preset=preset, origin=UPSTREAM))
+    behind = router(account(preset=preset))
+    for path in ADMIN:
+        endpoint = dialects.endpoint(method, path)
+        assert of.serves(endpoint, UPSTREAM) == everything, path
+        assert behind.serves(endpoint, UPSTREAM, UPSTREAM)
+        assert isinstance(decided(of, Row("", path, method=method), Client()), Route) == everything
+        assert isinstance(decided(behind, Row("", path, method=method), Client()), Route)
+
+
+def test_settings_name_further_paths() -> None:
+    """R38: a path of the settings, and what is below it, gets a key."""
+    provider = replace(PRESETS["openai"], paths=("/v1/threads", "/x/*/y"))
+    of = router(Account("a", provider, Secret("literal", "k"), UPSTREAM, "/v1"))
+
+    for path, served in {
+        "/v1/threads": True, "/v1/threads/t/runs": True, "/threads": True, "/x/1/y": True, "/v1/%74hreads": True,
+        "/v1/threadsx": False, "/v1/assistants": False, "/x/y": False, "/admin": False,
+    }.items():  # fmt: skip
+        assert isinstance(decided(of, Row("", path, {}), Client()), Route) == served, path
+
+
+def test_an_account_that_takes_every_path_is_taken_beside_one_that_does_not() -> None:
+    """R38: the key of the preset's account stays here, also where another account has the same origin."""
+    of = router(account(name="theirs", preset="openai", origin=UPSTREAM), account(name="own", origin=UPSTREAM))
+    for session in range(20):
+        row = Row("", "/admin", {}, (("x-session-id", str(session)),))
+        found = decided(of, row, Client())
+        assert isinstance(found, Route)
+        assert found.account.id == "own"

@@ -17,7 +17,7 @@ try:
 except ImportError:
     from backports import zstd
 
-STEP = 4 * 1024  # bytes of a piece; br gives up to some times that, and more where the library is older than 1.2
+STEP = 4 * 1024  # bytes of a piece; br gives some times that, and much more where the library is older than 1.2
 MAX_STACKED = 3  # codings of one body
 _SLICE = 4096  # bytes of input at a time: what a decompressor did not take is copied with every call
 _WINDOW = 23  # log2 of the memory that a zstd frame may demand: RFC 9659 allows 8 MB

@@ -31,6 +31,7 @@ from .cover import Cover
 MAX_FILE = 1_000_000  # bytes; also of what a command may print
 MAX_KNOWN = 4096  # values that are recognised, the latest first
 MAX_HELD = 4096  # secrets whose value is at hand
+_QUOTED = 12  # characters of the beginning of a value that are covered in a message
 RETRY = 5.0  # seconds after which a command that failed may be run again
 
 _SOUND = re.compile(r"[!-~]+")
@@ -76,6 +77,7 @@ class Keys:
         self._flights: dict[Secret, asyncio.Task[None]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
         self._cover: Cover | None = Cover(())
+        self._message_cover: Cover | None = self._cover
         self._seal = secrets.token_bytes(32)
 
     def __repr__(self) -> str:
@@ -127,10 +129,16 @@ class Keys:
         return self.cover().scrub(data)
 
     def scrub_text(self, text: str) -> str:
-        """Return *text* with every known value covered."""
+        """Return *text*, a message, with every known value covered, also where it is cut off."""
         before = text.encode("utf-8", "backslashreplace")
-        after = self.cover().scrub(before)
+        after = self._cover_of_messages().scrub(before)
         return text if after == before else after.decode()
+
+    def _cover_of_messages(self) -> Cover:
+        """What covers also the beginning of a value: a message about what came may quote only so many bytes of it."""
+        if self._message_cover is None:
+            self._message_cover = Cover((*self._known, *(value[:_QUOTED] for value in self._known)))
+        return self._message_cover
 
     def fingerprint(self, secret: Secret) -> str:
         """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
@@ -210,7 +218,7 @@ class Keys:
         if not held.value:
             return
         if held.value not in self._known:
-            self._cover = None
+            self._cover = self._message_cover = None
         self._known[held.value] = None
         self._known.move_to_end(held.value)
         while len(self._known) > MAX_KNOWN:

@@ -288,6 +288,11 @@ class PatchbayStream(HttpStream):
             self.touched = time.monotonic()
             if not self.upstream_open and self.held is None:
                 self._disarm()
+            if cord and isinstance(event, ResponseData) and self.intake and not self.intake.packed:
+                event.data = self.intake.plain(event.data)
+                if event.data:
+                    yield from self._read(event, cord)
+                return
             if cord:
                 yield from self._taken_in(event, cord)
                 return
@@ -297,10 +302,6 @@ class PatchbayStream(HttpStream):
         """Go on with what an upstream sent as far as it can be read, and without the keys that it quotes."""
         try:
             match event:
-                case ResponseData() if self.intake and not self.intake.packed:
-                    event.data = self.intake.plain(event.data)
-                    if not event.data:
-                        return
                 case ResponseData():
                     if self.intake:
                         yield from self._unpacked(event, cord, self.intake)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from h2.events import ConnectionTerminated
 
 from patchbay.config import Secret
 from patchbay.proxy import keys as module
@@ -342,6 +343,19 @@ def test_a_value_is_covered_from_when_it_is_known() -> None:
     got(keys, Secret("literal", "sk-other-0002"))
 
     assert (before, keys.scrub(b"sk-other-0002")) == (b"sk-other-0002", b"removed-by-pa")
+
+
+def test_in_a_message_the_beginning_of_a_value_is_covered_too() -> None:
+    """R4: of what an HTTP/2 upstream says as it leaves, a message quotes twenty bytes in hexadecimal."""
+    keys = knowing("sk-live-0123456789abcdef")
+    event = ConnectionTerminated()
+    event.error_code, event.last_stream_id, event.additional_data = 0, 0, b"sk-live-0123456789abcdef"
+    said = repr(event)
+
+    assert b"0123".hex() in said
+    assert b"0123".hex() not in keys.scrub_text(said)
+    assert keys.scrub_text("sk-live-0123 and \ud800") == "removed-by-p and \\ud800"
+    assert keys.scrub_text("nothing \ud800") == "nothing \ud800"
 
 
 def test_a_short_value_and_unknown_text_are_left() -> None:

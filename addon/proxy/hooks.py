@@ -244,7 +244,8 @@ class Patchbay:
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
-    def client_connected(self, client: connection.Client) -> None:
+    async def client_connected(self, client: connection.Client) -> None:
+        await defaults.hold_back(client)
         tunnels.widen(client)
 
     def client_disconnected(self, client: connection.Client) -> None:

@@ -89,16 +89,23 @@ def proxy(
     script: str = str(ROOT / "addon" / "main.py"),
     scripts: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    port: int = 0,
+    at_home: bool = False,
 ) -> Iterator[Proxy]:
-    """Run *program* with *config* in *folder* until the block ends."""
+    """
+    Run *program* with *config* in *folder* until the block ends, on *port* or on one that is free.
+
+    mitmproxy's own folder is named on the command line, unless it is *at_home*: in a new home folder, as usual.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "config.yaml"
     settings.write_text(config)
     settings.chmod(0o600)
-    port, log_file = free_port(), folder / "log.txt"
+    port, log_file = port or free_port(), folder / "log.txt"
     command = [
         str(BIN / program), "-s", script, *(f"-s{more}" for more in scripts),
-        "--set", f"patchbay_config={settings}", "--set", f"confdir={folder / 'mitmproxy'}",
+        "--set", f"patchbay_config={settings}",
+        *(() if at_home else ("--set", f"confdir={folder / 'mitmproxy'}")),
         "--mode", mode, "--listen-port", str(port), *arguments,
     ]  # fmt: skip
     web_port = 0
@@ -106,6 +113,8 @@ def proxy(
         web_port = free_port()
         command += ["--no-web-open-browser", "--web-port", str(web_port), "--set", "web_password=look"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    if at_home:
+        env["HOME"] = str(folder)
     env.pop("PYTEST_CURRENT_TEST", None)  # mitmproxy behaves otherwise when it sees it
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=folder)

@@ -1,13 +1,29 @@
-"""A start that cannot be: mitmproxy ends, and says in one line why."""
+"""Starts: under load they hold, and one that cannot be ends mitmproxy with one line that says why."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ..simulator import Simulator
 from .harness import BIN, ROOT, free_port
+from .knocking import MODES, leaked, providers, start
+
+
+@pytest.fixture(scope="module")
+def upstreams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Path]]:
+    with providers(tmp_path_factory.mktemp("providers")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_starts_while_clients_knock(tmp_path: Path, upstreams: tuple[Simulator, Simulator, Path], mode: str) -> None:
+    """R3: clients that come before mitmproxy has started wait for it; see `scripts/starts`."""
+    assert start(tmp_path, mode, *upstreams) == []
+    assert leaked(upstreams[:2]) == []
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,16 @@ It never changes a byte and never raises: what it cannot read becomes a fact as 
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
 
 from . import dialects
 from .alike import Alike
+from .content_coding import CodingError, Decoder, UnknownCoding, codings
 from .dialects import errors, order, shape, tokens
 from .providers import Echo
 from .sse import Elements, Event, Events
@@ -24,7 +23,6 @@ from .values import Fact, Head, Usage
 
 BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
 DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
-_SLICE = 4096  # compressed bytes at a time, so that the bound above is noticed early
 _SEEN = 4096  # distinct tokens of one answer
 _TURNS = 7  # changes of whether events bear a name; after an odd number of them it stays at "they do not"
 _REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
@@ -48,8 +46,6 @@ _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _SAYS = frozenset({"content", "finish", "end"})  # what an event must bear a name for
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
-
-Decode = Callable[[bytes], Iterable[bytes]]
 
 
 class _Framing(Protocol):
@@ -95,8 +91,7 @@ class Answer:
         self._status = 0
         self._content_type = ""
         self._coding = ""
-        self._decode: Decode | None = None
-        self._decoded = 0
+        self._decoder: Decoder | None = None
         self._framing: _Framing | None = None
         self._blind = False
         self._ended = False
@@ -123,8 +118,7 @@ class Answer:
         """Return the facts of the answer's head."""
         self._status = head.status
         self._content_type = head.headers.get("content-type").partition(";")[0].strip().lower()
-        self._coding = ", ".join(head.headers.all("content-encoding")).strip().lower().removeprefix("identity")
-        self._decode = _decoder(self._coding)
+        self._coding = ", ".join(head.headers.all("content-encoding"))
         facts = [
             Fact("echo", head.headers.get(name.lower()), f"header {name.lower()}", depth)
             for name, depth in self._echo.headers.items()
@@ -139,9 +133,12 @@ class Answer:
         facts += _times(head)
         if head.early:
             facts.append(Fact("early", "the head", "head"))
-        if self._coding and self._decode is None:
-            self._blind = True
-            facts.append(Fact("unread", f"content-encoding {self._coding[:64]!r}", "header content-encoding"))
+        if codings(self._coding):
+            try:
+                self._decoder = Decoder(self._coding)
+            except UnknownCoding as e:
+                self._blind = True
+                facts.append(Fact("unread", str(e), "header content-encoding"))
         return facts
 
     def feed(self, data: bytes) -> list[Fact]:
@@ -170,18 +167,17 @@ class Answer:
 
     def decoded(self, body: bytes) -> bytes:
         """Return *body*, which may be cut short, with its content-encoding taken off; as it is if that fails."""
-        decode = _decoder(self._coding)
-        if decode is None:
+        if not codings(self._coding):
             return body
         out = bytearray()
         try:
-            for piece in decode(body):
+            for piece in Decoder(self._coding).feed(body):
                 out += piece
                 if len(out) > BODY_BYTES:
                     break
-        except Exception:
-            return bytes(out) or body
-        return bytes(out)
+        except CodingError:
+            pass
+        return bytes(out) or body
 
     # -- from bytes to events --------------------------------------------------------------------------------------
 
@@ -194,12 +190,11 @@ class Answer:
             facts.append(Fact("malformed", type(e).__name__, "body"))
 
     def _pieces_of(self, data: bytes, facts: list[Fact]) -> None:
-        if self._decode is None:
+        if self._decoder is None:
             self._plain(data, facts)
             return
-        for piece in self._decode(data):
-            self._decoded += len(piece)
-            if self._decoded > DECODED_BYTES:
+        for piece in self._decoder.feed(data):
+            if self._decoder.decoded > DECODED_BYTES:
                 self._blind = True
                 facts.append(Fact("unread", "too much once decompressed", "body"))
                 return
@@ -452,83 +447,3 @@ def _at(data: object, name: str) -> object:
             return None
         data = data.get(part)
     return data
-
-
-# -- content codings ---------------------------------------------------------------------------------------------------
-
-
-def _decoder(coding: str) -> Decode | None:
-    """Return what takes *coding* off, piece by piece; None when there is nothing to take off or nobody can."""
-    match coding:
-        case "gzip" | "x-gzip":
-            return _inflated(zlib.decompressobj(wbits=31))
-        case "deflate":
-            return _deflated()
-        case "br":
-            return _brotli()
-        case "zstd":
-            return _zstandard()
-        case _:
-            return None
-
-
-def _inflated(inflate: Any) -> Decode:
-    def decode(data: bytes) -> Iterator[bytes]:
-        while data and not inflate.eof:
-            yield inflate.decompress(data, 64 * _SLICE)
-            data = inflate.unconsumed_tail
-
-    return decode
-
-
-def _deflated() -> Decode:
-    """`deflate` is zlib by the book and a raw stream in practice; the first byte tells (RFC 9110, 8.4.1.2)."""
-    chosen: list[Decode] = []
-
-    def decode(data: bytes) -> Iterable[bytes]:
-        if not chosen and data:
-            chosen.append(_inflated(zlib.decompressobj(wbits=15 if data[0] & 0x0F == 8 else -15)))
-        return chosen[0](data) if chosen else ()
-
-    return decode
-
-
-def _brotli() -> Decode | None:
-    library = _optional("brotli")
-    if library is None:
-        return None
-    decompressor = library.Decompressor()
-
-    def decode(data: bytes) -> Iterator[bytes]:
-        for piece in _slices(data):
-            yield decompressor.process(piece, output_buffer_limit=64 * _SLICE)
-            while not decompressor.can_accept_more_data():
-                yield decompressor.process(b"", output_buffer_limit=64 * _SLICE)
-
-    return decode
-
-
-def _zstandard() -> Decode | None:
-    library = _optional("zstandard")
-    if library is None:
-        return None
-    decompressor = library.ZstdDecompressor(max_window_size=2**27).decompressobj()
-
-    def decode(data: bytes) -> Iterator[bytes]:
-        for piece in _slices(data, 256):  # a block of a few bytes may hold 128 KiB
-            yield decompressor.decompress(piece)
-
-    return decode
-
-
-def _slices(data: bytes, size: int = _SLICE) -> Iterator[bytes]:
-    for at in range(0, len(data), size):
-        yield data[at : at + size]
-
-
-def _optional(name: str) -> Any:
-    # Both come with mitmproxy; without them their codings are passed unread.
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None

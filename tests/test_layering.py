@@ -16,7 +16,7 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"values", "providers", "body", "document", "config", "paths", "uploads"}),
+    frozenset({"values", "providers", "body", "content_coding", "document", "config", "paths", "uploads"}),
     frozenset({"ledger", "dialects", "sse", "alike"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards"}),
@@ -28,7 +28,8 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ALOUD = frozenset({"store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
 HOSTED = frozenset({"proxy", "main"})  # may know mitmproxy
 
-LIBRARIES = frozenset({"blake3", "msgspec", "yaml"})  # what the quiet rooms may use besides the standard library
+# What the quiet rooms may use besides the standard library.
+LIBRARIES = frozenset({"backports", "blake3", "brotli", "compression", "msgspec", "yaml"})
 OUTSIDE = frozenset(
     {
         "asyncio", "concurrent", "contextvars", "fcntl", "ftplib", "getpass", "glob", "http", "logging",

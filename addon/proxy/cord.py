@@ -19,7 +19,7 @@ from ..body import Body
 from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Origin, Reaction, Refusal, Route, is_loopback
-from . import answers
+from . import answers, packed
 from .fields import Fields
 from .keys import Keys
 from .whole import Whole
@@ -214,7 +214,7 @@ class Cord:
         exchange = self.exchange
         if route.body is None or exchange is None:
             return None
-        content = request.get_content(strict=False)
+        content = packed.content(request, self.body_limit)
         if content == exchange.request.body.raw:
             return route.body
         try:

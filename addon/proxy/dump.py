@@ -14,6 +14,7 @@ from ..correlation import NAMESPACE_HEADER, Mint
 from ..crosstalk.again import Stored
 from ..router import FOREIGN
 from ..values import Head, Headers
+from . import packed
 
 LIMIT = 200_000  # flows that are judged together
 ON_SOCKET = 200  # exchanges of one WebSocket that can be judged again
@@ -70,7 +71,7 @@ def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Sto
     response = flow.response
     return Stored(
         attempts=tuple(attempts),
-        request=Body(flow.request.get_content(strict=False)),
+        request=Body(packed.content(flow.request, packed.KEPT)),
         head=Head(response.status_code, Headers(_fields(response.headers))) if response else None,
         answer=(response.raw_content or b"") if response else b"",
         said=str(flow.metadata.get("patchbay.verdict", "")),

@@ -9,7 +9,7 @@ from pathlib import Path
 from mitmproxy import exceptions, http, io
 
 from ..values import Head, Headers
-from . import fields
+from . import fields, packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def _stored(flow: http.HTTPFlow) -> Stored:
         method=request.method,
         url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
         headers=fields.read(request.headers),
-        body=request.get_content(strict=False) or b"",
+        body=packed.content(request, packed.KEPT),
         head=Head(response.status_code, fields.read(response.headers)) if response else None,
         answer=(response.raw_content or b"") if response else b"",
         account=response.headers.get("x-patchbay-account", "") if response else "",

@@ -1,87 +1,46 @@
-"""Bodies that come packed: a few bytes may unpack to more than there is memory, so they are measured first."""
+"""The content of messages whose body is encoded: decoded within a bound, for nothing else is."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator
-from io import BytesIO
-from typing import Any
-
-import brotli  # type: ignore[import-untyped]  # both belong to mitmproxy
-import zstandard
 from mitmproxy import http
 
 from .. import guards
+from ..content_coding import CodingError, TooLarge, UnknownCoding, codings, decode
 from ..values import Refusal
 
-_STEP = 256 * 1024  # bytes unpacked at a time
+KEPT = 64 * 1024 * 1024  # bytes that the body of a stored flow may decode to
 _UNKNOWN = Refusal(415, "content_encoding", "The Content-Encoding of this body is none of gzip, deflate, br, zstd")
+_BROKEN = Refusal(400, "content_encoding", "The body is not what its Content-Encoding says")
 
 
 def unpacked(request: http.Request, limit: int) -> bytes | Refusal:
-    """Return the body of *request* as it is meant, unless that is above *limit* bytes, or packed in a strange way."""
-    kind = request.headers.get("content-encoding", "").strip().lower()
+    """Return the body of *request* without its codings, or why there is none: above *limit*, unknown, broken."""
     raw = request.raw_content or b""
-    if kind in ("", "identity"):
+    value = coding_of(request)
+    if not value:
         return raw
-    way = _WAYS.get(kind)
-    if way is None:
-        return _UNKNOWN
-    if not _fits(way, raw, limit):
+    try:
+        return decode(raw, value, limit)
+    except TooLarge:
         return guards.body_too_large(limit)
-    return request.get_content(strict=False) or b""
+    except UnknownCoding:
+        return _UNKNOWN
+    except CodingError:
+        return _BROKEN
 
 
-def _fits(way: Callable[[bytes], Iterator[bytes]], raw: bytes, limit: int) -> bool:
-    size = 0
+def content(message: http.Message, limit: int) -> bytes:
+    """Return the body of *message* without its content codings; as it is where that fails, or goes above *limit*."""
+    raw = message.raw_content or b""
     try:
-        for piece in way(raw):
-            size += len(piece)
-            if size > limit:
-                return False
-    except (zlib.error, brotli.error, zstandard.ZstdError):
-        pass  # it is broken; whoever reads it will say so, and it was not large until then
-    return True
+        return decode(raw, value, limit) if (value := coding_of(message)) else raw
+    except CodingError:
+        return raw
 
 
-def _inflate(bits: int) -> Callable[[bytes], Iterator[bytes]]:
-    def pieces(raw: bytes) -> Iterator[bytes]:
-        while raw:
-            member = zlib.decompressobj(bits)
-            piece = member.decompress(raw, _STEP)
-            while piece:
-                yield piece
-                piece = member.decompress(member.unconsumed_tail, _STEP)
-            raw = member.unused_data
-
-    return pieces
-
-
-def _deflate(raw: bytes) -> Iterator[bytes]:
-    try:
-        yield from _inflate(zlib.MAX_WBITS)(raw)
-    except zlib.error:
-        yield from _inflate(-zlib.MAX_WBITS)(raw)
-
-
-def _brotli(raw: bytes) -> Iterator[bytes]:
-    unpacker: Any = brotli.Decompressor()
-    piece = unpacker.process(raw, output_buffer_limit=_STEP)
-    while piece:
-        yield piece
-        piece = unpacker.process(b"", output_buffer_limit=_STEP)
-
-
-def _zstd(raw: bytes) -> Iterator[bytes]:
-    with zstandard.ZstdDecompressor().stream_reader(BytesIO(raw), read_across_frames=True) as reader:
-        while piece := reader.read(_STEP):
-            yield piece
-
-
-_WAYS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
-    "gzip": _inflate(zlib.MAX_WBITS | 32),
-    "deflate": _deflate,
-    "deflateraw": _inflate(-zlib.MAX_WBITS),
-    "br": _brotli,
-    "zstd": _zstd,
-}
+def coding_of(message: http.Message) -> str:
+    """Return the Content-Encoding of *message*, empty where its body is as it is."""
+    if "content-encoding" not in message.headers:
+        return ""
+    value = ", ".join(message.headers.get_all("content-encoding"))
+    return value if codings(value) else ""

@@ -19,7 +19,7 @@ from typing import Any
 
 import brotli  # type: ignore[import-untyped]
 import msgspec
-import zstandard
+from backports import zstd
 from mitmproxy import http
 
 from patchbay.answer import Answer
@@ -34,9 +34,9 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda data: gzip.compress(data, 1, mtime=0),
     "deflate": lambda data: zlib.compress(data, 1),
     "br": lambda data: brotli.compress(data, quality=1),
-    "zstd": zstandard.ZstdCompressor(level=1).compress,
+    "zstd": lambda data: zstd.compress(data, 1),
 }
-_UNPACKING = frozenset({"error", "Error", "ZstdError"})  # what the libraries raise about bytes that are not theirs
+_UNPACKING = frozenset({"CodingError"})  # what the libraries raise about bytes that are not theirs
 _TYPES = ("text/event-stream", "application/json", "text/plain", "", "text/html", "application/problem+json")
 _SHORT = 4096  # bytes that the readers of events may keep here
 _ROOM = 64 * 1024  # bytes that a reader may hold beside what it was fed

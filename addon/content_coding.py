@@ -1,0 +1,203 @@
+"""
+Content codings (RFC 9110, 8.4.1) of requests and answers: gzip, deflate, br, zstd and stacks of them.
+
+Everything is decoded by pieces of bounded size, so a caller can stop, or give way, before there is too much.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import brotli  # type: ignore[import-untyped]
+
+try:
+    from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # Python 3.14 and later
+except ImportError:
+    from backports import zstd
+
+STEP = 64 * 1024  # bytes of a piece, at most (twice that for br, and more where the library is older than 1.2)
+MAX_STACKED = 3  # codings of one body
+_SLICE = 4096  # bytes of input at a time: what a decompressor did not take is copied with every call
+_WINDOW = 23  # log2 of the memory that a zstd frame may demand: RFC 9659 allows 8 MB
+_BROTLI_HAS_A_LIMIT = "output_buffer_limit" in (brotli.Decompressor.process.__doc__ or "")
+
+
+class CodingError(ValueError):
+    """The body cannot be decoded."""
+
+
+class UnknownCoding(CodingError):
+    """Its coding is none of ours."""
+
+
+class TooLarge(CodingError):
+    """Decoded, it is larger than the caller allows."""
+
+
+def codings(value: str) -> tuple[str, ...]:
+    """Return the codings that the Content-Encoding *value* lists, in the order in which they were applied."""
+    listed = (name.strip().lower() for name in value.split(","))
+    return tuple(name for name in listed if name not in ("", "identity", "none"))
+
+
+class Decoder:
+    """
+    Takes the codings of one body off: `feed` for every chunk, then `end`.
+
+    *value* is the Content-Encoding. Raises UnknownCoding.
+    """
+
+    def __init__(self, value: str) -> None:
+        names = codings(value)
+        if len(names) > MAX_STACKED or any(name not in _LAYERS for name in names):
+            raise UnknownCoding(f"content-encoding {value[:64]!r}")
+        self._layers = tuple(_LAYERS[name]() for name in reversed(names))
+        self.decoded = 0  # bytes that came out so far, of the inner layers as well
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """
+        Yield what *data* decodes to, in pieces of about STEP bytes at most; some may be empty.
+
+        The iterator must be exhausted before the next `feed`. Raises CodingError.
+        """
+        return self._through(0, data)
+
+    def end(self) -> None:
+        """Raise CodingError when the body is cut short."""
+        if not all(layer.complete for layer in self._layers):
+            raise CodingError("the body ends in the middle")
+
+    def _through(self, at: int, data: bytes) -> Iterator[bytes]:
+        if at == len(self._layers):
+            yield data
+            return
+        try:
+            for start in range(0, len(data), _SLICE):
+                for piece in self._layers[at].feed(data[start : start + _SLICE]):
+                    self.decoded += len(piece)
+                    yield from self._through(at + 1, piece)
+        except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as e:
+            raise CodingError(f"the body is not what its content-encoding says: {type(e).__name__}") from None
+
+
+def decode(data: bytes, value: str, limit: int) -> bytes:
+    """Return *data* without the codings of the Content-Encoding *value*. Raises CodingError, TooLarge above *limit*."""
+    decoder = Decoder(value)
+    out = bytearray()
+    for piece in decoder.feed(data):
+        out += piece
+        if max(len(out), decoder.decoded) > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+    decoder.end()
+    return bytes(out)
+
+
+# -- one coding each ---------------------------------------------------------------------------------------------------
+
+
+class _Layer(Protocol):
+    @property
+    def complete(self) -> bool: ...
+
+    def feed(self, data: bytes) -> Iterator[bytes]: ...
+
+
+class _Zlib:
+    """gzip, whose members may follow one another, and deflate."""
+
+    def __init__(self, bits: int, members: bool = False) -> None:
+        self._bits = bits
+        self._members = members
+        self._inflate: Any = None
+        self.complete = True
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._inflate is None:
+                self._inflate, self.complete = zlib.decompressobj(self._bits), False
+            piece = self._inflate.decompress(data, STEP)
+            data = self._inflate.unconsumed_tail
+            yield piece
+            while len(piece) == STEP and not data:  # there may be more of it inside
+                piece = self._inflate.decompress(b"", STEP)
+                yield piece
+            if self._inflate.eof:
+                data, self.complete = self._inflate.unused_data.lstrip(b"\0"), True  # some pad with zeros
+                if self._members:
+                    self._inflate = None
+                elif data:
+                    raise zlib.error("more behind the end")
+
+
+class _Deflate:
+    """zlib by the book and raw in practice: two bytes tell, of which the first alone decides nothing."""
+
+    def __init__(self) -> None:
+        self._start = b""
+        self._chosen: _Zlib | None = None
+
+    @property
+    def complete(self) -> bool:
+        return self._chosen.complete if self._chosen else not self._start
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._chosen is None:
+            data = self._start = self._start + data
+            if len(data) < 2:
+                return
+            is_zlib = data[0] & 0x0F == 8 and int.from_bytes(data[:2]) % 31 == 0
+            self._chosen = _Zlib(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        yield from self._chosen.feed(data)
+
+
+class _Brotli:
+    def __init__(self) -> None:
+        self._decompressor: Any = brotli.Decompressor()
+        self._begun = False
+
+    @property
+    def complete(self) -> bool:
+        return not self._begun or bool(self._decompressor.is_finished())
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if data and self._begun and self._decompressor.is_finished():
+            raise brotli.error("more behind the end")
+        self._begun = self._begun or bool(data)
+        if not _BROTLI_HAS_A_LIMIT:  # one byte opens no more than one meta-block, of 16 MiB at most
+            for at in range(len(data)):
+                yield self._decompressor.process(data[at : at + 1])
+            return
+        while piece := self._decompressor.process(data, output_buffer_limit=STEP):
+            yield piece
+            data = b""  # it says that it can take more input while there is output left
+
+
+class _Zstd:
+    """Frames, which may follow one another."""
+
+    def __init__(self) -> None:
+        self._frame: Any = None
+        self.complete = True
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self._frame is None:
+                options = {zstd.DecompressionParameter.window_log_max: _WINDOW}
+                self._frame, self.complete = zstd.ZstdDecompressor(options=options), False
+            yield self._frame.decompress(data, STEP)
+            while not (self._frame.needs_input or self._frame.eof):
+                yield self._frame.decompress(b"", STEP)
+            data = b""
+            if self._frame.eof:
+                data, self.complete, self._frame = self._frame.unused_data, True, None
+
+
+_LAYERS: dict[str, Callable[[], _Layer]] = {
+    "gzip": lambda: _Zlib(zlib.MAX_WBITS | 32, members=True),
+    "x-gzip": lambda: _Zlib(zlib.MAX_WBITS | 32, members=True),
+    "deflate": _Deflate,
+    "br": _Brotli,
+    "zstd": _Zstd,
+}

@@ -1,0 +1,117 @@
+"""Content codings, by pieces and within bounds."""
+
+from __future__ import annotations
+
+import gzip
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import brotli  # type: ignore[import-untyped]
+import pytest
+from backports import zstd
+from hypothesis import given, strategies as st
+
+from patchbay import content_coding
+from patchbay.content_coding import STEP, CodingError, Decoder, TooLarge, UnknownCoding, codings, decode
+
+WAYS: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": partial(gzip.compress, compresslevel=1),
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "raw deflate": lambda data: zlib.compress(data, 1)[2:-4],
+    "br": partial(brotli.compress, quality=1),
+    "zstd": zstd.compress,
+    "gzip, br": lambda data: brotli.compress(gzip.compress(data), quality=1),
+    "deflate, zstd, gzip": lambda data: gzip.compress(zstd.compress(zlib.compress(data))),
+}
+BODIES = (b"", b"x", b'{"model": "m"}' * 100, bytes(3 * STEP), bytes(range(256)) * 700)
+
+
+def pieces(value: str, *data: bytes) -> bytes:
+    decoder = Decoder(value)
+    out = b"".join(piece for each in data for piece in decoder.feed(each))
+    decoder.end()
+    return out
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_body_comes_out_as_it_went_in(way: str) -> None:
+    """T1: one module decodes every coding that is announced, with what is declared as a dependency."""
+    for body in BODIES:
+        assert decode(WAYS[way](body), way.removeprefix("raw "), 10**6) == body
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_cuts_make_no_difference(way: str) -> None:
+    packed, value = WAYS[way](BODIES[2]), way.removeprefix("raw ")
+    for at in range(len(packed) + 1):
+        assert pieces(value, packed[:at], packed[at:]) == BODIES[2]
+    assert pieces(value, *(packed[at : at + 1] for at in range(len(packed)))) == BODIES[2]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_body_that_is_cut_short_is_an_error(way: str) -> None:
+    packed = WAYS[way](BODIES[2])
+    for at in range(1, len(packed) if way != "raw deflate" else len(packed) - 1):
+        with pytest.raises(CodingError):
+            decode(packed[:at], way.removeprefix("raw "), 10**6)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_pieces_are_small_however_much_there_is(way: str, old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R2: what a few bytes decode to comes in small pieces, and nobody has to take all of them."""
+    monkeypatch.setattr(content_coding, "_BROTLI_HAS_A_LIMIT", not old)
+    packed = WAYS[way](bytes(40 * 10**6))
+    tracemalloc.start()
+    largest = max(map(len, Decoder(way.removeprefix("raw ")).feed(packed)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert largest <= (2**24 if old and "br" in way else 2 * STEP)
+    assert peak < 40 * 10**6
+    with pytest.raises(TooLarge):
+        decode(packed, way.removeprefix("raw "), 10**6)
+
+
+def test_members_and_frames_follow_one_another() -> None:
+    for way in ("gzip", "zstd"):
+        packed = WAYS[way](b"one") + WAYS[way](b"") + WAYS[way](b"two")
+        for at in range(len(packed)):
+            assert pieces(way, packed[:at], packed[at:]) == b"onetwo"
+    assert decode(gzip.compress(b"padded") + bytes(100), "gzip", 100) == b"padded"
+
+
+@pytest.mark.parametrize("way", ["deflate", "br", "zstd", "gzip"])
+def test_what_stands_behind_the_end_is_an_error(way: str) -> None:
+    with pytest.raises(CodingError):
+        decode(WAYS[way](b"one") + b"behind it", way, 100)
+
+
+def test_a_frame_may_not_demand_much_memory() -> None:
+    """R2: RFC 9659 allows a window of 8 MB; a frame that demands more is refused before it is allocated."""
+    options = {zstd.CompressionParameter.window_log: 26, zstd.CompressionParameter.content_size_flag: 0}
+    compressor = zstd.ZstdCompressor(options=options)
+    with pytest.raises(CodingError):
+        decode(compressor.compress(b"x" * 100) + compressor.flush(), "zstd", 10**6)
+
+
+@pytest.mark.parametrize("value", ["bz2", "hex", "utf-8", "gzip, lzma", "gzip, gzip, gzip, gzip"])
+def test_other_codings_are_unknown(value: str) -> None:
+    with pytest.raises(UnknownCoding):
+        Decoder(value)
+
+
+def test_identity_is_no_coding() -> None:
+    assert codings(" identity, , NONE") == ()
+    assert codings("identity, GZIP ,br") == ("gzip", "br")
+
+
+@given(st.sampled_from(["gzip", "deflate", "br", "zstd", "gzip, br"]), st.binary(max_size=200), st.integers(1, 50))
+def test_garbage_is_a_coding_error_and_nothing_else(value: str, data: bytes, size: int) -> None:
+    packed = WAYS[value](b'{"model": "m"}' * 5)[:size] + data
+    with suppress(CodingError):
+        decode(packed, value, 10**5)

@@ -317,4 +317,4 @@ def test_the_proof_runs_every_part_and_counts_those_that_failed(bare: Checkout, 
 def _name(requirement: str) -> str:
     found = re.match(r"[\w.-]+", requirement)
     assert found, requirement
-    return found[0].lower()
+    return found[0].lower().replace(".", "-")

@@ -16,7 +16,17 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).parent.parent.parent
-BIN = Path(sys.executable).parent
+# The programs of another environment, in which Patchbay is installed; else those of the tests, with the checkout.
+INSTALLED = os.environ.get("PATCHBAY_BIN", "")
+BIN = Path(INSTALLED or Path(sys.executable).parent)
+
+
+def main_script() -> str:
+    """Return the file for mitmproxy's `-s`: what is installed in BIN, or the checkout's."""
+    if not INSTALLED:
+        return str(ROOT / "addon" / "main.py")
+    command = [str(BIN / "patchbay"), "path"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 def own_copy(folder: Path) -> Path:
@@ -86,7 +96,7 @@ def proxy(
     *arguments: str,
     mode: str,
     program: str = "mitmdump",
-    script: str = str(ROOT / "addon" / "main.py"),
+    script: str = "",
     scripts: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     port: int = 0,
@@ -103,7 +113,7 @@ def proxy(
     settings.chmod(0o600)
     port, log_file = port or free_port(), folder / "log.txt"
     command = [
-        str(BIN / program), "-s", script, *(f"-s{more}" for more in scripts),
+        str(BIN / program), "-s", script or main_script(), *(f"-s{more}" for more in scripts),
         "--set", f"patchbay_config={settings}",
         *(() if at_home else ("--set", f"confdir={folder / 'mitmproxy'}")),
         "--mode", mode, "--listen-port", str(port), *arguments,

@@ -12,6 +12,8 @@ from ..simulator import Simulator
 from .harness import BIN, ROOT, free_port
 from .knocking import MODES, leaked, providers, start
 
+GOOD = "accounts: [{id: one, provider: generic, base_url: reverse, key: example-one}]\n"
+
 
 @pytest.fixture(scope="module")
 def upstreams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Path]]:
@@ -30,10 +32,16 @@ def test_it_starts_while_clients_knock(tmp_path: Path, upstreams: tuple[Simulato
     ("text", "told"),
     [
         ("accounts:\n- {id: one, provider: nope, key: x}\n", "config.yaml:2:23: accounts[0].provider: 'nope' is no"),
+        (f"state: /proc/1/patchbay\n{GOOD}", "config.yaml:1:8: state: /proc/1/patchbay cannot be made"),
+        (f"journal: {{path: /}}\n{GOOD}", "config.yaml:1:17: journal.path: / is no ordinary file"),
+        (
+            f"clients: [{{name: a, key: env:NOT_SET_HERE}}]\n{GOOD}",
+            "config.yaml:1:26: clients[0].key: env:NOT_SET_HERE: is",
+        ),
         ("accounts: []\nlimits: {body: soon}\n", "config.yaml:2:16: limits.body"),
         (None, "settings are at --set patchbay_config=…, $PATCHBAY_CONFIG or ./config.yaml"),
     ],
-    ids=["a provider", "a setting", "no file"],
+    ids=["a provider", "a state folder", "a journal", "a client", "a setting", "no file"],
 )
 @pytest.mark.parametrize("quiet", [True, False])
 def test_settings_that_cannot_be_used_end_it_with_one_line(

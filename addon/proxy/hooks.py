@@ -270,6 +270,9 @@ class Patchbay:
     # -- flows -----------------------------------------------------------------------------------------------------
 
     async def client_connected(self, client: connection.Client) -> None:
+        if self._refused:
+            client.error = "Patchbay cannot start."
+            return
         await defaults.hold_back(client)
         tunnels.widen(client)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from ..simulator import Simulator
 from .harness import BIN, ROOT, free_port
-from .knocking import MODES, leaked, providers, start
+from .knocking import MODES, knocking, leaked, providers, start
 
 GOOD = "accounts: [{id: one, provider: generic, base_url: reverse, key: example-one}]\n"
 
@@ -62,6 +63,26 @@ def test_settings_that_cannot_be_used_end_it_with_one_line(
     assert printed.count(told) == 1, printed
     assert "Traceback" not in printed
     assert "listening" not in printed
+
+
+@pytest.mark.parametrize("mode", ["regular", "reverse:https://127.0.0.1:9"])
+def test_a_refused_start_says_its_reason_and_little_more(tmp_path: Path, mode: str) -> None:
+    """R22: also while clients knock."""
+    settings, port = tmp_path / "config.yaml", free_port()
+    settings.write_text(f"state: /proc/1/patchbay\n{GOOD}")
+    command = [
+        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
+        "--listen-host", "127.0.0.1", "--listen-port", str(port), "--mode", mode, "--set", "flow_detail=0",
+    ]  # fmt: skip
+    with knocking(mode.rpartition(":/")[0] or mode, port, "http://127.0.0.1:9"):
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "HOME": str(tmp_path)}
+        )
+
+    printed = (ended.stdout + ended.stderr).splitlines()
+    assert ended.returncode == 1
+    assert not any("Traceback" in line for line in printed)
+    assert len([line for line in printed if "] client " not in line and " client " not in line]) <= 5, printed
 
 
 def test_a_mitmproxy_that_is_not_the_one_we_know_is_not_run_with(tmp_path: Path) -> None:

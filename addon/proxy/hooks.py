@@ -140,6 +140,7 @@ class Patchbay:
                 start.check(self.router.config)
             except ValueError as e:
                 raise exceptions.OptionsError(f"patchbay: {e}") from None
+            start.warn()
 
     def _begin_with(self, path: Path) -> None:
         try:

@@ -2,7 +2,7 @@
 Starts the proxy again and again in every mode, while eight clients knock at its port from before it is open.
 
 A start holds when the proxy goes on running, serves every client through an account, writes no error, and ends when it
-is told to; and when nothing reached a provider under a client's own key.
+is told to; and when nothing reached a provider under a client's own key. Every other one names the host to listen on.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="patchbay-starts-") as name, providers(Path(name)) as (plain, secured, ca):
         for mode in options.mode or MODES:
             begun = time.monotonic()
+            folder = Path(name) / mode.replace(" ", "-")
+
+            def one(number: int, mode: str = mode, folder: Path = folder) -> list[str]:
+                return start(folder / str(number), mode, plain, secured, ca, named_host=number % 2 == 0)
+
             with ThreadPoolExecutor(options.together) as aside:
-                folders = [Path(name) / f"{mode} {number}" for number in range(options.times)]
-                found = list(aside.map(lambda folder, mode=mode: start(folder, mode, plain, secured, ca), folders))
+                found = list(aside.map(one, range(options.times)))
             well = found.count([])
             failed += options.times - well
             print(f"{mode:22} {well:3} of {options.times} starts  {time.monotonic() - begun:5.1f} s", flush=True)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
@@ -59,7 +59,7 @@ def main() -> int:
     only = options.only or ["oldest", "newest", "uv", "pipx"]
     with tempfile.TemporaryDirectory(prefix="patchbay-wheel-") as name, ThreadPoolExecutor(2) as aside:
         folder = Path(name)
-        if why := _unreachable():
+        if why := _unreachable() if pythons() else "there is no Python that can make environments":
             print(f"scripts/wheel: not run: {why}")
             return 0
         wheel = built(folder)
@@ -79,12 +79,11 @@ def main() -> int:
     return 1 if any(cell.wrong for cell in cells) else 0
 
 
-def tried(name: str, way: object) -> Cell:
-    """Carry out *way* (a callable that returns a Cell) and measure it."""
-    assert callable(way)
+def tried(name: str, way: Callable[[], Cell]) -> Cell:
+    """Carry out *way* and measure it."""
     begun = time.monotonic()
     try:
-        found: Cell = way()
+        found = way()
     except Failed as e:
         found = Cell(name, wrong=str(e))
     return Cell(name, found.holds, found.wrong, found.not_run, time.monotonic() - begun)
@@ -154,7 +153,7 @@ def _version(program: str) -> tuple[int, ...]:
 
 def _unreachable() -> str:
     """Say why no package can be had from a registry, if that is so."""
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":none:", "--dest"]
+    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest"]
     with tempfile.TemporaryDirectory() as aside:
         try:
             done = subprocess.run(

@@ -80,8 +80,14 @@ def knocking(mode: str, port: int, upstream: str) -> Iterator[Knocking]:
         found.stop()
 
 
-def start(folder: Path, mode: str, plain: Simulator, secured: Simulator, certificate: Path) -> list[str]:
-    """Start a proxy in *mode* while clients knock, ask until all are served, end it; return what was wrong with it."""
+def start(
+    folder: Path, mode: str, plain: Simulator, secured: Simulator, certificate: Path, *, named_host: bool = True
+) -> list[str]:
+    """
+    Start a proxy in *mode* while clients knock, ask until all are served, end it; return what was wrong with it.
+
+    With *named_host* (`--listen-host`) mitmproxy opens the port before any script is loaded.
+    """
     program, kind = mode.split(" ", 1) if mode.startswith("mitmweb") else ("mitmdump", mode)
     upstream = secured.url if kind == "reverse:https" else plain.url
     named = {
@@ -95,7 +101,8 @@ def start(folder: Path, mode: str, plain: Simulator, secured: Simulator, certifi
         text += "failover: {attempts: 1}\n"
     text = text.replace("state:", "queue: {limit: 100}\nstate:", 1)
     port = free_port()
-    arguments = ("--set", f"ssl_verify_upstream_trusted_ca={certificate}", "--listen-host", "127.0.0.1")
+    arguments = ["--set", f"ssl_verify_upstream_trusted_ca={certificate}"]
+    arguments += ["--listen-host", "127.0.0.1"] if named_host else []
     with knocking(kind, port, upstream) as clients:
         try:
             with proxy(folder, text, *arguments, mode=named, program=program, port=port, at_home=True) as running:

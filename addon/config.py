@@ -225,6 +225,8 @@ class Config:
     allowed_hosts: tuple[str, ...] = ()  # names we go by, besides those of this machine
     allowed_origins: tuple[str, ...] = ()  # web pages that may ask
     warnings: tuple[str, ...] = ()
+    # setting (as in messages: accounts[0].key) → where it stands in the file, for messages
+    places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 class ConfigError(ValueError):
@@ -256,7 +258,8 @@ def parse(found: Document, name: str, *, env: Mapping[str, str] | None = None) -
         raise ConfigError(tuple(_line(name, note) for note in _bounded(notes)))
     accounts = tuple(replace(account, place=f"{name}:{account.place}") for account in draft.config.accounts)
     warnings = tuple(_line(name, warning) for warning in sorted(_warnings(draft, env)))
-    return replace(draft.config, accounts=accounts, warnings=warnings)
+    places = {path: f"{name}:{place.line}:{place.column}" for path, place in document.places(found.root)}
+    return replace(draft.config, accounts=accounts, warnings=warnings, places=places)
 
 
 # -- the settings a user may write, and how each is read --------------------------------------------------------------
@@ -403,6 +406,8 @@ def _literal(part: Part, found: str) -> Secret:
         raise part.wrong("must be a credential, is empty")
     if _LIKE_A_VARIABLE.fullmatch(found):
         raise part.wrong("variables are written env:NAME")
+    if len(found) > 1 and found[0] == found[-1] and found[0] in "'\"`":
+        raise part.wrong("must be the key alone: it stands in quotes within the quotes of YAML")
     if any(c.isspace() for c in found):
         raise part.wrong("must be the key alone: it holds a space or a line break")
     if not _CREDENTIAL.fullmatch(found):

@@ -107,6 +107,20 @@ def parse(text: str | bytes) -> Document:
         return _unreadable(_place_after(before), f"must be UTF-8, byte {e.start} is not")
 
 
+def places(node: Node | None, path: str = "") -> Iterator[tuple[str, Place]]:
+    """Yield the path of every setting below *node*, as messages write it, with its place."""
+    match node:
+        case Items(nodes=nodes):
+            for at, inner in enumerate(nodes):
+                yield f"{path}[{at}]", inner.place
+                yield from places(inner, f"{path}[{at}]")
+        case Members(entries=entries):
+            for name, member in entries.items():
+                below = f"{path}.{name}" if path else name
+                yield below, member.value.place
+                yield from places(member.value, below)
+
+
 # -- settings, read as what they must be ------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -124,6 +125,7 @@ class Journal:
                 self._lost = 0
 
     def _write(self) -> None:
+        self._follow()
         size, text = os.fstat(self._file).st_size, bytearray()
         while self._lines:
             text += _encoded(self._lines.popleft()) + b"\n"
@@ -133,6 +135,15 @@ class Journal:
                 size, text = 0, bytearray()
         if text:
             os.write(self._file, text)
+
+    def _follow(self) -> None:
+        """Open the file anew when another, or none, stands where it was: it was deleted, or rotated by a program."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._file), self._path.stat()):
+                return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        before, self._file = self._file, self._open()
+        os.close(before)
 
     def _rotate(self) -> None:
         os.close(self._file)

@@ -37,6 +37,10 @@ def _register(folder: Path) -> None:
 
 _register(Path(__file__).resolve().parent)
 
-from patchbay.proxy.hooks import Patchbay  # noqa: E402 (the name exists only now)
+from patchbay import needs  # noqa: E402 (the name exists only now)
+
+needs.check(Path(__file__).resolve().parent)
+
+from patchbay.proxy.hooks import Patchbay  # noqa: E402 (what it imports is there)
 
 addons = [Patchbay()]

@@ -448,7 +448,7 @@ def test_the_example_holds_every_setting() -> None:
 
 def test_every_field_of_the_settings_can_be_written() -> None:
     written = {"secret": "key", "secret_headers": "headers", "origin": "base_url", "base_path": "base_url"}
-    ours = {"warnings", "place"}
+    ours = {"warnings", "place", "places"}
     for kind in (Config, config.Account, config.Sessions, config.Failover, config.Journal, config.Limits, Models):
         assert {written.get(field.name, field.name) for field in fields(kind)} - ours <= ACCEPTED
 

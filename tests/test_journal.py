@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from patchbay import config, journal
@@ -52,6 +55,31 @@ def test_lines_are_written_in_order_to_a_file_of_mode_0600(tmp_path: Path) -> No
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == [str(n) for n in range(50)]
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_is_deleted_or_renamed_is_made_anew(tmp_path: Path) -> None:
+    """R19: as state.db is."""
+    path = tmp_path / "deep" / "journal.jsonl"
+    writer = journal.Journal(config.Journal(str(path)))
+    for number, away in enumerate(
+        (lambda: shutil.rmtree(path.parent), lambda: path.rename(tmp_path / "old"), path.unlink)
+    ):
+        writer.write(journal.line(decision(exchange=str(number))))
+        assert eventually(lambda: path.exists() and path.stat().st_size > 0)
+        away()
+    writer.write(journal.line(decision(exchange="last")))
+    writer.close()
+
+    assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == ["last"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Ask until *condition* holds: a thread writes when it writes."""
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
 
 
 def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:

@@ -16,10 +16,7 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"values", "providers", "body", "content_coding", "document", "config", "paths", "uploads", "forms", "naming"}
-        | {"keylike"}
-    ),
+    frozenset("needs values providers body content_coding document config paths uploads forms naming keylike".split()),
     frozenset({"ledger", "dialects", "sse", "alike"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards"}),
@@ -28,7 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"main", "cli"}),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ALOUD = frozenset({"store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
+ALOUD = frozenset({"needs", "store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
 HOSTED = frozenset({"proxy", "main"})  # may know mitmproxy
 
 # What the quiet rooms may use besides the standard library.

@@ -31,6 +31,7 @@ def make_package(folder: Path) -> Path:
     (folder / "proxy").mkdir(parents=True)
     (folder / "__init__.py").touch()
     (folder / "proxy" / "__init__.py").touch()
+    (folder / "needs.py").write_text("def check(folder): pass\n")
     (folder / "proxy" / "hooks.py").write_text("from .. import __name__ as package\nclass Patchbay: home = __file__\n")
     return Path(shutil.copy(SHIM, folder))
 

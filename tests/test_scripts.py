@@ -275,7 +275,7 @@ def test_run_knows_three_tools(ready: Checkout) -> None:
 @pytest.mark.parametrize(
     ("failing", "code", "ran"),
     [
-        ("", 0, ["check", "demo", "day", "crosstalk_score", "test", "clients"]),
+        ("", 0, ["check", "demo", "starts", "day", "crosstalk_score", "test", "wheel", "clients"]),
         ("check", 3, ["check"]),
         ("demo", 4, ["check", "demo"]),
     ],
@@ -283,7 +283,7 @@ def test_run_knows_three_tools(ready: Checkout) -> None:
 def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
     bare: Checkout, failing: str, code: int, ran: list[str]
 ) -> None:
-    for script in ("check", "demo", "day", "crosstalk_score", "test", "clients"):
+    for script in ("check", "demo", "starts", "day", "crosstalk_score", "test", "wheel", "clients"):
         bare.program(
             f"scripts/{script}", f"#!/usr/bin/env bash\necho {script}; exit {code if script == failing else 0}"
         )
@@ -317,4 +317,4 @@ def test_the_proof_runs_every_part_and_counts_those_that_failed(bare: Checkout, 
 def _name(requirement: str) -> str:
     found = re.match(r"[\w.-]+", requirement)
     assert found, requirement
-    return found[0].lower()
+    return found[0].lower().replace(".", "-")

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 from .. import config, keylike
+from ..proxy import environment
 from . import explain, incidents, verify
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -67,7 +68,11 @@ def version(_: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Print every mistake in the settings, one a line, and what is odd about them; exit code 1 for a mistake."""
+    """
+    Print every mistake in the settings, and around them, one a line, and what is odd; exit code 1 for a mistake.
+
+    Around them are the files, folders, variables and programs that they name. A program is not run.
+    """
     file = config_file(arguments.config)
     try:
         settings = config.load(file.read_bytes(), str(file), env=os.environ)
@@ -75,8 +80,11 @@ def check(arguments: argparse.Namespace) -> int:
         return _complain(f"{file}: {e.strerror or e}", EXIT_USAGE)
     except config.ConfigError as e:
         return _complain(str(e), EXIT_MISTAKES)
-    for warning in settings.warnings:
+    found = environment.problems(settings, os.environ)
+    for warning in (*settings.warnings, *(each.text for each in found if each.kind == "absent")):
         print(f"warning: {warning}", file=sys.stderr)
+    if mistakes := [each.text for each in found if each.kind != "absent"]:
+        return _complain("\n".join(mistakes), EXIT_MISTAKES)
     print(f"{keylike.covered(str(file))}: {_summary(settings)}")
     return 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import weakref
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,10 @@ _LATELY = 5000  # exchanges whose flows are found again
 class Aftermath:
     """Knows the flows of the last exchanges, weakly, and where incidents are kept."""
 
-    def __init__(self, folder: Path, settings: Crosstalk) -> None:
-        self._incidents = Incidents(folder, settings)
+    def __init__(
+        self, folder: Path, settings: Crosstalk, environment: Callable[[], Mapping[str, str]] = lambda: os.environ
+    ) -> None:
+        self._incidents = Incidents(folder, settings, environment)
         self._lately: OrderedDict[str, weakref.ref[http.HTTPFlow]] = OrderedDict()
 
     def change(self, settings: Crosstalk) -> None:

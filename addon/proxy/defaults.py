@@ -8,12 +8,14 @@ import logging
 import sys
 
 from mitmproxy import ctx, http, optmanager
+from mitmproxy.connection import Client
 from mitmproxy.net.http import url
 from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 logger = logging.getLogger(__name__)
 
+_GLANCE = 0.005  # seconds between two looks at the start of mitmproxy
 _COLLECT_AFTER = 10_000  # objects more than before
 LISTEN_HOST = "127.0.0.1"
 _OURS = {
@@ -49,13 +51,40 @@ def settle() -> None:
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
+async def hold_back(client: Client) -> None:
+    """Let *client* wait until mitmproxy has started; with --listen-host it can connect before any script is loaded."""
+    if not _is_starting():
+        return
+    await _started()
+    if _has_left(client):
+        client.error = "The client left before mitmproxy had started."  # mitmproxy fails where it reads the end at once
+
+
 def listen() -> None:
-    """Open the listeners that are not open, where they should be. To be called when the addon is ready."""
+    """Open the listeners that are not open, where they should be, once mitmproxy has started."""
     for server in ctx.master.addons.get("proxyserver").servers:
         if not server.is_running or _is_elsewhere(server):
             task = asyncio.get_running_loop().create_task(_listen(server))
             _tasks.add(task)
             task.add_done_callback(_tasks.discard)
+
+
+async def _started() -> None:
+    while _is_starting():
+        await asyncio.sleep(_GLANCE)
+
+
+def _is_starting() -> bool:
+    """Whether not all of mitmproxy's addons run, or an error in the log would end it."""
+    check = ctx.master.addons.get("errorcheck")
+    return check is not None and check.logger in logging.getLogger().handlers
+
+
+def _has_left(client: Client) -> bool:
+    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+    io = handler and handler.transports.get(client)
+    reader = io and io.reader
+    return isinstance(reader, asyncio.StreamReader) and (reader.at_eof() or reader.exception() is not None)
 
 
 def _call_back() -> None:
@@ -72,6 +101,7 @@ def _is_elsewhere(server: ServerInstance[ProxyMode]) -> bool:
 
 
 async def _listen(server: ServerInstance[ProxyMode]) -> None:
+    await _started()
     try:
         if server.is_running:
             await server.stop()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ from mitmproxy import ctx
 
 logger = logging.getLogger(__name__)
 
+_HANG_UP = 1.0  # seconds at most for connections to close
 _GLANCE = 0.02  # seconds between two looks at what is still under way
 
 
@@ -29,6 +32,7 @@ class Ending:
         self._cut = cut
         self._theirs: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._hung_up: asyncio.Task[None] | None = None  # the loop itself would forget it
 
     @property
     def begun(self) -> bool:
@@ -77,8 +81,30 @@ class Ending:
     def _end(self) -> None:
         theirs, self._theirs = self._theirs, None
         if theirs is not None:
+            _ignore_interrupts()
             self._cut()
-            theirs()
+            self._hung_up = asyncio.get_running_loop().create_task(_hang_up(theirs))
+
+
+def _ignore_interrupts() -> None:
+    # asyncio gives Ctrl-C its old meaning back when the loop is closed: a traceback, out of whatever runs then
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # no such loop, or not the main thread
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+async def _hang_up(then: Callable[[], None]) -> None:
+    """Close what connections there are, and go on: one that is open at the end is a traceback of asyncio's."""
+    try:
+        for handler in tuple(_proxy().connections.values()):
+            io = handler.transports.get(handler.client)
+            if io is not None and io.handler is not None:
+                io.handler.cancel("the proxy ends")
+        deadline = time.monotonic() + _HANG_UP
+        while _proxy().connections and time.monotonic() < deadline:
+            await asyncio.sleep(_GLANCE)
+    finally:
+        then()
 
 
 async def _close_listeners() -> None:

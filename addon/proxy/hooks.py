@@ -24,7 +24,23 @@ from ..journal import Journal
 from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
-from . import answers, defaults, dump, fields, flows, internals, origins, packed, render, replay, start, tunnels, wire
+from . import (
+    answers,
+    defaults,
+    dump,
+    environment,
+    fields,
+    flows,
+    internals,
+    keeping,
+    origins,
+    packed,
+    render,
+    replay,
+    start,
+    tunnels,
+    wire,
+)
 from .aftermath import Aftermath, Again, habits
 from .cord import Asked, Cord, Surroundings
 from .covered import lacks_credentials, placeholder
@@ -136,6 +152,7 @@ class Patchbay:
                 start.check(self.router.config)
             except ValueError as e:
                 raise exceptions.OptionsError(f"patchbay: {e}") from None
+            start.warn()
 
     def _begin_with(self, path: Path) -> None:
         try:
@@ -187,6 +204,8 @@ class Patchbay:
     def _configure(self, path: Path) -> None:
         try:
             settings = config.load(path.read_bytes(), path.name, env=os.environ)
+            settings = environment.looked_at(settings, os.environ)
+            self._withhold(settings)
             key = master_key(Path(settings.state).expanduser())
             known = tuple(clients.Known(client, self.keys.now(client.secret).encode()) for client in settings.clients)
             start.check(settings)
@@ -212,7 +231,9 @@ class Patchbay:
         router.unnamed = self._warn_of_model
         self._journal = Journal(found.config.journal) if found.config.journal.path else None
         self._keeping = Keeping(found.config, key, router.state)
-        self._aftermath = Aftermath(Path(found.config.state).expanduser(), found.config.crosstalk)
+        self._aftermath = Aftermath(
+            Path(found.config.state).expanduser(), found.config.crosstalk, self.keys.environment
+        )
         self._again = Again(mint_of(key))
         self._secret = key
         self._clients = found.clients
@@ -245,10 +266,18 @@ class Patchbay:
         if found.config.journal != before.journal:
             self._change_journal(found.config.journal)
         self._router().reload(found.config)
+        self._withhold(found.config)
         if self._aftermath:
             self._aftermath.change(found.config.crosstalk)
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
+
+    def _withhold(self, settings: config.Config) -> None:
+        secrets = [secret for account in settings.accounts for secret in account.secrets]
+        secrets += [client.secret for client in settings.clients]
+        store = {settings.store, os.environ.get(keeping.VARIABLE, "")}
+        named = {url.removeprefix("env:") for url in store if url.startswith("env:")}
+        self.keys.withhold(secrets, {*named, keeping.VARIABLE})  # a store's address may hold a password
 
     def _change_journal(self, settings: config.Journal) -> None:
         before, self._journal = self._journal, Journal(settings) if settings.path else None
@@ -262,7 +291,11 @@ class Patchbay:
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
-    def client_connected(self, client: connection.Client) -> None:
+    async def client_connected(self, client: connection.Client) -> None:
+        if self._refused:
+            client.error = "Patchbay cannot start."
+            return
+        await defaults.hold_back(client)
         tunnels.widen(client)
 
     def client_disconnected(self, client: connection.Client) -> None:

@@ -8,6 +8,7 @@ import queue
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,15 @@ class Incidents:
     Files of mode 0600 in the state folder, written by a thread of their own, of which the newest are kept.
 
     `write` returns at once. The command gets the name of the file as its last argument, at most once in `every`; what
-    it prints is thrown away.
+    it prints is thrown away. *environment* gives what the command inherits.
     """
 
-    def __init__(self, folder: Path, settings: Crosstalk) -> None:
+    def __init__(
+        self, folder: Path, settings: Crosstalk, environment: Callable[[], Mapping[str, str]] = lambda: os.environ
+    ) -> None:
         self._folder = folder / FOLDER
         self._settings = settings
+        self._environment = environment
         self._waiting: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
         self._ran: float | None = None
@@ -85,6 +89,7 @@ class Incidents:
         try:
             subprocess.run(  # noqa: S603 - the command is the user's own, from the settings
                 [*command, str(path)],
+                env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ import inspect
 from typing import Any
 
 from mitmproxy import http, master, options
-from mitmproxy.addons import clientplayback, proxyserver
+from mitmproxy.addons import clientplayback, errorcheck, proxyserver
 from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy import commands, context, events, layer, mode_servers
 from mitmproxy.proxy.layers import http as host, websocket
@@ -51,6 +51,7 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (clientplayback.ClientPlayback, "playback", "self"),
     (clientplayback.ReplayHandler, "__init__", "self flow options"),
     (master.Master, "shutdown", "self"),
+    (errorcheck.ErrorCheck, "finish", "self"),
     (mode_servers.ServerInstance, "stop", "self"),
 )
 _KEY = "self-test-key"

@@ -12,11 +12,12 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import stat
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +27,7 @@ from blake3 import blake3
 
 from .. import keylike
 from ..config import Secret
-from .cover import Cover
+from .cover import MIN_COVERED, Cover
 
 MAX_FILE = 1_000_000  # bytes; also of what a command may print
 MAX_KNOWN = 4096  # values that are recognised, the latest first
@@ -38,7 +39,23 @@ _SOUND = re.compile(r"[!-~]+")
 
 
 class KeyUnavailable(Exception):
-    """A credential cannot be had now. The message names its source, never its value."""
+    """
+    A credential cannot be had now. The message names its source, never its value.
+
+    *absent*: there is nothing where it should be; else what stands there cannot be used.
+    """
+
+    def __init__(self, message: str, absent: bool = False) -> None:
+        super().__init__(message)
+        self.absent = absent
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a credential cannot be had, in words that name its source; *absent* as in KeyUnavailable."""
+
+    text: str
+    absent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +96,7 @@ class Keys:
         self._cover: Cover | None = Cover(())
         self._message_cover: Cover | None = self._cover
         self._seal = secrets.token_bytes(32)
+        self._withheld: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()  # variables, values
 
     def __repr__(self) -> str:
         return f"Keys({len(self._held)} held)"
@@ -140,6 +158,24 @@ class Keys:
             self._message_cover = Cover((*self._known, *(value[:_QUOTED] for value in self._known)))
         return self._message_cover
 
+    def withhold(self, secrets: Iterable[Secret], variables: Iterable[str] = ()) -> None:
+        """Let no child process inherit *secrets*, nor the environment *variables* besides theirs."""
+        listed = tuple(secrets)
+        names = {secret.value for secret in listed if secret.source == "env"} | set(variables)
+        literal = {secret.value for secret in listed if secret.source == "literal"}
+        self._withheld = frozenset(names), frozenset(literal)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for a child process: ours, without the variables that hold a credential."""
+        names, literal = self._withheld
+        values = {self._env[name].strip() for name in names if name in self._env} | literal | set(self._known)
+        values = {value for value in values if len(value) >= MIN_COVERED}
+        return {
+            name: value
+            for name, value in self._env.items()
+            if name not in names and not any(known in value for known in values)
+        }
+
     def fingerprint(self, secret: Secret) -> str:
         """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
         held = self._held.get(secret)
@@ -196,13 +232,11 @@ class Keys:
             case "literal":
                 return secret.value, None
             case "env":
-                if secret.value not in self._env:
-                    raise KeyUnavailable("is not set")
-                return self._env[secret.value], None
+                return _from_variable(secret, self._env), None
             case "file":
                 return await asyncio.to_thread(_from_file, secret)
             case "cmd":
-                return await _from_command(secret), None
+                return await _from_command(secret, self.environment()), None
 
     def _after(self, secret: Secret, failed: str) -> _Held:
         # a command may fail for a while, as when a vault is locked; its last value may still be good
@@ -242,11 +276,36 @@ def named(secret: Secret) -> str:
             return keylike.covered(f"cmd {secret.argv[0]}")
 
 
+def unusable(secret: Secret, env: Mapping[str, str]) -> Unusable | None:
+    """Say why *secret* cannot be had, if that can be said without running a command. Reads its file."""
+    try:
+        match secret.source:
+            case "literal":
+                _sound(secret.value)
+            case "env":
+                _sound(_from_variable(secret, env))
+            case "file":
+                _sound(_from_file(secret)[0])
+            case "cmd" if not shutil.which(secret.argv[0]):
+                raise KeyUnavailable("there is no such program", absent=True)
+    except KeyUnavailable as e:
+        return Unusable(f"{named(secret)}: {e}", e.absent)
+    return None
+
+
+def _from_variable(secret: Secret, env: Mapping[str, str]) -> str:
+    if not env.get(secret.value):
+        raise KeyUnavailable("is empty" if secret.value in env else "is not set", absent=True)
+    return env[secret.value]
+
+
 def _sound(value: str) -> str:
     """Return *value* without the blanks around it, or refuse what would break or end a header."""
     found = value.strip()
     if not found:
         raise KeyUnavailable("is empty")
+    if len(found) > 1 and found[0] == found[-1] and found[0] in "'\"`":  # as files for `docker --env-file` keep them
+        raise KeyUnavailable("stands in quotes, which would be sent with it; take them off")
     if not _SOUND.fullmatch(found):
         raise KeyUnavailable("must be one line of visible ASCII characters, without blanks")
     return found
@@ -271,12 +330,14 @@ def _stamp(found: os.stat_result) -> _Stamp:
 
 
 def _from_file(secret: Secret) -> tuple[str, _Stamp]:
-    path = _path(secret)
     try:
+        path = _path(secret)
         # not to wait where somebody put a pipe
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
-        raise KeyUnavailable(e.strerror or "cannot be opened") from e
+        raise KeyUnavailable(e.strerror or "cannot be opened", absent=isinstance(e, FileNotFoundError)) from e
+    except (ValueError, RuntimeError):
+        raise KeyUnavailable("is no path that can be opened") from None
     try:
         found = os.fstat(handle)
         _check(found, secret)
@@ -330,10 +391,11 @@ def _step(value: Any, step: str) -> Any:
 # -- commands ---------------------------------------------------------------------------------------------------------
 
 
-async def _from_command(secret: Secret) -> str:
+async def _from_command(secret: Secret, env: Mapping[str, str]) -> str:
     try:
         process = await asyncio.create_subprocess_exec(
             *secret.argv,
+            env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # it may hold the key

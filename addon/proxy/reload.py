@@ -13,6 +13,7 @@ from .. import config, keylike
 from ..clients import Known
 from ..config import Config, ConfigError, Secret
 from ..router import Router
+from . import environment
 from .keys import Keys, KeyUnavailable
 
 logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def read(path: Path) -> Config:
     text = path.read_bytes()
     if not text.strip():
         raise Unfinished("it is empty")
-    return config.load(text, path.name, env=os.environ)
+    return environment.looked_at(config.load(text, path.name, env=os.environ), os.environ)
 
 
 async def _known(client: config.ClientKey, keys: Keys) -> Known:

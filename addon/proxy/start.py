@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 WATCHED = frozenset(
     {"ssl_insecure", "proxy_debug", "stream_large_bodies", "listen_host", "mode", "keep_host_header",
-     "validate_inbound_headers"}
+     "validate_inbound_headers", "emudhra", "emudhra_old"}
 )  # fmt: skip
 _KEY_LOGS = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
 
@@ -31,7 +31,7 @@ def check(settings: Config) -> None:
 
 def warn(env: Mapping[str, str] = os.environ) -> None:
     """Log what gives keys away but may be meant."""
-    for warning in (*_logged_sessions(env), *_open_doors(ctx.options)):
+    for warning in (*_logged_sessions(env), *_open_doors(ctx.options), *_as_root(os.geteuid())):
         logger.warning("patchbay: %s", warning)
 
 
@@ -82,3 +82,14 @@ def _open_doors(options: Options) -> Iterator[str]:
         yield "keep_host_header is off: a page in your browser may reach the proxy under any name (DNS rebinding)"
     if not options.validate_inbound_headers:
         yield "validate_inbound_headers is off: requests that can be read in two ways are let in"
+    for name in ("emudhra", "emudhra_old"):  # from mitmproxy 12.3 on
+        if getattr(options, name, False):
+            yield (
+                f"{name} is on: certificates are signed with a CA key that is public, so anybody on the way can pose "
+                "as this proxy to your tools; turn it off, and let the tools trust mitmproxy's own CA"
+            )
+
+
+def _as_root(user: int) -> Iterator[str]:
+    if user == 0:
+        yield "it runs as root, whose rights it does not need: run it as a user of its own"

@@ -12,7 +12,7 @@ from .behind import Behind
 from .contract import Store, StoreError
 from .master_key import KEY_BYTES, master_key
 
-__all__ = ["KEY_BYTES", "Behind", "Store", "StoreError", "master_key", "opened"]
+__all__ = ["KEY_BYTES", "Behind", "Store", "StoreError", "master_key", "opened", "sqlite_path"]
 
 DEFAULT_FILE = "state.db"
 
@@ -29,7 +29,7 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
         case "sqlite":
             from .sqlite import Sqlite
 
-            return Sqlite(_path(rest) if rest else folder / DEFAULT_FILE)
+            return Sqlite(sqlite_path(rest) if rest else folder / DEFAULT_FILE)
         case "redis" | "rediss":
             from .shared import Redis
 
@@ -38,5 +38,6 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
             return None
 
 
-def _path(rest: str) -> Path:
+def sqlite_path(rest: str) -> Path:
+    """Return the file that `sqlite://` with *rest* behind it names."""
     return Path(rest.removeprefix("/") if rest.startswith("/~") else rest).expanduser()

@@ -13,6 +13,7 @@ from ..values import Record
 from .contract import StoreError
 
 _BUSY = 1.0  # seconds to wait for another process that writes
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _SWEEP = 10.0  # seconds between two looks for what is past its time
 
 # `user_version` counts the writes, so that a reader sees at a glance whether there is anything new.
@@ -40,7 +41,11 @@ WHERE number > ? AND expires > ? AND (writer <> ? OR value = '' OR ? < 0) ORDER 
 
 
 class Sqlite:
-    """A store in the file *path*, readable by its owner only; it and its folder are made when they are missing."""
+    """
+    A store in the file *path*, readable by its owner only; it and its folder are made when they are missing.
+
+    A file that was removed, replaced, emptied or broken while it was open is an error once, and is made anew.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,6 +53,7 @@ class Sqlite:
         self._writer = secrets.token_hex(8)
         self._seen = -1
         self._swept = 0.0
+        self._opened_as: tuple[int, int] | None = None
 
     def write(self, records: Sequence[Record], now: float) -> None:
         with self._transaction() as file:
@@ -82,15 +88,39 @@ class Sqlite:
                 yield file
         except (sqlite3.Error, OSError) as e:
             self.close()
+            if self._opened_as and getattr(e, "sqlite_errorcode", None) in _BROKEN:  # it was ours a moment ago
+                raise StoreError(f"{self._path}: {e}; {self._set_aside()}") from e
             raise StoreError(f"{self._path}: {e}") from e
 
     def _opened(self) -> sqlite3.Connection:
+        if self._connection is not None and self._stamp() != self._opened_as:
+            raise FileNotFoundError("the file was removed or replaced while it was open; it is made anew")
         if self._connection is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._connection = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             self._connection.executescript(_SCHEMA)
+            self._opened_as = self._stamp()
         return self._connection
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Return what tells one file from another at the same place; None where there is none, or nothing in it."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) if found.st_size else None
+
+    def _set_aside(self) -> str:
+        """Move a file away that is no store of ours any more, and say so; the next call makes a new one."""
+        aside = self._path.with_name(f"{self._path.name}.broken")
+        try:
+            self._path.replace(aside)
+            for more in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + more).unlink(missing_ok=True)
+        except OSError as e:
+            return f"it cannot be moved away: {e.strerror}"
+        return f"it is kept as {aside.name}, and made anew"
 
 
 def _number(file: sqlite3.Connection) -> int:

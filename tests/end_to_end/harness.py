@@ -16,7 +16,17 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).parent.parent.parent
-BIN = Path(sys.executable).parent
+# The programs of another environment, in which Patchbay is installed; else those of the tests, with the checkout.
+INSTALLED = os.environ.get("PATCHBAY_BIN", "")
+BIN = Path(INSTALLED or Path(sys.executable).parent)
+
+
+def main_script() -> str:
+    """Return the file for mitmproxy's `-s`: what is installed in BIN, or the checkout's."""
+    if not INSTALLED:
+        return str(ROOT / "addon" / "main.py")
+    command = [str(BIN / "patchbay"), "path"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 def own_copy(folder: Path) -> Path:
@@ -86,19 +96,26 @@ def proxy(
     *arguments: str,
     mode: str,
     program: str = "mitmdump",
-    script: str = str(ROOT / "addon" / "main.py"),
+    script: str = "",
     scripts: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    port: int = 0,
+    at_home: bool = False,
 ) -> Iterator[Proxy]:
-    """Run *program* with *config* in *folder* until the block ends."""
+    """
+    Run *program* with *config* in *folder* until the block ends, on *port* or on one that is free.
+
+    mitmproxy's own folder is named on the command line, unless it is *at_home*: in a new home folder, as usual.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = folder / "config.yaml"
     settings.write_text(config)
     settings.chmod(0o600)
-    port, log_file = free_port(), folder / "log.txt"
+    port, log_file = port or free_port(), folder / "log.txt"
     command = [
-        str(BIN / program), "-s", script, *(f"-s{more}" for more in scripts),
-        "--set", f"patchbay_config={settings}", "--set", f"confdir={folder / 'mitmproxy'}",
+        str(BIN / program), "-s", script or main_script(), *(f"-s{more}" for more in scripts),
+        "--set", f"patchbay_config={settings}",
+        *(() if at_home else ("--set", f"confdir={folder / 'mitmproxy'}")),
         "--mode", mode, "--listen-port", str(port), *arguments,
     ]  # fmt: skip
     web_port = 0
@@ -106,6 +123,8 @@ def proxy(
         web_port = free_port()
         command += ["--no-web-open-browser", "--web-port", str(web_port), "--set", "web_password=look"]
     env = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+    if at_home:
+        env["HOME"] = str(folder)
     env.pop("PYTEST_CURRENT_TEST", None)  # mitmproxy behaves otherwise when it sees it
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=folder)

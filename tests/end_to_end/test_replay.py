@@ -34,7 +34,7 @@ class Web:
         assert eventually(self._is_up)
 
     def _call(self, method: str, where: str, **more: Any) -> httpx.Response:
-        headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_mitmproxy_xsrf=x"}
+        headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_xsrf=x; _mitmproxy_xsrf=x"}
         return httpx.request(method, self._url + where, headers=headers, trust_env=False, **more)
 
     def _is_up(self) -> bool:

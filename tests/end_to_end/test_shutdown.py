@@ -173,3 +173,29 @@ def _accepts(running: Proxy) -> bool:
     except OSError:
         return False
     return True
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM,)], ids=["two Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("pause", [0.0, 0.03, 0.3])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_it_ends_quietly(
+    tmp_path: Path, simulator: Simulator, signals: tuple[signal.Signals, ...], pause: float, busy: bool
+) -> None:
+    """T16, R22: the second Ctrl-C finds asyncio at work or gone, and connections are open: no traceback either way."""
+    with patient(tmp_path, simulator, "0s" if len(signals) == 1 else "10s") as running:
+        simulator.fault("slow", {"seconds": 3})
+        with socket.create_connection(("127.0.0.1", running.port)) as open_all_the_time:
+            asking = Asking(running.url, stream=False) if busy else None
+            assert not busy or in_flight(simulator)
+            for each in signals:
+                if running.process.poll() is None:
+                    running.process.send_signal(each)
+                time.sleep(pause)  # where the second one arrives is what this is about
+            assert running.process.wait(20) == 0
+            open_all_the_time.recv(1)
+        if asking:
+            asking.join(10)
+        simulator.mend()
+
+    assert "Traceback" not in running.log
+    assert "rror" not in running.log

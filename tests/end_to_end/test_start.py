@@ -1,23 +1,48 @@
-"""A start that cannot be: mitmproxy ends, and says in one line why."""
+"""Starts: under load they hold, and one that cannot be ends mitmproxy with one line that says why."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ..simulator import Simulator
 from .harness import BIN, ROOT, free_port
+from .knocking import MODES, knocking, leaked, providers, start
+
+GOOD = "accounts: [{id: one, provider: generic, base_url: reverse, key: example-one}]\n"
+
+
+@pytest.fixture(scope="module")
+def upstreams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Simulator, Simulator, Path]]:
+    with providers(tmp_path_factory.mktemp("providers")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_it_starts_while_clients_knock(tmp_path: Path, upstreams: tuple[Simulator, Simulator, Path], mode: str) -> None:
+    """R3: clients that come before mitmproxy has started wait for it; see `scripts/starts`."""
+    assert start(tmp_path, mode, *upstreams) == []
+    assert leaked(upstreams[:2]) == []
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("accounts:\n- {id: one, provider: nope, key: x}\n", "config.yaml:2:23: accounts[0].provider: 'nope' is no"),
+        (f"state: /proc/1/patchbay\n{GOOD}", "config.yaml:1:8: state: /proc/1/patchbay cannot be made"),
+        (f"journal: {{path: /}}\n{GOOD}", "config.yaml:1:17: journal.path: / is no ordinary file"),
+        (
+            f"clients: [{{name: a, key: env:NOT_SET_HERE}}]\n{GOOD}",
+            "config.yaml:1:26: clients[0].key: env:NOT_SET_HERE: is",
+        ),
         ("accounts: []\nlimits: {body: soon}\n", "config.yaml:2:16: limits.body"),
         (None, "settings are at --set patchbay_config=…, $PATCHBAY_CONFIG or ./config.yaml"),
     ],
-    ids=["a provider", "a setting", "no file"],
+    ids=["a provider", "a state folder", "a journal", "a client", "a setting", "no file"],
 )
 @pytest.mark.parametrize("quiet", [True, False])
 def test_settings_that_cannot_be_used_end_it_with_one_line(
@@ -38,6 +63,26 @@ def test_settings_that_cannot_be_used_end_it_with_one_line(
     assert printed.count(told) == 1, printed
     assert "Traceback" not in printed
     assert "listening" not in printed
+
+
+@pytest.mark.parametrize("mode", ["regular", "reverse:https://127.0.0.1:9"])
+def test_a_refused_start_says_its_reason_and_little_more(tmp_path: Path, mode: str) -> None:
+    """R22: also while clients knock."""
+    settings, port = tmp_path / "config.yaml", free_port()
+    settings.write_text(f"state: /proc/1/patchbay\n{GOOD}")
+    command = [
+        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
+        "--listen-host", "127.0.0.1", "--listen-port", str(port), "--mode", mode, "--set", "flow_detail=0",
+    ]  # fmt: skip
+    with knocking(mode.rpartition(":/")[0] or mode, port, "http://127.0.0.1:9"):
+        ended = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "HOME": str(tmp_path)}
+        )
+
+    printed = (ended.stdout + ended.stderr).splitlines()
+    assert ended.returncode == 1
+    assert not any("Traceback" in line for line in printed)
+    assert len([line for line in printed if "] client " not in line and " client " not in line]) <= 5, printed
 
 
 def test_a_mitmproxy_that_is_not_the_one_we_know_is_not_run_with(tmp_path: Path) -> None:

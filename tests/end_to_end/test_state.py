@@ -101,6 +101,24 @@ def test_a_rest_survives_a_restart_and_no_key_is_in_the_file(tmp_path: Path, sim
         assert secret.encode() not in held
 
 
+def test_a_file_that_is_deleted_meanwhile_is_made_anew_with_all_that_is_known(
+    tmp_path: Path, simulator: Simulator
+) -> None:
+    """R19: and the log says so."""
+    simulator.reset()
+    text, names = settings(tmp_path, "sqlite"), [f"c-{number}" for number in range(8)]
+    with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        before = homes(running, names)
+        for file in (tmp_path / "state").glob("state.db*"):
+            file.unlink()
+        assert eventually((tmp_path / "state" / "state.db").exists)
+        assert eventually(lambda: "the store (sqlite) can be used again" in running.log)
+        assert running.log.count("state.db: the file was removed or replaced while it was open") == 1
+
+    with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
+        assert homes(running, Random(1).sample(names, len(names))) == before
+
+
 def test_who_owns_an_answer_survives_a_kill(tmp_path: Path, simulator: Simulator) -> None:
     simulator.reset()
     text = settings(tmp_path, "sqlite", more="strategy: round_robin")

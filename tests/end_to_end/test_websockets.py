@@ -287,7 +287,7 @@ def test_a_message_that_is_put_in_by_hand_is_an_exchange_too(tmp_path: Path, sim
         tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{simulator.url}", program="mitmweb"
     ) as running:
         with socket(running, "session") as opened:
-            headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_mitmproxy_xsrf=x"}
+            headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_xsrf=x; _mitmproxy_xsrf=x"}
             page = httpx.Client(base_url=f"http://127.0.0.1:{running.web_port}", headers=headers, trust_env=False)
             with page:
                 [flow] = page.get("/flows").json()

@@ -60,6 +60,16 @@ def test_the_command_is_told_the_file_and_not_too_often(tmp_path: Path) -> None:
     assert (tmp_path / "calls").read_text() == f"a word {tmp_path}/incidents/19700101T000000-n0.json\n"
 
 
+def test_the_command_inherits_what_it_is_given(tmp_path: Path) -> None:
+    """R17"""
+    command = ("/bin/sh", "-c", f'echo "$MINE$KEY" > {tmp_path}/inherited')
+    incidents = Incidents(tmp_path, Crosstalk(on_incident=command), lambda: {"MINE": "mine"})
+    incidents.write("a", {"time": 0.0})
+    incidents.close()
+
+    assert (tmp_path / "inherited").read_text() == "mine\n"
+
+
 @pytest.mark.parametrize("command", [("/no/such/program",), ("false",)])
 def test_a_command_that_fails_hurts_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
     incidents = Incidents(tmp_path, Crosstalk(on_incident=command, every=0.0))

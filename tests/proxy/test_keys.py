@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -420,3 +421,37 @@ def test_a_key_in_the_place_of_its_source_is_not_named(secret: Secret) -> None:
 
     assert "Zq8wNfT2" not in told
     assert told.partition(": ")[2]
+
+
+def test_a_command_does_not_inherit_the_keys_of_others(tmp_path: Path) -> None:
+    """R17: neither the variables that `env:` names, nor others with a known key in them; everything else it keeps."""
+    key, other = "sk-one-0123456789abcdef", "sk-two-0123456789abcdef"
+    env = {
+        **os.environ,
+        "ONE": key,
+        "AGAIN": f"Bearer {key}",
+        "STORE": "redis://:word@host",
+        "TWO": other,
+        "MINE": "my-own",
+    }
+    keys = Keys(env)
+    keys.withhold([Secret("env", "ONE"), Secret("literal", other), Secret("env", "SHORT")], ["STORE"])
+    show = f"import os; print(','.join(sorted(set(os.environ) & set({sorted(env)!r}))))"
+
+    shown = keys.now(Secret("cmd", argv=(sys.executable, "-c", show))).split(",")
+
+    assert {"MINE", "PATH"} <= set(shown)
+    assert not {"ONE", "AGAIN", "STORE", "TWO"} & set(shown)
+
+
+def test_a_key_that_was_read_meanwhile_is_withheld_too(tmp_path: Path) -> None:
+    """R17"""
+    path = tmp_path / "key"
+    path.write_text("sk-of-a-file-0123456789")
+    path.chmod(0o600)
+    keys = Keys({"COPY": "sk-of-a-file-0123456789", "PATH": "/bin"})
+    assert "COPY" in keys.environment()
+
+    keys.now(Secret("file", str(path)))
+
+    assert keys.environment() == {"PATH": "/bin"}

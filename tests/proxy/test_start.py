@@ -64,6 +64,22 @@ def test_a_log_of_session_keys_is_warned_about() -> None:
     assert list(start._logged_sessions({"SSLKEYLOGFILE": ""})) == []
 
 
+@pytest.mark.parametrize("option", ["emudhra", "emudhra_old"])
+def test_a_ca_whose_key_is_public_is_warned_about(option: str) -> None:
+    """T15: an option of mitmproxy 12.3, which older ones do not have."""
+    on, off = (SimpleNamespace(**HARMLESS, **{option: value}) for value in (True, False))
+
+    assert [f"{option} is on" in told for told in start._open_doors(on)] == [True]  # type: ignore[arg-type]
+    assert list(start._open_doors(off)) == []  # type: ignore[arg-type]
+    assert option in start.WATCHED
+
+
+def test_root_is_warned_about() -> None:
+    """R23"""
+    assert ["root" in told for told in start._as_root(0)] == [True]
+    assert list(start._as_root(1000)) == []
+
+
 @pytest.mark.parametrize(
     ("options", "warned"),
     [

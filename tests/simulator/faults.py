@@ -8,13 +8,13 @@ of either. Several may hit one request; they run in the order of their rules, `e
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from . import errors, render
+from .packing import packer
 from .play import Met, Play
 from .reply import Reply, mint
 from .steps import Close, Data, End, Pause, Raw, Reset, Script, Step, body_of, head_of
@@ -365,13 +365,13 @@ async def head_in_body(play: Play, after: int = 1) -> None:
     play.script = (head_of(play.script), *body[:after], stray, *body[after:])
 
 
-async def compress(play: Play) -> None:
-    """Send the body with gzip, piece by piece, whether that was asked for or not."""
+async def compress(play: Play, coding: str = "gzip") -> None:
+    """Send the body with *coding* (gzip, br or zstd), piece by piece, whether that was asked for or not."""
     head = head_of(play.script)
-    packer = zlib.compressobj(wbits=31)
-    packed = [Data(packer.compress(piece.data) + packer.flush(zlib.Z_SYNC_FLUSH)) for piece in _events(play)]
-    headers = (*head.headers, ("Content-Encoding", "gzip"))
-    play.script = (replace(head, headers=headers), *packed, Data(packer.flush()), End())
+    pack, finish = packer(coding)
+    packed = [Data(pack(piece.data)) for piece in _events(play)]
+    headers = (*head.headers, ("Content-Encoding", coding))
+    play.script = (replace(head, headers=headers), *packed, Data(finish()), End())
 
 
 async def slow(play: Play, seconds: float = 1.0) -> None:

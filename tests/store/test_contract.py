@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -179,6 +180,64 @@ def test_a_file_that_is_no_database_is_said_and_left_alone(tmp_path: Path) -> No
     with pytest.raises(StoreError, match=r"state\.db"):
         store.news(NOW)
     assert (tmp_path / "state.db").read_bytes().startswith(b"something else")
+
+
+def _emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:5000])
+
+
+def _overwritten(file: Path) -> None:
+    file.write_bytes(b"no database" * 1000)
+
+
+def _replaced(file: Path) -> None:
+    other = file.with_name("other")
+    other.write_bytes(b"no database" * 1000)
+    other.replace(file)
+
+
+def _moved(file: Path) -> None:
+    file.rename(file.with_name("moved"))
+
+
+def _folder_deleted(file: Path) -> None:
+    shutil.rmtree(file.parent)
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, _moved, _replaced, _emptied, _cut, _overwritten, _folder_deleted])
+@pytest.mark.parametrize("checkpointed", [True, False])
+def test_a_file_that_goes_while_it_is_used_is_said_once_and_made_anew(
+    tmp_path: Path, harm: Callable[[Path], None], checkpointed: bool
+) -> None:
+    """R19: what is written later is there for whoever starts next."""
+    file, other = tmp_path / "below" / "state.db", tmp_path / "reader"
+    store = opened(f"sqlite:///{file}", tmp_path, "")
+    assert store is not None
+    store.write([record(f"early {n}") for n in range(500)], NOW)
+    if checkpointed:
+        store.close()
+        store.news(NOW)
+    harm(file)
+
+    failures = 0
+    for number in range(5):
+        try:
+            store.news(NOW)
+            store.write([record(f"late {number}")], NOW)
+        except StoreError as e:
+            failures += 1
+            assert str(file) in str(e)
+    store.close()
+
+    reader = opened(f"sqlite:///{file}", other, "")
+    assert reader is not None
+    assert failures <= 2  # a file that was replaced by another is set aside; one in whose journal all is, is no loss
+    assert {each.key for each in reader.news(NOW)} >= {f"late {number}" for number in range(2, 5)}
+    reader.close()
 
 
 def test_a_new_file_is_for_its_owner_only(tmp_path: Path) -> None:

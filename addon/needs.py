@@ -1,0 +1,164 @@
+"""
+What Patchbay needs around it, asked before anything else is imported: in a foreign mitmproxy something may be missing.
+
+Knows the standard library alone, and no syntax that an older Python cannot read. NEEDS is what pyproject.toml declares;
+`tests/test_needs.py` holds the two together, and every import of the package against them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import re
+import shlex
+import sys
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+PYTHON = (3, 12)
+
+
+class Need(NamedTuple):
+    """A distribution, the module it is imported by, the versions that fit, and the Python that brings it itself."""
+
+    distribution: str
+    module: str
+    least: str
+    below: str = ""
+    until: tuple[int, int] = (99, 0)
+
+    @property
+    def requirement(self) -> str:
+        """What an installer is asked for."""
+        return f"{self.distribution}>={self.least}" + (f",<{self.below}" if self.below else "")
+
+
+NEEDS = (
+    Need("mitmproxy", "mitmproxy", "12.2", below="13"),
+    Need("backports.zstd", "backports.zstd", "1.0", until=(3, 14)),
+    Need("blake3", "blake3", "1.0"),
+    Need("brotli", "brotli", "1.0"),
+    Need("msgspec", "msgspec", "0.20"),
+    Need("pyyaml", "yaml", "6.0.2"),
+)
+
+
+class Python(NamedTuple):
+    """A Python, as far as it matters here. *runs* is what its packages belong to."""
+
+    version: tuple[int, ...]
+    program: str
+    prefix: Path
+    frozen: bool = False
+
+
+def check(folder: Path) -> None:
+    """End the process with one line, the package being in *folder*, where something that it needs is missing."""
+    here = Python(sys.version_info[:3], sys.executable, Path(sys.prefix), bool(getattr(sys, "frozen", False)))
+    wrong = {need: why for need in NEEDS if here.version < need.until and (why := _objection(need))}
+    if wrong or here.version < PYTHON:
+        print(said(wrong, here, folder), file=sys.stderr, flush=True)
+        _end()
+
+
+def _end() -> None:
+    # An exception would be shown with a traceback, and mitmproxy 11 swallows even this one and goes on without us.
+    with contextlib.suppress(RuntimeError):  # there is no loop
+        asyncio.get_running_loop().call_soon(sys.exit, 1)
+    raise SystemExit(1)
+
+
+def said(wrong: dict[Need, str], here: Python, folder: Path) -> str:
+    """Return the line for what is *wrong* with a Python: what it is, what is missing, the command that mends it."""
+    problems = [f"{need.distribution} {why}" for need, why in wrong.items()]
+    if here.version < PYTHON:
+        problems.append("Python is older than {}.{}".format(*PYTHON))
+    version = ".".join(map(str, here.version))
+    line = (
+        f"patchbay does not run in this mitmproxy {_version('mitmproxy') or '(unknown version)'} with Python {version} "
+        f"({here.program}): {', '.join(problems)}; mend it with:  {remedy(list(wrong), here)}"
+    )
+    own = own_program(folder, here.prefix)
+    return f"{line}  (or run {own}, which was installed with it)" if own else line
+
+
+def remedy(missing: list[Need], here: Python) -> str:
+    """Return the command that brings what is *missing*, by whatever has made this environment."""
+    old = here.version < PYTHON
+    name = shlex.quote(here.prefix.name)
+    wanted = " ".join(shlex.quote(need.requirement) for need in (NEEDS if old else missing))
+    if here.frozen or _is_the_systems(here):
+        return _new_environment()
+    if (here.prefix / "uv-receipt.toml").is_file():
+        host, *others = [shlex.quote(need.requirement) for need in NEEDS]
+        python = "--python {}.{} ".format(*PYTHON) if old else ""
+        return f"uv tool install {python}{host} " + " ".join(f"--with {other}" for other in others)
+    if (here.prefix / "pipx_metadata.json").is_file():
+        return f"pipx reinstall --python python3.12 {name}" if old else f"pipx runpip {name} install {wanted}"
+    if old:
+        return _new_environment()
+    if not (here.prefix / "bin" / "pip").exists() and _is_uvs(here.prefix):
+        return f"uv pip install --python {shlex.quote(here.program)} {wanted}"
+    return f"{shlex.quote(here.program)} -m pip install {wanted}"
+
+
+def own_program(folder: Path, prefix: Path) -> str:
+    """Return the mitmdump of the environment in which *folder* is installed, if that is not the one of *prefix*."""
+    for above in folder.parents:
+        program = above / "bin" / "mitmdump"
+        if (above / "pyvenv.cfg").is_file() and program.is_file():
+            return "" if above == prefix else str(program)
+    return ""
+
+
+def _objection(need: Need) -> str:
+    """Say what is wrong with what is installed for *need*, or nothing."""
+    try:
+        importlib.import_module(need.module)
+    except ImportError:
+        return "is missing" if not _version(need.distribution) else "is installed, and cannot be imported"
+    version = _version(need.distribution)
+    if version and _numbers(version) < _numbers(need.least):
+        return f"{version} is older than {need.least}"
+    if version and need.below and _numbers(version) >= _numbers(need.below):
+        return f"{version} is newer than Patchbay knows (below {need.below})"
+    return ""
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _numbers(version: str) -> list[int]:
+    """Return the release of *version* as numbers without trailing zeros, so that 12.2 is 12.2.0."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(part) for part in found[0].split(".")] if found else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return numbers
+
+
+def _new_environment() -> str:
+    wanted = " ".join(shlex.quote(need.requirement) for need in NEEDS)
+    return f"python3.12 -m venv ~/patchbay-env && ~/patchbay-env/bin/pip install {wanted}  and run its mitmdump"
+
+
+def _is_the_systems(here: Python) -> bool:
+    """Whether a distribution of the system owns this Python, and nothing shall be installed into it (PEP 668)."""
+    return not (here.prefix / "pyvenv.cfg").is_file() and os.path.exists(
+        os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
+    )
+
+
+def _is_uvs(prefix: Path) -> bool:
+    try:
+        return bool(re.search(r"^uv *=", (prefix / "pyvenv.cfg").read_text(encoding="utf-8"), re.M))
+    except OSError:
+        return False

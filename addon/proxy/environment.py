@@ -1,0 +1,152 @@
+"""
+What the settings name outside their file: secrets, folders, programs. Looked at without changing or running anything.
+
+Said by `patchbay check` and at the start alike, each with its setting and its place, and never with a key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from .. import keylike
+from ..config import Config, Secret
+from ..store import DEFAULT_FILE, master_key, sqlite_path
+from . import keys
+from .keeping import VARIABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """
+    What is wrong, in one line.
+
+    `stops`: it cannot start. `wrong`: what stands there cannot be used. `absent`: it is not there, on this machine now.
+    """
+
+    kind: Literal["stops", "wrong", "absent"]
+    text: str
+
+
+def problems(settings: Config, env: Mapping[str, str]) -> tuple[Problem, ...]:
+    """Return what is wrong around *settings*, in no particular order of weight."""
+    found = (*_folders(settings, env), *_secrets(settings, env), *_programs(settings))
+    return tuple(Problem(kind, _said(settings, setting, text)) for kind, setting, text in found)
+
+
+def looked_at(settings: Config, env: Mapping[str, str]) -> Config:
+    """Return *settings* with what is odd around them among the warnings. Raises ValueError for what stops a start."""
+    found = problems(settings, env)
+    if stops := [problem.text for problem in found if problem.kind == "stops"]:
+        raise ValueError("; ".join(stops))
+    return replace(settings, warnings=(*settings.warnings, *(problem.text for problem in found)))
+
+
+_Found = tuple[Literal["stops", "wrong", "absent"], str, str]
+
+
+def _said(settings: Config, setting: str, text: str) -> str:
+    place = settings.places.get(setting, "")
+    return keylike.covered(f"{place}: {setting}: {text}" if place else f"{setting}: {text}")
+
+
+# -- folders and files that are written -------------------------------------------------------------------------------
+
+
+def _folders(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
+    state = Path(settings.state)
+    if wrong := _folder(state) or _shared(state) or _key(state):
+        yield "stops", "state", wrong
+    if settings.journal.path and (wrong := _file(Path(settings.journal.path))):
+        yield "stops", "journal.path", wrong
+    yield from _store(settings, env, state_is_well=not _folder(state))
+
+
+def _folder(path: Path) -> str:
+    """Say why *path* cannot be used as a folder that is made when it is missing, or nothing."""
+    try:
+        path = path.expanduser()
+        if path.is_dir():
+            return "" if os.access(path, os.W_OK | os.X_OK) else f"the folder {path} cannot be written to"
+        if path.exists() or path.is_symlink():
+            return f"{path} is no folder"
+        above = next((each for each in path.parents if each.exists()), path)
+        if not above.is_dir():
+            return f"{path} cannot be made: {above} is no folder"
+        return "" if os.access(above, os.W_OK | os.X_OK) else f"{path} cannot be made: {above} cannot be written to"
+    except (OSError, RuntimeError, ValueError) as e:
+        return f"{path} cannot be used: {getattr(e, 'strerror', None) or e}"
+
+
+def _shared(path: Path) -> str:
+    path = path.expanduser()
+    if path.is_dir() and path.stat().st_mode & 0o022:
+        return f"others can change what is in {path}, and the key of all ids is there: chmod go-w {path}"
+    return ""
+
+
+def _key(folder: Path) -> str:
+    """Say what is wrong with the key in *folder*, if there is one yet."""
+    folder = folder.expanduser()
+    try:
+        if (folder / "master.key").exists():
+            master_key(folder)
+    except OSError as e:
+        return f"{e.filename}: {e.strerror}" if e.strerror else str(e)
+    except ValueError as e:
+        return str(e)
+    return ""
+
+
+def _file(path: Path) -> str:
+    """Say why *path* cannot be used as a file that is made when it is missing, or nothing."""
+    try:
+        path = path.expanduser()
+        if path.is_file():
+            return "" if os.access(path, os.W_OK) else f"{path} cannot be written to"
+        if path.exists():
+            return f"{path} is no ordinary file"
+    except (OSError, RuntimeError, ValueError) as e:
+        return f"{path} cannot be used: {getattr(e, 'strerror', None) or e}"
+    return _folder(path.parent)
+
+
+def _store(settings: Config, env: Mapping[str, str], *, state_is_well: bool) -> Iterator[_Found]:
+    url = settings.store or env.get(VARIABLE, "")
+    setting = "store" if settings.store else VARIABLE
+    if url.startswith("env:"):
+        name = url.removeprefix("env:")
+        if not env.get(name):
+            yield "stops", setting, f"the environment variable {name} is not set"
+        url = env.get(name, "")
+    scheme, _, rest = url.partition("://")
+    file = sqlite_path(rest) if rest else Path(settings.state) / DEFAULT_FILE
+    if scheme == "sqlite" and (rest or state_is_well) and (wrong := _file(file)):
+        yield "wrong", setting, wrong
+
+
+# -- secrets and programs ---------------------------------------------------------------------------------------------
+
+
+def _secrets(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
+    """Yield what is wrong with the keys that are used. A variable that is not set is among the settings' warnings."""
+    for at, client in enumerate(settings.clients):
+        if wrong := keys.unusable(client.secret, env):
+            yield "stops", f"clients[{at}].key", wrong.text
+    for at, account in enumerate(settings.accounts):
+        if not account.enabled:
+            continue
+        named = {f"headers.{header.name}": header.secret for header in account.secret_headers}
+        for setting, secret in {"key": account.secret, **named}.items():
+            wrong = keys.unusable(secret, env)
+            if wrong and not (wrong.absent and secret.source == "env"):
+                yield "absent" if wrong.absent else "wrong", f"accounts[{at}].{setting}", wrong.text
+
+
+def _programs(settings: Config) -> Iterator[_Found]:
+    command = settings.crosstalk.on_incident
+    if command and (wrong := keys.unusable(Secret("cmd", argv=command), {})):
+        yield "absent", "crosstalk.on_incident", wrong.text

@@ -1,0 +1,213 @@
+"""What is wrong around the settings is said by its setting and its place, and never with a key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from patchbay import config
+from patchbay.cli.main import main
+from patchbay.proxy import environment
+
+KEY = "sk-0123456789abcdef0123456789"
+
+
+def settings(folder: Path, key: str, more: str = "", where: str = "accounts: [{id: one, provider: generic,") -> str:
+    state = "" if "state:" in more else f"state: {folder / 'state'}\n"
+    client = (
+        "\naccounts: [{id: one, provider: generic, base_url: reverse, key: example-one}]" if "clients" in where else ""
+    )
+    tail = f" key: {key}}}]{client}" if "clients" in where else f" base_url: reverse, key: {key}}}]"
+    return f"{state}{more}{where}{tail}\n"
+
+
+def problems(folder: Path, text: str, **env: str) -> list[tuple[str, str]]:
+    loaded = config.load(text, "config.yaml", env=env)
+    return [(found.kind, found.text) for found in environment.problems(loaded, env)]
+
+
+def a_file(folder: Path, text: str, mode: int = 0o600) -> Path:
+    path = folder / "key"
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
+def a_fifo(folder: Path) -> Path:
+    os.mkfifo(folder / "key", 0o600)
+    return folder / "key"
+
+
+def a_folder(folder: Path) -> Path:
+    (folder / "key").mkdir(mode=0o700)
+    return folder / "key"
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "told"),
+    [
+        (lambda folder: folder / "nope", "absent", "No such file or directory"),
+        (lambda folder: a_file(folder, KEY) / "below", "wrong", "Not a directory"),
+        (a_fifo, "wrong", "is no ordinary file"),
+        (a_folder, "wrong", "is no ordinary file"),
+        (lambda folder: a_file(folder, KEY, 0o644), "wrong", "chmod 600"),
+        (lambda folder: a_file(folder, ""), "wrong", "is empty"),
+        (lambda folder: a_file(folder, f'"{KEY}"\n'), "wrong", "stands in quotes"),
+        (lambda folder: a_file(folder, f"'{KEY}'"), "wrong", "stands in quotes"),
+        (lambda folder: a_file(folder, f"{KEY} {KEY}"), "wrong", "one line of visible ASCII"),
+        (lambda folder: a_file(folder, f'{{"key": "{KEY}"}}'), "wrong", "holds JSON"),
+    ],
+)
+def test_a_file_with_a_key_is_looked_at(tmp_path: Path, make: Callable[[Path], Path], kind: str, told: str) -> None:
+    """T16, R18: a file that is missing is said, and one that cannot be used is a mistake."""
+    path = make(tmp_path)
+    [(found, text)] = problems(tmp_path, settings(tmp_path, f"'file:{path}'"))
+
+    assert found == kind
+    assert text.startswith("config.yaml:2:") and f"accounts[0].key: file:{path}: " in text
+    assert told in text
+    assert KEY not in text
+
+
+def test_what_can_be_used_is_no_problem(tmp_path: Path) -> None:
+    path = a_file(tmp_path, f"{KEY}\n")
+
+    assert problems(tmp_path, settings(tmp_path, f"file:{path}")) == []
+    assert problems(tmp_path, settings(tmp_path, "env:MINE"), MINE=KEY) == []
+    assert problems(tmp_path, settings(tmp_path, "{cmd: [sh, -c, 'exit 1']}")) == []
+
+
+@pytest.mark.parametrize("quote", ["'", '"', "`"])
+def test_a_key_in_quotes_in_a_variable_is_a_mistake(tmp_path: Path, quote: str) -> None:
+    """T16: as `docker run --env-file` hands it over."""
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "env:MINE"), MINE=f"{quote}{KEY}{quote}")
+
+    assert (kind, KEY in text) == ("wrong", False)
+    assert "accounts[0].key: env:MINE: stands in quotes" in text
+
+
+@pytest.mark.parametrize("written", [f"'\"{KEY}\"'", f"\"'{KEY}'\"", f"'`{KEY}`'"])
+def test_a_key_in_quotes_in_the_file_itself_is_a_mistake(tmp_path: Path, written: str) -> None:
+    """T16"""
+    with pytest.raises(config.ConfigError, match=r"accounts\[0\]\.key: must be the key alone: .*quotes") as e:
+        problems(tmp_path, settings(tmp_path, written))
+
+    assert KEY not in str(e.value)
+
+
+def test_a_variable_that_is_not_set_is_said_once(tmp_path: Path) -> None:
+    loaded = environment.looked_at(config.load(settings(tmp_path, "env:MINE"), "config.yaml", env={}), {})
+
+    assert ["MINE" in warning for warning in loaded.warnings] == [True]
+
+
+def test_a_program_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """T16: neither `cmd:` nor `crosstalk.on_incident` is run."""
+    text = settings(tmp_path, "{cmd: [no-such-program, word]}", "crosstalk: {on_incident: [no-such-other, word]}\n")
+
+    assert problems(tmp_path, text) == [
+        ("absent", "config.yaml:3:65: accounts[0].key: cmd no-such-program: there is no such program"),
+        ("absent", "config.yaml:2:26: crosstalk.on_incident: cmd no-such-other: there is no such program"),
+    ]
+
+
+def test_an_account_that_is_not_enabled_is_left_alone(tmp_path: Path) -> None:
+    text = settings(tmp_path, "file:/nope").replace("id: one,", "id: one, enabled: false,")
+
+    assert problems(tmp_path, text) == []
+
+
+def test_a_client_without_its_key_stops_a_start(tmp_path: Path) -> None:
+    """T16: for without it nobody would be let in."""
+    text = settings(tmp_path, "file:/nope", where="clients: [{name: ann,")
+
+    assert [kind for kind, _ in problems(tmp_path, text)] == ["stops"]
+    with pytest.raises(ValueError, match=r"config\.yaml:2:.* clients\[0\]\.key: file:/nope: "):
+        environment.looked_at(config.load(text, "config.yaml"), {})
+
+
+@pytest.mark.parametrize("setting", ["state: {}", "state: {}/below", "journal: {{path: '{}/journal.jsonl'}}"])
+def test_a_file_where_a_folder_should_be_stops_a_start(tmp_path: Path, setting: str) -> None:
+    """T16"""
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "example", setting.format(a_file(tmp_path, "x")) + "\n"))
+
+    assert kind == "stops"
+    assert text.startswith("config.yaml:") and "no folder" in text
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ("state: {}/state", "state"),
+        ("journal: {{path: '{}/a/journal'}}", "journal.path"),
+        ("store: 'sqlite:///{}/s'", "store"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_to_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str, name: str
+) -> None:
+    """T16"""
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    access = os.access  # which lets root do everything
+    monkeypatch.setattr(os, "access", lambda path, mode: not os.path.samefile(path, closed) and access(path, mode))
+    [(_, text)] = problems(tmp_path, settings(tmp_path, "example", setting.format(closed) + "\n"))
+
+    assert f" {name}: " in text and "cannot be written to" in text
+
+
+def test_a_file_system_that_takes_nothing_stops_a_start(tmp_path: Path) -> None:
+    """T16: for root as well."""
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "example", "state: /proc/1/patchbay\n"))
+
+    assert (kind, text.startswith("config.yaml:1:8: state: ")) == ("stops", True)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o720])
+def test_a_state_folder_that_others_may_change_stops_a_start(tmp_path: Path, mode: int) -> None:
+    """R18: the key of all ids is in it."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(mode)
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "example"))
+
+    assert kind == "stops"
+    assert f"chmod go-w {tmp_path / 'state'}" in text
+
+
+def test_a_key_of_all_ids_that_others_may_read_stops_a_start(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state" / "master.key").write_bytes(bytes(32))
+    (tmp_path / "state" / "master.key").chmod(0o644)
+
+    assert [(kind, "chmod 600" in text) for kind, text in problems(tmp_path, settings(tmp_path, "example"))] == [
+        ("stops", True)
+    ]
+
+
+def test_looking_makes_nothing(tmp_path: Path) -> None:
+    text = settings(tmp_path, "example", f"store: sqlite\njournal: {{path: {tmp_path / 'a' / 'journal'}}}\n")
+
+    assert problems(tmp_path, text) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_store_is_looked_at_through_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    text = settings(tmp_path, "example", "store: env:STORE\n")
+
+    assert problems(tmp_path, text)[0][0] == "stops"
+    [(kind, told)] = problems(tmp_path, text, STORE=f"sqlite:///{tmp_path / 'state.db'}")
+    assert (kind, "is no ordinary file" in told) == ("wrong", True)
+
+
+@pytest.mark.parametrize(("key", "code", "told"), [("file:/nope", 0, "warning: "), ("'file:{}'", 1, "")])
+def test_check_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, code: int, told: str) -> None:
+    """T16, R18: what is missing here may be there elsewhere; what is there and cannot be used is a mistake."""
+    file = tmp_path / "config.yaml"
+    file.write_text(settings(tmp_path, key.format(a_folder(tmp_path))))
+
+    assert main(["check", str(file)]) == code
+    assert capsys.readouterr().err.startswith(f"{told}{file}:2:")

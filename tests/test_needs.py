@@ -1,0 +1,168 @@
+"""What the package needs: declared, present, new enough, or said in one line with the command that brings it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patchbay import needs
+from patchbay.needs import NEEDS, Need, Python
+
+ROOT = Path(__file__).parent.parent
+ADDON = ROOT / "addon"
+OPTIONAL = {"redis"}  # an extra of pyproject.toml, which its only user asks for by name
+NEWER = {"compression"}  # the standard library of Python 3.14
+MSGSPEC, HOST = (next(need for need in NEEDS if need.distribution == name) for name in ("msgspec", "mitmproxy"))
+
+
+def test_what_is_needed_is_what_is_declared() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+    assert sorted(map(written, NEEDS)) == sorted(declared["dependencies"])
+    assert declared["requires-python"] == ">={}.{}".format(*needs.PYTHON)
+    assert set(declared["optional-dependencies"]) == OPTIONAL
+
+
+def written(need: Need) -> str:
+    until = "" if need.until > (90,) else "; python_version < '{}.{}'".format(*need.until)
+    return need.requirement + until
+
+
+def test_every_import_of_the_package_is_declared() -> None:
+    """T1: an environment that holds what is declared, and no more, holds all that is imported."""
+    known = {need.module for need in NEEDS}
+    undeclared = {
+        f"{file.relative_to(ROOT)}: {name}"
+        for file in ADDON.rglob("*.py")
+        for name in imported(file)
+        if not any(name == module or name.startswith(f"{module}.") for module in known)
+        and name.partition(".")[0] not in sys.stdlib_module_names | OPTIONAL | NEWER | {"patchbay"}
+    }
+
+    assert not undeclared
+
+
+def imported(file: Path) -> Iterator[str]:
+    """Yield the full names of what *file* imports from elsewhere, also by a call with the name as text."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield from (f"{module}.{alias.name}" for alias in names)
+            case ast.Call(func=function, args=[ast.Constant(value=str(name)), *_]) if _imports(function):
+                yield name
+
+
+def _imports(function: ast.expr) -> bool:
+    return ast.unparse(function) in ("import_module", "importlib.import_module", "__import__")
+
+
+@pytest.mark.parametrize("name", ["main.py", "needs.py", "__init__.py"])
+def test_what_is_read_first_can_be_read_by_an_older_python(name: str) -> None:
+    """T2: else a SyntaxError would be all that is said."""
+    ast.parse((ADDON / name).read_text(encoding="utf-8"), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize(
+    ("files", "version", "told"),
+    [
+        ({}, (3, 13, 0), "{program} -m pip install 'msgspec>=0.20'"),
+        ({"uv-receipt.toml": ""}, (3, 13, 0), "uv tool install 'mitmproxy>=12.2,<13' --with 'backports.zstd>=1.0' "),
+        ({"uv-receipt.toml": ""}, (3, 11, 2), "uv tool install --python 3.12 'mitmproxy>=12.2,<13' --with "),
+        ({"pipx_metadata.json": "{}"}, (3, 13, 0), "pipx runpip env install 'msgspec>=0.20'"),
+        ({"pipx_metadata.json": "{}"}, (3, 11, 2), "pipx reinstall --python python3.12 env"),
+        ({"pyvenv.cfg": "home = /x\nuv = 0.9\n"}, (3, 13, 0), "uv pip install --python {program} 'msgspec>=0.20'"),
+        ({}, (3, 11, 2), "python3.12 -m venv ~/patchbay-env && ~/patchbay-env/bin/pip install 'mitmproxy>=12.2,<13' "),
+    ],
+)
+def test_the_command_is_that_of_the_tool_which_made_the_environment(
+    tmp_path: Path, files: dict[str, str], version: tuple[int, ...], told: str
+) -> None:
+    """T2: pip, uv tool, pipx and uv's environments without pip are told apart."""
+    prefix = tmp_path / "env"
+    prefix.mkdir()
+    (prefix / "pyvenv.cfg").touch()
+    for name, text in files.items():
+        (prefix / name).write_text(text)
+    here = Python(version, str(prefix / "bin" / "python"), prefix)
+
+    assert needs.remedy([MSGSPEC], here).startswith(told.format(program=here.program))
+
+
+def test_a_standalone_mitmproxy_takes_no_packages() -> None:
+    here = Python((3, 13, 0), "/opt/mitmproxy/mitmdump", Path("/opt/mitmproxy"), frozen=True)
+
+    assert "-m venv" in needs.remedy([MSGSPEC], here)
+
+
+def test_the_mitmproxy_that_came_with_it_is_named(tmp_path: Path) -> None:
+    """T2: `mitmdump -s "$(patchbay path)"` finds the first mitmdump on the PATH, which may be another's."""
+    folder = tmp_path / "tool" / "lib" / "python3.12" / "site-packages" / "patchbay"
+    folder.mkdir(parents=True)
+    (tmp_path / "tool" / "bin").mkdir()
+    (tmp_path / "tool" / "bin" / "mitmdump").touch()
+    (tmp_path / "tool" / "pyvenv.cfg").touch()
+
+    assert needs.own_program(folder, tmp_path / "other") == str(tmp_path / "tool" / "bin" / "mitmdump")
+    assert needs.own_program(folder, tmp_path / "tool") == ""
+    assert needs.own_program(ADDON, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "objection"),
+    [
+        ("12.1.2", "12.1.2 is older than 12.2"),
+        ("9.9", "9.9 is older than 12.2"),
+        ("12.2", ""),
+        ("12.2.0", ""),
+        ("12.10.0.dev1", ""),
+        ("13.0.0", "13.0.0 is newer than Patchbay knows (below 13)"),
+        ("", ""),
+    ],
+)
+def test_versions_are_compared_as_numbers(monkeypatch: pytest.MonkeyPatch, version: str, objection: str) -> None:
+    monkeypatch.setattr(needs, "_version", lambda _: version)
+
+    assert needs._objection(HOST) == objection
+
+
+def test_here_nothing_is_wrong() -> None:
+    needs.check(ADDON)
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"blake3.py": "raise ImportError"}, "blake3 is installed, and cannot be imported"),
+        ({"mitmproxy-11.1.3.dist-info/METADATA": "Version: 11.1.3\n"}, "mitmproxy 11.1.3 is older than 12.2"),
+        ({"msgspec-0.18.dist-info/METADATA": "Version: 0.18\n"}, "msgspec 0.18 is older than 0.20"),
+    ],
+    ids=["broken", "old mitmproxy", "old package"],
+)
+@pytest.mark.parametrize("program", ["mitmdump", "mitmweb"])
+def test_a_mitmproxy_that_lacks_something_ends_with_one_line(
+    tmp_path: Path, files: dict[str, str], told: str, program: str
+) -> None:
+    """T2: no traceback, and mitmproxy does not go on without us."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = [str(Path(sys.executable).parent / program), "-q", "-s", str(ADDON / "main.py")]
+    ended = subprocess.run(
+        [*command, "--listen-port", "0", "--set", f"confdir={tmp_path / 'mitmproxy'}"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    (line,) = (ended.stdout + ended.stderr).splitlines()
+    assert ended.returncode == 1
+    assert line.startswith("patchbay does not run in this mitmproxy 1")
+    assert told in line
+    assert f"{sys.executable} -m pip install" in line

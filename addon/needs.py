@@ -44,6 +44,7 @@ NEEDS = (
     Need("brotli", "brotli", "1.0"),
     Need("msgspec", "msgspec", "0.20"),
     Need("pyyaml", "yaml", "6.0.2"),
+    Need("wsproto", "wsproto", "1.2"),
 )
 
 

@@ -111,7 +111,9 @@ def test_the_client_of_a_replay_has_todays_rights_and_the_scope_of_then(flow: HT
     laptop = ClientKey("laptop", Secret("literal", "sk-laptop-1234567890"), models=("m*",))
     known = (clients.Known(laptop, b"sk-laptop-1234567890"),)
 
-    assert replay.client(flow, known, KEY) == Client(SCOPE, "laptop", models=("m*",))
+    found = replay.client(flow, known, KEY)
+    assert isinstance(found, Client)
+    assert replace(found, key=b"") == Client(SCOPE, "laptop", models=("m*",))
     assert replay.client(flow, (), KEY) == Client(SCOPE, may_pin=True)
     assert replay.client(tflow.tflow(), known, KEY) == Client(may_pin=True)
 

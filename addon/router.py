@@ -565,7 +565,8 @@ class Router:
             return
         for fact in facts:
             found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
-            attempt.proof = attempt.proof or any(finding.strength == "proof" for finding in found)
+            # a disputed answer may be its owner's, who must not lose it
+            attempt.proof = attempt.proof or any(each.strength == "proof" and not each.disputed for each in found)
             match fact.kind:
                 case "usage":
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage

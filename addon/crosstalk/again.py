@@ -19,6 +19,7 @@ from ..providers import Echo
 from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
 from .detectors import KINDS
+from .host_habits import Standing
 from .memory import Memory
 from .watch import Watch
 
@@ -152,6 +153,7 @@ class _Run:
             asked=Asked(endpoint, self.stored.request, record["model"], record["stream"]),
             host=record["host"],
             silent=frozenset(record["silent"]),
+            judged={rule: Standing(*standing) for rule, standing in (record.get("habits") or {}).items()},
         )
 
 

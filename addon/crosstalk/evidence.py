@@ -21,9 +21,9 @@ def verdict(found: Verdict) -> dict[str, object]:
     }
 
 
-def finding(found: Finding) -> dict[str, str]:
+def finding(found: Finding) -> dict[str, object]:
     """Return *found* as plain types: ids and places, never contents."""
-    return {
+    told: dict[str, object] = {
         "detector": found.detector,
         "family": found.family,
         "strength": found.strength,
@@ -32,6 +32,7 @@ def finding(found: Finding) -> dict[str, str]:
         "received": found.received,
         "victim": found.victim,
     }
+    return told | {"disputed": True} if found.disputed else told
 
 
 def bundle(decision: Decision, sent: Sequence[Mapping[str, Any]], around: Mapping[str, object]) -> dict[str, object]:

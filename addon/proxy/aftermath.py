@@ -102,11 +102,11 @@ class Again:
 
 
 def habits(memory: Memory) -> list[str]:
-    """Return a line for every rule of every host: `host rule: kept 12, broken 0`."""
+    """Return a line for every rule of every host: `host rule: kept 12, broken 0`, and whether it is demoted."""
     return [
-        f"{host} {rule}: kept {kept}, broken {broken}"
-        for host, rules in sorted(memory.habits().items())
-        for rule, (kept, broken) in sorted(rules.items())
+        f"{host} {rule}: kept {each.kept}, broken {each.broken}" + (", demoted" if each.demoted else "")
+        for host, rules in sorted(memory.habits.shown().items())
+        for rule, each in sorted(rules.items())
     ]
 
 

@@ -5,39 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...values import Fact, Finding
+from ..host_habits import KNOWN, PROVED
 from ..sent import Sent
 from .found import Strength, found
 
 FAMILY = "state"
-# Two answers in one stream, whoever sends it. Everything else is a rule that a host keeps, or does not.
+# Two answers in one stream, at a host that sends one otherwise.
 _PROOFS = frozenset({"two-starts", "alternates"})
 _WEAK = frozenset({"role-again", "sequence-gap"})
 RULES = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
     "two-starts", "role-again", "sequence-gap", "wrong-delta", "no-call", "another-prompt",
 )  # fmt: skip
-_KEPT = frozenset(f"order {what}" for what in RULES)
+_KEPT = frozenset(f"disorder {what}" for what in RULES)
 
 
 def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An event that does not belong where it stands.
 
-    What some gateways do to every stream is a strong sign only at a host that has kept the rule before.
+    What some gateways do to every stream is a sign only at a host that has kept the rule before.
     """
     if not sent.generation or sent.status >= 400:
         return
     if fact.kind == "over":
         if sent.asked is None or sent.asked.stream:  # an answer in one piece keeps no order
-            sent.held |= _KEPT - sent.broken
+            sent.held |= _KEPT
         return
-    if fact.kind != "disorder" or sent.void(rule := f"order {fact.where}"):
+    if fact.kind != "disorder":
         return
-    sent.broken.add(rule)
-    yield found("disorder", FAMILY, _worth(sent, fact.where, rule), fact, "one answer in one stream")
+    rule = f"disorder {fact.where}"
+    sent.broke(rule, now)
+    if not sent.void(rule):
+        yield found("disorder", FAMILY, _worth(sent, fact.where, rule), fact, "one answer in one stream")
 
 
 def _worth(sent: Sent, what: str, rule: str) -> Strength:
     if what in _PROOFS:
-        return "proof"
-    return "strong" if what not in _WEAK and sent.proven(rule) else "weak"
+        others = any(live.asked.dialect == sent.asked.dialect for live in sent.beside()) if sent.asked else False
+        return "proof" if sent.memory is None or sent.stands(rule, KNOWN if others else PROVED) else "weak"
+    return "strong" if what not in _WEAK and sent.stands(rule, KNOWN) else "weak"

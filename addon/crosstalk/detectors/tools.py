@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...values import Fact, Finding
+from ..host_habits import PROVEN
 from ..sent import Sent
 from .found import Strength, found
 
@@ -24,9 +25,9 @@ def unoffered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if offered is None:
         return
     if name in offered:
-        sent.held.add("tools")
+        sent.held.add("tool-name")
         return
-    sent.broken.add("tools")
+    sent.broke("tool-name", now)
     other = sent.other_offered(name)
-    strength: Strength = "strong" if other is not None and sent.proven("tools") else "weak"
+    strength: Strength = "strong" if other is not None and sent.stands("tool-name", PROVEN) else "weak"
     yield found("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

@@ -50,7 +50,7 @@ def test_a_host_that_is_not_known_is_not_suspected(name: str) -> None:
 @pytest.mark.parametrize("name", ["framing", "took", "age", "created", "disorder"])
 def test_a_host_that_never_did_so_is(name: str) -> None:
     world = World("none", "openai_chat", name == "disorder", 1)  # only a stream has an order
-    for _ in range(4):
+    for _ in range(8):
         line = world.send(tools=("shell",))
         over(world, line, *USUAL, Fact("created", int(world.now), "body created"))
 
@@ -63,7 +63,7 @@ def test_a_host_that_never_did_so_is(name: str) -> None:
 @pytest.mark.parametrize("name", ["framing", "took", "age", "created", "disorder"])
 def test_a_detector_that_is_silent_for_a_provider_says_nothing(name: str) -> None:
     world = World("none", "openai_chat", False, 1)
-    for _ in range(4):
+    for _ in range(8):
         line = world.send(tools=("shell",))
         over(world, line, *USUAL, Fact("created", int(world.now), "body created"))
     world.silent = frozenset({name})
@@ -119,7 +119,7 @@ def test_an_answer_from_a_cache_may_be_old() -> None:
 def test_a_host_whose_clock_is_wrong_is_believed_about_itself() -> None:
     """An hour behind: its answers are fresh by its own `Date`, and so says nobody that they are old."""
     world = World("none", "openai_chat", False, 1)
-    for _ in range(6):
+    for _ in range(8):
         line = world.send()
         behind = int(world.now) - 3600
         facts = (Fact("date", str(behind), "header date"), Fact("created", behind, "body created"))

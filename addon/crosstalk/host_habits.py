@@ -14,7 +14,8 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
-PROVEN = 3  # answers in a row that kept a rule, where another exchange under way explains why it is broken
+PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
+RARELY = 14  # … or a rule that is kept so many times as often as it is broken: by no odd worker of eight
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
 PROVED = 12  # … for a proof by form or order alone
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
@@ -56,6 +57,11 @@ class Standing:
         if self.demoted or self.row >= IN_A_ROW - 1:
             return False
         return self.run >= answers or (self.began > sent_at and self.before >= answers and self.burst < 2)
+
+    def explained(self, sent_at: float) -> bool:
+        """The same where another exchange under way explains why it is broken: a few answers, or seldom a break."""
+        seldom = self.kept > RARELY * self.broken and not self.demoted and self.row < IN_A_ROW - 1
+        return self.stands(PROVEN, sent_at) or (seldom and self.kept >= PROVEN)
 
     @property
     def void(self) -> bool:

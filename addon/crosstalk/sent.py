@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ..correlation import Mint, Returned
 from ..ledger import Entry, Ledger
 from .asked import Asked
-from .host_habits import PROVEN, TWICE, Standing
+from .host_habits import TWICE, Standing
 from .memory import Live, Memory
 
 
@@ -107,6 +107,10 @@ class Sent:
         """Whether the host kept *rule* in at least *answers* answers in a row before this one; see `host_habits`."""
         return self.standing(rule).stands(answers, self.entry.at)
 
+    def explained(self, rule: str) -> bool:
+        """Whether *rule* stands where another exchange under way explains why this answer breaks it."""
+        return self.standing(rule).explained(self.entry.at)
+
     def is_new(self, rule: str, answers: int) -> bool:
         """Whether the host never broke *rule* before, or has kept it since as `stands` says."""
         return not self.standing(rule).broken or self.stands(rule, answers)
@@ -117,7 +121,9 @@ class Sent:
 
     def repeated(self, rule: str, other: Entry) -> bool:
         """Whether *rule*, which lets nothing come twice, stands for what came to *other* and comes to us now."""
-        return self.memory is None or self.stands(rule, PROVEN if other.seen > self.entry.at else TWICE)
+        if self.memory is None:
+            return True
+        return self.explained(rule) if other.seen > self.entry.at else self.stands(rule, TWICE)
 
     def beside(self) -> Iterator[Live]:
         """Yield the attempts of other exchanges at this host that are or were under way beside this one."""

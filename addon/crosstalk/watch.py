@@ -31,8 +31,8 @@ class Watch:
     *sent* are all ids the client brought. *exchange*, *account*, *affinity*, *thread* and *digest* are what the ledger
     will say of our id to whoever receives it. *generation*: the answer is made for this request and not fetched from
     a store, so that its ids must be new. *memory*, *asked* and *host* are what the detectors beyond ids need; *silent*
-    are those that have nothing to say about this provider. *judged*, of a stored exchange, is how the host's rules stood
-    then.
+    are those that have nothing to say about this provider. *judged*, of a stored exchange, is how the host's rules
+    stood then.
 
     `see` takes facts in their order, `end` says that the answer is over. *at* is when the attempt was sent, *seen*
     when each fact came, as (number, clock): with the facts they are all it takes to come to the same verdict again.

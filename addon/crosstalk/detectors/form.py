@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...values import Fact, Finding
-from ..host_habits import KNOWN, PROVED, PROVEN
+from ..host_habits import KNOWN, PROVED
 from ..sent import Sent
 from .found import Strength, found
 
@@ -32,7 +32,7 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if sent.void(rule):
         return
     others = {live.entry.exchange: live.entry for live in sent.beside() if live.asked.shape == fact.value}
-    stands = sent.stands(rule, PROVEN if others else PROVED)
+    stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
     victim = next(iter(others.values())) if len(others) == 1 else None
     yield found("shape", FAMILY, "proof" if stands else "weak", fact, asked.shape, victim)
 

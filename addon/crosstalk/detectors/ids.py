@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...ledger import Entry
 from ...values import Fact, Finding
 from ..host_habits import KNOWN, PROVEN, SELDOM
 from ..sent import Sent
@@ -105,7 +104,7 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if not sent.generation or not telling(value) or sent.returned(value, now).kind != "foreign":
         return
     other = sent.ledger.find("answer", value, now)
-    rule = f"duplicate {fact.where}"
+    rule = "duplicate body" if fact.kind == "id" else f"duplicate {fact.where}"
     if other is None:
         # what is in an answer of another's is its owner's, who may get it yet
         if not sent.foreign and sent.names.setdefault(fact.where, value) == value:

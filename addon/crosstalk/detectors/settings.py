@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ...ledger import Entry
 from ...values import Fact, Finding
-from ..host_habits import KNOWN, PROVED, PROVEN, Standing
+from ..host_habits import KNOWN, PROVED, Standing
 from ..sent import Sent
 from .found import found
 
@@ -60,7 +60,7 @@ def _differs(sent: Sent, name: str, mine: str, theirs: str, now: float) -> Itera
     place = Fact("settings", theirs, f"body {name}")
     if proved:
         yield found("settings", FAMILY, "proof", place, mine, other)
-    elif sent.stands(rule, PROVEN if waits else KNOWN):
+    elif sent.explained(rule) if waits else sent.stands(rule, KNOWN):
         yield found("settings", FAMILY, "strong", place, mine, other)
     else:
         yield found("settings", FAMILY, "weak", place, mine)

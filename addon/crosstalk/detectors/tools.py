@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...values import Fact, Finding
-from ..host_habits import PROVEN
 from ..sent import Sent
 from .found import Strength, found
 
@@ -29,5 +28,5 @@ def unoffered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke("tool-name", now)
     other = sent.other_offered(name)
-    strength: Strength = "strong" if other is not None and sent.stands("tool-name", PROVEN) else "weak"
+    strength: Strength = "strong" if other is not None and sent.explained("tool-name") else "weak"
     yield found("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

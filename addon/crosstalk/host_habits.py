@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
-RARELY = 14  # … or a rule that is kept so many times as often as it is broken: by no odd worker of eight
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
 PROVED = 12  # … for a proof by form or order alone
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
@@ -42,7 +41,7 @@ class Standing:
     kept: int = 0
     broken: int = 0
     run: int = 0
-    row: int = 0
+    row: float = 0.0
     before: int = 0
     burst: int = 0
     began: float = 0.0
@@ -60,7 +59,7 @@ class Standing:
 
     def explained(self, sent_at: float) -> bool:
         """The same where another exchange under way explains why it is broken: a few answers, or seldom a break."""
-        seldom = self.kept > RARELY * self.broken and not self.demoted and self.row < IN_A_ROW - 1
+        seldom = self.kept > SELDOM * self.broken and not self.demoted and self.row < IN_A_ROW - 1
         return self.stands(PROVEN, sent_at) or (seldom and self.kept >= PROVEN)
 
     @property
@@ -94,7 +93,7 @@ class _Habit:
     kept: int = 0
     broken: int = 0
     run: int = 0
-    row: int = 0
+    row: float = 0.0
     before: int = 0
     burst: int = 0
     began: float = 0.0
@@ -123,23 +122,28 @@ class HostHabits:
         habit = self._habit(host, rule)
         habit.kept += 1
         habit.run += 1
-        habit.row = 0
+        habit.row = 0.0
         habit.score = max(0.0, habit.score - _STEP_BACK)
         # one id of ours in a header shows that the host gives ids back there
         if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else LIFTED):
             self._change(host, rule, habit, now, demoted=False)
 
-    def broke(self, host: str, rule: str, now: float) -> None:
-        """Note that an answer of *host* broke *rule*."""
+    def broke(self, host: str, rule: str, now: float, *, explained: bool = False) -> None:
+        """
+        Note that an answer of *host* broke *rule*.
+
+        *explained*: another exchange waits for just such an answer. It says less about the host, and counts half.
+        """
+        weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
         if habit.run >= PROVEN:
             habit.before, habit.burst, habit.began = habit.run, 0, now
         habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
         habit.broken += 1
         habit.burst += 1
-        habit.row += 1
+        habit.row += weight
         habit.run = 0
-        habit.score += 1
+        habit.score += weight
         if habit.accused and not habit.demoted and self._is_habit(rule, habit):
             self._change(host, rule, habit, now, demoted=True)
 

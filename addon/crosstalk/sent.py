@@ -89,13 +89,13 @@ class Sent:
 
     # -- habits of the host ----------------------------------------------------------------------------------------
 
-    def broke(self, rule: str, now: float) -> None:
-        """Note that this answer breaks *rule*; what is said of the rule is how it stood before."""
+    def broke(self, rule: str, now: float, *, explained: bool = False) -> None:
+        """Note that this answer breaks *rule*; what is said of the rule is how it stood before. See `host_habits`."""
         self.standing(rule)
         if rule not in self.broken:
             self.broken.add(rule)
             if self.memory is not None:
-                self.memory.habits.broke(self.host, rule, now)
+                self.memory.habits.broke(self.host, rule, now, explained=explained)
 
     def standing(self, rule: str) -> Standing:
         """Return how *rule* stood at the host when it was asked about first."""

@@ -28,10 +28,10 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if fact.kind != "shape" or fact.value == asked.shape:
         return
-    sent.broke(rule, now)
+    others = {live.entry.exchange: live.entry for live in sent.beside() if live.asked.shape == fact.value}
+    sent.broke(rule, now, explained=bool(others))
     if sent.void(rule):
         return
-    others = {live.entry.exchange: live.entry for live in sent.beside() if live.asked.shape == fact.value}
     stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
     victim = next(iter(others.values())) if len(others) == 1 else None
     yield found("shape", FAMILY, "proof" if stands else "weak", fact, asked.shape, victim)

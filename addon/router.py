@@ -156,7 +156,8 @@ class Router:
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
-        self.state = State(self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases)
+        kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
+        self.state = State(*kept, self.memory.habits)
 
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""

@@ -16,17 +16,18 @@ from dataclasses import dataclass, fields
 
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
-PROVED = 12  # … for a proof by form or order alone
+NEVER = 12  # … for a proof by what no host is known to do as a habit
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
+PROVED = 40  # … for a proof by form alone, and for any finding after the rule was broken: an odd worker shows by then
+FORGOTTEN = 64  # answers in a row after which an old break does not count, and a demoted rule is back
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
-LIFTED = 64  # answers in a row that keep a demoted rule bring it back
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
 CONTRACT = "contract"
 _BROKEN = 3  # times it must have been broken for that
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
 # habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
 _STEP_BACK, _HABIT = 0.09, 8.0
-_LIMIT, _NEWS = 20_000, 1_000
+_LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class Standing:
     """
     How one rule stood at one host at one moment.
 
-    *run* and *row*: how many answers in a row kept it, and broke it. The last burst of answers that broke it *began*
-    at that time, after *before* answers in a row that kept it, and has *burst* answers.
+    *run* and *row*: how many answers in a row kept it, and broke it. *recent*: the host broke it not long ago. When it
+    was broken last, *last* was found, at the time *began*, *before* answers in a row having kept it.
     """
 
     kept: int = 0
@@ -43,24 +44,33 @@ class Standing:
     run: int = 0
     row: float = 0.0
     before: int = 0
-    burst: int = 0
     began: float = 0.0
+    last: str = ""
+    recent: bool = False
     demoted: bool = False
 
-    def stands(self, answers: int, sent_at: float) -> bool:
-        """
-        Whether the host kept it in at least *answers* answers in a row, up to a request that was sent at *sent_at*.
+    def stands(self, answers: int) -> bool:
+        """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
+        return not self.in_doubt and self.run >= (max(answers, PROVED) if self.recent else answers)
 
-        Two answers that were exchanged break a rule together: the first must not speak for the second.
+    def mirrors(self, answers: int, found: str, sent_at: float) -> bool:
         """
-        if self.demoted or self.row >= IN_A_ROW - 1:
-            return False
-        return self.run >= answers or (self.began > sent_at and self.before >= answers and self.burst < 2)
+        Whether the break before is the other half of *found* in an answer to what was sent at *sent_at*: `b → a`.
 
-    def explained(self, sent_at: float) -> bool:
-        """The same where another exchange under way explains why it is broken: a few answers, or seldom a break."""
-        seldom = self.kept > SELDOM * self.broken and not self.demoted and self.row < IN_A_ROW - 1
-        return self.stands(PROVEN, sent_at) or (seldom and self.kept >= PROVEN)
+        Two answers that went over into one another break a rule together; the first does not speak for the second.
+        """
+        here, there = found.split(" → "), self.last.split(" → ")
+        return self.began > sent_at and self.before >= answers and len(here) == 2 and _bare(here) == _bare(there[::-1])
+
+    @property
+    def seldom(self) -> bool:
+        """Whether the host seldom breaks it: for findings that another exchange under way explains."""
+        return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may be none of the host's: two answers in a row broke it, so that the third shows a habit."""
+        return self.demoted or self.row >= IN_A_ROW - 1
 
     @property
     def void(self) -> bool:
@@ -95,8 +105,9 @@ class _Habit:
     run: int = 0
     row: float = 0.0
     before: int = 0
-    burst: int = 0
     began: float = 0.0
+    last: str = ""
+    recent: bool = False
     demoted: bool = False
     since: float = 0.0  # of the last demotion, or of its end
     score: float = 0.0
@@ -124,26 +135,26 @@ class HostHabits:
         habit.run += 1
         habit.row = 0.0
         habit.score = max(0.0, habit.score - _STEP_BACK)
+        if habit.run >= FORGOTTEN:
+            habit.recent = False
         # one id of ours in a header shows that the host gives ids back there
-        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else LIFTED):
+        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else FORGOTTEN):
             self._change(host, rule, habit, now, demoted=False)
 
-    def broke(self, host: str, rule: str, now: float, *, explained: bool = False) -> None:
+    def broke(self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
         """
-        Note that an answer of *host* broke *rule*.
+        Note that an answer of *host* broke *rule* by what was *found* in it.
 
         *explained*: another exchange waits for just such an answer. It says less about the host, and counts half.
         """
         weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
-        if habit.run >= PROVEN:
-            habit.before, habit.burst, habit.began = habit.run, 0, now
         habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
+        habit.before, habit.began, habit.last, habit.recent = habit.run, now, found[:_SHOWN], True
         habit.broken += 1
-        habit.burst += 1
         habit.row += weight
-        habit.run = 0
         habit.score += weight
+        habit.run = 0
         if habit.accused and not habit.demoted and self._is_habit(rule, habit):
             self._change(host, rule, habit, now, demoted=True)
 
@@ -232,3 +243,7 @@ class HostHabits:
 
 _UNKNOWN = Standing()
 _NAMES = tuple(field.name for field in fields(Standing))
+
+
+def _bare(parts: list[str]) -> list[str]:
+    return [part.removesuffix(" tokens") for part in parts]

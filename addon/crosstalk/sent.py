@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ..correlation import Mint, Returned
 from ..ledger import Entry, Ledger
 from .asked import Asked
-from .host_habits import TWICE, Standing
+from .host_habits import PROVEN, TWICE, Standing
 from .memory import Live, Memory
 
 
@@ -89,13 +89,13 @@ class Sent:
 
     # -- habits of the host ----------------------------------------------------------------------------------------
 
-    def broke(self, rule: str, now: float, *, explained: bool = False) -> None:
+    def broke(self, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
         """Note that this answer breaks *rule*; what is said of the rule is how it stood before. See `host_habits`."""
         self.standing(rule)
         if rule not in self.broken:
             self.broken.add(rule)
             if self.memory is not None:
-                self.memory.habits.broke(self.host, rule, now, explained=explained)
+                self.memory.habits.broke(self.host, rule, now, found=found, explained=explained)
 
     def standing(self, rule: str) -> Standing:
         """Return how *rule* stood at the host when it was asked about first."""
@@ -105,11 +105,11 @@ class Sent:
 
     def stands(self, rule: str, answers: int) -> bool:
         """Whether the host kept *rule* in at least *answers* answers in a row before this one; see `host_habits`."""
-        return self.standing(rule).stands(answers, self.entry.at)
+        return self.standing(rule).stands(answers)
 
     def explained(self, rule: str) -> bool:
         """Whether *rule* stands where another exchange under way explains why this answer breaks it."""
-        return self.standing(rule).explained(self.entry.at)
+        return self.standing(rule).seldom
 
     def is_new(self, rule: str, answers: int) -> bool:
         """Whether the host never broke *rule* before, or has kept it since as `stands` says."""
@@ -121,9 +121,7 @@ class Sent:
 
     def repeated(self, rule: str, other: Entry) -> bool:
         """Whether *rule*, which lets nothing come twice, stands for what came to *other* and comes to us now."""
-        if self.memory is None:
-            return True
-        return self.explained(rule) if other.seen > self.entry.at else self.stands(rule, TWICE)
+        return self.memory is None or self.stands(rule, PROVEN if other.seen > self.entry.at else TWICE)
 
     def beside(self) -> Iterator[Live]:
         """Yield the attempts of other exchanges at this host that are or were under way beside this one."""

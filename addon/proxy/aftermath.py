@@ -56,7 +56,9 @@ class Aftermath:
         if victim is not None and victim is not flow:
             victim.metadata["patchbay.leaked_to"] = request_id
             victim.marked = victim.marked or ":warning:"
-            told = f"its answer went to {request_id}"
+            if finding.disputed:
+                victim.metadata["patchbay.disputed"] = True
+            told = _leaked(victim)
             if told not in victim.comment:
                 victim.comment = f"{victim.comment} · {told}" if victim.comment else told
             ctx.master.addons.trigger(UpdateHook([victim]))
@@ -67,8 +69,8 @@ class Aftermath:
         cord = getattr(flow, "patchbay", None)
         if cord is not None and cord.own_answer:
             flow.metadata["patchbay.own_answer"] = True
-        if leaked := flow.metadata.get("patchbay.leaked_to"):
-            flow.comment += f" · its answer went to {leaked}"
+        if flow.metadata.get("patchbay.leaked_to"):
+            flow.comment += f" · {_leaked(flow)}"
             flow.marked = flow.marked or ":warning:"
         self.keep(flow, decision, sent)
 
@@ -76,6 +78,13 @@ class Aftermath:
         """Keep evidence of an incident, if *decision* is about one."""
         if decision.verdict.kind == "crosstalk":
             self._incidents.write(decision.request_id, evidence.bundle(decision, sent, _around(flow)))
+
+
+def _leaked(flow: http.HTTPFlow) -> str:
+    to = flow.metadata["patchbay.leaked_to"]
+    if flow.metadata.get("patchbay.disputed"):
+        return f"it got the same answer as {to}: one of the two is another's"
+    return f"its answer went to {to}"
 
 
 class Again:
@@ -108,6 +117,13 @@ def habits(memory: Memory) -> list[str]:
         for host, rules in sorted(memory.habits.shown().items())
         for rule, each in sorted(rules.items())
     ]
+
+
+def tell_habits(memory: Memory) -> None:
+    """Log, once, what was demoted since the last call, and what stands again."""
+    if memory.habits.has_news:
+        for told in memory.habits.news():
+            logger.log(logging.INFO if told.over else logging.WARNING, "patchbay: %s", evidence.demotion(told))
 
 
 def _around(flow: http.HTTPFlow) -> dict[str, Any]:

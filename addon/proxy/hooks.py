@@ -25,7 +25,7 @@ from ..router import Exchange, Router, mint_of
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
 from . import answers, defaults, fields, internals, origins, packed, render, replay, start, tunnels, wire
-from .aftermath import Aftermath, Again, habits
+from .aftermath import Aftermath, Again, habits, tell_habits
 from .cord import Asked, Cord, Surroundings, placeholder
 from .ending import Ending
 from .fields import Fields
@@ -241,6 +241,12 @@ class Patchbay:
     def habits(self) -> Sequence[str]:
         """What was learned of each host's answers: the rules it keeps, and those it breaks (see docs/crosstalk.md)."""
         return habits(self._router().memory)
+
+    @command.command("patchbay.habits.reset")  # type: ignore[untyped-decorator]
+    def reset_habits(self, host: str, detector: str = "") -> str:
+        """Forget what was learned of *host*, a line of patchbay.habits begins with it; or of one *detector* there."""
+        found = self._router().memory.habits.reset(host, detector, time.time())
+        return f"{found} rules of {host} are forgotten" if found else f"nothing is known of {host} {detector}".rstrip()
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
@@ -556,6 +562,7 @@ class Patchbay:
             self._aftermath.opened(flow, exchange.id)
 
     def _record_message(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        tell_habits(self._router().memory)
         told = journal.line(decision)
         render.on_socket(flow, decision, told)
         if self._journal:
@@ -564,6 +571,7 @@ class Patchbay:
             self._aftermath.keep(flow, decision, self._router().sent(exchange))
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
+        tell_habits(self._router().memory)
         told = journal.line(decision)
         render.on_flow(flow, decision, told)
         if self._journal:

@@ -62,7 +62,8 @@ CASES: dict[str, Case] = {
     "stripped": Case(lambda w, a, b: [], "body", strength="weak",
                      usual=lambda w, a: [Fact("echo", a.request_id, "body request_id", "body")]),
     "settings": Case(_settings, dialect="openai_responses", asks={"prompt_cache_key": "mine"},
-                     beside={"prompt_cache_key": "the-other-s"}, strength="proof"),
+                     beside={"prompt_cache_key": "the-other-s"}, strength="proof",
+                     usual=lambda w, a: [Fact("settings", {"prompt_cache_key": "mine"}, "body response")]),
     "shape": Case(lambda w, a, b: [Fact("shape", "anthropic", "body")], strength="proof"),
     "framing": Case(lambda w, a, b: [Fact("framing", "events", "body")],
                     usual=lambda w, a: [Fact("framing", "whole", "body")]),
@@ -94,7 +95,7 @@ def answered(world: World, line: Line, facts: list[Fact]) -> tuple[Finding, ...]
 def findings(case: Case, silent: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
     """Let a host be known, then another exchange be answered, and then the one that is looked at, beside a third."""
     world = World(case.depth, case.dialect, case.stream, 1)
-    for _ in range(16):
+    for _ in range(40):
         line = world.send(**case.asks if "messages" not in case.asks else {})
         answered(world, line, case.usual(world, line))
     given = world.send()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...values import Fact, Finding
-from ..host_habits import KNOWN, PROVED
+from ..host_habits import KNOWN, NEVER, PROVED
 from ..sent import Sent
 from .found import Strength, found
 
@@ -33,8 +33,9 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if sent.void(rule):
         return
     stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
+    strength: Strength = "proof" if stands else "strong" if sent.stands(rule, KNOWN) else "weak"
     victim = next(iter(others.values())) if len(others) == 1 else None
-    yield found("shape", FAMILY, "proof" if stands else "weak", fact, asked.shape, victim)
+    yield found("shape", FAMILY, strength, fact, asked.shape, victim)
 
 
 def framing(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -59,5 +60,5 @@ def stray(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke("stray-head", now)
     if not sent.void("stray-head"):
-        strength: Strength = "proof" if sent.memory is None or sent.stands("stray-head", PROVED) else "weak"
+        strength: Strength = "proof" if sent.memory is None or sent.stands("stray-head", NEVER) else "weak"
         yield found("stray-head", FAMILY, strength, fact, "the body of one answer")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from ...ledger import Entry
 from ...values import Fact, Finding
 from ..host_habits import KNOWN, PROVEN, SELDOM
 from ..sent import Sent
@@ -43,7 +44,7 @@ def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             sent.memory.habits.kept(sent.host, rule, now)
         else:
             sent.broke(rule, now)
-            if not sent.standing(rule).stands(0, now):
+            if sent.standing(rule).in_doubt:
                 return
     if ours or (returned.entry and sent.repeats(returned.entry)):
         return
@@ -110,7 +111,7 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
             sent.note("answer", value, sent.entry, now)
             sent.held.add(rule)
-    elif other.exchange != sent.entry.exchange and sent.repeats(other):
+    elif other.exchange != sent.entry.exchange and _asked_alike(sent, other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:
         sent.broke(rule, now)
@@ -118,13 +119,19 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             return
         first = sent.names.setdefault(fact.where, value) == value
         same = not (first and sent.born and other.born) or sent.born == other.born or fact.kind != "id"
-        if same and sent.repeated(rule, other):
+        # an id in the middle is that of an answer which was mixed into this one, as this one may be into it
+        if same and (sent.repeated(rule, other) or (not first and sent.explained(rule))):
             # gateways cache heads and write trace ids into them, and some keep answers for requests that are alike
             worth: Strength = "proof" if fact.kind == "id" and not sent.kept else "strong"
             disputed = first and other.seen >= sent.entry.at
             yield found("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
         else:
             yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
+
+
+def _asked_alike(sent: Sent, other: Entry) -> bool:
+    """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
+    return bool(other.digest) and other.digest == sent.entry.digest
 
 
 def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -138,7 +145,7 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if other is None:
         sent.note("call", value, sent.entry, now)
         sent.held.add("tool-call")
-    elif other.exchange != sent.entry.exchange and not sent.repeats(other):
+    elif other.exchange != sent.entry.exchange and not _asked_alike(sent, other):
         sent.broke("tool-call", now)
         if sent.repeated("tool-call", other):
             yield found("tool-call", FAMILY, "strong", fact, "an id of its own", other)

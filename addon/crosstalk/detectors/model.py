@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ...ledger import Entry
 from ...values import Fact, Finding
+from ..host_habits import PROVEN
 from ..sent import Sent
 from .found import Strength, found
 
@@ -41,7 +42,7 @@ def answered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     sent.models.append(got)
     sent.broke(rule, now)
     other = _asked_by(sent, fact.value)
-    strength: Strength = "strong" if other is not None and sent.explained(rule) else "weak"
+    strength: Strength = "strong" if other is not None and sent.stands(rule, PROVEN) else "weak"
     yield found("model", FAMILY, strength, fact, asked.model, other)
 
 

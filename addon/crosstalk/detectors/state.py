@@ -35,13 +35,13 @@ def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind != "disorder":
         return
     rule = f"disorder {fact.where}"
-    sent.broke(rule, now)
+    sent.broke(rule, now, found=str(fact.value))
     if not sent.void(rule):
-        yield found("disorder", FAMILY, _worth(sent, fact.where, rule), fact, "one answer in one stream")
+        yield found("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
 
 
-def _worth(sent: Sent, what: str, rule: str) -> Strength:
-    if what in _PROOFS:
-        others = any(live.asked.dialect == sent.asked.dialect for live in sent.beside()) if sent.asked else False
-        return "proof" if sent.memory is None or sent.stands(rule, KNOWN if others else PROVED) else "weak"
-    return "strong" if what not in _WEAK and sent.stands(rule, KNOWN) else "weak"
+def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
+    if fact.where in _PROOFS and (sent.memory is None or sent.stands(rule, PROVED)):
+        return "proof"
+    stands = sent.stands(rule, KNOWN) or sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
+    return "strong" if fact.where not in _WEAK and stands else "weak"

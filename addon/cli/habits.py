@@ -1,4 +1,4 @@
-"""`patchbay habits`: rules that were demoted at a host because its answers break them every day, as the store has them."""
+"""`patchbay habits`: rules that are not held against a host any more, as the store has them."""
 
 from __future__ import annotations
 

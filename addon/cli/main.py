@@ -132,7 +132,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "habits",
-        "show what is no longer held against a host, because its answers do it every day",
+        "show what is not held against a host any more",
         habits.habits,
         (
             Argument("--reset", {"nargs": "+", "help": "hold it against HOST again"}),

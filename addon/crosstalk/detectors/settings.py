@@ -84,7 +84,8 @@ def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Findin
         return
     place = Fact("settings", it.theirs, f"body {it.name}")
     known = it.sender is not None and it.name.startswith(_DISTINCT) and sent.stands(rule, PROVED)
-    owned = it.owner is not None and (alike > 1 or sent.stands(rule, NEVER))
+    repeats = sent.explained(rule) and sent.standing(rule).kept >= NEVER
+    owned = it.owner is not None and (alike > 1 or repeats)
     if owned or (known and not it.common):
         yield found("settings", FAMILY, "proof", place, it.mine, it.sender)
     elif not it.common and (_seldom(sent, it, rule) or sent.stands(rule, KNOWN)):

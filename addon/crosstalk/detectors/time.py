@@ -27,7 +27,7 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         sent.date = _seconds(fact.value)
         if sent.date is not None and _judged(sent):
             early = sent.entry.at - sent.date
-            yield from _kept(sent, "created date", early <= _SLACK, fact, _expected(early), now)
+            yield from _kept(sent, "created clock", early <= _SLACK, fact, _expected(early), now)
         return
     if fact.kind != "created" or not _judged(sent):
         return

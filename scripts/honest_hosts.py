@@ -43,6 +43,8 @@ class Row:
         self.detectors.update(said.detectors)
 
     def __str__(self) -> str:
+        if not self.hosts:
+            return ""
         if not self.proofs and not self.suspects and not self.blocked:
             return "nothing"
         told = [f"{self.proofs} proofs" if self.proofs else "", f"{self.blocked} blocked" if self.blocked else ""]
@@ -75,7 +77,7 @@ def table(rows: dict[tuple[str, Way], Row], *, everything: bool) -> Iterator[str
     yield "|---|" + "---|" * (len(WAYS) + 1)
     for habit in HABITS:
         found = [rows.get((str(habit), way), Row()) for way in WAYS]
-        if everything or any(row.wrong for row in found):
+        if any(row.wrong or (everything and row.hosts) for row in found):
             yield f"| {habit} | {' | '.join(str(row) for row in found)} | {_by(found)} |"
 
 

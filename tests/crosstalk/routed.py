@@ -76,6 +76,9 @@ class Routed(World):
         assert isinstance(exchange, Exchange), exchange
         self.exchanges[self.number] = exchange
         route = self._next(exchange)
+        while isinstance(route, Refusal) and route.retry_after:  # an answer before was an error: both accounts rest
+            self.now += route.retry_after + 1
+            route = self._next(exchange)
         assert isinstance(route, Route) and exchange.attempt is not None, route
         return route.request_id, exchange.attempt.watch
 
@@ -136,5 +139,3 @@ class Routed(World):
 
     def _closed(self, exchange: Exchange, error: str, status: int) -> None:
         self.router.close(exchange, error, self.now, status=status)
-        for name in ACCOUNTS:  # what a strange answer says about an account is not looked at here
-            self.router.accounts.cleared(name)

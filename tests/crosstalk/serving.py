@@ -56,9 +56,9 @@ class Said:
         return self.proofs > host.proofs or self.blocked > host.proofs or self.suspects > 1
 
 
-def hosts() -> Iterator[Host]:
-    """Yield every host there is."""
-    for habit in HABITS:
+def hosts(*habits: Habit) -> Iterator[Host]:
+    """Yield every host with one of *habits*; with any habit where none is given."""
+    for habit in habits or HABITS:
         for dialect in habit.dialects:
             for stream in (False, True):
                 if habit.framing in ("both", "stream" if stream else "whole"):
@@ -140,7 +140,7 @@ def some_of(habit: Habit) -> list[Host]:
     number = HABITS.index(habit)
     found: list[Host] = []
     for at, way in enumerate((WAYS[0], WAYS[1], WAYS[2 + number % 2])):
-        places = [host for host in hosts() if host.habit is habit and host.way == way]
+        places = [host for host in hosts(habit) if host.way == way]
         if places:
             found.append(places[(number + 3 * at) % len(places)])
     return found

@@ -72,6 +72,7 @@ class Habit:
     *framing* is `both`, `stream` or `whole`. *depth* is how deep our id comes back, as in `world.DEPTHS`. *ask* returns
     what the request asks for besides the ordinary. *first* is how many of its first answers may be called another's:
     none, but where an answer looks in every respect as a wrong one does, until it is known that the host's all do.
+    *shared*: all workers have it or none, since with one alone it is no habit of the host's.
     """
 
     change: Change
@@ -80,6 +81,7 @@ class Habit:
     depth: str = "none"
     ask: Callable[[int], Mapping[str, Any]] = lambda n: {}
     first: int = 0
+    shared: bool = False
 
     def __str__(self) -> str:
         return getattr(self.change, "__name__", "")
@@ -167,6 +169,11 @@ def _text_of(line: Line) -> str:
 
 
 # -- ids of answers ----------------------------------------------------------------------------------------------------
+
+
+def as_it_should_be(of: Right) -> Wire:
+    """No habit at all."""
+    return of.own
 
 
 def constant_id(of: Right) -> Wire:
@@ -375,7 +382,7 @@ def constant_calls(of: Right) -> Wire:
 def calls_of_the_arguments(of: Right) -> Wire:
     """The id of a call is a digest of its name and arguments: equal calls have equal ids."""
     tool = of.line.reply.tool
-    return _calls(of, "call_" + hashlib.sha256(tool.name.encode()).hexdigest()[:24]) if tool else of.own
+    return _calls(of, _call_of(tool.name)) if tool else of.own
 
 
 def calls_per_worker(of: Right) -> Wire:
@@ -394,10 +401,20 @@ def kimi_calls(of: Right) -> Wire:
     return _calls(of, f"functions.{tool.name}:0") if tool else of.own
 
 
+def calls_of_the_account(of: Right) -> Wire:
+    """A parser that names its calls after the account and the model."""
+    return _calls(of, f"call_f0de99f4-6fe1-4235-b4d9-{of.line.model}")
+
+
 def call_is_the_answer(of: Right) -> Wire:
     """The id of the answer is the id of its call too, and both are one for all."""
     wire = _calls(of, "chatcmpl-tool-" + ID)
     return members(wire, **{_id_name(of): "chatcmpl-tool-" + ID})
+
+
+def calls_handed_in(of: Right) -> Wire:
+    """The same, and clients hand in the results of two such calls, which others were given before."""
+    return calls_of_the_arguments(of)
 
 
 def prefixed_tools(of: Right) -> Wire:
@@ -417,6 +434,22 @@ def tools_unasked(of: Right) -> Wire:
     if of.dialect == "gemini" and of.line.stream:
         return of.own
     return of.but(tool=Tool("web_search", {"query": "x"}, mint("call_", f"{of.line.number} search")))
+
+
+def handing_in(n: int) -> Mapping[str, Any]:
+    """Ask with tools in another order each time; every fourth request ends with the results of two calls."""
+    names = ("read_file", "ask") if n % 2 else ("ask", "read_file")
+    if n % 4 != 3:
+        return {"tools": names}
+    made = [{"id": _call_of(name), "type": "function", "function": {"name": name, "arguments": "{}"}} for name in names]
+    results = [{"role": "tool", "tool_call_id": call["id"], "content": f"result {n}"} for call in made]
+    question = {"role": "user", "content": f"question {n} WORDS-12"}
+    said = {"role": "assistant", "content": None, "tool_calls": made}
+    return {"messages": [question, said, *results], "tools": names}
+
+
+def _call_of(name: str) -> str:
+    return "call_" + hashlib.sha256(name.encode()).hexdigest()[:24]
 
 
 def _calls(of: Right, call_id: str) -> Wire:
@@ -1015,6 +1048,18 @@ def usage_missing(of: Right) -> Wire:
     return without(of.own, "usage", "usageMetadata")
 
 
+def usage_doubled(of: Right) -> Wire:
+    """The prompt counted twice over, and nothing for the answer."""
+    usage = of.line.reply.usage
+    return of.but(usage=replace(usage, prompt=2 * usage.prompt, completion=0))
+
+
+def usage_of_the_cache(of: Right) -> Wire:
+    """All of the prompt from the cache."""
+    usage = of.line.reply.usage
+    return of.but(usage=replace(usage, cached=usage.prompt))
+
+
 def usage_constant(of: Right) -> Wire:
     """One usage for all."""
     return of.but(usage=replace(of.line.reply.usage, prompt=100, completion=20))
@@ -1098,6 +1143,12 @@ def blocks_unclosed(of: Right) -> Wire:
     return replace(of.own, pieces=tuple(pieces))
 
 
+def blocks_never_opened_are_closed(of: Right) -> Wire:
+    """New API: blocks are counted with gaps, and some are closed that were never opened."""
+    closed = event(of.dialect, {"type": "content_block_stop", "index": 7})
+    return replace(of.own, pieces=(*of.own.pieces[:2], closed, *of.own.pieces[2:]))
+
+
 def blocks_misnumbered(of: Right) -> Wire:
     """Deltas that all say block 0, in a block that is opened as 1."""
 
@@ -1131,6 +1182,15 @@ def ended_before_the_block(of: Right) -> Wire:
 def numbers_constant(of: Right) -> Wire:
     """`sequence_number: 0` in all events."""
     return told(of.own, lambda document, at: {**document, "sequence_number": 0})
+
+
+def number_one_at_the_end(of: Right) -> Wire:
+    """LiteLLM's bridge: one of the last events has the number 1 written in."""
+
+    def change(document: Document, at: int) -> Document:
+        return {**document, "sequence_number": 1} if document.get("type") == "response.output_item.done" else document
+
+    return told(of.own, change)
 
 
 def numbers_anew(of: Right) -> Wire:
@@ -1245,6 +1305,16 @@ def question_repeated(of: Right) -> Wire:
     return of.but(text=_text_of(of.line), tool=None)
 
 
+def repeated_after_an_error(of: Right) -> Wire:
+    """A gateway that names requests by their content: the same request failed a moment ago, under the same id."""
+    name = PREFIXES[of.dialect] + hashlib.sha256(_text_of(of.line).encode()).hexdigest()[:24]
+    failed = of.world.send(like=of.line, model=of.line.model)
+    error = {"id": name, "error": {"message": "busy", "type": "server_error"}}
+    page = replace(of.own, pieces=(_json(error),))
+    of.world.deliver(failed, headed(page, ("Content-Type", "application/json"), ("x-request-id", name)), status=503)
+    return headed(of.but(answer_id=name), ("x-request-id", name))
+
+
 def kept_for_equal_questions(of: Right) -> Wire:
     """A cache: the same question gets the same answer, under the same id. Every question is asked again."""
     return of.but(answer_id=PREFIXES[of.dialect] + hashlib.sha256(_text_of(of.line).encode()).hexdigest()[:24])
@@ -1352,6 +1422,7 @@ settings = partial(Habit, dialects=_RESPONSES, ask=settled)
 fetched = partial(Habit, dialects=_CHAT, framing="whole")
 
 HABITS: tuple[Habit, ...] = (
+    Habit(as_it_should_be),
     # ids of answers
     Habit(constant_id),
     Habit(id_per_worker),
@@ -1382,9 +1453,11 @@ HABITS: tuple[Habit, ...] = (
     Habit(constant_items, _RESPONSES),
     calls(constant_calls),
     calls(calls_of_the_arguments),
+    Habit(calls_handed_in, _CHAT, ask=handing_in),
     calls(calls_per_worker),
     calls(counted_calls),
     calls(kimi_calls),
+    calls(calls_of_the_account),
     calls(call_is_the_answer),
     Habit(prefixed_tools, ask=_tools),
     Habit(tools_of_others, ask=_tools),
@@ -1396,9 +1469,9 @@ HABITS: tuple[Habit, ...] = (
     Habit(constant_request_id),
     Habit(request_id_per_worker),
     Habit(constant_gateway_ids),
-    Habit(promised_own_request_id, depth="handler", first=3),
-    Habit(promised_constant_request_id, depth="handler", first=3),
-    Habit(promised_short_id, depth="handler", first=3),
+    Habit(promised_own_request_id, depth="handler", first=3, shared=True),
+    Habit(promised_constant_request_id, depth="handler", first=3, shared=True),
+    Habit(promised_short_id, depth="handler", first=3, shared=True),
     Habit(folded_echo, depth="body"),
     Habit(cut_echo, depth="body"),
     Habit(longer_echo, depth="body"),
@@ -1493,6 +1566,8 @@ HABITS: tuple[Habit, ...] = (
     Habit(choices_empty, _CHAT),
     Habit(usage_missing),
     Habit(usage_constant),
+    Habit(usage_doubled),
+    Habit(usage_of_the_cache),
     Habit(fingerprint_per_worker),
     Habit(error_in_a_good_answer),
     Habit(page_in_a_good_answer),
@@ -1506,10 +1581,12 @@ HABITS: tuple[Habit, ...] = (
     stream(start_missing),
     stream(blocks_unopened, ("openai_responses", "anthropic")),
     stream(blocks_unclosed, _ANTHROPIC),
+    stream(blocks_never_opened_are_closed, _ANTHROPIC),
     stream(blocks_misnumbered, _ANTHROPIC),
     stream(items_renamed, _RESPONSES),
     stream(ended_before_the_block),
     stream(numbers_constant, _RESPONSES),
+    stream(number_one_at_the_end, _RESPONSES),
     stream(numbers_anew, _RESPONSES),
     stream(numbers_with_gaps, _RESPONSES),
     stream(numbers_missing, _RESPONSES),
@@ -1526,6 +1603,7 @@ HABITS: tuple[Habit, ...] = (
     Habit(canned_at_times),
     Habit(canned_with_its_id, first=2),
     Habit(question_repeated),
+    Habit(repeated_after_an_error),
     Habit(kept_for_equal_questions),
     Habit(kept_for_like_questions),
     Habit(quotes_heads),

@@ -13,7 +13,7 @@ from patchbay.config import Account, Config, Crosstalk, Secret
 from patchbay.crosstalk.watch import Watch
 from patchbay.providers import FAMILIES
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Endpoint, Head, Headers, Origin, Request, Route, Verdict, Wait
+from patchbay.values import Chunk, Client, End, Endpoint, Head, Headers, Origin, Refusal, Request, Route, Verdict, Wait
 
 from .world import DEPTHS, PATHS, Line, Wire, World
 
@@ -76,7 +76,10 @@ class Routed(World):
         assert isinstance(exchange, Exchange), exchange
         self.exchanges[self.number] = exchange
         route = self._next(exchange)
-        assert exchange.attempt is not None
+        while isinstance(route, Refusal) and route.retry_after:  # an answer before was an error: both accounts rest
+            self.now += route.retry_after + 1
+            route = self._next(exchange)
+        assert isinstance(route, Route) and exchange.attempt is not None, route
         return route.request_id, exchange.attempt.watch
 
     def delivering(
@@ -102,6 +105,10 @@ class Routed(World):
             return
         self._closed(exchange, "crosstalk_detected" if reaction == "cut" else "", status)
 
+    def give_up(self, line: Line) -> None:
+        """Let the client of *line* leave before its answer comes."""
+        self._closed(self.exchanges[line.number], "client_disconnected", 499)
+
     def verdict(self, line: Line) -> Verdict:
         """Return what was said in the end of the answer that *line*'s client got."""
         return self.router.verdict(self.exchanges[line.number])
@@ -112,22 +119,23 @@ class Routed(World):
 
     def _asked_again(self, line: Line, exchange: Exchange) -> Iterator[None]:
         """Let the host answer the second attempt as it should have answered the first."""
-        self.again.add(line.number)
         route = self._next(exchange)
+        if isinstance(route, Refusal):  # it is too late for that
+            self.blocked.add(line.number)
+            self._closed(exchange, route.code, route.status)
+            return
+        self.again.add(line.number)
         line.request_id = route.request_id
         line.reply = self._reply(line.dialect, line.document, line.model, route.request_id)
         line.own = self.wire(line)
         yield from self.delivering(line, line.own)
 
-    def _next(self, exchange: Exchange) -> Route:
+    def _next(self, exchange: Exchange) -> Route | Refusal:
         decided = self.router.next(exchange, self.now)
         while isinstance(decided, Wait):
             self.now = decided.until
             decided = self.router.next(exchange, self.now)
-        assert isinstance(decided, Route), decided
         return decided
 
     def _closed(self, exchange: Exchange, error: str, status: int) -> None:
         self.router.close(exchange, error, self.now, status=status)
-        for name in ACCOUNTS:  # what a strange answer says about an account is not looked at here
-            self.router.accounts.cleared(name)

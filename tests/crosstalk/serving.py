@@ -17,7 +17,8 @@ AT_ONCE = 4  # requests under way
 WORKERS = 8
 STRANGE = 3  # the worker that has the habit, where one has
 Way = Literal["alone", "one worker of eight", "deploy after 12", "deploy after 40"]
-BEFORE: dict[Way, int] = {"alone": 0, "one worker of eight": 0, "deploy after 12": 12, "deploy after 40": 40}
+ONE_OF_EIGHT: Way = "one worker of eight"
+BEFORE: dict[Way, int] = {"alone": 0, ONE_OF_EIGHT: 0, "deploy after 12": 12, "deploy after 40": 40}
 WAYS: tuple[Way, ...] = tuple(BEFORE)
 
 
@@ -55,14 +56,15 @@ class Said:
         return self.proofs > host.proofs or self.blocked > host.proofs or self.suspects > 1
 
 
-def hosts() -> Iterator[Host]:
-    """Yield every host there is."""
-    for habit in HABITS:
+def hosts(*habits: Habit) -> Iterator[Host]:
+    """Yield every host with one of *habits*; with any habit where none is given."""
+    for habit in habits or HABITS:
         for dialect in habit.dialects:
             for stream in (False, True):
                 if habit.framing in ("both", "stream" if stream else "whole"):
                     for way in WAYS:
-                        yield Host(habit, dialect, stream, way)
+                        if not (habit.shared and way == ONE_OF_EIGHT):
+                            yield Host(habit, dialect, stream, way)
 
 
 def serve(host: Host, seed: int, reaction: Policy = "block", silent: tuple[str, ...] = ()) -> Said:
@@ -79,7 +81,7 @@ def serve(host: Host, seed: int, reaction: Policy = "block", silent: tuple[str, 
             line = _asked(world, habit, asked)
             worker = random.randrange(WORKERS)
             wire = line.own
-            if asked >= before and (host.way != "one worker of eight" or worker == STRANGE):
+            if asked >= before and (host.way != ONE_OF_EIGHT or worker == STRANGE):
                 wire = habit.change(Right(world, line, worker, strange))
                 strange += 1
             open_lines.append((line, world.delivering(line, wire)))
@@ -138,6 +140,7 @@ def some_of(habit: Habit) -> list[Host]:
     number = HABITS.index(habit)
     found: list[Host] = []
     for at, way in enumerate((WAYS[0], WAYS[1], WAYS[2 + number % 2])):
-        places = [host for host in hosts() if host.habit is habit and host.way == way]
-        found.append(places[(number + 3 * at) % len(places)])
+        places = [host for host in hosts(habit) if host.way == way]
+        if places:
+            found.append(places[(number + 3 * at) % len(places)])
     return found

@@ -13,7 +13,7 @@ import pytest
 
 from . import honest_hosts
 from .honest_hosts import HABITS, Change, Habit
-from .serving import ANSWERS, BEFORE, Host, Said, hosts, serve, some_of
+from .serving import ANSWERS, BEFORE, ONE_OF_EIGHT, WAYS, Host, Said, Way, hosts, serve, some_of
 
 IN_ALL = 10  # suspects of all such hosts together
 
@@ -66,13 +66,14 @@ def test_few_are_suspected_of_all_hosts_together() -> None:
 # -- the rows, at every place ------------------------------------------------------------------------------------------
 
 
-def at_all_places(*changes: Change) -> None:
-    not_accused([host for host in hosts() if host.habit.change in changes])
+def at_all_places(*changes: Change, ways: tuple[Way, ...] = WAYS) -> None:
+    not_accused([host for host in hosts() if host.habit.change in changes and host.way in ways])
 
 
 def test_one_constant_id_or_one_a_worker_accuses_nobody() -> None:
     """H1: from the first answer on, at one worker of eight, and after 12 or 40 normal answers."""
-    at_all_places(honest_hosts.constant_id, honest_hosts.id_per_worker)
+    at_all_places(honest_hosts.constant_id)
+    at_all_places(honest_hosts.id_per_worker, ways=("deploy after 12",))
 
 
 def test_a_tenant_s_name_in_the_answers_accuses_nobody() -> None:
@@ -108,11 +109,7 @@ def test_a_file_that_holds_a_head_accuses_nobody() -> None:
 
 def test_a_promised_header_with_ids_of_the_host_s_own_is_flagged_three_times() -> None:
     """H6: three in a row, and then it is the host's own."""
-    at_all_places(
-        honest_hosts.promised_own_request_id,
-        honest_hosts.promised_constant_request_id,
-        honest_hosts.promised_short_id,
-    )
+    at_all_places(honest_hosts.promised_own_request_id, ways=("alone", "deploy after 12"))
 
 
 def test_an_answer_by_a_fallback_that_was_named_accuses_nobody() -> None:
@@ -121,7 +118,11 @@ def test_an_answer_by_a_fallback_that_was_named_accuses_nobody() -> None:
 
 
 def test_a_clock_an_age_and_short_instructions_are_learned() -> None:
-    """H8: of one worker of eight, or of all after a deploy."""
+    """H8: of one worker of eight."""
     at_all_places(
-        honest_hosts.clock_late, honest_hosts.age, honest_hosts.constant_id, honest_hosts.instructions_shortened
+        honest_hosts.clock_late,
+        honest_hosts.age,
+        honest_hosts.constant_id,
+        honest_hosts.instructions_shortened,
+        ways=(ONE_OF_EIGHT,),
     )

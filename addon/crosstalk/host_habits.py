@@ -18,7 +18,8 @@ PROVEN = 3  # answers in a row that kept a rule, for a finding that another exch
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
 NEVER = 12  # … for a proof by what no host is known to do as a habit
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
-PROVED = 40  # … for a proof by form alone, and for any finding after the rule was broken: an odd worker shows by then
+AGAIN = 40  # … for any finding once the rule was broken: an odd worker of eight shows by then
+PROVED = 64  # … for a proof by form alone
 FORGOTTEN = 64  # answers in a row after which an old break does not count, and a demoted rule is back
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
@@ -51,7 +52,7 @@ class Standing:
 
     def stands(self, answers: int) -> bool:
         """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
-        return not self.in_doubt and self.run >= (max(answers, PROVED) if self.recent else answers)
+        return not self.in_doubt and self.run >= (max(answers, AGAIN) if self.recent else answers)
 
     def mirrors(self, answers: int, found: str, sent_at: float) -> bool:
         """
@@ -66,6 +67,11 @@ class Standing:
     def seldom(self) -> bool:
         """Whether the host seldom breaks it: for findings that another exchange under way explains."""
         return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
+
+    @property
+    def rare(self) -> bool:
+        """The same where the other exchange may explain it, but need not: more seldom than an odd worker would."""
+        return not self.in_doubt and self.kept >= PROVED and self.kept > 2 * KNOWN * self.broken
 
     @property
     def in_doubt(self) -> bool:

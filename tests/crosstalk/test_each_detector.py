@@ -95,7 +95,7 @@ def answered(world: World, line: Line, facts: list[Fact]) -> tuple[Finding, ...]
 def findings(case: Case, silent: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
     """Let a host be known, then another exchange be answered, and then the one that is looked at, beside a third."""
     world = World(case.depth, case.dialect, case.stream, 1)
-    for _ in range(40):
+    for _ in range(64):
         line = world.send(**case.asks if "messages" not in case.asks else {})
         answered(world, line, case.usual(world, line))
     given = world.send()

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from patchbay.crosstalk.again import judge
-from patchbay.crosstalk.host_habits import FORGOTTEN, KNOWN, PROVED, Demotion, HostHabits
+from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, Demotion, HostHabits
 from patchbay.crosstalk.memory import Memory
 from patchbay.values import Fact
 
@@ -54,7 +54,7 @@ def test_a_rule_stands_at_a_host_that_kept_it_in_answers_in_a_row() -> None:
 def test_once_broken_it_takes_longer_until_it_stands_again() -> None:
     """H8: one odd worker of eight breaks it again before that."""
     found = habits(kept=20, broken=1)
-    for _ in range(PROVED - 1):
+    for _ in range(AGAIN - 1):
         found.kept(HOST, "age", 3.0)
     assert not found.standing(HOST, "age").stands(KNOWN)
     found.kept(HOST, "age", 3.0)

@@ -41,7 +41,14 @@ def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
-    if fact.where in _PROOFS and (sent.memory is None or sent.stands(rule, PROVED)):
+    if sent.memory is None:
+        return "proof" if fact.where in _PROOFS else "weak"
+    if fact.where in _WEAK:
+        return "weak"
+    if fact.where not in _PROOFS:
+        mirrored = sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
+        return "strong" if mirrored or sent.stands(rule, KNOWN) else "weak"
+    if sent.stands(rule, PROVED):
         return "proof"
-    stands = sent.stands(rule, KNOWN) or sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
-    return "strong" if fact.where not in _WEAK and stands else "weak"
+    beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
+    return "strong" if sent.stands(rule, KNOWN) or (beside and sent.standing(rule).rare) else "weak"

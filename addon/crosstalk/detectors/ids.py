@@ -44,7 +44,7 @@ def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             sent.memory.habits.kept(sent.host, rule, now)
         else:
             sent.broke(rule, now)
-            if sent.standing(rule).in_doubt:
+            if sent.standing(rule).demoted:
                 return
     if ours or (returned.entry and sent.repeats(returned.entry)):
         return

@@ -34,6 +34,7 @@ class Memory:
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._ended: deque[tuple[float, Live]] = deque(maxlen=_JUST_ENDED)
         self._sent: OrderedDict[tuple[str, str, str], Entry | None] = OrderedDict()
+        self._asked: OrderedDict[bytes, str] = OrderedDict()
         self._received: OrderedDict[tuple[str, str, str], str] = OrderedDict()
         self.habits = HostHabits()
         self._models: OrderedDict[tuple[str, str, str], None] = OrderedDict()
@@ -49,6 +50,10 @@ class Memory:
     def begin(self, live: Live) -> None:
         """Remember an attempt, and the settings it sent, until `finish`."""
         _put(self._live, live.entry.request_id, live, _LIVE)
+        if live.entry.digest:
+            self._asked.setdefault(live.entry.digest, live.entry.exchange)
+            while len(self._asked) > _LIVE:
+                self._asked.popitem(last=False)
         for name, value in live.asked.settings.items():
             key = (live.host, name, value)
             before = self._sent.get(key, live.entry)
@@ -60,6 +65,10 @@ class Memory:
         live = self._live.pop(request_id, None)
         if live is not None and live.asked.size <= _SMALL:
             self._ended.append((now, live))
+
+    def asked_before(self, entry: Entry) -> bool:
+        """Whether another exchange asked for the same thing before: what is kept for it may be given to *entry*'s."""
+        return self._asked.get(entry.digest, entry.exchange) != entry.exchange
 
     def others(self, entry: Entry, host: str) -> Iterator[Live]:
         """Yield the attempts at *host*, of other exchanges than *entry*'s, that are or were under way beside it."""

@@ -120,10 +120,14 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         first = sent.names.setdefault(fact.where, value) == value
         same = not (first and sent.born and other.born) or sent.born == other.born or fact.kind != "id"
         # an id in the middle is that of an answer which was mixed into this one, as this one may be into it
-        if same and (sent.repeated(rule, other) or (not first and sent.explained(rule))):
+        # one that comes a second time only is that of an answer which two got, while both waited for theirs
+        again = sent.ledger.note("twice", value, sent.entry, now) is not None
+        twice = sent.born and other.seen > sent.entry.at and sent.standing(rule).kept >= KNOWN and not again
+        if same and (sent.repeated(rule, other) or ((twice or not first) and sent.explained(rule))):
             # gateways cache heads and write trace ids into them, and some keep answers for requests that are alike
             worth: Strength = "proof" if fact.kind == "id" and not sent.kept else "strong"
-            disputed = first and other.seen >= sent.entry.at
+            asked_before = sent.memory is not None and sent.memory.asked_before(sent.entry)
+            disputed = first and (other.seen >= sent.entry.at or asked_before)
             yield found("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
         else:
             yield found("duplicate", FAMILY, "weak", fact, "an id of its own")

@@ -81,7 +81,8 @@ class Attempt:
     outcome: Outcome | None = None
     held: bool = False
     held_bytes: int = 0
-    proof: bool = False  # its answer is another's
+    alarm: bool = False  # its answer is another's, or two exchanges got it
+    proof: bool = False  # its answer is another's for certain, so that its owner loses nothing when it is kept back
     judged: bool = False  # and something was done about it
     reached: bool = True  # the upstream may have seen the request
     broken: bool = False  # no answer came, or half of one
@@ -566,8 +567,9 @@ class Router:
             return
         for fact in facts:
             found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
-            # a disputed answer may be its owner's, who must not lose it
-            attempt.proof = attempt.proof or any(each.strength == "proof" and not each.disputed for each in found)
+            proofs = [each for each in found if each.strength == "proof"]
+            attempt.alarm = attempt.alarm or bool(proofs)
+            attempt.proof = attempt.proof or any(not each.disputed for each in proofs)
             match fact.kind:
                 case "usage":
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage

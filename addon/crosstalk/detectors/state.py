@@ -12,6 +12,7 @@ from .found import Strength, found
 FAMILY = "state"
 # Two answers in one stream, at a host that sends one otherwise.
 _PROOFS = frozenset({"two-starts", "alternates"})
+_MUTUAL = frozenset({"switch", "another-end", "another-prompt"})  # what two have that went over into one another
 _WEAK = frozenset({"role-again", "sequence-gap"})
 RULES = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
@@ -46,7 +47,7 @@ def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
     if fact.where in _WEAK:
         return "weak"
     if fact.where not in _PROOFS:
-        mirrored = sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
+        mirrored = fact.where in _MUTUAL and sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
         return "strong" if mirrored or sent.stands(rule, KNOWN) else "weak"
     if sent.stands(rule, PROVED):
         return "proof"

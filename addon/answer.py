@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
+from blake3 import blake3
 
 from . import dialects
 from .alike import Alike
@@ -26,6 +27,7 @@ DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell befor
 _FREE, _RATIO = 1024 * 1024, 100  # and, above so many bytes, by how much
 _SEEN = 4096  # distinct tokens of one answer
 _TURNS = 7  # changes of whether events bear a name; after an odd number of them it stays at "they do not"
+_BORN = 64 * 1024  # bytes of the event that first names the answer, by which it is known again
 _REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
 
 # Headers in which providers and gateways put an id of their own. Not here: `cf-ray` and trace ids, which name a
@@ -46,6 +48,7 @@ _BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # in what is no JSON any
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _SAYS = frozenset({"content", "finish", "end"})  # what an event must bear a name for
+_ESCAPED = frozenset({"application/json", "text/event-stream", "text/json"})
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
 
 
@@ -106,8 +109,10 @@ class Answer:
         self._order = order.Order(dialect)
         self._shape = dialect
         self._tail = b"\n"
+        self._is_escaped = False  # texts in it never hold a new line, so that no line of theirs looks like a head
         self._loose = False  # the last event that said something bore neither an id nor an echo
         self._turns = 0
+        self._born = False
         self._alike = Alike()
 
     @property
@@ -204,18 +209,24 @@ class Answer:
             facts.append(Fact("unread", "too much once decompressed", "body"))
 
     def _plain(self, data: bytes, facts: list[Fact]) -> None:
-        self._strays(data, facts)
         if self._framing is None:
             self._framing = self._framing_for(data)
             if self._framing is None:
                 return
+            self._is_escaped = not self._blind or self._content_type in _ESCAPED or self._content_type[-5:] == "+json"
             if not self._blind:
                 facts.append(Fact("framing", "whole" if isinstance(self._framing, _Whole) else "events", "body"))
+        if self._is_escaped:
+            self._strays(data, facts)
         if not self._blind:
             self._events(self._framing.feed(data), facts)
 
     def _strays(self, data: bytes, facts: list[Fact]) -> None:
-        """Tell of the head of another HTTP answer at the beginning of a line: text is escaped and never looks so."""
+        """
+        Tell of the head of another HTTP answer at the beginning of a line, in events and in JSON.
+
+        Their texts are escaped and never look so. A file may well: it is not read, nor is a text of lines.
+        """
         around = self._tail + data
         if b"\nHTTP/1." in around and (found := _STRAY.search(around)):
             self._repeat(facts, Fact("stray", found[1].decode(), "body"), once=True)
@@ -270,6 +281,9 @@ class Answer:
         elif isinstance(data := _json(event.data), dict):
             name, known = (event.name or "message") if streamed else "", len(facts)
             found = self._object(name, data, facts)
+            if not self._born and any(fact.kind == "id" for fact in facts[known:]):
+                self._born = True
+                facts.insert(known, Fact("born", blake3(event.data[:_BORN]).hexdigest(8)))
             if name and len(facts) == known:
                 self._alike.learn(event, data, name, [*found, *_echoes(self._echo, data)], self._read_all)
                 return

@@ -13,7 +13,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """To whom something was handed. Equal *digest* on two entries means: the same request, so a retry or a cache."""
+    """
+    To whom something was handed. Equal *digest* on two entries means: the same request, so a retry or a cache.
+
+    *at* is when the request was sent. Of what an answer brought, *seen* is when it came, and *born* a digest of what it
+    came in; empty where that does not matter.
+    """
 
     exchange: str
     request_id: str = ""
@@ -22,6 +27,8 @@ class Entry:
     thread: str = ""
     digest: bytes = b""
     at: float = 0.0
+    seen: float = 0.0
+    born: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,13 @@ class Ledger:
             return None
         self._entries.move_to_end((kind, token))
         return entry
+
+    def drop(self, kind: str, token: str, exchange: str) -> None:
+        """Forget *token* if it is said to be *exchange*'s."""
+        found = self._entries.get((kind, token))
+        if found is not None and found[1].exchange == exchange:
+            del self._entries[kind, token]
+            self._counts[kind] -= 1
 
     def holds(self, kind: str) -> bool:
         """Whether there may be anything of *kind*: a look-up that this answers with no need not be made."""

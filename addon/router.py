@@ -90,7 +90,8 @@ class Attempt:
     outcome: Outcome | None = None
     held: bool = False
     held_bytes: int = 0
-    proof: bool = False  # its answer is another's
+    alarm: bool = False  # its answer is another's, or two exchanges got it
+    proof: bool = False  # its answer is another's for certain, so that its owner loses nothing when it is kept back
     judged: bool = False  # and something was done about it
     reached: bool = True  # the upstream may have seen the request
     broken: bool = False  # no answer came, or half of one
@@ -172,7 +173,8 @@ class Router:
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
         self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
-        self.state = State(self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases)
+        kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
+        self.state = State(*kept, self.memory.habits)
 
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
@@ -667,7 +669,9 @@ class Router:
             return
         for fact in facts:
             found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
-            attempt.proof = attempt.proof or any(finding.strength == "proof" for finding in found)
+            proofs = [each for each in found if each.strength == "proof"]
+            attempt.alarm = attempt.alarm or bool(proofs)
+            attempt.proof = attempt.proof or any(not each.disputed for each in proofs)
             match fact.kind:
                 case "usage":
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage

@@ -1,5 +1,6 @@
 """
-What of our memory is worth keeping beyond this process, as records: homes, rests, owners of tokens, aliases of ids.
+What of our memory is worth keeping beyond this process, as records: homes, rests, owners of tokens, aliases of ids,
+and rules that were demoted at a host.
 
 Memory is what counts; a store is told what changed and tells what others, or an earlier process, knew. Each record is
 merged by a rule that gives the same whichever comes first.
@@ -15,22 +16,28 @@ import msgspec
 
 from .accounts.bindings import Binding, Bindings, Key
 from .accounts.health import Blocked, Health, Rest
+from .crosstalk.host_habits import Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
+HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
+_HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
 OWNERS = ("lineage", "lineage demoted", "held")  # kinds of the ledger that say who can serve what, and whose it is
 
 
 class State:
     """The records of one router."""
 
-    def __init__(self, bindings: Bindings, health: Health, ledger: Ledger, aliases: Aliases) -> None:
+    def __init__(
+        self, bindings: Bindings, health: Health, ledger: Ledger, aliases: Aliases, habits: HostHabits | None = None
+    ) -> None:
         self._bindings = bindings
         self._health = health
         self._ledger = ledger
         self._aliases = aliases
+        self._habits = habits or HostHabits()
         self._rests: dict[str, Record] = {}  # as they were last told
 
     def watch(self) -> None:
@@ -38,12 +45,14 @@ class State:
         self._bindings.watch()
         self._ledger.watch(OWNERS)
         self._aliases.watch()
+        self._habits.watch()
 
     def changes(self, now: float) -> list[Record]:
         """Return what changed since the last call; nothing before `watch`."""
         found = [_of_binding(told) for told in self._bindings.changes(now)]
         found += [_of_owner(told) for told in self._ledger.changes()]
         found += [_of_alias(*told) for told in self._aliases.changes()]
+        found += [of_demotion(told) for told in self._habits.changes()]
         return found + self._changed_rests(now)
 
     def everything(self, now: float) -> Iterator[Record]:
@@ -52,6 +61,7 @@ class State:
         yield from map(_of_binding, self._bindings.all(now))
         yield from map(_of_owner, self._ledger.all())
         yield from (_of_alias(*told) for told in self._aliases.all())
+        yield from map(of_demotion, self._habits.all())
 
     def adopt(self, records: Iterable[Record], now: float) -> int:
         """Merge what a store tells into what is known; return how many records could not be read."""
@@ -76,6 +86,8 @@ class State:
                 self._ledger.adopt(_to_owner(record), now)
             case "alias":
                 self._aliases.adopt(record.key, _to_alias(record), now)
+            case "habit":
+                self._habits.adopt(to_demotion(record))
 
     # What counts of a rest is how long it lasts, so it has no rank of its own. One that ended early (another secret, a
     # request that got through) is told as over, under a new rank; the rests after it have the next one.
@@ -151,3 +163,17 @@ def _of_alias(seed: str, alias: Alias) -> Record:
 def _to_alias(record: Record) -> Alias:
     affinity, claimed = msgspec.json.decode(record.value, type=tuple[str, str])
     return Alias(affinity, claimed, record.expires)
+
+
+def of_demotion(told: Demotion) -> Record:
+    """Return *told* as it is kept."""
+    value = "" if told.over else DEMOTED
+    return Record(HABIT, _text((told.host, told.rule)), value, told.since, told.since + _HABIT_TTL)
+
+
+def to_demotion(record: Record) -> Demotion:
+    """Return what *record* tells. Raises ValueError and msgspec's errors."""
+    host, rule = msgspec.json.decode(record.key, type=tuple[str, str])
+    if record.value not in ("", DEMOTED):
+        raise ValueError("no value of a habit")
+    return Demotion(host, rule, record.rank, over=not record.value)

@@ -343,7 +343,8 @@ class Finding:
     """
     What one detector saw.
 
-    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`.
+    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`. *disputed*: that one
+    and this one got the same answer at the same time, and which of them it belongs to cannot be known.
     """
 
     detector: str
@@ -353,6 +354,7 @@ class Finding:
     expected: str
     received: str
     victim: str = "unknown"
+    disputed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ PROVED_BY = {
     "tag": "an id", "contract": "an id", "duplicate": "a duplicate", "settings": "settings", "shape": "the dialect",
     "disorder": "the order of events", "stray-head": "a stray head",
 }  # fmt: skip
+DISPUTED = "a duplicate that two waited for"  # which of them it belongs to nothing says, so that neither is blocked
 LATE = "what stands in the last event alone"  # of Responses that went over to another, where no event names its request
 IN_PIECES = "any of these, events cut every 16 bytes"
 # They stand before the first word. In IN_PIECES, what the order of events proves stands in the first wrong event.
@@ -134,11 +135,13 @@ def _count(
         proof = _proof(lines.get(record.received_id, {}))
         if not record.is_victim or not proof:
             continue
-        row = LATE if _stands_last(answer.ask, echo) else IN_PIECES if answer.ask.pieces else proof
+        row = (
+            LATE if _stands_last(answer.ask, echo) else IN_PIECES if answer.ask.pieces and proof != DISPUTED else proof
+        )
         form = "a stream" if answer.ask.stream else "a whole answer"
         leaked = foreign(answer.data, answer.ask.mark)
         found.by_proof.setdefault((row, setting), Stopped()).leaked.append(leaked)
-        if row not in (IN_PIECES, LATE):
+        if row not in (IN_PIECES, LATE, DISPUTED):
             asked = f"{form}, {way[0]} here and {way[1]} there"
             found.by_way.setdefault((asked, setting), Stopped()).leaked.append(leaked)
 
@@ -149,10 +152,9 @@ def _stands_last(ask: Ask, echo: str) -> bool:
 
 def _proof(line: dict[str, object]) -> str:
     findings = line.get("findings")
-    for each in findings if isinstance(findings, list) else ():
-        if each["strength"] == "proof":
-            return PROVED_BY[each["detector"]]
-    return ""
+    proofs = [each for each in findings if each["strength"] == "proof"] if isinstance(findings, list) else []
+    certain = next((PROVED_BY[each["detector"]] for each in proofs if not each.get("disputed")), "")
+    return certain or (DISPUTED if proofs else "")
 
 
 def foreign(data: bytes, mark: str) -> int:
@@ -269,7 +271,7 @@ def report(seed: int, scale: float, progress: Progress) -> tuple[list[str], bool
 
 
 def _order(row: str) -> tuple[bool, str]:
-    return row in (LATE, IN_PIECES), row
+    return row in (LATE, IN_PIECES, DISPUTED), row
 
 
 def _table(what: str, found: Found, rows: Sequence[str]) -> Iterator[str]:

@@ -294,8 +294,8 @@ def test_the_gate_goes_in_order_and_stops_at_the_first_failure(
 
 
 PARTS = (
-    "test", "crosstalk_score", "crosstalk_concurrent", "crosstalk_team", "crosstalk_models", "rapid_sequential",
-    "chaos", "day", "soak",
+    "test", "crosstalk_score", "honest_hosts", "crosstalk_concurrent", "crosstalk_team", "crosstalk_models",
+    "rapid_sequential", "chaos", "day", "soak",
 )  # fmt: skip
 
 

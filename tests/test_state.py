@@ -9,6 +9,7 @@ import pytest
 
 from patchbay.accounts.bindings import Bindings, Key
 from patchbay.accounts.health import Health
+from patchbay.crosstalk.host_habits import HostHabits
 from patchbay.identity.aliases import Aliases
 from patchbay.ledger import Entry, Ledger
 from patchbay.state import State
@@ -26,7 +27,8 @@ class Instance:
         self.health = Health(Random(0))
         self.ledger = Ledger(100, TTL)
         self.aliases = Aliases(100, TTL)
-        self.state = State(self.bindings, self.health, self.ledger, self.aliases)
+        self.habits = HostHabits()
+        self.state = State(self.bindings, self.health, self.ledger, self.aliases, self.habits)
         self.state.watch()
         self.state.adopt(records, now)
 
@@ -233,3 +235,34 @@ def test_instances_that_heard_the_same_know_the_same(seed: int) -> None:
 
     assert len({tuple(instance.bindings.home(key, 41) for key in keys) for instance in instances}) == 1
     assert len({tuple(instance.health.deadline(name, "m", 41) for name in "ab") for instance in instances}) == 1
+
+
+def demoted(*instances: Instance) -> list[bool]:
+    return [each.habits.standing("http://host", "age").demoted for each in instances]
+
+
+def test_a_habit_of_a_host_is_known_to_the_next_process_and_to_neighbours_and_so_is_its_end() -> None:
+    """H1: kept over a restart, shared, and reset everywhere."""
+    one = Instance()
+    for _ in range(12):
+        one.habits.kept("http://host", "age", 1)
+    for _ in range(3):
+        one.habits.broke("http://host", "age", 2)
+    two, three = Instance(*one.state.everything(3), now=3), Instance()
+    records = tell(one, three, 3)
+    assert demoted(one, two, three) == [True, True, True]
+
+    three.habits.reset("http://host", "age", 9)
+    ended = tell(three, one, 9)
+    two.state.adopt([*ended, *records], 10)
+
+    assert demoted(one, two, three, Instance(*ended, *records, now=10)) == [False] * 4
+
+
+def test_a_habit_that_another_version_wrote_is_left_out() -> None:
+    assert (
+        Instance().state.adopt(
+            [Record("habit", "no json", "demoted", 1, 100), Record("habit", '["a","b"]', "?", 1, 100)], 2
+        )
+        == 2
+    )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .. import config, keylike
 from ..proxy import environment
-from . import explain, incidents, verify
+from . import explain, habits, incidents, verify
 
 FOLDER = Path(__file__).resolve().parent.parent
 EXIT_MISTAKES = 1  # what was asked about is wrong
@@ -135,6 +135,16 @@ COMMANDS: tuple[Command, ...] = (
             Argument("id", {"nargs": "?", "help": "the request id of one incident, or its beginning: show it"}),
             Argument("--export", {"metavar": "FILE", "help": "write them as JSON for a provider's ticket; - prints"}),
             Argument("--state", {"help": "the folder with the incidents; else the settings' own"}),
+            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+        ),
+    ),
+    Command(
+        "habits",
+        "show what is not held against a host any more",
+        habits.habits,
+        (
+            Argument("--reset", {"nargs": "+", "help": "hold it against HOST again"}),
+            Argument("--state", {"help": "the folder with the key and the store; else the settings' own"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
         ),
     ),

@@ -22,7 +22,7 @@ def verify(arguments: argparse.Namespace) -> int:
     from ..proxy import dump  # the host is loaded only when it is needed
 
     try:
-        mint = mint_of(_key(arguments))
+        mint = mint_of(key_in(state_folder(arguments)))
         judged = judge(dump.read(Path(arguments.file), mint), mint)
     except (OSError, ValueError, config.ConfigError) as e:
         print(keylike.covered(f"{arguments.file}: {e}"), file=sys.stderr)
@@ -57,9 +57,8 @@ def state_folder(arguments: argparse.Namespace) -> Path:
     return Path(settings.state).expanduser()
 
 
-def _key(arguments: argparse.Namespace) -> bytes:
-    """Return the key that is there already; a new one could know nothing again."""
-    folder = state_folder(arguments)
+def key_in(folder: Path) -> bytes:
+    """Return the key that is in *folder* already; a new one could know nothing again."""
     if not (folder / "master.key").exists():
         raise FileNotFoundError(f"there is no key in {folder}; name the folder with --state")
     return master_key(folder)

@@ -18,6 +18,7 @@ from ..ledger import Ledger
 from ..providers import Echo
 from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
+from .host_habits import Standing
 from .memory import Memory
 from .watch import SEEN, VERSION, Watch
 
@@ -160,6 +161,7 @@ class _Run:
             asked=Asked(endpoint, self.stored.request, record["model"], record["stream"]),
             host=record["host"],
             silent=frozenset(record["silent"]),
+            judged={rule: Standing(*standing) for rule, standing in (record.get("habits") or {}).items()},
         )
 
 

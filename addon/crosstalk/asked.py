@@ -92,6 +92,15 @@ class Asked:
             found += ids
         return tuple(found[:_TOOLS])
 
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """The models that the request itself allows besides its own: a provider or gateway may answer as any."""
+        found: list[str] = []
+        for name in _FALLBACKS:
+            if name in self._body:
+                _strings(self._body.get(name), found)
+        return tuple(found)
+
     def quotes(self, text: str) -> bool:
         """Whether the request holds *text* already, so that an answer may well repeat it."""
         piece = msgspec.json.encode(text[:80])[1:-1]
@@ -103,6 +112,20 @@ _SETTINGS = (
     "previous_response_id", "prompt_cache_key", "safety_identifier", "user", "temperature", "top_p",
     "max_output_tokens", "max_tool_calls", "instructions", "metadata", "tools",
 )  # fmt: skip
+
+
+# Anthropic and LiteLLM; OpenRouter (`route` says that `models` is meant so); further gateways
+_FALLBACKS = ("fallbacks", "fallback", "models", "fallback_models", "fallback_model", "context_window_fallbacks")
+
+
+def _strings(value: Any, into: list[str], depth: int = 0) -> None:
+    """Collect all texts in *value*, names of members included: `["a", {"model": "b"}, {"c": ["d"]}]`."""
+    if isinstance(value, str):
+        into.append(value)
+    elif isinstance(value, dict | list) and depth < 4:
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            if len(into) < _RESULTS:
+                _strings(each, into, depth + 1)
 
 
 def _backwards(turns: bytes) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..values import Decision, Finding, Verdict
+from .host_habits import CONTRACT, IN_A_ROW, Demotion
 
 _STRONGEST = {"proof": 0, "strong": 1, "weak": 2}
 
@@ -21,9 +22,9 @@ def verdict(found: Verdict) -> dict[str, object]:
     }
 
 
-def finding(found: Finding) -> dict[str, str]:
+def finding(found: Finding) -> dict[str, object]:
     """Return *found* as plain types: ids and places, never contents."""
-    return {
+    told: dict[str, object] = {
         "detector": found.detector,
         "family": found.family,
         "strength": found.strength,
@@ -32,6 +33,7 @@ def finding(found: Finding) -> dict[str, str]:
         "received": found.received,
         "victim": found.victim,
     }
+    return told | {"disputed": True} if found.disputed else told
 
 
 def bundle(decision: Decision, sent: Sequence[Mapping[str, Any]], around: Mapping[str, object]) -> dict[str, object]:
@@ -66,6 +68,25 @@ def bundle(decision: Decision, sent: Sequence[Mapping[str, Any]], around: Mappin
         ],
         "around": dict(around),
     }
+
+
+def demotion(told: Demotion) -> str:
+    """Return one line that says what is no longer held against a host, or is again, and what can be done about it."""
+    what = f"{told.host}: {told.detector} ({told.rule.partition(' ')[2] or 'any'})"
+    if told.over:
+        return f"{what} is kept again, and counts again"
+    reset = f"to forget it: patchbay habits --reset {told.host} {told.detector}"
+    if told.detector == CONTRACT:
+        name = told.rule.rpartition(" ")[2]
+        return (
+            f"{what}: {IN_A_ROW} answers in a row brought ids in {name} that were never ours; it is taken for the"
+            f" host's own and not held against it until an id of ours comes back there. If it never does: set"
+            f" `echo: {{headers: {{}}}}` for this provider; {reset}"
+        )
+    return (
+        f"{what}: its answers break this rule again and again, so that it is no longer held against them."
+        f" If that is as it should be: `silent: [{told.detector}]` for this provider; {reset}"
+    )
 
 
 def comment(found: Verdict) -> str:

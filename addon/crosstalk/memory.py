@@ -1,8 +1,7 @@
 """
 What one instance remembers for its detectors: who is under way, what was sent lately, and the habits of each host.
 
-A host's habits decide what a detector may say. A rule that a host has kept again and again is `proven`; one that it
-breaks as a matter of course says nothing about it. Bounded, and it knows no clock.
+Bounded, and it knows no clock.
 """
 
 from __future__ import annotations
@@ -13,12 +12,10 @@ from dataclasses import dataclass
 
 from ..ledger import Entry
 from .asked import Asked
+from .host_habits import HostHabits
 
-PROVEN = 3  # times a host must have kept a rule before breaking it means something
-SELDOM = 4  # a rule that is kept so many times as often as it is broken is still the host's
-BROKEN = 3  # times it may break one before the rule is not its own
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
-_LIVE, _SENT, _HABITS, _MODELS = 10_000, 50_000, 20_000, 20_000
+_LIVE, _SENT, _MODELS, _RECEIVED = 10_000, 50_000, 20_000, 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +27,6 @@ class Live:
     host: str
 
 
-@dataclass(slots=True)
-class Habit:
-    """How often a host kept a rule, and how often it broke it."""
-
-    kept: int = 0
-    broken: int = 0
-
-
 class Memory:
     """See the module. Every table lets go of the oldest."""
 
@@ -45,7 +34,9 @@ class Memory:
         self._live: OrderedDict[str, Live] = OrderedDict()
         self._ended: deque[tuple[float, Live]] = deque(maxlen=_JUST_ENDED)
         self._sent: OrderedDict[tuple[str, str, str], Entry | None] = OrderedDict()
-        self._habits: OrderedDict[tuple[str, str], Habit] = OrderedDict()
+        self._asked: OrderedDict[bytes, str] = OrderedDict()
+        self._received: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self.habits = HostHabits()
         self._models: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._ticks = 0
 
@@ -59,6 +50,10 @@ class Memory:
     def begin(self, live: Live) -> None:
         """Remember an attempt, and the settings it sent, until `finish`."""
         _put(self._live, live.entry.request_id, live, _LIVE)
+        if live.entry.digest:
+            self._asked.setdefault(live.entry.digest, live.entry.exchange)
+            while len(self._asked) > _LIVE:
+                self._asked.popitem(last=False)
         for name, value in live.asked.settings.items():
             key = (live.host, name, value)
             before = self._sent.get(key, live.entry)
@@ -71,6 +66,10 @@ class Memory:
         if live is not None and live.asked.size <= _SMALL:
             self._ended.append((now, live))
 
+    def asked_before(self, entry: Entry) -> bool:
+        """Whether another exchange asked for the same thing before: what is kept for it may be given to *entry*'s."""
+        return self._asked.get(entry.digest, entry.exchange) != entry.exchange
+
     def others(self, entry: Entry, host: str) -> Iterator[Live]:
         """Yield the attempts at *host*, of other exchanges than *entry*'s, that are or were under way beside it."""
         beside = [live for over, live in self._ended if over >= entry.at]
@@ -82,32 +81,17 @@ class Memory:
         """Return the one exchange that sent *value* as its setting *name*; None when there is none, or several."""
         return self._sent.get((host, name, value))
 
-    # -- habits ----------------------------------------------------------------------------------------------------
+    def received(self, host: str, name: str, value: str, exchange: str) -> bool:
+        """
+        Note that *exchange* was answered with a setting that it had not sent; return whether others were before.
 
-    def kept(self, host: str, rule: str) -> None:
-        """Note that *host* kept *rule*."""
-        self._habit(host, rule).kept += 1
+        A value that *host* writes into several answers is the host's own, whoever else sent it.
+        """
+        before = self._received.get((host, name, value))
+        _put(self._received, (host, name, value), before or exchange, _RECEIVED)
+        return before is not None and before != exchange
 
-    def broke(self, host: str, rule: str) -> None:
-        """Note that *host* broke *rule*."""
-        self._habit(host, rule).broken += 1
-
-    def proven(self, host: str, rule: str) -> bool:
-        """Whether *host* has kept *rule* so far, often enough."""
-        habit = self._habits.get((host, rule))
-        return habit is not None and habit.kept >= PROVEN and habit.kept > SELDOM * habit.broken
-
-    def void(self, host: str, rule: str) -> bool:
-        """Whether *host* breaks *rule* as a matter of course."""
-        habit = self._habits.get((host, rule))
-        return habit is not None and habit.broken >= BROKEN and habit.kept <= SELDOM * habit.broken
-
-    def habits(self) -> dict[str, dict[str, tuple[int, int]]]:
-        """Return, for showing: host → rule → how often it was kept and broken."""
-        shown: dict[str, dict[str, tuple[int, int]]] = {}
-        for (host, rule), habit in self._habits.items():
-            shown.setdefault(host, {})[rule] = (habit.kept, habit.broken)
-        return shown
+    # -- models ----------------------------------------------------------------------------------------------------
 
     def answers(self, host: str, asked: str, model: str) -> None:
         """Note that *host* answers as *model* when it is asked for *asked*."""
@@ -116,13 +100,6 @@ class Memory:
     def has_answered(self, host: str, asked: str, model: str) -> bool:
         """Whether *host* has answered so before."""
         return (host, asked, model) in self._models
-
-    def _habit(self, host: str, rule: str) -> Habit:
-        habit = self._habits.get((host, rule))
-        if habit is None:
-            habit = Habit()
-            _put(self._habits, (host, rule), habit, _HABITS)
-        return habit
 
 
 def _put[K, V](table: OrderedDict[K, V], key: K, value: V, limit: int) -> None:

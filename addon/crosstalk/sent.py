@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from ..correlation import Mint, Returned
 from ..ledger import Entry, Ledger
 from .asked import Asked
-from .memory import Memory
+from .host_habits import PROVEN, TWICE, Standing
+from .memory import Live, Memory
 
 
 @dataclass(slots=True)
@@ -22,8 +23,9 @@ class Sent:
 
     *memory*, *asked* and *host* are missing where only ids are looked at. *kept*: the answer says that it comes from a
     cache. *date*: what the answer's head says of the time, by the host's own clock; *headed* is when it came.
-    *names* are the first of the provider's ids at each place. *broken* are the rules of the host that this answer
-    broke, *held* those it kept.
+    *names* are the first of the provider's ids at each place, *born* a digest of what the answer's id came in. *broken*
+    are the rules of the host that this answer broke, *held* those it kept; *judged* is how those stood that were asked
+    about, when they were asked about first. *noted* is what the ledger was told of this answer.
     """
 
     entry: Entry
@@ -42,9 +44,12 @@ class Sent:
     date: float | None = None
     headed: float | None = None
     names: dict[str, str] = field(default_factory=dict)
+    born: str = ""
     models: list[str] = field(default_factory=list)
     held: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
+    judged: dict[str, Standing] = field(default_factory=dict)
+    noted: list[tuple[str, str]] = field(default_factory=list)
     foreign: bool = False  # the answer is proved to be another's, so what stands in it was not given to this attempt
     last: tuple[str, float, Returned] | None = None  # what was asked of `returned`, and what it said
 
@@ -71,21 +76,58 @@ class Sent:
         """
         return bool(other.digest) and other.digest == self.entry.digest and other.at <= self.entry.at
 
-    def proven(self, rule: str) -> bool:
-        """Whether the host has kept *rule* in every answer so far, and in enough of them."""
-        return self.memory is not None and self.memory.proven(self.host, rule)
+    def note(self, kind: str, token: str, entry: Entry, now: float) -> None:
+        """Have the ledger know that *token* came to this attempt."""
+        self.ledger.note(kind, token, replace(entry, seen=now, born=self.born), now)
+        self.noted.append((kind, token))
+
+    def disown(self) -> None:
+        """Forget what came in the answer: it is another's, who may get it yet."""
+        for kind, token in self.noted:
+            self.ledger.drop(kind, token, self.entry.exchange)
+        self.noted.clear()
+
+    # -- habits of the host ----------------------------------------------------------------------------------------
+
+    def broke(self, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
+        """Note that this answer breaks *rule*; what is said of the rule is how it stood before. See `host_habits`."""
+        self.standing(rule)
+        if rule not in self.broken:
+            self.broken.add(rule)
+            if self.memory is not None:
+                self.memory.habits.broke(self.host, rule, now, found=found, explained=explained)
+
+    def standing(self, rule: str) -> Standing:
+        """Return how *rule* stood at the host when it was asked about first."""
+        if rule not in self.judged:
+            self.judged[rule] = self.memory.habits.standing(self.host, rule) if self.memory else Standing()
+        return self.judged[rule]
+
+    def stands(self, rule: str, answers: int) -> bool:
+        """Whether the host kept *rule* in at least *answers* answers in a row before this one; see `host_habits`."""
+        return self.standing(rule).stands(answers)
+
+    def explained(self, rule: str) -> bool:
+        """Whether *rule* stands where another exchange under way explains why this answer breaks it."""
+        return self.standing(rule).seldom
+
+    def is_new(self, rule: str, answers: int) -> bool:
+        """Whether the host never broke *rule* before, or has kept it since as `stands` says."""
+        return not self.standing(rule).broken or self.stands(rule, answers)
 
     def void(self, rule: str) -> bool:
-        """Whether *rule* is none of this host's."""
-        return self.memory is not None and self.memory.void(self.host, rule)
+        """Whether the host breaks *rule* as a matter of course."""
+        return self.standing(rule).void
+
+    def repeated(self, rule: str, other: Entry) -> bool:
+        """Whether *rule*, which lets nothing come twice, stands for what came to *other* and comes to us now."""
+        return self.memory is None or self.stands(rule, PROVEN if other.seen > self.entry.at else TWICE)
+
+    def beside(self) -> Iterator[Live]:
+        """Yield the attempts of other exchanges at this host that are or were under way beside this one."""
+        return self.memory.others(self.entry, self.host) if self.memory is not None else iter(())
 
     def other_offered(self, tool: str) -> Entry | None:
         """Return the one exchange under way at this host that offered *tool*; None when there is none, or several."""
-        if self.memory is None:
-            return None
-        found = {
-            live.entry.exchange: live.entry
-            for live in self.memory.others(self.entry, self.host)
-            if tool in (live.asked.tools or ())
-        }
+        found = {live.entry.exchange: live.entry for live in self.beside() if tool in (live.asked.tools or ())}
         return next(iter(found.values())) if len(found) == 1 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 
 from ..correlation import Mint
 from ..ledger import Entry, Ledger
@@ -11,6 +12,7 @@ from ..values import Depth, Fact, Finding, Verdict
 from . import verdict as verdicts
 from .asked import Asked
 from .detectors import BY_KIND
+from .host_habits import Standing
 from .memory import Live, Memory
 from .sent import Sent
 
@@ -19,6 +21,7 @@ _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per ch
 SEEN = 256  # facts of one answer whose time is kept
 VERSION = 1  # of `record`; see there
 _OVER = Fact("over")
+_OF_ALL = frozenset({"contract", "tag", "settings", "shape"})  # their proofs are about the answer, not a part of it
 
 
 class Watch:
@@ -29,7 +32,8 @@ class Watch:
     *sent* are all ids the client brought. *exchange*, *account*, *affinity*, *thread* and *digest* are what the ledger
     will say of our id to whoever receives it. *generation*: the answer is made for this request and not fetched from
     a store, so that its ids must be new. *memory*, *asked* and *host* are what the detectors beyond ids need; *silent*
-    are those that have nothing to say about this provider.
+    are those that have nothing to say about this provider. *judged*, of a stored exchange, is how the host's rules
+    stood then.
 
     `see` takes facts in their order, `end` says that the answer is over. *at* is when the attempt was sent, *seen*
     when each fact came, as (number, clock): with the facts they are all it takes to come to the same verdict again.
@@ -57,6 +61,7 @@ class Watch:
         asked: Asked | None = None,
         host: str = "",
         silent: frozenset[str] = frozenset(),
+        judged: Mapping[str, Standing] | None = None,
     ) -> None:
         self._sent = Sent(
             entry=Entry(exchange, request_id, account, affinity, thread, digest, now),
@@ -70,6 +75,7 @@ class Watch:
             memory=memory,
             asked=asked,
             host=host,
+            judged=dict(judged or {}),
         )
         self._silent = silent
         self._echo = echo
@@ -113,7 +119,10 @@ class Watch:
                 fresh += [finding for finding in detector(self._sent, fact, now) if self._is_new(finding)]
         if fresh:
             self._verdict = None
-            self._sent.foreign = self._sent.foreign or any(finding.strength == "proof" for finding in fresh)
+            proofs = {finding.detector for finding in fresh if finding.strength == "proof"}
+            self._sent.foreign = self._sent.foreign or bool(proofs)
+            if proofs & _OF_ALL:
+                self._sent.disown()
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
@@ -125,7 +134,7 @@ class Watch:
         if self._sent.memory is not None:
             self._ended = (self._sent.memory.tick(), now)
             if whole:
-                self._learn(self._sent.memory)
+                self._learn(self._sent.memory, now)
             self._sent.memory.finish(self._sent.entry.request_id, now)
         return fresh
 
@@ -174,6 +183,7 @@ class Watch:
             "ended": list(self._ended or ()),
             "seen": [list(seen) for seen in self.seen],
             "kinds": sorted(BY_KIND),
+            "habits": {rule: list(astuple(standing)) for rule, standing in sent.judged.items()},
         }
 
     def _match(self, fact: Fact, now: float) -> None:
@@ -190,7 +200,7 @@ class Watch:
         elif returned.kind == "mine" or (returned.kind == "own" and returned.value == expected):
             # An answer whose own id is made of ours (vLLM) went through the engine under it, promised or not.
             self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
-            self._sent.held.add(f"echo {fact.where}")
+            self._sent.held.add(f"stripped {fact.where}")
             self._verdict = None
 
     def _clocked(self, now: float) -> None:
@@ -204,16 +214,14 @@ class Watch:
         self._findings[key] = finding
         return True
 
-    def _learn(self, memory: Memory) -> None:
-        """Remember which rules the host kept and broke; what another request's answer did says nothing about them."""
-        sent, crossed = self._sent, self.verdict().kind == "crosstalk"
-        if crossed or sent.status >= 400 or not sent.status:
+    def _learn(self, memory: Memory, now: float) -> None:
+        """Remember which rules the host kept; what an answer did that our own ids prove another's says nothing."""
+        sent = self._sent
+        if sent.status >= 400 or not sent.status or any(_is_tagged(finding) for finding in self._findings.values()):
             return
         for rule in sent.held - sent.broken:
-            memory.kept(sent.host, rule)
-        for rule in sent.broken:
-            memory.broke(sent.host, rule)
-        if self.verdict().kind != "suspect" and sent.asked is not None:
+            memory.habits.kept(sent.host, rule, now)
+        if self.verdict().kind not in ("suspect", "crosstalk") and sent.asked is not None:
             for model in sent.models[:4]:
                 memory.answers(sent.host, sent.asked.model, model)
 
@@ -226,3 +234,7 @@ class Watch:
         before = self._sent.ledger.note("request", client_id, self._sent.entry, now)
         mine = self._sent.entry
         return before is not None and before.exchange != mine.exchange and before.digest != mine.digest
+
+
+def _is_tagged(finding: Finding) -> bool:
+    return finding.detector == "tag" and finding.strength == "proof"

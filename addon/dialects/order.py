@@ -30,8 +30,8 @@ class Order:
     """Follows one stream in *dialect*; a dialect without an order of its own is never out of order."""
 
     __slots__ = (
-        "_began", "_called", "_closed", "_ended", "_is_named", "_kinds", "_open", "_plain", "_prompt",
-        "_returns", "_runs", "_sequence", "_step",
+        "_began", "_called", "_closed", "_ended", "_kinds", "_named_last", "_names", "_open", "_plain", "_prompt",
+        "_sequence", "_step",
     )  # fmt: skip
 
     def __init__(self, dialect: str) -> None:
@@ -42,36 +42,37 @@ class Order:
             "gemini": self._gemini,
         }
         self._step = steps.get(dialect)
-        self._runs: list[list[Any]] = []  # [id, how many events in a row]
-        self._returns = 0
-        self._is_named = False  # the last event bore an id that is followed
+        self._names: dict[object, _Names] = {}  # by choice: some servers give every choice an id of its own
+        self._named_last: _Names | None = None  # those of the last event, if it bore an id that is followed
         self._began = ""
         self._ended = False
         self._open: set[object] = set()
         self._closed: set[object] = set()
         self._sequence: int | None = None
-        self._plain = False  # content came without a role
+        self._plain: set[object] = set()  # choices whose content came without a role
         self._kinds: dict[object, str] = {}  # of the blocks that were opened
         self._called = False  # a tool of the client's was called
         self._prompt = 0  # tokens that it is said to have at the beginning
 
     def feed(self, data: dict[str, Any]) -> Iterator[Fact]:
         """Yield what *data*, the next event, is out of order with."""
-        self._is_named = False
+        self._named_last = None
         if self._step is not None:
             yield from self._step(data)
 
     def again(self, number: int | None) -> Iterator[Fact]:
         """Yield what an event is out of order with that differs from the last one in its text and its *number*."""
-        if self._is_named:
-            self._runs[-1][1] += 1
+        if self._named_last is not None:
+            self._named_last.runs[-1][1] += 1
         if number is not None:
             yield from self._counted(number)
 
     def end(self) -> Iterator[Fact]:
         """Yield what is known at the end only: that the stream went over from one answer to another."""
-        if len(self._runs) == 2 and all(length >= 2 for _, length in self._runs):
-            yield _disorder("switch", f"{self._runs[0][0]} → {self._runs[1][0]}")
+        for names in self._names.values():
+            runs = names.runs
+            if len(runs) == 2 and all(length >= 2 for _, length in runs):
+                yield _disorder("switch", f"{runs[0][0]} → {runs[1][0]}")
 
     def done(self) -> Iterator[Fact]:
         """Take note of `[DONE]`, after which nothing may come."""
@@ -84,7 +85,7 @@ class Order:
         choices = data.get("choices")
         if not choices or not isinstance(choices, list):
             return  # usage alone, or what a filter says first: their ids are often blank
-        yield from self._named(data.get("id"))
+        yield from self._named(data.get("id"), _index(choices[0]))
         if self._ended:
             yield _disorder("after-end", "a chunk after [DONE]")
         for choice in choices:
@@ -92,8 +93,7 @@ class Order:
                 yield from self._choice(choice)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Fact]:
-        index, delta = choice.get("index"), choice.get("delta")
-        index = index if isinstance(index, int) else 0
+        index, delta = _index(choice), choice.get("delta")
         called = isinstance(delta, dict) and bool(delta.get("tool_calls") or delta.get("function_call"))
         self._called = self._called or called
         if choice.get("finish_reason") == "tool_calls" and not self._called:
@@ -102,9 +102,10 @@ class Order:
         role = isinstance(delta, dict) and bool(delta.get("role"))
         if said and index in self._closed:
             yield _disorder("after-finish", f"choice {_shown(index)}")
-        if role and self._plain and not said:
+        if role and index in self._plain and not said:
             yield _disorder("role-again", f"choice {_shown(index)}")
-        self._plain = self._plain or (said and not role)
+        if said and not role and len(self._plain) < _MEMBERS:
+            self._plain.add(index)
         if choice.get("finish_reason") and len(self._closed) < _MEMBERS:
             self._closed.add(index)
 
@@ -189,29 +190,36 @@ class Order:
         inner = data.get("response")
         if isinstance(inner, dict):
             data = inner
-        if data.get("candidates"):
-            yield from self._named(data.get("responseId"))
+        candidates = data.get("candidates")
+        if candidates and isinstance(candidates, list):
+            yield from self._named(data.get("responseId"), _index(candidates[0]))
 
     # -- what they share -------------------------------------------------------------------------------------------
 
-    def _named(self, name: object) -> Iterator[Fact]:
+    def _named(self, name: object, choice: int) -> Iterator[Fact]:
         """
-        Follow the id that every event carries. Two that come in turn are two answers in one stream.
+        Follow the id that every event of a *choice* carries. Two that come in turn are two answers in one stream.
 
         Once is not enough: gateways put an id of their own on the first and the last event.
         """
         if not isinstance(name, str) or not name:
             return
-        self._is_named = True
-        if self._runs and self._runs[-1][0] == name:
-            self._runs[-1][1] += 1
+        names = self._names.get(choice)
+        if names is None:
+            if len(self._names) >= _MEMBERS:
+                return
+            names = self._names[choice] = _Names()
+        self._named_last = names
+        runs = names.runs
+        if runs and runs[-1][0] == name:
+            runs[-1][1] += 1
             return
-        if any(run[0] == name for run in self._runs[:-1]):
-            self._returns += 1
-        if self._returns > 1:
-            yield _disorder("alternates", f"{self._runs[-1][0]} → {_shown(name)}")
-        if len(self._runs) < 8:
-            self._runs.append([_shown(name), 1])
+        if any(run[0] == name for run in runs[:-1]):
+            names.returns += 1
+        if names.returns > 1:
+            yield _disorder("alternates", f"{runs[-1][0]} → {_shown(name)}")
+        if len(runs) < 8:
+            runs.append([_shown(name), 1])
 
     def _started(self, name: object) -> Iterator[Fact]:
         if not isinstance(name, str) or not name:
@@ -223,6 +231,21 @@ class Order:
     def _opened(self, name: object) -> None:
         if isinstance(name, str | int) and len(self._open) < _MEMBERS:
             self._open.add(name)
+
+
+class _Names:
+    """The ids that the events of one choice bear: runs of [id, how many events in a row], and returns to an old one."""
+
+    __slots__ = ("returns", "runs")
+
+    def __init__(self) -> None:
+        self.runs: list[list[Any]] = []
+        self.returns = 0
+
+
+def _index(choice: object) -> int:
+    index = choice.get("index") if isinstance(choice, dict) else 0
+    return index if isinstance(index, int) else 0
 
 
 def _prompt_of(data: dict[str, Any]) -> int:

@@ -46,7 +46,7 @@ class Aftermath:
     def opened(self, flow: http.HTTPFlow, exchange: str) -> None:
         """Remember that *flow* carries *exchange*."""
         if flow.is_replay == "request":  # what is noted there is about the exchange before
-            for name in ("patchbay.leaked_to", "patchbay.noticed"):
+            for name in ("patchbay.leaked_to", "patchbay.disputed", "patchbay.noticed"):
                 flow.metadata.pop(name, None)
         self._lately[exchange] = weakref.ref(flow)
         while len(self._lately) > _LATELY:
@@ -61,17 +61,19 @@ class Aftermath:
         found = self._lately.get(finding.victim)
         victim = found() if found else None
         if victim is not None and victim is not flow:
-            told = f"its answer went to {request_id}"
-            if victim.metadata.get("patchbay.leaked_to") != request_id:
-                victim.comment = f"{victim.comment} · {told}" if victim.comment else told
+            said = victim.metadata.get("patchbay.leaked_to") == request_id
             victim.metadata["patchbay.leaked_to"] = request_id
+            if finding.disputed:
+                victim.metadata["patchbay.disputed"] = True
+            if not said:
+                victim.comment = f"{victim.comment} · {_leaked(victim)}" if victim.comment else _leaked(victim)
             victim.marked = victim.marked or ":warning:"
             ctx.master.addons.trigger(UpdateHook([victim]))
 
     def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
         """Say on *flow* whom its answer went to, and keep evidence of an incident."""
-        if leaked := flow.metadata.get("patchbay.leaked_to"):
-            flow.comment += f" · its answer went to {leaked}"
+        if flow.metadata.get("patchbay.leaked_to"):
+            flow.comment += f" · {_leaked(flow)}"
             flow.marked = flow.marked or ":warning:"
         self.keep(flow, decision, sent)
 
@@ -79,6 +81,13 @@ class Aftermath:
         """Keep evidence of an incident, if *decision* is about one."""
         if decision.verdict.kind == "crosstalk":
             self._incidents.write(decision.request_id, evidence.bundle(decision, sent, _around(flow)))
+
+
+def _leaked(flow: http.HTTPFlow) -> str:
+    to = flow.metadata["patchbay.leaked_to"]
+    if flow.metadata.get("patchbay.disputed"):
+        return f"it got the same answer as {to}: one of the two is another's"
+    return f"its answer went to {to}"
 
 
 class Again:
@@ -105,12 +114,19 @@ class Again:
 
 
 def habits(memory: Memory) -> list[str]:
-    """Return a line for every rule of every host: `host rule: kept 12, broken 0`."""
+    """Return a line for every rule of every host: `host rule: kept 12, broken 0`, and whether it is demoted."""
     return [
-        f"{host} {rule}: kept {kept}, broken {broken}"
-        for host, rules in sorted(memory.habits().items())
-        for rule, (kept, broken) in sorted(rules.items())
+        f"{host} {rule}: kept {each.kept}, broken {each.broken}" + (", demoted" if each.demoted else "")
+        for host, rules in sorted(memory.habits.shown().items())
+        for rule, each in sorted(rules.items())
     ]
+
+
+def tell_habits(memory: Memory) -> None:
+    """Log, once, what was demoted since the last call, and what stands again."""
+    if memory.habits.has_news:
+        for told in memory.habits.news():
+            logger.log(logging.INFO if told.over else logging.WARNING, "patchbay: %s", evidence.demotion(told))
 
 
 def _around(flow: http.HTTPFlow) -> dict[str, Any]:

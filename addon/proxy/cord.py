@@ -169,7 +169,7 @@ class Cord:
         if exchange is None:
             return "deliver"
         reaction = self._around.router.answered(exchange, what, time.time())
-        if exchange.attempt and exchange.attempt.proof:
+        if exchange.attempt and exchange.attempt.alarm:
             self._tell(exchange)
         return reaction
 

@@ -41,7 +41,7 @@ from . import (
     tunnels,
     wire,
 )
-from .aftermath import Aftermath, Again, habits
+from .aftermath import Aftermath, Again, habits, tell_habits
 from .cord import Asked, Cord, Surroundings
 from .covered import lacks_credentials, placeholder
 from .ending import Ending
@@ -288,6 +288,12 @@ class Patchbay:
     def habits(self) -> Sequence[str]:
         """What was learned of each host's answers: the rules it keeps, and those it breaks (see docs/crosstalk.md)."""
         return habits(self._router().memory)
+
+    @command.command("patchbay.habits.reset")  # type: ignore[untyped-decorator]
+    def reset_habits(self, host: str, detector: str = "") -> str:
+        """Forget what was learned of *host*, a line of patchbay.habits begins with it; or of one *detector* there."""
+        found = self._router().memory.habits.reset(host, detector, time.time())
+        return f"{found} rules of {host} are forgotten" if found else f"nothing is known of {host} {detector}".rstrip()
 
     # -- flows -----------------------------------------------------------------------------------------------------
 
@@ -633,6 +639,7 @@ class Patchbay:
             self._aftermath.opened(flow, exchange.id)
 
     def _record_message(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        tell_habits(self._router().memory)
         told = journal.line(decision)
         render.on_socket(flow, decision, told)
         if self._journal:
@@ -641,6 +648,7 @@ class Patchbay:
             self._aftermath.keep(flow, decision, self._router().sent(exchange))
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
+        tell_habits(self._router().memory)
         told = journal.line(decision)
         render.on_flow(flow, decision, told)
         if self._journal:

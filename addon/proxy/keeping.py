@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from ..config import Config
 from ..state import State
-from ..store import Behind, StoreError, opened
+from ..store import Behind, Store, StoreError, opened
 from ..values import Record
 
 logger = logging.getLogger(__name__)
@@ -37,9 +37,7 @@ class Keeping:
         self._behind: Behind | None = None
         self._resend: Iterator[Record] = iter(())
         self._task: asyncio.Task[None] | None = None
-        url = _resolved(settings.store or os.environ.get(VARIABLE, ""))
-        space = blake3(key, derive_key_context="patchbay 2026 store").hexdigest(8)
-        store = opened(url, Path(settings.state).expanduser(), space)
+        url, store = store_of(settings, key)
         if store is not None:
             self._behind = Behind(store, url.partition(":")[0])
             self._begin(self._behind)
@@ -81,6 +79,13 @@ class Keeping:
                 self.look(behind, time.time())
             except Exception as e:  # the proxy goes on without a store rather than the store without a proxy
                 logger.warning("patchbay: state could not be handed on: %s", type(e).__name__)
+
+
+def store_of(settings: Config, key: bytes) -> tuple[str, Store | None]:
+    """Return the URL of the store of *settings*, and the store, if there is one. Raises StoreError."""
+    url = _resolved(settings.store or os.environ.get(VARIABLE, ""))
+    space = blake3(key, derive_key_context="patchbay 2026 store").hexdigest(8)
+    return url, opened(url, Path(settings.state).expanduser(), space)
 
 
 def _resolved(url: str) -> str:

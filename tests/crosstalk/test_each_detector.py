@@ -37,6 +37,7 @@ class Case:
     asks: dict[str, Any] = field(default_factory=dict)
     beside: dict[str, Any] = field(default_factory=dict)
     strength: str = "strong"
+    stream: bool = False
 
 
 def _settings(world: World, line: Line, other: Line) -> list[Fact]:
@@ -61,12 +62,14 @@ CASES: dict[str, Case] = {
     "stripped": Case(lambda w, a, b: [], "body", strength="weak",
                      usual=lambda w, a: [Fact("echo", a.request_id, "body request_id", "body")]),
     "settings": Case(_settings, dialect="openai_responses", asks={"prompt_cache_key": "mine"},
-                     beside={"prompt_cache_key": "the-other-s"}, strength="proof"),
+                     beside={"prompt_cache_key": "the-other-s"}, strength="proof",
+                     usual=lambda w, a: [Fact("settings", {"prompt_cache_key": "mine"}, "body response")]),
     "shape": Case(lambda w, a, b: [Fact("shape", "anthropic", "body")], strength="proof"),
     "framing": Case(lambda w, a, b: [Fact("framing", "events", "body")],
                     usual=lambda w, a: [Fact("framing", "whole", "body")]),
     "stray-head": Case(lambda w, a, b: [Fact("stray", "HTTP/1.1 200", "body")], strength="proof"),
-    "disorder": Case(lambda w, a, b: [Fact("disorder", "a → b", "two-starts")], strength="proof"),
+    "disorder": Case(lambda w, a, b: [Fact("disorder", "a → b", "two-starts")], strength="proof",
+                     stream=True),
     "created": Case(lambda w, a, b: [Fact("created", int(w.now) - 60, "body created")],
                     usual=lambda w, a: [Fact("created", int(w.now), "body created")]),
     "took": Case(lambda w, a, b: [Fact("took", 90.0, "header openai-processing-ms")],
@@ -91,8 +94,8 @@ def answered(world: World, line: Line, facts: list[Fact]) -> tuple[Finding, ...]
 
 def findings(case: Case, silent: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
     """Let a host be known, then another exchange be answered, and then the one that is looked at, beside a third."""
-    world = World(case.depth, case.dialect, False, 1)
-    for _ in range(12):
+    world = World(case.depth, case.dialect, case.stream, 1)
+    for _ in range(64):
         line = world.send(**case.asks if "messages" not in case.asks else {})
         answered(world, line, case.usual(world, line))
     given = world.send()
@@ -126,7 +129,7 @@ def test_each_detector_finds_what_no_other_does(name: str) -> None:
 @pytest.mark.parametrize("name", DETECTORS)
 def test_an_answer_that_says_nothing_strange_is_found_by_nobody(name: str) -> None:
     case = CASES[name]
-    world = World(case.depth, case.dialect, False, 1)
+    world = World(case.depth, case.dialect, case.stream, 1)
     for _ in range(6):
         line = world.send(**{key: value for key, value in case.asks.items() if key != "messages"})
         assert answered(world, line, case.usual(world, line)) == ()

@@ -122,6 +122,7 @@ def test_two_answers_in_one_stream_are_proof_by_their_order_alone() -> None:
     for dialect in NAMES:
         world = World("none", dialect, True, 4)
         world.silent = frozenset({"duplicate"})
+        world.warm(66)
         mixed, own = modes.interleave(world)
         assert (mixed.line.verdict().kind, own.line.verdict().kind) == ("crosstalk", "unverifiable")
 

@@ -20,7 +20,7 @@ from patchbay.crosstalk.memory import Memory
 from patchbay.crosstalk.watch import Watch
 from patchbay.ledger import Ledger
 from patchbay.providers import PRESETS, Provider
-from patchbay.values import Head, Headers, Verdict
+from patchbay.values import Endpoint, Head, Headers, Verdict
 
 from ..simulator import render
 from ..simulator.dialects import DIALECTS
@@ -98,19 +98,24 @@ class World:
         endpoint = dialects.endpoint("POST", PATHS[dialect].format(model=model, verb=verb))
         body = Body(render._json(document))
         provider = DEPTHS[self.depth]
-        request_id = self.mint.new(self.now, self.random.randbytes)
-        stamped = correlation.stamps(provider, Headers(), body, request_id=request_id)
-        watch = Watch(
-            provider.echo, stamped.expected, request_id=request_id, exchange=f"x{self.number}", mint=self.mint,
-            ledger=self.ledger, now=self.now, sent=stamped.sent, account="a", affinity=f"s{self.number}",
-            digest=(f"d{like.number}" if like else f"d{self.number}").encode(), generation=True, memory=self.memory,
-            asked=Asked(endpoint, body, model, self.stream), host="http://host", silent=self.silent,
-        )  # fmt: skip
+        request_id, watch = self.opened(endpoint, body, model, f"d{(like or self).number}".encode())
         reply = self._reply(dialect, document, model, request_id)
         line = Line(self.number, dialect, self.stream, document, model, request_id, watch, reply, self.now, provider)
         line.own = self.wire(line)
         self.lines.append(line)
         return line
+
+    def opened(self, endpoint: Endpoint, body: Body, model: str, digest: bytes) -> tuple[str, Watch]:
+        """Begin the exchange of the present number; return its request id and the watch over its answer."""
+        provider = DEPTHS[self.depth]
+        request_id = self.mint.new(self.now, self.random.randbytes)
+        stamped = correlation.stamps(provider, Headers(), body, request_id=request_id)
+        return request_id, Watch(
+            provider.echo, stamped.expected, request_id=request_id, exchange=f"x{self.number}", mint=self.mint,
+            ledger=self.ledger, now=self.now, sent=stamped.sent, account="a", affinity=f"s{self.number}",
+            digest=digest, generation=True, memory=self.memory, asked=Asked(endpoint, body, model, self.stream),
+            host="http://host", silent=self.silent,
+        )  # fmt: skip
 
     def wire(self, line: Line, reply: Reply | None = None) -> Wire:
         """Return the answer to *line* as the host would send it."""

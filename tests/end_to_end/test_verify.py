@@ -151,7 +151,8 @@ def test_every_exchange_of_a_websocket_is_judged_as_it_was(tmp_path: Path, more:
     assert "said then" not in done.stdout
     assert len(said) >= 12
     verdicts = {str(line["verdict"]) for line in said.values()}
-    assert verdicts - {"clean"} == {"crosstalk", "unverifiable"}
+    # in shadow nothing of ours comes back, and after a few answers a host is not known well enough
+    assert verdicts - {"clean"} == ({"unverifiable"} if "shadow" in more else {"crosstalk", "unverifiable"})
     assert ("clean" in verdicts) == ("shadow" not in more)  # where nothing of ours goes up, nothing comes back
     assert ("not kept whole" in done.stdout) == ("keep_streamed" in more)
     if not more:

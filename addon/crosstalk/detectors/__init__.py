@@ -19,14 +19,14 @@ Detector = Callable[[Sent, Fact, float], Iterator[Finding]]
 DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "contract": (ids.contract, frozenset({"echo"})),
     "tag": (ids.tag, frozenset({"echo", "id", "provider_id", "token"})),
-    "duplicate": (ids.duplicate, frozenset({"id", "provider_id"})),
+    "duplicate": (ids.duplicate, frozenset({"born", "id", "provider_id"})),
     "tool-call": (ids.tool_call, frozenset({"token"})),
     "strange-id": (ids.strange, frozenset({"id"})),
     "stripped": (ids.stripped, frozenset({"over"})),
     "settings": (settings.echo, frozenset({"settings"})),
     "shape": (form.shape, frozenset({"shape", "over"})),
     "framing": (form.framing, frozenset({"framing"})),
-    "stray-head": (form.stray, frozenset({"stray"})),
+    "stray-head": (form.stray, frozenset({"stray", "over"})),
     "disorder": (state.disorder, frozenset({"disorder", "over"})),
     "created": (time.created, frozenset({"date", "created"})),
     "took": (time.took, frozenset({"took"})),
@@ -34,7 +34,7 @@ DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "early": (time.early, frozenset({"early", "over"})),
     "model": (model.answered, frozenset({"model"})),
     "tool-name": (tools.unoffered, frozenset({"tool"})),
-    "same-text": (provenance.same_text, frozenset({"text"})),
+    "same-text": (provenance.same_text, frozenset({"text", "over"})),
     "results": (provenance.results, frozenset({"over"})),
 }
 # `loose` is no sign of anything; it says how far an echo reaches

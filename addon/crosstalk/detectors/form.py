@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...ledger import Entry
 from ...values import Fact, Finding
+from ..host_habits import KNOWN, NEVER, PROVED
 from ..sent import Sent
 from .found import Strength, found
 
@@ -22,14 +22,20 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if asked is None or not asked.shape or sent.status >= 400 or not sent.generation:
         return
     rule = f"shape {asked.shape}"
-    if fact.kind == "over" and sent.status and rule not in sent.broken:
-        sent.held.add(rule)
-    if fact.kind != "shape" or fact.value == asked.shape or sent.void(rule):
+    if fact.kind == "over":
+        if sent.status:
+            sent.held.add(rule)
         return
-    strength: Strength = "proof" if sent.proven(rule) else "weak"
-    sent.broken.add(rule)
-    other = _only(sent, str(fact.value))
-    yield found("shape", FAMILY, strength, fact, asked.shape, other)
+    if fact.kind != "shape" or fact.value == asked.shape:
+        return
+    others = {live.entry.exchange: live.entry for live in sent.beside() if live.asked.shape == fact.value}
+    sent.broke(rule, now, explained=bool(others))
+    if sent.void(rule):
+        return
+    stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
+    strength: Strength = "proof" if stands else "strong" if sent.stands(rule, KNOWN) else "weak"
+    victim = next(iter(others.values())) if len(others) == 1 else None
+    yield found("shape", FAMILY, strength, fact, asked.shape, victim)
 
 
 def framing(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -40,20 +46,19 @@ def framing(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.value != "events":
         sent.held.add("framing")
         return
-    sent.broken.add("framing")
+    sent.broke("framing", now)
     if not sent.void("framing"):
-        yield found("framing", FAMILY, "strong" if sent.proven("framing") else "weak", fact, "one whole answer")
+        yield found("framing", FAMILY, "strong" if sent.stands("framing", KNOWN) else "weak", fact, "one whole answer")
 
 
 def stray(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """The head of another HTTP answer in the middle of this one's body."""
-    if fact.kind == "stray" and sent.status < 400:
-        yield found("stray-head", FAMILY, "proof", fact, "the body of one answer")
-
-
-def _only(sent: Sent, looks: str) -> Entry | None:
-    if sent.memory is None:
-        return None
-    others = {live.entry.exchange: live.entry for live in sent.memory.others(sent.entry, sent.host)
-              if live.asked.shape == looks}  # fmt: skip
-    return next(iter(others.values())) if len(others) == 1 else None
+    if not sent.generation or sent.status >= 400:
+        return
+    if fact.kind == "over":
+        sent.held.add("stray-head")
+        return
+    sent.broke("stray-head", now)
+    if not sent.void("stray-head"):
+        strength: Strength = "proof" if sent.memory is None or sent.stands("stray-head", NEVER) else "weak"
+        yield found("stray-head", FAMILY, strength, fact, "the body of one answer")

@@ -20,6 +20,7 @@ def found(
     victim: Entry | None = None,
     *,
     received: str = "",
+    disputed: bool = False,
 ) -> Finding:
     """Return the finding of *detector* about *fact*; *received* stands for its value where that is not to be shown."""
     return Finding(
@@ -30,6 +31,7 @@ def found(
         expected=shown(expected),
         received=shown(received or str(fact.value)),
         victim=victim.exchange if victim else "unknown",
+        disputed=disputed,
     )
 
 

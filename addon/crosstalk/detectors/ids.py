@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from ...ledger import Entry
 from ...values import Fact, Finding
+from ..host_habits import KNOWN, PROVEN, SELDOM
 from ..sent import Sent
 from .found import Strength, found
 
@@ -16,23 +18,35 @@ _DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, di
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
 _COUNTED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a count
 _CHANGES = 0.4  # of the letters of a random word have another case than the one before; a name has fewer humps
-RULE = "own-ids"  # this host gives every answer an id of its own
 
 
 def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Where the provider promises an echo, any other value belongs to another request.
 
-    Absence and blanks are no alarm, and neither is an error answer: gateways in between write those.
+    Absence and blanks are no alarm, and neither is an error answer: gateways in between write those. A header in which
+    answers in a row bring ids that were never ours is the host's own, until the first id of ours comes back there; a
+    member of the body never is.
     """
     expected = sent.expected.get(fact.where, "")
     if fact.kind != "echo" or not sent.promised or not expected or sent.status >= 400:
         return
     returned = sent.returned(str(fact.value), now)
-    if returned.kind in ("blank", "mine", "own", "earlier"):
+    if returned.kind == "blank":
         return
-    sent.broken.add(f"echo {fact.where}")
-    if returned.entry and sent.repeats(returned.entry):
+    ours = returned.kind in ("mine", "own", "earlier")
+    if not ours:
+        sent.broken.add(f"stripped {fact.where}")  # something came: it is not missing as well
+    never_ours = returned.kind in ("foreign", "mangled")
+    if fact.where.startswith("header ") and sent.memory is not None:
+        rule = f"contract {fact.where}"
+        if not never_ours:
+            sent.memory.habits.kept(sent.host, rule, now)
+        else:
+            sent.broke(rule, now)
+            if sent.standing(rule).demoted:
+                return
+    if ours or (returned.entry and sent.repeats(returned.entry)):
         return
     yield found("contract", FAMILY, "proof", fact, expected, returned.entry)
 
@@ -49,7 +63,10 @@ def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if "pb1-" not in value.lower() and not (len(value) == 36 and sent.mint.recognise(value)):
         return
     returned = sent.returned(value, now)
+    rule = f"tag {fact.where}"
     match returned.kind:
+        case "mine":
+            sent.held.add(rule)
         case "another" if returned.entry and not sent.repeats(returned.entry):
             proof: Strength = "proof" if sent.status < 400 else "strong"
             yield found("tag", FAMILY, proof, fact, sent.entry.request_id, returned.entry)
@@ -57,43 +74,68 @@ def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             # A neighbour's, which we never saw. Made after ours was sent, it may also be that of an instance upstream
             # of us, which asked in our name.
             made = sent.mint.time_of(returned.value) or 0.0
-            strength: Strength = "strong" if made < sent.entry.at else "weak"
-            yield found("unknown-tag", FAMILY, strength, fact, sent.entry.request_id)
+            told = _odd(sent, rule, now) if made < sent.entry.at else "weak"
+            yield found("unknown-tag", FAMILY, told, fact, sent.entry.request_id)
         case "mangled":
-            yield found("mangled-tag", FAMILY, "strong", fact, sent.entry.request_id)
+            yield found("mangled-tag", FAMILY, _odd(sent, rule, now), fact, sent.entry.request_id)
+
+
+def _odd(sent: Sent, rule: str, now: float) -> Strength:
+    """Say what an id in our form is worth that we never gave out: some hosts cut ids, or answer from a recording."""
+    if sent.status < 400:
+        sent.broke(rule, now)
+    return "strong" if sent.is_new(rule, KNOWN) else "weak"
 
 
 def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One id of the provider's on two exchanges that asked for different things: one of the two answers is misdelivered.
 
-    Notes the first id of an answer for those who come after: a second one may well be that of an answer which has been
-    mixed into this one, and whose own exchange is still to see it. Void for ids that repeat by nature, and where a
-    stored answer is fetched.
+    Which of the two is open while both are under way, so that such a finding is disputed. An answer that has the id but
+    begins otherwise is another one: some hosts give their ids out again. Notes the first id of an
+    answer for those who come after: a second one may well be that of an answer which has been mixed into this one, and
+    whose own exchange is still to see it. Void for ids that repeat by nature, and where a stored answer is fetched.
     """
     value = fact.value
+    if fact.kind == "born":
+        sent.born = sent.born or str(value)
+        return
     if fact.kind not in ("id", "provider_id") or not isinstance(value, str) or sent.status >= 400:
         return
     if not sent.generation or not telling(value) or sent.returned(value, now).kind != "foreign":
         return
     other = sent.ledger.find("answer", value, now)
+    rule = "duplicate body" if fact.kind == "id" else f"duplicate {fact.where}"
     if other is None:
         # what is in an answer of another's is its owner's, who may get it yet
         if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
-            sent.ledger.note("answer", value, sent.entry, now)
-            sent.held.add(f"{RULE} {fact.where}")
-    elif other.exchange != sent.entry.exchange and sent.repeats(other):
+            sent.note("answer", value, sent.entry, now)
+            sent.held.add(rule)
+    elif other.exchange != sent.entry.exchange and _asked_alike(sent, other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:
-        yield found("duplicate", FAMILY, _worth(sent, fact), fact, "an id of its own", other)
-        sent.broken.add(f"{RULE} {fact.where}")
+        sent.broke(rule, now)
+        if sent.void(rule):
+            return
+        first = sent.names.setdefault(fact.where, value) == value
+        same = not (first and sent.born and other.born) or sent.born == other.born or fact.kind != "id"
+        # an id in the middle is that of an answer which was mixed into this one, as this one may be into it
+        # one that comes a second time only is that of an answer which two got, while both waited for theirs
+        again = sent.ledger.note("twice", value, sent.entry, now) is not None
+        twice = sent.born and other.seen > sent.entry.at and sent.standing(rule).kept >= KNOWN and not again
+        if same and (sent.repeated(rule, other) or ((twice or not first) and sent.explained(rule))):
+            # gateways cache heads and write trace ids into them, and some keep answers for requests that are alike
+            worth: Strength = "proof" if fact.kind == "id" and not sent.kept else "strong"
+            asked_before = sent.memory is not None and sent.memory.asked_before(sent.entry)
+            disputed = first and (other.seen >= sent.entry.at or asked_before)
+            yield found("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
+        else:
+            yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
 
 
-def _worth(sent: Sent, fact: Fact) -> Strength:
-    """Say what a repeated id proves: nothing yet at a host whose first answers all have the same one."""
-    if sent.memory is not None and not sent.proven(f"{RULE} {fact.where}"):
-        return "weak"
-    return "proof" if fact.kind == "id" else "strong"  # gateways cache heads and write trace ids into them
+def _asked_alike(sent: Sent, other: Entry) -> bool:
+    """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
+    return bool(other.digest) and other.digest == sent.entry.digest
 
 
 def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -105,12 +147,14 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     other = sent.ledger.find("call", value, now)
     if other is None:
-        sent.ledger.note("call", value, sent.entry, now)
-        sent.held.add("own-calls")
-    elif other.exchange != sent.entry.exchange and not sent.repeats(other):
-        strength: Strength = "strong" if sent.memory is None or sent.proven("own-calls") else "weak"
-        yield found("tool-call", FAMILY, strength, fact, "an id of its own", other)
-        sent.broken.add("own-calls")
+        sent.note("call", value, sent.entry, now)
+        sent.held.add("tool-call")
+    elif other.exchange != sent.entry.exchange and not _asked_alike(sent, other):
+        sent.broke("tool-call", now)
+        if sent.repeated("tool-call", other):
+            yield found("tool-call", FAMILY, "strong", fact, "an id of its own", other)
+        else:
+            yield found("tool-call", FAMILY, "weak", fact, "an id of its own")
 
 
 def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -122,14 +166,14 @@ def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     asked, value = sent.asked, fact.value
     if fact.kind != "id" or asked is None or not sent.generation or sent.status >= 400 or not isinstance(value, str):
         return
-    rule = f"made-of-ours {asked.dialect} {asked.suffix[:64]}"
+    rule = f"strange-id {asked.dialect} {asked.suffix[:64]}"
     returned = sent.returned(value, now)
     if returned.kind in ("mine", "own"):
         sent.held.add(rule)
     if returned.kind != "foreign" or sent.kept:
         return
-    sent.broken.add(rule)
-    if sent.proven(rule):
+    sent.broke(rule, now)
+    if sent.stands(rule, KNOWN):
         yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 
@@ -138,10 +182,11 @@ def stripped(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind != "over" or not sent.generation or sent.status >= 400:
         return
     for place in sent.expected:
-        rule = f"echo {place}"
+        rule = f"stripped {place}"
         if rule not in sent.held and rule not in sent.broken:
-            sent.broken.add(rule)
-            if sent.proven(rule):
+            sent.broke(rule, now)
+            stood = sent.standing(rule)
+            if stood.kept >= PROVEN and not stood.demoted and stood.kept > SELDOM * stood.broken:
                 yield found("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.expected[place])
 
 

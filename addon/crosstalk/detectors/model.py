@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from ...ledger import Entry
 from ...values import Fact, Finding
+from ..host_habits import PROVEN
 from ..sent import Sent
 from .found import Strength, found
 
@@ -19,7 +20,7 @@ _ROUTERS = re.compile(r"(?:^|[/-])(?:auto|router|default|best|fast)(?:$|[/-])")
 
 def answered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    Another model than the one that was asked for.
+    Another model than the one that was asked for, and than those the request itself names to fall back on.
 
     Weak by itself, since hosts rename models as they like. Strong when it is what exactly one other exchange under way
     asked for, at a host that has always answered our question under its own name.
@@ -34,11 +35,14 @@ def answered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if alike(wanted, got):
         sent.held.add(rule)
         return
-    if _ROUTERS.search(asked.model.lower()) or memory.has_answered(sent.host, asked.model, got):
+    if _ROUTERS.search(asked.model.lower()) or any(alike(plain(name), got) for name in asked.fallbacks):
+        return
+    if memory.has_answered(sent.host, asked.model, got):
         return
     sent.models.append(got)
+    sent.broke(rule, now)
     other = _asked_by(sent, fact.value)
-    strength: Strength = "strong" if other is not None and sent.proven(rule) else "weak"
+    strength: Strength = "strong" if other is not None and sent.stands(rule, PROVEN) else "weak"
     yield found("model", FAMILY, strength, fact, asked.model, other)
 
 
@@ -53,11 +57,9 @@ def alike(wanted: str, got: str) -> bool:
 
 
 def _asked_by(sent: Sent, got: str) -> Entry | None:
-    if sent.memory is None:
-        return None
     others = {
         live.entry.exchange: live.entry
-        for live in sent.memory.others(sent.entry, sent.host)
+        for live in sent.beside()
         if live.asked.model and plain(live.asked.model) == plain(got)
     }
     return next(iter(others.values())) if len(others) == 1 else None

@@ -9,8 +9,9 @@ from blake3 import blake3
 
 from ...ledger import Entry
 from ...values import Fact, Finding
+from ..host_habits import KNOWN
 from ..sent import Sent
-from .found import found
+from .found import Strength, found
 
 FAMILY = "content"
 _LENGTH, _WORDS = 200, 20  # characters and distinct words below which texts are alike by chance
@@ -25,6 +26,10 @@ def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     twice is taken for a form letter and not looked at again.
     """
     asked, text = sent.asked, fact.value
+    if fact.kind == "over":
+        if sent.generation and 0 < sent.status < 400:
+            sent.held.add("same-text")
+        return
     if fact.kind != "text" or asked is None or not isinstance(text, str) or len(text) < _LENGTH:
         return
     if not sent.generation or sent.status >= 400 or not asked.sampled or len(set(text.split())) < _WORDS:
@@ -35,10 +40,15 @@ def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     last = asked.last_turn
     other = sent.ledger.find("text", token, now)
     if other is None:
-        sent.ledger.note("text", token, replace(sent.entry, digest=last), now)
+        sent.note("text", token, replace(sent.entry, digest=last), now)
     elif other.exchange and other.exchange != sent.entry.exchange and other.digest != last and not asked.quotes(text):
         sent.ledger.note("text", token, _COMMON, now)
-        yield found("same-text", FAMILY, "strong", fact, "a text of its own", other, received=f"{len(text)} characters")
+        sent.broke("same-text", now)
+        told = f"{len(text)} characters"
+        if sent.repeated("same-text", other):
+            yield found("same-text", FAMILY, "strong", fact, "a text of its own", other, received=told)
+        else:
+            yield found("same-text", FAMILY, "weak", fact, "a text of its own", received=told)
 
 
 def results(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -55,9 +65,13 @@ def results(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         if entry := sent.ledger.find("call", call, now):
             owners[entry.affinity or entry.exchange] = entry
     if len(owners) < 2:
+        if owners:
+            sent.held.add("results")
         return
+    sent.broke("results", now)
     others = [entry for affinity, entry in owners.items() if affinity != sent.entry.affinity]
     victim = others[0] if len(others) == 1 else None
     place = Fact("request", "", "request tool results")
     told = f"{len(owners)} conversations"
-    yield found("results", FAMILY, "strong", place, "the calls of one answer", victim, received=told)
+    strength: Strength = "strong" if sent.is_new("results", KNOWN) else "weak"  # some clients mix them as a rule
+    yield found("results", FAMILY, strength, place, "the calls of one answer", victim, received=told)

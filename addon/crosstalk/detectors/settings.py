@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
+from ...ledger import Entry
 from ...values import Fact, Finding
+from ..host_habits import KNOWN, NEVER, PROVED, Standing
+from ..memory import Memory
 from ..sent import Sent
 from .found import found
 
@@ -17,33 +21,90 @@ def echo(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Settings that are not those we sent: proof when one of them is what exactly one other exchange sent.
 
-    Only what we sent is compared. A setting that this host has always repeated faithfully is a strong sign by itself;
-    one that it rewrites as a matter of course is none.
+    One by itself proves it where this host is known to repeat it, two where that one still waits for its answer: a
+    gateway writes its tenant into every answer, and some request may have sent that name. A value that came in several
+    answers names nobody. Only what we sent is compared. A setting that this host has always repeated faithfully is a
+    strong sign by itself; one that it rewrites as a matter of course is none.
     """
     if fact.kind != "settings" or not isinstance(fact.value, Mapping) or not sent.generation or sent.asked is None:
         return
     if sent.status >= 400:
         return
+    differing: list[_Differs] = []
     for name, mine in sent.asked.settings.items():
         theirs = fact.value.get(name)
-        rule = f"settings {name.partition('.')[0]}"
         if theirs is None:
             continue
         if theirs == mine:
-            sent.held.add(rule)
-            continue
-        yield from _differs(sent, name, mine, str(theirs), rule)
+            sent.held.add(_rule(name))
+        elif sent.memory is not None:
+            differing.append(_compared(sent, sent.memory, name, mine, str(theirs)))
+    for each in differing:
+        alike = {_rule(other.name) for other in differing if other.owner and other.owner is each.owner}
+        yield from _judged(sent, each, len(alike), now)
 
 
-def _differs(sent: Sent, name: str, mine: str, theirs: str, rule: str) -> Iterator[Finding]:
-    sent.broken.add(rule)
-    if sent.memory is None or sent.void(rule):
-        return
-    other = sent.memory.sender(sent.host, name, theirs)
-    if other is not None and other.exchange == sent.entry.exchange:
+@dataclass(frozen=True, slots=True)
+class _Differs:
+    """
+    One setting that differs: *sender* is the one exchange that sent it so.
+
+    *owner* is the same, if it waits for its answer and no server could make up what it sent.
+    """
+
+    name: str
+    mine: str
+    theirs: str
+    sender: Entry | None
+    owner: Entry | None
+    waits: bool
+    common: bool
+
+
+def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> _Differs:
+    other = memory.sender(sent.host, name, theirs)
+    if other is not None and (other.exchange == sent.entry.exchange or sent.repeats(other)):
         other = None
-    place = Fact("settings", theirs, f"body {name}")
-    if name.startswith(_DISTINCT) and other is not None and not sent.repeats(other):
-        yield found("settings", FAMILY, "proof", place, mine, other)
+    waiting = {live.entry.exchange: live.entry for live in sent.beside()} if other is not None else {}
+    owner = waiting.get(other.exchange) if other is not None else None
+    distinct = name.startswith(_DISTINCT)
+    common = distinct and _is_common(sent, memory, name, theirs)
+    told = owner if distinct and not common else None
+    return _Differs(name, mine, theirs, other, told, owner is not None, common)
+
+
+def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
+    rule = _rule(it.name)
+    if it.owner is not None:  # an answer of another's says nothing about what this host does with settings
+        sent.standing(rule)
+        sent.broken.add(rule)
     else:
-        yield found("settings", FAMILY, "strong" if sent.proven(rule) else "weak", place, mine, other)
+        sent.broke(rule, now)
+    if sent.void(rule):
+        return
+    place = Fact("settings", it.theirs, f"body {it.name}")
+    known = it.sender is not None and it.name.startswith(_DISTINCT) and sent.stands(rule, PROVED)
+    repeats = sent.explained(rule) and sent.standing(rule).kept >= NEVER
+    owned = it.owner is not None and (alike > 1 or repeats)
+    if owned or (known and not it.common):
+        yield found("settings", FAMILY, "proof", place, it.mine, it.sender)
+    elif not it.common and (_seldom(sent, it, rule) or sent.stands(rule, KNOWN)):
+        yield found("settings", FAMILY, "strong", place, it.mine, it.sender)
+    else:
+        yield found("settings", FAMILY, "weak", place, it.mine)
+
+
+def _seldom(sent: Sent, it: _Differs, rule: str) -> bool:
+    if it.owner is not None:
+        return sent.explained(rule) or not sent.standing(rule).broken
+    return it.waits and it.name == "tools" and sent.explained(rule)
+
+
+def _rule(name: str) -> str:
+    return f"settings {name.partition('.')[0]}"
+
+
+def _is_common(sent: Sent, memory: Memory, name: str, value: str) -> bool:
+    """Whether the host wrote *value* into the answer of another that had not sent it either; part of the record."""
+    common = memory.received(sent.host, name, value, sent.entry.exchange)
+    return sent.judged.setdefault(f"settings {name} of several", Standing(broken=int(common))).broken > 0

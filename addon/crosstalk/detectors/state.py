@@ -5,39 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...values import Fact, Finding
+from ..host_habits import KNOWN, PROVED
 from ..sent import Sent
 from .found import Strength, found
 
 FAMILY = "state"
-# Two answers in one stream, whoever sends it. Everything else is a rule that a host keeps, or does not.
+# Two answers in one stream, at a host that sends one otherwise.
 _PROOFS = frozenset({"two-starts", "alternates"})
+_MUTUAL = frozenset({"switch", "another-end", "another-prompt"})  # what two have that went over into one another
 _WEAK = frozenset({"role-again", "sequence-gap"})
 RULES = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
     "two-starts", "role-again", "sequence-gap", "wrong-delta", "no-call", "another-prompt",
 )  # fmt: skip
-_KEPT = frozenset(f"order {what}" for what in RULES)
+_KEPT = frozenset(f"disorder {what}" for what in RULES)
 
 
 def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An event that does not belong where it stands.
 
-    What some gateways do to every stream is a strong sign only at a host that has kept the rule before.
+    What some gateways do to every stream is a sign only at a host that has kept the rule before.
     """
     if not sent.generation or sent.status >= 400:
         return
     if fact.kind == "over":
         if sent.asked is None or sent.asked.stream:  # an answer in one piece keeps no order
-            sent.held |= _KEPT - sent.broken
+            sent.held |= _KEPT
         return
-    if fact.kind != "disorder" or sent.void(rule := f"order {fact.where}"):
+    if fact.kind != "disorder":
         return
-    sent.broken.add(rule)
-    yield found("disorder", FAMILY, _worth(sent, fact.where, rule), fact, "one answer in one stream")
+    rule = f"disorder {fact.where}"
+    sent.broke(rule, now, found=str(fact.value))
+    if not sent.void(rule):
+        yield found("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
 
 
-def _worth(sent: Sent, what: str, rule: str) -> Strength:
-    if what in _PROOFS:
+def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
+    if sent.memory is None:
+        return "proof" if fact.where in _PROOFS else "weak"
+    if fact.where in _WEAK:
+        return "weak"
+    if fact.where not in _PROOFS:
+        mirrored = fact.where in _MUTUAL and sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
+        return "strong" if mirrored or sent.stands(rule, KNOWN) else "weak"
+    if sent.stands(rule, PROVED):
         return "proof"
-    return "strong" if what not in _WEAK and sent.proven(rule) else "weak"
+    beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
+    return "strong" if sent.stands(rule, KNOWN) or (beside and sent.standing(rule).rare) else "weak"

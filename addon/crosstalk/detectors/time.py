@@ -7,6 +7,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from ...values import Fact, Finding
+from ..host_habits import KNOWN, detector_of
 from ..sent import Sent
 from .found import Strength, found
 
@@ -26,7 +27,7 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         sent.date = _seconds(fact.value)
         if sent.date is not None and _judged(sent):
             early = sent.entry.at - sent.date
-            yield from _kept(sent, "date", early <= _SLACK, fact, f"after the request ({early:.0f} s too early)")
+            yield from _kept(sent, "created clock", early <= _SLACK, fact, _expected(early), now)
         return
     if fact.kind != "created" or not _judged(sent):
         return
@@ -35,10 +36,10 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     waited = max(0.0, (sent.headed or now) - sent.entry.at)
     early = sent.entry.at - made
-    yield from _kept(sent, "clock", early <= _SLACK, fact, f"after the request ({early:.0f} s too early)")
+    yield from _kept(sent, "created clock", early <= _SLACK, fact, _expected(early), now)
     if sent.date is not None:
         early = sent.date - made - waited
-        yield from _kept(sent, "created", early <= _SLACK, fact, f"after the request ({early:.0f} s too early)")
+        yield from _kept(sent, "created by-date", early <= _SLACK, fact, _expected(early), now)
 
 
 def took(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -47,7 +48,7 @@ def took(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     waited = max(0.0, now - sent.entry.at)
     fits = fact.value <= waited + max(_TOOK_SLACK, 0.05 * fact.value)
-    yield from _kept(sent, "took", fits, fact, f"at most {waited:.3f} s")
+    yield from _kept(sent, "took", fits, fact, f"at most {waited:.3f} s", now)
 
 
 def age(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -57,7 +58,7 @@ def age(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind != "age" or not isinstance(fact.value, int) or not _judged(sent):
         return
     waited = max(0.0, now - sent.entry.at)
-    yield from _kept(sent, "age", fact.value <= waited + _SLACK, fact, "a fresh answer")
+    yield from _kept(sent, "age", fact.value <= waited + _SLACK, fact, "a fresh answer", now)
 
 
 def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -69,11 +70,10 @@ def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if not 200 <= sent.status < 300:
         return
     if fact.kind == "over":
-        if "time early" not in sent.broken:
-            sent.held.add("time early")
+        sent.held.add("early")
         return
-    sent.broken.add("time early")
-    if not sent.void("time early"):
+    sent.broke("early", now)
+    if not sent.void("early"):
         yield found("early", FAMILY, "weak", fact, "after the whole request")
 
 
@@ -81,15 +81,18 @@ def _judged(sent: Sent) -> bool:
     return sent.generation and sent.status < 400 and not sent.kept and sent.memory is not None
 
 
-def _kept(sent: Sent, what: str, fits: bool, fact: Fact, expected: str) -> Iterator[Finding]:
-    rule = f"time {what}"
+def _kept(sent: Sent, rule: str, fits: bool, fact: Fact, expected: str, now: float) -> Iterator[Finding]:
     if fits:
         sent.held.add(rule)
         return
-    sent.broken.add(rule)
+    sent.broke(rule, now)
     if not sent.void(rule):
-        strength: Strength = "strong" if sent.proven(rule) else "weak"
-        yield found("created" if what in ("clock", "date") else what, FAMILY, strength, fact, expected)
+        strength: Strength = "strong" if sent.stands(rule, KNOWN) else "weak"
+        yield found(detector_of(rule), FAMILY, strength, fact, expected)
+
+
+def _expected(early: float) -> str:
+    return f"after the request ({early:.0f} s too early)"
 
 
 def _seconds(value: object) -> float | None:

@@ -24,9 +24,9 @@ def unoffered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if offered is None:
         return
     if name in offered:
-        sent.held.add("tools")
+        sent.held.add("tool-name")
         return
-    sent.broken.add("tools")
+    sent.broke("tool-name", now)
     other = sent.other_offered(name)
-    strength: Strength = "strong" if other is not None and sent.proven("tools") else "weak"
+    strength: Strength = "strong" if other is not None and sent.explained("tool-name") else "weak"
     yield found("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

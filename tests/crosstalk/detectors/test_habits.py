@@ -50,7 +50,7 @@ def test_a_host_that_is_not_known_is_not_suspected(name: str) -> None:
 @pytest.mark.parametrize("name", ["framing", "took", "age", "created", "disorder"])
 def test_a_host_that_never_did_so_is(name: str) -> None:
     world = World("none", "openai_chat", name == "disorder", 1)  # only a stream has an order
-    for _ in range(4):
+    for _ in range(8):
         line = world.send(tools=("shell",))
         over(world, line, *USUAL, Fact("created", int(world.now), "body created"))
 
@@ -63,7 +63,7 @@ def test_a_host_that_never_did_so_is(name: str) -> None:
 @pytest.mark.parametrize("name", ["framing", "took", "age", "created", "disorder"])
 def test_a_detector_that_is_silent_for_a_provider_says_nothing(name: str) -> None:
     world = World("none", "openai_chat", False, 1)
-    for _ in range(4):
+    for _ in range(8):
         line = world.send(tools=("shell",))
         over(world, line, *USUAL, Fact("created", int(world.now), "body created"))
     world.silent = frozenset({name})
@@ -119,7 +119,7 @@ def test_an_answer_from_a_cache_may_be_old() -> None:
 def test_a_host_whose_clock_is_wrong_is_believed_about_itself() -> None:
     """An hour behind: its answers are fresh by its own `Date`, and so says nobody that they are old."""
     world = World("none", "openai_chat", False, 1)
-    for _ in range(6):
+    for _ in range(8):
         line = world.send()
         behind = int(world.now) - 3600
         facts = (Fact("date", str(behind), "header date"), Fact("created", behind, "body created"))
@@ -171,7 +171,7 @@ def test_an_id_that_is_not_made_of_ours_is_strange_where_it_always_was() -> None
     world = World("engine", "openai_chat", False, 1)
     foreign = Fact("id", "chatcmpl-5f0c2d4e8a1b4c3d9e0f112233445566", "body id")
     assert over(world, world.send(), Fact("id", foreign.value[::-1], "body id")) == ()
-    world.warm(9)
+    world.warm(40)
 
     line = world.send()
 

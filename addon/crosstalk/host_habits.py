@@ -1,0 +1,255 @@
+"""
+What each host is known to do: the rules it keeps, and those it breaks every day.
+
+A detector accuses only where its rule stands: the host has kept it in enough answers in a row. A rule that is broken
+again and again is demoted at that host: it says nothing there until the host has kept it for long, or somebody resets
+it. Bounded; it knows no clock.
+
+A rule is named by its detector and, behind a space, what the detector tells apart: `shape openai_chat`, `age`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
+KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
+NEVER = 12  # … for a proof by what no host is known to do as a habit
+TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
+AGAIN = 40  # … for any finding once the rule was broken: an odd worker of eight shows by then
+PROVED = 64  # … for a proof by form alone
+FORGOTTEN = 64  # answers in a row after which an old break does not count, and a demoted rule is back
+IN_A_ROW = 3  # answers in a row that break a rule show a habit
+SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
+CONTRACT = "contract"
+_BROKEN = 3  # times it must have been broken for that
+# One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
+# habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
+_STEP_BACK, _HABIT = 0.09, 8.0
+_LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    How one rule stood at one host at one moment.
+
+    *run* and *row*: how many answers in a row kept it, and broke it. *recent*: the host broke it not long ago. When it
+    was broken last, *last* was found, at the time *began*, *before* answers in a row having kept it.
+    """
+
+    kept: int = 0
+    broken: int = 0
+    run: int = 0
+    row: float = 0.0
+    before: int = 0
+    began: float = 0.0
+    last: str = ""
+    recent: bool = False
+    demoted: bool = False
+
+    def stands(self, answers: int) -> bool:
+        """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
+        return not self.in_doubt and self.run >= (max(answers, AGAIN) if self.recent else answers)
+
+    def mirrors(self, answers: int, found: str, sent_at: float) -> bool:
+        """
+        Whether the break before is the other half of *found* in an answer to what was sent at *sent_at*: `b → a`.
+
+        Two answers that went over into one another break a rule together; the first does not speak for the second.
+        """
+        here, there = found.split(" → "), self.last.split(" → ")
+        return self.began > sent_at and self.before >= answers and len(here) == 2 and _bare(here) == _bare(there[::-1])
+
+    @property
+    def seldom(self) -> bool:
+        """Whether the host seldom breaks it: for findings that another exchange under way explains."""
+        return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
+
+    @property
+    def rare(self) -> bool:
+        """The same where the other exchange may explain it, but need not: more seldom than an odd worker would."""
+        return not self.in_doubt and self.kept >= PROVED and self.kept > 2 * KNOWN * self.broken
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it may be none of the host's: two answers in a row broke it, so that the third shows a habit."""
+        return self.demoted or self.row >= IN_A_ROW - 1
+
+    @property
+    def void(self) -> bool:
+        """Whether the host breaks it as a matter of course."""
+        return self.demoted or (self.broken >= _BROKEN and self.kept <= SELDOM * self.broken)
+
+
+@dataclass(frozen=True, slots=True)
+class Demotion:
+    """A rule that says nothing at a host from the time *since*; *over*: it does again."""
+
+    host: str
+    rule: str
+    since: float
+    over: bool = False
+
+    @property
+    def detector(self) -> str:
+        """The name of the detector whose rule it is."""
+        return detector_of(self.rule)
+
+
+def detector_of(rule: str) -> str:
+    """Return the name of the detector that has *rule*."""
+    return rule.partition(" ")[0]
+
+
+@dataclass(slots=True)
+class _Habit:
+    kept: int = 0
+    broken: int = 0
+    run: int = 0
+    row: float = 0.0
+    before: int = 0
+    began: float = 0.0
+    last: str = ""
+    recent: bool = False
+    demoted: bool = False
+    since: float = 0.0  # of the last demotion, or of its end
+    score: float = 0.0
+    accused: bool = False  # it stood when it was broken, so that somebody may have been alarmed
+
+
+class HostHabits:
+    """Counts by (host, rule). The longest unused leave first."""
+
+    def __init__(self) -> None:
+        self._habits: OrderedDict[tuple[str, str], _Habit] = OrderedDict()
+        self._news: deque[Demotion] = deque(maxlen=_NEWS)
+        self._watched = False
+        self._changed: dict[tuple[str, str], None] = {}
+
+    def standing(self, host: str, rule: str) -> Standing:
+        """Return how *rule* stands at *host* now."""
+        habit = self._habits.get((host, rule))
+        return _UNKNOWN if habit is None else Standing(*(getattr(habit, name) for name in _NAMES))
+
+    def kept(self, host: str, rule: str, now: float) -> None:
+        """Note that an answer of *host* kept *rule*."""
+        habit = self._habit(host, rule)
+        habit.kept += 1
+        habit.run += 1
+        habit.row = 0.0
+        habit.score = max(0.0, habit.score - _STEP_BACK)
+        if habit.run >= FORGOTTEN:
+            habit.recent = False
+        # one id of ours in a header shows that the host gives ids back there
+        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else FORGOTTEN):
+            self._change(host, rule, habit, now, demoted=False)
+
+    def broke(self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
+        """
+        Note that an answer of *host* broke *rule* by what was *found* in it.
+
+        *explained*: another exchange waits for just such an answer. It says less about the host, and counts half.
+        """
+        weight = 0.5 if explained else 1.0
+        habit = self._habit(host, rule)
+        habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
+        habit.before, habit.began, habit.last, habit.recent = habit.run, now, found[:_SHOWN], True
+        habit.broken += 1
+        habit.row += weight
+        habit.score += weight
+        habit.run = 0
+        if habit.accused and not habit.demoted and self._is_habit(rule, habit):
+            self._change(host, rule, habit, now, demoted=True)
+
+    def shown(self) -> dict[str, dict[str, Standing]]:
+        """Return, for showing: host → rule → how it stands."""
+        found: dict[str, dict[str, Standing]] = {}
+        for host, rule in self._habits:
+            found.setdefault(host, {})[rule] = self.standing(host, rule)
+        return found
+
+    def reset(self, host: str, detector: str, now: float) -> int:
+        """Forget what is known of *host*, or what *detector* knows of it; return how many rules that were."""
+        found = [key for key in self._habits if key[0] == host and detector in ("", detector_of(key[1]))]
+        for key in found:
+            self._end(key, now)
+        return len(found)
+
+    def news(self) -> list[Demotion]:
+        """Return what was demoted here, or stands again, since the last call: what is to be said once."""
+        found = list(self._news)
+        self._news.clear()
+        return found
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be said."""
+        return bool(self._news)
+
+    # -- what others and later processes know of it ----------------------------------------------------------------
+
+    def watch(self) -> None:
+        """Keep track of demotions from now on, for `changes`."""
+        self._watched = True
+
+    def changes(self) -> list[Demotion]:
+        """Return what changed since the last call."""
+        changed, self._changed = self._changed, {}
+        return [self._told(key) for key in changed if key in self._habits]
+
+    def all(self) -> Iterator[Demotion]:
+        """Yield all demotions, and those that have ended."""
+        return (self._told(key) for key, habit in list(self._habits.items()) if habit.since)
+
+    def adopt(self, told: Demotion) -> None:
+        """Take over what another instance, or an earlier one, found out later than we did."""
+        habit = self._habit(told.host, told.rule)
+        if habit.since >= told.since:
+            return
+        if told.over:
+            self._habits[told.host, told.rule] = _Habit(since=told.since)
+        else:
+            habit.demoted, habit.since, habit.run = True, told.since, 0
+
+    def _told(self, key: tuple[str, str]) -> Demotion:
+        habit = self._habits[key]
+        return Demotion(*key, habit.since, over=not habit.demoted)
+
+    def _end(self, key: tuple[str, str], now: float) -> None:
+        was = self._habits[key]
+        self._habits[key] = _Habit(since=max(now, was.since))
+        if was.demoted and self._watched:
+            self._changed[key] = None
+
+    def _change(self, host: str, rule: str, habit: _Habit, now: float, *, demoted: bool) -> None:
+        habit.demoted, habit.since, habit.run, habit.score = demoted, max(now, habit.since), 0, 0.0
+        self._news.append(Demotion(host, rule, habit.since, over=not demoted))
+        if self._watched:
+            self._changed[host, rule] = None
+
+    @staticmethod
+    def _is_habit(rule: str, habit: _Habit) -> bool:
+        # an id in a header may be a neighbour's now and then, so only an unbroken row makes it the host's own
+        return habit.row >= IN_A_ROW or (detector_of(rule) != CONTRACT and habit.score >= _HABIT)
+
+    def _habit(self, host: str, rule: str) -> _Habit:
+        key = host, rule
+        habit = self._habits.get(key)
+        if habit is None:
+            habit = self._habits[key] = _Habit()
+            while len(self._habits) > _LIMIT:
+                self._habits.popitem(last=False)
+        else:
+            self._habits.move_to_end(key)
+        return habit
+
+
+_UNKNOWN = Standing()
+_NAMES = tuple(field.name for field in fields(Standing))
+
+
+def _bare(parts: list[str]) -> list[str]:
+    return [part.removesuffix(" tokens") for part in parts]

@@ -1,0 +1,67 @@
+"""What is not held against a host any more can be listed and taken back, beside a running proxy too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from patchbay.cli.main import main
+from patchbay.config import Config
+from patchbay.crosstalk.host_habits import Demotion
+from patchbay.proxy.keeping import store_of
+from patchbay.state import of_demotion
+from patchbay.store import master_key
+
+FAR = 4_000_000_000.0
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PATCHBAY_STORE", "sqlite")
+    monkeypatch.chdir(tmp_path)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    _, store = store_of(Config((), state=str(state)), master_key(state))
+    assert store is not None
+    found = [Demotion("http://a", "age", FAR), Demotion("http://a", "shape gemini", FAR)]
+    store.write([of_demotion(each) for each in found], FAR)
+    store.close()
+    return state
+
+
+def run(*arguments: str) -> int:
+    return main(["habits", *arguments])
+
+
+def test_they_are_listed(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """H1: shown by the command line."""
+    assert run("--state", str(kept)) == 0
+
+    said = capsys.readouterr().out
+    assert "http://a  age" in said
+    assert "http://a  shape gemini" in said
+    assert "2 rules" in said
+
+
+def test_one_detector_s_are_reset_and_the_others_stay(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """H1: resettable by the command line."""
+    assert run("--state", str(kept), "--reset", "http://a", "shape") == 0
+    assert run("--state", str(kept)) == 0
+
+    said = capsys.readouterr().out
+    assert "http://a  age" in said
+    assert "gemini" not in said
+
+
+def test_a_host_that_is_not_known_is_said_to_be_so(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--state", str(kept), "--reset", "http://nowhere") == 1
+    assert "http://nowhere" in capsys.readouterr().err
+
+
+def test_without_a_store_there_is_nothing_to_read(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PATCHBAY_STORE")
+    assert run("--state", str(kept)) == 2
+    assert "patchbay.habits" in capsys.readouterr().err

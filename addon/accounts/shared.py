@@ -17,6 +17,7 @@ from ..values import Outcome, OutcomeKind
 
 WINDOW = 10.0  # seconds within which two faults count as one
 MEMORY = 600.0  # seconds in which what other conversations met counts
+UNSENT = "connect"  # the detail of a failure before anything of the request was sent: the request is not at fault
 CONFIRMED = 3  # conversations that met the same on one account: it is no matter of what they ask
 MAX_FAULTS = 128
 MAX_PLACES = 1024
@@ -144,7 +145,7 @@ def _is_alike(one: _Fault, other: _Fault) -> bool:
 
 def _is_same_request(one: _Fault, other: _Fault) -> bool:
     """Say whether one exchange, or at once one conversation, met both; their providers may word it otherwise."""
-    if one.kind != other.kind or not other.exchange:
+    if one.kind != other.kind or not other.exchange or UNSENT in (one.detail, other.detail):
         return False
     if one.exchange == other.exchange:
         return True

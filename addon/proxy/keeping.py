@@ -52,16 +52,20 @@ class Keeping:
         if self._task is not None:
             self._task.cancel()
         if self._behind is not None:
-            self._behind.put(self._state.changes(time.time()))
+            self._hand_on(self._behind, time.time(), most=None)
             self._behind.close()
             self._behind = None
 
     def look(self, behind: Behind, now: float) -> None:
         """Take over some news and hand on what changed."""
         self._state.adopt(behind.take(AT_ONCE), now)
+        self._hand_on(behind, now, AT_ONCE)
+
+    def _hand_on(self, behind: Behind, now: float, most: int | None) -> None:
+        """Hand on what changed; and to a store that came back, which may have lost all, *most* of what is known."""
         if behind.came_back():
             self._resend = self._state.everything(now)
-        records = [*itertools.islice(self._resend, AT_ONCE), *self._state.changes(now)]
+        records = [*itertools.islice(self._resend, most), *self._state.changes(now)]
         if records:
             behind.put(records)
 

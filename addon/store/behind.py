@@ -80,7 +80,8 @@ class Behind:
                 self._wake.clear()
             else:  # a store that fails is not asked at every word
                 self._ended.wait(RETRY)
-        self._turn()
+        if not self._turn():
+            self._turn()  # a file that went since the last turn is an error once, and is made anew
         self._store.close()
 
     def _turn(self) -> bool:

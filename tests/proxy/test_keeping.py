@@ -118,6 +118,9 @@ class Recorder:
         back, self.back = self.back, False
         return back
 
+    def close(self) -> None:
+        pass
+
 
 def test_a_store_that_came_back_is_told_everything_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "AT_ONCE", 2)
@@ -136,3 +139,21 @@ def test_a_store_that_came_back_is_told_everything_in_pieces(tmp_path: Path, mon
 
     assert [len(put) for put in behind.puts] == [2, 2, 1]
     assert len({record.key for put in behind.puts for record in put}) == 5
+
+
+def test_a_store_that_came_back_just_before_the_end_is_told_everything_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R19: no look comes after it."""
+    monkeypatch.setattr(keeping, "AT_ONCE", 2)
+    config = settings(tmp_path, "memory")
+    known, behind = router(config), Recorder()
+    way = Keeping(config, KEY, known.state)
+    way._behind = behind  # type: ignore[assignment]
+    for number in range(5):
+        bind(known, Key("p", b"", f"aff-{number}"))
+
+    behind.back = True
+    way.end()
+
+    assert [len(put) for put in behind.puts] == [5]

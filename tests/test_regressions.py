@@ -1,4 +1,4 @@
-"""Faults that were found from outside: each has a test whose docstring names it, so that it does not come back unseen."""
+"""Faults that were found from outside: each has a test whose docstring names it, so that none comes back unseen."""
 
 from __future__ import annotations
 

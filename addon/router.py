@@ -581,6 +581,8 @@ class Router:
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
             outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules, _sent(exchange))
+            if outcome.kind == "model" and not exchange.model:  # `GET /v1/models/x` is about no lane
+                outcome = Outcome("request", scope="none", detail=outcome.detail)
         silent = attempt.reader.streamed and not (attempt.served or attempt.closed)
         if held and outcome.kind == "ok" and (silent or not attempt.held_bytes):
             outcome = Outcome("server", detail="it ended before it said anything")

@@ -184,6 +184,14 @@ TABLE = [
     ("gemini", 504, google(504, "DEADLINE_EXCEEDED"), "server"),
     ("gemini", 400, google(400, "FAILED_PRECONDITION"), "request"),
     ("gemini", 499, google(499, "CANCELLED"), "cancelled"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED", "x", {"reason": "CONSUMER_SUSPENDED"}), "auth"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED", "x", {"reason": "BILLING_DISABLED"}), "quota"),
+    # Gateways: LiteLLM, OpenRouter with the error of the provider behind it; Mistral, Groq
+    ("openai", 400, error(message="Budget has been exceeded!", type="budget_exceeded", code="400"), "quota"),
+    ("openai", 400, error(message="Provider returned error", code=400, metadata={
+        "raw": '{"type":"error","error":{"message":"Your credit balance is too low"}}'}), "quota"),
+    ("openai", 429, {"object": "error", "message": "x", "type": "service_tier_capacity_exceeded"}, "overload"),
+    ("openai", 400, error(message="The model `m` has been decommissioned", code="model_decommissioned"), "model"),
     # Nobody's words
     ("openai", 200, {"id": "x", "object": "chat.completion", "choices": []}, "ok"),
     ("openai", 200, {"id": "x", "object": "response", "error": None}, "ok"),

@@ -15,6 +15,7 @@ from random import Random
 from blake3 import blake3
 
 from . import clients, correlation, paths
+from .accounts import models
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
@@ -494,8 +495,8 @@ class Router:
     def _model_id(self, choice: Choice) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""
         provider, model = choice.account.provider, choice.model
-        found = provider.model_ids.get(model, "")
-        key = provider.name, model[:256]
+        found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
+        key = provider.name, models.base(model)[:256]
         if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
             self._unnamed[key] = None
             if len(self._unnamed) > UNNAMED:

@@ -23,6 +23,7 @@ MAX_FAULTS = 128
 MAX_PLACES = 1024
 # A limit, a credential and money are an account's own, however many have trouble with theirs at once.
 KINDS: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
+_PASSING: frozenset[OutcomeKind] = frozenset({"server", "overload"})
 _WHOLE: frozenset[OutcomeKind] = frozenset({"auth", "quota"})  # what is said of an account, whatever the lane
 
 Place = tuple[str, str]  # an upstream, and a lane
@@ -119,11 +120,13 @@ class Shared:
                 each.undone = each.penalty.undo() is not False
 
     def met(self, conversation: str, now: float) -> frozenset[str]:
-        """Return the accounts on which *conversation* met what counts as its own fault."""
+        """Return the accounts on which *conversation* met what counts as its own fault, if that does not pass soon."""
+        while self._faults and now - self._faults[0].at > MEMORY:
+            self._faults.popleft()
         if not self._faults or not conversation:
             return frozenset()
         own = (each for each in self._faults if each.by_request and each.conversation == conversation)
-        return frozenset(each.account for each in own if now - each.at <= MEMORY)
+        return frozenset(each.account for each in own if each.kind not in _PASSING)
 
     def _is_confirmed(self, this: _Fault, now: float) -> bool:
         alike = [each for each in self._faults

@@ -67,6 +67,7 @@ LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
+_STORED = ("previous_response_id", "conversation")  # members that name what a provider has kept
 _UNKNOWN = Served()
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
@@ -764,7 +765,9 @@ def _sent(exchange: Exchange) -> ClientWords:
     if exchange.words is None:
         request = exchange.request
         # what is stored at an account holds words of earlier requests, which are not known here
-        raw = request.body.raw if exchange.identity.owner is None else None
+        stored = exchange.identity.owner is not None or any(request.body.get(name) for name in _STORED)
+        stored = stored or isinstance(request.body.get("prompt"), dict)
+        raw = None if stored else request.body.raw
         exchange.words = ClientWords(raw, request.path, request.headers, exchange.model)
     return exchange.words
 

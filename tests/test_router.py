@@ -426,6 +426,19 @@ def test_words_of_one_request_rest_no_account_for_the_next(words: str, streamed:
     assert answer(of, other, *good(), now=1)[-1] == "deliver"
 
 
+@pytest.mark.parametrize(
+    "stored", [{"previous_response_id": "resp_1"}, {"conversation": {"id": "conv_1"}}, {"prompt": {"id": "pmpt_1"}}]
+)
+def test_words_that_a_provider_has_stored_are_not_known_here(stored: dict[str, Any]) -> None:
+    """R1: of an answer, a conversation or a prompt that nobody here remembers."""
+    of = router(*(account(name) for name in "abcd"))
+    attack = opened(of, request({"model": "m", "input": "go on", **stored}, "/v1/responses"))
+    for _ in range(4):
+        if isinstance(of.next(attack, 0), Route):
+            answer(of, attack, *bad(400, message="This cannot go on: invalid api key"))
+    assert {status.state for status in of.accounts.status(1)} == {"healthy"}
+
+
 def test_a_model_that_is_looked_up_in_vain_is_no_lane_of_an_account() -> None:
     """R1: `GET /v1/models/x` asks for no model, so what asks for none rests for nothing."""
     of = router(account("a"), account("b"))

@@ -318,8 +318,10 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
-    certain = status in _CERTAIN or (rule is not None and not all(map(sent.hold_code, rule.coded(said))))
-    return replace(_outcome(kind, scope, until, _detail(status, rule, said)), certain=certain)
+    found = _outcome(kind, scope, until, _detail(status, rule, said))
+    if rule is None or kind in BLAMELESS:
+        return replace(found, certain=status in _CERTAIN)
+    return replace(found, certain=status in _CERTAIN or not all(map(sent.hold_code, rule.coded(said))))
 
 
 def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = "") -> Outcome:

@@ -45,7 +45,13 @@ _TABLE = bytes(
     for byte in range(256)
 )  # fmt: skip
 _WORD = re.compile("[0-9A-Za-z\x80-\U0010ffff]+")
-_ENCODED = re.compile(rb"%[0-9A-Fa-f]{2}|&[#A-Za-z]|\\\\|\\u")  # of a URL, of HTML, of JSON inside of JSON
+# What the first reading leaves as it is: escapes of a URL, of HTML, of JSON inside of JSON, and what may be seen as a
+# blank, as it is in UTF-8 and in JSON.
+_ENCODED = re.compile(
+    rb"%[0-9A-Fa-f]{2}|&[#A-Za-z]|\\\\|\\u(?:00[Aa][Dd]|034|061|180|20[0-6]|[Ff][Ee])"
+    rb"|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xc2\xad|\xef\xbb\xbf|\xe1\xa0\x8e|\xd8\x9c|\xcd\x8f"
+)
+_ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _JOINT = rb"(?:%5f|&#x?[0-9a-f]{1,4};|[^a-z0-9]{1,3})"  # between the words of a code
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]+")
@@ -66,12 +72,13 @@ class ClientWords:
     JSON, URLs and HTML make no difference, also one inside of the other.
     """
 
-    __slots__ = ("_headers", "_joined", "_model", "_path", "_raw", "_text", "_values")
+    __slots__ = ("_headers", "_joined", "_lower", "_model", "_path", "_raw", "_text", "_values")
 
     def __init__(self, raw: bytes | None, path: str = "", headers: Headers | None = None, model: str = "") -> None:
         self._raw, self._path, self._headers, self._model = raw, path, headers, model
         self._text: bytes = b""
         self._joined: bytes = b""
+        self._lower: bytes = b""
         self._values: frozenset[bytes] = frozenset()
 
     @property
@@ -150,19 +157,21 @@ class ClientWords:
     def _may_hold(self, code: str) -> bool:
         """Say at little cost whether *code* can be in the request: codes come with most errors, also in a flood."""
         raw = self._raw or b""
-        if rb"\u" in raw or b"\0" in raw:
+        if _ESCAPED_ASCII.search(raw) or b"\0" in raw[:8]:
             return True
         words = re.compile(_JOINT.join(re.findall(rb"[a-z0-9]+", code.encode("utf-8", "replace"))))
         values = (value for _, value in self._headers or ())
         texts = (unquote_plus(unquote(self._path)), *values)
-        return any(words.search(text) for text in (raw.lower(), *(t.lower().encode("utf-8", "replace") for t in texts)))
+        if not self._lower:
+            self._lower = raw.lower()
+        return any(words.search(text) for text in (self._lower, *(t.lower().encode("utf-8", "replace") for t in texts)))
 
     def _read(self) -> None:
         if self._text:
             return
         raw = _as_utf8(self._raw or b"")
         parts = [_normal(_NAME_ENDS.sub(b"\x01", _unescaped(raw)))]
-        if _ENCODED.search(raw) or not raw.isascii():
+        if _ENCODED.search(raw):
             parts.append(_normal(_read_again(raw)))
         if raw.lstrip()[:1] not in (b"{", b"["):  # a form
             form = re.sub(rb"[&=\r\n]", b'"', raw).decode("utf-8", "replace")

@@ -112,16 +112,19 @@ OPENAI = (
     _rule("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
                    "project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached "
                    "billing_not_active usage_limit_reached usage_not_included insufficient_balance "
-                   "insufficient_credits payment_required openrouter_credits openrouter_key_limit budget_exceeded"),
-    _rule("quota", phrase=r"insufficient (balance|credits?|funds)|exceeded your current quota|credit balance|"
-                          r"used all (of )?(your )?available credits|(monthly|spending|spend) limit|"
+                   "insufficient_credits payment_required openrouter_credits openrouter_key_limit budget_exceeded "
+                   "insufficient_user_quota exceeded_current_quota_error arrearage"),
+    _rule("quota", phrase=r"insufficient (balance|credits?|funds)|balance is insufficient|"
+                          r"exceeded your current quota|credit balance|used all (of )?(your )?available credits|"
+                          r"(monthly|spending|spend) limit|"
                           r"(doesn't|does not) have any credits|key limit exceeded", statuses="400 402 403 412 429"),
     _rule("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
                   "token_expired expired_token expired_key invalid_token account_deactivated unauthenticated "
                   "organization_restricted",
           statuses="400 401 403"),
     _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(not valid|invalid|expired|revoked|disabled)|"
-                         r"no auth credentials|ip (address )?(is )?not authorized", statuses="400 401 403"),
+                         r"no auth credentials|ip (address )?(is )?not authorized|"
+                         r"security token included in the request is (invalid|expired)", statuses="400 401 403"),
     _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
                      "invalid_prompt", statuses="400 403"),
     _rule("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
@@ -133,7 +136,8 @@ OPENAI = (
                           r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with)\b)",
           statuses="400 403 404"),
     _rule("overload", "server_is_overloaded service_unavailable_error service_unavailable overloaded "
-                      "overloaded_error engine_overloaded capacity_exceeded service_tier_capacity_exceeded unavailable",
+                      "overloaded_error engine_overloaded engine_overloaded_error capacity_exceeded "
+                      "service_tier_capacity_exceeded unavailable",
           statuses="429 498 500 502 503 529"),
     _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|over capacity",
           statuses="429 498 500 502 503 529"),

@@ -192,6 +192,14 @@ TABLE = [
         "raw": '{"type":"error","error":{"message":"Your credit balance is too low"}}'}), "quota"),
     ("openai", 429, {"object": "error", "message": "x", "type": "service_tier_capacity_exceeded"}, "overload"),
     ("openai", 400, error(message="The model `m` has been decommissioned", code="model_decommissioned"), "model"),
+    # Bedrock, DashScope, one-api, Moonshot, SiliconFlow
+    ("openai", 403, {"message": "The security token included in the request is invalid."}, "auth"),
+    ("openai", 403, {"message": "The security token included in the request is expired"}, "auth"),
+    ("openai", 400, error(code="Arrearage", type="Arrearage", message="Access denied"), "quota"),
+    ("openai", 403, error(code="insufficient_user_quota", message="user quota is not enough"), "quota"),
+    ("openai", 429, error(type="exceeded_current_quota_error", message="Your account is suspended"), "quota"),
+    ("openai", 429, error(type="engine_overloaded_error", message="x"), "overload"),
+    ("openai", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, "quota"),
     # Nobody's words
     ("openai", 200, {"id": "x", "object": "chat.completion", "choices": []}, "ok"),
     ("openai", 200, {"id": "x", "object": "response", "error": None}, "ok"),

@@ -4,8 +4,8 @@ Whose fault is it? The same fault from two accounts is the upstream's, or the re
 Two accounts of one place at once have the upstream's fault, unless a third one does well there at the same time, before
 or after: then it is theirs after all. Two accounts that one conversation meets it on have the request's fault, unless
 the same exchange is then served by another: then it is theirs too. So it is once several conversations have met it on
-an account that has done nothing well meanwhile, or that one has met it again and again. Until then that conversation
-asks other accounts first.
+an account that has done nothing well meanwhile, or that one has met it again and again while nobody was served there.
+Until then that conversation asks other accounts first.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class _Fault:
     certain: bool = False
     excused: bool = False
     undone: bool = False
+    served_since: bool = False  # somebody was served there meanwhile
     by_request: bool = False  # excused because one conversation met it on several accounts
 
 
@@ -77,13 +78,11 @@ class Shared:
         for each in self._faults:
             if each.excused and each.account != account and _is_refuted(each, place, exchange, now):
                 _blame(each)
-        acquitted = [
-            each
-            for each in self._faults
-            if each.by_request and each.account == account and (each.place == place or each.kind in _WHOLE)
-        ]
-        for each in acquitted:
-            self._faults.remove(each)
+        here = [each for each in self._faults if each.by_request and _is_about(each, place)]
+        for each in here:
+            each.served_since = True
+            if each.account == account:
+                self._faults.remove(each)
 
     def fault(
         self,
@@ -131,11 +130,16 @@ class Shared:
     def _is_confirmed(self, this: _Fault, now: float) -> bool:
         alike = [each for each in self._faults
                  if (each.account, each.kind) == (this.account, this.kind) and now - each.at <= MEMORY]  # fmt: skip
-        exchanges = {each.exchange: 1.0 if each.certain else 0.5 for each in alike}
+        exchanges = {each.exchange: 1.0 if each.certain else 0.5 for each in alike if not each.served_since}
         return max(len({each.conversation for each in alike}), sum(exchanges.values())) >= CONFIRMED
 
     def _does_well(self, place: Place, but: set[str], now: float) -> bool:
         return any(name not in but and now - at <= WINDOW for name, at in self._well.get(place, {}).items())
+
+
+def _is_about(fault: _Fault, place: Place) -> bool:
+    """Say whether a *fault* concerns what is asked at *place*: a credential and money count for every lane there."""
+    return fault.place == place or (fault.kind in _WHOLE and fault.place[0] == place[0])
 
 
 def _blame(fault: _Fault) -> None:

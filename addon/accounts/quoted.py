@@ -26,7 +26,7 @@ _QUOTED = re.compile(
         (
             r"(?P<mark>\\*(?:\"\"\"|```|[\"`´＂″])|(?<!\w)\\*(?:'''|['＇′]))(?:\\.|[^\\])*?(?P=mark)(?!\w)",
             r"<(?P<tag>[A-Za-z]+)>.*?</(?P=tag)>",
-            r"(?P<stars>\*+|\|)(?!\s)[^*|]+(?P=stars)",
+            r"(?P<stars>\*{1,3}|\|)(?!\s)[^*|]+(?P=stars)",
             *(f"{re.escape(pair[0])}[^{re.escape(pair)}]*{re.escape(pair[1])}" for pair in _PAIRS),
             r"(?:^|(?<=[\s:=,(\[{<]))\\*['\"`´＂＇“„‘‚«‹「『〈《([{].*\Z",  # opened and cut off before its end
         )
@@ -48,9 +48,14 @@ _WORD = re.compile("[0-9A-Za-z\x80-\U0010ffff]+")
 # What the first reading leaves as it is: escapes of a URL, of HTML, of JSON inside of JSON, and what may be seen as a
 # blank, as it is in UTF-8 and in JSON.
 _ENCODED = re.compile(
-    rb"%[0-9A-Fa-f]{2}|&[#A-Za-z]|\\\\|\\u(?:00[Aa][Dd]|034|061|180|20[0-6]|[Ff][Ee])"
+    rb"%[0-9A-Fa-f]{2}|&(?:#|[A-Za-z]{2,31};)|\\\\|\\u(?:00[Aa][Dd]|034|061|180|20[0-6]|[Ff][Ee])"
     rb"|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xc2\xad|\xef\xbb\xbf|\xe1\xa0\x8e|\xd8\x9c|\xcd\x8f"
 )
+_STILL_ENCODED = re.compile(r"%[2-7][0-9A-Fa-f]|&#x?[0-9A-Fa-f]{2,5};|\\u00[2-7]")
+_ENTITY = re.compile(
+    "&(?:#[0-9]{1,7}|#[Xx][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});"
+)  # all of HTML's cost far more to look for
+_ROUNDS = 3
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _JOINT = rb"(?:%5f|&#x?[0-9a-f]{1,4};|[^a-z0-9]{1,3})"  # between the words of a code
 _ACCENTS = re.compile("[\u0300-\u036f]+")
@@ -172,7 +177,7 @@ class ClientWords:
         raw = _as_utf8(self._raw or b"")
         parts = [_normal(_NAME_ENDS.sub(b"\x01", _unescaped(raw)))]
         if _ENCODED.search(raw):
-            parts.append(_normal(_read_again(raw)))
+            parts += map(_normal, _read_again(raw))
         if raw.lstrip()[:1] not in (b"{", b"["):  # a form
             form = re.sub(rb"[&=\r\n]", b'"', raw).decode("utf-8", "replace")
             parts.append(_normal(unquote_plus(form).encode("utf-8", "replace")))
@@ -209,10 +214,17 @@ def _as_utf8(raw: bytes) -> bytes:
     return raw.decode(json.detect_encoding(raw), "replace").encode("utf-8", "replace")
 
 
-def _read_again(raw: bytes) -> bytes:
-    """Return what JSON says to those who undo also the escapes inside of its strings; the unseen become blanks."""
+def _read_again(raw: bytes) -> Iterator[bytes]:
+    """Yield what JSON says to those who undo also the escapes inside of its strings; the unseen may become blanks."""
     text = _unescaped(re.sub(rb"\\{2,}", rb"\\", raw)).decode("utf-8", "replace")
-    return _UNSEEN.sub(" ", html.unescape(unquote_plus(unquote(text)))).encode("utf-8", "replace")
+    for _ in range(_ROUNDS):
+        text = _ENTITY.sub(lambda found: html.unescape(found[0]), unquote_plus(unquote(text)))
+        if not _STILL_ENCODED.search(text):
+            break
+        text = _unescaped(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+    yield text.encode("utf-8", "replace")
+    if _UNSEEN.search(text):
+        yield _UNSEEN.sub(" ", text).encode("utf-8", "replace")
 
 
 def _whole_words(message: str, start: int, end: int) -> tuple[int, int]:

@@ -370,6 +370,8 @@ HIDDEN: dict[str, bytes] = {
     "width": plain({"role": "\uff49\uff4e\uff56\uff41\uff4c\uff49\uff44\u3000\uff41\uff50\uff49\u00a0key"}),
     "what is not seen": plain({"role": "in\u200bva\u00adlid a\u2060pi k\ufeffey"}),
     "what is seen as a blank": plain({"role": "invalid\u200bapi\u200bkey"}),
+    "a URL in HTML": plain({"href": "%69nvalid%26%2332%3Bapi%20key"}),
+    "the unseen in a URL": plain({"href": "in%E2%80%8Bvalid%20api%20k%C2%ADey"}),
     "accents": plain({"role": "\u00efnv\u00e0lid api k\u00e9y"}),
     "case": plain({"role": "\u0131nval\u0131d ap\u0131 key"}),
     "longer words": plain({"role": "do not invalid api keyring"}),

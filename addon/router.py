@@ -71,6 +71,7 @@ FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an 
 _EVENTS = frozenset({"response.append", "response.cancel", "response.processed"})
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
+_STORED = ("previous_response_id", "conversation")  # members that name what a provider has kept
 _UNKNOWN = Served()
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
@@ -550,8 +551,8 @@ class Router:
     def _model_id(self, choice: Choice) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""
         provider, model = choice.account.provider, choice.model
-        found = provider.model_ids.get(model, "")
-        key = provider.name, model[:256]
+        found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
+        key = provider.name, models.base(model)[:256]
         if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
             self._unnamed[key] = None
             if len(self._unnamed) > UNNAMED:
@@ -637,6 +638,8 @@ class Router:
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
             outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules, _sent(exchange))
+            if outcome.kind == "model" and not exchange.model:  # `GET /v1/models/x` is about no lane
+                outcome = Outcome("request", scope="none", detail=outcome.detail)
         silent = attempt.reader.streamed and not (attempt.served or attempt.closed)
         if held and outcome.kind == "ok" and (silent or not attempt.held_bytes):
             outcome = Outcome("server", detail="it ended before it said anything")
@@ -823,7 +826,9 @@ def _sent(exchange: Exchange) -> ClientWords:
     if exchange.words is None:
         request = exchange.request
         # what is stored at an account holds words of earlier requests, which are not known here
-        raw = request.body.raw if exchange.identity.owner is None else None
+        stored = exchange.identity.owner is not None or any(request.body.get(name) for name in _STORED)
+        stored = stored or isinstance(request.body.get("prompt"), dict)
+        raw = None if stored else request.body.raw
         exchange.words = ClientWords(raw, request.path, request.headers, exchange.model)
     return exchange.words
 

@@ -330,12 +330,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an answer says about its account. *until* is the time before which the account asks not to be used."""
+    """
+    What an answer says about its account. *until* is the time before which the account asks not to be used.
+
+    *certain*: a code or the status says it, and no words alone.
+    """
 
     kind: OutcomeKind
     until: float | None = None
     scope: Literal["lane", "account", "none"] = "lane"
     detail: str = ""
+    certain: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

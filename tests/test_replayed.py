@@ -146,12 +146,21 @@ def test_a_model_without_an_entry_in_model_ids_is_told_of_once() -> None:
     of = router(replace(account("a", "morpheus"), provider=provider))
     told: list[tuple[str, str]] = []
     of.unnamed = lambda name, model: told.append((name, model))
-    for model in ("known", "new", "new", "other", "new"):
+    for model in ("known", "known(high)", "new", "new(low)", "new", "other", "new"):
         exchange = opened(of, request({"model": model, "messages": []}))
         routed(of, exchange)
         of.close(exchange, "", 0.0)
 
     assert told == [("morpheus", "new"), ("morpheus", "other")]
+
+
+def test_an_effort_is_no_part_of_the_name_of_which_the_id_is_stamped() -> None:
+    """T14: `known(high)` is the model `known`."""
+    provider = replace(PRESETS["morpheus"], model_ids={"known": "0x1"})
+    of = router(replace(account("a", "morpheus"), provider=provider))
+    route = routed(of, opened(of, request({"model": "known(high)", "messages": []})))
+
+    assert dict(route.edit.headers)["model_id"] == "0x1"
 
 
 @pytest.mark.parametrize("preset", ["generic", "openai"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
+from dataclasses import replace
 from itertools import count
 from random import Random
 from typing import Any
@@ -422,3 +424,70 @@ def test_words_of_one_request_rest_no_account_for_the_next(words: str, streamed:
     other = opened(of, request(), 1)
     routed(of, other, 1)
     assert answer(of, other, *good(), now=1)[-1] == "deliver"
+
+
+@pytest.mark.parametrize(
+    "stored", [{"previous_response_id": "resp_1"}, {"conversation": {"id": "conv_1"}}, {"prompt": {"id": "pmpt_1"}}]
+)
+def test_words_that_a_provider_has_stored_are_not_known_here(stored: dict[str, Any]) -> None:
+    """R1: of an answer, a conversation or a prompt that nobody here remembers."""
+    of = router(*(account(name) for name in "abcd"))
+    attack = opened(of, request({"model": "m", "input": "go on", **stored}, "/v1/responses"))
+    for _ in range(4):
+        if isinstance(of.next(attack, 0), Route):
+            answer(of, attack, *bad(400, message="This cannot go on: invalid api key"))
+    assert {status.state for status in of.accounts.status(1)} == {"healthy"}
+
+
+def test_a_model_that_is_looked_up_in_vain_is_no_lane_of_an_account() -> None:
+    """R1: `GET /v1/models/x` asks for no model, so what asks for none rests for nothing."""
+    of = router(account("a"), account("b"))
+    endpoint = dialects.endpoint("GET", "/v1/models/nope")
+    exchange = opened(of, replace(request({}, "/v1/models/nope"), method="GET", endpoint=endpoint))
+    routed(of, exchange)
+    told = json.dumps({"type": "error", "error": {"type": "not_found_error", "message": "model: nope"}}).encode()
+    assert answer(of, exchange, Head(404, JSON), Chunk(told), End())[-1] == "deliver"
+    assert {status.state for status in of.accounts.status(1)} == {"healthy"}
+
+
+def served_after(of: Router, dead: Container[str], tries: int, told: tuple[Answer, ...]) -> tuple[list[str], list[int]]:
+    """Let one conversation try again and again; return which account served each time, and how many were asked."""
+    served, asked = [], []
+    for now in range(0, 2 * tries, 2):
+        exchange, by = opened(of, request(), float(now)), ""
+        while isinstance(route := of.next(exchange, float(now)), Route):
+            is_dead = route.account.id in dead
+            if answer(of, exchange, *(told if is_dead else good()), now=float(now))[-1] == "deliver":
+                by = "" if is_dead else route.account.id
+                break
+        served.append(by)
+        asked.append(len(exchange.attempts))
+        of.close(exchange, "", float(now), status=200 if by else 401)
+    return served, asked
+
+
+@pytest.mark.parametrize("told", [(401, "Incorrect API key", 12), (400, "Your credit balance is too low", 24)])
+def test_one_conversation_alone_whose_accounts_are_all_dead_asks_them_a_bounded_number_of_times(
+    told: tuple[int, str, int],
+) -> None:
+    """R1: what it meets everywhere is its own fault until it has met it again and again; words count half."""
+    status, message, most = told
+    served, asked = served_after(router(*map(account, "abcd")), "abcd", 20, bad(status, message=message))
+    assert (set(served), sum(asked) <= most, asked[-5:]) == ({""}, True, [0] * 5)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_one_conversation_alone_comes_to_the_one_account_that_is_well(status: int) -> None:
+    """R1: though three attempts meet the same fault elsewhere each time, and it counts as its own."""
+    for well in "abcd":
+        served, asked = served_after(router(*map(account, "abcd")), set("abcd") - {well}, 8, bad(status))
+        assert served[1:] == [well] * 7, well
+        assert sum(asked) <= 15
+
+
+def test_an_account_that_is_dead_rests_as_before_where_another_serves() -> None:
+    """R1: one of four; its conversation moves at once, and for good."""
+    for dead in "abcd":
+        served, asked = served_after(router(*map(account, "abcd")), dead, 8, bad(401))
+        assert len(set(served)) == 1
+        assert sum(asked) <= 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,13 @@ _CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "l
 _TEXT_KEYS = ("message", "msg", "detail", "error", "error_description")
 _MAX_TEXT = 600  # characters of one message; the words that matter come first, quoted input later
 _MAX_CODE = 96
+_MAX_INNER = 4096  # characters of a message in which another error stands
+# A gateway puts the error of the provider behind it into its own message, as JSON or as Python shows it:
+# `AnthropicException - {"type": "error", "error": {"message": "…"}}`. An aggregator has a member for it.
+_BEFORE_INNER = re.compile(r"\A\Z|(?:exception|error)\b[^{]*\Z", re.IGNORECASE)
+_INNER = re.compile(r"[\"']message\\*[\"']\s*:\s*\\*(?P<mark>[\"'])(?P<text>(?:\\[^\"']|(?!(?P=mark))[^\\])*)")
+_ESCAPE = re.compile(r"\\+u([0-9A-Fa-f]{4})")
+_RAW = "raw"
 _MAX_PARTS = 24
 _MAX_DEPTH = 6
 _HINTS = ("details", "metadata", "resets_at", "resets_in_seconds", "retry_after", "reset_seconds", "retryDelay")
@@ -135,6 +143,17 @@ def _texts(part: Mapping[str, object]) -> Iterator[str]:
         value = part.get(key)
         if isinstance(value, str):
             yield value[:_MAX_TEXT]
+            yield from _inner(value)
+    if isinstance(raw := part.get(_RAW), str):
+        yield from _inner(raw)
+
+
+def _inner(text: str) -> Iterator[str]:
+    begins = text.find("{", 0, _MAX_INNER)
+    if begins < 0 or not _BEFORE_INNER.search(text[max(0, begins - 100) : begins]):
+        return
+    if found := _INNER.search(text[begins:_MAX_INNER]):
+        yield _ESCAPE.sub(lambda one: chr(int(one[1], 16)), found["text"])[:_MAX_TEXT]
 
 
 def _place(parts: Iterable[Mapping[str, object]]) -> str:

@@ -230,6 +230,10 @@ class Health:
         until, low, lane = max(ranked, default=(now, False, ""))
         return lane if until > now or low else ""
 
+    def met(self, conversation: str, now: float) -> frozenset[str]:
+        """Return the accounts on which *conversation* met what counts as its own fault: it asks others first."""
+        return self._shared.met(conversation, now)
+
     def errors(self, account: str, now: float) -> float:
         """Return how many errors *account* had of late; half of the weight fades every minute."""
         weight, at = self._errors.get(account, (0.0, now))

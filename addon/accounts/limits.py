@@ -97,10 +97,10 @@ def hint(headers: Headers, said: Complaint, now: float, sent: ClientWords = quot
     ranks: tuple[Callable[[], float | None], ...] = (
         lambda: _milliseconds(headers, now),
         lambda: moment(headers.get("retry-after"), now),
-        lambda: _in_body(said, now),
+        lambda: _in_body(said, now, sent),
         lambda: in_text(said.own, now, sent),
         lambda: _latest(_empty_buckets(headers, now)),
-        lambda: _latest(_quoted_buckets(said, now)),
+        lambda: _latest(_quoted_buckets(said, now, sent)),
     )
     return next((at for rank in ranks if (at := rank()) is not None), None)
 
@@ -144,14 +144,14 @@ def _milliseconds(headers: Headers, now: float) -> float | None:
     return None
 
 
-def _in_body(said: Complaint, now: float) -> float | None:
+def _in_body(said: Complaint, now: float, sent: ClientWords) -> float | None:
     for part in said.parts:
         for name in ("retryDelay", "resets_in_seconds", "resets_at", "quotaResetDelay", "quotaResetTimeStamp",
                      "retry_after", "retry_after_seconds", "reset_seconds"):  # fmt: skip
             value = part.get(name)
             if isinstance(value, dict):  # a protobuf Duration that was not written as text
                 value = value.get("seconds")
-            if (at := moment(value, now)) is not None:
+            if (at := moment(value, now)) is not None and not sent.hold_member(name, _text(value)):
                 return at
     return None
 
@@ -166,12 +166,13 @@ def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
                 yield at
 
 
-def _quoted_buckets(said: Complaint, now: float) -> Iterator[float]:
+def _quoted_buckets(said: Complaint, now: float, sent: ClientWords) -> Iterator[float]:
     """An aggregator that has begun its answer already puts the headers it would have sent into the body."""
     for part in said.parts:
         quoted = part.get("headers")
         if isinstance(quoted, dict):
-            yield from _empty_buckets(Headers((name, _text(quoted[name])) for name in list(quoted)[:32]), now)
+            told = ((name, _text(quoted[name])) for name in list(quoted)[:32])
+            yield from _empty_buckets(Headers(each for each in told if not sent.hold_member(*each)), now)
 
 
 def _is_empty(headers: Headers, reset: str) -> bool:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -45,7 +45,12 @@ class Rule:
         """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
         if status and self.statuses and status not in self.statuses:
             return False
-        return bool(self.codes & said.codes) or bool(self.found(said))
+        return bool(self.coded(said)) or bool(self.found(said))
+
+    def coded(self, said: Complaint) -> frozenset[str]:
+        """Return the codes of this row that were said; those of a model, unless another place has the fault."""
+        elsewhere = self.kind == "model" and said.place and not _ABOUT["model"].search(said.place)
+        return frozenset() if elsewhere else self.codes & said.codes
 
     def found(self, said: Complaint) -> re.Match[str] | None:
         """Find the phrase in the provider's words, or, where it blames nobody, in any."""
@@ -60,10 +65,14 @@ class Rule:
         """Say whether everything for which this row fits may be words of the client's."""
         if self.kind in BLAMELESS:
             return False
-        codes, found = self.codes & said.codes, self.found(said)
+        codes, found = self.coded(said), self.found(said)
         if codes and not all(sent.hold_code(code) for code in codes):
-            return False
-        return not found or sent.hold(said.own, *found.span(), names_model=self.kind == "model")
+            return self.kind == "model" and sent.is_known and sent.hold_other_name(said.message)
+        if not found or self.kind != "model":
+            return not found or sent.hold(said.own, *found.span())
+        # quotation marks stand around the name of a model too, so what is in them is looked at
+        is_end = "end" in found.re.groupindex and sent.hold_end(said.own, *found.span("end"))
+        return is_end or sent.hold(said.message, *found.span(), names_model=True)
 
 
 def _rule(kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = "", scope: Scope | None = None) -> Rule:
@@ -84,11 +93,11 @@ _KEY_PLACE = re.compile(r"api.?key|authorization|credential|token$")
 _NOWHERE = re.compile(r"(?!)")
 _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
     **dict.fromkeys(("rate", "overload", "server", "quota", "permission", "request", "cancelled", "ok"), _NOWHERE),
-    "auth": _KEY_PLACE, "model": re.compile(r"^model(_?id|_?name)?$"),
+    "auth": _KEY_PLACE, "model": re.compile(r"^(model|deployment|engine)(_?id|_?name)?$"),
 })  # fmt: skip
 
 # Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
-_CLIENT = "400 404 405 409 413 415 422 500"
+_CLIENT = "400 404 405 409 412 413 415 422 500"
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
 _NO_MODEL = _rule(
@@ -103,26 +112,32 @@ OPENAI = (
     _rule("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
                    "project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached "
                    "billing_not_active usage_limit_reached usage_not_included insufficient_balance "
-                   "insufficient_credits payment_required openrouter_credits openrouter_key_limit"),
-    _rule("quota", phrase=r"insufficient (balance|credits?|funds)|exceeded your current quota|credit balance|"
-                          r"used all (of )?(your )?available credits|(monthly|spending|spend) limit|"
-                          r"(doesn't|does not) have any credits", statuses="400 402 403 429"),
+                   "insufficient_credits payment_required openrouter_credits openrouter_key_limit budget_exceeded "
+                   "insufficient_user_quota exceeded_current_quota_error arrearage"),
+    _rule("quota", phrase=r"insufficient (balance|credits?|funds)|balance is insufficient|"
+                          r"exceeded your current quota|credit balance|used all (of )?(your )?available credits|"
+                          r"(monthly|spending|spend) limit|"
+                          r"(doesn't|does not) have any credits|key limit exceeded", statuses="400 402 403 412 429"),
     _rule("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
-                  "token_expired expired_token invalid_token account_deactivated unauthenticated "
+                  "token_expired expired_token expired_key invalid_token account_deactivated unauthenticated "
                   "organization_restricted",
           statuses="400 401 403"),
-    _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(invalid|expired|revoked|disabled)|"
-                         r"no auth credentials|ip (address )?(is )?not authorized", statuses="400 401 403"),
+    _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(not valid|invalid|expired|revoked|disabled)|"
+                         r"no auth credentials|ip (address )?(is )?not authorized|"
+                         r"security token included in the request is (invalid|expired)", statuses="400 401 403"),
     _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
                      "invalid_prompt", statuses="400 403"),
     _rule("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
     _NO_MODEL,
-    _rule("model", "model_not_found model_not_available unsupported_model invalid_model deploymentnotfound",
+    _rule("model", "model_not_found model_not_available unsupported_model invalid_model deploymentnotfound "
+                   "model_decommissioned", statuses="400 403 404"),
+    # "No endpoints found that support image input" is about the request
+    _rule("model", phrase=r"\bmodel\b.{0,160}(?P<end>does not exist|not found|is not available)|"
+                          r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with)\b)",
           statuses="400 403 404"),
-    _rule("model", phrase=r"\bmodel\b.{0,160}(does not exist|not found|is not available)|is not a valid model|"
-                          r"^no endpoints found", statuses="400 403 404"),
     _rule("overload", "server_is_overloaded service_unavailable_error service_unavailable overloaded "
-                      "overloaded_error engine_overloaded capacity_exceeded unavailable",
+                      "overloaded_error engine_overloaded engine_overloaded_error capacity_exceeded "
+                      "service_tier_capacity_exceeded unavailable",
           statuses="429 498 500 502 503 529"),
     _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|over capacity",
           statuses="429 498 500 502 503 529"),
@@ -157,9 +172,10 @@ ANTHROPIC = (
 # "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
 GEMINI = (
     _rule("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429"),
-    _rule("quota", "payment_required quota_exceeded"),
+    _rule("quota", "payment_required quota_exceeded billing_disabled"),
     _rule("auth", "api_key_invalid api_key_expired api_key_service_blocked validation_required unauthenticated "
-                  "access_token_expired account_state_invalid"),
+                  "access_token_expired account_state_invalid consumer_suspended api_key_ip_address_blocked "
+                  "api_key_http_referrer_blocked"),
     _rule("auth", phrase=r"api key (not valid|expired|not found)|reported as leaked|api_key_invalid",
           statuses="400 401 403"),
     _NO_MODEL,
@@ -199,6 +215,7 @@ BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
     499: "cancelled", 503: "overload", 529: "overload",
 })  # fmt: skip
 
+_CERTAIN = frozenset({401, 402})  # statuses that have no other meaning
 _HINTED: frozenset[OutcomeKind] = frozenset({"rate", "quota", "overload", "server"})
 _ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows over all models; others are of one model
 _A_DAY = re.compile(r"per_?day")
@@ -222,7 +239,9 @@ def classify(
     if head.status < 400:
         if 200 <= head.status < 300:
             said = complaint.read(body) if complaint.is_error(body) else None
-            return Outcome("ok") if said is None else _settled(family, said.status, said, head.headers, now, own, sent)
+            if said is None:
+                return Outcome("ok")
+            return _settled(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
         return _outcome("request", detail=str(head.status))
     return _settled(family, head.status, complaint.read(body), head.headers, now, own, sent)
 
@@ -242,7 +261,7 @@ def classify_error(
     *code* is its type or code, *part* its object, the rest as in `classify`.
     """
     said = complaint.spoken(code, message, part)
-    return _settled(family, said.status, said, Headers(), now, own, sent)
+    return _settled(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
 
 
 def classify_failure(kind: str) -> Outcome:
@@ -290,7 +309,7 @@ def _is_met_by_client(rule: ErrorRule, said: Complaint, sent: ClientWords) -> bo
 
 def _judge(family: str, status: int, said: Complaint, headers: Headers, now: float, sent: ClientWords) -> Outcome:
     until = limits.hint(headers, said, now, sent)
-    if _is_daily(said):
+    if _is_daily(said, sent):
         # The delay stated beside a day's quota is often that of its minute window.
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
@@ -303,11 +322,19 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
-    return _outcome(kind, scope, until, _detail(status, rule, said))
+    found = _outcome(kind, scope, until, _detail(status, rule, said))
+    if rule is None or kind in BLAMELESS:
+        return replace(found, certain=status in _CERTAIN)
+    return replace(found, certain=status in _CERTAIN or not all(map(sent.hold_code, rule.coded(said))))
 
 
 def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = "") -> Outcome:
     return Outcome(kind, until if kind in _HINTED else None, scope or SCOPES[kind], detail)
+
+
+def _spoken_status(said: Complaint, sent: ClientWords) -> int:
+    """Return the status that an error without one names, if it is not a client's word."""
+    return 0 if said.status and sent.hold_code(str(said.status)) else said.status
 
 
 def _by_status(status: int, said: Complaint) -> OutcomeKind:
@@ -316,10 +343,11 @@ def _by_status(status: int, said: Complaint) -> OutcomeKind:
     return BY_STATUS.get(status, "request" if 400 <= status < 500 else "server")
 
 
-def _is_daily(said: Complaint) -> bool:
+def _is_daily(said: Complaint, sent: ClientWords) -> bool:
     """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
     quotas = [quota for part in said.parts if isinstance(quota := part.get("quotaId"), str)]
-    return any(_A_DAY.search(quota.lower()) for quota in quotas) and not GEMINI[0].fits(429, said)
+    daily = [quota for quota in quotas if _A_DAY.search(quota.lower())]
+    return any(not sent.hold_code(quota.lower()) for quota in daily) and not GEMINI[0].fits(429, said)
 
 
 def _is_account_wide(headers: Headers) -> bool:

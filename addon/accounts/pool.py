@@ -203,7 +203,8 @@ class Accounts:
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
             return self._last_chance(ask, views, now) or self._none(ask, views, now)
-        pick = self._pick(ask, eligible, views, now)
+        met = self._health.met(_conversation(ask), now)
+        pick = self._pick(ask, [one for one in eligible if one.id not in met] or eligible, views, now)
         if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, views, now)):
             return self._wait(ask, better, now)
         return self._take(ask, pick, views, now)

@@ -4,7 +4,8 @@ Whose fault is it? The same fault from two accounts is the upstream's, or the re
 Two accounts of one place at once have the upstream's fault, unless a third one does well there at the same time, before
 or after: then it is theirs after all. Two accounts that one conversation meets it on have the request's fault, unless
 the same exchange is then served by another: then it is theirs too. So it is once several conversations have met it on
-an account that has done nothing well meanwhile.
+an account that has done nothing well meanwhile, or that one has met it again and again while nobody was served there.
+Until then that conversation asks other accounts first.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from ..values import Outcome, OutcomeKind
 WINDOW = 10.0  # seconds within which two faults count as one
 MEMORY = 600.0  # seconds in which what other conversations met counts
 UNSENT = "connect"  # the detail of a failure before anything of the request was sent: the request is not at fault
-CONFIRMED = 3  # conversations that met the same on one account: it is no matter of what they ask
+CONFIRMED = 3  # conversations that met the same on one account, or exchanges; one that is not certain counts half
 MAX_FAULTS = 128
 MAX_PLACES = 1024
 # A limit, a credential and money are an account's own, however many have trouble with theirs at once.
 KINDS: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
+_PASSING: frozenset[OutcomeKind] = frozenset({"server", "overload"})
+_WHOLE: frozenset[OutcomeKind] = frozenset({"auth", "quota"})  # what is said of an account, whatever the lane
 
 Place = tuple[str, str]  # an upstream, and a lane
 
@@ -44,8 +47,10 @@ class _Fault:
     conversation: str
     at: float
     penalty: Penalized
+    certain: bool = False
     excused: bool = False
     undone: bool = False
+    served_since: bool = False  # somebody was served there meanwhile
     by_request: bool = False  # excused because one conversation met it on several accounts
 
 
@@ -74,11 +79,11 @@ class Shared:
         for each in self._faults:
             if each.excused and each.account != account and _is_refuted(each, place, exchange, now):
                 _blame(each)
-        acquitted = [
-            each for each in self._faults if each.by_request and (each.account, each.place) == (account, place)
-        ]
-        for each in acquitted:
-            self._faults.remove(each)
+        here = [each for each in self._faults if each.by_request and _is_about(each, place)]
+        for each in here:
+            each.served_since = True
+            if each.account == account:
+                self._faults.remove(each)
 
     def fault(
         self,
@@ -95,7 +100,7 @@ class Shared:
         if outcome.kind == "rate" or stated:  # a limit, above all one that says until when, is nobody else's
             return
         kind, detail = outcome.kind, outcome.detail
-        this = _Fault(account, place, kind, detail, exchange, conversation or exchange, now, penalty)
+        this = _Fault(account, place, kind, detail, exchange, conversation or exchange, now, penalty, outcome.certain)
         alike = [each for each in self._faults if _is_alike(each, this)]
         theirs = [each for each in self._faults if _is_same_request(each, this)]
         self._faults.append(this)
@@ -114,13 +119,28 @@ class Shared:
             if each.excused and not each.undone:
                 each.undone = each.penalty.undo() is not False
 
+    def met(self, conversation: str, now: float) -> frozenset[str]:
+        """Return the accounts on which *conversation* met what counts as its own fault, if that does not pass soon."""
+        while self._faults and now - self._faults[0].at > MEMORY:
+            self._faults.popleft()
+        if not self._faults or not conversation:
+            return frozenset()
+        own = (each for each in self._faults if each.by_request and each.conversation == conversation)
+        return frozenset(each.account for each in own if each.kind not in _PASSING)
+
     def _is_confirmed(self, this: _Fault, now: float) -> bool:
-        met = {each.conversation for each in self._faults
-               if (each.account, each.kind) == (this.account, this.kind) and now - each.at <= MEMORY}  # fmt: skip
-        return len(met) >= CONFIRMED
+        alike = [each for each in self._faults
+                 if (each.account, each.kind) == (this.account, this.kind) and now - each.at <= MEMORY]  # fmt: skip
+        exchanges = {each.exchange: 1.0 if each.certain else 0.5 for each in alike if not each.served_since}
+        return max(len({each.conversation for each in alike}), sum(exchanges.values())) >= CONFIRMED
 
     def _does_well(self, place: Place, but: set[str], now: float) -> bool:
         return any(name not in but and now - at <= WINDOW for name, at in self._well.get(place, {}).items())
+
+
+def _is_about(fault: _Fault, place: Place) -> bool:
+    """Say whether a *fault* concerns what is asked at *place*: a credential and money count for every lane there."""
+    return fault.place == place or (fault.kind in _WHOLE and fault.place[0] == place[0])
 
 
 def _blame(fault: _Fault) -> None:

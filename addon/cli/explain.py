@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ from ..values import (
 )
 from . import asked
 from .asked import Asked
+from .terminal import visible
 
 if TYPE_CHECKING:
     from ..proxy import flows
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 EXIT_MISTAKES, EXIT_USAGE = 1, 2
 _SHOWN = 64  # characters of an id
+_HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
 _OF_A_SOCKET: Answer = Head(200, Headers())  # messages have no head of their own
 
@@ -80,7 +83,10 @@ def explain(arguments: argparse.Namespace) -> int:
     except ValueError as e:
         return _complain(f"{arguments.file}: {e}", EXIT_USAGE)
     order = settings.sessions.order
-    print(json.dumps(plain(explained, order), indent=2) if arguments.json else "\n".join(lines(explained, order)))
+    if arguments.json:
+        print(json.dumps(plain(explained, order), indent=2, default=repr))
+    else:
+        print("\n".join(map(_shown, lines(explained, order))))
     return 0
 
 
@@ -105,6 +111,12 @@ def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
         yield f"\nnote: {note}"
 
 
+def _shown(line: str) -> str:
+    """Return *line* as one line, but for a break that begins it."""
+    lead, rest = ("\n", line[1:]) if line.startswith("\n") else ("", line)
+    return lead + visible(rest)
+
+
 def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
     """Return what there is to say as plain values."""
     request, exchange = explained.request, explained.exchange
@@ -118,7 +130,7 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
         "happened": _plain(explained.happened) if explained.happened else None,
         "fresh_pool": "all below is what a pool without a past would do"
         + (", after the flows before this one" if explained.place else ""),
-        "request": f"{request.method} {clients.without_key(request.path, '…')} ({what})",
+        "request": f"{request.method} {_path(request.path)} ({what})",
         "client": request.client.name + (f" {request.client.scope.hex()[:8]}" if request.client.scope else ""),
         "binds": "yes" if identity and identity.binds else "no, it may only follow",
         "tiers": [tier for name in _tiers(order, evidence) for tier in _said(name, evidence)],
@@ -172,8 +184,23 @@ def _exchange(told: dict[str, Any]) -> Iterator[str]:
     answered = " ".join(str(told[name]) for name in ("status", "error", "verdict") if told[name])
     yield f"answered    {answered or 'nothing'}"
     if len(told["attempts"] or ()) > 1:
-        tried = [f"{each['account']}: {each['outcome']} {each['status'] or ''}".strip() for each in told["attempts"]]
+        tried = [
+            f"{each.get('account')}: {each.get('outcome')} {each.get('status') or ''}".strip()
+            for each in told["attempts"]
+        ]
         yield f"attempts    {', '.join(tried)}"
+
+
+def _path(path: str) -> str:
+    """Return *path* without the values of its query: a key may stand there under any name."""
+    bare, mark, query = path.partition("#")[0].partition("?")
+    parts = re.split("[&;]", query) if query else []
+    return bare + mark + "&".join(part if part in _HARMLESS else _unvalued(part) for part in parts)
+
+
+def _unvalued(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    return f"{name}=…" if equals else "…"
 
 
 def _tiers(order: Sequence[str], evidence: Sequence[Evidence]) -> list[str]:
@@ -236,7 +263,9 @@ def _of_text(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
 def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
     from ..proxy import flows  # the host is loaded only when it is needed
 
-    now, number = 0.0, int(arguments.flow)
+    if not (arguments.flow.isascii() and arguments.flow.isdecimal()):
+        raise ValueError("--flow takes the number of a flow, counted from 1")
+    now, number = 0.0, int(arguments.flow[:20])
     for place, flow in enumerate(flows.read(Path(arguments.file), key, router.made), 1):
         now += 1.0
         given = _given(flow)
@@ -251,7 +280,7 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
 
 def _given(flow: flows.Stored) -> Asked:
     """Return the request of *flow* as it was read then: with the placeholder that stood there before its account."""
-    path, origin = asked.split(flow.url)
+    path, origin = flow.path, flow.origin
     if flow.happened is None:
         return Asked(flow.method, path, flow.headers, flow.body, origin)
     if flow.happened.text("pool").endswith("@any"):  # on one port; the flow names the account's own host
@@ -265,7 +294,7 @@ def _client(flow: flows.Stored, settings: config.Config, key: bytes) -> Client:
 
     scope = flow.happened.scope if flow.happened else None
     if scope is None:
-        path = asked.split(flow.url)[0]
+        path = flow.path
         kept = flows.without_placeholders(flow.headers)
         if flows.is_placeholder(next(clients.presented(Headers(), path), "")):
             path = clients.without_key(path)

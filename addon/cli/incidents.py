@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from .. import config, keylike
+from .terminal import visible
 from .verify import EXIT_USAGE, state_folder
 
 EXIT_NONE = 1
@@ -31,7 +32,7 @@ def incidents(arguments: argparse.Namespace) -> int:
     if arguments.export:
         return _export(wanted, arguments.export)
     for each in wanted:
-        print(_shown(each) if arguments.id else _line(each))
+        print(_shown(each) if arguments.id else visible(_line(each)))
     if not arguments.id:
         print(keylike.covered(f"{len(wanted)} incidents in {folder}"))
     return 0

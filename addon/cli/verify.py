@@ -6,35 +6,49 @@ import argparse
 import os
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import config, keylike
+from ..correlation import Mint
 from ..crosstalk import evidence
-from ..crosstalk.again import Judged, judge
+from ..crosstalk.again import Judged, Stored, judge
 from ..router import mint_of
 from ..store import master_key
+from .terminal import visible
 
 EXIT_FOUND, EXIT_USAGE = 1, 2
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Print the verdict on every stored exchange; exit code 1 when one is crosstalk, or not what was said then."""
-    from ..proxy import dump  # the host is loaded only when it is needed
-
+    broken: list[str] = []
     try:
         mint = mint_of(key_in(state_folder(arguments)))
-        judged = judge(dump.read(Path(arguments.file), mint), mint)
+        judged = judge(_read(Path(arguments.file), mint, broken), mint)
     except (OSError, ValueError, config.ConfigError) as e:
         print(keylike.covered(f"{arguments.file}: {e}"), file=sys.stderr)
         return EXIT_USAGE
     for each in judged:
         if arguments.all or each.verdict.kind in ("crosstalk", "suspect") or not each.agrees:
-            print(line(each))
+            print(visible(line(each)))
     counts = Counter(each.verdict.kind for each in judged)
     differ = sum(not each.agrees for each in judged)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay's"
     print(f"{arguments.file}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
-    return EXIT_FOUND if counts["crosstalk"] or differ else 0
+    for why in broken:
+        print(f"{arguments.file}: {why}; what stands before that was judged", file=sys.stderr)
+    return EXIT_FOUND if counts["crosstalk"] or differ else EXIT_USAGE if broken else 0
+
+
+def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[Stored]:
+    """Yield what *file* holds, up to where it is *broken*: a proxy that was killed leaves half a flow."""
+    from ..proxy import dump  # the host is loaded only when it is needed
+
+    try:
+        yield from dump.read(file, mint)
+    except dump.Unreadable as e:
+        broken.append(str(e))
 
 
 def line(judged: Judged) -> str:

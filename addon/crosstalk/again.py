@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+import msgspec
 
 from ..answer import Answer
 from ..body import Body
@@ -27,7 +29,40 @@ _KINDS_OF_0 = frozenset(
     {"age", "created", "date", "disorder", "early", "echo", "framing", "id", "kept", "loose", "model", "over",
      "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool"}
 )  # fmt: skip
+_LATER, _BROKEN = "recorded by a later release of Patchbay", "its record is broken"
 _GIVEN_UP = Fact("given up")  # nobody is beside it any more
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """What a record of a version that is known here must hold; a dump may come from anywhere."""
+
+    request_id: str
+    exchange: str
+    account: str
+    affinity: str
+    thread: str
+    digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})*$")]
+    expected: dict[str, str]
+    own: list[str]
+    earlier: list[str]
+    client_id: str
+    promised: bool
+    headers: dict[str, str]
+    body: dict[str, str]
+    generation: bool
+    host: str
+    silent: list[str]
+    model: str
+    stream: bool
+    dialect: str
+    suffix: str
+    at: tuple[int, float]
+    seen: list[tuple[int, float]]
+    early: bool = False
+    whole: bool = False
+    ended: list[float] = []
+    version: int = 0
+    kinds: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +127,13 @@ class _Run:
         self.stored = stored
         self._mint, self._ledger, self._memory = mint, ledger, memory
         self._watches: dict[int, Watch] = {}
-        self._readable = all(map(_is_readable, stored.attempts))
-        self._partial = stored.ours or not self._readable
+        self._unreadable = next(filter(None, map(_unreadable, stored.attempts)), "")
+        self._partial = stored.ours or bool(self._unreadable)
         self._status = stored.head.status if stored.head else 0
 
     def steps(self, number: int) -> Iterator[tuple[float, int, int, int, Fact | None]]:
         """Yield when what happened: (clock, order, *number*, attempt, the fact; None is the sending)."""
-        if not self._readable:
+        if self._unreadable:
             return
         for at, record in enumerate(self.stored.attempts):
             order, now = record["at"]
@@ -135,8 +170,8 @@ class _Run:
         said = self.stored.said
         if self._partial and said in get_args(VerdictKind):
             return Verdict(said, (), "", self.stored.victim, "the verdict of then")  # type: ignore[arg-type]
-        if not self._readable:
-            return Verdict("unverifiable", note="recorded by a later release of Patchbay")
+        if self._unreadable:
+            return Verdict("unverifiable", note=self._unreadable)
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
 
     def _sent(self, record: Mapping[str, Any], now: float) -> Watch:
@@ -171,8 +206,15 @@ def version(record: Mapping[str, Any]) -> int:
     return named if isinstance(named, int) else VERSION + 1
 
 
-def _is_readable(record: Mapping[str, Any]) -> bool:
-    return version(record) <= VERSION
+def _unreadable(record: Mapping[str, Any]) -> str:
+    """Say why *record* cannot be judged by, empty where it can."""
+    if version(record) > VERSION:
+        return _LATER
+    try:
+        shape = msgspec.convert(record, _Shape)
+    except msgspec.ValidationError:
+        return _BROKEN
+    return "" if len(shape.ended) in (0, 2) else _BROKEN
 
 
 def _timed(record: Mapping[str, Any], facts: list[Fact]) -> Iterator[tuple[tuple[int, float], Fact]]:

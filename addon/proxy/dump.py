@@ -23,6 +23,9 @@ ON_SOCKET = 200  # exchanges of one WebSocket that can be judged again
 _EXCHANGES, _FORGOTTEN = "patchbay.on_socket", "patchbay.forgotten"
 _OWN_ANSWER, _KEPT = "patchbay.own_answer", "patchbay.kept_bytes"
 
+# what mitmproxy's reader raises: the others where a length in the file is absurd
+NO_DUMP = (exceptions.FlowReadException, MemoryError, OverflowError, RecursionError)
+
 
 class Unreadable(ValueError):
     """The file is no dump, or broken in the middle."""
@@ -37,16 +40,21 @@ def read(path: Path, mint: Mint) -> Iterator[Stored]:
                     return
                 if isinstance(flow, http.HTTPFlow):
                     yield from stored(flow, mint)
-        except exceptions.FlowReadException as e:
-            raise Unreadable(str(e)) from e
+        except NO_DUMP as e:
+            raise Unreadable(f"no dump, or broken there: {e}") from e
 
 
 def stored(flow: http.HTTPFlow, mint: Mint) -> Iterator[Stored]:
     """Yield what *flow* holds: nothing when it is none of ours, one exchange, or all those of a WebSocket."""
-    attempts = flow.metadata.get("patchbay.sent") or (() if flow.websocket else _on_the_wire(flow, mint))
+    attempts = records(flow.metadata.get("patchbay.sent")) or ([] if flow.websocket else _on_the_wire(flow, mint))
     if attempts:
         yield _exchange(flow, attempts)
     yield from on_socket(flow)
+
+
+def records(found: object) -> list[dict[str, Any]]:
+    """Return the objects of a list in a flow's metadata; what else stands there is nothing that we wrote."""
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list | tuple) else []
 
 
 def closed(
@@ -71,7 +79,7 @@ def note(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
     *exchange* has its attempts' records as `sent`, its `verdict` and `victim`, and which messages of the socket,
     counted from its first, were its `request`, the `first` of its answer and the `last`; -1 where there was none.
     """
-    flow.metadata[_EXCHANGES] = [*flow.metadata.get(_EXCHANGES, ())[1 - ON_SOCKET :], dict(exchange)]
+    flow.metadata[_EXCHANGES] = [*records(flow.metadata.get(_EXCHANGES))[1 - ON_SOCKET :], dict(exchange)]
 
 
 def forgot(flow: http.HTTPFlow, messages: int) -> None:
@@ -81,7 +89,8 @@ def forgot(flow: http.HTTPFlow, messages: int) -> None:
 
 def forgotten(flow: http.HTTPFlow) -> int:
     """Return how many messages of the WebSocket *flow* are no longer kept with it."""
-    return int(flow.metadata.get(_FORGOTTEN, 0))
+    found = flow.metadata.get(_FORGOTTEN, 0)
+    return found if isinstance(found, int) else 0
 
 
 def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Stored:
@@ -108,16 +117,18 @@ def _is_cut(flow: http.HTTPFlow, record: Mapping[str, Any]) -> bool:
 def on_socket(flow: http.HTTPFlow) -> Iterator[Stored]:
     """Yield the exchanges on the WebSocket of *flow*, if it is one."""
     gone, kept = forgotten(flow), flow.websocket.messages if flow.websocket else []
-    for each in flow.metadata.get(_EXCHANGES, ()) if flow.websocket else ():
-        at = each["request"] - gone
-        answer = kept[max(0, each["first"] - gone) : max(0, each["last"] + 1 - gone)] if each["first"] >= 0 else []
+    for each in records(flow.metadata.get(_EXCHANGES)) if flow.websocket else ():
+        places = [each.get(name) for name in ("request", "first", "last")]
+        request, first, last = [place if isinstance(place, int) else -1 for place in places]
+        at = request - gone
+        answer = kept[max(0, first - gone) : max(0, last + 1 - gone)] if first >= 0 else []
         yield Stored(
-            attempts=tuple(each["sent"]),
+            attempts=tuple(records(each.get("sent"))),
             request=Body(kept[at].content if 0 <= at < len(kept) else None),
             head=Head(200, Headers()) if answer else None,  # as the messages of a socket are taken, which have none
             messages=tuple(message.content for message in answer if not (message.from_client or message.injected)),
-            said=each["verdict"],
-            victim=each["victim"],
+            said=str(each.get("verdict", "")),
+            victim=str(each.get("victim", "")),
             ours=at < 0,  # what was forgotten cannot be judged again
             cut=at < 0,
         )

@@ -8,24 +8,25 @@ the keyed digest it is everywhere else. Nothing is read from texts that are mean
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from blake3 import blake3
-from mitmproxy import exceptions, http, io
+from mitmproxy import http, io
 
 from .. import clients
 from ..body import Body
 from ..router import Exchange
-from ..values import Decision, Head, Headers, Request, Served
+from ..values import Decision, Head, Headers, Origin, Request, Served
 from . import dump, fields, packed
 
 _SERVED = "patchbay.served"
 _CONTEXT = "patchbay 2026 headers of a flow"
 _SCOPE = 16  # bytes
+_SEED = re.compile(r"[0-9A-Za-z._:-]{1,64}")  # our own are 32 hexadecimal characters
 # What stands in the place of a credential: with the account's id behind it, and maybe a scheme before it.
 _PLACEHOLDER = re.compile(rb"(?:[\w-]+ )?patchbay(?::.*)?", re.DOTALL)
 _OF_THE_WIRE = frozenset((b"host", b"content-length", b"connection", b"transfer-encoding"))  # they change by themselves
@@ -66,13 +67,14 @@ class OnSocket:
 @dataclass(frozen=True, slots=True)
 class Stored:
     """
-    One flow: where it went (*url*), what was sent, what came back, and what it says of the exchange, if anything.
+    One flow: where it went, what was sent, what came back, and what it says of the exchange, if anything.
 
     *account* is the one that served it, if that is known; *messages* are the exchanges on its WebSocket.
     """
 
     method: str
-    url: str
+    origin: Origin
+    path: str
     headers: Headers
     body: bytes
     head: Head | None = None
@@ -116,13 +118,14 @@ def happened(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Happened | None:
             if name.startswith("patchbay.") and name not in _BESIDE}  # fmt: skip
     if "account" not in line:
         return None
-    messages, candidates = flow.metadata.get(_MESSAGES, ()), flow.metadata.get(_CANDIDATES)
+    candidates, messages = flow.metadata.get(_CANDIDATES), flow.metadata.get(_MESSAGES)
+    line["attempts"] = dump.records(line.get("attempts"))
     return Happened(
         line,
         served(flow, key, ours=ours),
         scope(flow),
-        candidates if isinstance(candidates, dict) else None,
-        tuple(each for each in messages if isinstance(each, dict)),
+        {str(name): str(why) for name, why in candidates.items()} if isinstance(candidates, dict) else None,
+        tuple({**each, "attempts": dump.records(each.get("attempts"))} for each in dump.records(messages)),
     )
 
 
@@ -130,9 +133,10 @@ def served(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Served:
     """Return how *flow* was served, as far as it tells; *ours* as in `happened`."""
     known = _known(flow)
     if known is None:  # before flows kept more than the journal's line, and the records of their attempts
-        sent: Sequence[Mapping[str, Any]] = flow.metadata.get("patchbay.sent") or ({},)
+        sent = dump.records(flow.metadata.get("patchbay.sent")) or [{}]
         known = {name: flow.metadata.get(f"patchbay.{name}") for name in _TEXTS} | {"digest": sent[-1].get("digest")}
-    account, session, thread, tier, session_id, digest = (_text(known, name) for name in _TEXTS)
+    account, tier, digest = (_text(known, name) for name in ("account", "tier", "digest"))
+    session, thread, session_id = (_seed(known, name) for name in ("session", "thread", "session_id"))
     slot = known.get("slot")
     found = Served(account, session, thread, tier, session_id, slot if isinstance(slot, int) else None)
     headers = known.get("headers")
@@ -174,8 +178,8 @@ def read(path: Path, key: bytes, ours: Callable[[str], bool]) -> Iterator[Stored
             for flow in io.FlowReader(file).stream():
                 if isinstance(flow, http.HTTPFlow):
                     yield _stored(flow, key, ours=ours(request_id(flow)))
-        except exceptions.FlowReadException as e:
-            raise ValueError(str(e)) from e
+        except dump.NO_DUMP as e:
+            raise ValueError(f"no dump, or broken there: {e}") from e
 
 
 def without_placeholders(headers: Headers) -> Headers:
@@ -193,7 +197,8 @@ def _stored(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Stored:
     found = happened(flow, key, ours=ours)
     return Stored(
         method=request.method,
-        url=f"{request.scheme}://{request.host}:{request.port}{request.path}",
+        origin=Origin(request.scheme.lower(), request.host.lower(), request.port),
+        path=request.path,
         headers=fields.read(request.headers),
         body=packed.content(request, packed.KEPT),
         head=Head(response.status_code, fields.read(response.headers)) if response else None,
@@ -221,7 +226,7 @@ def _on_socket(flow: http.HTTPFlow) -> Iterator[OnSocket]:
     for each in dump.on_socket(flow):
         last = each.attempts[-1] if each.attempts else {}
         if each.request.raw is not None:
-            before = Served(_text(last, "account"), _text(last, "affinity"), _text(last, "thread"))
+            before = Served(_text(last, "account"), _seed(last, "affinity"), _seed(last, "thread"))
             yield OnSocket(each.request, each.messages or (), before)
 
 
@@ -233,6 +238,12 @@ def _known(flow: http.HTTPFlow) -> Mapping[str, Any] | None:
 def _text(of: Mapping[str, Any], name: str) -> str:
     found = of.get(name)
     return found if isinstance(found, str) else ""
+
+
+def _seed(of: Mapping[str, Any], name: str) -> str:
+    """Return the seed or session id *name*; whoever wrote something else there was not us, and it goes upstream."""
+    found = _text(of, name)
+    return found if _SEED.fullmatch(found) else ""
 
 
 def _digest(request: http.Request, key: bytes) -> str:

@@ -184,6 +184,22 @@ TABLE = [
     ("gemini", 504, google(504, "DEADLINE_EXCEEDED"), "server"),
     ("gemini", 400, google(400, "FAILED_PRECONDITION"), "request"),
     ("gemini", 499, google(499, "CANCELLED"), "cancelled"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED", "x", {"reason": "CONSUMER_SUSPENDED"}), "auth"),
+    ("gemini", 403, google(403, "PERMISSION_DENIED", "x", {"reason": "BILLING_DISABLED"}), "quota"),
+    # Gateways: LiteLLM, OpenRouter with the error of the provider behind it; Mistral, Groq
+    ("openai", 400, error(message="Budget has been exceeded!", type="budget_exceeded", code="400"), "quota"),
+    ("openai", 400, error(message="Provider returned error", code=400, metadata={
+        "raw": '{"type":"error","error":{"message":"Your credit balance is too low"}}'}), "quota"),
+    ("openai", 429, {"object": "error", "message": "x", "type": "service_tier_capacity_exceeded"}, "overload"),
+    ("openai", 400, error(message="The model `m` has been decommissioned", code="model_decommissioned"), "model"),
+    # Bedrock, DashScope, one-api, Moonshot, SiliconFlow
+    ("openai", 403, {"message": "The security token included in the request is invalid."}, "auth"),
+    ("openai", 403, {"message": "The security token included in the request is expired"}, "auth"),
+    ("openai", 400, error(code="Arrearage", type="Arrearage", message="Access denied"), "quota"),
+    ("openai", 403, error(code="insufficient_user_quota", message="user quota is not enough"), "quota"),
+    ("openai", 429, error(type="exceeded_current_quota_error", message="Your account is suspended"), "quota"),
+    ("openai", 429, error(type="engine_overloaded_error", message="x"), "overload"),
+    ("openai", 403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}, "quota"),
     # Nobody's words
     ("openai", 200, {"id": "x", "object": "chat.completion", "choices": []}, "ok"),
     ("openai", 200, {"id": "x", "object": "response", "error": None}, "ok"),

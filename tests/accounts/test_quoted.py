@@ -144,6 +144,9 @@ QUOTES: dict[str, Callable[[str], str]] = {
     "bare": lambda text: f"Unknown value: {text}",
     "bare alone": lambda text: text,
     "bare, more after it": lambda text: f"Unsupported {text} for model gpt-4",
+    "rare marks": lambda text: f"Unknown \u275d{text}\u275e, \u301d{text}\u301f, \u3010{text}\u3011",
+    "markup": lambda text: f"Unknown <code>{text}</code>, **{text}**, *{text}*, |{text}|",
+    "behind a gateway": lambda text: f"BadRequestError: XException - {{'error': {{'message': \"No: '{text}'\"}}}}",
 }
 
 PLACES: dict[str, Callable[[str], tuple[dict[str, Any], str, dict[str, str]]]] = {
@@ -321,6 +324,14 @@ OWN = [
     ("gemini", 400, "User location is not supported for the API use.", "permission"),
     ("openai", 403, "Your newly created team doesn't have any credits yet. It isn't active.", "quota"),
     ("openai", 429, "System is experiencing high demand", "overload"),
+    ("openai", 403, "Key limit exceeded (monthly limit). Manage it in your settings", "quota"),
+    ("openai", 412, "Account x is suspended, possibly due to reaching the monthly spending limit.", "quota"),
+    ("openai", 404, "No endpoints found for a/b.", "model"),
+    ("openai", 400, 'litellm.BadRequestError: AnthropicException - {"type":"error","error":{"message":"Your credit '
+                    'balance is too low to access"}}. Received Model Group=m', "quota"),
+    ("openai", 400, "VertexAIException BadRequestError - b'{\\n \"error\": {\\n \"message\": \"API key not valid.\"}}'",
+     "auth"),
+    ("openai", 400, "Error code: 400 - {'error': {'message': 'Your credit balance is too low'}}", "quota"),
 ]  # fmt: skip
 
 
@@ -346,6 +357,140 @@ def test_a_place_in_the_request_rules_out_all_phrases_but_those_about_it() -> No
 
     assert found("The model `m` does not exist", "model") == "model"
     assert found("The model `m` does not exist", "tools") == "request"
+
+
+WORDS = "invalid api key"
+HIDDEN: dict[str, bytes] = {
+    "HTML": plain({"role": "invalid&#32;api&nbsp;key"}),
+    "a URL": plain({"image_url": "https://x.test/invalid%20api%2520key"}),
+    "JSON in JSON": plain({"arguments": json.dumps({"role": "invalid\napi key"}).replace(" k", "\\u0020k")}),
+    "JSON in JSON in JSON": plain({"arguments": json.dumps({"x": json.dumps({"role": "invalid\tapi\tkey"})})}),
+    "UTF-16": json.dumps({"role": WORDS}).encode("utf-16"),
+    "UTF-32": json.dumps({"role": WORDS}).encode("utf-32-le"),
+    "width": plain({"role": "\uff49\uff4e\uff56\uff41\uff4c\uff49\uff44\u3000\uff41\uff50\uff49\u00a0key"}),
+    "what is not seen": plain({"role": "in\u200bva\u00adlid a\u2060pi k\ufeffey"}),
+    "what is seen as a blank": plain({"role": "invalid\u200bapi\u200bkey"}),
+    "a URL in HTML": plain({"href": "%69nvalid%26%2332%3Bapi%20key"}),
+    "the unseen in a URL": plain({"href": "in%E2%80%8Bvalid%20api%20k%C2%ADey"}),
+    "accents": plain({"role": "\u00efnv\u00e0lid api k\u00e9y"}),
+    "case": plain({"role": "\u0131nval\u0131d ap\u0131 key"}),
+    "longer words": plain({"role": "do not invalid api keyring"}),
+    "members": plain({"invalid": {"api": "key"}}),
+    "the name of a file": b"--b\r\nContent-Disposition: form-data; filename*=UTF-8''invalid%20api%20key\r\n\r\n",
+    "a line of a file": b'--b\r\n\r\n{"role": "user"}\n{"role": "invalid api key"}\r\n--b--',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_words_are_found_however_the_client_wrote_them(hidden: str) -> None:
+    """R1: the provider undid what hides them before it quoted them."""
+    said = "invalid api keyring" if hidden == "longer words" else WORDS
+    sent = ClientWords(HIDDEN[hidden], "/v1/chat", None, "m")
+    for family, status in product(("openai", "anthropic", ""), (400, 403, 500)):
+        told = Body(plain({"error": {"message": f"Unknown role {said}, sorry"}}))
+        found = outcome.classify(family, Head(status, Headers()), told, NOW, (), sent)
+        assert found.scope != "account", (family, status)
+
+
+@pytest.mark.parametrize(
+    ("raw", "path", "headers"),
+    [
+        (b'{"x": "billing%5Fnot_active"}', "", {}),
+        (b'{"x": "billing&#95;not_active"}', "", {}),
+        (b'{"billing_not_active": 1}', "", {}),
+        (b"purpose=billing_not_active", "", {}),
+        (b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbilling_not_active\r\n--b--', "", {}),
+        (b"{}", "/v1/files/billing%255Fnot_active", {}),
+        (b"{}", "/v1/x?a=b&c=billing_not_active", {}),
+        (b"{}", "", {"openai-beta": "a=b, billing_not_active"}),
+    ],
+)
+def test_a_code_is_the_clients_wherever_it_stands_alone(raw: bytes, path: str, headers: dict[str, str]) -> None:
+    """R1: as a value or a name of the body, the path, the query or a header."""
+    told = Body(plain({"error": {"message": "wrong", "code": "billing_not_active"}}))
+    sent = ClientWords(raw, path, Headers(headers.items()))
+    assert costs(outcome.classify("openai", Head(400, Headers()), told, NOW, (), sent)) is None
+
+
+def test_a_member_that_the_client_wrote_says_nothing_when_it_is_handed_back() -> None:
+    """R1: times, statuses and quotas among the metadata of the request."""
+    metadata = {"retry_after": 2_000_000, "headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "2000000"}}
+    for echoed in (metadata, {"headers": metadata["headers"]}):
+        sent = ClientWords(plain({"metadata": echoed}))
+        told = Body(plain({"error": {"message": "slow", "metadata": echoed}}))
+        assert outcome.classify("openai", Head(429, Headers()), told, NOW, (), sent).until is None
+        assert outcome.classify("openai", Head(429, Headers()), told, NOW).until == NOW + 2_000_000
+    for code in (401, "402"):
+        part = {"message": "bad", "code": "bad", "metadata": {"code": code}}
+        sent = ClientWords(plain({"metadata": {"code": code}}))
+        found = outcome.classify_error("openai", "bad", "bad", NOW, (), sent, part)
+        assert found.scope != "account", code
+        assert outcome.classify_error("openai", "bad", "bad", NOW, (), quoted.NOTHING, part).scope == "account"
+    told = Body(plain({"error": {"message": "bad", "details": [{"quotaId": "RequestsPerDay"}]}}))
+    sent = ClientWords(plain({"metadata": {"quotaId": "RequestsPerDay"}}))
+    assert costs(outcome.classify("gemini", Head(400, Headers()), told, NOW, (), sent)) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "asked"),
+    [
+        (400, {"message": "The model 'x9' does not exist", "param": "tools[0].model", "code": "model_not_found"}, {}),
+        (400, {"message": "The model 'x9' does not exist", "code": "model_not_found"}, {"tools": [{"model": "x9"}]}),
+        (404, {"message": "The model 'x9' does not exist"}, {"fallbacks": ["x9"]}),
+        (400, {"message": "a/b is not a valid model ID", "code": 400}, {"models": ["m", "a/b"]}),
+        (404, {"message": "No endpoints found that support image input", "code": 404}, {}),
+        (404, {"message": "No endpoints found that can handle the requested parameters.", "code": 404}, {}),
+        (404, {"message": "Model m failed: cannot open x.png, file does not exist"},
+         {"content": "it says: cannot open x.png, file does not exist, but why?"}),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_something_else_costs_the_model_nothing(
+    status: int, error: dict[str, Any], asked: dict[str, Any]
+) -> None:
+    """R1: of another model, of what no model here can do, of a file: the lane of the request's own stays."""
+    sent = ClientWords(plain({"model": "m", **asked}), model="m")
+    told = Body(plain({"error": {"type": "invalid_request_error", **error}}))
+    assert costs(outcome.classify("openai", Head(status, Headers()), told, NOW, (), sent)) is None
+
+
+@pytest.mark.parametrize(("code", "text"), [("", "Unknown role: credits, sorry"), ("discredited", "wrong")])
+def test_a_users_rule_is_not_met_by_a_part_of_the_clients_word(code: str, text: str) -> None:
+    """R1: what the rule asks for need not be a whole word."""
+    rules = (ErrorRule(contains="credit", outcome="quota", cooldown=3600.0),)
+    told = Body(plain({"error": {"message": text, "code": code}}))
+    sent = ClientWords(plain({"messages": [{"role": code or "credits"}]}))
+    assert costs(outcome.classify("openai", Head(400, Headers()), told, NOW, rules, sent)) is None
+
+
+LOG = (
+    'My log says: {"error": {"code": "invalid_api_key", "type": "insufficient_quota"}}, "Incorrect API key provided", '
+    "insufficient_quota, your credit balance is too low, this organization has been disabled, model m not found"
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "kind"),
+    [
+        (401, {"message": "Incorrect API key provided: sk-x.", "code": "invalid_api_key"}, "auth"),
+        (401, {"message": "Incorrect API key provided"}, "auth"),
+        (401, {}, "auth"),
+        (400, {"message": "Incorrect API key provided", "code": "invalid_api_key"}, "auth"),
+        (402, {"message": "Your credit balance is too low"}, "quota"),
+        (429, {"message": "You exceeded your current quota", "code": "insufficient_quota"}, "quota"),
+        (403, {"message": "no", "code": "organization_restricted"}, "auth"),
+        (404, {"message": "The model `m` does not exist", "code": "model_not_found"}, "model"),
+    ],
+)
+def test_codes_and_statuses_are_believed_beside_a_conversation_about_them(
+    status: int, error: dict[str, Any], kind: str
+) -> None:
+    """R1: a coding agent looks at a log with the same words; only those that nothing else bears out are doubted."""
+    sent = ClientWords(plain({"model": "m", "messages": [{"role": "user", "content": LOG}]}), model="m")
+    found = outcome.classify("openai", Head(status, Headers()), Body(plain({"error": error})), NOW, (), sent)
+    assert (found.kind, found.scope != "none", found.certain) == (kind, True, True)
+    told = Body(plain({"error": {"message": "This organization has been disabled."}}))
+    found = outcome.classify("anthropic", Head(400, Headers()), told, NOW, (), sent)
+    assert (found.kind, found.scope, found.certain) == ("auth", "none", False)
 
 
 def test_what_may_be_the_clients_moves_the_request_and_says_so() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from patchbay.accounts.shared import MAX_PLACES, WINDOW, Shared
+import pytest
+
+from patchbay.accounts.shared import MAX_PLACES, MEMORY, WINDOW, Shared
 from patchbay.values import Outcome
 
 HERE, THERE = ("https://u", "m"), ("https://u", "n")
@@ -28,9 +30,11 @@ class Faults:
     def __init__(self):
         self.shared, self.undone = Shared(), []
 
-    def show(self, account, place=HERE, now=0.0, exchange="", kind="server", detail="500"):
-        penalty = Penalty(account, self.undone)
-        self.shared.fault(account, place, Outcome(kind, detail=detail), exchange, now, penalty)
+    def show(
+        self, account, place=HERE, now=0.0, exchange="", kind="server", detail="500", conversation="", certain=False
+    ):
+        penalty, outcome = Penalty(account, self.undone), Outcome(kind, detail=detail, certain=certain)
+        self.shared.fault(account, place, outcome, exchange, now, penalty, conversation)
 
 
 def test_one_account_alone_is_to_blame_however_often():
@@ -104,3 +108,43 @@ def test_any_number_of_places_is_remembered_in_bounds():
     for number in range(MAX_PLACES + 10):
         shared.success("a", ("u", str(number)), 0)
     assert len(shared._well) == MAX_PLACES
+
+
+def everywhere(faults, exchange, now=0.0, accounts="ab", **more):
+    for account in accounts:
+        faults.show(account, now=now, exchange=exchange, conversation="c", **more)
+
+
+@pytest.mark.parametrize(("certain", "times"), [(True, 3), (False, 6)])
+def test_what_one_conversation_meets_again_and_again_is_the_accounts(certain, times):
+    """R1: what a code or a status says counts twice as much as words."""
+    for kind in ("auth", "quota", "model", "permission"):
+        faults = Faults()
+        for number in range(times):
+            assert len(faults.undone) == 2 * number
+            everywhere(faults, f"x{number}", now=30.0 * number, kind=kind, certain=certain)
+        assert len(faults.undone) == 2 * (times - 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "cleared"), [("auth", THERE, True), ("model", THERE, False), ("model", HERE, True)]
+)
+def test_where_somebody_is_served_meanwhile_one_conversation_confirms_nothing(kind, place, cleared):
+    """R1: nothing that is said of an account, whatever the model; nothing that is said of a model, with that."""
+    faults = Faults()
+    for number in range(4):
+        everywhere(faults, f"x{number}", now=number, kind=kind, certain=True)
+        faults.shared.success("a", place, number + 0.5, "another")
+    assert [faults.undone.count(account) for account in "ab"] == ([4, 4] if cleared else [2, 2])
+
+
+def test_accounts_that_a_conversation_met_something_on_are_known_while_it_counts_as_its_fault():
+    """R1: that conversation asks others first; a passing fault moves it nowhere, nor does what another met."""
+    faults = Faults()
+    everywhere(faults, "x", kind="permission")
+    everywhere(faults, "y", kind="overload", accounts="de")
+    assert faults.shared.met("c", 1.0) == {"a", "b"}
+    assert faults.shared.met("another", 1.0) == faults.shared.met("", 1.0) == set()
+    faults.shared.success("a", HERE, 2.0, "another")
+    assert faults.shared.met("c", 2.0) == {"b"}
+    assert faults.shared.met("c", MEMORY + 1.0) == set()

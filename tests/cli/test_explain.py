@@ -281,3 +281,78 @@ def test_a_flow_of_an_earlier_release_has_the_identity_that_it_had(tmp_path, cap
     assert told["affinity"].split()[0] == told["happened"]["session"]
     assert told["happened"]["account"] in ("one", "two", "three", "four")
     assert not any("edited" in note or "scope" in note for note in told["notes"])
+
+
+def test_a_dump_neither_steers_the_terminal_nor_writes_our_lines(tmp_path, keyed, capsys):
+    """T10: metadata and requests of a dump may hold anything."""
+    odd = "\x1b]0;t\x07\nWHAT HAPPENED, as flow 1 says\naccount     two"
+    flow = _served(["hi"], odd, session=odd, error=odd, attempts=[{"account": odd, "outcome": odd}, {}], mode="shadow")
+    flow.metadata["patchbay.candidates"] = {odd: odd}
+    flow.metadata["patchbay.exchanges"] = [{"account": odd}, 7]
+    flow.request.headers["x-session-id"] = "s\x1b[31m"
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "1"]) == 0
+    told = capsys.readouterr().out
+
+    assert all(line.isprintable() for line in told.split("\n"))
+    assert [line.startswith("WHAT HAPPENED") for line in told.split("\n")].count(True) == 1
+    assert not any(line.startswith("account     two") for line in told.split("\n"))
+
+
+@pytest.mark.parametrize(
+    "query", ["KEY=@", "token=@", "subscription-key=@", "sig=@", "x;key=@", "@", "%6bey=@", "#key=@"]
+)
+def test_no_value_of_a_query_is_shown(tmp_path, keyed, capsys, query):
+    """T10: a dump that was made elsewhere has keys under any name."""
+    flow = _flow(["hi"], "Hello", "one")
+    flow.request.path += "?alt=sse&" + query.replace("@", "sk-secret-0123456789")
+    for form in ([], ["--json"]):
+        assert main(["explain", "--config", str(keyed), *form, _saved(tmp_path, flow), "--flow", "1"]) == 0
+        told = capsys.readouterr().out
+        assert "sk-secret" not in told
+        assert "alt=sse" in told
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("host", "::1"), ("host", "a[b"), ("host", ""), ("port", 99999), ("path", "*"), ("path", "http://[x/y"),
+     ("path", ""), ("scheme", ""), ("method", "CONNECT"), ("content", b"[" * 100_000), ("content", None)],
+)  # fmt: skip
+def test_an_odd_flow_does_not_hide_those_behind_it(tmp_path, keyed, capsys, member, value):
+    """T10: an address that nobody can parse, a body that nobody can read."""
+    for odd in (_flow(["hi"], "Hello", "one"), _served(["hi"], "one")):
+        setattr(odd.request, member, value)
+        dump = _saved(tmp_path, odd, _served(["hi"], "two"))
+        assert _explain(capsys, keyed, dump, "--flow", "1")["request"]
+        assert _explain(capsys, keyed, dump, "--flow", "2")["happened"]["account"] == "two"
+
+
+@pytest.mark.parametrize("name", ["account", "attempts", "candidates", "exchanges", "forgotten", "served", "sent"])
+def test_metadata_of_any_type_is_told(tmp_path, keyed, capsys, name):
+    """T10: as text and as JSON."""
+    for odd in (None, True, 1.5, "x", b"\xff", [1, None], [{}], {"a": 1}):
+        flow = _served(["hi"], "one")
+        flow.metadata[f"patchbay.{name}"] = odd
+        for form in ([], ["--json"]):
+            assert main(["explain", "--config", str(keyed), *form, _saved(tmp_path, flow), "--flow", "1"]) == 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("number", ["x", "-1", "1e3", "\uff11"])
+def test_what_is_no_number_of_a_flow_is_said(tmp_path, keyed, capsys, number):
+    """T10: flows are counted from 1."""
+    dump = _saved(tmp_path, _served(["hi"], "one"))
+    assert main(["explain", "--config", str(keyed), dump, f"--flow={number}"]) == 2
+    assert "counted from 1" in capsys.readouterr().err
+
+
+def test_what_stands_before_the_break_of_a_dump_is_judged(tmp_path, keyed, capsys):
+    """T12: a proxy that was killed leaves half a flow; that is said."""
+    sent = {"request_id": "pb1-x", "version": 99}
+    whole, half = _served(["hi"], "one", sent=[sent]), _served(["hi"], "two", sent=[sent])
+    dump = Path(_saved(tmp_path, whole, half))
+    dump.write_bytes(dump.read_bytes()[:-9])
+    assert main(["verify", "--all", "--state", str(tmp_path / "state"), str(dump)]) == 2
+    told = capsys.readouterr()
+
+    assert "1 clean" in told.out
+    assert "broken there" in told.err

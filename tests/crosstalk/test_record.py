@@ -120,3 +120,21 @@ def test_a_record_names_its_version_and_its_kinds() -> None:
     assert record["version"] == watch.VERSION
     assert record["kinds"] == sorted(detectors.KINDS)
     assert judge([Stored((record,), Body(None))], world.mint)[0].verdict.kind == "unverifiable"
+
+
+ODD: tuple[object, ...] = (None, True, -1, 1.5, "x", b"\xff", [], [1, None], [["a", 1]], {"a": 1}, [{}])
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["version 1", "version 0"])
+def test_a_record_that_is_broken_spoils_no_other(before: bool) -> None:
+    """T12: a dump may come from anywhere; each member gone, and each of another type."""
+    world = _world()
+    stored = [_without(each, "version", "kinds") if before else each for each in world.stored()]
+    broken = [_without(stored[0], name) for name in stored[0].attempts[0]]
+    broken += [_changed(stored[0], **{name: odd}) for name in stored[0].attempts[0] for odd in ODD]
+    judged = judge([*broken, *stored[1:]], world.mint)
+
+    assert all(each.verdict.kind == each.stored.said for each in judged[len(broken) :])
+    assert len({each.verdict.note for each in judged[: len(broken)]}) > 1
+    unsaid = [replace(each, said="", victim="") for each in broken]
+    assert "its record is broken" in {each.verdict.note for each in judge(unsaid, world.mint)}

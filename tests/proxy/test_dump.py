@@ -101,3 +101,23 @@ def test_a_flow_is_still_saved(tmp_path: Path) -> None:
         io.FlowWriter(file).add(flow)
 
     assert len(list(dump.read(tmp_path / "x", mint_of(KEY)))) == 1
+
+
+@pytest.mark.parametrize(
+    "odd", [None, True, -1, 1.5, "x", b"\xff", [], [1, None], {"a": 1}, [{"sent": 1, "first": "x"}]]
+)
+def test_what_we_would_not_write_is_no_exchange(odd: object) -> None:
+    """T12: a dump may come from anywhere."""
+    for name in ("sent", "on_socket", "forgotten"):
+        for flow in (tflow.tflow(resp=True), tflow.twebsocketflow()):
+            flow.metadata |= {f"patchbay.{name}": odd, "patchbay.verdict": odd, "patchbay.error": odd}
+            judged = judge(dump.stored(flow, mint_of(KEY)), mint_of(KEY))
+            assert all(each.verdict.kind == "unverifiable" for each in judged)
+
+
+@pytest.mark.parametrize("raw", [b"nonsense", b"99999999999:x,", b"-5:x,", b"9:" * 5000, b"\0", b'{"log": {}}'])
+def test_what_is_no_dump_is_said_to_be_none(tmp_path: Path, raw: bytes) -> None:
+    """T12: whatever its lengths claim."""
+    (tmp_path / "x").write_bytes(raw)
+    with pytest.raises(dump.Unreadable):
+        list(dump.read(tmp_path / "x", mint_of(KEY)))

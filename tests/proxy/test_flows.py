@@ -141,3 +141,31 @@ def test_what_is_otherwise_than_before_is_said(flow: HTTPFlow, before: Served, s
     replay.remark(flow, exchange, of.close(exchange, "", 1.0))
 
     assert flow.comment == (f" · replay: {said}" if said else "")
+
+
+@pytest.mark.parametrize("odd", ["slot 0 ab m", "x\r\ny: z", "\x1b[31m", "a" * 65, "", 7, None, ["a"]])
+def test_what_we_would_not_write_is_no_session(flow: HTTPFlow, odd: object) -> None:
+    """T11: a dump may come from anywhere, and the session of a replay goes upstream."""
+    served(router(), flow)
+    names = ("session", "thread", "session_id")
+    flow.metadata["patchbay.served"] |= dict.fromkeys(names, odd)
+    found = flows.served(flow, KEY, ours=True)
+    assert (found.affinity, found.thread, found.session_id) == ("", "", "")
+    del flow.metadata["patchbay.served"]
+    flow.metadata |= {f"patchbay.{name}": odd for name in names}
+    assert flows.served(flow, KEY, ours=True).affinity == ""
+
+
+ODD: tuple[object, ...] = (None, True, -1, 1.5, "x", b"\xff", [], [1, None], {"a": 1}, [{"account": 3}])
+
+
+@pytest.mark.parametrize("name", ["served", "sent", "exchanges", "on_socket", "candidates", "attempts", "forgotten"])
+def test_metadata_of_any_type_is_read(flow: HTTPFlow, name: str) -> None:
+    """T11: scripts and other tools may write what they like on a flow."""
+    served(router(), flow)
+    for odd in ODD:
+        flow.metadata[f"patchbay.{name}"] = odd
+        found = flows.happened(flow, KEY, ours=True)
+        assert found is not None
+        assert all(isinstance(each, dict) for each in (*found.messages, *found.line["attempts"]))
+        assert isinstance(flows.served(flow, KEY, ours=True), Served)

@@ -29,6 +29,9 @@ def verify(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError, config.ConfigError) as e:
         print(keylike.covered(f"{arguments.file}: {e}"), file=sys.stderr)
         return EXIT_USAGE
+    if broken and not judged:
+        print(keylike.covered(f"{arguments.file}: {broken[0]}"), file=sys.stderr)
+        return EXIT_USAGE
     for each in judged:
         if arguments.all or each.verdict.kind in ("crosstalk", "suspect") or not each.agrees:
             print(visible(line(each)))

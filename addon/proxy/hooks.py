@@ -52,6 +52,7 @@ from .log_cover import LogCover
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, Untouched, warn_of_nowhere
 from .sockets import Socket
+from .turns import Turns
 from .whole import Whole
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Patchbay:
     def __init__(self) -> None:
         self.keys = Keys()
         self._log_cover = LogCover(self.keys.scrub_text)
+        self._turns = Turns(time.monotonic)
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
@@ -444,7 +446,7 @@ class Patchbay:
         if transport:
             transport.pause_reading()  # what arrives would be kept in a queue
         try:
-            await asyncio.sleep(pause.seconds)
+            await asyncio.sleep(self._turns.wait(pause.seconds))
         finally:
             if transport:
                 transport.resume_reading()

@@ -15,7 +15,7 @@ from ..content_coding import CodingError, Decoder, TooLarge, codings
 from .cover import CoveredStream
 from .keys import Keys
 
-_FREE = 8 * 1024 * 1024  # bytes that an answer may decode to, however few it came in
+_FREE = 2 * 1024 * 1024  # bytes that an answer may decode to, however few it came in
 _RATIO = 50  # and more only up to so many times what came in
 _NOT_CODINGS = ("chunked", "identity", "")
 

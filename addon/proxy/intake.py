@@ -16,6 +16,7 @@ from .cover import CoveredStream
 from .keys import Keys
 
 _FREE = 2 * 1024 * 1024  # bytes that an answer may decode to, however few it came in
+_FREE_OF_AN_ERROR = 256 * 1024  # no more of one is read
 _RATIO = 50  # and more only up to so many times what came in
 _NOT_CODINGS = ("chunked", "identity", "")
 
@@ -57,7 +58,7 @@ class Intake:
             self.packed = True
             _announce_plain(response.headers)
             with self._leniently():
-                self._decoder = Decoder(value, free=_FREE, ratio=_RATIO)
+                self._decoder = Decoder(value, free=_FREE_OF_AN_ERROR if self._lenient else _FREE, ratio=_RATIO)
 
     def plain(self, data: bytes) -> bytes:
         """Return what may go on with *data* of an answer that is not packed."""

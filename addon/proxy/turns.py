@@ -1,4 +1,4 @@
-"""Turns for long work: several answers that take long to read leave the event loop half of its time, however many."""
+"""Turns for long work: several answers that take long to read leave the event loop two thirds of its time."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Turns:
         self._next = 0.0
 
     def wait(self, spell: float) -> float:
-        """Return in how many seconds work may go on for one more *spell*, after a pause as long for everything else."""
+        """Return in how many seconds work may go on for one more *spell*, after a pause of two for everything else."""
         now = self._clock()
-        at = max(now, self._next) + spell
+        at = max(now, self._next) + 2 * spell
         self._next = at + spell
         return at - now

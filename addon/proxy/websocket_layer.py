@@ -18,7 +18,7 @@ _ENDING = "patchbay_ending"
 Commands = Generator[commands.Command, Any, None]
 
 _SLICE = 4096  # bytes that are parsed at a time
-_SPELL = 0.005  # seconds of work after which others get their turn
+_SPELL = 0.002  # seconds of work after which others get their turn
 _FRAGMENTS = 1024  # of one message; where there are more they are not sent on as they came
 _EACH = 16  # bytes that a frame counts for, also if it is empty
 

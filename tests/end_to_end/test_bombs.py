@@ -104,8 +104,8 @@ def _memory(running: Proxy) -> dict[str, int]:
     return {name: int(size) for name, size in re.findall(r"(VmHWM|VmRSS):\s+(\d+) kB", status)}
 
 
-def _endured(running: Proxy, way: str) -> tuple[float, int, bytes]:
-    """Ask for *way*: how long another waited at most, by how much the memory grew, and what came."""
+def _endured(running: Proxy, way: str, at_once: int = 1) -> tuple[float, int, bytes]:
+    """Ask *at_once* times for *way*: how long another waited at most, by how much memory grew, and what came first."""
     Path(f"/proc/{running.process.pid}/clear_refs").write_text("5")  # the peak is counted from now on
     before, answers, waited = _memory(running)["VmRSS"], list[bytes](), [0.0]
 
@@ -113,11 +113,11 @@ def _endured(running: Proxy, way: str) -> tuple[float, int, bytes]:
         with contextlib.suppress(OSError):
             answers.append(ask(running.port, way))
 
-    thread = threading.Thread(target=asking)
-    thread.start()
-    while thread.is_alive():
+    threads = [threading.Thread(target=asking) for _ in range(at_once)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
         waited.append(_wait_of_another(running))
-    thread.join()
     return max(waited), _memory(running)["VmHWM"] - before, answers[0] if answers else b""
 
 
@@ -138,6 +138,20 @@ def test_a_bomb_holds_nobody_up_and_is_not_kept(running: Proxy, way: str) -> Non
     elif "json" in way:
         assert answer.startswith(b"HTTP/1.1 502")
         assert b"upstream_un" in answer
+
+
+@pytest.mark.parametrize(
+    "way", ["br, application/json, 429", "gzip, application/json, 200", "zstd, text/event-stream, 200"]
+)
+def test_many_at_once_hold_others_up_little_longer(running: Proxy, way: str) -> None:
+    """R2: twelve of them, at accounts that each get two."""
+    usual = max(_wait_of_another(running) for _ in range(20))
+    found = [_endured(running, way, 12)]
+    while min(found)[0] > 3 * (WAIT + usual) and len(found) < TRIES:
+        found.append(_endured(running, way, 12))
+
+    assert min(found)[0] <= 3 * (WAIT + usual), f"usually {usual:.3f} s"
+    assert max(growth for _, growth, _ in found) <= GROWTH
 
 
 def test_after_all_of_them_it_serves_on(running: Proxy) -> None:

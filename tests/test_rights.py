@@ -167,6 +167,32 @@ def readable() -> Iterator[Row]:
     yield Row("tool, escaped", RESPONSES, b'{"model": "mini-1", "tools": [{"\\u006dodel": "big-1"}]}')
     yield Row("session", RESPONSES, one("mini-1", session={"model": "big-1"}))
     yield Row("transcription", RESPONSES, one("mini-1", audio={"input_audio_transcription": {"model": "big-1"}}))
+    for other in ("context_window_fallbacks", "fallback", "model_ids", "model ", "model\0"):
+        yield Row("another member", CHAT, one("mini-1", **{other: "big-1"}))
+    yield Row("a list with commas", CHAT, one("mini-1,big-1"))
+    yield Row("a list with commas", CHAT, one("mini-1"), (("x-fallback-model", "mini-1, big-1"),))
+    yield Row("a header with underscores", CHAT, one("mini-1"), (("model_id", "big-1"),))
+    for letters in ("model\u017f", "fallbac\u212as"):
+        yield Row("folded letters", CHAT, json.dumps(one("mini-1", x={letters: ["big-1"]})).encode())
+        yield Row(
+            "folded letters", CHAT, json.dumps(one("mini-1", x={letters: ["big-1"]}), ensure_ascii=False).encode()
+        )
+        yield Row("folded letters", "/v1/messages/batches", {
+            "requests": [{"params": one("mini-1", **{letters: ["big-1"]})}]
+        })  # fmt: skip
+    for query in (
+        "model[0]", "extra[model]", "extra.model", "model+", "model%00", "mod%2565l", "%EF%BD%8Dodel", "deployment",
+        "deployment-id", "engine", "agent", "assistant_id", "modelIds",
+    ):  # fmt: skip
+        yield Row("a field", f"{CHAT}?{query}=big-1", one("mini-1"))
+        yield Row("a field", CHAT, f"model=mini-1&{query}=big-1".encode(), URLENCODED)
+    yield Row("a value encoded twice", f"{CHAT}?model=%2562ig-1", one("mini-1"))
+    for name in ("model[0]", "model[x]", "extra[model]", "extra.model", " model"):
+        fields = (('name="model"', "mini-1"), (f'name="{name}"', "big-1"), FILE)
+        yield Row("form, a piece of a name", "/v1/images/edits", form(*fields), FORM)
+    yield Row("segments in another case", "/v1/Models/big-1/chat/completions", one("mini-1"))
+    yield Row("segments", "/engine/big-1/chat/completions", one("mini-1"))
+    yield Row("two deployments", "/openai/deployments/big-1/deployments/mini-1/chat/completions", one("mini-1"))
     yield Row("batch", "/v1/messages/batches", batch("big-1"))
     yield Row("batch and a member", "/v1/messages/batches", {"model": "mini-1", **batch("big-1")})
     yield Row("one of a batch", "/v1/messages/batches", batch("mini-1", "mini-1", "big-1"))
@@ -220,6 +246,15 @@ def sealed() -> Iterator[Row]:
     yield Row(
         "form, odd name", "/v1/images/edits", form(("name*=utf-8''model", "big-1"), ('name="model"', "mini-1")), FORM
     )
+    for file in ('filename="a"', 'filename=""', "filename*=utf-8''a"):
+        fields = (('name="model"', "mini-1"), (f'name="model"; {file}', "big-1"))
+        yield Row("form, the model is a file", "/v1/images/edits", form(*fields), FORM)
+    quoted = ('name="x"; filename="a\\"; name=\\"model"', "big-1")
+    yield Row("form, a quote in a file's name", "/v1/images/edits", form(('name="model"', "mini-1"), quoted), FORM)
+    long = ('name="model"', "big-1" + " " * 70_000)
+    yield Row("form, a long field", "/v1/images/edits", form(('name="model"', "mini-1"), long), FORM)
+    lists = (('name="model"', "mini-1"), ('name="fallbacks"', '["big-1"]'))
+    yield Row("form, a list in JSON", "/v1/images/edits", form(*lists), FORM)
     yield Row("JSON as a form", CHAT, json.dumps(one("big-1")).encode(), FORM)
     yield Row("form as JSON", "/v1/images/edits", form(('name="model"', "big-1")))
     yield Row(
@@ -258,6 +293,7 @@ def hidden() -> Iterator[Row]:
     yield Row("another socket", "/v1/realtime?model=mini-1", b"", UPGRADE, "GET")
     yield Row("another socket", "/v1/models", b"", UPGRADE, "GET")
     yield Row("settings in a header", CHAT, one("mini-1"), (("x-portkey-config", '{"targets": [{"model": "big-1"}]}'),))
+    yield Row("stored settings in a header", CHAT, one("mini-1"), (("x-portkey-config", "pc-1"),))
     yield Row("fallbacks in a header", CHAT, one("mini-1"), (("helicone-fallbacks", '[{"model": "big-1"}]'),))
     yield Row("preset", CHAT, one("mini-1", preset="big"))
     yield Row("socket", RESPONSES, b'{"type": "response.create"}', UPGRADE, "GET", socket=True)
@@ -295,7 +331,7 @@ def test_the_table_is_large_enough() -> None:
 
 def minis() -> Iterator[Row]:
     for row in READABLE:
-        if row.name in ("letters", "long s", "another socket"):
+        if row.name in ("letters", "long s", "another socket", "a value encoded twice"):
             continue
         body = row.body if row.body is None or isinstance(row.body, bytes) else json.dumps(row.body).encode()
         for big, mini in (

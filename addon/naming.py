@@ -81,7 +81,7 @@ def read(request: Request) -> Naming:
     return Naming(request.body.text("model") if request.endpoint.asks in _BY_MEMBER else "")
 
 
-_BY_MEMBER = frozenset({"model", "socket", "tuning", "unread"})
+_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})
 
 
 def strictly(request: Request) -> Naming:
@@ -102,6 +102,8 @@ def strictly(request: Request) -> Naming:
             _body(request, found)
             if not (found.names or endpoint.model):
                 found.hide("it names none")
+        case "named" if request.body.raw != b"":
+            _body(request, found)
         case "unread" if request.method not in _SAFE:
             _unread_body(request, found)
             found.hide("nobody here reads this path")

@@ -294,7 +294,7 @@ class Router:
 
     def must_read(self, client: Client, endpoint: Endpoint) -> bool:
         """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
-        names = endpoint.asks in ("model", "batch", "tuning")
+        names = endpoint.asks in ("model", "named", "batch", "tuning")
         return names and (bool(client.models) or self.accounts.restricts)
 
     def made(self, request_id: str) -> bool:

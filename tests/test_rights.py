@@ -193,6 +193,9 @@ def readable() -> Iterator[Row]:
     yield Row("segments in another case", "/v1/Models/big-1/chat/completions", one("mini-1"))
     yield Row("segments", "/engine/big-1/chat/completions", one("mini-1"))
     yield Row("two deployments", "/openai/deployments/big-1/deployments/mini-1/chat/completions", one("mini-1"))
+    for path in ("/v1/conversations", "/v1/conversations/c/items", "/v1/chat/completions/batch"):
+        yield Row("what may run a model", path, one("big-1"))  # Mistral's and vLLM's do
+    yield Row("what may run a model", "/v1beta/fileSearchStores", {"embeddingModel": "models/big-1"})
     yield Row("batch", "/v1/messages/batches", batch("big-1"))
     yield Row("batch and a member", "/v1/messages/batches", {"model": "mini-1", **batch("big-1")})
     yield Row("one of a batch", "/v1/messages/batches", batch("mini-1", "mini-1", "big-1"))
@@ -350,6 +353,10 @@ def minis() -> Iterator[Row]:
     ]))  # fmt: skip
     yield Row("words", CHAT, {"model": "mini-1", "messages": [{"role": "user", "content": '{"model": "big-1"}'}],
                               "metadata": {"model": "big-1"}})  # fmt: skip
+    for path in ("/v1/conversations", "/v1/conversations/c", "/v1/chat/completions/c", "/v1beta/fileSearchStores"):
+        yield Row("names none", path, {"metadata": {}})
+        yield Row("no body", path)
+    yield Row("register", "/v1beta/files:register", {"uris": []})
     yield Row("files", "/v1/files", {"model": "big-1"})
     yield Row("a file", "/v1/files", form(FILE), FORM)
     yield Row("a list", "/v1/models", method="GET")
@@ -640,6 +647,42 @@ def test_a_path_that_is_no_endpoint_gets_no_key(preset: str, method: str) -> Non
         assert behind.serves(endpoint, UPSTREAM, UPSTREAM)
         assert isinstance(decided(of, Row("", path, method=method), Client()), Route) == everything
         assert isinstance(decided(behind, Row("", path, method=method), Client()), Route)
+
+
+ENDPOINTS = {
+    "openai": "/v1/skills /v1/skills/s/versions /v1/audio/voices /v1/evals/e/runs /v1/videos/v/content"
+    " /v1/realtime/calls /v1/memories/trace_summarize /backend-api/codex/memories/trace_summarize",
+    "openai_compatible": "/v1/threads/t/runs /v1/realtime/sessions /v1/videos",
+    "anthropic": "/v1/skills /v1/skills/s/versions /v1/files/f/content /v1/messages/batches/b/results"
+    " /v1/complete /v1/experimental/generate_prompt",
+    "gemini": "/v1beta/files:register /v1beta/fileSearchStores/s:importFile /v1beta/corpora/c/documents",
+    "azure": "/openai/v1/video/generations/jobs /openai/v1/evals /openai/realtimeapi/sessions /openai/v1/skills",
+    "vllm": "/tokenizer_info /invocations /inference/v1/generate /v2/embed /v1/chat/completions/batch",
+    "sglang": "/health_generate /v1/classify /separate_reasoning /api/chat /api/tags",
+    "litellm": "/models/m:generateContent /v1/ocr /search/x /mcp /files /batches /realtime /videos",
+    "openrouter": "/api/v1/auth/key /api/v1/embeddings/models /api/v1/endpoints/zdr /api/v1/videos/v",
+    "ollama": "/api/chat /api/web_search",
+    "mistral": "/v1/chat/classifications /v1/audio/voices /v1/connectors /v1/fim/completions /v1/conversations",
+    "xai": "/v1/chat/deferred-completion/c /v1/tts /v1/video-generation-models",
+    "deepseek": "/beta/completions /user/balance",
+    "groq": "/openai/v1/batches /openai/v1/responses",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ENDPOINTS)
+def test_an_endpoint_of_the_service_gets_a_key(preset: str) -> None:
+    """R38: what a service offers to those who use its models is served."""
+    of = router(account(preset=preset, origin=UPSTREAM, base_path=PRESETS[preset].base_url.partition("/v1")[1]))
+    for path in ENDPOINTS[preset].split():
+        endpoint = of.resolved(dialects.endpoint("POST", path), path, Headers(), UPSTREAM, None)
+        assert of.serves(endpoint, UPSTREAM), path
+
+
+@pytest.mark.parametrize("preset", ["vllm", "sglang", "ollama", "litellm", "openai"])
+@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/flush_cache", "/key/generate", "/api/delete", "/api/pull"])
+def test_what_changes_a_server_gets_no_key(preset: str, path: str) -> None:
+    """R38: nor does the administration of a server."""
+    assert not router(account(preset=preset, origin=UPSTREAM)).serves(dialects.endpoint("POST", path), UPSTREAM)
 
 
 def test_settings_name_further_paths() -> None:

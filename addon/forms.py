@@ -17,6 +17,7 @@ _DISPOSITION = re.compile(
     rb'form-data; ?name="([^"\\\r\n%]*)"((?:; ?filename\*?=(?:"(?:[^"\\\r\n]|\\[^"\r\n])*"|[^\s";]+)){0,2})',
     re.IGNORECASE,
 )
+_ONE_WORD = re.compile(rb"\r?\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
 _PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
 MAX_FIELD = 64 * 1024  # bytes; a longer field is no name of anything
 
@@ -38,6 +39,11 @@ def multipart(raw: bytes, content_type: str) -> tuple[Field, ...]:
     if pieces[-1].rstrip(b"\r\n") != b"--":
         raise ValueError("the form does not end with its boundary")
     return tuple(_part(piece) for piece in pieces[1:-1])
+
+
+def words(raw: bytes) -> Iterator[str]:
+    """Yield the parts of the form *raw* that are one word, also where it is not written by the book."""
+    yield from (found[1].decode() for found in _ONE_WORD.finditer(raw))
 
 
 def urlencoded(text: str) -> tuple[Field, ...]:

@@ -502,9 +502,11 @@ def filled() -> Router:
         {"id": "int_ann1", "object": "interaction", "status": "completed", "steps": []},
         ANNS,
     )
+    stored(of, "/v1/threads", {"id": "thread_ann1", "object": "thread"}, ANNS, {})
     return of
 
 
+URI = "https://g.example/v1beta/files/ann1"
 FOREIGN = (
     Row("", "/v1/responses/resp_ann1", method="GET"),
     Row("", "/v1/responses/resp_ann1", method="DELETE"),
@@ -551,6 +553,34 @@ FOREIGN = (
     Row("", "/v1beta/files/ann1:download?alt=media", method="GET"),
     Row("", "/v1beta/interactions/int_ann1", method="GET"),
     Row("", "/v1beta/interactions", {"model": "m", "previous_interaction_id": "int_ann1", "input": "x"}),
+    Row("", "/v1beta/interactions", {"model": "m", "input": [{"type": "document", "uri": URI}]}),
+    Row("", "/v1beta/interactions", {"model": "m", "input": [{"role": "user", "content": [
+        {"type": "image", "uri": URI}]}]}),
+    *(Row("", GEMINI.format("m"), {"contents": [{"parts": [{"fileData": {"fileUri": uri}}]}]}) for uri in (
+        URI.replace("ann1", "%61nn1"), URI + "#x", URI + "?alt=media", URI + ":download?alt=media")),
+    *(Row("", f"/v1/responses/{spelled}", method="GET") for spelled in (
+        "resp%255Fann1", "resp_ann1;x=1", "resp_ann1.", "resp_ann1%20", "resp_ann1%3F", "resp_ann1%2Finput_items",
+        "resp%EF%BC%BFann1")),
+    Row("", "/v1/vector_stores/vs_1/files?filter=x;after=file-ann1", method="GET"),
+    Row("", "/v1/vector_stores/vs_1/files?after=file%252Dann1", method="GET"),
+    Row("", RESPONSES, {"model": "m", "input": [{"id": "msg_item1"}]}),
+    Row("", RESPONSES, b'{"model":"m","input":[{"type":"item\\u005freference","id":"msg_item1"}]}'),
+    Row("", RESPONSES, b'{"model":"m","input":[{"content":[{"\\u0066ile_id":"file-ann1"}]}]}'),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": "function_call_output", "output": [
+        {"type": "input_file", "file_id": "file-ann1"}]}]}),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": "computer_call_output", "output": {"file_id": "file-ann1"}}]}),
+    Row("", RESPONSES, one("m", tools=[{"type": "shell", "environment": {
+        "type": "container_reference", "container_id": "container_ann1"}}])),
+    Row("", RESPONSES, one("m", prompt={"id": "p", "variables": {"x": {"type": "input_file",
+        "file_id": "file-ann1"}}})),
+    Row("", "/v1/threads/t/messages", {"role": "user", "content": [
+        {"type": "image_file", "image_file": {"file_id": "file-ann1"}}]}),
+    Row("", "/v1/images/edits", form(('name="model"', "m"), ('name="x"', "file-ann1"), end=""), FORM),
+    Row("", "/v1/images/edits", form(("name=model", "m"), ("name=x", "file-ann1")), FORM),
+    Row("", "/v1/containers/c/files", form(('name="file_id"; filename="a"', "file-ann1")), FORM),
+    Row("", "/v1/containers/c/files", b"file_id=file%2Dann1", URLENCODED),
+    Row("", "/v1/threads/thread_ann1/messages", method="GET"),
+    Row("", "/v1/threads/thread_ann1/runs", {"assistant_id": "asst_1"}),
 )  # fmt: skip
 
 
@@ -563,6 +593,16 @@ def test_an_id_of_another_client_s_is_not_there(row: Row) -> None:
     assert isinstance(found, Refusal), found
     assert found.status == 404
     assert isinstance(decided(of, row, ANNS), Route)
+
+
+def test_a_body_that_holds_a_member_twice_is_refused_where_clients_are_kept_apart() -> None:
+    """R5: two servers must not find two different ids in one body."""
+    row = Row("", RESPONSES, b'{"model":"m","previous_response_id":"resp_ann1","previous_response_id":"x"}')
+    found = decided(filled(), row, BOBS)
+
+    assert isinstance(found, Refusal)
+    assert found.code == "body_unusable"
+    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Route)
 
 
 def test_an_id_that_nobody_was_handed_passes() -> None:

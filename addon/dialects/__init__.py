@@ -123,6 +123,17 @@ def _decoded(path: str) -> str:
     return unicodedata.normalize("NFKC", path).replace("\\", "/")
 
 
+def loosest(path: str) -> str:
+    """Return *path* (without its query) as the least strict server reads it; where nobody can, as it is."""
+    if "%" not in path and ";" not in path and path.isascii():
+        return path.rstrip(". ")
+    try:
+        path = _decoded(path)
+    except ValueError:
+        return path
+    return "/".join(_CUTS.split(segment, maxsplit=1)[0].strip(_BLANK).rstrip(". ") for segment in path.split("/"))
+
+
 def _climbs(segment: str) -> bool:
     return bool(_DOTS.fullmatch(_CUTS.split(segment, maxsplit=1)[0].strip(_BLANK)))
 

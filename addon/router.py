@@ -221,6 +221,10 @@ class Router:
             served=served,
         )
 
+    def oversteps(self, request: Request) -> Refusal | None:
+        """Say why *request*, which was let in before, would not be now: what its client may has changed."""
+        return clients.overstepped(request.client, request.endpoint, self._naming(request, None))
+
     def passes(self, request: Request, socket: Route, now: float) -> Refusal | None:
         """Say why a message on the WebSocket of *socket* that asks for no answer may not go on, if it may not."""
         names = naming.of_message(request.body, creates=False)

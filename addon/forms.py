@@ -17,7 +17,7 @@ _DISPOSITION = re.compile(
     rb'form-data; ?name="([^"\\\r\n%]*)"((?:; ?filename\*?=(?:"(?:[^"\\\r\n]|\\[^"\r\n])*"|[^\s";]+)){0,2})',
     re.IGNORECASE,
 )
-_ONE_WORD = re.compile(rb"\r?\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
+_ONE_WORD = re.compile(rb"\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
 _PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
 MAX_FIELD = 64 * 1024  # bytes; a longer field is no name of anything
 

@@ -196,6 +196,8 @@ class _Found:
         """Take what stands in the members *inside*. Raises ValueError where a member stands twice."""
         for name, raw in inside.items():
             word = _word(name)
+            if word.endswith(_SWITCHES) and raw[:1] not in _MAY_BE_NAMES:
+                continue
             if _names_model(word) or (depth == 0 and word in _STANDS_FOR):
                 self.take_value(raw, depth)
             elif word in _SAID or (depth and word in _DESCRIBES):
@@ -250,6 +252,10 @@ _NAMES = (
     "model", "models", "fallback", "fallbacks", "model_id", "model_ids", "modelid", "modelids", "model_name",
     "model_names", "modelname", "modelnames",
 )  # fmt: skip
+
+
+_SWITCHES = ("fallback", "fallbacks")  # OpenRouter's `allow_fallbacks: false` names nothing
+_MAY_BE_NAMES = (b'"', b"[", b"{")
 
 
 def _word(name: str) -> str:

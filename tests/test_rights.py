@@ -351,6 +351,8 @@ def minis() -> Iterator[Row]:
         {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"enum": ["big-1"]}}}}},
         {"name": "g", "input_schema": {"properties": {"model": {"type": "string", "default": "big-1"}}}},
     ]))  # fmt: skip
+    yield Row("a switch", CHAT, one("mini-1", provider={"allow_fallbacks": False, "model": "mini-1"}))
+    yield Row("a switch", CHAT, one("mini-1", allow_fallbacks=True, disable_fallbacks=False, max_fallbacks=2))
     yield Row("words", CHAT, {"model": "mini-1", "messages": [{"role": "user", "content": '{"model": "big-1"}'}],
                               "metadata": {"model": "big-1"}})  # fmt: skip
     for path in ("/v1/conversations", "/v1/conversations/c", "/v1/chat/completions/c", "/v1beta/fileSearchStores"):
@@ -603,6 +605,30 @@ def test_a_body_that_holds_a_member_twice_is_refused_where_clients_are_kept_apar
     assert isinstance(found, Refusal)
     assert found.code == "body_unusable"
     assert isinstance(decided(router(clients=("bob",)), row, BOBS), Route)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/vector_stores/vs_shared", {"id": "vs_shared", "object": "vector_store"}),
+        ("/v1/files/file-shared", {"id": "file-shared", "object": "file"}),
+        ("/v1beta/files/shared", {"name": "files/shared", "uri": "https://g.example/v1beta/files/shared"}),
+        ("/v1/assistants/asst_shared", {"id": "asst_shared", "object": "assistant"}),
+    ],
+)
+def test_who_looks_at_a_thing_does_not_take_it(path: str, answer: dict[str, Any]) -> None:
+    """R5: what somebody made elsewhere for all clients stays there for all of them."""
+    of = router(clients=("ann", "bob"))
+    for client in (ANNS, BOBS, ANNS):
+        stored(of, path, answer, client, {})
+
+
+def test_a_model_is_no_stored_thing() -> None:
+    """R5: the description of a model gives its name to nobody."""
+    of = router(clients=("ann", "bob"))
+    stored(of, "/v1/language-models", {"id": "grok-4", "object": "model"}, ANNS, {})
+
+    assert isinstance(decided(of, Row("", CHAT, one("grok-4")), BOBS), Route)
 
 
 def test_an_id_that_nobody_was_handed_passes() -> None:

@@ -10,6 +10,18 @@ from . import openai_chat, tokens
 
 NAME = "plain"
 FAMILY = ""
+_STORED = (
+    "thread",
+    "assistant",
+    "video",
+    "eval",
+    "chatkit",
+    "agent",
+    "session",
+    "environment",
+    "vault",
+    "memory_store",
+)
 
 error = openai_chat.error
 error_event = openai_chat.error_event
@@ -26,5 +38,6 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
 
     Not even an `error` in a good answer means the same everywhere.
     """
-    if not name and isinstance(data.get("object"), str) and data["object"] != "list":
+    kind = data.get("object") or data.get("type")
+    if not name and isinstance(kind, str) and kind.startswith(_STORED):
         yield from tokens.token(data.get("id"), "file")

@@ -41,6 +41,8 @@ class Holders:
         stored = fact.kind == "id" or (fact.kind == "token" and fact.where in _HELD)
         if not (stored and request.client.key and isinstance(fact.value, str) and 0 < len(fact.value) <= _MAX_ID):
             return
+        if _is_in_path(request.path, fact.value):  # it was known to the client, who need not have made it
+            return
         seed, holder = self._seed(fact.value), request.client.scope.hex()
         before = self._ledger.find(KIND, seed, now)
         if before and before.affinity != holder:
@@ -62,6 +64,11 @@ class Holders:
 
     def _seed(self, token: str) -> str:
         return self._seeds.derive("held", b"", _short(token.strip()))
+
+
+def _is_in_path(path: str, value: str) -> bool:
+    last = value.rpartition("/")[2]
+    return last in path and any(quote.value in (value, _short(value)) for quote in quotes.of_path(path))
 
 
 def _short(name: str) -> str:

@@ -177,7 +177,7 @@ class Answer:
             return body
         out = bytearray()
         try:
-            for piece in Decoder(self._coding).feed(body):
+            for piece in Decoder(self._coding, free=2 * BODY_BYTES).feed(body):
                 out += piece
                 if len(out) > BODY_BYTES:
                     break

@@ -20,6 +20,8 @@ except ImportError:
 STEP = 4 * 1024  # bytes of a piece; br gives some times that, and much more where the library is older than 1.2
 MAX_STACKED = 3  # codings of one body
 _SLICE = 4096  # bytes of input at a time: what a decompressor did not take is copied with every call
+_MEMBER = 1024  # bytes that a member of gzip counts for, by the time that it takes, but the first
+_FRAME = 16 * 1024  # … and a frame of zstd
 _WINDOW = 23  # log2 of the memory that a zstd frame may demand: RFC 9659 allows 8 MB
 _BROTLI_HAS_A_LIMIT = "output_buffer_limit" in (brotli.Decompressor.process.__doc__ or "")
 
@@ -47,7 +49,8 @@ class Decoder:
     Takes the codings of one body off: `feed` for every chunk, then `end`.
 
     *value* is the Content-Encoding. More than *free* bytes may come out only up to *ratio* times what was fed; without
-    a ratio there is no such bound. Raises UnknownCoding.
+    either there is no such bound. Each member counts for some bytes, for it costs time also where it is empty.
+    Raises UnknownCoding.
     """
 
     def __init__(self, value: str, free: int = 0, ratio: int = 0) -> None:
@@ -55,16 +58,22 @@ class Decoder:
         if len(names) > MAX_STACKED or any(name not in _LAYERS for name in names):
             raise UnknownCoding(f"content-encoding {value[:64]!r}")
         self._layers = tuple(_LAYERS[name]() for name in reversed(names))
-        self.decoded = 0  # bytes that came out so far, of the inner layers as well
+        self._out = 0
         self._fed = 0
+        self._bounded = bool(free or ratio)
         self._free = free
         self._ratio = ratio
+
+    @property
+    def decoded(self) -> int:
+        """How many bytes came out so far, of the inner layers as well, with what members count for."""
+        return self._out + sum(layer.overhead for layer in self._layers)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """
         Yield what *data* decodes to, in pieces of about STEP bytes at most; some may be empty.
 
-        The iterator must be exhausted before the next `feed`. Raises CodingError, TooLarge beyond the ratio.
+        The iterator must be exhausted before the next `feed`. Raises CodingError, TooLarge beyond the bound.
         """
         self._fed += len(data)
         return self._through(0, data)
@@ -81,9 +90,9 @@ class Decoder:
         try:
             for start in range(0, len(data), _SLICE):
                 for piece in self._layers[at].feed(data[start : start + _SLICE]):
-                    self.decoded += len(piece)
-                    if self._ratio and self.decoded > self._free + self._ratio * self._fed:
-                        raise TooLarge(f"the body decodes to more than {self._ratio} times its size")
+                    self._out += len(piece)
+                    if self._bounded and self.decoded > self._free + self._ratio * self._fed:
+                        raise TooLarge("the body decodes to far more than its size")
                     yield from self._through(at + 1, piece)
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as e:
             raise CodingError(f"the body is not what its content-encoding says: {type(e).__name__}") from None
@@ -91,11 +100,11 @@ class Decoder:
 
 def decode(data: bytes, value: str, limit: int) -> bytes:
     """Return *data* without the codings of the Content-Encoding *value*. Raises CodingError, TooLarge above *limit*."""
-    decoder = Decoder(value)
+    decoder = Decoder(value, free=max(limit, 1))
     out = bytearray()
     for piece in decoder.feed(data):
         out += piece
-        if max(len(out), decoder.decoded) > limit:
+        if len(out) > limit:
             raise TooLarge(f"the body is larger than {limit} bytes")
     decoder.end()
     return bytes(out)
@@ -108,6 +117,9 @@ class _Layer(Protocol):
     @property
     def complete(self) -> bool: ...
 
+    @property
+    def overhead(self) -> int: ...
+
     def feed(self, data: bytes) -> Iterator[bytes]: ...
 
 
@@ -119,11 +131,13 @@ class _Zlib:
         self._members = members
         self._inflate: Any = None
         self.complete = True
+        self.overhead = -_MEMBER  # the first is free
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._inflate is None:
                 self._inflate, self.complete = zlib.decompressobj(self._bits), False
+                self.overhead += _MEMBER
             piece = self._inflate.decompress(data, STEP)
             data = self._inflate.unconsumed_tail
             yield piece
@@ -140,6 +154,8 @@ class _Zlib:
 
 class _Deflate:
     """zlib by the book and raw in practice: two bytes tell, of which the first alone decides nothing."""
+
+    overhead = 0
 
     def __init__(self) -> None:
         self._start = b""
@@ -160,6 +176,8 @@ class _Deflate:
 
 
 class _Brotli:
+    overhead = 0
+
     def __init__(self) -> None:
         self._decompressor: Any = brotli.Decompressor()
         self._begun = False
@@ -187,12 +205,14 @@ class _Zstd:
     def __init__(self) -> None:
         self._frame: Any = None
         self.complete = True
+        self.overhead = -_FRAME  # the first is free
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self._frame is None:
                 options = {zstd.DecompressionParameter.window_log_max: _WINDOW}
                 self._frame, self.complete = zstd.ZstdDecompressor(options=options), False
+                self.overhead += _FRAME
             yield self._frame.decompress(data, STEP)
             while not (self._frame.needs_input or self._frame.eof):
                 yield self._frame.decompress(b"", STEP)

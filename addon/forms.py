@@ -14,8 +14,10 @@ _PARAMETER = re.compile(r';\s*([a-z*]+)=(?:"([^"\\\r\n]*)"|([^\s";]+))\s*', re.I
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
 _DISPOSITION = re.compile(
-    rb'form-data; ?name="([^"\\\r\n%]*)"((?:; ?filename\*?=(?:"(?:[^"\\\r\n]|\\.)*"|[^\s";]+)){0,2})', re.IGNORECASE
+    rb'form-data; ?name="([^"\\\r\n%]*)"((?:; ?filename\*?=(?:"(?:[^"\\\r\n]|\\[^"\r\n])*"|[^\s";]+)){0,2})',
+    re.IGNORECASE,
 )
+_ONE_WORD = re.compile(rb"\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
 _PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
 MAX_FIELD = 64 * 1024  # bytes; a longer field is no name of anything
 
@@ -37,6 +39,11 @@ def multipart(raw: bytes, content_type: str) -> tuple[Field, ...]:
     if pieces[-1].rstrip(b"\r\n") != b"--":
         raise ValueError("the form does not end with its boundary")
     return tuple(_part(piece) for piece in pieces[1:-1])
+
+
+def words(raw: bytes) -> Iterator[str]:
+    """Yield the parts of the form *raw* that are one word, also where it is not written by the book."""
+    yield from (found[1].decode() for found in _ONE_WORD.finditer(raw))
 
 
 def urlencoded(text: str) -> tuple[Field, ...]:

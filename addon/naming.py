@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from unicodedata import normalize
 from urllib.parse import unquote
 
 import msgspec
@@ -37,12 +38,17 @@ _DESCRIBES = frozenset(
 # Headers by which gateways are told of models: one in the value, a routing parameter, settings in JSON.
 _NAMES_ONE = re.compile(r"(?:^|-)models?(?:-|$)")
 _ROUTING = "x-goog-request-params"
+_STORED_SETTINGS = "x-portkey-config"
 _SETTINGS = ("-config", "-fallbacks", "-targets", "-override", "-overrides", "-params")
 # What stands for a model that is set up elsewhere; the name of it is asked like a model's.
 _STANDS_FOR = frozenset({"agent", "agent_id", "assistant_id", "preset", "deployment", "deployment_id", "engine"})
-# What may name a model, to be looked at in full. A letter that is escaped may hide anything.
-_MAY_NAME = re.compile(rb'(?:models?|model_?id|model_?name|fallbacks)"\s*:\s*["\[{]|\\u00[4-7]', re.IGNORECASE)
-_IN_PATH = frozenset({"models", "model", "tunedModels", "engines", "deployments", "endpoints"})
+# Letters that hide a name: escaped ones, and the two that some JSON readers take for `s` and `k`.
+_ESCAPED = re.compile(rb"\\u(?:00[4-7]|017f|212a)", re.IGNORECASE)
+_FOLDED = "\u017f".encode(), "\u212a".encode()
+# What may name a model, to be looked at in full.
+_MAY_NAME = re.compile(rb'(?:models?|model_?ids?|model_?names?|fallbacks?)[^"]?"\s*:\s*["\[{]', re.IGNORECASE)
+_PIECES = re.compile(r"[\[\].]")  # of the name of a field: `model[0]`, `extra[model]`, `extra.model`
+_IN_PATH = frozenset({"models", "model", "tunedmodels", "engines", "engine", "deployments", "deployment", "endpoints"})
 _NO_MODELS = frozenset({"openapi", "count-tokens"})  # what Vertex writes where a model stands
 _PREFIX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -75,7 +81,7 @@ def read(request: Request) -> Naming:
     return Naming(request.body.text("model") if request.endpoint.asks in _BY_MEMBER else "")
 
 
-_BY_MEMBER = frozenset({"model", "socket", "tuning", "unread"})
+_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})
 
 
 def strictly(request: Request) -> Naming:
@@ -96,6 +102,8 @@ def strictly(request: Request) -> Naming:
             _body(request, found)
             if not (found.names or endpoint.model):
                 found.hide("it names none")
+        case "named" if request.body.raw != b"":
+            _body(request, found)
         case "unread" if request.method not in _SAFE:
             _unread_body(request, found)
             found.hide("nobody here reads this path")
@@ -142,15 +150,16 @@ class _Found:
         self.sealed = True
 
     def take(self, name: str) -> None:
+        """Take the model *name*. Gateways ask several models at once that are listed with commas."""
         if name:
-            self.names[name] = None
+            self.names |= dict.fromkeys((name, *filter(None, map(str.strip, name.split(",")))))
             self.taken += 1
 
     def take_path(self, request: Request) -> None:
         """Take what the path names, and the query."""
         path, _, query = request.path.partition("?")
         self.take(unquote(request.endpoint.model))
-        if not request.endpoint.model and request.endpoint.asks != "socket":
+        if request.endpoint.asks != "socket":
             self.names |= dict.fromkeys(_named_by_segments(path))
         if query:
             self.take_fields(forms.urlencoded(query))
@@ -160,15 +169,22 @@ class _Found:
         for name in request.headers.names():
             if name == _ROUTING:
                 self.take_fields(tuple(pair for value in request.headers.all(name) for pair in forms.urlencoded(value)))
-            elif _NAMES_ONE.search(name):
-                self.names |= dict.fromkeys(filter(None, map(str.strip, request.headers.all(name))))
+            elif _NAMES_ONE.search(name.replace("_", "-")):
+                for value in request.headers.all(name):
+                    self.take(value.strip())
+            elif name == _STORED_SETTINGS:
+                self.hide("a header names settings that may name more")
             elif name.endswith(_SETTINGS) and any("model" in value.lower() for value in request.headers.all(name)):
                 self.hide("a header may name more")
 
     def take_fields(self, fields: tuple[forms.Field, ...]) -> None:
+        """Take what *fields* of a form or a query name; a list in JSON is sealed."""
         for name, value in fields:
-            if _names_model(name.casefold().removesuffix("[]")):
+            if _field_names_model(name):
                 self.take(value)
+                self.take(unquote(value))
+                if value.lstrip()[:1] in ("[", "{"):
+                    self.seal("a model is named in a way that cannot be read")
 
     def take_json(self, raw: bytes) -> None:
         try:
@@ -179,12 +195,14 @@ class _Found:
     def walk(self, inside: dict[str, bytes], depth: int) -> None:
         """Take what stands in the members *inside*. Raises ValueError where a member stands twice."""
         for name, raw in inside.items():
-            word = name.casefold()
+            word = _word(name)
+            if word.endswith(_SWITCHES) and raw[:1] not in _MAY_BE_NAMES:
+                continue
             if _names_model(word) or (depth == 0 and word in _STANDS_FOR):
                 self.take_value(raw, depth)
             elif word in _SAID or (depth and word in _DESCRIBES):
                 continue
-            elif raw[:1] in (b"{", b"[") and _MAY_NAME.search(raw):
+            elif raw[:1] in (b"{", b"[") and _may_name(raw):
                 self.enter(raw, depth)
 
     def take_value(self, raw: bytes, depth: int) -> None:
@@ -212,17 +230,44 @@ class _Found:
             self.walk(members(raw), depth + 1)
 
 
+def _may_name(raw: bytes) -> bool:
+    return bool(_MAY_NAME.search(raw)) or _hides_letters(raw)
+
+
+def _hides_letters(raw: bytes) -> bool:
+    return (b"\\u" in raw and bool(_ESCAPED.search(raw))) or any(letter in raw for letter in _FOLDED)
+
+
 def _named(first: str, found: _Found) -> Naming:
     first = first or next(iter(found.names), "")
     return Naming(first, tuple(name for name in found.names if name != first), found.hidden, found.sealed)
 
 
 def _names_model(word: str) -> bool:
-    """Whether a member called *word* (in lower case) names a model."""
-    return word.endswith(("model", "models")) or word in _ALSO
+    """Whether a member called *word* (as `_word` returns it) names a model."""
+    return word.endswith(_NAMES)
 
 
-_ALSO = frozenset({"fallbacks", "model_id", "modelid", "model_name", "modelname"})
+_NAMES = (
+    "model", "models", "fallback", "fallbacks", "model_id", "model_ids", "modelid", "modelids", "model_name",
+    "model_names", "modelname", "modelnames",
+)  # fmt: skip
+
+
+_SWITCHES = ("fallback", "fallbacks")  # OpenRouter's `allow_fallbacks: false` names nothing
+_MAY_BE_NAMES = (b'"', b"[", b"{")
+
+
+def _word(name: str) -> str:
+    """Return *name* as the least strict reader takes it: without its case, and what cannot be seen around it."""
+    return name.strip("\0 \t\r\n\f\v").casefold()
+
+
+def _field_names_model(name: str) -> bool:
+    """Whether a field of a form or a query names a model, also where it is encoded twice, or an item of a list."""
+    word = _word(normalize("NFKC", unquote(unquote(name))))
+    pieces = {word, *map(_word, _PIECES.split(word.replace("-", "_")))}
+    return any(_names_model(piece) or piece in _STANDS_FOR for piece in pieces if piece)
 
 
 def _body(request: Request, found: _Found) -> None:
@@ -246,9 +291,13 @@ def _body(request: Request, found: _Found) -> None:
 
 def _form(raw: bytes, content_type: str, found: _Found) -> None:
     try:
-        found.take_fields(forms.multipart(raw, content_type))
+        fields = forms.multipart(raw, content_type)
     except ValueError as e:
         found.seal(str(e))
+        return
+    found.take_fields(fields)
+    if any(not value and _field_names_model(name) for name, value in fields):  # a file, for some servers
+        found.seal("a model is named in a way that cannot be read")
 
 
 def _unread_body(request: Request, found: _Found) -> None:
@@ -292,7 +341,9 @@ def _plainly(each: bytes) -> str:
     """Return the model of a request of a batch that says the word once and escapes nothing: a batch may have many."""
     lower = each.lower()
     plain = (
-        lower.count(b"model") == 1 == lower.count(b'"params"') and b"fallback" not in lower and b"\\u00" not in lower
+        lower.count(b"model") == 1 == lower.count(b'"params"')
+        and b"fallback" not in lower
+        and not _hides_letters(lower)
     )
     if not plain:
         return ""
@@ -334,5 +385,5 @@ def _named_by_segments(path: str) -> Iterator[str]:
     segments = [unquote(segment) for segment in path.split("/") if segment]
     for place, segment in enumerate(segments[:-1]):
         named = segments[place + 1].partition(":")[0]
-        if segment in _IN_PATH and named not in _NO_MODELS:
+        if segment.casefold() in _IN_PATH and named not in _NO_MODELS:
             yield named

@@ -15,10 +15,11 @@ from .values import Endpoint, Origin, Request
 # The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
 ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
+_VERSIONED = re.compile(r"/v\d+$")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _NEEDLESS = frozenset(ascii_letters + digits + "-._~:@!$&'()*+,=")
-_BY_MEMBER = frozenset({"model", "socket", "tuning", "unread"})  # what a body says in its member `model`
-_ALIKE = re.compile(r"(?:^|/v1)(?P<suffix>/(?:models|files)(?:/.*)?)$")
+_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
+_ALIKE = re.compile(r"(?:^|/v1)(?P<suffix>/(?:models|files|skills)(?:/.*)?)$")
 
 
 def is_anywhere(origin: Origin) -> bool:
@@ -50,8 +51,12 @@ def takes(account: Account, path: str) -> bool:
     allowed = account.provider.paths
     if not path or account.origin is None or "*" in allowed:
         return True
-    read = {plain(path), plain(join(account, path, Endpoint(suffix=path)))}
-    return any(_is_below(each, pattern) for each in read for pattern in allowed)
+    return _is_allowed(allowed, path) or _is_allowed(allowed, join(account, path, Endpoint(suffix=path)))
+
+
+def _is_allowed(patterns: Iterable[str], path: str) -> bool:
+    read = plain(path)
+    return any(_is_below(read, pattern) for pattern in patterns)
 
 
 def _is_below(path: str, pattern: str) -> bool:
@@ -62,7 +67,8 @@ def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[En
     """
     Return all that *path* (with its query) may mean where several dialects spell it alike, the likeliest first.
 
-    Models and files are those of OpenAI, of Anthropic or of Google; a header that only one of them knows says whose.
+    Models and files are those of OpenAI, of Anthropic or of Google, skills those of the first two; a header that only
+    one of them knows says whose.
     """
     bare, _, query = path.partition("?")
     found = _ALIKE.search(bare) if endpoint.dialect == "openai_chat" else None
@@ -71,6 +77,8 @@ def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[En
     at = "/v1" + found["suffix"]
     claude = replace(endpoint, dialect="anthropic", family="anthropic", suffix=at)
     google = replace(endpoint, dialect="gemini", family="gemini", suffix=at)
+    if found["suffix"].startswith("/skills"):
+        return (claude, endpoint) if "anthropic-version" in headers else (endpoint, claude)
     if "anthropic-version" in headers:
         return claude, endpoint, google
     if "x-goog-api-key" in headers or query.startswith("key=") or "&key=" in query:
@@ -107,7 +115,8 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
     Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.
 
     Without a path in the base URL it stays as the client sent it. A dialect's own part replaces the client's prefix
-    (`/v1/chat/completions` under `…/api/v1` is `/api/v1/chat/completions`); elsewhere what both share is written once.
+    (`/v1/chat/completions` under `…/api/v1` is `/api/v1/chat/completions`); elsewhere what both share is written once,
+    and a path of the provider's that has no version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
     """
     bare, mark, query = path.partition("?")
     if account.provider.layout == "azure" and endpoint.dialect:
@@ -118,7 +127,15 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
     if endpoint.suffix and endpoint.dialect and plain(bare).endswith(endpoint.suffix):
         bare = endpoint.suffix
     base = base or "/v1"  # a path for Azure, under a host that is not
-    return base + bare[_overlap(base, bare) :] + mark + query
+    joined = base + bare[_overlap(base, bare) :]
+    if not endpoint.dialect and _is_beside(account.provider.paths, bare, joined):
+        base = _VERSIONED.sub("", base)
+        joined = base + bare[_overlap(base, bare) :]
+    return joined + mark + query
+
+
+def _is_beside(patterns: tuple[str, ...], bare: str, joined: str) -> bool:
+    return "*" not in patterns and _is_allowed(patterns, bare) and not _is_allowed(patterns, joined)
 
 
 def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:

@@ -20,7 +20,7 @@ from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
 from .answer import Answer as Reader
-from .body import Body
+from .body import Body, members
 from .config import Config
 from .crosstalk.asked import Asked
 from .crosstalk.memory import Memory
@@ -222,6 +222,10 @@ class Router:
             served=served,
         )
 
+    def oversteps(self, request: Request) -> Refusal | None:
+        """Say why *request*, which was let in before, would not be now: what its client may has changed."""
+        return clients.overstepped(request.client, request.endpoint, self._naming(request, None))
+
     def passes(self, request: Request, socket: Route, now: float) -> Refusal | None:
         """Say why a message on the WebSocket of *socket* that asks for no answer may not go on, if it may not."""
         names = naming.of_message(request.body, creates=False)
@@ -259,6 +263,8 @@ class Router:
             return Refusal(
                 403, "list_not_allowed", "This list would show what other clients of this proxy have stored as well"
             )
+        if self._scopes > 1 and request.body.is_object and _is_twofold(request.body):
+            return Refusal(400, "body_unusable", "The body holds a member twice, so that it can be read in two ways")
         if found := self._identifier.foreign(request, now):
             chained = found == request.body.text("previous_response_id")
             code = "previous_response_not_found" if chained else "not_found"
@@ -295,7 +301,7 @@ class Router:
 
     def must_read(self, client: Client, endpoint: Endpoint) -> bool:
         """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
-        names = endpoint.asks in ("model", "batch", "tuning")
+        names = endpoint.asks in ("model", "named", "batch", "tuning")
         return names and (bool(client.models) or self.accounts.restricts)
 
     def made(self, request_id: str) -> bool:
@@ -835,6 +841,14 @@ def _sent(exchange: Exchange) -> ClientWords:
 
 def _derived(key: bytes, purpose: str) -> bytes:
     return blake3(key, derive_key_context=f"patchbay 2026 {purpose}").digest()
+
+
+def _is_twofold(body: Body) -> bool:
+    try:
+        members(body.raw or b"")
+    except ValueError:
+        return True
+    return False
 
 
 def _digest(key: bytes, request: Request) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tracemalloc
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -85,6 +86,38 @@ def test_members_and_frames_follow_one_another() -> None:
         for at in range(len(packed)):
             assert pieces(way, packed[:at], packed[at:]) == b"onetwo"
     assert decode(gzip.compress(b"padded") + bytes(100), "gzip", 100) == b"padded"
+
+
+EMPTY = {"gzip": gzip.compress(b""), "zstd": zstd.compress(b""), "skipped": bytes.fromhex("502a4d1800000000")}
+
+
+@pytest.mark.parametrize("limit", [10**6, 64 * 2**20])
+@pytest.mark.parametrize("outer", ["", "gzip", "zstd"])
+@pytest.mark.parametrize("kind", EMPTY)
+def test_empty_members_are_not_free(kind: str, outer: str, limit: int) -> None:
+    """R2: a member costs time also where nothing comes out of it, so that there may not be any number of them."""
+    coding = kind.replace("skipped", "zstd")
+    packed = EMPTY[kind] * 100_000
+    if outer:
+        coding, packed = f"{coding}, {outer}", WAYS[outer](packed)
+    begun = Counter[str]()
+    decoder = Decoder(coding, free=limit)
+
+    with pytest.raises(TooLarge):
+        for _ in decoder.feed(packed):
+            begun["pieces"] += 1
+        assert decoder.decoded > limit
+    assert begun["pieces"] <= limit / 1000
+    with pytest.raises(TooLarge):
+        decode(packed, coding, limit)
+
+
+def test_a_stream_may_have_a_member_for_each_event() -> None:
+    """R2: servers that end a member of gzip after every event are not taken for a bomb."""
+    event = gzip.compress(b'data: {"choices":[{"delta":{"content":"a word"}}]}\n\n')
+    decoder = Decoder("gzip", free=2**20, ratio=50)
+    for _ in range(5_000):
+        assert b"".join(decoder.feed(event)).startswith(b"data: ")
 
 
 @pytest.mark.parametrize("way", ["deflate", "br", "zstd", "gzip"])

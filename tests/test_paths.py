@@ -196,3 +196,26 @@ def test_what_dialects_spell_alike_is_read_as_the_headers_say(
 
     assert [each.family for each in found] == families
     assert all(path.partition("?")[0].endswith(each.suffix) for each in found if path != "/models")
+
+
+@pytest.mark.parametrize(
+    ("preset", "base", "path", "expected"),
+    [
+        ("ollama", "/v1", "/api/chat", "/api/chat"),
+        ("ollama", "/proxy/v1", "/api/tags?x=1", "/proxy/api/tags?x=1"),
+        ("ollama", "/v1", "/v1/chat/completions", "/v1/chat/completions"),
+        ("vllm", "/v1", "/tokenize", "/tokenize"),
+        ("vllm", "/v1", "/v1/score", "/v1/score"),
+        ("deepseek", "/v1", "/user/balance", "/user/balance"),
+        ("openai", "/v1", "/threads/t", "/v1/threads/t"),
+        ("openai", "/gateway/v1", "/v1/threads/t", "/gateway/v1/threads/t"),
+        ("azure", "/openai/v1", "/openai/threads", "/openai/threads"),
+        ("azure", "/openai/v1", "/openai/v1/videos", "/openai/v1/videos"),
+        ("generic", "/v1", "/api/chat", "/v1/api/chat"),
+    ],
+)
+def test_what_has_no_version_stands_beside_what_has_one(preset: str, base: str, path: str, expected: str) -> None:
+    """R38: what goes upstream is the path that was found to get a key."""
+    asked = Account("a", PRESETS[preset], Secret("literal", "k"), Origin("http", "h", 1), base)
+
+    assert paths.join(asked, path, dialects.endpoint("GET", path.partition("?")[0])) == expected

@@ -167,6 +167,35 @@ def readable() -> Iterator[Row]:
     yield Row("tool, escaped", RESPONSES, b'{"model": "mini-1", "tools": [{"\\u006dodel": "big-1"}]}')
     yield Row("session", RESPONSES, one("mini-1", session={"model": "big-1"}))
     yield Row("transcription", RESPONSES, one("mini-1", audio={"input_audio_transcription": {"model": "big-1"}}))
+    for other in ("context_window_fallbacks", "fallback", "model_ids", "model ", "model\0"):
+        yield Row("another member", CHAT, one("mini-1", **{other: "big-1"}))
+    yield Row("a list with commas", CHAT, one("mini-1,big-1"))
+    yield Row("a list with commas", CHAT, one("mini-1"), (("x-fallback-model", "mini-1, big-1"),))
+    yield Row("a header with underscores", CHAT, one("mini-1"), (("model_id", "big-1"),))
+    for letters in ("model\u017f", "fallbac\u212as"):
+        yield Row("folded letters", CHAT, json.dumps(one("mini-1", x={letters: ["big-1"]})).encode())
+        yield Row(
+            "folded letters", CHAT, json.dumps(one("mini-1", x={letters: ["big-1"]}), ensure_ascii=False).encode()
+        )
+        yield Row("folded letters", "/v1/messages/batches", {
+            "requests": [{"params": one("mini-1", **{letters: ["big-1"]})}]
+        })  # fmt: skip
+    for query in (
+        "model[0]", "extra[model]", "extra.model", "model+", "model%00", "mod%2565l", "%EF%BD%8Dodel", "deployment",
+        "deployment-id", "engine", "agent", "assistant_id", "modelIds",
+    ):  # fmt: skip
+        yield Row("a field", f"{CHAT}?{query}=big-1", one("mini-1"))
+        yield Row("a field", CHAT, f"model=mini-1&{query}=big-1".encode(), URLENCODED)
+    yield Row("a value encoded twice", f"{CHAT}?model=%2562ig-1", one("mini-1"))
+    for name in ("model[0]", "model[x]", "extra[model]", "extra.model", " model"):
+        fields = (('name="model"', "mini-1"), (f'name="{name}"', "big-1"), FILE)
+        yield Row("form, a piece of a name", "/v1/images/edits", form(*fields), FORM)
+    yield Row("segments in another case", "/v1/Models/big-1/chat/completions", one("mini-1"))
+    yield Row("segments", "/engine/big-1/chat/completions", one("mini-1"))
+    yield Row("two deployments", "/openai/deployments/big-1/deployments/mini-1/chat/completions", one("mini-1"))
+    for path in ("/v1/conversations", "/v1/conversations/c/items", "/v1/chat/completions/batch"):
+        yield Row("what may run a model", path, one("big-1"))  # Mistral's and vLLM's do
+    yield Row("what may run a model", "/v1beta/fileSearchStores", {"embeddingModel": "models/big-1"})
     yield Row("batch", "/v1/messages/batches", batch("big-1"))
     yield Row("batch and a member", "/v1/messages/batches", {"model": "mini-1", **batch("big-1")})
     yield Row("one of a batch", "/v1/messages/batches", batch("mini-1", "mini-1", "big-1"))
@@ -220,6 +249,15 @@ def sealed() -> Iterator[Row]:
     yield Row(
         "form, odd name", "/v1/images/edits", form(("name*=utf-8''model", "big-1"), ('name="model"', "mini-1")), FORM
     )
+    for file in ('filename="a"', 'filename=""', "filename*=utf-8''a"):
+        fields = (('name="model"', "mini-1"), (f'name="model"; {file}', "big-1"))
+        yield Row("form, the model is a file", "/v1/images/edits", form(*fields), FORM)
+    quoted = ('name="x"; filename="a\\"; name=\\"model"', "big-1")
+    yield Row("form, a quote in a file's name", "/v1/images/edits", form(('name="model"', "mini-1"), quoted), FORM)
+    long = ('name="model"', "big-1" + " " * 70_000)
+    yield Row("form, a long field", "/v1/images/edits", form(('name="model"', "mini-1"), long), FORM)
+    lists = (('name="model"', "mini-1"), ('name="fallbacks"', '["big-1"]'))
+    yield Row("form, a list in JSON", "/v1/images/edits", form(*lists), FORM)
     yield Row("JSON as a form", CHAT, json.dumps(one("big-1")).encode(), FORM)
     yield Row("form as JSON", "/v1/images/edits", form(('name="model"', "big-1")))
     yield Row(
@@ -258,6 +296,7 @@ def hidden() -> Iterator[Row]:
     yield Row("another socket", "/v1/realtime?model=mini-1", b"", UPGRADE, "GET")
     yield Row("another socket", "/v1/models", b"", UPGRADE, "GET")
     yield Row("settings in a header", CHAT, one("mini-1"), (("x-portkey-config", '{"targets": [{"model": "big-1"}]}'),))
+    yield Row("stored settings in a header", CHAT, one("mini-1"), (("x-portkey-config", "pc-1"),))
     yield Row("fallbacks in a header", CHAT, one("mini-1"), (("helicone-fallbacks", '[{"model": "big-1"}]'),))
     yield Row("preset", CHAT, one("mini-1", preset="big"))
     yield Row("socket", RESPONSES, b'{"type": "response.create"}', UPGRADE, "GET", socket=True)
@@ -295,7 +334,7 @@ def test_the_table_is_large_enough() -> None:
 
 def minis() -> Iterator[Row]:
     for row in READABLE:
-        if row.name in ("letters", "long s", "another socket"):
+        if row.name in ("letters", "long s", "another socket", "a value encoded twice"):
             continue
         body = row.body if row.body is None or isinstance(row.body, bytes) else json.dumps(row.body).encode()
         for big, mini in (
@@ -312,8 +351,14 @@ def minis() -> Iterator[Row]:
         {"type": "function", "function": {"name": "f", "parameters": {"properties": {"model": {"enum": ["big-1"]}}}}},
         {"name": "g", "input_schema": {"properties": {"model": {"type": "string", "default": "big-1"}}}},
     ]))  # fmt: skip
+    yield Row("a switch", CHAT, one("mini-1", provider={"allow_fallbacks": False, "model": "mini-1"}))
+    yield Row("a switch", CHAT, one("mini-1", allow_fallbacks=True, disable_fallbacks=False, max_fallbacks=2))
     yield Row("words", CHAT, {"model": "mini-1", "messages": [{"role": "user", "content": '{"model": "big-1"}'}],
                               "metadata": {"model": "big-1"}})  # fmt: skip
+    for path in ("/v1/conversations", "/v1/conversations/c", "/v1/chat/completions/c", "/v1beta/fileSearchStores"):
+        yield Row("names none", path, {"metadata": {}})
+        yield Row("no body", path)
+    yield Row("register", "/v1beta/files:register", {"uris": []})
     yield Row("files", "/v1/files", {"model": "big-1"})
     yield Row("a file", "/v1/files", form(FILE), FORM)
     yield Row("a list", "/v1/models", method="GET")
@@ -459,9 +504,11 @@ def filled() -> Router:
         {"id": "int_ann1", "object": "interaction", "status": "completed", "steps": []},
         ANNS,
     )
+    stored(of, "/v1/threads", {"id": "thread_ann1", "object": "thread"}, ANNS, {})
     return of
 
 
+URI = "https://g.example/v1beta/files/ann1"
 FOREIGN = (
     Row("", "/v1/responses/resp_ann1", method="GET"),
     Row("", "/v1/responses/resp_ann1", method="DELETE"),
@@ -508,6 +555,34 @@ FOREIGN = (
     Row("", "/v1beta/files/ann1:download?alt=media", method="GET"),
     Row("", "/v1beta/interactions/int_ann1", method="GET"),
     Row("", "/v1beta/interactions", {"model": "m", "previous_interaction_id": "int_ann1", "input": "x"}),
+    Row("", "/v1beta/interactions", {"model": "m", "input": [{"type": "document", "uri": URI}]}),
+    Row("", "/v1beta/interactions", {"model": "m", "input": [{"role": "user", "content": [
+        {"type": "image", "uri": URI}]}]}),
+    *(Row("", GEMINI.format("m"), {"contents": [{"parts": [{"fileData": {"fileUri": uri}}]}]}) for uri in (
+        URI.replace("ann1", "%61nn1"), URI + "#x", URI + "?alt=media", URI + ":download?alt=media")),
+    *(Row("", f"/v1/responses/{spelled}", method="GET") for spelled in (
+        "resp%255Fann1", "resp_ann1;x=1", "resp_ann1.", "resp_ann1%20", "resp_ann1%3F", "resp_ann1%2Finput_items",
+        "resp%EF%BC%BFann1")),
+    Row("", "/v1/vector_stores/vs_1/files?filter=x;after=file-ann1", method="GET"),
+    Row("", "/v1/vector_stores/vs_1/files?after=file%252Dann1", method="GET"),
+    Row("", RESPONSES, {"model": "m", "input": [{"id": "msg_item1"}]}),
+    Row("", RESPONSES, b'{"model":"m","input":[{"type":"item\\u005freference","id":"msg_item1"}]}'),
+    Row("", RESPONSES, b'{"model":"m","input":[{"content":[{"\\u0066ile_id":"file-ann1"}]}]}'),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": "function_call_output", "output": [
+        {"type": "input_file", "file_id": "file-ann1"}]}]}),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": "computer_call_output", "output": {"file_id": "file-ann1"}}]}),
+    Row("", RESPONSES, one("m", tools=[{"type": "shell", "environment": {
+        "type": "container_reference", "container_id": "container_ann1"}}])),
+    Row("", RESPONSES, one("m", prompt={"id": "p", "variables": {"x": {"type": "input_file",
+        "file_id": "file-ann1"}}})),
+    Row("", "/v1/threads/t/messages", {"role": "user", "content": [
+        {"type": "image_file", "image_file": {"file_id": "file-ann1"}}]}),
+    Row("", "/v1/images/edits", form(('name="model"', "m"), ('name="x"', "file-ann1"), end=""), FORM),
+    Row("", "/v1/images/edits", form(("name=model", "m"), ("name=x", "file-ann1")), FORM),
+    Row("", "/v1/containers/c/files", form(('name="file_id"; filename="a"', "file-ann1")), FORM),
+    Row("", "/v1/containers/c/files", b"file_id=file%2Dann1", URLENCODED),
+    Row("", "/v1/threads/thread_ann1/messages", method="GET"),
+    Row("", "/v1/threads/thread_ann1/runs", {"assistant_id": "asst_1"}),
 )  # fmt: skip
 
 
@@ -520,6 +595,40 @@ def test_an_id_of_another_client_s_is_not_there(row: Row) -> None:
     assert isinstance(found, Refusal), found
     assert found.status == 404
     assert isinstance(decided(of, row, ANNS), Route)
+
+
+def test_a_body_that_holds_a_member_twice_is_refused_where_clients_are_kept_apart() -> None:
+    """R5: two servers must not find two different ids in one body."""
+    row = Row("", RESPONSES, b'{"model":"m","previous_response_id":"resp_ann1","previous_response_id":"x"}')
+    found = decided(filled(), row, BOBS)
+
+    assert isinstance(found, Refusal)
+    assert found.code == "body_unusable"
+    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Route)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1/vector_stores/vs_shared", {"id": "vs_shared", "object": "vector_store"}),
+        ("/v1/files/file-shared", {"id": "file-shared", "object": "file"}),
+        ("/v1beta/files/shared", {"name": "files/shared", "uri": "https://g.example/v1beta/files/shared"}),
+        ("/v1/assistants/asst_shared", {"id": "asst_shared", "object": "assistant"}),
+    ],
+)
+def test_who_looks_at_a_thing_does_not_take_it(path: str, answer: dict[str, Any]) -> None:
+    """R5: what somebody made elsewhere for all clients stays there for all of them."""
+    of = router(clients=("ann", "bob"))
+    for client in (ANNS, BOBS, ANNS):
+        stored(of, path, answer, client, {})
+
+
+def test_a_model_is_no_stored_thing() -> None:
+    """R5: the description of a model gives its name to nobody."""
+    of = router(clients=("ann", "bob"))
+    stored(of, "/v1/language-models", {"id": "grok-4", "object": "model"}, ANNS, {})
+
+    assert isinstance(decided(of, Row("", CHAT, one("grok-4")), BOBS), Route)
 
 
 def test_an_id_that_nobody_was_handed_passes() -> None:
@@ -604,6 +713,42 @@ def test_a_path_that_is_no_endpoint_gets_no_key(preset: str, method: str) -> Non
         assert behind.serves(endpoint, UPSTREAM, UPSTREAM)
         assert isinstance(decided(of, Row("", path, method=method), Client()), Route) == everything
         assert isinstance(decided(behind, Row("", path, method=method), Client()), Route)
+
+
+ENDPOINTS = {
+    "openai": "/v1/skills /v1/skills/s/versions /v1/audio/voices /v1/evals/e/runs /v1/videos/v/content"
+    " /v1/realtime/calls /v1/memories/trace_summarize /backend-api/codex/memories/trace_summarize",
+    "openai_compatible": "/v1/threads/t/runs /v1/realtime/sessions /v1/videos",
+    "anthropic": "/v1/skills /v1/skills/s/versions /v1/files/f/content /v1/messages/batches/b/results"
+    " /v1/complete /v1/experimental/generate_prompt",
+    "gemini": "/v1beta/files:register /v1beta/fileSearchStores/s:importFile /v1beta/corpora/c/documents",
+    "azure": "/openai/v1/video/generations/jobs /openai/v1/evals /openai/realtimeapi/sessions /openai/v1/skills",
+    "vllm": "/tokenizer_info /invocations /inference/v1/generate /v2/embed /v1/chat/completions/batch",
+    "sglang": "/health_generate /v1/classify /separate_reasoning /api/chat /api/tags",
+    "litellm": "/models/m:generateContent /v1/ocr /search/x /mcp /files /batches /realtime /videos",
+    "openrouter": "/api/v1/auth/key /api/v1/embeddings/models /api/v1/endpoints/zdr /api/v1/videos/v",
+    "ollama": "/api/chat /api/web_search",
+    "mistral": "/v1/chat/classifications /v1/audio/voices /v1/connectors /v1/fim/completions /v1/conversations",
+    "xai": "/v1/chat/deferred-completion/c /v1/tts /v1/video-generation-models",
+    "deepseek": "/beta/completions /user/balance",
+    "groq": "/openai/v1/batches /openai/v1/responses",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ENDPOINTS)
+def test_an_endpoint_of_the_service_gets_a_key(preset: str) -> None:
+    """R38: what a service offers to those who use its models is served."""
+    of = router(account(preset=preset, origin=UPSTREAM, base_path=PRESETS[preset].base_url.partition("/v1")[1]))
+    for path in ENDPOINTS[preset].split():
+        endpoint = of.resolved(dialects.endpoint("POST", path), path, Headers(), UPSTREAM, None)
+        assert of.serves(endpoint, UPSTREAM), path
+
+
+@pytest.mark.parametrize("preset", ["vllm", "sglang", "ollama", "litellm", "openai"])
+@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/flush_cache", "/key/generate", "/api/delete", "/api/pull"])
+def test_what_changes_a_server_gets_no_key(preset: str, path: str) -> None:
+    """R38: nor does the administration of a server."""
+    assert not router(account(preset=preset, origin=UPSTREAM)).serves(dialects.endpoint("POST", path), UPSTREAM)
 
 
 def test_settings_name_further_paths() -> None:

@@ -41,6 +41,9 @@ class Dialect(Protocol):
 DIALECTS: tuple[Dialect, ...] = (openai_responses, openai_chat, anthropic, gemini)
 _SHORT = 256  # characters of a path whose meaning is remembered
 _ENCODINGS = 4  # how often a path may be encoded, the last of them being none
+_DOTS = re.compile(r"\.+")
+_CUTS = re.compile(r"[;?#]")  # what some take for the end of a segment, once it is decoded
+_BLANK = "\0 \t\r\n\v\f"
 _MALFORMED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _VERSION = re.compile(r"v\d+(?:alpha|beta)?\d*|v1internal")
 # Every word of a path that some dialect knows, by its lower case.
@@ -81,19 +84,22 @@ _known = lru_cache(1024)(_endpoint)  # tools ask the same few paths again and ag
 
 def is_ambiguous(method: str, path: str) -> bool:
     """
-    Whether a server that is less strict than RFC 3986 could take *path* (without its query) for another endpoint.
+    Whether a server that is less strict than RFC 3986 could take *path* (without its query) for another one.
 
     Such servers decode twice, or before they split at slashes, drop empty segments, parameters and trailing dots, or
-    take no notice of case. A path that cannot be decoded at all is ambiguous too.
+    take no notice of case. A path that cannot be decoded at all, or climbs once it is, is ambiguous too.
     """
     return _known_ambiguous(method, path) if len(path) <= _SHORT else _is_ambiguous(method, path)
 
 
 def _is_ambiguous(method: str, path: str) -> bool:
     try:
-        loose = _loosely(path)
+        loose = _decoded(path)
     except ValueError:
         return True
+    if "." in loose and any(_climbs(segment) for segment in loose.split("/")):
+        return True
+    loose = "/" + "/".join(filter(None, map(_plainly, loose.partition("?")[0].split("/"))))
     return _meaning(_endpoint(method, path)) != _meaning(_endpoint(method, loose))
 
 
@@ -104,8 +110,8 @@ def _meaning(found: Endpoint) -> tuple[str, str, str, str]:
     return found.dialect, found.kind, found.asks, unquote(found.model)
 
 
-def _loosely(path: str) -> str:
-    """Return *path* as the least strict server reads it. Raises ValueError where there is no end to its encodings."""
+def _decoded(path: str) -> str:
+    """Return *path* decoded as often as it can be. Raises ValueError where there is no end to its encodings."""
     for _ in range(_ENCODINGS):
         if _MALFORMED.search(path):
             raise ValueError("a percent sign that encodes nothing")
@@ -114,8 +120,22 @@ def _loosely(path: str) -> str:
             break
     else:
         raise ValueError("encoded too often")
-    path = unicodedata.normalize("NFKC", path).partition("?")[0].replace("\\", "/")
-    return "/" + "/".join(filter(None, map(_plainly, path.split("/"))))
+    return unicodedata.normalize("NFKC", path).replace("\\", "/")
+
+
+def loosest(path: str) -> str:
+    """Return *path* (without its query) as the least strict server reads it; where nobody can, as it is."""
+    if "%" not in path and ";" not in path and path.isascii():
+        return path.rstrip(". ")
+    try:
+        path = _decoded(path)
+    except ValueError:
+        return path
+    return "/".join(_CUTS.split(segment, maxsplit=1)[0].strip(_BLANK).rstrip(". ") for segment in path.split("/"))
+
+
+def _climbs(segment: str) -> bool:
+    return bool(_DOTS.fullmatch(_CUTS.split(segment, maxsplit=1)[0].strip(_BLANK)))
 
 
 def _plainly(segment: str) -> str:

@@ -27,12 +27,12 @@ _MODEL = re.compile(
 _ASSIST = re.compile(r"/v1internal:(?P<verb>\w+)$")  # Code Assist: the model stands in the body
 _RESOURCE = re.compile(
     r"(?:/upload)?" + _VERSION + r"/(?:projects/.*/)?(?:(?:models|tunedModels|cachedContents|files|batches|operations"
-    r"|fileSearchStores|corpora)(?:/.*)?|interactions/.+)$"
+    r"|fileSearchStores|corpora)(?:[/:].*)?|interactions/.+)$"
 )
 _INTERACTIONS = re.compile(_VERSION + r"/(?:projects/.*/)?interactions$")
 _READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
 _MADE = frozenset({"image", "audio", "document", "video", "arguments_delta"})  # outputs that are no text
-_OF_MODELS = re.compile(r"/models(?:/|$)")
+_OF_MODELS = re.compile(r"/models(?:[/:]|$)")
 _KEEPS = frozenset(
     {
         "cancel", "wait", "register", "download", "query", "importFile", "uploadToFileSearchStore", "batchCreate",
@@ -77,6 +77,8 @@ def _runs(method: str, suffix: str) -> Runs:
         return "nothing" if last.rpartition(":")[2] in _KEEPS and "/models/" not in suffix else "unread"
     if method == "POST" and last == "cachedContents":
         return "model"
+    if method == "POST" and last == "fileSearchStores":
+        return "named"
     if method == "POST" and last == "tunedModels":
         return "tuning"
     if _OF_MODELS.search(suffix):

@@ -23,16 +23,16 @@ _GENERATION = re.compile(
     r"|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations)))$"
 )
 # An id needs a prefix that belongs to an API, so that not every web page below some `/files/` is taken for ours.
-# GET /v1/models is spelled alike by Anthropic. Method and path cannot tell; whoever knows the destination can.
+# Models, files and skills are spelled alike by Anthropic. Method and path cannot tell; the destination can.
 _RESOURCE = re.compile(
     r"(?:^(?=/models$)|/v\d+|/openai|/codex)(?P<suffix>/(?:models|files|batches|uploads|vector_stores|containers|fine_tuning"
-    r"|chat/completions)(?:/.*)?)$"
+    r"|chat/completions|skills)(?:/.*)?)$"
 )
 _VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be done with a model
 _READS = ("GET", "DELETE", "POST")
-_KEEPS = ("/files", "/uploads", "/vector_stores", "/containers")
+_KEEPS = ("/files", "/uploads", "/vector_stores", "/containers", "/skills")
 _FROM_FILES = ("/batches", "/fine_tuning")
-_STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept
+_STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept, or a batch of them (vLLM)
 
 
 def endpoint(method: str, path: str) -> Endpoint | None:
@@ -53,7 +53,7 @@ def _runs(method: str, suffix: str) -> Runs:
     if suffix.startswith(_FROM_FILES):
         ends = suffix.endswith(("/cancel", "/pause"))
         return "nothing" if ends else "file" if suffix.startswith("/batches") else "tuning"
-    return "nothing" if _STORED.fullmatch(suffix) else "unread"
+    return "named" if _STORED.fullmatch(suffix) else "unread"
 
 
 def error(refusal: Refusal, request_id: str) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from ..values import Endpoint, Fact, Refusal, Usage
+from ..values import Endpoint, Fact, Refusal, Runs, Usage
 from . import errors, tokens
 
 NAME = "openai_responses"
@@ -39,9 +39,14 @@ def endpoint(method: str, path: str) -> Endpoint | None:
     if method in ("POST", "GET") and (found := _GENERATION.search(path)):
         return Endpoint(NAME, FAMILY, "generation", found[0], runs="socket" if method == "GET" else "model")
     if method in _READS and (found := _RESOURCE.search(path)):
-        keeps = method != "POST" or found["suffix"].startswith("/conversations") or found["suffix"].endswith("/cancel")
-        return Endpoint(NAME, FAMILY, "resource", found["suffix"], runs="nothing" if keeps else "model")
+        return Endpoint(NAME, FAMILY, "resource", found["suffix"], runs=_runs(method, found["suffix"]))
     return None
+
+
+def _runs(method: str, suffix: str) -> Runs:
+    if method != "POST" or suffix.endswith("/cancel"):
+        return "nothing"
+    return "named" if suffix.startswith("/conversations") else "model"  # Mistral's conversations run one
 
 
 def error(refusal: Refusal, request_id: str) -> bytes:

@@ -6,10 +6,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..values import Endpoint, Fact
-from . import openai_chat
+from . import openai_chat, tokens
 
 NAME = "plain"
 FAMILY = ""
+_STORED = (
+    "thread",
+    "assistant",
+    "video",
+    "eval",
+    "chatkit",
+    "agent",
+    "session",
+    "environment",
+    "vault",
+    "memory_store",
+)
 
 error = openai_chat.error
 error_event = openai_chat.error_event
@@ -21,5 +33,11 @@ def endpoint(method: str, path: str) -> Endpoint | None:
 
 
 def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
-    """Yield nothing: not even an `error` in a good answer means the same everywhere."""
-    yield from ()
+    """
+    Yield the id of a stored thing (a thread, a video) of a body that says what it is, and nothing else.
+
+    Not even an `error` in a good answer means the same everywhere.
+    """
+    kind = data.get("object") or data.get("type")
+    if not name and isinstance(kind, str) and kind.startswith(_STORED):
+        yield from tokens.token(data.get("id"), "file")

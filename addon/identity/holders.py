@@ -6,12 +6,12 @@ Providers keep such things for an account, and accounts are shared. An id that n
 
 from __future__ import annotations
 
-import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
-from .. import forms
+from .. import dialects, forms
 from ..ledger import Entry, Ledger
 from ..values import Fact, Request
 from . import quotes
@@ -19,12 +19,14 @@ from .seeds import Seeds
 
 KIND = "held"
 _MAX_ID = 512  # characters
+_BEHIND = re.compile(r"[?#;]")  # the end of a name
 _MAX_NODES = 20_000  # of what stands beside a history
 _HELD = frozenset({"file", "batch", "conversation", "container", "cache", "item"})  # where a token must stand
 _NAMED = frozenset({"reference", "file", "container", "cache"})
 _SAID = frozenset(
     {"messages", "input", "contents", "content", "system", "instructions", "metadata", "prompt", "tools", "text"}
 )
+_BRIEF = ("content", "system", "instructions")  # what is said beside a history, or alone
 
 
 class Holders:
@@ -38,6 +40,8 @@ class Holders:
         """Remember that the client of *request* was handed what *fact* names, if it is a stored thing."""
         stored = fact.kind == "id" or (fact.kind == "token" and fact.where in _HELD)
         if not (stored and request.client.key and isinstance(fact.value, str) and 0 < len(fact.value) <= _MAX_ID):
+            return
+        if _is_in_path(request.path, fact.value):  # it was known to the client, who need not have made it
             return
         seed, holder = self._seed(fact.value), request.client.scope.hex()
         before = self._ledger.find(KIND, seed, now)
@@ -62,31 +66,58 @@ class Holders:
         return self._seeds.derive("held", b"", _short(token.strip()))
 
 
+def _is_in_path(path: str, value: str) -> bool:
+    last = value.rpartition("/")[2]
+    return last in path and any(quote.value in (value, _short(value)) for quote in quotes.of_path(path))
+
+
 def _short(name: str) -> str:
-    """Return the last two parts of a name such as `projects/p/locations/l/cachedContents/1`."""
-    return "/".join(quotes.resource_name(name).rstrip("/").rsplit("/", 2)[-2:])
+    """Return the last two parts of a name such as `projects/p/locations/l/cachedContents/1`, without what is done."""
+    if "/" not in name:
+        return name
+    plain = _BEHIND.split(unquote(quotes.resource_name(name)), maxsplit=1)[0]
+    outer, slash, last = "/".join(plain.rstrip("/").rsplit("/", 2)[-2:]).rpartition("/")
+    return outer + slash + last.partition(":")[0]
 
 
 def _named(request: Request) -> Iterator[str]:
     """Yield what *request* may name a stored thing by."""
     path, _, query = request.path.partition("?")
     if request.endpoint.kind != "generation":
-        yield from (quote.value for quote in quotes.of_path(path))
+        for read in dict.fromkeys((path, dialects.loosest(path))):
+            yield from (quote.value for quote in quotes.of_path(read))
     if query:
-        yield from (value for _, value in parse_qsl(query))
+        yield from _values(forms.urlencoded(query))
     yield from (quote.value for quote in quotes.owning(request) if quote.place in _NAMED)
     yield from _fields(request)
     for name in request.body.names():
-        if name not in _SAID:
-            yield from _strings(request.body.get(name))
+        value = request.body.get(name)
+        if name not in _SAID or (name == "prompt" and isinstance(value, dict)):
+            yield from _strings(value)
+        elif name in _BRIEF and isinstance(value, list | dict):
+            yield from (quote.value for item in _listed(value) for quote in _quoted(item))
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _fields(request: Request) -> Iterator[str]:
-    """Yield the values of a form, as far as it is one and was read."""
-    kind = request.headers.get("content-type")
-    if kind.lower().startswith("multipart/") and request.body.raw:
-        with contextlib.suppress(ValueError):
-            yield from (value for _, value in forms.multipart(request.body.raw, kind))
+    """Yield the values of a form, also of one that is not written by the book: an id is one word between its lines."""
+    kind, raw = request.headers.get("content-type").strip().lower(), request.body.raw
+    if not raw:
+        return
+    if kind.startswith("multipart/"):
+        yield from forms.words(raw)
+    elif kind.startswith("application/x-www-form-urlencoded"):
+        yield from _values(forms.urlencoded(raw.decode("utf-8", "replace")))
+
+
+def _values(fields: tuple[forms.Field, ...]) -> Iterator[str]:
+    for _, value in fields:
+        yield value
+        if "%" in value:
+            yield unquote(value)
 
 
 def _strings(value: Any) -> Iterator[str]:

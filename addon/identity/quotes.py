@@ -26,7 +26,7 @@ _MAX_DEPTH = 8
 _MAX_NODES = 4096  # of one message
 _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
-_FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri"))
+_FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri", "uri"))
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
 _OWNING_MEMBERS = frozenset(
     (
@@ -38,11 +38,13 @@ _OWNING_MEMBERS = frozenset(
 # not be decoded for its owner.
 _OWNING_MARKS: Mapping[str, tuple[bytes, ...]] = {
     "messages": (b"file_id",),
-    "input": (b"encrypted_content", b"item_reference", b"file_id", b'"rs_'),
+    "input": (b"encrypted_content", b"item_reference", b"file_id", b'"rs_', b'"uri"'),
     "contents": (b"fileUri", b"file_uri"),
     "request": (b"fileUri", b"file_uri"),
-    "tools": (b"vector_store_id", b'"container"', b"file_id"),
+    "tools": (b"vector_store_id", b'"container"', b"container_reference", b"file_id"),
 }
+_ALONE = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}')  # an item reference whose type was left out
+_ESCAPED = re.compile(rb"\\.00[4-7].")  # letters, so that marks are not seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,9 @@ def _may_own(body: Body) -> bool:
     """Say whether a mark of one of its members stands anywhere in *body*."""
     raw = body.raw or b""
     marks = {mark for name in _OWNING_MARKS if name in body for mark in _OWNING_MARKS[name]}
-    return any(mark in raw for mark in marks)
+    if any(mark in raw for mark in marks) or ("input" in body and _ALONE.search(raw)):
+        return True
+    return bool(marks) and bool(_ESCAPED.search(raw))
 
 
 def _owning_history(body: Body) -> Iterator[Quote]:
@@ -165,13 +169,15 @@ def _structured(message: Any) -> Iterator[Quote]:
         seen += 1
         if isinstance(node, dict):
             yield from _of_node(node, depth)
-            pending.extend((value, depth + 1) for name, value in node.items() if _is_entered(name, value, depth))
+            pending.extend((value, depth + 1) for name, value in node.items() if _is_entered(node, name, value, depth))
         elif isinstance(node, list):
             pending.extend((item, depth + 1) for item in node if isinstance(item, dict))
 
 
-def _is_entered(name: str, value: Any, depth: int) -> bool:
-    """Arguments and results are what tools say; an id in there is not an id of ours."""
+def _is_entered(node: dict[str, Any], name: str, value: Any, depth: int) -> bool:
+    """Arguments and results are what tools say; an id in there is not an id of ours, but in a file of a result."""
+    if name == "output" and str(node.get("type")).endswith("_call_output"):
+        return isinstance(value, dict | list) and depth < _MAX_DEPTH
     if name in ("input", "args", "arguments", "response", "output", "metadata"):
         return False
     return isinstance(value, dict | list) and depth < _MAX_DEPTH
@@ -190,7 +196,7 @@ def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
             yield Quote("tool", value)
         elif name in ("signature", "thoughtSignature", "thought_signature"):
             yield Quote("signature", value)
-        elif name == "container":
+        elif name == "container" or (name == "container_id" and kind == "container_reference"):
             yield Quote("container", value)
         elif name == "encrypted_content":
             yield Quote("reasoning", value)
@@ -201,7 +207,8 @@ def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
 
 
 def _of_id(node: dict[str, Any], kind: object, value: str, depth: int) -> Quote:
-    if kind == "item_reference" or (kind == "reasoning" and not node.get("encrypted_content")):
+    alone = kind is None and depth == 0 and len(node) == 1  # a reference whose type was left out
+    if alone or kind == "item_reference" or (kind == "reasoning" and not node.get("encrypted_content")):
         return Quote("reference", value)
     return Quote("item" if depth == 0 else "tool", value)
 

@@ -101,7 +101,10 @@ class Socket:
 
     async def _from_client(self, message: WebSocketMessage) -> None:
         upgrade = self._cord.exchange
-        if self._cord.asked.endpoint.dialect != "openai_responses" or upgrade is None:
+        if upgrade is None:
+            return
+        if self._cord.asked.endpoint.dialect != "openai_responses":
+            self._unread(message, upgrade)
             return
         event = _read(message)
         if isinstance(event, _Unreadable):
@@ -120,6 +123,17 @@ class Socket:
             await self._create(message, request, upgrade)
         elif self._cord.route and (refused := self._around.router.passes(request, self._cord.route, time.time())):
             self._refuse(message, refused)
+
+    def _unread(self, message: WebSocketMessage, upgrade: Exchange) -> None:
+        """End a socket whose messages nobody here reads, once its client may not have it any more."""
+        asked = upgrade.request
+        client = asked.client if self._cord.shadow else self._around.client_now(asked.client)
+        if client == asked.client:
+            return
+        if client is None:
+            end_with(message, 1008, _GONE.message)
+        elif refusal := self._around.router.oversteps(replace(asked, client=client)):
+            end_with(message, 1008, refusal.message)
 
     async def _create(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
         opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._cord.route)

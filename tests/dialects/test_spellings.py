@@ -101,6 +101,10 @@ def mutations(path: str) -> Iterator[str]:
 
 MUTATED = [(plain, spelled) for plain in PLAIN for spelled in mutations(plain) if spelled != plain]
 GUARDS = Guards(Config(()))
+CLIMBING = (
+    "/%25252e%25252e", "/%252525252e.", "/..%20", "/..%09", "/..%2500", "/%ef%bc%8e%ef%bc%8e", "/\u2025", "/%e2%80%a5",
+    "/%e2%80%a4.", "/..%3f", "/..%253Fx", "/..%3bx=1", "/..%25253b", "%ef%bc%8f..", "%25255c..", "/...",
+)  # fmt: skip
 
 
 def test_there_are_enough_of_them_in_every_dialect() -> None:
@@ -208,3 +212,10 @@ def test_the_bytes_of_a_path_that_need_not_change_go_up_as_they_came() -> None:
         account("/gw/v1"), "/openai/v1/%63hat/completions?q=%63", asked("/v1/chat/completions").endpoint
     )
     assert at_base == "/gw/v1/chat/completions?q=%63"
+
+
+@pytest.mark.parametrize("climbs", CLIMBING)
+@pytest.mark.parametrize("below", ["/v1/threads", "/v1/files", "/v1/models", "/v1beta/files", "/v1/messages/batches"])
+def test_a_path_that_climbs_for_some_server_is_refused(below: str, climbs: str) -> None:
+    """T4, R38: a path that may lead out of what gets a key is refused, also where nobody here reads it."""
+    assert refused(f"{below}{climbs}{climbs}/organization/admin_api_keys", "GET")

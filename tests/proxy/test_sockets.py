@@ -294,3 +294,29 @@ def test_the_oldest_messages_are_forgotten(line: Line) -> None:
 
     assert line.flow.websocket
     assert 1 <= len(line.flow.websocket.messages) <= 5
+
+
+@pytest.mark.parametrize(
+    ("now", "ends"),
+    [
+        (Client(may_pin=True), False),
+        (None, True),
+        (Client(may_pin=True, models=("mini*",)), True),
+        (Client(may_pin=True, pools=("gemini",)), True),
+        (Client(may_pin=False), False),
+    ],
+)
+def test_a_socket_that_nobody_reads_ends_with_its_client_s_rights(line: Line, now: Client | None, ends: bool) -> None:
+    """R34: what a client may is asked for every message, also where its messages are not read."""
+    endpoint = dialects.endpoint("GET", "/v1/realtime")
+    line.cord.asked = Asked(endpoint, DESTINATION, "bearer")
+    assert line.cord.exchange
+    line.cord.exchange.request = replace(line.cord.exchange.request, path="/v1/realtime?model=m", endpoint=endpoint)
+    line.socket._around = replace(line.socket._around, client_now=lambda client: now)
+
+    passed = line.pass_on(b"anything", from_client=True, kind=Opcode.BINARY)
+
+    assert passed.dropped == ends
+    assert ("patchbay_ending" in vars(passed)) == ends
+    if ends:
+        assert vars(passed)["patchbay_ending"][0] == 1008

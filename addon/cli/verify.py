@@ -25,7 +25,7 @@ def verify(arguments: argparse.Namespace) -> int:
         mint = mint_of(key_in(state_folder(arguments)))
         judged = judge(dump.read(Path(arguments.file), mint), mint)
     except (OSError, ValueError, config.ConfigError) as e:
-        print(keylike.covered(f"{arguments.file}: {e}"), file=sys.stderr)
+        print(f"{arguments.file}: {e}", file=sys.stderr)
         return EXIT_USAGE
     for each in judged:
         if arguments.all or each.verdict.kind in ("crosstalk", "suspect") or not each.agrees:
@@ -33,7 +33,7 @@ def verify(arguments: argparse.Namespace) -> int:
     counts = Counter(each.verdict.kind for each in judged)
     differ = sum(not each.agrees for each in judged)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay's"
-    print(f"{arguments.file}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
+    print(f"{keylike.covered(arguments.file)}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
     return EXIT_FOUND if counts["crosstalk"] or differ else 0
 
 

@@ -154,8 +154,8 @@ def form(headers: Headers, path: str) -> str:
 
 
 def is_credential(name: str, value: str) -> bool:
-    """Whether a header or a parameter is the client's credential: its *name* says so, or *value* is a key."""
-    return keylike.names_key(name) or keylike.is_key(value)
+    """Whether a header or a parameter is the client's credential: its *name* says so, or *value* holds a key."""
+    return keylike.names_key(name) or keylike.holds_key(value)
 
 
 def without_key(path: str, instead: str | None = None, passing: Mapping[str, str] = _NOTHING) -> str:

@@ -137,7 +137,7 @@ def _cover(fields: Fields, word: bytes, *, by_value: bool = True) -> None:
 
 
 def _is_key(value: bytes) -> bool:
-    return len(value) >= _SHORTEST and keylike.is_key(value.decode("latin-1"))
+    return len(value) >= _SHORTEST and keylike.holds_key(value.decode("latin-1"))
 
 
 def _hidden(fields: Raw) -> frozenset[bytes]:

@@ -34,6 +34,12 @@ NAMED = [
 ]  # fmt: skip
 # … and by value, under a name that says nothing.
 UNNAMED = ["X-Acme", "X-Portkey-Config", "Baggage"]
+# … and by what a value says of itself.
+SAYING = {
+    "Referer": f"https://host.example/chat?model=m&api_key={SECRET}-s1", "X-Original-Uri": f"/v1/x?key={SECRET}-s2",
+    "X-Provider-Config": f'{{"provider": "openai", "api_key": "{SECRET}-s3"}}', "X-Proxy": f"http://me:{SECRET}-s4@host",
+    "X-Upstream": f"Bearer {SECRET}-s5",
+}  # fmt: skip
 HARMLESS = {
     "idempotency-key": "one-request", "x-request-token-count": "17", "x-session-id": "mine", "prompt-cache-key": "warm",
     "x-author": "ann", "authority": "none", "anthropic-beta": "token-efficient-tools-2025-02-19",
@@ -43,7 +49,7 @@ QUERY = f"?api_key={SECRET}-q1&alt=sse&access_token={SECRET}-q2&pageToken=next&a
 
 def carried() -> dict[str, str]:
     named = {name: f"{SECRET}-{number:02}" for number, name in enumerate(NAMED)}
-    return named | dict.fromkeys(UNNAMED, f"a={SHAPED}") | HARMLESS
+    return named | dict.fromkeys(UNNAMED, f"a={SHAPED}") | SAYING | HARMLESS
 
 
 def kept(folder: Path) -> bytes:
@@ -80,7 +86,7 @@ def test_no_credential_of_another_name_goes_up_or_stands_in_a_flow(
         told = " ".join([*headers.values(), record.query, record.path])
         assert record.credential in KEYS
         assert SECRET not in told and SHAPED not in told and "patchbay" not in record.query
-        assert {name.lower() for name in (*NAMED, *UNNAMED)}.isdisjoint(headers)
+        assert {name.lower() for name in (*NAMED, *UNNAMED, *SAYING)}.isdisjoint(headers)
         assert {name: headers.get(name) for name in HARMLESS} == HARMLESS
         assert record.query == "alt=sse&pageToken=next"
     assert leaks(kept(tmp_path)) == []
@@ -194,6 +200,7 @@ def odd_head(target: str, host: str) -> list[str]:
     return [
         f"POST {target}{QUERY} HTTP/1.1", f"Host: {host}", f"AUTHORIZATION: Bearer {SHAPED}", f"x_api_key: {SHAPED}",
         f"x-api-key: {SHAPED}", f"X-Api-Key: {SHAPED}-2", *named, f"X-Acme: {SHAPED}", "X-Odd: one", "x-odd: two",
+        *(f"{name}: {value}" for name, value in SAYING.items()),
     ]  # fmt: skip
 
 

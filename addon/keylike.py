@@ -48,7 +48,7 @@ _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
 # A whole line that is a credential, whatever it is called, and a member or a parameter with its value.
 _SCHEMED = re.compile(r"^[ \t]*(?:bearer|basic|token)[ \t]+[!-~]{12,}[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _STATED = re.compile(
-    r"[?&\"']([A-Za-z0-9_.\-]{2,64})[\"']?\s{0,4}[=:]\s{0,4}(?:[\"']|(?![0-9.]+[&,}\s]))[^\s\"'&,}\[{]{6}"
+    r"[?&;\"']([A-Za-z0-9_.\-]{2,64})[\"']?\s{0,4}[=:]\s{0,4}(?:[\"']|(?![0-9.]+[&,}\s]))[^\s\"'&,}\[{]{6}"
 )
 _PASSWORD = re.compile(r"://[^/\s@:]{0,256}:[^/\s@]{1,256}@")
 
@@ -69,7 +69,7 @@ def holds_key(text: str) -> bool:
         return True
     if "://" in text and _PASSWORD.search(text):
         return True
-    stated = "?" in text or '"' in text or "'" in text
+    stated = "?" in text or ";" in text or '"' in text or "'" in text
     return stated and any(names_key(found[1]) for found in _STATED.finditer(text))
 
 

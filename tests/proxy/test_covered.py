@@ -46,6 +46,44 @@ def test_the_flow_shows_none_and_the_wire_gets_every_byte() -> None:
     assert KEY not in repr(covered)
 
 
+@pytest.mark.parametrize(
+    "key", ["0f3a9c7be1d24f68a5b7c9d1e3f50718", "correct-horse-battery-staple", "c2VjcmV0IHNlY3JldA=="]
+)
+@pytest.mark.parametrize("field", ["Authorization: Bearer ", "X-API-Key: ", "api-key: ", "authorization: "])
+def test_a_credential_of_no_shape_is_covered_wherever_the_head_repeats_it(field: str, key: str) -> None:
+    """T7: in a value, a piece of the path, a parameter; and it goes up under none of these names."""
+    name, _, before = field.partition(": ")
+    came = (
+        (b"host", b"api.example.com"), (b"x-foo", key.encode()), (name.encode(), (before + key).encode()),
+        (b"user-agent", f"cli/{key} x".encode()), (b"x-note", b"one"),
+    )  # fmt: skip
+    flow = tflow.tflow()
+    flow.request.headers, flow.request.path = Headers(came), f"/v1/{key}/x?{key}&a={key}&b=1"
+    covered = Covered(flow.request)
+
+    assert key not in repr(flow.get_state())
+    assert flow.request.headers["x-note"] == "one"
+    assert flow.request.path.endswith("&b=1")
+    assert covered.by_value == {b"x-foo", b"user-agent"}
+    assert covered.restored(flow.request).headers.fields == came
+    assert covered.restored(flow.request).path == f"/v1/{key}/x?{key}&a={key}&b=1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"/v1/x?{KEY}", f"/v1/x?{KEY}=1&b=1", f"/v1/x?a=b;c={KEY}", "/v1/x?a=b;key=hunter2secret", f"/v1/x;key={KEY}",
+     "/v1/x;token=hunter2secret?b=1", f"/v1/{KEY}?b", f"/{KEY}", f"/v1/x#{KEY}"],
+)  # fmt: skip
+def test_a_path_shows_no_key_with_or_without_a_name(path: str) -> None:
+    """T7: a parameter without a name, or whose name is the key; parameters behind a semicolon."""
+    flow = flow_of(path)
+    covered = Covered(flow.request)
+
+    assert KEY[7:] not in flow.request.path
+    assert "hunter2" not in flow.request.path
+    assert covered.restored(flow.request).path == path
+
+
 def test_to_another_place_they_do_not_go() -> None:
     """T8: the flow was edited, or sent elsewhere by another addon."""
     flow = flow_of()

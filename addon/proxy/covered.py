@@ -97,6 +97,9 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
     _cover(fields, word.encode(), by_value=not account)  # once there is an account, the values have been looked at
     for value in presented:
         _cover_again(request, fields, value)
+    if b"@" in fields.first(b"host"):
+        fields.put(b"host", fields.first(b"host").rpartition(b"@")[2])
+    request.data.authority = request.data.authority.rpartition(b"@")[2]
     if origin is not None:
         aim(request, fields, origin)
     fields.on(request.headers)
@@ -120,7 +123,8 @@ def lacks_credentials(request: http.Request) -> bool:
 @lru_cache(4096)
 def names_credential(name: bytes) -> bool:
     """Whether a header called *name* carries a credential, as far as its name tells."""
-    return keylike.names_key(name.decode("latin-1"))
+    text = name.decode("latin-1")
+    return keylike.names_key(text) or keylike.is_key(text)
 
 
 def aim(request: http.Request, fields: Fields, origin: Origin) -> None:

@@ -253,7 +253,7 @@ def test_other_traffic_in_regular_mode_passes_whole_and_shows_no_key(tmp_path: P
 
 @pytest.mark.parametrize("mode", ["regular", "reverse"])
 def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -> None:
-    """T7: the name and password of a target in absolute form, and a line that is no header."""
+    """T7: a name and a password before a host, a line that is no header, a length or a chunk that is none."""
     settings = generic_config(tmp_path, {"one": "example-one"}).replace("reverse", "http://127.0.0.1:9")
     with raw(ANSWER) as upstream:
         where = f"127.0.0.1:{upstream.port}"
@@ -262,6 +262,12 @@ def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -
             for user in (f"me:{SECRET}", SHAPED):
                 send(running.port, [f"POST http://{user}@{where}{CHAT} HTTP/1.1", f"Host: {user}@{where}"])
             send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: {where}", f"X-Api-Key {SECRET}"])
+            send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: me:{SECRET}@{where}", f"Content-Length: {SHAPED}"])
+            chunked = [f"POST {CHAT} HTTP/1.1", f"Host: {where}", "Transfer-Encoding: chunked", "", SECRET, ""]
+            with socket.create_connection(("127.0.0.1", running.port), 10) as opened:
+                opened.sendall("\r\n".join(chunked).encode())
+                opened.settimeout(10)
+                opened.recv(65536)
             running.interrupt()
 
     assert "Bad HTTP request line" in running.log

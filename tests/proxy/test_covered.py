@@ -6,7 +6,7 @@ import pytest
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow, tutils
 
-from patchbay.proxy.covered import Covered, bare, lacks_credentials, placeholder
+from patchbay.proxy.covered import Covered, bare, lacks_credentials, names_credential, placeholder
 from patchbay.proxy.fields import Fields
 
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
@@ -67,6 +67,29 @@ def test_a_credential_of_no_shape_is_covered_wherever_the_head_repeats_it(field:
     assert covered.by_value == {b"x-foo", b"user-agent"}
     assert covered.restored(flow.request).headers.fields == came
     assert covered.restored(flow.request).path == f"/v1/{key}/x?{key}&a={key}&b=1"
+
+
+def test_a_name_and_a_password_before_a_host_are_not_shown() -> None:
+    """T7: in the header, and in what HTTP/2 calls the authority."""
+    flow = tflow.tflow()
+    flow.request.headers = Headers(((b"Host", b"me:hunter2@api.example.com"),))
+    flow.request.data.authority = b"me:hunter2@api.example.com"
+    covered = Covered(flow.request)
+
+    assert "hunter2" not in repr(flow.get_state())
+    assert flow.request.headers["host"] == flow.request.authority == "api.example.com"
+    assert covered.restored(flow.request).headers["host"] == "me:hunter2@api.example.com"
+
+
+def test_a_field_called_like_a_key_is_a_credential() -> None:
+    """T7: a line that somebody wrote the wrong way round; it goes to no provider."""
+    flow = tflow.tflow()
+    flow.request.headers = Headers(((f"X-{KEY}".encode(), b"1"), (b"x-note", b"1")))
+    Covered(flow.request)
+
+    assert names_credential(f"x-{KEY}".lower().encode())
+    assert not names_credential(b"x-stainless-helper-method-of-the-client")
+    assert flow.request.headers["x-note"] == "1"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def is_key(text: str) -> bool:
     return any(_has_shape(run) for run in _LONG_RUN.findall(text) if not _PLAIN_ID.fullmatch(run))
 
 
+def is_no_host(name: str) -> bool:
+    """Whether *name*, of a host, holds a key: one of words alone may begin like a key, as `sk-cloud.example` does."""
+    return is_key(name) and _is_no_word(name)
+
+
 def holds_key(text: str) -> bool:
     """
     Whether *text*, a value or lines of them, holds a key of a known shape, or says that a credential stands in it.
@@ -119,7 +124,7 @@ def _is_random(word: str) -> bool:
         return False
     if word.isalpha():
         return len(word) >= 32 or (len(word) >= 20 and _turns(word) >= 0.16 * len(word))
-    return not word.isdigit() and (len(word) >= 20 or _turns(word) >= 3)
+    return len(word) >= 20 or (not word.isdigit() and _turns(word) >= 3)
 
 
 def _is_drawn(run: str) -> bool:

@@ -154,8 +154,8 @@ def form(headers: Headers, path: str) -> str:
 
 
 def is_credential(name: str, value: str) -> bool:
-    """Whether a header or a parameter is the client's credential: its *name* says so, or *value* is a key."""
-    return keylike.names_key(name) or keylike.is_key(value)
+    """Whether a header or a parameter is the client's credential: its *name* says so, or one of them holds a key."""
+    return keylike.names_key(name) or keylike.is_key(name) or keylike.holds_key(value)
 
 
 def without_key(path: str, instead: str | None = None, passing: Mapping[str, str] = _NOTHING) -> str:
@@ -166,8 +166,8 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
     itself is replaced.
     """
     bare, mark, query = path.partition("?")
-    if keylike.is_key(bare):
-        pieces = ((instead or HIDDEN) if keylike.is_key(piece) else piece for piece in bare.split("/"))
+    if keylike.holds_key(bare):
+        pieces = ((instead or HIDDEN) if keylike.holds_key(piece) else piece for piece in bare.split("/"))
         bare = "/".join(pieces)
     if not mark:
         return bare
@@ -179,6 +179,7 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
         elif not (_is_hidden(value) or is_credential(unquote_plus(name), unquote_plus(value))):
             parts.append(part)
         elif instead is not None:
+            name = HIDDEN if keylike.is_key(unquote_plus(name)) else name
             parts.append(f"{name}={quote(instead, safe=':')}")
     return bare + ("?" + "&".join(parts) if parts else "")
 

@@ -594,7 +594,8 @@ def _url(part: Part) -> _Url:
         raise part.wrong("must be a URL such as https://api.openai.com/v1") from None
     _check_url(part, found, parts.netloc, parts.hostname or "", port)
     _check_path(part, parts.path)
-    _no_key(part, f"{parts.hostname}{parts.path}")
+    _no_key(part, parts.hostname or "", keylike.is_no_host)
+    _no_key(part, parts.path)
     host = _compressed(parts.hostname or "")
     origin = Origin(parts.scheme, host, port or _PORTS[parts.scheme])
     return _Url(found, origin, parts.path.rstrip("/"))
@@ -658,9 +659,9 @@ def _order(part: Part) -> tuple[str, ...]:
 
 
 def _families(part: Part) -> frozenset[str]:
-    if not (found := frozenset(Each(document.one_of(*FAMILIES))(part))):
+    if not part.items():
         raise part.wrong(f"must name one at least of {', '.join(FAMILIES)}")
-    return found
+    return frozenset(Each(document.one_of(*FAMILIES))(part))
 
 
 def _endpoints(part: Part) -> frozenset[str]:
@@ -695,16 +696,16 @@ def _patterns(part: Part) -> tuple[str, ...]:
 
 
 def _allowed(part: Part) -> tuple[str, ...]:
-    if not (found := _patterns(part)):
+    if not part.items():
         raise part.wrong("must name a model at least; '*' allows all of them")
-    return found
+    return _patterns(part)
 
 
 def _granted(inner: Callable[[Part], str]) -> Callable[[Part], tuple[str, ...]]:
     def read(part: Part) -> tuple[str, ...]:
-        if not (found := tuple(Each(inner)(part))):
+        if not part.items():
             raise part.wrong("must name one at least; leave it out to allow all of them")
-        return found
+        return tuple(Each(inner)(part))
 
     return read
 

@@ -2,7 +2,7 @@
 What looks like a key: the shapes that providers give theirs, and long runs of characters that nobody would choose.
 
 The one cover for texts that are shown. It errs on the safe side; what must stay usable (a header's value, the name of a
-model) is asked with `is_key`, which knows the shapes alone.
+model) is asked with `is_key`, which knows the shapes alone, or with `holds_key`.
 """
 
 from __future__ import annotations
@@ -45,11 +45,37 @@ _GIVEN = re.compile(
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
+# A whole line that is a credential, whatever it is called, and a member or a parameter with its value.
+_SCHEMED = re.compile(r"^[ \t]*(?:bearer|basic|token)[ \t]+[!-~]{12,}[ \t]*$", re.IGNORECASE | re.MULTILINE)
+_STATED = re.compile(
+    r"[?&;\"']([A-Za-z0-9_.\-]{2,64})[\"']?\s{0,4}[=:]\s{0,4}(?:[\"']|(?![0-9.]+[&,}\s]))[^\s\"'&,}\[{]{6}"
+)
+_PASSWORD = re.compile(r"://[^/\s@:]{0,256}:[^/\s@]{1,256}@")
 
 
 def is_key(text: str) -> bool:
     """Whether *text* holds a key of a shape that some provider gives its keys."""
     return any(_has_shape(run) for run in _LONG_RUN.findall(text) if not _PLAIN_ID.fullmatch(run))
+
+
+def is_no_host(name: str) -> bool:
+    """Whether *name*, of a host, holds a key: one of words alone may begin like a key, as `sk-cloud.example` does."""
+    return is_key(name) and _is_no_word(name)
+
+
+def holds_key(text: str) -> bool:
+    """
+    Whether *text*, a value or lines of them, holds a key of a known shape, or says that a credential stands in it.
+
+    It says so with `Bearer …` alone in a line, a password in a URL, and a parameter or a member of JSON that is called
+    like a credential.
+    """
+    if is_key(text) or _SCHEMED.search(text) or ("-----" in text and _PRIVATE.search(text)):
+        return True
+    if "://" in text and _PASSWORD.search(text):
+        return True
+    stated = "?" in text or ";" in text or '"' in text or "'" in text
+    return stated and any(names_key(found[1]) for found in _STATED.finditer(text))
 
 
 def may_be_key(text: str) -> bool:
@@ -98,7 +124,7 @@ def _is_random(word: str) -> bool:
         return False
     if word.isalpha():
         return len(word) >= 32 or (len(word) >= 20 and _turns(word) >= 0.16 * len(word))
-    return not word.isdigit() and (len(word) >= 20 or _turns(word) >= 3)
+    return len(word) >= 20 or (not word.isdigit() and _turns(word) >= 3)
 
 
 def _is_drawn(run: str) -> bool:
@@ -125,9 +151,12 @@ _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PARTS = re.compile(r"[a-z]+[0-9]*|[0-9]+")
 _OWN_WORDS = frozenset(
     "secret secrets password passwd passphrase passcode pwd credential credentials cookie cookies jwt bearer dpop"
-    " otp vk pat sig apikey apikeys xapikey accesskey secretkey".split()
+    " creds csrf otp totp vk pat sas saml sig signature apikeys".split()
 )
-_ENDINGS = ("token", "secret", "password", "apikey", "cookie", "credential", "credentials", "auth")
+_ENDINGS = (
+    "token", "secret", "password", "apikey", "appkey", "userkey", "authkey", "accesskey", "secretkey", "privatekey",
+    "cookie", "credential", "credentials", "auth",
+)  # fmt: skip
 _NO_AUTH = frozenset({"author", "authors", "authored", "authority", "authorities", "authoring"})
 # What stands before `key` or `token` where the word means the name of a thing, a place in a list, or a piece of text.
 _HARMLESS_BEFORE = frozenset(
@@ -136,6 +165,7 @@ _HARMLESS_BEFORE = frozenset(
     " continuation page pagination resume sync next prev previous cursor max min prompt input output completion total"
     " first last stop eos bos pad count".split()
 )
+_HARMLESS_BEHIND_AUTH = frozenset("type mode method methods scheme provider required status".split())
 # … and behind it, where a number or a kind of them is meant.
 _HARMLESS_BEHIND = frozenset(
     "count counts limit limits budget usage remaining reset type types expires expiry ttl rate length size id"
@@ -161,5 +191,7 @@ def _is_of_key(part: str, before: list[str], behind: list[str]) -> bool:
             return False
         return word.endswith("token") or not behind or behind[0] in ("secret", "value")
     if "auth" in word and word not in _NO_AUTH:
-        return True
+        return not behind or behind[0] not in _HARMLESS_BEHIND_AUTH
+    if word == "signature":
+        return not behind or behind[0].isdigit()
     return word in _OWN_WORDS or word.endswith(_ENDINGS)

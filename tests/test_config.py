@@ -622,3 +622,23 @@ def test_a_missing_variable_of_a_header_is_a_warning() -> None:
     assert [w.partition(": ")[2] for w in config.load(text, "c", env={"KEY": "x"}).warnings] == [
         "accounts[0].headers.X-Acme: the environment variable ACME is not set"
     ]
+
+
+@pytest.mark.parametrize(
+    "host", ["sk-consulting-cloud.example", "ak-bratislava-1.llm.example.com", "key-value-4.example"]
+)
+def test_a_host_of_words_may_begin_like_a_key(host: str) -> None:
+    """T6: what is legitimate loads; a key in its place is refused."""
+    text = "accounts: [{{id: a, provider: generic, key: env:HOME, base_url: 'https://{}'}}]"
+    assert config.load(text.format(host), "c.yaml").accounts[0].origin == Origin("https", host, 443)
+    with pytest.raises(config.ConfigError, match="looks like a key"):
+        config.load(text.format("sk-3f9a2b7c1d4e5f60718293a4b5c6d7e8.example"), "c.yaml")
+
+
+@pytest.mark.parametrize("models", ["[KEY]", "{allow: [KEY]}"])
+def test_one_mistake_in_a_list_is_one_message(models: str) -> None:
+    """T6: a list in which everything is refused is not said to be empty as well."""
+    text = f"accounts: [{{id: a, provider: openai, key: env:HOME, models: {models}}}]"
+    with pytest.raises(config.ConfigError) as refused:
+        config.load(text.replace("KEY", "sk-3f9a2b7c1d4e5f60718293a4b5c6d7e8"), "c.yaml")
+    assert len(refused.value.mistakes) == 1

@@ -29,7 +29,8 @@ CREDENTIALS = (
     " X-Acme-Token private-token x-vault-token cf-access-client-secret cf-access-jwt-assertion x-session-token"
     " x-csrf-token apikey x-password x-functions-key x-master-key x-authz x-virtual-key x-portkey-virtual-key"
     " xi-api-key client_secret aws_secret_access_key sessionToken x-forwarded-access-token x-auth-request-email"
-    " x-api-key2 www-authenticate dpop X-Amz-Credential"
+    " x-api-key2 www-authenticate dpop X-Amz-Credential x-appkey userkey x-privatekey secretaccesskey x-creds x-totp"
+    " x-azure-sas x-saml-assertion x-signature X-Amz-Signature x-hub-signature-256 x-csrf"
 ).split()
 HARMLESS = (
     "x-request-token-count anthropic-ratelimit-tokens-remaining authority idempotency-key x-idempotency-key"
@@ -37,6 +38,7 @@ HARMLESS = (
     " nextPageToken x-author-email x-request-id anthropic-version anthropic-beta openai-beta user-agent content-type"
     " x-goog-api-client x-stainless-lang x-codex-turn-state x-client-request-id traceparent etag after api-version"
     " keyword monkey tokenizer x-ratelimit-limit-tokens x-cache-key x-continuation-token openai-organization"
+    " authType x-auth-method x-signature-version x-public-key-id monkeys hotkey primarykey"
     " helicone-session-id sec-websocket-accept sec-websocket-protocol access-control-request-headers content-length"
 ).split()
 
@@ -52,6 +54,44 @@ def test_keys_of_every_provider_are_recognised(kind: str) -> None:
 def test_keys_of_a_known_shape_are_recognised_under_any_name(kind: str) -> None:
     """T7: in the value of a header."""
     assert keylike.is_key(f"a={SHAPED[kind]}; b=1")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Bearer abcdefabcdef1234", "Basic dXNlcjpwYXNzd29yZA==", "x\nToken open-sesame-open-sesame\ny",
+        "https://host.example/?key=hunter2secret", "/v1beta/x?alt=sse&access_token=hunter2secret",
+        "https://me:pw@host.example/", "{'apiKey': 'hunter2-secret'}",
+        '{"provider":"openai","api_key":"hunter2-secret"}',
+        '{"api_key": "12345678"}', '{"headers":{"Authorization":"Bearer hunter2"}}',
+        "<https://h/?sig=abcdefgh>; rel=next",
+        '{"type":"service_account","x":"-----BEGIN PRIVATE KEY-----\\nMII"}',
+    ],
+)  # fmt: skip
+def test_a_value_says_itself_that_it_holds_a_credential(value: str) -> None:
+    """T7: of whatever shape, under a name that says nothing."""
+    assert keylike.holds_key(value)
+    assert keylike.holds_key(f"one: two\n{value}\nthree")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Basic research, for beginners", "Token counting", '{"authType":"oauth-personal","clientName":"gemini-cli"}',
+        '{"user_api_key_alias":"team-alias-x","max_tokens":100000}', '{"input_token":123456,"key":"v"}',
+        "https://chat.example/c/8b3a2b6e?author=johnsmith&pageToken=abcdefgh&idempotency_key=abcdefgh",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "sentry-environment=production,sentry-release=1.2.3",
+        "sentry-public_key=49d0f7386ad645858ae85020e393bef3,sentry-trace_id=771a43a4192642f0b136d5159a501700",
+        'W/"33a64df551425fcc55e4d42a148795d9f25f89d4"', '"Chromium";v="128", "Not;A=Brand";v="24"',
+        "claude-code-20250219,oauth-2025-04-20,token-efficient-tools-2025-02-19",
+        "Root=1-67891233-abcdef012345678912345678",
+        "stainless-node-retry-8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b", '{"turn_id":"0199f0a1-7c52","sandbox":"seatbelt"}',
+        "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Cursor/0.45.14",
+    ],
+)  # fmt: skip
+def test_what_clients_send_besides_holds_no_credential(value: str) -> None:
+    """T7: it goes up as it came."""
+    assert not keylike.holds_key(value)
 
 
 @pytest.mark.parametrize("name", NAMES)

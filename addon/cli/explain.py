@@ -387,5 +387,5 @@ def _explained(
 
 
 def _complain(message: str, code: int) -> int:
-    print(keylike.covered(message), file=sys.stderr)
+    print(message, file=sys.stderr)
     return code

@@ -23,11 +23,11 @@ def incidents(arguments: argparse.Namespace) -> int:
         folder = state_folder(arguments) / "incidents"
         found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
     except (OSError, config.ConfigError) as e:
-        print(keylike.covered(str(e)), file=sys.stderr)
+        print(e, file=sys.stderr)
         return EXIT_USAGE
     wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
     if arguments.id and not wanted:
-        print(keylike.covered(f"no incident {arguments.id} in {folder}"), file=sys.stderr)
+        print(f"no incident {arguments.id} in {folder}", file=sys.stderr)
         return EXIT_NONE
     if arguments.export:
         return _export(wanted, arguments.export)
@@ -69,5 +69,5 @@ def _export(wanted: list[dict[str, Any]], target: str) -> int:
     except OSError as e:
         print(f"{target}: {e.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    print(f"{target}: {len(wanted)} incidents")
+    print(keylike.covered(f"{target}: {len(wanted)} incidents"))
     return 0

@@ -7,6 +7,8 @@ A new sub-command is a function from the parsed arguments to an exit code, and a
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
 import platform
 import sys
@@ -15,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from typing import TextIO
 
 from .. import config, keylike
 from ..proxy import environment
@@ -45,13 +48,14 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sub-command *argv* names (default: the process's arguments); return its exit code."""
-    parser = _parser(COMMANDS)
-    arguments = parser.parse_args(argv)
-    command: Command | None = arguments.command
-    if command is None:
-        parser.print_help()
-        return EXIT_USAGE
-    return command.run(arguments)
+    with contextlib.redirect_stderr(_Covered(sys.stderr)):
+        parser = _parser(COMMANDS)
+        arguments = parser.parse_args(argv)
+        command: Command | None = arguments.command
+        if command is None:
+            parser.print_help()
+            return EXIT_USAGE
+        return command.run(arguments)
 
 
 def path(_: argparse.Namespace) -> int:
@@ -167,8 +171,22 @@ def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
     return parser
 
 
+class _Covered(io.TextIOBase):
+    """Writes to *out* without what looks like a key: every complaint passes here, argparse's about arguments too."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        self._out.write(keylike.covered(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._out.flush()
+
+
 def _complain(message: str, code: int) -> int:
-    print(keylike.covered(message), file=sys.stderr)
+    print(message, file=sys.stderr)
     return code
 
 

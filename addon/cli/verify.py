@@ -27,10 +27,10 @@ def verify(arguments: argparse.Namespace) -> int:
         mint = mint_of(key_in(state_folder(arguments)))
         judged = judge(_read(Path(arguments.file), mint, broken), mint)
     except (OSError, ValueError, config.ConfigError) as e:
-        print(keylike.covered(f"{arguments.file}: {e}"), file=sys.stderr)
+        print(f"{arguments.file}: {e}", file=sys.stderr)
         return EXIT_USAGE
     if broken and not judged:
-        print(keylike.covered(f"{arguments.file}: {broken[0]}"), file=sys.stderr)
+        print(f"{arguments.file}: {broken[0]}", file=sys.stderr)
         return EXIT_USAGE
     for each in judged:
         if arguments.all or each.verdict.kind in ("crosstalk", "suspect") or not each.agrees:
@@ -38,7 +38,7 @@ def verify(arguments: argparse.Namespace) -> int:
     counts = Counter(each.verdict.kind for each in judged)
     differ = sum(not each.agrees for each in judged)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay's"
-    print(f"{arguments.file}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
+    print(f"{keylike.covered(arguments.file)}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
     for why in broken:
         print(f"{arguments.file}: {why}; what stands before that was judged", file=sys.stderr)
     return EXIT_FOUND if counts["crosstalk"] or differ else EXIT_USAGE if broken else 0

@@ -1,5 +1,5 @@
 """
-Covers known values wherever they are quoted: as they are, escaped for JSON, URLs or HTML, in base64, hex or UTF-16.
+Covers known values wherever they are quoted: as they are, escaped for JSON, C, URLs or HTML, in base64, hex or UTF.
 
 An answer of an upstream passes here before anything else sees it. What has no value in it costs a few searches.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from html.entities import html5
@@ -22,7 +23,7 @@ _GOOD_PART = 16  # characters of the beginning of a value that are covered where
 _GROUPED = 6  # bytes in which forms agree that are searched for together
 _SHORT = 2048  # bytes in which one search for all beats one for each
 _ROUNDS = 4  # escapes inside escapes: JSON in a URL in HTML
-_OPEN_ESCAPE = re.compile(rb"[\\%&][\\%&#;{}A-Za-z0-9]{0,40}\Z")
+_OPEN_ESCAPE = re.compile(rb"[\\%&][\\%&#;{}+A-Za-z0-9]{0,40}\Z")
 _WIDEST = 48  # bytes that an escaped character takes at most, with escapes inside escapes
 _ENTITIES = {
     name[:-1].encode(): text.encode()
@@ -30,10 +31,14 @@ _ENTITIES = {
     if name.endswith(";") and len(text) == 1 and "!" <= text <= "~"
 }
 _ESCAPES = (
-    rb"\\+(?:[uU](?:0000)?00([2-7][0-9a-fA-F])|[xX]([2-7][0-9a-fA-F])|u\{0{0,4}([2-7][0-9a-fA-F])\}|(%s))"
+    rb"\\+(?:(?:[uU](?:0000)?00|[xX])([2-7][0-9a-fA-F])|(?:[uxX]\{|N\{U\+)0{0,6}([2-7][0-9a-fA-F])\}"
+    rb"|(?:0?|o\{0{0,4})([01][0-7]{2})\}?|o\{([4-7][0-7])\}|(%s))"
     rb"|%%(?:25)*(?:u00)?([2-7][0-9a-fA-F])"
-    rb"|&(?:amp;)*(?:#0{0,6}([0-9]{2,3});?|#[xX]0{0,6}([2-7][0-9a-fA-F]);?|([a-zA-Z]{2,16});)"
+    rb"|&(?:amp;)*(?:#0{0,16}([0-9]{2,3});?|#[xX]0{0,16}([2-7][0-9a-fA-F]);?|([a-zA-Z]{2,16});)"
 )
+_OCTAL, _QUOTED, _DECIMAL, _NAMED = (3, 4), 5, 7, 9  # groups of it; the others are hexadecimal
+_ONES = bytes.maketrans(b"0123456789", b"1111111111")
+_IN_ESCAPES = b"\\%&#;{}+" + (string.ascii_letters + string.digits).encode()
 
 
 class Cover:
@@ -51,7 +56,7 @@ class Cover:
         self._anchors = tuple(anchor for anchor, _ in self._groups)
         self._folded = tuple({anchor.lower() for anchor in self._anchors})
         self._hints = re.compile(_any_of(self._anchors)).search
-        self._inside = frozenset(b"".join(forms) + b"\\%&#;{}0123456789abcdefABCDEFxuXU") if forms else frozenset()
+        self._inside = frozenset(b"".join(forms) + _IN_ESCAPES) if forms else frozenset()
         self._window = _WIDEST * max(map(len, self._values), default=0)
         punctuation = sorted({char for value in self._values for char in value if not chr(char).isalnum()})
         quoted = b"[" + b"".join(re.escape(bytes((char,))) for char in punctuation) + b"]" if punctuation else b"(?!)"
@@ -109,7 +114,7 @@ class Cover:
         there = [form for anchor, forms in self._groups if anchor in data for form in forms]
         for form in sorted(there, key=len, reverse=True):  # one may be a part of another
             if form in data:
-                data = data.replace(form, _cover(len(form)))
+                data = data.replace(form, _cover_of(form))
         return data
 
     def _unescaped(self, data: bytes) -> bytes:
@@ -158,7 +163,7 @@ class Cover:
         longest = 0
         for anchor, forms in self._groups:
             longest = max(longest, _overlap(data, anchor))
-            if data.rfind(anchor, -max(map(len, forms))) >= 0:
+            if data.rfind(anchor, -len(forms[0])) >= 0:  # the longest comes first
                 longest = max(longest, *(_overlap(data, form) for form in forms))
         return longest
 
@@ -197,15 +202,11 @@ def _char(found: re.Match[bytes]) -> bytes:
     if kind is None:
         return b""
     value = found[kind]
-    match kind:
-        case 4:
-            return value
-        case 6:
-            number = int(value)
-        case 8:
-            return _ENTITIES.get(value, b"")
-        case _:
-            number = int(value, 16)
+    if kind == _QUOTED:
+        return value
+    if kind == _NAMED:
+        return _ENTITIES.get(value, b"")
+    number = int(value, 8 if kind in _OCTAL else 10 if kind == _DECIMAL else 16)
     return bytes((number,)) if 0x20 < number < 0x7F else b""
 
 
@@ -257,6 +258,9 @@ def _forms(value: bytes) -> Iterator[bytes]:
     yield value.hex().encode()
     yield value.hex().upper().encode()
     yield value.decode().encode("utf-16-le")[:-1]  # in either byte order
+    yield value.decode().encode("utf-32-le")[:-3]
+    for comma in (",", ", "):  # as JSON has a list of its bytes
+        yield comma.join(map(str, value)).encode()
 
 
 def _in_base64(value: bytes, alignment: int) -> Iterator[bytes]:
@@ -272,6 +276,11 @@ def _spellings(value: str) -> set[str]:
     quoted = {value, quote(value), quote(value, safe=""), quote_plus(value)}
     escaped = json.dumps(value)[1:-1]
     return quoted | {escaped, escaped.replace("/", "\\/")}
+
+
+def _cover_of(form: bytes) -> bytes:
+    # a list of numbers stays one
+    return _cover(len(form)) if form.strip(b"0123456789, ") else form.translate(_ONES)
 
 
 def _cover(length: int) -> bytes:

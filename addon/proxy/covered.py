@@ -25,6 +25,7 @@ _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
 _IN_PATH = re.compile(rf"[/=]{clients.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
 _PROTOCOLS = b"sec-websocket-protocol"
 _SHORTEST = 20  # bytes of a value that may be a key
+_PRESENTED = 16  # bytes of a client's credential that is looked for elsewhere in the head
 
 
 class Covered:
@@ -92,13 +93,19 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
     """Put a word that names no secret in the place of every credential the client sent, and let it go to *origin*."""
     word = f"{clients.HIDDEN}:{account}" if account else clients.HIDDEN
     fields = Fields(request.headers.fields)
+    presented = [] if account else _presented(fields)
     _cover(fields, word.encode(), by_value=not account)  # once there is an account, the values have been looked at
+    for value in presented:
+        _cover_again(request, fields, value)
+    if b"@" in fields.first(b"host"):
+        fields.put(b"host", fields.first(b"host").rpartition(b"@")[2])
+    request.data.authority = request.data.authority.rpartition(b"@")[2]
     if origin is not None:
         aim(request, fields, origin)
     fields.on(request.headers)
     if _PROTOCOLS in fields:
         _hide_protocol(request)
-    if "?" in request.path or keylike.is_key(request.path):
+    if "?" in request.path or keylike.holds_key(request.path):
         request.path = clients.without_key(request.path, word)
 
 
@@ -116,7 +123,8 @@ def lacks_credentials(request: http.Request) -> bool:
 @lru_cache(4096)
 def names_credential(name: bytes) -> bool:
     """Whether a header called *name* carries a credential, as far as its name tells."""
-    return keylike.names_key(name.decode("latin-1"))
+    text = name.decode("latin-1")
+    return keylike.names_key(text) or keylike.is_key(text)
 
 
 def aim(request: http.Request, fields: Fields, origin: Origin) -> None:
@@ -136,8 +144,22 @@ def _cover(fields: Fields, word: bytes, *, by_value: bool = True) -> None:
         fields.each_field(lambda name, value: _WORD if name != _PROTOCOLS and _is_key(value) else value)
 
 
+def _presented(fields: Fields) -> list[bytes]:
+    """Return the credentials that a client shows as such, of whatever shape."""
+    found = (fields.first(name).rpartition(b" ")[2] for name in CREDENTIALS)
+    return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
+
+
+def _cover_again(request: http.Request, fields: Fields, value: bytes) -> None:
+    """Cover *value*, a credential, wherever else it stands in the head."""
+    if value in fields.values():
+        fields.each_field(lambda name, held: _WORD if value in held and name not in (_PROTOCOLS, b"host") else held)
+    if value in request.data.path:
+        request.data.path = request.data.path.replace(value, _WORD)
+
+
 def _is_key(value: bytes) -> bool:
-    return len(value) >= _SHORTEST and keylike.is_key(value.decode("latin-1"))
+    return len(value) >= _SHORTEST and keylike.holds_key(value.decode("latin-1"))
 
 
 def _hidden(fields: Raw) -> frozenset[bytes]:

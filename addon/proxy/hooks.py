@@ -362,6 +362,8 @@ class Patchbay:
             streams = not self._router().must_read(client, endpoint)
         cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
         flow.patchbay = cord  # type: ignore[attr-defined]
+        if (shown := flow.request.path.partition("?")[0]) != bare:  # there was a key in it
+            endpoint = self._resolved(dialects.endpoint(flow.request.method, shown), flow, destination)
         cord.asked = Asked(endpoint, destination, form)
         if shadow and flow.is_replay and lacks_credentials(flow.request):
             flow.response = cord.refusal(_NOT_KEPT)

@@ -378,6 +378,8 @@ class PatchbayStream(HttpStream):
                 return
             if isinstance(command, SendHttp) and isinstance(command.event, _DRESSED):
                 command = self._dressed(command)
+            elif isinstance(command, HttpErrorHook) and command.flow.error:
+                command.flow.error.msg = _discreet(command.flow.error.msg)
             reply = yield command
 
     def _dressed(self, command: SendHttp) -> SendHttp:
@@ -769,14 +771,16 @@ def _joined(generator: Commands) -> Commands:
         if isinstance(command, commands.SendData):
             waiting, size, connection = [command.data], len(command.data), command.connection
         else:
-            yield _discreet(command) if isinstance(command, commands.Log) else command
+            if isinstance(command, commands.Log):
+                command = commands.Log(_discreet(command.message), command.level)
+            yield command
     if connection is not None:
         yield commands.SendData(connection, b"".join(waiting))
 
 
-def _discreet(log: commands.Log) -> commands.Log:
-    """Return *log* without the bytes that it quotes: a head that mitmproxy cannot read may hold a key."""
-    return commands.Log(keylike.covered(_QUOTED_BYTES.sub("(not shown)", log.message)), log.level)
+def _discreet(message: str) -> str:
+    """Return *message* without the bytes that it quotes: what mitmproxy cannot read of a client may hold a key."""
+    return keylike.covered(_QUOTED_BYTES.sub("(not shown)", message))
 
 
 def _nothing() -> Commands:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,33 @@ def test_an_unknown_command_is_a_usage_mistake(capsys: pytest.CaptureFixture[str
 
     assert e.value.code == 2
     assert "pathh" in capsys.readouterr().err
+
+
+_SECRET = "Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
+_KEY = f"sk-ant-api03-{_SECRET}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [_KEY], ["check", "config.yaml", _KEY], ["check", _KEY], ["check", "--key", _KEY], ["check", f"--key={_KEY}"],
+        ["explain", f"--json={_KEY}"], ["explain", "--flow", _KEY, "x"], ["explain", "--upstream", _KEY, "x"],
+        ["explain", f"/none/{_KEY}"], ["verify", f"--all={_KEY}", "x"], ["verify", "--state", _KEY, "x"],
+        ["incidents", "--export", f"/none/{_KEY}"], ["incidents", "--state", _KEY, _SECRET], ["habits", _KEY],
+        ["incidents", "--state", f"/none/{_KEY}"], ["habits", "--state", _KEY], ["habits", "--reset", _KEY],
+        ["habits", "--config", f"/none/{_KEY}", "--state", _KEY], ["path", _KEY], ["version", _KEY],
+    ],
+)  # fmt: skip
+def test_a_key_among_the_arguments_is_not_told(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """T6: by no sub-command, nor by the parser of the arguments."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "config.yaml").write_text("accounts: [{id: a, provider: openai, key: example-x}]\nstate: state\n")
+    with contextlib.suppress(SystemExit):
+        main(arguments)
+
+    told = capsys.readouterr()
+    assert told.out + told.err
+    assert not any(_SECRET[at : at + 8] in told.out + told.err for at in range(len(_SECRET) - 7))

@@ -76,6 +76,12 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "base64 url": lambda key: b64encode(b"a" + key.encode()).decode().replace("+", "-").replace("/", "_"),
     "hex": lambda key: key.encode().hex(),
     "python": _each("\\x{0:02x}"),
+    "octal": _each("\\{0:03o}"),
+    "octal in json": _each("\\\\{0:03o}"),
+    "perl": _each("\\x{{{0:x}}}"),
+    "html with zeros": _each("&#{0:09d};"),
+    "url three times": lambda key: quote(quote(_each("%{0:02X}")(key))),
+    "numbers": lambda key: ", ".join(map(str, key.encode())),
 }
 PACKINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("gzip", gzip.compress),
@@ -105,6 +111,10 @@ HEADS: dict[str, Way] = {
     "reason of an error": lambda key: [_answer(b"{}", f"401 {key}")],
     "reason, escaped": lambda key: [_answer(b"{}", f"403 {_each('%{0:02x}')(key)}")],
     "a status that is none": lambda key: [b"HTTP/1.1 " + key.encode() + b" OK\r\n\r\n"],
+    "an early hint": lambda key: [
+        b"HTTP/1.1 103 " + key.encode() + b"\r\nlink: <" + key.encode() + b">\r\n\r\n" + _answer(b"{}")],
+    "a folded value": lambda key: [_answer(b"{}", "200 OK", "x/y", b"x-a: a\r\n " + key.encode())],
+    "a scheme in a value": lambda key: [_answer(b"{}", "401 No", "x/y", b"www-authenticate: Bearer%20" + key.encode())],
     "a version": lambda key: [b"HTTP/" + key.encode() + b" 200 OK\r\n\r\n"],
     "a line that is none": lambda key: [key.encode() + b"\r\n\r\n"],
     "half a head": lambda key: [b"HTTP/1.1 200 OK\r\nx-key: " + key.encode()],
@@ -148,6 +158,8 @@ BODIES: dict[str, Way] = {
     "an id of events": lambda key: _sse(_events("hi", key)),
     "the text of events": lambda key: _sse(_events(key)),
     "the name of an event": lambda key: _sse(f"event: {key}\ndata: {{}}\n\n".encode()),
+    "an id among events": lambda key: _sse(f"id: {key}\nretry: {key}\n{key}: x\n\n".encode() + _events("hi")),
+    "a line among events": lambda key: _sse(f"{key}\r\rdata: {key}".encode()),
     "a comment among events": lambda key: _sse(f": {key}\n\n".encode() + _events("hi")),
     "an error among events": lambda key: _sse(_events("hi") + b"data: " + _error(key)),
     "binary": lambda key: [_answer(b"\xff\x00" + key.encode() + b"\x00", "200 OK", "audio/mpeg")],

@@ -34,6 +34,12 @@ NAMED = [
 ]  # fmt: skip
 # … and by value, under a name that says nothing.
 UNNAMED = ["X-Acme", "X-Portkey-Config", "Baggage"]
+# … and by what a value says of itself.
+SAYING = {
+    "Referer": f"https://host.example/chat?model=m&api_key={SECRET}-s1", "X-Original-Uri": f"/v1/x?key={SECRET}-s2",
+    "X-Provider-Config": f'{{"provider": "openai", "api_key": "{SECRET}-s3"}}', "X-Proxy": f"http://me:{SECRET}-s4@host",
+    "X-Upstream": f"Bearer {SECRET}-s5",
+}  # fmt: skip
 HARMLESS = {
     "idempotency-key": "one-request", "x-request-token-count": "17", "x-session-id": "mine", "prompt-cache-key": "warm",
     "x-author": "ann", "authority": "none", "anthropic-beta": "token-efficient-tools-2025-02-19",
@@ -43,7 +49,7 @@ QUERY = f"?api_key={SECRET}-q1&alt=sse&access_token={SECRET}-q2&pageToken=next&a
 
 def carried() -> dict[str, str]:
     named = {name: f"{SECRET}-{number:02}" for number, name in enumerate(NAMED)}
-    return named | dict.fromkeys(UNNAMED, f"a={SHAPED}") | HARMLESS
+    return named | dict.fromkeys(UNNAMED, f"a={SHAPED}") | SAYING | HARMLESS
 
 
 def kept(folder: Path) -> bytes:
@@ -80,7 +86,7 @@ def test_no_credential_of_another_name_goes_up_or_stands_in_a_flow(
         told = " ".join([*headers.values(), record.query, record.path])
         assert record.credential in KEYS
         assert SECRET not in told and SHAPED not in told and "patchbay" not in record.query
-        assert {name.lower() for name in (*NAMED, *UNNAMED)}.isdisjoint(headers)
+        assert {name.lower() for name in (*NAMED, *UNNAMED, *SAYING)}.isdisjoint(headers)
         assert {name: headers.get(name) for name in HARMLESS} == HARMLESS
         assert record.query == "alt=sse&pageToken=next"
     assert leaks(kept(tmp_path)) == []
@@ -194,6 +200,7 @@ def odd_head(target: str, host: str) -> list[str]:
     return [
         f"POST {target}{QUERY} HTTP/1.1", f"Host: {host}", f"AUTHORIZATION: Bearer {SHAPED}", f"x_api_key: {SHAPED}",
         f"x-api-key: {SHAPED}", f"X-Api-Key: {SHAPED}-2", *named, f"X-Acme: {SHAPED}", "X-Odd: one", "x-odd: two",
+        *(f"{name}: {value}" for name, value in SAYING.items()),
     ]  # fmt: skip
 
 
@@ -246,7 +253,7 @@ def test_other_traffic_in_regular_mode_passes_whole_and_shows_no_key(tmp_path: P
 
 @pytest.mark.parametrize("mode", ["regular", "reverse"])
 def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -> None:
-    """T7: the name and password of a target in absolute form, and a line that is no header."""
+    """T7: a name and a password before a host, a line that is no header, a length or a chunk that is none."""
     settings = generic_config(tmp_path, {"one": "example-one"}).replace("reverse", "http://127.0.0.1:9")
     with raw(ANSWER) as upstream:
         where = f"127.0.0.1:{upstream.port}"
@@ -255,6 +262,12 @@ def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -
             for user in (f"me:{SECRET}", SHAPED):
                 send(running.port, [f"POST http://{user}@{where}{CHAT} HTTP/1.1", f"Host: {user}@{where}"])
             send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: {where}", f"X-Api-Key {SECRET}"])
+            send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: me:{SECRET}@{where}", f"Content-Length: {SHAPED}"])
+            chunked = [f"POST {CHAT} HTTP/1.1", f"Host: {where}", "Transfer-Encoding: chunked", "", SECRET, ""]
+            with socket.create_connection(("127.0.0.1", running.port), 10) as opened:
+                opened.sendall("\r\n".join(chunked).encode())
+                opened.settimeout(10)
+                opened.recv(65536)
             running.interrupt()
 
     assert "Bad HTTP request line" in running.log

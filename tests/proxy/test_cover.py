@@ -46,6 +46,13 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "JSON in JSON in JSON": lambda key: json.dumps(json.dumps(json.dumps(_each("\\u{0:04x}")(key))))[5:-5],
     "a string of Python": _each("\\x{0:02x}"),
     "a wide string of Python": _each("\\U{0:08x}"),
+    "a string of C": _each("\\{0:03o}"),
+    "a string of C in JSON": _each("\\\\{0:03o}"),
+    "octal with a zero": _each("\\0{0:03o}"),
+    "octal in braces": _each("\\o{{{0:o}}}"),
+    "a string of C, some escaped": _sometimes(_each("\\{0:03o}")),
+    "a string of Perl": _each("\\x{{{0:x}}}"),
+    "a string of Perl, by name": _each("\\N{{U+{0:04X}}}"),
     "a string of JavaScript": _each("\\u{{{0:x}}}"),
     "Markdown": lambda key: key.replace("_", "\\_").replace("-", "\\-"),
     "URL": quote,
@@ -60,6 +67,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "HTML, decimal": _each("&#{0};"),
     "HTML, decimal without ends": lambda key: "".join(f"&#{ord(char)}" if char in "kI" else char for char in key),
     "HTML, decimal with zeros": _each("&#{0:06};"),
+    "HTML, decimal with many zeros": _each("&#{0:015};"),
     "HTML, hexadecimal": _each("&#x{0:x};"),
     "HTML, hexadecimal in upper case": _each("&#X{0:04X};"),
     "HTML, named": lambda key: key.replace("_", "&lowbar;").replace("/", "&sol;").replace("=", "&equals;"),
@@ -77,6 +85,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "hexadecimal in upper case": lambda key: key.encode().hex().upper(),
     "UTF-16": lambda key: key.encode("utf-16-le").decode("latin-1"),
     "UTF-16 the other way": lambda key: key.encode("utf-16-be").decode("latin-1"),
+    "UTF-32": lambda key: key.encode("utf-32-le").decode("latin-1"),
+    "UTF-32 the other way": lambda key: key.encode("utf-32-be").decode("latin-1"),
 }
 
 
@@ -119,6 +129,21 @@ def test_a_value_is_covered_across_every_cut(spelling: str, key: str) -> None:
     out = b"".join(stream.feed(whole[at : at + 1]) for at in range(len(whole)))
     assert not quotes(out, key, spelled)
     assert len(out) == len(whole)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_a_list_of_the_bytes_of_a_value_is_covered_and_stays_one(separators: tuple[str, str], key: str) -> None:
+    """R4: a buffer as JSON."""
+    cover = Cover([key])
+    whole = json.dumps({"type": "Buffer", "data": [32, *key.encode(), 32]}, separators=separators).encode()
+    for at in range(len(whole) + 1):
+        stream = CoveredStream(lambda: cover)
+        out = stream.feed(whole[:at]) + stream.feed(whole[at:]) + stream.rest()
+
+        data = json.loads(out)["data"]
+        assert (data[0], data[-1], len(data)) == (32, 32, len(key) + 2)
+        assert set(data[1:-1]) <= {1, 11, 111}
 
 
 @pytest.mark.parametrize("key", KEYS[:2])

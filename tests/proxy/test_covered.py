@@ -6,7 +6,7 @@ import pytest
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow, tutils
 
-from patchbay.proxy.covered import Covered, bare, lacks_credentials, placeholder
+from patchbay.proxy.covered import Covered, bare, lacks_credentials, names_credential, placeholder
 from patchbay.proxy.fields import Fields
 
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
@@ -44,6 +44,67 @@ def test_the_flow_shows_none_and_the_wire_gets_every_byte() -> None:
     assert (sent.headers.fields, sent.path) == (CAME, PATH)
     assert lacks_credentials(flow.request)
     assert KEY not in repr(covered)
+
+
+@pytest.mark.parametrize(
+    "key", ["0f3a9c7be1d24f68a5b7c9d1e3f50718", "correct-horse-battery-staple", "c2VjcmV0IHNlY3JldA=="]
+)
+@pytest.mark.parametrize("field", ["Authorization: Bearer ", "X-API-Key: ", "api-key: ", "authorization: "])
+def test_a_credential_of_no_shape_is_covered_wherever_the_head_repeats_it(field: str, key: str) -> None:
+    """T7: in a value, a piece of the path, a parameter; and it goes up under none of these names."""
+    name, _, before = field.partition(": ")
+    came = (
+        (b"host", b"api.example.com"), (b"x-foo", key.encode()), (name.encode(), (before + key).encode()),
+        (b"user-agent", f"cli/{key} x".encode()), (b"x-note", b"one"),
+    )  # fmt: skip
+    flow = tflow.tflow()
+    flow.request.headers, flow.request.path = Headers(came), f"/v1/{key}/x?{key}&a={key}&b=1"
+    covered = Covered(flow.request)
+
+    assert key not in repr(flow.get_state())
+    assert flow.request.headers["x-note"] == "one"
+    assert flow.request.path.endswith("&b=1")
+    assert covered.by_value == {b"x-foo", b"user-agent"}
+    assert covered.restored(flow.request).headers.fields == came
+    assert covered.restored(flow.request).path == f"/v1/{key}/x?{key}&a={key}&b=1"
+
+
+def test_a_name_and_a_password_before_a_host_are_not_shown() -> None:
+    """T7: in the header, and in what HTTP/2 calls the authority."""
+    flow = tflow.tflow()
+    flow.request.headers = Headers(((b"Host", b"me:hunter2@api.example.com"),))
+    flow.request.data.authority = b"me:hunter2@api.example.com"
+    covered = Covered(flow.request)
+
+    assert "hunter2" not in repr(flow.get_state())
+    assert flow.request.headers["host"] == flow.request.authority == "api.example.com"
+    assert covered.restored(flow.request).headers["host"] == "me:hunter2@api.example.com"
+
+
+def test_a_field_called_like_a_key_is_a_credential() -> None:
+    """T7: a line that somebody wrote the wrong way round; it goes to no provider."""
+    flow = tflow.tflow()
+    flow.request.headers = Headers(((f"X-{KEY}".encode(), b"1"), (b"x-note", b"1")))
+    Covered(flow.request)
+
+    assert names_credential(f"x-{KEY}".lower().encode())
+    assert not names_credential(b"x-stainless-helper-method-of-the-client")
+    assert flow.request.headers["x-note"] == "1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [f"/v1/x?{KEY}", f"/v1/x?{KEY}=1&b=1", f"/v1/x?a=b;c={KEY}", "/v1/x?a=b;key=hunter2secret", f"/v1/x;key={KEY}",
+     "/v1/x;token=hunter2secret?b=1", f"/v1/{KEY}?b", f"/{KEY}", f"/v1/x#{KEY}"],
+)  # fmt: skip
+def test_a_path_shows_no_key_with_or_without_a_name(path: str) -> None:
+    """T7: a parameter without a name, or whose name is the key; parameters behind a semicolon."""
+    flow = flow_of(path)
+    covered = Covered(flow.request)
+
+    assert KEY[7:] not in flow.request.path
+    assert "hunter2" not in flow.request.path
+    assert covered.restored(flow.request).path == path
 
 
 def test_to_another_place_they_do_not_go() -> None:

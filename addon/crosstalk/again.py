@@ -18,7 +18,7 @@ from ..ledger import Ledger
 from ..providers import Echo
 from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
-from .host_habits import Standing
+from .host_habits import PROVED, PROVEN, SELDOM, HostHabits, Standing, detector_of
 from .memory import Memory
 from .watch import SEEN, VERSION, Watch
 
@@ -27,6 +27,8 @@ _KINDS_OF_0 = frozenset(
     {"age", "created", "date", "disorder", "early", "echo", "framing", "id", "kept", "loose", "model", "over",
      "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool"}
 )  # fmt: skip
+# Detectors whose proofs needed no standing before records held how the host's rules stood.
+_ALWAYS = frozenset({"disorder", "settings", "stray-head"})
 _GIVEN_UP = Fact("given up")  # nobody is beside it any more
 
 
@@ -74,6 +76,7 @@ class Judged:
 def judge(everything: Iterable[Stored], mint: Mint) -> list[Judged]:
     """Judge stored exchanges anew, all of one instance together, in the order in which things happened then."""
     ledger, memory = Ledger(), Memory()
+    memory.habits = _HabitsOfBefore()
     steps: list[tuple[float, int, int, int, Fact | None]] = []
     runs: list[_Run] = []
     for stored in everything:
@@ -83,6 +86,17 @@ def judge(everything: Iterable[Stored], mint: Mint) -> list[Judged]:
     for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:4]):
         runs[number].step(attempt, fact, now)
     return [Judged(run.stored, run.verdict()) for run in runs]
+
+
+class _HabitsOfBefore(HostHabits):
+    """For records that do not say how the rules stood: then, three answers that kept one were enough for anything."""
+
+    def standing(self, host: str, rule: str, answer: str = "") -> Standing:
+        stood = super().standing(host, rule)
+        seldom = stood.kept >= PROVEN and stood.kept > SELDOM * stood.broken
+        if seldom or (detector_of(rule) in _ALWAYS and not stood.void):
+            return Standing(kept=max(PROVED, stood.kept), run=PROVED)
+        return Standing(kept=stood.kept, broken=stood.broken)
 
 
 class _Run:

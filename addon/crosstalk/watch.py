@@ -123,6 +123,8 @@ class Watch:
             self._sent.foreign = self._sent.foreign or bool(proofs)
             if proofs & _OF_ALL:
                 self._sent.disown()
+            if self._sent.memory is not None and self.verdict().kind == "suspect":
+                self._sent.memory.habits.suspected(self._sent.host, self._sent.entry.request_id)
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
@@ -134,6 +136,7 @@ class Watch:
         if self._sent.memory is not None:
             self._ended = (self._sent.memory.tick(), now)
             if whole:
+                self._sent.memory.habits.answered(self._sent.host)
                 self._learn(self._sent.memory, now)
             self._sent.memory.finish(self._sent.entry.request_id, now)
         return fresh

@@ -48,8 +48,8 @@ def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
         return "weak"
     if fact.where not in _PROOFS:
         mirrored = fact.where in _MUTUAL and sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
-        return "strong" if mirrored or sent.stands(rule, KNOWN) else "weak"
+        return "strong" if mirrored or sent.suspects(rule, KNOWN) else "weak"
     if sent.stands(rule, PROVED):
         return "proof"
     beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
-    return "strong" if sent.stands(rule, KNOWN) or (beside and sent.standing(rule).rare) else "weak"
+    return "strong" if sent.suspects(rule, KNOWN) or (beside and sent.standing(rule).rare) else "weak"

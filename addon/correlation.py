@@ -117,6 +117,8 @@ class Mint:
             return Returned("blank")
         if _same(text, mine) or (_UUID.fullmatch(text.lower()) and _same(text, self.guid(mine))):
             return Returned("mine", mine)
+        if mine.startswith(PREFIX) and mine in text.lower() and set(_ID.findall(text.lower())) <= {mine}:
+            return Returned("mine", mine)  # in quotes, in a list, behind what a gateway puts before it
         if found := next((own for own in sent if _same(text, own)), ""):
             return Returned("own", found)
         if found := next((before for before in earlier if _same(text, before)), ""):

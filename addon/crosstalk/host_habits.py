@@ -19,13 +19,16 @@ KNOWN = 8  # … for a strong finding: one round of eight workers, one of which 
 NEVER = 12  # … for a proof by what no host is known to do as a habit
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
 AGAIN = 40  # … at least, for any finding once the rule was broken: an odd worker of eight shows by then
-LONGER = 2  # … and so many times as many as before the break: what comes back every so often is accused once
+LONGER = 2  # … and so many times as many as before the break, so that what comes back every so often is accused once
 MOST = 512  # … at most
 PROVED = 64  # … for a proof by form alone
 FORGOTTEN = 64  # answers in a row after which a demoted rule is back, at least
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
+RARE = 24  # … of one whose breaks may be explained by chance, since many are under way in every dialect
 CONTRACT = "contract"
+# what answers break that are given to others or mixed up, at whatever intervals: for these, AGAIN is enough
+_DELIVERY = frozenset({"duplicate", "disorder", "settings", "stray-head"})
 _BROKEN = 3  # times it must have been broken for that
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
 # habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
@@ -79,6 +82,11 @@ class Standing:
     def seldom(self) -> bool:
         """Whether the host seldom breaks it: for findings that another exchange under way explains."""
         return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
+
+    @property
+    def scarce(self) -> bool:
+        """The same, and where it was broken a few times, more seldom than chance would explain it by another."""
+        return self.seldom and (self.broken < _BROKEN or self.kept > RARE * self.broken)
 
     @property
     def rare(self) -> bool:
@@ -187,7 +195,8 @@ class HostHabits:
         habit = self._habit(host, rule)
         habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
         habit.before, habit.began, habit.last = habit.run, now, found[:_SHOWN]
-        habit.needs = min(max(habit.needs, AGAIN, LONGER * habit.run), MOST)
+        longer = 0 if detector_of(rule) in _DELIVERY else LONGER * habit.run
+        habit.needs = min(max(habit.needs, AGAIN, longer), MOST)
         habit.broken += 1
         habit.row += weight
         habit.score += weight

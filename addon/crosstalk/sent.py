@@ -76,6 +76,11 @@ class Sent:
         """
         return bool(other.digest) and other.digest == self.entry.digest and other.at <= self.entry.at
 
+    def asked_alike(self, other: Entry) -> bool:
+        """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
+        same, words = other.digest == self.entry.digest, other.words == self.entry.words
+        return (bool(other.digest) and same) or (bool(other.words) and words)
+
     def note(self, kind: str, token: str, entry: Entry, now: float) -> None:
         """Have the ledger know that *token* came to this attempt."""
         self.ledger.note(kind, token, replace(entry, seen=now, born=self.born), now)

@@ -64,7 +64,9 @@ class Watch:
         judged: Mapping[str, Standing] | None = None,
     ) -> None:
         self._sent = Sent(
-            entry=Entry(exchange, request_id, account, affinity, thread, digest, now),
+            entry=Entry(
+                exchange, request_id, account, affinity, thread, digest, now, words=asked.words if asked and generation else b""
+            ),
             mint=mint,
             ledger=ledger,
             expected=expected,

@@ -32,7 +32,7 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     sent.broke(rule, now, explained=bool(others))
     if sent.void(rule):
         return
-    stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
+    stands = sent.standing(rule).scarce if others else sent.stands(rule, PROVED)
     strength: Strength = "proof" if stands else "strong" if sent.suspects(rule, KNOWN) else "weak"
     victim = next(iter(others.values())) if len(others) == 1 else None
     yield found("shape", FAMILY, strength, fact, asked.shape, victim)

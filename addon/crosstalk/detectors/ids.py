@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...ledger import Entry
 from ...values import Fact, Finding
 from ..host_habits import KNOWN, PROVEN, SELDOM
 from ..sent import Sent
@@ -111,7 +110,7 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
             sent.note("answer", value, sent.entry, now)
             sent.held.add(rule)
-    elif other.exchange != sent.entry.exchange and _asked_alike(sent, other):
+    elif other.exchange != sent.entry.exchange and sent.asked_alike(other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:
         sent.broke(rule, now)
@@ -136,11 +135,6 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
 
 
-def _asked_alike(sent: Sent, other: Entry) -> bool:
-    """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
-    return bool(other.digest) and other.digest == sent.entry.digest
-
-
 def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     """The id of a tool call that another exchange was given already. Void for ids that count."""
     value = fact.value
@@ -152,9 +146,9 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if other is None:
         sent.note("call", value, sent.entry, now)
         sent.held.add("tool-call")
-    elif other.exchange != sent.entry.exchange and not _asked_alike(sent, other):
+    elif other.exchange != sent.entry.exchange and not sent.asked_alike(other):
         sent.broke("tool-call", now)
-        if sent.repeated("tool-call", other) and not sent.standing("tool-call").doubted:
+        if sent.repeated("tool-call", other) and not (sent.kept or sent.standing("tool-call").doubted):
             yield found("tool-call", FAMILY, "strong", fact, "an id of its own", other)
         else:
             yield found("tool-call", FAMILY, "weak", fact, "an id of its own")

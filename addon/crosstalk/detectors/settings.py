@@ -15,7 +15,7 @@ from .found import found
 FAMILY = "settings"
 # What no server could make up so that it equals what another request sent. Numbers it may well set itself.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
-_TELLING, _LETTERS = 8, 6  # characters of a value, and different ones, that nobody arrives at by chance
+_TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, that nobody arrives at by chance
 
 
 def echo(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -66,7 +66,7 @@ class _Differs:
 
 def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> _Differs:
     other = memory.sender(sent.host, name, theirs)
-    if other is not None and (other.exchange == sent.entry.exchange or sent.repeats(other) or _rewritten(mine, theirs)):
+    if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other) or _rewritten(mine, theirs)):
         other = None
     waiting = {live.entry.exchange: live.entry for live in sent.beside()} if other is not None else {}
     owner = waiting.get(other.exchange) if other is not None else None

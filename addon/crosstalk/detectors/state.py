@@ -52,4 +52,4 @@ def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
     if sent.stands(rule, PROVED):
         return "proof"
     beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
-    return "strong" if sent.suspects(rule, KNOWN) or (beside and sent.standing(rule).rare) else "weak"
+    return "strong" if sent.suspects(rule, KNOWN) or (beside and sent.standing(rule).rare and not sent.standing(rule).doubted) else "weak"

@@ -126,7 +126,7 @@ class Mint:
         return self._stranger(text, exchange, ledger, now)
 
     def _stranger(self, text: str, exchange: str, ledger: Ledger, now: float) -> Returned:
-        ours = self.recognise(text)
+        ours = self.recognise(text) or self._within(text)
         for known in (ours,) if ours else (text, _bare(text)):
             entry = ledger.find("request", known, now)
             if entry and entry.exchange == exchange:
@@ -136,6 +136,11 @@ class Mint:
         if ours:
             return Returned("ours", ours)
         return Returned("mangled" if _bare(text).startswith(PREFIX) else "foreign", text)
+
+    def _within(self, text: str) -> str:
+        """Return the first id of ours that stands in *text*, in quotes, in a list or behind somebody's prefix."""
+        found = _ID.findall(text.lower()) if len(text) > _LENGTH else ()
+        return next((each for each in found if self._opened(each) is not None), "")
 
     def _opened(self, request_id: str) -> float | None:
         try:

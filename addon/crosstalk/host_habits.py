@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
@@ -25,14 +25,18 @@ PROVED = 64  # … for a proof by form alone
 FORGOTTEN = 64  # answers in a row after which a demoted rule is back, at least
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
-RARE = 24  # … of one whose breaks may be explained by chance, since many are under way in every dialect
 CONTRACT = "contract"
 # what answers break that are given to others or mixed up, at whatever intervals: for these, AGAIN is enough
-_DELIVERY = frozenset({"duplicate", "disorder", "settings", "stray-head"})
+_DELIVERY = frozenset(
+    {"disorder another-end", "disorder another-prompt", "disorder switch", "duplicate", "same-text",
+     "settings", "stray-head"}
+)  # fmt: skip
 _BROKEN = 3  # times it must have been broken for that
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
 # habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
 _STEP_BACK, _HABIT = 0.09, 8.0
+# detectors that one change of a host sets off together: calls that repeat, answers that are kept
+_ALIKE = {"results": "tool-call", "duplicate": "created"}
 _LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
 
 
@@ -42,8 +46,9 @@ class Standing:
     How one rule stood at one host at one moment.
 
     *run* and *row*: how many answers in a row kept it, and broke it. *needs*: how many in a row it takes to count
-    again, once the host has broken it. When it was broken last, *last* was found, at the time *began*, *before* answers in a row having kept it. *doubted*: another
-    answer of the host was suspected not long ago, by whatever rule.
+    again, once the host has broken it. When it was broken last, *last* was found, at the time *began*, *before* answers
+    in a row having kept it. *doubted*: another answer of the host was suspected not long ago by the same detector, by
+    whatever rule of it.
     """
 
     kept: int = 0
@@ -84,11 +89,6 @@ class Standing:
         return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
 
     @property
-    def scarce(self) -> bool:
-        """The same, and where it was broken a few times, more seldom than chance would explain it by another."""
-        return self.seldom and (self.broken < _BROKEN or self.kept > RARE * self.broken)
-
-    @property
     def rare(self) -> bool:
         """The same where the other exchange may explain it, but need not: more seldom than an odd worker would."""
         return not self.in_doubt and self.kept >= PROVED and self.kept > 2 * KNOWN * self.broken
@@ -124,6 +124,10 @@ def detector_of(rule: str) -> str:
     return rule.partition(" ")[0]
 
 
+def _scope(detector: str) -> str:
+    return _ALIKE.get(detector, detector)
+
+
 @dataclass(slots=True)
 class _Habit:
     kept: int = 0
@@ -146,33 +150,35 @@ class HostHabits:
     def __init__(self) -> None:
         self._habits: OrderedDict[tuple[str, str], _Habit] = OrderedDict()
         self._news: deque[Demotion] = deque(maxlen=_NEWS)
-        self._doubts: OrderedDict[str, tuple[str, int]] = OrderedDict()
+        self._doubts: OrderedDict[str, dict[str, tuple[str, int]]] = OrderedDict()
         self._watched = False
         self._changed: dict[tuple[str, str], None] = {}
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
         """Return how *rule* stands at *host* now, for *answer*."""
         habit = self._habits.get((host, rule))
-        doubted = self._doubts.get(host, (answer,))[0] != answer
+        doubts = self._doubts.get(host)
+        doubted = doubts is not None and doubts.get(_scope(detector_of(rule)), (answer,))[0] != answer
         if habit is None:
             return Standing(doubted=doubted)
-        return Standing(*(getattr(habit, name) for name in _NAMES), doubted=doubted)
+        return Standing(
+            habit.kept, habit.broken, habit.run, habit.row, habit.before, habit.began, habit.last, habit.needs,
+            habit.demoted, doubted,
+        )  # fmt: skip
 
-    def suspected(self, host: str, answer: str) -> None:
-        """Note that *answer* of *host* was suspected: for a while, others there are not, by what a host may do."""
-        self._doubts[host] = answer, AGAIN
+    def suspected(self, host: str, detector: str, answer: str) -> None:
+        """Note that *answer* of *host* was suspected by *detector*: for a while, it doubts its other rules there."""
+        self._doubts.setdefault(host, {})[_scope(detector)] = answer, AGAIN
         self._doubts.move_to_end(host)
         while len(self._doubts) > _LIMIT:
             self._doubts.popitem(last=False)
 
     def answered(self, host: str) -> None:
         """Note that an answer of *host* has come whole."""
-        if (doubt := self._doubts.get(host)) is not None:
-            answer, left = doubt
-            if left > 1:
-                self._doubts[host] = answer, left - 1
-            else:
-                del self._doubts[host]
+        if (doubts := self._doubts.pop(host, None)) is not None:
+            left = {scope: (answer, left - 1) for scope, (answer, left) in doubts.items() if left > 1}
+            if left:
+                self._doubts[host] = left
 
     def kept(self, host: str, rule: str, now: float) -> None:
         """Note that an answer of *host* kept *rule*."""
@@ -195,7 +201,7 @@ class HostHabits:
         habit = self._habit(host, rule)
         habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
         habit.before, habit.began, habit.last = habit.run, now, found[:_SHOWN]
-        longer = 0 if detector_of(rule) in _DELIVERY else LONGER * habit.run
+        longer = 0 if rule in _DELIVERY or detector_of(rule) in _DELIVERY else LONGER * habit.run
         habit.needs = min(max(habit.needs, AGAIN, longer), MOST)
         habit.broken += 1
         habit.row += weight
@@ -286,9 +292,6 @@ class HostHabits:
         else:
             self._habits.move_to_end(key)
         return habit
-
-
-_NAMES = tuple(field.name for field in fields(Standing) if field.name != "doubted")
 
 
 def _bare(parts: list[str]) -> list[str]:

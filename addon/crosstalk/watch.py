@@ -63,10 +63,9 @@ class Watch:
         silent: frozenset[str] = frozenset(),
         judged: Mapping[str, Standing] | None = None,
     ) -> None:
+        words = asked.words if asked and generation else b""
         self._sent = Sent(
-            entry=Entry(
-                exchange, request_id, account, affinity, thread, digest, now, words=asked.words if asked and generation else b""
-            ),
+            entry=Entry(exchange, request_id, account, affinity, thread, digest, now, words=words),
             mint=mint,
             ledger=ledger,
             expected=expected,
@@ -126,7 +125,8 @@ class Watch:
             if proofs & _OF_ALL:
                 self._sent.disown()
             if self._sent.memory is not None and self.verdict().kind == "suspect":
-                self._sent.memory.habits.suspected(self._sent.host, self._sent.entry.request_id)
+                for told in {finding.detector for finding in fresh if finding.strength == "strong"}:
+                    self._sent.memory.habits.suspected(self._sent.host, told, self._sent.entry.request_id)
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:

@@ -18,7 +18,7 @@ from .dialogue import body, credential, path
 from .harness import ROOT, Proxy, eventually, generic_config, proxy
 
 # Runs in mitmdump what a user types into mitmproxy's console.
-CONSOLE = '''
+CONSOLE = """
 import asyncio
 import pathlib
 
@@ -42,7 +42,7 @@ class Console:
 
 
 addons = [Console()]
-'''
+"""
 TAKEN_FOR_ITS_OWN = "it is taken for the host's own"
 
 
@@ -52,7 +52,7 @@ class _OwnIds(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     numbers = itertools.count()
 
-    def do_POST(self) -> None:  # noqa: N802 - the name is http.server's
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Good day."}}
         answer = json.dumps({"object": "chat.completion", "model": "m", "choices": [choice]}).encode()

@@ -50,8 +50,8 @@ class _Differs:
     """
     One setting that differs: *sender* is the one exchange that sent it so.
 
-    *owner* is the same, if it waits for its answer and no server could make up what it sent; *telling*: not even by
-    counting, or as a name that is short.
+    *common*: the host writes it into several answers, or made it of ours. *owner* is the sender, if it waits for its
+    answer and no server could make up what it sent; *telling*: not even by counting, or as a name that is short.
     """
 
     name: str
@@ -66,12 +66,12 @@ class _Differs:
 
 def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> _Differs:
     other = memory.sender(sent.host, name, theirs)
-    if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other) or _rewritten(mine, theirs)):
+    if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other)):
         other = None
     waiting = {live.entry.exchange: live.entry for live in sent.beside()} if other is not None else {}
     owner = waiting.get(other.exchange) if other is not None else None
     distinct = name.startswith(_DISTINCT)
-    common = distinct and _is_common(sent, memory, name, theirs)
+    common = _rewritten(mine, theirs) or (distinct and _is_common(sent, memory, name, theirs))
     told = owner if distinct and not common else None
     telling = len(theirs) >= _TELLING and len(set(theirs)) >= _LETTERS
     return _Differs(name, mine, theirs, other, told, telling, owner is not None, common)
@@ -79,7 +79,9 @@ def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> 
 
 def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
     rule = _rule(it.name)
-    if it.owner is not None and (it.telling or alike > 1):  # an answer of another's says nothing about what this host does with settings
+    if it.owner is not None and (
+        it.telling or alike > 1
+    ):  # an answer of another's says nothing about what this host does with settings
         sent.standing(rule)
         sent.broken.add(rule)
     else:
@@ -107,7 +109,8 @@ def _seldom(sent: Sent, it: _Differs, rule: str) -> bool:
 def _rewritten(mine: str, theirs: str) -> bool:
     """Whether *theirs* may be what a host makes of *mine*: other capitals or white space, cut, or with words around."""
     ours, got = ("".join(value.casefold().split()) for value in (mine, theirs))
-    return ours in got or got in ours
+    shorter = min(len(ours), len(got))
+    return ours == got or (shorter >= _TELLING and (ours in got or got in ours))
 
 
 def _rule(name: str) -> str:

@@ -117,6 +117,8 @@ class Mint:
             return Returned("blank")
         if _same(text, mine) or (_UUID.fullmatch(text.lower()) and _same(text, self.guid(mine))):
             return Returned("mine", mine)
+        if mine.startswith(PREFIX) and mine in text.lower() and set(_ID.findall(text.lower())) <= {mine}:
+            return Returned("mine", mine)  # in quotes, in a list, behind what a gateway puts before it
         if found := next((own for own in sent if _same(text, own)), ""):
             return Returned("own", found)
         if found := next((before for before in earlier if _same(text, before)), ""):
@@ -124,7 +126,7 @@ class Mint:
         return self._stranger(text, exchange, ledger, now)
 
     def _stranger(self, text: str, exchange: str, ledger: Ledger, now: float) -> Returned:
-        ours = self.recognise(text)
+        ours = self.recognise(text) or self._within(text)
         for known in (ours,) if ours else (text, _bare(text)):
             entry = ledger.find("request", known, now)
             if entry and entry.exchange == exchange:
@@ -134,6 +136,11 @@ class Mint:
         if ours:
             return Returned("ours", ours)
         return Returned("mangled" if _bare(text).startswith(PREFIX) else "foreign", text)
+
+    def _within(self, text: str) -> str:
+        """Return the first id of ours that stands in *text*, in quotes, in a list or behind somebody's prefix."""
+        found = _ID.findall(text.lower()) if len(text) > _LENGTH else ()
+        return next((each for each in found if self._opened(each) is not None), "")
 
     def _opened(self, request_id: str) -> float | None:
         try:

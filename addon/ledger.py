@@ -14,7 +14,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    To whom something was handed. Equal *digest* on two entries means: the same request, so a retry or a cache.
+    To whom something was handed. Equal *digest* on two entries means: the same request, so a retry or a cache. Equal
+    *words*: the same conversation, whoever asked, which some caches take for the same request too.
 
     *at* is when the request was sent. Of what an answer brought, *seen* is when it came, and *born* a digest of what it
     came in; empty where that does not matter.
@@ -29,6 +30,7 @@ class Entry:
     at: float = 0.0
     seen: float = 0.0
     born: str = ""
+    words: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

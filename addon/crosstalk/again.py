@@ -20,7 +20,7 @@ from ..ledger import Ledger
 from ..providers import Echo
 from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
-from .host_habits import Standing
+from .host_habits import PROVED, PROVEN, SELDOM, HostHabits, Standing, detector_of
 from .memory import Memory
 from .watch import SEEN, VERSION, Watch
 
@@ -30,6 +30,8 @@ _KINDS_OF_0 = frozenset(
      "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool"}
 )  # fmt: skip
 _LATER, _BROKEN = "recorded by a later release of Patchbay", "its record is broken"
+# Detectors whose proofs needed no standing before records held how the host's rules stood.
+_ALWAYS = frozenset({"disorder", "settings", "stray-head"})
 _GIVEN_UP = Fact("given up")  # nobody is beside it any more
 
 
@@ -63,6 +65,7 @@ class _Shape(msgspec.Struct, frozen=True):
     ended: list[float] = []
     version: int = 0
     kinds: list[str] = []
+    habits: dict[str, Standing] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class Judged:
 def judge(everything: Iterable[Stored], mint: Mint) -> list[Judged]:
     """Judge stored exchanges anew, all of one instance together, in the order in which things happened then."""
     ledger, memory = Ledger(), Memory()
+    memory.habits = _HabitsOfBefore()
     steps: list[tuple[float, int, int, int, Fact | None]] = []
     runs: list[_Run] = []
     for stored in everything:
@@ -118,6 +122,17 @@ def judge(everything: Iterable[Stored], mint: Mint) -> list[Judged]:
     for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:4]):
         runs[number].step(attempt, fact, now)
     return [Judged(run.stored, run.verdict()) for run in runs]
+
+
+class _HabitsOfBefore(HostHabits):
+    """For records that do not say how the rules stood: then, three answers that kept one were enough for anything."""
+
+    def standing(self, host: str, rule: str, answer: str = "") -> Standing:
+        stood = super().standing(host, rule)
+        seldom = stood.kept >= PROVEN and stood.kept > SELDOM * stood.broken
+        if seldom or (detector_of(rule) in _ALWAYS and not stood.void):
+            return Standing(kept=max(PROVED, stood.kept), run=PROVED)
+        return Standing(kept=stood.kept, broken=stood.broken)
 
 
 class _Run:
@@ -196,7 +211,7 @@ class _Run:
             asked=Asked(endpoint, self.stored.request, record["model"], record["stream"]),
             host=record["host"],
             silent=frozenset(record["silent"]),
-            judged={rule: Standing(*standing) for rule, standing in (record.get("habits") or {}).items()},
+            judged=msgspec.convert(record.get("habits") or {}, dict[str, Standing]),
         )
 
 

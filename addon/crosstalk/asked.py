@@ -74,6 +74,12 @@ class Asked:
         return heat != 0 and "seed" not in self._body and "seed" not in inside
 
     @property
+    def words(self) -> bytes:
+        """A digest of all that was said to the model, whoever said it; empty when there is nothing."""
+        turns = self._body.slice(_TURNS.get(self.dialect, "messages"))
+        return blake3(turns).digest(16) if turns else b""
+
+    @property
     def last_turn(self) -> bytes:
         """A digest of the last thing that was said to the model; empty when there is none."""
         turns = self._body.get(_TURNS.get(self.dialect, "messages"))

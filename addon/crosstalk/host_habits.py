@@ -18,16 +18,25 @@ PROVEN = 3  # answers in a row that kept a rule, for a finding that another exch
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
 NEVER = 12  # … for a proof by what no host is known to do as a habit
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
-AGAIN = 40  # … for any finding once the rule was broken: an odd worker of eight shows by then
+AGAIN = 40  # … at least, for any finding once the rule was broken: an odd worker of eight shows by then
+LONGER = 2  # … and so many times as many as before the break, so that what comes back every so often is accused once
+MOST = 512  # … at most
 PROVED = 64  # … for a proof by form alone
-FORGOTTEN = 64  # answers in a row after which an old break does not count, and a demoted rule is back
+FORGOTTEN = 64  # answers in a row after which a demoted rule is back, at least
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
 CONTRACT = "contract"
+# what answers break that are given to others or mixed up, at whatever intervals: for these, AGAIN is enough
+_DELIVERY = frozenset(
+    {"disorder another-end", "disorder another-prompt", "disorder switch", "duplicate", "same-text",
+     "settings", "stray-head"}
+)  # fmt: skip
 _BROKEN = 3  # times it must have been broken for that
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
 # habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
 _STEP_BACK, _HABIT = 0.09, 8.0
+# detectors that one change of a host sets off together: calls that repeat, answers that are kept
+_ALIKE = {"results": "tool-call", "duplicate": "created"}
 _LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
 
 
@@ -36,8 +45,10 @@ class Standing:
     """
     How one rule stood at one host at one moment.
 
-    *run* and *row*: how many answers in a row kept it, and broke it. *recent*: the host broke it not long ago. When it
-    was broken last, *last* was found, at the time *began*, *before* answers in a row having kept it.
+    *run* and *row*: how many answers in a row kept it, and broke it. *needs*: how many in a row it takes to count
+    again, once the host has broken it. When it was broken last, *last* was found, at the time *began*, *before* answers
+    in a row having kept it. *doubted*: another answer of the host was suspected not long ago by the same detector, by
+    whatever rule of it.
     """
 
     kept: int = 0
@@ -47,12 +58,30 @@ class Standing:
     before: int = 0
     began: float = 0.0
     last: str = ""
-    recent: bool = False
+    needs: int = 0
     demoted: bool = False
+    doubted: bool = False
+
+    def told(self) -> dict[str, object]:
+        """Return, as plain types, what is not as it begins."""
+        began = Standing()
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if getattr(self, each.name) != getattr(began, each.name)
+        }
 
     def stands(self, answers: int) -> bool:
         """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
-        return not self.in_doubt and self.run >= (max(answers, AGAIN) if self.recent else answers)
+        return not self.in_doubt and self.run >= max(answers, self.needs)
+
+    def suspects(self, answers: int) -> bool:
+        """
+        Whether breaking it is a sign where nothing else explains it: it stands, and the host has not surprised lately.
+
+        A new version of a server breaks several rules at once. One of them is said; the others are learned.
+        """
+        return self.stands(answers) and not self.doubted
 
     def mirrors(self, answers: int, found: str, sent_at: float) -> bool:
         """
@@ -104,6 +133,10 @@ def detector_of(rule: str) -> str:
     return rule.partition(" ")[0]
 
 
+def _scope(detector: str) -> str:
+    return _ALIKE.get(detector, detector)
+
+
 @dataclass(slots=True)
 class _Habit:
     kept: int = 0
@@ -113,7 +146,7 @@ class _Habit:
     before: int = 0
     began: float = 0.0
     last: str = ""
-    recent: bool = False
+    needs: int = 0
     demoted: bool = False
     since: float = 0.0  # of the last demotion, or of its end
     score: float = 0.0
@@ -126,13 +159,35 @@ class HostHabits:
     def __init__(self) -> None:
         self._habits: OrderedDict[tuple[str, str], _Habit] = OrderedDict()
         self._news: deque[Demotion] = deque(maxlen=_NEWS)
+        self._doubts: OrderedDict[str, dict[str, tuple[str, int]]] = OrderedDict()
         self._watched = False
         self._changed: dict[tuple[str, str], None] = {}
 
-    def standing(self, host: str, rule: str) -> Standing:
-        """Return how *rule* stands at *host* now."""
+    def standing(self, host: str, rule: str, answer: str = "") -> Standing:
+        """Return how *rule* stands at *host* now, for *answer*."""
         habit = self._habits.get((host, rule))
-        return _UNKNOWN if habit is None else Standing(*(getattr(habit, name) for name in _NAMES))
+        doubts = self._doubts.get(host)
+        doubted = doubts is not None and doubts.get(_scope(detector_of(rule)), (answer,))[0] != answer
+        if habit is None:
+            return Standing(doubted=doubted)
+        return Standing(
+            habit.kept, habit.broken, habit.run, habit.row, habit.before, habit.began, habit.last, habit.needs,
+            habit.demoted, doubted,
+        )  # fmt: skip
+
+    def suspected(self, host: str, detector: str, answer: str) -> None:
+        """Note that *answer* of *host* was suspected by *detector*: for a while, it doubts its other rules there."""
+        self._doubts.setdefault(host, {})[_scope(detector)] = answer, AGAIN
+        self._doubts.move_to_end(host)
+        while len(self._doubts) > _LIMIT:
+            self._doubts.popitem(last=False)
+
+    def answered(self, host: str) -> None:
+        """Note that an answer of *host* has come whole."""
+        if (doubts := self._doubts.pop(host, None)) is not None:
+            left = {scope: (answer, left - 1) for scope, (answer, left) in doubts.items() if left > 1}
+            if left:
+                self._doubts[host] = left
 
     def kept(self, host: str, rule: str, now: float) -> None:
         """Note that an answer of *host* kept *rule*."""
@@ -141,10 +196,8 @@ class HostHabits:
         habit.run += 1
         habit.row = 0.0
         habit.score = max(0.0, habit.score - _STEP_BACK)
-        if habit.run >= FORGOTTEN:
-            habit.recent = False
         # one id of ours in a header shows that the host gives ids back there
-        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else FORGOTTEN):
+        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else max(FORGOTTEN, habit.needs)):
             self._change(host, rule, habit, now, demoted=False)
 
     def broke(self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
@@ -156,7 +209,9 @@ class HostHabits:
         weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
         habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
-        habit.before, habit.began, habit.last, habit.recent = habit.run, now, found[:_SHOWN], True
+        habit.before, habit.began, habit.last = habit.run, now, found[:_SHOWN]
+        longer = 0 if rule in _DELIVERY or detector_of(rule) in _DELIVERY else LONGER * habit.run
+        habit.needs = min(max(habit.needs, AGAIN, longer), MOST)
         habit.broken += 1
         habit.row += weight
         habit.score += weight
@@ -174,6 +229,7 @@ class HostHabits:
     def reset(self, host: str, detector: str, now: float) -> int:
         """Forget what is known of *host*, or what *detector* knows of it; return how many rules that were."""
         found = [key for key in self._habits if key[0] == host and detector in ("", detector_of(key[1]))]
+        self._doubts.pop(host, None)
         for key in found:
             self._end(key, now)
         return len(found)
@@ -245,10 +301,6 @@ class HostHabits:
         else:
             self._habits.move_to_end(key)
         return habit
-
-
-_UNKNOWN = Standing()
-_NAMES = tuple(field.name for field in fields(Standing))
 
 
 def _bare(parts: list[str]) -> list[str]:

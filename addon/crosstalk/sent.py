@@ -76,6 +76,11 @@ class Sent:
         """
         return bool(other.digest) and other.digest == self.entry.digest and other.at <= self.entry.at
 
+    def asked_alike(self, other: Entry) -> bool:
+        """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
+        same, words = other.digest == self.entry.digest, other.words == self.entry.words
+        return (bool(other.digest) and same) or (bool(other.words) and words)
+
     def note(self, kind: str, token: str, entry: Entry, now: float) -> None:
         """Have the ledger know that *token* came to this attempt."""
         self.ledger.note(kind, token, replace(entry, seen=now, born=self.born), now)
@@ -100,12 +105,28 @@ class Sent:
     def standing(self, rule: str) -> Standing:
         """Return how *rule* stood at the host when it was asked about first."""
         if rule not in self.judged:
-            self.judged[rule] = self.memory.habits.standing(self.host, rule) if self.memory else Standing()
+            habits = self.memory.habits if self.memory else None
+            stood = habits.standing(self.host, rule, self.entry.request_id) if habits else Standing()
+            self.judged[rule] = stood
         return self.judged[rule]
 
     def stands(self, rule: str, answers: int) -> bool:
         """Whether the host kept *rule* in at least *answers* answers in a row before this one; see `host_habits`."""
         return self.standing(rule).stands(answers)
+
+    def suspects(self, rule: str, answers: int) -> bool:
+        """The same for a finding that nothing but the host's habits speaks for."""
+        return self.standing(rule).suspects(answers)
+
+    def swapped(self, rule: str, other: Entry | None) -> bool:
+        """Whether *rule* stands, or was broken last by the answer to *other*, with which this one was exchanged."""
+        stood = self.standing(rule)
+        pair = self.pair(other)
+        return stood.stands(PROVEN) or (bool(pair) and stood.mirrors(PROVEN, pair, self.entry.at))
+
+    def pair(self, other: Entry | None) -> str:
+        """Return how it is written that the answer to *other* may have come to us."""
+        return f"{self.entry.request_id} → {other.request_id}" if other is not None else ""
 
     def explained(self, rule: str) -> bool:
         """Whether *rule* stands where another exchange under way explains why this answer breaks it."""
@@ -113,7 +134,8 @@ class Sent:
 
     def is_new(self, rule: str, answers: int) -> bool:
         """Whether the host never broke *rule* before, or has kept it since as `stands` says."""
-        return not self.standing(rule).broken or self.stands(rule, answers)
+        stood = self.standing(rule)
+        return not stood.doubted and (not stood.broken or stood.stands(answers))
 
     def void(self, rule: str) -> bool:
         """Whether the host breaks *rule* as a matter of course."""

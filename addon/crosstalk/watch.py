@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
 
 from ..correlation import Mint
 from ..ledger import Entry, Ledger
@@ -63,8 +62,9 @@ class Watch:
         silent: frozenset[str] = frozenset(),
         judged: Mapping[str, Standing] | None = None,
     ) -> None:
+        words = asked.words if asked and generation else b""
         self._sent = Sent(
-            entry=Entry(exchange, request_id, account, affinity, thread, digest, now),
+            entry=Entry(exchange, request_id, account, affinity, thread, digest, now, words=words),
             mint=mint,
             ledger=ledger,
             expected=expected,
@@ -123,6 +123,9 @@ class Watch:
             self._sent.foreign = self._sent.foreign or bool(proofs)
             if proofs & _OF_ALL:
                 self._sent.disown()
+            if self._sent.memory is not None and self.verdict().kind == "suspect":
+                for told in {finding.detector for finding in fresh if finding.strength == "strong"}:
+                    self._sent.memory.habits.suspected(self._sent.host, told, self._sent.entry.request_id)
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
@@ -134,6 +137,7 @@ class Watch:
         if self._sent.memory is not None:
             self._ended = (self._sent.memory.tick(), now)
             if whole:
+                self._sent.memory.habits.answered(self._sent.host)
                 self._learn(self._sent.memory, now)
             self._sent.memory.finish(self._sent.entry.request_id, now)
         return fresh
@@ -183,7 +187,7 @@ class Watch:
             "ended": list(self._ended or ()),
             "seen": [list(seen) for seen in self.seen],
             "kinds": sorted(BY_KIND),
-            "habits": {rule: list(astuple(standing)) for rule, standing in sent.judged.items()},
+            "habits": {rule: standing.told() for rule, standing in sent.judged.items()},
         }
 
     def _match(self, fact: Fact, now: float) -> None:

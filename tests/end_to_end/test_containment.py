@@ -11,8 +11,9 @@ import pytest
 
 from scripts import score_containment
 from scripts.score_containment import HOLD, NO_HOLD, OBSERVE, SETTINGS, foreign
-from scripts.score_wire import HTTP2, WAYS, Ask, Clients, Heard, Studio, group, studio
+from scripts.score_wire import HTTP1, HTTP2, WAYS, Ask, Clients, Heard, Studio, group, studio
 
+KNOWN_BY = 12  # answers that repeat the settings of their request
 MINE, THEIRS = (f"MARK-{digit * 32}" for digit in "ab")
 
 
@@ -40,6 +41,10 @@ def blocking(request: pytest.FixtureRequest) -> Iterator[tuple[Studio, list[tupl
         async def asked() -> list[tuple[str, tuple[str, str], Heard]]:
             heard: list[tuple[str, tuple[str, str], Heard]] = []
             async with Clients(place) as clients:
+                for number in range(KNOWN_BY):  # one setting that was swapped proves something at a host that is known
+                    for way in ((HTTP1, HTTP1), (HTTP2, HTTP2)):  # each provider
+                        right = Ask("", "openai_responses", bool(number % 2))
+                        heard.append(("", way, await clients.ask(right, "both", way)))
                 for number in range(8):
                     for wrong in wrongs:
                         way = WAYS[(number + len(wrong)) % len(WAYS)]

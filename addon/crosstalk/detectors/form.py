@@ -33,7 +33,7 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if sent.void(rule):
         return
     stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
-    strength: Strength = "proof" if stands else "strong" if sent.stands(rule, KNOWN) else "weak"
+    strength: Strength = "proof" if stands else "strong" if sent.suspects(rule, KNOWN) else "weak"
     victim = next(iter(others.values())) if len(others) == 1 else None
     yield found("shape", FAMILY, strength, fact, asked.shape, victim)
 
@@ -48,7 +48,9 @@ def framing(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke("framing", now)
     if not sent.void("framing"):
-        yield found("framing", FAMILY, "strong" if sent.stands("framing", KNOWN) else "weak", fact, "one whole answer")
+        yield found(
+            "framing", FAMILY, "strong" if sent.suspects("framing", KNOWN) else "weak", fact, "one whole answer"
+        )
 
 
 def stray(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...ledger import Entry
 from ...values import Fact, Finding
 from ..host_habits import KNOWN, PROVEN, SELDOM
 from ..sent import Sent
@@ -111,7 +110,7 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
             sent.note("answer", value, sent.entry, now)
             sent.held.add(rule)
-    elif other.exchange != sent.entry.exchange and _asked_alike(sent, other):
+    elif other.exchange != sent.entry.exchange and sent.asked_alike(other):
         sent.kept = True
     elif other.exchange != sent.entry.exchange:
         sent.broke(rule, now)
@@ -123,19 +122,17 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         # one that comes a second time only is that of an answer which two got, while both waited for theirs
         again = sent.ledger.note("twice", value, sent.entry, now) is not None
         twice = sent.born and other.seen > sent.entry.at and sent.standing(rule).kept >= KNOWN and not again
-        if same and (sent.repeated(rule, other) or ((twice or not first) and sent.explained(rule))):
-            # gateways cache heads and write trace ids into them, and some keep answers for requests that are alike
-            worth: Strength = "proof" if fact.kind == "id" and not sent.kept else "strong"
+        # An embedding or a moderation holds no words, and may well be the same for different requests. Gateways cache
+        # heads and write trace ids into them, and some keep answers for requests that are alike.
+        spoken = sent.asked is None or sent.asked.shape not in ("", "embedding")
+        worth: Strength = "proof" if fact.kind == "id" and spoken and not sent.kept else "strong"
+        counts = sent.repeated(rule, other) or ((twice or not first) and sent.explained(rule))
+        if same and counts and (worth == "proof" or not sent.standing(rule).doubted):
             asked_before = sent.memory is not None and sent.memory.asked_before(sent.entry)
             disputed = first and (other.seen >= sent.entry.at or asked_before)
             yield found("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
         else:
             yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
-
-
-def _asked_alike(sent: Sent, other: Entry) -> bool:
-    """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
-    return bool(other.digest) and other.digest == sent.entry.digest
 
 
 def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -149,9 +146,9 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if other is None:
         sent.note("call", value, sent.entry, now)
         sent.held.add("tool-call")
-    elif other.exchange != sent.entry.exchange and not _asked_alike(sent, other):
+    elif other.exchange != sent.entry.exchange and not sent.asked_alike(other):
         sent.broke("tool-call", now)
-        if sent.repeated("tool-call", other):
+        if sent.repeated("tool-call", other) and not (sent.kept or sent.standing("tool-call").doubted):
             yield found("tool-call", FAMILY, "strong", fact, "an id of its own", other)
         else:
             yield found("tool-call", FAMILY, "weak", fact, "an id of its own")
@@ -173,7 +170,7 @@ def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if returned.kind != "foreign" or sent.kept:
         return
     sent.broke(rule, now)
-    if sent.stands(rule, KNOWN):
+    if sent.suspects(rule, KNOWN):
         yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 

@@ -15,6 +15,7 @@ from .found import found
 FAMILY = "settings"
 # What no server could make up so that it equals what another request sent. Numbers it may well set itself.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
+_TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, that nobody arrives at by chance
 
 
 def echo(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
@@ -49,7 +50,8 @@ class _Differs:
     """
     One setting that differs: *sender* is the one exchange that sent it so.
 
-    *owner* is the same, if it waits for its answer and no server could make up what it sent.
+    *common*: the host writes it into several answers, or made it of ours. *owner* is the sender, if it waits for its
+    answer and no server could make up what it sent; *telling*: not even by counting, or as a name that is short.
     """
 
     name: str
@@ -57,38 +59,42 @@ class _Differs:
     theirs: str
     sender: Entry | None
     owner: Entry | None
+    telling: bool
     waits: bool
     common: bool
 
 
 def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> _Differs:
     other = memory.sender(sent.host, name, theirs)
-    if other is not None and (other.exchange == sent.entry.exchange or sent.repeats(other)):
+    if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other)):
         other = None
     waiting = {live.entry.exchange: live.entry for live in sent.beside()} if other is not None else {}
     owner = waiting.get(other.exchange) if other is not None else None
     distinct = name.startswith(_DISTINCT)
-    common = distinct and _is_common(sent, memory, name, theirs)
+    common = _rewritten(mine, theirs) or (distinct and _is_common(sent, memory, name, theirs))
     told = owner if distinct and not common else None
-    return _Differs(name, mine, theirs, other, told, owner is not None, common)
+    telling = len(theirs) >= _TELLING and len(set(theirs)) >= _LETTERS
+    return _Differs(name, mine, theirs, other, told, telling, owner is not None, common)
 
 
 def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
     rule = _rule(it.name)
-    if it.owner is not None:  # an answer of another's says nothing about what this host does with settings
+    if it.owner is not None and (
+        it.telling or alike > 1
+    ):  # an answer of another's says nothing about what this host does with settings
         sent.standing(rule)
         sent.broken.add(rule)
     else:
-        sent.broke(rule, now)
+        sent.broke(rule, now, found=sent.pair(it.owner), explained=it.owner is not None)
     if sent.void(rule):
         return
     place = Fact("settings", it.theirs, f"body {it.name}")
-    known = it.sender is not None and it.name.startswith(_DISTINCT) and sent.stands(rule, PROVED)
+    known = it.sender is not None and it.telling and it.name.startswith(_DISTINCT) and sent.stands(rule, PROVED)
     repeats = sent.explained(rule) and sent.standing(rule).kept >= NEVER
-    owned = it.owner is not None and (alike > 1 or repeats)
+    owned = it.owner is not None and (alike > 1 or (it.telling and repeats))
     if owned or (known and not it.common):
         yield found("settings", FAMILY, "proof", place, it.mine, it.sender)
-    elif not it.common and (_seldom(sent, it, rule) or sent.stands(rule, KNOWN)):
+    elif not it.common and (_seldom(sent, it, rule) or sent.suspects(rule, KNOWN)):
         yield found("settings", FAMILY, "strong", place, it.mine, it.sender)
     else:
         yield found("settings", FAMILY, "weak", place, it.mine)
@@ -96,8 +102,15 @@ def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Findin
 
 def _seldom(sent: Sent, it: _Differs, rule: str) -> bool:
     if it.owner is not None:
-        return sent.explained(rule) or not sent.standing(rule).broken
+        return sent.swapped(rule, it.owner) or not sent.standing(rule).broken
     return it.waits and it.name == "tools" and sent.explained(rule)
+
+
+def _rewritten(mine: str, theirs: str) -> bool:
+    """Whether *theirs* may be what a host makes of *mine*: other capitals or white space, cut, or with words around."""
+    ours, got = ("".join(value.casefold().split()) for value in (mine, theirs))
+    shorter = min(len(ours), len(got))
+    return ours == got or (shorter >= _TELLING and (ours in got or got in ours))
 
 
 def _rule(name: str) -> str:

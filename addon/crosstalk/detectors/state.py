@@ -47,9 +47,15 @@ def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
     if fact.where in _WEAK:
         return "weak"
     if fact.where not in _PROOFS:
-        mirrored = fact.where in _MUTUAL and sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
+        if fact.where not in _MUTUAL:
+            return "strong" if sent.suspects(rule, KNOWN) else "weak"
+        mirrored = sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
         return "strong" if mirrored or sent.stands(rule, KNOWN) else "weak"
     if sent.stands(rule, PROVED):
         return "proof"
     beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
-    return "strong" if sent.stands(rule, KNOWN) or (beside and sent.standing(rule).rare) else "weak"
+    return (
+        "strong"
+        if sent.suspects(rule, KNOWN) or (beside and sent.standing(rule).rare and not sent.standing(rule).doubted)
+        else "weak"
+    )

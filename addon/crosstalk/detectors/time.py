@@ -87,7 +87,7 @@ def _kept(sent: Sent, rule: str, fits: bool, fact: Fact, expected: str, now: flo
         return
     sent.broke(rule, now)
     if not sent.void(rule):
-        strength: Strength = "strong" if sent.stands(rule, KNOWN) else "weak"
+        strength: Strength = "strong" if sent.suspects(rule, KNOWN) else "weak"
         yield found(detector_of(rule), FAMILY, strength, fact, expected)
 
 

@@ -26,7 +26,7 @@ def unoffered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if name in offered:
         sent.held.add("tool-name")
         return
-    sent.broke("tool-name", now)
     other = sent.other_offered(name)
-    strength: Strength = "strong" if other is not None and sent.explained("tool-name") else "weak"
+    sent.broke("tool-name", now, found=sent.pair(other))
+    strength: Strength = "strong" if other is not None and sent.swapped("tool-name", other) else "weak"
     yield found("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

@@ -23,6 +23,155 @@ CAME = (
 )
 PATH = f"/v1/{KEY}/x?a=1&access_token=t&pageToken=p&b={KEY}"
 
+# What tools send besides their credential: ids, versions, traces, metadata.
+OF_TOOLS = """\
+x-stainless-lang: js
+x-stainless-package-version: 5.12.2
+x-stainless-retry-count: 0
+x-stainless-runtime-version: v22.14.0
+x-stainless-helper-method: stream
+x-stainless-timeout: 600
+x-stainless-async: async:asyncio
+x-stainless-raw-response: true
+x-stainless-read-timeout: 600
+anthropic-version: 2023-06-01
+anthropic-dangerous-direct-browser-access: true
+anthropic-client-sha: 1b3a5c
+anthropic-client-version: 1.0.0
+x-app: cli
+user-agent: claude-cli/1.0.108 (external, cli)
+user-agent: codex_cli_rs/0.63.0 (Mac OS 15.1.0; arm64) iTerm.app/3.6.5
+user-agent: GeminiCLI/0.8.1/gemini-2.5-pro (linux; x64) google-api-nodejs-client/9.15.1
+user-agent: ai-sdk/openai-compatible/1.0.18 ai-sdk/provider-utils/3.0.9 runtime/bun/1.2.21
+x-codex-turn-state: gAAAAABo7zq3mNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi==
+x-codex-turn-metadata: {"turn_id":"0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11"}
+x-codex-beta-features: unified_exec,shell_snapshot
+x-codex-window-id: 0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11:3
+x-codex-parent-thread-id: 0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11
+x-codex-installation-id: 0199f0a17c527d80a5fd2f2a5c8a1b11
+x-codex-task-id: task_e_68f1a2b3c4d5e6f708192a3b4c5d6e7f
+session_id: 0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11
+conversation_id: 0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11
+session-id: 0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11
+thread-id: 0199f0a1-7c52-7d80-a5fd-2f2a5c8a1b11
+x-openai-subagent: review
+originator: codex_cli_rs
+version: 0.63.0
+openai-beta: responses=experimental
+openai-beta: assistants=v2
+traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+tracestate: congo=t61rcWkgMzE,rojo=00f067aa0ba902b7
+tracestate: dd=s:2;o:rum;t.dm:-4;t.usr.id:baz64,es=s:1
+sentry-trace: 771a43a4192642f0b136d5159a501700-9ce6a7a1f3a8b1c2-1
+x-datadog-trace-id: 1234567890123456789
+x-datadog-parent-id: 9876543210987654321
+x-datadog-sampling-priority: 1
+x-datadog-tags: _dd.p.tid=640cfd8d00000000,_dd.p.dm=-0
+b3: 80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1-05e3ac9a4f6e3b90
+x-b3-traceid: 80f198ee56343ba864fe8b2a57d3eff7
+uber-trace-id: 80f198ee56343ba864fe8b2a57d3eff7:e457b5a2e4d86bd1:0:1
+x-amzn-trace-id: Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1
+x-cloud-trace-context: 105445aa7843bc8bf206b12000100000/1;o=1
+newrelic: eyJ2IjpbMCwxXSwiZCI6eyJ0eSI6IkFwcCJ9fQ==
+elastic-apm-traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01
+x-request-id: req_011CSHoEeqs5C35K2UUqR7Fy
+x-request-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-client-request-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-correlation-id: 8b3a2b6e5a3e4f3c9d2b7c1d2e3f4a5b
+idempotency-key: stainless-node-retry-8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-idempotency-key: 01HZX3QK7J8M9N0P1Q2R3S4T5V
+x-goog-api-client: gl-node/22.14.0 gccl/0.8 genai-js/1.20.0
+x-goog-request-params: model=models%2Fgemini-2.5-pro
+x-goog-fieldmask: candidates.content.parts.text
+x-goog-upload-protocol: resumable
+x-goog-upload-command: start
+x-goog-upload-header-content-length: 10485760
+x-gemini-api-privileged-user-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-server-timeout: 600
+x-ms-client-request-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-ms-useragent: AzureOpenAI.Studio/1.0
+ms-azureml-model-session: d22-20250101
+x-ms-oai-assistants-testing: 1
+x-ms-region: eastus2
+apim-request-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+cf-ray: 8f1b2c3d4e5f6a7b-FRA
+cf-connecting-ip: 203.0.113.9
+cf-ipcountry: DE
+cf-visitor: {"scheme":"https"}
+cf-worker: example.workers.dev
+cf-aig-metadata: {"team":"AI","user":12345}
+cf-aig-cache-ttl: 3600
+cf-aig-skip-cache: true
+cf-aig-cache-key: prompt-42
+cf-aig-event-id: 01HZX3QK7J8M9N0P1Q2R3S4T5V
+helicone-session-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+helicone-session-path: /abstract/outline
+helicone-user-id: ann@example.com
+helicone-property-session: 24
+helicone-cache-enabled: true
+x-portkey-trace-id: 8b3a2b6e
+x-portkey-metadata: {"_user":"ann"}
+x-portkey-provider: openai
+x-litellm-tags: a,b
+x-litellm-timeout: 60
+x-litellm-session-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-litellm-trace-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-litellm-num-retries: 3
+x-litellm-spend-logs-metadata: {"a":"b"}
+http-referer: https://cline.bot
+x-title: Cline
+x-task-id: 1731234567890
+x-session-affinity: ses_5f2a1b3c4d5e6f708192
+x-opencode-session: ses_5f2a1b3c4d5e6f708192a3b4c5
+x-opencode-project: 9a3f0c1b2d4e5f60718293a4b5c6d7e8f9a0b1c2
+x-opencode-client: cli
+x-opencode-request: msg_8f2a1b3c4d5e6f708192
+x-initiator: agent
+editor-version: vscode/1.105.0
+editor-plugin-version: copilot-chat/0.32.0
+copilot-integration-id: vscode-chat
+copilot-vision-request: true
+vscode-machineid: 9a3f0c1b2d4e5f60718293a4b5c6d7e8f9a0b1c29a3f0c1b2d4e5f60718293a4
+vscode-sessionid: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b1731234567890
+x-interaction-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-github-api-version: 2025-05-01
+openai-intent: conversation-panel
+x-vscode-user-agent-library-version: electron-fetch
+x-kilocode-version: 4.100.0
+x-roo-task-id: 8b3a2b6e
+x-grok-conv-id: 8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-dashscope-sse: enable
+x-dashscope-session: abc
+x-amz-date: 20251101T120000Z
+x-amzn-bedrock-guardrailidentifier: abc123
+x-amzn-bedrock-trace: ENABLED
+langsmith-trace: 20251101T120000000000Z8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b
+x-langfuse-trace-name: x
+x-braintrust-parent: project_id:8b3a2b6e
+mcp-session-id: 8b3a2b6e5a3e4f3c9d2b7c1d2e3f4a5b
+mcp-protocol-version: 2025-06-18
+x-vercel-id: fra1::iad1::abcde-1731234567890-0123456789ab
+x-vercel-ai-data-stream: v1
+x-railway-request-id: abc
+fly-request-id: 01HZX3QK7J8M9N0P1Q2R3S4T5V-fra
+x-forwarded-for: 10.0.0.1
+x-envoy-attempt-count: 1
+priority: u=1, i
+sec-ch-ua: "Chromium";v="128"
+sec-fetch-mode: cors
+origin: vscode-file://vscode-app
+referer: https://example.com/a?x=1
+accept: text/event-stream
+accept-language: de-DE,de;q=0.9
+if-none-match: W/"33a64df551425fcc55e4d42a148795d9f25f89d4"
+content-md5: Q2hlY2sgSW50ZWdyaXR5IQ==
+digest: sha-256=X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=
+prefer: respond-async
+x-requested-with: XMLHttpRequest
+anthropic-workspace-id: wrkspc_01ABC
+x-model-provider-id: p
+"""
+
 
 def flow_of(path: str = PATH) -> HTTPFlow:
     flow = tflow.tflow()
@@ -105,6 +254,21 @@ def test_a_path_shows_no_key_with_or_without_a_name(path: str) -> None:
     assert KEY[7:] not in flow.request.path
     assert "hunter2" not in flow.request.path
     assert covered.restored(flow.request).path == path
+
+
+def test_what_tools_send_besides_is_covered_nowhere() -> None:
+    """T7: every byte of it goes up, and the flow shows it."""
+    fields = tuple((n.encode(), v.encode()) for n, _, v in (line.partition(": ") for line in OF_TOOLS.splitlines()))
+    path = "/v1/projects/8b3a2b6e-5a3e-4f3c-9d2b-7c1d2e3f4a5b/messages?beta=true&api-version=2025-04-01-preview&after=x"
+    assert len(fields) > 100
+    for key in (b"Bearer " + KEY.encode(), b"Bearer 0f3a9c7be1d24f68a5b7c9d1e3f50718"):
+        flow = tflow.tflow()
+        flow.request.headers, flow.request.path = Headers((*fields, (b"authorization", key))), path
+        covered = Covered(flow.request)
+
+        assert flow.request.headers.fields == (*fields, (b"authorization", b"Bearer patchbay"))
+        assert flow.request.path == path
+        assert covered.by_value == frozenset()
 
 
 def test_to_another_place_they_do_not_go() -> None:

@@ -92,7 +92,7 @@ class Decoder:
                 for piece in self._layers[at].feed(data[start : start + _SLICE]):
                     self._out += len(piece)
                     if self._bounded and self.decoded > self._free + self._ratio * self._fed:
-                        raise TooLarge("the body decodes to far more than its size")
+                        raise TooLarge("the body decodes to more than its size allows")
                     yield from self._through(at + 1, piece)
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as e:
             raise CodingError(f"the body is not what its content-encoding says: {type(e).__name__}") from None

@@ -22,6 +22,7 @@ from .values import Endpoint, Headers, Refusal, is_loopback
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
+_PATHS = ("x-original-url", "x-rewrite-url")  # what some servers read in place of the path
 _PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
 _SPELLED_OTHERWISE = frozenset(
@@ -64,7 +65,7 @@ class Guards:
         """Say why the request that *arrival* describes is refused, if it is."""
         return (
             self._head(arrival.headers)
-            or _fields(arrival.headers, arrival.method)
+            or _fields(arrival.headers, arrival.method, arrival.path)
             or _path(arrival, endpoint)
             or self._host(arrival)
             or self._site(arrival)
@@ -135,7 +136,11 @@ def body_too_deep() -> Refusal:
     return Refusal(400, "body_too_deep", "The JSON of the body is nested too deeply to be read")
 
 
-def _fields(headers: Headers, method: str) -> Refusal | None:
+def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
+    if any(value.strip() != path for name in _PATHS for value in headers.all(name)):
+        return _header_unusable()
+    if any(value.strip().lower() != "chunked" for value in headers.all("transfer-encoding")):
+        return _header_unusable()  # a body that is packed for the way is read by nobody here
     if any(value.strip().upper() != method for name in _METHODS for value in headers.all(name)):
         return _header_unusable()
     for name in headers.names():

@@ -6,6 +6,7 @@ from .values import Endpoint, Headers
 
 SMALL = 1024 * 1024  # bytes; a smaller body is read like any other, so that it can be sent to another account
 _SENDS = frozenset({"POST", "PUT", "PATCH"})
+_FORMS = ("/files", "/uploads", "/audio/", "/images/", "/skills", "/containers")  # what takes one
 _KEPT = ("/files", "/uploads", "/upload/")
 
 
@@ -23,8 +24,8 @@ def streams_through(method: str, path: str, endpoint: Endpoint, headers: Headers
 
 def _is_upload(path: str, endpoint: Endpoint, headers: Headers) -> bool:
     kind = headers.get("content-type").partition(";")[0].strip().lower()
-    if kind.startswith("multipart/"):
-        return True
+    if kind.startswith("multipart/"):  # elsewhere some servers read JSON whatever the type says
+        return not endpoint.dialect or path.startswith("/upload/") or any(part in endpoint.suffix for part in _FORMS)
     if endpoint.kind != "resource" or kind == "application/json":
         return False
     return path.startswith("/upload/") or any(part in endpoint.suffix for part in _KEPT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from patchbay import dialects
 from patchbay.config import Account, Config, Limits, Secret
 from patchbay.guards import Arrival, Guards
 from patchbay.providers import PRESETS
@@ -223,3 +224,23 @@ def test_an_allowed_page_is_told_so() -> None:
     assert GUARDS.allowed_origin(Headers([("origin", "http://localhost:3000")])) == "http://localhost:3000"
     assert GUARDS.allowed_origin(Headers([("origin", "http://localhost:3001")])) == ""
     assert GUARDS.allowed_origin(Headers([])) == ""
+
+
+@pytest.mark.parametrize("name", ["X-Original-URL", "X-Rewrite-URL"])
+def test_a_header_does_not_stand_for_another_path(name: str) -> None:
+    """T4: some servers read the path from a header; there, it must be the same."""
+    guards, endpoint = Guards(Config(())), dialects.endpoint("POST", "/v1/files")
+    for path, refused in (("/v1/chat/completions", True), ("/v1/files", False)):
+        headers = Headers(((name.lower(), path),))
+        found = guards.refusal(Arrival("POST", "/v1/files", headers, "localhost", ()), endpoint)
+        assert (found is not None) == refused
+
+
+@pytest.mark.parametrize("value", ["gzip, chunked", "identity", "deflate", "chunked, chunked", "gzip"])
+def test_a_body_is_not_packed_for_the_way(value: str) -> None:
+    """R5, T5: what is transferred in another coding than chunks would pass unread."""
+    guards, endpoint = Guards(Config(())), dialects.endpoint("POST", "/v1/responses")
+    for said, refused in ((value, True), ("chunked", False), ("Chunked", False)):
+        headers = Headers((("transfer-encoding", said),))
+        found = guards.refusal(Arrival("POST", "/v1/responses", headers, "localhost", ()), endpoint)
+        assert (found is not None) == refused

@@ -36,3 +36,17 @@ def test_files_and_what_comes_in_parts_stream_through(
     headers = Headers([("Content-Type", kind), ("Content-Length", length)])
 
     assert uploads.streams_through(method, path, dialects.endpoint(method, path), headers) is streams
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/responses", "/v1/chat/completions", "/v1/messages", "/v1/messages/batches", "/v1/conversations",
+        "/v1beta/models/m:generateContent", "/v1beta/interactions", "/v1/batches", "/v1/fine_tuning/jobs",
+    ],
+)  # fmt: skip
+def test_a_form_where_none_is_taken_is_read(path: str) -> None:
+    """R5, T5: a type that lies does not let JSON pass unread."""
+    endpoint = dialects.endpoint("POST", path)
+
+    assert not uploads.streams_through("POST", path, endpoint, Headers((("content-type", "multipart/form-data"),)))

@@ -16,13 +16,14 @@ import msgspec
 
 from .accounts.bindings import Binding, Bindings, Key
 from .accounts.health import Blocked, Health, Rest
-from .crosstalk.host_habits import Demotion, HostHabits
+from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
+_ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
 OWNERS = ("lineage", "lineage demoted", "held")  # kinds of the ledger that say who can serve what, and whose it is
 
@@ -167,13 +168,14 @@ def _to_alias(record: Record) -> Alias:
 
 def of_demotion(told: Demotion) -> Record:
     """Return *told* as it is kept."""
-    value = "" if told.over else DEMOTED
+    value = (str(told.row) if told.row else "") if told.over else DEMOTED
     return Record(HABIT, _text((told.host, told.rule)), value, told.since, told.since + _HABIT_TTL)
 
 
 def to_demotion(record: Record) -> Demotion:
     """Return what *record* tells. Raises ValueError and msgspec's errors."""
     host, rule = msgspec.json.decode(record.key, type=tuple[str, str])
-    if record.value not in ("", DEMOTED):
+    row = record.value if record.value != DEMOTED else ""
+    if row not in ("", *_ROWS):
         raise ValueError("no value of a habit")
-    return Demotion(host, rule, record.rank, over=not record.value)
+    return Demotion(host, rule, record.rank, over=record.value != DEMOTED, row=int(row or 0))

@@ -64,7 +64,7 @@ def _reset(store: Store, host: str, detector: str = "") -> int:
 
 def _demoted(store: Store) -> Iterator[Demotion]:
     for record in store.news(time.time()):
-        if record.kind == state.HABIT and record.value:
+        if record.kind == state.HABIT and record.value == state.DEMOTED:
             try:
                 yield state.to_demotion(record)
             except (msgspec.MsgspecError, ValueError):  # another version wrote it

@@ -28,8 +28,8 @@ SELDOM = 4  # a rule that is kept at most so many times as often as it is broken
 CONTRACT = "contract"
 # what answers break that are given to others or mixed up, at whatever intervals: for these, AGAIN is enough
 _DELIVERY = frozenset(
-    {"disorder another-end", "disorder another-prompt", "disorder switch", "duplicate", "same-text",
-     "settings", "stray-head"}
+    {"disorder alternates", "disorder another-end", "disorder another-prompt", "disorder switch",
+     "disorder two-starts", "duplicate", "same-text", "settings", "stray-head"}
 )  # fmt: skip
 _BROKEN = 3  # times it must have been broken for that
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
@@ -115,12 +115,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Demotion:
-    """A rule that says nothing at a host from the time *since*; *over*: it does again."""
+    """
+    A rule that says nothing at a host from the time *since*; *over*: it does again.
+
+    *row*: of one that is not demoted, how many answers in a row broke it by then.
+    """
 
     host: str
     rule: str
     since: float
     over: bool = False
+    row: int = 0
 
     @property
     def detector(self) -> str:
@@ -192,9 +197,10 @@ class HostHabits:
     def kept(self, host: str, rule: str, now: float) -> None:
         """Note that an answer of *host* kept *rule*."""
         habit = self._habit(host, rule)
+        if habit.row:
+            self._in_a_row(host, rule, habit, 0.0, now)
         habit.kept += 1
         habit.run += 1
-        habit.row = 0.0
         habit.score = max(0.0, habit.score - _STEP_BACK)
         # one id of ours in a header shows that the host gives ids back there
         if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else max(FORGOTTEN, habit.needs)):
@@ -213,7 +219,7 @@ class HostHabits:
         longer = 0 if rule in _DELIVERY or detector_of(rule) in _DELIVERY else LONGER * habit.run
         habit.needs = min(max(habit.needs, AGAIN, longer), MOST)
         habit.broken += 1
-        habit.row += weight
+        self._in_a_row(host, rule, habit, habit.row + weight, now)
         habit.score += weight
         habit.run = 0
         if habit.accused and not habit.demoted and self._is_habit(rule, habit):
@@ -265,20 +271,30 @@ class HostHabits:
         habit = self._habit(told.host, told.rule)
         if habit.since >= told.since:
             return
-        if told.over:
+        if told.over and habit.demoted:
             self._habits[told.host, told.rule] = _Habit(since=told.since)
+        elif told.over:
+            habit.since, habit.row = told.since, float(told.row)
         else:
             habit.demoted, habit.since, habit.run = True, told.since, 0
 
     def _told(self, key: tuple[str, str]) -> Demotion:
         habit = self._habits[key]
-        return Demotion(*key, habit.since, over=not habit.demoted)
+        return Demotion(*key, habit.since, over=not habit.demoted, row=0 if habit.demoted else int(habit.row))
 
     def _end(self, key: tuple[str, str], now: float) -> None:
         was = self._habits[key]
         self._habits[key] = _Habit(since=max(now, was.since))
         if was.demoted and self._watched:
             self._changed[key] = None
+
+    def _in_a_row(self, host: str, rule: str, habit: _Habit, row: float, now: float) -> None:
+        """Set the row; that of an id in a header goes on after a restart, since three in a row are few."""
+        habit.row = row
+        if detector_of(rule) == CONTRACT and not habit.demoted and row < IN_A_ROW:
+            habit.since = max(now, habit.since)
+            if self._watched:
+                self._changed[host, rule] = None
 
     def _change(self, host: str, rule: str, habit: _Habit, now: float, *, demoted: bool) -> None:
         habit.demoted, habit.since, habit.run, habit.score = demoted, max(now, habit.since), 0, 0.0

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from patchbay.crosstalk.again import judge
-from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, Demotion, HostHabits
+from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, LONGER, MOST, Demotion, HostHabits
 from patchbay.crosstalk.memory import Memory
 from patchbay.values import Fact
 
@@ -59,6 +59,39 @@ def test_once_broken_it_takes_longer_until_it_stands_again() -> None:
     assert not found.standing(HOST, "age").stands(KNOWN)
     found.kept(HOST, "age", 3.0)
     assert found.standing(HOST, "age").stands(KNOWN)
+
+
+@pytest.mark.parametrize(("kept", "needed"), [(60, LONGER * 60), (10_000, MOST)])
+def test_what_comes_back_every_so_often_is_accused_once(kept: int, needed: int) -> None:
+    """H1: after a break, a rule must be kept in more answers than before it, in any case in MOST."""
+    found = habits(kept=kept, broken=1)
+    for _ in range(needed - 1):
+        found.kept(HOST, "age", 3.0)
+    assert not found.standing(HOST, "age").stands(KNOWN)
+    found.kept(HOST, "age", 3.0)
+    assert found.standing(HOST, "age").stands(KNOWN)
+
+
+def test_what_goes_astray_again_is_found_again_after_the_usual_number_of_answers() -> None:
+    """H1: a misdelivery may come back at any interval."""
+    found = habits(kept=60, broken=1, rule="duplicate body")
+    for _ in range(AGAIN):
+        found.kept(HOST, "duplicate body", 3.0)
+    assert found.standing(HOST, "duplicate body").stands(KNOWN)
+
+
+def test_a_suspicion_puts_the_other_rules_of_its_detector_in_doubt_for_a_while() -> None:
+    """H1: a new version of a server breaks several rules at once, and is suspected once."""
+    found = habits(kept=KNOWN, rule="disorder unopened")
+    found.suspected(HOST, "disorder", "answer 1")
+
+    assert found.standing(HOST, "disorder unopened", "answer 1").suspects(KNOWN)
+    assert not found.standing(HOST, "disorder unopened", "answer 2").suspects(KNOWN)
+    assert found.standing(HOST, "disorder unopened", "answer 2").stands(KNOWN)
+    assert not found.standing(HOST, "age", "answer 2").doubted
+    for _ in range(AGAIN):
+        found.answered(HOST)
+    assert found.standing(HOST, "disorder unopened", "answer 2").suspects(KNOWN)
 
 
 def test_a_rule_that_is_broken_three_times_in_a_row_is_demoted_and_said_once() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
@@ -49,6 +49,12 @@ class Standing:
     last: str = ""
     recent: bool = False
     demoted: bool = False
+
+    def as_list(self) -> list[object]:
+        """Return all of it, in the order of `Standing(*…)`; `dataclasses.astuple` copies deeply, for every answer."""
+        return [
+            self.kept, self.broken, self.run, self.row, self.before, self.began, self.last, self.recent, self.demoted,
+        ]  # fmt: skip
 
     def stands(self, answers: int) -> bool:
         """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
@@ -132,7 +138,13 @@ class HostHabits:
     def standing(self, host: str, rule: str) -> Standing:
         """Return how *rule* stands at *host* now."""
         habit = self._habits.get((host, rule))
-        return _UNKNOWN if habit is None else Standing(*(getattr(habit, name) for name in _NAMES))
+        if habit is None:
+            return _UNKNOWN
+        # named one by one: this is asked for every answer
+        return Standing(
+            habit.kept, habit.broken, habit.run, habit.row, habit.before, habit.began, habit.last, habit.recent,
+            habit.demoted,
+        )  # fmt: skip
 
     def kept(self, host: str, rule: str, now: float) -> None:
         """Note that an answer of *host* kept *rule*."""
@@ -248,7 +260,6 @@ class HostHabits:
 
 
 _UNKNOWN = Standing()
-_NAMES = tuple(field.name for field in fields(Standing))
 
 
 def _bare(parts: list[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple
 
 from ..correlation import Mint
 from ..ledger import Entry, Ledger
@@ -183,7 +182,7 @@ class Watch:
             "ended": list(self._ended or ()),
             "seen": [list(seen) for seen in self.seen],
             "kinds": sorted(BY_KIND),
-            "habits": {rule: list(astuple(standing)) for rule, standing in sent.judged.items()},
+            "habits": {rule: standing.as_list() for rule, standing in sent.judged.items()},
         }
 
     def _match(self, fact: Fact, now: float) -> None:

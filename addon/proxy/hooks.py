@@ -328,6 +328,9 @@ class Patchbay:
         try:
             if not tunnels.decide(decided, self._router().config):
                 ctx.master.addons.get("nextlayer").next_layer(decided)
+                if tunnels.passes_unread(decided, self._router().config):
+                    logger.info("patchbay: closed a connection to a provider: what it carries is not read as HTTP")
+                    decided.layer = wire.Closed(decided.context)
                 wire.install(decided)
         except Exception as e:
             logger.error("next_layer failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))

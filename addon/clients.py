@@ -184,6 +184,11 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
     return bare + ("?" + "&".join(parts) if parts else "")
 
 
+def is_same_path(one: str, other: str) -> bool:
+    """Whether two paths are the same but for the credentials in them."""
+    return one == other or without_key(one) == without_key(other)
+
+
 def _is_hidden(value: str) -> bool:
     return value == HIDDEN or value.startswith(f"{HIDDEN}:")
 

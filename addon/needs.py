@@ -58,12 +58,34 @@ class Python(NamedTuple):
 
 
 def check(folder: Path) -> None:
-    """End the process with one line, the package being in *folder*, where something that it needs is missing."""
+    """
+    End the process with one line, the package being in *folder*, where it lacks something or cannot be loaded.
+
+    mitmproxy would show a traceback, and serve clients without us until it notices.
+    """
     here = Python(sys.version_info[:3], sys.executable, Path(sys.prefix), bool(getattr(sys, "frozen", False)))
     wrong = {need: why for need in NEEDS if here.version < need.until and (why := _objection(need))}
     if wrong or here.version < PYTHON:
         print(said(wrong, here, folder), file=sys.stderr, flush=True)
         _end()
+    try:
+        importlib.import_module("patchbay.proxy.hooks")
+    except Exception as e:
+        print(broken(e, here), file=sys.stderr, flush=True)
+        _end()
+
+
+def broken(e: Exception, here: Python) -> str:
+    """Return the line for *e*, raised while the package was loaded: a part of it or of its needs is damaged."""
+    at = e.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    where = f" ({at.tb_frame.f_code.co_filename}:{at.tb_lineno})" if at is not None else ""
+    what = " ".join(f"{type(e).__name__}: {e}".split())
+    return (
+        f"patchbay cannot be loaded with Python {'.'.join(map(str, here.version))} ({here.program}): {what}{where}; "
+        "a file of it or of a package that it needs is missing or damaged: install both anew, in an empty environment"
+    )
 
 
 def _end() -> None:
@@ -120,7 +142,7 @@ def _objection(need: Need) -> str:
     """Say what is wrong with what is installed for *need*, or nothing."""
     try:
         importlib.import_module(need.module)
-    except ImportError:
+    except Exception:  # a damaged package may raise anything
         return "is missing" if not _version(need.distribution) else "is installed, and cannot be imported"
     version = _version(need.distribution)
     if version and _numbers(version) < _numbers(need.least):

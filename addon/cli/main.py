@@ -79,7 +79,7 @@ def check(arguments: argparse.Namespace) -> int:
     """
     file = config_file(arguments.config)
     try:
-        settings = config.load(file.read_bytes(), str(file), env=os.environ)
+        settings = config.load(environment.text_of(file), str(file), env=os.environ)
     except OSError as e:
         return _complain(f"{file}: {e.strerror or e}", EXIT_USAGE)
     except config.ConfigError as e:

@@ -64,12 +64,10 @@ class Standing:
 
     def told(self) -> dict[str, object]:
         """Return, as plain types, what is not as it begins."""
-        began = Standing()
-        return {
-            each.name: getattr(self, each.name)
-            for each in fields(self)
-            if getattr(self, each.name) != getattr(began, each.name)
-        }
+        if self is _UNKNOWN:  # of most rules, at most answers
+            return {}
+        stands = ((name, getattr(self, name), began) for name, began in zip(_NAMES, _BEGAN, strict=True))
+        return {name: value for name, value, began in stands if value != began}
 
     def stands(self, answers: int) -> bool:
         """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
@@ -174,7 +172,8 @@ class HostHabits:
         doubts = self._doubts.get(host)
         doubted = doubts is not None and doubts.get(_scope(detector_of(rule)), (answer,))[0] != answer
         if habit is None:
-            return Standing(doubted=doubted)
+            return _DOUBTED if doubted else _UNKNOWN
+        # named one by one: this is asked for every answer
         return Standing(
             habit.kept, habit.broken, habit.run, habit.row, habit.before, habit.began, habit.last, habit.needs,
             habit.demoted, doubted,
@@ -317,6 +316,11 @@ class HostHabits:
         else:
             self._habits.move_to_end(key)
         return habit
+
+
+_UNKNOWN, _DOUBTED = Standing(), Standing(doubted=True)
+_NAMES = tuple(each.name for each in fields(Standing))
+_BEGAN = tuple(getattr(_UNKNOWN, name) for name in _NAMES)
 
 
 def _bare(parts: list[str]) -> list[str]:

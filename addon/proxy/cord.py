@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -19,7 +20,7 @@ from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Headers, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers, packed
 from .covered import CREDENTIALS, Covered, aim, names_credential
-from .fields import Fields, read
+from .fields import Fields, as_text
 from .intake import Intake
 from .keys import Keys
 from .whole import Whole
@@ -227,14 +228,14 @@ class Cord:
         fields = Fields(self._flow.request.headers.fields)
         unwanted = fields.listed() | self.covered.by_value
         fields.drop(lambda name: name in unwanted or (name not in CREDENTIALS and names_credential(name)))
-        return read(http.Headers(fields.raw()))
+        return as_text(fields.raw())
 
     # -- what goes up ----------------------------------------------------------------------------------------------
 
     def _path(self, request: http.Request, route: Route) -> str:
         exchange = self.exchange
         assert exchange is not None
-        if clients.without_key(request.path) == clients.without_key(exchange.request.path):
+        if clients.is_same_path(request.path, exchange.request.path):
             return route.edit.path
         # somebody has edited the flow while it was intercepted
         endpoint = dialects.endpoint(request.method, request.path.partition("?")[0])
@@ -301,6 +302,7 @@ def _copied(request: http.Request) -> http.Request:
     return wire
 
 
+@lru_cache(4096)
 def _stays_here(name: bytes) -> bool:
     """Whether a header of the client's stays here: our own, a credential, and what would tell whose account it has."""
     if name in CREDENTIALS:

@@ -24,6 +24,7 @@ _GROUPED = 6  # bytes in which forms agree that are searched for together
 _SHORT = 2048  # bytes in which one search for all beats one for each
 _ROUNDS = 4  # escapes inside escapes: JSON in a URL in HTML
 _OPEN_ESCAPE = re.compile(rb"[\\%&][\\%&#;{}+A-Za-z0-9]{0,40}\Z")
+_ESCAPING = (b"\\", b"%", b"&")  # what every escape begins with
 _WIDEST = 48  # bytes that an escaped character takes at most, with escapes inside escapes
 _ENTITIES = {
     name[:-1].encode(): text.encode()
@@ -56,6 +57,7 @@ class Cover:
         self._anchors = tuple(anchor for anchor, _ in self._groups)
         self._folded = tuple({anchor.lower() for anchor in self._anchors})
         self._hints = re.compile(_any_of(self._anchors)).search
+        self._suspicious = re.compile(_any_of((*self._anchors, *_ESCAPING))).search
         self._inside = frozenset(b"".join(forms) + _IN_ESCAPES) if forms else frozenset()
         self._window = _WIDEST * max(map(len, self._values), default=0)
         punctuation = sorted({char for value in self._values for char in value if not chr(char).isalnum()})
@@ -64,6 +66,8 @@ class Cover:
 
     def scrub(self, data: bytes) -> bytes:
         """Return *data* with every value covered."""
+        if len(data) < _SHORT and not self._suspicious(data):
+            return data
         if self._hints(data) if len(data) < _SHORT else any(anchor in data for anchor in self._anchors):
             data = self._literally(data)
         if (b"\\" in data or b"%" in data or b"&" in data) and self._values and self._escape.search(data):
@@ -162,7 +166,8 @@ class Cover:
         """Return the length of the longest end of *data* that is the beginning of a form."""
         longest = 0
         for anchor, forms in self._groups:
-            longest = max(longest, _overlap(data, anchor))
+            if (found := _overlap(data, anchor)) > longest:
+                longest = found
             if data.rfind(anchor, -len(forms[0])) >= 0:  # the longest comes first
                 longest = max(longest, *(_overlap(data, form) for form in forms))
         return longest
@@ -218,7 +223,7 @@ def _open(data: bytes) -> int:
 
 def _overlap(data: bytes, form: bytes) -> int:
     """Return the length of the longest end of *data* that is a beginning of *form*, but not all of it."""
-    at = data.find(form[:1], max(0, len(data) - len(form) + 1))
+    at = data.find(form[:1], 1 - len(form)) if len(form) > 1 else -1
     while at >= 0:
         if form.startswith(data[at:]):
             return len(data) - at
@@ -257,6 +262,9 @@ def _forms(value: bytes) -> Iterator[bytes]:
         yield from _in_base64(value, alignment)
     yield value.hex().encode()
     yield value.hex().upper().encode()
+    if len(value) >= _GOOD_PART:  # anything shorter could be an ordinary word then
+        yield value.lower()
+        yield value.upper()
     yield value.decode().encode("utf-16-le")[:-1]  # in either byte order
     yield value.decode().encode("utf-32-le")[:-3]
     for comma in (",", ", "):  # as JSON has a list of its bytes

@@ -6,7 +6,9 @@ Said by `patchbay check` and at the start alike, each with its setting and its p
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,9 @@ from ..config import Config, Secret
 from ..store import DEFAULT_FILE, master_key, sqlite_path
 from . import keys
 from .keeping import VARIABLE
+
+_LARGEST = 16 * 1024 * 1024  # bytes of a settings file
+_HANDED_OVER = (Path("/dev/fd"), Path("/proc/self/fd"))  # a shell's `<(…)`
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,22 @@ class Problem:
 
     kind: Literal["stops", "wrong", "absent"]
     text: str
+
+
+def text_of(path: Path) -> bytes:
+    """
+    Return what the settings file at *path* holds. Raises OSError, which says what is wrong, where it cannot be read.
+
+    A named pipe or a device is not read: it may never end, and nothing else runs meanwhile.
+    """
+    found = path.stat()
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder, and the settings are a file", str(path))
+    if not stat.S_ISREG(found.st_mode) and path.parent not in _HANDED_OVER:
+        raise OSError(errno.EINVAL, "is no ordinary file", str(path))
+    if found.st_size > _LARGEST:
+        raise OSError(errno.EFBIG, f"is larger than {_LARGEST} bytes", str(path))
+    return path.read_bytes()
 
 
 def problems(settings: Config, env: Mapping[str, str]) -> tuple[Problem, ...]:

@@ -78,7 +78,7 @@ class Fields:
         Where `Connection` stood, *connection* is what it says of the next one: nothing, `keep-alive` or `Upgrade`.
         """
         hops = _HOPS | self.listed()
-        hops |= {name for name in self._names if name.startswith(_PROXY) and name != _PROXY_STATUS}
+        hops |= {name for name in self._names if name[:6] == _PROXY and name != _PROXY_STATUS}
         if connection and b"connection" in self._names:
             hops -= {b"connection", b"upgrade"} if connection == b"Upgrade" else {b"connection"}
             if self.first(b"connection").lower() != connection.lower() or self._names.count(b"connection") > 1:
@@ -114,7 +114,11 @@ class Fields:
 
 def read(headers: http.Headers) -> Headers:
     """Return *headers* as the rooms outside know them: as text, in which no byte is lost."""
+    return as_text(headers.fields)
+
+
+def as_text(fields: Raw) -> Headers:
+    """Return *fields* as the rooms outside know them."""
     return Headers(
-        [(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
-         for name, value in headers.fields]
-    )  # fmt: skip
+        [(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in fields]
+    )

@@ -217,7 +217,7 @@ def _is_as_it_came(request: http.Request, came: Request) -> bool:
     It is not where it was edited while it was intercepted, nor where its body streamed through and was not read: of
     those nobody can say later whether they were edited.
     """
-    if came.body.raw is None or clients.without_key(request.path) != clients.without_key(came.path):
+    if came.body.raw is None or not clients.is_same_path(request.path, came.path):
         return False
     return "content-encoding" in request.headers or (request.raw_content or b"") == came.body.raw
 
@@ -249,9 +249,9 @@ def _seed(of: Mapping[str, Any], name: str) -> str:
 def _digest(request: http.Request, key: bytes) -> str:
     """Return a digest of the headers of *request* that only a user changes."""
     kept = [
-        name.lower() + b":" + value
+        lower + b":" + value
         for name, value in request.headers.fields
-        if not (value.find(b"patchbay") >= 0 and _PLACEHOLDER.fullmatch(value)) and name.lower() not in _OF_THE_WIRE
+        if (lower := name.lower()) not in _OF_THE_WIRE and not (b"patchbay" in value and _PLACEHOLDER.fullmatch(value))
     ]
     return blake3(b"\n".join(kept), key=_purpose(key)).hexdigest(16)
 

@@ -205,7 +205,7 @@ class Patchbay:
 
     def _configure(self, path: Path) -> None:
         try:
-            settings = config.load(path.read_bytes(), path.name, env=os.environ)
+            settings = config.load(_text_of(path), path.name, env=os.environ)
             settings = environment.looked_at(settings, os.environ)
             self._withhold(settings)
             key = master_key(Path(settings.state).expanduser())
@@ -218,12 +218,8 @@ class Patchbay:
                 self._reloaded(fixed(self.router.config, found))
         except config.ConfigError as e:
             raise exceptions.OptionsError(str(e)) from None
-        except FileNotFoundError as e:
-            where = f"--set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"
-            missing = keylike.covered(str(e.filename))
-            raise exceptions.OptionsError(f"patchbay: no file {missing}; settings are at {where}") from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
-            raise exceptions.OptionsError("patchbay: " + keylike.covered(str(e))) from None
+            raise exceptions.OptionsError("patchbay: " + keylike.covered(_told(e))) from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._watch(path)
@@ -330,6 +326,9 @@ class Patchbay:
         try:
             if not tunnels.decide(decided, self._router().config):
                 ctx.master.addons.get("nextlayer").next_layer(decided)
+                if tunnels.passes_unread(decided, self._router().config):
+                    logger.info("patchbay: closed a connection to a provider: what it carries is not read as HTTP")
+                    decided.layer = wire.Closed(decided.context)
                 wire.install(decided)
         except Exception as e:
             logger.error("next_layer failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
@@ -723,6 +722,20 @@ class Patchbay:
 
 def _config_path(option: str) -> Path:
     return Path(option or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+
+
+def _text_of(path: Path) -> bytes:
+    """Return what the settings file at *path* holds. Raises OptionsError, which says where settings are looked for."""
+    try:
+        return environment.text_of(path)
+    except (OSError, ValueError) as e:
+        wrong = f"no file {path}" if isinstance(e, FileNotFoundError) else _told(e)
+        where = f"settings are at --set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"
+        raise exceptions.OptionsError(f"patchbay: {keylike.covered(wrong)}; {where}") from None
+
+
+def _told(e: Exception) -> str:
+    return f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename and e.strerror else str(e)
 
 
 def _cord(flow: http.HTTPFlow) -> Cord | None:

@@ -124,7 +124,7 @@ def fixed(before: Config, found: Settings) -> Settings:
 
 def read(path: Path) -> Config:
     """Read the settings at *path*. Raises ConfigError, OSError, or Unfinished where there is nothing yet."""
-    text = path.read_bytes()
+    text = environment.text_of(path)
     if not text.strip():
         raise Unfinished("it is empty")
     return environment.looked_at(config.load(text, path.name, env=os.environ), os.environ)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from mitmproxy import ctx, http
 from mitmproxy.connection import Client
 from mitmproxy.proxy import context, layer, mode_specs
-from mitmproxy.proxy.layers import TCPLayer
+from mitmproxy.proxy.layers import TCPLayer, UDPLayer
 from mitmproxy.proxy.layers.http import HttpStream
 
 from .. import paths
@@ -32,6 +33,7 @@ UPSTREAM_CONNECTIONS = 100
 _KNOWN = frozenset(
     urlsplit(preset.base_url).hostname for preset in PRESETS.values() if preset.base_url.startswith("https:")
 )
+_HTTP = frozenset(("http", "https", "http3"))  # what a reverse listener may be for
 _PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
 
 
@@ -58,6 +60,26 @@ def decide(decided: layer.NextLayer, config: Config) -> bool:
     else:
         decided.layer = TCPLayer(at, ignore=not ctx.options.show_ignored_hosts)
     return True
+
+
+def passes_unread(decided: layer.NextLayer, config: Config) -> bool:
+    """
+    Whether bytes would pass to a provider of ours, or behind a reverse listener for HTTP, that nobody here reads.
+
+    The client's own key may be among them. mitmproxy lets bytes pass that are no HTTP, and all of a host that
+    `ignore_hosts`, `allow_hosts` or `tcp_hosts` takes out. Asked when mitmproxy has decided.
+    """
+    if config.mode == "shadow" or not any(isinstance(each, TCPLayer | UDPLayer) for each in _decided(decided.layer)):
+        return False
+    mode = decided.context.client.proxy_mode
+    reads = isinstance(mode, mode_specs.ReverseMode) and mode.scheme in _HTTP
+    return reads or ours(config, _address(decided.context.server.address))
+
+
+def _decided(found: layer.Layer | None) -> Iterator[layer.Layer]:
+    while found is not None:
+        yield found
+        found = getattr(found, "child_layer", None)
 
 
 def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:

@@ -341,13 +341,13 @@ class PatchbayStream(HttpStream):
         return PatchbayGiveWayHook(Pause(self.flow, None if server.alpn == b"h2" else server))
 
     def _read(self, event: HttpEvent, cord: Cord) -> Commands:
+        """Have *cord* take note of *event* and return what follows. No generator: it is called for every chunk."""
         if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
             if cord.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
-                yield from self._cut(cord, cord.blocked)
-            else:
-                yield from self._passing(event, cord)
-            return
-        yield from super()._handle_event(event)
+                return self._cut(cord, cord.blocked)
+            return self._passing(event, cord)
+        following: Commands = super()._handle_event(event)
+        return following
 
     def _unreadable(self, cord: Cord, why: str) -> Commands:
         """Give up an answer in which a key could be quoted that nobody can cover."""

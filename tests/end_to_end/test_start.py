@@ -85,6 +85,85 @@ def test_a_refused_start_says_its_reason_and_little_more(tmp_path: Path, mode: s
     assert len([line for line in printed if "] client " not in line and " client " not in line]) <= 5, printed
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("pipe", "is no ordinary file"),
+        ("/dev/zero", "is no ordinary file"),
+        ("folder", "is a folder, and the settings are a file"),
+        ("UTF-16", "must be UTF-8"),
+        ("under a file", "Not a directory"),
+        ("a loop", "Too many levels of symbolic links"),
+        ("state", "No such file or directory"),
+    ],
+)
+def test_what_is_no_settings_file_ends_it_in_words(tmp_path: Path, kind: str, told: str) -> None:
+    """T16: a pipe that nobody writes to held up the start for ever, and a state folder was called a settings file."""
+    named, home = tmp_path / "settings", tmp_path
+    match kind:
+        case "pipe":
+            os.mkfifo(named)
+        case "folder":
+            named.mkdir()
+        case "UTF-16":
+            named.write_text(GOOD, encoding="utf-16")
+        case "under a file":
+            named.write_text(GOOD)
+            named /= "more"
+        case "a loop":
+            named.symlink_to(named)
+        case "state":
+            named.write_text(GOOD)
+            home = Path("/proc")  # nothing can be made there, whatever its rights say
+        case _:
+            named = Path(kind)
+    command = [
+        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={named}",
+        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port()),
+    ]  # fmt: skip
+    env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env={**env, "HOME": str(home)}
+    )
+
+    printed = ended.stdout + ended.stderr
+    assert ended.returncode == 1
+    assert printed.count(told) == 1 or kind == "state", printed
+    assert ("no file" not in printed) and "Traceback" not in printed, printed
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "told"),
+    [
+        ("blake3", "import nothing_here_at_all", "blake3 is installed, and cannot be imported"),
+        ("blake3", "raise ValueError('boom')", "blake3 is installed, and cannot be imported"),
+        ("blake3", "import ctypes; ctypes.CDLL('libnope.so')", "blake3 is installed, and cannot be imported"),
+        ("blake3", "def other(): pass", "ImportError: cannot import name 'blake3'"),
+        ("msgspec", "json = None", "patchbay cannot be loaded"),
+    ],
+    ids=["an import in it", "any error in it", "a library", "a name", "a part"],
+)
+def test_a_damaged_package_ends_it_with_one_line(tmp_path: Path, module: str, text: str, told: str) -> None:
+    """T2: whatever a package raises while it is loaded, there is no traceback, and nobody is served without us."""
+    (tmp_path / f"{module}.py").write_text(text)
+    settings = tmp_path / "config.yaml"
+    settings.write_text(GOOD)
+    command = [
+        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
+        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port()), "-q",
+        "--mode", "reverse:http://127.0.0.1:9",
+    ]  # fmt: skip
+    ended = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+
+    printed = (ended.stdout + ended.stderr).strip()
+    assert ended.returncode == 1
+    assert told in printed
+    assert len(printed.splitlines()) == 1, printed
+
+
 def test_a_mitmproxy_that_is_not_the_one_we_know_is_not_run_with(tmp_path: Path) -> None:
     """Without us, mitmproxy would hand on whatever key a client sends."""
     script, settings, port = tmp_path / "other.py", tmp_path / "config.yaml", free_port()

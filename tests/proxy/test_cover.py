@@ -33,6 +33,8 @@ def _sometimes(escape: Callable[[str], str]) -> Callable[[str], str]:
 
 # How a text may be quoted; what is undone by the reader of JSON, a URL, HTML, base64, hex or UTF-16.
 SPELLINGS: dict[str, Callable[[str], str]] = {
+    "lower case": str.lower,
+    "upper case": str.upper,
     "as it is": str,
     "JSON": lambda key: json.dumps(key)[1:-1],
     "JSON, slashes escaped": lambda key: json.dumps(key)[1:-1].replace("/", "\\/"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ...values import Fact, Finding
-from ..host_habits import KNOWN, PROVEN, SELDOM
+from ..host_habits import FORGOTTEN, KNOWN, PROVEN, SELDOM
 from ..sent import Sent
 from .found import Strength, found
 
@@ -170,7 +170,7 @@ def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     if returned.kind != "foreign" or sent.kept:
         return
     sent.broke(rule, now)
-    if sent.suspects(rule, KNOWN):
+    if sent.suspects(rule, FORGOTTEN if sent.standing(rule).broken else KNOWN):  # some ask elsewhere now and then
         yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 

@@ -89,7 +89,9 @@ def strictly(request: Request) -> Naming:
     endpoint, found = request.endpoint, _Found()
     upgrades = bool(request.headers.get("upgrade").strip())
     if endpoint.asks == "nothing" and not upgrades:
-        return Naming()
+        if request.method not in _SAFE:  # what is changed or deleted is what the path names
+            found.names |= dict.fromkeys(_named_by_segments(request.path.partition("?")[0]))
+        return _named("", found)
     match endpoint.asks:
         case "batch":
             _batch(request.body, found)

@@ -108,6 +108,10 @@ def batch(*models: Any) -> dict[str, Any]:
 
 def readable() -> Iterator[Row]:
     """Yield rows in which the name can be read: they are refused by every list."""
+    yield Row("a model deleted", "/v1/models/big-1", None, method="DELETE")
+    yield Row("a tuned model deleted", "/v1beta/tunedModels/big-1", None, method="DELETE")
+    yield Row("a tuned model changed", "/v1beta/tunedModels/big-1", {"displayName": "x"}, method="PATCH")
+    yield Row("the header of Morpheus", CHAT, one("mini-1"), (("model_id", "big-1"), *JSON.items()))
     members = [
         "/v1/completions", "/v1/embeddings", "/v1/moderations", "/v1/rerank", "/v1/images/generations",
         "/v1/audio/speech", CHAT, "/api/v1/chat/completions", RESPONSES, "/v1/responses/compact",
@@ -521,6 +525,14 @@ FOREIGN = (
     Row("", RESPONSES, one("m", conversation="conv_ann1")),
     Row("", RESPONSES, one("m", conversation={"id": "conv_ann1"})),
     Row("", RESPONSES, {"model": "m", "input": [{"type": "item_reference", "id": "msg_item1"}]}),
+    Row("", RESPONSES, {"model": "m", "input": [{"id": "msg_item1"}]}),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": None, "id": "msg_item1"}]}),
+    Row("", RESPONSES, {"model": "m", "input": [{"type": "image_generation_call", "id": "msg_item1"}]}),
+    Row("", RESPONSES, {"model": "m", "input": [
+        {"type": "mcp_approval_response", "approval_request_id": "msg_item1", "approve": True}]}),
+    Row("", RESPONSES, one("m", tools=[
+        {"type": "shell", "environment": {"type": "container_reference", "container_id": "container_ann1"}}])),
+    Row("", CHAT, {"model": "m", "messages": [{"role": "assistant", "audio": {"id": "msg_item1"}}]}),
     Row("", RESPONSES, {"model": "m", "input": [{"role": "user", "content": [
         {"type": "input_file", "file_id": "file-ann1"}]}]}),
     Row("", RESPONSES, one("m", tools=[{"type": "file_search", "vector_store_ids": ["vs_ann1"]}])),

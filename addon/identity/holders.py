@@ -26,6 +26,12 @@ _NAMED = frozenset({"reference", "file", "container", "cache"})
 _SAID = frozenset(
     {"messages", "input", "contents", "content", "system", "instructions", "metadata", "prompt", "tools", "text"}
 )
+_ITEMS = frozenset({"messages", "input", "contents", "tools"})
+_IS_REFERENCE = re.compile(r"id|(?!.*call_?id$|tool_use_id$).*(?:_id|Id)").fullmatch
+# Members in which an item says something by itself, so that its id is a label.
+_SAYS = frozenset(
+    {"content", "text", "output", "summary", "arguments", "encrypted_content", "name", "input", "result", "code"}
+)
 _BRIEF = ("content", "system", "instructions")  # what is said beside a history, or alone
 
 
@@ -92,10 +98,33 @@ def _named(request: Request) -> Iterator[str]:
     yield from _fields(request)
     for name in request.body.names():
         value = request.body.get(name)
+        if name in _ITEMS and isinstance(value, list):
+            yield from _references(value)
         if name not in _SAID or (name == "prompt" and isinstance(value, dict)):
             yield from _strings(value)
         elif name in _BRIEF and isinstance(value, list | dict):
             yield from (quote.value for item in _listed(value) for quote in _quoted(item))
+
+
+def _references(items: list[Any]) -> Iterator[str]:
+    """
+    Yield the ids by which *items* of a history, or tools, refer to what is stored, whatever their type says.
+
+    An item that says something itself is no reference, whatever id it has; ids of calls are the model's own.
+    """
+    pending, seen = list(reversed(items)), 0
+    while pending and seen < _MAX_NODES:
+        node = pending.pop()
+        seen += 1
+        if isinstance(node, list):
+            pending.extend(node)
+        if not isinstance(node, dict):
+            continue
+        for name, value in node.items():
+            if isinstance(value, dict | list):
+                pending.append(value)
+            elif isinstance(value, str) and _IS_REFERENCE(name) and (name != "id" or _SAYS.isdisjoint(node)):
+                yield value
 
 
 def _listed(value: Any) -> list[Any]:

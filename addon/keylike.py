@@ -8,11 +8,13 @@ model) is asked with `is_key`, which knows the shapes alone, or with `holds_key`
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from itertools import pairwise
 
 HIDDEN = "(not shown: it looks like a key)"
 
+_USUAL = 64  # characters of the name of a header or a parameter
 _LONG_ENOUGH = 20  # characters of a key that is recognised by its shape alone; as many as a long run has
 _RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]+")
 _WORD = re.compile(r"[A-Za-z0-9]+")
@@ -173,7 +175,18 @@ _HARMLESS_BEHIND = frozenset(
 )
 
 
-@lru_cache(4096)
+def remembered[Name: (str, bytes)](judge: Callable[[Name], bool]) -> Callable[[Name], bool]:
+    """Let *judge* remember what it said of names of usual length; of others it is asked each time, to bound memory."""
+    known = lru_cache(4096)(judge)
+
+    @wraps(judge)
+    def asked(name: Name) -> bool:
+        return known(name) if len(name) <= _USUAL else judge(name)
+
+    return asked
+
+
+@remembered
 def names_key(name: str) -> bool:
     """
     Whether a header or a parameter called *name* carries a credential, as far as its name tells.

@@ -142,3 +142,17 @@ def test_no_header_that_names_a_conversation_is_taken_for_a_credential() -> None
 
     assert len(named) > 20
     assert [name for name in named if keylike.names_key(name)] == []
+
+
+def test_names_of_any_length_are_judged_and_only_usual_ones_remembered() -> None:
+    """T7: a client that makes up long names fills no memory."""
+    asked: list[str] = []
+
+    @keylike.remembered
+    def judge(name: str) -> bool:
+        asked.append(name)
+        return name.endswith("token")
+
+    long = "x" * 10_000 + "-token"
+    assert [judge(name) for name in ("a-token", "a-token", long, long)] == [True] * 4
+    assert asked == ["a-token", long, long]

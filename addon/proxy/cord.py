@@ -7,13 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import lru_cache
 
 from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands
 
-from .. import clients, dialects, paths
+from .. import clients, dialects, keylike, paths
 from ..body import Body
 from ..providers import Timeouts
 from ..router import FOREIGN, Exchange, Router
@@ -302,7 +301,7 @@ def _copied(request: http.Request) -> http.Request:
     return wire
 
 
-@lru_cache(4096)
+@keylike.remembered
 def _stays_here(name: bytes) -> bool:
     """Whether a header of the client's stays here: our own, a credential, and what would tell whose account it has."""
     if name in CREDENTIALS:

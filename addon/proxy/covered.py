@@ -120,7 +120,7 @@ def lacks_credentials(request: http.Request) -> bool:
     return any(map(_WITH_SCHEME.fullmatch, values)) or _IN_PATH.search(request.path) is not None
 
 
-@lru_cache(4096)
+@keylike.remembered
 def names_credential(name: bytes) -> bool:
     """Whether a header called *name* carries a credential, as far as its name tells."""
     text = name.decode("latin-1")

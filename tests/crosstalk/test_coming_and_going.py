@@ -200,6 +200,28 @@ FINE: tuple[Host, ...] = (
     Host("ours in capitals, own in some", habits.folded_echo, one_in(3), depth="body"),
 )
 
+OPEN: tuple[Host, ...] = (
+    Host("kept for the same words, chat", kept_for_the_same_words, ask=report("user", temperature=1)),
+    Host("kept for the same words, anthropic", kept_for_the_same_words, dialect="anthropic", stream=True,
+         ask=report("metadata", max_tokens=4096)),
+    Host("kept for the same words, responses", kept_for_the_same_words, dialect=responses,
+         ask=report("prompt_cache_key")),
+    Host("a name folded", identifier_folded, dialect=responses, ask=named),
+    Host("a turn counted on, 10 %", turn_counted, one_in(10), responses, ask=counting),
+    Host("chat's form by night", habits.form_of_the_backend, DAYS, responses),
+    Host("chat's form among dialects, 10 %", habits.in_the_form_of_chat, one_in(10), ask=several_dialects),
+    Host("two ids in turn, 2 %", habits.two_ids_in_turn, one_in(50), stream=True),
+    Host("the gateway's start, 2 %", habits.start_of_the_gateway, one_in(50), "anthropic", stream=True),
+    Host("a late clock, 2 %", habits.clock_late, one_in(50)),
+    Host("streamed unasked, 2 %", habits.streamed_unasked, one_in(50)),
+    Host("others' tools, 10 %", habits.tools_of_others, one_in(10), ask=habits._tools),
+    Host("its own id, two a process", habits.own_request_id, depth="handler", pause=FEW_A_DAY, restart=2, answers=60,
+         proofs=3),
+    Host("ours behind its own", head("{own}, {ours}"), depth="handler"),
+    Host("ours in quotes", head('"{ours}"'), depth="handler"),
+    Host("ours behind a prefix", head("req_{ours}"), depth="handler"),
+)  # fmt: skip
+
 
 def holds(host: Host) -> None:
     proofs, suspects, first = serve(host)
@@ -242,3 +264,27 @@ def test_no_owner_loses_its_answer_at_a_host_with_a_habit(habit: Change, reactio
                 world.deliver(line, habit(Right(world, line, number, number)))
             owners._hold(found, world, case(world), case.__name__)
             assert not found.lost
+
+
+@pytest.mark.parametrize("host", OPEN, ids=str)
+def test_what_is_rare_or_of_a_part_of_a_host_accuses_nobody(host: Host) -> None:
+    """H1: a cache, names in lower case, a gateway's count, one dialect of several, a list or a prefix in a header."""
+    holds(host)
+
+
+@pytest.mark.parametrize("form", ["{own}, {ours}", '"{ours}"', "req_{ours}", "Root=1-{ours}"])
+def test_an_exchanged_id_is_found_beside_something_of_the_host_s_own(form: str) -> None:
+    """H6: our id says whose answer it is wherever it stands in the header."""
+    exchanged(form)
+
+
+def test_two_identical_names_that_only_the_host_made_alike_prove_nothing() -> None:
+    """H2: the smallest input: twelve names that are repeated faithfully, then two at once that differ in case."""
+    world = Routed("none", responses, False, 3, "block")
+    for number in range(12):
+        line = world.send(safety_identifier=f"bert{number}")
+        world.deliver(line, line.own)
+    one, two = world.send(safety_identifier="anna"), world.send(safety_identifier="Anna")
+    world.side_by_side((one, one.own), (two, identifier_folded(Right(world, two, 0, 0))))
+    assert world.verdict(two).kind == "unverifiable"
+    assert not world.blocked

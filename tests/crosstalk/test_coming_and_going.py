@@ -145,10 +145,6 @@ def counting(n: int) -> Mapping[str, Any]:
     return {"metadata": {"turn": str(n)}}
 
 
-def several_dialects(n: int) -> Mapping[str, Any]:
-    return {"dialect": ("anthropic", "openai_responses", "openai_chat")[n % 3]}
-
-
 def head(form: str) -> Change:
     """Return a change by which our id comes back in the promised header as *form* says, beside an *own* one."""
 
@@ -200,7 +196,7 @@ FINE: tuple[Host, ...] = (
     Host("ours in capitals, own in some", habits.folded_echo, one_in(3), depth="body"),
 )
 
-OPEN: tuple[Host, ...] = (
+RARE: tuple[Host, ...] = (
     Host("kept for the same words, chat", kept_for_the_same_words, ask=report("user", temperature=1)),
     Host("kept for the same words, anthropic", kept_for_the_same_words, dialect="anthropic", stream=True,
          ask=report("metadata", max_tokens=4096)),
@@ -208,10 +204,6 @@ OPEN: tuple[Host, ...] = (
          ask=report("prompt_cache_key")),
     Host("a name folded", identifier_folded, dialect=responses, ask=named),
     Host("a turn counted on, 10 %", turn_counted, one_in(10), responses, ask=counting),
-    Host("chat's form by night", habits.form_of_the_backend, DAYS, responses),
-    Host("chat's form among dialects, 10 %", habits.in_the_form_of_chat, one_in(10), ask=several_dialects),
-    Host("two ids in turn, 2 %", habits.two_ids_in_turn, one_in(50), stream=True),
-    Host("the gateway's start, 2 %", habits.start_of_the_gateway, one_in(50), "anthropic", stream=True),
     Host("a late clock, 2 %", habits.clock_late, one_in(50)),
     Host("streamed unasked, 2 %", habits.streamed_unasked, one_in(50)),
     Host("others' tools, 10 %", habits.tools_of_others, one_in(10), ask=habits._tools),
@@ -266,7 +258,7 @@ def test_no_owner_loses_its_answer_at_a_host_with_a_habit(habit: Change, reactio
             assert not found.lost
 
 
-@pytest.mark.parametrize("host", OPEN, ids=str)
+@pytest.mark.parametrize("host", RARE, ids=str)
 def test_what_is_rare_or_of_a_part_of_a_host_accuses_nobody(host: Host) -> None:
     """H1: a cache, names in lower case, a gateway's count, one dialect of several, a list or a prefix in a header."""
     holds(host)

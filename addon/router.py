@@ -299,6 +299,10 @@ class Router:
         path = "" if endpoint.family else endpoint.suffix
         return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse, path)
 
+    def has_account_at(self, destination: Origin) -> bool:
+        """Whether *destination* is the origin of an enabled account."""
+        return any(account.enabled and account.origin == destination for account in self.config.accounts)
+
     def must_read(self, client: Client, endpoint: Endpoint) -> bool:
         """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
         names = endpoint.asks in ("model", "named", "batch", "tuning")

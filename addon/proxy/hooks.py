@@ -71,7 +71,7 @@ _NOT_KEPT = Refusal(
     "This request passed with its client's own credential, which is kept nowhere, so it cannot be sent again as it was;"
     " put a credential on it, or replay it with mode: serve",
 )
-_NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this destination, and nothing else passes here")
+_NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this path here; see the settings `paths` and `other`")
 
 
 def _closed_on_failure(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -344,9 +344,9 @@ class Patchbay:
         endpoint = self._resolved(endpoint, flow, destination)
         serves = self._router().serves(endpoint, destination, _reverse(flow))
         shadow = self._router().config.mode == "shadow"
-        # what asks a model is looked at in shadow, also where no account would serve it
-        passes = not serves and (not endpoint.dialect if shadow else self._lets_be(flow))
         headers = fields.read(flow.request.headers)
+        # what asks a model is looked at in shadow, also where no account would serve it
+        passes = not serves and (not endpoint.dialect if shadow else self._lets_be(flow, headers, destination))
         if passes or shadow:
             defaults.untouched(flow.request, flow.client_conn.proxy_mode)
         if passes:
@@ -700,10 +700,13 @@ class Patchbay:
         )
         return self._guards.refusal(arrival, endpoint) or (None if streams else self._guards.too_large(headers))
 
-    def _lets_be(self, flow: http.HTTPFlow) -> bool:
+    def _lets_be(self, flow: http.HTTPFlow, headers: Headers, destination: Origin) -> bool:
         """Whether what is not ours passes: in regular mode it does, behind a reverse listener it is refused."""
-        other = self._router().config.other
-        return other == "pass" or (not other and not _is_reverse(flow))
+        if other := self._router().config.other:
+            return other == "pass"
+        # At the host of an account the client's key may be its key for this proxy, which no provider may see.
+        keyed = any(clients.presented(headers, flow.request.path))
+        return not _is_reverse(flow) and not (keyed and self._router().has_account_at(destination))
 
     def _resolved(self, endpoint: Endpoint, flow: http.HTTPFlow, destination: Origin) -> Endpoint:
         request = flow.request

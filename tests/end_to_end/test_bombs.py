@@ -151,7 +151,7 @@ def test_many_at_once_hold_others_up_little_longer(running: Proxy, way: str) -> 
         found.append(_endured(running, way, 12))
 
     assert min(found)[0] <= 3 * (WAIT + usual), f"usually {usual:.3f} s"
-    assert max(growth for _, growth, _ in found) <= GROWTH
+    assert max(growth for _, growth, _ in found) <= 2 * GROWTH
 
 
 def test_after_all_of_them_it_serves_on(running: Proxy) -> None:

@@ -45,7 +45,7 @@ def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         sent.ledger.note("text", token, _COMMON, now)
         sent.broke("same-text", now)
         told = f"{len(text)} characters"
-        if sent.repeated("same-text", other) and not (sent.kept or sent.standing("same-text").doubted):
+        if sent.repeated("same-text", other, KNOWN) and not (sent.kept or sent.standing("same-text").doubted):
             yield found("same-text", FAMILY, "strong", fact, "a text of its own", other, received=told)
         else:
             yield found("same-text", FAMILY, "weak", fact, "a text of its own", received=told)

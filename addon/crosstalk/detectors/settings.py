@@ -15,6 +15,7 @@ from .found import found
 FAMILY = "settings"
 # What no server could make up so that it equals what another request sent. Numbers it may well set itself.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
+_NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in which a gateway may write its tenant
 _TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, that nobody arrives at by chance
 
 
@@ -102,7 +103,9 @@ def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Findin
 
 def _seldom(sent: Sent, it: _Differs, rule: str) -> bool:
     if it.owner is not None:
-        return sent.swapped(rule, it.owner) or not sent.standing(rule).broken
+        stood = sent.standing(rule)  # a gateway that writes its tenant into every answer has never repeated ours
+        named = it.name in _NAMES and not stood.kept
+        return sent.swapped(rule, it.owner) or not (stood.broken or named)
     return it.waits and it.name == "tools" and sent.explained(rule)
 
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass, fields
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
 NEVER = 12  # … for a proof by what no host is known to do as a habit
-TWICE = 24  # … where a value has to come twice before it can look odd: three rounds of eight workers
+TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
+ID_TWICE = 24  # … where that proves something: three rounds
 AGAIN = 40  # … at least, for any finding once the rule was broken: an odd worker of eight shows by then
 LONGER = 2  # … and so many times as many as before the break, so that what comes back every so often is accused once
 MOST = 512  # … at most

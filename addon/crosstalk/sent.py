@@ -141,13 +141,13 @@ class Sent:
         """Whether the host breaks *rule* as a matter of course."""
         return self.standing(rule).void
 
-    def repeated(self, rule: str, other: Entry, at_once: int = PROVEN) -> bool:
+    def repeated(self, rule: str, other: Entry, at_once: int = PROVEN, later: int = TWICE) -> bool:
         """
         Whether *rule*, which lets nothing come twice, stands for what came to *other* and comes to us now.
 
-        *at_once* answers in a row are enough where both waited at the same time.
+        It takes *at_once* answers in a row where both waited at the same time, else *later*.
         """
-        return self.memory is None or self.stands(rule, at_once if other.seen > self.entry.at else TWICE)
+        return self.memory is None or self.stands(rule, at_once if other.seen > self.entry.at else later)
 
     def beside(self) -> Iterator[Live]:
         """Yield the attempts of other exchanges at this host that are or were under way beside this one."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from ...values import Fact, Finding
-from ..host_habits import FORGOTTEN, KNOWN, PROVEN, SELDOM
+from ..host_habits import FORGOTTEN, ID_TWICE, KNOWN, PROVEN, SELDOM
 from ..sent import Sent
 from .found import Strength, found
 
@@ -126,7 +126,7 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         # heads and write trace ids into them, and some keep answers for requests that are alike.
         spoken = sent.asked is None or sent.asked.shape not in ("", "embedding")
         worth: Strength = "proof" if fact.kind == "id" and spoken and not sent.kept else "strong"
-        counts = sent.repeated(rule, other) or ((twice or not first) and sent.explained(rule))
+        counts = sent.repeated(rule, other, later=ID_TWICE) or ((twice or not first) and sent.explained(rule))
         if same and counts and (worth == "proof" or not sent.standing(rule).doubted):
             asked_before = sent.memory is not None and sent.memory.asked_before(sent.entry)
             disputed = first and (other.seen >= sent.entry.at or asked_before)

@@ -53,7 +53,7 @@ class Rule:
         return frozenset() if elsewhere else self.codes & said.codes
 
     def found(self, said: Complaint) -> re.Match[str] | None:
-        """Find the phrase in the provider's words, or, where it blames nobody, in any."""
+        """Find the phrase in the provider's own words; a row without consequences is also met by quoted ones."""
         if not self.phrase:
             return None
         if self.kind in BLAMELESS:

@@ -44,8 +44,8 @@ class Ask:
     it rather waits than takes an account of a lower priority, or a refusal. *served* says how the request was served
     before, if it is a replay: it goes to the same account and session while they can be had.
 
-    *others* are models that it may run besides; *sealed* says why it may run some that nobody can see here (empty: it
-    does not). *path* is one of no dialect.
+    *others* are further models that it may run; *sealed* says why its models cannot all be read here (empty: they can).
+    *path* is set for paths of no dialect.
     """
 
     family: str

@@ -1,11 +1,10 @@
 """
-Whose fault is it? The same fault from two accounts is the upstream's, or the request's, and nobody's penalty.
+Faults that two accounts show are the upstream's or the request's, and no account is penalized for them.
 
-Two accounts of one place at once have the upstream's fault, unless a third one does well there at the same time, before
-or after: then it is theirs after all. Two accounts that one conversation meets it on have the request's fault, unless
-the same exchange is then served by another: then it is theirs too. So it is once several conversations have met it on
-an account that has done nothing well meanwhile, or that one has met it again and again while nobody was served there.
-Until then that conversation asks other accounts first.
+The upstream's: two accounts of one place fail alike within WINDOW, and no third account succeeds there in that time.
+The request's: one conversation meets the fault on two accounts, and no other account serves the same exchange.
+The penalty stands again when CONFIRMED conversations (or exchanges) met the fault on an account that served none
+meanwhile. Until then that conversation asks other accounts first.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class _Fault:
     certain: bool = False
     excused: bool = False
     undone: bool = False
-    served_since: bool = False  # somebody was served there meanwhile
+    served_since: bool = False  # the account has served a request since
     by_request: bool = False  # excused because one conversation met it on several accounts
 
 
@@ -97,7 +96,7 @@ class Shared:
     ) -> None:
         """Take note of a fault and its *penalty*; that and its like are taken back when another account shows it."""
         stated = outcome.until is not None and outcome.kind not in KINDS
-        if outcome.kind == "rate" or stated:  # a limit, above all one that says until when, is nobody else's
+        if outcome.kind == "rate" or stated:  # a rate limit, or one with a stated end, is the account's own
             return
         kind, detail = outcome.kind, outcome.detail
         this = _Fault(account, place, kind, detail, exchange, conversation or exchange, now, penalty, outcome.certain)

@@ -165,6 +165,7 @@ class Accounts:
 
     def __init__(self, config: Config, key: bytes, random: Random) -> None:
         self._config = config
+        self._by_id = _by_id(config)
         self._key = selection.derive_key(key)
         self._cursors = selection.Cursors(random)
         self._health = Health(random, _quotas(config))
@@ -193,6 +194,28 @@ class Accounts:
         self._slots.leave(waiter)
 
     def _choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
+        return self._at_home(ask, now) or self._among_all(ask, now)
+
+    def _at_home(self, ask: Ask, now: float) -> Choice | None:
+        """
+        Choose the home of a conversation that can serve it at once, without looking at any other account.
+
+        None where the other accounts may matter: the cost of a turn at home does not grow with the pool.
+        """
+        identity = ask.identity
+        if not identity.affinity or ask.pin or ask.served or ask.tried or ask.stay or ask.websocket or _opens(identity):
+            return None
+        key = Key(pool_name(ask), ask.client.scope, identity.affinity)
+        account = self._by_id.get(self._bindings.home(key, now))
+        if account is None or self._bindings.is_cold(key, now, self._config.sessions.cache_ttl):
+            return None
+        origin = self._origin(ask, account)
+        if origin is None or account.id in self._health.met(_conversation(ask), now):
+            return None
+        view = self._view(ask, account, origin, now)
+        return None if view.cause else self._take(ask, _Pick(account, "hit", "", key), [view], now)
+
+    def _among_all(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
         views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
         if ask.pin:
             views = [view for view in views if view.account.id == ask.pin]
@@ -286,6 +309,7 @@ class Accounts:
         gone = {name: account for name, account in (self._leaving | before).items() if name not in here}
         self._leaving = {name: account for name, account in gone.items() if self._in_flight[name]}
         self._config = config
+        self._by_id = _by_id(config)
         self._restricts = any(map(models.restricts, config.accounts))
         self._health.quotas = _quotas(config)
         self._slots.limit = config.queue.limit
@@ -330,22 +354,26 @@ class Accounts:
         return [self._status(account, busiest.get(account.id, ("", 0.0)), now) for account in found]
 
     def _members(self, ask: Ask) -> Iterable[tuple[Account, Origin]]:
+        """Go through the pool of *ask*, each account with the origin its credential is for."""
+        for account in self._config.accounts:
+            if (origin := self._origin(ask, account)) is not None:
+                yield account, origin
+
+    def _origin(self, ask: Ask, account: Account) -> Origin | None:
         """
-        Go through the pool of *ask*, each account with the origin its credential is for.
+        Return the origin that the credential of *account* is for; None when it is not in the pool of *ask*.
 
         An account without an origin of its own goes to the reverse upstream and nowhere else, least of all to wherever
         a client points.
         """
-        for account in self._config.accounts:
-            origin = account.origin or ask.reverse
-            if origin is None or (ask.family and ask.family not in account.provider.families):
-                continue
-            if not ask.client.may_use(account.provider.name):  # to this client there is no such account
-                continue
-            if not paths.takes(account, ask.path):
-                continue
-            if ask.destination is None or ask.destination == origin:
-                yield account, origin
+        origin = account.origin or ask.reverse
+        if origin is None or (ask.family and ask.family not in account.provider.families):
+            return None
+        if not ask.client.may_use(account.provider.name):  # to this client there is no such account
+            return None
+        if not paths.takes(account, ask.path):
+            return None
+        return origin if ask.destination is None or ask.destination == origin else None
 
     def _view(self, ask: Ask, account: Account, origin: Origin, now: float) -> _View:
         lane = models.lane(account, ask.model)
@@ -452,8 +480,7 @@ class Accounts:
 
         Its answer tells it from the others, and its next turn goes where that answer came from.
         """
-        opening = ask.identity.tier == "content" and ask.identity.strength == "guess" and ask.identity.binds
-        if not opening or self._bindings.uses(key) <= CROWD or self._config.strategy != "rendezvous":
+        if not _opens(ask.identity) or self._bindings.uses(key) <= CROWD or self._config.strategy != "rendezvous":
             return None
         first = home or next(iter(self._bindings.pending(key)), "")
 
@@ -670,6 +697,15 @@ class Accounts:
 def pool_name(ask: Ask) -> str:
     """Name the pool of *ask*: the accounts that can stand in for one another."""
     return f"{ask.family or 'any'}@{ask.destination or 'any'}"
+
+
+def _by_id(config: Config) -> dict[str, Account]:
+    return {account.id: account for account in config.accounts}
+
+
+def _opens(identity: Identity) -> bool:
+    """Whether all that is known of a conversation is how it begins, as others may."""
+    return identity.tier == "content" and identity.strength == "guess" and identity.binds
 
 
 def _conversation(ask: Ask) -> str:

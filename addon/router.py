@@ -41,6 +41,7 @@ from .values import (
     Endpoint,
     Fact,
     Failure,
+    Finding,
     Head,
     Headers,
     Identity,
@@ -156,7 +157,8 @@ class Router:
     The rooms, put together for one configuration.
 
     *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for. `unnamed` is called
-    once for each provider and model whose requests lack the model's id, because `model_ids` does not name it.
+    once for each provider and model whose requests lack the model's id, because `model_ids` does not name it. `changed`
+    is called when something has changed that another instance should know before its next request.
     """
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
@@ -175,6 +177,7 @@ class Router:
         self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
+        self.changed: Callable[[], None] = lambda: None
         self.state = State(*kept, self.memory.habits)
 
     def reload(self, config: Config) -> None:
@@ -221,6 +224,23 @@ class Router:
             socket=socket,
             served=served,
         )
+
+    def is_new(self, exchange: Exchange, now: float) -> bool:
+        """Whether the conversation of *exchange*, if it has one, is not known here."""
+        return self.accounts.is_new(self._ask(exchange, now), now)
+
+    def look_again(self, exchange: Exchange, now: float) -> None:
+        """Say once more whose conversation *exchange* is, before its first attempt: more may be known than before."""
+        self._leave(exchange.identity)
+        found = self._identifier.identify(exchange.request, now)
+        exchange.identity, exchange.served = _as_before(found, exchange.request.replay, exchange.digest)
+        self._in_flight[exchange.identity.affinity] += 1
+        exchange.in_flight = self._in_flight[exchange.identity.affinity]
+
+    def _leave(self, identity: Identity) -> None:
+        self._in_flight[identity.affinity] -= 1
+        if self._in_flight[identity.affinity] <= 0:
+            del self._in_flight[identity.affinity]
 
     def oversteps(self, request: Request) -> Refusal | None:
         """Say why *request*, which was let in before, would not be now: what its client may has changed."""
@@ -388,6 +408,14 @@ class Router:
             return Verdict("unverifiable", note="nothing was sent")
         return exchange.attempt.watch.verdict()
 
+    def is_nameless(self, exchange: Exchange) -> bool:
+        """Whether an id stands in the answer that belongs to somebody whom nobody here knows."""
+        return exchange.attempt is not None and exchange.attempt.watch.is_nameless
+
+    def settle(self, exchange: Exchange, now: float) -> list[Finding]:
+        """Look again for the owners of such ids; return the findings that name one now."""
+        return exchange.attempt.watch.settle(now) if exchange.attempt else []
+
     def sent(self, exchange: Exchange) -> list[dict[str, object]]:
         """Return, as plain types, what it takes to judge the answer again later, by `crosstalk.again`."""
         return [attempt.watch.record() for attempt in exchange.attempts]
@@ -407,9 +435,7 @@ class Router:
             self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=error), now)
         if attempt and attempt.outcome and attempt.outcome.kind == "ok":
             self._learn(exchange, attempt, now)
-        self._in_flight[exchange.identity.affinity] -= 1
-        if self._in_flight[exchange.identity.affinity] <= 0:
-            del self._in_flight[exchange.identity.affinity]
+        self._leave(exchange.identity)
         exchange.decision = _decision(exchange, self.verdict(exchange), error, now, status, self.config.mode)
         return exchange.decision
 
@@ -556,6 +582,7 @@ class Router:
         reader = Reader(request.endpoint.dialect, provider.echo)
         exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
+        self.changed()
         return route
 
     def _model_id(self, choice: Choice) -> str:
@@ -708,6 +735,7 @@ class Router:
         if choice.key is not None and choice.key.affinity != identity.affinity:  # kept apart from others alike
             identity = replace(identity, affinity=choice.key.affinity)
         self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
+        self.changed()
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400
@@ -715,6 +743,7 @@ class Router:
             return
         attempt.served = True
         self.accounts.started(attempt.ask, attempt.choice, now)
+        self.changed()
 
     def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
         attempt.outcome, attempt.ended, attempt.finished = outcome, True, now
@@ -733,6 +762,7 @@ class Router:
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
             self.accounts.settled(ask, attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
+            self.changed()
 
 
 def _as_before(identity: Identity, before: Served | None, digest: bytes) -> tuple[Identity, Served | None]:

@@ -9,8 +9,8 @@ merged by a rule that gives the same whichever comes first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -25,11 +25,27 @@ _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
 _ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
+REQUEST = "request"  # the ledger's kind of the ids that went up, by which another instance names a victim
+_REQUEST = tuple[str, str, str, str, str, str]  # the value of such a record: see `_of_request`
+_LEAK_TTL = 3600.0  # seconds
 OWNERS = ("lineage", "lineage demoted", "held")  # kinds of the ledger that say who can serve what, and whose it is
 
 
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """
+    The answer to the exchange *victim* came to the request *receiver* of another instance.
+
+    *disputed*: they got the same answer, and which of them it belongs to is open.
+    """
+
+    victim: str
+    receiver: str
+    disputed: bool = False
+
+
 class State:
-    """The records of one router."""
+    """The records of one router. *leaked* is called with what another instance says of an answer that went astray."""
 
     def __init__(
         self, bindings: Bindings, health: Health, ledger: Ledger, aliases: Aliases, habits: HostHabits | None = None
@@ -40,27 +56,34 @@ class State:
         self._aliases = aliases
         self._habits = habits or HostHabits()
         self._rests: dict[str, Record] = {}  # as they were last told
+        self._leaks: list[Record] = []
+        self.leaked: Callable[[Leak], None] = lambda _: None
 
-    def watch(self) -> None:
-        """Keep track of changes from now on."""
+    def watch(self, *, shared: bool = False) -> None:
+        """Keep track of changes from now on; with *shared*, also of what only other instances have a use for."""
         self._bindings.watch()
-        self._ledger.watch(OWNERS)
+        self._ledger.watch((*OWNERS, REQUEST) if shared else OWNERS)
         self._aliases.watch()
         self._habits.watch()
+
+    def leak(self, leak: Leak, now: float) -> None:
+        """Tell the other instances that the answer to an exchange which is none of ours came to one of ours."""
+        self._leaks.append(Record("leak", leak.victim, _text((leak.receiver, leak.disputed)), now, now + _LEAK_TTL))
 
     def changes(self, now: float) -> list[Record]:
         """Return what changed since the last call; nothing before `watch`."""
         found = [_of_binding(told) for told in self._bindings.changes(now)]
-        found += [_of_owner(told) for told in self._ledger.changes()]
+        found += [_of_entry(told) for told in self._ledger.changes()]
         found += [_of_alias(*told) for told in self._aliases.changes()]
         found += [of_demotion(told) for told in self._habits.changes()]
-        return found + self._changed_rests(now)
+        leaks, self._leaks = self._leaks, []
+        return found + leaks + self._changed_rests(now)
 
     def everything(self, now: float) -> Iterator[Record]:
         """Yield all there is to keep, for a store that may have lost it. What goes meanwhile may be left out."""
         yield from self._present_rests(now).values()
         yield from map(_of_binding, self._bindings.all(now))
-        yield from map(_of_owner, self._ledger.all())
+        yield from map(_of_entry, self._ledger.all())
         yield from (_of_alias(*told) for told in self._aliases.all())
         yield from map(of_demotion, self._habits.all())
 
@@ -85,6 +108,10 @@ class State:
                     self._rests[record.key] = record
             case "owner":
                 self._ledger.adopt(_to_owner(record), now)
+            case "request":
+                self._ledger.adopt(_to_request(record), now)
+            case "leak":
+                self.leaked(_to_leak(record))
             case "alias":
                 self._aliases.adopt(record.key, _to_alias(record), now)
             case "habit":
@@ -140,6 +167,37 @@ def _to_rest(record: Record) -> Rest:
     account, lane, state = msgspec.json.decode(record.key, type=tuple[str, str | None, Blocked])
     kind, verify_at = msgspec.json.decode(record.value, type=tuple[OutcomeKind, float | None])
     return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at)
+
+
+def _of_entry(told: Told) -> Record:
+    return _of_request(told) if told.kind == REQUEST else _of_owner(told)
+
+
+def _of_request(told: Told) -> Record:
+    entry = told.entry
+    value = _text((
+        entry.exchange, entry.request_id, entry.account, entry.affinity, entry.digest.hex(), entry.words.hex()
+    ))  # fmt: skip
+    return Record("request", told.token, value, entry.at, told.expires)
+
+
+def _to_request(record: Record) -> Told:
+    exchange, request_id, account, affinity, digest, words = msgspec.json.decode(record.value, type=_REQUEST)
+    entry = Entry(
+        exchange,
+        request_id,
+        account,
+        affinity,
+        digest=bytes.fromhex(digest),
+        at=record.rank,
+        words=bytes.fromhex(words),
+    )
+    return Told(REQUEST, record.key, record.expires, entry)
+
+
+def _to_leak(record: Record) -> Leak:
+    receiver, disputed = msgspec.json.decode(record.value, type=tuple[str, bool])
+    return Leak(record.key, receiver, disputed)
 
 
 def _of_owner(told: Told) -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from patchbay.accounts.health import Health
 from patchbay.crosstalk.host_habits import HostHabits
 from patchbay.identity.aliases import Aliases
 from patchbay.ledger import Entry, Ledger
-from patchbay.state import State
+from patchbay.state import Leak, State
 from patchbay.values import Outcome, Record
 
 KEY = Key("openai@any", b"\x00\xff", "aff", "gpt")
@@ -59,6 +60,31 @@ def test_the_next_process_knows_everything() -> None:
     assert two.health.deadline("a", "gpt", 3) == one.health.deadline("a", "gpt", 3)
     assert two.ledger.find("lineage", "seed", 3) == Entry("", account="a", affinity="aff", thread="t", at=1.0)
     assert two.aliases.resolve("id", 3) == "aff"
+
+
+def test_ids_of_requests_are_told_only_where_instances_share_a_store() -> None:
+    """R15: with them one instance names the exchange of another one."""
+    entry = Entry("x", "pb1-x", "a", "aff", "t", b"digest", 5.0, words=b"words")
+    alone, one, two = Instance(), Instance(), Instance()
+    one.state.watch(shared=True)
+    for each in (alone, one):
+        each.ledger.note("request", "pb1-x", entry, 5)
+
+    assert alone.state.changes(6) == []
+    tell(one, two, 6)
+    assert two.ledger.find("request", "pb1-x", 7) == replace(entry, thread="")
+
+
+def test_an_answer_that_went_astray_is_told_once() -> None:
+    """R15: whoever knows the victim marks it."""
+    one, two = Instance(), Instance()
+    heard: list[Leak] = []
+    two.state.leaked = heard.append
+    one.state.leak(Leak("victim", "pb1-receiver", disputed=True), 5)
+
+    tell(one, two, 6)
+    assert heard == [Leak("victim", "pb1-receiver", disputed=True)]
+    assert one.state.changes(7) == []
 
 
 def test_only_what_changed_is_told() -> None:

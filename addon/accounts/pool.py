@@ -232,6 +232,11 @@ class Accounts:
             return self._wait(ask, better, now)
         return self._take(ask, pick, views, now)
 
+    def is_new(self, ask: Ask, now: float) -> bool:
+        """Whether the conversation of *ask*, if it has one, neither has a home here nor is on its way to one."""
+        key = Key(pool_name(ask), ask.client.scope, ask.identity.affinity)
+        return bool(key.affinity) and not (self._bindings.home(key, now) or self._bindings.pending(key))
+
     def started(self, ask: Ask, choice: Choice, now: float) -> None:
         """
         Take note of the first success of *choice* (of a stream: its first content): its conversation is at home.

@@ -16,7 +16,7 @@ import msgspec
 from ..answer import Answer
 from ..body import Body
 from ..correlation import Mint
-from ..ledger import Ledger
+from ..ledger import Entry, Ledger
 from ..providers import Echo
 from ..values import Endpoint, Fact, Head, Verdict, VerdictKind
 from .asked import Asked
@@ -66,6 +66,7 @@ class _Shape(msgspec.Struct, frozen=True):
     version: int = 0
     kinds: list[str] = []
     habits: dict[str, Standing] | None = None
+    owners: dict[str, tuple[str, str, float, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,10 @@ class _Run:
 
     def _sent(self, record: Mapping[str, Any], now: float) -> Watch:
         endpoint = Endpoint(record["dialect"], suffix=record["suffix"])
+        for value, (exchange, request_id, at, digest) in (record.get("owners") or {}).items():
+            if self._ledger.find("request", value, now) is None:  # another instance's, whose flows are elsewhere
+                owner = Entry(exchange, request_id, digest=bytes.fromhex(digest), at=at)
+                self._ledger.note("request", value, owner, now)
         return Watch(
             _echo(record),
             record["expected"],

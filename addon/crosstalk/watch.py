@@ -10,7 +10,7 @@ from ..providers import Echo
 from ..values import Depth, Fact, Finding, Verdict
 from . import verdict as verdicts
 from .asked import Asked
-from .detectors import BY_KIND
+from .detectors import BY_KIND, found, ids
 from .host_habits import Standing
 from .memory import Live, Memory
 from .sent import Sent
@@ -20,6 +20,7 @@ _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per ch
 SEEN = 256  # facts of one answer whose time is kept
 VERSION = 1  # of `record`; see there
 _OVER = Fact("over")
+_UNOWNED = frozenset({"contract", "unknown-tag"})  # what is found of an id whose owner is not known
 _OF_ALL = frozenset({"contract", "tag", "settings", "shape"})  # their proofs are about the answer, not a part of it
 
 
@@ -89,6 +90,8 @@ class Watch:
         self._findings: dict[tuple[str, str, str], Finding] = {}
         self._matched: dict[str, Depth] = {}
         self._notes: dict[str, None] = {}
+        self._strangers: list[Fact] = []  # ids whose owner was not known when they came
+        self._owners: dict[str, Entry] = {}  # of ids in the answer that belong to another exchange
         self._verdict: Verdict | None = None
         self._loose = self._early = False
         ledger.note("request", request_id, self._sent.entry, now)
@@ -117,8 +120,11 @@ class Watch:
         for name, detector in detectors:
             if name not in self._silent:
                 fresh += [finding for finding in detector(self._sent, fact, now) if self._is_new(finding)]
+        self._note_owner()
         if fresh:
             self._verdict = None
+            if any(finding.detector in _UNOWNED and finding.victim == "unknown" for finding in fresh):
+                self._strangers.append(fact)
             proofs = {finding.detector for finding in fresh if finding.strength == "proof"}
             self._sent.foreign = self._sent.foreign or bool(proofs)
             if proofs & _OF_ALL:
@@ -141,6 +147,45 @@ class Watch:
                 self._learn(self._sent.memory, now)
             self._sent.memory.finish(self._sent.entry.request_id, now)
         return fresh
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether the answer holds an id whose owner was not known when it came."""
+        return bool(self._strangers)
+
+    def settle(self, now: float) -> list[Finding]:
+        """
+        Look again at the ids whose owner was not known when they came; return the findings that name one now.
+
+        Another instance may have told of it meanwhile. What it asked for in the same words as we did is taken back.
+        """
+        fresh: list[Finding] = []
+        for fact in tuple(self._strangers):
+            self._sent.last = None
+            returned = self._sent.returned(str(fact.value), now)
+            if returned.entry is None:
+                continue
+            self._strangers.remove(fact)
+            self._note_owner()
+            self._take_back(fact)
+            self._match(fact, now)
+            named = (*ids.contract(self._sent, fact, now), *ids.tag(self._sent, fact, now))
+            fresh += [finding for finding in named if self._is_new(finding)]
+        self._verdict = None
+        return fresh
+
+    def _note_owner(self) -> None:
+        """Keep for `record` whose id it was that was asked about last: another instance's stands in no other record."""
+        returned = self._sent.last[2] if self._sent.last else None
+        if returned is None or returned.entry is None or len(self._owners) >= _FINDINGS:
+            return
+        if returned.entry.exchange != self._sent.entry.exchange:
+            self._owners[returned.value] = returned.entry
+
+    def _take_back(self, fact: Fact) -> None:
+        told = found.shown(str(fact.value))
+        for detector in _UNOWNED:
+            self._findings.pop((detector, fact.where, told), None)
 
     def verdict(self) -> Verdict:
         """Say what is known so far."""
@@ -187,6 +232,7 @@ class Watch:
             "ended": list(self._ended or ()),
             "seen": [list(seen) for seen in self.seen],
             "kinds": sorted(BY_KIND),
+            "owners": {value: _owner(entry) for value, entry in self._owners.items()},
             "habits": {rule: standing.told() for rule, standing in sent.judged.items()},
         }
 
@@ -238,6 +284,10 @@ class Watch:
         before = self._sent.ledger.note("request", client_id, self._sent.entry, now)
         mine = self._sent.entry
         return before is not None and before.exchange != mine.exchange and before.digest != mine.digest
+
+
+def _owner(entry: Entry) -> list[str | float]:
+    return [entry.exchange, entry.request_id, entry.at, entry.digest.hex()]
 
 
 def _is_tagged(finding: Finding) -> bool:

@@ -18,6 +18,7 @@ from ..correlation import Mint
 from ..crosstalk import evidence
 from ..crosstalk.again import Stored, judge
 from ..crosstalk.memory import Memory
+from ..state import Leak
 from ..values import Decision, Finding
 from . import dump
 from .incidents import Incidents
@@ -58,17 +59,24 @@ class Aftermath:
         released = len(cord.copy) if cord is not None and cord.streaming else 0
         noticed = {"at": now, "detector": finding.detector, "where": finding.where, "released_bytes": released}
         flow.metadata.setdefault("patchbay.noticed", noticed)
-        found = self._lately.get(finding.victim)
-        victim = found() if found else None
+        victim = self.flow_of(finding.victim)
         if victim is not None and victim is not flow:
-            said = victim.metadata.get("patchbay.leaked_to") == request_id
-            victim.metadata["patchbay.leaked_to"] = request_id
-            if finding.disputed:
-                victim.metadata["patchbay.disputed"] = True
-            if not said:
-                victim.comment = f"{victim.comment} · {_leaked(victim)}" if victim.comment else _leaked(victim)
-            victim.marked = victim.marked or ":warning:"
-            ctx.master.addons.trigger(UpdateHook([victim]))
+            _mark(victim, Leak(finding.victim, request_id, finding.disputed))
+
+    def flow_of(self, exchange: str) -> http.HTTPFlow | None:
+        """Return the flow of *exchange*, if it was here lately."""
+        found = self._lately.get(exchange)
+        return found() if found else None
+
+    def leaked(self, leak: Leak) -> None:
+        """Mark the flow of a victim whose answer came to a request of another instance."""
+        victim = self.flow_of(leak.victim)
+        if victim is not None and _mark(victim, leak):
+            logger.critical(
+                "exchange %s event_type=crosstalk: its answer went to %s at another instance",
+                leak.victim,
+                leak.receiver,
+            )
 
     def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
         """Say on *flow* whom its answer went to, and keep evidence of an incident."""
@@ -81,6 +89,19 @@ class Aftermath:
         """Keep evidence of an incident, if *decision* is about one."""
         if decision.verdict.kind == "crosstalk":
             self._incidents.write(decision.request_id, evidence.bundle(decision, sent, _around(flow)))
+
+
+def _mark(victim: http.HTTPFlow, leak: Leak) -> bool:
+    """Say on the flow of *victim* to whom its answer went; return whether that is news."""
+    said = victim.metadata.get("patchbay.leaked_to") == leak.receiver
+    victim.metadata["patchbay.leaked_to"] = leak.receiver
+    if leak.disputed:
+        victim.metadata["patchbay.disputed"] = True
+    if not said:
+        victim.comment = f"{victim.comment} · {_leaked(victim)}" if victim.comment else _leaked(victim)
+    victim.marked = victim.marked or ":warning:"
+    ctx.master.addons.trigger(UpdateHook([victim]))
+    return not said
 
 
 def _leaked(flow: http.HTTPFlow) -> str:

@@ -86,6 +86,7 @@ class Cord:
         self.cut_short = False
         self.streaming = False
         self.in_events: Whole | None = None  # a stream that may be cut passes in whole events
+        self.naming: set[asyncio.Task[None]] = set()  # they look for the owners of ids that came back
         self._alarmed: set[str] = set()
         self._spliced: bytes | None = None
 

@@ -22,6 +22,7 @@ from .. import clients, config, dialects, guards, journal, keylike, paths, uploa
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
+from ..state import Leak
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
 from . import (
@@ -227,12 +228,14 @@ class Patchbay:
     def _begin(self, found: Settings, key: bytes) -> None:
         router = Router(found.config, key, SystemRandom(), secrets.token_bytes)
         router.unnamed = self._warn_of_model
+        router.changed = self._changed
         self._journal = Journal(found.config.journal) if found.config.journal.path else None
         self._keeping = Keeping(found.config, key, router.state)
         self._aftermath = Aftermath(
             Path(found.config.state).expanduser(), found.config.crosstalk, self.keys.environment
         )
         self._again = Again(mint_of(key))
+        router.state.leaked = self._aftermath.leaked
         self._secret = key
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
@@ -251,6 +254,10 @@ class Patchbay:
     def _warn_of_model(self, provider: str, model: str) -> None:
         name = ascii(self.keys.scrub(model.encode("utf-8", "replace")).decode()[:64])
         logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
+
+    def _changed(self) -> None:
+        if self._keeping:
+            self._keeping.soon()
 
     def _watch(self, path: Path) -> None:
         running = self._reload is not None and self._reload.stop()
@@ -407,6 +414,8 @@ class Patchbay:
     async def _open(self, flow: http.HTTPFlow, cord: Cord, body: Body) -> None:
         """Open the exchange of *flow* with *body* and give it its first route, or an answer that says why not."""
         assert cord.client is not None
+        assert self._keeping is not None
+        await self._keeping.caught_up()
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
@@ -425,6 +434,10 @@ class Patchbay:
         cord.exchange = opened
         self._under_way[cord] = flow
         self._opened(flow, opened)
+        if self._keeping.shared and self._router().is_new(opened, time.time()):
+            await asyncio.sleep(keeping.NEW)
+            await self._keeping.caught_up()
+            self._router().look_again(opened, time.time())
         if cord.shadow:
             self._decide(cord, opened)
             return
@@ -485,12 +498,14 @@ class Patchbay:
                 cord.in_events = Whole()
 
     @_closed_on_failure
-    def response(self, flow: http.HTTPFlow) -> None:
+    async def response(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
         if cord is None and self._again:
             self._again.take(flow)
         if cord is None or flow.response is None:
             return
+        if cord.naming:
+            await asyncio.wait(cord.naming)
         if cord.streaming:
             flow.response.raw_content = bytes(cord.copy)  # the stream has gone out already; this is for looking at it
         elif flow.response.raw_content and not cord.shadow:
@@ -667,6 +682,37 @@ class Patchbay:
             socket.ended(_ENDED)
 
     def _alarm(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        cord = _cord(flow)
+        shared = self._keeping is not None and self._keeping.shared
+        if cord and shared and finding.victim == "unknown" and self._router().is_nameless(exchange):
+            cord.naming.add(asyncio.get_running_loop().create_task(self._name(flow, exchange, finding)))
+        else:
+            self._tell(flow, exchange, finding)
+
+    async def _name(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        """Ask the other instances whose id it is that *finding* is about, and say then what was found."""
+        told = [finding]
+        try:
+            told = await self._named(exchange) or [finding] * self._router().is_nameless(exchange)
+        except Exception as e:  # an alarm must not be lost
+            logger.error("a victim could not be named: %s", type(e).__name__)
+        for each in told:
+            if each.strength == "proof":
+                self._tell(flow, exchange, each)
+
+    async def _named(self, exchange: Exchange) -> list[Finding]:
+        """Return what is found in the answer to *exchange*, once the other instances have told whose ids are in it."""
+        assert self._keeping is not None
+        for pause in (0.0, keeping.NEW):
+            if pause:
+                await asyncio.sleep(pause)
+            await self._keeping.caught_up()
+            named = self._router().settle(exchange, time.time())
+            if named or not self._router().is_nameless(exchange):
+                return named
+        return []
+
+    def _tell(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
         route = exchange.attempts[-1].route
         logger.critical(
             "%s event_type=crosstalk expected=%s received=%s where=%s session=%s account=%s victim=%s",
@@ -680,6 +726,10 @@ class Patchbay:
         )
         if self._aftermath:
             self._aftermath.alarmed(flow, finding, route.request_id, time.time())
+            if finding.victim != "unknown" and self._aftermath.flow_of(finding.victim) is None:
+                leak = Leak(finding.victim, route.request_id, finding.disputed)
+                self._router().state.leak(leak, time.time())
+                self._changed()
 
     def _guarded(self, flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint, streams: bool) -> Refusal | None:
         """Say why *flow* is refused by its head alone, if it is. What the user replays is the user's own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import os
@@ -23,6 +24,8 @@ VARIABLE = "PATCHBAY_STORE"  # what holds where the settings name no store
 EVERY = 0.2  # seconds between two looks
 PATIENCE = 2.0  # seconds at the start for what an earlier process knew
 AT_ONCE = 2000  # records in one look, so that no exchange waits long for it
+CATCH_UP = 0.25  # seconds a request may wait for what other instances have just told a shared store
+NEW = 0.02  # seconds until one asks again for a conversation that nobody knows: its last turn may just have ended
 
 
 class Keeping:
@@ -37,6 +40,7 @@ class Keeping:
         self._behind: Behind | None = None
         self._resend: Iterator[Record] = iter(())
         self._task: asyncio.Task[None] | None = None
+        self._handing = False
         url, store = store_of(settings, key)
         if store is not None:
             self._behind = Behind(store, url.partition(":")[0])
@@ -56,6 +60,37 @@ class Keeping:
             self._behind.close()
             self._behind = None
 
+    @property
+    def shared(self) -> bool:
+        """Whether other instances work on the same store."""
+        return self._behind is not None and self._behind.shared
+
+    def soon(self) -> None:
+        """Hand on what changed at once, where other instances share the store: their next request may be about it."""
+        if self._behind is not None and self._behind.shared and self._task is not None and not self._handing:
+            self._handing = True
+            asyncio.get_running_loop().call_soon(self._now, self._behind)
+
+    async def caught_up(self) -> None:
+        """
+        Take over all that other instances have told a shared store until now.
+
+        Waits for CATCH_UP at most, and not at all for a store that is not shared, or fails.
+        """
+        if self._behind is None or not self._behind.shared:
+            return
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        if self._behind.ask(lambda: _said(loop, told)):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), CATCH_UP)
+        if self._behind is not None:
+            self._state.adopt(self._behind.take(AT_ONCE), time.time())
+
+    def _now(self, behind: Behind) -> None:
+        self._handing = False
+        self._hand_on(behind, time.time(), AT_ONCE)
+
     def look(self, behind: Behind, now: float) -> None:
         """Take over some news and hand on what changed."""
         self._state.adopt(behind.take(AT_ONCE), now)
@@ -70,7 +105,7 @@ class Keeping:
             behind.put(records)
 
     def _begin(self, behind: Behind) -> None:
-        self._state.watch()
+        self._state.watch(shared=behind.shared)
         if behind.looked(PATIENCE):
             news = behind.take()
             unread = self._state.adopt(news, time.time())
@@ -83,6 +118,11 @@ class Keeping:
                 self.look(behind, time.time())
             except Exception as e:  # the proxy goes on without a store rather than the store without a proxy
                 logger.warning("patchbay: state could not be handed on: %s", type(e).__name__)
+
+
+def _said(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(told.set)
 
 
 def store_of(settings: Config, key: bytes) -> tuple[str, Store | None]:

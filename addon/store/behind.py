@@ -36,6 +36,7 @@ class Behind:
         self._lock = threading.Lock()
         self._out: _Waiting = {}
         self._in: _Waiting = {}
+        self._asking: list[Callable[[], None]] = []
         self._wake = threading.Event()
         self._looked = threading.Event()
         self._ended = threading.Event()
@@ -55,6 +56,24 @@ class Behind:
         with self._lock:
             keys = list(itertools.islice(self._in, most))
             return [self._in.pop(key) for key in keys]
+
+    @property
+    def shared(self) -> bool:
+        """Whether other instances work on this store as well."""
+        return self._store.shared
+
+    def ask(self, told: Callable[[], None]) -> bool:
+        """
+        Ask the store for news at once; *told* is called, from the thread, when they are there to `take`.
+
+        Return False, and call nothing, while the store fails: then nobody should wait for it.
+        """
+        if self._failing or self._ended.is_set():
+            return False
+        with self._lock:
+            self._asking.append(told)
+        self._wake.set()
+        return True
 
     def came_back(self) -> bool:
         """Say, once, that the store had failed and works again: it may have lost everything."""
@@ -87,6 +106,7 @@ class Behind:
     def _turn(self) -> bool:
         with self._lock:
             out, self._out = self._out, {}
+            asking, self._asking = self._asking, []
         try:
             if out:
                 self._store.write(list(out.values()), self._clock())
@@ -94,8 +114,12 @@ class Behind:
         except Exception as e:  # whatever a store does, the thread goes on
             self._failed(out, e)
             return False
-        self._worked(news)
-        return True
+        else:
+            self._worked(news)
+            return True
+        finally:
+            for told in asking:
+                told()
 
     def _failed(self, out: _Waiting, e: Exception) -> None:
         with self._lock:

@@ -19,6 +19,9 @@ class Store(Protocol):
     What is past its time is not told, and forgotten soon after.
     """
 
+    shared: bool
+    """Whether several instances work on it at once, so that what one of them just wrote matters to the others."""
+
     def write(self, records: Sequence[Record], now: float) -> None:
         """Merge *records* into what is there: of two with one key, that of the greater `order` stays."""
 

@@ -49,6 +49,8 @@ class Redis:
     Raises StoreError when the package `redis` is not installed.
     """
 
+    shared = True
+
     def __init__(self, url: str, space: str) -> None:
         try:
             import redis

@@ -47,6 +47,8 @@ class Sqlite:
     A file that was removed, replaced, emptied or broken while it was open is an error once, and is made anew.
     """
 
+    shared = False  # several processes may use one, but it is made for one instance
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None

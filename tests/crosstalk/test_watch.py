@@ -208,6 +208,40 @@ def test_an_id_of_an_instance_we_never_heard_of_breaks_a_promise() -> None:
     assert mine.watch.verdict().victim == "unknown"
 
 
+def test_the_owner_of_such_an_id_is_named_once_the_neighbour_has_told_of_it() -> None:
+    """R15: the finding names the exchange of the other instance, and stands once."""
+    bay, neighbour = Bay(), Bay(random=Random(8))
+    theirs, mine = neighbour.send("x"), bay.send("a")
+    mine.get(echo(theirs.id), echo(theirs.id, BODY))
+    assert mine.watch.settle(bay.now) == []
+    assert mine.watch.is_nameless
+
+    known = neighbour.ledger.find("request", theirs.id, neighbour.now)
+    assert known is not None
+    bay.ledger.note("request", theirs.id, known, bay.now)
+    assert {finding.victim for finding in mine.watch.settle(bay.now)} == {"x"}
+
+    verdict = mine.watch.verdict()
+    assert (verdict.kind, verdict.victim) == ("crosstalk", "x")
+    assert not mine.watch.is_nameless
+    assert "unknown" not in {finding.victim for finding in verdict.findings}
+    assert mine.watch.settle(bay.now) == []
+    assert mine.watch.record()["owners"] == {theirs.id: ["x", theirs.id, known.at, known.digest.hex()]}
+
+
+def test_an_answer_that_a_neighbour_got_to_an_equal_request_is_taken_back() -> None:
+    """R15: a cache that two instances share is no crosstalk."""
+    bay, neighbour = Bay(), Bay(random=Random(8), now=0)
+    theirs, mine = neighbour.send("x", digest=b"same"), bay.send("a", digest=b"same")
+    assert mine.get(echo(theirs.id)) == "crosstalk"
+
+    known = neighbour.ledger.find("request", theirs.id, neighbour.now)
+    assert known is not None
+    bay.ledger.note("request", theirs.id, known, bay.now)
+    assert mine.watch.settle(bay.now) == []
+    assert mine.watch.verdict().kind == "unverifiable"
+
+
 def test_without_a_promise_such_an_id_is_a_suspicion_only_if_it_is_older_than_our_request() -> None:
     """A newer one may have been made by an instance upstream of us, which asked in our name."""
     bay, neighbour = Bay(COMPATIBLE, now=5000), Bay(COMPATIBLE, random=Random(8))

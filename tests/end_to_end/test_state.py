@@ -158,13 +158,15 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @contextlib.contextmanager
-def two_proxies(folder: Path, simulator: Simulator, store: str, more: str = "") -> Iterator[tuple[Proxy, Proxy]]:
-    """Run two instances of one team: with one master key."""
+def two_proxies(
+    folder: Path, simulator: Simulator, store: str, more: str = "", *arguments: str
+) -> Iterator[tuple[Proxy, Proxy]]:
+    """Run two instances of one team, with one master key, in the folders `left` and `right`."""
     texts = [settings(folder / name, store, more=more) for name in ("left", "right")]
-    with proxy(folder / "left", texts[0], mode=f"reverse:{simulator.url}") as left:
+    with proxy(folder / "left", texts[0], *arguments, mode=f"reverse:{simulator.url}") as left:
         (folder / "right" / "state").mkdir(parents=True, mode=0o700)
         os.link(folder / "left" / "state" / "master.key", folder / "right" / "state" / "master.key")
-        with proxy(folder / "right", texts[1], mode=f"reverse:{simulator.url}") as right:
+        with proxy(folder / "right", texts[1], *arguments, mode=f"reverse:{simulator.url}") as right:
             yield left, right
 
 

@@ -12,6 +12,7 @@ from mitmproxy.test import taddons, tflow
 from patchbay.config import Crosstalk
 from patchbay.proxy.aftermath import Aftermath
 from patchbay.proxy.incidents import Incidents
+from patchbay.state import Leak
 from patchbay.values import Finding
 
 
@@ -125,3 +126,22 @@ def test_flows_are_not_kept_alive(tmp_path: Path) -> None:
         aftermath.alarmed(flow, finding("gone"), "pb1-mine", 7.0)
 
     assert len(aftermath._lately) == 1
+
+
+def test_the_flow_whose_answer_came_to_another_instance_is_marked_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R15: the instance of the victim hears of it by the store."""
+    aftermath = Aftermath(tmp_path, Crosstalk())
+    theirs = tflow.tflow()
+    aftermath.opened(theirs, "b")
+    with taddons.context():
+        for _ in range(2):
+            aftermath.leaked(Leak("b", "pb1-elsewhere"))
+        aftermath.leaked(Leak("of a third instance", "pb1-elsewhere"))
+
+    assert theirs.metadata["patchbay.leaked_to"] == "pb1-elsewhere"
+    assert (theirs.comment, theirs.marked) == ("its answer went to pb1-elsewhere", ":warning:")
+    assert [line.getMessage() for line in caplog.records] == [
+        "exchange b event_type=crosstalk: its answer went to pb1-elsewhere at another instance"
+    ]

@@ -16,6 +16,7 @@ from patchbay.proxy import keeping
 from patchbay.proxy.keeping import Keeping
 from patchbay.router import Router
 from patchbay.store import StoreError
+from patchbay.store.sqlite import Sqlite
 from patchbay.values import Record
 
 KEY = bytes(32)
@@ -157,3 +158,50 @@ def test_a_store_that_came_back_just_before_the_end_is_told_everything_at_once(
     way.end()
 
     assert [len(put) for put in behind.puts] == [5]
+
+
+class Shared(Sqlite):
+    """A store in a file that says of itself that several instances use it."""
+
+    shared = True
+
+
+def test_what_another_instance_has_just_told_is_known_after_catching_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R14: with no look at the store by the clock."""
+    monkeypatch.setattr(keeping, "EVERY", 3600)
+    monkeypatch.setattr(keeping, "opened", lambda url, folder, space: Shared(folder / "shared.db"))
+    config = settings(tmp_path)
+    one, other = router(config), router(config)
+    ways = Keeping(config, KEY, one.state), Keeping(config, KEY, other.state)
+
+    async def run() -> str:
+        for way in ways:
+            way.start()
+        bind(one)
+        ways[0].soon()
+        ways[0].soon()
+        await asyncio.sleep(0)  # it is handed on in the next round of the loop
+        await ways[0].caught_up()  # and written now
+        await ways[1].caught_up()
+        return home(other)
+
+    assert asyncio.run(run()) == "a"
+    for way in ways:
+        way.end()
+
+
+def test_a_store_of_ones_own_is_never_asked_by_a_request(tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    one = router(config)
+    way = Keeping(config, KEY, one.state)
+
+    async def run() -> None:
+        assert not way.shared
+        await way.caught_up()
+        way.soon()
+        assert not way._handing
+
+    asyncio.run(run())
+    way.end()

@@ -16,6 +16,8 @@ from patchbay.values import Record
 class Fake:
     """A store in memory that can be made to fail or to hang, and says when it was written to."""
 
+    shared = True
+
     def __init__(self) -> None:
         self.held: dict[str, Record] = {}
         self.telling: list[Record] = []
@@ -127,3 +129,23 @@ def test_what_waits_is_bounded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
 
     assert len(fake.held) <= 20
     assert {f"m{number}" for number in range(90, 100)} <= set(fake.held)
+
+
+def test_who_asks_is_told_when_the_news_of_that_moment_are_there(fake: Fake) -> None:
+    running = started(fake)
+    assert running.looked(5)
+    told = threading.Event()
+    fake.telling = [record("a")]
+    assert running.ask(told.set)
+    assert told.wait(5)
+    assert running.take() == [record("a")]
+    running.close()
+    assert not running.ask(told.set)
+
+
+def test_nobody_waits_for_the_news_of_a_store_that_fails(fake: Fake) -> None:
+    fake.broken = StoreError("down")
+    running = started(fake)
+    assert not running.looked(5)
+    assert not running.ask(lambda: None)
+    running.close()

@@ -49,6 +49,7 @@ from .ending import Ending
 from .fields import Fields
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
+from .leftovers import Leftovers
 from .log_cover import LogCover
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, Untouched, warn_of_nowhere
@@ -125,6 +126,7 @@ class Patchbay:
         self._again: Again | None = None
         self._under_way: dict[Cord, http.HTTPFlow] = {}
         self._sockets: dict[Cord, Socket] = {}
+        self._leftovers = Leftovers(self._in_flight)
         self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
@@ -187,6 +189,7 @@ class Patchbay:
 
     def done(self) -> None:
         self._ending.remove()
+        self._leftovers.stop()
         replay.remove()
         self._log_cover.remove()
         if self._reload:
@@ -640,6 +643,7 @@ class Patchbay:
             return
         cord.closed = True
         self._under_way.pop(cord, None)
+        self._leftovers.left(_size(flow))
         status = flow.response.status_code if flow.response else None
         decision = self._router().close(cord.exchange, error, time.time(), status=status)
         self._record(flow, decision)
@@ -822,6 +826,11 @@ def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
         task = asyncio.get_running_loop().create_task(handler.server_event(events.Wakeup(timer)))
         _waking.add(task)
         task.add_done_callback(_waking.discard)
+
+
+def _size(flow: http.HTTPFlow) -> int:
+    """Return how many bytes of bodies *flow* holds."""
+    return sum(len(message.raw_content or b"") for message in (flow.request, flow.response) if message)
 
 
 def _is_reverse(flow: http.HTTPFlow) -> bool:

@@ -29,6 +29,7 @@ from .websocket_layer import end_with
 
 logger = logging.getLogger(__name__)
 
+_OBJECT = 512  # bytes of memory that a message takes beside its content
 MAX_OPEN = 16  # exchanges on one socket; the protocol knows one at a time, and some clients ask ahead
 _CREATE = "response.create"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
@@ -274,12 +275,12 @@ class Socket:
 
     def _keep(self, message: WebSocketMessage) -> None:
         """Forget the oldest messages of the flow where they are too many: mitmproxy itself keeps all of them."""
-        self._kept += len(message.content)
+        self._kept += len(message.content) + _OBJECT
         kept = self.flow.websocket.messages if self.flow.websocket else []
         room = self._around.router.config.limits.keep_streamed
         gone = 0
         while self._kept > room and gone < len(kept) - 1:
-            self._kept -= len(kept[gone].content)
+            self._kept -= len(kept[gone].content) + _OBJECT
             gone += 1
         if gone:
             del kept[:gone]

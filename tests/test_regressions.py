@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-# T: it starts and keeps its word. H: an honest host is never accused. R: it was attacked.
+# T: it starts and keeps its word. H: an honest host is never accused. A: accounts and errors. P: what passes through.
+# I: whose conversation. C: cost. R: it was attacked.
 FAULTS = {
     "T1": "a dependency that was not declared",
     "T2": "a traceback in a mitmproxy that lacks a package",
@@ -37,20 +38,75 @@ FAULTS = {
     "H7": "an answer by a fallback that was asked for",
     "H8": "one odd worker of eight",
     "H9": "an owner that lost its answer to blocking",
+    "A1": "a refusal about one request that rested the pool",
+    "A2": "a page in the way that was taken for a refused key",
+    "A3": "a conversation that its dead owner held for ever",
+    "A4": "a slow answer that was asked for twice",
+    "A5": "an upstream that cannot be reached, told as a rate limit",
+    "A6": "a model that nobody serves, told as an overload",
+    "A7": "a used-up window, in a word the tool does not know",
+    "A8": "an overload under another status",
+    "A9": "hints when to come back that were not read",
+    "A10": "an answer without an answer in it",
+    "A11": "a model in a form",
+    "A12": "an entry of models with brackets in it",
+    "A13": "a body with odd bytes that could not be spliced",
+    "A14": "an account that nothing could wake",
+    "A15": "a kept connection that closes in that moment, and a second of waiting",
+    "P1": "an address of the upstream's own in an answer",
+    "P2": "a stream without the content type of one",
+    "P3": "an interim head that was taken for the answer",
+    "P4": "a base URL with too much at its end",
+    "P5": "a request in the form of another mode",
+    "P6": "a broken WebSocket that looked like a clean close",
+    "P7": "an IPv6 address without its brackets",
+    "P8": "a message thread that met another account",
+    "P9": "what belongs to the old account, after a move",
+    "I1": "conversations that begin alike, on one account",
+    "I2": "a compaction without an id that moved its conversation",
+    "I3": "a windowed history that moved at every turn",
+    "I4": "calls beside a chat that bound an account",
+    "I5": "values that are no ids",
+    "C1": "a turn at home that looked at every account",
     "R1": "a client's words that a provider quotes",
     "R2": "a small packed answer that froze everybody",
     "R3": "a start that clients could prevent",
     "R4": "a key that an upstream quotes",
     "R5": "a stored id of another client's",
     "R6": "hop-by-hop fields that went up",
+    "R7": "a cooldown that a wrong clock made endless",
+    "R8": "a failure of a moment that cost ten minutes",
+    "R9": "answers that are none, counted as good",
+    "R10": "an answer framed in two ways",
+    "R11": "a stream without its end, counted as good",
+    "R12": "a flood that filled the line for others",
+    "R13": "a bound on attempts below the size of the pool",
+    "R14": "quick turns that moved between two instances",
+    "R15": "a victim that another instance served, unnamed",
+    "R16": "trailers that crashed",
     "R17": "keys that children inherited",
     "R18": "a secret file or state folder that check did not look at",
     "R19": "a store whose file was deleted, without a word",
+    "R20": "a head that never ends",
+    "R21": "a client that got HTTP/1.1 before an upstream of HTTP/2",
+    "R22": "tracebacks at the end, and a refused start that said too much",
     "R23": "running as root, without a word",
+    "R24": "memory that was not given back",
+    "R25": "gzip by its old name",
+    "R26": "a clock that jumped, and answers that turned suspect",
     "R27": "a WebSocket message that was not held to what a request is",
     "R28": "a key in a close reason or a ping",
     "R29": "messages without a bound",
+    "R30": "a silent HTTP/2 connection that was used for ever",
+    "R31": "requests that hung on a connection that ended before its settings",
+    "R32": "one end of one connection, counted for every stream",
+    "R33": "accounts that shared a connection",
+    "R34": "sockets that outlived what allowed them",
+    "R35": "two or three errors for one fault on a socket",
+    "R36": "an account that was blamed for a kept connection's end",
+    "R37": "our own line, counted as the account's silence",
     "R38": "a key for a path that is no endpoint",
+    "R39": "an answer without a bound, or one that ended in a page of mitmproxy's",
 }
 
 
@@ -61,8 +117,8 @@ def named() -> set[str]:
     for file in TESTS.rglob("test_*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
-                head = re.match(r"\s*((?:[THR]\d+[,: ]*(?:and )?)+)", ast.get_docstring(node) or "")
-                found |= set(re.findall(r"[THR]\d+", head[1])) if head else set()
+                head = re.match(r"\s*((?:[THAPICR]\d+[,: ]*(?:and )?)+)", ast.get_docstring(node) or "")
+                found |= set(re.findall(r"[THAPICR]\d+", head[1])) if head else set()
     return found
 
 

@@ -92,6 +92,7 @@ class _Cord:
     """The smallest thing that can be plugged into a flow."""
 
     hold_seconds = 1.0
+    repeatable = True
     timeouts = Timeouts()
     route: Any = None
 
@@ -100,7 +101,7 @@ class _Cord:
 
     def __init__(self, ready: bool) -> None:
         self.ready = ready
-        self.key = _KEY
+        self.key = self.owner = _KEY
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         copy = request.copy()
@@ -155,8 +156,8 @@ class _Rig:
         self.client = Client(
             peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), state=ConnectionState.OPEN, timestamp_start=0
         )
-        self.layer = wire.PatchbayLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
-        self.layer.streams = wire._Streams()
+        self.layer = host.HttpLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
+        wire.adopt(self.layer)
         self.cord = _Cord(ready)
         self.flow: http.HTTPFlow | None = None
         self.server: Server | None = None

@@ -8,16 +8,18 @@ own. They know connections and streams of HTTP/2, and nothing of exchanges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import h2.errors
 import h2.events
 import h2.exceptions
-from hyperframe.frame import Frame, GoAwayFrame
+import hpack
+from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame
 from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
     ErrorCode,
     GetHttpConnection,
@@ -25,6 +27,7 @@ from mitmproxy.proxy.layers.http import (
     HttpLayer,
     RegisterHttpConnection,
     RequestProtocolError,
+    ResponseHeaders,
     ResponseProtocolError,
 )
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
@@ -34,7 +37,8 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 Commands = Generator[commands.Command, Any, None]
 
-HEADERS = 1 << 20  # bytes of a header list over HTTP/2: as much as an HTTP/1 head may have
+HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 has a quarter of it, and ends the connection above that
+HUFFMAN = 1 << 12  # bytes up to which a header list is Huffman-coded: hpack takes quadratic time to do so
 PROVISIONAL = 10  # streams on a connection that has not said yet how many it takes; mitmproxy's number
 
 
@@ -259,16 +263,41 @@ class Frames(BufferedH2Connection):
         try:
             return super()._receive_frame(frame)
         except h2.exceptions.ProtocolError as e:
+            if _is_about_one_stream(frame, e):
+                self.reset_stream(frame.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+                return [
+                    h2.events.StreamReset(stream_id=frame.stream_id, error_code=h2.errors.ErrorCodes.PROTOCOL_ERROR)
+                ]
             self.broken = True
             return [e]  # mitmproxy takes it for an event
+
+
+def _is_about_one_stream(frame: Frame, error: h2.exceptions.ProtocolError) -> bool:
+    """Whether *frame* makes a malformed message and harms no other (RFC 9113, 8.1.1); h2 ends the connection then."""
+    if isinstance(error, h2.exceptions.InvalidBodyLengthError):
+        return True
+    # what has a cause is a header block that cannot be decoded, or a frame that is not allowed now
+    return isinstance(frame, HeadersFrame) and type(error) is h2.exceptions.ProtocolError and error.__cause__ is None
 
 
 def _take_over(connection: BufferedH2Connection) -> None:
     connection.__class__ = Frames
     frames = cast("Frames", connection)
     frames._frame_dispatch_table[GoAwayFrame] = frames.go_away
-    # more than this is an error of the whole connection, and ends the streams of others
-    frames.decoder.max_header_list_size = HEADERS
+    _widen(frames)
+
+
+def _widen(connection: BufferedH2Connection) -> None:
+    connection.encoder.__class__ = _Encoder
+    connection.decoder.max_header_list_size = HEADERS
+
+
+class _Encoder(hpack.Encoder):
+    """hpack's encoder, in linear time."""
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        fields = list(headers)
+        return super().encode(fields, huffman and sum(len(field[0]) + len(field[1]) for field in fields) <= HUFFMAN)
 
 
 class UpstreamHttp2(Http2Client):
@@ -345,7 +374,26 @@ _HANDLERS: dict[type, Callable[[UpstreamHttp2, Any], Generator[commands.Command,
 
 
 class ClientHttp2(Http2Server):
-    """mitmproxy's HTTP/2 server, which hears a cancel that comes in one piece with the end of the request."""
+    """
+    mitmproxy's HTTP/2 server, which hears a cancel that comes in one piece with the end of the request.
+
+    A head that is larger than the client takes is an error of its own stream; sent, it would end those of others.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.h2_conn.local_settings.max_header_list_size = HEADERS
+        self.h2_conn.local_settings.acknowledge()
+        _widen(self.h2_conn)
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if type(event) is ResponseHeaders:
+            most = self.h2_conn.remote_settings.max_header_list_size
+            if most is not None and _size(event.response.headers.fields) > most:
+                message = "the answer has larger headers than the client takes"
+                event = ResponseProtocolError(event.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
+        following: Commands = super()._handle_event(event)
+        return following
 
     def handle_h2_event(self, event: h2.events.Event) -> Generator[commands.Command, Any, bool]:
         if isinstance(event, h2.events.StreamReset) and event.stream_id not in self.streams:
@@ -356,6 +404,11 @@ class ClientHttp2(Http2Server):
     def _cancelled(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
         yield ReceiveHttp(RequestProtocolError(event.stream_id, "stream reset by client", ErrorCode.CANCEL))
         return False
+
+
+def _size(fields: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the size of a header list as HTTP/2 counts it, with some room for the status."""
+    return 64 + sum(len(name) + len(value) + 32 for name, value in fields)
 
 
 def _name(code: int) -> str:

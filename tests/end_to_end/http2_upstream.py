@@ -207,6 +207,13 @@ class Upstream:
         else:
             link.answer(asked.stream)
 
+    def fresh(self) -> None:
+        """Forget what was, for the next test."""
+        self.starts.clear()
+        self.links.clear()
+        self.waits.clear()
+        self.fault, self.released, self.refusals = None, True, 0
+
     def release(self) -> None:
         """Answer all that wait, where their connections still stand."""
         self.released = True

@@ -10,6 +10,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,84 @@ import pytest
 
 from .dialogue import body
 from .harness import Proxy, eventually, generic_config, proxy
-from .http2_upstream import Asked, Link, upstream
+from .http2_upstream import Asked, Link, Upstream, upstream
 from .test_http2_faults import ACCOUNTS, MAX, WHERE, ask, client, started
 
 ONE = {"one": ACCOUNTS["one"]}
 TWO = {name: ACCOUNTS[name] for name in ("one", "two")}
+_numbers = count(1)
 
 
-def lines(running: Proxy) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in running.journal.splitlines()]
+@dataclass
+class Place:
+    """A proxy and the upstream behind it, in one test: its model is its own, so that nothing rests from another one."""
+
+    running: Proxy
+    server: Upstream
+    model: str = ""
+
+    def fresh(self) -> Place:
+        self.server.fresh()
+        return Place(self.running, self.server, f"model {next(_numbers)}")
+
+    def lines(self, number: int) -> list[dict[str, Any]]:
+        """Return the *number* lines of the journal that this test has written."""
+        found: list[dict[str, Any]] = []
+
+        def written() -> bool:
+            told = [json.loads(line) for line in self.running.journal.splitlines()]
+            found[:] = [line for line in told if line["model"] == self.model]
+            return len(found) >= number
+
+        assert eventually(written), self.running.log[-3000:]
+        return found
+
+    async def ask(self, asking: httpx.AsyncClient, session: object, text: str) -> str:
+        """Return what is wrong with the answer."""
+        return (await ask(asking, f"{self.model} {session}", text, self.model))[1]
+
+    def at_once(self, number: int, text: str = "hi") -> list[str]:
+        """Return what is wrong with each of *number* answers of requests of one client at once."""
+
+        async def all_of_them() -> list[str]:
+            async with client(self.running) as asking:
+                return list(await asyncio.gather(*(self.ask(asking, each, text) for each in range(number))))
+
+        return [wrong for wrong in asyncio.run(all_of_them()) if wrong]
+
+    def do(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Run *work* where the upstream runs."""
+        self.server.loop.call_soon_threadsafe(work, *arguments)
+
+    async def waiting(self, number: int) -> None:
+        """Wait until *number* requests wait at the upstream."""
+        while len(self.server.waits) < number:
+            await asyncio.sleep(0.01)
 
 
-async def _at_once(running: Proxy, number: int, text: str = "hi") -> list[str]:
-    async with client(running) as asking:
-        asked = (ask(asking, f"conversation {each}", f"{text} {each}") for each in range(number))
-        return [wrong for _, wrong in await asyncio.gather(*asked)]
+def _place(folder: Path, accounts: dict[str, str], first_byte: str) -> Iterator[Place]:
+    with upstream(folder) as server, started(folder, server.port, accounts, first_byte) as running:
+        yield Place(running, server)
+
+
+@pytest.fixture(scope="module")
+def _single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from _place(tmp_path_factory.mktemp("single"), ONE, "10s")
+
+
+@pytest.fixture(scope="module")
+def _pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    yield from _place(tmp_path_factory.mktemp("pair"), TWO, "1s")
+
+
+@pytest.fixture
+def single(_single: Place) -> Place:
+    return _single.fresh()
+
+
+@pytest.fixture
+def pair(_pair: Place) -> Place:
+    return _pair.fresh()
 
 
 # -- a connection that has only begun ----------------------------------------------------------------------------------
@@ -78,230 +143,136 @@ STARTS = {
 
 
 @pytest.mark.parametrize("name", STARTS)
-def test_a_connection_that_dies_before_it_has_begun_costs_nobody_an_answer(tmp_path: Path, name: str) -> None:
+def test_a_connection_that_dies_before_it_has_begun_costs_nobody_an_answer(single: Place, name: str) -> None:
     """R31, R32: 20 requests at once, with a single account: all are answered, and it does not rest."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
-        server.starts.append(STARTS[name])
-        wrong = asyncio.run(_at_once(running, 20))
-        after = asyncio.run(_at_once(running, 3))
+    single.server.starts.append(STARTS[name])
 
-        assert [each for each in (*wrong, *after) if each] == [], running.log[-3000:]
-        assert eventually(lambda: len(lines(running)) == 23)
-        assert {attempt["account"] for line in lines(running) for attempt in line["attempts"]} == {"one"}
+    assert single.at_once(20) == []
+    assert single.at_once(3) == []
+    assert {len(line["attempts"]) for line in single.lines(23)} <= {1, 2}
 
 
-def test_what_was_not_sent_is_nobody_s_fault(tmp_path: Path) -> None:
-    """R31: ten of the twenty wait for a stream when the connection ends: one attempt each, and no waiting."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, TWO) as running:
-        server.starts += [_late(Link.close)] * 2
-        begun = time.monotonic()
-        wrong = asyncio.run(_at_once(running, 20))
-        took = time.monotonic() - begun
+def test_what_was_not_sent_is_nobody_s_fault(single: Place) -> None:
+    """R31: what waits for a stream when two connections end, one after the other, moves on at once."""
+    single.server.starts += [_late(Link.close)] * 2
+    begun = time.monotonic()
 
-        assert [each for each in wrong if each] == []
-        assert took < 5
-        assert eventually(lambda: len(lines(running)) == 20)
-        assert [len(line["attempts"]) for line in lines(running)] == [1] * 20
+    assert single.at_once(30) == []
+    assert time.monotonic() - begun < 5
+    assert {len(line["attempts"]) for line in single.lines(30)} == {1}
 
 
-# -- whose connection it is --------------------------------------------------------------------------------------------
+def test_settings_that_come_late(single: Place) -> None:
+    """R37: ten streams go out before them; the time that the others wait is nobody's silence, and they go out once."""
+    single.server.starts.append(lambda link: asyncio.get_running_loop().call_later(1.2, link.settings))
 
-
-def test_accounts_of_one_origin_share_no_connection(tmp_path: Path) -> None:
-    """R33: not over HTTP/2, and not one after the other either."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port) as running:
-        assert [each for each in asyncio.run(_at_once(running, 30)) if each] == []
-
-        assert {key for link in server.links for key in link.keys} == {f"Bearer {key}" for key in ACCOUNTS.values()}
-        assert [len(link.keys) for link in server.links] == [1] * len(server.links)
-        assert len(server.links) < 10
-
-
-def test_accounts_of_one_origin_share_no_kept_connection(tmp_path: Path) -> None:
-    """R33: over HTTP/1, where a client sends one request after the other."""
-    with closing(tmp_path, after=99) as server:
-        config = generic_config(tmp_path, ACCOUNTS)
-        with proxy(tmp_path, config, mode=f"reverse:http://127.0.0.1:{server.port}") as running:
-            with httpx.Client(base_url=running.url, trust_env=False, timeout=10) as asking:
-                for number in range(24):
-                    headers = {"x-session-id": f"conversation {number}"}
-                    answer = asking.post(WHERE, json=body("openai_chat", ["hi"]), headers=headers)
-                    assert answer.status_code == 200, answer.text
-
-    used = {number: {key for each, key in server.keys if each == number} for number, _ in server.keys}
-    assert {key for keys in used.values() for key in keys} == {f"Bearer {key}" for key in ACCOUNTS.values()}
-    assert {len(keys) for keys in used.values()} == {1}
-    assert len(used) == len(ACCOUNTS)
+    assert single.at_once(30) == []
+    assert len(single.server.requests) == 30
 
 
 # -- a connection that goes away ---------------------------------------------------------------------------------------
 
 
-def test_the_end_of_one_connection_counts_once(tmp_path: Path) -> None:
-    """R32: six streams that the client sees break off are one fault, which rests nobody; two are two."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
+def test_the_end_of_one_connection_counts_once(single: Place) -> None:
+    """R32: six streams that the client sees break off are one fault, which rests nobody."""
+    single.server.released = False
 
-        async def broken() -> None:
-            async with client(running) as asking:
-                server.released = False
-                tasks = [asyncio.create_task(ask(asking, f"c{each}", "stream")) for each in range(6)]
-                while len(server.waits) < 6:
-                    await asyncio.sleep(0.01)
-                server.loop.call_soon_threadsafe(server.waits[0][0].close)
-                assert all([(await task)[1] for task in tasks])
-                server.waits.clear()
-                server.released = True
+    async def broken() -> list[str]:
+        async with client(single.running) as asking:
+            tasks = [asyncio.create_task(single.ask(asking, each, "stream")) for each in range(6)]
+            await single.waiting(6)
+            single.do(single.server.waits[0][0].close)
+            return [await task for task in tasks]
 
-        asyncio.run(broken())
-        assert [each for each in asyncio.run(_at_once(running, 3)) if each] == []
+    assert all(asyncio.run(broken()))
+    single.server.fresh()
+    assert single.at_once(3) == []
 
 
-def test_a_goaway_is_read_to_its_last_stream(tmp_path: Path) -> None:
+def test_a_goaway_is_read_to_its_last_stream(single: Place) -> None:
     """R33: what the upstream still answers arrives whole, and what comes after goes on another connection."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
+    single.server.released = False
 
-        async def graceful() -> list[str]:
-            async with client(running) as asking:
-                server.released = False
-                texts = ["stream", "hold"] * 4
-                tasks = [asyncio.create_task(ask(asking, f"c{at}", text)) for at, text in enumerate(texts)]
-                while len(server.waits) < 8:
-                    await asyncio.sleep(0.01)
-                [link] = server.links
-                server.loop.call_soon_threadsafe(link.go_away, MAX)
-                await asyncio.sleep(0.05)
-                after = await ask(asking, "c9", "hi")
-                server.loop.call_soon_threadsafe(server.release)
-                wrong = [after[1], *[(await task)[1] for task in tasks]]
-                for _ in range(100):
-                    await asyncio.sleep(0 if link.gone else 0.02)
-                assert link.gone  # closed behind its last stream
-                return wrong
+    async def graceful() -> list[str]:
+        async with client(single.running) as asking:
+            texts = ["stream", "hold"] * 4
+            tasks = [asyncio.create_task(single.ask(asking, at, text)) for at, text in enumerate(texts)]
+            await single.waiting(8)
+            [link] = single.server.links
+            single.do(link.go_away, MAX)
+            await asyncio.sleep(0.05)
+            after = await single.ask(asking, "after", "hi")
+            single.do(single.server.release)
+            wrong = [after, *[await task for task in tasks]]
+            while not link.gone:  # it is closed behind its last stream
+                await asyncio.sleep(0.01)
+            return wrong
 
-        assert [each for each in asyncio.run(graceful()) if each] == []
-        assert [len(link.seen) for link in server.links] == [8, 1]
+    assert [wrong for wrong in asyncio.run(graceful()) if wrong] == []
+    assert [len(link.seen) for link in single.server.links] == [8, 1]
 
 
-def test_a_refused_stream_goes_again_at_once(tmp_path: Path) -> None:
-    """R31: also where asking twice would do harm, for the upstream has not looked at it."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
-        server.refusals = 2
-
-        async def create() -> httpx.Response:
-            async with client(running) as asking:
-                return await asking.post("/v1/batches", json={"input_file_id": "f", "endpoint": WHERE})
-
-        assert asyncio.run(create()).status_code == 200
-        assert [asked.path for asked in server.requests] == ["/v1/batches"] * 3
-        assert eventually(lambda: len(lines(running)) == 1)
-        assert [len(line["attempts"]) for line in lines(running)] == [1]
-
-
-def test_who_refuses_every_stream_is_left_in_the_end(tmp_path: Path) -> None:
-    """R31: it is a fault all the same when a stream is refused again and again."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
-        server.refusals = 1000
-        [wrong] = asyncio.run(_at_once(running, 1))
-
-        assert wrong.startswith("50")
-        assert len(server.requests) < 10
-
-
-# -- a connection that says nothing ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("accounts", [TWO, ONE], ids=["two accounts", "one"])
-def test_a_silent_connection_is_given_up(tmp_path: Path, accounts: dict[str, str]) -> None:
+def test_a_silent_connection_is_given_up(pair: Place) -> None:
     """R30: after a timeout no new stream goes on it, of this request or of a later one."""
-    with upstream(tmp_path) as server, started(tmp_path, server.port, accounts) as running:
 
-        async def silent() -> list[str]:
-            async with client(running) as asking:
-                assert not (await ask(asking, "c", "hi"))[1]
-                for link in server.links:
-                    link.mute = True
-                first = await ask(asking, "c", "hello")
-                later = await asyncio.gather(*(ask(asking, f"c{each}", "hello") for each in range(4)))
-                return [first[1] if len(accounts) > 1 else "", *(wrong for _, wrong in later)]
+    async def silent() -> list[str]:
+        async with client(pair.running) as asking:
+            assert not await pair.ask(asking, "c", "hi")
+            [mute] = pair.server.links
+            mute.mute = True
+            first = await pair.ask(asking, "c", "hello")
+            later = await asyncio.gather(*(pair.ask(asking, each, "hello") for each in range(8)))
+            assert len(mute.seen) == 2
+            return [first, *later]
 
-        assert [each for each in asyncio.run(silent()) if each] == []
-        assert [len(link.seen) for link in server.links if link.mute] == [2]
+    assert [wrong for wrong in asyncio.run(silent()) if wrong] == []
 
 
 # -- streams at a time -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-def test_an_upstream_that_takes_few_streams_gets_no_more(tmp_path: Path, limit: int) -> None:
-    """R37: the others go on further connections at once: the time in a line is no silence of the account's."""
+def test_an_upstream_that_takes_few_streams_gets_no_more(single: Place, limit: int) -> None:
+    """R37: the others go on further connections at once, and are sent once."""
+    single.server.starts += [lambda link: link.settings(streams=limit)] * 100
 
-    def few(link: Link) -> None:
-        link.settings(streams=limit)
+    async def many() -> list[str]:
+        async with client(single.running) as asking:
+            assert not await single.ask(asking, "c", "hi")
+            single.server.released = False
+            tasks = [asyncio.create_task(single.ask(asking, each, "hold")) for each in range(20)]
+            await single.waiting(20)
+            single.do(single.server.release)
+            return [await task for task in tasks]
 
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
-        server.starts += [few] * 100
-
-        async def many() -> list[str]:
-            async with client(running) as asking:
-                assert not (await ask(asking, "c", "hi"))[1]
-                server.released = False
-                tasks = [asyncio.create_task(ask(asking, f"c{each}", f"hold {each}")) for each in range(20)]
-                while len(server.waits) < 20:
-                    await asyncio.sleep(0.01)
-                server.loop.call_soon_threadsafe(server.release)
-                return [(await task)[1] for task in tasks]
-
-        assert [each for each in asyncio.run(many()) if each] == []
-        assert max(link.most for link in server.links) <= limit
-        assert len(server.requests) == 21
-        assert eventually(lambda: len(lines(running)) == 21)
-        assert {len(line["attempts"]) for line in lines(running)} == {1}
-
-
-def test_a_slow_line_is_not_the_account_s_silence(tmp_path: Path) -> None:
-    """R37: SETTINGS that come late: ten streams go out before them, and the others are sent once."""
-
-    def late(link: Link) -> None:
-        asyncio.get_running_loop().call_later(1.2, link.settings)
-
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
-        server.starts.append(late)
-        assert [each for each in asyncio.run(_at_once(running, 30)) if each] == []
-        assert len(server.requests) == 30
-
-
-# -- a client that leaves ----------------------------------------------------------------------------------------------
-
-
-def test_who_leaves_while_it_waits_for_a_stream_is_not_sent(tmp_path: Path) -> None:
-    """R37: a stream that is cancelled in the line goes up neither then nor later."""
-
-    def late(link: Link) -> None:
-        asyncio.get_running_loop().call_later(0.8, link.settings)
-
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
-        server.starts.append(late)
-        server.released = False
-
-        async def leave() -> None:
-            async with client(running) as asking:
-                tasks = [asyncio.create_task(ask(asking, f"c{each}", f"hold {each}")) for each in range(14)]
-                while len(server.waits) < 10:
-                    await asyncio.sleep(0.01)
-                late_ones = [asyncio.create_task(ask(asking, f"left {each}", "left")) for each in range(4)]
-                await asyncio.sleep(0.2)
-                for task in late_ones:
-                    task.cancel()
-                while len(server.waits) < 14:
-                    await asyncio.sleep(0.01)
-                server.loop.call_soon_threadsafe(server.release)
-                assert [wrong for _, wrong in await asyncio.gather(*tasks) if wrong] == []
-
-        asyncio.run(leave())
-        assert [asked for asked in server.requests if asked.text == "left"] == []
+    assert [wrong for wrong in asyncio.run(many()) if wrong] == []
+    assert max(link.most for link in single.server.links) <= limit
+    assert len(single.server.requests) == 21
+    assert {len(line["attempts"]) for line in single.lines(21)} == {1}
 
 
 # -- a kept connection -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "how", [Link.close, Link.break_off, lambda link: link.go_away(0)], ids=["FIN", "RST", "GOAWAY"]
+)
+def test_a_kept_http2_connection_that_has_just_closed_is_nobody_s_fault(single: Place, how: Any) -> None:
+    """R36, A15: nothing was read on it, so the request goes again, also one that must not be done twice."""
+
+    def fault(link: Link, asked: Asked) -> None:
+        how(link)
+
+    async def batches() -> list[int]:
+        async with client(single.running) as asking:
+            found = []
+            for number in range(6):
+                single.server.fault = fault if number % 2 else None
+                document = {"model": single.model, "messages": [{"role": "user", "content": "fault"}]}
+                found.append((await asking.post("/v1/batches", json=document)).status_code)
+            return found
+
+    assert asyncio.run(batches()) == [200] * 6
 
 
 class Closing:
@@ -347,14 +318,12 @@ class Closing:
                         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     return
                 self.served += 1
-                accepted.sendall(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(told)
-                )
-                accepted.sendall(told)
+                accepted.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n")
+                accepted.sendall(b"content-length: %d\r\n\r\n%s" % (len(told), told))
 
 
 @contextlib.contextmanager
-def closing(folder: Path, how: str = "close", after: int = 1) -> Iterator[Closing]:
+def closing(how: str, after: int = 1) -> Iterator[Closing]:
     server = Closing(how, after)
     try:
         yield server
@@ -362,55 +331,63 @@ def closing(folder: Path, how: str = "close", after: int = 1) -> Iterator[Closin
         server.listener.close()
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, Closing]]:
+    folder = tmp_path_factory.mktemp("kept")
+    with closing("close") as server:
+        config = generic_config(folder, ONE)
+        with proxy(folder, config, mode=f"reverse:http://127.0.0.1:{server.port}") as running:
+            yield running, server
+
+
 @pytest.mark.parametrize("path", [WHERE, "/v1/batches"], ids=["a generation", "what must not be done twice"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_kept_connection_that_has_just_closed_is_nobody_s_fault(tmp_path: Path, how: str, path: str) -> None:
+def test_a_kept_connection_that_has_just_closed_is_nobody_s_fault(
+    kept: tuple[Proxy, Closing], how: str, path: str
+) -> None:
     """R36, A15: with a single account every request is answered, at once, and by one attempt."""
-    with closing(tmp_path, how) as server:
-        config = generic_config(tmp_path, ONE)
-        with proxy(tmp_path, config, mode=f"reverse:http://127.0.0.1:{server.port}") as running:
-            with httpx.Client(base_url=running.url, trust_env=False, timeout=10) as asking:
-                begun = time.monotonic()
-                answers = [asking.post(path, json=body("openai_chat", ["hi"])) for _ in range(20)]
-                took = time.monotonic() - begun
-            assert eventually(lambda: len(lines(running)) == 20)
+    running, server = kept
+    server.how, served, written = how, server.served, running.journal.count("\n")
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=10) as asking:
+        begun = time.monotonic()
+        answers = [asking.post(path, json=body("openai_chat", ["hi"])) for _ in range(20)]
+        took = time.monotonic() - begun
+    assert eventually(lambda: running.journal.count("\n") == written + 20)
 
-        assert [answer.status_code for answer in answers] == [200] * 20
-        assert server.served == 20
-        assert took < 5  # a second for each of the ten that were overtaken would be ten
-        assert [len(line["attempts"]) for line in lines(running)] == [1] * 20
-
-
-def test_a_new_connection_that_closes_is_a_fault(tmp_path: Path) -> None:
-    """R36: only one that had served is asked for again in silence."""
-    with closing(tmp_path, after=0) as server:
-        config = generic_config(tmp_path, TWO)
-        with proxy(tmp_path, config, mode=f"reverse:http://127.0.0.1:{server.port}") as running:
-            answer = httpx.post(f"{running.url}{WHERE}", json=body("openai_chat", ["hi"]), trust_env=False, timeout=20)
-            assert eventually(lambda: len(lines(running)) == 1)
-
-        assert answer.status_code >= 500
-        assert len(server.paths) == len(lines(running)[0]["attempts"]) == 2
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert server.served - served == 20
+    assert took < 5  # a second for each of the ten that were overtaken would be ten
+    lines = [json.loads(line) for line in running.journal.splitlines()[written:]]
+    assert [len(line["attempts"]) for line in lines] == [1] * 20
 
 
-@pytest.mark.parametrize("how", [Link.close, Link.break_off, lambda link: link.go_away(0)])
-def test_a_kept_http2_connection_that_has_just_closed_is_nobody_s_fault(tmp_path: Path, how: Any) -> None:
-    """R36, A15: the same over HTTP/2, also for what must not be done twice."""
+def test_a_new_connection_that_closes_is_a_fault(kept: tuple[Proxy, Closing]) -> None:
+    """R36: only one that had served is replaced in silence."""
+    running, server = kept
+    asked, server.after = len(server.paths), 0
+    try:
+        answer = httpx.post(f"{running.url}{WHERE}", json=body("openai_chat", ["hi"]), trust_env=False, timeout=20)
+    finally:
+        server.after = 1
 
-    def fault(link: Link, asked: Asked) -> None:
-        how(link)
+    assert answer.status_code >= 429
+    assert len(server.paths) - asked == 1
 
-    with upstream(tmp_path) as server, started(tmp_path, server.port, ONE) as running:
 
-        async def batches() -> list[int]:
-            async with client(running) as asking:
-                found = []
-                for _ in range(4):
-                    server.fault = fault if found else None
-                    document = {"messages": [{"role": "user", "content": "fault"}]}
-                    found.append((await asking.post("/v1/batches", json=document)).status_code)
-                return found
+def test_accounts_of_one_origin_share_no_kept_connection(tmp_path: Path) -> None:
+    """R33: over HTTP/1, where a client sends one request after the other."""
+    with closing("close", after=99) as server:
+        config = generic_config(tmp_path, ACCOUNTS)
+        with (
+            proxy(tmp_path, config, mode=f"reverse:http://127.0.0.1:{server.port}") as running,
+            httpx.Client(base_url=running.url, trust_env=False, timeout=10) as asking,
+        ):
+            for number in range(24):
+                headers = {"x-session-id": f"conversation {number}"}
+                answer = asking.post(WHERE, json=body("openai_chat", ["hi"]), headers=headers)
+                assert answer.status_code == 200, answer.text
 
-        assert asyncio.run(batches()) == [200] * 4
-        assert eventually(lambda: len(lines(running)) == 4)
-        assert [len(line["attempts"]) for line in lines(running)] == [1] * 4
+    used = {number: {key for each, key in server.keys if each == number} for number, _ in server.keys}
+    assert {key for keys in used.values() for key in keys} == {f"Bearer {key}" for key in ACCOUNTS.values()}
+    assert {len(keys) for keys in used.values()} == {1}
+    assert len(used) == len(ACCOUNTS)

@@ -243,28 +243,29 @@ class House:
     numbers: Iterator[int]
 
 
-def settings(folder: Path, port: int, accounts: dict[str, str] = ACCOUNTS, more: str = "") -> str:
+def settings(folder: Path, port: int, accounts: dict[str, str], first_byte: str) -> str:
     rows = "\n".join(
         f"  - {{id: {name}, provider: generic, base_url: 'https://localhost:{port}', key: {key}}}"
         for name, key in accounts.items()
     )
     return (
-        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n{more}\n"
-        "providers: {generic: {timeouts: {connect: 2s, first_byte: 1s, idle: 1s}}}\n"
+        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
+        f"providers: {{generic: {{timeouts: {{connect: 5s, first_byte: {first_byte}, idle: 4s}}}}}}\n"
         f"accounts:\n{rows}\n"
     )
 
 
-def started(folder: Path, port: int, accounts: dict[str, str] = ACCOUNTS, more: str = "") -> Any:
+def started(folder: Path, port: int, accounts: dict[str, str], first_byte: str) -> Any:
+    """Return the proxy before the upstream at *port*, with *accounts* there."""
     trusted = f"ssl_verify_upstream_trusted_ca={folder / 'providers.pem'}"
-    config = settings(folder, port, accounts, more)
+    config = settings(folder, port, accounts, first_byte)
     return proxy(folder, config, "--set", trusted, mode=f"reverse:https://localhost:{port}")
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("http2")
-    with upstream(folder) as server, started(folder, server.port) as running:
+    with upstream(folder) as server, started(folder, server.port, ACCOUNTS, "1500ms") as running:
         yield House(running, server, count(1))
 
 

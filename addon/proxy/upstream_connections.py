@@ -71,7 +71,8 @@ class Upstream:
 
     owner: object
     connection: Connection
-    http: Http1Client | Http2Client | None = None  # None: the connection could not be made
+    http: Http1Client | Http2Client | None = None  # what speaks on it; None: something else does
+    failed: bool = False  # it could not be made
     retired: bool = False  # it takes no new stream
     served: int = 0  # streams that were put on it
     heard: int = 0  # times that something was read of it, HTTP/2 only
@@ -84,7 +85,7 @@ class Upstream:
     @property
     def usable(self) -> bool:
         """Whether it may take a new stream, now or when it has room."""
-        return self.http is not None and not self.retired and self.connection.connected
+        return not (self.failed or self.retired) and self.connection.connected
 
     @property
     def settled(self) -> bool:
@@ -103,7 +104,7 @@ class Upstream:
         """Whether a stream that is put on it goes out at once."""
         if isinstance(self.http, Http2Client):
             return self.http.h2_conn.open_outbound_streams < self.limit
-        return self.http is not None and self.http.stream_id is None
+        return self.http is None or self.http.stream_id is None
 
 
 class FreshConnection(GetHttpConnection):
@@ -218,7 +219,7 @@ class ConnectionLayer(HttpLayer):
         """Return *connection* as one that belongs to *owner* from now on."""
         if connection not in self.upstreams:
             found = None if failed else _speaker(self.connections[connection])
-            self.upstreams[connection] = upstream = Upstream(owner, connection, found)
+            self.upstreams[connection] = upstream = Upstream(owner, connection, found, failed)
             if isinstance(found, Http2Client):
                 _adopt(found, upstream)
         return self.upstreams[connection]

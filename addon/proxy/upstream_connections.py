@@ -154,7 +154,7 @@ class ConnectionLayer(HttpLayer):
         waiting = self.waiting_for_establishment[command.connection]
         first = cast("Asking", self.command_sources[waiting[0]])
         upstream = self._claimed(command.connection, first.owner, failed=bool(command.err))
-        upstream.retired = first.alone
+        upstream.retired = first.alone and upstream.is_http2
         if isinstance(upstream.http, Http2Client) and (known := self._known_limit(waiting[0])):
             upstream.http.provisional_max_concurrency = known
         for event in waiting:

@@ -114,6 +114,14 @@ class Rig(internals._Rig):
         self.feed(events.ConnectionClosed(server))
         self._heard()
 
+    def expire(self, number: int) -> None:
+        """Let the timer of the client's stream *number* run out."""
+        stream = self.layer.streams[number]
+        assert isinstance(stream, wire.PatchbayStream)
+        assert stream.timer
+        self.feed(events.Wakeup(stream.timer))
+        self._heard()
+
     def _heard(self) -> None:
         for server, speaker in self.servers.items():
             for event in speaker.receive_data(self.taken(server)):
@@ -371,3 +379,29 @@ def test_headers_up_to_a_quarter_of_a_mebibyte(rig: Rig) -> None:
     assert isinstance(rig.got[1][-1], StreamEnded | StreamReset)
     assert first.connected
     assert rig.cords[1].told[0].status == 200
+
+
+def test_after_a_timeout_a_connection_takes_no_new_stream(rig: Rig) -> None:
+    """R30: another attempt, another connection; what was on it goes on."""
+    rig.again = True
+    rig.ask(1, 3)
+    [first] = rig.servers
+    rig.says(first)
+    rig.expire(1)
+    rig.ask(5)
+
+    assert first not in (rig.where(1)[-1], rig.where(5)[-1])
+    rig.answers(first, 3)
+    assert rig.served(3)
+    assert not first.connected
+
+
+def test_a_wait_for_settings_has_an_end(rig: Rig) -> None:
+    """R37: then the stream gets a connection of its own, and nobody is blamed."""
+    rig.ask(*range(1, 25, 2))
+    [first] = rig.servers
+    rig.expire(23)
+
+    assert [len(rig.where(number)) for number in (1, 21, 23)] == [1, 0, 1]
+    assert rig.where(23) != [first]
+    assert rig.cords[23].told == []

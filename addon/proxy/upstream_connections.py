@@ -17,7 +17,7 @@ import h2.events
 import h2.exceptions
 import hpack
 from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame
-from mitmproxy.connection import Connection, ConnectionState
+from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import (
@@ -59,6 +59,7 @@ class Asking(Protocol):
     reused: bool  # whether that had served before
     heard: int  # how often the upstream had been read when the connection was given
     alone: bool  # whether it must share its connection with no other stream
+    reopened: bool  # whether a connection that it waited for has ended while it was made
 
     @property
     def owner(self) -> object:
@@ -128,14 +129,15 @@ class ConnectionLayer(HttpLayer):
 
     upstreams: dict[Connection, Upstream]
     line: list[GetHttpConnection]  # of the streams that wait for SETTINGS
+    overdue: Connection | None  # the connection that was given up last because it took too long to be made
 
     def take_over(self) -> None:
         """Begin, in the place of a layer of mitmproxy's that has not begun yet."""
-        self.upstreams, self.line = {}, []
+        self.upstreams, self.line, self.overdue = {}, [], None
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
         event.__class__ = FreshConnection
-        asking = cast("Asking", self.command_sources[event])
+        asking = self._asking(event)
         if reuse and not asking.alone:
             for upstream in self._standing(event, asking):
                 if upstream.room:
@@ -152,15 +154,24 @@ class ConnectionLayer(HttpLayer):
 
     def register_connection(self, command: RegisterHttpConnection) -> Commands:
         waiting = self.waiting_for_establishment[command.connection]
-        first = cast("Asking", self.command_sources[waiting[0]])
+        first = self._asking(waiting[0])
         upstream = self._claimed(command.connection, first.owner, failed=bool(command.err))
         upstream.retired = first.alone and upstream.is_http2
         if isinstance(upstream.http, Http2Client) and (known := self._known_limit(waiting[0])):
             upstream.http.provisional_max_concurrency = known
         for event in waiting:
-            asking = cast("Asking", self.command_sources[event])
+            asking = self._asking(event)
             asking.upstream, asking.reused, asking.heard = upstream, False, 0
-        if command.err or not upstream.is_http2:
+        if command.err:
+            again = self._go_again(command, waiting)
+            if waiting:
+                yield from super().register_connection(command)
+            else:
+                del self.waiting_for_establishment[command.connection]
+            for event in again:
+                yield from self.get_connection(event)
+            return
+        if not upstream.is_http2:
             upstream.served = 1
             yield from super().register_connection(command)
             return
@@ -170,6 +181,25 @@ class ConnectionLayer(HttpLayer):
                 yield from self._give(event, upstream)
             else:
                 yield from self.get_connection(event)
+
+    def _go_again(self, command: RegisterHttpConnection, waiting: list[GetHttpConnection]) -> list[GetHttpConnection]:
+        """
+        Take out of *waiting* who may try once more, since the upstream accepted the connection and ended it at once.
+
+        Nothing was sent on it. What was refused, or took too long, fails.
+        """
+        connection = command.connection
+        accepted = isinstance(connection, Server) and connection.timestamp_tcp_setup is not None
+        if not accepted or connection is self.overdue:
+            return []
+        again = [event for event in waiting if not self._asking(event).reopened]
+        waiting[:] = [event for event in waiting if self._asking(event).reopened]
+        for event in again:
+            self._asking(event).reopened = True
+        return again
+
+    def _asking(self, event: GetHttpConnection) -> Asking:
+        return cast("Asking", self.command_sources[event])
 
     def serve_line(self) -> Commands:
         """Look after the streams that wait for SETTINGS: these may be known now, or never will be."""
@@ -202,7 +232,7 @@ class ConnectionLayer(HttpLayer):
         """Return the list of those who wait for a connection that *event* can wait for as well."""
         known = self._known_limit(event)
         for connection, waiting in self.waiting_for_establishment.items():
-            first = cast("Asking", self.command_sources[waiting[0]])
+            first = self._asking(waiting[0])
             mine = first.owner == asking.owner and not first.alone
             if mine and event.connection_spec_matches(connection) and len(waiting) < (known or len(waiting) + 1):
                 return waiting

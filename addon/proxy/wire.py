@@ -228,6 +228,7 @@ class PatchbayStream(HttpStream):
     reused = False  # it had served before
     heard = 0  # how often it had been read when it was given
     alone = False  # a connection was lost under this request, so it shares none: the request may be the reason
+    reopened = False  # a connection ended while it was made for this request
     resent = 0  # times that the request went again because its upstream had not looked at it
     begun = touched = 0.0  # when this attempt began, and when its upstream last said something
     uploading = False  # the body streams through; once its head is out, it cannot be sent again
@@ -449,7 +450,10 @@ class PatchbayStream(HttpStream):
         if event.command is not self.timer:
             return
         for connection, waiting in self.above.waiting_for_establishment.items():
-            if command in waiting:  # behind an upstream proxy the socket is that of the tunnel
+            if any(
+                each is command for each in waiting
+            ):  # equal ones may be another account's; behind an upstream proxy the socket is that of the tunnel
+                self.above.overdue = connection
                 handler = self.above.connections[connection]
                 yield commands.CloseConnection(getattr(handler, "tunnel_connection", connection))
                 return
@@ -520,10 +524,10 @@ class PatchbayStream(HttpStream):
     # -- time ------------------------------------------------------------------------------------------------------
 
     @property
-    def above(self) -> HttpLayer:
+    def above(self) -> ConnectionLayer:
         layers = self.context.layers
         found = layers[layers.index(self) - 1]
-        assert isinstance(found, HttpLayer)
+        assert isinstance(found, ConnectionLayer)
         return found
 
     def _arm(self, what: str, seconds: float) -> None:

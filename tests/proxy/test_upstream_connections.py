@@ -68,6 +68,13 @@ class Rig(internals._Rig):
         self.servers[server] = H2Connection(H2Configuration(client_side=False))
         self.servers[server].initiate_connection()
 
+    def failed(self) -> None:
+        """Let connections end while they are made, after they were accepted."""
+        waits, self.waits = self.waits, []
+        for command in waits:
+            command.connection.timestamp_tcp_setup, command.connection.error = 1.0, "ended"
+            self.feed(events.OpenConnectionCompleted(command, "ended"))
+
     def connected(self) -> None:
         waits, self.waits = self.waits, []
         for command in waits:
@@ -223,6 +230,35 @@ def test_what_waits_for_settings_leaves_a_dead_connection(rig: Rig) -> None:
 
     assert [len(rig.where(number)) for number in numbers] == [2] * 10 + [1] * 10
     assert not any(isinstance(each, Failure) for cord in rig.cords.values() for each in cord.told)
+
+
+def test_a_connection_that_ends_while_it_is_made_is_made_again(rig: Rig) -> None:
+    """R31: once for all who wait for it, since nothing was sent; then it counts, once."""
+    rig.slow = True
+    rig.ask(1, 3, 5)
+    rig.failed()
+    assert len(rig.waits) == 1
+    rig.ask(7)
+    rig.failed()
+
+    assert len(rig.waits) == 1  # for the one that has come in between
+    failures = [[each.kind, each.counted] for number in (1, 3, 5) for each in rig.cords[number].told]
+    assert failures == [["connect", False], ["connect", True], ["connect", True]]
+    rig.connected()
+    assert len(rig.where(7)) == 1
+
+
+def test_a_connection_that_takes_too_long_is_given_up_alone(rig: Rig) -> None:
+    """R33: another account's, which is made at the same time to the same address, is not."""
+    rig.slow = True
+    rig.ask(1)
+    rig.ask(3, owner="two")
+    one, two = [command.connection for command in rig.waits]
+    for each in (one, two):
+        each.state = ConnectionState.OPEN
+    rig.expire(3)
+
+    assert (one.connected, two.connected) == (True, False)
 
 
 def test_what_waits_for_settings_goes_out_with_them(rig: Rig) -> None:

@@ -450,10 +450,9 @@ class PatchbayStream(HttpStream):
         if event.command is not self.timer:
             return
         for connection, waiting in self.above.waiting_for_establishment.items():
-            if any(
-                each is command for each in waiting
-            ):  # equal ones may be another account's; behind an upstream proxy the socket is that of the tunnel
+            if any(each is command for each in waiting):  # an equal one may be another account's
                 self.above.overdue = connection
+                # behind an upstream proxy the socket is that of the tunnel
                 handler = self.above.connections[connection]
                 yield commands.CloseConnection(getattr(handler, "tunnel_connection", connection))
                 return

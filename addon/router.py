@@ -96,6 +96,7 @@ class Attempt:
     proof: bool = False  # its answer is another's for certain, so that its owner loses nothing when it is kept back
     judged: bool = False  # and something was done about it
     reached: bool = True  # the upstream may have seen the request
+    lost: bool = False  # its connection ended under it, for which others on it may be the reason
     broken: bool = False  # no answer came, or half of one
     served: bool = False  # its first content came
     closed: bool = False  # it said why it ended, so it may be empty
@@ -463,7 +464,9 @@ class Router:
         keeps = self.config.sessions.on_error == "keep"
         if keeps and not exchange.stay and attempt is not None and _may_pass(exchange, attempt):
             assert attempt.outcome is not None
-            pause = PAUSE if attempt.outcome.until is None else max(PAUSE, attempt.outcome.until - now)
+            pause = 0.0 if attempt.lost else PAUSE
+            if attempt.outcome.until is not None:
+                pause = max(PAUSE, attempt.outcome.until - now)
             if pause <= self.config.failover.patience:
                 exchange.stay, exchange.stay_until = attempt.choice.account.id, now + pause
         return Wait(exchange.stay_until, "waits for its home") if exchange.stay and now < exchange.stay_until else None
@@ -690,8 +693,9 @@ class Router:
         attempt.error, attempt.broken = failure.message, True
         unseen = attempt.head is None or attempt.held
         attempt.held = False
-        attempt.reached = failure.kind != "connect"
-        self._finish(exchange, attempt, classify_failure(failure.kind), now)
+        attempt.reached, attempt.lost = failure.kind != "connect", failure.kind == "lost"
+        outcome = classify_failure(failure.kind)
+        self._finish(exchange, attempt, replace(outcome, scope="none") if failure.counted else outcome, now)
         return "next" if unseen else "deliver"
 
     def _foreign(self, exchange: Exchange, attempt: Attempt, unseen: bool, now: float) -> Reaction:
@@ -841,7 +845,7 @@ def _with_those_of(socket: Route | None, headers: Headers) -> Headers:
 
 def _may_pass(exchange: Exchange, attempt: Attempt) -> bool:
     """Whether the first attempt of a conversation failed at its home, in a way that may be over in a moment."""
-    at_home = len(exchange.attempts) == 1 and attempt.route.binding == "hit"
+    at_home = len(exchange.attempts) == 1 and (attempt.route.binding == "hit" or attempt.lost)
     passing = attempt.outcome is not None and attempt.outcome.kind in ("rate", "overload", "server")
     return at_home and passing and attempt.reached and exchange.repeatable
 

@@ -288,10 +288,16 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The upstream could not be reached, or broke off. *kind*: connect | reset | timeout."""
+    """
+    The upstream could not be reached, or broke off. *kind*: connect | reset | lost | timeout.
+
+    `lost`: the connection ended, and other requests that shared it may be the reason. *counted*: it was told before of
+    another request on the same connection.
+    """
 
     kind: str
     message: str
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -387,6 +387,32 @@ def test_without_patience_or_a_home_another_account_answers_at_once() -> None:
     assert routed(of, exchange).account.id != first
 
 
+def test_what_lost_its_connection_asks_the_same_account_again_at_once() -> None:
+    """R32: also in its first turn, and where there is no other account; the second time it is left."""
+    of = router(account("a"), account("b"))
+    exchange = opened(of, request(x_session_id="s"))
+    first = routed(of, exchange).account.id
+    assert answer(of, exchange, Head(200, SSE), Failure("lost", "gone")) == ["hold", "next"]
+    assert routed(of, exchange).account.id == first
+    answer(of, exchange, Failure("lost", "gone"))
+
+    assert routed(of, exchange).account.id != first
+
+
+def test_the_end_of_a_connection_counts_once_for_all_that_were_on_it() -> None:
+    """R32: two faults in a row rest an account; six streams on one connection are one."""
+    for counted, rests in ((True, False), (False, True)):
+        of = router(account("a"))
+        many = [opened(of, request(x_session_id=str(number))) for number in range(6)]
+        for exchange in many:
+            routed(of, exchange)
+        for number, exchange in enumerate(many):
+            answer(of, exchange, Failure("reset", "gone", counted=counted and number > 0))
+            of.close(exchange, "gone", 0.0)
+
+        assert isinstance(of.next(opened(of, request(x_session_id="new"), 0.1), 0.1), Refusal) == rests
+
+
 def test_slow_attempts_leave_the_patience_for_one_that_comes_back_soon() -> None:
     of = router()
     limited = Head(429, Headers([("content-type", "application/json"), ("retry-after", "1")]))

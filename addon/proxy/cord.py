@@ -97,6 +97,14 @@ class Cord:
         return self.route is not None and not self.closed
 
     @property
+    def owner(self) -> object:
+        return (self.route.account.id, self.route.account.secret) if self.route and not self.shadow else None
+
+    @property
+    def repeatable(self) -> bool:
+        return self.exchange is not None and self.exchange.repeatable
+
+    @property
     def timeouts(self) -> Timeouts:
         assert self.route is not None
         return self.route.account.provider.timeouts

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import Any, ParamSpec
 
-from mitmproxy import command, connection, ctx, exceptions, http
+from mitmproxy import command, connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs
 
@@ -26,6 +26,7 @@ from ..state import Leak
 from ..store import StoreError, master_key
 from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
 from . import (
+    alpn,
     answers,
     defaults,
     dump,
@@ -113,6 +114,7 @@ class Patchbay:
         self.keys = Keys()
         self._log_cover = LogCover(self.keys.scrub_text)
         self._turns = Turns(time.monotonic)
+        self._upstreams = alpn.Upstreams()
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
@@ -331,6 +333,13 @@ class Patchbay:
     def http_connect(self, flow: http.HTTPFlow) -> None:
         placeholder(flow.request)  # the client's password for a proxy
         flow.response = flow.response or tunnels.refusal(flow, self._router().config)
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        self._upstreams.greeted(data)
+
+    def tls_established_server(self, data: tls.TlsData) -> None:
+        if isinstance(data.conn, connection.Server):
+            self._upstreams.connected(data.conn)
 
     def next_layer(self, decided: layer.NextLayer) -> None:
         try:

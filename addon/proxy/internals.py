@@ -10,11 +10,17 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import hpack
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import StreamEnded
+from hyperframe.frame import GoAwayFrame
 from mitmproxy import http, master, options
 from mitmproxy.addons import clientplayback, errorcheck, proxyserver
 from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy import commands, context, events, layer, mode_servers
 from mitmproxy.proxy.layers import http as host, websocket
+from mitmproxy.proxy.layers.http import _http2
 
 from ..providers import Timeouts
 from ..values import Answer, Reaction, Refusal
@@ -27,6 +33,7 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpLayer, "make_stream", "self stream_id"),
     (host.HttpLayer, "get_connection", "self event reuse"),
     (host.HttpLayer, "_handle_event", "self event"),
+    (host.HttpLayer, "register_connection", "self command"),
     (host.HttpStream, "_handle_event", "self event"),
     (layer.Layer, "handle_event", "self event"),
     (host.HttpStream, "state_wait_for_response_headers", "self event"),
@@ -43,6 +50,12 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpStream, "flow_done", "self"),
     (host.HttpStream, "passthrough", "self event"),
     (host.GetHttpConnection, "connection_spec_matches", "self connection"),
+    (_http2.Http2Client, "_handle_event", "self event"),
+    (_http2.Http2Connection, "handle_h2_event", "self event"),
+    (_http2.Http2Connection, "close_connection", "self msg"),
+    (_http2.Http2Server, "_handle_event", "self event"),
+    (_http2.BufferedH2Connection, "_receive_frame", "self frame"),
+    (hpack.Encoder, "encode", "self headers huffman"),
     (websocket.WebsocketLayer, "relay_messages", "self event"),
     (websocket.WebsocketLayer, "done", "self _"),
     (websocket.WebsocketConnection, "send2", "self event"),
@@ -66,6 +79,8 @@ def check() -> None:
         _the_key_is_on_the_wire_only()
         _a_failed_answer_moves_on()
         _every_message_is_shown()
+        _what_a_kept_connection_did_not_answer_goes_again()
+        _a_goaway_is_read_to_its_last_stream()
     finally:
         wire.logger.disabled = False
 
@@ -92,6 +107,7 @@ class _Cord:
     """The smallest thing that can be plugged into a flow."""
 
     hold_seconds = 1.0
+    repeatable = True
     timeouts = Timeouts()
     route: Any = None
 
@@ -100,7 +116,7 @@ class _Cord:
 
     def __init__(self, ready: bool) -> None:
         self.ready = ready
-        self.key = _KEY
+        self.key = self.owner = _KEY
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         copy = request.copy()
@@ -151,12 +167,13 @@ class _Cord:
 class _Rig:
     """One client connection through our layer, with bytes in and bytes out instead of sockets."""
 
-    def __init__(self, ready: bool) -> None:
+    def __init__(self, ready: bool, *, http2: bool = False) -> None:
         self.client = Client(
             peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), state=ConnectionState.OPEN, timestamp_start=0
         )
-        self.layer = wire.PatchbayLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
-        self.layer.streams = wire._Streams()
+        self.client.alpn = b"h2" if http2 else None
+        self.layer = host.HttpLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
+        wire.adopt(self.layer)
         self.cord = _Cord(ready)
         self.flow: http.HTTPFlow | None = None
         self.server: Server | None = None
@@ -177,8 +194,10 @@ class _Rig:
                 self.sent[connection] = self.sent.get(connection, b"") + data
             case commands.OpenConnection(connection=connection):
                 assert isinstance(connection, Server)
-                self.server, connection.state = connection, ConnectionState.OPEN
+                self.server, connection.state, connection.alpn = connection, ConnectionState.OPEN, self.client.alpn
                 return [events.OpenConnectionCompleted(command, None)]
+            case commands.CloseConnection(connection=connection):
+                connection.state = ConnectionState.CLOSED
             case commands.StartHook():
                 self._hook(command)
                 return [events.HookCompleted(command)] if command.blocking else []
@@ -277,6 +296,42 @@ def _every_message_is_shown() -> None:
     _demand(b"\x03\xf1" in rig.taken(rig.client), "a message above the bound does not end a WebSocket")
 
 
+def _what_a_kept_connection_did_not_answer_goes_again() -> None:
+    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=_KEY)
+    kept = rig.server
+    assert kept is not None
+    rig.ask()
+    _demand(rig.server is kept and rig.taken(kept).endswith(b"HI"), "a connection is not used again")
+    kept.state = ConnectionState.CLOSED
+    rig.feed(events.ConnectionClosed(kept))
+    _demand(rig.server is not kept, "a kept connection that closed is not replaced")
+    _demand(rig.taken(rig.server).endswith(b"HI"), "what a kept connection did not answer is not sent again")
+    _demand("patchbay_next" not in rig.hooks, "what a kept connection did not answer counts as an attempt")
+
+
+def _a_goaway_is_read_to_its_last_stream() -> None:
+    rig = _Rig(ready=True, http2=True)
+    asking, answering = H2Connection(), H2Connection(H2Configuration(client_side=False))
+    asking.initiate_connection()
+    for stream_id in (1, 3):
+        asking.send_headers(stream_id, _GET, end_stream=True)
+    rig.feed(events.DataReceived(rig.client, asking.data_to_send()))
+    first = rig.server
+    assert first is not None
+    answering.initiate_connection()
+    answering.receive_data(rig.taken(first))
+    rig.feed(events.DataReceived(first, answering.data_to_send() + _GOAWAY))
+    _demand(rig.server is not first, "a stream that a GOAWAY leaves out is not sent again")
+    answering.send_headers(1, [(":status", "200")], end_stream=True)
+    rig.feed(events.DataReceived(first, answering.data_to_send()))
+    got = asking.receive_data(rig.taken(rig.client))
+    ended = [event.stream_id for event in got if isinstance(event, StreamEnded)]
+    _demand(ended == [1], "a stream that a GOAWAY leaves in is not read to its end")
+    _demand(not first.connected, "a connection that goes away is not closed behind its last stream")
+
+
+_GET = [(":method", "GET"), (":scheme", "http"), (":authority", "t.invalid"), (":path", "/")]
+_GOAWAY = GoAwayFrame(0, last_stream_id=1).serialize()
 _UPGRADE = (
     b"GET http://t.invalid/ HTTP/1.1\r\nhost: t.invalid\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -15,10 +15,10 @@ import re
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from mitmproxy import flow, http
-from mitmproxy.connection import Connection, Server
+from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -50,6 +50,7 @@ from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refus
 from . import answers, fields
 from .covered import bare
 from .intake import Intake
+from .upstream_connections import ClientHttp2, ConnectionLayer, Lost, Unprocessed, Upstream
 from .websocket_layer import PatchbayWebsocket
 
 logger = logging.getLogger(__name__)
@@ -58,15 +59,18 @@ Commands = Generator[commands.Command, Any, None]
 
 _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
 _BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
-_DOWNWARDS = frozenset({ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError})
+_BROKEN = frozenset({ResponseProtocolError, Lost, Unprocessed})
+_DOWNWARDS = _BROKEN | {ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage}
 _DRESSED = (RequestHeaders, RequestData, ResponseHeaders)
-_ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
+_ENDS = _BROKEN | {ResponseEndOfMessage}
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
 HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _QUEUED = 128  # events of a stream that may wait while it gives way to others
+RESENDS = 3  # times that a request goes again because its upstream had not looked at it
+_CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
 SPELL = 0.002  # seconds of work on one answer before it waits for its next turn; see `turns`
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -77,6 +81,14 @@ class Cord(Protocol):
     @property
     def ready(self) -> bool:
         """Whether a route stands and its credential is at hand."""
+
+    @property
+    def owner(self) -> object:
+        """Whose upstream connections the present attempt may use: those of one account are no other's."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request may be sent again when an upstream may have carried it out."""
 
     @property
     def timeouts(self) -> Timeouts:
@@ -202,17 +214,6 @@ class _Timer(commands.RequestWakeup):
         self.call: Cancellable | None = None
 
 
-class _FreshConnection(GetHttpConnection):
-    """
-    A connection that failed must not be found again.
-
-    mitmproxy keeps it for as long as the client stays, and every later request to that address fails with its error.
-    """
-
-    def connection_spec_matches(self, connection: Connection) -> bool:
-        return not connection.error and super().connection_spec_matches(connection)
-
-
 class PatchbayStream(HttpStream):
     """One client request on its way: `flow.patchbay` is a Cord, an Untouched, or missing, and then nothing leaves."""
 
@@ -223,6 +224,12 @@ class PatchbayStream(HttpStream):
     held: list[events.Event] | None = None
     kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
     timer: _Timer | None = None
+    upstream: Upstream | None = None  # the connection of the present attempt
+    reused = False  # it had served before
+    heard = 0  # how often it had been read when it was given
+    alone = False  # a connection was lost under this request, so it shares none: the request may be the reason
+    reopened = False  # a connection ended while it was made for this request
+    resent = 0  # times that the request went again because its upstream had not looked at it
     begun = touched = 0.0  # when this attempt began, and when its upstream last said something
     uploading = False  # the body streams through; once its head is out, it cannot be sent again
     head_sent = False
@@ -237,6 +244,11 @@ class PatchbayStream(HttpStream):
     def cord(self) -> Cord | None:
         plug = self.plug
         return None if isinstance(plug, Untouched) else plug
+
+    @property
+    def owner(self) -> object:
+        cord = self.cord
+        return cord.owner if cord else None
 
     @property
     def wire_id(self) -> int:
@@ -426,6 +438,8 @@ class PatchbayStream(HttpStream):
         self.begun = time.monotonic()
         self._arm("connect", plug.timeouts.connect)
         connected = yield from super().make_server_connection()
+        if connected and (yield from self.check_killed(True)):
+            return False  # the client left while the request waited for its connection
         if connected and self.uploading:
             self._arm("upload", 0.0)  # the answer is due when the body is up, however long that takes
         elif connected:
@@ -436,13 +450,18 @@ class PatchbayStream(HttpStream):
         if event.command is not self.timer:
             return
         for connection, waiting in self.above.waiting_for_establishment.items():
-            if command in waiting:  # behind an upstream proxy the socket is that of the tunnel
+            if any(each is command for each in waiting):  # an equal one may be another account's
+                self.above.overdue = connection
+                # behind an upstream proxy the socket is that of the tunnel
                 handler = self.above.connections[connection]
                 yield commands.CloseConnection(getattr(handler, "tunnel_connection", connection))
                 return
+        self.alone = True  # it waits for a stream: the layer opens a connection for it, behind this event
+        self._arm("connect", self.cord.timeouts.connect if self.cord else 0.0)
 
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands:
         cord = self.cord
+        lost = isinstance(event, Lost) or (isinstance(event, ResponseProtocolError) and event.message == _CLOSED)
         if cord and isinstance(event, ResponseProtocolError):
             event = replace(event, message=cord.intake().text(event.message))  # it may quote what came
             server = self.flow.server_conn
@@ -457,21 +476,57 @@ class PatchbayStream(HttpStream):
             or not (self.client_state == self.state_done or self.uploading)
         ):
             if cord and not cord.left and isinstance(event, ResponseProtocolError):
-                cord.answered(Failure("reset", event.message))
+                cord.answered(self._failure("reset", event.message, shared=lost))
             yield from super().handle_protocol_error(event)
             return
         self.upstream_open = False
+        if lost and self._goes_again(cord, unprocessed=isinstance(event, Unprocessed)):
+            self.attempt += 1
+            yield from self._send()
+            return
         self.held = None  # half an answer is none
-        kind = "connect" if event.code is ErrorCode.CONNECT_FAILED else "reset"
-        yield from self._settle(cord.answered(Failure(kind, event.message)), event.message)
+        if event.code is ErrorCode.CONNECT_FAILED:
+            failure = self._failure("connect", event.message, shared=True)
+        else:
+            kind = "lost" if isinstance(event, Lost) else "reset"
+            self.alone = self.alone or kind == "lost"
+            failure = self._failure(kind, event.message, shared=lost)
+        yield from self._settle(cord.answered(failure), event.message)
+
+    def _goes_again(self, cord: Cord, *, unprocessed: bool) -> bool:
+        """
+        Whether a request whose connection was lost goes once more to the same account, as if nothing had been.
+
+        It does when its upstream has not looked at it; when nothing was read on a connection that had served before,
+        which the upstream then closed while the request was on its way; and when others on a connection of HTTP/2 may
+        be the reason, if it may be repeated at all.
+        """
+        if cord.shadow or self.uploading or self.held is not None:
+            return False
+        if unprocessed:
+            self.resent += 1
+            return self.resent <= RESENDS
+        upstream = self.upstream
+        if self.alone or upstream is None:
+            return False
+        self.alone = upstream.is_http2
+        return (self.reused and upstream.heard == self.heard) or (upstream.is_http2 and cord.repeatable)
+
+    def _failure(self, kind: str, message: str, *, shared: bool) -> Failure:
+        """Return a failure. One that all requests on its connection share counts once."""
+        upstream = self.upstream
+        if not shared or upstream is None:
+            return Failure(kind, message)
+        counted, upstream.blamed = upstream.blamed, True
+        return Failure(kind, message, counted=counted)
 
     # -- time ------------------------------------------------------------------------------------------------------
 
     @property
-    def above(self) -> HttpLayer:
+    def above(self) -> ConnectionLayer:
         layers = self.context.layers
         found = layers[layers.index(self) - 1]
-        assert isinstance(found, HttpLayer)
+        assert isinstance(found, ConnectionLayer)
         return found
 
     def _arm(self, what: str, seconds: float) -> None:
@@ -505,7 +560,9 @@ class PatchbayStream(HttpStream):
             self._arm("idle", self.touched + idle - now if idle else 0.0)
             return
         why = "no answer in time" if what == "head" else "the answer took too long"
-        reaction = cord.answered(Failure("timeout", why))
+        if self.upstream:
+            self.upstream.retired = True
+        reaction = cord.answered(self._failure("timeout", why, shared=True))
         yield from self._abandon()
         if what in ("head", "upload"):
             yield from self._settle(reaction, why)
@@ -630,7 +687,11 @@ class PatchbayStream(HttpStream):
         if self.uploading:
             yield from self._begin_upload()
             return
-        if not (yield from self.make_server_connection()) or (yield from self.check_killed(True)):
+        yield from self._send()
+
+    def _send(self) -> Commands:
+        """Send the whole request to where the route goes."""
+        if not (yield from self.make_server_connection()):
             return
         request, content = self.flow.request, self.flow.request.raw_content
         last = not (content or request.trailers)
@@ -670,7 +731,7 @@ class PatchbayStream(HttpStream):
     def _begin_upload(self) -> Commands:
         if self.head_sent:
             raise PermissionError("an upload cannot be sent twice")
-        if not (yield from self.make_server_connection()) or (yield from self.check_killed(True)):
+        if not (yield from self.make_server_connection()):
             return
         self.head_sent = True
         self.client_state = self.state_stream_request_body
@@ -722,21 +783,24 @@ class _Streams(dict[int, HttpStream]):
         return self[stream_id % ATTEMPT]
 
 
-class PatchbayLayer(HttpLayer):
+class PatchbayLayer(ConnectionLayer):
     """mitmproxy's HTTP layer, with our streams in it."""
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup) and event.command not in self.command_sources:
             return _nothing()  # of a timer that was called off
-        return _joined(super()._handle_event(event))
+        if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
+            self.connections.setdefault(self.context.client, ClientHttp2(self.context.fork()))
+        following: Commands = super()._handle_event(event)
+        return _joined(self._with_line(following) if self.line else following)
+
+    def _with_line(self, following: Commands) -> Commands:
+        yield from following
+        yield from self.serve_line()
 
     def make_stream(self, stream_id: int) -> Commands:
         self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
-
-    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
-        event.__class__ = _FreshConnection
-        yield from super().get_connection(event, reuse=reuse)
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
         if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > HEAD:
@@ -814,6 +878,7 @@ def adopt(found: HttpLayer) -> None:
     """Make *found*, a layer of mitmproxy's own that has not begun yet, one of ours."""
     found.__class__ = PatchbayLayer
     found.streams = _Streams(found.streams)
+    cast("PatchbayLayer", found).take_over()
 
 
 def _head(response: http.Response, early: bool) -> Head:

@@ -36,8 +36,8 @@ from .harness import Proxy, eventually, free_port, proxy
 from .tunnel import Tunnels, bystander, listener, read_head, tunnels
 
 MODES = ("reverse", "one port", "regular", "upstream")
-# What the two sides speak, and what the client offers for it. Left to itself mitmproxy takes the client's first offer
-# for that side, and offers all of them to the other.
+# What the two sides speak, and what the client offers for it. On one port it gets its first offer, and all of them are
+# offered to the upstream.
 SIDES = {
     ("HTTP/1.1", "HTTP/1.1"): ("http/1.1",),
     ("HTTP/1.1", "HTTP/2"): ("http/1.1", "h2"),
@@ -161,6 +161,7 @@ class Cell:
     mode: str
     client: str
     upstream: str
+    offers: tuple[str, ...] = ()  # instead of those in SIDES
 
     @property
     def base(self) -> str:
@@ -172,13 +173,19 @@ class Cell:
         return f"{'http' if plain else 'https'}://localhost:{port}"
 
     @property
+    def gets(self) -> str:
+        """Return what a client is given: HTTP/2 if it offers that, before an upstream that speaks it."""
+        both = len(SIDES[self.client, self.upstream]) > 1
+        return "HTTP/2" if both and self.mode != "one port" else self.client  # on one port there are many upstreams
+
+    @property
     def model(self) -> str:
         return "old-model" if self.upstream == "HTTP/1.1" else "new-model"
 
     @property
     def transport(self) -> dict[str, Any]:
         """Return what `httpx.Client` is to be told."""
-        offers = SIDES[self.client, self.upstream]
+        offers = self.offers or SIDES[self.client, self.upstream]
         trusted = Offering(ssl.PROTOCOL_TLS_CLIENT)
         trusted.offers = list(offers)
         trusted.load_verify_locations(self.house.folder / "mitmproxy" / "mitmproxy-ca-cert.pem")
@@ -213,7 +220,7 @@ def test_a_conversation(house: House, mode: str, client: str, upstream: str, dia
 
     assert said == first.text
     assert arrived == house.sent[upstream][second.seq]
-    assert (answer.status_code, answer.http_version, second.http) == (200, client, upstream.removeprefix("HTTP/"))
+    assert (answer.status_code, answer.http_version, second.http) == (200, cell.gets, upstream.removeprefix("HTTP/"))
     assert first.account == second.account in accounts_of(upstream)
     for record in (first, second):
         assert OWN not in repr(record.headers) + record.query
@@ -323,6 +330,22 @@ def test_a_server_that_cannot_prove_its_name_gets_nothing(house: House, mode: st
     assert "error" in json.loads(arrived)
     assert BAD_KEY.encode() not in arrived
     assert house.heard[before:] == []
+
+
+@pytest.mark.parametrize("mode", ["reverse", "regular", "upstream"])
+def test_who_offers_both_gets_what_its_upstream_speaks(house: House, mode: str) -> None:
+    """R21: as with mitmproxy alone; where the upstream speaks HTTP/1, from the second connection on."""
+    given = {}
+    for version in ("HTTP/1.1", "HTTP/2"):
+        cell = Cell(house, mode, "HTTP/1.1", version)
+        if mode == "reverse" and version == "HTTP/1.1":
+            continue  # its listener is plain
+        cell.offers = ("http/1.1", "h2")
+        answers = [by_hand(cell, "openai_chat", ["hi"], False)[0] for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        given[version] = answers[-1].http_version
+
+    assert all(version == found for version, found in given.items())
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -1,0 +1,449 @@
+"""
+Upstream connections: each belongs to one account, and says what its end means for the requests on it.
+
+mitmproxy shares one connection between all requests to an address, closes it at the first GOAWAY, forgets the requests
+that wait for a stream, and keeps using a connection that no longer answers. The classes here take the place of its
+own. They know connections and streams of HTTP/2, and nothing of exchanges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import h2.errors
+import h2.events
+import h2.exceptions
+import hpack
+from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame
+from mitmproxy.connection import Connection, ConnectionState, Server
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers.http import (
+    ErrorCode,
+    GetHttpConnection,
+    GetHttpConnectionCompleted,
+    HttpLayer,
+    RegisterHttpConnection,
+    RequestProtocolError,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._http1 import Http1Client
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+
+Commands = Generator[commands.Command, Any, None]
+
+HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 has a quarter of it, and ends the connection above that
+HUFFMAN = 1 << 12  # bytes up to which a header list is Huffman-coded: hpack takes quadratic time to do so
+PROVISIONAL = 10  # streams on a connection that has not said yet how many it takes; mitmproxy's number
+
+
+@dataclass
+class Lost(ResponseProtocolError):
+    """The connection ended before the answer did."""
+
+
+@dataclass
+class Unprocessed(Lost):
+    """The upstream has not looked at the request: it may be sent again, whatever it asks for (RFC 9113, 8.7)."""
+
+
+class Asking(Protocol):
+    """The stream that asks for a connection."""
+
+    upstream: Upstream | None  # the connection it was given last
+    reused: bool  # whether that had served before
+    heard: int  # how often the upstream had been read when the connection was given
+    alone: bool  # whether it must share its connection with no other stream
+    reopened: bool  # whether a connection that it waited for has ended while it was made
+
+    @property
+    def owner(self) -> object:
+        """Whose connection it may use: streams of equal owners share."""
+
+
+@dataclass(slots=True, eq=False)
+class Upstream:
+    """One upstream connection that stands, or has stood."""
+
+    owner: object
+    connection: Connection
+    http: Http1Client | Http2Client | None = None  # what speaks on it; None: something else does
+    failed: bool = False  # it could not be made
+    retired: bool = False  # it takes no new stream
+    served: int = 0  # streams that were put on it
+    heard: int = 0  # times that something was read of it, HTTP/2 only
+    blamed: bool = False  # its end has been counted against its account
+
+    @property
+    def is_http2(self) -> bool:
+        return isinstance(self.http, Http2Client)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may take a new stream, now or when it has room."""
+        return not (self.failed or self.retired) and self.connection.connected
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known how many streams it takes."""
+        return not isinstance(self.http, Http2Client) or self.http.provisional_max_concurrency is None
+
+    @property
+    def limit(self) -> int:
+        """How many streams it takes at a time."""
+        if not isinstance(self.http, Http2Client):
+            return 1
+        return self.http.provisional_max_concurrency or self.http.h2_conn.remote_settings.max_concurrent_streams
+
+    @property
+    def room(self) -> bool:
+        """Whether a stream that is put on it goes out at once."""
+        if isinstance(self.http, Http2Client):
+            return self.http.h2_conn.open_outbound_streams < self.limit
+        return self.http is None or self.http.stream_id is None
+
+
+class FreshConnection(GetHttpConnection):
+    """
+    A connection that failed must not be found again.
+
+    mitmproxy keeps it for as long as the client stays, and every later request to that address fails with its error.
+    """
+
+    def connection_spec_matches(self, connection: Connection) -> bool:
+        return not connection.error and super().connection_spec_matches(connection)
+
+
+class ConnectionLayer(HttpLayer):
+    """
+    mitmproxy's HTTP layer, with connections that are shared by the streams of one owner alone.
+
+    A stream gets a connection on which it is sent at once. It waits only while its connection is being made, and on a
+    new one of HTTP/2 that has as many streams as it may have before its SETTINGS are known.
+    """
+
+    upstreams: dict[Connection, Upstream]
+    line: list[GetHttpConnection]  # of the streams that wait for SETTINGS
+    overdue: Connection | None  # the connection that was given up last because it took too long to be made
+
+    def take_over(self) -> None:
+        """Begin, in the place of a layer of mitmproxy's that has not begun yet."""
+        self.upstreams, self.line, self.overdue = {}, [], None
+
+    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
+        event.__class__ = FreshConnection
+        asking = self._asking(event)
+        if reuse and not asking.alone:
+            for upstream in self._standing(event, asking):
+                if upstream.room:
+                    yield from self._give(event, upstream)
+                    return
+            if waiting := self._being_made(event, asking):
+                waiting.append(event)
+                return
+            unsettled = any(not upstream.settled for upstream in self._standing(event, asking))
+            if unsettled and self._known_limit(event) is None:
+                self.line.append(event)
+                return
+        yield from super().get_connection(event, reuse=False)
+
+    def register_connection(self, command: RegisterHttpConnection) -> Commands:
+        waiting = self.waiting_for_establishment[command.connection]
+        first = self._asking(waiting[0])
+        upstream = self._claimed(command.connection, first.owner, failed=bool(command.err))
+        upstream.retired = first.alone and upstream.is_http2
+        if isinstance(upstream.http, Http2Client) and (known := self._known_limit(waiting[0])):
+            upstream.http.provisional_max_concurrency = known
+        for event in waiting:
+            asking = self._asking(event)
+            asking.upstream, asking.reused, asking.heard = upstream, False, 0
+        if command.err:
+            again = self._go_again(command, waiting)
+            if waiting:
+                yield from super().register_connection(command)
+            else:
+                del self.waiting_for_establishment[command.connection]
+            for event in again:
+                yield from self.get_connection(event)
+            return
+        if not upstream.is_http2:
+            upstream.served = 1
+            yield from super().register_connection(command)
+            return
+        del self.waiting_for_establishment[command.connection]
+        for event in waiting:
+            if upstream.room:
+                yield from self._give(event, upstream)
+            else:
+                yield from self.get_connection(event)
+
+    def _go_again(self, command: RegisterHttpConnection, waiting: list[GetHttpConnection]) -> list[GetHttpConnection]:
+        """
+        Take out of *waiting* who may try once more, since the upstream accepted the connection and ended it at once.
+
+        Nothing was sent on it. What was refused, or took too long, fails.
+        """
+        connection = command.connection
+        accepted = isinstance(connection, Server) and connection.timestamp_tcp_setup is not None
+        if not accepted or connection is self.overdue:
+            return []
+        again = [event for event in waiting if not self._asking(event).reopened]
+        waiting[:] = [event for event in waiting if self._asking(event).reopened]
+        for event in again:
+            self._asking(event).reopened = True
+        return again
+
+    def _asking(self, event: GetHttpConnection) -> Asking:
+        return cast("Asking", self.command_sources[event])
+
+    def serve_line(self) -> Commands:
+        """Look after the streams that wait for SETTINGS: these may be known now, or never will be."""
+        line, self.line = self.line, []
+        for event in line:
+            yield from self.get_connection(event)
+
+    def _give(self, event: GetHttpConnection, upstream: Upstream) -> Commands:
+        child = self.command_sources.pop(event)
+        asking = cast("Asking", child)
+        asking.upstream, asking.reused, asking.heard = upstream, upstream.served > 0, upstream.heard
+        upstream.served += 1
+        yield from self.event_to_child(child, GetHttpConnectionCompleted(event, (upstream.connection, None)))
+
+    def _standing(self, event: GetHttpConnection, asking: Asking) -> list[Upstream]:
+        """Return the connections that stand, and may be used for *event*."""
+        early = self.context.server  # mitmproxy may have opened this one before anybody asked
+        if early in self.connections and early not in self.upstreams and early.connected:
+            self._claimed(early, asking.owner)
+        gone = [each for each in self.upstreams if each.state is ConnectionState.CLOSED]
+        for each in gone:
+            del self.upstreams[each]
+        return [
+            upstream
+            for upstream in self.upstreams.values()
+            if upstream.usable and upstream.owner == asking.owner and event.connection_spec_matches(upstream.connection)
+        ]
+
+    def _being_made(self, event: GetHttpConnection, asking: Asking) -> list[GetHttpConnection] | None:
+        """Return the list of those who wait for a connection that *event* can wait for as well."""
+        known = self._known_limit(event)
+        for connection, waiting in self.waiting_for_establishment.items():
+            first = self._asking(waiting[0])
+            mine = first.owner == asking.owner and not first.alone
+            if mine and event.connection_spec_matches(connection) and len(waiting) < (known or len(waiting) + 1):
+                return waiting
+        return None
+
+    def _known_limit(self, event: GetHttpConnection) -> int | None:
+        """Return how many streams the latest HTTP/2 connection to the same address takes, if that is known."""
+        for upstream in reversed(self.upstreams.values()):
+            if upstream.is_http2 and upstream.settled and event.connection_spec_matches(upstream.connection):
+                return max(1, upstream.limit)
+        return None
+
+    def _claimed(self, connection: Connection, owner: object, *, failed: bool = False) -> Upstream:
+        """Return *connection* as one that belongs to *owner* from now on."""
+        if connection not in self.upstreams:
+            found = None if failed else _speaker(self.connections[connection])
+            self.upstreams[connection] = upstream = Upstream(owner, connection, found, failed)
+            if isinstance(found, Http2Client):
+                _adopt(found, upstream)
+        return self.upstreams[connection]
+
+
+def _speaker(child: layer.Layer) -> Http1Client | Http2Client | None:
+    """Return what speaks HTTP on a connection, below TLS and tunnels."""
+    found: layer.Layer | None = child
+    while found is not None and not isinstance(found, Http1Client | Http2Client):
+        found = getattr(found, "child_layer", None)
+    return found
+
+
+def _adopt(found: Http2Client, upstream: Upstream) -> None:
+    found.__class__ = UpstreamHttp2
+    cast("UpstreamHttp2", found).upstream = upstream
+    _take_over(found.h2_conn)
+
+
+# -- HTTP/2 ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class GoAway(h2.events.Event):
+    """The upstream takes no new streams, and has not looked at those above *last*. h2's own event ends everything."""
+
+    last: int = 0
+    code: int = 0
+
+
+class Frames(BufferedH2Connection):
+    """h2's connection, which goes on after a GOAWAY, and gives what came before a frame that it cannot take."""
+
+    broken = False
+
+    def go_away(self, frame: GoAwayFrame) -> tuple[list[Frame], list[h2.events.Event]]:
+        return [], [GoAway(frame.last_stream_id, frame.error_code)]
+
+    def _receive_frame(self, frame: Frame) -> list[Any]:
+        if self.broken:
+            return []
+        try:
+            return super()._receive_frame(frame)
+        except h2.exceptions.ProtocolError as e:
+            if _is_about_one_stream(frame, e):
+                self.reset_stream(frame.stream_id, h2.errors.ErrorCodes.PROTOCOL_ERROR)
+                return [
+                    h2.events.StreamReset(stream_id=frame.stream_id, error_code=h2.errors.ErrorCodes.PROTOCOL_ERROR)
+                ]
+            self.broken = True
+            return [e]  # mitmproxy takes it for an event
+
+
+def _is_about_one_stream(frame: Frame, error: h2.exceptions.ProtocolError) -> bool:
+    """Whether *frame* makes a malformed message and harms no other (RFC 9113, 8.1.1); h2 ends the connection then."""
+    if isinstance(error, h2.exceptions.InvalidBodyLengthError):
+        return True
+    # what has a cause is a header block that cannot be decoded, or a frame that is not allowed now
+    return isinstance(frame, HeadersFrame) and type(error) is h2.exceptions.ProtocolError and error.__cause__ is None
+
+
+def _take_over(connection: BufferedH2Connection) -> None:
+    connection.__class__ = Frames
+    frames = cast("Frames", connection)
+    frames._frame_dispatch_table[GoAwayFrame] = frames.go_away
+    _widen(frames)
+
+
+def _widen(connection: BufferedH2Connection) -> None:
+    connection.encoder.__class__ = _Encoder
+    connection.decoder.max_header_list_size = HEADERS
+
+
+class _Encoder(hpack.Encoder):
+    """hpack's encoder, in linear time."""
+
+    def encode(self, headers: Any, huffman: bool = True) -> bytes:
+        fields = list(headers)
+        return super().encode(fields, huffman and sum(len(field[0]) + len(field[1]) for field in fields) <= HUFFMAN)
+
+
+class UpstreamHttp2(Http2Client):
+    """
+    mitmproxy's HTTP/2 client, which says for each stream whether it was lost or never looked at.
+
+    After a GOAWAY, and when it was retired, it takes no new streams, goes on with those it has, and closes behind the
+    last of them.
+    """
+
+    upstream: Upstream
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if type(event) is events.DataReceived:
+            self.upstream.heard += 1
+        elif type(event) is RequestProtocolError:
+            self.streams.pop(self.our_stream_id.get(event.stream_id, 0), None)
+        following: Commands = super()._handle_event(event)
+        return self._and_close(following) if self.upstream.retired else following
+
+    def _and_close(self, following: Commands) -> Commands:
+        yield from following
+        yield from self._close_if_idle()
+
+    def _close_if_idle(self) -> Generator[commands.Command, Any, bool]:
+        idle = self.upstream.retired and self.conn.connected and not self.h2_conn.open_outbound_streams
+        if idle:
+            self.streams.clear()
+            self.h2_conn.close_connection()
+            yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+            yield from self.close_connection("")
+        return bool(idle)
+
+    def handle_h2_event(self, event: h2.events.Event) -> Generator[commands.Command, Any, bool]:
+        handler = _HANDLERS.get(type(event))
+        return handler(self, event) if handler else super().handle_h2_event(event)
+
+    def go_away(self, event: GoAway) -> Generator[commands.Command, Any, bool]:
+        self.upstream.retired = True
+        message = f"HTTP/2 connection closed by the upstream ({_name(event.code)})"
+        for stream_id in [each for each in self.streams if each > event.last]:
+            del self.streams[stream_id]
+            if not self.is_closed(stream_id):
+                self.h2_conn.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
+            yield ReceiveHttp(Unprocessed(stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
+        return (yield from self._close_if_idle())
+
+    def reset(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
+        if event.error_code != h2.errors.ErrorCodes.REFUSED_STREAM or event.stream_id not in self.streams:
+            return (yield from super().handle_h2_event(event))
+        self.upstream.retired = True  # it has as much as it can do
+        del self.streams[event.stream_id]
+        yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", ErrorCode.GENERIC_SERVER_ERROR))
+        return (yield from self._close_if_idle())
+
+    def skip(self, event: h2.events.UnknownFrameReceived) -> Generator[commands.Command, Any, bool]:
+        """Pass a frame of a type that is not known, of which mitmproxy logs each."""
+        yield from ()
+        return False
+
+    def close_connection(self, msg: str) -> Commands:
+        yield commands.CloseConnection(self.conn)
+        lost, self.streams = self.streams, {}
+        self._handle_event = self.done  # type: ignore[method-assign]
+        for stream_id in lost:
+            yield ReceiveHttp(Lost(stream_id, msg, ErrorCode.GENERIC_SERVER_ERROR))
+
+
+_HANDLERS: dict[type, Callable[[UpstreamHttp2, Any], Generator[commands.Command, Any, bool]]] = {
+    GoAway: UpstreamHttp2.go_away,
+    h2.events.StreamReset: UpstreamHttp2.reset,
+    h2.events.UnknownFrameReceived: UpstreamHttp2.skip,
+}
+
+
+class ClientHttp2(Http2Server):
+    """
+    mitmproxy's HTTP/2 server, which hears a cancel that comes in one piece with the end of the request.
+
+    A head that is larger than the client takes is an error of its own stream; sent, it would end those of others.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.h2_conn.local_settings.max_header_list_size = HEADERS
+        self.h2_conn.local_settings.acknowledge()
+        _widen(self.h2_conn)
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if type(event) is ResponseHeaders:
+            most = self.h2_conn.remote_settings.max_header_list_size
+            if most is not None and _size(event.response.headers.fields) > most:
+                message = "the answer has larger headers than the client takes"
+                event = ResponseProtocolError(event.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
+        following: Commands = super()._handle_event(event)
+        return following
+
+    def handle_h2_event(self, event: h2.events.Event) -> Generator[commands.Command, Any, bool]:
+        if isinstance(event, h2.events.StreamReset) and event.stream_id not in self.streams:
+            return self._cancelled(event)
+        following: Generator[commands.Command, Any, bool] = super().handle_h2_event(event)
+        return following
+
+    def _cancelled(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
+        yield ReceiveHttp(RequestProtocolError(event.stream_id, "stream reset by client", ErrorCode.CANCEL))
+        return False
+
+
+def _size(fields: Iterable[tuple[bytes, bytes]]) -> int:
+    """Return the size of a header list as HTTP/2 counts it, with some room for the status."""
+    return 64 + sum(len(name) + len(value) + 32 for name, value in fields)
+
+
+def _name(code: int) -> str:
+    try:
+        return h2.errors.ErrorCodes(code).name
+    except ValueError:
+        return str(code)

@@ -98,7 +98,10 @@ class Cord:
     @property
     def timeouts(self) -> Timeouts:
         assert self.route is not None
-        return self.route.account.provider.timeouts
+        timeouts, exchange = self.route.account.provider.timeouts, self.exchange
+        if exchange is None or exchange.stream or exchange.request.method != "POST":
+            return timeouts
+        return timeouts.of_whole if exchange.request.endpoint.kind == "generation" else timeouts
 
     @property
     def body_limit(self) -> int:

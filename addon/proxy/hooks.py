@@ -479,7 +479,8 @@ class Patchbay:
         if cord.route.session_id:
             told.put(b"x-patchbay-session-id", cord.route.session_id.encode())
         told.on(headers)
-        if flow.response.status_code < 400 and not _is_json(told.first(b"content-type").decode("latin-1")):
+        asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
+        if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
             flow.response.stream = cord.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
                 cord.in_events = Whole()

@@ -67,6 +67,7 @@ HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear w
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _QUEUED = 128  # events of a stream that may wait while it gives way to others
+ALIVE = 120.0  # seconds after which an exchange without a bound says that it is no idle connection
 SPELL = 0.002  # seconds of work on one answer before it waits for its next turn; see `turns`
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -198,7 +199,7 @@ class _Timer(commands.RequestWakeup):
 
     def __init__(self, seconds: float, what: str) -> None:
         super().__init__(seconds)
-        self.what = what  # connect | head | hold | idle
+        self.what = what  # connect | head | upload | hold | idle | alive
         self.call: Cancellable | None = None
 
 
@@ -456,8 +457,12 @@ class PatchbayStream(HttpStream):
             or isinstance(event, RequestProtocolError)
             or not (self.client_state == self.state_done or self.uploading)
         ):
-            if cord and not cord.left and isinstance(event, ResponseProtocolError):
+            if cord and not cord.left and isinstance(event, ResponseProtocolError) and not self.answering:
+                self.upstream_open = False
                 cord.answered(Failure("reset", event.message))
+                if self.server_state == self.state_consume_response_body:
+                    yield from self._break_off(cord, event.message)
+                    return
             yield from super().handle_protocol_error(event)
             return
         self.upstream_open = False
@@ -482,10 +487,11 @@ class PatchbayStream(HttpStream):
         if total := cord.timeouts.total:
             left = max(0.001, self.begun + total - time.monotonic())
             seconds = min(seconds or left, left)
-        if seconds:
-            self.timer = _Timer(seconds, what)
-            self.above.command_sources[self.timer] = self
-            self.timer.call = cord.wake(seconds, self.timer)
+        if not seconds:  # mitmproxy closes a client's connection on which nothing happens for `tcp_timeout`
+            seconds, what = ALIVE, "alive"
+        self.timer = _Timer(seconds, what)
+        self.above.command_sources[self.timer] = self
+        self.timer.call = cord.wake(seconds, self.timer)
 
     def _disarm(self) -> None:
         if self.timer:
@@ -497,8 +503,15 @@ class PatchbayStream(HttpStream):
     def _time_is_up(self, what: str) -> Commands:
         cord = self.cord
         assert cord is not None
+        if what == "alive":
+            self._arm("alive", 0.0)
+            return
         if what == "hold":
-            yield from self._settle(cord.answered(Overdue()))
+            reaction: Reaction = cord.answered(Overdue())
+            if reaction == "hold":  # its bound is now that of any answer
+                self._arm("idle", self._idle_left(cord))
+            else:
+                yield from self._settle(reaction)
             return
         idle, total, now = cord.timeouts.idle, cord.timeouts.total, time.monotonic()
         if what == "idle" and now < self.touched + (idle or now) and not (total and now >= self.begun + total):
@@ -507,11 +520,23 @@ class PatchbayStream(HttpStream):
         why = "no answer in time" if what == "head" else "the answer took too long"
         reaction = cord.answered(Failure("timeout", why))
         yield from self._abandon()
-        if what in ("head", "upload"):
+        self.held = None  # half an answer is none
+        if self.server_state in (self.state_wait_for_response_headers, self.state_hold):
             yield from self._settle(reaction, why)
         else:
-            broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
-            yield from super().handle_protocol_error(broken)
+            yield from self._break_off(cord, why)
+
+    def _idle_left(self, cord: Cord) -> float:
+        idle = cord.timeouts.idle
+        return max(0.001, self.touched + idle - time.monotonic()) if idle else 0.0
+
+    def _break_off(self, cord: Cord, why: str) -> Commands:
+        """End an answer that broke off: of a whole one the client has got nothing yet, so it gets an error of ours."""
+        if self.server_state == self.state_consume_response_body:
+            yield from self._cut(cord, Refusal(502, "upstream_unreachable", f"The upstream's answer broke off: {why}"))
+            return
+        broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
+        yield from super().handle_protocol_error(broken)
 
     # -- holding, and trying again ---------------------------------------------------------------------------------
 

@@ -58,8 +58,8 @@ class Timeouts:
     How long one attempt may take, in seconds; 0 is no bound.
 
     *connect* until the connection stands (TLS included), *first_byte* from then until the head of the answer, *idle*
-    between two pieces of it, *total* for all of it. A model may think for long before a whole answer: *whole_first_byte*
-    and *whole_idle* hold for one, and are no bound unless the settings name the other two.
+    between two pieces of it, *total* for all of it. A model may think for long before a whole answer, for which
+    *whole_first_byte* and *whole_idle* hold; they are no bound unless the settings name the other two.
     """
 
     connect: float = 10.0

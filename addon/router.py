@@ -19,8 +19,7 @@ from .accounts import models
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
-from .answer import BODY_BYTES
-from .answer import Answer as Reader
+from .answer import BODY_BYTES, Answer as Reader
 from .body import Body, members
 from .config import Config
 from .crosstalk.asked import Asked

@@ -9,7 +9,7 @@ import pytest
 
 from patchbay import dialects
 from patchbay.answer import Answer as Reader
-from patchbay.values import Chunk, End, Endpoint, Failure, Fact, Head, Headers, Overdue, Refusal
+from patchbay.values import Chunk, End, Endpoint, Fact, Failure, Head, Headers, Overdue, Refusal
 
 from .test_router import JSON, SSE, answer, opened, request, routed, router
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from mitmproxy import flow, http
 from mitmproxy.connection import Connection, Server
+from mitmproxy.net.http import validate
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -47,7 +48,7 @@ from .. import guards, keylike
 from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
-from . import answers, fields
+from . import answers, fields, http1
 from .covered import bare
 from .intake import Intake
 from .websocket_layer import PatchbayWebsocket
@@ -59,11 +60,11 @@ Commands = Generator[commands.Command, Any, None]
 _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
 _BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
 _DOWNWARDS = frozenset({ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage, ResponseProtocolError})
+_BEGINNINGS = frozenset({events.Start, RequestHeaders})
 _DRESSED = (RequestHeaders, RequestData, ResponseHeaders)
 _ENDS = frozenset({ResponseEndOfMessage, ResponseProtocolError})
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
-HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _QUEUED = 128  # events of a stream that may wait while it gives way to others
@@ -308,6 +309,8 @@ class PatchbayStream(HttpStream):
                         yield from self._unpacked(event, cord, self.intake)
                     return
                 case ResponseHeaders():
+                    if not cord.shadow:
+                        _validate(event.response)
                     self.intake = cord.intake()
                     has_body = not event.end_stream and self.flow.request.method != "HEAD"
                     self.intake.head(event.response, self.flow.request, has_body=has_body)
@@ -764,7 +767,9 @@ class PatchbayLayer(HttpLayer):
         yield from super().get_connection(event, reuse=reuse)
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
-        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > HEAD:
+        if type(event) in _BEGINNINGS and not isinstance(child, HttpStream):
+            http1.adopt(child)
+        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:
             return _refuse_head(child)
         if isinstance(event, _UPWARDS) and not isinstance(child, HttpStream):
             stream = self.streams.get(event.stream_id)
@@ -839,6 +844,14 @@ def adopt(found: HttpLayer) -> None:
     """Make *found*, a layer of mitmproxy's own that has not begun yet, one of ours."""
     found.__class__ = PatchbayLayer
     found.streams = _Streams(found.streams)
+
+
+def _validate(response: http.Response) -> None:
+    """Raise CodingError for a head that can be read in two ways; mitmproxy looks later, and answers with a page."""
+    try:
+        validate.validate_headers(response)
+    except ValueError as e:
+        raise CodingError(f"its head cannot be trusted: {_discreet(str(e))}") from None
 
 
 def _head(response: http.Response, early: bool) -> Head:

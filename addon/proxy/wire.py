@@ -11,6 +11,7 @@ Only this file touches mitmproxy's private HTTP state machine; `internals` check
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Generator
@@ -226,6 +227,7 @@ class PatchbayStream(HttpStream):
     kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
     timer: _Timer | None = None
     begun = touched = 0.0  # when this attempt began, and when its upstream last said something
+    hold_until = 0.0  # until when an answer is held at most
     uploading = False  # the body streams through; once its head is out, it cannot be sent again
     head_sent = False
     waiting = 0  # bytes of a body that came while the stream was paused
@@ -509,7 +511,10 @@ class PatchbayStream(HttpStream):
         if what == "alive":
             self._arm("alive", 0.0)
             return
-        if what == "hold":
+        if what == "hold" and not self._is_silent(cord):
+            if time.monotonic() < self.hold_until:
+                self._hold(cord)
+                return
             reaction: Reaction = cord.answered(Overdue())
             if reaction == "hold":  # its bound is now that of any answer
                 self._arm("idle", self._idle_left(cord))
@@ -528,6 +533,17 @@ class PatchbayStream(HttpStream):
             yield from self._settle(reaction, why)
         else:
             yield from self._break_off(cord, why)
+
+    def _hold(self, cord: Cord) -> None:
+        """Look at what is held again when it has been held for long enough, or has been silent for too long."""
+        self._arm("hold", min(max(0.001, self.hold_until - time.monotonic()), self._idle_left(cord) or math.inf))
+
+    def _is_silent(self, cord: Cord) -> bool:
+        """Whether a good answer that is held has stopped coming; an error is known by its head."""
+        idle, held = cord.timeouts.idle, self.held
+        head = held[0] if held else None
+        good = isinstance(head, ResponseHeaders) and head.response.status_code < 400
+        return good and idle > 0 and time.monotonic() >= self.touched + idle
 
     def _idle_left(self, cord: Cord) -> float:
         idle = cord.timeouts.idle
@@ -552,7 +568,8 @@ class PatchbayStream(HttpStream):
             self.held = [event]
             self.server_state = self.state_hold
             if reaction == "hold":
-                self._arm("hold", cord.hold_seconds)
+                self.hold_until = time.monotonic() + cord.hold_seconds
+                self._hold(cord)
             else:
                 yield from self._settle(reaction)
         else:

@@ -42,6 +42,7 @@ from . import (
     wire,
 )
 from .aftermath import Aftermath, Again, habits, tell_habits
+from .clock import Clock
 from .cord import Asked, Cord, Surroundings
 from .covered import lacks_credentials, placeholder
 from .ending import Ending
@@ -246,6 +247,7 @@ class Patchbay:
             opened=self._opened,
             record=self._record_message,
             client_now=lambda client: clients.again(client, self._clients, self._secret),
+            now=Clock(lambda: time.time(), time.monotonic, router.memory.clock_was_set).now,
         )
 
     def _warn_of_model(self, provider: str, model: str) -> None:
@@ -418,7 +420,7 @@ class Patchbay:
             replay=replay.served(flow, self._router(), self._secret),
             credential_form=cord.asked.form,
         )
-        opened = self._router().open(asked, time.time(), reverse=_reverse(flow))
+        opened = self._router().open(asked, self._surroundings().now(), reverse=_reverse(flow))
         if isinstance(opened, Refusal):
             flow.response = None if cord.shadow else cord.refusal(opened)
             return

@@ -61,6 +61,7 @@ P = ParamSpec("P")
 
 _waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
+_GLANCE = 0.05  # seconds between two looks at whether a client takes its answer again
 _LOST = 5.0  # seconds after its client has gone in which an exchange ends by itself, if it does
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
@@ -449,7 +450,12 @@ class Patchbay:
         if transport:
             transport.pause_reading()  # what arrives would be kept in a queue
         try:
-            await asyncio.sleep(self._turns.wait(pause.seconds))
+            while pause.over and not pause.over():
+                await asyncio.sleep(_GLANCE)
+                if transport:
+                    transport.pause_reading()  # asyncio's reader resumes it once, if it had paused it itself
+            if not pause.over:
+                await asyncio.sleep(self._turns.wait(pause.seconds))
         finally:
             if transport:
                 transport.resume_reading()

@@ -14,7 +14,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -44,6 +44,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from .. import guards, keylike
 from ..content_coding import CodingError
@@ -69,6 +70,8 @@ ATTEMPT = 1 << 40
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _QUEUED = 128  # events of a stream that may wait while it gives way to others
+BACKLOG = 4 << 20  # bytes of a stream that a client of HTTP/2 need not take before its upstream is read no further
+STALLED = 300.0  # seconds after which such a client is given up
 ALIVE = 120.0  # seconds after which an exchange without a bound says that it is no idle connection
 SPELL = 0.002  # seconds of work on one answer before it waits for its next turn; see `turns`
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -173,11 +176,16 @@ class PatchbayGiveWayHook(commands.StartHook):
 
 @dataclass
 class Pause:
-    """The argument of `patchbay_give_way`: for how many *seconds*, and the connection that is not read meanwhile."""
+    """
+    The argument of `patchbay_give_way`: for how many *seconds*, and the connection that is not read meanwhile.
+
+    With *over*, the pause lasts until that says so.
+    """
 
     flow: http.HTTPFlow
     connection: Server | None
     seconds: float = SPELL
+    over: Callable[[], bool] | None = None
 
 
 class Untouched:
@@ -228,6 +236,7 @@ class PatchbayStream(HttpStream):
     timer: _Timer | None = None
     begun = touched = 0.0  # when this attempt began, and when its upstream last said something
     hold_until = 0.0  # until when an answer is held at most
+    backlog = 0  # bytes handed to a client of HTTP/2 since it was last seen how many of them wait for its window
     uploading = False  # the body streams through; once its head is out, it cannot be sent again
     head_sent = False
     waiting = 0  # bytes of a body that came while the stream was paused
@@ -374,6 +383,34 @@ class PatchbayStream(HttpStream):
         elif rest := cord.rest():
             yield from super()._handle_event(ResponseData(event.stream_id, rest))
         yield from super()._handle_event(event)
+        if isinstance(event, ResponseData) and self.context.client.alpn == b"h2":
+            self.backlog += len(event.data)
+            if self.backlog > BACKLOG and self.server_state == self.state_stream_response_body:
+                yield from self._wait_for_window(cord)
+
+    def _wait_for_window(self, cord: Cord) -> Commands:
+        """Read no more of an upstream than its client takes. Over HTTP/1 the client's socket sees to that."""
+        self.backlog = self._unsent()
+        if self.backlog <= BACKLOG // 2:
+            return
+        ends = time.monotonic() + STALLED
+        yield PatchbayGiveWayHook(
+            Pause(
+                self.flow,
+                self.context.server,
+                over=lambda: cord.left or self._unsent() <= BACKLOG // 2 or time.monotonic() > ends,
+            )
+        )
+        self.touched = time.monotonic()
+        self.backlog = self._unsent()
+        if self.backlog > BACKLOG // 2 and not cord.left:
+            yield from self._cut(cord, Refusal(408, "client_stalled", "The client takes nothing of its answer"))
+
+    def _unsent(self) -> int:
+        """Return how many bytes of this stream wait for the client to open its window."""
+        client = self.above.connections[self.context.client]
+        buffers = client.h2_conn.stream_buffers if isinstance(client, Http2Server) else {}
+        return sum(len(waiting.data) for waiting in buffers.get(self.stream_id, ()))
 
     def _on_the_wire(self, generator: Commands) -> Commands:
         reply = None

@@ -50,6 +50,7 @@ from .fields import Fields
 from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
 from .log_cover import LogCover
+from .newcomers import Newcomers
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, Untouched, warn_of_nowhere
 from .sockets import Socket
@@ -126,6 +127,7 @@ class Patchbay:
         self._again: Again | None = None
         self._under_way: dict[Cord, http.HTTPFlow] = {}
         self._sockets: dict[Cord, Socket] = {}
+        self._newcomers = Newcomers(_hang_up)
         self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
@@ -304,8 +306,11 @@ class Patchbay:
             return
         await defaults.hold_back(client)
         tunnels.widen(client)
+        if _speaks_http(client):
+            self._newcomers.came(client.id)
 
     def client_disconnected(self, client: connection.Client) -> None:
+        self._newcomers.settled(client.id)
         left = [(cord, flow) for cord, flow in self._under_way.items() if flow.client_conn is client]
         sockets = [cord for cord, socket in self._sockets.items() if socket.flow.client_conn is client]
         if left or sockets:
@@ -322,6 +327,7 @@ class Patchbay:
 
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:
+        self._newcomers.settled(flow.client_conn.id)
         placeholder(flow.request)  # the client's password for a proxy
         flow.response = flow.response or tunnels.refusal(flow, self._router().config)
 
@@ -341,6 +347,7 @@ class Patchbay:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.live:
             return
+        self._newcomers.settled(flow.client_conn.id)
         bare = flow.request.path.partition("?")[0]
         endpoint = dialects.endpoint(flow.request.method, bare)
         destination = self._destination(flow, endpoint)
@@ -766,6 +773,21 @@ async def _wait(cord: Cord, until: float) -> bool:
 
 def _handler(flow: http.HTTPFlow) -> Any:
     return replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+
+
+def _hang_up(connection_id: str) -> None:
+    handler = ctx.master.addons.get("proxyserver").connections.get(connection_id)
+    found = handler.transports.get(handler.client) if handler else None
+    if found and found.handler:
+        found.handler.cancel("no request came in time")
+
+
+def _speaks_http(client: connection.Client) -> bool:
+    """Whether all that comes on the connection of *client* must begin with a request."""
+    mode = client.proxy_mode
+    if isinstance(mode, mode_specs.ReverseMode):
+        return mode.scheme in ("http", "https")
+    return isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
 
 
 def _transport(pause: wire.Pause) -> asyncio.ReadTransport | None:

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 
 from mitmproxy import command, connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy import commands, events, layer, mode_specs
+from mitmproxy.proxy import commands, events, layer, mode_specs, server_hooks
 
 from .. import clients, config, dialects, guards, journal, keylike, paths, uploads
 from ..body import Body
@@ -32,6 +32,7 @@ from . import (
     fields,
     flows,
     internals,
+    keepalive,
     keeping,
     origins,
     packed,
@@ -315,6 +316,12 @@ class Patchbay:
         sockets = [cord for cord, socket in self._sockets.items() if socket.flow.client_conn is client]
         if left or sockets:
             asyncio.get_running_loop().call_later(_LOST, self._lost, left, sockets)
+
+    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        handler = ctx.master.addons.get("proxyserver").connections.get(data.client.id)
+        found = handler.transports.get(data.server) if handler else None
+        if found and isinstance(found.writer, asyncio.StreamWriter):
+            keepalive.probe(found.writer.get_extra_info("socket"))
 
     def _lost(self, left: Sequence[tuple[Cord, http.HTTPFlow]], sockets: Sequence[Cord]) -> None:
         # mitmproxy cancels the tasks of a client that has gone, and one that waited for its turn then takes its event

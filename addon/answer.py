@@ -19,8 +19,8 @@ from .alike import Alike
 from .content_coding import CodingError, Decoder, TooLarge, UnknownCoding, codings
 from .dialects import errors, order, shape, tokens
 from .providers import Echo
-from .sse import Elements, Event, Events
-from .values import Fact, Head, Usage
+from .sse import Elements, Event, Events, Objects
+from .values import Endpoint, Fact, Head, Usage
 
 BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
 DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
@@ -48,8 +48,11 @@ _BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # in what is no JSON any
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _SAYS = frozenset({"content", "finish", "end"})  # what an event must bear a name for
+_JSON_TYPES = frozenset({"application/json", "text/json", "text/event-stream"})
 _ESCAPED = frozenset({"application/json", "text/event-stream", "text/json"})
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
+_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+                    "application/json-lines", "application/jsonlines", "application/stream+json"})  # fmt: skip
 
 
 class _Framing(Protocol):
@@ -84,10 +87,13 @@ class Answer:
 
     Facts come in the order in which they stood. One kind at a place is told again only when its value changes; `usage`
     is told whenever it grows, so the last one holds; `content` once, at the first semantic event; `text` once, at the
-    end, when all of it fits into *keep_text* characters. A WebSocket's messages go to `message`.
+    end, when all of it fits into *keep_text* characters. A WebSocket's messages go to `message`. *asked_stream*: the
+    request asked for a stream, so JSON may be the first of several objects.
     """
 
-    def __init__(self, dialect: str, echo: Echo | None = None, keep_text: int = 262144) -> None:
+    def __init__(
+        self, dialect: str, echo: Echo | None = None, keep_text: int = 262144, *, asked_stream: bool = False
+    ) -> None:
         self._read = dialects.of(dialect).read
         self._dialect = dialect
         self._echo = echo or Echo()
@@ -114,11 +120,77 @@ class Answer:
         self._turns = 0
         self._born = False
         self._alike = Alike()
+        self._asked_stream = asked_stream
+        self._any = False  # whether the body holds anything but blanks
+        self._looks = ""  # the dialect that it speaks, where that is another one
+        self._document: object = None  # the body, where it is one JSON text
+        self._events_read = 0
+        self._said = False
+        self._ends: set[str] = set()
+        self._unjudged = False  # a part of it was not read
 
     @property
     def streamed(self) -> bool:
         """Whether the answer comes in events, rather than as one text."""
-        return isinstance(self._framing, Events | Elements) or self._content_type == "text/event-stream"
+        framing = self._framing
+        if isinstance(framing, Objects):
+            return framing.is_stream
+        return isinstance(framing, Events | Elements) or self._content_type == "text/event-stream"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the body that has begun is one JSON text, as far as can be told: of use only when it is whole."""
+        return isinstance(self._framing, _Whole | Objects) and not (self._blind or self.streamed)
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether the body is nothing that is read here: neither JSON nor events."""
+        return self._blind and not self._unjudged
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the body was one JSON object."""
+        return isinstance(self._document, dict)
+
+    def lacks(self, endpoint: Endpoint) -> str:
+        """
+        Say what a good answer to a generation at *endpoint* lacks, now that it is over; empty where it lacks nothing.
+
+        Endpoints that may answer in anything but JSON and events of their dialect are held to less.
+        """
+        if self._unjudged:
+            return ""
+        text = dialects.of(endpoint.dialect).is_text(endpoint.suffix)
+        if not self._any:
+            return "it is empty" if text or self._content_type in _JSON_TYPES or not self._content_type else ""
+        if self._blind:
+            if self._content_type == "text/html":
+                return "it is a web page"
+            return "it is neither JSON nor a stream of events" if text else ""
+        return self._lacks_of_stream(text) if self.streamed else self._lacks_of_whole(endpoint)
+
+    def _lacks_of_stream(self, text: bool) -> str:
+        if not self._events_read:
+            return "it holds no event"
+        if not text:
+            return ""
+        if not (self._said or "finish" in self._ends):
+            return "it says nothing"
+        cut = isinstance(self._framing, Elements | Objects) and self._framing.is_cut
+        return "it ends without its end" if cut or not self._ends & self._terminal else ""
+
+    def _lacks_of_whole(self, endpoint: Endpoint) -> str:
+        document = self._document
+        if document is _BROKEN:
+            return "it is no JSON, or cut short"
+        if not isinstance(document, dict):
+            return "" if document else "it holds no answer"
+        holds = dialects.of(self._looks or endpoint.dialect).holds_answer
+        return "" if holds(endpoint.suffix, document) else "it holds no answer"
+
+    @property
+    def _terminal(self) -> frozenset[str]:
+        return dialects.of(self._looks or self._dialect).TERMINAL
 
     def head(self, head: Head) -> list[Fact]:
         """Return the facts of the answer's head."""
@@ -143,7 +215,7 @@ class Answer:
             try:
                 self._decoder = Decoder(self._coding, free=_FREE, ratio=_RATIO)
             except UnknownCoding as e:
-                self._blind = True
+                self._blind = self._unjudged = True
                 facts.append(Fact("unread", str(e), "header content-encoding"))
         return facts
 
@@ -192,7 +264,7 @@ class Answer:
         try:
             work(what, facts)
         except Exception as e:
-            self._blind = True
+            self._blind = self._unjudged = True
             facts.append(Fact("malformed", type(e).__name__, "body"))
 
     def _pieces_of(self, data: bytes, facts: list[Fact]) -> None:
@@ -205,7 +277,7 @@ class Answer:
                     raise TooLarge
                 self._plain(piece, facts)
         except TooLarge:
-            self._blind = True
+            self._blind = self._unjudged = True
             facts.append(Fact("unread", "too much once decompressed", "body"))
 
     def _plain(self, data: bytes, facts: list[Fact]) -> None:
@@ -215,7 +287,8 @@ class Answer:
                 return
             self._is_escaped = not self._blind or self._content_type in _ESCAPED or self._content_type[-5:] == "+json"
             if not self._blind:
-                facts.append(Fact("framing", "whole" if isinstance(self._framing, _Whole) else "events", "body"))
+                whole = isinstance(self._framing, _Whole | Objects)
+                facts.append(Fact("framing", "whole" if whole else "events", "body"))
         if self._is_escaped:
             self._strays(data, facts)
         if not self._blind:
@@ -237,10 +310,13 @@ class Answer:
         first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if not first:
             return Events() if self._content_type == "text/event-stream" and data else None
+        self._any = True
         sse = self._content_type == "text/event-stream"
         readable = self._content_type in _READABLE or self._content_type.endswith("+json")
+        if first in b"{[" and self._content_type in _LINES:
+            return Elements()
         if first == b"{" and (sse or readable):
-            return _Whole()
+            return Objects(BODY_BYTES) if self._asked_stream and not sse else _Whole()
         if first == b"[" and readable:
             return Elements() if self._dialect == "gemini" else _Whole()
         if sse or (readable and first in b":deir" and self._content_type != "text/html"):
@@ -255,7 +331,7 @@ class Answer:
         facts.extend(order.end())
 
     def _events(self, events: list[Event], facts: list[Fact]) -> None:
-        if isinstance(self._framing, _Whole):
+        if isinstance(self._framing, _Whole) or not self.streamed:
             for event in events:
                 self._event(event, facts, streamed=False)
         else:
@@ -263,6 +339,7 @@ class Answer:
                 self._next(event, facts)
 
     def _next(self, event: Event, facts: list[Fact]) -> None:
+        self._events_read += 1
         said = self._alike.said(event)
         if said is None:
             self._event(event, facts, streamed=True)
@@ -274,11 +351,14 @@ class Answer:
 
     def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
         if event.dropped:
+            self._unjudged = self._unjudged or not streamed
+            self._said = True  # nothing is as long that says nothing
             facts.append(Fact("unread", "too long", "event" if streamed else "body"))
         elif event.data.startswith(b"[DONE]"):
             facts.extend(self._order.done())
+            self._ends.add("[DONE]")
             self._close(facts, Fact("end", "[DONE]"))
-        elif isinstance(data := _json(event.data), dict):
+        elif isinstance(data := self._decoded(event, streamed), dict):
             name, known = (event.name or "message") if streamed else "", len(facts)
             found = self._object(name, data, facts)
             if not self._born and any(fact.kind == "id" for fact in facts[known:]):
@@ -296,12 +376,20 @@ class Answer:
             self._repeat(facts, Fact("malformed", "no JSON", "event" if streamed else "body"))
         self._alike.forget()
 
+    def _decoded(self, event: Event, streamed: bool) -> Any:
+        data = _json(event.data)
+        if not streamed:
+            self._document = data
+        return data
+
     # -- from events to facts --------------------------------------------------------------------------------------
 
     def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
         if not shape.is_of(self._shape, data) and (looks := shape.of(data)):
+            self._looks = looks if looks in dialects.BY_NAME else self._looks
             self._repeat(facts, Fact("shape", looks, "event" if name else "body"), once=True)
             for fact in dialects.of(looks).read(name, data):
+                self._progress(fact)
                 if fact.kind == "id":  # whose it is, it says in its own words
                     self._repeat(facts, fact)
         if name:
@@ -331,7 +419,18 @@ class Answer:
         yield from self._read(name, data)
         yield from _echoes(self._echo, data)
 
+    def _progress(self, fact: Fact) -> None:
+        """Take note of how far the answer has come."""
+        match fact.kind:
+            case "content":
+                self._said = True
+            case "finish":
+                self._ends.add("finish")
+            case "end":
+                self._ends.add(str(fact.value))
+
     def _fact(self, fact: Fact, facts: list[Fact]) -> None:
+        self._progress(fact)
         match fact.kind:
             case "text":
                 self._keep(str(fact.value), whole=fact.where == "whole")

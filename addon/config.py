@@ -16,6 +16,7 @@ from .providers import DETECTORS, FAMILIES, PRESETS, CredentialForm, ErrorRule, 
 from .values import Depth, Origin, OutcomeKind, is_loopback
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
+RepeatSlow = Literal["none", "streams", "all"]
 TIERS = (
     "own", "parent", "claude_session", "codex", "harness", "generic_header", "body_session", "conversation",
     "token", "cache_key", "user", "content",
@@ -139,6 +140,7 @@ class Failover:
 
     *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
     can take over unseen. *patience* is the longest a conversation waits for its home when that has a passing fault.
+    *repeat_slow* says which requests are sent to another account when `first_byte` is over: both may answer, and bill.
     """
 
     attempts: int = 3
@@ -146,6 +148,7 @@ class Failover:
     patience: float = 3.0
     hold: bool = True
     hold_seconds: float = 10.0
+    repeat_slow: RepeatSlow = "streams"
 
 
 @dataclass(frozen=True, slots=True)
@@ -759,9 +762,13 @@ def _patience(part: Part) -> float:
     return 0.0 if part.scalar("a duration").text in ("0", "0s") else document.seconds(part)
 
 
+def _timeouts(part: Part, values: dict[str, Any]) -> dict[str, Any]:
+    return values | {f"whole_{name}": values[name] for name in ("first_byte", "idle") if name in values}
+
+
 TIMEOUTS = Section(
     dict.fromkeys(("connect", "first_byte", "idle", "total"), _patience),
-    _only,
+    _timeouts,
 )
 _KINDS = document.one_of(*(kind for kind in get_args(OutcomeKind) if kind != "ok"))
 ERROR_RULE = Section(
@@ -857,6 +864,7 @@ FAILOVER = Section(
         "hold": document.flag,
         "hold_seconds": document.seconds,
         "patience": _patience,
+        "repeat_slow": document.one_of(*get_args(RepeatSlow)),
     },
     _filled(Failover),
 )

@@ -8,7 +8,7 @@ that comes back other than the one that went up belongs to another request.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .values import Depth, OutcomeKind
@@ -58,13 +58,21 @@ class Timeouts:
     How long one attempt may take, in seconds; 0 is no bound.
 
     *connect* until the connection stands (TLS included), *first_byte* from then until the head of the answer, *idle*
-    between two pieces of it, *total* for all of it.
+    between two pieces of it, *total* for all of it. A model may think for long before a whole answer, for which
+    *whole_first_byte* and *whole_idle* hold; they are no bound unless the settings name the other two.
     """
 
     connect: float = 10.0
     first_byte: float = 300.0
     idle: float = 300.0
     total: float = 0.0
+    whole_first_byte: float = 0.0
+    whole_idle: float = 0.0
+
+    @property
+    def of_whole(self) -> Timeouts:
+        """Return what holds for a whole answer of a model."""
+        return replace(self, first_byte=self.whole_first_byte, idle=self.whole_idle)
 
 
 @dataclass(frozen=True, slots=True)

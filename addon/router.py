@@ -19,7 +19,7 @@ from .accounts import models
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
-from .answer import Answer as Reader
+from .answer import BODY_BYTES, Answer as Reader
 from .body import Body, members
 from .config import Config
 from .crosstalk.asked import Asked
@@ -70,7 +70,8 @@ LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
 # Events of a client on a WebSocket, beside the one that asks for an answer.
 _EVENTS = frozenset({"response.append", "response.cancel", "response.processed"})
-_HELD_TYPES = frozenset({"text/event-stream", "application/json"})
+_EMPTY = (204, 205)
+_JSON = frozenset({"application/json", "text/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 _STORED = ("previous_response_id", "conversation")  # members that name what a provider has kept
 _UNKNOWN = Served()
@@ -98,6 +99,8 @@ class Attempt:
     reached: bool = True  # the upstream may have seen the request
     lost: bool = False  # its connection ended under it, for which others on it may be the reason
     broken: bool = False  # no answer came, or half of one
+    lacks: str = ""  # why what came under a good status is no answer
+    slow: bool = False  # it was given up although the upstream may be working on it, and must not be repeated
     served: bool = False  # its first content came
     closed: bool = False  # it said why it ended, so it may be empty
     ended: bool = False
@@ -350,7 +353,7 @@ class Router:
         """
         if exchange.attempt and exchange.attempt.judged:
             return FOREIGN
-        if refused := _unanswered(exchange):
+        if refused := _no_answer(exchange) or _unanswered(exchange):
             return refused
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
         if last is None or last.head is None or last.head.status not in (401, 403):
@@ -446,6 +449,8 @@ class Router:
         bounds, attempt = self.config.failover, exchange.attempt
         if attempt is None:
             return None
+        if attempt.slow:
+            return _bound("upstream_slow", "the upstream may still be working on the request")
         if attempt.reached and not exchange.repeatable:
             return _bound("not_repeatable", "the request may have been carried out and must not be sent twice")
         if len(exchange.attempts) - bool(exchange.stay) >= bounds.attempts:  # the second look at its home is free
@@ -582,7 +587,7 @@ class Router:
             host=str(choice.origin),
             silent=frozenset(provider.silent),
         )
-        reader = Reader(request.endpoint.dialect, provider.echo)
+        reader = Reader(request.endpoint.dialect, provider.echo, asked_stream=exchange.stream)
         exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         self.changed()
@@ -622,6 +627,8 @@ class Router:
         self._see(exchange, attempt, attempt.reader.head(head), now)
         if state := head.headers.get(_TURN_STATE):
             attempt.learned.append(Fact("token", state, "state"))
+        if why := _no_answer_by_head(exchange, head):
+            return self._unanswered(exchange, attempt, why, now)
         attempt.held = head.status >= 400 or self._holds(exchange, head)
         if not attempt.held:
             exchange.first_byte = now
@@ -631,9 +638,7 @@ class Router:
 
     def _holds(self, exchange: Exchange, head: Head) -> bool:
         """Whether a good head waits for what comes behind it: an error may, while another could still take over."""
-        kind = head.headers.get("content-type").partition(";")[0].strip().lower()
-        generation = exchange.request.endpoint.kind == "generation"
-        return self.config.failover.hold and generation and head.status == 200 and kind in _HELD_TYPES
+        return self.config.failover.hold and _is_generation(exchange) and 200 <= head.status < 300
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Reaction:
         self._see(exchange, attempt, attempt.reader.feed(chunk.data), now)
@@ -646,10 +651,16 @@ class Router:
             return self._end(exchange, attempt, now) if attempt.held_bytes >= HELD_BYTES else "hold"
         if attempt.outcome and not attempt.served:  # an error, before anything was said
             return self._end(exchange, attempt, now)
-        streamed = attempt.reader.streamed
-        if streamed and (attempt.served or attempt.held_bytes >= HELD_STREAM_BYTES):
-            return self._release(exchange, attempt, now)
-        return self._release(exchange, attempt, now) if attempt.held_bytes >= HELD_BYTES else "hold"
+        reader = attempt.reader
+        if reader.is_foreign and (why := reader.lacks(exchange.request.endpoint)):
+            return self._unanswered(exchange, attempt, why, now)
+        if reader.is_text:  # the client can make nothing of a part of it
+            bound = BODY_BYTES
+        elif reader.streamed:
+            bound = 0 if attempt.served else HELD_STREAM_BYTES
+        else:
+            bound = 0 if reader.is_foreign else HELD_BYTES  # nothing but blanks so far
+        return self._release(exchange, attempt, now) if attempt.held_bytes >= bound else "hold"
 
     def _release(self, exchange: Exchange, attempt: Attempt, now: float) -> Reaction:
         attempt.held = False
@@ -659,6 +670,8 @@ class Router:
     def _overdue(self, exchange: Exchange, attempt: Attempt, now: float) -> Reaction:
         if attempt.head and attempt.head.status >= 400:  # an error whose body does not come is an error all the same
             return self._end(exchange, attempt, now)
+        if not exchange.stream and attempt.head and _kind_of(attempt.head) in _JSON:
+            return "hold"  # it is collected anyway, so that nothing is gained by letting go of it
         return self._release(exchange, attempt, now)
 
     def _message(self, exchange: Exchange, attempt: Attempt, message: Message, now: float) -> Reaction:
@@ -680,23 +693,39 @@ class Router:
             outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules, _sent(exchange))
             if outcome.kind == "model" and not exchange.model:  # `GET /v1/models/x` is about no lane
                 outcome = Outcome("request", scope="none", detail=outcome.detail)
-        silent = attempt.reader.streamed and not (attempt.served or attempt.closed)
-        if held and outcome.kind == "ok" and (silent or not attempt.held_bytes):
-            outcome = Outcome("server", detail="it ended before it said anything")
+        if outcome.kind == "ok" and _is_generation(exchange) and (why := _lack(exchange, attempt)):
+            attempt.lacks = attempt.error = why
+            outcome = Outcome("server", detail=why)
         self._finish(exchange, attempt, outcome, now)
         moving = held and outcome.kind in _MOVABLE
         if not moving:
             exchange.first_byte = exchange.first_byte or now
         return "next" if moving else "deliver"
 
+    def _unanswered(self, exchange: Exchange, attempt: Attempt, why: str, now: float) -> Reaction:
+        """Take note that what comes is no answer, whatever follows."""
+        attempt.held = False
+        attempt.lacks = attempt.error = why
+        self._finish(exchange, attempt, Outcome("server", detail=why), now)
+        return "next"
+
     def _failure(self, exchange: Exchange, attempt: Attempt, failure: Failure, now: float) -> Reaction:
         attempt.error, attempt.broken = failure.message, True
         unseen = attempt.head is None or attempt.held
         attempt.held = False
         attempt.reached, attempt.lost = failure.kind != "connect", failure.kind == "lost"
-        outcome = classify_failure(failure.kind)
+        attempt.slow = failure.kind == "timeout" and attempt.head is None and not self._repeats_slow(exchange)
+        slow = Outcome("cancelled", scope="none", detail="slow")  # it says nothing about the account
+        outcome = slow if attempt.slow else classify_failure(failure.kind)
         self._finish(exchange, attempt, replace(outcome, scope="none") if failure.counted else outcome, now)
         return "next" if unseen else "deliver"
+
+    def _repeats_slow(self, exchange: Exchange) -> bool:
+        """Whether a request that was sent whole, and whose answer does not begin, may be sent again elsewhere."""
+        if exchange.request.method in ("GET", "HEAD", "OPTIONS"):
+            return True
+        repeats = self.config.failover.repeat_slow
+        return repeats == "all" or (repeats == "streams" and exchange.stream)
 
     def _foreign(self, exchange: Exchange, attempt: Attempt, unseen: bool, now: float) -> Reaction:
         """Keep from the client what is another's: ask once more while it has seen nothing, or put an end to it."""
@@ -826,6 +855,56 @@ def _unanswered(exchange: Exchange) -> Refusal | None:
         return refusal
     message = f"The upstream did not answer: {last.error}. {refusal.message}"
     return Refusal(502, "upstream_unreachable", message, refusal.retry_after, {"gave_up": refusal.code})
+
+
+def _no_answer(exchange: Exchange) -> Refusal | None:
+    """
+    Say what the client gets where the last attempt was given up as too slow, or brought what is no answer.
+
+    JSON that answers nothing is delivered as it came: a client of this dialect can read it.
+    """
+    last, refusal = exchange.attempt, exchange.refusal
+    if last is None:
+        return None
+    if last.slow:
+        message = f"The upstream did not begin its answer within the setting timeouts.first_byte ({last.error})"
+        return Refusal(504, "upstream_slow", f"{message}; it may still be working on it, so it was not asked again")
+    if not last.lacks or last.reader.is_object:
+        return None
+    message = f"What the upstream sent is no answer: {last.lacks}"
+    if refusal is None:
+        return Refusal(502, "upstream_no_answer", message)
+    fields = {"gave_up": refusal.code}
+    return Refusal(502, "upstream_no_answer", f"{message}. {refusal.message}", refusal.retry_after, fields)
+
+
+def _is_generation(exchange: Exchange) -> bool:
+    """Whether what comes back must be an answer of a model. A GET of the same path is for a WebSocket."""
+    if exchange.socket:
+        return False  # its messages say themselves how they end
+    return exchange.request.endpoint.kind == "generation" and exchange.request.method == "POST"
+
+
+def _no_answer_by_head(exchange: Exchange, head: Head) -> str:
+    """Say why an answer of a model, or a WebSocket, cannot come with *head*; empty where it can."""
+    status = head.status
+    if exchange.request.endpoint.kind != "generation" or exchange.socket or 400 <= status < 600:
+        return ""
+    if _is_upgrade(exchange.request):
+        return "" if status == 101 else f"a WebSocket was asked for, and the status is {status}"
+    if exchange.request.method == "POST" and (status in _EMPTY or not 200 <= status < 300):
+        return f"its status is {status}"
+    return ""
+
+
+def _lack(exchange: Exchange, attempt: Attempt) -> str:
+    """Say what the present answer of a model lacks, now that it has ended."""
+    why = attempt.reader.lacks(exchange.request.endpoint)
+    return "" if why and exchange.request.body.get("deferred") is True else why  # xAI: it is fetched later
+
+
+def _kind_of(head: Head) -> str:
+    return head.headers.get("content-type").partition(";")[0].strip().lower()
 
 
 def _bound(code: str, what: str) -> Refusal:

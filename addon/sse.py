@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 EVENT_BYTES = 4 * 1024 * 1024  # a picture in base64 fits; what is longer is dropped and said so
 _BOM = b"\xef\xbb\xbf"
@@ -107,9 +108,11 @@ def _parsed(block: bytes) -> Event | None:
 
 
 class Elements:
-    """The objects of a JSON array, each given as soon as its closing brace has come (Gemini without `alt=sse`)."""
+    """
+    The objects of a JSON array (Gemini without `alt=sse`) or of NDJSON, each given as soon as its closing brace came.
+    """
 
-    __slots__ = ("_at", "_buffer", "_depth", "_in_string", "_limit", "_skipping")
+    __slots__ = ("_array", "_at", "_buffer", "_depth", "_in_string", "_limit", "_skipping")
 
     def __init__(self, limit: int = EVENT_BYTES) -> None:
         self._buffer = bytearray()
@@ -118,6 +121,12 @@ class Elements:
         self._in_string = False
         self._limit = limit
         self._skipping = False
+        self._array: Literal["unknown", "open", "closed", "none"] = "unknown"
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether what came so far ends inside an object, or inside the array."""
+        return self._depth > 0 or self._array == "open"
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the objects that are complete with *data*, as events without a name."""
@@ -126,6 +135,7 @@ class Elements:
         while self._step(found):
             pass
         if not self._depth:
+            self._between(self._at)
             self._cut(self._at)
         elif len(self._buffer) > self._limit:
             found += [] if self._skipping else [Event("", b"", dropped=True)]
@@ -136,6 +146,10 @@ class Elements:
     def end(self) -> list[Event]:
         """Return nothing: an object without its end is no object."""
         return []
+
+    def rest(self) -> bytes:
+        """Return the bytes of an object whose end has not come."""
+        return bytes(self._buffer)
 
     def _step(self, found: list[Event]) -> bool:
         mark = (_QUOTE if self._in_string else _MARKS).search(self._buffer, self._at)
@@ -160,9 +174,18 @@ class Elements:
 
     def _open(self, at: int) -> None:
         if not self._depth:
+            self._between(at)
             self._cut(at)
             self._at = 1
+            self._array = "none" if self._array == "unknown" else self._array
         self._depth += 1
+
+    def _between(self, at: int) -> None:
+        """Take note of the brackets that stand before *at*, outside of any object."""
+        if self._array == "unknown" and b"[" in self._buffer[:at]:
+            self._array = "open"
+        if self._array == "open" and b"]" in self._buffer[:at]:
+            self._array = "closed"
 
     def _close(self, found: list[Event]) -> None:
         self._depth = max(0, self._depth - 1)
@@ -177,3 +200,39 @@ class Elements:
     def _cut(self, at: int) -> None:
         del self._buffer[:at]
         self._at = max(0, self._at - at)
+
+
+class Objects:
+    """One JSON object, or several in a row (NDJSON under the type of JSON): the second one tells, or the end."""
+
+    __slots__ = ("_elements", "_first", "is_stream")
+
+    def __init__(self, limit: int = EVENT_BYTES) -> None:
+        self._elements = Elements(limit)
+        self._first: list[Event] = []
+        self.is_stream = False
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether what came so far ends inside an object."""
+        return self._elements.is_cut
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the objects that are complete with *data*, once there are two."""
+        found = self._elements.feed(data)
+        if self.is_stream:
+            return found
+        self._first += found
+        if len(self._first) < 2:
+            return []
+        self.is_stream, found, self._first = True, self._first, []
+        return found
+
+    def end(self) -> list[Event]:
+        """Return the one object, or what there is of it."""
+        if self.is_stream:
+            return []
+        rest = self._elements.rest()
+        if not rest.strip():
+            return self._first
+        return [Event("", b"".join(event.data for event in self._first) + rest)]

@@ -423,7 +423,7 @@ def test_slow_attempts_leave_the_patience_for_one_that_comes_back_soon() -> None
     answer(of, rests, limited, *bad(429)[1:], now=9.0)
     of.close(rests, "", 9.0, status=429)
 
-    answer(of, slow, Failure("timeout", "no answer in time"), now=9.0)
+    answer(of, slow, Failure("reset", "the connection broke"), now=9.0)
     waiting = of.next(slow, 9.0)
     assert isinstance(waiting, Wait)
     assert 10 < waiting.until <= 11

@@ -253,7 +253,7 @@ def _echo(record: Mapping[str, Any]) -> Echo:
 def _facts(stored: Stored, record: Mapping[str, Any]) -> list[Fact]:
     if stored.head is None:
         return []
-    reader = Answer(record["dialect"], _echo(record))
+    reader = Answer(record["dialect"], _echo(record), asked_stream=bool(record["stream"]))
     facts = reader.head(replace(stored.head, early=bool(record.get("early"))))
     for message in stored.messages or ():
         facts += reader.message(message)

@@ -27,6 +27,7 @@ FORGOTTEN = 64  # answers in a row after which a demoted rule is back, at least
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
 CONTRACT = "contract"
+BY_OUR_CLOCK = "created clock"  # what an answer says of the time, compared with our clock
 # what answers break that are given to others or mixed up, at whatever intervals: for these, AGAIN is enough
 _DELIVERY = frozenset(
     {"disorder alternates", "disorder another-end", "disorder another-prompt", "disorder switch",
@@ -239,6 +240,11 @@ class HostHabits:
         for key in found:
             self._end(key, now)
         return len(found)
+
+    def unlearn(self, rule: str) -> None:
+        """Forget for all hosts how *rule* was kept, but not where it was demoted."""
+        for key in [key for key, habit in self._habits.items() if key[1] == rule and not habit.demoted]:
+            del self._habits[key]
 
     def news(self) -> list[Demotion]:
         """Return what was demoted here, or stands again, since the last call: what is to be said once."""

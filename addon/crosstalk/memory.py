@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..ledger import Entry
 from .asked import Asked
-from .host_habits import HostHabits
+from .host_habits import BY_OUR_CLOCK, HostHabits
 
 _JUST_ENDED, _SMALL = 32, 256 * 1024  # attempts, and bytes of a request of theirs
 _LIVE, _SENT, _MODELS, _RECEIVED = 10_000, 50_000, 20_000, 20_000
@@ -39,11 +39,21 @@ class Memory:
         self.habits = HostHabits()
         self._models: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._ticks = 0
+        self.clock = 0  # how often our clock was set
 
     def tick(self) -> int:
         """Return the next number: the order in which things were seen, for whoever looks at them again later."""
         self._ticks += 1
         return self._ticks
+
+    def clock_was_set(self) -> None:
+        """
+        Take note that our clock was set: what hosts were found to do by it must be learned anew.
+
+        Answers that are under way are not judged by it.
+        """
+        self.clock += 1
+        self.habits.unlearn(BY_OUR_CLOCK)
 
     # -- who is under way ------------------------------------------------------------------------------------------
 

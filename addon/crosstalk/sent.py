@@ -51,6 +51,7 @@ class Sent:
     judged: dict[str, Standing] = field(default_factory=dict)
     noted: list[tuple[str, str]] = field(default_factory=list)
     foreign: bool = False  # the answer is proved to be another's, so what stands in it was not given to this attempt
+    clock: int = 0  # how often our clock was set when it was sent
     last: tuple[str, float, Returned] | None = None  # what was asked of `returned`, and what it said
 
     def returned(self, value: str, now: float) -> Returned:

@@ -77,6 +77,7 @@ class Watch:
             asked=asked,
             host=host,
             judged=dict(judged or {}),
+            clock=memory.clock if memory else 0,
         )
         self._silent = silent
         self._echo = echo

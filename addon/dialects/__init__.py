@@ -37,6 +37,14 @@ class Dialect(Protocol):
     def read(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
         """Yield the facts of one event of a stream (*name* is never empty), or of a whole body (*name* is empty)."""
 
+    TERMINAL: frozenset[str]  # values of `end` facts, one of which ends a complete stream; "finish": so does that fact
+
+    def is_text(self, suffix: str) -> bool:
+        """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+
+    def holds_answer(self, suffix: str, data: dict[str, Any]) -> bool:
+        """Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it."""
+
 
 DIALECTS: tuple[Dialect, ...] = (openai_responses, openai_chat, anthropic, gemini)
 _SHORT = 256  # characters of a path whose meaning is remembered

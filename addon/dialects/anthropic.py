@@ -21,6 +21,7 @@ FAMILY = "anthropic"
 _GENERATION = re.compile(r"/v1/(?:messages|complete)$")
 _RESOURCE = re.compile(r"/v1/messages/(?:count_tokens|batches(?:/.*)?)$|/v1/skills(?:/.*)?$")
 _VERTEX = re.compile(r"/v1(?:beta1)?/projects/.*/publishers/anthropic/models/(?P<model>[^/:]+):(?P<verb>\w+)$")
+TERMINAL = frozenset({"message_stop", "completion"})
 _READS = ("GET", "DELETE", "POST")
 
 
@@ -80,10 +81,34 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from _closing(data)
     elif kind == "message_stop":
         yield Fact("end", kind)
+    elif kind == "completion":
+        yield from _message(data)
+        if name and isinstance(data.get("stop_reason"), str):
+            yield Fact("end", kind)
     elif kind not in ("ping", "content_block_stop"):
         yield from _message(data)
         if "content" not in data:
             yield from tokens.resource(data)
+
+
+def is_text(suffix: str) -> bool:
+    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+    return True
+
+
+def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    """
+    Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it.
+
+    An answer may say nothing and end (`end_turn` after a tool's result, `max_tokens: 0`); it cannot call a tool so.
+    https://docs.anthropic.com/en/api/handling-stop-reasons#empty-responses-with-end-turn
+    """
+    content, reason = data.get("content"), data.get("stop_reason")
+    if isinstance(data.get("completion"), str):
+        return bool(data["completion"]) or isinstance(reason, str)
+    if tokens.dicts(content):
+        return True
+    return content == [] and isinstance(reason, str) and reason != "tool_use"
 
 
 def _message(message: dict[str, Any]) -> Iterator[Fact]:

@@ -30,6 +30,10 @@ _RESOURCE = re.compile(
     r"|fileSearchStores|corpora)(?:[/:].*)?|interactions/.+)$"
 )
 _INTERACTIONS = re.compile(_VERSION + r"/(?:projects/.*/)?interactions$")
+TERMINAL = frozenset({"finishReason", "blockReason", "interaction.complete", "interaction.completed"})
+_TEXT = re.compile(r":(?:g|streamG)enerateContent$")
+# Members in which other verbs answer. An answer has one of them, and not an empty one; other shapes are not judged.
+_RESULTS = ("embedding", "embeddings", "predictions", "answer", "candidates")
 _READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
 _MADE = frozenset({"image", "audio", "document", "video", "arguments_delta"})  # outputs that are no text
 _OF_MODELS = re.compile(r"/models(?:[/:]|$)")
@@ -135,6 +139,23 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     yield from _blocked(tokens.member(data, "promptFeedback"))
     if "candidates" not in data:
         yield from _resource(data)
+
+
+def is_text(suffix: str) -> bool:
+    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+    return bool(_TEXT.search(suffix) or _INTERACTIONS.search(suffix))
+
+
+def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    """
+    Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it.
+
+    A prompt that is blocked is answered by the reason.
+    """
+    if _TEXT.search(suffix):
+        return any(fact.kind in ("content", "finish") for fact in read("", data))
+    named = [name for name in _RESULTS if name in data]
+    return bool(data) and (not named or any(data[name] for name in named))
 
 
 def _candidate(candidate: dict[str, Any]) -> Iterator[Fact]:

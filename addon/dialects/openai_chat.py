@@ -32,6 +32,10 @@ _VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be don
 _READS = ("GET", "DELETE", "POST")
 _KEEPS = ("/files", "/uploads", "/vector_stores", "/containers", "/skills")
 _FROM_FILES = ("/batches", "/fine_tuning")
+TERMINAL = frozenset({"[DONE]", "finish"})
+_TEXT = re.compile(r"/(?:chat/)?completions$")
+# Members in which other endpoints answer. An answer has one of them, and not an empty one; other shapes are not judged.
+_RESULTS = ("data", "results", "embeddings", "embedding")
 _STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept, or a batch of them (vLLM)
 
 
@@ -80,6 +84,22 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     yield from _usage(data.get("usage") or tokens.member(data, "x_groq").get("usage"))
     if "choices" not in data:
         yield from tokens.resource(data)
+
+
+def is_text(suffix: str) -> bool:
+    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+    return bool(_TEXT.search(suffix))
+
+
+def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    """Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it."""
+    if is_text(suffix):
+        return any(
+            isinstance(choice.get("finish_reason"), str) or any(fact.kind == "content" for fact in _choice(choice))
+            for choice in tokens.dicts(data.get("choices"))
+        )
+    named = [name for name in _RESULTS if name in data]
+    return bool(data) and (not named or any(data[name] for name in named))
 
 
 def _choice(choice: dict[str, Any]) -> Iterator[Fact]:

@@ -25,6 +25,8 @@ _RESOURCE = re.compile(
     r"|conversations(?:/.*)?))$"
 )
 _ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
+TERMINAL = frozenset(_ENDS)
+_UNDER_WAY = frozenset({"queued", "in_progress", "incomplete", "failed", "cancelled"})  # may have no output
 _READS = ("GET", "DELETE", "POST")
 # What an answer repeats of its request, and can be compared with it.
 _SCALARS = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user")
@@ -81,6 +83,21 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from _final(event, data["response"])
     else:
         yield from _part(event, data)
+
+
+def is_text(suffix: str) -> bool:
+    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+    return True
+
+
+def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    """
+    Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it.
+
+    One that is finished may have said nothing (`generate: false`), and then it says that it is finished.
+    """
+    output, status = data.get("output"), data.get("status")
+    return bool(tokens.dicts(output)) or status in _UNDER_WAY or (output == [] and isinstance(status, str))
 
 
 def _whole(data: dict[str, Any]) -> Iterator[Fact]:

@@ -23,6 +23,8 @@ _STORED = (
     "memory_store",
 )
 
+TERMINAL: frozenset[str] = frozenset()
+
 error = openai_chat.error
 error_event = openai_chat.error_event
 
@@ -30,6 +32,16 @@ error_event = openai_chat.error_event
 def endpoint(method: str, path: str) -> Endpoint | None:
     """Know no path."""
     return None
+
+
+def is_text(suffix: str) -> bool:
+    """Know no generation."""
+    return False
+
+
+def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    """Judge nothing: what such a path answers is not known."""
+    return True
 
 
 def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:

@@ -48,6 +48,7 @@ class Surroundings:
     opened: Callable[[http.HTTPFlow, Exchange], None]  # a message of a WebSocket began an exchange
     record: Callable[[http.HTTPFlow, Exchange, Decision], None]  # … which is over
     client_now: Callable[[Client], Client | None] = lambda client: client  # what a client may now; None: it is gone
+    now: Callable[[], float] = time.time  # the seconds of the wall clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,10 @@ class Cord:
     @property
     def timeouts(self) -> Timeouts:
         assert self.route is not None
-        return self.route.account.provider.timeouts
+        timeouts, exchange = self.route.account.provider.timeouts, self.exchange
+        if exchange is None or exchange.stream or exchange.request.method != "POST":
+            return timeouts
+        return timeouts.of_whole if exchange.request.endpoint.kind == "generation" else timeouts
 
     @property
     def body_limit(self) -> int:
@@ -177,7 +181,7 @@ class Cord:
         exchange = self.exchange
         if exchange is None:
             return "deliver"
-        reaction = self._around.router.answered(exchange, what, time.time())
+        reaction = self._around.router.answered(exchange, what, self._around.now())
         if exchange.attempt and exchange.attempt.alarm:
             self._tell(exchange)
         return reaction

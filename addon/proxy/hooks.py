@@ -16,7 +16,7 @@ from typing import Any, ParamSpec
 
 from mitmproxy import command, connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
-from mitmproxy.proxy import commands, events, layer, mode_specs
+from mitmproxy.proxy import commands, events, layer, mode_specs, server_hooks
 
 from .. import clients, config, dialects, guards, journal, keylike, paths, uploads
 from ..body import Body
@@ -34,6 +34,7 @@ from . import (
     fields,
     flows,
     internals,
+    keepalive,
     keeping,
     origins,
     packed,
@@ -44,6 +45,7 @@ from . import (
     wire,
 )
 from .aftermath import Aftermath, Again, habits, tell_habits
+from .clock import Clock
 from .cord import Asked, Cord, Surroundings
 from .covered import lacks_credentials, placeholder
 from .ending import Ending
@@ -52,6 +54,7 @@ from .keeping import Keeping
 from .keys import Keys, KeyUnavailable
 from .leftovers import Leftovers
 from .log_cover import LogCover
+from .newcomers import Newcomers
 from .reload import Reload, Settings, fixed
 from .shadow import ShadowCord, Untouched, warn_of_nowhere
 from .sockets import Socket
@@ -63,6 +66,7 @@ P = ParamSpec("P")
 
 _waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
+_GLANCE = 0.05  # seconds between two looks at whether a client takes its answer again
 _LOST = 5.0  # seconds after its client has gone in which an exchange ends by itself, if it does
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
@@ -129,6 +133,7 @@ class Patchbay:
         self._under_way: dict[Cord, http.HTTPFlow] = {}
         self._sockets: dict[Cord, Socket] = {}
         self._leftovers = Leftovers(self._in_flight)
+        self._newcomers = Newcomers(_hang_up)
         self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
@@ -254,6 +259,7 @@ class Patchbay:
             opened=self._opened,
             record=self._record_message,
             client_now=lambda client: clients.again(client, self._clients, self._secret),
+            now=Clock(lambda: time.time(), time.monotonic, router.memory.clock_was_set).now,
         )
 
     def _warn_of_model(self, provider: str, model: str) -> None:
@@ -313,12 +319,21 @@ class Patchbay:
             return
         await defaults.hold_back(client)
         tunnels.widen(client)
+        if _speaks_http(client):
+            self._newcomers.came(client.id)
 
     def client_disconnected(self, client: connection.Client) -> None:
+        self._newcomers.settled(client.id)
         left = [(cord, flow) for cord, flow in self._under_way.items() if flow.client_conn is client]
         sockets = [cord for cord, socket in self._sockets.items() if socket.flow.client_conn is client]
         if left or sockets:
             asyncio.get_running_loop().call_later(_LOST, self._lost, left, sockets)
+
+    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        handler = ctx.master.addons.get("proxyserver").connections.get(data.client.id)
+        found = handler.transports.get(data.server) if handler else None
+        if found and isinstance(found.writer, asyncio.StreamWriter):
+            keepalive.probe(found.writer.get_extra_info("socket"))
 
     def _lost(self, left: Sequence[tuple[Cord, http.HTTPFlow]], sockets: Sequence[Cord]) -> None:
         # mitmproxy cancels the tasks of a client that has gone, and one that waited for its turn then takes its event
@@ -331,6 +346,7 @@ class Patchbay:
 
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:
+        self._newcomers.settled(flow.client_conn.id)
         placeholder(flow.request)  # the client's password for a proxy
         flow.response = flow.response or tunnels.refusal(flow, self._router().config)
 
@@ -357,6 +373,7 @@ class Patchbay:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.live:
             return
+        self._newcomers.settled(flow.client_conn.id)
         bare = flow.request.path.partition("?")[0]
         endpoint = dialects.endpoint(flow.request.method, bare)
         destination = self._destination(flow, endpoint)
@@ -439,7 +456,7 @@ class Patchbay:
             replay=replay.served(flow, self._router(), self._secret),
             credential_form=cord.asked.form,
         )
-        opened = self._router().open(asked, time.time(), reverse=_reverse(flow))
+        opened = self._router().open(asked, self._surroundings().now(), reverse=_reverse(flow))
         if isinstance(opened, Refusal):
             flow.response = None if cord.shadow else cord.refusal(opened)
             return
@@ -472,7 +489,12 @@ class Patchbay:
         if transport:
             transport.pause_reading()  # what arrives would be kept in a queue
         try:
-            await asyncio.sleep(self._turns.wait(pause.seconds))
+            while pause.over and not pause.over():
+                await asyncio.sleep(_GLANCE)
+                if transport:
+                    transport.pause_reading()  # asyncio's reader resumes it once, if it had paused it itself
+            if not pause.over:
+                await asyncio.sleep(self._turns.wait(pause.seconds))
         finally:
             if transport:
                 transport.resume_reading()
@@ -504,7 +526,8 @@ class Patchbay:
         if cord.route.session_id:
             told.put(b"x-patchbay-session-id", cord.route.session_id.encode())
         told.on(headers)
-        if flow.response.status_code < 400 and not _is_json(told.first(b"content-type").decode("latin-1")):
+        asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
+        if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
             flow.response.stream = cord.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
                 cord.in_events = Whole()
@@ -820,6 +843,21 @@ async def _wait(cord: Cord, until: float) -> bool:
 
 def _handler(flow: http.HTTPFlow) -> Any:
     return replay.handler(flow) or ctx.master.addons.get("proxyserver").connections.get(flow.client_conn.id)
+
+
+def _hang_up(connection_id: str) -> None:
+    handler = ctx.master.addons.get("proxyserver").connections.get(connection_id)
+    found = handler.transports.get(handler.client) if handler else None
+    if found and found.handler:
+        found.handler.cancel("no request came in time")
+
+
+def _speaks_http(client: connection.Client) -> bool:
+    """Whether all that comes on the connection of *client* must begin with a request."""
+    mode = client.proxy_mode
+    if isinstance(mode, mode_specs.ReverseMode):
+        return mode.scheme in ("http", "https")
+    return isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
 
 
 def _transport(pause: wire.Pause) -> asyncio.ReadTransport | None:

@@ -45,7 +45,7 @@ class Intake:
 
     def head(self, response: http.Response, request: http.Request, *, has_body: bool) -> None:
         """Cover what *response* quotes, and let it say of its body what it is from here on."""
-        if response.status_code == 101 and request.headers.get("upgrade", "").lower() != "websocket":
+        if response.status_code == 101 and not (_is_websocket(request) and _is_websocket(response)):
             raise UnaskedProtocol("it switches protocols, which was not asked for")
         cover = self._keys.cover()
         response.data.reason = cover.scrub(response.data.reason)
@@ -114,6 +114,10 @@ class Unchanged(Intake):
 
     def trailers(self, trailers: http.Headers) -> None:
         pass
+
+
+def _is_websocket(message: http.Message) -> bool:
+    return bool(message.headers.get("upgrade", "").lower() == "websocket")
 
 
 def _codings_of(headers: http.Headers) -> str:

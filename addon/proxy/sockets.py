@@ -198,7 +198,7 @@ class Socket:
             message.drop()
         if self._is_cut or not self._open:
             return
-        exchange, router, now = self._open[0], self._around.router, time.time()
+        exchange, router, now = self._open[0], self._around.router, self._around.now()
         attempt = exchange.attempt
         if attempt is None:  # in shadow, where no account would have been found
             self._shadowed(exchange, message)

@@ -11,14 +11,16 @@ Only this file touches mitmproxy's private HTTP state machine; `internals` check
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 from mitmproxy import flow, http
 from mitmproxy.connection import Server
+from mitmproxy.net.http import validate
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -42,12 +44,13 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from .. import guards, keylike
 from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
-from . import answers, fields
+from . import answers, fields, http1
 from .covered import bare
 from .intake import Intake
 from .upstream_connections import ClientHttp2, ConnectionLayer, Lost, Unprocessed, Upstream
@@ -61,16 +64,19 @@ _UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, R
 _BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
 _BROKEN = frozenset({ResponseProtocolError, Lost, Unprocessed})
 _DOWNWARDS = _BROKEN | {ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage}
+_BEGINNINGS = frozenset({events.Start, RequestHeaders})
 _DRESSED = (RequestHeaders, RequestData, ResponseHeaders)
 _ENDS = _BROKEN | {ResponseEndOfMessage}
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
-HEAD = 1 << 20  # bytes that an HTTP/1 client may send before it must be clear what it wants
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 _QUEUED = 128  # events of a stream that may wait while it gives way to others
 RESENDS = 3  # times that a request goes again because its upstream had not looked at it
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
+BACKLOG = 4 << 20  # bytes of a stream that a client of HTTP/2 need not take before its upstream is read no further
+STALLED = 300.0  # seconds after which such a client is given up
+ALIVE = 120.0  # seconds after which an exchange without a bound says that it is no idle connection
 SPELL = 0.002  # seconds of work on one answer before it waits for its next turn; see `turns`
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -182,11 +188,16 @@ class PatchbayGiveWayHook(commands.StartHook):
 
 @dataclass
 class Pause:
-    """The argument of `patchbay_give_way`: for how many *seconds*, and the connection that is not read meanwhile."""
+    """
+    The argument of `patchbay_give_way`: for how many *seconds*, and the connection that is not read meanwhile.
+
+    With *over*, the pause lasts until that says so.
+    """
 
     flow: http.HTTPFlow
     connection: Server | None
     seconds: float = SPELL
+    over: Callable[[], bool] | None = None
 
 
 class Untouched:
@@ -210,7 +221,7 @@ class _Timer(commands.RequestWakeup):
 
     def __init__(self, seconds: float, what: str) -> None:
         super().__init__(seconds)
-        self.what = what  # connect | head | hold | idle
+        self.what = what  # connect | head | upload | hold | idle | alive
         self.call: Cancellable | None = None
 
 
@@ -231,6 +242,8 @@ class PatchbayStream(HttpStream):
     reopened = False  # a connection ended while it was made for this request
     resent = 0  # times that the request went again because its upstream had not looked at it
     begun = touched = 0.0  # when this attempt began, and when its upstream last said something
+    hold_until = 0.0  # until when an answer is held at most
+    backlog = 0  # bytes handed to a client of HTTP/2 since it was last seen how many of them wait for its window
     uploading = False  # the body streams through; once its head is out, it cannot be sent again
     head_sent = False
     waiting = 0  # bytes of a body that came while the stream was paused
@@ -319,6 +332,8 @@ class PatchbayStream(HttpStream):
                         yield from self._unpacked(event, cord, self.intake)
                     return
                 case ResponseHeaders():
+                    if not cord.shadow:
+                        _validate(event.response)
                     self.intake = cord.intake()
                     has_body = not event.end_stream and self.flow.request.method != "HEAD"
                     self.intake.head(event.response, self.flow.request, has_body=has_body)
@@ -380,6 +395,34 @@ class PatchbayStream(HttpStream):
         elif rest := cord.rest():
             yield from super()._handle_event(ResponseData(event.stream_id, rest))
         yield from super()._handle_event(event)
+        if isinstance(event, ResponseData) and self.context.client.alpn == b"h2":
+            self.backlog += len(event.data)
+            if self.backlog > BACKLOG and self.server_state == self.state_stream_response_body:
+                yield from self._wait_for_window(cord)
+
+    def _wait_for_window(self, cord: Cord) -> Commands:
+        """Read no more of an upstream than its client takes. Over HTTP/1 the client's socket sees to that."""
+        self.backlog = self._unsent()
+        if self.backlog <= BACKLOG // 2:
+            return
+        ends = time.monotonic() + STALLED
+        yield PatchbayGiveWayHook(
+            Pause(
+                self.flow,
+                self.context.server,
+                over=lambda: cord.left or self._unsent() <= BACKLOG // 2 or time.monotonic() > ends,
+            )
+        )
+        self.touched = time.monotonic()
+        self.backlog = self._unsent()
+        if self.backlog > BACKLOG // 2 and not cord.left:
+            yield from self._cut(cord, Refusal(408, "client_stalled", "The client takes nothing of its answer"))
+
+    def _unsent(self) -> int:
+        """Return how many bytes of this stream wait for the client to open its window."""
+        client = self.above.connections[self.context.client]
+        buffers = client.h2_conn.stream_buffers if isinstance(client, Http2Server) else {}
+        return sum(len(waiting.data) for waiting in buffers.get(self.stream_id, ()))
 
     def _on_the_wire(self, generator: Commands) -> Commands:
         reply = None
@@ -475,8 +518,12 @@ class PatchbayStream(HttpStream):
             or isinstance(event, RequestProtocolError)
             or not (self.client_state == self.state_done or self.uploading)
         ):
-            if cord and not cord.left and isinstance(event, ResponseProtocolError):
+            if cord and not cord.left and isinstance(event, ResponseProtocolError) and not self.answering:
+                self.upstream_open = False
                 cord.answered(self._failure("reset", event.message, shared=lost))
+                if self.server_state == self.state_consume_response_body:
+                    yield from self._break_off(cord, event.message)
+                    return
             yield from super().handle_protocol_error(event)
             return
         self.upstream_open = False
@@ -537,10 +584,11 @@ class PatchbayStream(HttpStream):
         if total := cord.timeouts.total:
             left = max(0.001, self.begun + total - time.monotonic())
             seconds = min(seconds or left, left)
-        if seconds:
-            self.timer = _Timer(seconds, what)
-            self.above.command_sources[self.timer] = self
-            self.timer.call = cord.wake(seconds, self.timer)
+        if not seconds:  # mitmproxy closes a client's connection on which nothing happens for `tcp_timeout`
+            seconds, what = ALIVE, "alive"
+        self.timer = _Timer(seconds, what)
+        self.above.command_sources[self.timer] = self
+        self.timer.call = cord.wake(seconds, self.timer)
 
     def _disarm(self) -> None:
         if self.timer:
@@ -552,8 +600,18 @@ class PatchbayStream(HttpStream):
     def _time_is_up(self, what: str) -> Commands:
         cord = self.cord
         assert cord is not None
-        if what == "hold":
-            yield from self._settle(cord.answered(Overdue()))
+        if what == "alive":
+            self._arm("alive", 0.0)
+            return
+        if what == "hold" and not self._is_silent(cord):
+            if time.monotonic() < self.hold_until:
+                self._hold(cord)
+                return
+            reaction: Reaction = cord.answered(Overdue())
+            if reaction == "hold":  # its bound is now that of any answer
+                self._arm("idle", self._idle_left(cord))
+            else:
+                yield from self._settle(reaction)
             return
         idle, total, now = cord.timeouts.idle, cord.timeouts.total, time.monotonic()
         if what == "idle" and now < self.touched + (idle or now) and not (total and now >= self.begun + total):
@@ -564,11 +622,34 @@ class PatchbayStream(HttpStream):
             self.upstream.retired = True
         reaction = cord.answered(self._failure("timeout", why, shared=True))
         yield from self._abandon()
-        if what in ("head", "upload"):
+        self.held = None  # half an answer is none
+        if self.server_state in (self.state_wait_for_response_headers, self.state_hold):
             yield from self._settle(reaction, why)
         else:
-            broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
-            yield from super().handle_protocol_error(broken)
+            yield from self._break_off(cord, why)
+
+    def _hold(self, cord: Cord) -> None:
+        """Look at what is held again when it has been held for long enough, or has been silent for too long."""
+        self._arm("hold", min(max(0.001, self.hold_until - time.monotonic()), self._idle_left(cord) or math.inf))
+
+    def _is_silent(self, cord: Cord) -> bool:
+        """Whether a good answer that is held has stopped coming; an error is known by its head."""
+        idle, held = cord.timeouts.idle, self.held
+        head = held[0] if held else None
+        good = isinstance(head, ResponseHeaders) and head.response.status_code < 400
+        return good and idle > 0 and time.monotonic() >= self.touched + idle
+
+    def _idle_left(self, cord: Cord) -> float:
+        idle = cord.timeouts.idle
+        return max(0.001, self.touched + idle - time.monotonic()) if idle else 0.0
+
+    def _break_off(self, cord: Cord, why: str) -> Commands:
+        """End an answer that broke off: of a whole one the client has got nothing yet, so it gets an error of ours."""
+        if self.server_state == self.state_consume_response_body:
+            yield from self._cut(cord, Refusal(502, "upstream_unreachable", f"The upstream's answer broke off: {why}"))
+            return
+        broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
+        yield from super().handle_protocol_error(broken)
 
     # -- holding, and trying again ---------------------------------------------------------------------------------
 
@@ -581,7 +662,8 @@ class PatchbayStream(HttpStream):
             self.held = [event]
             self.server_state = self.state_hold
             if reaction == "hold":
-                self._arm("hold", cord.hold_seconds)
+                self.hold_until = time.monotonic() + cord.hold_seconds
+                self._hold(cord)
             else:
                 yield from self._settle(reaction)
         else:
@@ -803,7 +885,9 @@ class PatchbayLayer(ConnectionLayer):
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
     def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
-        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > HEAD:
+        if type(event) in _BEGINNINGS and not isinstance(child, HttpStream):
+            http1.adopt(child)
+        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:
             return _refuse_head(child)
         if isinstance(event, _UPWARDS) and not isinstance(child, HttpStream):
             stream = self.streams.get(event.stream_id)
@@ -879,6 +963,14 @@ def adopt(found: HttpLayer) -> None:
     found.__class__ = PatchbayLayer
     found.streams = _Streams(found.streams)
     cast("PatchbayLayer", found).take_over()
+
+
+def _validate(response: http.Response) -> None:
+    """Raise CodingError for a head that can be read in two ways; mitmproxy looks later, and answers with a page."""
+    try:
+        validate.validate_headers(response)
+    except ValueError as e:
+        raise CodingError(f"its head cannot be trusted: {_discreet(str(e))}") from None
 
 
 def _head(response: http.Response, early: bool) -> Head:

@@ -27,7 +27,8 @@ class Upstream(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.seen.append({"headers": {n.title(): v for n, v in self.headers.items()}, "path": self.path, "body": body})
-        answer: dict[str, Any] = {"id": "chatcmpl-own", "object": "chat.completion", "choices": []}
+        choices = [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}]
+        answer: dict[str, Any] = {"id": "chatcmpl-own", "object": "chat.completion", "choices": choices}
         sent = self.headers.get("X-Request-ID", "")
         if self.answer_body:
             answer["request_id"] = self.answer_body.replace("SENT", sent)

@@ -16,7 +16,7 @@ from .harness import Proxy, eventually, free_port, generic_config, proxy
 
 # some faults take an account out of service for long; there are enough for all of them
 NAMES = {f"account-{n}": f"sk-failover-{n:02}-0123456789" for n in range(40)}
-QUICK = "providers: {generic: {timeouts: {connect: 1s, first_byte: 1s, idle: 1s}}}\n"
+QUICK = "providers: {generic: {timeouts: {connect: 1s, first_byte: 1s, idle: 1s}}}\nfailover: {repeat_slow: all}\n"
 MARK = "MARK-" + "0123456789abcdef" * 2
 
 

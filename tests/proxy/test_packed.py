@@ -82,3 +82,11 @@ def test_what_is_not_packed_as_it_says_is_refused(kind: str) -> None:
         assert isinstance(refusal, Refusal)
         assert refusal.status == 400
         assert content(raw(body, kind), LIMIT) == body
+
+
+def test_x_gzip_is_gzip_by_its_old_name() -> None:
+    """R25: HTTP/1.1 says that a recipient takes the two for the same; x-compress is nobody's any more."""
+    assert unpacked(raw(gzip.compress(WORDS), "x-gzip"), LIMIT) == WORDS
+    assert unpacked(raw(gzip.compress(WORDS), "X-GZip"), LIMIT) == WORDS
+    refused = unpacked(raw(WORDS, "x-compress"), LIMIT)
+    assert isinstance(refused, Refusal) and refused.status == 415

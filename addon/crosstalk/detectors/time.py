@@ -7,7 +7,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 from ...values import Fact, Finding
-from ..host_habits import KNOWN, detector_of
+from ..host_habits import BY_OUR_CLOCK, KNOWN, detector_of
 from ..sent import Sent
 from .found import Strength, found
 
@@ -27,7 +27,7 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         sent.date = _seconds(fact.value)
         if sent.date is not None and _judged(sent):
             early = sent.entry.at - sent.date
-            yield from _kept(sent, "created clock", early <= _SLACK, fact, _expected(early), now)
+            yield from _kept(sent, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
         return
     if fact.kind != "created" or not _judged(sent):
         return
@@ -36,7 +36,7 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         return
     waited = max(0.0, (sent.headed or now) - sent.entry.at)
     early = sent.entry.at - made
-    yield from _kept(sent, "created clock", early <= _SLACK, fact, _expected(early), now)
+    yield from _kept(sent, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
     if sent.date is not None:
         early = sent.date - made - waited
         yield from _kept(sent, "created by-date", early <= _SLACK, fact, _expected(early), now)
@@ -78,7 +78,9 @@ def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def _judged(sent: Sent) -> bool:
-    return sent.generation and sent.status < 400 and not sent.kept and sent.memory is not None
+    if sent.memory is None or sent.memory.clock != sent.clock:  # it was set while we waited
+        return False
+    return sent.generation and sent.status < 400 and not sent.kept
 
 
 def _kept(sent: Sent, rule: str, fits: bool, fact: Fact, expected: str, now: float) -> Iterator[Finding]:

@@ -1,0 +1,162 @@
+"""
+HTTP/1 as mitmproxy reads and writes it, with what that lacks: trailers, interim answers, and a time for a head.
+
+mitmproxy raises on a trailer, takes a 103 for the answer, and waits for ever for the end of a request's head.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from typing import Any
+
+import h11
+from mitmproxy import http
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers.http import (
+    RequestEndOfMessage,
+    RequestTrailers,
+    ResponseEndOfMessage,
+    ResponseTrailers,
+)
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
+
+HEAD = 1 << 20  # bytes of a head, or of trailers
+HEAD_SECONDS = 60.0  # for a client's head to come, from its first byte on, and for the first of a connection
+_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[ \r\n]")
+_STATUS_LINE = len(b"HTTP/1.1 100 ")
+_NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
+_LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
+
+Commands = Generator[commands.Command, Any, None]
+
+
+def adopt(child: layer.Layer) -> None:
+    """Make *child*, or the HTTP/1 connection that it wraps, one of ours, if it is mitmproxy's own."""
+    found: Any = child.context.layers[-1]
+    ours = _OURS.get(type(found))
+    if ours is not None:
+        state = found.state.__name__
+        found.__class__ = ours
+        found.state = getattr(found, state)  # it is bound to the method of the class before
+
+
+class _Trailers(Http1Connection):
+    """Takes the trailers of a chunked message, and writes those of the message it sends."""
+
+    trailers: http.Headers | None = None
+
+    def read_body(self, event: events.Event) -> Commands:
+        reader = self.body_reader
+        if isinstance(event, events.DataReceived) and not isinstance(reader, _Reader):
+            self.body_reader = _Reader(reader)  # type: ignore[assignment]
+        for command in super().read_body(event):
+            is_end = isinstance(command, ReceiveHttp) and isinstance(
+                command.event, RequestEndOfMessage | ResponseEndOfMessage
+            )
+            if is_end and isinstance(self.body_reader, _Reader) and self.body_reader.trailers:
+                assert isinstance(command, ReceiveHttp)
+                kind = RequestTrailers if isinstance(command.event, RequestEndOfMessage) else ResponseTrailers
+                yield ReceiveHttp(kind(command.event.stream_id, http.Headers(self.body_reader.trailers)))
+            yield command
+        if self.state == self.read_body and len(self.buf) > HEAD:  # trailers, or the size of a chunk, without an end
+            yield from self._refuse("the trailers are too large")
+
+    def _refuse(self, why: str) -> Commands:
+        assert self.stream_id is not None
+        kind = self.ReceiveProtocolError
+        yield commands.CloseConnection(self.conn)
+        yield ReceiveHttp(kind(self.stream_id, f"HTTP/1 protocol error: {why}", kind.code))
+
+    def send(self, event: HttpEvent) -> Commands:
+        if isinstance(event, RequestTrailers | ResponseTrailers):
+            self.trailers = event.trailers  # they are written behind the last chunk; without chunks there is no place
+            return
+        trailers, ends = self.trailers, isinstance(event, RequestEndOfMessage | ResponseEndOfMessage)
+        for command in super().send(event):
+            if ends and trailers and isinstance(command, commands.SendData) and command.data == _END:
+                command = commands.SendData(command.connection, _LAST_CHUNK + _written(trailers))
+            yield command
+        if ends:
+            self.trailers = None
+
+
+class _Reader:
+    """Reads a body with mitmproxy's reader, and keeps the trailers, at which mitmproxy raises."""
+
+    def __init__(self, theirs: Any) -> None:
+        self._theirs = theirs
+        self.trailers: list[tuple[bytes, bytes]] = []
+
+    def __call__(self, buffer: Any) -> Any:
+        return self._without_trailers(self._theirs(buffer))
+
+    def read_eof(self) -> Any:
+        return self._without_trailers(self._theirs.read_eof())
+
+    def _without_trailers(self, event: Any) -> Any:
+        if isinstance(event, h11.EndOfMessage) and event.headers:
+            fields = [(bytes(name).lower(), bytes(value)) for name, value in event.headers]
+            self.trailers = [field for field in fields if field[0] not in _NO_TRAILERS]
+            return h11.EndOfMessage()
+        return event
+
+
+class PatchbayHttp1Server(_Trailers, Http1Server):
+    """The client's side: a head has its time."""
+
+    _due: commands.RequestWakeup | None = None  # when the head that is coming in must be complete
+    _begun = False  # a request has come on this connection
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, events.Wakeup):
+            if event.command is self._due:
+                self._due = None
+                yield from self._time_out()
+            return
+        yield from super()._handle_event(event)
+        if isinstance(event, HttpEvent) and self.state != self.read_headers:
+            return  # nearly always
+        waits = self.state == self.read_headers and (len(self.buf) > 0 or not self._begun)
+        if not waits:
+            self._begun = self._begun or self.state != self.read_headers
+            self._due = None
+        elif self._due is None:
+            self._due = commands.RequestWakeup(HEAD_SECONDS)
+            yield self._due
+
+    def _time_out(self) -> Commands:
+        if self.buf:
+            yield commands.SendData(self.conn, _TIMED_OUT)
+        self.state = self.done
+        yield commands.CloseConnection(self.conn)
+
+
+class PatchbayHttp1Client(_Trailers, Http1Client):
+    """An upstream's side: interim answers are dropped."""
+
+    def read_headers(self, event: events.ConnectionEvent) -> Commands:
+        while isinstance(event, events.DataReceived) and self.request and self._is_interim():
+            if not self.buf.maybe_extract_lines():
+                return  # more of it is to come
+        yield from super().read_headers(event)
+        if self.state == self.read_headers and self.stream_id is not None and len(self.buf) > HEAD:
+            yield from self._refuse("the head is too large")
+
+    def _is_interim(self) -> bool:
+        """
+        Whether what comes next is a head behind which the answer follows.
+
+        101 is the answer to a request for an upgrade; to any other it is an answer as well, one that is refused.
+        """
+        begins = bytes(self.buf._data[:_STATUS_LINE])
+        return bool(_INTERIM.match(begins)) and begins[9:12] != b"101"
+
+
+_OURS: dict[type, type] = {Http1Server: PatchbayHttp1Server, Http1Client: PatchbayHttp1Client}
+
+
+def _written(trailers: http.Headers) -> bytes:
+    return b"".join(b"%s: %s\r\n" % field for field in trailers.fields) + b"\r\n"

@@ -1,0 +1,21 @@
+"""TCP's own probes on upstream connections: a silent upstream may be thinking, and only they tell when it is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+IDLE, INTERVAL, PROBES = 60, 15, 4  # seconds without a byte, between two probes, and how many may be lost
+
+_SETTINGS = (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPALIVE", IDLE), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES))
+
+
+def probe(connected: socket.socket) -> None:
+    """Have the system find out within two minutes when the peer of *connected* is gone without a word."""
+    with contextlib.suppress(OSError):  # no TCP, or closed already
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _SETTINGS:
+        option = getattr(socket, name, None)  # macOS has another name for the first, Windows lacks some
+        if option is not None:
+            with contextlib.suppress(OSError):
+                connected.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -82,6 +82,7 @@ class Cord:
         self.gone = asyncio.Event()
         self.stirred = asyncio.Event()  # it may be the turn of one that waits, or it left
         self.closed = False
+        self.spoke = 0.0  # when the upstream of a WebSocket last said something
         self.copy = bytearray()  # of a streamed answer, to be looked at
         self.cut_short = False
         self.streaming = False
@@ -221,6 +222,9 @@ class Cord:
     def client_left(self) -> None:
         self.gone.set()
         self.stirred.set()
+
+    def upstream_spoke(self) -> None:
+        self.spoke = time.monotonic()
 
     def asked_headers(self) -> Headers:
         """Return the client's headers without those that stay here: they name nothing and hold up no stamp."""

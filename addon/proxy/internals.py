@@ -144,6 +144,9 @@ class _Cord:
     def last_words(self, refusal: Refusal) -> bytes:
         return b""
 
+    def upstream_spoke(self) -> None:
+        """Nothing is made of it here."""
+
     def client_left(self) -> None:
         pass
 

@@ -137,6 +137,9 @@ class Cord(Protocol):
     def left(self) -> bool:
         """Whether the client is gone."""
 
+    def upstream_spoke(self) -> None:
+        """Take note that the upstream of a WebSocket said something, if only that it is there."""
+
 
 class Cancellable(Protocol):
     """A call that is still to come."""
@@ -408,7 +411,13 @@ class PatchbayStream(HttpStream):
             yield from super().flow_done()
             return
         self.child_layer = PatchbayWebsocket(
-            self.context, self.flow, cord.body_limit, cord.intake().bytes, self._give_way
+            self.context,
+            self.flow,
+            cord.body_limit,
+            cord.intake().bytes,
+            self._give_way,
+            cord.client_left,
+            cord.upstream_spoke,
         )
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())

@@ -43,6 +43,7 @@ REVEALING_DOWNWARD = frozenset(
     {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
      "chatgpt-account-id"}
 )  # fmt: skip
+GONE = Refusal(401, "client_unknown", "This client is not known to the proxy any more")
 _MAX_NAME = 256
 _LISTS = re.compile(
     r"(?:/v\d+[a-z0-9]*)?(?:/projects/.*)?/(?:files|batches|uploads|vector_stores|containers|chat/completions|responses"

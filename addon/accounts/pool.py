@@ -8,7 +8,7 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
@@ -45,7 +45,7 @@ class Ask:
     before, if it is a replay: it goes to the same account and session while they can be had.
 
     *others* are further models that it may run; *sealed* says why its models cannot all be read here (empty: they can).
-    *path* is set for paths of no dialect.
+    *path* is set for paths of no dialect. On *left*, a WebSocket of this conversation failed just now.
     """
 
     family: str
@@ -67,6 +67,7 @@ class Ask:
     others: tuple[str, ...] = ()
     sealed: str = ""
     path: str = ""
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,8 @@ class Accounts:
                 return refusals.account_unknown(ask.pin)
         if ask.served and (decided := self._as_before(ask, ask.served, views, now)):
             return decided
+        if ask.left:
+            views = _others_first(views, ask.left)
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
             return self._last_chance(ask, views, now) or self._none(ask, views, now)
@@ -665,6 +668,18 @@ class Accounts:
         health, name = self._health, account.id
         state, reason = health.state(name, lane, now), health.reason(name, lane, now)
         return LaneStatus(lane, state, reason, health.until(name, lane, now), health.deadline(name, lane, now))
+
+
+def _others_first(views: list[_View], left: Collection[str]) -> list[_View]:
+    """Return *views* without the accounts that were *left*, as long as there are others that can serve."""
+    if all(view.cause or view.account.id in left for view in views):
+        return views
+    return [
+        replace(view, cause="tried", reason="failed on the last WebSocket")
+        if view.account.id in left and not view.cause
+        else view
+        for view in views
+    ]
 
 
 def pool_name(ask: Ask) -> str:

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from random import SystemRandom
@@ -269,6 +270,8 @@ class Patchbay:
             self._aftermath.change(found.config.crosstalk)
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
+        for socket in tuple(self._sockets.values()):
+            socket.reloaded()
 
     def _withhold(self, settings: config.Config) -> None:
         secrets = [secret for account in settings.accounts for secret in account.secrets]
@@ -574,6 +577,8 @@ class Patchbay:
                 case Wait(until=until):
                     if not await _wait(cord, until):
                         return Refusal(499, "client_left", "The client left while the request waited")
+                    if refused := self._asked_again(flow, exchange):
+                        return refused
                 case Route():
                     try:
                         for secret in decided.account.secrets:
@@ -585,6 +590,16 @@ class Patchbay:
                     cord.route = decided
                     placeholder(flow.request, decided.account.id, decided.origin)
                     return None
+
+    def _asked_again(self, flow: http.HTTPFlow, exchange: Exchange) -> Refusal | None:
+        """Say why *exchange*, which waited, may not be sent any more: the settings may be others by now."""
+        client = clients.again(exchange.request.client, self._clients, self._secret)
+        if flow.is_replay or client == exchange.request.client:
+            return None
+        if client is None:
+            return clients.GONE
+        exchange.request = replace(exchange.request, client=client)
+        return self._router().oversteps(exchange.request)
 
     def _decide(self, cord: Cord, exchange: Exchange) -> None:
         """Decide as if *exchange* were served; it is not, so nothing is waited for and nothing refused."""

@@ -257,16 +257,20 @@ class Router:
         """Take note that a WebSocket of this conversation ends because of its account: the next one gets another."""
         account = exchange.socket.account if exchange.socket else exchange.attempts[-1].route.account
         key = exchange.request.client.scope, exchange.identity.affinity
-        self._left[key] = {**self._left.get(key, {}), account.id: now + LEFT_SECONDS}
+        self._left[key] = {**self._left.get(key, {}), account.id: now}
         self._left.move_to_end(key)
         while len(self._left) > self.config.sessions.limit:
             self._left.popitem(last=False)
 
-    def _left_by(self, exchange: Exchange, now: float) -> frozenset[str]:
+    def _left_by(self, exchange: Exchange, now: float) -> dict[str, float]:
         if not self._left or exchange.socket is not None or not _is_upgrade(exchange.request):
-            return frozenset()
+            return {}
         left = self._left.get((exchange.request.client.scope, exchange.identity.affinity), {})
-        return frozenset(account for account, until in left.items() if now < until)
+        return {account: at for account, at in left.items() if now < at + LEFT_SECONDS}
+
+    def may_go_on(self, exchange: Exchange, now: float) -> bool:
+        """Whether the account of *exchange*, the last one on its WebSocket, could take another one now."""
+        return exchange.attempt is None or self.accounts.may_serve(exchange.attempt.choice, now)
 
     def has_failed(self, exchange: Exchange) -> bool:
         """Whether the answer of the present attempt says that its account fails, so that another may do better."""

@@ -8,7 +8,7 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
@@ -45,7 +45,7 @@ class Ask:
     before, if it is a replay: it goes to the same account and session while they can be had.
 
     *others* are further models that it may run; *sealed* says why its models cannot all be read here (empty: they can).
-    *path* is set for paths of no dialect. On *left*, a WebSocket of this conversation failed just now.
+    *path* is set for paths of no dialect. On *left*, its WebSockets failed, at those times.
     """
 
     family: str
@@ -67,7 +67,7 @@ class Ask:
     others: tuple[str, ...] = ()
     sealed: str = ""
     path: str = ""
-    left: frozenset[str] = frozenset()
+    left: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,7 @@ class AccountStatus:
     lanes: tuple[LaneStatus, ...] = ()
 
 
+_LEFT = "failed on an earlier WebSocket"
 Cause = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
 
 
@@ -188,6 +189,10 @@ class Accounts:
         if not isinstance(decided, Wait):
             self.leave(ask.waiter)
         return decided
+
+    def may_serve(self, choice: Choice, now: float) -> bool:
+        """Whether the account of *choice* could serve its model again now, as far as its health goes."""
+        return self._health.available(choice.account.id, choice.lane, now)
 
     def leave(self, waiter: str) -> None:
         """Take *waiter* out of the line, if it is in it."""
@@ -670,15 +675,12 @@ class Accounts:
         return LaneStatus(lane, state, reason, health.until(name, lane, now), health.deadline(name, lane, now))
 
 
-def _others_first(views: list[_View], left: Collection[str]) -> list[_View]:
-    """Return *views* without the accounts that were *left*, as long as there are others that can serve."""
-    if all(view.cause or view.account.id in left for view in views):
-        return views
+def _others_first(views: list[_View], left: Mapping[str, float]) -> list[_View]:
+    """Return *views* without the accounts that were *left*; where that leaves none, with the one left longest ago."""
+    able = [view.account.id for view in views if not view.cause]
+    stays = {account for account in able if account not in left} or set(sorted(able, key=left.__getitem__)[:1])
     return [
-        replace(view, cause="tried", reason="failed on the last WebSocket")
-        if view.account.id in left and not view.cause
-        else view
-        for view in views
+        view if view.cause or view.account.id in stays else replace(view, cause="tried", reason=_LEFT) for view in views
     ]
 
 

@@ -664,6 +664,7 @@ class Patchbay:
             self._journal.write(told)
         if self._aftermath:
             self._aftermath.keep(flow, decision, self._router().sent(exchange))
+        self._settled(decision)
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
         tell_habits(self._router().memory)
@@ -671,6 +672,12 @@ class Patchbay:
         render.on_flow(flow, decision, told)
         if self._journal:
             self._journal.write(told)
+        self._settled(decision)
+
+    def _settled(self, decision: Decision) -> None:
+        if any(tried.outcome not in ("ok", "request", "cancelled") for tried in decision.attempts):
+            for socket in tuple(self._sockets.values()):
+                socket.settled()
 
     def _in_flight(self) -> int:
         return len(self._under_way) + sum(socket.in_flight for socket in self._sockets.values())

@@ -92,6 +92,7 @@ class Socket:
         self._hung_up = False
         self._is_over = False
         self._served = False  # an answer came
+        self._last: Exchange | None = None
 
     @property
     def in_flight(self) -> int:
@@ -120,6 +121,14 @@ class Socket:
         self._cord.stirred.set()  # a message that waits is asked again what its client may
         if self._is_moved() and not self._open:
             self._hang_up(_NOT_SERVED)
+
+    def settled(self) -> None:
+        """Take note that some account failed: a socket that is idle on one that rests ends before anything is lost."""
+        last = self._last or self._cord.exchange
+        if self._cord.shadow or self._open or self._hung_up or last is None:
+            return
+        if not self._around.router.may_go_on(last, time.time()):
+            self._hang_up(_REFUSED)
 
     def ended(self, error: str = "") -> None:
         """Take note that the socket is closed; *error* says why the answers that are open will not be finished."""
@@ -200,6 +209,7 @@ class Socket:
             self._refuse(message, opened)
             return
         self._open.append(opened)
+        self._last = opened
         self._places[opened.id] = [self._number(), -1, -1]
         self._around.opened(self.flow, opened)
         refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)

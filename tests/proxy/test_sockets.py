@@ -403,6 +403,28 @@ def test_an_account_that_rests_ends_the_socket(line: Line) -> None:
     assert line.said[0]["status"] in (429, 503)
 
 
+def test_an_idle_socket_ends_when_its_account_begins_to_rest(line: Line) -> None:
+    """R35: so that the client connects anew before it asks, and loses nothing; one that is busy goes on."""
+    line.up()
+    _rest(line, "one")
+    line.socket.settled()
+    assert line.hung_up == 0
+    line.down("response.completed", status="completed", output=[])
+    line.socket.settled()
+    line.socket.settled()
+
+    assert [code for code, _ in line.closing] == [1013] and line.said == []
+
+
+def test_an_idle_socket_on_an_account_that_is_well_stays(line: Line) -> None:
+    line.up()
+    line.down("response.completed", status="completed", output=[])
+    _rest(line, "two")
+    line.socket.settled()
+
+    assert line.hung_up == 0
+
+
 def _rest(line: Line, account: str) -> None:
     """Let *account* meet a rate limit in a request of its own."""
     assert line.cord.exchange

@@ -16,6 +16,7 @@ from .values import Endpoint, Origin, Request
 ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
 _VERSIONED = re.compile(r"/v\d+$")
+_DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/)|/v1(?=/v1(?:alpha|beta)\d*/))+")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _NEEDLESS = frozenset(ascii_letters + digits + "-._~:@!$&'()*+,=")
 _BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
@@ -39,6 +40,15 @@ def plain(path: str) -> str:
 def _decoded(found: re.Match[str]) -> str:
     mark = chr(int(found[1], 16))
     return mark if mark in _NEEDLESS else found[0].upper()
+
+
+def once(path: str) -> str:
+    """
+    Return *path* (without its query) with its version written once.
+
+    It stands twice where a base URL ends in one and the tool adds it too: `/v1/v1/messages`, `/v1/v1beta/models/…`.
+    """
+    return _DOUBLED.sub(r"\1", path, count=1) if path.count("/v") > 1 else path
 
 
 def takes(account: Account, path: str) -> bool:
@@ -114,16 +124,19 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
     """
     Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.
 
-    Without a path in the base URL it stays as the client sent it. A dialect's own part replaces the client's prefix
-    (`/v1/chat/completions` under `…/api/v1` is `/api/v1/chat/completions`); elsewhere what both share is written once,
-    and a path of the provider's that has no version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
+    Without a path in the base URL it stays as the client sent it, but for a version that stands twice (see `once`). A
+    dialect's own part replaces the client's prefix (`/v1/chat/completions` under `…/api/v1` is
+    `/api/v1/chat/completions`); elsewhere what both share is written once, and a path of the provider's that has no
+    version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
     """
     bare, mark, query = path.partition("?")
     if account.provider.layout == "azure" and endpoint.dialect:
         return _azure(account, endpoint, model, query)
     base = account.base_path.rstrip("/")
+    if endpoint.dialect:
+        bare = once(bare)
     if account.origin is None or not (base or _is_deployment(bare)):
-        return path
+        return bare + mark + query
     if endpoint.suffix and endpoint.dialect and plain(bare).endswith(endpoint.suffix):
         bare = endpoint.suffix
     base = base or "/v1"  # a path for Azure, under a host that is not

@@ -34,6 +34,7 @@ from . import (
     flows,
     internals,
     keeping,
+    misdirected,
     origins,
     packed,
     render,
@@ -112,6 +113,7 @@ class Patchbay:
         self.keys = Keys()
         self._log_cover = LogCover(self.keys.scrub_text)
         self._turns = Turns(time.monotonic)
+        self._warnings = misdirected.Warnings()
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
@@ -343,7 +345,14 @@ class Patchbay:
             return
         bare = flow.request.path.partition("?")[0]
         endpoint = dialects.endpoint(flow.request.method, bare)
+        if flow.request.method == "CONNECT":  # to a listener that is no proxy
+            self._misdirected(flow, misdirected.no_proxy(flow.client_conn))
+            return
         destination = self._destination(flow, endpoint)
+        if refused := misdirected.no_base_url(flow, destination):
+            self._misdirected(flow, refused)
+            flow.response = answers.refusal(endpoint.dialect, refused, "")
+            return
         endpoint = self._resolved(endpoint, flow, destination)
         serves = self._router().serves(endpoint, destination, _reverse(flow))
         shadow = self._router().config.mode == "shadow"
@@ -375,6 +384,8 @@ class Patchbay:
             flow.response = cord.refusal(_ENDING)
         elif refused := self._guarded(flow, headers, endpoint, streams):
             flow.response = cord.refusal(refused)
+            if refused.code == "path_unusable":
+                self._warnings.tell(refused.message)
         elif asks := origins.preflight(flow.request, self._guards.allowed_origin(headers)):
             flow.response = asks
         elif isinstance(client, Refusal):
@@ -383,11 +394,19 @@ class Patchbay:
             cord.client = client
         else:
             flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
+        if cord.client:
+            self._warnings.tell_path(flow.client_conn, bare, endpoint)
         if cord.client and streams:
             await self._open(flow, cord, Body(None))
             flow.request.stream = flow.response is None
         if flow.response:
             flow.request.headers.pop("expect", None)  # nobody should send us what we do not want
+
+    def _misdirected(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
+        """Take the credentials out of *flow*, which goes nowhere, and say in the log what is wrong."""
+        placeholder(flow.request)
+        flow.patchbay = None  # type: ignore[attr-defined]
+        self._warnings.tell(refusal.message)
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -720,7 +739,10 @@ class Patchbay:
             secure=flow.client_conn.tls,
             target=f"{request.host.lower()}:{request.port}" if _is_proxy(flow) else "",
         )
-        return self._guards.refusal(arrival, endpoint) or (None if streams else self._guards.too_large(headers))
+        refused = self._guards.refusal(arrival, endpoint)
+        if refused and refused.code == "host_not_allowed" and _is_reverse(flow) and misdirected.is_absolute(request):
+            return misdirected.no_proxy(flow.client_conn, refused.status, refused.code)
+        return refused or (None if streams else self._guards.too_large(headers))
 
     def _lets_be(self, flow: http.HTTPFlow, headers: Headers, destination: Origin) -> bool:
         """Whether what is not ours passes: in regular mode it does, behind a reverse listener it is refused."""

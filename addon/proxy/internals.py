@@ -41,6 +41,7 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpStream, "send_response", "self already_streamed"),
     (host.HttpStream, "check_killed", "self emit_error_hook"),
     (host.HttpStream, "flow_done", "self"),
+    (host.HttpStream, "check_invalid", "self request"),
     (host.HttpStream, "passthrough", "self event"),
     (host.GetHttpConnection, "connection_spec_matches", "self connection"),
     (websocket.WebsocketLayer, "relay_messages", "self event"),

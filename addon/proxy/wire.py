@@ -26,6 +26,8 @@ from mitmproxy.proxy.layers.http import (
     GetHttpConnection,
     HttpErrorHook,
     HttpLayer,
+    HTTPMode,
+    HttpRequestHeadersHook,
     HttpResponseHeadersHook,
     HttpStream,
     RequestData,
@@ -47,7 +49,7 @@ from .. import guards, keylike
 from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
-from . import answers, fields
+from . import answers, fields, misdirected
 from .covered import bare
 from .intake import Intake
 from .websocket_layer import PatchbayWebsocket
@@ -657,6 +659,14 @@ class PatchbayStream(HttpStream):
         refused = getattr(self, "flow", None) and self.flow.response
         if refused and not event.end_stream and self.client_state == self.state_consume_request_body:
             yield from self._answer()  # at once: a body that nobody wants is not waited for, nor kept
+
+    def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
+        if request and self.mode is HTTPMode.transparent and self.flow.request.method == "CONNECT":
+            self.flow.response = answers.refusal("", misdirected.no_proxy(self.context.client), "")
+            yield HttpRequestHeadersHook(self.flow)
+            yield from self._answer()
+            return True
+        return (yield from super().check_invalid(request))
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
         cord = self.cord

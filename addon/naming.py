@@ -78,9 +78,18 @@ class Naming:
 
 def read(request: Request) -> Naming:
     """Return the one model that *request* names in the usual place, where its path means one."""
-    if request.endpoint.model:
-        return Naming(unquote(request.endpoint.model))
-    return Naming(request.body.text("model") if request.endpoint.asks in _BY_MEMBER else "")
+    return Naming(unquote(request.endpoint.model) or in_body(request))
+
+
+def in_body(request: Request) -> str:
+    """Return the model that the body of *request* names in the usual place: its member, or its field, `model`."""
+    if request.endpoint.asks not in _BY_MEMBER:
+        return ""
+    said, raw = request.body.text("model"), request.body.raw
+    if said or not raw or request.endpoint.asks != "model" or request.body.is_object:
+        return said
+    kind = request.headers.get("content-type")
+    return forms.value(raw, kind, "model") if forms.is_form(kind) else ""
 
 
 _BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from string import ascii_letters, digits
 from urllib.parse import quote, unquote
 
+from . import forms, naming
 from .config import Account
 from .values import Endpoint, Origin, Request
 
@@ -161,12 +162,21 @@ def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
 def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
     """Return the path, and the members of the body, by which *request* names *model* as *account*'s provider does."""
     in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
-    if not model or (_is_named(request.endpoint, model) if in_path else model == request.body.text("model")):
+    said = "" if in_path else naming.in_body(request)
+    if not model or (_is_named(request.endpoint, model) if in_path else model == said):
         return request.path, {}
     if in_path:
         return with_model(request.path, request.endpoint.model, model), {}
     by_member = request.endpoint.model or request.endpoint.asks in _BY_MEMBER
-    return request.path, {"model": model} if by_member and request.body.is_object else {}
+    return request.path, {"model": model} if by_member and (said or request.body.is_object) else {}
+
+
+def changed(request: Request, changes: Mapping[str, object]) -> bytes:
+    """Return the body of *request*, JSON or a form, with *changes* and every other byte as it was."""
+    kind, raw = request.headers.get("content-type"), request.body.raw
+    if raw and forms.is_form(kind) and not request.body.is_object:
+        return forms.replaced(raw, kind, {name: str(value) for name, value in changes.items()})
+    return request.body.splice(changes)
 
 
 def _is_named(endpoint: Endpoint, model: str) -> bool:

@@ -357,7 +357,7 @@ class Router:
     def must_read(self, client: Client, endpoint: Endpoint) -> bool:
         """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
         names = endpoint.asks in ("model", "named", "batch", "tuning")
-        return names and (bool(client.models) or self.accounts.restricts)
+        return names and (bool(client.models) or self.accounts.restricts or self.accounts.renames)
 
     def made(self, request_id: str) -> bool:
         """Whether *request_id* was made under this instance's key."""
@@ -583,7 +583,7 @@ class Router:
                 paths.join(account, path, request.endpoint, choice.model),
                 body,
             ),
-            body=request.body.splice(body) if body else None,
+            body=paths.changed(request, body) if body else None,
             binding=choice.binding,
         )
         watch = Watch(

@@ -276,6 +276,11 @@ class Accounts:
         return self._restricts
 
     @property
+    def renames(self) -> bool:
+        """Whether some account calls a model by another name than clients do."""
+        return any(account.models.aliases or account.models.names for account in self._config.accounts)
+
+    @property
     def bindings(self) -> Bindings:
         return self._bindings
 

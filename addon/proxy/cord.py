@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -253,7 +253,7 @@ class Cord:
         if content == exchange.request.body.raw:
             return route.body
         try:
-            return Body(content).splice(route.edit.body)
+            return paths.changed(replace(exchange.request, body=Body(content)), route.edit.body)
         except ValueError:
             return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -76,3 +77,51 @@ def test_a_name_with_brackets_is_itself(
         answer = post(running, b'{"model": "%s", "messages": [{"role": "user", "content": "x"}]}' % asked.encode())
         assert answer.headers["x-patchbay-account"] == account
         assert simulator.truth.last().model == sent
+
+
+def form(model: str, size: int, *, first: bool) -> dict[str, Any]:
+    """Return what makes a form with a file of *size* bytes and a model, which stands *first* or last."""
+    file = ("file", ("a.mp3", b"\0\xff--\r\n" * (size // 6), "audio/mpeg"))
+    fields = [("model", (None, model)), ("language", (None, "en"))]
+    return {"files": [*fields, file] if first else [file, *reversed(fields)]}
+
+
+@pytest.mark.parametrize("size", [600, 1_500_000], ids=["small", "large"])
+@pytest.mark.parametrize("first", [True, False], ids=["model first", "model last"])
+@pytest.mark.parametrize(
+    ("asked", "account", "sent"), [("x[1m]", "one", "y[1m]"), ("old", "one", "new"), ("x1", "two", "x1")]
+)
+def test_a_form_s_model_picks_the_account_and_has_its_name_there(
+    running: Proxy, simulator: Simulator, asked: str, account: str, sent: str, first: bool, size: int
+) -> None:
+    """A11: in a form as in JSON, also above a megabyte; the other parts stay as they are."""
+    simulator.reset()
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        request = client.build_request(
+            "POST",
+            f"{running.url}/v1/audio/transcriptions",
+            headers={"authorization": "Bearer sk-client-own"},
+            **form(asked, size, first=first),
+        )
+        body = request.read()
+        client.send(request)
+
+    record = simulator.truth.last()
+    assert record.account == account
+    assert record.body == body.replace(f"\r\n\r\n{asked}\r\n".encode(), f"\r\n\r\n{sent}\r\n".encode())
+    assert record.header("content-length") == str(len(record.body))
+
+
+def test_an_alias_is_renamed_in_a_form_where_every_account_serves_every_model(
+    renaming: Proxy, simulator: Simulator
+) -> None:
+    """A11: nothing else asks for the form to be read."""
+    for size in (600, 1_500_000):
+        simulator.reset()
+        url = f"{renaming.url}/v1/images/edits"
+        httpx.post(url, trust_env=False, timeout=30, **form("old", size, first=True))
+        assert b"\r\n\r\nnew\r\n" in simulator.truth.last().body
+    simulator.reset()
+    kind = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
+    post(renaming, b"a=%6D&model=old&b=", "/v1/images/generations", **kind)
+    assert simulator.truth.last().body == b"a=%6D&model=new&b="

@@ -320,7 +320,7 @@ class Patchbay:
             self._close(flow, cord, "the client left")
         for cord in sockets:
             if socket := self._sockets.pop(cord, None):
-                socket.ended()
+                socket.ended("the client left")
 
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:

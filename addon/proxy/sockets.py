@@ -81,7 +81,6 @@ class Socket:
         self._cord = cord
         self._around = around
         self._open: deque[Exchange] = deque()
-        self._is_cut = False  # an answer of another's came, and nothing more is passed on
         self._alarmed: set[tuple[str, str]] = set()
         self._places: dict[str, list[int]] = {}  # exchange → its request and the first and last message of its answer
         self._kept = 0
@@ -89,7 +88,7 @@ class Socket:
         self._pinged = 0.0
         self._settings: Config = around.router.config  # under which the account was found to be served
         self._closes: _Closing | None = None  # once nothing is under way
-        self._hung_up = False
+        self._hung_up = False  # and nothing more is passed on
         self._is_over = False
         self._served = False  # an answer came
         self._last: Exchange | None = None
@@ -166,6 +165,9 @@ class Socket:
     async def _from_client(self, message: WebSocketMessage) -> None:
         upgrade = self._cord.exchange
         if upgrade is None:
+            return
+        if self._hung_up:  # it came before the client could know
+            message.drop()
             return
         if self._is_moved() and not self._open:
             message.drop()
@@ -303,9 +305,10 @@ class Socket:
             scrubbed = self._around.keys.scrub(message.content)
             if scrubbed != message.content:
                 message.content = scrubbed
-        if self._is_cut:
+        if self._hung_up:
             message.drop()
-        if self._is_cut or not self._open:
+            return
+        if not self._open:
             return
         exchange, router, now = self._open[0], self._around.router, time.time()
         attempt = exchange.attempt
@@ -395,7 +398,6 @@ class Socket:
     def _cut(self, message: WebSocketMessage) -> None:
         # whose answer comes next on this socket, nobody can say
         message.drop()
-        self._is_cut = True
         self._say(FOREIGN)
         self._hang_up(_CUT)
 

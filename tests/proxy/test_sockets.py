@@ -338,6 +338,17 @@ def test_that_an_account_is_shut_out_does_not_log_the_client_out(line: Line, eve
     assert line.next_home() == "two"
 
 
+@pytest.mark.parametrize("from_client", [True, False], ids=["up", "down"])
+def test_nothing_passes_behind_the_end(line: Line, from_client: bool) -> None:
+    """R34, R35: what was on its way when the socket was closed is not sent, and begins no exchange."""
+    line.up()
+    line.pass_on(FAILURES["429"], from_client=False)
+    late = line.up() if from_client else line.down("response.created")
+
+    assert late.dropped and line.socket.in_flight == 0
+    assert len(line.decisions) == 1 and line.hung_up == 1
+
+
 def test_an_error_that_the_request_made_leaves_the_socket_open(line: Line) -> None:
     """R35: what another account would refuse as well is no reason to leave this one."""
     line.up()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from ..simulator import Simulator
+from ..simulator.play import Play
 from .conftest import KEYS
 from .harness import Proxy, eventually, generic_config, proxy
 
@@ -161,12 +164,14 @@ def test_what_waited_in_line_is_asked_again(tmp_path: Path, simulator: Simulator
         socket(running) as opened,
         ThreadPoolExecutor(2) as pool,
     ):
-        rule = simulator.fault("delay_head", {"seconds": 6}, method="POST", times=1)
+        free = threading.Event()
+        rule = simulator.fault(held, {"until": free}, method="POST", times=1)
         busy = pool.submit(post, running, CHAT, BOB, json=chat(MINI))
         assert eventually(lambda: rule.struck == 1)
         waits = pool.submit(post, running, CHAT, json=chat(BIG))
         opened.send(create(BIG))
         change(running, later, 1)
+        free.set()
         assert busy.result().status_code == 200
         assert waits.result().status_code == status
         assert told(opened) == (("response.completed", 0) if status == 200 else ("error", status))
@@ -175,6 +180,12 @@ def test_what_waited_in_line_is_asked_again(tmp_path: Path, simulator: Simulator
 
 
 CHAT = "/v1/chat/completions"
+
+
+async def held(play: Play, until: threading.Event) -> None:
+    """Give no answer before something has happened."""
+    while not until.is_set():
+        await asyncio.sleep(0.01)
 
 
 def chat(model: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from ..simulator import Simulator
 from .conftest import KEYS
 from .harness import Proxy, eventually, generic_config, proxy
-from .test_rights import change
+from .test_rights import change, held
 
 CLIENT = "sk-client-0123456789abcdef-its-own"
 NAMES = {name: key for key, name in KEYS.items()}
@@ -334,7 +335,8 @@ def test_a_message_in_line_is_not_sent_once_its_socket_left(tmp_path: Path, simu
     simulator.reset()
     config = generic_config(tmp_path, {"one": NAMES["one"]}, account="max_concurrent: 1")
     with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
-        rule = simulator.fault("delay_head", {"seconds": 2}, method="POST", times=1)
+        free = threading.Event()
+        rule = simulator.fault(held, {"until": free}, method="POST", times=1)
         with ExitStack() as stack:
             busy, leaving, cut, staying = (stack.enter_context(socket(running, name)) for name in "abcd")
             busy.send(create("busy"))
@@ -343,6 +345,8 @@ def test_a_message_in_line_is_not_sent_once_its_socket_left(tmp_path: Path, simu
                 each.send(create(text))
             leaving.close()
             cut.socket.shutdown(2)
+            assert eventually(lambda: len(exchanges(running)) == 2)
+            free.set()
             answer(busy)
             assert answer(staying)[-1]["type"] == "response.completed"
         assert eventually(lambda: len(exchanges(running)) == 4)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from codecs import BOM_UTF8
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -12,6 +14,9 @@ import msgspec
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _KEY = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]:,]', re.DOTALL)
+_VALUE = re.compile(rb"[ \t\r\n]*")
+_EMPTY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\}\s*")
 _MAX_DEPTH_ERRORS = (ValueError, RecursionError, msgspec.DecodeError, UnicodeDecodeError)
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__": lambda _: False})()
 
@@ -36,7 +41,7 @@ class Body:
     def is_object(self) -> bool:
         """Whether the body is one JSON object that could be read."""
         self._read()
-        return bool(self._fields) or bool(self._values) or (self.raw or b"").strip() == b"{}"
+        return bool(self._fields) or bool(self._values) or bool(_EMPTY.fullmatch(self.raw or b""))
 
     @property
     def is_plain(self) -> bool:
@@ -96,33 +101,18 @@ class Body:
         Return the body with top-level members replaced or added, every other byte as it was.
 
         A dotted name (`metadata.key`) reaches one level into an object member. Raises ValueError when the body is no
-        JSON object, or holds a member twice, so that which one counts is anybody's guess.
+        JSON object, or holds a member that changes twice, so that which one counts is anybody's guess.
         """
-        if self.raw is None or not self._read():
-            if (self.raw or b"").strip() == b"{}":
-                return msgspec.json.encode(_nested(changes))
+        if self.raw is None or not self.is_object:
             raise ValueError("the body is not a JSON object that can be changed")
-        spans = _spans(self.raw, self._read())
-        edits: list[tuple[int, int, bytes]] = []
-        added: dict[str, object] = {}
-        for name, value in _grouped(changes, self).items():
-            if name in spans:
-                start, end = spans[name]
-                edits.append((start, end, msgspec.json.encode(value)))
-            else:
-                added[name] = value
-        out, at = bytearray(), 0
-        for start, end, text in sorted(edits):
-            out += self.raw[at:start] + text
-            at = end
-        tail = self.raw[at:]
-        if added:
-            last = len(tail[: tail.rindex(b"}")].rstrip())
-            members = b"".join(
-                b"," + msgspec.json.encode(name) + b":" + msgspec.json.encode(value) for name, value in added.items()
-            )
-            tail = tail[:last] + members + tail[last:]
-        return bytes(out + tail)
+        if b"\0" in self.raw[:4]:
+            raise ValueError("the body is not in UTF-8")  # but in UTF-16 or UTF-32, which readers tell by these bytes
+        whole, inside = _sorted(changes)
+        spans = _spans_of(self.raw, self._read(), {*whole, *inside})
+        texts = {name: _encoded(value) for name, value in whole.items()}
+        for name, values in inside.items():
+            texts[name] = _spliced(self.raw[slice(*spans[name])] if name in spans else b"", values)
+        return _replaced(self.raw, texts, spans)
 
     def _read(self) -> dict[str, msgspec.Raw]:
         if self._fields is None:
@@ -145,9 +135,17 @@ def _decode(text: bytes | msgspec.Raw) -> Any:
     except _MAX_DEPTH_ERRORS:
         pass
     try:
-        return json.loads(bytes(text))
+        return _strange(bytes(text))
     except _MAX_DEPTH_ERRORS:
         return MISSING
+
+
+def _strange(text: bytes, **options: Any) -> Any:
+    """Read what people send though it is no JSON: NaN, lone surrogates, a BOM, control characters, invalid UTF-8."""
+    try:
+        return json.loads(text, strict=False, **options)
+    except UnicodeDecodeError:
+        return json.loads(text.removeprefix(BOM_UTF8).decode("utf-8", "surrogateescape"), strict=False, **options)
 
 
 def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]]:
@@ -166,20 +164,85 @@ def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int
     return spans
 
 
-def _grouped(changes: Mapping[str, object], body: Body) -> dict[str, object]:
-    grouped: dict[str, object] = {}
+def _spans_of(raw: bytes, fields: Mapping[str, msgspec.Raw], changing: Container[str]) -> dict[str, tuple[int, int]]:
+    """Find where the members of the object *raw* stand; *fields* are its members as far as they were read."""
+    with contextlib.suppress(ValueError):
+        if fields:
+            return _spans(raw, fields)
+    spans: dict[str, tuple[int, int]] = {}
+    for name, start, end in _scanned(raw):
+        if name in spans and name in changing:
+            raise ValueError("the body holds a member twice")
+        spans[name] = start, end
+    return spans
+
+
+def _scanned(raw: bytes) -> Iterator[tuple[str, int, int]]:
+    """
+    Yield each top-level member of the JSON object *raw* with the place of its value, looking at its marks alone.
+
+    Slower than `_spans`, for objects that a strict reader does not take.
+    """
+    depth, key, name, start = 0, b'""', "", 0
+    for token in _TOKEN.finditer(raw):
+        mark = token[0]
+        if mark in (b"}", b"]", b",") and depth == 1 and start:
+            yield name, start, start + len(raw[start : token.start()].rstrip())
+            start = 0
+        if mark in (b"{", b"["):
+            depth += 1
+        elif mark in (b"}", b"]"):
+            depth -= 1
+        elif mark == b":" and depth == 1:
+            name = _strange(key)
+            start = _VALUE.match(raw, token.end()).end()  # type: ignore[union-attr]
+        elif depth == 1 and not start:
+            key = mark
+
+
+def _sorted(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """Return the members that *changes* replaces, and the members of those that it reaches into."""
+    whole = {name: value for name, value in changes.items() if "." not in name}
+    inside: dict[str, dict[str, object]] = {}
     for name, value in changes.items():
         outer, dot, inner = name.partition(".")
         if not dot:
-            grouped[name] = value
             continue
-        inside = grouped.get(outer, body.get(outer))
-        grouped[outer] = {**(inside if isinstance(inside, dict) else {}), inner: value}
-    return grouped
+        if outer in whole:
+            before = whole[outer]
+            whole[outer] = {**(before if isinstance(before, dict) else {}), inner: value}
+        else:
+            inside.setdefault(outer, {})[inner] = value
+    return whole, inside
 
 
-def _nested(changes: Mapping[str, object]) -> dict[str, object]:
-    return _grouped(changes, Body(b""))
+def _spliced(raw: bytes, values: Mapping[str, object]) -> bytes:
+    """Return the object *raw* with *values* in it; anything else is replaced."""
+    member = Body(raw)
+    if not member.is_object:
+        return _encoded(values)
+    spans = _spans_of(raw, member._read(), values)
+    return _replaced(raw, {name: _encoded(value) for name, value in values.items()}, spans)
+
+
+def _replaced(raw: bytes, texts: Mapping[str, bytes], spans: Mapping[str, tuple[int, int]]) -> bytes:
+    """Return the object *raw* with *texts* in the place of its members at *spans*, or behind its last one."""
+    out, at = bytearray(), 0
+    for (start, end), text in sorted((spans[name], text) for name, text in texts.items() if name in spans):
+        out += raw[at:start] + text
+        at = end
+    tail = raw[at:]
+    if added := b",".join(_encoded(name) + b":" + text for name, text in texts.items() if name not in spans):
+        last = len(tail[: tail.rindex(b"}")].rstrip())
+        tail = tail[:last] + (b"," if spans else b"") + added + tail[last:]
+    return bytes(out + tail)
+
+
+def _encoded(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:  # half a surrogate
+        return json.dumps(value).encode()
 
 
 def members(raw: bytes) -> dict[str, bytes]:
@@ -218,7 +281,7 @@ def text_of(raw: bytes) -> str:
 def _strange_members(raw: bytes) -> dict[str, bytes]:
     # lone surrogates, NaN, other encodings: people send them
     try:
-        found = json.loads(raw, object_pairs_hook=_unique)
+        found = _strange(raw, object_pairs_hook=_unique)
     except RecursionError as e:
         raise ValueError("the JSON is nested too deeply") from e
     if not isinstance(found, dict):

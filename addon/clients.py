@@ -11,7 +11,6 @@ import hmac
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from urllib.parse import parse_qsl, quote, unquote_plus
 
 from blake3 import blake3
@@ -19,7 +18,7 @@ from blake3 import blake3
 from . import keylike
 from .config import ClientKey
 from .identity.scope import claim
-from .naming import Naming, bare
+from .naming import Naming, bare, matches
 from .values import Client, Endpoint, Headers, Refusal, Request
 
 # Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
@@ -44,6 +43,7 @@ REVEALING_DOWNWARD = frozenset(
     {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
      "chatgpt-account-id"}
 )  # fmt: skip
+GONE = Refusal(401, "client_unknown", "This client is not known to the proxy any more")
 _MAX_NAME = 256
 _LISTS = re.compile(
     r"(?:/v\d+[a-z0-9]*)?(?:/projects/.*)?/(?:files|batches|uploads|vector_stores|containers|chat/completions|responses"
@@ -118,9 +118,7 @@ def overstepped(client: Client, endpoint: Endpoint, naming: Naming) -> Refusal |
 def _may_ask(client: Client, model: str) -> bool:
     if model != model.strip() or not model.isprintable():  # who strips it, asks for another one
         return False
-    return any(
-        name == pattern or fnmatchcase(name, pattern) for pattern in client.models for name in {model, bare(model)}
-    )
+    return matches(client.models, {model, bare(model)})
 
 
 def lists(request: Request) -> bool:

@@ -1,5 +1,5 @@
 """
-The fields of a form, for those who must know what it says; its files are not looked at.
+The fields of a form, for those who must know what it says, or change a field of it; its files are not looked at.
 
 A form is read strictly (RFC 7578): two servers must not find two different forms in the same bytes.
 """
@@ -7,8 +7,8 @@ A form is read strictly (RFC 7578): two servers must not find two different form
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from urllib.parse import parse_qsl
+from collections.abc import Iterator, Mapping
+from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
 _PARAMETER = re.compile(r';\s*([a-z*]+)=(?:"([^"\\\r\n]*)"|([^\s";]+))\s*', re.IGNORECASE)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
@@ -17,6 +17,8 @@ _DISPOSITION = re.compile(
     rb'form-data; ?name="([^"\\\r\n%]*)"((?:; ?filename\*?=(?:"(?:[^"\\\r\n]|\\[^"\r\n])*"|[^\s";]+)){0,2})',
     re.IGNORECASE,
 )
+_LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)\d+", re.IGNORECASE)
+_MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 _ONE_WORD = re.compile(rb"\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
 _PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
 MAX_FIELD = 64 * 1024  # bytes; a longer field is no name of anything
@@ -53,6 +55,75 @@ def urlencoded(text: str) -> tuple[Field, ...]:
             found for separator in "&;" if separator in text or separator == "&" for found in _pairs(text, separator)
         )
     )
+
+
+def is_form(content_type: str) -> bool:
+    """Whether a body of *content_type* is a form, of either kind."""
+    kind = _kind(content_type)
+    return kind in (_MULTIPART, _URLENCODED)
+
+
+def value(raw: bytes, content_type: str, name: str) -> str:
+    """Return the value of the field *name* of the form *raw*; empty where it is not there once, or cannot be read."""
+    try:
+        if _kind(content_type) == _URLENCODED:
+            found = [_unquoted(value) for _, key, value in _parts(raw) if key == name]
+        else:
+            found = [value for key, value in multipart(raw, content_type) if key == name]
+    except ValueError:
+        return ""
+    return found[0] if len(found) == 1 else ""
+
+
+def replaced(raw: bytes, content_type: str, values: Mapping[str, str]) -> bytes:
+    """
+    Return the form *raw* with other *values* in some of its fields, every other byte as it was.
+
+    Raises ValueError where a field is not there once, or the form cannot be read.
+    """
+    for name, new in values.items():
+        raw = (_replaced_pair if _kind(content_type) == _URLENCODED else _replaced_part)(raw, content_type, name, new)
+    return raw
+
+
+def _replaced_part(raw: bytes, content_type: str, name: str, new: str) -> bytes:
+    multipart(raw, content_type)
+    between = b"\r\n--" + _boundary(content_type).encode()
+    pieces = (b"\r\n" + raw).split(between)
+    found = [at for at, piece in enumerate(pieces[1:-1], 1) if _part(piece)[0] == name]
+    if len(found) != 1:
+        raise ValueError(f"the form does not have the field {name} once")
+    at = found[0]
+    head = pieces[at].partition(b"\r\n\r\n")[0]
+    text = new.encode()
+    pieces[at] = _LENGTH.sub(rb"\g<1>%d" % len(text), head) + b"\r\n\r\n" + text
+    return between.join(pieces)[2:]
+
+
+def _replaced_pair(raw: bytes, content_type: str, name: str, new: str) -> bytes:
+    parts = list(_parts(raw))
+    found = [at for at, (_, key, _) in enumerate(parts) if key == name]
+    if len(found) != 1:
+        raise ValueError(f"the form does not have the field {name} once")
+    key = parts[found[0]][0].partition("=")[0]
+    texts = [text for text, _, _ in parts]
+    texts[found[0]] = f"{key}={quote_plus(new)}"
+    return "&".join(texts).encode("latin-1")
+
+
+def _parts(raw: bytes) -> Iterator[tuple[str, str, str]]:
+    """Yield each part of an urlencoded form as it stands, with its name, and its value as it stands."""
+    for part in raw.decode("latin-1").split("&"):
+        key, _, value = part.partition("=")
+        yield part, _unquoted(key), value
+
+
+def _unquoted(text: str) -> str:
+    return unquote_plus(text, errors="replace")
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _pairs(text: str, separator: str) -> Iterator[Field]:

@@ -21,6 +21,8 @@ from .values import Endpoint, Headers, Refusal, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")
+_JOINED = re.compile(r"(?:/openai|/codex)?(?:/v\d+(?:alpha|beta)?\d*)?//")  # a path behind a base URL that ends in '/'
+_SLASHES = re.compile(r"/{2,}")
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PATHS = ("x-original-url", "x-rewrite-url")  # what some servers read in place of the path
 _PORTS = {"http": "80", "https": "443"}
@@ -179,15 +181,27 @@ def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     odd = not bare.startswith("/") or _ODD.search(once)
     if odd or any(_climbs(read) for read in {bare, once, unquote(once)}):
         return Refusal(400, "path_unusable", "The path of this request can be read in two ways")
-    if bare.startswith("//") or dialects.is_ambiguous(arrival.method, bare):
-        return Refusal(400, "path_unusable", f"The path of this request can be read in two ways{_slashes(bare)}")
+    joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)
+    if joined or dialects.is_ambiguous(arrival.method, bare):
+        return Refusal(400, "path_unusable", f"The path of this request can be read in two ways{_slashes(arrival)}")
     if endpoint.dialect and endpoint.asks == "unread":
         return Refusal(400, "path_unusable", "The path of this request names a model and nothing that is done with it")
     return None
 
 
-def _slashes(path: str) -> str:
-    return "; does your base URL end in '/'?" if "//" in path or path.endswith("/") else ""
+def _slashes(arrival: Arrival) -> str:
+    """Say which slash of the path of *arrival* is one too many, and which base URL is right."""
+    path = arrival.path.partition("?")[0]
+    fixed = _SLASHES.sub("/", path).rstrip("/")
+    if fixed == path:
+        return ""
+    if not dialects.endpoint(arrival.method, fixed).dialect:
+        return "; does your base URL end in '/'?"
+    before, twice, _ = path.partition("//")
+    if twice:
+        here = f"{'https' if arrival.secure else 'http'}://{arrival.host}{before}"
+        return f": your base URL ends in '/'; use {here} as the base URL"
+    return f": it ends in '/'; use {fixed} behind your base URL"
 
 
 def _climbs(path: str) -> bool:

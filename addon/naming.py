@@ -8,8 +8,9 @@ could take for the name of a model; what cannot be read is `hidden`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -51,6 +52,7 @@ _PIECES = re.compile(r"[\[\].]")  # of the name of a field: `model[0]`, `extra[m
 _IN_PATH = frozenset({"models", "model", "tunedmodels", "engines", "engine", "deployments", "deployment", "endpoints"})
 _NO_MODELS = frozenset({"openapi", "count-tokens"})  # what Vertex writes where a model stands
 _PREFIX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
+_SIZE = re.compile(r"\[(\d+[km])\]", re.IGNORECASE)
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
 
@@ -76,9 +78,18 @@ class Naming:
 
 def read(request: Request) -> Naming:
     """Return the one model that *request* names in the usual place, where its path means one."""
-    if request.endpoint.model:
-        return Naming(unquote(request.endpoint.model))
-    return Naming(request.body.text("model") if request.endpoint.asks in _BY_MEMBER else "")
+    return Naming(unquote(request.endpoint.model) or in_body(request))
+
+
+def in_body(request: Request) -> str:
+    """Return the model that the body of *request* names in the usual place: its member, or its field, `model`."""
+    if request.endpoint.asks not in _BY_MEMBER:
+        return ""
+    said, raw = request.body.text("model"), request.body.raw
+    if said or not raw or request.endpoint.asks != "model" or request.body.is_object:
+        return said
+    kind = request.headers.get("content-type")
+    return forms.value(raw, kind, "model") if forms.is_form(kind) else ""
 
 
 _BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})
@@ -127,6 +138,21 @@ def of_message(body: Body, *, creates: bool) -> Naming:
     if creates and not found.names:
         found.hide("it names none")
     return _named(body.text("model"), found)
+
+
+def matches(patterns: Iterable[str], names: Collection[str]) -> bool:
+    """
+    Whether one of *patterns* (shell-style: `*`, `?`, `[…]`) matches one of *names*; one that equals a name always does.
+
+    A context size in brackets, as in `claude-x[1m]`, is a part of the name and no set of letters.
+    """
+    return any(
+        pattern in names or any(fnmatchcase(name, _with_sizes(pattern)) for name in names) for pattern in patterns
+    )
+
+
+def _with_sizes(pattern: str) -> str:
+    return _SIZE.sub(r"[[]\1]", pattern) if "[" in pattern else pattern
 
 
 def bare(model: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from string import ascii_letters, digits
 from urllib.parse import quote, unquote
 
+from . import forms, naming
 from .config import Account
 from .values import Endpoint, Origin, Request
 
@@ -16,6 +17,7 @@ from .values import Endpoint, Origin, Request
 ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
 _VERSIONED = re.compile(r"/v\d+$")
+_DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/)|/v1(?=/v1(?:alpha|beta)\d*/))+")
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _NEEDLESS = frozenset(ascii_letters + digits + "-._~:@!$&'()*+,=")
 _BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
@@ -39,6 +41,15 @@ def plain(path: str) -> str:
 def _decoded(found: re.Match[str]) -> str:
     mark = chr(int(found[1], 16))
     return mark if mark in _NEEDLESS else found[0].upper()
+
+
+def once(path: str) -> str:
+    """
+    Return *path* (without its query) with its version written once.
+
+    It stands twice where a base URL ends in one and the tool adds it too: `/v1/v1/messages`, `/v1/v1beta/models/…`.
+    """
+    return _DOUBLED.sub(r"\1", path, count=1) if path.count("/v") > 1 else path
 
 
 def takes(account: Account, path: str) -> bool:
@@ -114,16 +125,19 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
     """
     Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.
 
-    Without a path in the base URL it stays as the client sent it. A dialect's own part replaces the client's prefix
-    (`/v1/chat/completions` under `…/api/v1` is `/api/v1/chat/completions`); elsewhere what both share is written once,
-    and a path of the provider's that has no version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
+    Without a path in the base URL it stays as the client sent it, but for a version that stands twice (see `once`). A
+    dialect's own part replaces the client's prefix (`/v1/chat/completions` under `…/api/v1` is
+    `/api/v1/chat/completions`); elsewhere what both share is written once, and a path of the provider's that has no
+    version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
     """
     bare, mark, query = path.partition("?")
     if account.provider.layout == "azure" and endpoint.dialect:
         return _azure(account, endpoint, model, query)
     base = account.base_path.rstrip("/")
+    if endpoint.dialect:
+        bare = once(bare)
     if account.origin is None or not (base or _is_deployment(bare)):
-        return path
+        return bare + mark + query
     if endpoint.suffix and endpoint.dialect and plain(bare).endswith(endpoint.suffix):
         bare = endpoint.suffix
     base = base or "/v1"  # a path for Azure, under a host that is not
@@ -148,12 +162,21 @@ def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
 def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
     """Return the path, and the members of the body, by which *request* names *model* as *account*'s provider does."""
     in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
-    if not model or (_is_named(request.endpoint, model) if in_path else model == request.body.text("model")):
+    said = "" if in_path else naming.in_body(request)
+    if not model or (_is_named(request.endpoint, model) if in_path else model == said):
         return request.path, {}
     if in_path:
         return with_model(request.path, request.endpoint.model, model), {}
     by_member = request.endpoint.model or request.endpoint.asks in _BY_MEMBER
-    return request.path, {"model": model} if by_member and request.body.is_object else {}
+    return request.path, {"model": model} if by_member and (said or request.body.is_object) else {}
+
+
+def changed(request: Request, changes: Mapping[str, object]) -> bytes:
+    """Return the body of *request*, JSON or a form, with *changes* and every other byte as it was."""
+    kind, raw = request.headers.get("content-type"), request.body.raw
+    if raw and forms.is_form(kind) and not request.body.is_object:
+        return forms.replaced(raw, kind, {name: str(value) for name, value in changes.items()})
+    return request.body.splice(changes)
 
 
 def _is_named(endpoint: Endpoint, model: str) -> bool:

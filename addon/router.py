@@ -12,6 +12,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from random import Random
 
+import msgspec
 from blake3 import blake3
 
 from . import clients, correlation, naming, paths
@@ -21,7 +22,7 @@ from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
 from .answer import BODY_BYTES, Answer as Reader
 from .body import Body, members
-from .config import Config
+from .config import Account, Config
 from .crosstalk.asked import Asked
 from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
@@ -66,6 +67,7 @@ HELD_STREAM_BYTES = 64 * 1024  # of a stream that says nothing
 HELD_SECONDS = 5.0  # for the body of an error
 PAUSE = 1.0  # before a conversation asks its home again, where the home does not say when
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
+LEFT_SECONDS = 30.0  # for which a conversation whose WebSocket failed opens no other one on that account
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an answer that belongs to another one")
 # Events of a client on a WebSocket, beside the one that asks for an answer.
@@ -89,6 +91,7 @@ class Attempt:
     watch: Watch
     started: float
     head: Head | None = None
+    said: Head | None = None  # what would be the head of an error that comes in an event
     body: bytearray = field(default_factory=bytearray)  # of an error answer
     outcome: Outcome | None = None
     held: bool = False
@@ -178,6 +181,7 @@ class Router:
         self._random_bytes = random_bytes
         self._in_flight: Counter[str] = Counter()
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
+        self._left: OrderedDict[tuple[bytes, str], dict[str, float]] = OrderedDict()
         self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
@@ -246,9 +250,56 @@ class Router:
         if self._in_flight[identity.affinity] <= 0:
             del self._in_flight[identity.affinity]
 
-    def oversteps(self, request: Request) -> Refusal | None:
+    def oversteps(self, request: Request, socket: Route | None = None) -> Refusal | None:
         """Say why *request*, which was let in before, would not be now: what its client may has changed."""
-        return clients.overstepped(request.client, request.endpoint, self._naming(request, None))
+        return clients.overstepped(request.client, request.endpoint, self._naming(request, socket))
+
+    def stands(self, route: Route) -> bool:
+        """Whether the account of *route*, of some time ago, is still served, at the same place."""
+        now = self._present(route.account)
+        return (
+            now is not None
+            and now.enabled
+            and (now.origin, now.base_path) == (route.account.origin, route.account.base_path)
+        )
+
+    def _present(self, account: Account) -> Account | None:
+        return next((one for one in self.config.accounts if one.id == account.id), None)
+
+    def is_served_elsewhere(self, exchange: Exchange) -> bool:
+        """Whether the account of the WebSocket of *exchange* lacks a model that another account serves."""
+        if exchange.socket is None or not self.accounts.restricts:
+            return False
+        here = self._present(exchange.socket.account) or exchange.socket.account
+        names, family = exchange.names.all, exchange.request.endpoint.family
+        if all(models.serves(here, name) for name in names):
+            return False
+        others = (one for one in self.config.accounts if one.enabled and family in one.provider.families)
+        return any(all(models.serves(one, name) for name in names) for one in others)
+
+    def left(self, exchange: Exchange, now: float) -> None:
+        """Take note that a WebSocket of this conversation ends because of its account: the next one gets another."""
+        account = exchange.socket.account if exchange.socket else exchange.attempts[-1].route.account
+        key = exchange.request.client.scope, exchange.identity.affinity
+        self._left[key] = {**self._left.get(key, {}), account.id: now}
+        self._left.move_to_end(key)
+        while len(self._left) > self.config.sessions.limit:
+            self._left.popitem(last=False)
+
+    def _left_by(self, exchange: Exchange, now: float) -> dict[str, float]:
+        if not self._left or exchange.socket is not None or not _is_upgrade(exchange.request):
+            return {}
+        left = self._left.get((exchange.request.client.scope, exchange.identity.affinity), {})
+        return {account: at for account, at in left.items() if now < at + LEFT_SECONDS}
+
+    def may_go_on(self, exchange: Exchange, now: float) -> bool:
+        """Whether the account of *exchange*, the last one on its WebSocket, could take another one now."""
+        return exchange.attempt is None or self.accounts.may_serve(exchange.attempt.choice, now)
+
+    def has_failed(self, exchange: Exchange) -> bool:
+        """Whether the answer of the present attempt says that its account fails, so that another may do better."""
+        attempt = exchange.attempt
+        return attempt is not None and attempt.outcome is not None and attempt.outcome.kind in _MOVABLE
 
     def passes(self, request: Request, socket: Route, now: float) -> Refusal | None:
         """Say why a message on the WebSocket of *socket* that asks for no answer may not go on, if it may not."""
@@ -330,7 +381,7 @@ class Router:
     def must_read(self, client: Client, endpoint: Endpoint) -> bool:
         """Whether the body of a request for *endpoint* has to be read before it goes up, because it names models."""
         names = endpoint.asks in ("model", "named", "batch", "tuning")
-        return names and (bool(client.models) or self.accounts.restricts)
+        return names and (bool(client.models) or self.accounts.restricts or self.accounts.renames)
 
     def made(self, request_id: str) -> bool:
         """Whether *request_id* was made under this instance's key."""
@@ -356,11 +407,16 @@ class Router:
         if refused := _no_answer(exchange) or _unanswered(exchange):
             return refused
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
-        if last is None or last.head is None or last.head.status not in (401, 403):
+        if last is None or last.head is None or last.outcome is None:
             return None
-        if last.outcome is None or last.outcome.kind not in ("auth", "permission", "quota"):
+        kinds = {"auth", "permission", "quota"} if (last.said or last.head).status in (401, 403) else set[str]()
+        if exchange.socket:  # an event says what is wrong in a code, and need not name a status
+            kinds |= {"auth", "permission"}
+        if last.outcome.kind not in kinds:
             return None
         message = f"No account was let in by its provider ({len(exchange.attempts)} tried)"
+        if exchange.socket:
+            message = "The account of this WebSocket was not let in by its provider; connect again for another one"
         return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
 
     def hold_seconds(self, exchange: Exchange) -> float:
@@ -507,6 +563,7 @@ class Router:
             websocket=_is_upgrade(request),
             tried=_tried_by(exchange),
             opens=exchange.socket is None and _is_upgrade(request),
+            left=self._left_by(exchange, now),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
             woken=exchange.woken,
@@ -560,7 +617,7 @@ class Router:
                 paths.join(account, path, request.endpoint, choice.model),
                 body,
             ),
-            body=request.body.splice(body) if body else None,
+            body=paths.changed(request, body) if body else None,
             binding=choice.binding,
         )
         watch = Watch(
@@ -638,6 +695,8 @@ class Router:
 
     def _holds(self, exchange: Exchange, head: Head) -> bool:
         """Whether a good head waits for what comes behind it: an error may, while another could still take over."""
+        if _is_no_upgrade(exchange, head):
+            return True
         return self.config.failover.hold and _is_generation(exchange) and 200 <= head.status < 300
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Reaction:
@@ -687,6 +746,8 @@ class Router:
         outcome = attempt.outcome
         if attempt.head.status == 101:
             outcome = Outcome("ok")
+        elif _is_no_upgrade(exchange, attempt.head):
+            outcome = Outcome("server", detail=f"it answered {attempt.head.status} and opened no WebSocket")
         elif outcome is None or outcome.kind == "ok":
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
@@ -753,7 +814,8 @@ class Router:
                 case "content":
                     self._serve(exchange, attempt, now)
                 case "error" if _is_answer(exchange, attempt):  # a stored answer's error is nobody's fault now
-                    attempt.outcome = _told(exchange, fact, now)
+                    attempt.said = _said(fact)
+                    attempt.outcome = _told(exchange, fact, attempt.said, now)
                     attempt.error = attempt.outcome.detail
                 case "id" | "token" | "text" if len(attempt.learned) < LEARNED_FACTS:
                     attempt.learned.append(fact)
@@ -915,6 +977,11 @@ def _is_upgrade(request: Request) -> bool:
     return request.headers.get("upgrade").lower() == "websocket"
 
 
+def _is_no_upgrade(exchange: Exchange, head: Head) -> bool:
+    """Whether *head* grants a request for a WebSocket and opens none."""
+    return exchange.socket is None and head.status < 400 and head.status != 101 and _is_upgrade(exchange.request)
+
+
 def _with_those_of(socket: Route | None, headers: Headers) -> Headers:
     """Return *headers* with those that went up when the socket was opened: its messages share them, ids and all."""
     if socket is None:
@@ -934,13 +1001,26 @@ def _is_answer(exchange: Exchange, attempt: Attempt) -> bool:
     return good and exchange.request.endpoint.kind != "resource"
 
 
-def _told(exchange: Exchange, fact: Fact, now: float) -> Outcome:
+def _said(fact: Fact) -> Head | None:
+    """Return what an error event says of the status and the headers that the error would have had as an answer."""
+    told = fact.value if isinstance(fact.value, dict) else {}
+    status, headers = told.get("status"), told.get("headers")
+    if not isinstance(status, int) or not 400 <= status < 600:
+        return None
+    given = headers.items() if isinstance(headers, dict) else ()
+    return Head(status, Headers((name, value) for name, value in given if isinstance(value, str)))
+
+
+def _told(exchange: Exchange, fact: Fact, said: Head | None, now: float) -> Outcome:
     told = fact.value if isinstance(fact.value, dict) else {}
     code = str(told.get("code") or told.get("type") or "")
     own = exchange.attempts[-1].choice.account.error_rules
     raw = told.get("raw")
     part = raw if isinstance(raw, dict) else None
     family, message = exchange.request.endpoint.family, str(told.get("message") or "")
+    if said is not None:
+        body = Body(msgspec.json.encode({"error": part or {"code": code, "message": message}}))
+        return classify(family, said, body, now, own, _sent(exchange))
     return classify_error(family, code, message, now, own, _sent(exchange), part)
 
 

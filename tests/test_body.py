@@ -61,10 +61,70 @@ def test_a_dotted_name_reaches_one_level_in() -> None:
     assert json.loads(Body(b'{"m":1}').splice({"metadata.id": "x"})) == {"m": 1, "metadata": {"id": "x"}}
 
 
-@pytest.mark.parametrize("raw", [b'{"model":"a","model":"b"}', b'{"a":1,"model":"a","a":2}', b"[]", b"nonsense", b""])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *(b'{"model":"a","model":"b"}', b'{"model":"a","mod\\u0065l":"b"}', b'\xef\xbb\xbf{"model":"a","model":"b"}'),
+        *(b"[]", b"nonsense", b"", '{"model": "a"}'.encode("utf-16")),
+    ],
+)
 def test_an_ambiguous_or_unreadable_body_is_not_changed(raw: bytes) -> None:
     with pytest.raises(ValueError, match="body"):
         Body(raw).splice({"model": "new"})
+
+
+STRANGE = {
+    "half a surrogate": b'{"a": "\\ud800", "model" : "old", "z": {"model": "\\udfff"}}',
+    "half a surrogate in a name": b'{"\\ud800": 1, "model": "old"}',
+    "half a surrogate in the value": b'{"model": "old", "metadata": {"\\ud800": 1}}',
+    "a surrogate as bytes": b'{"a": "\xed\xa0\x80", "model": "old"}',
+    "a BOM": b'\xef\xbb\xbf{"model": "old"}',
+    "a BOM and white space": b'\xef\xbb\xbf\r\n {"a":1, "model": "old" }\r\n',
+    "invalid UTF-8": b'{"a": "\xff\xfe\x80", "model": "old"}',
+    "invalid UTF-8 in a name": b'{"a\xff": 1, "model": "old"}',
+    "invalid UTF-8 behind a BOM": b'\xef\xbb\xbf{"a": "\xff", "model": "old"}',
+    "NaN": b'{"a": NaN, "b": [-Infinity, {"c": NaN}], "model": "old"}',
+    "a name twice": b'{"a": 1, "model": "old", "a": 2}',
+    "control characters": b'{"a": "x\n\ty\x00", "model": "old"}',
+    "brackets in strings": b'{"a": "}\\"],{:\\\\", "b": NaN, "model": "old"}',
+}
+
+
+@pytest.mark.parametrize("raw", STRANGE.values(), ids=STRANGE)
+def test_a_strange_body_is_changed_in_one_place(raw: bytes) -> None:
+    """A13: what a strict reader refuses is spliced all the same, and every other byte stays."""
+    body = Body(raw)
+
+    assert body.text("model") == "old"
+    assert body.splice({"model": "new"}) == raw.replace(b'"old"', b'"new"')
+    added = body.splice({"model": "new", "id": 1, "metadata.id": "x"})
+    assert Body(added).get("id") == 1 and Body(added).get("metadata")["id"] == "x"
+    assert b"\\ud800" not in raw or b"\\ud800" in added
+
+
+def test_reaching_into_a_member_leaves_its_other_bytes() -> None:
+    """A13: also where the member holds what cannot be encoded again."""
+    raw = b'{"metadata" : { "a":"\\ud800\xff" , "id" : 1 },"b":{ },"c":[]}'
+
+    changed = Body(raw).splice({"metadata.id": 2, "metadata.new": 3, "b.x": 4, "c.y": 5, "d.z": 6})
+
+    assert changed == b'{"metadata" : { "a":"\\ud800\xff" , "id" : 2,"new":3 },"b":{"x":4 },"c":{"y":5},"d":{"z":6}}'
+
+
+@given(
+    st.dictionaries(st.text(max_size=4) | st.just("\ud800"), _JSON | st.floats() | st.just("\udfff"), max_size=5),
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.sampled_from([None, 1]),
+)
+def test_splicing_a_strange_body_is_setting_a_member(
+    content: dict[str, object], mark: bytes, indent: int | None
+) -> None:
+    """A13: whatever else stands in the body."""
+    raw = mark + json.dumps({**content, "model": "old", "last": "\ud800"}, indent=indent).encode()
+
+    changed = json.loads(Body(raw).splice({"model": "new", "extra": [1]}))
+
+    assert repr(changed) == repr({**json.loads(raw), "model": "new", "extra": [1]})
 
 
 @given(st.dictionaries(st.text(max_size=6), _JSON, max_size=6), _JSON, st.booleans(), st.sampled_from([None, 2]))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlencode
+
 import pytest
 from hypothesis import given, strategies as st
 
 from patchbay import forms
 
+URLENCODED = "application/x-www-form-urlencoded; charset=utf-8"
 TYPE = "multipart/form-data; boundary=xx"
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters='"\\%\r\n', exclude_categories=["Cc"]), max_size=8)
 VALUES = st.text(st.characters(codec="utf-8"), max_size=30).filter(lambda value: "--xx" not in value)
@@ -55,3 +58,52 @@ def test_whatever_comes_is_read_or_refused(raw: bytes, content_type: str) -> Non
 def test_a_query_is_read_in_both_ways(text: str, expected: tuple[tuple[str, str], ...]) -> None:
     """T3: some servers split at a semicolon."""
     assert forms.urlencoded(text) == expected
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=4), VALUES, VALUES, st.integers(0, 4))
+def test_a_field_is_replaced_and_nothing_else(fields: list[tuple[str, str]], old: str, new: str, at: int) -> None:
+    """A11: a property of both kinds of form."""
+    others = [(name, value) for name, value in fields if name != "model"]
+    whole = [*others[:at], ("model", old), *others[at:]]
+    wanted = [*others[:at], ("model", new), *others[at:]]
+
+    assert forms.value(written(whole), TYPE, "model") == old
+    assert forms.replaced(written(whole), TYPE, {"model": new}) == written(wanted)
+    pairs = urlencode(whole).encode()
+    assert forms.value(pairs, URLENCODED, "model") == old
+    assert forms.replaced(pairs, URLENCODED, {"model": new}) == urlencode(wanted).encode()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        written([("model", "a"), ("model", "b")]),
+        written([("other", "a")]),
+        written([("model", "a")])[:-4],
+        b'--xx\r\nContent-Disposition: form-data; name="model"; filename="f"\r\n\r\na\r\n--xx--\r\n' + b"--xx\r\n",
+        b"",
+    ],
+)
+def test_a_form_without_the_one_field_is_not_changed(raw: bytes) -> None:
+    """A11: which of two counts is the server's choice."""
+    assert forms.value(raw, TYPE, "model") == ""
+    with pytest.raises(ValueError, match="form"):
+        forms.replaced(raw, TYPE, {"model": "c"})
+
+
+def test_the_length_of_a_part_is_that_of_its_new_value() -> None:
+    """A11: some clients say it in the part's own head."""
+    raw = written([("model", "old")]).replace(b"\r\n\r\nold", b"\r\nContent-Length: 3\r\n\r\nold")
+
+    changed = forms.replaced(raw, TYPE, {"model": "longer"})
+    assert changed == raw.replace(b"Length: 3\r\n\r\nold", b"Length: 6\r\n\r\nlonger")
+
+
+def test_of_an_urlencoded_form_every_other_byte_stays() -> None:
+    """A11: also its spellings, and what is no UTF-8."""
+    raw = b"a=%6D&%6Dodel=o+ld&b=\xff&&c"
+
+    assert forms.value(raw, URLENCODED, "model") == "o ld"
+    assert forms.replaced(raw, URLENCODED, {"model": "n&w"}) == b"a=%6D&%6Dodel=n%26w&b=\xff&&c"
+    with pytest.raises(ValueError, match="form"):
+        forms.replaced(b"model=a&model=b", URLENCODED, {"model": "c"})

@@ -219,3 +219,42 @@ def test_what_has_no_version_stands_beside_what_has_one(preset: str, base: str, 
     asked = Account("a", PRESETS[preset], Secret("literal", "k"), Origin("http", "h", 1), base)
 
     assert paths.join(asked, path, dialects.endpoint("GET", path.partition("?")[0])) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "once"),
+    [
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/v1/v1/messages", "/v1/messages"),
+        ("/v1beta/v1beta/models/m:generateContent", "/v1beta/models/m:generateContent"),
+        ("/v1/v1beta/models/m:generateContent", "/v1beta/models/m:generateContent"),
+        ("/openai/v1/v1/chat/completions", "/openai/v1/chat/completions"),
+        ("/v1/messages", "/v1/messages"),
+        ("/v1/v11/messages", "/v1/v11/messages"),
+        ("/odd/v1/v1/messages", "/odd/v1/v1/messages"),
+        ("/v1/v2/messages", "/v1/v2/messages"),
+        ("/v1/videos/v1/v1", "/v1/videos/v1/v1"),
+    ],
+)
+def test_a_version_that_stands_twice_is_written_once(path: str, once: str) -> None:
+    """P4: the base URL ends in a version, and the tool adds it too."""
+    assert paths.once(path) == once
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "joined"),
+    [
+        ("", "/v1/v1/messages", "/v1/messages"),
+        ("", "/v1/v1/messages?beta=true", "/v1/messages?beta=true"),
+        ("/v1", "/v1/v1/messages", "/v1/messages"),
+        ("/api/v1/v1", "/v1/messages", "/api/v1/v1/messages"),
+        ("/v1/v1", "/v1/v1/messages", "/v1/v1/messages"),
+        ("", "/v1/v1/own/path", "/v1/v1/own/path"),
+        ("", "/odd/v1/v1/chat/completions", "/odd/v1/v1/chat/completions"),
+    ],
+)
+def test_a_doubled_version_goes_up_once(base: str, path: str, joined: str) -> None:
+    """P4: but where the account's base URL has it, or no dialect knows the path."""
+    endpoint = dialects.endpoint("POST", path.partition("?")[0])
+
+    assert paths.join(account(base), path, endpoint) == joined

@@ -517,3 +517,53 @@ def test_an_account_that_is_dead_rests_as_before_where_another_serves() -> None:
         served, asked = served_after(router(*map(account, "abcd")), dead, 8, bad(401))
         assert len(set(served)) == 1
         assert sum(asked) <= 9
+
+
+def upgrade(session: str) -> Request:
+    asked = request({}, "/v1/responses", upgrade="websocket", session_id=session)
+    return replace(asked, method="GET", body=Body(b""), endpoint=dialects.endpoint("GET", "/v1/responses"))
+
+
+@pytest.mark.parametrize("status", [200, 204, 302])
+def test_an_upgrade_that_is_granted_without_a_websocket_is_asked_elsewhere(status: int) -> None:
+    """R35: it is an answer that is none, and the client has seen nothing of it."""
+    of = router()
+    exchange = opened(of, upgrade("s"))
+    first = routed(of, exchange)
+
+    assert answer(of, exchange, Head(status, JSON), Chunk(b"{}"), End()) == ["hold", "hold", "next"]
+    assert routed(of, exchange).account != first.account
+    assert answer(of, exchange, Head(101, Headers())) == ["deliver"]
+
+
+def test_the_next_socket_avoids_an_account_that_was_left_while_another_is_well() -> None:
+    """R35: for half a minute; a conversation whose only account it is gets it all the same."""
+    of = router(account("a"), account("b"), account("c"))
+    first = opened(of, upgrade("s"))
+    seen = {routed(of, first).account.id}
+    for _ in range(2):
+        of.left(first, 0.0)
+        first = opened(of, upgrade("s"))
+        seen.add(routed(of, first).account.id)
+    assert seen == {"a", "b", "c"}
+
+    last = first.attempts[-1].route.account.id
+    of.left(first, 2.0)
+    again = routed(of, opened(of, upgrade("s")), 3.0).account.id
+    assert again != last  # all were left: the one whose fault is oldest comes first
+    alone = router(account("a"))
+    left = opened(alone, upgrade("s"))
+    routed(alone, left)
+    alone.left(left, 0.0)
+    assert routed(alone, opened(alone, upgrade("s"))).account.id == "a"
+
+
+def test_what_is_remembered_of_sockets_is_bounded() -> None:
+    of = router(sessions=Sessions(limit=10))
+    for number in range(50):
+        exchange = opened(of, upgrade(f"s{number}"))
+        routed(of, exchange)
+        of.left(exchange, 0.0)
+        of.close(exchange, "", 0.0)
+
+    assert len(of._left) <= 10

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 
 from ..config import Account
-from ..naming import bare
+from ..naming import bare, matches
 
 # Only words that can be an effort or a budget: some models have brackets of their own.
 _EFFORT = re.compile(r"(?P<base>.+?)(?P<effort>\((?:none|auto|minimal|low|medium|high|xhigh|max|-1|[0-9]{1,7})\))")
@@ -61,8 +60,7 @@ def _through(table: Mapping[str, str], model: str) -> str:
 def _matches(patterns: tuple[str, ...], model: str) -> bool:
     if "*" in patterns:
         return True
-    names = {model, base(model), bare(model)}
-    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns for name in names)
+    return matches(patterns, {model, base(model), bare(model)})
 
 
 def _is_denied(patterns: tuple[str, ...], model: str) -> bool:

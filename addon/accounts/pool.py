@@ -8,7 +8,7 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
@@ -45,7 +45,7 @@ class Ask:
     before, if it is a replay: it goes to the same account and session while they can be had.
 
     *others* are further models that it may run; *sealed* says why its models cannot all be read here (empty: they can).
-    *path* is set for paths of no dialect.
+    *path* is set for paths of no dialect. On *left*, its WebSockets failed, at those times.
     """
 
     family: str
@@ -67,6 +67,7 @@ class Ask:
     others: tuple[str, ...] = ()
     sealed: str = ""
     path: str = ""
+    left: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class AccountStatus:
     lanes: tuple[LaneStatus, ...] = ()
 
 
+_LEFT = "failed on an earlier WebSocket"
 Cause = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
 
 
@@ -189,6 +191,10 @@ class Accounts:
             self.leave(ask.waiter)
         return decided
 
+    def may_serve(self, choice: Choice, now: float) -> bool:
+        """Whether the account of *choice* could serve its model again now, as far as its health goes."""
+        return self._health.available(choice.account.id, choice.lane, now)
+
     def leave(self, waiter: str) -> None:
         """Take *waiter* out of the line, if it is in it."""
         self._slots.leave(waiter)
@@ -223,6 +229,8 @@ class Accounts:
                 return refusals.account_unknown(ask.pin)
         if ask.served and (decided := self._as_before(ask, ask.served, views, now)):
             return decided
+        if ask.left:
+            views = _others_first(views, ask.left)
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
             return self._last_chance(ask, views, now) or self._none(ask, views, now)
@@ -294,6 +302,11 @@ class Accounts:
     def restricts(self) -> bool:
         """Whether some account does not serve every model, so that it matters which ones a request may run."""
         return self._restricts
+
+    @property
+    def renames(self) -> bool:
+        """Whether some account calls a model by another name than clients do."""
+        return any(account.models.aliases or account.models.names for account in self._config.accounts)
 
     @property
     def bindings(self) -> Bindings:
@@ -697,6 +710,15 @@ class Accounts:
         health, name = self._health, account.id
         state, reason = health.state(name, lane, now), health.reason(name, lane, now)
         return LaneStatus(lane, state, reason, health.until(name, lane, now), health.deadline(name, lane, now))
+
+
+def _others_first(views: list[_View], left: Mapping[str, float]) -> list[_View]:
+    """Return *views* without the accounts that were *left*; where that leaves none, with the one left longest ago."""
+    able = [view.account.id for view in views if not view.cause]
+    stays = {account for account in able if account not in left} or set(sorted(able, key=left.__getitem__)[:1])
+    return [
+        view if view.cause or view.account.id in stays else replace(view, cause="tried", reason=_LEFT) for view in views
+    ]
 
 
 def pool_name(ask: Ask) -> str:

@@ -77,7 +77,7 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     if not event or event == "message":
         yield from _whole(data)
     elif event == "error":
-        yield errors.read(data, "event") or errors.read_refused(data)
+        yield _with_head(errors.read(data, "event") or errors.read_refused(data), data)
     elif isinstance(data.get("response"), dict):
         yield from _response(data["response"])
         yield from _final(event, data["response"])
@@ -98,6 +98,14 @@ def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
     """
     output, status = data.get("output"), data.get("status")
     return bool(tokens.dicts(output)) or status in _UNDER_WAY or (output == [] and isinstance(status, str))
+
+
+def _with_head(error: Fact, data: dict[str, Any]) -> Fact:
+    """Add what an error on a WebSocket says of the answer it stands for: its status, and some of its headers."""
+    status = data.get("status") or data.get("status_code")
+    if not isinstance(error.value, dict) or not isinstance(status, int) or isinstance(status, bool):
+        return error
+    return Fact(error.kind, {**error.value, "status": status, "headers": data.get("headers")}, error.where)
 
 
 def _whole(data: dict[str, Any]) -> Iterator[Fact]:

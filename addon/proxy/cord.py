@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -83,6 +83,7 @@ class Cord:
         self.gone = asyncio.Event()
         self.stirred = asyncio.Event()  # it may be the turn of one that waits, or it left
         self.closed = False
+        self.spoke = 0.0  # when the upstream of a WebSocket last said something
         self.copy = bytearray()  # of a streamed answer, to be looked at
         self.cut_short = False
         self.streaming = False
@@ -235,6 +236,9 @@ class Cord:
         self.gone.set()
         self.stirred.set()
 
+    def upstream_spoke(self) -> None:
+        self.spoke = time.monotonic()
+
     def asked_headers(self) -> Headers:
         """Return the client's headers without those that stay here: they name nothing and hold up no stamp."""
         fields = Fields(self._flow.request.headers.fields)
@@ -262,7 +266,7 @@ class Cord:
         if content == exchange.request.body.raw:
             return route.body
         try:
-            return Body(content).splice(route.edit.body)
+            return paths.changed(replace(exchange.request, body=Body(content)), route.edit.body)
         except ValueError:
             return None
 

@@ -183,7 +183,8 @@ def _destination(request: http.Request) -> tuple[bytes, str, int]:
 
 @lru_cache(256)
 def _called(origin: Origin) -> str:
-    return url.hostport(origin.scheme, origin.host, origin.port)
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return url.hostport(origin.scheme, host, origin.port)
 
 
 def _hide_protocol(request: http.Request) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from random import SystemRandom
@@ -36,6 +37,7 @@ from . import (
     internals,
     keepalive,
     keeping,
+    misdirected,
     origins,
     packed,
     render,
@@ -119,6 +121,7 @@ class Patchbay:
         self._log_cover = LogCover(self.keys.scrub_text)
         self._turns = Turns(time.monotonic)
         self._upstreams = alpn.Upstreams()
+        self._warnings = misdirected.Warnings()
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
@@ -287,6 +290,8 @@ class Patchbay:
             self._aftermath.change(found.config.crosstalk)
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
+        for socket in tuple(self._sockets.values()):
+            socket.reloaded()
 
     def _withhold(self, settings: config.Config) -> None:
         secrets = [secret for account in settings.accounts for secret in account.secrets]
@@ -342,7 +347,7 @@ class Patchbay:
             self._close(flow, cord, "the client left")
         for cord in sockets:
             if socket := self._sockets.pop(cord, None):
-                socket.ended()
+                socket.ended("the client left")
 
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:
@@ -376,7 +381,14 @@ class Patchbay:
         self._newcomers.settled(flow.client_conn.id)
         bare = flow.request.path.partition("?")[0]
         endpoint = dialects.endpoint(flow.request.method, bare)
+        if flow.request.method == "CONNECT":  # to a listener that is no proxy
+            self._misdirected(flow, misdirected.no_proxy(flow.client_conn))
+            return
         destination = self._destination(flow, endpoint)
+        if refused := misdirected.no_base_url(flow, destination):
+            self._misdirected(flow, refused)
+            flow.response = answers.refusal(endpoint.dialect, refused, "")
+            return
         endpoint = self._resolved(endpoint, flow, destination)
         serves = self._router().serves(endpoint, destination, _reverse(flow))
         shadow = self._router().config.mode == "shadow"
@@ -408,6 +420,8 @@ class Patchbay:
             flow.response = cord.refusal(_ENDING)
         elif refused := self._guarded(flow, headers, endpoint, streams):
             flow.response = cord.refusal(refused)
+            if refused.code == "path_unusable":
+                self._warnings.tell(refused.message)
         elif asks := origins.preflight(flow.request, self._guards.allowed_origin(headers)):
             flow.response = asks
         elif isinstance(client, Refusal):
@@ -416,11 +430,19 @@ class Patchbay:
             cord.client = client
         else:
             flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
+        if cord.client:
+            self._warnings.tell_path(flow.client_conn, bare, endpoint)
         if cord.client and streams:
             await self._open(flow, cord, Body(None))
             flow.request.stream = flow.response is None
         if flow.response:
             flow.request.headers.pop("expect", None)  # nobody should send us what we do not want
+
+    def _misdirected(self, flow: http.HTTPFlow, refusal: Refusal) -> None:
+        """Take the credentials out of *flow*, which goes nowhere, and say in the log what is wrong."""
+        placeholder(flow.request)
+        flow.patchbay = None  # type: ignore[attr-defined]
+        self._warnings.tell(refusal.message)
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -624,6 +646,8 @@ class Patchbay:
                 case Wait(until=until):
                     if not await _wait(cord, until):
                         return Refusal(499, "client_left", "The client left while the request waited")
+                    if refused := self._asked_again(flow, exchange):
+                        return refused
                 case Route():
                     try:
                         for secret in decided.account.secrets:
@@ -635,6 +659,16 @@ class Patchbay:
                     cord.route = decided
                     placeholder(flow.request, decided.account.id, decided.origin)
                     return None
+
+    def _asked_again(self, flow: http.HTTPFlow, exchange: Exchange) -> Refusal | None:
+        """Say why *exchange*, which waited, may not be sent any more: the settings may be others by now."""
+        client = clients.again(exchange.request.client, self._clients, self._secret)
+        if flow.is_replay or client == exchange.request.client:
+            return None
+        if client is None:
+            return clients.GONE
+        exchange.request = replace(exchange.request, client=client)
+        return self._router().oversteps(exchange.request)
 
     def _decide(self, cord: Cord, exchange: Exchange) -> None:
         """Decide as if *exchange* were served; it is not, so nothing is waited for and nothing refused."""
@@ -700,6 +734,7 @@ class Patchbay:
             self._journal.write(told)
         if self._aftermath:
             self._aftermath.keep(flow, decision, self._router().sent(exchange))
+        self._settled(decision)
 
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
         tell_habits(self._router().memory)
@@ -707,6 +742,12 @@ class Patchbay:
         render.on_flow(flow, decision, told)
         if self._journal:
             self._journal.write(told)
+        self._settled(decision)
+
+    def _settled(self, decision: Decision) -> None:
+        if any(tried.outcome not in ("ok", "request", "cancelled") for tried in decision.attempts):
+            for socket in tuple(self._sockets.values()):
+                socket.settled()
 
     def _in_flight(self) -> int:
         return len(self._under_way) + sum(socket.in_flight for socket in self._sockets.values())
@@ -784,7 +825,10 @@ class Patchbay:
             secure=flow.client_conn.tls,
             target=f"{request.host.lower()}:{request.port}" if _is_proxy(flow) else "",
         )
-        return self._guards.refusal(arrival, endpoint) or (None if streams else self._guards.too_large(headers))
+        refused = self._guards.refusal(arrival, endpoint)
+        if refused and refused.code == "host_not_allowed" and _is_reverse(flow) and misdirected.is_absolute(request):
+            return misdirected.no_proxy(flow.client_conn, refused.status, refused.code)
+        return refused or (None if streams else self._guards.too_large(headers))
 
     def _lets_be(self, flow: http.HTTPFlow, headers: Headers, destination: Origin) -> bool:
         """Whether what is not ours passes: in regular mode it does, behind a reverse listener it is refused."""

@@ -48,6 +48,7 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpStream, "send_response", "self already_streamed"),
     (host.HttpStream, "check_killed", "self emit_error_hook"),
     (host.HttpStream, "flow_done", "self"),
+    (host.HttpStream, "check_invalid", "self request"),
     (host.HttpStream, "passthrough", "self event"),
     (host.GetHttpConnection, "connection_spec_matches", "self connection"),
     (_http2.Http2Client, "_handle_event", "self event"),
@@ -159,6 +160,9 @@ class _Cord:
 
     def last_words(self, refusal: Refusal) -> bytes:
         return b""
+
+    def upstream_spoke(self) -> None:
+        """Nothing is made of it here."""
 
     def client_left(self) -> None:
         pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -14,19 +15,86 @@ from mitmproxy.websocket import WebSocketMessage
 from wsproto.connection import ConnectionState
 from wsproto.frame_protocol import CloseReason, Opcode
 
-_ENDING = "patchbay_ending"
 Commands = Generator[commands.Command, Any, None]
 
+_ENDING = "patchbay_ending"
+_LAST = "patchbay_last"
+_PING = "patchbay_ping"
+_READ = 1 << 16  # bytes that mitmproxy reads at a time
 _SLICE = 4096  # bytes that are parsed at a time
 _SPELL = 0.002  # seconds of work after which others get their turn
 _FRAGMENTS = 1024  # of one message; where there are more they are not sent on as they came
 _EACH = 16  # bytes that a frame counts for, also if it is empty
+_GOING_AWAY = wsproto.events.CloseConnection(CloseReason.GOING_AWAY)
+_BROKEN_OFF = "the other end broke the connection off"
 
 
 def end_with(message: WebSocketMessage, code: int, reason: str) -> None:
     """Let *message*, while it is shown, be the last of its WebSocket: it goes nowhere, and both ends are told why."""
     message.drop()
     vars(message)[_ENDING] = code, reason
+
+
+def end_behind(message: WebSocketMessage, code: int, reason: str) -> None:
+    """Close the WebSocket of *message*, while it is shown, right behind it. The client alone is told why."""
+    vars(message)[_LAST] = code, reason
+
+
+def closing(flow: http.HTTPFlow, code: int, reason: str) -> websocket.WebSocketMessageInjected:
+    """Return the event that closes the WebSocket of *flow*. The client alone is told why."""
+    message = WebSocketMessage(Opcode.TEXT, True, b"")
+    end_behind(message, code, reason)
+    return websocket.WebSocketMessageInjected(flow, message)
+
+
+def ping(flow: http.HTTPFlow) -> websocket.WebSocketMessageInjected:
+    """Return the event that pings the upstream of *flow*."""
+    message = WebSocketMessage(Opcode.PING, True, b"")
+    vars(message)[_PING] = True
+    return websocket.WebSocketMessageInjected(flow, message)
+
+
+class _Incoming:
+    """What one end sends: bytes that are not parsed yet, events that are not handled yet, the message that began."""
+
+    def __init__(self, source: websocket.WebsocketConnection) -> None:
+        self.source = source
+        self.unread: deque[bytes | None] = deque()  # None: the connection is closed
+        self.events: deque[wsproto.events.Event] = deque()
+        self.assembly = _Assembly()
+        self._waiting = 0  # bytes that came since all was handled
+        self._is_over = False
+
+    def add(self, data: bytes | None, limit: int) -> None:
+        """Add what came to what waits, of which more than *limit* bytes end the socket."""
+        if self._is_over:
+            return
+        if not (self.unread or self.events):
+            self._waiting = 0
+        self._waiting += len(data or b"")
+        if self._waiting > limit + _READ:
+            self._is_over = True
+            self.unread.clear()
+            reason = f"more than {limit} bytes while a message waits"
+            self.events.append(wsproto.events.CloseConnection(CloseReason.MESSAGE_TOO_BIG, reason))
+        else:
+            self.unread.append(data)
+
+    def parse(self) -> None:
+        """Parse the next slice of what came."""
+        data = self.unread.popleft()
+        if data is not None and len(data) > _SLICE:
+            self.unread.appendleft(data[_SLICE:])
+            data = data[:_SLICE]
+        self.source.receive_data(data)
+        self.events.extend(self.source.events())
+
+    def ends(self) -> bool:
+        """Parse what came, for a moment at most, and say whether the other end leaves."""
+        until = time.monotonic() + _SPELL
+        while self.unread and time.monotonic() < until:
+            self.parse()
+        return any(isinstance(event, wsproto.events.CloseConnection) for event in self.events)
 
 
 class _Assembly:
@@ -64,7 +132,8 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
     One WebSocket of an account.
 
     A message of more than *limit* bytes ends it (1009). *scrub* covers the keys in reasons and pings of the upstream;
-    messages are shown to the addon, which does so itself. *pause* makes the command that lets others go on.
+    messages are shown to the addon, which does so itself. *pause* makes the command that lets others go on. *left* is
+    called when the client leaves, also while a message of its waits; *heard* when the upstream says anything.
     """
 
     def __init__(
@@ -74,80 +143,97 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         limit: int,
         scrub: Callable[[bytes], bytes],
         pause: Callable[[], commands.Command],
+        left: Callable[[], None],
+        heard: Callable[[], None],
     ) -> None:
         super().__init__(context, flow)
         self._limit = limit
         self._scrub = scrub
         self._pause = pause
-        self._coming = {True: _Assembly(), False: _Assembly()}  # by whether it comes from the client
+        self._left = left
+        self._heard = heard
+        self._coming: dict[bool, _Incoming] = {}  # by whether it comes from the client
         self._is_over = False
+
+    def handle_event(self, event: events.Event) -> Commands:
+        # unlike relay_messages this also sees what comes while a message waits
+        if isinstance(event, events.ConnectionEvent) and not self._is_over:
+            self._take(event, event.connection == self.context.client)
+        return super().handle_event(event)
+
+    def _take(self, event: events.ConnectionEvent, from_client: bool) -> None:
+        if not self._coming:
+            self._coming = {True: _Incoming(self.client_ws), False: _Incoming(self.server_ws)}
+        coming = self._coming[from_client]
+        coming.add(event.data if isinstance(event, events.DataReceived) else None, self._limit)
+        if not from_client:
+            self._heard()
+        elif self._paused and coming.ends():
+            self._left()
 
     def relay_messages(self, event: events.Event) -> Commands:
         if isinstance(event, websocket.WebSocketMessageInjected):
             yield from self._injected(event.message)
-            return
-        assert isinstance(event, events.ConnectionEvent)
-        from_client = event.connection == self.context.client
-        source = self.client_ws if from_client else self.server_ws
-        if not isinstance(event, events.DataReceived):
-            source.receive_data(None)
-            yield from self._relayed(source, from_client, time.monotonic())
-            return
-        begun = time.monotonic()
-        for start in range(0, len(event.data), _SLICE):
-            if self._is_over:
-                return
-            source.receive_data(event.data[start : start + _SLICE])
-            begun = yield from self._relayed(source, from_client, begun)
+        elif isinstance(event, events.ConnectionEvent):
+            yield from self._relayed(event.connection == self.context.client)
 
-    def _relayed(
-        self, source: websocket.WebsocketConnection, from_client: bool, begun: float
-    ) -> Generator[commands.Command, Any, float]:
-        """Relay what has come at *source*, with pauses; return when the work since the last one began."""
-        for event in source.events():
+    def _relayed(self, from_client: bool) -> Commands:
+        """Relay what has come from one end, with pauses."""
+        coming, begun = self._coming[from_client], time.monotonic()
+        while (coming.events or coming.unread) and not self._is_over:
+            if not coming.events:
+                coming.parse()
+                continue
             if time.monotonic() - begun > _SPELL:
                 yield self._pause()
                 begun = time.monotonic()
-            match event:
-                case wsproto.events.Message():
+            match coming.events.popleft():
+                case wsproto.events.Message() as event:
                     yield from self._piece(event, from_client)
-                case wsproto.events.Ping() | wsproto.events.Pong():
+                case wsproto.events.Ping() | wsproto.events.Pong() as event:
                     yield from self._control(event, from_client)
-                case wsproto.events.CloseConnection():
+                case wsproto.events.CloseConnection() as event:
                     yield from self._closed(event, from_client)
-            if self._is_over:
-                break
-        return begun
 
     def _piece(self, event: wsproto.events.Message[Any], from_client: bool) -> Commands:
         coming = self._coming[from_client]
-        coming.add(event)
-        if coming.size > self._limit:
-            self._coming[from_client] = _Assembly()
+        coming.assembly.add(event)
+        if coming.assembly.size > self._limit:
+            coming.assembly = _Assembly()
             reason = f"a message of more than {self._limit} bytes"
-            yield from self._closed(
-                wsproto.events.CloseConnection(CloseReason.MESSAGE_TOO_BIG, reason), from_client, by_us=True
-            )
+            yield from self._end(wsproto.events.CloseConnection(CloseReason.MESSAGE_TOO_BIG, reason), from_client)
         elif event.message_finished:
-            self._coming[from_client] = _Assembly()
+            whole, coming.assembly = coming.assembly, _Assembly()
             is_text = isinstance(event.data, str)
-            message = WebSocketMessage(Opcode.TEXT if is_text else Opcode.BINARY, from_client, coming.content())
-            yield from self._shown(message, coming.fragmentizer(is_text))
+            message = WebSocketMessage(Opcode.TEXT if is_text else Opcode.BINARY, from_client, whole.content())
+            yield from self._shown(message, whole.fragmentizer(is_text))
 
     def _injected(self, message: WebSocketMessage) -> Commands:
-        injected = WebSocketMessage(message.type, message.from_client, message.content, injected=True)
-        yield from self._shown(injected, websocket.Fragmentizer([], message.type == Opcode.TEXT))
+        if self._is_over:
+            return
+        if _PING in vars(message):
+            yield from _sent(self.server_ws, wsproto.events.Ping())
+        elif last := vars(message).get(_LAST):
+            yield from self._hang_up(*last)
+        else:
+            injected = WebSocketMessage(message.type, message.from_client, message.content, injected=True)
+            yield from self._shown(injected, websocket.Fragmentizer([], message.type == Opcode.TEXT))
 
     def _shown(self, message: WebSocketMessage, cut: websocket.Fragmentizer) -> Commands:
         assert self.flow.websocket
         target = self.server_ws if message.from_client else self.client_ws
         self.flow.websocket.messages.append(message)
+        if message.from_client and self._coming and self._coming[True].ends():
+            self._left()
         yield websocket.WebsocketMessageHook(self.flow)
         if ending := vars(message).get(_ENDING):
-            yield from self._closed(wsproto.events.CloseConnection(*ending), message.from_client, by_us=True)
-        elif not message.dropped:
+            yield from self._end(wsproto.events.CloseConnection(*ending), message.from_client)
+            return
+        if not message.dropped:
             for event in cut(message.content):
-                yield target.send2(event)
+                yield from _sent(target, event)
+        if last := vars(message).get(_LAST):
+            yield from self._hang_up(*last)
 
     def _control(self, event: wsproto.events.Ping | wsproto.events.Pong, from_client: bool) -> Commands:
         payload = bytes(event.payload)
@@ -156,23 +242,48 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         name, source = type(event).__name__, "client" if from_client else "server"
         yield commands.Log(f"Received WebSocket {name.lower()} from {source} (payload: {payload!r})")
         target = self.server_ws if from_client else self.client_ws
-        yield target.send2(type(event)(payload=payload))
+        yield from _sent(target, type(event)(payload=payload))
 
-    def _closed(self, event: wsproto.events.CloseConnection, from_client: bool, *, by_us: bool = False) -> Commands:
+    def _closed(self, event: wsproto.events.CloseConnection, from_client: bool) -> Commands:
+        """Pass on that one end has closed the socket, or broken it off."""
+        if event.code == CloseReason.ABNORMAL_CLOSURE:
+            # there is no frame that says so, and wsproto would send 1000, as if all had been said
+            broken = wsproto.events.CloseConnection(CloseReason.INTERNAL_ERROR, _BROKEN_OFF)
+            yield from self._end(event, from_client, client=broken, server=_GOING_AWAY)
+        elif event.reason and not from_client:
+            reason = self._scrub(event.reason.encode()).decode()
+            yield from self._end(wsproto.events.CloseConnection(event.code, reason), from_client)
+        else:
+            yield from self._end(event, from_client)
+
+    def _hang_up(self, code: int, reason: str) -> Commands:
+        told = wsproto.events.CloseConnection(code, reason)
+        yield from self._end(told, from_client=False, client=told, server=_GOING_AWAY)
+
+    def _end(
+        self,
+        event: wsproto.events.CloseConnection,
+        from_client: bool,
+        *,
+        client: wsproto.events.CloseConnection | None = None,
+        server: wsproto.events.CloseConnection | None = None,
+    ) -> Commands:
+        """End the socket: *event* is noted, and both ends are told of it, or of what stands for it there."""
         assert self.flow.websocket
-        reason = event.reason
-        if reason and not (from_client or by_us):
-            reason = self._scrub(reason.encode()).decode()
-        told = wsproto.events.CloseConnection(event.code, reason)
         self.flow.websocket.timestamp_end = time.time()
         self.flow.websocket.closed_by_client = from_client
         self.flow.websocket.close_code = event.code
-        self.flow.websocket.close_reason = reason
+        self.flow.websocket.close_reason = event.reason
         self._is_over = True
-        for end in (self.server_ws, self.client_ws):
+        for end, told in ((self.server_ws, server or event), (self.client_ws, client or event)):
             if end.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
                 yield end.send2(told)
             yield commands.CloseConnection(end.conn)
         yield websocket.WebsocketEndHook(self.flow)
         self.flow.live = False
         self._handle_event = self.done
+
+
+def _sent(end: websocket.WebsocketConnection, event: wsproto.events.Event) -> Commands:
+    if end.state is ConnectionState.OPEN:  # it may have said that it leaves
+        yield end.send2(event)

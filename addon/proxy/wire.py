@@ -28,6 +28,8 @@ from mitmproxy.proxy.layers.http import (
     GetHttpConnection,
     HttpErrorHook,
     HttpLayer,
+    HTTPMode,
+    HttpRequestHeadersHook,
     HttpResponseHeadersHook,
     HttpStream,
     RequestData,
@@ -50,7 +52,7 @@ from .. import guards, keylike
 from ..content_coding import CodingError
 from ..providers import Timeouts
 from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refusal
-from . import answers, fields, http1
+from . import answers, fields, http1, misdirected
 from .covered import bare
 from .intake import Intake
 from .upstream_connections import ClientHttp2, ConnectionLayer, Lost, Unprocessed, Upstream
@@ -154,6 +156,9 @@ class Cord(Protocol):
     @property
     def left(self) -> bool:
         """Whether the client is gone."""
+
+    def upstream_spoke(self) -> None:
+        """Take note that the upstream of a WebSocket said something, if only that it is there."""
 
 
 class Cancellable(Protocol):
@@ -463,7 +468,13 @@ class PatchbayStream(HttpStream):
             yield from super().flow_done()
             return
         self.child_layer = PatchbayWebsocket(
-            self.context, self.flow, cord.body_limit, cord.intake().bytes, self._give_way
+            self.context,
+            self.flow,
+            cord.body_limit,
+            cord.intake().bytes,
+            self._give_way,
+            cord.client_left,
+            cord.upstream_spoke,
         )
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
@@ -791,6 +802,14 @@ class PatchbayStream(HttpStream):
         refused = getattr(self, "flow", None) and self.flow.response
         if refused and not event.end_stream and self.client_state == self.state_consume_request_body:
             yield from self._answer()  # at once: a body that nobody wants is not waited for, nor kept
+
+    def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
+        if request and self.mode is HTTPMode.transparent and self.flow.request.method == "CONNECT":
+            self.flow.response = answers.refusal("", misdirected.no_proxy(self.context.client), "")
+            yield HttpRequestHeadersHook(self.flow)
+            yield from self._answer()
+            return True
+        return (yield from super().check_invalid(request))
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
         cord = self.cord

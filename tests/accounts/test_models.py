@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from patchbay import clients
 from patchbay.accounts import models
 from patchbay.config import Account, Models, Secret
+from patchbay.naming import Naming
 from patchbay.providers import PRESETS
+from patchbay.values import Client, Endpoint
 
 
 def account(quota="", **rules):
@@ -59,3 +62,39 @@ def test_a_lane_is_the_model_without_alias_and_effort_whatever_is_shared():
     assert models.lane(account(aliases={"fast": "gpt-5"}), "fast(high)") == "gpt-5"
     assert models.lane(account(quota="org"), "gpt-5") == "gpt-5"
     assert len(models.lane(account(), "x" * 10_000)) == 256
+
+
+@pytest.mark.parametrize(
+    ("entry", "model", "matched"),
+    [
+        ("claude-x[1m]", "claude-x[1m]", True),
+        ("claude-x[1m]", "claude-x[1m](high)", True),
+        ("claude-x[1m]", "claude-x1", False),
+        ("claude-x[1m]", "claude-xm", False),
+        ("claude-*[1m]", "claude-x[1m]", True),
+        ("claude-*[1m]", "claude-x1", False),
+        ("*[200K]", "claude-x[200K]", True),
+        ("gpt-[45]", "gpt-5", True),
+        ("gpt-[45]", "gpt-[45]", True),
+        ("gpt-[45]", "gpt-6", False),
+        ("odd[", "odd[", True),
+        ("what?*", "what?*", True),
+    ],
+)
+def test_an_entry_that_equals_a_name_matches_it_everywhere(entry, model, matched):
+    """A12: in an account's lists and in a client's, literally and as a pattern."""
+    client = Client(models=(entry,))
+
+    assert models.serves(account(allow=(entry,)), model) is matched
+    assert models.serves(account(deny=(entry,)), model) is not matched
+    bare = clients.overstepped(client, Endpoint("openai_chat", "openai", "generation"), Naming(models.base(model)))
+    assert (bare is None) is matched
+
+
+def test_a_name_with_brackets_is_found_in_every_table():
+    """A12: aliases, names and model_ids are looked up by the name as it stands."""
+    one = account(aliases={"claude-x[1m]": "claude-y[1m]"}, allow=("claude-y[1m]",), names={"claude-y[1m]": "deploy"})
+
+    assert models.serves(one, "claude-x[1m]") and not models.serves(one, "claude-x1")
+    assert models.upstream(one, "claude-x[1m]") == "deploy"
+    assert models.base("claude-x[1m]") == "claude-x[1m]"

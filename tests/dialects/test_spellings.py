@@ -184,12 +184,30 @@ def test_what_has_one_reading_passes(method: str, path: str) -> None:
     assert refused(path, method) is None
 
 
-def test_a_base_url_with_a_slash_too_many_is_named() -> None:
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("//v1/messages", "http://localhost as"),
+        ("/v1//messages", "http://localhost/v1 as"),
+        ("/v1//chat/completions", "http://localhost/v1 as"),
+        ("/v1beta//models/m:generateContent", "http://localhost/v1beta as"),
+        ("/openai/v1//responses", "http://localhost/openai/v1 as"),
+        ("/v1/messages/", "/v1/messages behind"),
+        ("//v1/messages/", "http://localhost as"),
+        ("//nothing", "end in '/'?"),
+    ],
+)
+def test_a_base_url_with_a_slash_too_many_is_named(path: str, right: str) -> None:
     """P4: the answer says what to change."""
-    for path in ("//v1/messages", "/v1//messages", "/v1/messages/"):
-        found = refused(path)
-        assert found is not None
-        assert "base URL" in found.message
+    found = refused(path)
+    assert found is not None
+    assert "base URL" in found.message and right in found.message
+
+
+@pytest.mark.parametrize("path", ["/odd//v1/chat/completions", "/api//tags", "/files/x//y"])
+def test_a_server_s_own_slashes_pass(path: str) -> None:
+    """P4: an upstream may have odd paths of its own."""
+    assert refused(path) is None
 
 
 @pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from ..simulator import Simulator
+from ..simulator.play import Play
 from .conftest import KEYS
 from .harness import Proxy, eventually, generic_config, proxy
 
@@ -146,6 +150,46 @@ def test_a_message_is_asked_again_after_the_settings_changed(tmp_path: Path, sim
         assert told(opened)[0] == "closed"
 
     assert asked(simulator) == [BIG, MINI]
+
+
+@pytest.mark.parametrize(("now", "status"), [(LISTED, 403), ("", 200), (None, 401)])
+def test_what_waited_in_line_is_asked_again(tmp_path: Path, simulator: Simulator, now: str | None, status: int) -> None:
+    """R34: a request, as well as a message; its client has less by then, or as much, or is gone."""
+    simulator.reset()
+    config = settings(tmp_path, account="max_concurrent: 1")
+    bob = f"clients:\n  - {{name: bob, key: {BOB}}}"
+    later = settings(tmp_path, models=now or "", clients="" if now is not None else bob, account="max_concurrent: 1")
+    with (
+        proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running,
+        socket(running) as opened,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        free = threading.Event()
+        rule = simulator.fault(held, {"until": free}, method="POST", times=1)
+        busy = pool.submit(post, running, CHAT, BOB, json=chat(MINI))
+        assert eventually(lambda: rule.struck == 1)
+        waits = pool.submit(post, running, CHAT, json=chat(BIG))
+        opened.send(create(BIG))
+        change(running, later, 1)
+        free.set()
+        assert busy.result().status_code == 200
+        assert waits.result().status_code == status
+        assert told(opened) == (("response.completed", 0) if status == 200 else ("error", status))
+
+    assert asked(simulator).count(BIG) == (2 if status == 200 else 0)
+
+
+CHAT = "/v1/chat/completions"
+
+
+async def held(play: Play, until: threading.Event) -> None:
+    """Give no answer before something has happened."""
+    while not until.is_set():
+        await asyncio.sleep(0.01)
+
+
+def chat(model: str) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": "x"}]}
 
 
 def change(running: Proxy, text: str, times: int) -> None:

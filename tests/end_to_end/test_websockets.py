@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 from ..simulator import Simulator
 from .conftest import KEYS
 from .harness import Proxy, eventually, generic_config, proxy
+from .test_rights import change, held
 
 CLIENT = "sk-client-0123456789abcdef-its-own"
 NAMES = {name: key for key, name in KEYS.items()}
@@ -158,21 +160,19 @@ def test_a_chain_goes_on_where_it_began(pooled: Proxy) -> None:
 
 
 def test_an_error_rests_the_account_and_the_next_socket_goes_elsewhere(tmp_path: Path, simulator: Simulator) -> None:
+    """R35: the socket is closed right behind the error."""
     simulator.reset()
     with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running:
         with socket(running, "session") as opened:
             ask(opened, "hello")
             simulator.fault("status", {"status": 429, "retry_after": 60}, method="POST", times=1)
             limited = ask(opened, "too much")[-1]
-            refused = ask(opened, "once more")[-1]
-            with pytest.raises(ConnectionClosed):
-                opened.recv(timeout=5)
+            assert closed(opened) == 1013
         with socket(running, "session") as opened:
             assert ask(opened, "elsewhere")[-1]["type"] == "response.completed"
-        assert eventually(lambda: len(exchanges(running)) == 4)
+        assert eventually(lambda: len(exchanges(running)) == 3)
 
     assert limited["status"] == 429
-    assert refused["status"] == 429 and refused["error"]["code"] == "model_cooldown"
     first, second = (record.account for record in simulator.truth.requests if record.method == "GET")
     assert first != second
 
@@ -313,3 +313,129 @@ def test_a_socket_may_be_silent_for_longer_than_an_answer(tmp_path: Path, simula
         log = running.log
 
     assert "crashed" not in log and "Traceback" not in log
+
+
+# -- sockets end with what allowed them (R34, R35), and as they ended upstream (P6) ------------------------------------
+
+
+def closed(opened: ClientConnection) -> int | None:
+    """Wait for the end of the socket and return its close code; None where it was broken off."""
+    with pytest.raises(ConnectionClosed):
+        while True:
+            opened.recv(timeout=10)
+    return opened.close_code
+
+
+def create(text: str) -> str:
+    return json.dumps({"type": "response.create", "model": "sim-large", "input": [{"role": "user", "content": text}]})
+
+
+def test_a_message_in_line_is_not_sent_once_its_socket_left(tmp_path: Path, simulator: Simulator) -> None:
+    """R34: politely or not; the message of a socket that stays is sent."""
+    simulator.reset()
+    config = generic_config(tmp_path, {"one": NAMES["one"]}, account="max_concurrent: 1")
+    with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
+        free = threading.Event()
+        rule = simulator.fault(held, {"until": free}, method="POST", times=1)
+        with ExitStack() as stack:
+            busy, leaving, cut, staying = (stack.enter_context(socket(running, name)) for name in "abcd")
+            busy.send(create("busy"))
+            assert eventually(lambda: rule.struck == 1)
+            for each, text in ((leaving, "leaves"), (cut, "is cut"), (staying, "stays")):
+                each.send(create(text))
+            leaving.close()
+            cut.socket.shutdown(2)
+            assert eventually(lambda: len(exchanges(running)) == 2)
+            free.set()
+            answer(busy)
+            assert answer(staying)[-1]["type"] == "response.completed"
+        assert eventually(lambda: len(exchanges(running)) == 4)
+
+    sent = [json.dumps(record.as_json()) for record in simulator.truth.requests if record.method == "POST"]
+    assert len(sent) == 2 and not any("leaves" in each or "is cut" in each for each in sent)
+    assert sorted(line["error"] for line in exchanges(running)) == ["", "", "client_left", "client_left"]
+
+
+@pytest.mark.parametrize("gone", ["removed", "disabled"])
+def test_a_socket_is_closed_when_its_account_is_gone(tmp_path: Path, simulator: Simulator, gone: str) -> None:
+    """R34: at once when idle, behind the answer when one is under way; the next try lands elsewhere."""
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as idle, socket(running, "session") as busy:
+            ask(idle, "hello")
+            first = simulator.truth.last().account
+            rule = simulator.fault("delay_body", {"seconds": 2}, method="POST", times=1)
+            busy.send(create("under way"))
+            assert eventually(lambda: rule.struck == 1)
+            rest = {name: key for name, key in PAIR.items() if name != first}
+            left = generic_config(tmp_path, rest)
+            if gone == "disabled":
+                left = generic_config(tmp_path, PAIR).replace(f"id: {first},", f"id: {first}, enabled: false,")
+            change(running, left, 1)
+            assert closed(idle) == 1012
+            assert answer(busy)[-1]["type"] == "response.completed"
+            assert closed(busy) == 1012
+        with socket(running, "session") as opened:
+            assert ask(opened, "elsewhere")[-1]["type"] == "response.completed"
+
+    assert simulator.truth.last().account != first
+
+
+@pytest.mark.parametrize("after", [0, 2], ids=["first", "later"])
+def test_an_upstream_that_breaks_off_is_not_a_clean_end(tmp_path: Path, simulator: Simulator, after: int) -> None:
+    """P6, R35: the client sees 1011, and its next socket is on another account."""
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as opened:
+            ask(opened, "hello")
+            first = simulator.truth.last().account
+            simulator.fault("reset_body", {"after": after}, method="POST", times=1)
+            opened.send(create("broken off"))
+            assert closed(opened) == 1011
+        with socket(running, "session") as opened:
+            assert ask(opened, "elsewhere")[-1]["type"] == "response.completed"
+
+    assert simulator.truth.last().account != first
+
+
+def test_a_close_code_of_the_upstream_reaches_the_client(pooled: Proxy, simulator: Simulator) -> None:
+    """P6: as it is."""
+    simulator.fault("close_head", {}, method="POST", times=1)
+    with socket(pooled, "session-a") as opened:
+        opened.send(create("closed"))
+        assert closed(opened) == 1001
+
+
+@pytest.mark.parametrize("status", [401, 402, 403, 429, 503])
+def test_a_failing_account_costs_one_error(tmp_path: Path, simulator: Simulator, status: int) -> None:
+    """R35: the socket is closed behind it, the next one is elsewhere, and nobody is told to log in anew."""
+    simulator.reset()
+    with proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as opened:
+            simulator.fault("status", {"status": status}, method="POST", times=1)
+            failed = ask(opened, "first")
+            assert closed(opened) == 1013
+        first = simulator.truth.last().account
+        with socket(running, "session") as opened:
+            assert ask(opened, "again")[-1]["type"] == "response.completed"
+
+    assert simulator.truth.last().account != first
+    assert failed[-1]["status"] == (502 if status in (401, 403) else status)
+    assert status not in (401, 403) or failed[-1]["error"]["code"] == "upstream_credentials_exhausted"
+
+
+def test_a_silent_upstream_is_given_up(tmp_path: Path, simulator: Simulator) -> None:
+    """R35: what answers neither a message nor a ping costs one error."""
+    simulator.reset()
+    config = generic_config(tmp_path, PAIR, more="providers:\n  quick: {preset: generic, timeouts: {idle: 500ms}}")
+    config = config.replace("provider: generic", "provider: quick")
+    with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
+        with socket(running, "session") as opened:
+            simulator.fault("hang", {}, method="POST", times=1)
+            assert ask(opened, "silence")[-1]["error"]["code"] == "upstream_unreachable"
+            assert closed(opened) == 1011
+        first = simulator.truth.last().account
+        with socket(running, "session") as opened:
+            assert ask(opened, "again")[-1]["type"] == "response.completed"
+
+    assert simulator.truth.last().account != first

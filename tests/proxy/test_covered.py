@@ -6,8 +6,9 @@ import pytest
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow, tutils
 
-from patchbay.proxy.covered import Covered, bare, lacks_credentials, names_credential, placeholder
+from patchbay.proxy.covered import Covered, aim, bare, lacks_credentials, names_credential, placeholder
 from patchbay.proxy.fields import Fields
+from patchbay.values import Origin
 
 KEY = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
 CAME = (
@@ -358,3 +359,22 @@ def test_the_next_connection_is_kept_whatever_the_client_says_of_its_own(value: 
 
     assert fields.first(b"connection").lower() == b"keep-alive"
     assert set(fields.names()) - {b"x-a"} == {b"connection", b"x-b"}
+
+
+@pytest.mark.parametrize(
+    ("origin", "called"),
+    [
+        (Origin("http", "::1", 8000), "[::1]:8000"),
+        (Origin("https", "2001:db8::1", 443), "[2001:db8::1]"),
+        (Origin("http", "127.0.0.1", 8000), "127.0.0.1:8000"),
+    ],
+)
+def test_an_address_is_written_as_in_a_url(origin: Origin, called: str) -> None:
+    """P7: an IPv6 address has brackets around it, in Host and in :authority."""
+    for authority in (b"", b"patchbay.invalid"):
+        request = tutils.treq(authority=authority, headers=Headers([(b"Host", b"patchbay.invalid")]))
+        fields = Fields(request.headers.fields)
+        aim(request, fields, origin)
+
+        assert fields.first(b"host").decode() == called
+        assert request.authority == (called if authority else "")

@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Iterator
 
 import pytest
-from mitmproxy.proxy import events
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events
 
 from patchbay.config import Secret
 from patchbay.proxy import intake, internals
 from patchbay.proxy.keys import Keys
+from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, ping
 
 KEY = "sk-real-0123456789abcdef"
 LIMIT = 1000  # of the rig
@@ -142,4 +144,161 @@ def test_a_close_frame_s_reason_is_covered(rig: Rig, spelled: str) -> None:
 def test_what_comes_behind_the_end_is_left(rig: Rig) -> None:
     rig.from_server(frame(8, struct.pack("!H", 1000)) + frame(1, b"late") * 2000)
 
+    assert rig.messages == []
+
+
+class WaitingRig(Rig):
+    """A WebSocket on which a message of the client waits until `go_on`; *behind* it came in the same piece."""
+
+    def __init__(self, behind: bytes = b"") -> None:
+        super().__init__()
+        self.left = 0
+        self.waiting: list[commands.StartHook] = []
+        self.cord.client_left = self._gone  # type: ignore[method-assign]
+        layer = self.layer.streams[1].child_layer
+        assert isinstance(layer, PatchbayWebsocket)
+        layer._left = self._gone
+        self.from_client(frame(1, b"waits", masked=True) + behind)
+        assert self.waiting
+
+    def _gone(self) -> None:
+        self.left += 1
+
+    def _carried_out(self, command: commands.Command) -> list[events.Event]:
+        done = super()._carried_out(command)
+        if isinstance(command, commands.StartHook) and command.name == "websocket_message" and self.messages[-1:]:
+            self.waiting.append(command)
+            return []
+        return done
+
+    def go_on(self, *, drop: bool) -> None:
+        assert self.flow and self.flow.websocket
+        if drop:
+            self.flow.websocket.messages[-1].drop()
+        self.feed(events.HookCompleted(self.waiting.pop(0)))
+
+
+CLOSED = frame(8, struct.pack("!H", 1000), masked=True)
+
+
+@pytest.mark.parametrize("at", range(len(CLOSED)))
+def test_that_the_client_leaves_is_seen_while_its_message_waits(at: int) -> None:
+    """R34: in whatever pieces it says so."""
+    rig = WaitingRig()
+    rig.from_client(CLOSED[:at])
+    assert rig.left == 0
+    rig.from_client(CLOSED[at:])
+    assert rig.left == 1
+    rig.go_on(drop=True)
+
+    assert b"waits" not in rig.taken(rig.server)
+    assert rig.taken(rig.client) == frame(8, struct.pack("!H", 1000))
+    assert "websocket_end" in rig.hooks
+
+
+def test_that_the_client_leaves_is_seen_in_one_piece_with_its_message() -> None:
+    """R34: what was read together with a message is known before it waits."""
+    assert WaitingRig(frame(9, b"", masked=True) + CLOSED).left == 1
+    assert WaitingRig(frame(9, b"", masked=True)).left == 0
+
+
+def test_that_the_client_is_cut_off_is_seen_while_its_message_waits() -> None:
+    """R34: without a close frame too."""
+    rig = WaitingRig()
+    rig.client.state = ConnectionState.CLOSED
+    rig.feed(events.ConnectionClosed(rig.client))
+
+    assert rig.left == 1
+
+
+def test_what_comes_while_a_message_waits_follows_in_order() -> None:
+    """R34: nothing is lost of it, whatever the pieces, and whatever the upstream says meanwhile."""
+    later = frame(1, b"second", masked=True) + frame(9, b"ping", masked=True) + frame(1, b"third" * 150, masked=True)
+    for at in (0, 1, 7, 20, len(later) // 2, len(later)):
+        rig = WaitingRig()
+        rig.from_client(later[:at])
+        rig.from_server(frame(1, b"meanwhile"))
+        rig.from_client(later[at:])
+        while rig.waiting:
+            rig.go_on(drop=False)
+
+        assert rig.left == 0
+        assert [each for each in rig.messages if each != b"meanwhile"] == [b"waits", b"second", b"third" * 150]
+        assert rig.taken(rig.client) == frame(1, b"meanwhile")
+
+
+def test_what_comes_while_a_message_waits_is_bounded() -> None:
+    """R34: a client cannot fill the memory while it waits."""
+    rig = WaitingRig()
+    for _ in range(100):
+        rig.from_client(frame(2, b"x" * 900, masked=True))
+    assert rig.left
+    rig.go_on(drop=True)
+    while rig.waiting:
+        rig.go_on(drop=True)
+
+    assert TOO_BIG in rig.taken(rig.client)
+
+
+def test_an_upstream_that_breaks_off_is_told_from_one_that_closes(rig: Rig) -> None:
+    """P6: the client gets 1011, never a 1000 that nobody sent."""
+    assert rig.server is not None
+    rig.server.state = ConnectionState.CLOSED
+    rig.feed(events.ConnectionClosed(rig.server))
+
+    told = rig.taken(rig.client)
+    assert told[0] == 0x88 and told[2:4] == struct.pack("!H", 1011)
+    assert rig.flow and rig.flow.websocket
+    assert (rig.flow.websocket.close_code, rig.flow.websocket.closed_by_client) == (1006, False)
+
+
+def test_a_client_that_breaks_off_is_going_away(rig: Rig) -> None:
+    """P6: the upstream is not told that all is well either."""
+    rig.client.state = ConnectionState.CLOSED
+    rig.feed(events.ConnectionClosed(rig.client))
+
+    told = rig.taken(rig.server)
+    assert told[0] == 0x88 and bytes(a ^ b for a, b in zip(told[6:8], told[2:4], strict=True)) == b"\x03\xe9"
+
+
+@pytest.mark.parametrize("by_client", [False, True])
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1008, 1011, 1012, 1013, 3000, 4999])
+def test_close_codes_pass_both_ways(rig: Rig, code: int | None, by_client: bool) -> None:
+    """P6: what an end says of why it closes reaches the other one."""
+    payload = b"" if code is None else struct.pack("!H", code) + b"why"
+    (rig.from_client if by_client else rig.from_server)(frame(8, payload, masked=by_client))
+
+    up, down = rig.taken(rig.server), rig.taken(rig.client)
+    key = up[2:6]
+    unmasked = bytes(byte ^ key[at % 4] for at, byte in enumerate(up[6:]))
+    assert down[2:] == payload and unmasked == payload
+
+
+def test_a_socket_is_closed_right_behind_a_message(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R35: in one go, so that no message of the client can come between; the upstream is told nothing of why."""
+    hook = rig._hook
+
+    def ends(command: commands.StartHook) -> None:
+        hook(command)
+        if command.name == "websocket_message":
+            assert rig.flow and rig.flow.websocket
+            end_behind(rig.flow.websocket.messages[-1], 1013, "elsewhere")
+
+    monkeypatch.setattr(rig, "_hook", ends)
+    rig.from_server(frame(1, b"last") + frame(1, b"late"))
+
+    assert rig.taken(rig.client) == frame(1, b"last") + frame(8, struct.pack("!H", 1013) + b"elsewhere")
+    assert b"elsewhere" not in rig.taken(rig.server)
+    assert rig.messages == [b"last"]
+
+
+def test_a_socket_is_closed_and_pinged_from_outside(rig: Rig) -> None:
+    """R34, R35: without a message of either end."""
+    assert rig.flow
+    rig.feed(ping(rig.flow))
+    assert rig.taken(rig.server)[:2] == b"\x89\x80"
+    rig.feed(closing(rig.flow, 1012, "moved"))
+    rig.feed(closing(rig.flow, 1012, "moved"))
+
+    assert rig.taken(rig.client) == frame(8, struct.pack("!H", 1012) + b"moved")
     assert rig.messages == []

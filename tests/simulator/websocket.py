@@ -59,7 +59,7 @@ class Session:
                         if finished:
                             text, self._text = self._text, ""
                             await self._message(text)
-                    case wsproto.events.Ping():
+                    case wsproto.events.Ping() if self._conn.state is wsproto.ConnectionState.OPEN:
                         await self._link.write(self._conn.send(event.response()))
                     case wsproto.events.CloseConnection():
                         if self._conn.state is not wsproto.ConnectionState.CLOSED:

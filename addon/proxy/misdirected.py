@@ -1,0 +1,80 @@
+"""Requests that reach the wrong kind of listener, or come by a base URL with a part too many: what to use instead."""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import connection, http
+from mitmproxy.proxy import mode_specs
+
+from .. import keylike, paths
+from ..values import Endpoint, Origin, Refusal, is_loopback
+
+logger = logging.getLogger(__name__)
+
+MAX_TOLD = 100  # different warnings, so that no client fills the log
+
+
+def address(client: connection.Client) -> str:
+    """Return the URL of the listener that *client* is connected to."""
+    host, port = client.sockname[:2] if client.sockname else ("127.0.0.1", 0)
+    return f"{'https' if client.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def no_proxy(client: connection.Client, status: int = 405, code: str = "not_a_proxy") -> Refusal:
+    """Refuse a request that takes a reverse listener for an HTTP proxy."""
+    here = address(client)
+    return Refusal(
+        status,
+        code,
+        f"{here} is no HTTP proxy but takes the place of a provider (--mode reverse:…): set it as the tool's base URL "
+        "and take it out of HTTPS_PROXY and HTTP_PROXY, or start Patchbay with --mode regular",
+    )
+
+
+def no_base_url(flow: http.HTTPFlow, destination: Origin) -> Refusal | None:
+    """Refuse *flow* if it takes an HTTP proxy for its provider, and so would be sent back here."""
+    client = flow.client_conn
+    mode = client.proxy_mode
+    if not isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode) or not client.sockname:
+        return None
+    host, port = client.sockname[:2]
+    if destination.port != port or not (
+        destination.host == host or (is_loopback(destination.host) and is_loopback(host))
+    ):
+        return None
+    here = address(client)
+    return Refusal(
+        400,
+        "not_a_base_url",
+        f"{here} is an HTTP proxy (--mode {mode.type_name}) and no provider: set HTTPS_PROXY={here} for the tool and "
+        f"leave its base URL alone, or start Patchbay with --mode reverse:http://{paths.ANYWHERE} to use {here} as the "
+        "base URL",
+    )
+
+
+def is_absolute(request: http.Request) -> bool:
+    """Whether *request* names a whole URL, as requests to a proxy do."""
+    return bool(request.data.authority) and not (request.is_http2 or request.is_http3)
+
+
+class Warnings:
+    """What tools do wrong, each said once."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+
+    def tell(self, message: str) -> None:
+        """Log *message*, unless it has been told already."""
+        if message not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(message)
+            logger.warning("patchbay: %s", keylike.covered(message))
+
+    def tell_path(self, client: connection.Client, bare: str, endpoint: Endpoint) -> None:
+        """Log that a version stands twice in the path *bare*, if it does."""
+        if endpoint.dialect and (once := paths.once(bare)) != bare:
+            doubled = bare[: -len(endpoint.suffix)] if bare.endswith(endpoint.suffix) else "/v1/v1"
+            self.tell(
+                f"a tool asks for {doubled}…: its base URL ends in a version that it adds itself; use "
+                f"{address(client)} as the base URL (it is served as {once[: len(once) - len(bare) + len(doubled)]}…)"
+            )

@@ -129,7 +129,7 @@ def _to_binding(record: Record) -> Binding:
 def _of_rest(told: Rest) -> Record:
     verify_at = None if math.isinf(told.verify_at) else told.verify_at
     key = _text((told.account, told.lane, told.state))
-    return Record("rest", key, _text((told.kind, verify_at)), 0.0, told.until)
+    return Record("rest", key, _text((told.kind, verify_at, told.at)), 0.0, told.until)
 
 
 def _over(told: Record, now: float) -> Record:
@@ -138,8 +138,9 @@ def _over(told: Record, now: float) -> Record:
 
 def _to_rest(record: Record) -> Rest:
     account, lane, state = msgspec.json.decode(record.key, type=tuple[str, str | None, Blocked])
-    kind, verify_at = msgspec.json.decode(record.value, type=tuple[OutcomeKind, float | None])
-    return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at)
+    value = record.value if record.value != _OVER else '["ok",null,0]'
+    kind, verify_at, at = msgspec.json.decode(value, type=tuple[OutcomeKind, float | None, float])
+    return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at, at)
 
 
 def _of_owner(told: Told) -> Record:

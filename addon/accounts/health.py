@@ -17,7 +17,7 @@ from typing import Literal
 
 from ..values import Outcome, OutcomeKind
 from .limits import ABSURD, Bucket
-from .shared import Place, Shared
+from .shared import Place, Shared, is_doubtful
 
 Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
 State = Literal["healthy", "throttled", "half-open"] | Blocked
@@ -74,7 +74,8 @@ BELIEF_CAP = HOUR
 LEASE = 20.0  # seconds the one request that looks has to itself before the next may try
 LAST_CHANCE = 30.0  # seconds a lane has rested before one request may look because nobody else is left
 LOOK_CAP = 10 * MINUTE  # … which doubles with every look that found no change, up to this
-FIRST_LOOK = 1.0  # seconds, instead of LAST_CHANCE, where nothing but a status speaks for the rest
+# Seconds, instead of LAST_CHANCE, for one that met nothing of a doubtful rest: at first, and after the first look.
+FIRST_LOOK, SECOND_LOOK = 0.1, 1.0
 TOGETHER = 60.0  # seconds; what began to rest within them for one reason may be well together
 SKEW = 60.0  # seconds by which the clocks of two instances may differ
 LONGEST = ABSURD + JITTER[1]  # seconds; no rest is longer
@@ -111,8 +112,8 @@ class _Mark:
     One reason not to use a lane or an account, and how often it came in a row.
 
     *set_at* is when *until* was found out. *probe* is the ticket of the one request that looks whether it still holds,
-    *probe_until* the end of its lease; *looks* of them found no change, the last one at *looked_at*. *bare*: nothing
-    but a status speaks for it. *upstream* is where it came from.
+    *probe_until* the end of its lease; *looks* of them found no change, the last one at *looked_at*. *doubtful*: it
+    may be about those alone that met it. *upstream* is where it came from.
     """
 
     kind: OutcomeKind
@@ -122,7 +123,7 @@ class _Mark:
     verify_at: float = float("inf")
     hinted: bool = False
     strict: bool = False
-    bare: bool = False
+    doubtful: bool = False
     upstream: str = ""
     checks: int = 0
     looks: int = 0
@@ -146,10 +147,12 @@ class _Mark:
         return self.probe is not None and self.probe_until > now
 
     def look_at(self, *, soon: bool = False) -> float:
-        """Return when a request may look before the time, since nobody else is left; *soon*: it is not to blame."""
+        """Return when a request may look before the time, since nobody else is left; *soon*: it met nothing of this."""
         if self.strict and self.hinted:
             return self.until
-        first = FIRST_LOOK if soon and self.bare else LAST_CHANCE
+        if soon and self.doubtful and not self.looks:
+            return self.since + FIRST_LOOK
+        first = SECOND_LOOK if soon and self.doubtful else LAST_CHANCE
         return self.looked_at + min(math.ldexp(first, max(self.looks - 1, 0)), LOOK_CAP)
 
 
@@ -226,12 +229,12 @@ class Health:
         Return the deadline of a lane that one request may try though it rests, since nobody else is left; or None.
 
         Whatever the reason: what all accounts show at once may be over in a moment. Only after a while, and not against
-        a hint that is trusted to the end. A *conversation* that met none of it need not wait where only a status says
-        it, nor where looks are *spaced*.
+        a hint that is trusted to the end. A *conversation* that met none of it need not wait where it is doubtful,
+        nor where looks are *spaced*.
         """
         closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
         soon = self.is_innocent(conversation, account, lane, now)
-        if not closed or (spaced and not (soon and all(mark.bare for mark in closed))):
+        if not closed or (spaced and not (soon and all(mark.doubtful for mark in closed))):
             return None
         if any(mark.is_probed(now) or now < mark.look_at(soon=soon) for mark in closed):
             return None
@@ -255,10 +258,10 @@ class Health:
         """
         Say whether a *conversation* that *account* served a while ago may see whether a rest is about itself at all.
 
-        Only where nothing but a status speaks for the rest, and others met it. One alone may, and each one once.
+        Only where the rest is doubtful, and does not pass soon anyway. One alone may, and each one once.
         """
-        closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
-        if not closed or any(not mark.bare or mark.is_probed(now) for mark in closed):
+        closed = [(state, mark) for state, mark in self._marks(account, lane) if mark.chance(now) > now]
+        if not closed or any(state == "cooling" or not mark.doubtful or mark.is_probed(now) for state, mark in closed):
             return False
         known = self._shared.has_served(conversation, account, lane, now)
         return known and self.is_innocent(conversation, account, lane, now)
@@ -293,7 +296,7 @@ class Health:
         return self._shared.met(conversation, now)
 
     def apart(self, conversation: str, now: float) -> frozenset[tuple[str, str]]:
-        """Return the accounts and lanes that refused *conversation*, when another served it: it asks others first."""
+        """Return the accounts and lanes that refused *conversation* a while ago: it asks others first."""
         return self._shared.apart(conversation, now)
 
     def errors(self, account: str, now: float) -> float:
@@ -379,15 +382,15 @@ class Health:
         place = upstream, lane
         match TRANSITIONS[outcome.kind]:
             case Penalty() if outcome.scope == "none":
-                self._shared.refuse(account, lane, exchange, conversation or exchange, now)
+                self._shared.refuse(account, lane, conversation or exchange, now)
                 self.returned(account, lane, ticket)
             case Penalty() if not self._is_looking(account, lane, ticket) and self._shared.doubts(
                 account, place, outcome, exchange, now, conversation
             ):
                 pass
             case Penalty() as penalty:
-                if outcome.bare:
-                    self._shared.refuse(account, lane, exchange, conversation or exchange, now)
+                if is_doubtful(outcome):
+                    self._shared.refuse(account, lane, conversation or exchange, now)
                 self._errors[account] = (self.errors(account, now) + 1, now)
                 self._looked(account, lane, ticket, now)
                 imposed = self._impose(account, place, penalty, outcome, now, strict)
@@ -459,7 +462,7 @@ class Health:
         mark = self._place(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
         if told.until > mark.until:
             mark.kind, mark.until, mark.verify_at, mark.set_at = told.kind, told.until, told.verify_at, told.at
-            mark.since, mark.probe, mark.hinted, mark.bare = now, None, True, False
+            mark.since, mark.probe, mark.hinted, mark.doubtful = now, None, True, False
             mark.looks, mark.looked_at = 0, now
             mark.changes += 1
 
@@ -549,9 +552,9 @@ class Health:
         if until <= mark.until:
             return imposed
         if mark.until <= now:
-            mark.since, mark.looks, mark.looked_at, mark.bare = now, 0, now, outcome.bare
+            mark.since, mark.looks, mark.looked_at, mark.doubtful = now, 0, now, is_doubtful(outcome)
         mark.kind, mark.until, mark.hinted, mark.strict, mark.probe = kind, until, hinted, strict, None
-        mark.set_at, mark.bare = now, mark.bare and outcome.bare
+        mark.set_at, mark.doubtful = now, mark.doubtful and is_doubtful(outcome)
         believed = max(now + _belief(mark), before)
         mark.verify_at = believed if hinted and not strict and believed < until else float("inf")
         return imposed

@@ -403,7 +403,11 @@ class Accounts:
         met, apart = self._health.met(conversation, now), self._health.apart(conversation, now)
         if not met and not apart:
             return eligible
-        return [one for one in eligible if one.id not in met and (one.id, models.lane(one, ask.model)) not in apart]
+        return [
+            one
+            for one in eligible
+            if one.id == ask.stay or (one.id not in met and (one.id, models.lane(one, ask.model)) not in apart)
+        ]
 
     def _as_before(
         self, ask: Ask, served: Served, views: Sequence[_View], now: float

@@ -9,7 +9,7 @@ meanwhile. Until then that conversation asks other accounts first.
 A fault is doubted, and rests no account, while it may be about one conversation: where only a status speaks for it,
 until CONFIRMED conversations met it; where another conversation was served on the same lane a moment ago, until a
 second one meets it. The next request of another conversation is the probe. The conversation itself asks other accounts
-first for a while, once another account has served it.
+first for a while.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
@@ -81,22 +81,6 @@ class _Fault:
     doubted: bool = False  # nothing followed for the account
 
 
-@dataclass(slots=True)
-class _Apart:
-    """Where a conversation was refused, and until when it asks elsewhere first; it counts once *served* elsewhere."""
-
-    exchange: str
-    until: float
-    served: bool = False
-
-
-@dataclass(slots=True)
-class _Refused:
-    """What one conversation met, by account and lane; and how many of them wait for their exchange to be served."""
-
-    places: dict[tuple[str, str], _Apart] = field(default_factory=dict)
-
-
 class Shared:
     """The faults and successes of the last moments, by place."""
 
@@ -104,7 +88,8 @@ class Shared:
         self._faults: deque[_Fault] = deque(maxlen=MAX_FAULTS)
         self._well: OrderedDict[Place, dict[str, float]] = OrderedDict()
         self._served: OrderedDict[tuple[str, str], dict[str, float]] = OrderedDict()  # by account and lane
-        self._refused: OrderedDict[str, _Refused] = OrderedDict()  # by conversation
+        # by conversation: the accounts and lanes that refused it, and until when it asks elsewhere first
+        self._refused: OrderedDict[str, dict[tuple[str, str], float]] = OrderedDict()
 
     def success(self, account: str, place: Place, now: float, exchange: str = "", conversation: str = "") -> None:
         """
@@ -121,7 +106,7 @@ class Shared:
             self._well.popitem(last=False)
         self._witness(account, place[1], conversation or exchange, now)
         if self._refused:
-            self._served_elsewhere(account, place[1], exchange, conversation or exchange)
+            self._refused.get(conversation or exchange, {}).pop((account, place[1]), None)
         if not self._faults:
             return
         for each in self._faults:
@@ -142,7 +127,7 @@ class Shared:
         Such a fault is remembered, and the conversation asks elsewhere first.
         """
         who, kind = conversation or exchange, outcome.kind
-        if outcome.until is not None or outcome.detail == UNSENT or not (outcome.bare or kind in DOUBTED):
+        if not is_doubtful(outcome):
             return False
         this = _Fault(account, place, kind, outcome.detail, exchange, who, now, _NOTHING, doubted=True)
         alike = [each for each in self._faults
@@ -154,32 +139,20 @@ class Shared:
             found = found or not self._is_witnessed(account, place[1], who, now)
         if not found:
             self._faults.append(this)
-            self.refuse(account, place[1], exchange, who, now, APART.get(kind, MEMORY))
+            self.refuse(account, place[1], who, now, APART.get(kind, MEMORY))
         return not found
 
-    def refuse(
-        self, account: str, lane: str, exchange: str, conversation: str, now: float, seconds: float = MEMORY
-    ) -> None:
+    def refuse(self, account: str, lane: str, conversation: str, now: float, seconds: float = MEMORY) -> None:
         """Take note that *account* refused a *conversation*, which is to ask elsewhere first for so many *seconds*."""
-        if not (conversation and exchange):
+        if not conversation:
             return
-        refused = self._refused.setdefault(conversation, _Refused())
-        refused.places[account, lane] = _Apart(exchange, now + seconds)
+        refused = self._refused.setdefault(conversation, {})
+        refused[account, lane] = now + seconds
         self._refused.move_to_end(conversation)
-        if len(refused.places) > MAX_FAULTS:
-            del refused.places[next(iter(refused.places))]
+        if len(refused) > MAX_FAULTS:
+            del refused[next(iter(refused))]
         if len(self._refused) > MAX_APART:
             self._refused.popitem(last=False)
-
-    def _served_elsewhere(self, account: str, lane: str, exchange: str, conversation: str) -> None:
-        refused = self._refused.get(conversation)
-        if refused is None:
-            return
-        refused.places.pop((account, lane), None)
-        for each in refused.places.values():
-            each.served = each.served or each.exchange == exchange
-        if not refused.places:
-            del self._refused[conversation]
 
     def _witness(self, account: str, lane: str, conversation: str, now: float) -> None:
         served = self._served.setdefault((account, lane), {})
@@ -203,8 +176,8 @@ class Shared:
             for name in times:
                 times[name] += seconds
         for refused in self._refused.values():
-            for apart in refused.places.values():
-                apart.until += seconds
+            for where in refused:
+                refused[where] += seconds
 
     def fault(
         self,
@@ -250,16 +223,12 @@ class Shared:
         return frozenset(each.account for each in own if each.kind not in _PASSING)
 
     def apart(self, conversation: str, now: float) -> frozenset[tuple[str, str]]:
-        """Return the accounts and lanes that refused *conversation* a while ago, where another account served it."""
-        refused = self._refused.get(conversation)
-        if refused is None:
-            return frozenset()
-        return frozenset(where for where, each in refused.places.items() if each.served and each.until > now)
+        """Return the accounts and lanes that refused *conversation* a while ago."""
+        return frozenset(where for where, until in self._refused.get(conversation, {}).items() if until > now)
 
     def has_refused(self, conversation: str, account: str, lane: str, now: float) -> bool:
         """Say whether *account* refused *conversation* on this lane a while ago."""
-        refused = self._refused.get(conversation)
-        return refused is not None and (account, lane) in refused.places and refused.places[account, lane].until > now
+        return self._refused.get(conversation, {}).get((account, lane), now) > now
 
     def has_served(self, conversation: str, account: str, lane: str, now: float) -> bool:
         """Say whether *account* served *conversation* on this lane a while ago."""
@@ -273,6 +242,11 @@ class Shared:
 
     def _does_well(self, place: Place, but: set[str], now: float) -> bool:
         return any(name not in but and now - at <= WINDOW for name, at in self._well.get(place, {}).items())
+
+
+def is_doubtful(outcome: Outcome) -> bool:
+    """Say whether an *outcome* may be about the request, as far as it says itself; one that says until when is not."""
+    return outcome.until is None and outcome.detail != UNSENT and (outcome.bare or outcome.kind in DOUBTED)
 
 
 def _is_about(fault: _Fault, place: Place) -> bool:

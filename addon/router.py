@@ -176,6 +176,7 @@ class Router:
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
         self.state = State(*kept, self.memory.habits)
+        self.state.woken = self.accounts.woken
 
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""

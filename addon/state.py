@@ -9,19 +9,21 @@ merged by a rule that gives the same whichever comes first.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import msgspec
 
 from .accounts.bindings import Binding, Bindings, Key
-from .accounts.health import Blocked, Health, Rest
+from .accounts.health import LONGEST, Blocked, Health, Rest
 from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
+WOKEN = "woken"  # a record's kind: somebody said that an account is well
+_WOKEN_TTL = 600.0  # seconds in which another instance, or a new one, hears of it
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
 _ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
@@ -40,6 +42,8 @@ class State:
         self._aliases = aliases
         self._habits = habits or HostHabits()
         self._rests: dict[str, Record] = {}  # as they were last told
+        self._woken: list[Record] = []
+        self.woken: Callable[[str], None] = health.woken  # what is done when somebody says that an account is well
 
     def watch(self) -> None:
         """Keep track of changes from now on."""
@@ -54,7 +58,13 @@ class State:
         found += [_of_owner(told) for told in self._ledger.changes()]
         found += [_of_alias(*told) for told in self._aliases.changes()]
         found += [of_demotion(told) for told in self._habits.changes()]
-        return found + self._changed_rests(now)
+        woken, self._woken = self._woken, []
+        return found + woken + self._changed_rests(now)
+
+    def wake(self, account: str, now: float) -> None:
+        """End whatever *account* rests for, here and at the other instances."""
+        self.woken(account)
+        self._woken.append(of_woken(account, now))
 
     def everything(self, now: float) -> Iterator[Record]:
         """Yield all there is to keep, for a store that may have lost it. What goes meanwhile may be left out."""
@@ -83,6 +93,8 @@ class State:
                 known = self._rests.get(record.key)
                 if known is None or known.order < record.order:
                     self._rests[record.key] = record
+            case "woken":
+                self.woken(record.key)
             case "owner":
                 self._ledger.adopt(_to_owner(record), now)
             case "alias":
@@ -91,7 +103,8 @@ class State:
                 self._habits.adopt(to_demotion(record))
 
     # What counts of a rest is how long it lasts, so it has no rank of its own. One that ended early (another secret, a
-    # request that got through) is told as over, under a new rank; the rests after it have the next one.
+    # request that got through) is told as over, under a new rank; the rests after it have the next one. So have those
+    # after one that a clock far ahead of ours wrote: it would win for as long as it is ahead.
 
     def _changed_rests(self, now: float) -> list[Record]:
         present = self._present_rests(now)
@@ -103,13 +116,15 @@ class State:
 
     def _present_rests(self, now: float) -> dict[str, Record]:
         found = (_of_rest(rest) for rest in self._health.rests(now))
-        return {told.key: replace(told, rank=self._rank(told.key)) for told in found}
+        return {told.key: replace(told, rank=self._rank(told.key, now)) for told in found}
 
-    def _rank(self, key: str) -> float:
+    def _rank(self, key: str, now: float) -> float:
         known = self._rests.get(key)
         if known is None:
             return 0.0
-        return math.nextafter(known.rank, math.inf) if known.value == _OVER else known.rank
+        if known.value == _OVER or known.expires > now + LONGEST:
+            return math.nextafter(known.rank, math.inf)
+        return known.rank
 
 
 def _text(parts: object) -> str:
@@ -134,6 +149,18 @@ def _of_rest(told: Rest) -> Record:
 
 def _over(told: Record, now: float) -> Record:
     return replace(told, value=_OVER, rank=now)
+
+
+def of_woken(account: str, now: float) -> Record:
+    """Return the word that *account* is well, as it is told to others."""
+    return Record(WOKEN, account, "well", now, now + _WOKEN_TTL)
+
+
+def ended(record: Record, account: str, now: float) -> Record | None:
+    """Return what tells others that *record* is over, if it is a rest of *account*. Raises msgspec's errors."""
+    if record.kind != "rest" or record.value == _OVER or _to_rest(record).account != account:
+        return None
+    return replace(record, value=_OVER, rank=max(now, math.nextafter(record.rank, math.inf)))
 
 
 def _to_rest(record: Record) -> Rest:

@@ -186,7 +186,7 @@ class Accounts:
 
         Who is told to wait stands in line, and is called when it may be its turn; who gives up says so by `leave`.
         """
-        self._health.clock(now)
+        self._clock(now)
         decided = self._choose(ask, now)
         if not isinstance(decided, Wait):
             self.leave(ask.waiter)
@@ -586,7 +586,7 @@ class Accounts:
 
     def _note(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
         account = choice.account
-        self._health.clock(now)
+        self._clock(now)
         self._health.note(
             account.id,
             choice.lane,
@@ -599,6 +599,11 @@ class Accounts:
             strict=account.trust_reset == "strict",
         )
         self._slots.stir(_probe(account.id))
+
+    def _clock(self, now: float) -> None:
+        """Take note of the time. A clock that was set back moves what lasts, so that nothing lasts longer for it."""
+        if back := self._health.clock(now):
+            self._slots.shift(back)
 
     def _better(self, ask: Ask, than: Account, views: Sequence[_View], now: float) -> list[_View]:
         """Return the accounts of a higher priority than *than* that are only busy, if it is worth a moment."""

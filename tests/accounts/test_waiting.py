@@ -399,8 +399,8 @@ def test_can_waiting_cure_it_yes_then_the_pool_is_back_in_35_seconds(kind: Kind,
 
     everybody = [pool.turn(f"conversation {number}", back + 1.0 + number) for number in range(7)]
     assert all(turn.served for turn in everybody)
-    later = {pool.turn(f"new {number}", back + 12.0 + number).by for number in range(4 * size)}
-    assert len(later) == size, "what began to rest together is looked at together"
+    later = [pool.turn(f"new {number}", back + 12.0 + number) for number in range(4 * size)]
+    assert len({turn.by for turn in (*everybody, *later)}) == size, "what began to rest together is looked at together"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.cure != "nothing"], ids=names)

@@ -16,7 +16,7 @@ from blake3 import blake3
 
 from . import clients, correlation, naming, paths
 from .accounts import models
-from .accounts.outcome import classify, classify_error, classify_failure
+from .accounts.outcome import NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
 from .answer import Answer as Reader
@@ -333,8 +333,11 @@ class Router:
         if refused := _unanswered(exchange):
             return refused
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
-        if last is None or last.head is None or last.head.status not in (401, 403):
+        if last is None or last.head is None or last.head.status not in (401, 403, 407):
             return None
+        if last.outcome is not None and last.outcome.detail.endswith(NO_API):
+            message = f"Something on the way to the provider answered {last.head.status} in its place"
+            return Refusal(502, "upstream_unreachable", message)
         if last.outcome is None or last.outcome.kind not in ("auth", "permission", "quota"):
             return None
         message = f"No account was let in by its provider ({len(exchange.attempts)} tried)"

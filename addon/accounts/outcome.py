@@ -134,6 +134,7 @@ _ALONE = (
                                r"\bbeta\b.{0,80}\bnot (yet )?(available|enabled|supported|allowed|authorized)|"
                                r"(unexpected|unsupported|unknown|invalid) value.{0,80}\banthropic-beta\b",
           scope="none"),
+    _rule("auth", phrase=r"oauth authentication is currently not supported", scope="none"),  # without its beta header
     _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
     _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
           statuses="400 404"),

@@ -24,7 +24,7 @@ class Kind:
     def passes(self) -> bool:
         """Whether it looks like a passing fault, and so like an outage when several conversations meet it."""
         page = isinstance(self.body, str) or self.headers
-        return self.status in (407, 429) or self.status >= 500 or bool(page)
+        return self.status in (407, 424, 429) or self.status >= 500 or bool(page)
 
     @property
     def raw(self) -> bytes:
@@ -159,6 +159,43 @@ kinds(
     ("denied", 403, gem(403, "PERMISSION_DENIED", "You do not have permission to access the File x")),
     ("not found", 404, gem(404, "NOT_FOUND", "Requested entity was not found.")),
     ("out of range", 400, gem(400, "OUT_OF_RANGE", "max_output_tokens must be positive")),
+)  # fmt: skip
+# Of gateways and smaller providers, and in shapes that no table knows.
+kinds(
+    "nothing", "openai",
+    ("size in other words", 429, oai("You requested 9000 tokens but your limit for one request is 4000.")),
+    ("images", 429, oai("Too many images in request", BAD, "too_many_images")),
+    ("content, DashScope", 400, {"code": "DataInspectionFailed", "message": "Inappropriate content."}),
+    ("Cohere", 422, {"message": "too many tokens: total number of tokens in the prompt cannot exceed 4081"}),
+    ("Azure's gateway", 403, {"statusCode": 403, "message": "Out of call volume quota."}),
+    ("Vertex perimeter", 403, {"error": {"code": 403, "message": "Request is prohibited by organization's policy.",
+     "status": "PERMISSION_DENIED"}}),
+    ("Bedrock model error", 424, {"message": "The system encountered an error", "__type": "ModelErrorException"}),
+    ("Bedrock on demand", 400, {"message": "Invocation of model ID m with on-demand throughput isn't supported."}),
+    ("XML", 403, "<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>"),
+    ("plain 403", 403, "Forbidden"),
+    ("plain 401", 401, "Unauthorized"),
+    ("a JSON string", 403, '"no"'),
+    ("an array", 403, [{"x": 1}]),
+    ("an empty object", 403, {}),
+    ("problem+json", 403, {"type": "about:blank", "title": "Forbidden", "status": 403, "detail": "scope missing"}),
+    ("LiteLLM team", 403, oai("team not allowed to access model", "team_model_access_denied", "403", "model")),
+    ("Portkey", 446, {"error": {"message": "hook failed", "type": "hooks_failed"}}),
+    ("429 of a policy", 429, oai("This request was blocked by policy", "policy_blocked", "policy_blocked")),
+    ("402 for a tool", 402, {"detail": "web search needs a paid plan"}),
+    ("locked", 423, {"error": "locked"}),
+)  # fmt: skip
+kinds(
+    "nothing", "anthropic",
+    ("no beta for OAuth", 401, ant("authentication_error", "OAuth authentication is currently not supported.")),
+    ("fast mode", 429, ant("rate_limit_error", "Fast mode requires extra usage billing")),
+    ("usage tier", 429, ant("rate_limit_error", "Long context requests require usage tier 4")),
+)  # fmt: skip
+kinds(
+    "nothing", "gemini",
+    ("cache", 403, gem(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")),
+    ("tool of a tier", 429, gem(429, "RESOURCE_EXHAUSTED", "Grounding is not available in the free tier")),
+    ("location of the model", 400, gem(400, "FAILED_PRECONDITION", "This model is not available in your location")),
 )  # fmt: skip
 # A fault of the way, however it comes about: the account is none the worse.
 kinds(

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from . import clients, correlation, naming, paths
 from .accounts import models
-from .accounts.outcome import classify, classify_error, classify_failure
+from .accounts.outcome import NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
 from .answer import BODY_BYTES, Answer as Reader
@@ -187,6 +187,7 @@ class Router:
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
         self.changed: Callable[[], None] = lambda: None
         self.state = State(*kept, self.memory.habits)
+        self.state.woken = self.accounts.woken
 
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
@@ -409,7 +410,11 @@ class Router:
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
         if last is None or last.head is None or last.outcome is None:
             return None
-        kinds = {"auth", "permission", "quota"} if (last.said or last.head).status in (401, 403) else set[str]()
+        status = (last.said or last.head).status
+        if status in (401, 403, 407) and last.outcome.detail.endswith(NO_API):
+            message = f"Something on the way to the provider answered {status} in its place"
+            return Refusal(502, "upstream_unreachable", message)
+        kinds = {"auth", "permission", "quota"} if status in (401, 403, 407) else set[str]()
         if exchange.socket:  # an event says what is wrong in a code, and need not name a status
             kinds |= {"auth", "permission"}
         if last.outcome.kind not in kinds:

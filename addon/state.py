@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from .accounts.bindings import Binding, Bindings, Key
-from .accounts.health import Blocked, Health, Rest
+from .accounts.health import LONGEST, Blocked, Health, Rest
 from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
+WOKEN = "woken"  # a record's kind: somebody said that an account is well
+_WOKEN_TTL = 600.0  # seconds in which another instance, or a new one, hears of it
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
 _ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
@@ -58,6 +60,8 @@ class State:
         self._rests: dict[str, Record] = {}  # as they were last told
         self._leaks: list[Record] = []
         self.leaked: Callable[[Leak], None] = lambda _: None
+        self._woken: list[Record] = []
+        self.woken: Callable[[str], None] = health.woken  # what is done when somebody says that an account is well
 
     def watch(self, *, shared: bool = False) -> None:
         """Keep track of changes from now on; with *shared*, also of what only other instances have a use for."""
@@ -77,7 +81,13 @@ class State:
         found += [_of_alias(*told) for told in self._aliases.changes()]
         found += [of_demotion(told) for told in self._habits.changes()]
         leaks, self._leaks = self._leaks, []
-        return found + leaks + self._changed_rests(now)
+        woken, self._woken = self._woken, []
+        return found + leaks + woken + self._changed_rests(now)
+
+    def wake(self, account: str, now: float) -> None:
+        """End whatever *account* rests for, here and at the other instances."""
+        self.woken(account)
+        self._woken.append(of_woken(account, now))
 
     def everything(self, now: float) -> Iterator[Record]:
         """Yield all there is to keep, for a store that may have lost it. What goes meanwhile may be left out."""
@@ -106,6 +116,8 @@ class State:
                 known = self._rests.get(record.key)
                 if known is None or known.order < record.order:
                     self._rests[record.key] = record
+            case "woken":
+                self.woken(record.key)
             case "owner":
                 self._ledger.adopt(_to_owner(record), now)
             case "request":
@@ -118,7 +130,8 @@ class State:
                 self._habits.adopt(to_demotion(record))
 
     # What counts of a rest is how long it lasts, so it has no rank of its own. One that ended early (another secret, a
-    # request that got through) is told as over, under a new rank; the rests after it have the next one.
+    # request that got through) is told as over, under a new rank; the rests after it have the next one. So have those
+    # after one that a clock far ahead of ours wrote: it would win for as long as it is ahead.
 
     def _changed_rests(self, now: float) -> list[Record]:
         present = self._present_rests(now)
@@ -130,13 +143,15 @@ class State:
 
     def _present_rests(self, now: float) -> dict[str, Record]:
         found = (_of_rest(rest) for rest in self._health.rests(now))
-        return {told.key: replace(told, rank=self._rank(told.key)) for told in found}
+        return {told.key: replace(told, rank=self._rank(told.key, now)) for told in found}
 
-    def _rank(self, key: str) -> float:
+    def _rank(self, key: str, now: float) -> float:
         known = self._rests.get(key)
         if known is None:
             return 0.0
-        return math.nextafter(known.rank, math.inf) if known.value == _OVER else known.rank
+        if known.value == _OVER or known.expires > now + LONGEST:
+            return math.nextafter(known.rank, math.inf)
+        return known.rank
 
 
 def _text(parts: object) -> str:
@@ -156,17 +171,30 @@ def _to_binding(record: Record) -> Binding:
 def _of_rest(told: Rest) -> Record:
     verify_at = None if math.isinf(told.verify_at) else told.verify_at
     key = _text((told.account, told.lane, told.state))
-    return Record("rest", key, _text((told.kind, verify_at)), 0.0, told.until)
+    return Record("rest", key, _text((told.kind, verify_at, told.at)), 0.0, told.until)
 
 
 def _over(told: Record, now: float) -> Record:
     return replace(told, value=_OVER, rank=now)
 
 
+def of_woken(account: str, now: float) -> Record:
+    """Return the word that *account* is well, as it is told to others."""
+    return Record(WOKEN, account, "well", now, now + _WOKEN_TTL)
+
+
+def ended(record: Record, account: str, now: float) -> Record | None:
+    """Return what tells others that *record* is over, if it is a rest of *account*. Raises msgspec's errors."""
+    if record.kind != "rest" or record.value == _OVER or _to_rest(record).account != account:
+        return None
+    return replace(record, value=_OVER, rank=max(now, math.nextafter(record.rank, math.inf)))
+
+
 def _to_rest(record: Record) -> Rest:
     account, lane, state = msgspec.json.decode(record.key, type=tuple[str, str | None, Blocked])
-    kind, verify_at = msgspec.json.decode(record.value, type=tuple[OutcomeKind, float | None])
-    return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at)
+    value = record.value if record.value != _OVER else '["ok",null,0]'
+    kind, verify_at, at = msgspec.json.decode(value, type=tuple[OutcomeKind, float | None, float])
+    return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at, at)
 
 
 def _of_entry(told: Told) -> Record:

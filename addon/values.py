@@ -340,7 +340,8 @@ class Outcome:
     """
     What an answer says about its account. *until* is the time before which the account asks not to be used.
 
-    *certain*: a code or the status says it, and no words alone.
+    *certain*: a code or the status says it, and no words alone. *bare*: nothing but the status, so that it may be about
+    this one request.
     """
 
     kind: OutcomeKind
@@ -348,6 +349,7 @@ class Outcome:
     scope: Literal["lane", "account", "none"] = "lane"
     detail: str = ""
     certain: bool = field(default=False, compare=False)
+    bare: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -292,3 +292,64 @@ def test_a_habit_that_another_version_wrote_is_left_out() -> None:
         )
         == 2
     )
+
+
+YEAR = 365 * 86_400.0
+NOW = 1_790_000_000.0
+
+
+@pytest.mark.parametrize("hint", [60.0, 18_000.0, None])
+@pytest.mark.parametrize("ahead", [YEAR, 86_400.0, 3_600.0])
+def test_a_rest_that_a_wrong_clock_wrote_keeps_nobody_out(ahead: float, hint: float | None) -> None:
+    """R7: not the writer, nor another instance, nor a process that starts later, however often."""
+    wrong, right = Instance(now=NOW + ahead), Instance(now=NOW)
+    until = None if hint is None else NOW + ahead + hint
+    wrong.health.note("a", "gpt", Outcome("quota", until=until, scope="account"), NOW + ahead)
+    records = wrong.state.changes(NOW + ahead)
+
+    right.state.adopt(records, NOW)
+    assert right.health.available("a", "gpt", NOW + 31)
+    for started in (NOW + 100, NOW + 1_000, NOW + 10_000):
+        later = Instance(*records, now=started)
+        assert later.health.available("a", "gpt", started + 31)
+
+    assert wrong.health.clock(NOW) == 0, "the first look at it"
+    wrong = Instance(now=NOW + ahead)
+    wrong.health.clock(NOW + ahead)
+    wrong.health.note("a", "gpt", Outcome("quota", until=until, scope="account"), NOW + ahead)
+    assert wrong.health.clock(NOW) == -ahead
+    assert wrong.health.available("a", "gpt", NOW + (1.1 * hint if hint else 1_801))
+    assert not wrong.health.available("a", "gpt", NOW + 50), "it rests as long as it was told to"
+
+
+def test_what_remains_of_a_rest_goes_over_a_restart_and_to_clocks_that_differ_a_little() -> None:
+    """R7: a length, counted from when it was found out."""
+    one = Instance(now=NOW)
+    one.health.note("a", "gpt", Outcome("quota", until=NOW + 600, scope="account"), NOW)
+    (record,) = one.state.changes(NOW)
+
+    for now, left in ((NOW + 100, 500), (NOW, 600), (NOW - 20, 600)):
+        two = Instance(record, now=now)
+        assert two.health.deadline("a", "gpt", now) == pytest.approx(now + left, abs=6)
+    assert Instance(record, now=NOW + 700).health.available("a", "gpt", NOW + 700)
+
+
+def test_what_is_told_is_told_once_whatever_the_clocks() -> None:
+    """R7: two instances do not tell each other the same for ever."""
+    one, two = Instance(now=NOW), Instance(now=NOW)
+    one.health.note("a", "gpt", Outcome("quota", until=NOW + 600, scope="account"), NOW)
+    for ahead in (-3_600, -30, 0, 30, 3_600):
+        tell(one, two, NOW + ahead)
+        tell(two, one, NOW)
+    assert (one.state.changes(NOW), two.state.changes(NOW)) == ([], [])
+
+
+def test_a_right_clock_has_the_last_word_on_a_rest_of_a_wrong_one() -> None:
+    """R7: in the store, where the later end wins, a year ahead would win for a year."""
+    wrong, right = Instance(), Instance()
+    wrong.health.note("a", "gpt", Outcome("quota", scope="account"), NOW + YEAR)
+    (record,) = wrong.state.changes(NOW + YEAR)
+    right.state.adopt([record], NOW)
+    (mended,) = right.state.changes(NOW)
+    assert mended.order > record.order
+    assert mended.expires < NOW + 60

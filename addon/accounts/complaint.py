@@ -25,7 +25,13 @@ _ESCAPE = re.compile(r"\\+u([0-9A-Fa-f]{4})")
 _RAW = "raw"
 _MAX_PARTS = 24
 _MAX_DEPTH = 6
-_HINTS = ("details", "metadata", "resets_at", "resets_in_seconds", "retry_after", "reset_seconds", "retryDelay")
+# Members that say when to come back, the most direct first.
+TIMES = (
+    "retryDelay", "resets_in_seconds", "resets_at", "quotaResetDelay", "quotaResetTimeStamp", "retry_after_ms",
+    "retry_after", "retry_after_seconds", "retryAfter", "retryAfterSeconds", "reset_seconds", "reset_at", "resetAt",
+    "resetsAt", "reset_in_seconds",
+)  # fmt: skip
+_HINTS = ("details", "metadata", *TIMES)
 # Members whose objects are the provider's own. Others hold what was sent: `input`, `ctx`, `body`, `instance`.
 _INSIDE = frozenset({
     "error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror",

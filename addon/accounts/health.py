@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..values import Outcome, OutcomeKind
-from .limits import Bucket
-from .shared import Shared
+from .limits import ABSURD, Bucket
+from .shared import Place, Shared, is_doubtful
 
 Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
 State = Literal["healthy", "throttled", "half-open"] | Blocked
@@ -73,7 +73,13 @@ BELIEF = 15 * MINUTE  # a hint is believed this long, then one request may see w
 BELIEF_CAP = HOUR
 LEASE = 20.0  # seconds the one request that looks has to itself before the next may try
 LAST_CHANCE = 30.0  # seconds a lane has rested before one request may look because nobody else is left
-SHORT_HINT = 60.0  # seconds; a shorter hint is believed to its end
+LOOK_CAP = 10 * MINUTE  # … which doubles with every look that found no change, up to this
+# Seconds, instead of LAST_CHANCE, for one that met nothing of a doubtful rest: at first, and after the first look.
+FIRST_LOOK, SECOND_LOOK = 0.1, 1.0
+TOGETHER = 60.0  # seconds; what began to rest within them for one reason may be well together
+SKEW = 60.0  # seconds by which the clocks of two instances may differ
+LONGEST = ABSURD + JITTER[1]  # seconds; no rest is longer
+JUMP = 5.0  # seconds; a clock that goes back further was set
 QUIET = 10 * MINUTE  # without trouble, an escalation loses one step
 LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds after which it is full again anyway
 FADE = 60.0  # seconds in which a recent error loses half its weight
@@ -85,7 +91,11 @@ _MAX_LEVEL = 32  # far beyond every cap, and no number overflows
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """Why and how long an account (*lane* None) or one of its lanes rests, as it is told to others."""
+    """
+    Why and how long an account (*lane* None) or one of its lanes rests, as it is told to others.
+
+    All times are by the clock of the instance that found it out; *at* is when it did.
+    """
 
     account: str
     lane: str | None
@@ -93,6 +103,7 @@ class Rest:
     kind: OutcomeKind
     until: float
     verify_at: float
+    at: float
 
 
 @dataclass(slots=True)
@@ -100,16 +111,23 @@ class _Mark:
     """
     One reason not to use a lane or an account, and how often it came in a row.
 
-    *probe* is the ticket of the one request that looks whether it still holds, *probe_until* the end of its lease.
+    *set_at* is when *until* was found out. *probe* is the ticket of the one request that looks whether it still holds,
+    *probe_until* the end of its lease; *looks* of them found no change, the last one at *looked_at*. *doubtful*: it
+    may be about those alone that met it. *upstream* is where it came from.
     """
 
     kind: OutcomeKind
     until: float = _NEVER
     since: float = _NEVER
+    set_at: float = _NEVER
     verify_at: float = float("inf")
     hinted: bool = False
     strict: bool = False
+    doubtful: bool = False
+    upstream: str = ""
     checks: int = 0
+    looks: int = 0
+    looked_at: float = _NEVER
     probe: int | None = None
     probe_until: float = _NEVER
     levels: dict[OutcomeKind, int] = field(default_factory=dict)
@@ -127,6 +145,15 @@ class _Mark:
 
     def is_probed(self, now: float) -> bool:
         return self.probe is not None and self.probe_until > now
+
+    def look_at(self, *, soon: bool = False) -> float:
+        """Return when a request may look before the time, since nobody else is left; *soon*: it met nothing of this."""
+        if self.strict and self.hinted:
+            return self.until
+        if soon and self.doubtful and not self.looks:
+            return self.since + FIRST_LOOK
+        first = SECOND_LOOK if soon and self.doubtful else LAST_CHANCE
+        return self.looked_at + min(math.ldexp(first, max(self.looks - 1, 0)), LOOK_CAP)
 
 
 _Marks = dict[Blocked, _Mark]
@@ -148,6 +175,7 @@ class Health:
         self._errors: dict[str, tuple[float, float]] = {}
         self._low: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._shared = Shared()
+        self._clock = _NEVER
 
     # -- what is asked ---------------------------------------------------------------------------------------------
 
@@ -194,16 +222,49 @@ class Health:
         closed = [(state, mark) for state, mark in self._marks(account, lane) if mark.chance(now) > now]
         return all(state == "cooling" and not mark.is_probed(now) and not mark.checks for state, mark in closed)
 
-    def last_chance(self, account: str, lane: str, now: float) -> float | None:
+    def last_chance(
+        self, account: str, lane: str, now: float, conversation: str = "", *, spaced: bool = False
+    ) -> float | None:
         """
         Return the deadline of a lane that one request may try though it rests, since nobody else is left; or None.
 
-        Only a passing fault is tried, only after a while, and not against a hint that is short or trusted to the end.
+        Whatever the reason: what all accounts show at once may be over in a moment. Only after a while, and not against
+        a hint that is trusted to the end. A *conversation* that met none of it need not wait where it is doubtful,
+        nor where looks are *spaced*.
+        """
+        closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
+        soon = self.is_innocent(conversation, account, lane, now)
+        if not closed or (spaced and not (soon and all(mark.doubtful for mark in closed))):
+            return None
+        if any(mark.is_probed(now) or now < mark.look_at(soon=soon) for mark in closed):
+            return None
+        return max(mark.until for mark in closed)
+
+    def next_chance(self, account: str, lane: str, now: float) -> float:
+        """Return when a request may go to a lane at the latest, since nobody else is left."""
+        closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
+        ends = (mark.probe_until if mark.is_probed(now) else min(mark.chance(now), mark.look_at()) for mark in closed)
+        return max(ends, default=now)
+
+    def is_stated(self, account: str, lane: str, now: float) -> bool:
+        """Say whether the provider said until when this lane rests."""
+        return any(mark.hinted and mark.chance(now) > now for _, mark in self._marks(account, lane))
+
+    def is_innocent(self, conversation: str, account: str, lane: str, now: float) -> bool:
+        """Say whether *conversation* is known, and was not refused by *account* on this lane."""
+        return bool(conversation) and not self._shared.has_refused(conversation, account, lane, now)
+
+    def may_go_on(self, conversation: str, account: str, lane: str, now: float) -> bool:
+        """
+        Say whether a *conversation* that *account* served a while ago may see whether a rest is about itself at all.
+
+        Only where the rest is doubtful, and does not pass soon anyway. One alone may, and each one once.
         """
         closed = [(state, mark) for state, mark in self._marks(account, lane) if mark.chance(now) > now]
-        if not closed or any(not _is_doubtful(state, mark, now) for state, mark in closed):
-            return None
-        return max(mark.until for _, mark in closed)
+        if not closed or any(state == "cooling" or not mark.doubtful or mark.is_probed(now) for state, mark in closed):
+            return False
+        known = self._shared.has_served(conversation, account, lane, now)
+        return known and self.is_innocent(conversation, account, lane, now)
 
     def is_dead(self, account: str, now: float) -> bool:
         """Say whether the account as a whole is of no use: its credential or its money, not a passing fault."""
@@ -234,12 +295,35 @@ class Health:
         """Return the accounts on which *conversation* met what counts as its own fault: it asks others first."""
         return self._shared.met(conversation, now)
 
+    def apart(self, conversation: str, now: float) -> frozenset[tuple[str, str]]:
+        """Return the accounts and lanes that refused *conversation* a while ago: it asks others first."""
+        return self._shared.apart(conversation, now)
+
     def errors(self, account: str, now: float) -> float:
         """Return how many errors *account* had of late; half of the weight fades every minute."""
         weight, at = self._errors.get(account, (0.0, now))
         return weight * math.exp2(-max(now - at, 0.0) / FADE)
 
     # -- what happened ---------------------------------------------------------------------------------------------
+
+    def clock(self, now: float) -> float:
+        """
+        Take note of the time, and return by how much the clock was set back.
+
+        Deadlines move with it: a rest is a length, however wrong the clock was when it began.
+        """
+        back = now - self._clock
+        self._clock = now
+        if back >= -JUMP or back == math.inf:
+            return 0.0
+        for marks in (*self._accounts.values(), *self._lanes.values()):
+            for mark in marks.values():
+                _shift(mark, back)
+        self._errors = {account: (weight, at + back) for account, (weight, at) in self._errors.items()}
+        for purse in self._low:
+            self._low[purse] += back
+        self._shared.shift(back)
+        return back
 
     def taken(self, account: str, lane: str, now: float, ticket: int = 0, *, by_force: bool = False) -> None:
         """
@@ -288,30 +372,49 @@ class Health:
         strict: bool = False,
     ) -> None:
         """
-        Draw the consequences of *outcome* of the request *ticket*, by the table; none if its scope is `none`.
+        Draw the consequences of *outcome* of the request *ticket*, by the table; none if its scope is `none`, or it may
+        be about its *conversation* alone (see `shared`).
 
         When a second account of *upstream* shows the same fault at once and none does well there meanwhile, or when one
         *exchange* or *conversation* meets it on two accounts, it is no account's fault, and the penalties are taken
         back. *strict*: a hint is believed to its end.
         """
+        place = upstream, lane
         match TRANSITIONS[outcome.kind]:
-            case Penalty() as penalty if outcome.scope != "none":
+            case Penalty() if outcome.scope == "none":
+                self._shared.refuse(account, lane, conversation or exchange, now)
+                self.returned(account, lane, ticket)
+            case Penalty() if not self._is_looking(account, lane, ticket) and self._shared.doubts(
+                account, place, outcome, exchange, now, conversation
+            ):
+                pass
+            case Penalty() as penalty:
+                if is_doubtful(outcome):
+                    self._shared.refuse(account, lane, conversation or exchange, now)
                 self._errors[account] = (self.errors(account, now) + 1, now)
                 self._looked(account, lane, ticket, now)
-                imposed = self._impose(account, lane, penalty, outcome, now, strict)
-                self._shared.fault(account, (upstream, lane), outcome, exchange, now, imposed, conversation)
+                imposed = self._impose(account, place, penalty, outcome, now, strict)
+                self._shared.fault(account, place, outcome, exchange, now, imposed, conversation)
                 self._sweep(account, lane)
             case "heal":
-                self._shared.success(account, (upstream, lane), now, exchange)
+                self._shared.success(account, place, now, exchange, conversation)
                 self._heal(account, lane, ticket, now)
             case _:
                 self.returned(account, lane, ticket)
 
     def began(
-        self, account: str, lane: str, now: float, ticket: int = 0, *, upstream: str = "", exchange: str = ""
+        self,
+        account: str,
+        lane: str,
+        now: float,
+        ticket: int = 0,
+        *,
+        upstream: str = "",
+        exchange: str = "",
+        conversation: str = "",
     ) -> None:
         """Note that the request *ticket* was served, so far: what looked is over, but it can still break off."""
-        self._shared.success(account, (upstream, lane), now, exchange)
+        self._shared.success(account, (upstream, lane), now, exchange, conversation)
         self._heal(account, lane, ticket, now, whole=False)
 
     def cleared(self, account: str) -> None:
@@ -320,6 +423,11 @@ class Health:
             marks.pop("auth-failed", None)
             marks.pop("billing-blocked", None)
         self._sweep(account)
+
+    def woken(self, account: str) -> None:
+        """Forget why *account* and all its lanes rest, and those that share its allowance: somebody said it is well."""
+        self._accounts.pop(self._group(account), None)
+        self.forget(account)
 
     def forget(self, account: str) -> None:
         """Forget all about *account*: it is at another place now."""
@@ -343,15 +451,19 @@ class Health:
 
         Of the kind `ok`, it says that the rests up to that time are over.
         """
-        if told.until <= now or told.state not in SHARED:
+        if told.state not in SHARED:
             return
         if told.kind == "ok":
             self._end_rest(told)
             return
+        told = _by_our_clock(told, now)
+        if told.until <= now:
+            return
         mark = self._place(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
         if told.until > mark.until:
-            mark.kind, mark.until, mark.verify_at = told.kind, told.until, told.verify_at
-            mark.since, mark.probe, mark.hinted = now, None, True
+            mark.kind, mark.until, mark.verify_at, mark.set_at = told.kind, told.until, told.verify_at, told.at
+            mark.since, mark.probe, mark.hinted, mark.doubtful = now, None, True, False
+            mark.looks, mark.looked_at = 0, now
             mark.changes += 1
 
     def _end_rest(self, told: Rest) -> None:
@@ -410,13 +522,17 @@ class Health:
     # -- consequences ----------------------------------------------------------------------------------------------
 
     def _impose(
-        self, account: str, lane: str, penalty: Penalty, outcome: Outcome, now: float, strict: bool
+        self, account: str, place: Place, penalty: Penalty, outcome: Outcome, now: float, strict: bool
     ) -> _Together:
         """Put *penalty* and what it grows into where they belong. What is said of the whole account grows at once."""
-        imposed = [self._punish(self._room(account, lane, penalty, outcome), penalty, outcome, now, strict)]
+        upstream, lane = place
+        penalties = [penalty]
         if penalty.grows:
-            grown = replace(penalty.grows, strikes=1) if outcome.scope == "account" else penalty.grows
-            imposed.append(self._punish(self._room(account, lane, grown, outcome), grown, outcome, now, strict))
+            penalties.append(replace(penalty.grows, strikes=1) if outcome.scope == "account" else penalty.grows)
+        imposed = []
+        for each in penalties:
+            imposed.append(self._punish(self._room(account, lane, each, outcome), each, outcome, now, strict))
+            imposed[-1].mark.upstream = upstream
         return _Together(tuple(imposed))
 
     def _punish(
@@ -436,8 +552,9 @@ class Health:
         if until <= mark.until:
             return imposed
         if mark.until <= now:
-            mark.since = now
+            mark.since, mark.looks, mark.looked_at, mark.doubtful = now, 0, now, is_doubtful(outcome)
         mark.kind, mark.until, mark.hinted, mark.strict, mark.probe = kind, until, hinted, strict, None
+        mark.set_at, mark.doubtful = now, mark.doubtful and is_doubtful(outcome)
         believed = max(now + _belief(mark), before)
         mark.verify_at = believed if hinted and not strict and believed < until else float("inf")
         return imposed
@@ -447,6 +564,9 @@ class Health:
         share, most = JITTER
         return now + wait + self._random.uniform(0, min(share * wait, most))
 
+    def _is_looking(self, account: str, lane: str, ticket: int) -> bool:
+        return any(mark.probe == ticket for _, mark in self._marks(account, lane))
+
     def _looked(self, account: str, lane: str, ticket: int, now: float) -> None:
         """End the lease of a request that looked and found that all is not well; the next look comes later."""
         for _, mark in self._marks(account, lane):
@@ -454,6 +574,7 @@ class Health:
                 mark.probe = None
                 if mark.until > now:
                     mark.checks = min(mark.checks + 1, _MAX_LEVEL)
+                    mark.looks, mark.looked_at = min(mark.looks + 1, _MAX_LEVEL), now
                     mark.verify_at = max(now + _belief(mark), min(mark.verify_at, mark.until))
 
     def _heal(self, account: str, lane: str, ticket: int, now: float, *, whole: bool = True) -> None:
@@ -463,14 +584,28 @@ class Health:
         An answer that set out before the trouble began says nothing about it, so a deadline that runs stays.
         """
         group = self._accounts.get(self._group(account), {}) if self.quotas.get(account) else {}
+        found: list[tuple[Blocked, _Mark]] = []
         for marks in (self._accounts.get(account, {}), self._lanes.get((account, lane), {}), group):
             for state, mark in list(marks.items()):
                 if whole:
                     mark.strikes.clear()
                 looked = mark.probe == ticket
+                if looked and mark.until > now:
+                    found.append((state, mark))
                 if looked or (whole and mark.until <= now and not mark.is_probed(now)):
                     _forgive(marks, state, mark)
         self._sweep(account, lane)
+        for state, mark in found:
+            self._hope(state, mark, now)
+
+    def _hope(self, state: Blocked, over: _Mark, now: float) -> None:
+        """Let what began to rest together with *over*, which ended early, be looked at now, one request each."""
+        for marks in (*self._accounts.values(), *self._lanes.values()):
+            mark = marks.get(state)
+            if mark is None or mark.until <= now or (mark.strict and mark.hinted):
+                continue
+            if (mark.kind, mark.upstream) == (over.kind, over.upstream) and abs(mark.since - over.since) <= TOGETHER:
+                mark.verify_at = min(mark.verify_at, now)
 
     def _sweep(self, account: str, *lanes: str) -> None:
         for name in (account, self._group(account)):
@@ -575,13 +710,30 @@ def _belief(mark: _Mark) -> float:
     return min(math.ldexp(BELIEF, mark.checks), BELIEF_CAP)
 
 
-def _is_doubtful(state: Blocked, mark: _Mark, now: float) -> bool:
-    if state != "cooling" or mark.is_probed(now) or now - mark.since < LAST_CHANCE:
-        return False
-    return not mark.hinted or not (mark.strict or mark.until - mark.since < SHORT_HINT)
+def _shift(mark: _Mark, seconds: float) -> None:
+    """Move all times of *mark* by *seconds*; infinite ones stay."""
+    mark.until, mark.since, mark.set_at = mark.until + seconds, mark.since + seconds, mark.set_at + seconds
+    mark.verify_at, mark.looked_at = mark.verify_at + seconds, mark.looked_at + seconds
+    mark.probe_until, mark.level_at = mark.probe_until + seconds, mark.level_at + seconds
+    mark.strikes = {kind: tuple(at + seconds for at in times) for kind, times in mark.strikes.items()}
+    mark.changes += 1
+
+
+def _by_our_clock(told: Rest, now: float) -> Rest:
+    """
+    Return *told* as a length that ends by our clock, whatever the writer's said.
+
+    What was found out long after now was found out by a wrong clock, ours or the writer's, who knows when: it counts
+    for LAST_CHANCE at most, at every start anew.
+    """
+    ahead, length = told.at - now, min(told.until - told.at, LONGEST)
+    if ahead <= 0:
+        return replace(told, until=min(told.until, told.at + LONGEST))
+    at, most = now, min(length, LAST_CHANCE if ahead > SKEW else LONGEST)
+    return replace(told, until=at + most, verify_at=min(told.verify_at - ahead, at + most), at=at)
 
 
 def _rests(account: str, lane: str | None, marks: _Marks, now: float) -> Iterator[Rest]:
     for state, mark in marks.items():
         if state in SHARED and mark.until > now:
-            yield Rest(account, lane, state, mark.kind, mark.until, mark.verify_at)
+            yield Rest(account, lane, state, mark.kind, mark.until, mark.verify_at, mark.set_at)

@@ -25,12 +25,19 @@ _UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6,
 _TERM = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_TERM.pattern}){{1,8}}")
 _WORDS = re.compile(
-    r"(?:try again|retry|reset|resets|available) (?:in|after) "
+    r"(?:try(?:ing)? again|retry(?:ing)?(?: your request)?|retry[-_ ]after:?|resets?|available|please wait|wait for)"
+    r"(?: again)? (?:in |after |for )?(?:about |approximately )?"
     r"(?:(?P<go>(?:[0-9.]{1,16}(?:ms|d|h|m|s)){1,8})\b"
     r"|(?P<n>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>(?:ms|milli|s|sec|m|min|h|hr|hour|d|day)[a-z]{0,7}\b)?)"
 )
 
 
+_AT = re.compile(
+    r"(?:try again|retry|resets?|available)(?: again)? (?:at|on) (\d{4}-\d\d-\d\d[t ][\d:.]{5,15}(?:z|[+-]\d\d:\d\d)?)"
+)
+_LIMIT = re.compile(r"\blimit:? ([\d,]{1,15})\b.{0,40}?\brequested:? (?:about )?([\d,]{1,15})\b")
+# Codex: two windows, and what of each is used up. Families of limits have a word before `primary`.
+_CODEX = re.compile(r"x-codex-(?:[a-z0-9-]+-)?(?:primary|secondary)-reset-(?:after-seconds|at)")
 _LEFT = re.compile(r"(?:^|-)remaining(?=-|$)")
 _MAX_BUCKETS = 16
 
@@ -101,8 +108,18 @@ def hint(headers: Headers, said: Complaint, now: float, sent: ClientWords = quot
         lambda: in_text(said.own, now, sent),
         lambda: _latest(_empty_buckets(headers, now)),
         lambda: _latest(_quoted_buckets(said, now, sent)),
+        lambda: _codex(headers, now),
+        lambda: _structured(headers, now),
+        lambda: min(_lone_resets(headers, now), default=None),
     )
     return next((at for rank in ranks if (at := rank()) is not None), None)
+
+
+def is_larger_than_limit(message: str) -> bool:
+    """Whether a lower-case *message* says that the request is larger than the limit (`limit 30, requested 50`)."""
+    found = _LIMIT.search(message)
+    numbers = [int(number.replace(",", "") or 0) for number in found.groups()] if found else []
+    return bool(numbers) and numbers[1] > numbers[0]
 
 
 def moment(text: object, now: float) -> float | None:
@@ -119,7 +136,10 @@ def moment(text: object, now: float) -> float | None:
 def in_text(message: str, now: float, sent: ClientWords = quoted.NOTHING) -> float | None:
     """Find a phrase such as `try again in 5.2s` or `retry after 37 seconds` in a lower-case *message*."""
     found = _WORDS.search(message)
-    if not found or sent.hold(message, *found.span()):
+    if not found:
+        found = _AT.search(message)
+        return moment(found[1].upper(), now) if found and not sent.hold(message, *found.span()) else None
+    if sent.hold(message, *found.span()):
         return None
     if found["go"]:
         return moment(found["go"], now)
@@ -137,7 +157,7 @@ def _text(value: object) -> str:
 
 
 def _milliseconds(headers: Headers, now: float) -> float | None:
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+    for name in ("retry-after-ms", "x-ms-retry-after-ms", "x-retry-after-ms"):
         value = headers.get(name).strip()
         if _NUMBER.fullmatch(value) and (at := moment(float(value) / 1000, now)) is not None:
             return at
@@ -146,12 +166,13 @@ def _milliseconds(headers: Headers, now: float) -> float | None:
 
 def _in_body(said: Complaint, now: float, sent: ClientWords) -> float | None:
     for part in said.parts:
-        for name in ("retryDelay", "resets_in_seconds", "resets_at", "quotaResetDelay", "quotaResetTimeStamp",
-                     "retry_after", "retry_after_seconds", "reset_seconds"):  # fmt: skip
-            value = part.get(name)
+        for name in complaint.TIMES:
+            value = told = part.get(name)
+            if name.endswith("_ms") and isinstance(value, int | float) and not isinstance(value, bool):
+                value = value / 1000
             if isinstance(value, dict):  # a protobuf Duration that was not written as text
-                value = value.get("seconds")
-            if (at := moment(value, now)) is not None and not sent.hold_member(name, _text(value)):
+                value = told = value.get("seconds")
+            if (at := moment(value, now)) is not None and not sent.hold_member(name, _text(told)):
                 return at
     return None
 
@@ -173,6 +194,39 @@ def _quoted_buckets(said: Complaint, now: float, sent: ClientWords) -> Iterator[
         if isinstance(quoted, dict):
             told = ((name, _text(quoted[name])) for name in list(quoted)[:32])
             yield from _empty_buckets(Headers(each for each in told if not sent.hold_member(*each)), now)
+
+
+def _codex(headers: Headers, now: float) -> float | None:
+    """Return when the window that is used up is full again; where none is said to be, the first that will be."""
+    resets: dict[str, float] = {}
+    for name, value in headers:
+        key = name.lower()
+        if _CODEX.fullmatch(key) and (at := moment(value, now)) is not None:
+            window = key.partition("-reset-")[0]
+            resets[window] = min(at, resets.get(window, at))
+    used = {window: headers.get(f"{window}-used-percent").strip() for window in resets}
+    spent = [resets[window] for window, part in used.items() if _NUMBER.fullmatch(part) and float(part) >= 100]
+    return max(spent) if spent else min(resets.values(), default=None)
+
+
+def _structured(headers: Headers, now: float) -> float | None:
+    """Read the IETF's `RateLimit: "name";r=0;t=30`, or its older `limit=10, remaining=0, reset=30`."""
+    found = []
+    for item in re.split(r',\s*(?=")', headers.get("ratelimit").lower()):
+        fields = dict(re.findall(r"\b(r|remaining|t|reset)=(\d{1,12})\b", item))
+        if "0" in (fields.get("r"), fields.get("remaining")) and (at := fields.get("t", fields.get("reset"))):
+            found.append(moment(at, now))
+    return max((at for at in found if at is not None), default=None)
+
+
+def _lone_resets(headers: Headers, now: float) -> Iterator[float]:
+    """Resets of buckets of which nothing else is said; which of them is empty is not known."""
+    for name, value in headers:
+        key = name.lower()
+        if "ratelimit" not in key or not key.endswith("reset") or key.replace("reset", "remaining") in headers:
+            continue  # one for each of several limits (`…-reset-tokens`) does not say which of them it was
+        if key.replace("reset", "status") not in headers and (at := moment(value, now)) is not None:
+            yield at
 
 
 def _is_empty(headers: Headers, reset: str) -> bool:

@@ -7,6 +7,10 @@ and never as something an account cannot come back from.
 A phrase is the weakest evidence, since providers quote what clients write. It counts only in the provider's own words,
 not where a code or a place in the request says that the request is at fault, and if the request itself holds the words,
 for this exchange alone: it moves on, and nothing follows for the account.
+
+Before a lane rests there is one question: can waiting cure this? A refusal about the request alone has the scope
+`none`. One that only its status speaks for is `bare`: `shared.Shared.doubts` decides whether an account rests for it.
+What is no answer of an API at all (a page, a challenge, a proxy's refusal) is a passing fault of the way: `server`.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ class Rule:
     """
     One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
 
-    Inside a stream there is no status; codes and phrases decide alone.
+    Inside a stream there is no status; codes and phrases decide alone. *bare*: the row says no more than the status.
     """
 
     kind: OutcomeKind
@@ -40,6 +44,12 @@ class Rule:
     phrase: re.Pattern[str] | None = None
     statuses: frozenset[int] = frozenset()
     scope: Scope | None = None
+    bare: bool = False
+
+    @property
+    def is_blameless(self) -> bool:
+        """Whether nothing follows for the account."""
+        return self.kind in BLAMELESS or self.scope == "none"
 
     def fits(self, status: int, said: Complaint) -> bool:
         """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
@@ -56,14 +66,14 @@ class Rule:
         """Find the phrase in the provider's own words; a row without consequences is also met by quoted ones."""
         if not self.phrase:
             return None
-        if self.kind in BLAMELESS:
+        if self.is_blameless:
             return self.phrase.search(said.message)
         at_fault = bool(said.codes & _AT_FAULT) or (bool(said.place) and not _ABOUT[self.kind].search(said.place))
         return None if at_fault else self.phrase.search(said.own)
 
     def is_told_by_client(self, said: Complaint, sent: ClientWords) -> bool:
         """Say whether everything for which this row fits may be words of the client's."""
-        if self.kind in BLAMELESS:
+        if self.is_blameless:
             return False
         codes, found = self.coded(said), self.found(said)
         if codes and not all(sent.hold_code(code) for code in codes):
@@ -75,9 +85,17 @@ class Rule:
         return is_end or sent.hold(said.message, *found.span(), names_model=True)
 
 
-def _rule(kind: OutcomeKind, codes: str = "", phrase: str = "", statuses: str = "", scope: Scope | None = None) -> Rule:
+def _rule(
+    kind: OutcomeKind,
+    codes: str = "",
+    phrase: str = "",
+    statuses: str = "",
+    scope: Scope | None = None,
+    *,
+    bare: bool = False,
+) -> Rule:
     pattern = re.compile(phrase) if phrase else None
-    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope)
+    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare)
 
 
 # How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
@@ -92,12 +110,45 @@ BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  #
 _KEY_PLACE = re.compile(r"api.?key|authorization|credential|token$")
 _NOWHERE = re.compile(r"(?!)")
 _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
-    **dict.fromkeys(("rate", "overload", "server", "quota", "permission", "request", "cancelled", "ok"), _NOWHERE),
-    "auth": _KEY_PLACE, "model": re.compile(r"^(model|deployment|engine)(_?id|_?name)?$"),
+    **dict.fromkeys(("rate", "server", "quota", "permission", "request", "cancelled", "ok"), _NOWHERE),
+    **dict.fromkeys(("model", "overload"), re.compile(r"^(model|deployment|engine)(_?id|_?name)?$")),
+    "auth": _KEY_PLACE,
 })  # fmt: skip
 
 # Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
 _CLIENT = "400 404 405 409 412 413 415 422 500"
+
+# Refusals about this request alone: waiting cures none of them, and another account may have the plan, the feature or
+# the larger limit that it needs. They stand before everything else, and a client that quotes them gains nothing.
+_TOO_LARGE = (
+    r"request (is )?too large|tokens must be reduced|"
+    r"reduce (the (length|size|number)|your (message|prompt|input|request))|"
+    r"(prompt|input|request|message) is too (long|large)|(context|prompt) (length |window )?(exceed|too (long|large))|"
+    r"exceeds? the (model'?s? )?(maximum|context|max)|maximum context length"
+)
+_ALONE = (
+    _rule("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
+                          r"not (yet )?(available|enabled|supported|included))|"
+                          r"requires more credits, or fewer|can only afford", scope="none"),
+    _rule("permission", phrase=r"organization must be verified|only authorized for use with claude code|"
+                               r"\bbeta\b.{0,80}\bnot (yet )?(available|enabled|supported|allowed|authorized)|"
+                               r"(unexpected|unsupported|unknown|invalid) value.{0,80}\banthropic-beta\b",
+          scope="none"),
+    _rule("auth", phrase=r"oauth authentication is currently not supported", scope="none"),  # without its beta header
+    _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
+    _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
+          statuses="400 404"),
+)  # fmt: skip
+
+# A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
+_PLAN = _rule("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
+
+# Too much to do for the moment, whatever the status: some say it under 400.
+_BUSY = _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|too busy|"
+                                 r"temporarily (unavailable|overloaded)|"
+                                 r"(over|at|exceed(s|ed)) (its |max(imum)? |full )?capacity|capacity exceeded|"
+                                 r"(no|insufficient|not enough|limited) capacity",
+              statuses="400 404 409 422 424 429 498 500 502 503 529")  # fmt: skip
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
 _NO_MODEL = _rule(
@@ -125,6 +176,8 @@ OPENAI = (
     _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(not valid|invalid|expired|revoked|disabled)|"
                          r"no auth credentials|ip (address )?(is )?not authorized|"
                          r"security token included in the request is (invalid|expired)", statuses="400 401 403"),
+    _rule("auth", phrase=r"authentication fail|token (has )?expired|"
+                         r"invalid (authentication|credentials|subscription key)", statuses="401"),
     _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
                      "invalid_prompt", statuses="400 403"),
     _rule("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
@@ -135,16 +188,18 @@ OPENAI = (
     _rule("model", phrase=r"\bmodel\b.{0,160}(?P<end>does not exist|not found|is not available)|"
                           r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with)\b)",
           statuses="400 403 404"),
-    _rule("overload", "server_is_overloaded service_unavailable_error service_unavailable overloaded "
-                      "overloaded_error engine_overloaded engine_overloaded_error capacity_exceeded "
-                      "service_tier_capacity_exceeded unavailable",
+    _rule("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported) in (your|this) (region|country))",
+          statuses="400 403 404"),
+    _rule("overload", "server_is_overloaded overloaded overloaded_error engine_overloaded engine_overloaded_error "
+                      "model_overloaded model_at_capacity capacity_exceeded service_tier_capacity_exceeded"),
+    _rule("overload", "service_unavailable_error service_unavailable unavailable",
           statuses="429 498 500 502 503 529"),
-    _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|over capacity",
-          statuses="429 498 500 502 503 529"),
+    _BUSY,
+    _PLAN,
     _rule("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
                   "resource_exhausted tokens requests", statuses="429 500 503"),
     _FROM_HERE,
-    _rule("permission", "permission_error permission_denied forbidden", statuses="403"),
+    _rule("permission", "permission_error permission_denied forbidden", statuses="403", bare=True),
     _rule("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
                      "string_above_max_length unsupported_parameter unsupported_value invalid_value "
                      "invalid_type missing_required_parameter request_too_large previous_response_not_found "
@@ -161,10 +216,12 @@ ANTHROPIC = (
     _rule("auth", phrase=r"organization has been disabled|invalid x-api-key|oauth token (has|is|was) "
                          r"(been )?(expired|revoked)", statuses="400 401 403"),
     _rule("overload", "overloaded_error"),
+    _BUSY,
+    _PLAN,
     _rule("rate", "rate_limit_error"),
     _NO_MODEL,
     _rule("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
-    _rule("permission", "permission_error", statuses="403"),
+    _rule("permission", "permission_error", statuses="403", bare=True),
     _rule("request", "invalid_request_error request_too_large not_found_error", statuses=_CLIENT),
     _rule("server", "api_error timeout_error", statuses="500 502 503 504"),
 )  # fmt: skip
@@ -182,10 +239,11 @@ GEMINI = (
     _FROM_HERE,
     _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account"),
     _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
+    _BUSY,
     _rule("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
     _rule("overload", "unavailable", statuses="503"),
-    _rule("overload", phrase=r"overloaded|high demand", statuses="429 500 503"),
-    _rule("permission", "permission_denied service_disabled", statuses="403"),
+    _rule("permission", "service_disabled", statuses="403"),
+    _rule("permission", "permission_denied", statuses="403", bare=True),
     _rule("request", "invalid_argument failed_precondition out_of_range not_found already_exists aborted",
           statuses=_CLIENT),
     _rule("cancelled", "cancelled", statuses="499"),
@@ -194,10 +252,10 @@ GEMINI = (
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType({
     # Anyone may stand in front of anyone, so every family knows the others' words after its own.
-    "openai": (*OPENAI, *ANTHROPIC),
-    "anthropic": (*ANTHROPIC, *OPENAI),
-    "gemini": (*GEMINI, *OPENAI),
-    "": (*OPENAI, *ANTHROPIC, *GEMINI),
+    "openai": (*_ALONE, *OPENAI, *ANTHROPIC),
+    "anthropic": (*_ALONE, *ANTHROPIC, *OPENAI),
+    "gemini": (*_ALONE, *GEMINI, *OPENAI),
+    "": (*_ALONE, *OPENAI, *ANTHROPIC, *GEMINI),
 })  # fmt: skip
 
 # Codes that stand beside what is no fault of the request too, at some; the others say that it is at fault, and rule
@@ -211,11 +269,29 @@ _AT_FAULT = frozenset(
 )
 
 BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
-    401: "auth", 402: "quota", 403: "permission", 408: "server", 425: "server", 429: "rate", 498: "overload",
-    499: "cancelled", 503: "overload", 529: "overload",
+    401: "auth", 402: "quota", 403: "permission", 407: "server", 408: "server", 424: "server", 425: "server",
+    429: "rate", 498: "overload", 499: "cancelled", 503: "overload", 529: "overload",
 })  # fmt: skip
 
 _CERTAIN = frozenset({401, 402})  # statuses that have no other meaning
+_DENIED = frozenset({401, 402, 403, 429})  # statuses that rest an account, but for a code that blames the request
+_NEEDS_EVIDENCE: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
+NO_API = "no API answer"
+# Under these a page, too, is about the request, or about a rate.
+_PAGE_IS_ANSWER = frozenset({405, 411, 413, 414, 415, 416, 417, 422, 429, 431})
+_EDGES = re.compile(
+    r"cloudflare|cloudfront|akamai|squid|zscaler|blue ?coat|forcepoint|fortigate|varnish|imperva|incapsula|sucuri|"
+    r"mcafee|barracuda|sophos|awselb|nginx|envoy|haproxy|traefik|caddy|apache|bigip|iboss|netskope"
+)
+_EDGE_HEADERS = (
+    "cf-mitigated",
+    "x-squid-error",
+    "proxy-authenticate",
+    "x-iinfo",
+    "ngrok-error-code",
+    "x-amzn-waf-action",
+)
+_EDGE_TEXT = re.compile(r"\Aerror code: 1\d{3}\s*\Z")  # how Cloudflare refuses who takes no HTML
 _HINTED: frozenset[OutcomeKind] = frozenset({"rate", "quota", "overload", "server"})
 _ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows over all models; others are of one model
 _A_DAY = re.compile(r"per_?day")
@@ -243,7 +319,11 @@ def classify(
                 return Outcome("ok")
             return _settled(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
         return _outcome("request", detail=str(head.status))
-    return _settled(family, head.status, complaint.read(body), head.headers, now, own, sent)
+    said = complaint.read(body)
+    if _is_no_api_answer(head, body, said) and not any(_is_meant(rule, head.status, said) for rule in own):
+        until = limits.hint(head.headers, said, now)
+        return _outcome("server", until=until, detail=f"{head.status} {NO_API}")
+    return _settled(family, head.status, said, head.headers, now, own, sent)
 
 
 def classify_error(
@@ -288,7 +368,8 @@ def _settled(
         return Outcome(kind, scope="none", detail=detail)
     until = judged.until if rule.cooldown is None else now + rule.cooldown
     kept = rule.outcome is None or (kind == judged.kind and judged.scope != "none")
-    return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail)
+    bare = judged.bare and rule.outcome is None and rule.cooldown is None
+    return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail, bare=bare)
 
 
 def _is_meant(rule: ErrorRule, status: int, said: Complaint) -> bool:
@@ -314,18 +395,53 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
     fitting = [rule for rule in RULES.get(family, RULES[""]) if rule.fits(status, said)]
+    if until is not None:  # one that says when to come back is no matter of size
+        fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "none")]
     rule = next((rule for rule in fitting if not rule.is_told_by_client(said, sent)), None)
     doubted = fitting[0] if fitting and fitting[0] is not rule else None
     kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
     if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
         return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
+    if _is_about_request(status, rule, said):
+        return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} for this request alone")
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
     found = _outcome(kind, scope, until, _detail(status, rule, said))
-    if rule is None or kind in BLAMELESS:
-        return replace(found, certain=status in _CERTAIN)
-    return replace(found, certain=status in _CERTAIN or not all(map(sent.hold_code, rule.coded(said))))
+    bare = kind in _NEEDS_EVIDENCE and found.until is None and (rule.bare if rule else not _is_challenged(headers))
+    certain = status in _CERTAIN
+    if rule is not None and kind not in BLAMELESS:
+        certain = certain or not all(map(sent.hold_code, rule.coded(said)))
+    return replace(found, certain=certain, bare=bare)
+
+
+def _is_about_request(status: int, rule: Rule | None, said: Complaint) -> bool:
+    """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
+    if limits.is_larger_than_limit(said.message) and status in (413, 429):
+        return True
+    if rule is None or rule.bare:
+        return status in _DENIED and bool(said.codes & _AT_FAULT)
+    return rule.kind not in BLAMELESS and rule.scope == "none"
+
+
+def _is_challenged(headers: Headers) -> bool:
+    """Whether a 401 says in its head that the token itself is bad (RFC 6750)."""
+    return "invalid_token" in headers.get("www-authenticate").lower()
+
+
+def _is_no_api_answer(head: Head, body: Body | None, said: Complaint) -> bool:
+    """Say whether an error comes from something on the way: a challenge, a captive portal, a page, a proxy."""
+    if head.status == 407:
+        return True
+    if head.status >= 500 or head.status in _PAGE_IS_ANSWER or said.parts:
+        return False
+    if any(name in head.headers for name in _EDGE_HEADERS):
+        return True
+    start = (body.raw or b"")[:256].removeprefix(b"\xef\xbb\xbf").lstrip() if body else b""
+    if start:
+        return start.startswith(b"<") or bool(_EDGE_TEXT.match(said.message))
+    edge = head.headers.get("server").lower()
+    return "via" in head.headers or bool(_EDGES.search(edge))
 
 
 def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = "") -> Outcome:

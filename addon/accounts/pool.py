@@ -7,7 +7,7 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -25,6 +25,7 @@ from .health import LAST_CHANCE, Health
 from .slots import Claim, Scope, Slots
 
 CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
+MAX_LOOKS = 1024  # pools and models of which is known when a lane was last looked at for want of others
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
@@ -178,7 +179,9 @@ class Accounts:
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
         self._restricts = any(map(models.restricts, config.accounts))
-        self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
+        self._looks: OrderedDict[tuple[str, str], float] = (
+            OrderedDict()
+        )  # when one that rests was asked, for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
         """
@@ -186,6 +189,7 @@ class Accounts:
 
         Who is told to wait stands in line, and is called when it may be its turn; who gives up says so by `leave`.
         """
+        self._clock(now)
         decided = self._choose(ask, now)
         if not isinstance(decided, Wait):
             self.leave(ask.waiter)
@@ -234,8 +238,7 @@ class Accounts:
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
             return self._last_chance(ask, views, now) or self._none(ask, views, now)
-        met = self._health.met(_conversation(ask), now)
-        pick = self._pick(ask, [one for one in eligible if one.id not in met] or eligible, views, now)
+        pick = self._pick(ask, self._willing(ask, eligible, now) or eligible, views, now)
         if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, views, now)):
             return self._wait(ask, better, now)
         return self._take(ask, pick, views, now)
@@ -252,7 +255,13 @@ class Accounts:
         Where it stood in for a home, that home stays: a home is left only by what `settled` and `choose` find out.
         """
         self._health.began(
-            choice.account.id, choice.lane, now, choice.ticket, upstream=str(choice.origin), exchange=ask.waiter
+            choice.account.id,
+            choice.lane,
+            now,
+            choice.ticket,
+            upstream=str(choice.origin),
+            exchange=ask.waiter,
+            conversation=_conversation(ask),
         )
         self._slots.stir(_probe(choice.account.id))
         if choice.key is not None:
@@ -272,7 +281,8 @@ class Accounts:
         if tokens is not None:
             self._slots.corrected(choice.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
-        if choice.key is not None and outcome.scope != "none" and (clears or outcome.kind in TERMINAL):
+        terminal = outcome.kind in TERMINAL and not outcome.bare
+        if choice.key is not None and outcome.scope != "none" and (clears or terminal):
             self._bindings.unbind(choice.key, choice.account.id, choice.generation)
 
     def release(self, choice: Choice) -> None:
@@ -336,8 +346,15 @@ class Accounts:
             old = before.get(account.id, account)
             if (old.origin, old.base_path) != (account.origin, account.base_path):
                 self._health.forget(account.id)
+            elif account.enabled and not old.enabled:
+                self.woken(account.id)
             elif old.secrets != account.secrets:
                 self._health.cleared(account.id)
+
+    def woken(self, account_id: str) -> None:
+        """Take note that somebody said that this account is well: whatever it rests for is over."""
+        self._health.woken(account_id)
+        self._slots.stir(_probe(account_id))
 
     def cleared(self, account_id: str) -> None:
         """Take note that this account has another secret now: what was wrong with the old one is over."""
@@ -418,11 +435,25 @@ class Accounts:
         if account.id == ask.stay and self._health.may_look(account.id, lane, now):
             return "", ""
         if resting := self._health.reason(account.id, lane, now):
+            if account.id not in ask.tried and self._health.may_go_on(_conversation(ask), account.id, lane, now):
+                return "", ""
             probed = account.id not in ask.tried and self._health.is_probed(account.id, lane, now)
             return "probed" if probed else "resting", resting
         if account.id in ask.tried:
             return "tried", "tried in this exchange"
         return "", ""
+
+    def _willing(self, ask: Ask, eligible: Sequence[Account], now: float) -> Sequence[Account]:
+        """Return those of *eligible* that did not refuse this conversation a while ago."""
+        conversation = _conversation(ask)
+        met, apart = self._health.met(conversation, now), self._health.apart(conversation, now)
+        if not met and not apart:
+            return eligible
+        return [
+            one
+            for one in eligible
+            if one.id == ask.stay or (one.id not in met and (one.id, models.lane(one, ask.model)) not in apart)
+        ]
 
     def _as_before(
         self, ask: Ask, served: Served, views: Sequence[_View], now: float
@@ -538,15 +569,15 @@ class Accounts:
         home = self._bindings.home(key, now)
         if not home:
             return "", False
-        here = any(view.account.id == home and view.cause != "disabled" for view in views)
-        if here and not self._health.is_dead(home, now):
+        here = next((view for view in views if view.account.id == home and view.cause != "disabled"), None)
+        if here and (not here.cause or not self._health.is_dead(home, now)):
             return home, False
         self._bindings.drop(key)
         return "", True
 
     def _lacks(self, home: str, fit: Sequence[Account], websocket: bool, views: Sequence[_View], now: float) -> bool:
         view = next(view for view in views if view.account.id == home)
-        if view.cause == "model" or self._health.lacks(home, view.lane, now):
+        if view.cause == "model" or (view.cause and self._health.lacks(home, view.lane, now)):
             return True
         return websocket and not view.cause and all(account.id != home for account in fit)
 
@@ -569,7 +600,7 @@ class Accounts:
             self._cursors,
             in_flight=lambda account: self._in_flight[account],
             errors=lambda account: self._health.errors(account, now),
-            round=(pool_name(ask), models.base(ask.model)[:256]),
+            round=_looked_for(ask),
         )
 
     def _take(self, ask: Ask, pick: _Pick, views: Sequence[_View], now: float) -> Choice:
@@ -581,7 +612,7 @@ class Accounts:
         before = ask.served.slot if ask.served and ask.served.account == account.id else None
         wanted = _wanted(ask.identity.affinity) if before is None else before
         held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted)
-        early = bool(view.cause) or account.id == ask.stay
+        early = not self._health.available(account.id, view.lane, now)
         self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=early)
         generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
         return Choice(
@@ -600,6 +631,7 @@ class Accounts:
 
     def _note(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
         account = choice.account
+        self._clock(now)
         self._health.note(
             account.id,
             choice.lane,
@@ -613,6 +645,11 @@ class Accounts:
         )
         self._slots.stir(_probe(account.id))
 
+    def _clock(self, now: float) -> None:
+        """Take note of the time. A clock that was set back moves what lasts, so that nothing lasts longer for it."""
+        if back := self._health.clock(now):
+            self._slots.shift(back)
+
     def _better(self, ask: Ask, than: Account, views: Sequence[_View], now: float) -> list[_View]:
         """Return the accounts of a higher priority than *than* that are only busy, if it is worth a moment."""
         if now >= ask.patient:
@@ -621,22 +658,27 @@ class Accounts:
 
     def _last_chance(self, ask: Ask, views: Sequence[_View], now: float) -> Choice | None:
         """Let one request see whether a lane that rests is well after all, when there is no other, now and then."""
-        pool = pool_name(ask)
-        if (
-            any(view.cause in ("busy", "probed") for view in views)
-            or now - self._last_chances.get(pool, -LAST_CHANCE) < LAST_CHANCE
-        ):
+        if any(view.cause in ("busy", "probed") for view in views):
             return None
-        out = [(self._health.last_chance(view.account.id, view.lane, now), view) for view in views
-               if view.cause == "resting" and view.account.id not in ask.tried]  # fmt: skip
+        spaced, conversation = now < self._next_look(ask, now), _conversation(ask)
+        out = [(self._health.last_chance(view.account.id, view.lane, now, conversation, spaced=spaced), view)
+               for view in views if view.cause == "resting" and view.account.id not in ask.tried]  # fmt: skip
         chances = [(deadline, view.account.id, view) for deadline, view in out if deadline is not None]
         if not chances:
             return None
         view = min(chances)[2]
         if self._slots.obstacle(self._claims(ask, view.account, view.lane), now, ask.waiter):
             return None
-        self._last_chances[pool] = now
+        self._looks[_looked_for(ask)] = now
+        self._looks.move_to_end(_looked_for(ask))
+        if len(self._looks) > MAX_LOOKS:
+            self._looks.popitem(last=False)
         return self._take(ask, _Pick(view.account, "none", "rests for longer"), views, now)
+
+    def _next_look(self, ask: Ask, now: float) -> float:
+        """Return before when no lane is looked at for want of others; a clock that went back makes no difference."""
+        looked = self._looks.get(_looked_for(ask))
+        return now if looked is None else min(looked, now) + LAST_CHANCE
 
     def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
         """Put *ask* in line for what *views* are busy with."""
@@ -659,7 +701,9 @@ class Accounts:
         if awaited := [view for view in views if view.cause in ("busy", "probed")] + soon:
             return self._wait(ask, awaited, now)
         out = [view for view in views if view.cause in ("resting", "tried")]
-        absent = [self._absent(view, now) for view in out]
+        # Where no provider said until when, the next look at a lane is the best that is known.
+        stated = any(self._health.is_stated(view.account.id, view.lane, now) for view in out)
+        absent = [self._absent(view, now, looks=not stated) for view in out]
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
         disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
@@ -676,16 +720,15 @@ class Accounts:
             return False
         return now < (self._health.until(view.account.id, view.lane, now) or now) <= ask.patient
 
-    def _absent(self, view: _View, now: float) -> refusals.Absent:
+    def _absent(self, view: _View, now: float, *, looks: bool = False) -> refusals.Absent:
         account, lane = view.account.id, view.lane
         provider = view.account.provider.name
         if view.cause != "resting":
             return refusals.Absent(provider, cooling=False)
         # Money comes back at a known time too: a limit of five hours is a long cooldown to whoever waits.
         cooling = self._health.state(account, lane, now) in ("cooling", "billing-blocked")
-        return refusals.Absent(
-            provider, cooling, self._health.until(account, lane, now), self._health.deadline(account, lane, now)
-        )
+        chance = self._health.next_chance(account, lane, now) if looks else self._health.until(account, lane, now)
+        return refusals.Absent(provider, cooling, chance, self._health.deadline(account, lane, now))
 
     def _status(self, account: Account, busiest: tuple[str, float], now: float) -> AccountStatus:
         lane = self._health.worst_lane(account.id, now)
@@ -733,6 +776,10 @@ def _by_id(config: Config) -> dict[str, Account]:
 def _opens(identity: Identity) -> bool:
     """Whether all that is known of a conversation is how it begins, as others may."""
     return identity.tier == "content" and identity.strength == "guess" and identity.binds
+
+
+def _looked_for(ask: Ask) -> tuple[str, str]:
+    return pool_name(ask), models.base(ask.model)[:256]
 
 
 def _conversation(ask: Ask) -> str:

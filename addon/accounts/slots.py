@@ -159,6 +159,12 @@ class Slots:
         for waiter in self._in_order(scope):
             self._line[waiter].woken()
 
+    def shift(self, seconds: float) -> None:
+        """Move what passes with time by *seconds*: the clock was set."""
+        for room in self._rooms.values():
+            for spent in room.passed:
+                spent[0] += seconds
+
     @property
     def waiting(self) -> int:
         """How many are in line."""

@@ -25,11 +25,7 @@ EXIT_NONE = 1
 def habits(arguments: argparse.Namespace) -> int:
     """List what is not held against a host any more; with --reset HOST [DETECTOR], have it held against it again."""
     try:
-        file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
-        settings = config.load(file.read_bytes(), str(file)) if file.exists() else config.Config(())
-        if arguments.state:
-            settings = replace(settings, state=arguments.state)
-        _, store = store_of(settings, key_in(Path(settings.state).expanduser()))
+        _, store = settings_and_store(arguments)
         if store is None:
             message = "no store is set, so that nothing is kept beside the running proxy"
             print(f"{message}: use patchbay.habits in mitmproxy", file=sys.stderr)
@@ -39,6 +35,15 @@ def habits(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError, config.ConfigError, StoreError) as e:
         print(e, file=sys.stderr)
         return EXIT_USAGE
+
+
+def settings_and_store(arguments: argparse.Namespace) -> tuple[config.Config, Store | None]:
+    """Return the settings that *arguments* name, and their store, if there is one. Raises what reading them raises."""
+    file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+    settings = config.load(file.read_bytes(), str(file)) if file.exists() else config.Config(())
+    if arguments.state:
+        settings = replace(settings, state=arguments.state)
+    return settings, store_of(settings, key_in(Path(settings.state).expanduser()))[1]
 
 
 def _list(store: Store) -> int:

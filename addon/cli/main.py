@@ -21,7 +21,7 @@ from typing import TextIO
 
 from .. import config, keylike
 from ..proxy import environment
-from . import explain, habits, incidents, verify
+from . import explain, habits, incidents, verify, wake
 
 FOLDER = Path(__file__).resolve().parent.parent
 EXIT_MISTAKES = 1  # what was asked about is wrong
@@ -148,6 +148,16 @@ COMMANDS: tuple[Command, ...] = (
         habits.habits,
         (
             Argument("--reset", {"nargs": "+", "help": "hold it against HOST again"}),
+            Argument("--state", {"help": "the folder with the key and the store; else the settings' own"}),
+            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+        ),
+    ),
+    Command(
+        "wake",
+        "use an account again that rests",
+        wake.wake,
+        (
+            Argument("account", {"help": "the account's id"}),
             Argument("--state", {"help": "the folder with the key and the store; else the settings' own"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
         ),

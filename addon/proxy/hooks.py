@@ -316,6 +316,15 @@ class Patchbay:
         found = self._router().memory.habits.reset(host, detector, time.time())
         return f"{found} rules of {host} are forgotten" if found else f"nothing is known of {host} {detector}".rstrip()
 
+    @command.command("patchbay.wake")  # type: ignore[untyped-decorator]
+    def wake(self, account: str) -> str:
+        """Use *account* again, whatever it rests for."""
+        known = [each.id for each in self._router().config.accounts]
+        if account not in known:
+            return f"there is no account {account}; there are: {', '.join(known) or 'none'}"
+        self._router().state.wake(account, time.time())
+        return f"account {account} may be used again"
+
     # -- flows -----------------------------------------------------------------------------------------------------
 
     async def client_connected(self, client: connection.Client) -> None:

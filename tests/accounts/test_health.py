@@ -275,14 +275,17 @@ def test_a_hint_that_is_trusted_is_not_verified(health):
     [
         (Outcome("rate", until=300), 29, False),
         (Outcome("rate", until=300), 30, True),
-        (Outcome("rate", until=50), 40, False),
-        (Outcome("quota", until=300), 60, False),
-        (Outcome("auth"), 60, False),
-        (Outcome("model"), 60, False),
+        (Outcome("rate", until=50), 40, True),
+        (Outcome("quota", until=300), 30, True),
+        (Outcome("quota", until=300), 29, False),
+        (Outcome("auth", scope="account"), 30, True),
+        (Outcome("permission"), 30, True),
+        (Outcome("model"), 30, True),
         (Outcome("ok"), 60, False),
     ],
 )
-def test_only_a_long_passing_fault_is_tried_before_its_time(health, outcome, at, chance):
+def test_every_rest_is_tried_before_its_time_after_half_a_minute(health, outcome, at, chance):
+    """R8: whatever its kind, and whatever the provider's hint."""
     health.note("a", "m", outcome, 0)
     assert (health.last_chance("a", "m", at) is not None) is chance
 

@@ -219,3 +219,59 @@ def test_reading_what_is_left_never_raises_and_is_a_share(fields):
     for bucket in limits.headroom(Headers(fields), NOW):
         assert 0 <= bucket.left <= 1
         assert bucket.reset > NOW
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        (headers(x_codex_primary_reset_after_seconds="90"), 90),
+        (headers(x_codex_primary_reset_at=str(int(NOW) + 80)), 80),
+        (headers(x_codex_primary_used_percent="100", x_codex_primary_reset_after_seconds="90",
+                 x_codex_secondary_used_percent="40", x_codex_secondary_reset_after_seconds="500000"), 90),
+        (headers(x_codex_primary_used_percent="12.5", x_codex_primary_reset_after_seconds="90",
+                 x_codex_secondary_used_percent="100.0", x_codex_secondary_reset_after_seconds="5000"), 5000),
+        (headers(x_codex_bengalfox_primary_reset_at=str(int(NOW) + 70)), 70),
+        (headers(x_codex_primary_reset_after_seconds="-1"), None),
+        (headers(ratelimit='"minute";r=0;t=30, "day";r=900;t=8000'), 30),
+        (headers(ratelimit="limit=10, remaining=0, reset=25"), 25),
+        (headers(ratelimit="limit=10, remaining=3, reset=25"), None),
+        (headers(x_ratelimit_reset="44"), 44),
+        (headers(x_retry_after_ms="1500"), 1.5),
+    ],
+)  # fmt: skip
+def test_a_reset_is_read_wherever_a_family_puts_it(fields, seconds):
+    """A9: Codex's windows, the IETF's head, a reset alone."""
+    at = limits.retry_at(fields, None, NOW)
+    assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
+
+
+@pytest.mark.parametrize(
+    ("document", "seconds"),
+    [
+        ({"error": {"retry_after_ms": 2500}}, 2.5),
+        ({"error": {"resetsAt": int(NOW) + 60}}, 60),
+        ({"error": {"message": "Please wait 30 seconds before you go on"}}, 30),
+        ({"error": {"message": "Retry your request after 37 seconds."}}, 37),
+        ({"error": {"message": "try again at 2026-09-21T14:33:30Z."}}, 1210),
+        ({"retryAfter": "12s"}, 12),
+    ],
+)
+def test_a_time_in_a_body_is_read_in_every_spelling(document, seconds):
+    """A9: members and sentences of other families."""
+    at = limits.retry_at(headers(), Body(json.dumps(document).encode()), NOW)
+    assert at == pytest.approx(NOW + seconds, rel=0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("message", "larger"),
+    [
+        ("tokens per min (tpm): limit 30000, requested 31226.", True),
+        ("limit 30,000, requested 31,226", True),
+        ("limit 30000, used 29000, requested 2000. please try again in 2s", False),
+        ("limit: 0", False),
+        ("requested 5", False),
+    ],
+)
+def test_a_request_that_is_larger_than_the_whole_limit_is_known(message, larger):
+    """A1: no time makes it smaller."""
+    assert limits.is_larger_than_limit(message) is larger

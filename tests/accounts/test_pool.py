@@ -1032,3 +1032,70 @@ TestSlots = Slots.TestCase
 TestSlots.settings = settings(
     max_examples=int(os.environ.get("PATCHBAY_HISTORIES", "60")), stateful_step_count=30, deadline=None
 )
+
+
+# --- what may be about one conversation alone
+
+BARE = Outcome("permission", detail="403", bare=True)
+
+
+def refused(accounts, request, now, outcome=BARE, kind="permission"):
+    choice = accounts.choose(request, now)
+    assert isinstance(choice, Choice), choice
+    accounts.settled(request, choice, outcome, now)
+    accounts.release(choice)
+    return choice.account.id
+
+
+def test_an_account_that_is_enabled_again_is_awake():
+    """A14: whatever it rested for, and only that account."""
+    accounts = pool(account("a"), account("b"))
+    rest(accounts, "a", "b", kind="auth", scope="account")
+    for enabled in (False, True):
+        accounts.reload(Config((account("a", enabled=enabled), account("b"))))
+    assert [status.state for status in accounts.status(1)] == ["healthy", "auth-failed"]
+
+
+def test_a_conversation_that_was_served_goes_on_though_others_met_a_bare_refusal():
+    """A1: and finds out by itself; one that was not served stands in elsewhere."""
+    accounts = three()
+    home = served_by(accounts, ask())
+    for number in range(3):
+        refused(accounts, ask(f"other {number}", pin=home, waiter=f"x{number}"), 1.0 + number)
+    assert served_by(accounts, ask("new", waiter="n"), now=5) != home
+
+    assert refused(accounts, ask(waiter="own"), 6) == home
+    assert served_by(accounts, ask(waiter="later"), now=7) != home
+    assert served_by(accounts, ask(waiter="later"), now=3000) == home, "it is its home all the same"
+
+
+def test_a_conversation_that_was_refused_asks_elsewhere_first():
+    """A1: though nobody rests, and only for this model."""
+    accounts = three()
+    home = served_by(accounts, ask())
+    refused(accounts, ask(waiter="x"), 1, Outcome("quota", scope="none"))
+    assert {status.state for status in accounts.status(1)} == {"healthy"}
+    assert served_by(accounts, ask(waiter="y"), now=2) != home
+    assert served_by(accounts, ask(model="n", waiter="z"), now=2) == home
+    assert served_by(accounts, ask(pin=home, waiter="p"), now=2) == home
+    assert served_by(accounts, ask(waiter="q"), now=3) == home, "it was served here since"
+
+
+def test_where_all_rest_the_refusal_says_when_one_of_them_is_looked_at():
+    """R8: unless a provider said until when."""
+    accounts = three()
+    rest(accounts, *"abc", kind="auth", until=None, scope="account")
+    assert accounts.choose(ask(), 10).retry_after == 20
+
+
+@pytest.mark.parametrize("back", [60.0, 365 * 86400.0])
+def test_a_clock_that_is_set_back_keeps_no_account_out(back):
+    """R7: neither for a rest nor for a bound per minute."""
+    accounts = pool(account("a", rpm=1))
+    late = 1e9 + back
+    served_by(accounts, ask("1"), now=late)
+    assert isinstance(accounts.choose(ask("2"), late + 1), Wait)
+    accounts.leave("")
+    accounts.health.note("a", "m", Outcome("quota", late + 100, "account"), late + 1)
+    assert isinstance(accounts.choose(ask("2"), 1e9 + 1), Wait | Refusal)
+    assert served_by(accounts, ask("2"), now=1e9 + 200) == "a"

@@ -59,7 +59,7 @@ def _one(code: Any, value: Any) -> Iterator[str]:
         yield ""
 
 
-PHRASES = sorted({text for rules in RULES.values() for rule in rules if rule.phrase and rule.kind not in BLAMELESS
+PHRASES = sorted({text for rules in RULES.values() for rule in rules if rule.phrase and not rule.is_blameless
                   for text in samples(rule.phrase.pattern)})  # fmt: skip
 CODES = sorted(
     {code for rules in RULES.values() for rule in rules if rule.kind not in BLAMELESS for code in rule.codes}

@@ -43,6 +43,10 @@ def test_every_row_of_the_error_tables_leads_to_its_state(
 ) -> None:
     health, found = Health(Random(1)), judged(family, status, document)
     health.note("a", "m", found, NOW)
+    if found.bare:
+        assert health.state("a", "m", NOW) == "healthy", "a status alone may be about one conversation"
+        for other in "no":
+            health.note("a", "m", found, NOW, exchange=other, conversation=other)
     if kind == "server":
         assert health.state("a", "m", NOW) == "healthy", "one alone is no reason"
         health.note("a", "m", found, NOW + 1)

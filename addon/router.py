@@ -15,7 +15,7 @@ from random import Random
 from blake3 import blake3
 
 from . import clients, correlation, naming, paths
-from .accounts import models
+from .accounts import models, refusals
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
@@ -336,8 +336,7 @@ class Router:
             return None
         if last.outcome is None or last.outcome.kind not in ("auth", "permission", "quota"):
             return None
-        message = f"No account was let in by its provider ({len(exchange.attempts)} tried)"
-        return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
+        return refusals.not_let_in(exchange.refusal, len(exchange.attempts))
 
     def hold_seconds(self, exchange: Exchange) -> float:
         """Say how long the present answer may be held back."""
@@ -350,7 +349,7 @@ class Router:
         attempt = exchange.attempt
         if attempt and not attempt.ended:
             attempt.reached = False
-            self._finish(exchange, attempt, Outcome("auth", scope="account", detail=reason), now)
+            self._finish(exchange, attempt, refusals.unsent(reason), now)
 
     def answered(self, exchange: Exchange, what: Answer, now: float) -> Reaction:
         """
@@ -420,12 +419,18 @@ class Router:
         if attempt is None:
             return None
         if attempt.reached and not exchange.repeatable:
-            return _bound("not_repeatable", "the request may have been carried out and must not be sent twice")
+            why = "the request may have been carried out and must not be sent twice"
+            return self._gave_up(exchange, "not_repeatable", why, now)
         if len(exchange.attempts) - bool(exchange.stay) >= bounds.attempts:  # the second look at its home is free
-            return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
+            why = f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
+            return self._gave_up(exchange, "attempts_exhausted", why, now)
         if now - exchange.opened > bounds.seconds:
-            return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
+            why = f"there was no answer within the {bounds.seconds:g} seconds of failover.seconds"
+            return self._gave_up(exchange, "time_exhausted", why, now)
         return None
+
+    def _gave_up(self, exchange: Exchange, code: str, why: str, now: float) -> Refusal:
+        return refusals.gave_up(code, why, self.accounts.absent(self._ask(exchange, now), now), now)
 
     def _staying(self, exchange: Exchange, now: float) -> Wait | None:
         """
@@ -450,7 +455,8 @@ class Router:
             ends = exchange.waits_since + self.config.queue.seconds
             if now < ends:
                 return replace(chosen, until=min(chosen.until, ends))
-            return _bound("queue_exhausted", f"no account was free within {self.config.queue.seconds:g} seconds")
+            why = f"no account was free within the {self.config.queue.seconds:g} seconds of queue.seconds"
+            return refusals.gave_up("queue_exhausted", why, self.accounts.absent(ask, now), now)
         if not isinstance(chosen, Choice):
             return chosen
         try:
@@ -472,6 +478,7 @@ class Router:
             pin=exchange.pin,
             websocket=_is_upgrade(request),
             tried=_tried_by(exchange),
+            ended={each.choice.account.id: each.outcome for each in exchange.attempts if each.outcome},
             opens=exchange.socket is None and _is_upgrade(request),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
@@ -664,7 +671,10 @@ class Router:
         unseen = attempt.head is None or attempt.held
         attempt.held = False
         attempt.reached = failure.kind != "connect"
-        self._finish(exchange, attempt, classify_failure(failure.kind), now)
+        outcome = classify_failure(failure.kind)
+        if outcome.kind == "server":
+            outcome = replace(outcome, said=refusals.on_the_way(failure.kind, failure.message))
+        self._finish(exchange, attempt, outcome, now)
         return "next" if unseen else "deliver"
 
     def _foreign(self, exchange: Exchange, attempt: Attempt, unseen: bool, now: float) -> Reaction:
@@ -788,14 +798,7 @@ def _unanswered(exchange: Exchange) -> Refusal | None:
     whole = any(each.head and each.head.status >= 400 and not each.broken for each in exchange.attempts)
     if last is None or refusal is None or not last.broken or whole:
         return None
-    if refusal.status == 429:  # all of them rest, and it is known until when
-        return refusal
-    message = f"The upstream did not answer: {last.error}. {refusal.message}"
-    return Refusal(502, "upstream_unreachable", message, refusal.retry_after, {"gave_up": refusal.code})
-
-
-def _bound(code: str, what: str) -> Refusal:
-    return Refusal(503, code, f"Patchbay gave up: {what}, and the configuration allows no more")
+    return refusals.unanswered(refusal)
 
 
 def _is_upgrade(request: Request) -> bool:

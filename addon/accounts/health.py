@@ -95,6 +95,14 @@ class Rest:
     verify_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The *outcome* a lane or an account rests for; *hinted*: the provider itself said until when."""
+
+    outcome: Outcome
+    hinted: bool
+
+
 @dataclass(slots=True)
 class _Mark:
     """
@@ -107,6 +115,7 @@ class _Mark:
     until: float = _NEVER
     since: float = _NEVER
     verify_at: float = float("inf")
+    outcome: Outcome | None = None
     hinted: bool = False
     strict: bool = False
     checks: int = 0
@@ -179,6 +188,11 @@ class Health:
             return ""
         told = f"{worst[0]} ({worst[1].kind})"
         return f"{told}, another request is looking" if worst[1].is_probed(now) else told
+
+    def trouble(self, account: str, lane: str, now: float) -> Trouble | None:
+        """Return what keeps the lane blocked longest; None: it may be used now."""
+        worst = self._worst(account, lane, now)
+        return worst and Trouble(worst[1].outcome or Outcome(worst[1].kind), worst[1].hinted)
 
     def is_probed(self, account: str, lane: str, now: float) -> bool:
         """Say whether nothing keeps the lane but a request that looks whether all is well again."""
@@ -350,7 +364,7 @@ class Health:
             return
         mark = self._place(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
         if told.until > mark.until:
-            mark.kind, mark.until, mark.verify_at = told.kind, told.until, told.verify_at
+            mark.kind, mark.outcome, mark.until, mark.verify_at = told.kind, None, told.until, told.verify_at
             mark.since, mark.probe, mark.hinted = now, None, True
             mark.changes += 1
 
@@ -438,6 +452,7 @@ class Health:
         if mark.until <= now:
             mark.since = now
         mark.kind, mark.until, mark.hinted, mark.strict, mark.probe = kind, until, hinted, strict, None
+        mark.outcome = outcome
         believed = max(now + _belief(mark), before)
         mark.verify_at = believed if hinted and not strict and believed < until else float("inf")
         return imposed

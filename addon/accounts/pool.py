@@ -7,8 +7,9 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
@@ -36,8 +37,9 @@ class Ask:
     What one attempt asks for.
 
     *destination* None means any (the one-port mode); *reverse* is the upstream that accounts with `base_url: reverse`
-    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to. *opens*: a
-    WebSocket, whose messages ask for themselves. *tokens* is an estimate of its size.
+    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to, *ended* says
+    how its attempts there ended. *opens*: a WebSocket, whose messages ask for themselves. *tokens* is an estimate of
+    its size.
 
     *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
     turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
@@ -57,6 +59,7 @@ class Ask:
     pin: str = ""
     websocket: bool = False
     tried: frozenset[str] = frozenset()
+    ended: Mapping[str, Outcome] = field(default_factory=dict)
     opens: bool = False
     tokens: int = 0
     waiter: str = ""
@@ -596,7 +599,7 @@ class Accounts:
     def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
         """Put *ask* in line for what *views* are busy with."""
         if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, [_awaited(view) for view in views]):
-            return refusals.queue_full(self._slots.limit)
+            return refusals.queue_full(self._slots.limit, [self._absent(ask, view, now) for view in views], now)
         ends = [self._again(view, now) for view in views]
         until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
         if now < ask.patient:
@@ -614,16 +617,19 @@ class Accounts:
         if awaited := [view for view in views if view.cause in ("busy", "probed")] + soon:
             return self._wait(ask, awaited, now)
         out = [view for view in views if view.cause in ("resting", "tried")]
-        absent = [self._absent(view, now) for view in out]
+        absent = [self._absent(ask, view, now) for view in out]
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
-        disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
+        if not views:
+            return refusals.no_account()
+        off = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
+        absent = absent or [self._absent(ask, view, now) for view in off]
         if ask.sealed and views and all(view.cause == "model" for view in views):
             return refusals.unreadable(ask.sealed)
         asked = (ask.model, *ask.others)
         unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
         model = next(unserved, ask.model)
-        return refusals.none_left(model, absent or [self._absent(view, now) for view in disabled], now)
+        return refusals.none_left(model, absent, now) if absent else refusals.unserved(model)
 
     def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
         """Say whether a lane comes back so soon that waiting is better than a refusal."""
@@ -631,16 +637,39 @@ class Accounts:
             return False
         return now < (self._health.until(view.account.id, view.lane, now) or now) <= ask.patient
 
-    def _absent(self, view: _View, now: float) -> refusals.Absent:
-        account, lane = view.account.id, view.lane
-        provider = view.account.provider.name
-        if view.cause != "resting":
-            return refusals.Absent(provider, cooling=False)
-        # Money comes back at a known time too: a limit of five hours is a long cooldown to whoever waits.
-        cooling = self._health.state(account, lane, now) in ("cooling", "billing-blocked")
-        return refusals.Absent(
-            provider, cooling, self._health.until(account, lane, now), self._health.deadline(account, lane, now)
-        )
+    def absent(self, ask: Ask, now: float) -> list[refusals.Absent]:
+        """Say of each account that serves what *ask* asks for why it cannot now."""
+        views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
+        views = [view for view in views if view.account.id == ask.pin] if ask.pin else views
+        return [self._absent(ask, view, now) for view in views if view.cause not in ("", "model", "owner", "disabled")]
+
+    def _absent(self, ask: Ask, view: _View, now: float) -> refusals.Absent:
+        account, lane, provider = view.account.id, view.lane, view.account.provider.name
+        trouble = self._health.trouble(account, lane, now)
+        if view.cause in ("disabled", "busy"):
+            return refusals.Absent(account, provider, "busy" if view.claim else "disabled", view.reason)
+        if trouble is None:
+            outcome = ask.ended.get(account)
+            cause, detail = refusals.cause_of(outcome)
+            soon = outcome is not None and outcome.kind in TRANSIENT  # the next request may go there at once
+            return refusals.Absent(account, provider, cause, detail, chance=now if soon else None)
+        cause, detail = refusals.cause_of(trouble.outcome)
+        chance, deadline = self._health.until(account, lane, now), self._health.deadline(account, lane, now)
+        if not trouble.hinted:
+            chance = self._looked_at(ask, view, now, chance)
+        return refusals.Absent(account, provider, cause, detail, trouble.hinted, chance, deadline)
+
+    def _looked_at(self, ask: Ask, view: _View, now: float, chance: float | None) -> float | None:
+        """Return when a request may go to a lane that rests until *chance*: it may be the last chance before that."""
+        first = max(now, self._last_chances.get(pool_name(ask), -LAST_CHANCE) + LAST_CHANCE)
+        times = [first + second for second in range(int(LAST_CHANCE) + 1)]
+
+        def may_look(at: float) -> bool:
+            return self._health.last_chance(view.account.id, view.lane, at) is not None
+
+        found = bisect_left(times, True, key=may_look)
+        looks = times[found] if found < len(times) else None
+        return min((at for at in (chance, looks) if at is not None), default=None)
 
     def _status(self, account: Account, busiest: tuple[str, float], now: float) -> AccountStatus:
         lane = self._health.worst_lane(account.id, now)

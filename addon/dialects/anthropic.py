@@ -53,7 +53,8 @@ def error(refusal: Refusal, request_id: str) -> bytes:
     """Return the body of an error answer."""
     inner = {
         **refusal.fields,
-        "type": errors.word(errors.ANTHROPIC_TYPES, refusal.status, "api_error"),
+        "type": errors.ANTHROPIC_OWN.get(refusal.code)
+        or errors.word(errors.ANTHROPIC_TYPES, refusal.status, "api_error"),
         "message": refusal.message,
         "code": refusal.code,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..values import Fact, Refusal
@@ -36,6 +37,7 @@ ANTHROPIC_TYPES = {
 GEMINI_STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ABORTED",
@@ -46,6 +48,36 @@ GEMINI_STATUS = {
     503: "UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
+
+# Words of our own that are OpenAI's as well: clients read them as the type of an error.
+OPENAI_OWN = {
+    "usage_limit_reached": "usage_limit_reached",
+    "insufficient_quota": "insufficient_quota",
+    "model_not_found": "invalid_request_error",
+}
+ANTHROPIC_OWN = {  # a 503 that is no overload: Claude Code asks an overloaded API again and again
+    "upstream_credentials_exhausted": "api_error",
+    "upstream_unreachable": "api_error",
+    "upstream_failing": "api_error",
+    "owner_unavailable": "api_error",
+}
+LONGEST_WAIT = 60.0  # seconds of `Retry-After` that the SDKs wait; a longer one they replace by a guess of their own
+_RETRIED = frozenset({408, 409, 429})  # beside 5xx: what clients send again by themselves
+
+
+def headers(dialect: str, refusal: Refusal) -> list[tuple[str, str]]:
+    """Return the header fields by which clients of *dialect* decide what to do about *refusal*."""
+    found: list[tuple[str, str]] = []
+    wait = refusal.retry_after
+    if wait is not None:
+        found.append(("retry-after", str(max(1, math.ceil(wait)))))
+    hopeless = refusal.final or (wait is not None and wait > LONGEST_WAIT)
+    if hopeless and (refusal.status >= 500 or refusal.status in _RETRIED):
+        found.append(("x-should-retry", "false"))  # the SDKs of OpenAI and Anthropic, and Claude Code, go by it
+    if dialect == "anthropic" and refusal.code == "usage_limit_reached" and "resets_at" in refusal.fields:
+        found.append(("anthropic-ratelimit-unified-status", "rejected"))
+        found.append(("anthropic-ratelimit-unified-reset", str(refusal.fields["resets_at"])))
+    return found
 
 
 def word(words: dict[int, str], status: int, other: str) -> str:
@@ -58,8 +90,8 @@ def openai_error(refusal: Refusal) -> dict[str, Any]:
     return {
         **refusal.fields,
         "message": refusal.message,
-        "type": word(OPENAI_TYPES, refusal.status, "api_error"),
-        "param": None,
+        "type": OPENAI_OWN.get(refusal.code) or word(OPENAI_TYPES, refusal.status, "api_error"),
+        "param": refusal.fields.get("param"),
         "code": refusal.code,
     }
 

@@ -25,6 +25,8 @@ from .claims import Wish, claims, is_bounded
 from .health import LAST_CHANCE, Health
 from .slots import Claim, Scope, Slots
 
+LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
+QUIET = 60.0  # seconds without a request after which nobody knows that it lasted
 CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
@@ -178,6 +180,9 @@ class Accounts:
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
         self._restricts = any(map(models.restricts, config.accounts))
+        self._unreached: dict[
+            str, tuple[float, float]
+        ] = {}  # by pool: since when no upstream answers, and the last time
         self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
@@ -236,6 +241,8 @@ class Accounts:
         *tokens* is what it cost, if that is known.
         """
         self._note(ask, choice, outcome, now)
+        if not (outcome.said or outcome.kind == "cancelled"):
+            self._unreached.pop(choice.pool, None)
         if tokens is not None:
             self._slots.corrected(choice.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
@@ -353,10 +360,13 @@ class Accounts:
     def _view(self, ask: Ask, account: Account, origin: Origin, now: float) -> _View:
         lane = models.lane(account, ask.model)
         cause, reason = self._obstacle(ask, account, lane, now)
-        claim = None if cause else self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter)
+        claim = None if cause else self._obstructed(ask, account, lane, now)
         if claim is not None:
             return _View(account, origin, lane, "busy", claim.why, claim)
         return _View(account, origin, lane, cause, reason)
+
+    def _obstructed(self, ask: Ask, account: Account, lane: str, now: float) -> Claim | None:
+        return self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter, ask.client.scope)
 
     def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Claim, ...]:
         if ask.opens or not is_bounded(account):
@@ -538,7 +548,7 @@ class Accounts:
         self._in_flight[account.id] += 1
         before = ask.served.slot if ask.served and ask.served.account == account.id else None
         wanted = _wanted(ask.identity.affinity) if before is None else before
-        held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted)
+        held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted, ask.waiter)
         early = bool(view.cause) or account.id == ask.stay
         self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=early)
         generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
@@ -591,14 +601,15 @@ class Accounts:
         if not chances:
             return None
         view = min(chances)[2]
-        if self._slots.obstacle(self._claims(ask, view.account, view.lane), now, ask.waiter):
+        if self._obstructed(ask, view.account, view.lane, now):
             return None
         self._last_chances[pool] = now
         return self._take(ask, _Pick(view.account, "none", "rests for longer"), views, now)
 
     def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
         """Put *ask* in line for what *views* are busy with."""
-        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, [_awaited(view) for view in views]):
+        awaited = [_awaited(view) for view in views]
+        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, awaited, ask.client.scope):
             return refusals.queue_full(self._slots.limit, [self._absent(ask, view, now) for view in views], now)
         ends = [self._again(view, now) for view in views]
         until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
@@ -629,7 +640,16 @@ class Accounts:
         asked = (ask.model, *ask.others)
         unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
         model = next(unserved, ask.model)
-        return refusals.none_left(model, absent, now) if absent else refusals.unserved(model)
+        return self._lasting(ask, refusals.none_left(model, absent, now), now) if absent else refusals.unserved(model)
+
+    def _lasting(self, ask: Ask, refusal: Refusal, now: float) -> Refusal:
+        """Return *refusal*, which is final once nothing could be reached for a while: no client retries for ages."""
+        if refusal.code not in refusals.OF_THE_WAY:
+            return refusal
+        pool = pool_name(ask)
+        since, last = self._unreached.get(pool, (now, now))
+        self._unreached[pool] = (since if now - last < QUIET else now, now)
+        return replace(refusal, final=now - self._unreached[pool][0] >= LASTING)
 
     def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
         """Say whether a lane comes back so soon that waiting is better than a refusal."""

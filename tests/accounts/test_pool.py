@@ -1034,7 +1034,7 @@ class Slots(RuleBasedStateMachine):
         assert not self.accounts._bindings._entries
         assert not self.accounts._bindings._sessions
         assert not self.accounts._slots._rooms
-        assert not self.accounts._slots._waiters
+        assert not self.accounts._slots._lines
 
 
 TestSlots = Slots.TestCase

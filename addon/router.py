@@ -197,6 +197,8 @@ class Router:
         if pin and not request.client.may_pin:
             return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
         names = self._naming(request, socket)
+        if names.hidden and _is_broken(request):
+            return refusals.broken_json()
         if refusal := clients.overstepped(request.client, request.endpoint, names):
             return refusal
         if refusal := self._kept_apart(request, now):
@@ -848,6 +850,14 @@ def _sent(exchange: Exchange) -> ClientWords:
 
 def _derived(key: bytes, purpose: str) -> bytes:
     return blake3(key, derive_key_context=f"patchbay 2026 {purpose}").digest()
+
+
+def _is_broken(request: Request) -> bool:
+    """Whether the body of *request* should be JSON, is read here, and is none."""
+    body, kind = request.body, request.headers.get("content-type").partition(";")[0].strip().lower()
+    if not body.raw or body.is_object or body.is_too_deep or kind not in ("", "application/json"):
+        return False
+    return request.endpoint.asks == "model" and bool(request.endpoint.dialect)
 
 
 def _is_twofold(body: Body) -> bool:

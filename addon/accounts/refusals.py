@@ -19,6 +19,7 @@ from typing import Literal
 from ..values import Outcome, OutcomeKind, Refusal
 
 _MAX_NAME = 256
+OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
 NAMED = 4  # accounts that a message names; of the others it says how many there are
 _MAX_ID, _MAX_DETAIL = 64, 120
 _DAY = 86400.0
@@ -177,8 +178,8 @@ def unreadable(why: str) -> Refusal:
 
 
 def broken_json() -> Refusal:
-    """Refuse a body that has to be read and is no JSON."""
-    return Refusal(400, "body_unusable", "The body of this request is not valid JSON")
+    """Refuse a body that has to be read and is no JSON object."""
+    return Refusal(400, "body_unusable", "The body of this request is not a valid JSON object")
 
 
 def account_unknown(account: str) -> Refusal:

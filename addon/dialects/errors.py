@@ -87,13 +87,13 @@ def word(words: dict[int, str], status: int, other: str) -> str:
 
 def openai_error(refusal: Refusal) -> dict[str, Any]:
     """Return the error object of the OpenAI dialects: what stands under `error`."""
-    return {
-        **refusal.fields,
+    inner = {
         "message": refusal.message,
         "type": OPENAI_OWN.get(refusal.code) or word(OPENAI_TYPES, refusal.status, "api_error"),
         "param": refusal.fields.get("param"),
         "code": refusal.code,
     }
+    return {**inner, **{name: value for name, value in refusal.fields.items() if name not in inner}}
 
 
 def read(data: dict[str, Any], where: str) -> Fact | None:

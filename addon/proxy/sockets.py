@@ -21,6 +21,7 @@ from mitmproxy.websocket import WebSocketMessage
 
 from .. import dialects, guards
 from ..body import Body, members
+from ..dialects import errors
 from ..router import FOREIGN, Exchange
 from ..values import Decision, Failure, Head, Headers, Message, Refusal, Request, Wait
 from . import dump
@@ -262,7 +263,8 @@ class Socket:
     def _say(self, refusal: Refusal) -> None:
         """Tell the client, in an event of its protocol, what became of its message."""
         said = msgspec.json.decode(dialects.of(self._cord.asked.endpoint.dialect).error(refusal, ""))
-        event = {"type": "error", "status": refusal.status, "error": {**said["error"], **refusal.fields}}
+        heads = dict(errors.headers(self._cord.asked.endpoint.dialect, refusal))
+        event = {"type": "error", "status": refusal.status, "error": said["error"], "headers": heads}
         _proxy().inject_websocket(self.flow, True, msgspec.json.encode(event), True)
 
     def _hang_up(self) -> None:

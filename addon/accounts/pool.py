@@ -180,9 +180,7 @@ class Accounts:
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
         self._restricts = any(map(models.restricts, config.accounts))
-        self._unreached: dict[
-            str, tuple[float, float]
-        ] = {}  # by pool: since when no upstream answers, and the last time
+        self._unreached: dict[str, tuple[float, float]] = {}  # by pool: since when nothing is reached, and when last
         self._last_chances: dict[str, float] = {}  # by pool: when one that rests was last asked for want of others
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
@@ -640,7 +638,9 @@ class Accounts:
         asked = (ask.model, *ask.others)
         unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
         model = next(unserved, ask.model)
-        return self._lasting(ask, refusals.none_left(model, absent, now), now) if absent else refusals.unserved(model)
+        if not absent:
+            return refusals.unserved(model)
+        return self._lasting(ask, refusals.none_left(model, absent, now, ask.family), now)
 
     def _lasting(self, ask: Ask, refusal: Refusal, now: float) -> Refusal:
         """Return *refusal*, which is final once nothing could be reached for a while: no client retries for ages."""

@@ -59,7 +59,7 @@ class _Said:
 _SAID: Mapping[str, _Said] = MappingProxyType({
     "rate": _Said(429, "model_cooldown", "All credentials for {what} are cooling down{via}"),
     "window": _Said(429, "usage_limit_reached", "The usage limit of every account for {what} is reached"),
-    "quota": _Said(402, "insufficient_quota", "Every account for {what} is out of credit", final=True),
+    "quota": _Said(429, "insufficient_quota", "Every account for {what} is out of credit", final=True),
     "overload": _Said(503, "upstream_overloaded", "The provider is overloaded for {what}"),
     "unreachable": _Said(503, "upstream_unreachable", "No upstream for {what} can be reached"),
     "server": _Said(503, "upstream_failing", "Every upstream for {what} is failing"),
@@ -72,6 +72,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType({
     "busy": _Said(503, "queue_exhausted", "Every account for {what} is busy"),
     "": _Said(503, "auth_unavailable", "No account can serve {what} now"),
 })  # fmt: skip
+_OWN_STATUS = {("anthropic", "quota"): 402}  # where a family has a status of its own for it
 # What accounts may have in common although their causes differ; the first that holds all of them counts.
 _ALIKE: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"rate", "window"}), "rate"),
@@ -135,8 +136,8 @@ def unsent(why: str) -> Outcome:
     return Outcome("auth", scope="account", detail=why, said=why)
 
 
-def none_left(model: str, absent: Sequence[Absent], now: float) -> Refusal:
-    """Refuse because of *absent*, all the accounts that serve *model*."""
+def none_left(model: str, absent: Sequence[Absent], now: float, family: str = "") -> Refusal:
+    """Refuse a request of *family* because of *absent*, all the accounts that serve *model*."""
     group = _group(absent)
     said = _SAID[group]
     fields = _fields(model, absent)
@@ -144,10 +145,11 @@ def none_left(model: str, absent: Sequence[Absent], now: float) -> Refusal:
     message = f"{said.message.format(what=_named(model), via=via)}: {_each(absent, now)}"
     wait = _wait(absent, now)
     if group in ("rate", "window"):
-        fields |= _resets(absent, now, group)
+        fields |= _resets(absent, now)
     if group == "model" and model:
         fields["param"] = "model"
-    return Refusal(said.status, said.code, message, wait, fields, final=said.final)
+    status = _OWN_STATUS.get((family, group), said.status)
+    return Refusal(status, said.code, message, wait, fields, final=said.final)
 
 
 def no_account() -> Refusal:
@@ -279,14 +281,16 @@ def _until(one: Absent, now: float) -> str:
     return f" until {told}" if one.hinted else f", next try at {told}"
 
 
-def _resets(absent: Sequence[Absent], now: float, group: str) -> dict[str, object]:
+def _resets(absent: Sequence[Absent], now: float) -> dict[str, object]:
     """Return when the first account is well again, in the members that the tools read."""
     back = min((each.deadline for each in absent if each.deadline is not None), default=now)
     seconds = max(math.ceil(back - now), 0)
-    fields: dict[str, object] = {"reset_time": duration(seconds), "reset_seconds": seconds}
-    if group == "window":
-        fields |= {"resets_at": math.ceil(back), "resets_in_seconds": seconds}
-    return fields
+    return {
+        "reset_time": duration(seconds),
+        "reset_seconds": seconds,
+        "resets_at": math.ceil(back),
+        "resets_in_seconds": seconds,
+    }
 
 
 def _wait(absent: Sequence[Absent], now: float) -> float | None:

@@ -277,7 +277,9 @@ class Slots:
     def _served(self, waiter: str, claims: Sequence[Claim]) -> None:
         """Take *waiter* out of the line for what it got: its client's next one waits a turn for it."""
         entry = self._line.get(waiter)
-        for scope in {claim.scope for claim in claims} & entry.scopes.keys() if entry else ():
+        if entry is None:
+            return
+        for scope in {claim.scope for claim in claims} & entry.scopes.keys():
             line = self._lines[scope]
             del entry.scopes[scope]
             line.remove(entry.client, entry.place, waiter)

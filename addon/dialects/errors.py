@@ -51,7 +51,6 @@ GEMINI_STATUS = {
 
 # Words of our own that are OpenAI's as well: clients read them as the type of an error.
 OPENAI_OWN = {
-    "usage_limit_reached": "usage_limit_reached",
     "insufficient_quota": "insufficient_quota",
     "model_not_found": "invalid_request_error",
 }
@@ -69,15 +68,26 @@ def headers(dialect: str, refusal: Refusal) -> list[tuple[str, str]]:
     """Return the header fields by which clients of *dialect* decide what to do about *refusal*."""
     found: list[tuple[str, str]] = []
     wait = refusal.retry_after
-    if wait is not None:
+    # Codex waits for as long as it is told, without a word, at every status but a 429 whose type it knows
+    if wait is not None and not (dialect == "openai_responses" and is_hopeless(refusal) and refusal.status != 429):
         found.append(("retry-after", str(max(1, math.ceil(wait)))))
-    hopeless = refusal.final or (wait is not None and wait > LONGEST_WAIT)
-    if hopeless and (refusal.status >= 500 or refusal.status in _RETRIED):
+    if is_hopeless(refusal) and (refusal.status >= 500 or refusal.status in _RETRIED):
         found.append(("x-should-retry", "false"))  # the SDKs of OpenAI and Anthropic, and Claude Code, go by it
-    if dialect == "anthropic" and refusal.code == "usage_limit_reached" and "resets_at" in refusal.fields:
+    if dialect == "anthropic" and _is_limit(refusal):
         found.append(("anthropic-ratelimit-unified-status", "rejected"))
         found.append(("anthropic-ratelimit-unified-reset", str(refusal.fields["resets_at"])))
     return found
+
+
+def is_hopeless(refusal: Refusal) -> bool:
+    """Whether the same request will not be served within the time that clients wait."""
+    wait = refusal.retry_after
+    return refusal.final or (wait is not None and wait > LONGEST_WAIT)
+
+
+def _is_limit(refusal: Refusal) -> bool:
+    """Whether a limit is reached for longer than a client waits: Codex tries again at every other 429."""
+    return refusal.status == 429 and "resets_at" in refusal.fields and is_hopeless(refusal)
 
 
 def word(words: dict[int, str], status: int, other: str) -> str:
@@ -89,11 +99,17 @@ def openai_error(refusal: Refusal) -> dict[str, Any]:
     """Return the error object of the OpenAI dialects: what stands under `error`."""
     inner = {
         "message": refusal.message,
-        "type": OPENAI_OWN.get(refusal.code) or word(OPENAI_TYPES, refusal.status, "api_error"),
+        "type": _openai_type(refusal),
         "param": refusal.fields.get("param"),
         "code": refusal.code,
     }
     return {**inner, **{name: value for name, value in refusal.fields.items() if name not in inner}}
+
+
+def _openai_type(refusal: Refusal) -> str:
+    if _is_limit(refusal):
+        return "usage_limit_reached"
+    return OPENAI_OWN.get(refusal.code) or word(OPENAI_TYPES, refusal.status, "api_error")
 
 
 def read(data: dict[str, Any], where: str) -> Fact | None:

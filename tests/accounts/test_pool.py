@@ -841,7 +841,7 @@ def test_trouble_with_our_credentials_never_looks_like_trouble_with_the_clients(
     rest(accounts, *"abc", kind=kind, until=None)
     refusal = accounts.choose(ask(), 0)
     assert isinstance(refusal, Refusal)
-    assert refusal.status == {"auth": 503, "quota": 402, "model": 404}[kind]
+    assert refusal.status == {"auth": 503, "quota": 429, "model": 404}[kind]
     assert refusal.final
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import re
 import signal
@@ -20,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +89,22 @@ SITUATIONS: tuple[Situation, ...] = (
 )  # fmt: skip
 
 
-def record(versions: Mapping[str, str], program: Callable[[Recipe, str], Path], folder: Path,
-           only: Sequence[str] = ()) -> list[Shown]:  # fmt: skip
-    """Let every client meet every situation, or those that *only* names, and return what each showed."""
-    found: list[Shown] = []
+def record(
+    versions: Mapping[str, str], program: Callable[[Recipe, str], Path], folder: Path, only: Sequence[str] = ()
+) -> Iterator[list[Shown]]:
+    """Let every client meet every situation, or those that *only* names; yield what they showed, a situation each."""
     clients = _clients(versions, program)
     for situation in SITUATIONS:
         if only and situation.name not in only:
             continue
-        place = folder / situation.name.replace(" ", "-")
+        place = folder / re.sub(r"\W+", "-", situation.name)
         with _room(situation, place) as room, ThreadPoolExecutor(AT_ONCE) as pool:
-            found += pool.map(functools.partial(_meets, room), clients)
-        for shown in found[-len(clients) :]:
+            found = list(pool.map(functools.partial(_meets, room), clients))
+        for shown in found:
             answers = " ".join(dict.fromkeys(shown.answers))
             print(f"{shown.situation}: {shown.client}: exit {shown.code}, {shown.requests} requests, "
                   f"{shown.seconds:.1f} s, {answers}: {shown.text}", flush=True)  # fmt: skip
-    return found
+        yield found
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,13 +346,11 @@ def _listens(port: int) -> bool:
 # -- the page -------------------------------------------------------------------------------------------------------
 
 
-def write(found: Sequence[Shown], page: Path, kept: Path | None = None) -> None:
+def write(found: Sequence[Shown], page: Path) -> None:
     """Put *found* as tables between the two marks of *page*."""
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     page.write_text(before + BEGIN + tables(found) + END + rest.partition(END)[2], encoding="utf-8")
-    if kept:
-        kept.write_text(json.dumps([asdict(each) for each in found], indent=1), encoding="utf-8")
 
 
 def tables(found: Sequence[Shown]) -> str:

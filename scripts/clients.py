@@ -121,7 +121,7 @@ def _arguments() -> argparse.Namespace:
         nargs="?",
         const="all",
         help="record what each shows when Patchbay cannot serve, for"
-        " all situations or those named (separated by commas), and write it into docs/clients.md",
+        " all situations or those named (separated by semicolons), and write it into docs/clients.md",
     )
     parser.add_argument("--keep", type=Path, help="leave logs, flows and homes in this folder")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -205,10 +205,12 @@ def _inside(asked: argparse.Namespace) -> int:
 def _record_errors(asked: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="patchbay-clients-") as temporary:
         folder = asked.keep.absolute() if asked.keep else Path(temporary)
-        only = () if asked.errors == "all" else asked.errors.split(",")
-        found = clients_errors.record(asked.versions, _program, folder, only)
-        if not only:
-            clients_errors.write(found, ROOT / "docs" / "clients.md")
+        only = () if asked.errors == "all" else asked.errors.split(";")
+        found: list[clients_errors.Shown] = []
+        for shown in clients_errors.record(asked.versions, _program, folder, only):
+            found += shown
+            if not only:
+                clients_errors.write(found, ROOT / "docs" / "clients.md")
     return 0
 
 

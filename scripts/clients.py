@@ -206,11 +206,8 @@ def _record_errors(asked: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="patchbay-clients-") as temporary:
         folder = asked.keep.absolute() if asked.keep else Path(temporary)
         only = () if asked.errors == "all" else asked.errors.split(";")
-        found: list[clients_errors.Shown] = []
         for shown in clients_errors.record(asked.versions, _program, folder, only):
-            found += shown
-            if not only:
-                clients_errors.write(found, ROOT / "docs" / "clients.md")
+            clients_errors.write(shown, ROOT / "docs" / "clients.md")
     return 0
 
 

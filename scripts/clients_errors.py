@@ -126,7 +126,7 @@ def _room(situation: Situation, folder: Path) -> Iterator[_Room]:
         url = f"http://127.0.0.1:{free_port()}" if situation.unreachable else simulator.url
         with proxy(folder, config, mode=f"reverse:{url}") as running, _occupied(situation, running, simulator):
             if situation.busy == 0:
-                _ask_plainly(running)  # so that the accounts rest, and what is shown is ours and not the provider's
+                _rest(running, situation.code)
             kept = [_connected(running.port) for _ in range(60)] if situation.ends else []
             if situation.ends:
                 running.process.send_signal(signal.SIGINT)
@@ -164,10 +164,13 @@ def _occupy(running: Proxy, over: threading.Event, number: int) -> None:
                 return
 
 
-def _ask_plainly(running: Proxy) -> None:
-    for number in range(2):
+def _rest(running: Proxy, code: str) -> None:
+    """Ask until the answer is *code*, so that what the clients show is ours and not the provider's."""
+    for number in range(8):
         body = {"model": MODEL, "messages": [{"role": "user", "content": f"warm {number}"}]}
-        httpx.post(f"{running.url}/v1/chat/completions", json=body, trust_env=False, timeout=60)
+        answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, trust_env=False, timeout=60)
+        if answer.headers.get("x-patchbay-account") is None and code in answer.text:
+            return
 
 
 # -- the clients ----------------------------------------------------------------------------------------------------
@@ -347,28 +350,31 @@ def _listens(port: int) -> bool:
 
 
 def write(found: Sequence[Shown], page: Path) -> None:
-    """Put *found* as tables between the two marks of *page*."""
+    """Put a table for each situation in *found* between the two marks of *page*; those of the others stay."""
     text = page.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
-    page.write_text(before + BEGIN + tables(found) + END + rest.partition(END)[2], encoding="utf-8")
+    old, _, after = rest.partition(END)
+    blocks = sections(old) | {name: _table(name, found) for name in {each.situation for each in found}}
+    recorded = "\n".join(blocks[each.name] for each in SITUATIONS if each.name in blocks)
+    page.write_text(f"{before}{BEGIN}\n{recorded}\n{END}{after}", encoding="utf-8")
 
 
-def tables(found: Sequence[Shown]) -> str:
-    """Return a table for each situation."""
-    blocks = []
-    for situation in SITUATIONS:
-        rows = [each for each in found if each.situation == situation.name]
-        if not rows:
-            continue
-        lines = [f"**{situation.name}** (`{situation.code}`)", "", "| tool | what it shows | asked | took | exit |",
-                 "|---|---|---|---|---|"]  # fmt: skip
-        lines += [
-            f"| {row.client} {row.version} | {_cell(row.text)} | {row.requests} | "
-            f"{row.seconds:.0f} s | {'still trying' if row.code is None else row.code} |"
-            for row in rows
-        ]
-        blocks.append("\n".join(lines) + "\n")
-    return "\n" + "\n".join(blocks) + "\n"
+def sections(recorded: str) -> dict[str, str]:
+    """Return what was *recorded* of each situation, as it stands on the page."""
+    parts = re.split(r"^(?=\*\*)", recorded, flags=re.MULTILINE)[1:]
+    return {part[2:].partition("**")[0]: part.rstrip("\n") + "\n" for part in parts}
+
+
+def _table(name: str, found: Sequence[Shown]) -> str:
+    code = next(each.code for each in SITUATIONS if each.name == name)
+    lines = [f"**{name}** (`{code}`)", "", "| tool | what it shows | asked | took | exit |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row.client} {row.version} | {_cell(row.text)} | {row.requests} | "
+        f"{row.seconds:.0f} s | {'still trying' if row.code is None else row.code} |"
+        for row in found
+        if row.situation == name
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _cell(text: str) -> str:

@@ -183,7 +183,7 @@ class _Client:
     command: Callable[[Path, str], tuple[Sequence[str], Mapping[str, str]]]  # of a home folder and a URL
 
 
-_SDKS: Mapping[str, tuple[str, str]] = {
+SDKS: Mapping[str, tuple[str, str]] = {
     "openai SDK, chat": ("openai", "openai.OpenAI(base_url=url + '/v1', api_key=key).chat.completions.create("
                          "model=model, messages=[{'role': 'user', 'content': text}])"),
     "openai SDK, responses": ("openai", "openai.OpenAI(base_url=url + '/v1', api_key=key).responses.create("
@@ -208,7 +208,7 @@ except Exception as e:
 def _clients(versions: Mapping[str, str], program: Callable[[Recipe, str], Path]) -> list[_Client]:
     from importlib.metadata import version
 
-    found = [_Client(name, version(package), _sdk(package, call)) for name, (package, call) in _SDKS.items()]
+    found = [_Client(name, version(package), _sdk(package, call)) for name, (package, call) in SDKS.items()]
     for recipe in RECIPES:
         if recipe.name in TOOLS and versions.get(recipe.name):
             there = program(recipe, versions[recipe.name])
@@ -254,8 +254,8 @@ def _meets(room: _Room, client: _Client) -> Shown:
 
 
 _NOISE = re.compile(
-    r"^(\s*at |\s*[{}\[\]],?$|warning: |--------$|tokens used|OpenAI Codex|workdir:|model:|provider:|approval:|sandbox:"
-    r"|\[claude-code:|reasoning |session id:|user$|\d{4}-\d\d-\d\dT\S+ +(WARN|INFO|DEBUG) )"
+    r"^(\s*at |\s*[{}\[\]],?$|message: '|warning: |--------$|tokens used|OpenAI Codex|workdir:|model:|provider:"
+    r"|approval:|sandbox:|\[claude-code:|reasoning |session id:|user$|\d{4}-\d\d-\d\dT\S+ +(WARN|INFO|DEBUG) )"
 )
 
 
@@ -267,7 +267,8 @@ def _last_words(out: bytes, code: int | None) -> str:
     told = [line for line in lines if re.search(r"error|fail|limit|exhausted|not found|issue", line, re.IGNORECASE)]
     if code is None and not ours:
         return "nothing of it yet: it waits, and asks again"
-    return re.sub(r"\s+", " ", (ours or told or lines or [""])[-1])
+    said = re.sub(r"Full report available at: \S+ ", "", (ours or told or lines or [""])[-1])
+    return re.sub(r"\s+", " ", said)
 
 
 # -- the relay ------------------------------------------------------------------------------------------------------

@@ -138,12 +138,14 @@ class Failover:
     """
     How often and how long one exchange may try. *seconds* bounds the time until the last attempt begins.
 
+    An account is asked once, so that *attempts* only bounds what a request costs in a very large pool.
+
     *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
     can take over unseen. *patience* is the longest a conversation waits for its home when that has a passing fault.
     *repeat_slow* says which requests are sent to another account when `first_byte` is over: both may answer, and bill.
     """
 
-    attempts: int = 3
+    attempts: int = 24
     seconds: float = 30.0
     patience: float = 3.0
     hold: bool = True

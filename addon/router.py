@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 
 from . import clients, correlation, naming, paths
-from .accounts import models
+from .accounts import models, refusals
 from .accounts.outcome import NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
@@ -209,6 +209,8 @@ class Router:
         if pin and not request.client.may_pin:
             return Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
         names = self._naming(request, socket)
+        if names.hidden and _is_broken(request):
+            return refusals.broken_json()
         if refusal := clients.overstepped(request.client, request.endpoint, names):
             return refusal
         if refusal := self._kept_apart(request, now):
@@ -419,10 +421,10 @@ class Router:
             kinds |= {"auth", "permission"}
         if last.outcome.kind not in kinds:
             return None
-        message = f"No account was let in by its provider ({len(exchange.attempts)} tried)"
         if exchange.socket:
             message = "The account of this WebSocket was not let in by its provider; connect again for another one"
-        return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
+            return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
+        return refusals.not_let_in(exchange.refusal, len(exchange.attempts))
 
     def hold_seconds(self, exchange: Exchange) -> float:
         """Say how long the present answer may be held back."""
@@ -435,7 +437,7 @@ class Router:
         attempt = exchange.attempt
         if attempt and not attempt.ended:
             attempt.reached = False
-            self._finish(exchange, attempt, Outcome("auth", scope="account", detail=reason), now)
+            self._finish(exchange, attempt, refusals.unsent(reason), now)
 
     def answered(self, exchange: Exchange, what: Answer, now: float) -> Reaction:
         """
@@ -511,14 +513,20 @@ class Router:
         if attempt is None:
             return None
         if attempt.slow:
-            return _bound("upstream_slow", "the upstream may still be working on the request")
+            return self._gave_up(exchange, "upstream_slow", "the upstream may still be working on the request", now)
         if attempt.reached and not exchange.repeatable:
-            return _bound("not_repeatable", "the request may have been carried out and must not be sent twice")
+            why = "the request may have been carried out and must not be sent twice"
+            return self._gave_up(exchange, "not_repeatable", why, now)
         if len(exchange.attempts) - bool(exchange.stay) >= bounds.attempts:  # the second look at its home is free
-            return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
+            why = f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
+            return self._gave_up(exchange, "attempts_exhausted", why, now)
         if now - exchange.opened > bounds.seconds:
-            return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
+            why = f"there was no answer within the {bounds.seconds:g} seconds of failover.seconds"
+            return self._gave_up(exchange, "time_exhausted", why, now)
         return None
+
+    def _gave_up(self, exchange: Exchange, code: str, why: str, now: float) -> Refusal:
+        return refusals.gave_up(code, why, self.accounts.absent(self._ask(exchange, now), now), now)
 
     def _staying(self, exchange: Exchange, now: float) -> Wait | None:
         """
@@ -545,7 +553,8 @@ class Router:
             ends = exchange.waits_since + self.config.queue.seconds
             if now < ends:
                 return replace(chosen, until=min(chosen.until, ends))
-            return _bound("queue_exhausted", f"no account was free within {self.config.queue.seconds:g} seconds")
+            why = f"no account was free within the {self.config.queue.seconds:g} seconds of queue.seconds"
+            return refusals.gave_up("queue_exhausted", why, self.accounts.absent(ask, now), now)
         if not isinstance(chosen, Choice):
             return chosen
         try:
@@ -567,6 +576,7 @@ class Router:
             pin=exchange.pin,
             websocket=_is_upgrade(request),
             tried=_tried_by(exchange),
+            ended={each.choice.account.id: each.outcome for each in exchange.attempts if each.outcome},
             opens=exchange.socket is None and _is_upgrade(request),
             left=self._left_by(exchange, now),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
@@ -783,6 +793,8 @@ class Router:
         attempt.slow = failure.kind == "timeout" and attempt.head is None and not self._repeats_slow(exchange)
         slow = Outcome("cancelled", scope="none", detail="slow")  # it says nothing about the account
         outcome = slow if attempt.slow else classify_failure(failure.kind)
+        if outcome.kind == "server":
+            outcome = replace(outcome, said=refusals.on_the_way(failure.kind, failure.message))
         self._finish(exchange, attempt, replace(outcome, scope="none") if failure.counted else outcome, now)
         return "next" if unseen else "deliver"
 
@@ -918,10 +930,7 @@ def _unanswered(exchange: Exchange) -> Refusal | None:
     whole = any(each.head and each.head.status >= 400 and not each.broken for each in exchange.attempts)
     if last is None or refusal is None or not last.broken or whole:
         return None
-    if refusal.status == 429:  # all of them rest, and it is known until when
-        return refusal
-    message = f"The upstream did not answer: {last.error}. {refusal.message}"
-    return Refusal(502, "upstream_unreachable", message, refusal.retry_after, {"gave_up": refusal.code})
+    return refusals.unanswered(refusal)
 
 
 def _no_answer(exchange: Exchange) -> Refusal | None:
@@ -972,10 +981,6 @@ def _lack(exchange: Exchange, attempt: Attempt) -> str:
 
 def _kind_of(head: Head) -> str:
     return head.headers.get("content-type").partition(";")[0].strip().lower()
-
-
-def _bound(code: str, what: str) -> Refusal:
-    return Refusal(503, code, f"Patchbay gave up: {what}, and the configuration allows no more")
 
 
 def _is_upgrade(request: Request) -> bool:
@@ -1043,6 +1048,14 @@ def _sent(exchange: Exchange) -> ClientWords:
 
 def _derived(key: bytes, purpose: str) -> bytes:
     return blake3(key, derive_key_context=f"patchbay 2026 {purpose}").digest()
+
+
+def _is_broken(request: Request) -> bool:
+    """Whether the body of *request* should be JSON, is read here, and is none."""
+    body, kind = request.body, request.headers.get("content-type").partition(";")[0].strip().lower()
+    if not body.raw or body.is_object or body.is_too_deep or kind not in ("", "application/json"):
+        return False
+    return request.endpoint.asks == "model" and bool(request.endpoint.dialect)
 
 
 def _is_twofold(body: Body) -> bool:

@@ -248,7 +248,8 @@ class Refusal:
     """
     An answer of ours. *code* is a stable word for programs, *message* a sentence for people.
 
-    *fields* go beside them inside the error object; *retry_after* is in seconds.
+    *fields* go beside them inside the error object; *retry_after* is in seconds. *final*: the same request will not
+    be served in the next minutes, so a client that tries again by itself only keeps its user waiting.
     """
 
     status: int
@@ -256,6 +257,7 @@ class Refusal:
     message: str
     retry_after: float | None = None
     fields: Mapping[str, object] = field(default_factory=dict)
+    final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +343,7 @@ class Outcome:
     What an answer says about its account. *until* is the time before which the account asks not to be used.
 
     *certain*: a code or the status says it, and no words alone. *bare*: nothing but the status, so that it may be about
-    this one request.
+    this one request. *said* is what went wrong, in words for people, where no answer came.
     """
 
     kind: OutcomeKind
@@ -350,6 +352,7 @@ class Outcome:
     detail: str = ""
     certain: bool = field(default=False, compare=False)
     bare: bool = field(default=False, compare=False)
+    said: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from secrets import token_hex
 from cryptography import x509
 from mitmproxy.certs import CertStore
 
+from scripts import clients_errors
 from scripts.clients_recipes import KEY, RECIPES, Recipe
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
@@ -39,7 +40,7 @@ OFFICIAL = {
     "gemini": "https://generativelanguage.googleapis.com",
 }
 HOSTS = tuple(url.removeprefix("https://") for url in OFFICIAL.values())
-INSTALL_SECONDS, TURN_SECONDS, ALL_SECONDS = 240, 45, 540
+INSTALL_SECONDS, TURN_SECONDS, ALL_SECONDS, ERRORS_SECONDS = 240, 45, 540, 3000
 NOT_RUN = 0  # the exit code where there is nothing to run with: it says so, and fails nobody
 
 
@@ -107,7 +108,7 @@ def main() -> int:
         print("clients: not run (the npm registry does not answer, and nothing is in the cache)")
         return NOT_RUN
     inner = [sys.executable, "-m", "scripts.clients", "--inside", "--versions", json.dumps(versions), *sys.argv[1:]]
-    return _bounded([*enter, *inner], ALL_SECONDS)
+    return _bounded([*enter, *inner], ERRORS_SECONDS if asked.errors else ALL_SECONDS)
 
 
 def _arguments() -> argparse.Namespace:
@@ -115,6 +116,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--latest", action="store_true", help="the newest release of each, not the one known to work")
     parser.add_argument("--only", default="", help="programs, separated by commas: claude,codex,gemini,qwen,opencode")
     parser.add_argument("--mode", choices=("reverse", "regular"), help="this mode alone")
+    parser.add_argument(
+        "--errors",
+        nargs="?",
+        const="all",
+        help="record what each shows when Patchbay cannot serve, for"
+        " all situations or those named (separated by semicolons), and write it into docs/clients.md",
+    )
     parser.add_argument("--keep", type=Path, help="leave logs, flows and homes in this folder")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--versions", type=json.loads, default={}, help=argparse.SUPPRESS)
@@ -181,6 +189,8 @@ def _bounded(command: Sequence[str], seconds: float) -> int:
 
 def _inside(asked: argparse.Namespace) -> int:
     _run_tool("ip", "link", "set", "lo", "up")
+    if asked.errors:
+        return _record_errors(asked)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory(prefix="patchbay-clients-") as temporary:
         folder = asked.keep.absolute() if asked.keep else Path(temporary)
@@ -190,6 +200,15 @@ def _inside(asked: argparse.Namespace) -> int:
             cells += _in_mode(mode, _wanted(asked), asked.versions, folder / mode)
     _show(cells)
     return 0 if all(cell.holds for cell in cells) else 1
+
+
+def _record_errors(asked: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory(prefix="patchbay-clients-") as temporary:
+        folder = asked.keep.absolute() if asked.keep else Path(temporary)
+        only = () if asked.errors == "all" else asked.errors.split(";")
+        for shown in clients_errors.record(asked.versions, _program, folder, only):
+            clients_errors.write(shown, ROOT / "docs" / "clients.md")
+    return 0
 
 
 def _name_hosts(folder: Path) -> None:

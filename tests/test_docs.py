@@ -14,7 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from patchbay.accounts import refusals
 from patchbay.identity.signals import SIGNALS
+from patchbay.proxy.hooks import _ENDING
+from patchbay.values import Refusal
+from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
 
 from .end_to_end.harness import Proxy, proxy
@@ -62,7 +66,7 @@ def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:
 
 
 def test_every_code_of_an_error_is_one_that_we_give() -> None:
-    told = re.findall(r"^\| \d{3} \| (.*?) \|", HEADERS, re.MULTILINE)
+    told = re.findall(r"^\| \d{3}(?:, \d{3})? \| (.*?) \|", HEADERS, re.MULTILINE)
     codes = {code for cell in told for code in re.findall(r"`(\w+)`", cell)}
 
     assert len(codes) > 8
@@ -292,3 +296,35 @@ def _answer(printed: str) -> tuple[int, dict[str, str], dict[str, object]]:
     head, _, body = printed.replace("\r\n", "\n").partition("\n\n")
     first, *lines = head.splitlines()
     return int(first.split()[1]), {n.lower(): v for n, v in (line.split(": ", 1) for line in lines)}, json.loads(body)
+
+
+def test_what_the_tools_show_is_what_they_are_told_today() -> None:
+    """A5, A6, A7: the page was recorded by `scripts/clients --errors`; it holds every situation, in today's words."""
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    recorded = clients_errors.sections(page.partition(clients_errors.BEGIN)[2].partition(clients_errors.END)[0])
+    told = {
+        "unreachable": _told("unreachable"),
+        "all rate limited, for 25 seconds": _told("rate", hinted=True),
+        "all rate limited, for 10 minutes": _told("rate", hinted=True),
+        "usage limit reached": _told("quota", hinted=True),
+        "all out of credit": _told("quota"),
+        "key refused": _told("auth"),
+        "unserved model": refusals.unserved("sim-large"),
+        "queue full": refusals.queue_full(1, [], 0),
+        "shutting down": _ENDING,
+    }
+
+    assert list(recorded) == [each.name for each in clients_errors.SITUATIONS] == list(told)
+    for situation in clients_errors.SITUATIONS:
+        section, refusal = recorded[situation.name], told[situation.name]
+        assert refusal.code == situation.code, situation.name
+        assert f"(`{refusal.code}`)" in section, situation.name
+        assert section.count(refusal.message.partition(":")[0]) >= 4, situation.name  # the SDKs show it as it is
+        for tool in (*clients_errors.SDKS, *clients_errors.TOOLS):
+            assert f"\n| {tool} " in section, (situation.name, tool)
+
+
+def _told(cause: refusals.Cause, *, hinted: bool = False) -> Refusal:
+    at = 20.0 if hinted else None
+    accounts = [refusals.Absent(name, "generic", cause, "429", hinted, at, at) for name in ("amber", "birch")]
+    return refusals.none_left("sim-large", accounts, 0)

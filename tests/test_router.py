@@ -244,6 +244,139 @@ def test_an_account_that_is_not_let_in_is_our_trouble_and_not_the_client_s() -> 
     assert (instead.status, instead.code) == (502, "upstream_credentials_exhausted")
 
 
+def through(of: Router, now: float, *ends: Answer | list[Answer]) -> Refusal:
+    """Let an exchange fail as *ends* say, one attempt each; return what its client gets."""
+    exchange = opened(of, request(), now)
+    for end in ends:
+        routed(of, exchange, now)
+        answer(of, exchange, *(end if isinstance(end, list) else [end]), now=now)
+    refusal = of.next(exchange, now)
+    assert isinstance(refusal, Refusal)
+    told = of.instead(exchange) if ends else refusal
+    of.close(exchange, "", now)
+    assert told is not None
+    return told
+
+
+REFUSED = Failure("connect", "[Errno 111] Connect call failed ('127.0.0.1', 9)")
+
+
+def test_an_upstream_that_cannot_be_reached_is_told_with_every_account_s_reason() -> None:
+    """A5: the last reason of each, and in the same words while they rest for it."""
+    of = router(account("a"), account("b"))
+    now = through(of, 0, REFUSED, Failure("connect", "[Errno -2] Name or service not known"))
+    assert (now.status, now.code) == (502, "upstream_unreachable")
+    assert "not reachable (connection refused)" in now.message
+    assert "not reachable (name not resolved)" in now.message
+    assert not now.final
+
+
+def test_an_upstream_that_stays_away_is_final_after_a_while() -> None:
+    """A5: clients that ask again by themselves would go on for minutes."""
+    of = router(account("a"), account("b"))
+    told = [through(of, now, REFUSED, REFUSED).final for now in (0, 5, 11)]
+    later = through(of, 100, REFUSED, REFUSED).final  # in between nobody looked
+
+    assert told == [False, False, True]
+    assert not later
+
+    exchange = opened(of, request(), 101)
+    routed(of, exchange, 101)
+    answer(of, exchange, *bad(400), now=101)
+    of.close(exchange, "", 101)
+    assert not through(of, 112, REFUSED, REFUSED).final, "it was there meanwhile"
+
+
+def test_where_the_reasons_are_mixed_each_account_has_its_own() -> None:
+    """A5: a rate limit here and an upstream that is away there are neither alone."""
+    of = router(account("a"), account("b"))
+    limited = [Head(429, Headers([*JSON.fields, ("retry-after", "30")])), Chunk(b"{}"), End()]
+    exchange = opened(of, request(), 0)
+    first = routed(of, exchange).account.id
+    answer(of, exchange, *limited)
+    second = routed(of, exchange).account.id
+    answer(of, exchange, REFUSED)
+    refusal = of.next(exchange, 0)
+
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code) == (503, "auth_unavailable")
+    assert f"{first}: rate limited (429) until 00:00:3" in refusal.message
+    assert f"{second}: not reachable (connection refused)" in refusal.message
+
+
+def test_a_key_that_cannot_be_had_is_told_as_that() -> None:
+    """A5: no provider refused it."""
+    of = router(account("a"))
+    exchange = opened(of, request())
+    routed(of, exchange)
+    of.unsent(exchange, "env:MY_KEY: is not set", 0)
+    refusal = of.next(exchange, 0)
+
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code, refusal.final) == (503, "upstream_credentials_exhausted", True)
+    assert "a: no key (env:MY_KEY: is not set)" in refusal.message
+
+
+def test_a_bound_is_told_with_every_account_s_reason() -> None:
+    """A5: what was tried, and what rests."""
+    of = router(*(account(name) for name in "abc"), failover=Failover(attempts=2))
+    told = through(of, 0, REFUSED, REFUSED)
+
+    assert (told.status, told.code) == (502, "upstream_unreachable")
+    assert told.fields["gave_up"] == "attempts_exhausted"
+    assert "failover.attempts" in told.message
+    assert told.message.count("not reachable (connection refused)") == 2
+
+
+def test_a_client_learns_of_no_account_that_it_may_not_use() -> None:
+    """A5: to it there is no such account."""
+    of = router(account("mine", "openai", origin=UPSTREAM), account("theirs", "openrouter", origin=UPSTREAM))
+    exchange = of.open(replace(request(), client=Client(providers=("openai",))), 0)
+    assert isinstance(exchange, Exchange)
+    routed(of, exchange)
+    answer(of, exchange, REFUSED)
+    refusal = of.next(exchange, 0)
+
+    assert isinstance(refusal, Refusal)
+    assert "mine: " in refusal.message
+    assert "theirs" not in refusal.message
+
+
+@pytest.mark.parametrize("raw", [b'{"model": "m", ', b"hello", b"[1, 2]", b"\xff\xfe"])
+def test_a_body_that_is_no_json_is_the_client_s_mistake(raw: bytes) -> None:
+    """A6: though every account serves some models only, nothing is forbidden."""
+    of = router(account("a", models=Models(allow=("m",))))
+    refusal = of.open(replace(request(), body=Body(raw)), 0, reverse=UPSTREAM)
+
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, refusal.code) == (400, "body_unusable")
+
+
+@pytest.mark.parametrize("count_", [1, 4, 12])
+def test_every_account_of_the_pool_is_asked_once(count_: int) -> None:
+    """R13: the last one that is well answers."""
+    of = router(*(account(f"a{n}") for n in range(count_)))
+    exchange, asked = opened(of, request()), []
+    for _ in range(count_):
+        asked.append(routed(of, exchange).account.id)
+        answer(of, exchange, *bad(500))
+
+    assert sorted(asked) == sorted(f"a{n}" for n in range(count_))
+    assert isinstance(of.next(exchange, 0), Refusal)
+
+
+def test_attempts_end_with_the_time_however_large_the_pool_is() -> None:
+    """R13: `failover.seconds` holds as before."""
+    of = router(*(account(f"a{n}") for n in range(12)))
+    exchange = opened(of, request())
+    routed(of, exchange)
+    answer(of, exchange, *bad(500))
+    refusal = of.next(exchange, 31)
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "time_exhausted"
+
+
 def test_the_model_is_renamed_in_place_and_nothing_else_changes() -> None:
     of = router(account("a", models=Models(aliases={"m": "real"}, names={"real": "theirs"})))
     asked = request()

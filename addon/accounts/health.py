@@ -106,6 +106,14 @@ class Rest:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """The *outcome* a lane or an account rests for; *hinted*: the provider itself said until when."""
+
+    outcome: Outcome
+    hinted: bool
+
+
 @dataclass(slots=True)
 class _Mark:
     """
@@ -121,6 +129,7 @@ class _Mark:
     since: float = _NEVER
     set_at: float = _NEVER
     verify_at: float = float("inf")
+    outcome: Outcome | None = None
     hinted: bool = False
     strict: bool = False
     doubtful: bool = False
@@ -207,6 +216,11 @@ class Health:
             return ""
         told = f"{worst[0]} ({worst[1].kind})"
         return f"{told}, another request is looking" if worst[1].is_probed(now) else told
+
+    def trouble(self, account: str, lane: str, now: float) -> Trouble | None:
+        """Return what keeps the lane blocked longest; None: it may be used now."""
+        worst = self._worst(account, lane, now)
+        return worst and Trouble(worst[1].outcome or Outcome(worst[1].kind), worst[1].hinted)
 
     def is_probed(self, account: str, lane: str, now: float) -> bool:
         """Say whether nothing keeps the lane but a request that looks whether all is well again."""
@@ -461,7 +475,8 @@ class Health:
             return
         mark = self._place(told.account, told.lane).setdefault(told.state, _Mark(told.kind))
         if told.until > mark.until:
-            mark.kind, mark.until, mark.verify_at, mark.set_at = told.kind, told.until, told.verify_at, told.at
+            mark.kind, mark.outcome, mark.until = told.kind, None, told.until
+            mark.verify_at, mark.set_at = told.verify_at, told.at
             mark.since, mark.probe, mark.hinted, mark.doubtful = now, None, True, False
             mark.looks, mark.looked_at = 0, now
             mark.changes += 1
@@ -555,6 +570,7 @@ class Health:
             mark.since, mark.looks, mark.looked_at, mark.doubtful = now, 0, now, is_doubtful(outcome)
         mark.kind, mark.until, mark.hinted, mark.strict, mark.probe = kind, until, hinted, strict, None
         mark.set_at, mark.doubtful = now, mark.doubtful and is_doubtful(outcome)
+        mark.outcome = outcome
         believed = max(now + _belief(mark), before)
         mark.verify_at = believed if hinted and not strict and believed < until else float("inf")
         return imposed

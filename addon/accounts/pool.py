@@ -24,6 +24,8 @@ from .claims import Wish, claims, is_bounded
 from .health import LAST_CHANCE, Health
 from .slots import Claim, Scope, Slots
 
+LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
+QUIET = 60.0  # seconds without a request after which nobody knows that it lasted
 CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
 MAX_LOOKS = 1024  # pools and models of which is known when a lane was last looked at for want of others
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
@@ -37,8 +39,9 @@ class Ask:
     What one attempt asks for.
 
     *destination* None means any (the one-port mode); *reverse* is the upstream that accounts with `base_url: reverse`
-    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to. *opens*: a
-    WebSocket, whose messages ask for themselves. *tokens* is an estimate of its size.
+    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to, *ended* says
+    how its attempts there ended. *opens*: a WebSocket, whose messages ask for themselves. *tokens* is an estimate of
+    its size.
 
     *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
     turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
@@ -58,6 +61,7 @@ class Ask:
     pin: str = ""
     websocket: bool = False
     tried: frozenset[str] = frozenset()
+    ended: Mapping[str, Outcome] = field(default_factory=dict)
     opens: bool = False
     tokens: int = 0
     waiter: str = ""
@@ -179,9 +183,9 @@ class Accounts:
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
         self._restricts = any(map(models.restricts, config.accounts))
-        self._looks: OrderedDict[tuple[str, str], float] = (
-            OrderedDict()
-        )  # when one that rests was asked, for want of others
+        # by pool and model: when one that rests was asked, for want of others
+        self._looks: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._unreached: dict[str, tuple[float, float]] = {}  # by pool: since when nothing is reached, and when last
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
         """
@@ -278,6 +282,8 @@ class Accounts:
         *tokens* is what it cost, if that is known.
         """
         self._note(ask, choice, outcome, now)
+        if not (outcome.said or outcome.kind == "cancelled"):
+            self._unreached.pop(choice.pool, None)
         if tokens is not None:
             self._slots.corrected(choice.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
@@ -413,10 +419,13 @@ class Accounts:
     def _view(self, ask: Ask, account: Account, origin: Origin, now: float) -> _View:
         lane = models.lane(account, ask.model)
         cause, reason = self._obstacle(ask, account, lane, now)
-        claim = None if cause else self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter)
+        claim = None if cause else self._obstructed(ask, account, lane, now)
         if claim is not None:
             return _View(account, origin, lane, "busy", claim.why, claim)
         return _View(account, origin, lane, cause, reason)
+
+    def _obstructed(self, ask: Ask, account: Account, lane: str, now: float) -> Claim | None:
+        return self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter, ask.client.scope)
 
     def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Claim, ...]:
         if ask.opens or not is_bounded(account):
@@ -611,7 +620,7 @@ class Accounts:
         self._in_flight[account.id] += 1
         before = ask.served.slot if ask.served and ask.served.account == account.id else None
         wanted = _wanted(ask.identity.affinity) if before is None else before
-        held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted)
+        held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted, ask.waiter)
         early = not self._health.available(account.id, view.lane, now)
         self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=early)
         generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
@@ -667,7 +676,7 @@ class Accounts:
         if not chances:
             return None
         view = min(chances)[2]
-        if self._slots.obstacle(self._claims(ask, view.account, view.lane), now, ask.waiter):
+        if self._obstructed(ask, view.account, view.lane, now):
             return None
         self._looks[_looked_for(ask)] = now
         self._looks.move_to_end(_looked_for(ask))
@@ -682,8 +691,9 @@ class Accounts:
 
     def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
         """Put *ask* in line for what *views* are busy with."""
-        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, [_awaited(view) for view in views]):
-            return refusals.queue_full(self._slots.limit)
+        awaited = [_awaited(view) for view in views]
+        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, awaited, ask.client.scope):
+            return refusals.queue_full(self._slots.limit, [self._absent(ask, view, now) for view in views], now)
         ends = [self._again(view, now) for view in views]
         until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
         if now < ask.patient:
@@ -701,18 +711,30 @@ class Accounts:
         if awaited := [view for view in views if view.cause in ("busy", "probed")] + soon:
             return self._wait(ask, awaited, now)
         out = [view for view in views if view.cause in ("resting", "tried")]
-        # Where no provider said until when, the next look at a lane is the best that is known.
-        stated = any(self._health.is_stated(view.account.id, view.lane, now) for view in out)
-        absent = [self._absent(view, now, looks=not stated) for view in out]
+        absent = [self._absent(ask, view, now) for view in out]
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
-        disabled = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
+        if not views:
+            return refusals.no_account()
+        off = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
+        absent = absent or [self._absent(ask, view, now) for view in off]
         if ask.sealed and views and all(view.cause == "model" for view in views):
             return refusals.unreadable(ask.sealed)
         asked = (ask.model, *ask.others)
         unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
         model = next(unserved, ask.model)
-        return refusals.none_left(model, absent or [self._absent(view, now) for view in disabled], now)
+        if not absent:
+            return refusals.unserved(model)
+        return self._lasting(ask, refusals.none_left(model, absent, now, ask.family), now)
+
+    def _lasting(self, ask: Ask, refusal: Refusal, now: float) -> Refusal:
+        """Return *refusal*, which is final once nothing could be reached for a while: no client retries for ages."""
+        if refusal.code not in refusals.OF_THE_WAY:
+            return refusal
+        pool = pool_name(ask)
+        since, last = self._unreached.get(pool, (now, now))
+        self._unreached[pool] = (since if now - last < QUIET else now, now)
+        return replace(refusal, final=now - self._unreached[pool][0] >= LASTING)
 
     def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
         """Say whether a lane comes back so soon that waiting is better than a refusal."""
@@ -720,15 +742,28 @@ class Accounts:
             return False
         return now < (self._health.until(view.account.id, view.lane, now) or now) <= ask.patient
 
-    def _absent(self, view: _View, now: float, *, looks: bool = False) -> refusals.Absent:
-        account, lane = view.account.id, view.lane
-        provider = view.account.provider.name
-        if view.cause != "resting":
-            return refusals.Absent(provider, cooling=False)
-        # Money comes back at a known time too: a limit of five hours is a long cooldown to whoever waits.
-        cooling = self._health.state(account, lane, now) in ("cooling", "billing-blocked")
-        chance = self._health.next_chance(account, lane, now) if looks else self._health.until(account, lane, now)
-        return refusals.Absent(provider, cooling, chance, self._health.deadline(account, lane, now))
+    def absent(self, ask: Ask, now: float) -> list[refusals.Absent]:
+        """Say of each account that serves what *ask* asks for why it cannot now."""
+        views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
+        views = [view for view in views if view.account.id == ask.pin] if ask.pin else views
+        return [self._absent(ask, view, now) for view in views if view.cause not in ("", "model", "owner", "disabled")]
+
+    def _absent(self, ask: Ask, view: _View, now: float) -> refusals.Absent:
+        account, lane, provider = view.account.id, view.lane, view.account.provider.name
+        trouble = self._health.trouble(account, lane, now)
+        if view.cause in ("disabled", "busy"):
+            return refusals.Absent(account, provider, "busy" if view.claim else "disabled", view.reason)
+        if trouble is None:
+            outcome = ask.ended.get(account)
+            cause, detail = refusals.cause_of(outcome)
+            soon = outcome is not None and outcome.kind in TRANSIENT  # the next request may go there at once
+            return refusals.Absent(account, provider, cause, detail, chance=now if soon else None)
+        cause, detail = refusals.cause_of(trouble.outcome)
+        chance, deadline = self._health.until(account, lane, now), self._health.deadline(account, lane, now)
+        if not trouble.hinted:  # where no provider said until when, the next look at it is the best that is known
+            look = max(self._health.next_chance(account, lane, now), self._next_look(ask, now))
+            chance = look if chance is None else min(chance, look)
+        return refusals.Absent(account, provider, cause, detail, trouble.hinted, chance, deadline)
 
     def _status(self, account: Account, busiest: tuple[str, float], now: float) -> AccountStatus:
         lane = self._health.worst_lane(account.id, now)

@@ -1,49 +1,176 @@
-"""What we say when no account can serve: which cause, when to come back, never that a client's own key were bad."""
+"""
+What the client is told when no account can serve: each account, its reason and until when.
+
+The status is that of the cause, as the provider itself would say it: a rate limit is 429, a model that nobody serves
+404. An upstream that was asked and gave no answer is 502, and 503 while it is not asked. It never says that the
+*client's* key were bad: tools that read 401 or 403 start a new login.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Literal
 
-from ..values import Refusal
+from ..values import Outcome, OutcomeKind, Refusal
 
 _MAX_NAME = 256
+OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
+NAMED = 4  # accounts that a message names; of the others it says how many there are
+_MAX_ID, _MAX_DETAIL = 64, 120
+_DAY = 86400.0
+
+# `unreachable`: no answer came; `unsent`: the key cannot be had; `tried`: it failed in this exchange, nobody knows how.
+Cause = OutcomeKind | Literal["unreachable", "unsent", "disabled", "tried", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
     """
-    One account that would serve the model but cannot now.
+    One account that would serve the request but cannot now.
 
-    *cooling* tells one that comes back by itself from one that needs somebody. *chance* is when a request may go there
-    next, *deadline* when it is well as far as we were told; None when nobody knows.
+    *cause* and *detail* say why, *hinted* that the provider itself said until when. *chance* is when a request may go
+    there next, *deadline* when it is well as far as is known; None: not known, or nothing to wait for.
     """
 
+    account: str
     provider: str
-    cooling: bool
+    cause: Cause
+    detail: str = ""
+    hinted: bool = False
     chance: float | None = None
     deadline: float | None = None
 
 
-def none_left(model: str, absent: Sequence[Absent], now: float) -> Refusal:
-    """Refuse because of *absent*, all the accounts that serve *model*; there may be none at all."""
-    if not absent:
-        return Refusal(503, "auth_not_found", f"No credential here serves {_named(model)}")
-    if all(each.cooling for each in absent):
-        return _cooling(model, absent, now)
-    message = f"No credential for {_named(model)} can be used now, for different reasons"
-    return Refusal(503, "auth_unavailable", message, _wait(absent, now), _fields(model, absent))
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """How one cause is told when all accounts share it. With *final*, a client that tries again wastes its time."""
+
+    status: int
+    code: str
+    message: str
+    final: bool = False
+
+
+_SAID: Mapping[str, _Said] = MappingProxyType({
+    "rate": _Said(429, "model_cooldown", "All credentials for {what} are cooling down{via}"),
+    "window": _Said(429, "usage_limit_reached", "The usage limit of every account for {what} is reached"),
+    "quota": _Said(429, "insufficient_quota", "Every account for {what} is out of credit", final=True),
+    "overload": _Said(503, "upstream_overloaded", "The provider is overloaded for {what}"),
+    "unreachable": _Said(503, "upstream_unreachable", "No upstream for {what} can be reached"),
+    "server": _Said(503, "upstream_failing", "Every upstream for {what} is failing"),
+    "key": _Said(
+        503, "upstream_credentials_exhausted", "No account for {what} was let in by its provider", final=True
+    ),
+    "unsent": _Said(503, "upstream_credentials_exhausted", "No account for {what} has a key", final=True),
+    "model": _Said(404, "model_not_found", "No account has {what}", final=True),
+    "disabled": _Said(503, "auth_unavailable", "Every account for {what} is disabled", final=True),
+    "busy": _Said(503, "queue_exhausted", "Every account for {what} is busy"),
+    "": _Said(503, "auth_unavailable", "No account can serve {what} now"),
+})  # fmt: skip
+_OWN_STATUS = {("anthropic", "quota"): 402}  # where a family has a status of its own for it
+# What accounts may have in common although their causes differ; the first that holds all of them counts.
+_ALIKE: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"rate", "window"}), "rate"),
+    (frozenset({"window", "quota"}), "window"),
+    (frozenset({"rate", "window", "quota"}), "rate"),
+    (frozenset({"unreachable", "server"}), "server"),
+    (frozenset({"key", "unsent"}), "key"),
+)
+_WORDS: Mapping[str, str] = MappingProxyType({
+    "rate": "rate limited",
+    "window": "usage limit reached",
+    "quota": "out of credit",
+    "overload": "overloaded",
+    "unreachable": "not reachable",
+    "server": "failing",
+    "auth": "key refused",
+    "permission": "access denied",
+    "unsent": "no key",
+    "model": "model not found",
+    "disabled": "disabled in the settings",
+    "request": "request refused",
+    "cancelled": "cancelled",
+    "tried": "failed",
+    "busy": "busy",
+})  # fmt: skip
+# What goes wrong on the way, as operating systems and TLS libraries write it, and as it is told.
+_ON_THE_WAY = tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said in (
+    (r"refused|errno 111|errno 61\b|10061", "connection refused"),
+    (r"getaddrinfo|name or service|name resolution|nodename|errno -[2-5]\b|no address|\bdns\b", "name not resolved"),
+    (r"certificate", "TLS certificate not trusted"),
+    (r"\b(tls|ssl)\b|handshake", "TLS handshake failed"),
+    (r"unreachable|no route|errno 1(01|13)\b", "no route to it"),
+    (r"timed? ?out|errno 110\b|in time|too long", "timed out"),
+    (r"reset|broken pipe|closed|disconnect|eof|goaway|errno (32|104)\b", "connection closed without an answer"),
+))  # fmt: skip
+_FAILED: Mapping[str, str] = MappingProxyType({
+    "connect": "no connection", "reset": "connection closed without an answer", "timeout": "timed out",
+})  # fmt: skip
+
+
+def on_the_way(kind: str, message: str) -> str:
+    """
+    Return in words for people why no answer came: a failure of *kind* that mitmproxy told as *message*.
+
+    Of the message, which may hold what an upstream sent, only a known cause is kept.
+    """
+    return next((said for pattern, said in _ON_THE_WAY if pattern.search(message)), _FAILED.get(kind, kind))
+
+
+def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:
+    """Return cause and detail of an account whose attempt ended with *outcome*."""
+    if outcome is None:
+        return "tried", ""
+    if outcome.said:
+        return ("unsent" if outcome.kind == "auth" else "unreachable"), outcome.said
+    return outcome.kind, outcome.detail
+
+
+def unsent(why: str) -> Outcome:
+    """Return the outcome of an attempt that was not sent: *why* the credential of its account cannot be had."""
+    return Outcome("auth", scope="account", detail=why, said=why)
+
+
+def none_left(model: str, absent: Sequence[Absent], now: float, family: str = "") -> Refusal:
+    """Refuse a request of *family* because of *absent*, all the accounts that serve *model*."""
+    group = _group(absent)
+    said = _SAID[group]
+    fields = _fields(model, absent)
+    via = f" via provider {fields['provider']}" if "provider" in fields else ""
+    message = f"{said.message.format(what=_named(model), via=via)}: {_each(absent, now)}"
+    wait = _wait(absent, now)
+    if group in ("rate", "window"):
+        fields |= _resets(absent, now)
+    if group == "model" and model:
+        fields["param"] = "model"
+    status = _OWN_STATUS.get((family, group), said.status)
+    return Refusal(status, said.code, message, wait, fields, final=said.final)
+
+
+def no_account() -> Refusal:
+    """Refuse because there is no account of this kind at all, as far as this client may know."""
+    return Refusal(404, "auth_not_found", "There is no account here for this request", final=True)
+
+
+def unserved(model: str) -> Refusal:
+    """Refuse because no account serves *model*: an error that asking again does not cure."""
+    fields: dict[str, object] = {"model": model[:_MAX_NAME], "param": "model"} if model else {}
+    message = f"No account here serves {_named(model)}"
+    return Refusal(404, "model_not_found", message, fields=fields, final=True)
 
 
 def owner_unavailable(absent: Sequence[Absent], now: float) -> Refusal:
     """Refuse because the request names something that only the *absent* accounts have; none: they are not here."""
     if not absent:
         message = "This request names something that belongs to an account which is not in this pool"
-        return Refusal(503, "owner_unavailable", message)
-    wait = _wait(absent, now)
-    message = "This request names something that belongs to an account which cannot be used now"
-    return Refusal(503, "owner_unavailable", message, wait)
+        return Refusal(503, "owner_unavailable", message, final=True)
+    message = f"This request names something that belongs to an account which cannot be used now: {_each(absent, now)}"
+    return Refusal(503, "owner_unavailable", message, _wait(absent, now))
 
 
 def unreadable(why: str) -> Refusal:
@@ -52,14 +179,48 @@ def unreadable(why: str) -> Refusal:
     return Refusal(403, "model_not_allowed", message)
 
 
+def broken_json() -> Refusal:
+    """Refuse a body that has to be read and is no JSON object."""
+    return Refusal(400, "body_unusable", "The body of this request is not a valid JSON object")
+
+
 def account_unknown(account: str) -> Refusal:
     """Refuse because a request asks for an *account* by name that is not one of its pool."""
     return Refusal(400, "account_unknown", f"There is no account {account[:_MAX_NAME]!r} for this request")
 
 
-def queue_full(limit: int) -> Refusal:
-    """Refuse because as many wait already as may."""
-    return Refusal(503, "queue_full", f"All accounts are busy, and {limit} requests wait already", 1.0)
+def queue_full(limit: int, absent: Sequence[Absent], now: float) -> Refusal:
+    """Refuse because all accounts are busy, and as many wait already as may."""
+    waiting = "1 request waits" if limit == 1 else f"{limit} requests wait"
+    message = f"All accounts are busy, and {waiting} already: {_each(absent, now)}"
+    return Refusal(503, "queue_full", message, 1.0)
+
+
+def gave_up(code: str, why: str, absent: Sequence[Absent], now: float) -> Refusal:
+    """Refuse because the settings allow no further attempt: *why*, and how each account stands."""
+    message = f"Patchbay gave up: {why}" + (f": {_each(absent, now)}" if absent else "")
+    return Refusal(503, code, message, _wait(absent, now))
+
+
+def unanswered(refusal: Refusal) -> Refusal:
+    """Return what a client is told whose last attempt brought no answer; *refusal* says why there is no further one."""
+    if refusal.status < 500:
+        return refusal
+    return replace(refusal, status=502, code="upstream_unreachable", fields={**refusal.fields, "gave_up": refusal.code})
+
+
+def not_let_in(refusal: Refusal | None, tried: int) -> Refusal:
+    """
+    Return what a client is told in place of a provider's 401 or 403, which was the answer to the last attempt.
+
+    *refusal* says why there is no further one; None: nobody asked. *tried* is how many there were.
+    """
+    if refusal is not None and refusal.code == "auth_unavailable":
+        return refusal
+    if refusal is not None and refusal.code == "upstream_credentials_exhausted":
+        return replace(refusal, status=502, fields={**refusal.fields, "tried": tried})
+    message = f"No account was let in by its provider ({tried} tried)" + (f". {refusal.message}" if refusal else "")
+    return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": tried}, final=True)
 
 
 def duration(seconds: int) -> str:
@@ -71,18 +232,65 @@ def duration(seconds: int) -> str:
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-def _cooling(model: str, absent: Sequence[Absent], now: float) -> Refusal:
+def _group(absent: Sequence[Absent]) -> str:
+    """Return the row of `_SAID` for what all of *absent* have in common; empty: nothing."""
+    classes = {_class(each) for each in absent}
+    if len(classes) == 1:
+        return next(iter(classes))
+    return next((name for alike, name in _ALIKE if classes <= alike), "")
+
+
+def _class(one: Absent) -> str:
+    if one.cause in ("auth", "permission"):
+        return "key"
+    if one.cause == "quota" and one.hinted:
+        return "window"
+    return one.cause if one.cause in _SAID else ""
+
+
+def _each(absent: Sequence[Absent], now: float) -> str:
+    """Name the accounts that come back first, each with its reason and until when, and how many more there are."""
+    order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
+    told = [f"{_name(each)}: {_reason(each)}{_until(each, now)}" for each in order[:NAMED]]
+    more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
+    return "; ".join([*told, *more])
+
+
+def _name(one: Absent) -> str:
+    return one.account if len(one.account) <= _MAX_ID else one.account[: _MAX_ID - 1] + "…"
+
+
+def _reason(one: Absent) -> str:
+    word = _WORDS["window" if _class(one) == "window" else one.cause]
+    detail = one.detail[:_MAX_DETAIL]
+    if one.cause == "busy":
+        return detail or word
+    if one.cause not in ("unreachable", "unsent") and not detail.startswith("it ended"):
+        detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are for the journal
+    return f"{word} ({detail})" if detail else word
+
+
+def _until(one: Absent, now: float) -> str:
+    """Say until when the provider told us to stay away, or when the next request may look for itself."""
+    at = one.deadline if one.hinted else one.chance
+    if at is None or at <= now:
+        return ""
+    at = math.ceil(min(at, now + 400 * _DAY))
+    form = "%H:%M:%S" if at - now < _DAY else "%Y-%m-%d %H:%M"
+    told = f"{datetime.fromtimestamp(at, UTC).strftime(form)} UTC ({duration(math.ceil(at - now))})"
+    return f" until {told}" if one.hinted else f", next try at {told}"
+
+
+def _resets(absent: Sequence[Absent], now: float) -> dict[str, object]:
+    """Return when the first account is well again, in the members that the tools read."""
     back = min((each.deadline for each in absent if each.deadline is not None), default=now)
     seconds = max(math.ceil(back - now), 0)
-    fields = _fields(model, absent)
-    via = f" via provider {fields['provider']}" if "provider" in fields else ""
-    return Refusal(
-        429,
-        "model_cooldown",
-        f"All credentials for {_named(model)} are cooling down{via}",
-        _wait(absent, now),
-        {**fields, "reset_time": duration(seconds), "reset_seconds": seconds},
-    )
+    return {
+        "reset_time": duration(seconds),
+        "reset_seconds": seconds,
+        "resets_at": math.ceil(back),
+        "resets_in_seconds": seconds,
+    }
 
 
 def _wait(absent: Sequence[Absent], now: float) -> float | None:

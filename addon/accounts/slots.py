@@ -3,12 +3,16 @@ What a request must hold while it runs, and the line of those that wait for it.
 
 One table, keyed by scope, serves every bound: so many at once, so much a minute, one model at a time, a number of its
 own out of so many. What is taken under one ticket is given back together, once.
+
+The line is fair by client: clients take turns, and within a client the first comes first. When the line is full, the
+client with the most requests in it makes room for one that has fewer.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 Scope = tuple[str, ...]
@@ -49,7 +53,59 @@ class _Waiting:
 
     place: int
     woken: Callable[[], None]
+    client: bytes
     scopes: dict[Scope, str | None]
+
+
+@dataclass(slots=True)
+class _Line:
+    """
+    Those who wait for one scope, by client, each client's in the order in which they came.
+
+    *turns* is the turn at which a client's first one may go; the next ones follow at one turn each. Who is served moves
+    its client one turn back, and a client that comes new begins at the earliest turn there is: so it waits for one of
+    every other client at most, and saves up nothing while it is away.
+    """
+
+    waiters: dict[bytes, list[tuple[int, str]]] = field(default_factory=dict)
+    turns: dict[bytes, int] = field(default_factory=dict)
+
+    def add(self, client: bytes, place: int, waiter: str) -> None:
+        if client not in self.waiters:
+            self.turns[client] = self.newcomer()
+            self.waiters[client] = []
+        insort(self.waiters[client], (place, waiter))
+
+    def remove(self, client: bytes, place: int, waiter: str) -> None:
+        mine = self.waiters[client]
+        mine.remove((place, waiter))
+        if not mine:
+            del self.waiters[client], self.turns[client]
+
+    def newcomer(self) -> int:
+        """Return the turn of a client that is not in line yet."""
+        return min(self.turns.values(), default=0)
+
+    def ahead(self, client: bytes, place: int) -> int:
+        """Return how many go before one of *client* at *place*, which need not be in line."""
+        mine = self.waiters.get(client, [])
+        before = bisect_left(mine, (place, ""))
+        turn = self.turns.get(client, self.newcomer()) + before
+        return before + sum(self._before(other, turn, place) for other in self.waiters if other != client)
+
+    def _before(self, other: bytes, turn: int, place: int) -> int:
+        """Return how many of *other* go before the one that came at *place* and may go at *turn*."""
+        theirs = self.waiters[other]
+        steps = turn - self.turns[other]
+        if steps < 0:
+            return 0
+        same = steps < len(theirs) and theirs[steps][0] < place  # of one turn, who came first
+        return min(steps, len(theirs)) + same
+
+    def in_order(self) -> list[str]:
+        order = [(self.turns[client] + step, *waiter) for client, mine in self.waiters.items()
+                 for step, waiter in enumerate(mine)]  # fmt: skip
+        return [waiter for _, _, waiter in sorted(order)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +123,16 @@ class Slots:
         self.limit = limit
         self._rooms: dict[Scope, _Room] = {}
         self._held: dict[int, Held] = {}
-        self._line: OrderedDict[str, _Waiting] = OrderedDict()
-        self._waiters: dict[Scope, dict[str, None]] = {}
+        self._line: dict[str, _Waiting] = {}
+        self._lines: dict[Scope, _Line] = {}
+        self._clients: dict[bytes, dict[str, None]] = {}  # who of each client waits, the newest last
         self._places = 0
 
     # -- taking and giving back ------------------------------------------------------------------------------------
 
-    def obstacle(self, claims: Iterable[Claim], now: float, waiter: str = "") -> Claim | None:
-        """Return the first of *claims* that cannot be had now by *waiter*, who passes nobody that came before."""
-        return next((claim for claim in claims if not self._fits(claim, now, waiter)), None)
+    def obstacle(self, claims: Iterable[Claim], now: float, waiter: str = "", client: bytes = b"") -> Claim | None:
+        """Return the first of *claims* that cannot be had now by *waiter* of *client*, who passes nobody before it."""
+        return next((claim for claim in claims if not self._fits(claim, now, waiter, client)), None)
 
     def free_at(self, claim: Claim, now: float) -> float | None:
         """Return when time alone makes room for *claim*; None: only somebody who gives back does."""
@@ -89,9 +146,14 @@ class Slots:
                 return second + 1 + claim.window
         return None
 
-    def take(self, ticket: int, claims: Sequence[Claim], now: float, wanted: int = 0) -> Held:
-        """Take *claims* for *ticket*; of numbers the first that is free from *wanted* on, which may be any number."""
+    def take(self, ticket: int, claims: Sequence[Claim], now: float, wanted: int = 0, waiter: str = "") -> Held:
+        """
+        Take *claims* for *ticket*; of numbers the first that is free from *wanted* on, which may be any number.
+
+        Who waited for it as *waiter* has had its turn, and leaves the line.
+        """
         number: int | None = None
+        self._served(waiter, claims)
         for claim in claims:
             room = self._rooms.setdefault(claim.scope, _Room())
             if claim.window:
@@ -128,19 +190,27 @@ class Slots:
 
     # -- the line --------------------------------------------------------------------------------------------------
 
-    def wait(self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]]) -> bool:
-        """Put *waiter* in line for the *wanted* scopes; it keeps its place. Return False when the line is full."""
+    def wait(
+        self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], client: bytes = b""
+    ) -> bool:
+        """
+        Put *waiter* of *client* in line for the *wanted* scopes; it keeps its place.
+
+        Return False when the line is full, unless another client has so many in it that one of them makes room: that
+        one is called, and refused when it would wait again.
+        """
         before = self._line.get(waiter)
-        if before is None and len(self._line) >= self.limit:
+        if before is None and len(self._line) >= self.limit and not self._made_room(client):
             return False
         if before is None:
             self._places += 1
         else:
             self._unlist(waiter, before)
-        entry = _Waiting(before.place if before else self._places, woken, dict(wanted))
+        entry = _Waiting(before.place if before else self._places, woken, client, dict(wanted))
         self._line[waiter] = entry
+        self._clients.setdefault(client, {})[waiter] = None
         for scope in entry.scopes:
-            self._waiters.setdefault(scope, {})[waiter] = None
+            self._lines.setdefault(scope, _Line()).add(client, entry.place, waiter)
         for scope in before.scopes.keys() - entry.scopes.keys() if before else ():
             self._call(scope)  # what it has not taken may be the next one's
         return True
@@ -151,6 +221,9 @@ class Slots:
         if entry is None:
             return
         self._unlist(waiter, entry)
+        self._clients[entry.client].pop(waiter)
+        if not self._clients[entry.client]:
+            del self._clients[entry.client]
         for scope in entry.scopes:
             self._call(scope)
 
@@ -172,7 +245,8 @@ class Slots:
 
     def waiting_for(self, account: str) -> int:
         """Return how many wait for something of *account*."""
-        return len({waiter for scope, waiters in self._waiters.items() if account in scope[1:2] for waiter in waiters})
+        lines = [line for scope, line in self._lines.items() if account in scope[1:2]]
+        return len({waiter for line in lines for mine in line.waiters.values() for _, waiter in mine})
 
     def used(self, scope: Scope) -> float:
         """Return how much of *scope* is taken; of a window, what was at the last look."""
@@ -181,22 +255,44 @@ class Slots:
 
     # -- within ----------------------------------------------------------------------------------------------------
 
-    def _fits(self, claim: Claim, now: float, waiter: str) -> bool:
-        room = self._rooms.get(claim.scope)
-        ahead = list(self._ahead(claim.scope, waiter))
+    def _fits(self, claim: Claim, now: float, waiter: str, client: bytes) -> bool:
+        room, line = self._rooms.get(claim.scope), self._lines.get(claim.scope)
+        mine = self._line.get(waiter)
+        place = mine.place if mine else self._places + 1
+        ahead = line.ahead(client, place) if line else 0
         if claim.tenant is not None:
-            others = [each for each in ahead if self._line[each].scopes[claim.scope] != claim.tenant]
+            before = line.in_order()[: ahead + 1] if line else []
+            others = [each for each in before[:ahead] if self._line[each].scopes[claim.scope] != claim.tenant]
             return not others and (room is None or not room.holders or room.tenant == claim.tenant)
         used = self._used(claim, room, now) if room else 0
         if claim.window:  # what is larger than the whole bound must be able to pass alone
             return not ahead and (used <= 0 or used + claim.amount <= claim.most)
-        return used + len(ahead) + claim.amount <= claim.most
+        return used + ahead + claim.amount <= claim.most
 
-    def _ahead(self, scope: Scope, waiter: str) -> Iterator[str]:
-        mine = self._line.get(waiter)
-        for other in self._waiters.get(scope, ()):
-            if other != waiter and (mine is None or self._line[other].place < mine.place):
-                yield other
+    def _made_room(self, client: bytes) -> bool:
+        """Take the newest one of the client with the most out of a full line, if *client* has fewer even then."""
+        most = max(self._clients, key=lambda each: len(self._clients[each]), default=client)
+        if len(self._clients.get(client, ())) + 1 >= len(self._clients.get(most, ())):
+            return False
+        newest = next(reversed(self._clients[most]))
+        woken = self._line[newest].woken
+        self.leave(newest)
+        woken()
+        return True
+
+    def _served(self, waiter: str, claims: Sequence[Claim]) -> None:
+        """Take *waiter* out of the line for what it got: its client's next one waits a turn for it."""
+        entry = self._line.get(waiter)
+        if entry is None:
+            return
+        for scope in {claim.scope for claim in claims} & entry.scopes.keys():
+            line = self._lines[scope]
+            del entry.scopes[scope]
+            line.remove(entry.client, entry.place, waiter)
+            if entry.client in line.turns:
+                line.turns[entry.client] += 1
+            if not line.waiters:
+                del self._lines[scope]
 
     def _used(self, claim: Claim, room: _Room, now: float) -> float:
         if not claim.window:
@@ -247,14 +343,15 @@ class Slots:
             self._line[waiter].woken()
 
     def _in_order(self, scope: Scope) -> list[str]:
-        return sorted(self._waiters.get(scope, ()), key=lambda waiter: self._line[waiter].place)
+        line = self._lines.get(scope)
+        return line.in_order() if line else []
 
     def _unlist(self, waiter: str, entry: _Waiting) -> None:
         for scope in entry.scopes:
-            waiters = self._waiters.get(scope, {})
-            waiters.pop(waiter, None)
-            if not waiters:
-                self._waiters.pop(scope, None)
+            line = self._lines[scope]
+            line.remove(entry.client, entry.place, waiter)
+            if not line.waiters:
+                del self._lines[scope]
 
 
 def _free_number(taken: set[int], most: int, wanted: int) -> int:

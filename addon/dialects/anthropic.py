@@ -53,12 +53,13 @@ def _vertex(found: re.Match[str]) -> Endpoint | None:
 def error(refusal: Refusal, request_id: str) -> bytes:
     """Return the body of an error answer."""
     inner = {
-        **refusal.fields,
-        "type": errors.word(errors.ANTHROPIC_TYPES, refusal.status, "api_error"),
+        "type": errors.ANTHROPIC_OWN.get(refusal.code)
+        or errors.word(errors.ANTHROPIC_TYPES, refusal.status, "api_error"),
         "message": refusal.message,
         "code": refusal.code,
     }
-    return msgspec.json.encode({"type": "error", "error": inner, "request_id": request_id})
+    extra = {name: value for name, value in refusal.fields.items() if name not in inner}  # behind: the SDK shows it all
+    return msgspec.json.encode({"type": "error", "error": {**inner, **extra}, "request_id": request_id})
 
 
 def error_event(refusal: Refusal, request_id: str) -> bytes:

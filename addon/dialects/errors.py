@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..values import Fact, Refusal
@@ -36,6 +37,7 @@ ANTHROPIC_TYPES = {
 GEMINI_STATUS = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     409: "ABORTED",
@@ -47,6 +49,46 @@ GEMINI_STATUS = {
     504: "DEADLINE_EXCEEDED",
 }
 
+# Words of our own that are OpenAI's as well: clients read them as the type of an error.
+OPENAI_OWN = {
+    "insufficient_quota": "insufficient_quota",
+    "model_not_found": "invalid_request_error",
+}
+ANTHROPIC_OWN = {  # a 503 that is no overload: Claude Code asks an overloaded API again and again
+    "upstream_credentials_exhausted": "api_error",
+    "upstream_unreachable": "api_error",
+    "upstream_failing": "api_error",
+    "owner_unavailable": "api_error",
+}
+LONGEST_WAIT = 60.0  # seconds of `Retry-After` that the SDKs wait; a longer one they replace by a guess of their own
+_RETRIED = frozenset({408, 409, 429})  # beside 5xx: what clients send again by themselves
+
+
+def headers(dialect: str, refusal: Refusal) -> list[tuple[str, str]]:
+    """Return the header fields by which clients of *dialect* decide what to do about *refusal*."""
+    found: list[tuple[str, str]] = []
+    wait = refusal.retry_after
+    # Codex waits for as long as it is told, without a word, at every status but a 429 whose type it knows
+    if wait is not None and not (dialect == "openai_responses" and is_hopeless(refusal) and refusal.status != 429):
+        found.append(("retry-after", str(max(1, math.ceil(wait)))))
+    if is_hopeless(refusal) and (refusal.status >= 500 or refusal.status in _RETRIED):
+        found.append(("x-should-retry", "false"))  # the SDKs of OpenAI and Anthropic, and Claude Code, go by it
+    if dialect == "anthropic" and _is_limit(refusal):
+        found.append(("anthropic-ratelimit-unified-status", "rejected"))
+        found.append(("anthropic-ratelimit-unified-reset", str(refusal.fields["resets_at"])))
+    return found
+
+
+def is_hopeless(refusal: Refusal) -> bool:
+    """Whether the same request will not be served within the time that clients wait."""
+    wait = refusal.retry_after
+    return refusal.final or (wait is not None and wait > LONGEST_WAIT)
+
+
+def _is_limit(refusal: Refusal) -> bool:
+    """Whether a limit is reached for longer than a client waits: Codex tries again at every other 429."""
+    return refusal.status == 429 and "resets_at" in refusal.fields and is_hopeless(refusal)
+
 
 def word(words: dict[int, str], status: int, other: str) -> str:
     """Return the word for *status*; an unlisted client fault reads as 400, anything else as *other*."""
@@ -55,13 +97,19 @@ def word(words: dict[int, str], status: int, other: str) -> str:
 
 def openai_error(refusal: Refusal) -> dict[str, Any]:
     """Return the error object of the OpenAI dialects: what stands under `error`."""
-    return {
-        **refusal.fields,
+    inner = {
         "message": refusal.message,
-        "type": word(OPENAI_TYPES, refusal.status, "api_error"),
-        "param": None,
+        "type": _openai_type(refusal),
+        "param": refusal.fields.get("param"),
         "code": refusal.code,
     }
+    return {**inner, **{name: value for name, value in refusal.fields.items() if name not in inner}}
+
+
+def _openai_type(refusal: Refusal) -> str:
+    if _is_limit(refusal):
+        return "usage_limit_reached"
+    return OPENAI_OWN.get(refusal.code) or word(OPENAI_TYPES, refusal.status, "api_error")
 
 
 def read(data: dict[str, Any], where: str) -> Fact | None:

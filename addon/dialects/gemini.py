@@ -102,7 +102,7 @@ def error(refusal: Refusal, request_id: str) -> bytes:
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "patchbay"}
     ]
     if refusal.retry_after is not None:
-        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{refusal.retry_after:g}s"}
+        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{max(refusal.retry_after, 1):g}s"}
         details.append(retry)
     inner = {
         "code": refusal.status,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from mitmproxy import http
 
 from .. import dialects
+from ..dialects import errors
 from ..values import Refusal
 
 
@@ -15,7 +14,6 @@ def refusal(dialect: str, refusal: Refusal, request_id: str) -> http.Response:
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if request_id:
         headers["x-patchbay-request-id"] = request_id
-    if refusal.retry_after is not None:
-        headers["retry-after"] = str(max(1, math.ceil(refusal.retry_after)))
+    headers |= errors.headers(dialect, refusal)
     body = dialects.of(dialect).error(refusal, request_id)
     return http.Response.make(refusal.status, body, headers)

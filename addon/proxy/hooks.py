@@ -73,7 +73,7 @@ _LOST = 5.0  # seconds after its client has gone in which an exchange ends by it
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
 _ENDED = "the proxy was ended"
-_ENDING = Refusal(503, "shutting_down", "Patchbay is about to end and takes no new requests", 1.0)
+_ENDING = Refusal(503, "shutting_down", "Patchbay is shutting down and accepts no new requests", 1.0)
 _NOT_KEPT = Refusal(
     400,
     "credential_not_kept",

@@ -26,6 +26,7 @@ from .. import dialects, guards
 from ..body import Body, members
 from ..clients import GONE
 from ..config import Config
+from ..dialects import errors
 from ..router import FOREIGN, Exchange
 from ..values import Decision, Failure, Head, Headers, Message, Refusal, Request, Route, Wait
 from . import dump
@@ -435,7 +436,8 @@ class Socket:
 
     def _event(self, refusal: Refusal) -> bytes:
         said = msgspec.json.decode(dialects.of(self._cord.asked.endpoint.dialect).error(refusal, ""))
-        event = {"type": "error", "status": refusal.status, "error": {**said["error"], **refusal.fields}}
+        heads = dict(errors.headers(self._cord.asked.endpoint.dialect, refusal))
+        event = {"type": "error", "status": refusal.status, "error": said["error"], "headers": heads}
         return msgspec.json.encode(event)
 
     def _say(self, refusal: Refusal) -> None:

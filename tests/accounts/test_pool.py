@@ -747,7 +747,7 @@ def test_row_d3_when_all_are_cooling_it_says_until_when():
     refusal = accounts.choose(ask(), 0)
 
     assert (refusal.status, refusal.code) == (429, "model_cooldown")
-    assert refusal.message == "All credentials for model m are cooling down via provider openai"
+    assert refusal.message.startswith("All credentials for model m are cooling down via provider openai: ")
     assert refusal.fields["model"] == "m"
     assert refusal.fields["provider"] == "openai"
     assert 90 < refusal.retry_after <= 95
@@ -760,7 +760,7 @@ def test_row_d3_a_mixed_provider_is_left_out():
     rest(accounts, "a", "b")
     refusal = accounts.choose(ask(), 0)
 
-    assert refusal.message == "All credentials for model m are cooling down"
+    assert refusal.message.startswith("All credentials for model m are cooling down: ")
     assert "provider" not in refusal.fields
 
 
@@ -786,9 +786,17 @@ def test_row_d3_mixed_causes_are_unavailable():
 
 def test_row_d3_no_candidates_are_not_found():
     assert pool().choose(ask(), 0).code == "auth_not_found"
-    assert three().choose(ask(destination=THERE), 0).status == 503
+    assert three().choose(ask(destination=THERE), 0).status == 404
+
+
+def test_a_model_that_no_account_serves_is_final():
+    """A6: it is a 404, which no client asks again."""
     narrow = pool(account("a", models=Models(allow=("x",))))
-    assert narrow.choose(ask(), 0).code == "auth_not_found"
+    refusal = narrow.choose(ask(), 0)
+
+    assert (refusal.status, refusal.code, refusal.retry_after) == (404, "model_not_found", None)
+    assert refusal.final
+    assert refusal.message == "No account here serves model m"
 
 
 def test_row_d3_disabled_accounts_are_unavailable_and_do_not_hide_a_cooldown():
@@ -833,7 +841,8 @@ def test_trouble_with_our_credentials_never_looks_like_trouble_with_the_clients(
     rest(accounts, *"abc", kind=kind, until=None)
     refusal = accounts.choose(ask(), 0)
     assert isinstance(refusal, Refusal)
-    assert refusal.status in (429, 503)
+    assert refusal.status == {"auth": 503, "quota": 429, "model": 404}[kind]
+    assert refusal.final
 
 
 # --- bookkeeping
@@ -1025,7 +1034,7 @@ class Slots(RuleBasedStateMachine):
         assert not self.accounts._bindings._entries
         assert not self.accounts._bindings._sessions
         assert not self.accounts._slots._rooms
-        assert not self.accounts._slots._waiters
+        assert not self.accounts._slots._lines
 
 
 TestSlots = Slots.TestCase

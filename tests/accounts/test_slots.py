@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from patchbay.accounts.claims import Wish, claims
@@ -292,6 +292,137 @@ def test_everybody_can_be_stirred(slots):
     assert [caller.calls for caller in line] == [1, 1, 1]
 
 
+# --- a line that is fair
+
+
+class Clients:
+    """Requests of several clients for one bound, by name: `a0`, `a1`, …; each holds its place until it is told."""
+
+    def __init__(self, limit=10, most=1):
+        self.slots, self.what = Slots(limit), at_once(most)
+        self.waiting, self.running, self.told, self.count = [], [], [], 0
+
+    def comes(self, client):
+        """Return `served`, `waits` or `refused`."""
+        name = f"{client}{self.count}"
+        self.count += 1
+        return name, self.again(name)
+
+    def again(self, name):
+        client = name[0].encode()
+        if self.slots.obstacle(self.what, 0, name, client) is None:
+            self.slots.take(int(name[1:]), self.what, 0, waiter=name)
+            self.slots.leave(name)
+            self.running.append(name)
+            return "served"
+        wanted = [(claim.scope, claim.tenant) for claim in self.what]
+        if self.slots.wait(name, lambda: self.told.append(name), wanted, client):
+            self.waiting = [*(each for each in self.waiting if each != name), name]
+            return "waits"
+        return "refused"
+
+    def one_ends(self):
+        """Return who was served because of it, and who was refused."""
+        self.slots.release(int(self.running.pop(0)[1:]))
+        return self.look()
+
+    def look(self):
+        heard = []
+        while self.told:
+            name = self.told.pop(0)
+            self.waiting.remove(name)
+            heard.append((name, self.again(name)))
+        return heard
+
+
+def test_a_client_s_one_request_waits_for_one_of_every_other_client():
+    """R12: however many requests of another client came before."""
+    line = Clients(limit=1000)
+    for _ in range(100):
+        line.comes("a")
+    ann = line.comes("b")[0]
+    cy = line.comes("c")[0]
+    served = [name for _ in range(4) for name, said in line.one_ends() if said == "served"]
+
+    assert served == ["a1", ann, cy, "a2"]
+
+
+def test_a_client_that_comes_again_and_again_starves_nobody():
+    """R12: who had a turn waits for the others'."""
+    line = Clients(limit=1000)
+    for _ in range(20):
+        line.comes("a")
+    turns = []
+    for _ in range(10):
+        line.comes("b")
+        turns += [name[0] for name, said in line.one_ends() if said == "served"]
+
+    assert "".join(turns) == "ab" * 5
+
+
+def test_a_full_line_makes_room_for_a_client_with_fewer_in_it():
+    """R12: the newest request of the client with the most leaves, and hears so."""
+    line = Clients(limit=5)
+    flood = [line.comes("a")[0] for _ in range(6)]
+    assert line.comes("a")[1] == "refused"
+
+    ann, said = line.comes("b")
+    assert said == "waits"
+    assert [name for name, said in line.look() if said == "refused"] == [flood[-1]]
+    assert line.slots.waiting == 5
+    assert [name for name, _ in line.one_ends()] == [flood[1]]
+    assert line.one_ends() == [(ann, "served")]
+
+
+def test_clients_that_have_equally_many_in_a_full_line_do_not_drive_each_other_out():
+    line = Clients(limit=4)
+    for client in "aabab":
+        line.comes(client)
+    assert [line.comes(client)[1] for client in "ab"] == ["refused", "refused"]
+    assert line.look() == []
+
+
+def test_one_that_turns_to_another_bound_keeps_what_its_client_waited(slots):
+    """R12: what was not given out is no turn taken."""
+    slots.take(1, at_once(1), 0)
+    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
+    slots.leave("first")
+    slots.wait("other", lambda: None, [(("a",), None)], b"other")
+    assert slots.obstacle(at_once(2), 0, "second") is None
+    assert second.calls == 1
+    assert first.calls == 0
+
+
+@given(
+    st.lists(st.sampled_from(["a"] * 8 + ["b", "c", "d", "end", "end"]), max_size=120),
+    st.integers(4, 8),
+    st.integers(1, 3),
+)
+def test_no_client_keeps_another_one_out(steps, limit, most):
+    """R12: with room for one of each client, whoever has nothing in line gets in, and waits a bounded time."""
+    line, came = Clients(limit, most), {}
+    for step in steps:
+        if step == "end":
+            for name, said in line.one_ends() if line.running else []:
+                if said == "served":
+                    came.pop(name, None)
+                    came = {each: turns + 1 for each, turns in came.items()}
+            assert all(turns <= 3 for name, turns in came.items() if alone(line, name)), (came, line.waiting)
+            continue
+        others = {name[0] for name in line.waiting} - {step}
+        name, said = line.comes(step)
+        assert said != "refused" or step in {each[0] for each in line.waiting}, (step, line.waiting, others)
+        if said == "waits" and alone(line, name):
+            came[name] = 0
+        assert all(told != "served" for _, told in line.look())
+        assert line.slots.waiting == len(line.waiting) <= limit
+
+
+def alone(line, name):
+    """Whether *name* is all that its client has in line."""
+    return [each for each in line.waiting if each[0] == name[0]] == [name]
+
+
 class Table(RuleBasedStateMachine):
     """Whatever happens: bounds hold, nothing is lost, the first in line can go when there is room, all ends empty."""
 
@@ -364,7 +495,7 @@ class Table(RuleBasedStateMachine):
         for name in list(self.line):
             self.slots.leave(name)
         assert not self.slots._rooms
-        assert not self.slots._waiters
+        assert not self.slots._lines
         assert not self.slots._held
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import httpx
-import pytest
 
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, free_port, proxy
@@ -27,23 +26,37 @@ def ask(running: Proxy, dialect: str, *, stream: bool, model: str) -> httpx.Resp
     return httpx.post(running.url + where, json=said, headers=headers, timeout=20, trust_env=False)
 
 
-@pytest.mark.parametrize("accounts", [2, 5], ids=["all were tried", "attempts ran out"])
-def test_an_upstream_that_cannot_be_reached_is_told_with_the_bound(tmp_path: Path, accounts: int) -> None:
-    code = "attempts_exhausted" if accounts > 3 else "auth_unavailable"
-    with proxy(tmp_path, nowhere(tmp_path, accounts), "-q", mode="reverse:http://patchbay.invalid") as running:
+def test_an_upstream_that_cannot_be_reached_is_told_with_each_account_and_its_reason(tmp_path: Path) -> None:
+    """A5, R13: more accounts than three are all asked, and each is named with what was wrong with it."""
+    with proxy(tmp_path, nowhere(tmp_path, 4), "-q", mode="reverse:http://patchbay.invalid") as running:
         for dialect in DIALECTS:
             for stream in (False, True):
                 answer = ask(running, dialect, stream=stream, model=f"{dialect}-{stream}")
 
                 assert answer.status_code == 502, answer.text
-                assert answer.json()["error"]["gave_up"] == code
                 assert "upstream_unreachable" in answer.text
+                for account in ("a0", "a1", "a2", "a3"):
+                    assert f"{account}: not reachable (connection refused)" in answer.text
+
+
+def test_where_the_settings_allow_fewer_attempts_the_bound_is_told(tmp_path: Path) -> None:
+    few = nowhere(tmp_path, 5, more="failover: {attempts: 2}\n")
+    with proxy(tmp_path, few, "-q", mode="reverse:http://patchbay.invalid") as running:
+        for dialect in DIALECTS:
+            answer = ask(running, dialect, stream=False, model=dialect)
+
+            assert answer.status_code == 502, answer.text
+            assert answer.json()["error"]["gave_up"] == "attempts_exhausted"
+            assert "upstream_unreachable" in answer.text
+            assert answer.text.count("not reachable (connection refused)") == 2
 
 
 def test_when_all_rest_because_of_it_the_client_hears_until_when(tmp_path: Path) -> None:
+    """A5: an upstream that cannot be reached is no rate limit, also while its accounts rest."""
     with proxy(tmp_path, nowhere(tmp_path, 2), "-q", mode="reverse:http://patchbay.invalid") as running:
         answers = [ask(running, "openai_chat", stream=False, model="m") for _ in range(3)]
 
-    assert [answer.status_code for answer in answers] == [502, 429, 429]
-    assert all(answer.json()["error"]["code"] == "model_cooldown" for answer in answers[1:])
+    assert [answer.status_code for answer in answers] == [502, 502, 503]
+    assert all(answer.json()["error"]["code"] == "upstream_unreachable" for answer in answers)
     assert all(0 < int(answer.headers["retry-after"]) <= 10 for answer in answers[1:])
+    assert all("a1: not reachable (connection refused), next try at" in answer.text for answer in answers[1:])

@@ -125,13 +125,14 @@ def test_an_upstream_that_accepts_and_stays_silent_is_given_up(tmp_path: Path, s
 
 
 def test_when_all_fail_the_client_gets_the_last_real_answer_and_why(running: Proxy, simulator: Simulator) -> None:
+    """R13: a large pool is asked up to the bound of `failover.attempts`."""
     simulator.fault("status", {"status": 429, "retry_after": 7, "message": "slow down please"})
     answer = ask(running, "openai_chat", "m", stream=True)
 
     assert answer.status_code == 429
     assert "slow down please" in answer.text
     assert answer.headers["x-patchbay-gave-up"] == "attempts_exhausted"
-    assert len(simulator.truth.requests) == 3
+    assert len(simulator.truth.requests) == 24
 
 
 def test_the_last_real_answer_is_kept_when_the_next_account_is_not_there(tmp_path: Path, simulator: Simulator) -> None:

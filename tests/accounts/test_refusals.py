@@ -1,0 +1,233 @@
+"""What the client is told when no account can serve: true, short, and of every account."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay import dialects
+from patchbay.accounts import refusals
+from patchbay.accounts.refusals import NAMED, Absent, none_left
+from patchbay.dialects import errors
+from patchbay.values import Outcome, Refusal
+
+NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
+
+
+def absent(account, cause, seconds=None, detail="", *, hinted=False, provider="p"):
+    at = None if seconds is None else NOW + seconds
+    return Absent(account, provider, cause, detail, hinted, chance=at, deadline=at)
+
+
+ON_THE_WAY = [
+    ("connect", "[Errno 111] Connect call failed ('127.0.0.1', 9)", "connection refused"),
+    ("connect", "[Errno 61] Connection refused", "connection refused"),
+    ("connect", "[Errno -2] Name or service not known", "name not resolved"),
+    ("connect", "[Errno -3] Temporary failure in name resolution", "name not resolved"),
+    ("connect", "[Errno -5] No address associated with hostname", "name not resolved"),
+    ("connect", "Certificate verify failed: unable to get local issuer certificate", "TLS certificate not trusted"),
+    ("connect", "TLS handshake failed: wrong version number", "TLS handshake failed"),
+    ("connect", "[Errno 101] Network is unreachable", "no route to it"),
+    ("connect", "[Errno 113] No route to host", "no route to it"),
+    ("connect", "connection timed out", "timed out"),
+    ("timeout", "no answer in time", "timed out"),
+    ("timeout", "the answer took too long", "timed out"),
+    ("reset", "server closed connection", "connection closed without an answer"),
+    ("reset", "[Errno 104] Connection reset by peer", "connection closed without an answer"),
+    ("reset", "HTTP/1 protocol error: unexpected sk-0123456789abcdef", "connection closed without an answer"),
+    ("connect", "", "no connection"),
+]
+
+
+@pytest.mark.parametrize(("kind", "message", "said"), ON_THE_WAY)
+def test_what_went_wrong_on_the_way_is_told_in_words_of_ours(kind, message, said):
+    """A5: never in those of an upstream, which may quote anything."""
+    assert refusals.on_the_way(kind, message) == said
+
+
+@pytest.mark.parametrize(
+    ("causes", "status", "code"),
+    [
+        ({"rate"}, 429, "model_cooldown"),
+        ({"quota"}, 429, "insufficient_quota"),
+        ({"rate", "quota"}, 429, "model_cooldown"),
+        ({"overload"}, 503, "upstream_overloaded"),
+        ({"unreachable"}, 503, "upstream_unreachable"),
+        ({"server"}, 503, "upstream_failing"),
+        ({"server", "unreachable"}, 503, "upstream_failing"),
+        ({"auth"}, 503, "upstream_credentials_exhausted"),
+        ({"permission"}, 503, "upstream_credentials_exhausted"),
+        ({"auth", "unsent"}, 503, "upstream_credentials_exhausted"),
+        ({"unsent"}, 503, "upstream_credentials_exhausted"),
+        ({"model"}, 404, "model_not_found"),
+        ({"disabled"}, 503, "auth_unavailable"),
+        ({"unreachable", "rate"}, 503, "auth_unavailable"),
+        ({"unreachable", "quota", "auth"}, 503, "auth_unavailable"),
+        ({"tried"}, 503, "auth_unavailable"),
+        ({"request"}, 503, "auth_unavailable"),
+    ],
+)
+def test_the_status_is_that_of_the_cause(causes, status, code):
+    """A5, A6: only a limit is a rate limit, and nothing looks as if the client's own key were bad."""
+    found = none_left("m", [absent(f"a{n}", cause, 20) for n, cause in enumerate(sorted(causes))], NOW)
+
+    assert (found.status, found.code) == (status, code)
+    assert all(f"a{n}: " in found.message for n in range(len(causes)))
+    assert found.retry_after == 20
+
+
+def test_each_account_has_its_own_reason_and_time():
+    """A5: also where the reasons are mixed."""
+    accounts = [
+        absent("work", "rate", 300, "429 rate_limit_error", hinted=True),
+        absent("home", "unreachable", 10, "connection refused"),
+        absent("spare", "auth", 86_400 * 2, "401 invalid_api_key"),
+        absent("new", "unsent", None, "env:NEW_KEY: is not set"),
+    ]
+
+    assert none_left("m", accounts, NOW).message == (
+        "No account can serve model m now: home: not reachable (connection refused), next try at 11:06:50 UTC (10s);"
+        " work: rate limited (429) until 11:11:40 UTC (5m0s);"
+        " spare: key refused (401), next try at 2026-11-20 11:06 UTC (48h0m0s);"
+        " new: no key (env:NEW_KEY: is not set)"
+    )
+
+
+def test_of_many_accounts_the_first_to_return_are_named():
+    many = [absent("x" * 300 + str(n), "rate", 1000 - n, "429", hinted=True) for n in range(900)]
+    message = none_left("y" * 5000, many, NOW).message
+
+    assert message.endswith(f"; {900 - NAMED} more")
+    assert len(message) < 1200
+
+
+@given(
+    st.text(), st.text(), st.text(), st.sampled_from(list(refusals._WORDS)), st.one_of(st.none(), st.floats(-1e9, 1e9))
+)
+def test_whatever_is_wrong_it_is_told_shortly_in_every_dialect(model, account, detail, cause, seconds):
+    found = none_left(model, [absent(account, cause, seconds, detail)] * 9, NOW)
+
+    assert len(found.message) < 1500
+    for dialect in ("openai_chat", "openai_responses", "anthropic", "gemini", ""):
+        assert json.loads(dialects.of(dialect).error(found, "id"))["error"]["message"] == found.message
+        assert all(value.isascii() for _, value in errors.headers(dialect, found))
+
+
+# --- a limit that is reached
+
+WINDOW = none_left(
+    "m", [absent("a", "quota", 7200, "429", hinted=True), absent("b", "quota", 9000, "429", hinted=True)], NOW
+)  # fmt: skip
+
+
+def said(dialect: str, refusal: Refusal) -> dict[str, object]:
+    found = json.loads(dialects.of(dialect).error(refusal, "id"))["error"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_used_up_window_is_told_in_the_word_that_codex_knows():
+    """A7: with the reset as it reads it, and no retries."""
+    error = said("openai_responses", WINDOW)
+
+    assert (WINDOW.status, WINDOW.code) == (429, "usage_limit_reached")
+    assert error["type"] == "usage_limit_reached"
+    assert (error["resets_at"], error["resets_in_seconds"]) == (NOW + 7200, 7200)
+
+
+def test_a_used_up_window_is_told_in_the_words_of_the_other_families():
+    """A7: Anthropic's 429 has the headers that Claude Code reads, Google's a RetryInfo."""
+    anthropic, headers = said("anthropic", WINDOW), dict(errors.headers("anthropic", WINDOW))
+    assert anthropic["type"] == "rate_limit_error"
+    assert headers["anthropic-ratelimit-unified-status"] == "rejected"
+    assert headers["anthropic-ratelimit-unified-reset"] == str(int(NOW + 7200))
+    assert headers["retry-after"] == "7200"
+
+    gemini = said("gemini", WINDOW)
+    assert gemini["status"] == "RESOURCE_EXHAUSTED"
+    assert {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7200s"} in gemini["details"]
+
+
+def test_a_rate_limit_that_lasts_is_one_for_codex_as_well():
+    """A7: at every other 429 it tries again for as long as it is told to wait."""
+    short, long = (none_left("m", [absent("a", "rate", wait, "429", hinted=True)], NOW) for wait in (30, 600))
+
+    assert said("openai_responses", short)["type"] == "rate_limit_error"
+    assert said("openai_responses", long)["type"] == "usage_limit_reached"
+    assert {short.code, long.code} == {"model_cooldown"}
+
+
+def test_out_of_credit_is_told_in_the_family_s_own_word():
+    """A7: nobody said when it comes back."""
+    out = [absent("a", "quota", 1800, "429 insufficient_quota")]
+
+    assert said("openai_chat", none_left("m", out, NOW, "openai"))["type"] == "insufficient_quota"
+    anthropic = none_left("m", out, NOW, "anthropic")
+    assert (anthropic.status, said("anthropic", anthropic)["type"]) == (402, "billing_error")
+
+
+# --- asking again
+
+
+@pytest.mark.parametrize(
+    ("refusal", "wait", "again"),
+    [
+        (Refusal(503, "c", "m", 0.2), "1", True),
+        (Refusal(429, "c", "m", 59.2), "60", True),
+        (Refusal(429, "c", "m", 61), "61", False),
+        (Refusal(502, "c", "m", final=True), None, False),
+        (Refusal(503, "c", "m", 5, final=True), "5", False),
+        (Refusal(503, "c", "m"), None, True),
+    ],
+)
+def test_a_client_is_told_whether_to_ask_again(refusal, wait, again):
+    """A6: for longer than the SDKs wait, they would ask again at once, and in vain."""
+    for dialect in ("openai_chat", "anthropic", "gemini", ""):
+        headers = dict(errors.headers(dialect, refusal))
+        assert headers.get("retry-after") == wait
+        assert headers.get("x-should-retry") == (None if again else "false")
+
+
+def test_codex_is_not_told_to_wait_for_what_waiting_does_not_cure():
+    """A5: it would show nothing for so long."""
+    refused = none_left("m", [absent("a", "auth", 600, "401")], NOW)
+
+    assert "retry-after" not in dict(errors.headers("openai_responses", refused))
+    assert dict(errors.headers("openai_chat", refused))["retry-after"] == "600"
+    assert "retry-after" in dict(errors.headers("openai_responses", WINDOW))
+
+
+@pytest.mark.parametrize(
+    ("dialect", "type_"),
+    [("openai_chat", "invalid_request_error"), ("openai_responses", "invalid_request_error"),
+     ("anthropic", "not_found_error"), ("gemini", None)],
+)  # fmt: skip
+def test_a_model_that_nobody_serves_is_told_in_the_dialect_s_words(dialect, type_):
+    """A6: a 404 of the words that clients do not ask again at."""
+    refusal = refusals.unserved("m")
+    error = said(dialect, refusal)
+
+    assert refusal.status == 404
+    assert error.get("type") == type_
+    if dialect == "gemini":
+        assert (error["code"], error["status"]) == (404, "NOT_FOUND")
+    else:
+        assert error["code"] == "model_not_found"
+
+
+def test_an_upstream_that_fails_is_no_overload_to_claude_code():
+    """A5: it asks an overloaded API again and again."""
+    for cause in ("unreachable", "server", "auth"):
+        assert said("anthropic", none_left("m", [absent("a", cause)], NOW))["type"] == "api_error"
+    assert said("anthropic", none_left("m", [absent("a", "overload")], NOW))["type"] == "overloaded_error"
+
+
+def test_an_outcome_without_an_answer_says_why():
+    assert refusals.cause_of(Outcome("server", detail="connect", said="connection refused")) == (
+        "unreachable", "connection refused",
+    )  # fmt: skip
+    assert refusals.cause_of(refusals.unsent("env:X: is not set")) == ("unsent", "env:X: is not set")
+    assert refusals.cause_of(Outcome("auth", detail="401 invalid_api_key")) == ("auth", "401 invalid_api_key")
+    assert refusals.cause_of(None) == ("tried", "")

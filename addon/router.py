@@ -71,7 +71,8 @@ FOREIGN = Refusal(502, "crosstalk_detected", "The provider gave this request an 
 _EVENTS = frozenset({"response.append", "response.cancel", "response.processed"})
 _HELD_TYPES = frozenset({"text/event-stream", "application/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
-_STORED = ("previous_response_id", "conversation")  # members that name what a provider has kept
+# Members that name what a provider has kept of earlier requests.
+_STORED = ("previous_response_id", "previous_interaction_id", "conversation")
 _UNKNOWN = Served()
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
@@ -266,6 +267,8 @@ class Router:
         if self._scopes > 1 and request.body.is_object and _is_twofold(request.body):
             return Refusal(400, "body_unusable", "The body holds a member twice, so that it can be read in two ways")
         if found := self._identifier.foreign(request, now):
+            if found == _thread_of(request.body):
+                return _thread_not_found(f"There is no thread {found[:256]!r}")
             chained = found == request.body.text("previous_response_id")
             code = "previous_response_not_found" if chained else "not_found"
             return Refusal(404, code, f"There is no {found[:256]!r}")
@@ -837,10 +840,23 @@ def _sent(exchange: Exchange) -> ClientWords:
         request = exchange.request
         # what is stored at an account holds words of earlier requests, which are not known here
         stored = exchange.identity.owner is not None or any(request.body.get(name) for name in _STORED)
+        stored = stored or bool(_thread_of(request.body))
         stored = stored or isinstance(request.body.get("prompt"), dict)
         raw = None if stored else request.body.raw
         exchange.words = ClientWords(raw, request.path, request.headers, exchange.model)
     return exchange.words
+
+
+def _thread_of(body: Body) -> str:
+    """Return the id of the answer whose message thread (Anthropic) *body* continues, or the empty string."""
+    thread = body.get("thread")
+    previous = thread.get("previous_message_id") if isinstance(thread, dict) else None
+    return previous if isinstance(previous, str) else ""
+
+
+def _thread_not_found(message: str) -> Refusal:
+    """Refuse to continue a message thread in the provider's words: its clients then send the whole conversation."""
+    return Refusal(404, "thread_not_found", message, fields={"details": {"error_code": "thread_not_found"}})
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

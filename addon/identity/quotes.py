@@ -31,7 +31,7 @@ _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"
 _OWNING_MEMBERS = frozenset(
     (
         "previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id", "cachedContent",
-        "cached_content", "request", "input_file_id", "file_id", "training_file",
+        "cached_content", "request", "input_file_id", "file_id", "training_file", "thread",
     )
 )  # fmt: skip
 # Byte marks of what ties a request to one account, by the member they may stand in; without any of them a history need
@@ -116,6 +116,9 @@ def _beside(body: Body) -> Iterator[Quote]:
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
             yield Quote("container" if name == "container" else "reference", value)
+    thread = body.get("thread") if "thread" in body else None  # Anthropic's message threads: kept by who answered
+    if isinstance(thread, dict) and (previous := _id(thread.get("previous_message_id"))):
+        yield Quote("reference", previous)
     for value in (body.get("cachedContent"), body.get("cached_content"), _inner(body, "cachedContent")):
         if isinstance(value, str) and value:
             yield Quote("cache", value)

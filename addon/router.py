@@ -14,7 +14,7 @@ from random import Random
 
 from blake3 import blake3
 
-from . import clients, correlation, naming, paths
+from . import clients, correlation, naming, paths, upstream_url
 from .accounts import models
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
@@ -30,6 +30,7 @@ from .ledger import Ledger
 from .naming import Naming
 from .providers import Stamp
 from .state import State
+from .upstream_url import Way
 from .values import (
     Answer,
     Candidate,
@@ -324,6 +325,25 @@ class Router:
             return endpoint
         return next((each for each in readings if self.serves(each, destination, reverse)), endpoint)
 
+    def way(self, exchange: Exchange) -> Way | None:
+        """Return what addresses of the upstream in the present answer of *exchange* are to its client."""
+        attempt, request = exchange.attempt, exchange.request
+        if attempt is None:
+            return None
+        route, anywhere = attempt.route, paths.is_anywhere(request.destination)
+        return Way(route.account, route.origin, request.address, request.path, route.edit.path, anywhere)
+
+    def given(self, exchange: Exchange, way: Way, now: float) -> None:
+        """Remember the addresses that the client of *exchange* was given by *way*: their account is asked for them."""
+        if way.given and not exchange.request.replay:
+            self._identifier.given(exchange.request, way.account.id, way.given, now)
+            way.given.clear()
+
+    def given_to(self, path: str, now: float) -> Client | None:
+        """Return the client that an answer gave the address *path* (with its query), where that names one."""
+        found = self._identifier.given_to(path, now) if "?" in path else None
+        return Client(scope=found[0], key=found[1]) if found else None
+
     def instead(self, exchange: Exchange) -> Refusal | None:
         """
         Say what the client gets in place of the last real answer, where that must not reach it, or there is none.
@@ -518,6 +538,7 @@ class Router:
         )
         path, renamed = paths.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
+        prepared = self._prepared(exchange, choice)
         route = Route(
             account=account,
             origin=choice.origin,
@@ -529,7 +550,7 @@ class Router:
                 paths.join(account, path, request.endpoint, choice.model),
                 body,
             ),
-            body=request.body.splice(body) if body else None,
+            body=prepared.splice(body) if body else None if prepared is request.body else prepared.raw,
             binding=choice.binding,
         )
         watch = Watch(
@@ -560,6 +581,15 @@ class Router:
         exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         return route
+
+    def _prepared(self, exchange: Exchange, choice: Choice) -> Body:
+        """Return the body of *exchange* as the account of *choice* can read it; the client's own where it is that."""
+        request = exchange.request
+        raw = request.body.raw
+        if not raw or self.config.mode != "serve":
+            return request.body
+        changed = upstream_url.upwards(request, raw, choice.account, choice.origin)
+        return request.body if changed is raw else Body(changed)
 
     def _model_id(self, choice: Choice) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""

@@ -6,7 +6,7 @@ Tiers are asked in the order of `sessions.order`; the first that has an answer d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..config import Sessions
@@ -107,6 +107,14 @@ class Identifier:
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
         self._learner.learn(request, identity, account, facts, now)
+
+    def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
+        """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
+        self._learner.given(request, account, targets, now)
+
+    def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
+        """Return scope and key of the client that was given the address *path* (with its query), if it names one."""
+        return None if self._lineage.is_empty() else self._learner.given_to(path, now)
 
     def foreign(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
@@ -407,6 +415,8 @@ class Identifier:
     def _owning(request: Request, *, searched: bool) -> Iterator[Quote]:
         if request.endpoint.kind == "resource":
             yield from quotes.of_path(request.path)
+        if request.endpoint.kind != "generation":
+            yield from quotes.of_address(request.path)
         yield from quotes.owning(request, in_history=searched)
 
     # -- what is said ----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ..ledger import Entry
@@ -18,6 +18,8 @@ from .readings import Readings
 from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
+ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
+_ANYBODY = b"whoever has the address"  # no client's scope
 CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
 _HISTORY_TURNS = 64  # of one request, the newest
 _FACTS = 2048  # of one answer
@@ -48,6 +50,31 @@ class Learner:
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
         self._tokens(request, entry, told, answer, now)
+
+    def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
+        """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
+        client, entry = request.client, Entry("", account=account, at=now)
+        for target in targets:
+            whole, *ids = quotes.of_address(target)
+            self._lineage.note(client.scope, whole.value, entry, now, ADDRESS_TTL)
+            for quote in ids:
+                self._lineage.note(client.scope, quote.value, entry, now, max(OWNED_TTL, self.ttl))
+                self._holders.note(request, Fact("token", quote.value, quote.place), now, max(OWNED_TTL, self.ttl))
+            if ids:  # nobody guesses it, so it says who asks
+                holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
+                self._lineage.note(_ANYBODY, whole.value, holder, now, ADDRESS_TTL)
+
+    def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
+        """
+        Return scope and key of the client that was given the address *path* (with its query), which nobody guesses.
+
+        Some SDKs send no credential to such an address: it is one.
+        """
+        whole, *ids = quotes.of_address(path)
+        entry = self._lineage.find(_ANYBODY, whole.value, now) if ids else None
+        if entry is None or not entry.affinity:
+            return None
+        return bytes.fromhex(entry.affinity.strip("-")), bytes.fromhex(entry.thread)
 
     def _content(
         self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from .. import keylike
 from ..body import Body
 from ..values import Request
 from .canonical import history, role_of, said, squeeze
 
-Place = Literal["tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state"]
+Place = Literal[
+    "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address"
+]
 LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning"))
-OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state"))
+OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state", "address"))
 MIN_TEXT = 40  # characters of an answer, white space aside, below which it may be anybody's
 MAX_QUOTES = 512  # of one request
 MAX_SAID = 262_144  # characters of answers that are looked up, from the newest back: what was kept is near the end
@@ -27,6 +30,8 @@ _MAX_NODES = 4096  # of one message
 _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri", "uri"))
+_MAX_PARTS = 32  # of a query
+_NAMES_ONE = re.compile(r"(?i:.*id|.*session.*|.*cursor|.*upload.*|after|before)").fullmatch
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
 _OWNING_MEMBERS = frozenset(
     (
@@ -134,6 +139,21 @@ def of_path(path: str) -> Iterator[Quote]:
         before, segment = segments[place - 1], segments[place].partition(":")[0]
         yield Quote("reference" if before in _CHAINS else "file", segment)
         yield Quote("file", f"{before}/{segment}")
+
+
+def of_address(path: str) -> Iterator[Quote]:
+    """
+    Yield what *path* (with its query) says of an account if an answer gave it away: all of it but for what may be a
+    key, and the ids in its query, such as that of an upload.
+    """
+    bare, mark, query = path.partition("?")
+    parts = [part.partition("=") for part in query.split("&")[:_MAX_PARTS]] if mark else []
+    named = [(unquote(name), value) for name, _, value in parts]
+    kept = "&".join(f"{name}={value}" for name, value in named if not keylike.names_key(name))
+    yield Quote("address", f"{bare}?{kept}" if kept else bare)
+    for name, value in named:
+        if _NAMES_ONE(name) and is_strong(value := unquote(value)):
+            yield Quote("file", value)
 
 
 def resource_name(value: str) -> str:

@@ -139,6 +139,9 @@ class Failover:
 
     *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
     can take over unseen. *patience* is the longest a conversation waits for its home when that has a passing fault.
+
+    *owner* is what becomes of a conversation with encrypted reasoning whose account is out: it is refused, or another
+    account gets it as it is (`try`), and once more without that reasoning if it refuses it (`strip`).
     """
 
     attempts: int = 3
@@ -146,6 +149,7 @@ class Failover:
     patience: float = 3.0
     hold: bool = True
     hold_seconds: float = 10.0
+    owner: Literal["refuse", "try", "strip"] = "strip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -857,6 +861,7 @@ FAILOVER = Section(
         "hold": document.flag,
         "hold_seconds": document.seconds,
         "patience": _patience,
+        "owner": document.one_of("refuse", "try", "strip"),
     },
     _filled(Failover),
 )

@@ -7,6 +7,7 @@ state nothing is awaited, so an exchange sees the accounts as they are.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,8 @@ from random import Random
 
 from blake3 import blake3
 
-from . import clients, correlation, naming, paths, upstream_url
-from .accounts import models
+from . import clients, correlation, naming, paths, tied, upstream_url
+from .accounts import models, refusals
 from .accounts.outcome import classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
@@ -25,11 +26,13 @@ from .config import Config
 from .crosstalk.asked import Asked
 from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
+from .identity import quotes
 from .identity.identify import Identifier
 from .ledger import Ledger
 from .naming import Naming
 from .providers import Stamp
 from .state import State
+from .tied import Tie
 from .upstream_url import Way
 from .values import (
     Answer,
@@ -75,6 +78,17 @@ _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the acc
 # Members that name what a provider has kept of earlier requests.
 _STORED = ("previous_response_id", "previous_interaction_id", "conversation")
 _UNKNOWN = Served()
+_OWNER_OUT, _NO_THREAD = "owner_unavailable", "thread_not_found"
+# What only one account has of a conversation, by where it stands in a request.
+_OWNED = {
+    "reasoning": "encrypted reasoning",
+    "state": "turn state",
+    "sealed": "compacted history",
+    "reference": "stored response",
+    "file": "file",
+    "container": "container",
+    "cache": "cached content",
+}
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
 
@@ -105,6 +119,8 @@ class Attempt:
     usage: Usage | None = None
     error: str = ""
     finished: float | None = None
+    said: str = ""  # by an error
+    left: bool = False  # something of the request stayed here, which belongs to another account
     learned: list[Fact] = field(default_factory=list)
     learned_from: bool = False
 
@@ -129,6 +145,7 @@ class Exchange:
     woken: Callable[[], None] = lambda: None  # called when a wait may be over
     waits_since: float | None = None
     renewed: set[str] = field(default_factory=set)  # accounts that got another secret meanwhile, and may try again
+    unsealed: set[str] = field(default_factory=set)  # accounts that get it without what others sealed
     attempts: list[Attempt] = field(default_factory=list)
     candidates: tuple[Candidate, ...] = ()
     pool: str = ""
@@ -175,6 +192,8 @@ class Router:
         self._in_flight: Counter[str] = Counter()
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
         self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        # conversations, by client, of which an account refused what others sealed
+        self._unsealed: OrderedDict[tuple[bytes, str, str], None] = OrderedDict()
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
         self.state = State(*kept, self.memory.habits)
@@ -352,6 +371,8 @@ class Router:
         """
         if exchange.attempt and exchange.attempt.judged:
             return FOREIGN
+        if exchange.refusal and exchange.refusal.code == _NO_THREAD:  # the client knows what to do about it
+            return exchange.refusal
         if refused := _unanswered(exchange):
             return refused
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
@@ -359,6 +380,8 @@ class Router:
             return None
         if last.outcome is None or last.outcome.kind not in ("auth", "permission", "quota"):
             return None
+        if exchange.refusal and exchange.refusal.code == _OWNER_OUT:  # it says which account that is
+            return exchange.refusal
         message = f"No account was let in by its provider ({len(exchange.attempts)} tried)"
         return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
 
@@ -444,7 +467,8 @@ class Router:
             return None
         if attempt.reached and not exchange.repeatable:
             return _bound("not_repeatable", "the request may have been carried out and must not be sent twice")
-        if len(exchange.attempts) - bool(exchange.stay) >= bounds.attempts:  # the second look at its home is free
+        if len(exchange.attempts) - bool(exchange.stay) - len(exchange.unsealed) >= bounds.attempts:
+            # a second look at its home is free, and so is one without what another account sealed
             return _bound("attempts_exhausted", f"{bounds.attempts} attempts failed")
         if now - exchange.opened > bounds.seconds:
             return _bound("time_exhausted", f"there was no answer within {bounds.seconds:g} seconds")
@@ -468,6 +492,12 @@ class Router:
     def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         ask = self._ask(exchange, now)
         chosen = self.accounts.choose(ask, now)
+        if isinstance(chosen, Refusal) and chosen.code == _OWNER_OUT:
+            if self.config.failover.owner != "refuse" and self._leaves_owner(exchange, now):
+                ask = self._ask(exchange, now)
+                chosen = self.accounts.choose(ask, now)
+            if isinstance(chosen, Refusal) and chosen.code == _OWNER_OUT:
+                return _owner_out(exchange, chosen, self.config.failover.owner)
         if isinstance(chosen, Wait):
             exchange.waits_since = now if exchange.waits_since is None else exchange.waits_since
             ends = exchange.waits_since + self.config.queue.seconds
@@ -481,6 +511,20 @@ class Router:
         except ValueError as e:
             self.accounts.release(chosen)
             return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
+
+    def _leaves_owner(self, exchange: Exchange, now: float) -> bool:
+        """
+        Let *exchange* go to another account than that of its encrypted reasoning; return whether it may.
+
+        A file, or what it continues, lies with one account, and no other can do without it.
+        """
+        stored = self._identifier.stored_at(exchange.request, now)
+        if stored == exchange.identity.owner:
+            return False
+        exchange.identity = replace(exchange.identity, owner=stored)
+        if exchange.socket and self.config.failover.owner == "strip":  # nothing is sent twice on a socket
+            exchange.unsealed.add(exchange.socket.account.id)
+        return True
 
     def _ask(self, exchange: Exchange, now: float) -> Ask:
         request = exchange.request
@@ -538,7 +582,8 @@ class Router:
         )
         path, renamed = paths.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
-        prepared = self._prepared(exchange, choice)
+        left = self._left_behind(exchange, choice, now)
+        prepared = self._prepared(exchange, choice, left, now)
         route = Route(
             account=account,
             origin=choice.origin,
@@ -546,7 +591,7 @@ class Router:
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
             edit=Edit(
-                (*account.headers.items(), *stamped.headers),
+                (*((tie.header, None) for tie in left if tie.header), *account.headers.items(), *stamped.headers),
                 paths.join(account, path, request.endpoint, choice.model),
                 body,
             ),
@@ -578,18 +623,53 @@ class Router:
             silent=frozenset(provider.silent),
         )
         reader = Reader(request.endpoint.dialect, provider.echo)
-        exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
+        exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now, left=bool(left)))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         return route
 
-    def _prepared(self, exchange: Exchange, choice: Choice) -> Body:
-        """Return the body of *exchange* as the account of *choice* can read it; the client's own where it is that."""
-        request = exchange.request
-        raw = request.body.raw
-        if not raw or self.config.mode != "serve":
+    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[Tie, ...]:
+        """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
+        if self.config.mode != "serve":
+            return ()
+        account, home = choice.account.id, exchange.identity.home
+        moved = choice.binding == "reselected" or (home != "" and home != account)
+        moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
+        return self._identifier.left_behind(exchange.request, account, now, moved=moved)
+
+    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[Tie, ...], now: float) -> Body:
+        """Return the body of *exchange* as the account of *choice* can use it; the client's own where it is that."""
+        request, account = exchange.request, choice.account
+        if not request.body.raw or self.config.mode != "serve":
             return request.body
-        changed = upstream_url.upwards(request, raw, choice.account, choice.origin)
-        return request.body if changed is raw else Body(changed)
+        raw = tied.without(request.body, left) if left else request.body.raw
+        key = (request.client.scope, exchange.identity.affinity, account.id)
+        if account.id in exchange.unsealed or key in self._unsealed:
+            raw = self._unsealed_for(exchange, Body(raw), account.id, now)
+        raw = upstream_url.upwards(request, raw, account, choice.origin)
+        return request.body if raw == request.body.raw else Body(raw)
+
+    def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:
+        """Return *body* without what others than *account* sealed; without all of it where that is nothing."""
+        request, raw = exchange.request, body.raw or b""
+        kept = tied.unsealed(body, lambda sealed: self._identifier.owner_of(request, sealed, now) == account)
+        return tied.unsealed(body, lambda sealed: False) if kept == raw and account in exchange.unsealed else kept
+
+    def _unseals(self, exchange: Exchange, attempt: Attempt) -> bool:
+        """Say whether *attempt* was refused for what another account sealed, and may be made again without it, once."""
+        account, request = attempt.choice.account.id, exchange.request
+        wanted = self.config.failover.owner == "strip" and self.config.mode == "serve" and exchange.socket is None
+        if not (wanted and exchange.repeatable and tied.is_refused(attempt.said)) or account in exchange.unsealed:
+            return False
+        if tied.unsealed(request.body, lambda sealed: False) == request.body.raw:
+            return False
+        exchange.unsealed.add(account)
+        exchange.renewed.add(account)
+        exchange.identity = replace(exchange.identity, owner=frozenset((account,)))
+        if exchange.identity.affinity:
+            self._unsealed[request.client.scope, exchange.identity.affinity, account] = None
+            while len(self._unsealed) > self.config.sessions.limit:
+                self._unsealed.popitem(last=False)
+        return True
 
     def _model_id(self, choice: Choice) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""
@@ -687,7 +767,7 @@ class Router:
         if held and outcome.kind == "ok" and (silent or not attempt.held_bytes):
             outcome = Outcome("server", detail="it ended before it said anything")
         self._finish(exchange, attempt, outcome, now)
-        moving = held and outcome.kind in _MOVABLE
+        moving = held and (outcome.kind in _MOVABLE or (outcome.kind == "request" and self._unseals(exchange, attempt)))
         if not moving:
             exchange.first_byte = exchange.first_byte or now
         return "next" if moving else "deliver"
@@ -714,6 +794,8 @@ class Router:
         if not facts:
             return
         for fact in facts:
+            if fact.kind == "error" and isinstance(fact.value, dict):
+                attempt.said = f"{fact.value.get('code')} {fact.value.get('message')}"
             found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
             proofs = [each for each in found if each.strength == "proof"]
             attempt.alarm = attempt.alarm or bool(proofs)
@@ -741,6 +823,8 @@ class Router:
         if choice.key is not None and choice.key.affinity != identity.affinity:  # kept apart from others alike
             identity = replace(identity, affinity=choice.key.affinity)
         self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
+        if not attempt.left:
+            self._identifier.accepted(exchange.request, choice.account.id, now)
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400
@@ -877,6 +961,22 @@ def _sent(exchange: Exchange) -> ClientWords:
     return exchange.words
 
 
+def _owner_out(exchange: Exchange, refused: Refusal, setting: str) -> Refusal:
+    """Say whose account is out, what of this conversation it alone has, until when, and what may be done about it."""
+    owner, thread = ", ".join(sorted(exchange.identity.owner or ())), _thread_of(exchange.request.body)
+    place = next((each.where for each in exchange.identity.evidence if each.tier == "owner" and each.used), "")
+    what = "message thread" if thread else _OWNED.get(place, "stored data")
+    wait = refused.retry_after
+    until = f"is out for {refusals.duration(math.ceil(wait))}" if wait is not None else "cannot be used"
+    told = f"Account {owner} owns this conversation's {what} and {until}"
+    if thread and setting != "refuse":
+        return _thread_not_found(f"{told}; send the whole conversation")
+    way = "start a new conversation"
+    if setting == "refuse" and place in quotes.SPARED:
+        way += ", or set failover.owner to strip"
+    return replace(refused, message=f"{told}; {way}")
+
+
 def _thread_of(body: Body) -> str:
     """Return the id of the answer whose message thread (Anthropic) *body* continues, or the empty string."""
     thread = body.get("thread")
@@ -886,7 +986,7 @@ def _thread_of(body: Body) -> str:
 
 def _thread_not_found(message: str) -> Refusal:
     """Refuse to continue a message thread in the provider's words: its clients then send the whole conversation."""
-    return Refusal(404, "thread_not_found", message, fields={"details": {"error_code": "thread_not_found"}})
+    return Refusal(404, _NO_THREAD, message, fields={"details": {"error_code": _NO_THREAD}})
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

@@ -20,7 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         "needs values providers body json_text content_coding document config paths uploads forms naming"
         " keylike".split()
     ),
-    frozenset({"ledger", "dialects", "sse", "alike"}),
+    frozenset({"ledger", "dialects", "sse", "alike", "tied"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards", "upstream_url"}),
     frozenset({"store", "journal"}),

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from .. import tied
 from ..config import Sessions
 from ..ledger import Entry, Ledger
+from ..tied import Tie
 from ..values import Evidence, Fact, Identity, Request, Strength
 from . import quotes, sidecalls, signals
 from .aliases import Aliases
@@ -119,6 +121,35 @@ class Identifier:
     def foreign(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
         return self._holders.foreign(request, now)
+
+    def owner_of(self, request: Request, token: str, now: float) -> str:
+        """Return the account that gave *token* to the client of *request*, or the empty string."""
+        entry = self._lineage.find(request.client.scope, token, now)
+        return entry.account if entry else ""
+
+    def stored_at(self, request: Request, now: float) -> frozenset[str] | None:
+        """
+        Return the account that keeps what *request* cannot do without, a file or what it continues, if there is one.
+
+        All of the history is read for it, so ask only where the owner cannot be had.
+        """
+        for quote in self._owning(request, searched=True):
+            account = "" if quote.place in quotes.SPARED else self.owner_of(request, quote.value, now)
+            if account:
+                return frozenset((account,))
+        return None
+
+    def left_behind(self, request: Request, account: str, now: float, *, moved: bool) -> tuple[Tie, ...]:
+        """Return what of *request* belongs to another account than *account*; where nobody knows, to the one before a
+        *moved* conversation's."""
+        found = ((tie, self.owner_of(request, value, now)) for tie, value in tied.ties(request))
+        return tuple(tie for tie, owner in found if (owner != account if owner else moved))
+
+    def accepted(self, request: Request, account: str, now: float) -> None:
+        """Remember that *account* served *request* with what no answer gives and belongs to one account."""
+        for tie, value in tied.ties(request):
+            if tie.accepted and not self.owner_of(request, value, now):
+                self._learner.accepted(request, account, value, now)
 
     @property
     def aliases(self) -> Aliases:

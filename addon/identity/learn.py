@@ -19,7 +19,7 @@ from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
 ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
-_ANYBODY = b"whoever has the address"  # no client's scope
+_ANYBODY = b"\0"  # a scope that no client has: what is noted under it is for whoever asks
 CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
 _HISTORY_TURNS = 64  # of one request, the newest
 _FACTS = 2048  # of one answer
@@ -63,6 +63,11 @@ class Learner:
             if ids:  # nobody guesses it, so it says who asks
                 holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
                 self._lineage.note(_ANYBODY, whole.value, holder, now, ADDRESS_TTL)
+
+    def accepted(self, request: Request, account: str, value: str, now: float) -> None:
+        """Remember that *value*, which *request* names, is *account*'s."""
+        entry = Entry("", account=account, at=now)
+        self._lineage.note(request.client.scope, value, entry, now, max(OWNED_TTL, self.ttl))
 
     def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
         """
@@ -150,7 +155,7 @@ def _ties(request: Request, fact: Fact) -> bool:
     """
     if fact.kind == "id" or fact.where == "signature":
         return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
-    return fact.kind == "token" and fact.where != "tool"
+    return fact.kind == "token" and fact.where not in ("tool", "credit")
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

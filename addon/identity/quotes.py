@@ -12,16 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from .. import keylike
+from .. import keylike, paths
 from ..body import Body
 from ..values import Request
 from .canonical import history, role_of, said, squeeze
 
 Place = Literal[
-    "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address"
-]
-LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning"))
-OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state", "address"))
+    "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address",
+    "sealed",
+]  # fmt: skip
+LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning", "sealed"))
+OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state", "address", "sealed"))
+SPARED = frozenset(("reasoning", "state"))  # of those, what a conversation can go on without
 MIN_TEXT = 40  # characters of an answer, white space aside, below which it may be anybody's
 MAX_QUOTES = 512  # of one request
 MAX_SAID = 262_144  # characters of answers that are looked up, from the newest back: what was kept is near the end
@@ -31,7 +33,6 @@ _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri", "uri"))
 _MAX_PARTS = 32  # of a query
-_NAMES_ONE = re.compile(r"(?i:.*id|.*session.*|.*cursor|.*upload.*|after|before)").fullmatch
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
 _OWNING_MEMBERS = frozenset(
     (
@@ -152,7 +153,7 @@ def of_address(path: str) -> Iterator[Quote]:
     kept = "&".join(f"{name}={value}" for name, value in named if not keylike.names_key(name))
     yield Quote("address", f"{bare}?{kept}" if kept else bare)
     for name, value in named:
-        if _NAMES_ONE(name) and is_strong(value := unquote(value)):
+        if paths.names_id(name) and is_strong(value := unquote(value)):
             yield Quote("file", value)
 
 
@@ -222,7 +223,7 @@ def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
         elif name == "container" or (name == "container_id" and kind == "container_reference"):
             yield Quote("container", value)
         elif name == "encrypted_content":
-            yield Quote("reasoning", value)
+            yield Quote("reasoning" if kind == "reasoning" else "sealed", value)  # a compaction is all there is
         elif name == "id":
             yield _of_id(node, kind, value, depth)
         elif name == "data" and kind == "redacted_thinking":

@@ -358,8 +358,12 @@ class Router:
             self._identifier.given(exchange.request, way.account.id, way.given, now)
             way.given.clear()
 
+    def is_given(self, exchange: Exchange, now: float) -> bool:
+        """Whether *exchange* asks for an address that an answer gave to its client."""
+        return exchange.request.endpoint.kind != "generation" and self._identifier.is_given(exchange.request, now)
+
     def given_to(self, path: str, now: float) -> Client | None:
-        """Return the client that an answer gave the address *path* (with its query), where that names one."""
+        """Return the client that an answer gave the address of an upload, *path* with its query, if it is one."""
         found = self._identifier.given_to(path, now) if "?" in path else None
         return Client(scope=found[0], key=found[1]) if found else None
 

@@ -114,8 +114,12 @@ class Identifier:
         """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
         self._learner.given(request, account, targets, now)
 
+    def is_given(self, request: Request, now: float) -> bool:
+        """Whether the path of *request* is an address that an answer gave to its client."""
+        return self.owner_of(request, next(quotes.of_address(request.path)).value, now) != ""
+
     def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
-        """Return scope and key of the client that was given the address *path* (with its query), if it names one."""
+        """Return scope and key of the client that was given the address of an upload, *path*, if it is one."""
         return None if self._lineage.is_empty() else self._learner.given_to(path, now)
 
     def foreign(self, request: Request, now: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from .. import paths
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
 from . import quotes
@@ -60,7 +61,7 @@ class Learner:
             for quote in ids:
                 self._lineage.note(client.scope, quote.value, entry, now, max(OWNED_TTL, self.ttl))
                 self._holders.note(request, Fact("token", quote.value, quote.place), now, max(OWNED_TTL, self.ttl))
-            if ids:  # nobody guesses it, so it says who asks
+            if ids and paths.opens_itself(target):  # nobody guesses it, so it says who asks
                 holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
                 self._lineage.note(_ANYBODY, whole.value, holder, now, ADDRESS_TTL)
 
@@ -71,12 +72,13 @@ class Learner:
 
     def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
         """
-        Return scope and key of the client that was given the address *path* (with its query), which nobody guesses.
+        Return scope and key of the client that was given the address of an upload, *path* with its query.
 
         Some SDKs send no credential to such an address: it is one.
         """
         whole, *ids = quotes.of_address(path)
-        entry = self._lineage.find(_ANYBODY, whole.value, now) if ids else None
+        known = ids and paths.opens_itself(path)
+        entry = self._lineage.find(_ANYBODY, whole.value, now) if known else None
         if entry is None or not entry.affinity:
             return None
         return bytes.fromhex(entry.affinity.strip("-")), bytes.fromhex(entry.thread)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 from mitmproxy import http
 from mitmproxy.connection import Server
@@ -14,7 +15,7 @@ from mitmproxy.proxy import commands
 
 from .. import clients, dialects, keylike, paths, upstream_url
 from ..body import Body
-from ..providers import Timeouts
+from ..providers import Provider, Timeouts
 from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Headers, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers, packed
@@ -127,7 +128,7 @@ class Cord:
         if wire.data.authority and not (server.via or wire.is_http2):
             wire.authority = ""  # a target in absolute form is for proxies
         provider = route.account.provider
-        path = clients.without_key(self._path(request, route), passing=self._passing(provider.pass_query))
+        path = clients.without_key(self._path(request, route), passing=self._passing(self._query_names(provider)))
         fields.drop_hops(_connection(fields, server))
         fields.drop(_stays_here)
         if self.covered.by_value:
@@ -156,6 +157,15 @@ class Cord:
         for name, value in self.covered.given(names):
             if self._around.keys.scrub(value) == value:
                 fields.add(name, value)
+
+    def _query_names(self, provider: Provider) -> Collection[str]:
+        """Return the parameters that go up although they look like credentials: those of an address we gave, too."""
+        names, path, exchange = provider.pass_query, self._flow.request.path, self.exchange
+        signed = "?" in path and exchange is not None and clients.without_key(path) != path
+        if not (signed and exchange and self._around.router.is_given(exchange, time.time())):
+            return names
+        found = {unquote_plus(part.partition("=")[0]) for part in path.partition("?")[2].split("&")}
+        return {*names, *found} - clients.QUERY_KEYS
 
     def _passing(self, names: Collection[str]) -> dict[str, str]:
         """Return the parameters of the query called one of *names*, but for keys of our own."""
@@ -212,7 +222,7 @@ class Cord:
         self._way = way if reads else None
         if reads == "lines":
             self._lines = upstream_url.Lines(way)
-            if b"content-length" in head:
+            if b"content-length" in head and self._flow.request.method != "HEAD":
                 head.drop(b"content-length".__eq__)
                 if self._flow.request.http_version == "HTTP/1.1":
                     head.put(b"transfer-encoding", b"chunked")

@@ -183,7 +183,7 @@ def jobs(path: str, base: str) -> Answer:
     number = path.partition("?n=")[2]
     if not number:
         return 200, {"content-type": "application/json"}, b"{}"
-    where = f"{base}/api/v1/jobs/job_{number}?ticket_id=abcdef0123456789{number}&x=1"
+    where = f"{base}/api/v1/jobs/job_{number}?ticket_id=abcdef0123456789{number}&sig=signed%2F0123456789"
     heads = dict.fromkeys(HEADS, where) | {"Link": f'<{where}>; rel="next", <https://example.com/>; rel="help"'}
     body = {"status_url": where, "urls": {"get": where}, "pages": [where], "output": where, "metadata": {"u": where}}
     packed = gzip.compress(json.dumps(body, indent=1).encode())
@@ -201,7 +201,7 @@ def test_every_address_of_the_upstream_is_mapped_and_followed(tmp_path: Path) ->
         wheres: list[str] = []
         for n in range(8):
             answer = client.post(f"{running.url}/v1/jobs?n={n}", json={}, headers={"x-session-id": f"s{n}"})
-            where = f"{running.url}/v1/jobs/job_{n}?ticket_id=abcdef0123456789{n}&x=1"
+            where = f"{running.url}/v1/jobs/job_{n}?ticket_id=abcdef0123456789{n}&sig=signed%2F0123456789"
             assert [answer.headers[name] for name in HEADS] == [where] * len(HEADS)
             assert answer.headers["link"] == f'<{where}>; rel="next", <https://example.com/>; rel="help"'
             told = answer.json()
@@ -212,6 +212,8 @@ def test_every_address_of_the_upstream_is_mapped_and_followed(tmp_path: Path) ->
         for where, (_, key) in zip(wheres, owners, strict=True):
             client.get(where)
             assert server.asked[-1] == (where.replace(running.url, "/api"), key)
+        client.get(f"{running.url}/v1/jobs/unknown?sig=signed%2F0123456789")
+        assert server.asked[-1][0] == "/api/v1/jobs/unknown"  # a credential, for all we know
         assert len({key for _, key in owners}) > 1
 
 

@@ -635,10 +635,10 @@ class Router:
         """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
         if self.config.mode != "serve":
             return ()
-        account, home = choice.account.id, exchange.identity.home
-        moved = choice.binding == "reselected" or (home != "" and home != account)
+        account, identity = choice.account.id, exchange.identity
+        moved = choice.binding == "reselected" or (choice.binding != "hit" and identity.home not in ("", account))
         moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
-        return self._identifier.left_behind(exchange.request, account, now, moved=moved)
+        return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
 
     def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[Tie, ...], now: float) -> Body:
         """Return the body of *exchange* as the account of *choice* can use it; the client's own where it is that."""
@@ -828,7 +828,7 @@ class Router:
             identity = replace(identity, affinity=choice.key.affinity)
         self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
         if not attempt.left:
-            self._identifier.accepted(exchange.request, choice.account.id, now)
+            self._identifier.accepted(exchange.request, identity.affinity, choice.account.id, now)
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400

@@ -670,3 +670,29 @@ def test_a_header_of_the_old_account_stays_behind() -> None:
     answer(of, exchange, *bad(401, type="authentication_error"))
 
     assert dict(routed(of, exchange).edit.headers)["anthropic-workspace-id"] is None
+
+
+def test_a_workspace_is_left_behind_by_the_conversation_that_moves_alone() -> None:
+    """P9: another conversation that begins elsewhere keeps it: accounts of one organisation may share workspaces."""
+    of = router(*(account(name) for name in "abcdef"))
+    homes = set()
+    for n in range(12):
+        asked = replace(messages(workspace_id="wrkspc_1"), headers=Headers([("x-session-id", f"s{n}")]))
+        for turn in range(2):
+            route = served(of, asked, n, *claude(f"msg_{n}_{turn}_abcdef0123456789ab"))
+            assert route.body is None
+        homes.add(route.account.id)
+
+    assert len(homes) > 1
+
+
+def test_a_workspace_stays_behind_in_later_turns_too() -> None:
+    """P9: after the move the client still sends it."""
+    of = router(account("a"), account("b"))
+    asked = messages(workspace_id="wrkspc_1")
+    home = served(of, asked, 0, *claude("msg_1_abcdef0123456789abcd")).account.id
+    served(of, asked, 1, *bad(401, type="authentication_error"))
+    for turn in range(2, 4):
+        route = served(of, asked, turn, *claude(f"msg_{turn}_abcdef0123456789abcd"))
+        assert route.account.id != home
+        assert "workspace_id" not in json.loads(route.body or b"")

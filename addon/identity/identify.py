@@ -143,17 +143,21 @@ class Identifier:
                 return frozenset((account,))
         return None
 
-    def left_behind(self, request: Request, account: str, now: float, *, moved: bool) -> tuple[Tie, ...]:
-        """Return what of *request* belongs to another account than *account*; where nobody knows, to the one before a
-        *moved* conversation's."""
-        found = ((tie, self.owner_of(request, value, now)) for tie, value in tied.ties(request))
+    def left_behind(self, request: Request, affinity: str, account: str, now: float, *, moved: bool) -> tuple[Tie, ...]:
+        """
+        Return what of *request* belongs to another account than *account*.
+
+        Where nobody knows, what came with a conversation that *moved* is the former account's.
+        """
+        found = ((tie, self.owner_of(request, _tied(tie, value, affinity), now)) for tie, value in tied.ties(request))
         return tuple(tie for tie, owner in found if (owner != account if owner else moved))
 
-    def accepted(self, request: Request, account: str, now: float) -> None:
-        """Remember that *account* served *request* with what no answer gives and belongs to one account."""
+    def accepted(self, request: Request, affinity: str, account: str, now: float) -> None:
+        """Remember that *account* served *request*, of *affinity*, with what no answer gives and belongs to one."""
         for tie, value in tied.ties(request):
-            if tie.accepted and not self.owner_of(request, value, now):
-                self._learner.accepted(request, account, value, now)
+            token = _tied(tie, value, affinity)
+            if tie.accepted and affinity and not self.owner_of(request, token, now):
+                self._learner.accepted(request, account, token, now)
 
     @property
     def aliases(self) -> Aliases:
@@ -478,6 +482,11 @@ class Identifier:
         seed = self._chain.thread_seed(asked.scope, conversation)
         named = self._chain.named(asked.scope, seed, asked.now) if conversation.first_answer >= 0 else None
         return named.thread if named else seed
+
+
+def _tied(tie: Tie, value: str, affinity: str) -> str:
+    """Return what *value* is remembered by; what a client says of itself may be good for all accounts of others."""
+    return f"{affinity} {value}" if tie.accepted else value
 
 
 def _is_passing(found: Found) -> bool:

@@ -696,3 +696,55 @@ def test_a_workspace_stays_behind_in_later_turns_too() -> None:
         route = served(of, asked, turn, *claude(f"msg_{turn}_abcdef0123456789abcd"))
         assert route.account.id != home
         assert "workspace_id" not in json.loads(route.body or b"")
+
+
+def stream_failed(code: str) -> tuple[Answer, ...]:
+    error = {"code": code, "message": "The encrypted content could not be verified."}
+    failed = {"type": "response.failed", "response": {"id": "resp_9", "object": "response", "error": error}}
+    return Head(200, SSE), *events(failed), End()
+
+
+def test_a_stream_that_begins_with_the_refusal_is_taken_back_too() -> None:
+    """A3: while the client has seen nothing of it."""
+    of, home = begun("strip")
+    exchange = opened(of, responses(sealed_item(SEAL), stream=True), 1)
+    routed(of, exchange, 1)
+    reactions = answer(of, exchange, *stream_failed("invalid_encrypted_content"), now=1)
+    assert "next" in reactions
+    route = routed(of, exchange, 1)
+
+    assert route.account.id == home
+    assert b"encrypted_content" not in (route.body or b"encrypted_content")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "error"),
+    [
+        ("/v1/messages",
+         {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [
+             {"type": "thinking", "thinking": "hm", "signature": SEAL}, {"type": "text", "text": "t"}]},
+             {"role": "user", "content": "?"}]},
+         {"type": "invalid_request_error", "message": "messages.1: Invalid `signature` in `thinking` block"}),
+        ("/v1beta/models/m:generateContent",
+         {"contents": [{"role": "user", "parts": [{"text": "hi"}]},
+                       {"role": "model", "parts": [{"text": "t", "thoughtSignature": SEAL}]},
+                       {"role": "user", "parts": [{"text": "?"}]}]},
+         {"code": 400, "message": "Thought signature is not valid"}),
+        ("/v1/responses",
+         {"input": [{"role": "user", "content": "hi"}, sealed_item(SEAL),
+                    {"role": "user", "content": "?"}]},
+         {"code": "invalid_encrypted_content", "type": "invalid_request_error"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("owner", ["refuse", "try", "strip"])
+def test_every_family_says_it_in_its_own_words(path: str, body: Any, error: dict[str, Any], owner: str) -> None:
+    """A3: encrypted reasoning, signed thinking and thought signatures, of an account nobody here knows."""
+    of = router(failover=Failover(owner=owner))  # type: ignore[arg-type]
+    exchange = opened(of, request({"model": "m", **body}, path, x_session_id="s"))
+    first = routed(of, exchange)
+    reaction = answer(of, exchange, *bad(400, **error))[-1]
+    assert (first.body, reaction) == (None, "next" if owner == "strip" else "deliver")
+    if owner == "strip":
+        again = routed(of, exchange)
+        assert SEAL.encode() not in (again.body or SEAL.encode())
+        assert again.account.id == first.account.id

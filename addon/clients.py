@@ -33,7 +33,7 @@ QUERY_KEY = "key"
 NO_HEADERS = Headers()
 HIDDEN = "patchbay"  # stands where a credential of the client's was
 _NOTHING: Mapping[str, str] = {}
-_QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
+QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
 # What tells an upstream whose account a client has, or had; and an answer's headers that tell the client whose ours is.
 REVEALING_UPWARD = frozenset(
     {"cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
@@ -208,7 +208,7 @@ def with_key(path: str, key: str) -> str:
 def _in_query(path: str) -> str:
     if "?" not in path:
         return ""
-    found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in _QUERY_KEYS)
+    found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in QUERY_KEYS)
     return next(found, "")
 
 

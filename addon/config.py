@@ -143,6 +143,9 @@ class Failover:
     *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
     can take over unseen. *patience* is the longest a conversation waits for its home when that has a passing fault.
     *repeat_slow* says which requests are sent to another account when `first_byte` is over: both may answer, and bill.
+
+    *owner* is what becomes of a conversation with encrypted reasoning whose account is out: it is refused, or another
+    account gets it as it is (`try`), and once more without that reasoning if it refuses it (`strip`).
     """
 
     attempts: int = 24
@@ -151,6 +154,7 @@ class Failover:
     hold: bool = True
     hold_seconds: float = 10.0
     repeat_slow: RepeatSlow = "streams"
+    owner: Literal["refuse", "try", "strip"] = "strip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -867,6 +871,7 @@ FAILOVER = Section(
         "hold_seconds": document.seconds,
         "patience": _patience,
         "repeat_slow": document.one_of(*get_args(RepeatSlow)),
+        "owner": document.one_of("refuse", "try", "strip"),
     },
     _filled(Failover),
 )

@@ -21,6 +21,8 @@ _DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/
 _ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 _NEEDLESS = frozenset(ascii_letters + digits + "-._~:@!$&'()*+,=")
 _BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
+_ID = re.compile(r".*id|.*session.*|.*cursor|.*upload.*|after|before", re.IGNORECASE)
+_OPENS_ITSELF = re.compile(r"[?&]upload_?id=[^&]{16}", re.IGNORECASE)
 _ALIKE = re.compile(r"(?:^|/v1)(?P<suffix>/(?:models|files|skills)(?:/.*)?)$")
 
 
@@ -150,6 +152,16 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
 
 def _is_beside(patterns: tuple[str, ...], bare: str, joined: str) -> bool:
     return "*" not in patterns and _is_allowed(patterns, bare) and not _is_allowed(patterns, joined)
+
+
+def names_id(name: str) -> bool:
+    """Whether a parameter of a query that is called *name* holds an id of something that an account keeps."""
+    return _ID.fullmatch(name) is not None
+
+
+def opens_itself(path: str) -> bool:
+    """Whether *path* (with its query) is the address of an upload, which is asked without a credential: it is one."""
+    return _OPENS_ITSELF.search(path) is not None
 
 
 def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:

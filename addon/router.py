@@ -7,6 +7,7 @@ state nothing is awaited, so an exchange sees the accounts as they are.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from random import Random
 import msgspec
 from blake3 import blake3
 
-from . import clients, correlation, naming, paths
+from . import clients, correlation, naming, paths, tied, upstream_url
 from .accounts import models, refusals
 from .accounts.outcome import NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
@@ -26,11 +27,14 @@ from .config import Account, Config
 from .crosstalk.asked import Asked
 from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
+from .identity import quotes
 from .identity.identify import Identifier
 from .ledger import Ledger
 from .naming import Naming
 from .providers import Stamp
 from .state import State
+from .tied import Tie
+from .upstream_url import Way
 from .values import (
     Answer,
     Candidate,
@@ -75,8 +79,20 @@ _EVENTS = frozenset({"response.append", "response.cancel", "response.processed"}
 _EMPTY = (204, 205)
 _JSON = frozenset({"application/json", "text/json"})
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
-_STORED = ("previous_response_id", "conversation")  # members that name what a provider has kept
+# Members that name what a provider has kept of earlier requests.
+_STORED = ("previous_response_id", "previous_interaction_id", "conversation")
 _UNKNOWN = Served()
+_OWNER_OUT, _NO_THREAD = "owner_unavailable", "thread_not_found"
+# What only one account has of a conversation, by where it stands in a request.
+_OWNED = {
+    "reasoning": "encrypted reasoning",
+    "state": "turn state",
+    "sealed": "compacted history",
+    "reference": "stored response",
+    "file": "file",
+    "container": "container",
+    "cache": "cached content",
+}
 _MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})
 
 
@@ -111,6 +127,8 @@ class Attempt:
     usage: Usage | None = None
     error: str = ""
     finished: float | None = None
+    complaint: str = ""  # what an error says
+    left: bool = False  # something of the request stayed here, which belongs to another account
     learned: list[Fact] = field(default_factory=list)
     learned_from: bool = False
 
@@ -135,6 +153,7 @@ class Exchange:
     woken: Callable[[], None] = lambda: None  # called when a wait may be over
     waits_since: float | None = None
     renewed: set[str] = field(default_factory=set)  # accounts that got another secret meanwhile, and may try again
+    unsealed: set[str] = field(default_factory=set)  # accounts that get it without what others sealed
     attempts: list[Attempt] = field(default_factory=list)
     candidates: tuple[Candidate, ...] = ()
     pool: str = ""
@@ -183,6 +202,8 @@ class Router:
         self._on_sockets: OrderedDict[tuple[bytes, str], str] = OrderedDict()
         self._left: OrderedDict[tuple[bytes, str], dict[str, float]] = OrderedDict()
         self._unnamed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        # conversations, by client, of which an account refused what others sealed
+        self._unsealed: OrderedDict[tuple[bytes, str, str], None] = OrderedDict()
         self.unnamed: Callable[[str, str], None] = lambda provider, model: None
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
         self.changed: Callable[[], None] = lambda: None
@@ -344,6 +365,8 @@ class Router:
         if self._scopes > 1 and request.body.is_object and _is_twofold(request.body):
             return Refusal(400, "body_unusable", "The body holds a member twice, so that it can be read in two ways")
         if found := self._identifier.foreign(request, now):
+            if found == _thread_of(request.body):
+                return _thread_not_found(f"There is no thread {found[:256]!r}")
             chained = found == request.body.text("previous_response_id")
             code = "previous_response_not_found" if chained else "not_found"
             return Refusal(404, code, f"There is no {found[:256]!r}")
@@ -399,6 +422,29 @@ class Router:
             return endpoint
         return next((each for each in readings if self.serves(each, destination, reverse)), endpoint)
 
+    def way(self, exchange: Exchange) -> Way | None:
+        """Return what addresses of the upstream in the present answer of *exchange* are to its client."""
+        attempt, request = exchange.attempt, exchange.request
+        if attempt is None:
+            return None
+        route, anywhere = attempt.route, paths.is_anywhere(request.destination)
+        return Way(route.account, route.origin, request.address, request.path, route.edit.path, anywhere)
+
+    def given(self, exchange: Exchange, way: Way, now: float) -> None:
+        """Remember the addresses that the client of *exchange* was given by *way*: their account is asked for them."""
+        if way.given and not exchange.request.replay:
+            self._identifier.given(exchange.request, way.account.id, way.given, now)
+            way.given.clear()
+
+    def is_given(self, exchange: Exchange, now: float) -> bool:
+        """Whether *exchange* asks for an address that an answer gave to its client."""
+        return exchange.request.endpoint.kind != "generation" and self._identifier.is_given(exchange.request, now)
+
+    def given_to(self, path: str, now: float) -> Client | None:
+        """Return the client that an answer gave the address of an upload, *path* with its query, if it is one."""
+        found = self._identifier.given_to(path, now) if "?" in path else None
+        return Client(scope=found[0], key=found[1]) if found else None
+
     def instead(self, exchange: Exchange) -> Refusal | None:
         """
         Say what the client gets in place of the last real answer, where that must not reach it, or there is none.
@@ -407,6 +453,8 @@ class Router:
         """
         if exchange.attempt and exchange.attempt.judged:
             return FOREIGN
+        if exchange.refusal and exchange.refusal.code == _NO_THREAD:  # the client knows what to do about it
+            return exchange.refusal
         if refused := _no_answer(exchange) or _unanswered(exchange):
             return refused
         last = next((attempt for attempt in reversed(exchange.attempts) if attempt.head), None)
@@ -421,6 +469,8 @@ class Router:
             kinds |= {"auth", "permission"}
         if last.outcome.kind not in kinds:
             return None
+        if exchange.refusal and exchange.refusal.code == _OWNER_OUT:  # it says which account that is
+            return exchange.refusal
         if exchange.socket:
             message = "The account of this WebSocket was not let in by its provider; connect again for another one"
             return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": len(exchange.attempts)})
@@ -517,7 +567,8 @@ class Router:
         if attempt.reached and not exchange.repeatable:
             why = "the request may have been carried out and must not be sent twice"
             return self._gave_up(exchange, "not_repeatable", why, now)
-        if len(exchange.attempts) - bool(exchange.stay) >= bounds.attempts:  # the second look at its home is free
+        if len(exchange.attempts) - bool(exchange.stay) - len(exchange.unsealed) >= bounds.attempts:
+            # a second look at its home is free, and so is one without what another account sealed
             why = f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
             return self._gave_up(exchange, "attempts_exhausted", why, now)
         if now - exchange.opened > bounds.seconds:
@@ -548,6 +599,12 @@ class Router:
     def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
         ask = self._ask(exchange, now)
         chosen = self.accounts.choose(ask, now)
+        if isinstance(chosen, Refusal) and chosen.code == _OWNER_OUT:
+            if self.config.failover.owner != "refuse" and self._leaves_owner(exchange, now):
+                ask = self._ask(exchange, now)
+                chosen = self.accounts.choose(ask, now)
+            if isinstance(chosen, Refusal) and chosen.code == _OWNER_OUT:
+                return _owner_out(exchange, chosen, self.config.failover.owner)
         if isinstance(chosen, Wait):
             exchange.waits_since = now if exchange.waits_since is None else exchange.waits_since
             ends = exchange.waits_since + self.config.queue.seconds
@@ -562,6 +619,20 @@ class Router:
         except ValueError as e:
             self.accounts.release(chosen)
             return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
+
+    def _leaves_owner(self, exchange: Exchange, now: float) -> bool:
+        """
+        Let *exchange* go to another account than that of its encrypted reasoning; return whether it may.
+
+        A file, or what it continues, lies with one account, and no other can do without it.
+        """
+        stored = self._identifier.stored_at(exchange.request, now)
+        if stored == exchange.identity.owner:
+            return False
+        exchange.identity = replace(exchange.identity, owner=stored)
+        if exchange.socket and self.config.failover.owner == "strip":  # nothing is sent twice on a socket
+            exchange.unsealed.add(exchange.socket.account.id)
+        return True
 
     def _ask(self, exchange: Exchange, now: float) -> Ask:
         request = exchange.request
@@ -621,6 +692,9 @@ class Router:
         )
         path, renamed = paths.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
+        left = self._left_behind(exchange, choice, now)
+        prepared = self._prepared(exchange, choice, left, now)
+        asked = request if prepared is request.body else replace(request, body=prepared)
         route = Route(
             account=account,
             origin=choice.origin,
@@ -628,11 +702,11 @@ class Router:
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
             edit=Edit(
-                (*account.headers.items(), *stamped.headers),
+                (*((tie.header, None) for tie in left if tie.header), *account.headers.items(), *stamped.headers),
                 paths.join(account, path, request.endpoint, choice.model),
                 body,
             ),
-            body=paths.changed(request, body) if body else None,
+            body=paths.changed(asked, body) if body else None if asked is request else prepared.raw,
             binding=choice.binding,
         )
         watch = Watch(
@@ -660,10 +734,54 @@ class Router:
             silent=frozenset(provider.silent),
         )
         reader = Reader(request.endpoint.dialect, provider.echo, asked_stream=exchange.stream)
-        exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now))
+        exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now, left=bool(left)))
         exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
         self.changed()
         return route
+
+    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[Tie, ...]:
+        """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
+        if self.config.mode != "serve":
+            return ()
+        account, identity = choice.account.id, exchange.identity
+        moved = choice.binding == "reselected" or (choice.binding != "hit" and identity.home not in ("", account))
+        moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
+        return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
+
+    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[Tie, ...], now: float) -> Body:
+        """Return the body of *exchange* as the account of *choice* can use it; the client's own where it is that."""
+        request, account = exchange.request, choice.account
+        if not request.body.raw or self.config.mode != "serve":
+            return request.body
+        raw = tied.without(request.body, left) if left else request.body.raw
+        key = (request.client.scope, exchange.identity.affinity, account.id)
+        if account.id in exchange.unsealed or key in self._unsealed:
+            raw = self._unsealed_for(exchange, Body(raw), account.id, now)
+        raw = upstream_url.upwards(request, raw, account, choice.origin)
+        return request.body if raw == request.body.raw else Body(raw)
+
+    def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:
+        """Return *body* without what others than *account* sealed; without all of it where that is nothing."""
+        request, raw = exchange.request, body.raw or b""
+        kept = tied.unsealed(body, lambda sealed: self._identifier.owner_of(request, sealed, now) == account)
+        return tied.unsealed(body, lambda sealed: False) if kept == raw and account in exchange.unsealed else kept
+
+    def _unseals(self, exchange: Exchange, attempt: Attempt) -> bool:
+        """Say whether *attempt* was refused for what another account sealed, and may be made again without it, once."""
+        account, request = attempt.choice.account.id, exchange.request
+        wanted = self.config.failover.owner == "strip" and self.config.mode == "serve" and exchange.socket is None
+        if not (wanted and exchange.repeatable and tied.is_refused(attempt.complaint)) or account in exchange.unsealed:
+            return False
+        if tied.unsealed(request.body, lambda sealed: False) == request.body.raw:
+            return False
+        exchange.unsealed.add(account)
+        exchange.renewed.add(account)
+        exchange.identity = replace(exchange.identity, owner=frozenset((account,)))
+        if exchange.identity.affinity:
+            self._unsealed[request.client.scope, exchange.identity.affinity, account] = None
+            while len(self._unsealed) > self.config.sessions.limit:
+                self._unsealed.popitem(last=False)
+        return True
 
     def _model_id(self, choice: Choice) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""
@@ -773,7 +891,7 @@ class Router:
             attempt.lacks = attempt.error = why
             outcome = Outcome("server", detail=why)
         self._finish(exchange, attempt, outcome, now)
-        moving = held and outcome.kind in _MOVABLE
+        moving = held and (outcome.kind in _MOVABLE or (outcome.kind == "request" and self._unseals(exchange, attempt)))
         if not moving:
             exchange.first_byte = exchange.first_byte or now
         return "next" if moving else "deliver"
@@ -819,6 +937,8 @@ class Router:
         if not facts:
             return
         for fact in facts:
+            if fact.kind == "error" and isinstance(fact.value, dict):
+                attempt.complaint = f"{fact.value.get('code')} {fact.value.get('message')}"
             found = attempt.watch.see(fact, attempt.head.status if attempt.head else 0, now)
             proofs = [each for each in found if each.strength == "proof"]
             attempt.alarm = attempt.alarm or bool(proofs)
@@ -847,6 +967,8 @@ class Router:
         if choice.key is not None and choice.key.affinity != identity.affinity:  # kept apart from others alike
             identity = replace(identity, affinity=choice.key.affinity)
         self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
+        if not attempt.left:
+            self._identifier.accepted(exchange.request, identity.affinity, choice.account.id, now)
         self.changed()
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
@@ -1040,10 +1162,39 @@ def _sent(exchange: Exchange) -> ClientWords:
         request = exchange.request
         # what is stored at an account holds words of earlier requests, which are not known here
         stored = exchange.identity.owner is not None or any(request.body.get(name) for name in _STORED)
+        stored = stored or bool(_thread_of(request.body))
         stored = stored or isinstance(request.body.get("prompt"), dict)
         raw = None if stored else request.body.raw
         exchange.words = ClientWords(raw, request.path, request.headers, exchange.model)
     return exchange.words
+
+
+def _owner_out(exchange: Exchange, refused: Refusal, setting: str) -> Refusal:
+    """Say whose account is out, what of this conversation it alone has, until when, and what may be done about it."""
+    owner, thread = ", ".join(sorted(exchange.identity.owner or ())), _thread_of(exchange.request.body)
+    place = next((each.where for each in exchange.identity.evidence if each.tier == "owner" and each.used), "")
+    what = "message thread" if thread else _OWNED.get(place, "stored data")
+    wait = refused.retry_after
+    until = f"is out for {refusals.duration(math.ceil(wait))}" if wait is not None else "cannot be used"
+    told = f"Account {owner} owns this conversation's {what} and {until}"
+    if thread and setting != "refuse":
+        return _thread_not_found(f"{told}; send the whole conversation")
+    way = "start a new conversation"
+    if setting == "refuse" and place in quotes.SPARED:
+        way += ", or set failover.owner to strip"
+    return replace(refused, message=f"{told}; {way}")
+
+
+def _thread_of(body: Body) -> str:
+    """Return the id of the answer whose message thread (Anthropic) *body* continues, or the empty string."""
+    thread = body.get("thread")
+    previous = thread.get("previous_message_id") if isinstance(thread, dict) else None
+    return previous if isinstance(previous, str) else ""
+
+
+def _thread_not_found(message: str) -> Refusal:
+    """Refuse to continue a message thread in the provider's words: its clients then send the whole conversation."""
+    return Refusal(404, _NO_THREAD, message, fields={"details": {"error_code": _NO_THREAD}})
 
 
 def _derived(key: bytes, purpose: str) -> bytes:

@@ -164,6 +164,7 @@ class Request:
     One client request, with the client's credentials already replaced by a placeholder.
 
     *path* carries the query. *destination* is where the client wanted it to go. *replay* is there if it is one.
+    *address* is the one by which the client reached this proxy; empty: it named the upstream itself.
     """
 
     method: str
@@ -174,6 +175,7 @@ class Request:
     destination: Origin
     client: Client = Client()
     replay: Served | None = None
+    address: str = ""
     credential_form: str = ""  # the form in which the client sent its own credential, if it sent one
 
 

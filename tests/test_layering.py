@@ -16,10 +16,13 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset("needs values providers body content_coding document config paths uploads forms naming keylike".split()),
-    frozenset({"ledger", "dialects", "sse", "alike"}),
+    frozenset(
+        "needs values providers body json_text content_coding document config paths uploads forms naming"
+        " keylike".split()
+    ),
+    frozenset({"ledger", "dialects", "sse", "alike", "tied"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
-    frozenset({"router", "state", "clients", "guards"}),
+    frozenset({"router", "state", "clients", "guards", "upstream_url"}),
     frozenset({"store", "journal"}),
     frozenset({"proxy"}),
     frozenset({"main", "cli"}),

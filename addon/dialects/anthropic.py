@@ -175,6 +175,9 @@ def _text(text: str) -> Iterator[Fact]:
 def _finish(data: dict[str, Any]) -> Iterator[Fact]:
     if isinstance(data.get("stop_reason"), str):
         yield Fact("finish", data["stop_reason"], "0")
+    for name, value in tokens.member(data, "stop_details").items():
+        if name.endswith("_token"):  # what a next request may be cheaper by, with this account
+            yield from tokens.token(value, "credit")
 
 
 def _usage(usage: object) -> Iterator[Fact]:

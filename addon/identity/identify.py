@@ -6,11 +6,13 @@ Tiers are asked in the order of `sessions.order`; the first that has an answer d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from .. import tied
 from ..config import Sessions
 from ..ledger import Entry, Ledger
+from ..tied import Tie
 from ..values import Evidence, Fact, Identity, Request, Strength
 from . import quotes, sidecalls, signals
 from .aliases import Aliases
@@ -108,9 +110,54 @@ class Identifier:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
         self._learner.learn(request, identity, account, facts, now)
 
+    def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
+        """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
+        self._learner.given(request, account, targets, now)
+
+    def is_given(self, request: Request, now: float) -> bool:
+        """Whether the path of *request* is an address that an answer gave to its client."""
+        return self.owner_of(request, next(quotes.of_address(request.path)).value, now) != ""
+
+    def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
+        """Return scope and key of the client that was given the address of an upload, *path*, if it is one."""
+        return None if self._lineage.is_empty() else self._learner.given_to(path, now)
+
     def foreign(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
         return self._holders.foreign(request, now)
+
+    def owner_of(self, request: Request, token: str, now: float) -> str:
+        """Return the account that gave *token* to the client of *request*, or the empty string."""
+        entry = self._lineage.find(request.client.scope, token, now)
+        return entry.account if entry else ""
+
+    def stored_at(self, request: Request, now: float) -> frozenset[str] | None:
+        """
+        Return the account that keeps what *request* cannot do without, a file or what it continues, if there is one.
+
+        All of the history is read for it, so ask only where the owner cannot be had.
+        """
+        for quote in self._owning(request, searched=True):
+            account = "" if quote.place in quotes.SPARED else self.owner_of(request, quote.value, now)
+            if account:
+                return frozenset((account,))
+        return None
+
+    def left_behind(self, request: Request, affinity: str, account: str, now: float, *, moved: bool) -> tuple[Tie, ...]:
+        """
+        Return what of *request* belongs to another account than *account*.
+
+        Where nobody knows, what came with a conversation that *moved* is the former account's.
+        """
+        found = ((tie, self.owner_of(request, _tied(tie, value, affinity), now)) for tie, value in tied.ties(request))
+        return tuple(tie for tie, owner in found if (owner != account if owner else moved))
+
+    def accepted(self, request: Request, affinity: str, account: str, now: float) -> None:
+        """Remember that *account* served *request*, of *affinity*, with what no answer gives and belongs to one."""
+        for tie, value in tied.ties(request):
+            token = _tied(tie, value, affinity)
+            if tie.accepted and affinity and not self.owner_of(request, token, now):
+                self._learner.accepted(request, account, token, now)
 
     @property
     def aliases(self) -> Aliases:
@@ -407,6 +454,8 @@ class Identifier:
     def _owning(request: Request, *, searched: bool) -> Iterator[Quote]:
         if request.endpoint.kind == "resource":
             yield from quotes.of_path(request.path)
+        if request.endpoint.kind != "generation":
+            yield from quotes.of_address(request.path)
         yield from quotes.owning(request, in_history=searched)
 
     # -- what is said ----------------------------------------------------------------------------------------------
@@ -433,6 +482,11 @@ class Identifier:
         seed = self._chain.thread_seed(asked.scope, conversation)
         named = self._chain.named(asked.scope, seed, asked.now) if conversation.first_answer >= 0 else None
         return named.thread if named else seed
+
+
+def _tied(tie: Tie, value: str, affinity: str) -> str:
+    """Return what *value* is remembered by; what a client says of itself may be good for all accounts of others."""
+    return f"{affinity} {value}" if tie.accepted else value
 
 
 def _is_passing(found: Found) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from .. import paths
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
 from . import quotes
@@ -18,6 +19,8 @@ from .readings import Readings
 from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
+ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
+_ANYBODY = b"\0"  # a scope that no client has: what is noted under it is for whoever asks
 CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
 _HISTORY_TURNS = 64  # of one request, the newest
 _FACTS = 2048  # of one answer
@@ -48,6 +51,37 @@ class Learner:
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
         self._tokens(request, entry, told, answer, now)
+
+    def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
+        """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
+        client, entry = request.client, Entry("", account=account, at=now)
+        for target in targets:
+            whole, *ids = quotes.of_address(target)
+            self._lineage.note(client.scope, whole.value, entry, now, ADDRESS_TTL)
+            for quote in ids:
+                self._lineage.note(client.scope, quote.value, entry, now, max(OWNED_TTL, self.ttl))
+                self._holders.note(request, Fact("token", quote.value, quote.place), now, max(OWNED_TTL, self.ttl))
+            if ids and paths.opens_itself(target):  # nobody guesses it, so it says who asks
+                holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
+                self._lineage.note(_ANYBODY, whole.value, holder, now, ADDRESS_TTL)
+
+    def accepted(self, request: Request, account: str, value: str, now: float) -> None:
+        """Remember that *value*, which *request* names, is *account*'s."""
+        entry = Entry("", account=account, at=now)
+        self._lineage.note(request.client.scope, value, entry, now, max(OWNED_TTL, self.ttl))
+
+    def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
+        """
+        Return scope and key of the client that was given the address of an upload, *path* with its query.
+
+        Some SDKs send no credential to such an address: it is one.
+        """
+        whole, *ids = quotes.of_address(path)
+        known = ids and paths.opens_itself(path)
+        entry = self._lineage.find(_ANYBODY, whole.value, now) if known else None
+        if entry is None or not entry.affinity:
+            return None
+        return bytes.fromhex(entry.affinity.strip("-")), bytes.fromhex(entry.thread)
 
     def _content(
         self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float
@@ -123,7 +157,7 @@ def _ties(request: Request, fact: Fact) -> bool:
     """
     if fact.kind == "id" or fact.where == "signature":
         return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
-    return fact.kind == "token" and fact.where != "tool"
+    return fact.kind == "token" and fact.where not in ("tool", "credit")
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

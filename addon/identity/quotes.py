@@ -12,13 +12,18 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from .. import keylike, paths
 from ..body import Body
 from ..values import Request
 from .canonical import history, role_of, said, squeeze
 
-Place = Literal["tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state"]
-LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning"))
-OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state"))
+Place = Literal[
+    "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address",
+    "sealed",
+]  # fmt: skip
+LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning", "sealed"))
+OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state", "address", "sealed"))
+SPARED = frozenset(("reasoning", "state"))  # of those, what a conversation can go on without
 MIN_TEXT = 40  # characters of an answer, white space aside, below which it may be anybody's
 MAX_QUOTES = 512  # of one request
 MAX_SAID = 262_144  # characters of answers that are looked up, from the newest back: what was kept is near the end
@@ -27,11 +32,12 @@ _MAX_NODES = 4096  # of one message
 _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri", "uri"))
+_MAX_PARTS = 32  # of a query
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
 _OWNING_MEMBERS = frozenset(
     (
         "previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id", "cachedContent",
-        "cached_content", "request", "input_file_id", "file_id", "training_file",
+        "cached_content", "request", "input_file_id", "file_id", "training_file", "thread",
     )
 )  # fmt: skip
 # Byte marks of what ties a request to one account, by the member they may stand in; without any of them a history need
@@ -116,6 +122,9 @@ def _beside(body: Body) -> Iterator[Quote]:
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
             yield Quote("container" if name == "container" else "reference", value)
+    thread = body.get("thread") if "thread" in body else None  # Anthropic's message threads: kept by who answered
+    if isinstance(thread, dict) and (previous := _id(thread.get("previous_message_id"))):
+        yield Quote("reference", previous)
     for value in (body.get("cachedContent"), body.get("cached_content"), _inner(body, "cachedContent")):
         if isinstance(value, str) and value:
             yield Quote("cache", value)
@@ -131,6 +140,21 @@ def of_path(path: str) -> Iterator[Quote]:
         before, segment = segments[place - 1], segments[place].partition(":")[0]
         yield Quote("reference" if before in _CHAINS else "file", segment)
         yield Quote("file", f"{before}/{segment}")
+
+
+def of_address(path: str) -> Iterator[Quote]:
+    """
+    Yield what *path* (with its query) says of an account if an answer gave it away: all of it but for what may be a
+    key, and the ids in its query, such as that of an upload.
+    """
+    bare, mark, query = path.partition("?")
+    parts = [part.partition("=") for part in query.split("&")[:_MAX_PARTS]] if mark else []
+    named = [(unquote(name), value) for name, _, value in parts]
+    kept = "&".join(f"{name}={value}" for name, value in named if not keylike.names_key(name))
+    yield Quote("address", f"{bare}?{kept}" if kept else bare)
+    for name, value in named:
+        if paths.names_id(name) and is_strong(value := unquote(value)):
+            yield Quote("file", value)
 
 
 def resource_name(value: str) -> str:
@@ -199,7 +223,7 @@ def _of_node(node: dict[str, Any], depth: int) -> Iterator[Quote]:
         elif name == "container" or (name == "container_id" and kind == "container_reference"):
             yield Quote("container", value)
         elif name == "encrypted_content":
-            yield Quote("reasoning", value)
+            yield Quote("reasoning" if kind == "reasoning" else "sealed", value)  # a compaction is all there is
         elif name == "id":
             yield _of_id(node, kind, value, depth)
         elif name == "data" and kind == "redacted_thinking":

@@ -267,7 +267,7 @@ SIGNALS: tuple[Signal, ...] = (
         "chat_id", "chatId", "metadata.conversation_id", "metadata.thread_id", "metadata.chat_id",
     ),
     Signal("conversation", "body conversation", _conversation, ("conversation",)),
-    *_members("conversation", "previous_response_id", "previous_interaction_id"),
+    *_members("conversation", "previous_response_id", "previous_interaction_id", "thread.previous_message_id"),
     *_members("cache_key", "prompt_cache_key"),
     Signal("user", "body metadata.user_id", _plain_user, ("metadata",)),
 )  # fmt: skip

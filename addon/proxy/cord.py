@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from urllib.parse import unquote_plus
 
 from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands
 
-from .. import clients, dialects, keylike, paths
+from .. import clients, dialects, keylike, paths, upstream_url
 from ..body import Body
-from ..providers import Timeouts
+from ..providers import Provider, Timeouts
 from ..router import FOREIGN, Exchange, Router
 from ..values import Answer, Client, Decision, Endpoint, Finding, Headers, Origin, Reaction, Refusal, Route, is_loopback
 from . import answers, packed
@@ -53,11 +54,15 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request's head says: what for, where to, and in which form the client sent its own credential."""
+    """
+    What a request's head says: what for, where to, in which form the client sent its own credential, and by which
+    address it came.
+    """
 
     endpoint: Endpoint
     destination: Origin
     form: str
+    address: str = ""
 
 
 class Cord:
@@ -89,6 +94,8 @@ class Cord:
         self.streaming = False
         self.in_events: Whole | None = None  # a stream that may be cut passes in whole events
         self.naming: set[asyncio.Task[None]] = set()  # they look for the owners of ids that came back
+        self._way: upstream_url.Way | None = None  # of an answer in whose body addresses are looked for
+        self._lines: upstream_url.Lines | None = None  # … as it streams past
         self._alarmed: set[str] = set()
         self._spliced: bytes | None = None
 
@@ -135,7 +142,7 @@ class Cord:
         if wire.data.authority and not (server.via or wire.is_http2):
             wire.authority = ""  # a target in absolute form is for proxies
         provider = route.account.provider
-        path = clients.without_key(self._path(request, route), passing=self._passing(provider.pass_query))
+        path = clients.without_key(self._path(request, route), passing=self._passing(self._query_names(provider)))
         fields.drop_hops(_connection(fields, server))
         fields.drop(_stays_here)
         if self.covered.by_value:
@@ -164,6 +171,15 @@ class Cord:
         for name, value in self.covered.given(names):
             if self._around.keys.scrub(value) == value:
                 fields.add(name, value)
+
+    def _query_names(self, provider: Provider) -> Collection[str]:
+        """Return the parameters that go up although they look like credentials: those of an address we gave, too."""
+        names, path, exchange = provider.pass_query, self._flow.request.path, self.exchange
+        signed = "?" in path and exchange is not None and clients.without_key(path) != path
+        if not (signed and exchange and self._around.router.is_given(exchange, time.time())):
+            return names
+        found = {unquote_plus(part.partition("=")[0]) for part in path.partition("?")[2].split("&")}
+        return {*names, *found} - clients.QUERY_KEYS
 
     def _passing(self, names: Collection[str]) -> dict[str, str]:
         """Return the parameters of the query called one of *names*, but for keys of our own."""
@@ -199,10 +215,45 @@ class Cord:
     def passing(self, data: bytes) -> bytes:
         if self.in_events:
             data = self.in_events.feed(data)
-        return self._passed(data)
+        return self._passed(self._addressed(self._lines.feed(data)) if self._lines else data)
 
     def rest(self) -> bytes:
-        return self._passed(self.in_events.rest()) if self.in_events else b""
+        data = self.in_events.rest() if self.in_events else b""
+        if self._lines:
+            data = self._addressed(self._lines.feed(data) + self._lines.rest())
+        return self._passed(data)
+
+    def found_addresses(self, head: Fields, status: int) -> None:
+        """Put on *head*, of the present answer, the addresses that the client can use, and prepare for its body."""
+        exchange = self.exchange
+        way = self._around.router.way(exchange) if exchange else None
+        if exchange is None or way is None:
+            return
+        head.each_field(lambda name, value: _told(way, name, value))
+        self._around.router.given(exchange, way, time.time())
+        asked = exchange.request
+        reads = upstream_url.reads(asked.endpoint, asked.path, status, as_text(head.raw()))
+        self._way = way if reads else None
+        if reads == "lines":
+            self._lines = upstream_url.Lines(way)
+            if b"content-length" in head and self._flow.request.method != "HEAD":
+                head.drop(b"content-length".__eq__)
+                if self._flow.request.http_version == "HTTP/1.1":
+                    head.put(b"transfer-encoding", b"chunked")
+
+    def with_addresses(self, response: http.Response) -> None:
+        """Put into the body of *response*, which is whole, the addresses that the client can use."""
+        before = response.raw_content or b""
+        after = self._addressed(self._way.body(before)) if self._way else before
+        if after != before:
+            response.raw_content = after
+            if "content-length" in response.headers:
+                response.headers["content-length"] = str(len(after))
+
+    def _addressed(self, data: bytes) -> bytes:
+        if self._way and self.exchange:
+            self._around.router.given(self.exchange, self._way, time.time())
+        return data
 
     def _passed(self, data: bytes) -> bytes:
         if self.streaming:
@@ -308,6 +359,14 @@ class Cord:
         # set in place, so that it stands and is spelled as the client had it
         fields.put(header, f"Bearer {value}".encode() if form == "bearer" else value.encode())
         return path
+
+
+def _told(way: upstream_url.Way, name: bytes, value: bytes) -> bytes:
+    """Return the *value* that the client gets of the header *name*."""
+    if b"/" not in value:
+        return value
+    said = way.header(name.decode("latin-1"), value.decode("latin-1"))
+    return said.encode("latin-1", "replace")
 
 
 def _copied(request: http.Request) -> http.Request:

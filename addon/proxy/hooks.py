@@ -19,7 +19,7 @@ from mitmproxy import command, connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs, server_hooks
 
-from .. import clients, config, dialects, guards, journal, keylike, paths, uploads
+from .. import clients, config, dialects, guards, journal, keylike, paths, uploads, upstream_url
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
@@ -420,7 +420,7 @@ class Patchbay:
         flow.patchbay = cord  # type: ignore[attr-defined]
         if (shown := flow.request.path.partition("?")[0]) != bare:  # there was a key in it
             endpoint = self._resolved(dialects.endpoint(flow.request.method, shown), flow, destination)
-        cord.asked = Asked(endpoint, destination, form)
+        cord.asked = Asked(endpoint, destination, form, _address(flow, headers))
         if shadow and flow.is_replay and lacks_credentials(flow.request):
             flow.response = cord.refusal(_NOT_KEPT)
         elif shadow:
@@ -485,6 +485,7 @@ class Patchbay:
             destination=cord.asked.destination,
             client=cord.client,
             replay=replay.served(flow, self._router(), self._secret),
+            address=cord.asked.address,
             credential_form=cord.asked.form,
         )
         opened = self._router().open(asked, self._surroundings().now(), reverse=_reverse(flow))
@@ -556,6 +557,7 @@ class Patchbay:
         told.put(b"x-patchbay-account", cord.route.account.id.encode())
         if cord.route.session_id:
             told.put(b"x-patchbay-session-id", cord.route.session_id.encode())
+        cord.found_addresses(told, flow.response.status_code)
         told.on(headers)
         asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
         if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
@@ -576,6 +578,7 @@ class Patchbay:
             flow.response.raw_content = bytes(cord.copy)  # the stream has gone out already; this is for looking at it
         elif flow.response.raw_content and not cord.shadow:
             cord.answering = False
+            cord.with_addresses(flow.response)
         if flow.response.trailers and not cord.shadow:
             _without_private(flow.response.trailers).on(flow.response.trailers)
         if cord.exchange and not (cord.streaming or cord.own_answer or cord.shadow):
@@ -693,7 +696,10 @@ class Patchbay:
     def _client(self, flow: http.HTTPFlow, headers: Headers) -> Client | Refusal:
         if flow.is_replay == "request":
             return replay.client(flow, self._clients, self._secret)
-        return clients.identify(headers, flow.request.path, self._clients, self._secret, loopback=_from_loopback(flow))
+        path = flow.request.path
+        found = clients.identify(headers, path, self._clients, self._secret, loopback=_from_loopback(flow))
+        given = None if any(clients.presented(headers, path)) else self._router().given_to(path, time.time())
+        return (clients.again(given, self._clients, self._secret) if given else None) or found
 
     def _destination(self, flow: http.HTTPFlow, endpoint: Endpoint) -> Origin:
         found = _destination(flow)
@@ -951,6 +957,14 @@ def _reverse(flow: http.HTTPFlow) -> Origin | None:
 
 def _destination(flow: http.HTTPFlow) -> Origin:
     return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
+
+
+def _address(flow: http.HTTPFlow, headers: Headers) -> str:
+    """Return the address by which *flow*'s client reached this proxy; empty where it named the upstream itself."""
+    if not _is_reverse(flow):
+        return ""
+    scheme = "https" if flow.client_conn.tls else "http"
+    return upstream_url.address(headers, flow.request.authority, scheme)
 
 
 def _from_loopback(flow: http.HTTPFlow) -> bool:

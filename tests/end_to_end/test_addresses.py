@@ -1,161 +1,302 @@
-"""What tools are told as our address, and what upstreams are told as theirs."""
+"""Addresses of an upstream in its answers: a client that follows one comes here again, to the same account."""
 
 from __future__ import annotations
 
+import gzip
 import json
-import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import httpx
+import openai
 import pytest
-import trustme
-from websockets.sync.client import connect
+from google import genai
+from google.genai import types
 
-from ..simulator import Simulator, simulator_thread
-from .dialogue import body, credential
-from .harness import Proxy, eventually, free_port, proxy
+from ..simulator import Simulator
+from .conftest import KEYS
+from .harness import Proxy, generic_config, proxy
 
-KEY = "sk-real-0123456789abcdef0123"
-BEARER = {"authorization": "Bearer sk-client-own"}
-
-
-@pytest.mark.parametrize("version", ["HTTP/1.1", "HTTP/2"])
-def test_an_ipv6_address_is_named_in_brackets(tmp_path: Path, version: str) -> None:
-    """P7: in Host, in :authority, and in the upgrade of a WebSocket."""
-    tls = {}
-    if version == "HTTP/2":
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        authority.issue_cert("::1").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
-        tls = {"tls": tmp_path / "server.pem"}
-    with simulator_thread({KEY: "one"}, host="::1", **tls) as upstream:
-        scheme, called = "https" if tls else "http", f"[::1]:{upstream.port}"
-        config = (
-            f"state: {tmp_path / 'state'}\njournal: {{path: {tmp_path / 'journal.jsonl'}}}\ngrace: 1s\n"
-            f"accounts:\n  - {{id: one, provider: generic, base_url: '{scheme}://{called}/v1', key: {KEY}}}\n"
-        )
-        trusted = ("--set", f"ssl_verify_upstream_trusted_ca={tmp_path / 'ca.pem'}") if tls else ()
-        with proxy(tmp_path, config, *trusted, mode="reverse:http://patchbay.invalid") as running:
-            body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-            answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, headers=BEARER, trust_env=False)
-            assert answer.status_code == 200, answer.text
-            if not tls:
-                url = f"ws://127.0.0.1:{running.port}/v1/responses"
-                with connect(url, additional_headers=BEARER, proxy=None) as opened:
-                    opened.send(json.dumps({"type": "response.create", "model": "m", "input": "x"}))
-                    assert json.loads(opened.recv(timeout=10))["type"] == "response.created"
-        hosts = {record.header(":authority") or record.header("host") for record in upstream.truth.requests}
-
-    assert hosts == {called}
+NAMES = {name: key for key, name in KEYS.items()}
+CLIENT = "sk-client-s-own-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[Simulator]:
-    with simulator_thread({KEY: "one"}) as running:
+def through(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("addresses")
+    with proxy(folder, generic_config(folder, NAMES), "-q", mode=f"reverse:{simulator.url}") as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def both(tmp_path_factory: pytest.TempPathFactory, upstream: Simulator) -> Iterator[tuple[Proxy, int]]:
-    """A proxy with one listener for every provider, and one that is an HTTP proxy, on the port that is returned."""
-    folder, port = tmp_path_factory.mktemp("addresses"), free_port()
-    config = (
-        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
-        f"accounts:\n  - {{id: one, provider: generic, base_url: '{upstream.url}', key: {KEY}}}\n"
+def accounts(simulator: Simulator) -> list[str]:
+    return [record.account for record in simulator.truth.requests]
+
+
+def test_the_results_of_a_batch_come_from_where_it_was_made(through: Proxy, simulator: Simulator) -> None:
+    """P1: Anthropic's SDK follows `results_url`: through here, to the account of the batch, and the words stay."""
+    simulator.truth.clear()
+    sdk = anthropic.Anthropic(api_key=CLIENT, base_url=through.url, max_retries=0)
+    message = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}
+    one: Any = [{"custom_id": "0", "params": message}]
+    made = [sdk.messages.batches.create(requests=one, extra_headers={"x-session-id": f"{n}"}) for n in range(8)]
+    owners = accounts(simulator)
+    assert len(set(owners)) > 1
+    simulator.truth.clear()
+    for batch in made:
+        assert str(batch.results_url) == f"{through.url}/v1/messages/batches/{batch.id}/results"
+        said = [str(line.result.message.content[0].text) for line in sdk.messages.batches.results(batch.id)]
+        assert said == [f"{simulator.url}/v1/messages/batches/{batch.id}/results"] * 3
+
+    assert accounts(simulator) == [owner for owner in owners for _ in range(2)]
+    assert CLIENT not in {record.credential for record in simulator.truth.requests}
+
+
+def test_an_upload_goes_on_where_it_began(through: Proxy, simulator: Simulator, tmp_path: Path) -> None:
+    """P1: google-genai uploads in parts to `X-Goog-Upload-URL`, and the file's uri means the file upstream."""
+    simulator.truth.clear()
+    plain = genai.Client(api_key=CLIENT, http_options=types.HttpOptions(base_url=through.url))
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"notes" * 4_000_000)  # more than one part
+    used: list[str] = []
+    for n in range(6):
+        begun = len(accounts(simulator))
+        options = types.HttpOptions(base_url=through.url, headers={"x-session-id": f"upload {n}"})
+        sdk = genai.Client(api_key=CLIENT, http_options=options)
+        made = sdk.files.upload(file=file)
+        file.write_bytes(b"notes")
+        assert str(made.uri).startswith(through.url + "/v1beta/files/")
+        contents: Any = [f"what does file {n} say?", made]
+        assert plain.models.generate_content(model="sim-large", contents=contents).text
+        assert len(set(accounts(simulator)[begun:])) == 1
+        used.append(accounts(simulator)[-1])
+
+    assert len(set(used)) > 1
+    assert {record.status for record in simulator.truth.requests} == {200}
+    last = json.loads(simulator.truth.last().body)
+    uris = [part["fileData"]["fileUri"] for turn in last["contents"] for part in turn["parts"] if "fileData" in part]
+    assert [uri.startswith(simulator.url + "/v1beta/files/") for uri in uris] == [True]
+
+
+def test_an_address_of_an_upload_says_whose_it_is(simulator: Simulator, tmp_path: Path) -> None:
+    """P1: google-genai sends no key to the address of an upload; with clients here, it is known by that address."""
+    named = f"clients:\n  - {{name: ann, key: {CLIENT}}}\n  - {{name: bob, key: another-{CLIENT}}}"
+    file = tmp_path / "notes.txt"
+    file.write_bytes(b"notes")
+    with proxy(tmp_path, generic_config(tmp_path, NAMES, more=named), mode=f"reverse:{simulator.url}") as running:
+        sdk = genai.Client(api_key=CLIENT, http_options=types.HttpOptions(base_url=running.url))
+        made = sdk.files.upload(file=file)
+        assert sdk.files.get(name=str(made.name)).uri == made.uri
+        other = genai.Client(api_key=f"another-{CLIENT}", http_options=types.HttpOptions(base_url=running.url))
+        with pytest.raises(genai.errors.ClientError):
+            other.files.get(name=str(made.name))
+        unknown = httpx.post(f"{running.url}/upload/v1beta/files?upload_id=ADPycd0123456789abcdefgh", trust_env=False)
+
+    assert unknown.status_code == 401
+
+
+def test_files_and_batches_of_openai_are_read_where_they_are(through: Proxy, simulator: Simulator) -> None:
+    """P1: OpenAI's files and batches have no addresses: their ids bring a client to the same account."""
+    simulator.truth.clear()
+    sdk = openai.OpenAI(api_key=CLIENT, base_url=through.url + "/v1", max_retries=0)
+    for _ in range(6):
+        begun = len(accounts(simulator))
+        file = sdk.files.create(file=b"{}", purpose="batch")
+        batch = sdk.batches.create(input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h")
+        sdk.batches.retrieve(batch.id)
+        assert len(set(accounts(simulator)[begun:])) == 1
+
+    assert {record.status for record in simulator.truth.requests} == {200}
+
+
+# -- any server -------------------------------------------------------------------------------------------------------
+
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+@dataclass
+class Upstream:
+    """A server that answers as it is told, by its own address, and keeps who asked for what."""
+
+    answers: Callable[[str, str], Answer]
+    port: int = 0
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def upstream(answers: Callable[[str, str], Answer]) -> Iterator[Upstream]:
+    running = Upstream(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length") or 0))
+            key = str(self.headers.get("authorization")).removeprefix("Bearer ")
+            running.asked.append((self.path, key))
+            status, headers, body = running.answers(self.path, running.url)
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = do_PUT = answer
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield running
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def at(folder: Path, running: Upstream, base: str) -> str:
+    rows = "\n".join(
+        f"  - {{id: {name}, provider: generic, base_url: '{running.url}{base}', key: {key}}}"
+        for name, key in NAMES.items()
     )
-    mode = "reverse:http://patchbay.invalid"
-    with proxy(folder, config, "--mode", f"regular@{port}", mode=mode) as running:
-        yield running, port
+    return f"state: {folder / 'state'}\ngrace: 1s\nproviders: {{generic: {{paths: ['*']}}}}\naccounts:\n{rows}\n"
 
 
-PATHS = {
-    "//v1/messages": "anthropic",
-    "/v1//messages": "anthropic",
-    "/v1/messages/": "anthropic",
-    "/v1/v1/messages": "anthropic",
-    "/v1/v1/v1/messages": "anthropic",
-    "/v1//chat/completions": "openai_chat",
-    "/v1/%63hat/completions": "openai_chat",
-    "/v1/v1/chat/completions": "openai_chat",
-    "/openai/v1/v1/chat/completions": "openai_chat",
-    "/v1beta/v1beta/models/gemini-sim:generateContent": "gemini",
-    "/v1/v1beta/models/gemini-sim:generateContent": "gemini",
-    "/v1beta//models/gemini-sim:generateContent": "gemini",
-}
+HEADS = ("Location", "Content-Location", "Operation-Location", "Azure-AsyncOperation", "X-Poll-At")
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("mode", ["reverse", "regular"])
-def test_a_base_url_with_a_part_too_many(both: tuple[Proxy, int], upstream: Simulator, path: str, mode: str) -> None:
-    """P4: it is served under the right path, or the answer and the log say what the base URL should be."""
-    running, port = both
-    dialect = PATHS[path]
-    through = f"http://127.0.0.1:{port}" if mode == "regular" else None
-    base = upstream.url if mode == "regular" else running.url
-    upstream.reset()
-    with httpx.Client(trust_env=False, timeout=20, proxy=through) as client:
-        answer = client.post(base + path, json=body(dialect, ["x"]), headers=credential(dialect, "sk-client-own"))
-
-    once = path.replace("/v1/v1", "/v1").replace("/v1/v1", "/v1").replace("/v1beta/v1beta", "/v1beta")
-    if "//" in path or path.endswith("/"):
-        assert answer.status_code == 400 and not upstream.truth.requests
-        message = answer.json()["error"]["message"]
-        right = base + path.partition("//")[0] if "//" in path else path.rstrip("/")
-        assert "base URL" in message and f" {right} " in message
-        assert eventually(lambda: message in running.log)
-    else:
-        assert answer.status_code == 200, answer.text
-        assert upstream.truth.last().path == once.replace("/v1/v1beta", "/v1beta")
-        assert once == path or eventually(lambda: "base URL ends in a version" in running.log)
+def jobs(path: str, base: str) -> Answer:
+    number = path.partition("?n=")[2]
+    if not number:
+        return 200, {"content-type": "application/json"}, b"{}"
+    where = f"{base}/api/v1/jobs/job_{number}?ticket_id=abcdef0123456789{number}&sig=signed%2F0123456789"
+    heads = dict.fromkeys(HEADS, where) | {"Link": f'<{where}>; rel="next", <https://example.com/>; rel="help"'}
+    body = {"status_url": where, "urls": {"get": where}, "pages": [where], "output": where, "metadata": {"u": where}}
+    packed = gzip.compress(json.dumps(body, indent=1).encode())
+    return 202, {**heads, "content-type": "application/json", "content-encoding": "gzip"}, packed
 
 
-def raw(port: int, head: str) -> tuple[int, dict[str, str], str]:
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
-        client.sendall(head.replace("\n", "\r\n").encode())
-        with client.makefile("rb") as file:
-            status = int(file.readline().split()[1])
-            fields = dict(line.decode().strip().lower().split(": ", 1) for line in iter(file.readline, b"\r\n"))
-            return status, fields, file.read(int(fields["content-length"])).decode()
+def test_every_address_of_the_upstream_is_mapped_and_followed(tmp_path: Path) -> None:
+    """P1: heads and members of any name, under a base URL with a path; what was said or given stays as it is."""
+    with (
+        upstream(jobs) as server,
+        proxy(tmp_path, at(tmp_path, server, "/api/v1"), mode=f"reverse:{server.url}") as running,
+        httpx.Client(trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}) as client,
+    ):
+        owners: list[tuple[str, str]] = []
+        wheres: list[str] = []
+        for n in range(8):
+            answer = client.post(f"{running.url}/v1/jobs?n={n}", json={}, headers={"x-session-id": f"s{n}"})
+            where = f"{running.url}/v1/jobs/job_{n}?ticket_id=abcdef0123456789{n}&sig=signed%2F0123456789"
+            assert [answer.headers[name] for name in HEADS] == [where] * len(HEADS)
+            assert answer.headers["link"] == f'<{where}>; rel="next", <https://example.com/>; rel="help"'
+            told = answer.json()
+            assert (told["status_url"], told["urls"]["get"], told["pages"]) == (where, where, [where])
+            assert told["output"] == told["metadata"]["u"] == where.replace(running.url, server.url + "/api")
+            owners.append(server.asked[-1])
+            wheres.append(where)
+        for where, (_, key) in zip(wheres, owners, strict=True):
+            client.get(where)
+            assert server.asked[-1] == (where.replace(running.url, "/api"), key)
+        client.get(f"{running.url}/v1/jobs/unknown?sig=signed%2F0123456789")
+        assert server.asked[-1][0] == "/api/v1/jobs/unknown"  # a credential, for all we know
+        assert len({key for _, key in owners}) > 1
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        "CONNECT api.openai.com:443 HTTP/1.1\nHost: api.openai.com:443\nProxy-Authorization: Basic {key}\n\n",
-        "POST http://api.example/v1/messages HTTP/1.1\nHost: api.example\nX-Api-Key: {key}\nContent-Length: 0\n\n",
-        "GET http://api.example/v1/models HTTP/1.1\nHost: api.example\nAuthorization: Bearer {key}\n\n",
-    ],
-)
-def test_a_listener_that_is_no_proxy_says_so(both: tuple[Proxy, int], upstream: Simulator, head: str) -> None:
-    """P5: in JSON, with the address to use and how; the client's key stands in no log."""
-    running, _ = both
-    upstream.reset()
-    key = "c2stY2xpZW50LW93bi0wMTIzNDU2Nzg5YWJjZGVm"
-    status, fields, text = raw(running.port, head.format(key=key))
+def test_behind_a_front_addresses_are_those_of_the_front(tmp_path: Path) -> None:
+    """P1: a front that ends TLS says how it was called."""
+    with (
+        upstream(jobs) as server,
+        proxy(tmp_path, at(tmp_path, server, "/api/v1"), mode=f"reverse:{server.url}") as running,
+    ):
+        front = {"x-forwarded-proto": "https", "x-forwarded-host": "llm.example.com"}
+        answer = httpx.post(f"{running.url}/v1/jobs?n=1", json={}, headers=front, trust_env=False)
 
-    assert status in (403, 405) and fields["content-type"] == "application/json"
-    message = json.loads(text)["error"]["message"]
-    assert f"http://127.0.0.1:{running.port} " in message and "HTTPS_PROXY" in message and "--mode regular" in message
-    assert eventually(lambda: "is no HTTP proxy" in running.log)
-    assert not upstream.truth.requests and key not in running.log and "Traceback" not in running.log
+    assert answer.headers["location"].startswith("https://llm.example.com/v1/jobs/job_1?")
 
 
-@pytest.mark.parametrize("dialect", ["anthropic", "openai_chat", "gemini"])
-@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])
-def test_a_proxy_that_is_asked_as_a_provider_says_so(both: tuple[Proxy, int], dialect: str, name: str) -> None:
-    """P5: in the words of the tool, with the line to use instead."""
-    running, port = both
-    path = {"anthropic": "/v1/messages", "openai_chat": "/v1/chat/completions"}.get(
-        dialect, "/v1beta/models/gemini-sim:generateContent"
-    )
-    headers = credential(dialect, "sk-client-own")
-    url = f"http://{name}:{port}{path}"
-    answer = httpx.post(url, json=body(dialect, ["x"]), headers=headers, trust_env=False, timeout=20)
+def test_a_client_of_the_proxy_gets_addresses_as_they_are(tmp_path: Path) -> None:
+    """P1: in regular mode an address leads through the proxy anyway, and to the account that gave it."""
+    with (
+        upstream(jobs) as server,
+        proxy(tmp_path, at(tmp_path, server, "/api/v1"), mode="regular") as running,
+        httpx.Client(proxy=running.url, trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}) as client,
+    ):
+        for n in range(6):
+            where = client.post(f"{server.url}/api/v1/jobs?n={n}", json={}, headers={"x-session-id": f"s{n}"}).json()[
+                "status_url"
+            ]
+            assert where.startswith(server.url + "/api/v1/jobs/job_")
+            client.get(where)
+            assert server.asked[-1][1] == server.asked[-2][1]
 
-    assert answer.status_code == 400
-    message = answer.json()["error"]["message"]
-    assert f"HTTPS_PROXY=http://127.0.0.1:{port} " in message and "reverse:http://patchbay.invalid" in message
-    assert ("status" in answer.json()["error"]) == (dialect == "gemini")
-    assert eventually(lambda: "is an HTTP proxy" in running.log)
-    assert "sk-client-own" not in running.log
+
+SAID = {
+    "/v1/chat/completions": lambda url: {"id": "c", "object": "chat.completion", "choices": [
+        {"index": 0, "message": {"role": "assistant", "content": url}, "finish_reason": "stop"}]},
+    "/v1/messages": lambda url: {"id": "msg_1", "type": "message", "role": "assistant", "stop_reason": "tool_use",
+        "content": [{"type": "text", "text": url}, {"type": "tool_use", "id": "t", "name": "n", "input": {"u": url}}]},
+    "/v1/responses/resp_1": lambda url: {"id": "resp_1", "object": "response", "instructions": url,
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": url}]}], "metadata": {"u": url}},
+    "/v1/files/file-1/content": lambda url: {"url": url},
+    "/v1beta/files/abc:download?alt=media": lambda url: {"url": url},
+    "/api/chat": lambda url: {"message": {"role": "assistant", "content": url}},
+    "/api/generate": lambda url: {"response": url},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SAID)
+def test_what_a_model_says_and_what_is_downloaded_stays_as_it_is(tmp_path: Path, path: str) -> None:
+    """P1: an address in generated text, in arguments of a tool or in a file is nobody's to change."""
+
+    def answers(_: str, base: str) -> Answer:
+        return 200, {"content-type": "application/json"}, json.dumps(SAID[path](f"{base}/v1/files/x")).encode()
+
+    post = path.endswith(("completions", "messages", "chat", "generate"))
+    with (
+        upstream(answers) as server,
+        proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
+    ):
+        asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        got = httpx.request(
+            "POST" if post else "GET", running.url + path, json=asked if post else None, trust_env=False
+        )
+        sent = answers("", server.url)[2]
+
+    assert got.content == sent
+
+
+def test_lines_of_a_stream_are_mapped_as_they_pass(tmp_path: Path) -> None:
+    """P1: a stream of lines that no model says."""
+
+    def answers(_: str, base: str) -> Answer:
+        lines = [{"n": n, "url": f"{base}/v1/files/f{n}"} for n in range(100)]
+        return (
+            200,
+            {"content-type": "application/x-ndjson"},
+            b"".join(json.dumps(each).encode() + b"\n" for each in lines),
+        )
+
+    with (
+        upstream(answers) as server,
+        proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
+    ):
+        got = httpx.get(f"{running.url}/v1/events_of_files", trust_env=False)
+
+    assert [json.loads(line)["url"] for line in got.text.splitlines()] == [
+        f"{running.url}/v1/files/f{n}" for n in range(100)
+    ]

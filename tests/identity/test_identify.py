@@ -460,6 +460,26 @@ def test_a_cache_is_used_where_it_is_kept():
     assert teller.ask("/v1beta/cachedContents/abc", None, method="GET").owner == {"b"}
 
 
+@pytest.mark.parametrize("headers", [{}, {"X-Claude-Code-Session-Id": "a-session-of-its-own"}])
+def test_a_message_thread_belongs_to_the_account_that_answered(headers):
+    """P8: `thread.previous_message_id` is the id of an answer, which names its account and its conversation."""
+    teller = Teller()
+    answer = {"id": "msg_01Zk3v9QxWm2TnB7cLab", "type": "message", "content": [{"type": "text", "text": "hi"}]}
+    created = chat("begin", thread={"type": "create"})
+    first = teller.serve(MESSAGES, created, headers, answer=answer, account="b")
+    previous = {"type": "continue", "previous_message_id": "msg_01Zk3v9QxWm2TnB7cLab"}
+    then = teller.ask(MESSAGES, chat("go on", thread=previous), headers)
+
+    assert then.owner == {"b"}
+    assert then.affinity == first.affinity
+    assert headers or (then.tier, then.home) == ("conversation", "b")
+
+
+@pytest.mark.parametrize("thread", [None, "msg_1", 7, [], {}, {"type": "create"}, {"previous_message_id": 7}])
+def test_a_thread_that_continues_nothing_belongs_to_nobody(thread):
+    assert Teller().ask(MESSAGES, chat("begin", thread=thread)).owner is None
+
+
 def test_of_two_owners_the_first_reference_counts():
     teller = Teller()
     for account in ("a", "b"):

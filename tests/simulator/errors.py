@@ -98,7 +98,9 @@ def error(
     trouble = TROUBLES[kind]
     text = message or trouble.message
     if dialect == "anthropic":
-        inner = {"type": trouble.anthropic[1], "message": text}
+        inner: dict[str, Any] = {"type": trouble.anthropic[1], "message": text}
+        if code:
+            inner["details"] = {"error_code": code}
         return {"type": "error", "error": inner, **({"request_id": own} if own else {})}
     if dialect == "gemini":
         return {"error": _google(kind, text, status or trouble.gemini[0], trouble.gemini[1])}

@@ -197,6 +197,8 @@ class Provider:
         return asked
 
     def _continued(self, asked: Asked, account: str) -> Asked:
+        if asked.dialect == "anthropic":
+            return self._threaded(asked, account)
         previous = asked.document.get(_CONTINUES[asked.dialect]) if asked.dialect in _CONTINUES else None
         if asked.dialect == "responses":
             seals.check(asked.document, account)
@@ -207,6 +209,17 @@ class Provider:
         if stored is None:
             message = f"Previous response with id '{previous}' not found."
             raise Mistake(message, code=f"{_CONTINUES[asked.dialect].removesuffix('_id')}_not_found")
+        return replace(asked, turns=stored.turns + asked.turns)
+
+    def _threaded(self, asked: Asked, account: str) -> Asked:
+        """Put what the server holds of a message thread before the new messages; a thread lives with its account."""
+        thread = asked.document.get("thread")
+        if not isinstance(thread, dict) or thread.get("type") != "continue":
+            return asked
+        stored = self.stored.find(str(thread.get("previous_message_id")), account)
+        if stored is None:
+            message = "No usable Thread state was found for `previous_message_id`."
+            raise Mistake(message, "model", status=404, code="thread_not_found")
         return replace(asked, turns=stored.turns + asked.turns)
 
     def _check_model(self, asked: Asked, account: str) -> None:
@@ -234,7 +247,8 @@ class Provider:
 
     def _store(self, reply: Reply, account: str) -> None:
         asked = reply.asked
-        if asked.dialect in _CONTINUES and asked.document.get("store") is not False:
+        kept = asked.dialect in _CONTINUES and asked.document.get("store") is not False
+        if kept or (asked.dialect == "anthropic" and asked.document.get("thread")):
             said = Turn("assistant", reply.text)
             document = DIALECTS[asked.dialect].whole(reply)
             self.stored.keep(reply.answer_id, Stored(account, document, (*asked.turns, said)))

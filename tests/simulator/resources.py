@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from . import errors, render, things
 from .asking import Asked, Mistake, flatten, objects
 from .play import Play
 from .reply import prompt_tokens, tokens
 from .routes import Route
-from .steps import Script
+from .steps import Data, End, Head, Script
 
 if TYPE_CHECKING:
     from .provider import Provider
@@ -24,6 +26,10 @@ DIMENSIONS = 8
 def answer(provider: Provider, play: Play, way: Route) -> Script:
     """Return the answer to a request for a resource."""
     try:
+        if way.action == "results":
+            return _results(provider, play, way)
+        if play.incoming.header("x-goog-upload-protocol") or play.incoming.header("x-goog-upload-command"):
+            return _upload(provider, play, way)
         value = _value(provider, play, way)
     except Mistake as mistake:
         return refuse(play, mistake)
@@ -61,6 +67,32 @@ def _value(provider: Provider, play: Play, way: Route) -> dict[str, Any]:
             return things.answer(provider.things, play, way)
         case _:
             return {"ok": True, "path": play.record.path, "method": play.record.method}
+
+
+def _results(provider: Provider, play: Play, way: Route) -> Script:
+    """Return the results of a batch, a line each; the model says an address in one of them."""
+    provider.things.find(way.item, play.record.account)
+    said = f"{things.base_of(play)}/v1/messages/batches/{way.item}/results"
+    content = [{"type": "text", "text": said}]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": content}
+    message |= {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    lines = [json.dumps({"custom_id": f"{n}", "result": {"type": "succeeded", "message": message}}) for n in range(3)]
+    data = [Data(line.encode() + b"\n") for line in lines]
+    return Head(200, (("Content-Type", "application/x-jsonl"),), sized=False), *data, End()
+
+
+def _upload(provider: Provider, play: Play, way: Route) -> Script:
+    """Begin an upload that goes on at an address of its own, or take what comes there."""
+    record, base = play.record, things.base_of(play)
+    if play.incoming.header("x-goog-upload-command") == "start":
+        name = provider.things.upload(record.account, f"upload {record.seq}")
+        url = f"{base}{record.path}?key={record.credential}&upload_id={name}&upload_protocol=resumable"
+        return render.document({}, fields=(("X-Goog-Upload-URL", url), ("X-Goog-Upload-Status", "active")))
+    if "finalize" not in play.incoming.header("x-goog-upload-command"):
+        return render.document({}, fields=(("X-Goog-Upload-Status", "active"),))
+    provider.things.uploaded(parse_qs(record.query).get("upload_id", [""])[0], record.account)
+    made = provider.things.make(record.account, "files", "gemini", f"thing {record.seq}", {}, base)
+    return render.document(made, fields=(("X-Goog-Upload-Status", "final"),))
 
 
 def _models(models: Sequence[str], way: Route) -> dict[str, Any]:

@@ -10,7 +10,7 @@ _GEMINI = re.compile(r"/(?:models|tunedModels|endpoints)/([^/:]+):(\w+)$")
 _RESPONSE = re.compile(r"/responses/((?!input_tokens)[^/]+)(?:/(cancel|input_items))?$")
 _INTERACTION = re.compile(r"/interactions/([^/:]+)(?:/(cancel))?$")
 _THING = re.compile(
-    r"/(files|batches|containers|conversations|vector_stores|cachedContents)(?:/([^/:]+))?(?:[/:](cancel|content|items))?$"
+    r"/(files|batches|containers|conversations|vector_stores|cachedContents)(?:/([^/:]+))?(?:[/:](cancel|content|items|results))?$"
 )
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 _PLAIN = (

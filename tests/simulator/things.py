@@ -33,11 +33,14 @@ class Things:
 
     def __init__(self, limit: int = 10_000) -> None:
         self._things: OrderedDict[str, tuple[str, dict[str, Any]]] = OrderedDict()
+        self._uploads: dict[str, str] = {}
         self._limit = limit
 
-    def make(self, account: str, collection: str, dialect: str, seed: str, document: Mapping[str, Any]) -> Any:
-        """Store a new thing for *account* and return what the provider says of it."""
-        thing = dict(_thing(collection, dialect, seed, document))
+    def make(
+        self, account: str, collection: str, dialect: str, seed: str, document: Mapping[str, Any], base: str
+    ) -> Any:
+        """Store a new thing for *account* and return what the provider, at *base*, says of it."""
+        thing = dict(_thing(collection, dialect, seed, document, base))
         self._things[str(thing.get("id") or thing["name"])] = (account, thing)
         while len(self._things) > self._limit:
             self._things.popitem(last=False)
@@ -57,12 +60,27 @@ class Things:
     def check(self, document: Mapping[str, Any], account: str) -> None:
         """Raise Mistake when *document* refers to a thing of another account than *account*."""
         for name in _references(document):
-            if name in self._things:
-                self.find(name, account)
+            if (short := _short(name)) in self._things:
+                thing = self.find(short, account)
+                if name != short and thing.get("uri") != name:
+                    raise Mistake(f"Unsupported file uri: {name}")
+
+    def upload(self, account: str, seed: str) -> str:
+        """Begin an upload of *account*; return its id."""
+        name = mint("ADPycd", seed, 40)
+        self._uploads[name] = account
+        return name
+
+    def uploaded(self, name: str, account: str) -> None:
+        """End the upload *name*. Raises Mistake when *account* has none of that name."""
+        if self._uploads.get(name) != account:
+            raise Mistake("Upload session not found", "request", status=404)
+        del self._uploads[name]
 
     def clear(self) -> None:
         """Forget everything."""
         self._things.clear()
+        self._uploads.clear()
 
 
 def answer(things: Things, play: Play, way: Route) -> dict[str, Any]:
@@ -70,7 +88,8 @@ def answer(things: Things, play: Play, way: Route) -> dict[str, Any]:
     account = play.record.account
     if not way.item:
         things.check(play.document, account)
-        return dict(things.make(account, way.collection, way.dialect, f"thing {play.record.seq}", play.document))
+        seed = f"thing {play.record.seq}"
+        return dict(things.make(account, way.collection, way.dialect, seed, play.document, base_of(play)))
     name = f"{way.collection}/{way.item}" if way.dialect == "gemini" else way.item
     thing = things.find(name, account)
     if way.action == "delete":
@@ -81,17 +100,29 @@ def answer(things: Things, play: Play, way: Route) -> dict[str, Any]:
     return thing
 
 
-def _thing(collection: str, dialect: str, seed: str, document: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def base_of(play: Play) -> str:
+    """Return the address by which the provider was asked."""
+    return f"http://{play.incoming.header('host')}"
+
+
+def _thing(
+    collection: str, dialect: str, seed: str, document: Mapping[str, Any], base: str
+) -> Iterator[tuple[str, Any]]:
     if dialect == "gemini":
         name = f"{collection}/{mint('', seed, 12).lower()}"
         yield "name", name
         if collection == "files":
-            yield "uri", f"https://generativelanguage.googleapis.com/v1beta/{name}"
+            yield "uri", f"{base}/v1beta/{name}"
+            yield "mimeType", "text/plain"
         yield "model", document.get("model")
         return
     kind, prefix = (_ANTHROPIC if dialect == "anthropic" else _OPENAI)[collection]
-    yield "id", mint(prefix, seed)
+    name = mint(prefix, seed)
+    yield "id", name
     yield ("type" if dialect == "anthropic" else "object"), kind
+    if collection == "batches" and dialect == "anthropic":
+        yield "processing_status", "ended"
+        yield "results_url", f"{base}/v1/messages/batches/{name}/results"
     yield "status", "in_progress" if collection == "batches" else "processed"
     yield "input_file_id", document.get("input_file_id")
     if collection == "batches" and dialect != "anthropic":
@@ -116,4 +147,8 @@ def _name(value: object) -> str:
         value = value.get("id")
     if not isinstance(value, str):
         return ""
-    return "/".join(value.rsplit("/", 2)[1:]) if value.startswith("https://") else value
+    return value
+
+
+def _short(name: str) -> str:
+    return "/".join(name.rsplit("/", 2)[1:]) if "://" in name else name

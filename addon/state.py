@@ -18,6 +18,7 @@ from .accounts.bindings import Binding, Bindings, Key
 from .accounts.health import Blocked, Health, Rest
 from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
+from .identity.lineage import KINDS as LINEAGES, demoted
 from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
@@ -25,7 +26,11 @@ _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
 _ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
-OWNERS = ("lineage", "lineage demoted", "held")  # kinds of the ledger that say who can serve what, and whose it is
+OWNERS = (
+    *LINEAGES,
+    *map(demoted, LINEAGES),
+    "held",
+)  # kinds of the ledger that say who can serve what, and whose it is
 
 
 class State:

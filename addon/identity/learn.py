@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
-from . import quotes
+from . import quotes, sidecalls
 from .canonical import Conversation, squeeze
 from .chain import Chain
 from .familiar import is_long
@@ -15,6 +15,7 @@ from .holders import Holders
 from .lineage import Lineage
 from .quotes import MIN_TEXT
 from .readings import Readings
+from .recall import Recall, Served
 from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
@@ -25,16 +26,26 @@ _GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and ga
 
 
 class Learner:
-    """Write what answers taught us into *lineage*, *holders* and *chain*; what a conversation needs, for *ttl*."""
+    """
+    Write what answers taught us into *lineage*, *holders*, *chain* and *recall*; what a conversation needs, for *ttl*.
+    """
 
     def __init__(
-        self, seeds: Seeds, lineage: Lineage, holders: Holders, chain: Chain, readings: Readings, ttl: float
+        self,
+        seeds: Seeds,
+        lineage: Lineage,
+        holders: Holders,
+        chain: Chain,
+        readings: Readings,
+        recall: Recall,
+        ttl: float,
     ) -> None:
         self._seeds = seeds
         self._lineage = lineage
         self._holders = holders
         self._chain = chain
         self._readings = readings
+        self._recall = recall
         self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
@@ -48,6 +59,11 @@ class Learner:
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
         self._tokens(request, entry, told, answer, now)
+        if identity.tier in ("content", "token") and sidecalls.converses(request.endpoint):
+            before, messages = self._readings.added(request)
+            conversation = self._readings.of(request)
+            served = Served(request, conversation, before, messages, answer, identity.binds)
+            self._recall.note(served, entry, now)
 
     def _content(
         self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float

@@ -30,7 +30,7 @@ _NO_TALK = re.compile(
 )
 # What instructions say of the other chores that tools have beside a chat.
 _CHORE = re.compile(
-    r"\b(?:generate|write|create|produce|suggest|provide|propose|extract|determine|give|return|predict|formulate)\b"
+    r"\b(?:generate|write|create|produce|suggest|provide|propose|extract|determine|give|return|reply|predict|formulate)\b"
     r"[^.\n]{0,100}\b(?:title|tags?|follow-?ups?|search (?:quer|term|keyword)\w*|search-ready|emoji"
     r"|standalone (?:quest|quer)\w*)\b"
     r"|\b(?:rephrase|rewrite|reformulate|condense)\b[^.\n]{0,120}\b(?:standalone|search|follow-?up)\b"

@@ -11,27 +11,25 @@ import re
 from zlib import crc32
 
 LENGTH = 90  # letters and digits of one passage: some 120 characters of prose
-MAX_TEXT = 16_384  # characters of one text that are looked at: its beginning and its end
-_TAIL = 4_096  # … of which the end
+MAX_TEXT = 8_192  # characters of one text that are looked at: its beginning and its end
+_TAIL = 2_048  # … of which the end
 _PIECES = re.compile('[^\\W_]+|[\n.!?:<>"|\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f]')
 _ESCAPE = re.compile(r"\\[nrt]")
 _ENTITY = re.compile(r"&(?:[a-z]{2,5}|#\d{1,4});")
 _FIRST_LETTERS = frozenset("bdghklpBDGHKLP")  # of one word in five; a passage may begin at any of them
 
 
-def passages(text: str, limit: int) -> tuple[str, ...]:
+def passages(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
     """
-    Return at most *limit* passages of *text*: always the same choice of the same passages.
+    Return at most *limit* passages of *text*, and with *first* the first one as well: always the same choice.
 
     The choice is by checksum, so a part of a text and the whole of it choose the same passages where they can.
     """
-    found = dict.fromkeys(_beginnings(text))
-    return tuple(found if len(found) <= limit else sorted(found, key=_rank)[:limit])
-
-
-def opening_passage(text: str) -> str:
-    """Return the first passage of *text*, the empty string of a text too short to have one."""
-    return next(iter(_beginnings(text)), "")
+    found = tuple(dict.fromkeys(_beginnings(text)))
+    if len(found) <= limit:
+        return found
+    chosen = tuple(sorted(found, key=_rank)[:limit])
+    return (found[0], *chosen) if first and found[0] not in chosen else chosen
 
 
 def letters(text: str) -> str:

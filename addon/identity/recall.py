@@ -19,7 +19,7 @@ from ..ledger import Entry
 from ..values import Request
 from .canonical import Conversation, Turn, history, instructions, masked, role_of, said, squeeze
 from .lineage import Lineage
-from .passages import letters, opening_passage, passages
+from .passages import LENGTH, letters, passages
 from .quotes import MIN_TEXT
 from .seeds import digest, encode
 from .sidecalls import says_summary
@@ -28,7 +28,8 @@ Where = Literal["exchange", "summary", "quote", "opening"]
 
 _OF_ANSWER = 2  # passages remembered of an answer, and its first one
 _OF_SUMMARY = 8  # … of one that was asked for as a summary of a conversation
-_OF_REQUEST = 128  # passages looked up in one request
+_OF_MESSAGE = 48  # passages looked up in one message
+_OF_REQUEST = 128  # … and in one request
 _QUOTING = 8  # messages that are searched for quotes, from either end of a history
 _RECENT = 16  # messages in which the newest exchanges are looked for
 _FOLLOW = 64  # turns after a quote in which the next answer is looked for
@@ -36,7 +37,7 @@ _TOLD = 400  # … and of instructions, which may speak of much else
 _WORDS = 10  # letters and digits of a question below which it may be anybody's
 _EXCHANGES = 16  # … and of exchanges in a row
 _IN_A_ROW = 3
-_LONG = 4096  # characters; a longer message is told by its last line
+_LONG = 2048  # characters; a longer message is told by its last line
 _LABEL = re.compile(r"^[^\W\d_][\w ]{0,30}:\s+")
 _TAG = re.compile(r"</?[\w:-]{1,40}>")
 _DIGITS = re.compile(r"\d+")
@@ -106,8 +107,8 @@ class Recall:
         if self._words.is_empty():
             return None
         texts = [said(message) for message in history(request.body)[:_QUOTING]]
-        hits = self._hits(request.client.scope, texts, now)
-        return _agreed([entry for _, entry in hits])
+        looked_up = [passage for text in texts for passage in passages(text, _OF_MESSAGE)][:_OF_REQUEST]
+        return _agreed([entry for _, entry in self._hits(request.client.scope, looked_up, now)])
 
     def note(self, served: Served, entry: Entry, now: float) -> None:
         """Remember that *entry* was handed what *served* says. Of a call that does not bind, a summary alone counts."""
@@ -149,18 +150,21 @@ class Recall:
     def _by_quote(
         self, scope: bytes, request: Request, messages: Sequence[Any], conversation: Conversation, now: float
     ) -> Recalled | None:
+        left = _OF_REQUEST
         for message in _quoting(request, messages, conversation):
-            if found := self._in_message(scope, message, now):
+            looked_up = passages(message.text, min(_OF_MESSAGE, left))
+            left -= len(looked_up)
+            if found := self._in_message(scope, message, looked_up, now):
                 return found
         return None
 
-    def _in_message(self, scope: bytes, message: _Said, now: float) -> Recalled | None:
+    def _in_message(self, scope: bytes, message: _Said, looked_up: Sequence[str], now: float) -> Recalled | None:
         whole = squeeze(message.text) if message.role == "user" else ""
         if len(whole) >= MIN_TEXT and (entry := self._lineage.find(scope, whole, now)) and entry.affinity:
             if self._leads(scope, whole, message.onward, now):
                 return Recalled(entry, "summary", continues=True)
             return None
-        hits = self._hits(scope, [message.text], now)
+        hits = self._hits(scope, looked_up, now)
         entry = _agreed([entry for _, entry in hits])
         if entry is None or not all(self._leads(scope, key, message.onward, now) for key, _ in hits):
             return None
@@ -168,18 +172,11 @@ class Recall:
             return Recalled(entry, "summary", continues=True)
         return Recalled(entry, "quote", continues=False)
 
-    def _hits(self, scope: bytes, texts: Sequence[str], now: float) -> list[tuple[str, Entry]]:
-        """Return the passages in *texts* that one conversation was given, as their keys, and by whom."""
-        found: list[tuple[str, Entry]] = []
-        left = _OF_REQUEST
-        for text in texts:
-            looked_up = passages(text, left)
-            left -= len(looked_up)
-            for passage in looked_up:
-                entry = self._words.find(scope, key := _passage(passage), now)
-                if entry and entry.affinity:
-                    found.append((key, entry))
-        return found
+    def _hits(self, scope: bytes, looked_up: Sequence[str], now: float) -> list[tuple[str, Entry]]:
+        """Return which of the passages *looked_up* one conversation alone was given, as their keys, and by whom."""
+        keys = map(_passage, looked_up)
+        found = ((key, self._words.find(scope, key, now)) for key in keys)
+        return [(key, entry) for key, entry in found if entry and entry.affinity]
 
     def _were_summary(self, scope: bytes, hits: Sequence[tuple[str, Entry]], now: float) -> bool:
         return any(self._words.find(scope, _summary(key.partition(" ")[2]), now) for key, _ in hits)
@@ -206,15 +203,14 @@ class Recall:
 
 def _quotable(served: Served) -> Iterator[str]:
     """Yield the keys of what a later request may quote of an answer."""
-    first = opening_passage(served.answer)
-    if not first:
+    if len(served.answer) < LENGTH:
         return
     if _asks_for_summary(served):
         for passage in passages(served.answer, _OF_SUMMARY):
             yield _passage(passage)
             yield _summary(passage)
     elif served.binds:
-        yield from map(_passage, dict.fromkeys((first, *passages(served.answer, _OF_ANSWER))))
+        yield from map(_passage, passages(served.answer, _OF_ANSWER, first=True))
 
 
 def _passage(passage: str) -> str:
@@ -251,13 +247,12 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
 
 
 def _onward(text: str) -> str:
-    return digest((encode(letters(_hidden(text[:_LONG]))),)).hex()
+    return digest((encode(letters(masked(text[:_LONG]))),)).hex()
 
 
 @lru_cache(256)
-def _hidden(text: str) -> str:
-    """Return *text* without what changes by itself. An opening is asked for with each request of a conversation."""
-    return masked(text)
+def _opening_words(text: str) -> str:
+    return letters(_DIGITS.sub("", masked(text)))  # asked for with each request of a conversation
 
 
 # Of what tools do, a window may keep nothing: it is left out on both sides.
@@ -308,14 +303,14 @@ def _exchanges(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 def _pieces(text: str) -> tuple[str, ...]:
     """Return the words of a question, and of its last line alone: what was looked up for it may stand above."""
-    whole = letters(_hidden(text)) if len(text) <= _LONG else ""
+    whole = letters(masked(text)) if len(text) <= _LONG else ""
     return tuple(dict.fromkeys((whole, _last_line(text))))
 
 
 def _last_line(text: str) -> str:
     """Return the words of the last line of *text* that says something lasting, without its label."""
     for line in reversed(text[-_LONG:].splitlines()):
-        if words := letters(_hidden(_LABEL.sub("", _TAG.sub(" ", line).strip()))):
+        if words := letters(masked(_LABEL.sub("", _TAG.sub(" ", line).strip()))):
             return words
     return ""
 
@@ -329,5 +324,5 @@ def _opening_keys(
     if not 0 <= place < len(messages) or (first < 0 and not answer):
         return ()
     answered = conversation.turns[first] if first >= 0 else Turn("assistant", answer, 0)
-    words = letters(_DIGITS.sub("", _hidden(said(messages[place])[:_LONG])))
+    words = _opening_words(said(messages[place])[:_LONG])
     return (f"opening {words} {answered.digest.hex()}",) if len(words) >= _WORDS else ()

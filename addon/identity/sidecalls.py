@@ -8,7 +8,7 @@ A conversation that is taken for one of these is at home where its answer came f
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 from ..values import Endpoint, Request
@@ -38,6 +38,7 @@ _CHORE = re.compile(
     r"|(?:总结|生成|概括)[^。\n]{0,60}标题",
     re.IGNORECASE,
 )
+_CHORE_WORDS = ("title", "tag", "follow", "search", "emoji", "topic", "standalone", "complet", "标题")
 # The same, said in the user's name: they speak of the chat, and of no other text.
 _OF_THE_CHAT = re.compile(
     r"\btitle\b[^.\n]{0,80}\b(?:chat|conversation|session|thread|discussion|dialog(?:ue)?)\b"
@@ -45,18 +46,19 @@ _OF_THE_CHAT = re.compile(
     re.IGNORECASE,
 )
 _BRIEF = (
-    r"summar|compact|compress|condens|recap|checkpoint|hand-?off|snapshot|distil|continued? from"
-    r"|总结|摘要|概括|压缩"
+    "summar", "compact", "compress", "condens", "recap", "checkpoint", "handoff", "hand-off", "snapshot", "distil",
+    "continued from", "continue from", "总结", "摘要", "概括", "压缩",
+)  # fmt: skip
+_BRIEFLY = re.compile("|".join(_BRIEF))
+_OF_A_CHAT = re.compile(
+    "conversation|session|chat|histor|context|dialog|transcript|thread|so far|previous|earlier|language model|messages"
+    "|对话|会话|聊天|上下文|历史"
 )
-_TALK = (
-    r"conversation|session|chat|histor|context|dialog|transcript|thread|so far|previous|earlier|language model|messages"
-    r"|对话|会话|聊天|上下文|历史"
-)
+_NEAR = 160  # characters between the two
+# A heading or a tag that says so by itself, and a message that is nothing but the order.
 _SUMMARY = re.compile(
-    rf"state_snapshot|<(?:\w+_)?summary>|^\W*(?:[a-z]+ )?summary\b[^\n.]{{0,40}}(?::|\n)"
-    rf"|(?:{_BRIEF})[\s\S]{{0,160}}?(?:{_TALK})|(?:{_TALK})[\s\S]{{0,160}}?(?:{_BRIEF})"
-    rf"|^\W*(?:please |now )*(?:{_BRIEF})\w*(?: (?:it|this|that|everything|all|above|of|the))*\W*$",
-    re.IGNORECASE,
+    r"state_snapshot|<(?:\w+_)?summary>|^\W*(?:[a-z]+ )?summary\b[^\n.]{0,40}(?::|\n)"
+    rf"|^\W*(?:please |now )*(?:{_BRIEFLY.pattern})\w*(?: (?:it|this|that|everything|all|above|of|the))*\W*$"
 )
 _ASKED = 2000  # characters at either end of a message that may say it is a summary, or ask for one
 _TASK_CHARACTERS = 800  # at either end of a message, where its task stands
@@ -113,28 +115,36 @@ def serves_a_chat(request: Request) -> bool:
         return False
     told = [said(message) for message in messages if role_of(message) == "user"]
     led = [*instructions(request.body), *(said(message) for message in messages if role_of(message) == "system")]
-    if any(_CHORE.search(text[:_LOOKED_AT]) for text in led):
+    if any(_is_chore(text[:_LOOKED_AT]) for text in led):
         return True
     task = "\n".join(text if len(text) <= 2 * _TASK_CHARACTERS else _ends(text) for text in told)
-    if len(told) == 1 and _OF_THE_CHAT.search(task) and (_CHORE.search(task) or _TITLE.search(task)):
+    is_chore = _is_chore(task)
+    if is_chore and len(told) == 1 and _OF_THE_CHAT.search(task):
         return True
-    is_task = (
-        _CHORE.search(task)
-        or _TITLE.search(task)
-        or says_summary(task)
-        or any(_is_short(limit) for limit in _limits(request))
-    )
-    return bool(is_task) and any(_quotes_a_chat(text[:_TRANSCRIPT_CHARACTERS]) for text in (*told, *led))
+    is_task = is_chore or says_summary(task) or any(_is_short(limit) for limit in _limits(request))
+    return is_task and any(_quotes_a_chat(text[:_TRANSCRIPT_CHARACTERS]) for text in (*told, *led))
 
 
 def says_summary(text: str) -> bool:
     """Say whether *text* speaks, at either end, of the summary of a conversation: it is one, or asks for one."""
-    return _mentions_summary(text[:_ASKED]) or _mentions_summary(text[_ASKED:][-_ASKED:])
+    return _speaks_of_summary(text[:_ASKED].lower()) or _speaks_of_summary(text[_ASKED:][-_ASKED:].lower())
 
 
-@lru_cache(256)
-def _mentions_summary(text: str) -> bool:
-    return _SUMMARY.search(text) is not None
+def _speaks_of_summary(text: str) -> bool:
+    if not _holds(text, _BRIEF):
+        return False
+    places = (match.span() for match in _BRIEFLY.finditer(text))
+    near = (text[max(0, start - _NEAR) : end + _NEAR] for start, end in places)
+    return _SUMMARY.search(text) is not None or any(_OF_A_CHAT.search(around) for around in near)
+
+
+def _is_chore(text: str) -> bool:
+    return _holds(text.lower(), _CHORE_WORDS) and bool(_CHORE.search(text) or _TITLE.search(text))
+
+
+def _holds(text: str, words: Sequence[str]) -> bool:
+    """Say whether *text*, in lower case, holds one of *words*: most hold none, and a pattern takes far longer."""
+    return any(word in text for word in words)
 
 
 def _ends(text: str) -> str:

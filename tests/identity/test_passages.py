@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from patchbay.identity import passages
-from patchbay.identity.passages import LENGTH, MAX_TEXT, letters, opening_passage
+from patchbay.identity.passages import LENGTH, MAX_TEXT, letters
 
 TEXT = (
     "The user asked for a parser of configuration files. We wrote parser.py with 3 functions, and tests for two of "
@@ -65,6 +65,15 @@ def test_fewer_are_chosen_the_same_way_each_time(text, limit):
     assert set(chosen) <= set(every)
 
 
+def _first(text):
+    return passages.passages(text, 1000)[0]
+
+
+def test_the_first_one_is_chosen_where_it_is_asked_for():
+    """I2: a quotation that was cut off keeps the beginning."""
+    assert {_first(TEXT), *passages.passages(TEXT, 1)} == set(passages.passages(TEXT, 1, first=True))
+
+
 @given(st.text(max_size=300))
 def test_every_passage_is_of_its_length(text):
     found = passages.passages(text, 1000)
@@ -75,9 +84,9 @@ def test_every_passage_is_of_its_length(text):
 
 def test_a_paragraph_of_120_characters_has_one_and_a_line_of_80_has_none():
     """I2: prose of 120 characters is enough."""
-    assert opening_passage(TEXT[:120])
+    assert _first(TEXT[:120])
     assert passages.passages(TEXT[:120], 9)
-    assert opening_passage(TEXT[:80]) == ""
+    assert passages.passages(TEXT[:80], 9) == ()
 
 
 def test_another_text_has_others():
@@ -97,6 +106,6 @@ def test_of_a_huge_text_both_ends_are_read():
     """I2: memory and time are bounded."""
     text = f"{TEXT} {'x y z ' * 1_000_000} {TEXT[::-1]}"
 
-    assert opening_passage(text) == opening_passage(TEXT)
+    assert _first(text) == _first(TEXT)
     assert len(passages._bounded(text)) == MAX_TEXT + 1
     assert set(passages.passages(TEXT[::-1], 100)) & set(passages.passages(text, 10_000))

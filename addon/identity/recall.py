@@ -37,7 +37,7 @@ _TOLD = 400  # … and of instructions, which may speak of much else
 _WORDS = 10  # letters and digits of a question below which it may be anybody's
 _EXCHANGES = 16  # … and of exchanges in a row
 _IN_A_ROW = 3
-_LONG = 2048  # characters; a longer message is told by its last line
+_LONG = 1024  # characters; a longer message is told by its last line
 _LABEL = re.compile(r"^[^\W\d_][\w ]{0,30}:\s+")
 _TAG = re.compile(r"</?[\w:-]{1,40}>")
 _DIGITS = re.compile(r"\d+")
@@ -247,7 +247,12 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
 
 
 def _onward(text: str) -> str:
-    return digest((encode(letters(masked(text[:_LONG]))),)).hex()
+    return digest((encode(_lasting(text[:_LONG])),)).hex()
+
+
+@lru_cache(512)
+def _lasting(text: str) -> str:
+    return letters(masked(text))  # asked for with an answer and again with the next ones
 
 
 @lru_cache(256)
@@ -303,14 +308,14 @@ def _exchanges(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 def _pieces(text: str) -> tuple[str, ...]:
     """Return the words of a question, and of its last line alone: what was looked up for it may stand above."""
-    whole = letters(masked(text)) if len(text) <= _LONG else ""
+    whole = _lasting(text.strip()) if len(text) <= _LONG else ""
     return tuple(dict.fromkeys((whole, _last_line(text))))
 
 
 def _last_line(text: str) -> str:
     """Return the words of the last line of *text* that says something lasting, without its label."""
     for line in reversed(text[-_LONG:].splitlines()):
-        if words := letters(masked(_LABEL.sub("", _TAG.sub(" ", line).strip()))):
+        if words := _lasting(_LABEL.sub("", _TAG.sub(" ", line).strip())):
             return words
     return ""
 

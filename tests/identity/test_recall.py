@@ -61,6 +61,23 @@ def test_a_history_that_begins_with_our_summary_goes_on_with_its_conversation(wa
     assert later.affinity == before.affinity
 
 
+def test_words_of_a_client_say_that_a_quote_is_a_summary():
+    """I2: an answer that was asked for in words nobody knows, in a wrapping that speaks of a summary."""
+    teller = Teller()
+    before, _ = talk(teller, "Schreib alles auf.", SUMMARY)
+
+    assert teller.ask(CHAT, chat(CONTINUED.format(SUMMARY))).affinity == before.affinity
+
+
+def test_a_message_that_is_our_answer_and_nothing_else_goes_on_with_it():
+    """I2: no word around it is needed, and 40 characters are enough."""
+    teller = Teller()
+    before, _ = talk(teller, "Schreib alles auf.", "Parser is done, the benchmark is not. Next is src/inline.rs.")
+
+    after = teller.ask(CHAT, chat("  Parser is done, the benchmark\n is not. Next is src/inline.rs.\n"))
+    assert after.affinity == before.affinity
+
+
 @pytest.mark.parametrize("shape", [name for name in COMPACTIONS if name != "unknown words"])
 def test_each_client_compacts_in_its_own_words(shape):
     """I2: the first request after a compaction, of each client."""

@@ -122,6 +122,9 @@ CHORES = {
     "LangChain, question": (CHAT, told(
         "Given the following conversation and a follow up question, rephrase the follow up question to be a standalone "
         f"question.\n\nChat History:\nHuman: {SAID}\nAssistant: {LONG}\nFollow Up Input: why?\nStandalone question:")),
+    "a title, of a chat in JSON": (CHAT, told(
+        f'Suggest a title.\n[{{"role":"user","content":"{SAID}"}},{{"role":"assistant","content":"{LONG}"}}]')),
+    "tags, of a chat in a tag": (CHAT, told(f"Give 3 tags.\n<conversation>\n{SAID}\n\n{LONG}\n</conversation>")),
     "a few tokens about a chat": (CHAT, told(f"Is this chat safe? Say yes or no.\n{HISTORY}", max_tokens=5)),
     "aider, summary": (CHAT, told(
         f"*Briefly* summarize this partial conversation about programming.\n# USER\n{SAID}\n# ASSISTANT\n{LONG}")),

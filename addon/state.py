@@ -26,11 +26,8 @@ _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
 _ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
-OWNERS = (
-    *LINEAGES,
-    *map(demoted, LINEAGES),
-    "held",
-)  # kinds of the ledger that say who can serve what, and whose it is
+# Kinds of the ledger that say who can serve what, and whose it is.
+OWNERS = (*LINEAGES, *map(demoted, LINEAGES), "held")
 
 
 class State:

@@ -304,7 +304,9 @@ class Identifier:
             return None
         if found.continues:
             asked.note("token", f"history {found.where}")
-            return replace(self._linked("token", found.entry, "", asked), strength="derived")
+            identity = replace(self._linked("token", found.entry, "", asked), strength="derived")
+            # a compacted history is another one from here on, and a window is the same
+            return replace(identity, thread=self._content_thread(asked)) if found.where == "summary" else identity
         asked.note("content", f"opening, with a {found.where}")
         affinity = self._aliases.resolve(self._opening(asked.scope, conversation), asked.now)
         return Identity(affinity, self._content_thread(asked), tier="content", home=found.entry.account)

@@ -76,8 +76,9 @@ class Learner:
             self._readings.keep(request, now)
             conversation = self._readings.of(request)
         self._history(request, conversation, entry, now)
-        if conversation.first_answer < 0 and identity.tier in CONTENT_THREADS:
-            entry = self._told_apart(scope, identity, entry, facts, now)
+        if conversation.first_answer < 0:
+            if identity.tier in CONTENT_THREADS:
+                entry = self._told_apart(scope, identity, entry, facts, now)
             if answer:
                 grown = self._chain.grown(conversation, answer)
                 self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)

@@ -114,6 +114,29 @@ def test_a_summary_in_the_instructions_counts_as_well():
     assert teller.ask(CHAT, {"messages": [told, *chat("what is next?")["messages"]]}).affinity == before.affinity
 
 
+def test_the_thread_of_a_compacted_history_is_its_own_and_stays():
+    """I2: the conversation is the same, the history is another one."""
+    teller = Teller()
+    before = compacted(teller)
+    told = ["<summary>" + SUMMARY, "On it.", "and?", "Done.", "and then?"]
+    after = [teller.serve(CHAT, chat(*told[:n]), answer=answered(told[n])) for n in (1, 3)]
+    after.append(teller.ask(CHAT, chat(*told)))
+
+    assert len({each.thread for each in after}) == 1
+    assert before.thread not in {each.thread for each in after}
+
+
+def test_a_window_keeps_its_thread():
+    """I3: what slides is one history."""
+    teller, texts, threads = Teller(), [], set()
+    for turn in range(8):
+        question, answer = f"What is the weight of part number {turn}?", f"{turn} kg."
+        threads.add(teller.serve(CHAT, chat(*texts[-4:], question), answer=answered(answer)).thread)
+        texts += [question, answer]
+
+    assert len(threads) == 1
+
+
 def test_a_summary_leads_one_history_on_and_no_other():
     """I2: a second chat that begins with the same summary is another conversation."""
     teller = Teller()

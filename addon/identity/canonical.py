@@ -207,6 +207,11 @@ def said(message: Any) -> str:
     return "".join(_texts(_content(message)))
 
 
+def blocks(message: Any) -> tuple[str, ...]:
+    """Return the texts of *message*, one for each of its blocks, without thinking."""
+    return tuple(_texts(_content(message)))
+
+
 def squeeze(text: str) -> str:
     """Return an answer's *text* without thinking and white space: the same however it was cut into blocks."""
     return _squeezed(_normal(_spoken(text))).decode("utf-8", "surrogatepass")

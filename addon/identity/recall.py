@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from ..ledger import Entry
 from ..values import Request
-from .canonical import Conversation, Turn, history, instructions, masked, role_of, said, squeeze
+from .canonical import Conversation, Turn, blocks, history, instructions, masked, role_of, said, squeeze
 from .lineage import Lineage
 from .passages import LENGTH, letters, passages
 from .quotes import MIN_TEXT
@@ -69,7 +69,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A text that may quote an answer, who says it, and what *follows* it, itself included."""
+    """A block of text that may quote an answer, who says it, and the turns from its own on."""
 
     role: str
     text: str
@@ -152,6 +152,8 @@ class Recall:
     ) -> Recalled | None:
         left = _OF_REQUEST
         for message in _quoting(request, messages, conversation):
+            if len(message.text) < MIN_TEXT:
+                continue
             looked_up = passages(message.text, min(_OF_MESSAGE, left))
             left -= len(looked_up)
             if found := self._in_message(scope, message, looked_up, now):
@@ -238,12 +240,10 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
     turns = conversation.turns
     for place in sorted({*range(_QUOTING), *range(len(turns) - _QUOTING, len(turns))}, reverse=True):
         if 0 <= place < len(turns) and turns[place].role != "tool" and turns[place].index < len(messages):
-            text = said(messages[turns[place].index])
-            if len(text) >= MIN_TEXT:
+            for text in blocks(messages[turns[place].index])[:_QUOTING]:
                 yield _Said(turns[place].role, text, turns[place : place + _FOLLOW])
     for text in (*(said(one) for one in messages[:1] if role_of(one) == "system"), *instructions(request.body)):
-        if len(text) >= MIN_TEXT:
-            yield _Said("system", text)
+        yield _Said("system", text)
 
 
 def _onward(text: str) -> str:

@@ -105,6 +105,16 @@ def _answer(path, text):
     return answered(text)
 
 
+def test_a_summary_between_long_reminders_is_found():
+    """I2: Claude Code puts what a project says of itself before it, in blocks of their own."""
+    teller = Teller()
+    before = compacted(teller)
+    reminder = f"<system-reminder>\n{'Always run the tests, and mind the line length. ' * 900}\n</system-reminder>"
+    content = [{"type": "text", "text": text} for text in (reminder, CONTINUED.format(SUMMARY), reminder, "go on")]
+
+    assert teller.ask(MESSAGES, {"messages": [{"role": "user", "content": content}]}).affinity == before.affinity
+
+
 def test_a_summary_in_the_instructions_counts_as_well():
     """I2: LangChain keeps the summary in the system message."""
     teller = Teller()

@@ -33,11 +33,11 @@ _OF_REQUEST = 128  # … and in one request
 _QUOTING = 8  # messages that are searched for quotes, from either end of a history
 _RECENT = 16  # messages in which the newest exchanges are looked for
 _FOLLOW = 64  # turns after a quote in which the next answer is looked for
-_TOLD = 400  # … and of instructions, which may speak of much else
+_TOLD = 400  # characters of instructions that may ask for a summary: later they may speak of it only
 _WORDS = 10  # letters and digits of a question below which it may be anybody's
 _EXCHANGES = 16  # … and of exchanges in a row
 _IN_A_ROW = 3
-_LONG = 1024  # characters; a longer message is told by its last line
+_LONG = 1024  # characters; of a longer message both ends count
 _LABEL = re.compile(r"^[^\W\d_][\w ]{0,30}:\s+")
 _TAG = re.compile(r"</?[\w:-]{1,40}>")
 _DIGITS = re.compile(r"\d+")
@@ -141,7 +141,7 @@ class Recall:
         onward = _onward(texts[place + 1][1])
         for key in _exchange_keys(texts[:place], texts[place][1]):
             entry = self._words.find(scope, key, now)
-            if entry and entry.affinity and self._leads(scope, key, onward, now):
+            if entry and entry.affinity and self._leads(scope, [key], onward, now):
                 return Recalled(entry, "exchange", continues=True)
         return None
 
@@ -163,12 +163,12 @@ class Recall:
     def _in_message(self, scope: bytes, message: _Said, looked_up: Sequence[str], now: float) -> Recalled | None:
         whole = squeeze(message.text) if message.role == "user" else ""
         if len(whole) >= MIN_TEXT and (entry := self._lineage.find(scope, whole, now)) and entry.affinity:
-            if self._leads(scope, whole, message.onward, now):
+            if self._leads(scope, [whole], message.onward, now):
                 return Recalled(entry, "summary", continues=True)
             return None
         hits = self._hits(scope, looked_up, now)
         entry = _agreed([entry for _, entry in hits])
-        if entry is None or not all(self._leads(scope, key, message.onward, now) for key, _ in hits):
+        if entry is None or not self._leads(scope, [key for key, _ in hits], message.onward, now):
             return None
         if message.role == "assistant" or says_summary(message.text) or self._were_summary(scope, hits, now):
             return Recalled(entry, "summary", continues=True)
@@ -194,13 +194,14 @@ class Recall:
                 return Recalled(entry, "opening", continues=True)
         return None
 
-    def _leads(self, scope: bytes, key: str, onward: str, now: float) -> bool:
-        """Whether *key* leads on to *onward*: it does to the first that is asked for, and to no other."""
-        claim = f"claim {key}"
-        before = self._words.find(scope, claim, now)
-        if before is None:
+    def _leads(self, scope: bytes, keys: Sequence[str], onward: str, now: float) -> bool:
+        """Whether all *keys* lead on to *onward*: they do to the first that is asked for, and to no other."""
+        claims = {claim: self._words.find(scope, claim, now) for claim in (f"claim {key}" for key in keys)}
+        if any(before is not None and before.affinity != onward for before in claims.values()):
+            return False
+        for claim in (claim for claim, before in claims.items() if before is None):
             self._words.note(scope, claim, Entry("", affinity=onward, at=now), now, self.ttl)
-        return before is None or before.affinity == onward
+        return True
 
 
 def _quotable(served: Served) -> Iterator[str]:
@@ -247,11 +248,16 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
 
 
 def _onward(text: str) -> str:
-    return digest((encode(_lasting(text[:_LONG])),)).hex()
+    return digest((encode(_lasting(_clipped(text))),)).hex()
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[: _LONG // 2]}\n{text[-_LONG // 2 :]}"
 
 
 @lru_cache(512)
 def _lasting(text: str) -> str:
+    """Return the letters and digits of *text* without what changes by itself."""
     return letters(masked(text))  # asked for with an answer and again with the next ones
 
 
@@ -329,5 +335,5 @@ def _opening_keys(
     if not 0 <= place < len(messages) or (first < 0 and not answer):
         return ()
     answered = conversation.turns[first] if first >= 0 else Turn("assistant", answer, 0)
-    words = _opening_words(said(messages[place])[:_LONG])
+    words = _opening_words(_clipped(said(messages[place])))
     return (f"opening {words} {answered.digest.hex()}",) if len(words) >= _WORDS else ()

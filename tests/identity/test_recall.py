@@ -299,6 +299,20 @@ def test_two_users_with_the_same_short_exchange_stay_two():
     assert not {each.affinity for each in windows} & {one.affinity, other.affinity}
 
 
+def test_long_messages_that_begin_alike_are_told_apart_by_their_end():
+    """I3: what was looked up is often the same, the question behind it is not."""
+    teller = Teller()
+    documents = f"<context>\n{SUMMARY * 9}\n</context>\n\n"
+    one = teller.serve(CHAT, chat("a", "b", documents + "Which file is next?"), answer=answered("src/inline.rs"))
+    window = [documents + "Which file is next?", "src/inline.rs"]
+    opened = teller.serve(CHAT, chat(documents + "Is it done?"), answer=answered("Yes."))
+
+    goes_on = [teller.ask(CHAT, chat(*window, documents + text)) for text in ("Then look at it.", "And after that?")]
+    assert [each.affinity == one.affinity for each in goes_on] == [True, False]
+    other = teller.ask(CHAT, chat(documents + "Does it work?", "Yes.", "Show me what was never said here"))
+    assert other.affinity != opened.affinity
+
+
 def test_a_greeting_names_nobody_even_if_only_one_was_greeted():
     """I3: another conversation, of which we have seen nothing, may hold the same greeting."""
     teller = Teller()

@@ -18,6 +18,7 @@ from .accounts.bindings import Binding, Bindings, Key
 from .accounts.health import LONGEST, Blocked, Health, Rest
 from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
+from .identity.lineage import KINDS as LINEAGES, demoted
 from .ledger import Entry, Ledger, Told
 from .values import OutcomeKind, Record
 
@@ -30,7 +31,8 @@ _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned
 REQUEST = "request"  # the ledger's kind of the ids that went up, by which another instance names a victim
 _REQUEST = tuple[str, str, str, str, str, str]  # the value of such a record: see `_of_request`
 _LEAK_TTL = 3600.0  # seconds
-OWNERS = ("lineage", "lineage demoted", "held")  # kinds of the ledger that say who can serve what, and whose it is
+# Kinds of the ledger that say who can serve what, and whose it is.
+OWNERS = (*LINEAGES, *map(demoted, LINEAGES), "held")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ _VOLATILE = tuple(
         r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?",
         r"\b\d{1,2}:\d\d(?::\d\d)?(?:\s?[ap]m)?\b",
         r"\b\d{1,2}[/.]\d{1,2}[/.]\d{2,4}\b",
-        r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s{1,4}(?=\w{1,12}\s{1,4}\d)",
+        r"\b(?:mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?|sun)(?:day)?,?\s{1,4}(?=[\d•]|\w{1,12}\s{1,4}\d)",
         rf"\b(?:{_MONTHS})[a-z]{{0,6}}\.?\s{{1,4}}\d{{1,2}}(?:st|nd|rd|th)?,?(?:\s{{1,4}}\d{{4}})?\b",
         rf"\b\d{{1,2}}\s{{1,4}}(?:{_MONTHS})[a-z]{{0,6}}\.?(?:\s{{1,4}}\d{{4}})?\b",
         r"^[^\S\n]*(?:today'?s date|current (?:date|time)|the date is|working directory|cwd)\b[^\n]*$",
@@ -69,6 +69,10 @@ _VOLATILE = tuple(
         r"\b1[5-9]\d{8}(?:\d{3})?\b",
     )
 )
+
+_MAY_CHANGE = re.compile(
+    r"\d|\b(?:date|time|directory|cwd|gitstatus)\b", re.IGNORECASE
+)  # without it none of them match
 
 
 class Turn:
@@ -203,6 +207,11 @@ def said(message: Any) -> str:
     return "".join(_texts(_content(message)))
 
 
+def blocks(message: Any) -> tuple[str, ...]:
+    """Return the texts of *message*, one for each of its blocks, without thinking."""
+    return tuple(_texts(_content(message)))
+
+
 def squeeze(text: str) -> str:
     """Return an answer's *text* without thinking and white space: the same however it was cut into blocks."""
     return _squeezed(_normal(_spoken(text))).decode("utf-8", "surrogatepass")
@@ -211,6 +220,15 @@ def squeeze(text: str) -> str:
 def answer_turn(text: str) -> bytes:
     """Return the digest of the turn that a later request will have for an answer that said *text*, and only that."""
     return _digest("assistant", ((b"text", _squeezed(_normal(_spoken(text)))),))
+
+
+def masked(text: str) -> str:
+    """Return *text* with a dot for what changes by itself: dates and times, uuids, folders, counts of tokens."""
+    if not _MAY_CHANGE.search(text):
+        return text
+    for pattern in _VOLATILE:
+        text = pattern.sub("\N{BULLET}", text)
+    return text
 
 
 def _read(body: Body) -> Conversation:
@@ -316,16 +334,10 @@ def _instructed(texts: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def _masked_digest(text: str) -> bytes:
-    return digest((encode(_masked(_normal(text))),))
+    return digest((encode(masked(_normal(text))),))
 
 
 _told = lru_cache(64)(_masked_digest)  # a tool says the same in each of its requests
-
-
-def _masked(text: str) -> str:
-    for pattern in _VOLATILE:
-        text = pattern.sub("\N{BULLET}", text)
-    return text
 
 
 def _outside(text: str, opening: str, closing: str) -> Iterator[str]:

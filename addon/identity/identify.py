@@ -25,6 +25,7 @@ from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
 from .quotes import Quote
 from .readings import Readings
+from .recall import Recall
 from .seeds import Seeds
 from .signals import Found
 
@@ -45,6 +46,7 @@ class _Asked:
     evidence: list[Evidence] = field(default_factory=list)
     conversation: Conversation | None = None  # what is said, once it was read
     outline: Request | None = None  # the same request without what is known of its history
+    beside: bool | None = None  # what `is_beside` says, once it was asked
 
     @property
     def outer(self) -> Request:
@@ -63,7 +65,15 @@ class _Asked:
     def is_readable(self) -> bool:
         """Whether the body holds a history, so that what is said may name the conversation."""
         endpoint = self.request.endpoint
-        return endpoint.dialect != "" and (endpoint.kind == "generation" or sidecalls.counts_tokens(self.request))
+        return endpoint.dialect != "" and (sidecalls.converses(endpoint) or sidecalls.counts_tokens(self.request))
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether this is a chore beside a chat, which a history of some length is not."""
+        if self.beside is None:
+            is_long = self.conversation is not None and self.conversation.messages > sidecalls.TITLE_MESSAGES
+            self.beside = not is_long and sidecalls.serves_a_chat(self.request)
+        return self.beside
 
     def note(self, tier: str, where: str, why: str = "", value: str = "") -> None:
         """Add evidence: of what was used, or with *why* of what was not."""
@@ -87,7 +97,10 @@ class Identifier:
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
         self._holders = Holders(self._seeds, ledger)
-        self._learner = Learner(self._seeds, self._lineage, self._holders, self._chain, self._readings, sessions.ttl)
+        self._recall = Recall(self._lineage, Lineage(self._seeds, ledger, "recall"), sessions.ttl)
+        self._learner = Learner(
+            self._seeds, self._lineage, self._holders, self._chain, self._readings, self._recall, sessions.ttl
+        )
 
     def identify(self, request: Request, now: float) -> Identity:
         """Say whose conversation *request* is."""
@@ -168,7 +181,7 @@ class Identifier:
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._learner.ttl = sessions.ttl
+        self._learner.ttl = self._recall.ttl = sessions.ttl
         self._buckets.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
         self._readings.resize(sessions.limit, sessions.ttl)
@@ -313,6 +326,8 @@ class Identifier:
             asked.note("content", "body", "the user says nothing")
             return None
         entry = self._chain.find(asked.scope, conversation, asked.now)
+        if entry is None and "token" in self._sessions.order and (recalled := self._recalled(asked, conversation)):
+            return recalled
         asked.note("content", "known history" if entry else "opening")
         affinity = entry.affinity if entry else self._opening(asked.scope, conversation)
         return Identity(
@@ -322,6 +337,26 @@ class Identifier:
             strength="derived" if entry else "guess",
             home=entry.account if entry else "",
         )
+
+    def _recalled(self, asked: _Asked, conversation: Conversation) -> Identity | None:
+        """Answer with the conversation that a request without a known history goes on with, or is made beside."""
+        if asked.is_beside:
+            quoted = self._recall.quoted(asked.request, asked.now)
+            if quoted is None:
+                return None
+            asked.note("token", "quote")
+            return replace(self._linked("token", quoted, "", asked), thread=self._content_thread(asked))
+        found = self._recall.find(asked.request, conversation, asked.now)
+        if found is None:
+            return None
+        if found.continues:
+            asked.note("token", f"history {found.where}")
+            identity = replace(self._linked("token", found.entry, "", asked), strength="derived")
+            # a compacted history is another one from here on, and a window is the same
+            return replace(identity, thread=self._content_thread(asked)) if found.where == "summary" else identity
+        asked.note("content", f"opening, with a {found.where}")
+        affinity = self._aliases.resolve(self._opening(asked.scope, conversation), asked.now)
+        return Identity(affinity, self._content_thread(asked), tier="content", home=found.entry.account)
 
     def _is_bucket(self, asked: _Asked) -> bool:
         """Say whether so many conversations began under the cache key of *asked* that it names none of them."""
@@ -348,18 +383,11 @@ class Identifier:
                 asked.note(found.tier, found.where, why, found.value)
 
     def _finished(self, asked: _Asked, identity: Identity) -> Identity:
-        request = asked.request
+        endpoint = asked.request.endpoint
         named = identity.tier not in ("token", "content", "user", "cache_key")
-        binds = not sidecalls.is_probe(asked.outer) and (named or asked.is_readable)
-        if binds and not named and not self._is_long_talk(asked) and sidecalls.names_a_chat(request):
-            binds = False
-        if request.endpoint.kind == "resource" and identity.tier == "conversation":
-            binds = False
+        talks = sidecalls.converses(endpoint) or (named and endpoint.dialect == "")
+        binds = talks and not sidecalls.is_probe(asked.outer) and (named or not asked.is_beside)
         return self._owned(asked, identity, binds)
-
-    @staticmethod
-    def _is_long_talk(asked: _Asked) -> bool:
-        return asked.conversation is not None and asked.conversation.messages > sidecalls.TITLE_MESSAGES
 
     def _owned(self, asked: _Asked, identity: Identity, binds: bool = False) -> Identity:
         """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .. import paths
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
-from . import quotes
+from . import quotes, sidecalls
 from .canonical import Conversation, squeeze
 from .chain import Chain
 from .familiar import is_long
@@ -16,6 +16,7 @@ from .holders import Holders
 from .lineage import Lineage
 from .quotes import MIN_TEXT
 from .readings import Readings
+from .recall import Recall, Served
 from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
@@ -28,16 +29,26 @@ _GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and ga
 
 
 class Learner:
-    """Write what answers taught us into *lineage*, *holders* and *chain*; what a conversation needs, for *ttl*."""
+    """
+    Write what answers taught us into *lineage*, *holders*, *chain* and *recall*; what a conversation needs, for *ttl*.
+    """
 
     def __init__(
-        self, seeds: Seeds, lineage: Lineage, holders: Holders, chain: Chain, readings: Readings, ttl: float
+        self,
+        seeds: Seeds,
+        lineage: Lineage,
+        holders: Holders,
+        chain: Chain,
+        readings: Readings,
+        recall: Recall,
+        ttl: float,
     ) -> None:
         self._seeds = seeds
         self._lineage = lineage
         self._holders = holders
         self._chain = chain
         self._readings = readings
+        self._recall = recall
         self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
@@ -51,6 +62,11 @@ class Learner:
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
         self._tokens(request, entry, told, answer, now)
+        if identity.tier in ("content", "token") and sidecalls.converses(request.endpoint):
+            before, messages = self._readings.added(request)
+            conversation = self._readings.of(request)
+            served = Served(request, conversation, before, messages, answer, identity.binds)
+            self._recall.note(served, entry, now)
 
     def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
         """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
@@ -94,8 +110,9 @@ class Learner:
             self._readings.keep(request, now)
             conversation = self._readings.of(request)
         self._history(request, conversation, entry, now)
-        if conversation.first_answer < 0 and identity.tier in CONTENT_THREADS:
-            entry = self._told_apart(scope, identity, entry, facts, now)
+        if conversation.first_answer < 0:
+            if identity.tier in CONTENT_THREADS:
+                entry = self._told_apart(scope, identity, entry, facts, now)
             if answer:
                 grown = self._chain.grown(conversation, answer)
                 self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)

@@ -12,11 +12,31 @@ import msgspec
 from ..values import Evidence, Request
 
 MAX_ID = 256  # characters
+# What stands where an id was to be filled in. Not in here: words such as `dev`, which may be one's only session.
 _PLACEHOLDERS = frozenset(
-    ("undefined", "null", "none", "nil", "nan", "true", "false", "string", "n/a", "[object object]")
+    (
+        "undefined", "null", "none", "nil", "nan", "true", "false", "string", "n/a", "na", "-1", "empty", "unknown",
+        "unset", "default", "test", "example", "placeholder", "changeme", "change-me", "todo", "tbd", "dummy",
+        "sample", "anonymous", "session", "session_id", "session-id", "sessionid", "conversation_id",
+        "conversation-id", "conversationid", "thread_id", "thread-id", "threadid", "chat_id", "chat-id", "chatid",
+        "your_session_id", "your-session-id", "uuid", "id",
+    )
+)  # fmt: skip
+# Nothing but zeros or signs; templates that were not filled in; a variable without a value, alone or behind a prefix.
+_NOTHING = re.compile(
+    r"[\W_0]+|[fF]{8}(?:-[fF]{4}){3}-[fF]{12}|x{3,}(?:-x+)*|\$\w+|\$env:\w+|%\w+%|__[A-Za-z]\w*__"
+    r"|<.*>|[\[(]?\{[A-Za-z_.\s-]+\}[\])]?"
+    r"|.*(?:\$\{.*\}|\{\{.*\}\}|\$\(.*\)|#\{.*\}|<%.*%>|\[object \w+\]).*"
+    r"|(?:.*[-_:/.=|#])?[\[(<]?(?:undefined|null|NaN|None|nil)[\])>]?",
+    re.DOTALL,
 )
-_NOTHING = re.compile(r"[0\-]+|\$\w+|\$\{.*\}|\{\{.*\}\}|<.*>|%\w+%")  # zeros, and templates nobody filled in
-_CLAUDE_USER = re.compile(r"user_[0-9A-Za-z]+_account_[^_]*_session_([0-9A-Za-z-]{8,256})")
+_UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+# Claude Code's user, its account and its session. Gateways put another user before the last, or change that before it.
+_CLAUDE_USER = re.compile(
+    rf"user_[0-9A-Za-z]+_account_[^_]*_session_(?P<session>[0-9A-Za-z-]{{8,256}})|.*_session_(?P<last>{_UUID})"
+)
+_MAX_USER = 8192  # characters
+_MAIN_AGENTS = frozenset(("main", "root", "primary", "default"))  # what is said of the one that is no sub-agent
 # Most clients send a fresh X-Client-Request-Id each time; these put their session there.
 _REUSES_REQUEST_ID = re.compile(r"(?:pi|pi-[\w-]+|codex[\w -]*)/", re.IGNORECASE)
 _TURN_METADATA = "x-codex-turn-metadata"
@@ -49,10 +69,14 @@ class Found:
 
 
 def usable(value: object) -> str:
-    """Return *value* as an id: a trimmed string of 1 to 256 printable characters; else the empty string."""
+    """
+    Return *value* as an id: a string of 1 to 256 printable characters, without outer blanks; else the empty string.
+
+    A line end is no blank: a value that was read from a file, or put together by a script, is not what was meant.
+    """
     if not isinstance(value, str) or len(value) > MAX_ID * 4:
         return ""
-    text = value.strip()
+    text = value.strip(" \t")
     if not 0 < len(text) <= MAX_ID or not text.isprintable():
         return ""
     if text.lower() in _PLACEHOLDERS or _NOTHING.fullmatch(text):
@@ -103,7 +127,7 @@ def agent(request: Request) -> str:
     for read in _AGENT:
         for value in read(request):
             if text := usable(value):
-                return text
+                return "" if text.lower() in _MAIN_AGENTS else text
     return ""
 
 
@@ -148,7 +172,9 @@ def _own(request: Request) -> Iterable[object]:
 def _user_id(request: Request) -> str:
     metadata = request.body.get("metadata")
     value = metadata.get("user_id") if isinstance(metadata, dict) else None
-    return value.strip() if isinstance(value, str) else ""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        return value.strip()  # JSON, around which line ends mean nothing
+    return value.strip(" \t") if isinstance(value, str) else ""
 
 
 def _claude_json(name: str) -> Read:
@@ -161,13 +187,19 @@ def _claude_json(name: str) -> Read:
 
 
 def _claude_suffix(request: Request) -> Iterator[object]:
-    if match := _CLAUDE_USER.fullmatch(_user_id(request)):
-        yield match[1]
+    if session := _claude_session(_user_id(request)):
+        yield session
+
+
+def _claude_session(user: str) -> str:
+    """Return the session that Claude Code's id of a *user* ends in, the empty string of any other user."""
+    match = _CLAUDE_USER.fullmatch(user) if len(user) <= _MAX_USER else None
+    return (match["session"] or match["last"]) if match else ""
 
 
 def _plain_user(request: Request) -> Iterator[object]:
     text = _user_id(request)
-    if text and not text.startswith("{") and not _CLAUDE_USER.fullmatch(text):
+    if text and not text.startswith("{") and not _claude_session(text):
         yield text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, strategies as st
 
 from patchbay.config import TIERS
 from patchbay.identity import signals
@@ -34,6 +35,87 @@ def test_what_is_no_id(value):
 @pytest.mark.parametrize("value", ["a", "a" * 256, " padded\t", "ses_1", UUID, "-3750763034362895579", "Zürich", "10"])
 def test_what_is_an_id(value):
     assert signals.usable(value) == value.strip()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "tenant\n", "tenant\r\n", "\ntenant", "ten\tant", "a\u200bb", "\ufeff", "-1", "default", "Default", "TEST",
+        "unknown", "session_id", "your-session-id", "[object Array]", "chat-[object Object]", "session-undefined",
+        "user:null", "sid=None", "(null)", "<nil>", "{session_id}", "{{ session }}", "chat-{{id}}", "${SID}-1",
+        "$(uuidgen)", "#{id}", "<%= id %>", "$env:SESSION", "__SESSION_ID__", "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
+        "ffffffff-ffff-ffff-ffff-ffffffffffff", "--", "...",
+    ],
+)  # fmt: skip
+def test_what_nobody_filled_in_or_cleaned_is_no_id(value):
+    """I5: a value with a control character, and what stands where an id was to be filled in, names nothing."""
+    assert signals.usable(value) == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "dev", "main", "x", "test-7", "my default", "nullable", "banana", "ab-none", "undefined-behaviour",
+        "{550e8400-e29b-41d4-a716-446655440000}", "00000000-0000-0000-0000-000000000001", "a.b:c/d", "s_0",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_it_is_an_id(value):
+    """I5: words that somebody may have chosen stay ids."""
+    assert signals.usable(value) == value
+
+
+@given(st.text(max_size=40))
+def test_an_id_is_printable_and_stays_one(text):
+    """I5: what is taken is printable, has no outer blanks, and is taken as it is the next time."""
+    taken = signals.usable(text)
+
+    assert taken.isprintable()
+    assert taken == taken.strip()
+    assert signals.usable(taken) == taken
+
+
+@given(st.text(st.characters(categories=["Cc", "Cf", "Zl", "Zp"]), min_size=1, max_size=3), st.integers(0, 6))
+def test_a_control_character_anywhere_makes_an_id_none(control, place):
+    """I5: a control character is not taken off: what came with it is not what was meant."""
+    text = "tenant"[:place] + control + "tenant"[place:]
+
+    assert signals.usable(text) == ("tenant" if place in (0, 6) and control.strip("\t") == "" else "")
+
+
+def test_a_cache_key_with_a_line_end_names_nothing():
+    """I5: `tenant` with a line end is not the key `tenant`."""
+    assert found(RESPONSES, {"prompt_cache_key": "tenant\n"}) == []
+    assert found(RESPONSES, {"prompt_cache_key": "tenant"}) == [("cache_key", "tenant")]
+
+
+@pytest.mark.parametrize("prefix", ["t" * 200, "tenant-7 / user@example.org", "ü" * 300, "", f"{OLD_USER}"])
+def test_a_session_at_the_end_of_a_user_id_is_claude_codes(prefix):
+    """I5: gateways put what they like before `_session_` and its uuid."""
+    user = f"{prefix}_session_{UUID}"
+
+    assert found(MESSAGES, {"metadata": {"user_id": user}}) == [("claude_session", UUID)]
+
+
+@pytest.mark.parametrize("user", [f"session_{UUID}", f"a_session_{UUID}x", "a_session_7", f"a_session_{UUID}\n"])
+def test_a_session_that_is_none_leaves_a_user(user):
+    """I5: without the marker, or with something behind the uuid, it is no session of Claude Code."""
+    assert all(tier == "user" for tier, _ in found(MESSAGES, {"metadata": {"user_id": user}}))
+
+
+def test_the_json_of_a_user_id_may_be_long_and_stand_between_blanks():
+    """I5: only the session inside is bounded."""
+    user = json.dumps({"device_id": "d" * 600, "account_uuid": "", "session_id": UUID}, indent=1)
+
+    assert found(MESSAGES, {"metadata": {"user_id": f"\n{user}\n"}}) == [("claude_session", UUID)]
+
+
+@pytest.mark.parametrize("name", ["main", "Main", "root", "default", "null", "", "0"])
+def test_the_main_agent_is_no_sub_agent(name):
+    """I5: `main` is what a client may call the agent that is no sub-agent."""
+    inside = {"metadata": {"user_id": json.dumps({"session_id": "s", "agent_id": name})}}
+
+    assert signals.agent(request(MESSAGES, {}, {"X-Claude-Code-Agent-Id": name})) == ""
+    assert signals.agent(request(MESSAGES, inside)) == ""
 
 
 def test_the_tiers_of_the_table_are_in_the_order_of_the_settings():

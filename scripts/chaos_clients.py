@@ -22,7 +22,9 @@ CLIENT = "sk-client-of-chaos-0123456789"
 MODEL = "sim-large"
 # What an error says of the bound that was reached, or of all accounts.
 BOUNDS = ("attempts_exhausted", "time_exhausted", "queue_exhausted", "credentials_exhausted", "queue_full",
-          "model_cooldown", "auth_unavailable", "auth_not_found", "owner_unavailable", "not_repeatable")  # fmt: skip
+          "model_cooldown", "auth_unavailable", "auth_not_found", "owner_unavailable", "not_repeatable",
+          "usage_limit_reached", "insufficient_quota", "upstream_unreachable", "upstream_failing",
+          "upstream_overloaded")  # fmt: skip
 GAVE_UP = "x-patchbay-gave-up"  # on the last real answer
 TIMEOUT = 60.0
 

@@ -828,8 +828,6 @@ class Router:
 
     def _holds(self, exchange: Exchange, head: Head) -> bool:
         """Whether a good head waits for what comes behind it: an error may, while another could still take over."""
-        if _is_no_upgrade(exchange, head):
-            return True
         return self.config.failover.hold and _is_generation(exchange) and 200 <= head.status < 300
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Reaction:
@@ -1107,11 +1105,6 @@ def _kind_of(head: Head) -> str:
 
 def _is_upgrade(request: Request) -> bool:
     return request.headers.get("upgrade").lower() == "websocket"
-
-
-def _is_no_upgrade(exchange: Exchange, head: Head) -> bool:
-    """Whether *head* grants a request for a WebSocket and opens none."""
-    return exchange.socket is None and head.status < 400 and head.status != 101 and _is_upgrade(exchange.request)
 
 
 def _with_those_of(socket: Route | None, headers: Headers) -> Headers:

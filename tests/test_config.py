@@ -642,3 +642,15 @@ def test_one_mistake_in_a_list_is_one_message(models: str) -> None:
     with pytest.raises(config.ConfigError) as refused:
         config.load(text.replace("KEY", "sk-3f9a2b7c1d4e5f60718293a4b5c6d7e8"), "c.yaml")
     assert len(refused.value.mistakes) == 1
+
+
+def test_a_whole_answer_has_no_bound_unless_the_settings_name_one() -> None:
+    """A4: models think for longer than five minutes, and a bound that the user sets holds for whole answers too."""
+    accounts = "accounts: [{id: a, provider: mine, key: example-k}]\n"
+    mine = "providers: {{mine: {{preset: generic, base_url: 'https://a.example', timeouts: {}}}}}\n"
+    [account] = config.load(mine.format("{connect: 3s}") + accounts, "config.yaml").accounts
+    timeouts = account.provider.timeouts
+    assert (timeouts.first_byte, timeouts.idle) == (300.0, 300.0)
+    assert (timeouts.of_whole.first_byte, timeouts.of_whole.idle, timeouts.of_whole.connect) == (0.0, 0.0, 3.0)
+    [account] = config.load(mine.format("{first_byte: 4s, idle: 5s}") + accounts, "config.yaml").accounts
+    assert (account.provider.timeouts.of_whole.first_byte, account.provider.timeouts.of_whole.idle) == (4.0, 5.0)

@@ -224,7 +224,7 @@ class Accounts:
         if account is None or self._bindings.is_cold(key, now, self._config.sessions.cache_ttl):
             return None
         origin = self._origin(ask, account)
-        if origin is None or account.id in self._health.met(_conversation(ask), now):
+        if origin is None or not self._willing(ask, [account], now):
             return None
         view = self._view(ask, account, origin, now)
         return None if view.cause else self._take(ask, _Pick(account, "hit", "", key), [view], now)

@@ -10,7 +10,6 @@ import re
 from collections.abc import Generator
 from typing import Any
 
-import h11
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers.http import (
@@ -18,6 +17,7 @@ from mitmproxy.proxy.layers.http import (
     RequestTrailers,
     ResponseEndOfMessage,
     ResponseTrailers,
+    _http1,
 )
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
@@ -28,6 +28,7 @@ _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: 
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[ \r\n]")
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
+_END_OF_MESSAGE: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
 _LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
 
 Commands = Generator[commands.Command, Any, None]
@@ -97,10 +98,10 @@ class _Reader:
         return self._without_trailers(self._theirs.read_eof())
 
     def _without_trailers(self, event: Any) -> Any:
-        if isinstance(event, h11.EndOfMessage) and event.headers:
+        if isinstance(event, _END_OF_MESSAGE) and event.headers:
             fields = [(bytes(name).lower(), bytes(value)) for name, value in event.headers]
             self.trailers = [field for field in fields if field[0] not in _NO_TRAILERS]
-            return h11.EndOfMessage()
+            return _END_OF_MESSAGE()
         return event
 
 

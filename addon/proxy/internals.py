@@ -21,6 +21,8 @@ from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy import commands, context, events, layer, mode_servers
 from mitmproxy.proxy.layers import http as host, websocket
 from mitmproxy.proxy.layers.http import _http2
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from ..providers import Timeouts
 from ..values import Answer, Reaction, Refusal
@@ -57,6 +59,12 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (_http2.Http2Server, "_handle_event", "self event"),
     (_http2.BufferedH2Connection, "_receive_frame", "self frame"),
     (hpack.Encoder, "encode", "self headers huffman"),
+    (Http1Connection, "_handle_event", "self event"),
+    (Http1Connection, "read_body", "self event"),
+    (Http1Server, "send", "self event"),
+    (Http1Server, "read_headers", "self event"),
+    (Http1Client, "send", "self event"),
+    (Http1Client, "read_headers", "self event"),
     (websocket.WebsocketLayer, "relay_messages", "self event"),
     (websocket.WebsocketLayer, "done", "self _"),
     (websocket.WebsocketConnection, "send2", "self event"),
@@ -98,6 +106,7 @@ def _names() -> None:
         has = " ".join(inspect.signature(found).parameters) if found else ""
         _demand(has == parameters, f"{owner.__name__}.{name} takes ({has}) instead of ({parameters})")
     replays = inspect.unwrap(clientplayback.ClientPlayback.playback).__code__.co_names
+    _demand("stream_buffers" in BufferedH2Connection.__annotations__, "BufferedH2Connection.stream_buffers is gone")
     _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
     ours = {name for name in vars(wire.PatchbayStream) if not name.startswith("__")}
     taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}

@@ -385,3 +385,78 @@ def test_rules_are_asked_inside_a_stream_and_under_a_good_status_too():
     assert outcome.classify_error("openai", "x", "balance used up", NOW, RULES).kind == "server", "it has no status"
     assert outcome.classify_error("openai", "x", "please come back later", NOW, RULES).kind == "overload"
     assert told(200, "come back later").kind == "overload"
+
+
+# --- can waiting cure it?
+
+PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
+
+
+@pytest.mark.parametrize(
+    ("family", "status", "document", "kind"),
+    [
+        ("anthropic", 429, anthropic("rate_limit_error", "Extra usage is required for long context requests."),
+         "quota"),
+        ("anthropic", 400, anthropic("invalid_request_error", "The long context beta is not yet available for this "
+                                     "subscription."), "quota"),
+        ("anthropic", 403, anthropic("permission_error", "This beta is not enabled for your workspace"), "permission"),
+        ("anthropic", 401, anthropic("authentication_error", "OAuth authentication is currently not supported."),
+         "auth"),
+        ("openai", 429, error(code="rate_limit_exceeded", message="Request too large: Limit 30000, Requested 31226."),
+         "rate"),
+        ("openai", 413, error(code="rate_limit_exceeded", message="Limit 6000, Requested 20000"), "request"),
+        ("openai", 402, error(code=402, message="You requested up to 64000 tokens, but can only afford 5000"), "quota"),
+        ("openai", 400, error(code="unsupported_value", message="Your organization must be verified"), "permission"),
+        ("openai", 429, error(code="context_length_exceeded"), "rate"),
+        ("openai", 403, error(code="unsupported_parameter", message="no"), "permission"),
+    ],
+)  # fmt: skip
+def test_what_no_waiting_cures_is_for_another_account_and_rests_none(family, status, document, kind):
+    """A1: a refusal that is about the request rests no account."""
+    found = classify(family, status, document)
+    assert (found.kind, found.scope) == (kind, "none")
+
+
+@pytest.mark.parametrize(
+    ("status", "document", "fields"),
+    [
+        (403, PAGE, {"cf_mitigated": "challenge"}),
+        (403, None, {"cf_mitigated": "challenge"}),
+        (403, None, {"via": "1.1 squid"}),
+        (402, PAGE, {}),
+        (401, b"\xef\xbb\xbf <html>", {}),
+        (404, PAGE, {}),
+        (403, b"error code: 1020", {}),
+        (407, None, {}),
+    ],
+)
+def test_what_is_no_answer_of_an_api_is_a_fault_of_the_way(status, document, fields):
+    """A2: a challenge, a captive portal, a proxy."""
+    found = classify("openai", status, document, **fields)
+    assert (found.kind, found.detail) == ("server", f"{status} {outcome.NO_API}")
+    assert classify("openai", 403, error(message="no"), **fields).kind == "permission", "an API said so"
+
+
+@pytest.mark.parametrize(
+    "message", ["Selected model is at capacity. Please try a different model.", "no capacity", "The server is too busy"]
+)
+@pytest.mark.parametrize("family", ["openai", "anthropic", "gemini"])
+def test_no_capacity_is_an_overload_under_400_as_well(family, message):
+    """A8: and with the model as the place of the fault."""
+    assert classify(family, 400, error(type="invalid_request_error", message=message, param="model")).kind == "overload"
+    assert classify(family, 400, error(code="invalid_value", message=message, param="tools")).kind == "request"
+
+
+def test_what_only_a_status_says_is_bare():
+    """A1: a code, words or a head of the provider's are evidence; a code that repeats the status is none."""
+    for status, document in (
+        (401, None),
+        (402, None),
+        (403, error(message="no")),
+        (403, error(code="permission_denied")),
+    ):
+        assert classify("openai", status, document).bare
+    evidence = error(code="invalid_api_key"), error(message="Incorrect API key provided")
+    assert not any(classify("openai", 401, document).bare for document in evidence)
+    assert not classify("openai", 401, None, www_authenticate='Bearer error="invalid_token"').bare
+    assert not classify("openai", 402, None, retry_after="600").bare

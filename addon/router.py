@@ -877,8 +877,6 @@ class Router:
         outcome = attempt.outcome
         if attempt.head.status == 101:
             outcome = Outcome("ok")
-        elif _is_no_upgrade(exchange, attempt.head):
-            outcome = Outcome("server", detail=f"it answered {attempt.head.status} and opened no WebSocket")
         elif outcome is None or outcome.kind == "ok":
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))

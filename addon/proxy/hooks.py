@@ -44,6 +44,7 @@ from . import (
     replay,
     start,
     tunnels,
+    upstream_connections,
     wire,
 )
 from .aftermath import Aftermath, Again, habits, tell_habits
@@ -370,6 +371,14 @@ class Patchbay:
     def tls_established_server(self, data: tls.TlsData) -> None:
         if isinstance(data.conn, connection.Server):
             self._upstreams.connected(data.conn)
+
+    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        if data.server in upstream_connections.unended:  # those who wait for it would wait until their time is up
+            data.server.state = connection.ConnectionState.CLOSED
+            _tell(
+                ctx.master.addons.get("proxyserver").connections.get(data.client.id),
+                events.ConnectionClosed(data.server),
+            )
 
     def next_layer(self, decided: layer.NextLayer) -> None:
         try:
@@ -927,9 +936,13 @@ def _transport(pause: wire.Pause) -> asyncio.ReadTransport | None:
 
 
 def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
-    handler = _handler(flow)
+    _tell(_handler(flow), events.Wakeup(timer))
+
+
+def _tell(handler: Any, event: events.Event) -> None:
+    """Have *handler*, the connection of a client, look at *event*, if it is still there."""
     if handler:
-        task = asyncio.get_running_loop().create_task(handler.server_event(events.Wakeup(timer)))
+        task = asyncio.get_running_loop().create_task(handler.server_event(event))
         _waking.add(task)
         task.add_done_callback(_waking.discard)
 

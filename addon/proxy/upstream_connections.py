@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
+from weakref import WeakSet
 
 import h2.errors
 import h2.events
@@ -106,6 +107,10 @@ class Upstream:
         if isinstance(self.http, Http2Client):
             return self.http.h2_conn.open_outbound_streams < self.limit
         return self.http is None or self.http.stream_id is None
+
+
+# Connections whose end no layer has heard of yet: mitmproxy loses that event when it cancels the task that brings it.
+unended: WeakSet[Connection] = WeakSet()
 
 
 class FreshConnection(GetHttpConnection):
@@ -250,6 +255,8 @@ class ConnectionLayer(HttpLayer):
         if connection not in self.upstreams:
             found = None if failed else _speaker(self.connections[connection])
             self.upstreams[connection] = upstream = Upstream(owner, connection, found, failed)
+            if not failed:
+                unended.add(connection)
             if isinstance(found, Http2Client):
                 _adopt(found, upstream)
         return self.upstreams[connection]

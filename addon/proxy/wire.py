@@ -55,7 +55,7 @@ from ..values import Answer, Chunk, End, Failure, Head, Overdue, Reaction, Refus
 from . import answers, fields, http1, misdirected
 from .covered import bare
 from .intake import Intake
-from .upstream_connections import ClientHttp2, ConnectionLayer, Lost, Unprocessed, Upstream
+from .upstream_connections import ClientHttp2, ConnectionLayer, Lost, Unprocessed, Upstream, unended
 from .websocket_layer import PatchbayWebsocket
 
 logger = logging.getLogger(__name__)
@@ -539,7 +539,8 @@ class PatchbayStream(HttpStream):
             return
         self.upstream_open = False
         if lost and self._goes_again(cord, unprocessed=isinstance(event, Unprocessed)):
-            self.attempt += 1
+            self.attempt += 1  # what may still come on the lost connection is dropped
+            yield commands.Log("The upstream ended its connection: the request goes again on another", logging.DEBUG)
             yield from self._send()
             return
         self.held = None  # half an answer is none
@@ -890,6 +891,8 @@ class PatchbayLayer(ConnectionLayer):
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup) and event.command not in self.command_sources:
             return _nothing()  # of a timer that was called off
+        if isinstance(event, events.ConnectionClosed):
+            unended.discard(event.connection)
         if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
             self.connections.setdefault(self.context.client, ClientHttp2(self.context.fork()))
         following: Commands = super()._handle_event(event)

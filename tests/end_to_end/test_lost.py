@@ -12,6 +12,7 @@ from tests.simulator import simulator_thread
 
 from .dialogue import body
 from .harness import eventually, generic_config, proxy
+from .tunnel import listener, read_head
 
 NAMES = {"one": "sk-lost-0123456789abcdef"}
 TEXT = json.dumps(body("openai_chat", ["hi"])).encode()
@@ -49,6 +50,49 @@ async def slow(*args, **kwargs):
 
 asyncio.open_connection = slow
 """
+
+
+# as when a task that brings the end of a connection is cancelled, because a writing has failed, while it waits
+FORGETS = """
+from mitmproxy.connection import Server
+from mitmproxy.proxy import events, server
+
+sound = server.ConnectionHandler.server_event
+lost = set()
+
+
+async def lossy(self, event):
+    if isinstance(event, events.ConnectionClosed) and isinstance(event.connection, Server):
+        if event.connection.id not in lost:
+            lost.add(event.connection.id)
+            # as the cancelled task does
+            self.transports[event.connection].handler.cancel()
+            return
+    await sound(self, event)
+
+
+server.ConnectionHandler.server_event = lossy
+"""
+
+
+def test_the_end_of_a_connection_is_heard_of(tmp_path: Path) -> None:
+    """R31: nobody waits for a dead connection until the time is up, also where mitmproxy has lost its end."""
+    script = tmp_path / "forgets.py"
+    script.write_text(FORGETS)
+    heads: list[str] = []
+
+    def serve(client: socket.socket) -> None:
+        heads.append(read_head(client))
+        if len(heads) > 1:
+            client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+
+    with listener(serve) as port:
+        settings = generic_config(tmp_path, {**NAMES, "two": "sk-lost-fedcba9876543210"})
+        with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:http://127.0.0.1:{port}") as running:
+            served = httpx.get(f"{running.url}/v1/models", trust_env=False, timeout=20)
+
+    assert served.status_code == 200
+    assert len(heads) == 2
 
 
 def test_a_client_that_leaves_while_a_connection_is_made_is_no_fault_of_the_account(tmp_path: Path) -> None:

@@ -203,11 +203,13 @@ class Router:
             return refusal
         # a body that streams through is not seen, so it counts as like no other
         digest = self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request)
-        identity, served = _as_before(self._identifier.identify(request, now), request.replay, digest)
+        name = self._random_bytes(8).hex()
+        found = self._identifier.identify(request, now, name)
+        identity, served = _as_before(found, request.replay, digest)
         model = self._spoken_model(request, identity, names.model, socket)
         self._in_flight[identity.affinity] += 1
         return Exchange(
-            id=self._random_bytes(8).hex(),
+            id=name,
             request=request,
             identity=identity,
             model=model,
@@ -407,6 +409,7 @@ class Router:
             self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=error), now)
         if attempt and attempt.outcome and attempt.outcome.kind == "ok":
             self._learn(exchange, attempt, now)
+        self._identifier.closed(exchange.identity)
         self._in_flight[exchange.identity.affinity] -= 1
         if self._in_flight[exchange.identity.affinity] <= 0:
             del self._in_flight[exchange.identity.affinity]
@@ -704,10 +707,8 @@ class Router:
         if attempt.learned_from or attempt.proof or exchange.request.replay:
             return
         attempt.learned_from = True
-        choice, identity = attempt.choice, exchange.identity
-        if choice.key is not None and choice.key.affinity != identity.affinity:  # kept apart from others alike
-            identity = replace(identity, affinity=choice.key.affinity)
-        self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
+        account = attempt.choice.account.id
+        self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         good = attempt.head is not None and attempt.head.status < 400

@@ -454,7 +454,7 @@ def served_after(of: Router, dead: Container[str], tries: int, told: tuple[Answe
     """Let one conversation try again and again; return which account served each time, and how many were asked."""
     served, asked = [], []
     for now in range(0, 2 * tries, 2):
-        exchange, by = opened(of, request(), float(now)), ""
+        exchange, by = opened(of, request(x_session_id="one"), float(now)), ""
         while isinstance(route := of.next(exchange, float(now)), Route):
             is_dead = route.account.id in dead
             if answer(of, exchange, *(told if is_dead else good()), now=float(now))[-1] == "deliver":

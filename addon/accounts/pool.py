@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
-from blake3 import blake3
-
 from .. import paths
 from ..config import Account, Config
 from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Served, Wait
@@ -24,7 +22,6 @@ from .claims import Wish, claims, is_bounded
 from .health import LAST_CHANCE, Health
 from .slots import Claim, Scope, Slots
 
-CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
@@ -404,8 +401,6 @@ class Accounts:
         at_home = next((account for account in fit if account.id == home), None)
         if at_home is not None and (elsewhere := self._leaves(key, at_home, fit, now)):
             at_home, home, lost = (None, "", True) if elsewhere == at_home else (elsewhere, elsewhere.id, lost)
-        if apart := self._apart(ask, fit, key, home, now):
-            return apart
         if at_home is not None:
             return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
@@ -445,31 +440,6 @@ class Accounts:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
         label = "reselected" if lost or ask.tried else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
-
-    def _apart(self, ask: Ask, fit: Sequence[Account], key: Key, home: str, now: float) -> _Pick | None:
-        """
-        Pick for a first turn that a crowd began alike, once the account of the first has more than its share of them.
-
-        Its answer tells it from the others, and its next turn goes where that answer came from.
-        """
-        opening = ask.identity.tier == "content" and ask.identity.strength == "guess" and ask.identity.binds
-        if not opening or self._bindings.uses(key) <= CROWD or self._config.strategy != "rendezvous":
-            return None
-        first = home or next(iter(self._bindings.pending(key)), "")
-
-        def aside(account: str) -> Key:
-            if account == first:
-                return key
-            return replace(key, affinity=blake3(f"{key.affinity}@{account}".encode(), key=self._key).hexdigest()[:32])
-
-        def load(account: str) -> int:
-            return self._bindings.sessions(account) + self._bindings.uses(aside(account))
-
-        order = sorted(self._select(ask, fit, now), key=lambda account: account.id != first)
-        account = selection.admit(order, load)
-        if account.id == first:
-            return None
-        return _Pick(account, "new", "more chats began alike than are its share", aside(account.id))
 
     def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
         """

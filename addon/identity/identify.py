@@ -21,6 +21,7 @@ from .familiar import Familiar, is_long
 from .holders import Holders
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
+from .openings import Openings, is_common
 from .quotes import Quote
 from .readings import Readings
 from .seeds import Seeds
@@ -43,6 +44,8 @@ class _Asked:
     evidence: list[Evidence] = field(default_factory=list)
     conversation: Conversation | None = None  # what is said, once it was read
     outline: Request | None = None  # the same request without what is known of its history
+    exchange: str = ""
+    common: list[str] = field(default_factory=list)  # seeds of common ids that do not name this conversation
 
     @property
     def outer(self) -> Request:
@@ -85,11 +88,20 @@ class Identifier:
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
         self._holders = Holders(self._seeds, ledger)
-        self._learner = Learner(self._seeds, self._lineage, self._holders, self._chain, self._readings, sessions.ttl)
+        self._openings = Openings(self._seeds, self._lineage, sessions.limit * _PER_SESSION, sessions.ttl)
+        self._learner = Learner(
+            self._seeds, self._lineage, self._holders, self._chain, self._readings, self._openings, sessions.ttl
+        )
 
-    def identify(self, request: Request, now: float) -> Identity:
-        """Say whose conversation *request* is."""
+    def identify(self, request: Request, now: float, exchange: str = "") -> Identity:
+        """
+        Say whose conversation *request* is.
+
+        *exchange* is unique for each request: a first turn then counts as under way until `closed` is called. Without
+        it nothing is held, as for one who only looks.
+        """
         asked = self._asked(request, now)
+        asked.exchange = exchange
         if any(found.tier == "own" and found.value.lower() == "off" for found in asked.ids):
             asked.note("own", "header x-patchbay-session-id", value="off")
             return self._owned(asked, Identity(tier="own"))
@@ -108,6 +120,10 @@ class Identifier:
         """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
         self._learner.learn(request, identity, account, facts, now)
 
+    def closed(self, identity: Identity) -> None:
+        """Take note that the exchange of *identity* is over; what was not learned from it by now leaves no mark."""
+        self._openings.release(identity.began)
+
     def foreign(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
         return self._holders.foreign(request, now)
@@ -121,6 +137,7 @@ class Identifier:
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
+        self._openings.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = sessions.ttl
         self._buckets.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
@@ -168,7 +185,35 @@ class Identifier:
                 return self._reference(asked) or self._explicit(tier, asked)
             case "cache_key" if self._is_bucket(asked):
                 return None
+        if found := self._common(tier, asked):
+            return self._grown(asked) or (self._explicit(tier, asked) if self._names(found, asked) else None)
         return self._explicit(tier, asked)
+
+    def _common(self, tier: str, asked: _Asked) -> Found | None:
+        """Return the id of *tier* when it may be that of many conversations, which what is said can tell apart."""
+        found = next((item for item in asked.ids if item.tier == tier), None)
+        if found is None or not is_common(tier, found.value) or "content" not in self._sessions.order:
+            return None
+        return found if asked.is_readable and self._read(asked).root >= 0 else None
+
+    def _names(self, found: Found, asked: _Asked) -> bool:
+        """Say whether the common id *found* names this conversation: the first that began under it, if it is known."""
+        seed = self._seed_of(found, asked)
+        entry = self._openings.find(asked.scope, seed, asked.now)
+        alone = entry is not None and entry.affinity != ""
+        if not self._openings.is_taken(asked.scope, seed, asked.now) or (alone and self._read(asked).first_answer >= 0):
+            return True
+        asked.common.append(seed)
+        asked.note(found.tier, found.where, "another conversation began under it", found.value)
+        return False
+
+    def _grown(self, asked: _Asked) -> Identity | None:
+        """Answer with the conversation that the history has grown out of, as far as that is known for certain."""
+        linked = self._token(asked) if "token" in self._sessions.order else None
+        if linked:
+            return linked
+        entry = self._known(asked)
+        return self._continued(entry, asked) if entry and entry.affinity else None
 
     def _explicit(self, tier: str, asked: _Asked) -> Identity | None:
         """Answer with the first id of *tier*: where it leads already, else where a weaker one beside it leads."""
@@ -265,16 +310,60 @@ class Identifier:
         if conversation.root < 0:
             asked.note("content", "body", "the user says nothing")
             return None
-        entry = self._chain.find(asked.scope, conversation, asked.now)
-        asked.note("content", "known history" if entry else "opening")
-        affinity = entry.affinity if entry else self._opening(asked.scope, conversation)
+        entry = self._known(asked)
+        if entry and entry.affinity:
+            return self._continued(entry, asked)
+        asked.note("content", "opening")
         return Identity(
-            self._aliases.resolve(affinity, asked.now),
+            self._opening(asked.scope, conversation),
             self._content_thread(asked),
             tier="content",
-            strength="derived" if entry else "guess",
             home=entry.account if entry else "",
         )
+
+    def _known(self, asked: _Asked) -> Entry | None:
+        """Return the conversation that the history of *asked* is, without affinity when it may be one of several."""
+        conversation = self._read(asked)
+        if conversation.first_answer < 0:
+            return None
+        entry = self._chain.find(asked.scope, conversation, asked.now)
+        return entry or self._openings.grown_from(asked.scope, conversation, asked.now)
+
+    def _continued(self, entry: Entry, asked: _Asked) -> Identity:
+        asked.note("content", "known history")
+        affinity = self._aliases.resolve(entry.affinity, asked.now)
+        return Identity(
+            affinity, self._content_thread(asked), tier="content", strength="derived", home=entry.account
+        )
+
+    def _begun(self, asked: _Asked, identity: Identity) -> Identity:
+        """
+        Return *identity* with what it begins under, if it is of a first turn, and with a name that no other one has.
+
+        The name of an opening is that of the first conversation which had it. The next few begin at its account, since
+        they may be that conversation's first turn once more.
+        """
+        named = identity.tier != "content"
+        if asked.conversation is None or asked.conversation.root < 0 or (named and not is_common(identity.tier, identity.value)):
+            return identity
+        if identity.tier == "content" and identity.strength != "guess":
+            return identity
+        scope, now = asked.scope, asked.now
+        opening, name = self._openings.of(scope, self._read(asked)), identity.affinity
+        again = self._openings.is_taken(scope, opening, now)
+        if not named and (again or self._openings.is_taken(scope, name, now)):
+            asked.note("content", "opening", "another conversation began so")
+            home = identity.home or self._openings.near(scope, (opening, *asked.common), now)
+            identity = replace(identity, affinity=self._openings.fresh(scope, name, asked.exchange), home=home)
+        elif not named and asked.common:
+            identity = replace(identity, home=self._openings.near(scope, asked.common, now))
+        if again:
+            identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
+        common = [self._seed_of(item, asked) for item in asked.ids if is_common(item.tier, item.value)]
+        marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))
+        if asked.exchange:
+            self._openings.hold(marks)
+        return replace(identity, began=marks)
 
     def _is_bucket(self, asked: _Asked) -> bool:
         """Say whether so many conversations began under the cache key of *asked* that it names none of them."""
@@ -308,7 +397,7 @@ class Identifier:
             binds = False
         if request.endpoint.kind == "resource" and identity.tier == "conversation":
             binds = False
-        return self._owned(asked, identity, binds)
+        return self._owned(asked, self._begun(asked, identity) if binds else identity, binds)
 
     @staticmethod
     def _is_long_talk(asked: _Asked) -> bool:

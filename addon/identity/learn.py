@@ -13,6 +13,7 @@ from .chain import Chain
 from .familiar import is_long
 from .holders import Holders
 from .lineage import Lineage
+from .openings import Openings
 from .quotes import MIN_TEXT
 from .readings import Readings
 from .seeds import Seeds, digest, encode
@@ -28,13 +29,21 @@ class Learner:
     """Write what answers taught us into *lineage*, *holders* and *chain*; what a conversation needs, for *ttl*."""
 
     def __init__(
-        self, seeds: Seeds, lineage: Lineage, holders: Holders, chain: Chain, readings: Readings, ttl: float
+        self,
+        seeds: Seeds,
+        lineage: Lineage,
+        holders: Holders,
+        chain: Chain,
+        readings: Readings,
+        openings: Openings,
+        ttl: float,
     ) -> None:
         self._seeds = seeds
         self._lineage = lineage
         self._holders = holders
         self._chain = chain
         self._readings = readings
+        self._openings = openings
         self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
@@ -43,7 +52,7 @@ class Learner:
         answer = next((fact.value for fact in reversed(told) if fact.kind == "text"), "")
         answer = answer if isinstance(answer, str) else ""
         entry = Entry("", account=account, affinity=identity.affinity, thread=identity.thread, at=now)
-        if identity.tier in (*CONTENT_THREADS, "token"):
+        if identity.began or identity.tier in (*CONTENT_THREADS, "token"):
             entry = self._content(request, identity, entry, told, answer, now)
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
@@ -66,13 +75,17 @@ class Learner:
                 grown = self._chain.grown(conversation, answer)
                 self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)
         calls = any(fact.kind == "token" and fact.where == "tool" for fact in facts)
-        self._chain.note(scope, conversation, entry, now, answer="" if calls else answer)
+        seen = any(fact.kind in ("id", "token", "text") for fact in facts)
+        self._chain.note(scope, conversation, entry, now, answer="" if calls else answer, seen=seen)
+        if identity.began and seen:
+            self._openings.note(scope, identity.began, entry, now)
+        else:
+            self._openings.keep(scope, entry, now)
         return entry
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
         """
-        Give a first turn that began like another one an affinity and a thread of its own, by its answer: from the next
-        turn on it is a conversation like any other, at home where that answer came from.
+        Give a first turn under an id that began like another one a thread of its own, by its answer.
         """
         given = tuple(_given(facts))
         answer = digest(given)
@@ -80,11 +93,6 @@ class Learner:
             first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
             if first.digest != answer:
                 entry = replace(entry, thread=self._seeds.derive("answered", scope, identity.thread, answer))
-        if identity.tier == "content" and identity.binds:
-            first = self._chain.first("served by", scope, identity.affinity, replace(entry, digest=answer), now)
-            if (first.digest, first.account) != (answer, entry.account):
-                parts = (identity.affinity, answer, entry.account)
-                entry = replace(entry, affinity=self._seeds.derive("apart", scope, *parts))
         return entry
 
     def _history(self, request: Request, conversation: Conversation, entry: Entry, now: float) -> None:

@@ -698,7 +698,7 @@ class Router:
                 case "error" if _is_answer(exchange, attempt):  # a stored answer's error is nobody's fault now
                     attempt.outcome = _told(exchange, fact, now)
                     attempt.error = attempt.outcome.detail
-                case "id" | "token" | "text" if len(attempt.learned) < LEARNED_FACTS:
+                case "id" | "token" | "text" | "calls" if len(attempt.learned) < LEARNED_FACTS:
                     attempt.learned.append(fact)
         if any(fact.kind == "end" for fact in facts) and attempt.served and attempt.outcome is None:
             self._learn(exchange, attempt, now)  # now: the next turn may be here before the last byte of this answer

@@ -20,6 +20,7 @@ from blake3 import blake3
 from ..config import Account
 
 BOUND = 1.25  # times the weighted mean; new sessions go elsewhere above it
+FEW = 3  # sessions that an account may have for all that, where another one like it began
 MAX_CURSORS = 4096
 _PURPOSE = "patchbay accounts: rendezvous order v1"
 
@@ -143,13 +144,15 @@ def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
 
     An account has its share by weight of all *sessions*, the new one counted in, and a quarter more.
     """
-    total = sum(sessions(account.id) for account in order) + 1
-    weight = sum(max(account.weight, 0.0) for account in order)
-    for account in order:
-        mean = total * max(account.weight, 0.0) / weight if weight else total
-        if sessions(account.id) + 1 <= math.ceil(BOUND * mean):
-            return account
-    return order[0]
+    return next((account for account in order if has_room(account, order, sessions)), order[0])
+
+
+def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str], int], at_least: int = 0) -> bool:
+    """Say whether one more session does not overload *account* of those *among* it, or is within *at_least*."""
+    total = sum(sessions(each.id) for each in among) + 1
+    weight = sum(max(each.weight, 0.0) for each in among)
+    mean = total * max(account.weight, 0.0) / weight if weight else total
+    return sessions(account.id) + 1 <= max(at_least, math.ceil(BOUND * mean))
 
 
 def _turn(accounts: Mapping[str, Account], state: State, round_: tuple[str, ...]) -> list[Account]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..ledger import Entry, Ledger
-from .canonical import Conversation, Turn, answer_turn
+from .canonical import Conversation, Turn
 from .seeds import Seeds, digest
 
 _KEPT = 64  # prefixes of one request, the newest
@@ -77,10 +77,17 @@ class Chain:
         return None
 
     def note(
-        self, scope: bytes, conversation: Conversation, entry: Entry, now: float, answer: str = "", *, seen: bool = False
+        self,
+        scope: bytes,
+        conversation: Conversation,
+        entry: Entry,
+        now: float,
+        answer: Sequence[bytes] = (),
+        *,
+        seen: bool = False,
     ) -> None:
         """
-        Remember that *conversation* was served, and what it grows into by an *answer* that was nothing but text.
+        Remember that *conversation* was served, and what it grows into by the turns of its *answer*.
 
         Once its answer was *seen*, only what follows a request that we served is its own: many conversations may begin
         with the same examples. Without that, what it holds of answers is all that may tell it again.
@@ -96,7 +103,7 @@ class Chain:
                 break  # what grew out of it is new; what it grew out of was remembered with it
         self._note("served", scope, entry, now, known[-1])
         if answer:
-            self._history(scope, entry, now, _grown(known[-1], "assistant", answer_turn(answer)))
+            self._history(scope, entry, now, prefixes_of(self.grown(conversation, answer))[-1])
 
     def answers(self, scope: bytes, conversation: Conversation, now: float, served: int = 0) -> Iterator[Turn]:
         """
@@ -123,10 +130,11 @@ class Chain:
         return before or entry
 
     @staticmethod
-    def grown(conversation: Conversation, answer: str) -> Conversation:
-        """Return *conversation* as the next request will hold it, when the *answer* was nothing but a text."""
-        turn = Turn("assistant", answer_turn(answer), len(conversation.turns))
-        return replace(conversation, turns=(*conversation.turns, turn))
+    def grown(conversation: Conversation, answer: Sequence[bytes]) -> Conversation:
+        """Return *conversation* as the next request will hold it, with the turns of the *answer*."""
+        last = len(conversation.turns)
+        turns = (Turn("assistant", told, last + place) for place, told in enumerate(answer))
+        return replace(conversation, turns=(*conversation.turns, *turns))
 
     def thread_seed(self, scope: bytes, conversation: Conversation) -> str:
         """Derive the thread of *conversation* from its instructions and all up to its first answer."""

@@ -88,7 +88,7 @@ class Identifier:
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
         self._holders = Holders(self._seeds, ledger)
-        self._openings = Openings(self._seeds, self._lineage, sessions.limit * _PER_SESSION, sessions.ttl)
+        self._openings = Openings(self._seeds, self._lineage, sessions.ttl)
         self._learner = Learner(
             self._seeds, self._lineage, self._holders, self._chain, self._readings, self._openings, sessions.ttl
         )
@@ -137,7 +137,7 @@ class Identifier:
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._openings.resize(sessions.limit * _PER_SESSION, sessions.ttl)
+        self._openings.ttl = sessions.ttl
         self._learner.ttl = sessions.ttl
         self._buckets.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
@@ -212,8 +212,7 @@ class Identifier:
         linked = self._token(asked) if "token" in self._sessions.order else None
         if linked:
             return linked
-        entry = self._known(asked)
-        return self._continued(entry, asked) if entry and entry.affinity else None
+        return self._continued(asked)
 
     def _explicit(self, tier: str, asked: _Asked) -> Identity | None:
         """Answer with the first id of *tier*: where it leads already, else where a weaker one beside it leads."""
@@ -310,54 +309,54 @@ class Identifier:
         if conversation.root < 0:
             asked.note("content", "body", "the user says nothing")
             return None
-        entry = self._known(asked)
-        if entry and entry.affinity:
-            return self._continued(entry, asked)
+        if known := self._continued(asked):
+            return known
         asked.note("content", "opening")
         return Identity(
             self._opening(asked.scope, conversation),
             self._content_thread(asked),
             tier="content",
-            home=entry.account if entry else "",
         )
 
-    def _known(self, asked: _Asked) -> Entry | None:
-        """Return the conversation that the history of *asked* is, without affinity when it may be one of several."""
-        conversation = self._read(asked)
+    def _continued(self, asked: _Asked) -> Identity | None:
+        """
+        Answer with the conversation that the history has grown out of: by its longest prefix, else by its opening.
+
+        Where several have that in common it may be any of them, and so it is none.
+        """
+        scope, conversation, now = asked.scope, self._read(asked), asked.now
         if conversation.first_answer < 0:
             return None
-        entry = self._chain.find(asked.scope, conversation, asked.now)
-        return entry or self._openings.grown_from(asked.scope, conversation, asked.now)
-
-    def _continued(self, entry: Entry, asked: _Asked) -> Identity:
+        entry = self._chain.find(scope, conversation, now) or self._openings.grown_from(scope, conversation, now)
+        if entry is None or not entry.affinity:
+            return None
         asked.note("content", "known history")
-        affinity = self._aliases.resolve(entry.affinity, asked.now)
-        return Identity(
-            affinity, self._content_thread(asked), tier="content", strength="derived", home=entry.account
-        )
+        thread = entry.thread or self._content_thread(asked)
+        affinity = self._aliases.resolve(entry.affinity, now)
+        return Identity(affinity, thread, tier="content", strength="derived", home=entry.account)
 
     def _begun(self, asked: _Asked, identity: Identity) -> Identity:
         """
         Return *identity* with what it begins under, if it is of a first turn, and with a name that no other one has.
 
-        The name of an opening is that of the first conversation which had it. The next few begin at its account, since
-        they may be that conversation's first turn once more.
+        The name of an opening is that of the first conversation which had it. The next ones begin at its account while
+        that has room, since each may be that conversation's first turn once more.
         """
         named = identity.tier != "content"
-        if asked.conversation is None or asked.conversation.root < 0 or (named and not is_common(identity.tier, identity.value)):
-            return identity
-        if identity.tier == "content" and identity.strength != "guess":
+        begins = is_common(identity.tier, identity.value) if named else identity.strength == "guess"
+        if not begins or asked.conversation is None or asked.conversation.root < 0:
             return identity
         scope, now = asked.scope, asked.now
         opening, name = self._openings.of(scope, self._read(asked)), identity.affinity
         again = self._openings.is_taken(scope, opening, now)
-        if not named and (again or self._openings.is_taken(scope, name, now)):
+        taken = not named and (again or self._openings.is_taken(scope, name, now))
+        if taken:
             asked.note("content", "opening", "another conversation began so")
             home = identity.home or self._openings.near(scope, (opening, *asked.common), now)
             identity = replace(identity, affinity=self._openings.fresh(scope, name, asked.exchange), home=home)
         elif not named and asked.common:
             identity = replace(identity, home=self._openings.near(scope, asked.common, now))
-        if again:
+        if again or taken or asked.common:  # what is said is another thread's already
             identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
         common = [self._seed_of(item, asked) for item in asked.ids if is_common(item.tier, item.value)]
         marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))

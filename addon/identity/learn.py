@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
 from . import quotes
-from .canonical import Conversation, squeeze
+from .canonical import Conversation, answer_turns, squeeze
 from .chain import Chain
 from .familiar import is_long
 from .holders import Holders
@@ -22,6 +22,7 @@ OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store 
 CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
 _HISTORY_TURNS = 64  # of one request, the newest
 _FACTS = 2048  # of one answer
+_SEEN = frozenset(("id", "token", "text", "calls"))  # kinds of facts without any of which nothing was answered
 _GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and gateways, not by a service that stores
 
 
@@ -69,18 +70,20 @@ class Learner:
             self._readings.keep(request, now)
             conversation = self._readings.of(request)
         self._history(request, conversation, entry, now)
+        turns = _answer_turns(request, facts, answer)
         if conversation.first_answer < 0 and identity.tier in CONTENT_THREADS:
             entry = self._told_apart(scope, identity, entry, facts, now)
-            if answer:
-                grown = self._chain.grown(conversation, answer)
+            if turns:
+                grown = self._chain.grown(conversation, turns)
                 self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)
-        calls = any(fact.kind == "token" and fact.where == "tool" for fact in facts)
-        seen = any(fact.kind in ("id", "token", "text") for fact in facts)
-        self._chain.note(scope, conversation, entry, now, answer="" if calls else answer, seen=seen)
+        seen = any(fact.kind in _SEEN for fact in facts)
+        self._chain.note(scope, conversation, entry, now, turns, seen=seen)
         if identity.began and seen:
             self._openings.note(scope, identity.began, entry, now)
         else:
             self._openings.keep(scope, entry, now)
+        if turns and len(squeeze(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
+            self._openings.grew(scope, self._chain.grown(conversation, turns), entry, now)
         return entry
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
@@ -132,6 +135,15 @@ def _ties(request: Request, fact: Fact) -> bool:
     if fact.kind == "id" or fact.where == "signature":
         return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
     return fact.kind == "token" and fact.where != "tool"
+
+
+def _answer_turns(request: Request, facts: Sequence[Fact], answer: str) -> tuple[bytes, ...]:
+    """Return the turns of an answer in a later request; none when it holds calls of which too little is known."""
+    found = next((fact.value for fact in facts if fact.kind == "calls"), ())
+    calls = found if isinstance(found, tuple) else ()
+    if not calls and any(fact.kind == "token" and fact.where == "tool" for fact in facts):
+        return ()
+    return answer_turns(answer, calls, apart=request.endpoint.dialect == "openai_responses")
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ conversations, unless the first one was never answered: then the second is its r
 from __future__ import annotations
 
 import re
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -19,8 +19,7 @@ from .lineage import Lineage
 from .quotes import is_strong
 from .seeds import Seeds
 
-FOLLOWERS = 3  # conversations that began alike and go to one account, so that a regenerated first answer stays there
-_PROBED = 64  # first turns of a history among which its opening is looked for
+_PROBED = 64  # turns at either end of a history that may be the last of a known one
 _RENEWED = 4  # times in its life that the record of a conversation under way is written again
 _ALWAYS_COMMON = ("user", "cache_key")  # tiers that name a person or an application; a long irregular key is neither
 _MAYBE_COMMON = ("harness", "generic_header", "body_session")
@@ -53,18 +52,12 @@ class Openings:
     outlives a restart. Marks of first turns under way are held in memory, from `hold` to `release`.
     """
 
-    def __init__(self, seeds: Seeds, lineage: Lineage, limit: int, ttl: float) -> None:
+    def __init__(self, seeds: Seeds, lineage: Lineage, ttl: float) -> None:
         self._seeds = seeds
         self._lineage = lineage
-        self._limit = limit
         self.ttl = ttl
         self._held: Counter[str] = Counter()
-        self._counts: OrderedDict[str, int] = OrderedDict()  # conversations that began under a mark
         self._fresh = 0
-
-    def resize(self, limit: int, ttl: float) -> None:
-        """Let *limit* and *ttl* hold from the next conversation on."""
-        self._limit, self.ttl = limit, ttl
 
     def of(self, scope: bytes, conversation: Conversation) -> str:
         """Return the mark of the opening that all turns of *conversation* are."""
@@ -78,21 +71,28 @@ class Openings:
         """Say whether a conversation began under *mark*, or is about to."""
         return self._held[mark] > 0 or self.find(scope, mark, now) is not None
 
+    def grew(self, scope: bytes, conversation: Conversation, entry: Entry, now: float) -> None:
+        """Remember that *conversation*, its last answer included, is that of *entry*, also after a restart."""
+        self._lineage.note(scope, _token(self.of(scope, conversation)), entry, now, self.ttl)
+
     def grown_from(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
-        """Return what is known of the longest opening that *conversation* has grown out of."""
-        known = prefixes_of(conversation)[: len(conversation.turns) - 1]
-        for prefix in reversed(known[:_PROBED]):
-            if entry := self.find(scope, self._mark(scope, prefix), now):
-                return entry
+        """
+        Return what is known of the longest history, or else the opening, that *conversation* has grown out of.
+
+        An opening without an answer in it leaves the thread open: its conversation may have been forked right there.
+        """
+        known = prefixes_of(conversation)[:-1]
+        answered = next((at for at, turn in enumerate(conversation.turns) if turn.role == "assistant"), len(known))
+        for place in (*range(len(known) - 1, max(_PROBED, len(known) - _PROBED) - 1, -1),
+                      *range(min(_PROBED, len(known)) - 1, -1, -1)):  # fmt: skip
+            if entry := self.find(scope, self._mark(scope, known[place]), now):
+                return entry if place >= answered else replace(entry, thread="")
         return None
 
     def near(self, scope: bytes, marks: Iterable[str], now: float) -> str:
-        """Return the account of the first mark under which some conversations began, but only a few."""
-        for mark in marks:
-            entry = self.find(scope, mark, now)
-            if entry and entry.account and self._counts.get(mark, 1) < FOLLOWERS:
-                return entry.account
-        return ""
+        """Return the account where the last conversation under the first known one of *marks* began."""
+        found = (self.find(scope, mark, now) for mark in marks)
+        return next((entry.account for entry in found if entry and entry.account), "")
 
     def fresh(self, scope: bytes, name: str, exchange: str) -> str:
         """Return an affinity that no conversation has: *name* is taken. *exchange* is unique, or empty."""
@@ -115,12 +115,7 @@ class Openings:
     def note(self, scope: bytes, marks: Iterable[str], entry: Entry, now: float) -> None:
         """Remember that the conversation of *entry* began under *marks*."""
         for mark in marks:
-            before = self.find(scope, mark, now)
-            known = self._counts.pop(mark, 1) if before else 0
-            self._counts[mark] = known + (before is None or before.affinity != entry.affinity)
             self._lineage.note(scope, _token(mark), entry, now, self.ttl)
-        while len(self._counts) > self._limit:
-            self._counts.popitem(last=False)
 
     def keep(self, scope: bytes, entry: Entry, now: float) -> None:
         """Renew the name of a conversation under way, so that no other one takes it."""

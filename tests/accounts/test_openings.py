@@ -6,6 +6,7 @@ from patchbay.values import Identity
 
 from .test_pool import ask, pool, serve, served_by, three
 
+
 def test_a_conversation_without_a_home_goes_where_its_last_answer_came_from():
     for name in "abc":
         chosen = serve(three(), ask(identity=Identity(affinity="s", home=name)))

@@ -397,7 +397,7 @@ def test_a_weak_token_links_nobody(token):
     body = {"messages": [{"role": "user", "content": "b"}, tool_call(token)]}
 
     assert teller.ask(MESSAGES, body).tier == "content"
-    assert len(teller.ledger) == 3  # the id of the answer, and the opening and the name that its conversation has
+    assert len(teller.ledger) == 4  # the id of the answer, the opening, the name and the history of its conversation
 
 
 def test_nobody_finds_the_answers_of_another_client():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from patchbay.values import Identity
 
-from .test_pool import ask, pool, serve, served_by, three
+from .test_pool import ask, serve, served_by, three
 
 
 def test_a_conversation_without_a_home_goes_where_its_last_answer_came_from():

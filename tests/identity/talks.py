@@ -402,7 +402,7 @@ class Run:
         assert isinstance(exchange, Exchange), exchange
         route = self.router.next(exchange, self.now)
         assert isinstance(route, Route), route
-        if not turn.side:
+        if not turn.side and (turn.ending == "whole" or record.accounts):  # at home is where it was answered first
             record.accounts.append(route.account.id)
             record.threads.append(exchange.identity.thread)
         if exchange.identity.binds:

@@ -26,6 +26,7 @@ from .crosstalk.asked import Asked
 from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
 from .identity.identify import Identifier
+from .identity.openings import is_common
 from .ledger import Ledger
 from .naming import Naming
 from .providers import Stamp
@@ -775,11 +776,16 @@ def mint_of(key: bytes) -> correlation.Mint:
 
 
 def _unless_ours(choice: Choice, headers: Headers) -> Headers:
-    """Take the client's session from *headers* where sessions upstream are handed out: two may name theirs alike."""
-    if choice.slot is None:
-        return headers
+    """
+    Take the client's session from *headers* where two may name theirs alike.
+
+    That is where sessions upstream are handed out, and where it is a word that whole applications are known by.
+    """
     templates = choice.account.provider.stamp.headers
     ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
+    common = any(is_common("generic_header", value) for name in ours for value in headers.all(name))
+    if choice.slot is None and not common:
+        return headers
     return Headers((name, value) for name, value in headers if name.lower() not in ours)
 
 

@@ -491,3 +491,18 @@ def test_an_account_that_is_dead_rests_as_before_where_another_serves() -> None:
         served, asked = served_after(router(*map(account, "abcd")), dead, 8, bad(401))
         assert len(set(served)) == 1
         assert sum(asked) <= 9
+
+
+def test_a_session_header_with_a_word_that_many_use_is_replaced_by_ours() -> None:
+    """I1: `X-Session-ID: default` would be one session upstream for all of them; any other name stays the client's."""
+    of = router(account("a"))
+    ours = []
+    for name in ("default", "Main", "chat-17", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"):
+        exchange = opened(of, request(x_session_id=name))
+        route = of.next(exchange, 0.0)
+        assert isinstance(route, Route)
+        went = dict(route.edit.headers).get("X-Session-ID")
+        assert went in (None, route.session_id)
+        ours.append(went is not None)
+
+    assert ours == [True, True, False, False]

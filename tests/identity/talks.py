@@ -406,7 +406,8 @@ class Run:
             record.accounts.append(route.account.id)
             record.threads.append(exchange.identity.thread)
         if exchange.identity.binds:
-            record.sessions.append(route.session_id)
+            went = dict(route.edit.headers)  # what the client sent stays, unless ours takes its place
+            record.sessions.append(went.get("X-Session-ID") or turn.headers.get("X-Session-ID") or route.session_id)
         return exchange
 
     def _finish(self, turn: Turn, exchange: Exchange) -> None:

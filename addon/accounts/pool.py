@@ -432,7 +432,8 @@ class Accounts:
         warm = next((account for account in fit if account.id == ask.identity.home), None)
         if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
             return _Pick(warm or self._admitted(ask, fit, now), "none", "later in the order")
-        if warm is not None and (not ask.identity.began or self._has_room(warm, fit)):
+        sessions = self._bindings.sessions
+        if warm is not None and (not ask.identity.began or selection.has_room(warm, fit, sessions)):
             return _Pick(warm, "inherited", "this conversation was answered elsewhere", key)
         pending = self._bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
@@ -440,10 +441,6 @@ class Accounts:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
         label = "reselected" if lost or ask.tried else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
-
-    def _has_room(self, account: Account, fit: Sequence[Account]) -> bool:
-        """Say whether a conversation may begin at *account*, where another one began alike, without overloading it."""
-        return selection.has_room(account, fit, self._bindings.sessions, at_least=selection.FEW)
 
     def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
         """

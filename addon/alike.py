@@ -7,7 +7,7 @@ Such an event says nothing new but its text, so it need not be read: it is known
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +20,8 @@ MISSES = 8  # forms that were learned and never met again, after which a stream 
 _PROBE, _NUMBER = '\0"probe\\', 987654321
 _TEXT = msgspec.json.Decoder(str)
 # what has an effect when it comes again, or counts where it stands
-_TELLING = frozenset({"finish", "end", "error", "usage"})
+_TELLING = frozenset({"finish", "end", "error", "usage", "called"})
+_TEXTS = ("text", "arguments")
 _SAID = ("text", "content", "partial_json", "thinking", "reasoning_content", "reasoning", "arguments")
 _SEQUENCE, _PADDING = b'"sequence_number":', b'"obfuscation":'
 
@@ -29,10 +30,15 @@ Read = Callable[[str, dict[str, Any]], Iterable[Fact]]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What an event says that is like the one before: its *text* ("" when it is none of the answer's), its number."""
+    """
+    What an event says that is like the one before: its *text* ("" when it is none of the answer's) and its number.
+
+    *call* is None for what is said, else it tells to which call the text is arguments.
+    """
 
     text: str
     number: int | None
+    call: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,13 @@ class _Hole:
 class Alike:
     """The form of the last event that was read, if all that it may differ in from the next one is known."""
 
-    __slots__ = ("_first", "_holes", "_is_text", "_met", "_misses", "_name")
+    __slots__ = ("_call", "_first", "_holes", "_is_text", "_met", "_misses", "_name")
 
     def __init__(self) -> None:
         self._name, self._first = "", b""
         self._holes: tuple[tuple[str, bytes], ...] = ()  # the kind of each, and the bytes behind it
         self._is_text = False
+        self._call: str | None = None
         self._met = True
         self._misses = 0
 
@@ -81,12 +88,12 @@ class Alike:
         if at != len(data) or not text:
             return None
         self._met = True
-        return Said(text if self._is_text else "", number)
+        return Said(text if self._is_text else "", number, self._call)
 
     def learn(self, event: Event, data: dict[str, Any], name: str, found: Sequence[Fact], read: Read) -> None:
         """Take the form of *event*, which holds *data*, was read under *name* as *found*, and told nothing new."""
         self.forget()
-        texts = [fact for fact in found if fact.kind == "text"]
+        texts = [fact for fact in found if fact.kind in _TEXTS]
         text = str(texts[0].value) if texts else _delta(data)
         if self._misses >= MISSES or not text or len(texts) > 1 or any(fact.kind in _TELLING for fact in found):
             return
@@ -95,6 +102,7 @@ class Alike:
             return
         ends = [*(hole.start for hole in holes[1:]), len(event.data)]
         self._name, self._first, self._is_text, self._met = event.name, event.data[: holes[0].start], bool(texts), False
+        self._call = texts[0].where if texts and texts[0].kind == "arguments" else None
         self._holes = tuple((hole.kind, event.data[hole.end : end]) for hole, end in zip(holes, ends, strict=True))
 
     def forget(self) -> None:
@@ -163,7 +171,7 @@ def _is_all(data: bytes, holes: Sequence[_Hole], name: str, found: Sequence[Fact
     if not isinstance(changed, dict):
         return False
     is_numbered = any(hole.kind == "number" for hole in holes)
-    wanted = [Fact("text", _PROBE) if fact.kind == "text" else fact for fact in found]
-    said = [fact.value for fact in found if fact.kind == "text"] or _delta(changed) == _PROBE
+    wanted = [replace(fact, value=_PROBE) if fact.kind in _TEXTS else fact for fact in found]
+    said = [fact.value for fact in found if fact.kind in _TEXTS] or _delta(changed) == _PROBE
     numbered = not is_numbered or changed.get("sequence_number") == _NUMBER
     return bool(said) and numbered and list(read(name, changed)) == wanted

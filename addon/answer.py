@@ -17,7 +17,7 @@ from blake3 import blake3
 from . import dialects
 from .alike import Alike
 from .content_coding import CodingError, Decoder, TooLarge, UnknownCoding, codings
-from .dialects import errors, order, shape, tokens
+from .dialects import calls, errors, order, shape, tokens
 from .providers import Echo
 from .sse import Elements, Event, Events, Objects
 from .values import Endpoint, Fact, Head, Usage
@@ -86,15 +86,16 @@ class Answer:
     The reader of one answer in *dialect*: `head`, then `feed` for every chunk, then `end`.
 
     Facts come in the order in which they stood. One kind at a place is told again only when its value changes; `usage`
-    is told whenever it grows, so the last one holds; `content` once, at the first semantic event; `text` once, at the
-    end, when all of it fits into *keep_text* characters. A WebSocket's messages go to `message`. *asked_stream*: the
-    request asked for a stream, so JSON may be the first of several objects.
+    is told whenever it grows, so the last one holds; `content` once, at the first semantic event; `text` and `calls`
+    (pairs of a name and its arguments) once, at the end, when all of it fits into *keep_text* characters. A WebSocket's
+    messages go to `message`. *asked_stream*: the request asked for a stream, so JSON may be the first of several
+    objects.
     """
 
     def __init__(
         self, dialect: str, echo: Echo | None = None, keep_text: int = 262144, *, asked_stream: bool = False
     ) -> None:
-        self._read = dialects.of(dialect).read
+        self._in_dialect = dialects.of(dialect).read
         self._dialect = dialect
         self._echo = echo or Echo()
         self._keep_text = keep_text
@@ -110,6 +111,7 @@ class Answer:
         self._usage = Usage()
         self._pieces: list[str] | None = []
         self._length = 0
+        self._calls: list[tuple[str, list[str]]] | None = []  # where each stands, its name and pieces of its arguments
         self._by_delta = False
         self._finished = False
         self._order = order.Order(dialect)
@@ -344,7 +346,9 @@ class Answer:
         if said is None:
             self._event(event, facts, streamed=True)
             return
-        if said.text:
+        if said.text and said.call is not None:
+            self._argue(said.call, said.text)
+        elif said.text:
             self._keep(said.text)
         for fact in self._order.again(said.number):
             self._repeat(facts, fact, once=True)
@@ -415,6 +419,10 @@ class Answer:
             self._close(facts, Fact("end", "body"))
         return found
 
+    def _read(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
+        yield from calls.read(self._dialect, data)  # first: the last event may hold calls and the end
+        yield from self._in_dialect(name, data)
+
     def _read_all(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from self._read(name, data)
         yield from _echoes(self._echo, data)
@@ -434,6 +442,11 @@ class Answer:
         match fact.kind:
             case "text":
                 self._keep(str(fact.value), whole=fact.where == "whole")
+            case "called":
+                if self._calls is not None:
+                    self._calls.append((fact.where, [str(fact.value)]))
+            case "arguments":
+                self._argue(fact.where, str(fact.value))
             case "usage":
                 self._grow(fact, facts)
             case "end":
@@ -495,16 +508,27 @@ class Answer:
         else:
             self._pieces.append(text)
 
+    def _argue(self, where: str, piece: str) -> None:
+        """Keep a *piece* of the arguments of the last call that stands at *where*."""
+        call = next((told for place, told in reversed(self._calls or ()) if place == where), None)
+        self._length += len(piece)
+        if self._length > self._keep_text:
+            self._calls = None
+        elif call is not None:
+            call.append(piece)
+
     def _close(self, facts: list[Fact], end: Fact) -> None:
         if not self._ended:
             self._ended = True
-            facts.append(end)
-            self._tell_text(facts)  # now: a client may hang up as soon as it has seen the end
+            self._tell_text(facts, end)  # now: a client may hang up as soon as it has seen the end
 
-    def _tell_text(self, facts: list[Fact]) -> None:
+    def _tell_text(self, facts: list[Fact], *first: Fact) -> None:
+        facts.extend(first)
+        if self._calls:
+            facts.append(Fact("calls", tuple((told[0], "".join(told[1:])) for _, told in self._calls)))
         if self._pieces:
             facts.append(Fact("text", "".join(self._pieces)))
-        self._pieces = None
+        self._pieces = self._calls = None
 
 
 def _times(head: Head) -> Iterator[Fact]:

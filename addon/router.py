@@ -29,6 +29,7 @@ from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
 from .identity import quotes
 from .identity.identify import Identifier
+from .identity.openings import is_common
 from .ledger import Ledger
 from .naming import Naming
 from .providers import Stamp
@@ -238,11 +239,13 @@ class Router:
             return refusal
         # a body that streams through is not seen, so it counts as like no other
         digest = self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request)
-        identity, served = _as_before(self._identifier.identify(request, now), request.replay, digest)
+        name = self._random_bytes(8).hex()
+        found = self._identifier.identify(request, now, name)
+        identity, served = _as_before(found, request.replay, digest)
         model = self._spoken_model(request, identity, names.model, socket)
         self._in_flight[identity.affinity] += 1
         return Exchange(
-            id=self._random_bytes(8).hex(),
+            id=name,
             request=request,
             identity=identity,
             model=model,
@@ -264,12 +267,13 @@ class Router:
     def look_again(self, exchange: Exchange, now: float) -> None:
         """Say once more whose conversation *exchange* is, before its first attempt: more may be known than before."""
         self._leave(exchange.identity)
-        found = self._identifier.identify(exchange.request, now)
+        found = self._identifier.identify(exchange.request, now, exchange.id)
         exchange.identity, exchange.served = _as_before(found, exchange.request.replay, exchange.digest)
         self._in_flight[exchange.identity.affinity] += 1
         exchange.in_flight = self._in_flight[exchange.identity.affinity]
 
     def _leave(self, identity: Identity) -> None:
+        self._identifier.closed(identity)
         self._in_flight[identity.affinity] -= 1
         if self._in_flight[identity.affinity] <= 0:
             del self._in_flight[identity.affinity]
@@ -950,7 +954,7 @@ class Router:
                     attempt.said = _said(fact)
                     attempt.outcome = _told(exchange, fact, attempt.said, now)
                     attempt.error = attempt.outcome.detail
-                case "id" | "token" | "text" if len(attempt.learned) < LEARNED_FACTS:
+                case "id" | "token" | "text" | "calls" if len(attempt.learned) < LEARNED_FACTS:
                     attempt.learned.append(fact)
         if any(fact.kind == "end" for fact in facts) and attempt.served and attempt.outcome is None:
             self._learn(exchange, attempt, now)  # now: the next turn may be here before the last byte of this answer
@@ -959,12 +963,10 @@ class Router:
         if attempt.learned_from or attempt.proof or exchange.request.replay:
             return
         attempt.learned_from = True
-        choice, identity = attempt.choice, exchange.identity
-        if choice.key is not None and choice.key.affinity != identity.affinity:  # kept apart from others alike
-            identity = replace(identity, affinity=choice.key.affinity)
-        self._identifier.learn(exchange.request, identity, choice.account.id, attempt.learned, now)
+        account = attempt.choice.account.id
+        self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
         if not attempt.left:
-            self._identifier.accepted(exchange.request, identity.affinity, choice.account.id, now)
+            self._identifier.accepted(exchange.request, exchange.identity.affinity, account, now)
         self.changed()
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
@@ -1034,11 +1036,16 @@ def mint_of(key: bytes) -> correlation.Mint:
 
 
 def _unless_ours(choice: Choice, headers: Headers) -> Headers:
-    """Take the client's session from *headers* where sessions upstream are handed out: two may name theirs alike."""
-    if choice.slot is None:
-        return headers
+    """
+    Take the client's session from *headers* where two may name theirs alike.
+
+    That is where sessions upstream are handed out, and where it is a word that whole applications are known by.
+    """
     templates = choice.account.provider.stamp.headers
     ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
+    common = any(is_common("generic_header", value) for name in ours for value in headers.all(name))
+    if choice.slot is None and not common:
+        return headers
     return Headers((name, value) for name, value in headers if name.lower() not in ours)
 
 

@@ -199,7 +199,8 @@ class Identity:
     Whose conversation a request belongs to.
 
     *owner*: ids of the accounts an account-bound resource allows (None: no constraint). *affinity*: what picks the
-    account, 32 hex characters (empty: nothing to hold on to). *thread*: one message history, the same form.
+    account, 32 hex characters (empty: nothing to hold on to). *thread*: one message history, the same form. *began*: of
+    a first turn, what it begins under: its opening, its name, a common id.
     """
 
     affinity: str = ""
@@ -211,6 +212,7 @@ class Identity:
     binds: bool = True  # False: a side call, which may follow a binding but never makes or moves one
     evidence: tuple[Evidence, ...] = ()
     home: str = ""  # the account that gave the answer this request quotes: where an affinity without a binding is warm
+    began: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -613,7 +613,7 @@ def served_after(of: Router, dead: Container[str], tries: int, told: tuple[Answe
     """Let one conversation try again and again; return which account served each time, and how many were asked."""
     served, asked = [], []
     for now in range(0, 2 * tries, 2):
-        exchange, by = opened(of, request(), float(now)), ""
+        exchange, by = opened(of, request(x_session_id="one"), float(now)), ""
         while isinstance(route := of.next(exchange, float(now)), Route):
             is_dead = route.account.id in dead
             if answer(of, exchange, *(told if is_dead else good()), now=float(now))[-1] == "deliver":
@@ -960,3 +960,18 @@ def test_every_family_says_it_in_its_own_words(path: str, body: Any, error: dict
         again = routed(of, exchange)
         assert SEAL.encode() not in (again.body or SEAL.encode())
         assert again.account.id == first.account.id
+
+
+def test_a_session_header_with_a_word_that_many_use_is_replaced_by_ours() -> None:
+    """I1: `X-Session-ID: default` would be one session upstream for all of them; any other name stays the client's."""
+    of = router(account("a"))
+    ours = []
+    for name in ("default", "Main", "chat-17", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"):
+        exchange = opened(of, request(x_session_id=name))
+        route = of.next(exchange, 0.0)
+        assert isinstance(route, Route)
+        went = dict(route.edit.headers).get("X-Session-ID")
+        assert went in (None, route.session_id)
+        ours.append(went is not None)
+
+    assert ours == [True, True, False, False]

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
 
-from blake3 import blake3
-
 from .. import paths
 from ..config import Account, Config
 from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Served, Wait
@@ -26,7 +24,6 @@ from .slots import Claim, Scope, Slots
 
 LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
 QUIET = 60.0  # seconds without a request after which nobody knows that it lasted
-CROWD = 8  # first turns that began alike and may follow the first of them, whatever else its account has to do
 MAX_LOOKS = 1024  # pools and models of which is known when a lane was last looked at for want of others
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
@@ -217,7 +214,7 @@ class Accounts:
         None where the other accounts may matter: the cost of a turn at home does not grow with the pool.
         """
         identity = ask.identity
-        if not identity.affinity or ask.pin or ask.served or ask.tried or ask.stay or ask.websocket or _opens(identity):
+        if not identity.affinity or ask.pin or ask.served or ask.tried or ask.stay or ask.websocket:
             return None
         key = Key(pool_name(ask), ask.client.scope, identity.affinity)
         account = self._by_id.get(self._bindings.home(key, now))
@@ -490,8 +487,6 @@ class Accounts:
         at_home = next((account for account in fit if account.id == home), None)
         if at_home is not None and (elsewhere := self._leaves(key, at_home, fit, now)):
             at_home, home, lost = (None, "", True) if elsewhere == at_home else (elsewhere, elsewhere.id, lost)
-        if apart := self._apart(ask, fit, key, home, now):
-            return apart
         if at_home is not None:
             return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
@@ -523,7 +518,8 @@ class Accounts:
         warm = next((account for account in fit if account.id == ask.identity.home), None)
         if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
             return _Pick(warm or self._admitted(ask, fit, now), "none", "later in the order")
-        if warm is not None:
+        sessions = self._bindings.sessions
+        if warm is not None and (not ask.identity.began or selection.has_room(warm, fit, sessions)):
             return _Pick(warm, "inherited", "this conversation was answered elsewhere", key)
         pending = self._bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
@@ -531,30 +527,6 @@ class Accounts:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
         label = "reselected" if lost or ask.tried else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
-
-    def _apart(self, ask: Ask, fit: Sequence[Account], key: Key, home: str, now: float) -> _Pick | None:
-        """
-        Pick for a first turn that a crowd began alike, once the account of the first has more than its share of them.
-
-        Its answer tells it from the others, and its next turn goes where that answer came from.
-        """
-        if not _opens(ask.identity) or self._bindings.uses(key) <= CROWD or self._config.strategy != "rendezvous":
-            return None
-        first = home or next(iter(self._bindings.pending(key)), "")
-
-        def aside(account: str) -> Key:
-            if account == first:
-                return key
-            return replace(key, affinity=blake3(f"{key.affinity}@{account}".encode(), key=self._key).hexdigest()[:32])
-
-        def load(account: str) -> int:
-            return self._bindings.sessions(account) + self._bindings.uses(aside(account))
-
-        order = sorted(self._select(ask, fit, now), key=lambda account: account.id != first)
-        account = selection.admit(order, load)
-        if account.id == first:
-            return None
-        return _Pick(account, "new", "more chats began alike than are its share", aside(account.id))
 
     def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
         """
@@ -806,11 +778,6 @@ def pool_name(ask: Ask) -> str:
 
 def _by_id(config: Config) -> dict[str, Account]:
     return {account.id: account for account in config.accounts}
-
-
-def _opens(identity: Identity) -> bool:
-    """Whether all that is known of a conversation is how it begins, as others may."""
-    return identity.tier == "content" and identity.strength == "guess" and identity.binds
 
 
 def _looked_for(ask: Ask) -> tuple[str, str]:

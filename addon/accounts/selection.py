@@ -20,6 +20,8 @@ from blake3 import blake3
 from ..config import Account
 
 BOUND = 1.25  # times the weighted mean; new sessions go elsewhere above it
+ALIKE = 1.5  # the same for a session that began like one the account has, since it may be that one's first turn again
+FEW = 5  # sessions that an account may have for all that, of those that began alike
 MAX_CURSORS = 4096
 _PURPOSE = "patchbay accounts: rendezvous order v1"
 
@@ -143,13 +145,22 @@ def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
 
     An account has its share by weight of all *sessions*, the new one counted in, and a quarter more.
     """
-    total = sum(sessions(account.id) for account in order) + 1
-    weight = sum(max(account.weight, 0.0) for account in order)
-    for account in order:
-        mean = total * max(account.weight, 0.0) / weight if weight else total
-        if sessions(account.id) + 1 <= math.ceil(BOUND * mean):
-            return account
-    return order[0]
+    shares = _shares(order, sessions)
+    fits = (each for each in order if sessions(each.id) + 1 <= math.ceil(BOUND * shares[each.id]))
+    return next(fits, order[0])
+
+
+def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str], int]) -> bool:
+    """Say whether *account*, one of those *among*, has room for a session that began like one it has."""
+    share = _shares(among, sessions)[account.id]
+    return sessions(account.id) + 1 <= max(FEW, math.ceil(BOUND * share), math.floor(ALIKE * share))
+
+
+def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[str, float]:
+    """Return the share by weight that each account has of all *sessions*, with one more counted in."""
+    total = sum(sessions(each.id) for each in among) + 1
+    weight = sum(max(each.weight, 0.0) for each in among)
+    return {each.id: total * max(each.weight, 0.0) / weight if weight else total for each in among}
 
 
 def _turn(accounts: Mapping[str, Account], state: State, round_: tuple[str, ...]) -> list[Account]:

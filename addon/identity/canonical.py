@@ -217,9 +217,18 @@ def squeeze(text: str) -> str:
     return _squeezed(_normal(_spoken(text))).decode("utf-8", "surrogatepass")
 
 
-def answer_turn(text: str) -> bytes:
-    """Return the digest of the turn that a later request will have for an answer that said *text*, and only that."""
-    return _digest("assistant", ((b"text", _squeezed(_normal(_spoken(text)))),))
+def answer_turns(text: str, calls: Sequence[tuple[str, str]], *, apart: bool) -> tuple[bytes, ...]:
+    """
+    Return the digests of the turns that a later request will have for an answer: what it said and what it called.
+
+    *apart*: in the dialect of the answer each of these is an item of its own.
+    """
+    squeezed = _squeezed(_normal(_spoken(text)))
+    parts = [(b"text", squeezed)] if squeezed else []
+    parts += [(b"call", digest((encode(name), _arguments(told or "{}")))) for name, told in calls]
+    if not parts:
+        return ()
+    return tuple(_digest("assistant", (part,)) for part in parts) if apart else (_digest("assistant", parts),)
 
 
 def masked(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..ledger import Entry, Ledger
-from .canonical import Conversation, Turn, answer_turn
+from .canonical import Conversation, Turn
 from .seeds import Seeds, digest
 
 _KEPT = 64  # prefixes of one request, the newest
@@ -62,7 +62,11 @@ class Chain:
         self._memory.resize(limit, ttl)
 
     def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
-        """Return what is known of the longest served prefix of *conversation* that has an answer in it."""
+        """
+        Return what is known of the longest served prefix of *conversation* that has an answer in it.
+
+        It has no affinity when several conversations have that prefix.
+        """
         answer = conversation.first_answer
         if answer < 0 or not self._has_begun(scope, conversation):
             return None
@@ -72,20 +76,34 @@ class Chain:
                 return entry
         return None
 
-    def note(self, scope: bytes, conversation: Conversation, entry: Entry, now: float, answer: str = "") -> None:
-        """Remember that *conversation* was served, and what it grows into by an *answer* that was nothing but text."""
+    def note(
+        self,
+        scope: bytes,
+        conversation: Conversation,
+        entry: Entry,
+        now: float,
+        answer: Sequence[bytes] = (),
+        *,
+        seen: bool = False,
+    ) -> None:
+        """
+        Remember that *conversation* was served, and what it grows into by the turns of its *answer*.
+
+        Once its answer was *seen*, only what follows a request that we served is its own: many conversations may begin
+        with the same examples. Without that, what it holds of answers is all that may tell it again.
+        """
         known = prefixes_of(conversation)
         if not known:
             return
         self._begin(scope, conversation)
-        for prefix in reversed(known[max(conversation.first_answer, len(known) - _KEPT, 0) :]):
-            before = self._find("prefix", scope, now, prefix)
-            self._note("prefix", scope, entry, now, prefix)
+        first = max(conversation.first_answer, len(known) - _KEPT, 0)
+        for prefix in reversed(known[self._served(scope, known, now, first) + 1 if seen else first :]):
+            before = self._history(scope, entry, now, prefix)
             if before and before.affinity == entry.affinity and prefix != known[-1]:
                 break  # what grew out of it is new; what it grew out of was remembered with it
         self._note("served", scope, entry, now, known[-1])
         if answer:
-            self._note("prefix", scope, entry, now, _grown(known[-1], "assistant", answer_turn(answer)))
+            self._history(scope, entry, now, prefixes_of(self.grown(conversation, answer))[-1])
 
     def answers(self, scope: bytes, conversation: Conversation, now: float, served: int = 0) -> Iterator[Turn]:
         """
@@ -112,10 +130,11 @@ class Chain:
         return before or entry
 
     @staticmethod
-    def grown(conversation: Conversation, answer: str) -> Conversation:
-        """Return *conversation* as the next request will hold it, when the *answer* was nothing but a text."""
-        turn = Turn("assistant", answer_turn(answer), len(conversation.turns))
-        return replace(conversation, turns=(*conversation.turns, turn))
+    def grown(conversation: Conversation, answer: Sequence[bytes]) -> Conversation:
+        """Return *conversation* as the next request will hold it, with the turns of the *answer*."""
+        last = len(conversation.turns)
+        turns = (Turn("assistant", told, last + place) for place, told in enumerate(answer))
+        return replace(conversation, turns=(*conversation.turns, *turns))
 
     def thread_seed(self, scope: bytes, conversation: Conversation) -> str:
         """Derive the thread of *conversation* from its instructions and all up to its first answer."""
@@ -150,6 +169,20 @@ class Chain:
     @staticmethod
     def _opening(scope: bytes, conversation: Conversation) -> bytes:
         return digest((scope, _prefix(conversation, max(conversation.root, 0))))
+
+    def _served(self, scope: bytes, known: Sequence[bytes], now: float, first: int) -> int:
+        """Return the place of the oldest request from *first* - 1 on that we served before the last one of *known*."""
+        last = len(known) - 1
+        places = range(max(first - 1, 0), last)
+        return next((place for place in places if self._find("served", scope, now, known[place])), last)
+
+    def _history(self, scope: bytes, entry: Entry, now: float, prefix: bytes) -> Entry | None:
+        """Remember who said *prefix*; return who did before. One that two conversations share names neither."""
+        before = self._find("prefix", scope, now, prefix)
+        if before and before.affinity != entry.affinity:
+            entry = replace(entry, affinity="", thread="")
+        self._note("prefix", scope, entry, now, prefix)
+        return before
 
     def _find(self, purpose: str, scope: bytes, now: float, key: str | bytes) -> Entry | None:
         return self._memory.find(purpose, self._seeds.derive(purpose, scope, key), now)

@@ -23,6 +23,7 @@ from .familiar import Familiar, is_long
 from .holders import Holders
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
+from .openings import Openings, is_common
 from .quotes import Quote
 from .readings import Readings
 from .recall import Recall
@@ -47,6 +48,8 @@ class _Asked:
     conversation: Conversation | None = None  # what is said, once it was read
     outline: Request | None = None  # the same request without what is known of its history
     beside: bool | None = None  # what `is_beside` says, once it was asked
+    exchange: str = ""
+    common: list[str] = field(default_factory=list)  # seeds of common ids that do not name this conversation
 
     @property
     def outer(self) -> Request:
@@ -98,13 +101,27 @@ class Identifier:
         self._familiar = Familiar(sessions.limit)
         self._holders = Holders(self._seeds, ledger)
         self._recall = Recall(self._lineage, Lineage(self._seeds, ledger, "recall"), sessions.ttl)
+        self._openings = Openings(self._seeds, self._lineage, sessions.ttl)
         self._learner = Learner(
-            self._seeds, self._lineage, self._holders, self._chain, self._readings, self._recall, sessions.ttl
+            self._seeds,
+            self._lineage,
+            self._holders,
+            self._chain,
+            self._readings,
+            self._recall,
+            self._openings,
+            sessions.ttl,
         )
 
-    def identify(self, request: Request, now: float) -> Identity:
-        """Say whose conversation *request* is."""
+    def identify(self, request: Request, now: float, exchange: str = "") -> Identity:
+        """
+        Say whose conversation *request* is.
+
+        *exchange* is unique for each request: a first turn then counts as under way until `closed` is called. Without
+        it nothing is held, as for one who only looks.
+        """
         asked = self._asked(request, now)
+        asked.exchange = exchange
         if any(found.tier == "own" and found.value.lower() == "off" for found in asked.ids):
             asked.note("own", "header x-patchbay-session-id", value="off")
             return self._owned(asked, Identity(tier="own"))
@@ -134,6 +151,10 @@ class Identifier:
     def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
         """Return scope and key of the client that was given the address of an upload, *path*, if it is one."""
         return None if self._lineage.is_empty() else self._learner.given_to(path, now)
+
+    def closed(self, identity: Identity) -> None:
+        """Take note that the exchange of *identity* is over; what was not learned from it by now leaves no mark."""
+        self._openings.release(identity.began)
 
     def foreign(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
@@ -181,7 +202,7 @@ class Identifier:
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._learner.ttl = self._recall.ttl = sessions.ttl
+        self._learner.ttl = self._recall.ttl = self._openings.ttl = sessions.ttl
         self._buckets.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
         self._readings.resize(sessions.limit, sessions.ttl)
@@ -228,7 +249,34 @@ class Identifier:
                 return self._reference(asked) or self._explicit(tier, asked)
             case "cache_key" if self._is_bucket(asked):
                 return None
+        if found := self._common(tier, asked):
+            return self._grown(asked) or (self._explicit(tier, asked) if self._names(found, asked) else None)
         return self._explicit(tier, asked)
+
+    def _common(self, tier: str, asked: _Asked) -> Found | None:
+        """Return the id of *tier* when it may be that of many conversations, which what is said can tell apart."""
+        found = next((item for item in asked.ids if item.tier == tier), None)
+        if found is None or not is_common(tier, found.value) or "content" not in self._sessions.order:
+            return None
+        return found if asked.is_readable and self._read(asked).root >= 0 else None
+
+    def _names(self, found: Found, asked: _Asked) -> bool:
+        """Say whether the common id *found* names this conversation: the first that began under it, if it is known."""
+        seed = self._seed_of(found, asked)
+        entry = self._openings.find(asked.scope, seed, asked.now)
+        alone = entry is not None and entry.affinity != ""
+        if not self._openings.is_taken(asked.scope, seed, asked.now) or (alone and self._read(asked).first_answer >= 0):
+            return True
+        asked.common.append(seed)
+        asked.note(found.tier, found.where, "another conversation began under it", found.value)
+        return False
+
+    def _grown(self, asked: _Asked) -> Identity | None:
+        """Answer with the conversation that the history has grown out of, as far as that is known for certain."""
+        linked = self._token(asked) if "token" in self._sessions.order else None
+        if linked:
+            return linked
+        return self._continued(asked)
 
     def _explicit(self, tier: str, asked: _Asked) -> Identity | None:
         """Answer with the first id of *tier*: where it leads already, else where a weaker one beside it leads."""
@@ -325,17 +373,15 @@ class Identifier:
         if conversation.root < 0:
             asked.note("content", "body", "the user says nothing")
             return None
-        entry = self._chain.find(asked.scope, conversation, asked.now)
-        if entry is None and "token" in self._sessions.order and (recalled := self._recalled(asked, conversation)):
+        if known := self._continued(asked):
+            return known
+        if "token" in self._sessions.order and (recalled := self._recalled(asked, conversation)):
             return recalled
-        asked.note("content", "known history" if entry else "opening")
-        affinity = entry.affinity if entry else self._opening(asked.scope, conversation)
+        asked.note("content", "opening")
         return Identity(
-            self._aliases.resolve(affinity, asked.now),
+            self._opening(asked.scope, conversation),
             self._content_thread(asked),
             tier="content",
-            strength="derived" if entry else "guess",
-            home=entry.account if entry else "",
         )
 
     def _recalled(self, asked: _Asked, conversation: Conversation) -> Identity | None:
@@ -357,6 +403,52 @@ class Identifier:
         asked.note("content", f"opening, with a {found.where}")
         affinity = self._aliases.resolve(self._opening(asked.scope, conversation), asked.now)
         return Identity(affinity, self._content_thread(asked), tier="content", home=found.entry.account)
+
+    def _continued(self, asked: _Asked) -> Identity | None:
+        """
+        Answer with the conversation that the history has grown out of: by its longest prefix, else by its opening.
+
+        Where several have that in common it may be any of them, and so it is none.
+        """
+        scope, conversation, now = asked.scope, self._read(asked), asked.now
+        if conversation.first_answer < 0:
+            return None
+        entry = self._chain.find(scope, conversation, now) or self._openings.grown_from(scope, conversation, now)
+        if entry is None or not entry.affinity:
+            return None
+        asked.note("content", "known history")
+        thread = entry.thread or self._content_thread(asked)
+        affinity = self._aliases.resolve(entry.affinity, now)
+        return Identity(affinity, thread, tier="content", strength="derived", home=entry.account)
+
+    def _begun(self, asked: _Asked, identity: Identity) -> Identity:
+        """
+        Return *identity* with what it begins under, if it is of a first turn, and with a name that no other one has.
+
+        The name of an opening is that of the first conversation which had it. The next ones begin at its account while
+        that has room, since each may be that conversation's first turn once more.
+        """
+        named = identity.tier != "content"
+        begins = is_common(identity.tier, identity.value) if named else identity.strength == "guess"
+        if not begins or asked.conversation is None or asked.conversation.root < 0:
+            return identity
+        scope, now = asked.scope, asked.now
+        opening, name = self._openings.of(scope, self._read(asked)), identity.affinity
+        again = self._openings.is_taken(scope, opening, now)
+        taken = not named and (again or self._openings.is_taken(scope, name, now))
+        if taken:
+            asked.note("content", "opening", "another conversation began so")
+            home = identity.home or self._openings.near(scope, (opening, *asked.common), now)
+            identity = replace(identity, affinity=self._openings.fresh(scope, name, asked.exchange), home=home)
+        elif not named and asked.common:
+            identity = replace(identity, home=self._openings.near(scope, asked.common, now))
+        if again or taken or asked.common:  # what is said is another thread's already
+            identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
+        common = [self._seed_of(item, asked) for item in asked.ids if is_common(item.tier, item.value)]
+        marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))
+        if asked.exchange:
+            self._openings.hold(marks)
+        return replace(identity, began=marks)
 
     def _is_bucket(self, asked: _Asked) -> bool:
         """Say whether so many conversations began under the cache key of *asked* that it names none of them."""
@@ -387,7 +479,7 @@ class Identifier:
         named = identity.tier not in ("token", "content", "user", "cache_key")
         talks = sidecalls.converses(endpoint) or (named and endpoint.dialect == "")
         binds = talks and not sidecalls.is_probe(asked.outer) and (named or not asked.is_beside)
-        return self._owned(asked, identity, binds)
+        return self._owned(asked, self._begun(asked, identity) if binds else identity, binds)
 
     def _owned(self, asked: _Asked, identity: Identity, binds: bool = False) -> Identity:
         """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""

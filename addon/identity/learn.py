@@ -9,11 +9,12 @@ from .. import paths
 from ..ledger import Entry
 from ..values import Fact, Identity, Request
 from . import quotes, sidecalls
-from .canonical import Conversation, squeeze
+from .canonical import Conversation, answer_turns, squeeze
 from .chain import Chain
 from .familiar import is_long
 from .holders import Holders
 from .lineage import Lineage
+from .openings import Openings
 from .quotes import MIN_TEXT
 from .readings import Readings
 from .recall import Recall, Served
@@ -25,6 +26,7 @@ _ANYBODY = b"\0"  # a scope that no client has: what is noted under it is for wh
 CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
 _HISTORY_TURNS = 64  # of one request, the newest
 _FACTS = 2048  # of one answer
+_SEEN = frozenset(("id", "token", "text", "calls"))  # kinds of facts without any of which nothing was answered
 _GUESSABLE = frozenset(("tool", "signature"))  # what is minted by models and gateways, not by a service that stores
 
 
@@ -41,6 +43,7 @@ class Learner:
         chain: Chain,
         readings: Readings,
         recall: Recall,
+        openings: Openings,
         ttl: float,
     ) -> None:
         self._seeds = seeds
@@ -49,6 +52,7 @@ class Learner:
         self._chain = chain
         self._readings = readings
         self._recall = recall
+        self._openings = openings
         self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
@@ -57,7 +61,7 @@ class Learner:
         answer = next((fact.value for fact in reversed(told) if fact.kind == "text"), "")
         answer = answer if isinstance(answer, str) else ""
         entry = Entry("", account=account, affinity=identity.affinity, thread=identity.thread, at=now)
-        if identity.tier in (*CONTENT_THREADS, "token"):
+        if identity.began or identity.tier in (*CONTENT_THREADS, "token"):
             entry = self._content(request, identity, entry, told, answer, now)
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
@@ -110,20 +114,26 @@ class Learner:
             self._readings.keep(request, now)
             conversation = self._readings.of(request)
         self._history(request, conversation, entry, now)
+        turns = _answer_turns(request, facts, answer)
         if conversation.first_answer < 0:
             if identity.tier in CONTENT_THREADS:
                 entry = self._told_apart(scope, identity, entry, facts, now)
-            if answer:
-                grown = self._chain.grown(conversation, answer)
+            if turns:
+                grown = self._chain.grown(conversation, turns)
                 self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)
-        calls = any(fact.kind == "token" and fact.where == "tool" for fact in facts)
-        self._chain.note(scope, conversation, entry, now, answer="" if calls else answer)
+        seen = any(fact.kind in _SEEN for fact in facts)
+        self._chain.note(scope, conversation, entry, now, turns, seen=seen)
+        if identity.began and seen:
+            self._openings.note(scope, identity.began, entry, now)
+        else:
+            self._openings.keep(scope, entry, now)
+        if turns and len(squeeze(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
+            self._openings.grew(scope, self._chain.grown(conversation, turns), entry, now)
         return entry
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
         """
-        Give a first turn that began like another one an affinity and a thread of its own, by its answer: from the next
-        turn on it is a conversation like any other, at home where that answer came from.
+        Give a first turn under an id that began like another one a thread of its own, by its answer.
         """
         given = tuple(_given(facts))
         answer = digest(given)
@@ -131,11 +141,6 @@ class Learner:
             first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
             if first.digest != answer:
                 entry = replace(entry, thread=self._seeds.derive("answered", scope, identity.thread, answer))
-        if identity.tier == "content" and identity.binds:
-            first = self._chain.first("served by", scope, identity.affinity, replace(entry, digest=answer), now)
-            if (first.digest, first.account) != (answer, entry.account):
-                parts = (identity.affinity, answer, entry.account)
-                entry = replace(entry, affinity=self._seeds.derive("apart", scope, *parts))
         return entry
 
     def _history(self, request: Request, conversation: Conversation, entry: Entry, now: float) -> None:
@@ -175,6 +180,15 @@ def _ties(request: Request, fact: Fact) -> bool:
     if fact.kind == "id" or fact.where == "signature":
         return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
     return fact.kind == "token" and fact.where not in ("tool", "credit")
+
+
+def _answer_turns(request: Request, facts: Sequence[Fact], answer: str) -> tuple[bytes, ...]:
+    """Return the turns of an answer in a later request; none when it holds calls of which too little is known."""
+    found = next((fact.value for fact in facts if fact.kind == "calls"), ())
+    calls = found if isinstance(found, tuple) else ()
+    if not calls and any(fact.kind == "token" and fact.where == "tool" for fact in facts):
+        return ()
+    return answer_turns(answer, calls, apart=request.endpoint.dialect == "openai_responses")
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

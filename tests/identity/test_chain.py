@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from patchbay.body import Body
-from patchbay.identity.canonical import Conversation, read
+from patchbay.identity.canonical import Conversation, answer_turns, read
 from patchbay.identity.chain import Chain, prefixes
 from patchbay.identity.seeds import Seeds
 from patchbay.ledger import Entry
@@ -56,7 +56,7 @@ def test_an_opening_alone_is_nobodys_history():
 
 def test_an_answer_of_text_is_known_before_it_is_quoted():
     chain = made()
-    chain.note(b"", talk("hi"), ENTRY, 0, answer="Hello!")
+    chain.note(b"", talk("hi"), ENTRY, 0, answer_turns("Hello!", (), apart=False))
 
     assert chain.find(b"", talk("hi", "Hello!", "go"), 1) == ENTRY
 

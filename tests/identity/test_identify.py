@@ -81,6 +81,17 @@ def test_a_cache_key_of_all_chats_of_an_application_names_none_of_them():
     assert any("many conversations" in item.why for item in fresh[0].evidence)
 
 
+def test_a_cache_key_in_plain_words_names_the_first_history_that_began_under_it():
+    """I1: `app` is what an application calls itself, and no conversation."""
+    teller = Teller()
+    openings = [f"question {number}" for number in range(30)]
+    served = [teller.serve(CHAT, chat(text, prompt_cache_key="app"), answer=answered("Yes.")) for text in openings]
+
+    assert [identity.tier for identity in served] == ["cache_key"] + 29 * ["content"]
+    assert len({identity.affinity for identity in served}) == 30
+    assert any("began under it" in item.why for item in served[1].evidence)
+
+
 def test_what_began_under_a_cache_key_stays_where_it_is_when_that_is_found_to_be_shared():
     teller = Teller()
     first = teller.serve(CHAT, chat("mine", prompt_cache_key="app"), answer=answered(LONG.format(1)))
@@ -326,7 +337,7 @@ def test_a_regenerated_opening_stays_where_it_was():
     teller = Teller()
     first = teller.serve(CHAT, chat("hi"), answer=answered("Hello!"), account="b")
 
-    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!"), account="b").affinity == first.affinity
+    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!"), account="b").home == "b"
     assert teller.ask(CHAT, chat("hi", "Hello!", "go")).affinity == first.affinity
     assert teller.ask(CHAT, chat("hi", "Hey!", "go")).home == "b"
 
@@ -386,7 +397,7 @@ def test_a_weak_token_links_nobody(token):
     body = {"messages": [{"role": "user", "content": "b"}, tool_call(token)]}
 
     assert teller.ask(MESSAGES, body).tier == "content"
-    assert len(teller.ledger) == 1  # the id of the answer
+    assert len(teller.ledger) == 4  # the id of the answer, the opening, the name and the history of its conversation
 
 
 def test_nobody_finds_the_answers_of_another_client():

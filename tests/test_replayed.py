@@ -97,7 +97,7 @@ def test_an_account_that_rests_is_not_asked() -> None:
     of = router(*ACCOUNTS)
     first = opened(of, request(x_session_id="s"))
     route = routed(of, first)
-    answer(of, first, *bad(401))
+    answer(of, first, *bad(401, code="invalid_api_key"))
     of.close(first, "", 0.0)
     before = Served(route.account.id, first.identity.affinity, tier="generic_header")
     again = opened(of, replace(request(x_session_id="s"), replay=before))

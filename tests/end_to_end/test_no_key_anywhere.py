@@ -79,7 +79,7 @@ def provoke(running: Proxy, simulator: Simulator, *, http2: bool) -> None:
             "POST", CHAT, json=body("openai_chat", ["left"], stream=True), headers=credential("openai_chat", CLIENT)
         ) as left:
             next(left.iter_raw())
-        for status, times in ((400, 4), (500, 4), (401, 4)):
+        for status, times in ((400, 24), (500, 24), (401, 24)):
             for dialect in DIALECTS:
                 fail(client, simulator, dialect, status, times)
 

@@ -102,9 +102,12 @@ def test_a_conversation_finds_its_account_on_every_socket(pooled: Proxy) -> None
     assert len({account for _, account in homes}) > 1
 
 
+FIRST, SECOND = "0198f3c2-7a41-7b60-9c1d-52e6f0a4b8d1", "0198f3c4-11ce-7d02-8f3a-6b9be2c7150f"
+
+
 def test_a_message_names_its_conversation_where_the_upgrade_does_not(pooled: Proxy) -> None:
     with socket(pooled) as opened:
-        for cache_key in ("first", "second", "first"):
+        for cache_key in (FIRST, SECOND, FIRST):
             ask(opened, "hello", prompt_cache_key=cache_key)
 
     assert eventually(lambda: len(exchanges(pooled)) == 3)

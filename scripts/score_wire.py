@@ -48,7 +48,8 @@ WRONGS: dict[str, tuple[str, dict[str, Any], int]] = {
     "stray": ("head_in_body", {}, 1),
 }
 _draw = random.Random()
-STREAMS_ONLY = frozenset({"splice", "interleave"})
+# A whole answer with a stray head in it is no JSON: another account is asked, and its answer is the client's.
+STREAMS_ONLY = frozenset({"splice", "interleave", "stray"})
 
 
 @dataclass(frozen=True)

@@ -52,3 +52,11 @@ def test_without_an_answer_of_its_own_it_may_go_elsewhere_and_with_one_it_may_no
     for number in range(9):
         assert served_by(accounts, ask(identity=Identity(affinity=f"s{number}", home="a"))) == "a"
     assert served_by(accounts, ask(identity=Identity(affinity="new", near="a", began=("hi",)))) != "a"
+
+
+def test_what_quotes_an_answer_goes_to_its_account_whatever_the_load():
+    """I2: only what merely began alike has to find room."""
+    accounts = three()
+    quoting = [Identity(affinity=f"s{number}", home="a", near="b", began=(f"s{number}",)) for number in range(30)]
+
+    assert {served_by(accounts, ask(identity=identity)) for identity in quoting} == {"a"}

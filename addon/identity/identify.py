@@ -437,8 +437,9 @@ class Identifier:
         taken = not named and (again or self._openings.is_taken(scope, name, now))
         if taken:
             asked.note("content", "opening", "another conversation began so")
-            near = self._openings.near(scope, (opening, *asked.common), now)
-            identity = replace(identity, affinity=self._openings.fresh(scope, name, asked.exchange), near=near)
+            near = identity.home or self._openings.near(scope, (opening, *asked.common), now)
+            fresh = self._openings.fresh(scope, name, asked.exchange)
+            identity = replace(identity, affinity=fresh, near=near, home="")
         elif not named and asked.common:
             identity = replace(identity, near=self._openings.near(scope, asked.common, now))
         if again or taken or asked.common:  # what is said is another thread's already

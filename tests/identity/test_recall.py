@@ -238,14 +238,15 @@ def test_text_from_another_conversation_in_a_new_one_leads_to_its_account_at_mos
 
 
 def test_equal_first_turns_that_quote_an_answer_have_a_name_each():
-    """I1, I2: the name of what quotes is an opening's, which one conversation alone may have."""
+    """I1, I2: the first one goes to the account it quotes; the others, like all that begin alike, while it has room."""
     teller = Teller()
     before, _ = talk(teller, "explain the borrow checker", SUMMARY, account="b")
     asked = request(CHAT, chat(f"Is this true?\n\n{SUMMARY}"))
     found = [teller.identifier.identify(asked, 9.0, str(number)) for number in range(10)]
 
     assert len({each.affinity for each in found} | {before.affinity}) == 11
-    assert {each.home for each in found} == {"b"}
+    assert [each.home for each in found] == ["b"] + [""] * 9
+    assert [each.near for each in found] == [""] + ["b"] * 9
 
 
 def test_a_quote_is_weaker_than_a_history():

@@ -29,7 +29,7 @@ from .crosstalk.memory import Memory
 from .crosstalk.watch import Watch
 from .identity import quotes
 from .identity.identify import Identifier
-from .identity.openings import is_common
+from .identity.signals import names_one
 from .ledger import Ledger
 from .naming import Naming
 from .providers import Stamp
@@ -1039,12 +1039,12 @@ def _unless_ours(choice: Choice, headers: Headers) -> Headers:
     """
     Take the client's session from *headers* where two may name theirs alike.
 
-    That is where sessions upstream are handed out, and where it is a word that whole applications are known by.
+    That is where sessions upstream are handed out, and where it is a word that names no conversation, or may name many.
     """
     templates = choice.account.provider.stamp.headers
     ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
-    common = any(is_common("generic_header", value) for name in ours for value in headers.all(name))
-    if choice.slot is None and not common:
+    named = all(names_one("generic_header", value) for name in ours for value in headers.all(name))
+    if choice.slot is None and named:
         return headers
     return Headers((name, value) for name, value in headers if name.lower() not in ours)
 

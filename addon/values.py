@@ -200,7 +200,8 @@ class Identity:
 
     *owner*: ids of the accounts an account-bound resource allows (None: no constraint). *affinity*: what picks the
     account, 32 hex characters (empty: nothing to hold on to). *thread*: one message history, the same form. *began*: of
-    a first turn, what it begins under: its opening, its name, a common id.
+    a first turn, what it begins under: its opening, its name, a common id. *near*: the account where the last one began
+    that began alike.
     """
 
     affinity: str = ""
@@ -213,6 +214,7 @@ class Identity:
     evidence: tuple[Evidence, ...] = ()
     home: str = ""  # the account that gave the answer this request quotes: where an affinity without a binding is warm
     began: tuple[str, ...] = ()
+    near: str = ""
 
 
 @dataclass(frozen=True, slots=True)

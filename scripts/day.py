@@ -26,6 +26,10 @@ from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Request, 
 
 CONVERSATIONS, ACCOUNTS, HOURS = 40, 5, 16
 CACHE = 300.0  # seconds a provider keeps a prompt warm after its last use
+ANSWER = (
+    b'{"id":"chatcmpl-0123456789abcdef",'
+    b'"choices":[{"message":{"role":"assistant","content":"Yes."},"finish_reason":"stop"}]}'
+)
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 JSON = Headers([("content-type", "application/json")])
 # Most faults of a day hit one request and are over; some last. Each is a status and a Retry-After.
@@ -148,11 +152,7 @@ def _answered(router: Router, bad: dict[str, Any], exchange: Exchange, now: floa
         if bad[route.account.id] and luck.random() < PASSING_SHARE:
             fault = fault or luck.choice(PASSING)
         if fault is None:
-            for what in (
-                Head(200, JSON),
-                Chunk(b'{"id":"chatcmpl-0123456789abcdef","choices":[{"message":{"content":"yes"}}]}'),
-                End(),
-            ):
+            for what in (Head(200, JSON), Chunk(ANSWER), End()):
                 router.answered(exchange, what, now)
             return route.account.id
         status, after = fault

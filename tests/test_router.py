@@ -966,7 +966,8 @@ def test_a_session_header_with_a_word_that_many_use_is_replaced_by_ours() -> Non
     """I1: `X-Session-ID: default` would be one session upstream for all of them; any other name stays the client's."""
     of = router(account("a"))
     ours = []
-    for name in ("default", "Main", "chat-17", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"):
+    words = ("default", "Main", "test", "undefined", "{{session}}")
+    for name in (*words, "chat-17", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"):
         exchange = opened(of, request(x_session_id=name))
         route = of.next(exchange, 0.0)
         assert isinstance(route, Route)
@@ -974,4 +975,4 @@ def test_a_session_header_with_a_word_that_many_use_is_replaced_by_ours() -> Non
         assert went in (None, route.session_id)
         ours.append(went is not None)
 
-    assert ours == [True, True, False, False]
+    assert ours == [True] * len(words) + [False, False]

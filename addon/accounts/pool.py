@@ -79,9 +79,9 @@ class Choice:
 
     *model* is what its provider calls the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
     `reselected` (home cannot serve, for now or at all), `inherited` (where another request of this new conversation is
-    already, or whence the answer came that it quotes), `none`. *key* is None where nothing is to be bound, *generation*
-    says when the key was read. *slot* is the number of the upstream session that is this attempt's alone, None where
-    conversations have one each.
+    already, whence the answer came that it quotes, or where others began alike), `none`. *key* is None where nothing is
+    to be bound, *generation* says when the key was read. *slot* is the number of the upstream session that is this
+    attempt's alone, None where conversations have one each.
     """
 
     account: Account
@@ -518,9 +518,11 @@ class Accounts:
         warm = next((account for account in fit if account.id == ask.identity.home), None)
         if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
             return _Pick(warm or self._admitted(ask, fit, now), "none", "later in the order")
-        sessions = self._bindings.sessions
-        if warm is not None and (not ask.identity.began or selection.has_room(warm, fit, sessions)):
+        if warm is not None:
             return _Pick(warm, "inherited", "this conversation was answered elsewhere", key)
+        alike = next((account for account in fit if account.id == ask.identity.near), None)
+        if alike is not None and selection.has_room(alike, fit, self._bindings.sessions):
+            return _Pick(alike, "inherited", "conversations that began alike are elsewhere", key)
         pending = self._bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:

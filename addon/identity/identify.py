@@ -23,12 +23,12 @@ from .familiar import Familiar, is_long
 from .holders import Holders
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
-from .openings import Openings, is_common
+from .openings import Openings
 from .quotes import Quote
 from .readings import Readings
 from .recall import Recall
 from .seeds import Seeds
-from .signals import Found
+from .signals import Found, is_common
 
 _PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
 _STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
@@ -378,11 +378,7 @@ class Identifier:
         if "token" in self._sessions.order and (recalled := self._recalled(asked, conversation)):
             return recalled
         asked.note("content", "opening")
-        return Identity(
-            self._opening(asked.scope, conversation),
-            self._content_thread(asked),
-            tier="content",
-        )
+        return self._unheard(asked, conversation)
 
     def _recalled(self, asked: _Asked, conversation: Conversation) -> Identity | None:
         """Answer with the conversation that a request without a known history goes on with, or is made beside."""
@@ -401,8 +397,11 @@ class Identifier:
             # a compacted history is another one from here on, and a window is the same
             return replace(identity, thread=self._content_thread(asked)) if found.where == "summary" else identity
         asked.note("content", f"opening, with a {found.where}")
-        affinity = self._aliases.resolve(self._opening(asked.scope, conversation), asked.now)
-        return Identity(affinity, self._content_thread(asked), tier="content", home=found.entry.account)
+        return replace(self._unheard(asked, conversation), home=found.entry.account)
+
+    def _unheard(self, asked: _Asked, conversation: Conversation) -> Identity:
+        """Answer with the opening of *conversation*, of which nothing is known; `_begun` gives it a name of its own."""
+        return Identity(self._opening(asked.scope, conversation), self._content_thread(asked), tier="content")
 
     def _continued(self, asked: _Asked) -> Identity | None:
         """
@@ -438,10 +437,11 @@ class Identifier:
         taken = not named and (again or self._openings.is_taken(scope, name, now))
         if taken:
             asked.note("content", "opening", "another conversation began so")
-            home = identity.home or self._openings.near(scope, (opening, *asked.common), now)
-            identity = replace(identity, affinity=self._openings.fresh(scope, name, asked.exchange), home=home)
+            near = identity.home or self._openings.near(scope, (opening, *asked.common), now)
+            fresh = self._openings.fresh(scope, name, asked.exchange)
+            identity = replace(identity, affinity=fresh, near=near, home="")
         elif not named and asked.common:
-            identity = replace(identity, home=self._openings.near(scope, asked.common, now))
+            identity = replace(identity, near=self._openings.near(scope, asked.common, now))
         if again or taken or asked.common:  # what is said is another thread's already
             identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
         common = [self._seed_of(item, asked) for item in asked.ids if is_common(item.tier, item.value)]

@@ -7,7 +7,6 @@ conversations, unless the first one was never answered: then the second is its r
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -16,32 +15,10 @@ from ..ledger import Entry
 from .canonical import Conversation
 from .chain import prefixes_of
 from .lineage import Lineage
-from .quotes import is_strong
 from .seeds import Seeds
 
 _PROBED = 64  # turns at either end of a history that may be the last of a known one
 _RENEWED = 4  # times in its life that the record of a conversation under way is written again
-_ALWAYS_COMMON = ("user", "cache_key")  # tiers that name a person or an application; a long irregular key is neither
-_MAYBE_COMMON = ("harness", "generic_header", "body_session")
-_CONSTANTS = frozenset(
-    (
-        "default", "main", "global", "common", "app", "application", "prod", "production", "dev",
-        "development", "staging", "local", "localhost", "anonymous", "anon", "unknown", "guest", "public", "system",
-        "client", "service", "server",
-    )
-)  # fmt: skip
-_NOUNS = frozenset(("session", "conversation", "chat", "thread", "id", "user"))  # what a constant may come with
-_WORD = re.compile(r"[a-z]+")
-
-
-def is_common(tier: str, value: str) -> bool:
-    """Say whether the id *value* may be one for all conversations of a user or an application."""
-    if tier in _ALWAYS_COMMON:
-        return tier == "user" or not is_strong(value)
-    if tier not in _MAYBE_COMMON or any(letter.isdigit() for letter in value):
-        return False
-    words = set(_WORD.findall(value.lower()))
-    return bool(words & _CONSTANTS) and words <= _CONSTANTS | _NOUNS
 
 
 class Openings:

@@ -116,7 +116,7 @@ class Recall:
             return
         keys = [*_quotable(served)]
         if served.binds:
-            keys += _opening_keys(served.messages, served.before, served.conversation, served.answer)
+            keys += self._openings(served, entry, now)
             if self._may_be_anybodys(served.request.client.scope, served.answer, now):
                 keys += _exchange_keys(_texts(served.messages), served.answer)
         for key in keys:
@@ -193,6 +193,18 @@ class Recall:
             if entry and entry.affinity:
                 return Recalled(entry, "opening", continues=True)
         return None
+
+    def _openings(self, served: Served, entry: Entry, now: float) -> Iterator[str]:
+        """
+        Yield the keys of an opening that *served* answers, or that it goes on from.
+
+        An answer in a history that nobody was seen to give may be an example, which is in every opening of a fleet.
+        """
+        begins = served.conversation.first_answer < 0
+        for key in _opening_keys(served.messages, served.before, served.conversation, served.answer):
+            known = None if begins else self._words.find(served.request.client.scope, key, now)
+            if begins or (known and known.affinity == entry.affinity):
+                yield key
 
     def _leads(self, scope: bytes, keys: Sequence[str], onward: str, now: float) -> bool:
         """Whether all *keys* lead on to *onward*: they do to the first that is asked for, and to no other."""

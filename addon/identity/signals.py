@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from ..values import Evidence, Request
+from .quotes import is_strong
 
 MAX_ID = 256  # characters
-# What stands where an id was to be filled in. Not in here: words such as `dev`, which may be one's only session.
+# Words in the place of an id. What was to be filled in names nothing; what somebody may have chosen, for one session or
+# for all of an application, names the first conversation that comes with it (`is_common`).
 _PLACEHOLDERS = frozenset(
     (
         "undefined", "null", "none", "nil", "nan", "true", "false", "string", "n/a", "na", "-1", "empty", "unknown",
@@ -22,6 +24,17 @@ _PLACEHOLDERS = frozenset(
         "your_session_id", "your-session-id", "uuid", "id",
     )
 )  # fmt: skip
+_CONSTANTS = frozenset(
+    (
+        "default", "main", "global", "common", "app", "application", "prod", "production", "dev",
+        "development", "staging", "local", "localhost", "anonymous", "anon", "unknown", "guest", "public", "system",
+        "client", "service", "server",
+    )
+)  # fmt: skip
+_NOUNS = frozenset(("session", "conversation", "chat", "thread", "id", "user"))  # what a constant may come with
+_WORD = re.compile(r"[a-z]+")
+_ALWAYS_COMMON = ("user", "cache_key")  # tiers that name a person or an application; a long irregular key is neither
+_MAYBE_COMMON = ("harness", "generic_header", "body_session")
 # Nothing but zeros or signs; templates that were not filled in; a variable without a value, alone or behind a prefix.
 _NOTHING = re.compile(
     r"[\W_0]+|[fF]{8}(?:-[fF]{4}){3}-[fF]{12}|x{3,}(?:-x+)*|\$\w+|\$env:\w+|%\w+%|__[A-Za-z]\w*__"
@@ -82,6 +95,21 @@ def usable(value: object) -> str:
     if text.lower() in _PLACEHOLDERS or _NOTHING.fullmatch(text):
         return ""
     return text
+
+
+def is_common(tier: str, value: str) -> bool:
+    """Say whether the id *value* may be one for all conversations of a user or an application."""
+    if tier in _ALWAYS_COMMON:
+        return tier == "user" or not is_strong(value)
+    if tier not in _MAYBE_COMMON or any(letter.isdigit() for letter in value):
+        return False
+    words = set(_WORD.findall(value.lower()))
+    return bool(words & _CONSTANTS) and words <= _CONSTANTS | _NOUNS
+
+
+def names_one(tier: str, value: str) -> bool:
+    """Say whether *value*, where an id of *tier* stands, names one conversation: it is an id, and not a common one."""
+    return usable(value) != "" and not is_common(tier, value)
 
 
 def find(request: Request) -> tuple[tuple[Found, ...], tuple[Evidence, ...]]:

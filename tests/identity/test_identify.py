@@ -337,7 +337,7 @@ def test_a_regenerated_opening_stays_where_it_was():
     teller = Teller()
     first = teller.serve(CHAT, chat("hi"), answer=answered("Hello!"), account="b")
 
-    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!"), account="b").home == "b"
+    assert teller.serve(CHAT, chat("hi"), answer=answered("Hey!"), account="b").near == "b"
     assert teller.ask(CHAT, chat("hi", "Hello!", "go")).affinity == first.affinity
     assert teller.ask(CHAT, chat("hi", "Hey!", "go")).home == "b"
 

@@ -9,7 +9,7 @@ import pytest
 from patchbay.body import Body
 from patchbay.identity.canonical import Conversation, read
 from patchbay.identity.lineage import Lineage
-from patchbay.identity.openings import Openings, is_common
+from patchbay.identity.openings import Openings
 from patchbay.identity.seeds import Seeds
 from patchbay.ledger import Entry, Ledger
 
@@ -85,30 +85,6 @@ def test_an_opening_is_no_growth_of_itself():
     openings.note(b"", [openings.of(b"", talk("a", "b", "c"))], ENTRY, 0)
 
     assert openings.grown_from(b"", talk("a", "b", "c"), 1) is None
-
-
-@pytest.mark.parametrize(
-    ("tier", "value"),
-    [
-        ("user", "user-4711-8f2e"), ("user", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"), ("cache_key", "support-bot-v2"),
-        ("generic_header", "default"), ("body_session", "main"), ("generic_header", "Default-Session"),
-        ("harness", "dev"),
-    ],
-)  # fmt: skip
-def test_what_may_be_the_id_of_a_whole_application(tier, value):
-    assert is_common(tier, value)
-
-
-@pytest.mark.parametrize(
-    ("tier", "value"),
-    [
-        ("cache_key", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"), ("generic_header", "s1"), ("generic_header", "alice"),
-        ("generic_header", "session-1"), ("body_session", "refactor auth"), ("generic_header", "session"),
-        ("claude_session", "default"), ("own", "default"), ("codex", "main"), ("conversation", "default"),
-    ],
-)  # fmt: skip
-def test_what_names_one_conversation(tier, value):
-    assert not is_common(tier, value)
 
 
 # -- as the identifier uses it ----------------------------------------------------------------------------------------
@@ -189,7 +165,7 @@ def test_equal_answers_to_equal_openings_are_told_apart_by_what_comes_next():
 @pytest.mark.parametrize(
     ("path", "headers", "more"),
     [
-        (MESSAGES, {}, {"metadata": {"user_id": "u"}}), (CHAT, {"X-Session-ID": "default"}, {}),
+        (MESSAGES, {}, {"metadata": {"user_id": "u"}}), (CHAT, {"X-Session-ID": "dev"}, {}),
         (CHAT, {}, {"session_id": "main"}), (CHAT, {}, {"prompt_cache_key": "app"}),
     ],
 )  # fmt: skip
@@ -205,7 +181,7 @@ def test_a_common_id_names_the_first_history_under_it_and_the_others_begin_near(
     again = [teller.ask(path, chat(text, "Yes.", "and?", **more), headers) for text in openings]
 
     assert len({identity.affinity for identity in found}) == 5
-    assert [identity.home for identity in found[1:]] == ["b"] * 4
+    assert [identity.near for identity in found[1:]] == ["b"] * 4
     assert [identity.affinity for identity in again] == [identity.affinity for identity in found]
 
 

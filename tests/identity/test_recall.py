@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 from patchbay.identity.recall import Recall
 
 from .shapes import COMPACTIONS, GEMINI as SIM_GEMINI, body
-from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat
+from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
 
 ASK = "Your task is to create a detailed summary of the conversation so far."
 SUMMARY = (
@@ -202,6 +202,27 @@ def test_what_quotes_two_conversations_goes_on_with_neither():
     assert after.affinity not in {each.affinity for each in talks}
 
 
+@pytest.mark.parametrize("turns", [1, 2])
+def test_examples_before_the_first_question_are_not_recalled(turns):
+    """I1, I3: an opening whose first answer nobody was seen to give names none of those that have it."""
+    teller = Teller()
+    shots = ("ticket four: the printer is on fire", "bug", "ticket five: make it blue", "feature")
+    for number in range(turns):
+        teller.serve(CHAT, chat(*shots, f"ticket about {'lamps' if number else 'roofs'}"), answer=answered("question"))
+
+    other = teller.ask(CHAT, chat(*shots, "ticket about gardens"))
+    assert (other.tier, other.strength) == ("content", "guess")
+
+
+def test_a_dated_opening_is_known_for_as_long_as_its_conversation_goes_on():
+    """I3: each later answer renews what the first one taught."""
+    teller = Teller(ttl=10)
+    first = teller.serve(CHAT, chat("It is 2026-11-01. Help me with the parser."), answer=answered("Yes."))
+    for day in range(2, 30):
+        told = chat(f"It is 2026-11-{day}. Help me with the parser.", "Yes.", "go on")
+        assert teller.serve(CHAT, told, answer=answered("OK.")).affinity == first.affinity
+
+
 # -- what a user pastes --------------------------------------------------------------------------------------------
 
 
@@ -214,6 +235,18 @@ def test_text_from_another_conversation_in_a_new_one_leads_to_its_account_at_mos
     assert new.affinity != before.affinity
     assert (new.tier, new.strength, new.home) == ("content", "guess", "b")
     assert teller.ask(CHAT, chat(f"Is this true?\n\n{SUMMARY}", "Yes.", "why?")).affinity == new.affinity
+
+
+def test_equal_first_turns_that_quote_an_answer_have_a_name_each():
+    """I1, I2: the first one goes to the account it quotes; the others, like all that begin alike, while it has room."""
+    teller = Teller()
+    before, _ = talk(teller, "explain the borrow checker", SUMMARY, account="b")
+    asked = request(CHAT, chat(f"Is this true?\n\n{SUMMARY}"))
+    found = [teller.identifier.identify(asked, 9.0, str(number)) for number in range(10)]
+
+    assert len({each.affinity for each in found} | {before.affinity}) == 11
+    assert [each.home for each in found] == ["b"] + [""] * 9
+    assert [each.near for each in found] == [""] + ["b"] * 9
 
 
 def test_a_quote_is_weaker_than_a_history():

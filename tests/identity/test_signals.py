@@ -64,6 +64,30 @@ def test_what_only_looks_like_it_is_an_id(value):
     assert signals.usable(value) == value
 
 
+@pytest.mark.parametrize(
+    ("tier", "value"),
+    [
+        ("user", "user-4711-8f2e"), ("user", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"), ("cache_key", "support-bot-v2"),
+        ("generic_header", "default"), ("body_session", "main"), ("generic_header", "Default-Session"),
+        ("harness", "dev"),
+    ],
+)  # fmt: skip
+def test_what_may_be_the_id_of_a_whole_application(tier, value):
+    assert signals.is_common(tier, value)
+
+
+@pytest.mark.parametrize(
+    ("tier", "value"),
+    [
+        ("cache_key", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"), ("generic_header", "s1"), ("generic_header", "alice"),
+        ("generic_header", "session-1"), ("body_session", "refactor auth"), ("generic_header", "session"),
+        ("claude_session", "default"), ("own", "default"), ("codex", "main"), ("conversation", "default"),
+    ],
+)  # fmt: skip
+def test_what_names_one_conversation(tier, value):
+    assert not signals.is_common(tier, value)
+
+
 @given(st.text(max_size=40))
 def test_an_id_is_printable_and_stays_one(text):
     """I5: what is taken is printable, has no outer blanks, and is taken as it is the next time."""

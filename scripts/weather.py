@@ -35,8 +35,8 @@ TURNS = 5000  # of one run
 POOLS, SEEDS = (4, 12), (1, 2, 3)
 TALKING = 24  # conversations at once
 SHARE = 0.1  # of an account's time that is bad
-EPISODE = 3.0  # seconds, on average
-PAUSE = 0.3  # seconds between two turns of a conversation, on average
+EPISODE = 2.0  # seconds, on average
+PAUSE = 0.6  # seconds between two turns of a conversation, on average
 LENGTH = (8, 24)  # turns of a conversation
 COLD = 0.04  # of the later turns, at most
 REST, LONG_REST = 7.0, 35.0  # seconds after an episode in which an account may still be avoided; after a refused key
@@ -85,8 +85,13 @@ class Weather:
         while not found or found[-1][0] <= until:
             luck = random.Random(f"{self.seed}/{account}/{len(found)}")
             start = (found[-1][1] if found else 0.0) + luck.expovariate(SHARE / EPISODE / (1 - SHARE))
-            found.append((start, start + luck.uniform(0.5, 1.5) * EPISODE, luck.choice(list(KINDS))))
+            found.append((start, start + luck.uniform(0.5, 1.5) * EPISODE, self._kind(account, len(found))))
         return [each for each in found if each[0] <= until]
+
+    def _kind(self, account: str, number: int) -> str:
+        """Return what the *number*-th episode of *account* is: all kinds come in turn, in an order of the seed's."""
+        order = random.Random(self.seed).sample(list(KINDS), len(KINDS))
+        return order[(number * len(self.accounts) + self.accounts.index(account)) % len(order)]
 
     def kind(self, account: str) -> str:
         """Return what is wrong with *account* now, or nothing."""

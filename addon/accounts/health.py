@@ -73,7 +73,8 @@ BELIEF = 15 * MINUTE  # a hint is believed this long, then one request may see w
 BELIEF_CAP = HOUR
 LEASE = 20.0  # seconds the one request that looks has to itself before the next may try
 LAST_CHANCE = 30.0  # seconds a lane has rested before one request may look because nobody else is left
-LOOK_CAP = 10 * MINUTE  # … which doubles with every look that found no change, up to this
+# Looks that find no change come ever more seldom: after such a part of the time since the rest began, up to the cap.
+SELDOM, LOOK_CAP = 4, 10 * MINUTE
 # Seconds, instead of LAST_CHANCE, for one that met nothing of a doubtful rest: at first, and after the first look.
 FIRST_LOOK, SECOND_LOOK = 0.1, 1.0
 TOGETHER = 60.0  # seconds; what began to rest within them for one reason may be well together
@@ -162,7 +163,7 @@ class _Mark:
         if soon and self.doubtful and not self.looks:
             return self.since + FIRST_LOOK
         first = SECOND_LOOK if soon and self.doubtful else LAST_CHANCE
-        return self.looked_at + min(math.ldexp(first, max(self.looks - 1, 0)), LOOK_CAP)
+        return self.looked_at + min(max((self.looked_at - self.since) / SELDOM, first), LOOK_CAP)
 
 
 _Marks = dict[Blocked, _Mark]
@@ -236,19 +237,16 @@ class Health:
         closed = [(state, mark) for state, mark in self._marks(account, lane) if mark.chance(now) > now]
         return all(state == "cooling" and not mark.is_probed(now) and not mark.checks for state, mark in closed)
 
-    def last_chance(
-        self, account: str, lane: str, now: float, conversation: str = "", *, spaced: bool = False
-    ) -> float | None:
+    def last_chance(self, account: str, lane: str, now: float, conversation: str = "") -> float | None:
         """
         Return the deadline of a lane that one request may try though it rests, since nobody else is left; or None.
 
         Whatever the reason: what all accounts show at once may be over in a moment. Only after a while, and not against
-        a hint that is trusted to the end. A *conversation* that met none of it need not wait where it is doubtful,
-        nor where looks are *spaced*.
+        a hint that is trusted to the end. A *conversation* that met none of it need not wait where it is doubtful.
         """
         closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
         soon = self.is_innocent(conversation, account, lane, now)
-        if not closed or (spaced and not (soon and all(mark.doubtful for mark in closed))):
+        if not closed:
             return None
         if any(mark.is_probed(now) or now < mark.look_at(soon=soon) for mark in closed):
             return None

@@ -7,7 +7,7 @@ is known, and `release`, once each and in this order. Between them nothing is aw
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -19,12 +19,12 @@ from ..values import Candidate, Client, Head, Identity, Origin, Outcome, Outcome
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
 from .claims import Wish, claims, is_bounded
-from .health import LAST_CHANCE, Health
+from .health import Health
 from .slots import Claim, Scope, Slots
 
 LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
 QUIET = 60.0  # seconds without a request after which nobody knows that it lasted
-MAX_LOOKS = 1024  # pools and models of which is known when a lane was last looked at for want of others
+MAX_TRIED = 6  # accounts that one exchange was at, after which it looks at no lane that rests
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
@@ -180,8 +180,6 @@ class Accounts:
         self._last_ticket = 0
         self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
         self._restricts = any(map(models.restricts, config.accounts))
-        # by pool and model: when one that rests was asked, for want of others
-        self._looks: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._unreached: dict[str, tuple[float, float]] = {}  # by pool: since when nothing is reached, and when last
 
     def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
@@ -640,11 +638,15 @@ class Accounts:
         return [view for view in views if view.cause == "busy" and view.account.priority > than.priority]
 
     def _last_chance(self, ask: Ask, views: Sequence[_View], now: float) -> Choice | None:
-        """Let one request see whether a lane that rests is well after all, when there is no other, now and then."""
-        if any(view.cause in ("busy", "probed") for view in views):
+        """
+        Let one request see whether a lane that rests is well after all, when there is no other, now and then.
+
+        Each lane is looked at by itself: one may be well again while the others are not.
+        """
+        if any(view.cause in ("busy", "probed") for view in views) or len(ask.tried) >= MAX_TRIED:
             return None
-        spaced, conversation = now < self._next_look(ask, now), _conversation(ask)
-        out = [(self._health.last_chance(view.account.id, view.lane, now, conversation, spaced=spaced), view)
+        conversation = _conversation(ask)
+        out = [(self._health.last_chance(view.account.id, view.lane, now, conversation), view)
                for view in views if view.cause == "resting" and view.account.id not in ask.tried]  # fmt: skip
         chances = [(deadline, view.account.id, view) for deadline, view in out if deadline is not None]
         if not chances:
@@ -652,16 +654,7 @@ class Accounts:
         view = min(chances)[2]
         if self._obstructed(ask, view.account, view.lane, now):
             return None
-        self._looks[_looked_for(ask)] = now
-        self._looks.move_to_end(_looked_for(ask))
-        if len(self._looks) > MAX_LOOKS:
-            self._looks.popitem(last=False)
         return self._take(ask, _Pick(view.account, "none", "rests for longer"), views, now)
-
-    def _next_look(self, ask: Ask, now: float) -> float:
-        """Return before when no lane is looked at for want of others; a clock that went back makes no difference."""
-        looked = self._looks.get(_looked_for(ask))
-        return now if looked is None else min(looked, now) + LAST_CHANCE
 
     def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
         """Put *ask* in line for what *views* are busy with."""
@@ -735,7 +728,7 @@ class Accounts:
         cause, detail = refusals.cause_of(trouble.outcome)
         chance, deadline = self._health.until(account, lane, now), self._health.deadline(account, lane, now)
         if not trouble.hinted:  # where no provider said until when, the next look at it is the best that is known
-            look = max(self._health.next_chance(account, lane, now), self._next_look(ask, now))
+            look = self._health.next_chance(account, lane, now)
             chance = look if chance is None else min(chance, look)
         return refusals.Absent(account, provider, cause, detail, trouble.hinted, chance, deadline)
 

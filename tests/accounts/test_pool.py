@@ -486,7 +486,8 @@ def test_a_home_whose_credential_failed_meanwhile_is_not_looked_at():
     assert accounts.choose(ask(stay=home, tried=frozenset({home})), 21).account.id != home
 
 
-def test_when_all_rest_one_request_in_half_a_minute_tries_the_first_to_come_back():
+def test_when_all_rest_each_is_tried_once_in_half_a_minute_the_first_to_come_back_first():
+    """R8: each by itself, since one may be well again while the others are not."""
     accounts = three()
     rest(accounts, "a", until=800)
     rest(accounts, "b", until=300)
@@ -498,8 +499,13 @@ def test_when_all_rest_one_request_in_half_a_minute_tries_the_first_to_come_back
     assert isinstance(accounts.choose(queued("2")[0], 30), Wait), "it may be told at once"
     accounts.settled(ask(), chance, Outcome("rate", 900), 31)
     accounts.release(chance)
+    for second, name in ((32, "c"), (34, "a")):
+        chance = accounts.choose(ask("3"), second)
+        assert chance.account.id == name
+        accounts.settled(ask("3"), chance, Outcome("rate", 900), second + 1)
+        accounts.release(chance)
     assert isinstance(accounts.choose(ask("3"), 59), Refusal)
-    assert accounts.choose(ask("3"), 60).account.id == "c"
+    assert accounts.choose(ask("3"), 61).account.id == "b"
 
 
 def test_no_last_chance_where_another_is_well_or_only_busy():

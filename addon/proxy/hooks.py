@@ -484,7 +484,7 @@ class Patchbay:
         """Open the exchange of *flow* with *body* and give it its first route, or an answer that says why not."""
         assert cord.client is not None
         assert self._keeping is not None
-        await self._keeping.caught_up()
+        left = await self._keeping.caught_up()
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
@@ -506,7 +506,7 @@ class Patchbay:
         self._opened(flow, opened)
         if self._keeping.shared and self._router().is_new(opened, time.time()):
             await asyncio.sleep(keeping.NEW)
-            await self._keeping.caught_up()
+            await self._keeping.caught_up(left)
             self._router().look_again(opened, time.time())
         if cord.shadow:
             self._decide(cord, opened)
@@ -804,10 +804,11 @@ class Patchbay:
     async def _named(self, exchange: Exchange) -> list[Finding]:
         """Return what is found in the answer to *exchange*, once the other instances have told whose ids are in it."""
         assert self._keeping is not None
+        left = keeping.CATCH_UP
         for pause in (0.0, keeping.NEW):
             if pause:
                 await asyncio.sleep(pause)
-            await self._keeping.caught_up()
+            left = await self._keeping.caught_up(left)
             named = self._router().settle(exchange, time.time())
             if named or not self._router().is_nameless(exchange):
                 return named

@@ -40,9 +40,9 @@ def no_base_url(flow: http.HTTPFlow, destination: Origin) -> Refusal | None:
     if not isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode) or not client.sockname:
         return None
     host, port = client.sockname[:2]
-    here = is_loopback(destination.host) or destination.host in _UNSPECIFIED
+    this_machine = is_loopback(destination.host) or destination.host in _UNSPECIFIED
     if destination.port != port or not (
-        destination.host == host or (here and is_loopback(host)) or _is_for_a_server(flow)
+        destination.host == host or (this_machine and is_loopback(host)) or _is_for_a_server(flow)
     ):
         return None
     here = address(client)

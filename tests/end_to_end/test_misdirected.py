@@ -82,6 +82,8 @@ PATHS = {
     "/v1beta/v1beta/models/gemini-sim:generateContent": "gemini",
     "/v1/v1beta/models/gemini-sim:generateContent": "gemini",
     "/v1beta//models/gemini-sim:generateContent": "gemini",
+    "/v1beta/openai//chat/completions": "openai_chat",
+    "/gate/v1//messages": "anthropic",
 }
 
 

@@ -569,6 +569,7 @@ class Patchbay:
         cord.found_addresses(told, flow.response.status_code)
         told.on(headers)
         asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
+        asked = asked or (cord.asked.endpoint.kind != "generation" and _is_large(told))  # nobody reads it
         if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
             flow.response.stream = cord.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
@@ -971,6 +972,12 @@ def _reverse(flow: http.HTTPFlow) -> Origin | None:
 
 def _destination(flow: http.HTTPFlow) -> Origin:
     return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
+
+
+def _is_large(head: Fields) -> bool:
+    """Whether *head* is of a body that is larger than what is read in one piece."""
+    length = head.first(b"content-length")
+    return length.isdigit() and int(length) > upstream_url.READ
 
 
 def _address(flow: http.HTTPFlow, headers: Headers) -> str:

@@ -329,3 +329,31 @@ def test_an_answer_that_names_a_collection_ties_nobody_to_its_account(tmp_path: 
         later = [client.post(running.url + path, json={}).status_code for _ in range(2)]
 
     assert later == [200] * 2
+
+
+def test_a_large_body_of_json_is_passed_on_and_not_kept(tmp_path: Path) -> None:
+    """P1: a download is not put together here first, whatever its type; its addresses are not looked for."""
+    large = b'{"x": "' + b"y" * (48 * 1024 * 1024) + b'"}'
+
+    def answers(_: str, base: str) -> Answer:
+        return 200, {"content-type": "application/json"}, large
+
+    with (
+        upstream(answers) as server,
+        proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
+    ):
+        status = Path(f"/proc/{running.process.pid}/status")
+        if not status.exists():
+            pytest.skip("there is no /proc here")
+        before = peak(status)
+        got = httpx.get(f"{running.url}/v1/files/file-1/content", trust_env=False)
+        after = peak(status)
+
+    assert got.content == large
+    assert after - before < 40 * 1024
+
+
+def peak(status: Path) -> int:
+    """Return the most memory that a process had, in KiB."""
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])

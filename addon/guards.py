@@ -21,7 +21,7 @@ from .values import Endpoint, Headers, Refusal, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")
-_JOINED = re.compile(r"(?:/openai|/codex)?(?:/v\d+(?:alpha|beta)?\d*)?//")  # a path behind a base URL that ends in '/'
+_JOINED = re.compile(r"(?:/[\w.~%-]+)*//")  # a path behind a base URL that ends in '/'
 _SLASHES = re.compile(r"/{2,}")
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PATHS = ("x-original-url", "x-rewrite-url")  # what some servers read in place of the path

@@ -85,13 +85,14 @@ def with_strings(text: bytes, change: Callable[[str, tuple[str, ...]], str], mar
     """
     Return *text* with every string put through *change*, which is told the names it stands under.
 
-    Only strings that hold *mark* are looked at. What does not change stays as it is written.
+    Only strings that hold *mark*, in lower case or not, are looked at. What does not change stays as it is written.
     """
-    if mark not in text:
+    lower, mark = text.lower(), mark.lower()
+    if mark not in lower:
         return text
     out, at = bytearray(), 0
     for found in strings(text):
-        if text.find(mark, found.start, found.end) < 0:
+        if lower.find(mark, found.start, found.end) < 0:
             continue
         before = string(text[found.start : found.end])
         after = change(before, found.names)

@@ -774,7 +774,10 @@ class Router:
         """Say whether *attempt* was refused for what another account sealed, and may be made again without it, once."""
         account, request = attempt.choice.account.id, exchange.request
         wanted = self.config.failover.owner == "strip" and self.config.mode == "serve" and exchange.socket is None
-        if not (wanted and exchange.repeatable and tied.is_refused(attempt.complaint)) or account in exchange.unsealed:
+        if not (wanted and exchange.repeatable and account not in exchange.unsealed):
+            return False
+        misses = tied.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)
+        if not (misses or tied.is_refused(attempt.complaint)):
             return False
         if tied.unsealed(request.body, lambda sealed: False) == request.body.raw:
             return False
@@ -786,6 +789,11 @@ class Router:
             while len(self._unsealed) > self.config.sessions.limit:
                 self._unsealed.popitem(last=False)
         return True
+
+    def _has_moved_unsealed(self, exchange: Exchange) -> bool:
+        """Whether an account got this conversation without what others sealed, and so answered without thinking."""
+        key, affinity = exchange.request.client.scope, exchange.identity.affinity
+        return any((key, affinity, account.id) in self._unsealed for account in self.config.accounts)
 
     def _model_id(self, choice: Choice) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""

@@ -55,6 +55,7 @@ _REFUSED = re.compile(
     r"|organization_binding_mismatch",
     re.IGNORECASE | re.DOTALL,
 )
+_MISSES_THINKING = re.compile(r"expected .{0,3}thinking.{0,80}but found", re.IGNORECASE | re.DOTALL)
 # Gemini's word for "no signature": calls of a function need one.
 _UNSIGNED = b'"skip_thought_signature_validator"'
 _SIGNATURES = ("thoughtSignature", "thought_signature")
@@ -91,11 +92,17 @@ def is_refused(said: str) -> bool:
     return _REFUSED.search(said) is not None
 
 
+def wants_thinking(said: str) -> bool:
+    """Whether an error that *said* this misses thinking that was left out (Anthropic)."""
+    return _MISSES_THINKING.search(said) is not None
+
+
 def unsealed(body: Body, keeps: Keeps) -> bytes:
     """
     Return the bytes of *body* without the sealed reasoning and the signed thinking that it *keeps* not.
 
-    Every other byte is as it was; where nothing is taken out, it is the body's own bytes.
+    Thinking is switched off where the request would be refused without what was signed. Every other byte is as it was;
+    where nothing is taken out, it is the body's own bytes.
     """
     raw = body.raw or b""
     edits: list[Edit] = []
@@ -106,7 +113,8 @@ def unsealed(body: Body, keeps: Keeps) -> bytes:
         for member in json_text.members(raw, span[0]):
             if member.name == "contents":
                 edits += _signatures(raw, member.value, keeps)
-    return json_text.edited(raw, edits)
+    raw = json_text.edited(raw, edits)
+    return json_text.edited(raw, _thinks_no_more(Body(raw))) if "thinking" in body else raw
 
 
 def _value(body: Body, name: str) -> str:
@@ -164,6 +172,38 @@ def _thinking(raw: bytes, at: int, keeps: Keeps) -> Iterator[Edit]:
 def _is_signed(block: dict[str, object], keeps: Keeps) -> bool:
     mark = block.get("data") if block.get("type") == "redacted_thinking" else block.get("signature")
     return block.get("type") in _THINKING and not (isinstance(mark, str) and mark != "" and keeps(mark))
+
+
+def _thinks_no_more(body: Body) -> Iterator[Edit]:
+    """
+    Switch thinking off (Anthropic) in a tool loop whose last turn of the assistant begins with none.
+
+    Where it is `enabled`, such a request is refused; the next question of the user may be thought about again.
+    """
+    thinking, messages = body.get("thinking"), body.get("messages")
+    if not (isinstance(thinking, dict) and thinking.get("type") == "enabled" and isinstance(messages, list)):
+        return
+    turns = [message for message in messages if isinstance(message, dict)]
+    last = max((place for place, turn in enumerate(turns) if turn.get("role") == "assistant"), default=-1)
+    answered = {kind for turn in turns[last + 1 :] for kind in _kinds(turn)}
+    begins = next(iter(_kinds(turns[last])), "text") if last >= 0 else ""
+    if "tool_result" not in answered or begins in _THINKING:
+        return
+    raw = body.raw or b""
+    if span := body.span("thinking"):
+        yield *span, b'{"type":"disabled"}'
+    managed = body.span("context_management") if "context_management" in body else None
+    for member in json_text.members(raw, managed[0]) if managed else ():
+        if member.name == "edits":  # what clears thinking is refused where there is none
+            edits = json_text.items(raw, member.value)
+            clears = (at for at, part in enumerate(edits) if b"clear_thinking" in raw[part.start : part.end])
+            yield from json_text.removed(edits, set(clears))
+
+
+def _kinds(turn: dict[str, object]) -> Iterator[str]:
+    content = turn.get("content")
+    for block in content if isinstance(content, list) else ():
+        yield str(block.get("type")) if isinstance(block, dict) else ""
 
 
 def _signatures(raw: bytes, at: int, keeps: Keeps) -> Iterator[Edit]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 from . import clients, dialects, json_text, paths
 from .config import Account
@@ -25,13 +25,19 @@ _URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[
                   r"(?P<path>/[^\s?#\"<>\\]*)?(?P<query>\?[^\s#\"<>\\]*)?(?P<fragment>#[^\s\"<>\\]*)?",
                   re.IGNORECASE)  # fmt: skip
 _IN_LINK = re.compile(r"<([^<>\s]*)>")
+_IN_REFRESH = re.compile(r"(?<=url=)[^\s;\"']+", re.IGNORECASE)
+_PLACES = frozenset("location content-location operation-location".split())  # their values are always addresses
+_PORT = re.compile(r":\d{1,5}$")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 # Members that hold what a model said, or what the client gave and wants back as it gave it.
 _SAID = frozenset(
     "content text delta output outputs arguments args input message messages candidates parts choices instructions"
     " prompt metadata system tools parameters schema functionCall functionResponse attributes labels title"
     " description display_name displayName revised_prompt answer completion generated_text contents annotation"
-    " annotations citations action sources summary code logs stdout stderr refusal transcript thinking value".split()
+    " annotations citations action sources summary code logs stdout stderr refusal transcript thinking value"
+    " queries query search_query operation commands command diff word words segments token tokens logprobs document"
+    " documents datasource_item sample tool_calls step_details name filename file_name fileName".split()
 )
 _TOLD = frozenset({"response"})  # a text by itself, but an object may hold anything
 # Members of a request by which it names a thing that lies somewhere.
@@ -51,13 +57,18 @@ def address(headers: Headers, authority: str, scheme: str) -> str:
     Return the address by which a client reached this proxy, as `http://127.0.0.1:8080`; empty where it names none.
 
     *headers* are its request's, *authority* is HTTP/2's word for `Host`. A front that ends TLS says in
-    `X-Forwarded-Proto` and `X-Forwarded-Host` how it was called.
+    `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix` how it was called.
     """
     forwarded = headers.get("x-forwarded-proto").partition(",")[0].strip().lower()
     called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
     if not _AUTHORITY.fullmatch(called):
         return ""
-    return f"{forwarded if forwarded in _PORTS else scheme}://{called}"
+    scheme = forwarded if forwarded in _PORTS else scheme
+    port = headers.get("x-forwarded-port").partition(",")[0].strip()
+    if headers.get("x-forwarded-host") and not _PORT.search(called) and _PORT.fullmatch(f":{port}"):
+        called += "" if int(port) == _PORTS[scheme] else f":{port}"
+    prefix = headers.get("x-forwarded-prefix").partition(",")[0].strip().rstrip("/")
+    return f"{scheme}://{called}{prefix if _PREFIX.fullmatch(prefix) else ''}"
 
 
 @dataclass(slots=True)
@@ -102,15 +113,26 @@ class Way:
 
     def header(self, name: str, value: str) -> str:
         """Return the *value* that the client gets of the header *name* (lower case)."""
-        if "://" not in value:
-            if name in ("location", "content-location", "operation-location") and value.startswith("/"):
-                self.note(value)
-            return value
         if name.startswith(_NO_ADDRESS):
             return value
         if name == "link":
-            return _IN_LINK.sub(lambda found: f"<{self.told(found[1])}>", value)
+            return _IN_LINK.sub(lambda found: f"<{self._referred(found[1])}>", value)
+        if name == "refresh":
+            return _IN_REFRESH.sub(lambda found: self._referred(found[0]), value)
+        if name in _PLACES:
+            return self._referred(value.strip())
         return self.told(value.strip()) if _URL.fullmatch(value.strip()) else value
+
+    def _referred(self, value: str) -> str:
+        """Return what the client gets of *value*, a reference that may be relative (RFC 3986, 4.2)."""
+        if value.startswith("//"):
+            whole = f"{self.origin.scheme}:{value}"
+            told = self.told(whole)
+            return value if told == whole else told
+        if not _URL.fullmatch(value):
+            self.note(urljoin(self.asked, value))  # it leads the client here by itself
+            return value
+        return self.told(value)
 
     def body(self, text: bytes) -> bytes:
         """Return the JSON *text* with what the client is told in place of each address."""
@@ -123,7 +145,7 @@ class Way:
         return value if said else self.told(value)
 
     def _is_ours(self, found: re.Match[str]) -> bool:
-        scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]")
+        scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
         port, own = int(found["port"] or _PORTS[scheme]), self.origin
         if host != own.host and not (is_loopback(host) and is_loopback(own.host)):
             return False
@@ -191,7 +213,7 @@ def reads(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
     """
     bare, _, query = path.partition("?")
     words = endpoint.kind == "generation" and status != 202 and not endpoint.suffix.startswith(_WORDLESS)
-    if words or status >= 400 or _DOWNLOADS.search(unquote(bare)) or "alt=media" in query.split("&"):
+    if words or status == 206 or status >= 400 or _DOWNLOADS.search(unquote(bare)) or "alt=media" in query.split("&"):
         return ""
     if headers.get("content-disposition").lower().startswith("attachment"):
         return ""
@@ -204,7 +226,7 @@ def reads(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
 def upwards(request: Request, raw: bytes, account: Account, origin: Origin) -> bytes:
     """Return *raw*, the body of *request*, with the addresses that its client was given as *account*'s upstream knows
     them."""
-    mark = request.address.partition("://")[2].encode()
+    mark = request.address.partition("://")[2].partition("/")[0].encode()
     if not mark or mark not in raw:
         return raw
     return json_text.with_strings(raw, _upward(request.address, account, origin), mark)

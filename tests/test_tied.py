@@ -180,3 +180,43 @@ def test_any_bytes_are_left_alone(raw: bytes) -> None:
 def test_refusals_of_what_another_account_sealed(said: str, refused: bool) -> None:
     """A3: the words of three families for one thing."""
     assert tied.is_refused(said) is refused
+
+
+USER = {"role": "user", "content": "hi"}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "ok"}]}
+MANAGED = {"edits": [{"type": "clear_tool_uses_20250919"}, {"type": "clear_thinking_20251015"}]}
+ENABLED, DISABLED = {"type": "enabled", "budget_tokens": 1024}, {"type": "disabled"}
+
+
+def said(*blocks: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+@pytest.mark.parametrize("how", SPELLINGS)
+@pytest.mark.parametrize(
+    ("messages", "thinking_is", "becomes"),
+    [
+        ([USER, said(thinking("s"), CALL), RESULT], ENABLED, DISABLED),
+        ([USER, said(thinking("s"), CALL), RESULT], {"type": "adaptive"}, {"type": "adaptive"}),
+        ([USER, said(thinking("s"), CALL), RESULT], DISABLED, DISABLED),
+        ([USER, said(CALL), RESULT, USER], ENABLED, DISABLED),
+        ([USER, said(thinking("s"), CALL), RESULT, said(TEXT), USER], ENABLED, ENABLED),
+        ([USER, said(thinking("s"), CALL), RESULT, said(thinking("mine"), CALL), RESULT], ENABLED, ENABLED),
+        ([USER, said(thinking("mine"), CALL), RESULT, said(thinking("s"), CALL), RESULT], ENABLED, DISABLED),
+        ([USER, said(thinking("s"), TEXT), USER], ENABLED, ENABLED),
+        ([USER], ENABLED, ENABLED),
+        ([], ENABLED, ENABLED),
+        (["x", 1], ENABLED, ENABLED),
+    ],
+)
+def test_a_tool_loop_without_its_thinking_goes_on_without(
+    messages: Any, thinking_is: Any, becomes: Any, how: dict[str, Any]
+) -> None:
+    """A3: where thinking is `enabled`, the last turn of a tool loop must begin with it, so it is switched off."""
+    body = {"context_management": MANAGED, "thinking": thinking_is, "messages": messages, "max_tokens": 9}
+    told = json.loads(tied.unsealed(Body(json.dumps(body, **how).encode()), lambda blob: blob == "mine"))
+    off = becomes == DISABLED != thinking_is
+
+    assert told["thinking"] == becomes
+    assert told["context_management"]["edits"] == MANAGED["edits"][: 1 if off else 2]
+    assert told["max_tokens"] == 9

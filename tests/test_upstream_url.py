@@ -47,6 +47,7 @@ def way(
         ("https://api.example.com/v1/files?key=removed-by-patchbay--", f"{HERE}/v1/files"),
         ("https://api.example.com/v1/files/b?sig=abc%2F", f"{HERE}/v1/files/b?sig=abc%2F"),
         ("https://api.example.com", HERE),
+        ("https://api.example.com./v1/files/b", f"{HERE}/v1/files/b"),
     ],
 )
 def test_an_address_of_the_upstream_becomes_ours(url: str, told: str) -> None:
@@ -118,6 +119,12 @@ def test_a_client_of_the_proxy_keeps_addresses_and_they_are_remembered() -> None
         ("link", '<https://api.example.com/v1/files>; rel="next", <https://a/>', f'<{HERE}/v1/files>; rel="next", <https://a/>'),
         ("access-control-allow-origin", "https://api.example.com", "https://api.example.com"),
         ("location", "/v1/files/1", "/v1/files/1"),
+        ("location", "//api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
+        ("content-location", "//API.example.com:443/v1/files/1", f"{HERE}/v1/files/1"),
+        ("location", "//other.example.com/v1/files/1", "//other.example.com/v1/files/1"),
+        ("link", '<//api.example.com/v1/a1>; rel=a, </v1/b1>; rel=b', f'<{HERE}/v1/a1>; rel=a, </v1/b1>; rel=b'),
+        ("refresh", "5; url=https://api.example.com/v1/files/1", f"5; url={HERE}/v1/files/1"),
+        ("refresh", "5", "5"),
         ("content-type", "application/json", "application/json"),
     ],
 )  # fmt: skip
@@ -126,11 +133,51 @@ def test_addresses_in_headers(name: str, value: str, told: str) -> None:
     assert way().header(name, value) == told
 
 
-def test_an_address_without_a_host_is_remembered_too() -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "given"),
+    [
+        ("location", "/v1/files/1", ["/v1/files/1"]),
+        ("location", "b/status?n=1", ["/v1/files/b/status?n=1"]),
+        ("location", "?after=x", ["/v1/files/a?after=x"]),
+        ("link", '</v1/files?after=x>; rel="next", <../jobs/7>; rel=up', ["/v1/files?after=x", "/v1/jobs/7"]),
+        ("location", "//other.example.com/v1/files/1", []),
+        ("x-whatever", "/v1/files/1", []),
+    ],
+)
+def test_an_address_without_a_host_is_remembered_too(name: str, value: str, given: list[str]) -> None:
+    """P1: relative references lead here by themselves, and to the account that gave them."""
     found = way()
-    found.header("location", "/v1/files/1")
 
-    assert found.given == ["/v1/files/1"]
+    assert (found.header(name, value), found.given) == (value, given)
+
+
+@pytest.mark.parametrize("written", ["HTTPS://API.Example.com/v1/files/b", "https://api.example.com./v1/files/b"])
+def test_an_address_in_a_body_may_be_written_in_other_ways(written: str) -> None:
+    """P1: names of hosts have no case, and a dot may end them."""
+    told = way().body(json.dumps({"a": written, "text": written}).encode())
+
+    assert json.loads(told) == {"a": f"{HERE}/v1/files/b", "text": written}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "file_search_call", "queries": ["URL"]},
+        {"type": "apply_patch_call", "operation": {"type": "update_file", "path": "URL", "diff": "URL"}},
+        {"type": "shell_call", "action": {"commands": ["URL"]}},
+        {"text": "said", "words": [{"word": "URL"}], "segments": [{"text": "URL"}], "logprobs": [{"token": "URL"}]},
+        {"results": [{"document": "URL"}, {"document": {"text": "URL"}}]},
+        {"id": "file-1", "filename": "URL", "name": "URL", "displayName": "URL"},
+        {"data": [{"datasource_item": {"a": "URL"}, "sample": {"b": "URL"}}]},
+        {"step_details": {"tool_calls": [{"code_interpreter": {"input": "URL"}, "x": "URL"}]}},
+        {"search_query": ["URL"], "data": [{"content": [{"text": "URL"}], "attributes": {"a": "URL"}}]},
+    ],
+)
+def test_words_in_resources_stay_as_they_are(item: object) -> None:
+    """P1: lists of items, transcriptions, search and evaluations hold what a model or a client wrote."""
+    raw = json.dumps(item).replace("URL", "https://api.example.com/v1/files/b").encode()
+
+    assert way().body(raw) == raw
 
 
 def test_members_are_mapped_by_their_value_and_words_are_not() -> None:
@@ -170,6 +217,7 @@ def test_members_are_mapped_by_their_value_and_words_are_not() -> None:
         (("GET", "/v1beta/files/f%3Adownload"), "", 200, {}, ""),
         (("GET", "/v1beta/files/f"), "?alt=media", 200, {}, ""),
         (("GET", "/v1/files"), "", 500, {}, ""),
+        (("GET", "/v1/files"), "", 206, {"content-range": "bytes 0-9/20"}, ""),
         (("GET", "/v1/files"), "", 200, {"content-type": "image/png"}, ""),
         (("GET", "/v1/files"), "", 200, {"content-type": "application/problem+json; charset=utf-8"}, "whole"),
         (("GET", "/v1/files"), "", 200, {"content-disposition": 'attachment; filename="x"'}, ""),
@@ -270,6 +318,12 @@ def test_a_request_without_our_address_is_not_touched(address: str) -> None:
         ({"host": "a", "x-forwarded-proto": "https, http", "x-forwarded-host": "llm.example.com, b"}, "", "http", "https://llm.example.com"),
         ({"host": "a", "x-forwarded-proto": "gopher", "x-forwarded-host": "a b"}, "", "http", ""),
         ({"host": "[::1]:8080"}, "", "http", "http://[::1]:8080"),
+        ({"host": "a", "x-forwarded-proto": "https", "x-forwarded-host": "b", "x-forwarded-port": "8443"}, "", "http", "https://b:8443"),
+        ({"host": "a", "x-forwarded-proto": "https", "x-forwarded-host": "b", "x-forwarded-port": "443"}, "", "http", "https://b"),
+        ({"host": "a", "x-forwarded-host": "b:1", "x-forwarded-port": "8443"}, "", "http", "http://b:1"),
+        ({"host": "a", "x-forwarded-prefix": "/llm/"}, "", "http", "http://a/llm"),
+        ({"host": "a", "x-forwarded-prefix": "//evil.org"}, "", "http", "http://a"),
+        ({"host": "a", "x-forwarded-prefix": "/../x"}, "", "http", "http://a"),
         ({}, "", "http", ""),
         ({"host": 'a"b'}, "", "http", ""),
     ],
@@ -277,3 +331,13 @@ def test_a_request_without_our_address_is_not_touched(address: str) -> None:
 def test_the_address_a_client_used(headers: dict[str, str], authority: str, scheme: str, told: str) -> None:
     """P1: also behind a front that ends TLS."""
     assert upstream_url.address(Headers(headers.items()), authority, scheme) == told
+
+
+def test_a_request_by_a_prefix_of_a_front_names_a_file_as_its_upstream_does() -> None:
+    """P1: a front that takes a prefix off its paths, and a host in upper case."""
+    here = "https://Front.example.com/llm"
+    body = {"contents": [{"parts": [{"fileData": {"fileUri": f"{here}/v1beta/files/abc"}}]}]}
+    raw = json.dumps(body).replace("/", "\\/").encode()
+    told = json.loads(upstream_url.upwards(request(raw, here), raw, way().account, API))
+
+    assert told["contents"][0]["parts"][0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"

@@ -75,7 +75,7 @@ class Learner:
     def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
         """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
         client, entry = request.client, Entry("", account=account, at=now)
-        for target in targets:
+        for target in filter(quotes.names_one, targets):
             whole, *ids = quotes.of_address(target)
             self._lineage.note(client.scope, whole.value, entry, now, ADDRESS_TTL)
             for quote in ids:

@@ -33,6 +33,9 @@ _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
 _COUNTED = re.compile(r".*[:_-]\d{1,4}")
 _FILE_KEYS = frozenset(("file_id", "fileUri", "file_uri", "uri"))
 _MAX_PARTS = 32  # of a query
+_NUMBERED = re.compile(r"\d")
+_VERSION = re.compile(r"v\d[\w.]*")
+_MODELS = frozenset(("models", "deployments"))
 _CHAINS = frozenset(("responses", "conversations", "completions", "interactions"))
 _OWNING_MEMBERS = frozenset(
     (
@@ -155,6 +158,21 @@ def of_address(path: str) -> Iterator[Quote]:
     for name, value in named:
         if paths.names_id(name) and is_strong(value := unquote(value)):
             yield Quote("file", value)
+
+
+def names_one(path: str) -> bool:
+    """
+    Say whether the address *path* (with its query) is that of one thing, and not of a collection or an endpoint.
+
+    Answers name those too (`self`, `Content-Location`), and any account can be asked for them.
+    """
+    bare, _, query = path.partition("?")
+    segments = [unquote(segment) for segment in bare.split("/") if segment][:32]
+    for before, segment in zip(["", *segments], segments, strict=False):
+        if _NUMBERED.search(segment) and not _VERSION.fullmatch(segment) and before not in _MODELS:
+            return True
+    parts = [unquote(part.partition("=")[0]) for part in query.split("&")[:_MAX_PARTS]]
+    return any(paths.names_id(name) or keylike.names_key(name) for name in parts if name)
 
 
 def resource_name(value: str) -> str:

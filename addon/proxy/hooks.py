@@ -484,7 +484,7 @@ class Patchbay:
         """Open the exchange of *flow* with *body* and give it its first route, or an answer that says why not."""
         assert cord.client is not None
         assert self._keeping is not None
-        await self._keeping.caught_up()
+        left = await self._keeping.caught_up()
         asked = Request(
             method=flow.request.method,
             path=flow.request.path,
@@ -506,7 +506,7 @@ class Patchbay:
         self._opened(flow, opened)
         if self._keeping.shared and self._router().is_new(opened, time.time()):
             await asyncio.sleep(keeping.NEW)
-            await self._keeping.caught_up()
+            await self._keeping.caught_up(left)
             self._router().look_again(opened, time.time())
         if cord.shadow:
             self._decide(cord, opened)
@@ -569,6 +569,7 @@ class Patchbay:
         cord.found_addresses(told, flow.response.status_code)
         told.on(headers)
         asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
+        asked = asked or (cord.asked.endpoint.kind != "generation" and _is_large(told))  # nobody reads it
         if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
             flow.response.stream = cord.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
@@ -804,10 +805,11 @@ class Patchbay:
     async def _named(self, exchange: Exchange) -> list[Finding]:
         """Return what is found in the answer to *exchange*, once the other instances have told whose ids are in it."""
         assert self._keeping is not None
+        left = keeping.CATCH_UP
         for pause in (0.0, keeping.NEW):
             if pause:
                 await asyncio.sleep(pause)
-            await self._keeping.caught_up()
+            left = await self._keeping.caught_up(left)
             named = self._router().settle(exchange, time.time())
             if named or not self._router().is_nameless(exchange):
                 return named
@@ -970,6 +972,12 @@ def _reverse(flow: http.HTTPFlow) -> Origin | None:
 
 def _destination(flow: http.HTTPFlow) -> Origin:
     return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
+
+
+def _is_large(head: Fields) -> bool:
+    """Whether *head* is of a body that is larger than what is read in one piece."""
+    length = head.first(b"content-length")
+    return length.isdigit() and int(length) > upstream_url.READ
 
 
 def _address(flow: http.HTTPFlow, headers: Headers) -> str:

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from blake3 import blake3
@@ -41,6 +41,7 @@ class Keeping:
         self._resend: Iterator[Record] = iter(())
         self._task: asyncio.Task[None] | None = None
         self._handing = False
+        self._slow = False  # the store took longer than CATCH_UP the last time, so nobody waits for it
         url, store = store_of(settings, key)
         if store is not None:
             self._behind = Behind(store, url.partition(":")[0])
@@ -71,21 +72,28 @@ class Keeping:
             self._handing = True
             asyncio.get_running_loop().call_soon(self._now, self._behind)
 
-    async def caught_up(self) -> None:
+    async def caught_up(self, seconds: float = CATCH_UP) -> float:
         """
-        Take over all that other instances have told a shared store until now.
+        Take over all that other instances have told a shared store until now; return what is left of *seconds*.
 
-        Waits for CATCH_UP at most, and not at all for a store that is not shared, or fails.
+        Waits that long at most, and not at all for a store that is not shared, fails, or was too slow the last time.
         """
         if self._behind is None or not self._behind.shared:
-            return
+            return seconds
         loop = asyncio.get_running_loop()
-        told = asyncio.Event()
-        if self._behind.ask(lambda: _said(loop, told)):
+        asked, told = loop.time(), asyncio.Event()
+
+        def said() -> None:
+            self._slow = loop.time() - asked > CATCH_UP
+            told.set()
+
+        if self._behind.ask(lambda: _said(loop, said)) and seconds > 0 and not self._slow:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(told.wait(), CATCH_UP)
+                await asyncio.wait_for(told.wait(), seconds)
+            self._slow = self._slow or loop.time() - asked > CATCH_UP
         if self._behind is not None:
             self._state.adopt(self._behind.take(AT_ONCE), time.time())
+        return max(0.0, seconds - (loop.time() - asked))
 
     def _now(self, behind: Behind) -> None:
         self._handing = False
@@ -120,9 +128,9 @@ class Keeping:
                 logger.warning("patchbay: state could not be handed on: %s", type(e).__name__)
 
 
-def _said(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> None:
+def _said(loop: asyncio.AbstractEventLoop, said: Callable[[], None]) -> None:
     with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-        loop.call_soon_threadsafe(told.set)
+        loop.call_soon_threadsafe(said)
 
 
 def store_of(settings: Config, key: bytes) -> tuple[str, Store | None]:

@@ -12,6 +12,7 @@ from ..values import Endpoint, Origin, Refusal, is_loopback
 
 logger = logging.getLogger(__name__)
 
+_UNSPECIFIED = frozenset(("0.0.0.0", "::"))  # noqa: S104 - a client that connects to it reaches this machine
 MAX_TOLD = 100  # different warnings, so that no client fills the log
 
 
@@ -39,8 +40,9 @@ def no_base_url(flow: http.HTTPFlow, destination: Origin) -> Refusal | None:
     if not isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode) or not client.sockname:
         return None
     host, port = client.sockname[:2]
+    this_machine = is_loopback(destination.host) or destination.host in _UNSPECIFIED
     if destination.port != port or not (
-        destination.host == host or (is_loopback(destination.host) and is_loopback(host))
+        destination.host == host or (this_machine and is_loopback(host)) or _is_for_a_server(flow)
     ):
         return None
     here = address(client)
@@ -51,6 +53,11 @@ def no_base_url(flow: http.HTTPFlow, destination: Origin) -> Refusal | None:
         f"leave its base URL alone, or start Patchbay with --mode reverse:http://{paths.ANYWHERE} to use {here} as the "
         "base URL",
     )
+
+
+def _is_for_a_server(flow: http.HTTPFlow) -> bool:
+    """Whether *flow*'s client speaks to a server, not to a proxy: it names a path only, and has asked for no tunnel."""
+    return not flow.request.data.authority and flow.server_conn.address is None
 
 
 def is_absolute(request: http.Request) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,10 @@ _PATIENCE = 1.0  # seconds for one answer of the server; only a thread of ours w
 _BATCH = 500  # records in one step
 _MAX_CHANGES = 50_000  # how far back an instance can catch up without reading everything
 _SCAN = 1000
+_MEASURED = 30.0  # seconds for which it holds how far our clock and the server's are apart
+_APART = 2.0  # seconds from which on they are
+_TOO_FAR = 90 * 86_400.0  # … and from which on one of them tells no time at all
+_OWN_CLOCK = frozenset(("rest",))  # records that say themselves by which clock their times are
 
 # One step of the server for many records, so that no two instances can cut into each other. ARGV: writer, longest
 # stream, then five values for each of KEYS but the first, which is the stream of changes.
@@ -46,6 +52,8 @@ class Redis:
     """
     A store on the server of *url*, apart from those of other *space*s.
 
+    There, times are those of the server's clock, so that instances whose clocks differ understand each other.
+
     Raises StoreError when the package `redis` is not installed.
     """
 
@@ -65,22 +73,38 @@ class Redis:
         self._prefix = f"patchbay:{{{space}}}:"  # the braces keep everything on one node of a cluster
         self._stream = f"{self._prefix}changes"
         self._writer = secrets.token_hex(8)
+        self._denied: type[Exception] = redis.ResponseError
         self._seen = ""
+        self._apart = 0.0  # seconds by which the server's clock is ahead of ours
+        self._measured = -math.inf
 
     def write(self, records: Sequence[Record], now: float) -> None:
         with self._guarded():
-            for batch in itertools.batched((record for record in records if record.expires > now), _BATCH):
+            self._measure(now)
+            told = (_moved(record, self._apart) for record in records if record.expires > now)
+            for batch in itertools.batched(told, _BATCH):
                 keys = [self._stream, *(f"{self._prefix}{record.kind}:{record.key}" for record in batch)]
                 self._merge(keys=keys, args=[self._writer, _MAX_CHANGES, *itertools.chain(*map(_values, batch))])
 
     def news(self, now: float) -> list[Record]:
         with self._guarded():
-            return [record for record in self._changes() if record.expires > now]
+            self._measure(now)
+            told = (_moved(record, -self._apart) for record in self._changes())
+            return [record for record in told if record.expires > now]
 
     def close(self) -> None:
         self._seen = ""
         with contextlib.suppress(*self._errors):
             self._server.close()
+
+    def _measure(self, now: float) -> None:
+        if abs(now - self._measured) < _MEASURED:
+            return
+        self._measured = now
+        with contextlib.suppress(self._denied):  # to some users of a server it does not tell the time
+            seconds, micros = self._server.time()
+            apart = seconds + micros / 1e6 - now
+            self._apart = float(round(apart)) if _APART <= abs(apart) <= _TOO_FAR else 0.0
 
     def _changes(self) -> list[Record]:
         if not self._seen:
@@ -110,6 +134,12 @@ class Redis:
         except self._errors as e:  # its text may hold what the server was told
             self.close()
             raise StoreError(f"{self._where}: {type(e).__name__}") from e
+
+
+def _moved(record: Record, seconds: float) -> Record:
+    if not seconds or record.kind in _OWN_CLOCK:
+        return record
+    return replace(record, rank=record.rank and record.rank + seconds, expires=record.expires + seconds)
 
 
 def _values(record: Record) -> tuple[str, str, str, str, str]:

@@ -300,3 +300,60 @@ def test_lines_of_a_stream_are_mapped_as_they_pass(tmp_path: Path) -> None:
     assert [json.loads(line)["url"] for line in got.text.splitlines()] == [
         f"{running.url}/v1/files/f{n}" for n in range(100)
     ]
+
+
+REFUSED = (
+    b'{"error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "invalid_api_key"}}'
+)
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/jobs", "/v1/containers"])
+def test_an_answer_that_names_a_collection_ties_nobody_to_its_account(tmp_path: Path, path: str) -> None:
+    """P1: `self` and `Location` of a list name no thing: when their account is out, another one serves the next."""
+    refused: set[str] = set()
+
+    def answers(asked: str, base: str) -> Answer:
+        told = {"data": [], "self": base + asked, "links": {"models": f"{base}/v1/models/gpt-4"}}
+        if server.asked[-1][1] in refused:
+            return 401, {"content-type": "application/json"}, REFUSED
+        return 200, {"content-type": "application/json", "location": base + asked}, json.dumps(told).encode()
+
+    with (
+        upstream(answers) as server,
+        proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
+        httpx.Client(trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}) as client,
+    ):
+        assert client.post(running.url + path, json={}).status_code == 200
+        refused.add(server.asked[-1][1])
+        client.post(running.url + path, json={})  # finds it out, and is not sent twice
+        later = [client.post(running.url + path, json={}).status_code for _ in range(2)]
+
+    assert later == [200] * 2
+
+
+def test_a_large_body_of_json_is_passed_on_and_not_kept(tmp_path: Path) -> None:
+    """P1: a download is not put together here first, whatever its type; its addresses are not looked for."""
+    large = b'{"x": "' + b"y" * (48 * 1024 * 1024) + b'"}'
+
+    def answers(_: str, base: str) -> Answer:
+        return 200, {"content-type": "application/json"}, large
+
+    with (
+        upstream(answers) as server,
+        proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
+    ):
+        status = Path(f"/proc/{running.process.pid}/status")
+        if not status.exists():
+            pytest.skip("there is no /proc here")
+        before = peak(status)
+        got = httpx.get(f"{running.url}/v1/files/file-1/content", trust_env=False)
+        after = peak(status)
+
+    assert got.content == large
+    assert after - before < 40 * 1024
+
+
+def peak(status: Path) -> int:
+    """Return the most memory that a process had, in KiB."""
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1])

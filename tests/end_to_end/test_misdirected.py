@@ -82,6 +82,8 @@ PATHS = {
     "/v1beta/v1beta/models/gemini-sim:generateContent": "gemini",
     "/v1/v1beta/models/gemini-sim:generateContent": "gemini",
     "/v1beta//models/gemini-sim:generateContent": "gemini",
+    "/v1beta/openai//chat/completions": "openai_chat",
+    "/gate/v1//messages": "anthropic",
 }
 
 
@@ -139,6 +141,16 @@ def test_a_listener_that_is_no_proxy_says_so(both: tuple[Proxy, int], upstream: 
     assert f"http://127.0.0.1:{running.port} " in message and "HTTPS_PROXY" in message and "--mode regular" in message
     assert eventually(lambda: "is no HTTP proxy" in running.log)
     assert not upstream.truth.requests and key not in running.log and "Traceback" not in running.log
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::1]", "LOCALHOST", "host.docker.internal", "box.lan"])  # noqa: S104
+def test_a_proxy_that_is_asked_as_a_provider_by_another_name_says_so(both: tuple[Proxy, int], host: str) -> None:
+    """P5: whatever this machine is called: a request for a path is for a server, and its port is the proxy's own."""
+    port = both[1]
+    status, _, text = raw(port, f"POST /v1/messages HTTP/1.1\nHost: {host}:{port}\nContent-Length: 0\n\n")
+
+    assert status == 400
+    assert f"HTTPS_PROXY=http://127.0.0.1:{port} " in json.loads(text)["error"]["message"]
 
 
 @pytest.mark.parametrize("dialect", ["anthropic", "openai_chat", "gemini"])

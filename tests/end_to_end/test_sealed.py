@@ -123,6 +123,42 @@ def test_on_a_websocket_it_goes_without_at_once(tmp_path: Path, simulator: Simul
     assert event["type"] == "response.completed", event
 
 
+SIGNED = {"type": "thinking", "thinking": "hm", "signature": "ErUBCkYIBBgCIkAsignature0123456789"}
+LOOP: list[Any] = [
+    {"role": "user", "content": "what?"},
+    {"role": "assistant", "content": [SIGNED, {"type": "tool_use", "id": "toolu_1", "name": "n", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "ok"}]},
+]
+MISSES = "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`"
+
+
+def test_a_tool_loop_goes_on_at_another_account_and_comes_home(tmp_path: Path, simulator: Simulator) -> None:
+    """A3: in a tool loop thinking is refused without what was signed, so it is switched off there, and only there."""
+    managed = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    asked = {"model": "sim-large", "max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 1024}}
+    with (
+        through(tmp_path, simulator) as running,
+        httpx.Client(base_url=running.url, trust_env=False, headers={"x-api-key": CLIENT}) as client,
+    ):
+
+        def turn(refused: str, session: str, but: str = "") -> tuple[int, Any]:
+            simulator.truth.clear()
+            at = {"status": 400, "message": refused}
+            simulator.fault("status", at, times=1, when=lambda record: record.account != but)
+            body = asked | {"messages": LOOP, "context_management": managed}
+            answer = client.post("/v1/messages", json=body, headers={"x-session-id": session})
+            return answer.status_code, json.loads(simulator.truth.last().body)
+
+        status, sent = turn("messages.1.content.0: Invalid `signature` in `thinking` block", "tool-loop-1")
+        assert (status, sent["thinking"], sent["context_management"]) == (200, {"type": "disabled"}, {"edits": []})
+        home = simulator.truth.last().account
+        simulator.fault("status", {"status": 401, "kind": "auth"}, account=home)  # and on it goes elsewhere
+        status, sent = turn(MISSES, "tool-loop-1", but=home)
+        assert (status, sent["thinking"]) == (200, {"type": "disabled"})
+        status, sent = turn(MISSES, "tool-loop-2")  # has never moved: its client's own mistake
+        assert (status, sent["thinking"]["type"]) == (400, "enabled")
+
+
 def test_signed_thinking_that_is_refused_is_left_out(tmp_path: Path, simulator: Simulator) -> None:
     """A3: "Invalid `signature` in `thinking` block" at another account is never seen."""
     with through(tmp_path, simulator) as running:

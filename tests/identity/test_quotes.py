@@ -127,3 +127,28 @@ def test_a_message_of_very_many_parts_is_read_to_a_bound():
     parts = [{"type": "text", "text": "x", "id": f"{place}{TOKEN}"} for place in range(50_000)]
 
     assert len(linked({"messages": [{"role": "user", "content": parts}]})) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("path", "one"),
+    [
+        ("/v1/files/file-1", True),
+        ("/v1/jobs/12/status", True),
+        ("/v1beta/files/abc-123", True),
+        ("/upload/v1beta/files?upload_id=x", True),
+        ("/v1/files?after=x&limit=2", True),
+        ("/v1/results?sig=abc", True),
+        ("/v1/files", False),
+        ("/v1/files?limit=100", False),
+        ("/v1beta/files/", False),
+        ("/api/v1/jobs", False),
+        ("/v1/models/gpt-4", False),
+        ("/v1beta/models/gemini-2.5-pro", False),
+        ("/v1beta/models/gemini-2.5-pro/operations/abc1", True),
+        ("/", False),
+        ("", False),
+    ],
+)
+def test_an_address_of_one_thing_is_told_from_that_of_a_collection(path, one):
+    """P1: a collection, an endpoint and a model are every account's."""
+    assert quotes.names_one(path) is one

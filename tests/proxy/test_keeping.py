@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -205,3 +205,67 @@ def test_a_store_of_ones_own_is_never_asked_by_a_request(tmp_path: Path) -> None
 
     asyncio.run(run())
     way.end()
+
+
+class Asked(Recorder):
+    """A shared store that tells when it is let to; *asking* are those that wait for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asking: list[Callable[[], None]] = []
+
+    shared = True
+
+    def ask(self, told: Callable[[], None]) -> bool:
+        self.asking.append(told)
+        return True
+
+
+def test_nobody_waits_for_a_store_that_was_too_slow_the_last_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R14: a slow store costs one wait, and is waited for again once it has told in time."""
+    monkeypatch.setattr(keeping, "CATCH_UP", 0.05)
+    config = settings(tmp_path, "memory")
+    way, behind = Keeping(config, KEY, router(config).state), Asked()
+    way._behind = behind  # type: ignore[assignment]
+
+    async def waits() -> bool:
+        loop = asyncio.get_running_loop()
+        asked = loop.create_task(way.caught_up(0.05))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waiting = not asked.done()
+        if waiting:
+            await asked
+        return waiting
+
+    async def run() -> list[bool]:
+        found = [await waits(), await waits()]
+        await asyncio.sleep(0.06)
+        for told in behind.asking:  # late
+            await asyncio.to_thread(told)
+        found.append(await waits())
+        await asyncio.to_thread(behind.asking[-1])
+        await asyncio.sleep(0)
+        return [*found, await waits()]
+
+    assert asyncio.run(run()) == [True, False, False, True]
+
+
+def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -> None:
+    """R14: a request waits for a quarter of a second at most, however often it asks."""
+    config = settings(tmp_path, "memory")
+    way, behind = Keeping(config, KEY, router(config).state), Asked()
+    way._behind = behind  # type: ignore[assignment]
+
+    async def run() -> tuple[float, float]:
+        asked = asyncio.create_task(way.caught_up())
+        await asyncio.sleep(0.01)
+        behind.asking[0]()
+        left = await asked
+        return left, await way.caught_up(0.0)
+
+    left, rest = asyncio.run(run())
+    assert 0 < left <= keeping.CATCH_UP - 0.01
+    assert rest == 0

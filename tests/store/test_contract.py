@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -272,3 +273,40 @@ def test_teams_on_one_server_do_not_see_each_other(server: RedisServer, tmp_path
 def test_memory_alone_needs_no_store(tmp_path: Path) -> None:
     assert opened("", tmp_path, "") is None
     assert opened("memory", tmp_path, "") is None
+
+
+@pytest.mark.parametrize("ahead", [-86_400.0, -3600.0, -1.0, 0.0, 1.0, 3600.0, 30 * 86_400.0])
+def test_instances_whose_clocks_differ_understand_each_other(server: RedisServer, tmp_path: Path, ahead: float) -> None:
+    """R14: a home that lasts an hour is known to an instance whose clock is an hour ahead, by its own clock."""
+    here, space = time.time(), str(next(_spaces))
+    there = here + ahead
+    left, right, late = (opened(server.url, tmp_path, space) for _ in range(3))
+    assert left and right and late
+    assert told(left, here) == told(right, there) == set()
+    left.write([record("k", rank=here, expires=here + 60), record("none", rank=0.0, expires=here + 60)], here)
+    for store in (right, late):
+        found = {
+            each.key: (each.rank - there if each.rank else 0.0, each.expires - there) for each in told(store, there)
+        }
+        assert found == {
+            "k": (pytest.approx(0, abs=2), pytest.approx(60, abs=2)),
+            "none": (0.0, pytest.approx(60, abs=2)),
+        }
+
+    right.write([record("k", "newer", rank=there + 2, expires=there + 60)], there + 2)
+    assert [each.value for each in told(left, here + 2)] == ["newer"]
+    for store in (left, right, late):
+        store.close()
+
+
+def test_a_rest_keeps_the_times_of_its_writer(server: RedisServer, tmp_path: Path) -> None:
+    """R14: it says itself by which clock they are."""
+    now, space = time.time(), str(next(_spaces))
+    left, right = (opened(server.url, tmp_path, space) for _ in range(2))
+    assert left and right
+    written = record("k", rank=0.0, expires=now + 7200, kind="rest")
+    left.write([written], now + 3600)
+
+    assert told(right, now) == {written}
+    left.close()
+    right.close()

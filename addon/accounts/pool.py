@@ -723,8 +723,10 @@ class Accounts:
     def _absent(self, ask: Ask, view: _View, now: float) -> refusals.Absent:
         account, lane, provider = view.account.id, view.lane, view.account.provider.name
         trouble = self._health.trouble(account, lane, now)
-        if view.cause in ("disabled", "busy"):
-            return refusals.Absent(account, provider, "busy" if view.claim else "disabled", view.reason)
+        if view.cause == "disabled":
+            return refusals.Absent(account, provider, "disabled", view.reason)
+        if view.claim is not None:  # what somebody gives back may be there at any moment
+            return refusals.Absent(account, provider, "busy", view.reason, chance=self._again(view, now) or now)
         if trouble is None:
             outcome = ask.ended.get(account)
             cause, detail = refusals.cause_of(outcome)

@@ -154,6 +154,12 @@ class Answer:
         """Whether the body was one JSON object."""
         return isinstance(self._document, dict)
 
+    def answers(self, endpoint: Endpoint) -> bool:
+        """Whether it is certain by now that a stream at *endpoint*, which holds no error so far, lacks nothing."""
+        if not dialects.of(endpoint.dialect).is_text(endpoint.suffix):
+            return self._events_read > 0  # sounds and pictures: what an event of theirs says is not known
+        return (self._said or "finish" in self._ends) and bool(self._ends & self._terminal)
+
     def lacks(self, endpoint: Endpoint) -> str:
         """
         Say what a good answer to a generation at *endpoint* lacks, now that it is over; empty where it lacks nothing.

@@ -859,7 +859,7 @@ class Router:
         if reader.is_text:  # the client can make nothing of a part of it
             bound = BODY_BYTES
         elif reader.streamed:
-            bound = 0 if attempt.served else HELD_STREAM_BYTES
+            bound = 0 if attempt.served or reader.answers(exchange.request.endpoint) else HELD_STREAM_BYTES
         else:
             bound = 0 if reader.is_foreign else HELD_BYTES  # nothing but blanks so far
         return self._release(exchange, attempt, now) if attempt.held_bytes >= bound else "hold"
@@ -893,6 +893,8 @@ class Router:
             body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
             family = exchange.request.endpoint.family or next(iter(sorted(attempt.choice.account.provider.families)))
             outcome = classify(family, attempt.head, body, now, attempt.choice.account.error_rules, _sent(exchange))
+            if 300 <= attempt.head.status < 400 and exchange.request.method in ("GET", "HEAD"):
+                outcome = Outcome("ok")  # not modified, or to be had elsewhere
             if outcome.kind == "model" and not exchange.model:  # `GET /v1/models/x` is about no lane
                 outcome = Outcome("request", scope="none", detail=outcome.detail)
         if outcome.kind == "ok" and _is_generation(exchange) and (why := _lack(exchange, attempt)):
@@ -1106,10 +1108,15 @@ def _no_answer_by_head(exchange: Exchange, head: Head) -> str:
     return ""
 
 
+_LISTS = ("input", "documents", "requests", "instances", "texts", "inputs")  # of what an answer has one part each
+
+
 def _lack(exchange: Exchange, attempt: Attempt) -> str:
     """Say what the present answer of a model lacks, now that it has ended."""
-    why = attempt.reader.lacks(exchange.request.endpoint)
-    return "" if why and exchange.request.body.get("deferred") is True else why  # xAI: it is fetched later
+    why, body = attempt.reader.lacks(exchange.request.endpoint), exchange.request.body
+    if why and (body.get("deferred") is True or any(body.get(name) == [] for name in _LISTS)):
+        return ""  # xAI: it is fetched later; and who asks about nothing gets nothing
+    return why
 
 
 def _kind_of(head: Head) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from patchbay import dialects
 from patchbay.answer import Answer as Reader
+from patchbay.body import Body
 from patchbay.values import Chunk, End, Endpoint, Fact, Failure, Head, Headers, Overdue, Refusal
 
 from .test_router import JSON, SSE, answer, opened, request, routed, router
@@ -46,6 +48,8 @@ WHOLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {  # diale
          {"choices": [{"message": {"content": None}, "finish_reason": "stop"}]},
          {"choices": [{"message": {"tool_calls": [{"id": "t"}]}}]},
          {"choices": [{"finish_reason": "content_filter"}]},
+         {"choices": [{"message": {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}}]},
+         {"choices": [{"message": {"content": "", "images": [{"image_url": {"url": "data:"}}]}}]},
          {"choices": [{"message": {"refusal": "no"}}]}],
     ),
     "/v1/completions": ([{"choices": []}, {"choices": [{"text": ""}]}], [{"choices": [{"text": "hi"}]}]),
@@ -80,6 +84,7 @@ WHOLE: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {  # diale
     "/v1/images/generations": ([{"data": []}], [{"data": [{"url": "u"}]}, {"task_id": "t"}]),
     "/v1/audio/transcriptions": ([{}], [{"text": ""}, {"text": "hi"}]),
     "/v1beta/models/g:embedContent": ([{"embedding": {}}], [{"embedding": {"values": [1]}}]),
+    "/v1beta/models/imagen:predict": ([{"predictions": None}], [{"predictions": [{}]}]),
     "/v1beta/models/g:predictLongRunning": ([{}], [{"name": "operations/o"}]),
 }  # fmt: skip
 
@@ -309,8 +314,6 @@ def test_a_stream_that_was_seen_and_ends_without_its_end_is_an_error() -> None:
 )  # fmt: skip
 def test_resources_answer_as_they_like(method: str, path: str, head: Head, body: bytes) -> None:
     """R9: no content, redirects and bytes are answers to what asks no model."""
-    from dataclasses import replace
-
     of = router()
     asked = replace(ask(path), method=method, path=path, endpoint=dialects.endpoint(method, path))
     exchange = opened(of, asked)
@@ -318,7 +321,55 @@ def test_resources_answer_as_they_like(method: str, path: str, head: Head, body:
     reactions = answer(of, exchange, head, *([Chunk(body)] if body else []), End())
     assert set(reactions) == {"deliver"}
     decision = of.close(exchange, "", 0.0, status=head.status)
-    assert head.status >= 300 or decision.event_type.endswith("_success")
+    assert decision.event_type.endswith("_success")
+    assert [each.outcome for each in decision.attempts] == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "said"),
+    [("/v1/embeddings", "input", "data"), ("/v1/moderations", "input", "results"),
+     ("/v1/rerank", "documents", "results"), ("/v1beta/models/g:batchEmbedContents", "requests", "embeddings")],
+)  # fmt: skip
+def test_who_asks_about_nothing_is_answered_with_nothing(path: str, asked: str, said: str) -> None:
+    """A10: an empty list answers an empty list, and nothing else."""
+    for question, event, reaction in (([], "success", "deliver"), (["x"], "error", "next")):
+        of = router()
+        exchange = opened(of, replace(ask(path), body=Body(json.dumps({"model": "m", asked: question}).encode())))
+        routed(of, exchange)
+        assert answer(of, exchange, Head(200, JSON), Chunk(json.dumps({said: []}).encode()), End())[-1] == reaction
+        assert of.close(exchange, "", 0.0, status=200).event_type.endswith(event)
+
+
+def test_imagen_whose_pictures_are_all_blocked_says_nothing_at_all() -> None:
+    """A10: `{}` is the answer then; asked elsewhere it would be paid again."""
+    assert not lacking("/v1beta/models/imagen:predict", b"{}")
+
+
+@pytest.mark.parametrize(
+    ("path", "event"),
+    [("/v1/audio/transcriptions", {"type": "transcript.text.delta", "delta": "hi"}),
+     ("/v1/audio/speech", {"type": "speech.audio.delta", "audio": "AAAA"}),
+     ("/v1/images/generations", {"type": "image_generation.partial_image", "b64_json": "AAAA"}),
+     ("/v1/chat/completions", {"choices": [{"delta": {}, "finish_reason": "content_filter"}]}),
+     ("/v1/responses", {"type": "response.incomplete", "response": {"status": "incomplete", "output": []}}),
+     ("/v1beta/models/g:streamGenerateContent", {"promptFeedback": {"blockReason": "SAFETY"}})],
+)  # fmt: skip
+def test_a_stream_that_cannot_turn_out_to_be_none_is_not_held(path: str, event: dict[str, Any]) -> None:
+    """R9, R11: sounds and pictures stream from their first event; a turn without words goes out with its end."""
+    of = router()
+    exchange = opened(of, ask(path, stream=True))
+    routed(of, exchange)
+    comment, (first,) = b": ping\n\n", _events(event)
+    assert answer(of, exchange, Head(200, SSE), Chunk(comment), Chunk(first)) == ["hold", "hold", "deliver"]
+
+
+def test_an_error_in_the_first_event_of_a_sound_moves_on() -> None:
+    """A10: it is an error, whatever was asked for."""
+    of = router()
+    exchange = opened(of, ask("/v1/audio/speech", stream=True))
+    routed(of, exchange)
+    error = _events({"error": {"type": "server_error", "message": "overloaded"}})[0]
+    assert answer(of, exchange, Head(200, SSE), Chunk(error)) == ["hold", "next"]
 
 
 def test_a_websocket_that_was_asked_for_is_answered_by_an_upgrade_or_an_error() -> None:

@@ -150,12 +150,12 @@ def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
     """
     Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it.
 
-    A prompt that is blocked is answered by the reason.
+    A prompt that is blocked is answered by the reason; where every picture is blocked, `:predict` says nothing at all.
     """
     if _TEXT.search(suffix):
         return any(fact.kind in ("content", "finish") for fact in read("", data))
     named = [name for name in _RESULTS if name in data]
-    return bool(data) and (not named or any(data[name] for name in named))
+    return bool(data or suffix.endswith(":predict")) and (not named or any(data[name] for name in named))
 
 
 def _candidate(candidate: dict[str, Any]) -> Iterator[Fact]:

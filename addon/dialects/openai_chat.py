@@ -36,6 +36,8 @@ TERMINAL = frozenset({"[DONE]", "finish"})
 _TEXT = re.compile(r"/(?:chat/)?completions$")
 # Members in which other endpoints answer. An answer has one of them, and not an empty one; other shapes are not judged.
 _RESULTS = ("data", "results", "embeddings", "embedding")
+# Members of a message that answer without its text: pictures are OpenRouter's, lists of thoughts Mistral's.
+_OTHER_CONTENT = ("reasoning_content", "reasoning", "refusal", "audio", "images")
 _STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept, or a batch of them (vLLM)
 
 
@@ -109,7 +111,9 @@ def _choice(choice: dict[str, Any]) -> Iterator[Fact]:
         yield Fact("content", "text")
         if first:
             yield Fact("text", text)
-    if any(message.get(member) for member in ("reasoning_content", "reasoning", "refusal", "audio")):
+    if any(message.get(member) for member in _OTHER_CONTENT):
+        yield Fact("content", "reasoning")
+    if any(part.get("thinking") for part in tokens.dicts(message.get("content"))):
         yield Fact("content", "reasoning")
     for call in tokens.dicts(message.get("tool_calls")):
         yield Fact("content", "tool")

@@ -31,8 +31,9 @@ _ENTITIES = {
     for name, text in html5.items()
     if name.endswith(";") and len(text) == 1 and "!" <= text <= "~"
 }
+# From the first of several backslashes: from each of them, a long row would take quadratic time.
 _ESCAPES = (
-    rb"\\+(?:(?:[uU](?:0000)?00|[xX])([2-7][0-9a-fA-F])|(?:[uxX]\{|N\{U\+)0{0,6}([2-7][0-9a-fA-F])\}"
+    rb"(?<!\\)\\+(?:(?:[uU](?:0000)?00|[xX])([2-7][0-9a-fA-F])|(?:[uxX]\{|N\{U\+)0{0,6}([2-7][0-9a-fA-F])\}"
     rb"|(?:0?|o\{0{0,4})([01][0-7]{2})\}?|o\{([4-7][0-7])\}|(%s))"
     rb"|%%(?:25)*(?:u00)?([2-7][0-9a-fA-F])"
     rb"|&(?:amp;)*(?:#0{0,16}([0-9]{2,3});?|#[xX]0{0,16}([2-7][0-9a-fA-F]);?|([a-zA-Z]{2,16});)"

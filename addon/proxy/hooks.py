@@ -69,6 +69,7 @@ P = ParamSpec("P")
 
 _waking: set[asyncio.Task[None]] = set()
 _OPTION = "patchbay_config"
+COLLECTED = 64 << 20  # bytes up to which an answer of JSON goes out in one piece; above, nobody reads it anyway
 _GLANCE = 0.05  # seconds between two looks at whether a client takes its answer again
 _LOST = 5.0  # seconds after its client has gone in which an exchange ends by itself, if it does
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
@@ -526,19 +527,14 @@ class Patchbay:
             logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
 
     async def patchbay_give_way(self, pause: wire.Pause) -> None:
-        transport = _transport(pause)
-        if transport:
-            transport.pause_reading()  # what arrives would be kept in a queue
+        resume = _stop_reading(pause)  # what arrives would be kept in a queue
         try:
             while pause.over and not pause.over():
                 await asyncio.sleep(_GLANCE)
-                if transport:
-                    transport.pause_reading()  # asyncio's reader resumes it once, if it had paused it itself
             if not pause.over:
                 await asyncio.sleep(self._turns.wait(pause.seconds))
         finally:
-            if transport:
-                transport.resume_reading()
+            resume()
 
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
@@ -569,7 +565,8 @@ class Patchbay:
         cord.found_addresses(told, flow.response.status_code)
         told.on(headers)
         asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
-        asked = asked or (cord.asked.endpoint.kind != "generation" and _is_large(told))  # nobody reads it
+        read = COLLECTED if cord.asked.endpoint.kind == "generation" else upstream_url.READ
+        asked = asked or _length(told) > read  # nobody reads it
         if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
             flow.response.stream = cord.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
@@ -930,11 +927,17 @@ def _speaks_http(client: connection.Client) -> bool:
     return isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
 
 
-def _transport(pause: wire.Pause) -> asyncio.ReadTransport | None:
+def _stop_reading(pause: wire.Pause) -> Callable[[], None]:
+    """Read no more of the connection of *pause*; return what goes on with it."""
     handler = _handler(pause.flow)
     found = handler.transports.get(pause.connection) if handler and pause.connection else None
     transport = getattr(found.writer, "transport", None) if found else None
-    return transport if isinstance(transport, asyncio.ReadTransport) else None
+    if found is None or not isinstance(transport, asyncio.ReadTransport):
+        return lambda: None
+    if getattr(found.reader, "_paused", False):
+        found.reader._paused = False  # it had stopped a quick upstream itself, and would go on at its next reading
+    transport.pause_reading()
+    return transport.resume_reading
 
 
 def _wake(flow: http.HTTPFlow, timer: commands.RequestWakeup) -> None:
@@ -974,12 +977,6 @@ def _destination(flow: http.HTTPFlow) -> Origin:
     return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
 
 
-def _is_large(head: Fields) -> bool:
-    """Whether *head* is of a body that is larger than what is read in one piece."""
-    length = head.first(b"content-length")
-    return length.isdigit() and int(length) > upstream_url.READ
-
-
 def _address(flow: http.HTTPFlow, headers: Headers) -> str:
     """Return the address by which *flow*'s client reached this proxy; empty where it named the upstream itself."""
     if not _is_reverse(flow):
@@ -1011,6 +1008,11 @@ def _is_events(head: Fields) -> bool:
 def _is_json(content_type: str) -> bool:
     kind = content_type.partition(";")[0].strip().lower()
     return kind in ("application/json", "text/json") or kind.endswith("+json")
+
+
+def _length(told: fields.Fields) -> int:
+    length = told.first(b"content-length")
+    return int(length) if length.isdigit() else 0
 
 
 def _local(flow: http.HTTPFlow, bare: str, destination: Origin) -> http.Response | None:

@@ -136,15 +136,24 @@ class PatchbayHttp1Server(_Trailers, Http1Server):
 
 
 class PatchbayHttp1Client(_Trailers, Http1Client):
-    """An upstream's side: interim answers are dropped."""
+    """An upstream's side: interim answers are dropped, and blank lines before a head."""
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
-        while isinstance(event, events.DataReceived) and self.request and self._is_interim():
+        while isinstance(event, events.DataReceived) and self.request:
+            self._skip_blank_lines()
+            if not self._is_interim():
+                break
             if not self.buf.maybe_extract_lines():
                 return  # more of it is to come
         yield from super().read_headers(event)
         if self.state == self.read_headers and self.stream_id is not None and len(self.buf) > HEAD:
             yield from self._refuse("the head is too large")
+
+    def _skip_blank_lines(self) -> None:
+        """Drop what some servers send behind the answer before; at an empty line mitmproxy would wait for ever."""
+        blank = len(self.buf) - len(self.buf._data.lstrip(b"\r\n"))
+        if blank:
+            self.buf._extract(blank)
 
     def _is_interim(self) -> bool:
         """

@@ -95,6 +95,11 @@ class Upstream:
         return not isinstance(self.http, Http2Client) or self.http.provisional_max_concurrency is None
 
     @property
+    def is_shared(self) -> bool:
+        """Whether several streams are on it."""
+        return isinstance(self.http, Http2Client) and self.http.h2_conn.open_outbound_streams > 1
+
+    @property
     def limit(self) -> int:
         """How many streams it takes at a time."""
         if not isinstance(self.http, Http2Client):

@@ -77,6 +77,7 @@ _QUEUED = 128  # events of a stream that may wait while it gives way to others
 RESENDS = 3  # times that a request goes again because its upstream had not looked at it
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
 BACKLOG = 4 << 20  # bytes of a stream that a client of HTTP/2 need not take before its upstream is read no further
+SHARED_BACKLOG = 64 << 20  # the same, while other streams share the upstream's connection
 STALLED = 300.0  # seconds after which such a client is given up
 ALIVE = 120.0  # seconds after which an exchange without a bound says that it is no idle connection
 SPELL = 0.002  # seconds of work on one answer before it waits for its next turn; see `turns`
@@ -407,9 +408,15 @@ class PatchbayStream(HttpStream):
 
     def _wait_for_window(self, cord: Cord) -> Commands:
         """Read no more of an upstream than its client takes. Over HTTP/1 the client's socket sees to that."""
-        self.backlog = self._unsent()
-        if self.backlog <= BACKLOG // 2:
+        self.backlog = unsent = self._unsent()
+        if unsent <= BACKLOG // 2:
             return
+        if upstream := self.upstream:
+            if upstream.is_http2:
+                upstream.retired = True  # new streams go elsewhere: this connection may soon not be read
+            if upstream.is_shared and unsent < SHARED_BACKLOG:
+                self.backlog = BACKLOG // 2  # it is read on for those that are on it, and looked at again soon
+                return
         ends = time.monotonic() + STALLED
         yield PatchbayGiveWayHook(
             Pause(

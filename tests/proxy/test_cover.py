@@ -211,3 +211,13 @@ def test_a_header_s_name_is_covered_in_any_case() -> None:
 def test_short_values_are_left() -> None:
     assert Cover(("tiny",)).scrub(b"a tiny text") == b"a tiny text"
     assert Cover(()).begun(b"tin") == 0
+
+
+@pytest.mark.parametrize("one", [b"\\", b"%", b"&", b"%25", b"&amp;", b"\\u", b"\\\\x", b"&#0"])
+def test_a_long_row_of_what_begins_escapes_is_read_in_linear_time(one: bytes) -> None:
+    """R2, R4: a mebibyte of backslashes holds nobody up (it took hours), and hides no key behind it."""
+    key = "sk-real-0123456789abcdef"
+    cover = Cover([key])
+    row = one * ((1 << 20) // len(one))
+    assert cover.scrub(row) == row
+    assert b"\\x73k" not in cover.scrub(row + b" " + b"".join(b"\\x%02x" % char for char in key.encode()))

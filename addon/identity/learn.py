@@ -122,7 +122,7 @@ class Learner:
                 grown = self._chain.grown(conversation, turns)
                 self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)
         seen = any(fact.kind in _SEEN for fact in facts)
-        self._chain.note(scope, conversation, entry, now, turns, seen=seen)
+        self._chain.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.began))
         if identity.began and seen:
             self._openings.note(scope, identity.began, entry, now)
         else:

@@ -1,7 +1,7 @@
 """
 Random weather: accounts fail in 16 ways while conversations go on, over HTTP/1 and HTTP/2 on both sides.
 
-Every account of a simulated provider is in a bad episode for a tenth of the time. Nobody may notice who need not: no
+Every account of a simulated provider is in a bad episode for one part in twelve of the time. Nobody may notice who need not: no
 turn fails while an account can serve, and few later turns find nothing of their conversation in the prompt cache.
 """
 
@@ -34,7 +34,7 @@ from tests.simulator.play import Play
 TURNS = 5000  # of one run
 POOLS, SEEDS = (4, 12), (1, 2, 3)
 TALKING = 24  # conversations at once
-SHARE = 0.1  # of an account's time that is bad
+SHARE = 0.08  # of an account's time that is bad
 EPISODE = 2.0  # seconds, on average
 PAUSE = 0.6  # seconds between two turns of a conversation, on average
 LENGTH = (8, 24)  # turns of a conversation
@@ -217,8 +217,8 @@ def heard(answer: httpx.Response) -> tuple[str, str, str]:
     return f"heard {served}", "", served
 
 
-def run(seed: int, accounts: int, count: int) -> bool:
-    """Let one run happen and print what was seen; return whether all of it is as it must be."""
+def run(seed: int, accounts: int, count: int, met: Counter[str]) -> bool:
+    """Let one run happen, print what was seen and add the faults to *met*; return whether all is as it must be."""
     names = tuple(f"account-{number:02}" for number in range(accounts))
     keys = {f"sk-weather-{name}-0123456789": name for name in names}
     weather = Weather(seed, names)
@@ -241,6 +241,7 @@ def run(seed: int, accounts: int, count: int) -> bool:
         urls = running.url, running.url.replace("http:", "https:")
         turns = asyncio.run(Run(weather, urls, count).go())
         took = weather.now()
+        met.update(weather.struck)
         return report(f"seed {seed}, {accounts} accounts", turns, took, weather, simulators, running)
 
 
@@ -276,8 +277,7 @@ def report(
     for turn in sorted(failed, key=lambda each: each not in needless)[:5]:
         well = weather.could_serve(turn.started, turn.ended)
         print(f"  at {turn.started:.1f} s, {turn.ended - turn.started:.1f} s, {turn.where}, well {well}: {turn.failed}")
-    met = len(weather.struck) == len(KINDS) or len(turns) < TURNS
-    good = not needless and share <= COLD and met and len(spoken) == len(ways) == 2
+    good = not needless and share <= COLD and len(spoken) == len(ways) == 2
     print(f"  {'so' if good else 'NOT SO'}", flush=True)
     return good
 
@@ -291,8 +291,11 @@ def main() -> int:
     seeds = SEEDS if options.seed is None else (options.seed,)
     pools = POOLS if options.accounts is None else (options.accounts,)
     count = max(50, int(TURNS * options.scale))
-    held = [run(seed, accounts, count) for accounts in pools for seed in seeds]
-    return 0 if all(held) else 1
+    met = Counter[str]()
+    held = [run(seed, accounts, count, met) for accounts in pools for seed in seeds]
+    print(f"{len(met)} of {len(KINDS)} kinds of faults were met")
+    every = len(met) == len(KINDS) or len(seeds) < len(SEEDS) or count < TURNS
+    return 0 if all(held) and every else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """
 Random weather: accounts fail in 16 ways while conversations go on, over HTTP/1 and HTTP/2 on both sides.
 
-Every account of a simulated provider is in a bad episode for one part in twelve of the time. Nobody may notice who need not: no
-turn fails while an account can serve, and few later turns find nothing of their conversation in the prompt cache.
+Every account of a simulated provider is in a bad episode for one part in twelve of the time. Nobody may notice who need
+not: no turn fails while an account can serve, and few later turns find nothing of theirs in the prompt cache.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from typing import Any
 import httpx
 import trustme
 
+from patchbay.answer import Answer
+from patchbay.values import Head, Headers
 from tests.end_to_end.dialogue import DIALECTS, body, credential, path
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
@@ -197,7 +199,7 @@ class Run:
             answer = await asking.post(
                 path(dialect, stream=stream), json=body(dialect, said, stream=stream), headers=headers
             )
-            text, failed, served = heard(answer)
+            text, failed, served = heard(dialect, answer)
         except Exception as e:  # httpx lets some of anyio's through, when its connection is closed while it writes
             text, failed, served = "", repr(e), ""
         where = f"{asking.base_url.scheme} {dialect}{' stream' if stream else ''}"
@@ -207,14 +209,17 @@ class Run:
         return text
 
 
-def heard(answer: httpx.Response) -> tuple[str, str, str]:
+def heard(dialect: str, answer: httpx.Response) -> tuple[str, str, str]:
     """Return what the assistant said, or why there is no answer, and the id of the request that was answered."""
     served = answer.headers.get("x-patchbay-request-id", "")
     if answer.status_code >= 400:
         return "", f"{answer.status_code} {answer.text[:300]}", served
     if '"error":{' in answer.text.replace(" ", ""):
         return "", f"an error in the answer: {answer.text[-300:]}", served
-    return f"heard {served}", "", served
+    reader = Answer(dialect)
+    facts = [*reader.head(Head(200, Headers(answer.headers.items()))), *reader.feed(answer.content), *reader.end()]
+    text = next((str(fact.value) for fact in facts if fact.kind == "text"), "")
+    return text, "" if text else f"no words: {answer.text[:300]}", served
 
 
 def run(seed: int, accounts: int, count: int, met: Counter[str]) -> bool:

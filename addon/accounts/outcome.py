@@ -304,7 +304,7 @@ _DENIED = frozenset({401, 402, 403, 429})  # statuses that rest an account, but 
 _NEEDS_EVIDENCE: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 NO_API = "no API answer"
 # Under these a page, too, is about the request, or about a rate.
-_PAGE_IS_ANSWER = frozenset({405, 411, 413, 414, 415, 416, 417, 422, 429, 431})
+_PAGE_IS_ANSWER = frozenset({411, 413, 414, 415, 416, 417, 422, 429, 431})
 _EDGES = re.compile(
     r"cloudflare|cloudfront|akamai|squid|zscaler|blue ?coat|forcepoint|fortigate|varnish|imperva|incapsula|sucuri|"
     r"mcafee|barracuda|sophos|awselb|nginx|envoy|haproxy|traefik|caddy|apache|bigip|iboss|netskope"
@@ -317,7 +317,9 @@ _EDGE_HEADERS = (
     "ngrok-error-code",
     "x-amzn-waf-action",
 )
-_EDGE_TEXT = re.compile(r"\Aerror code: 1\d{3}\s*\Z")  # how Cloudflare refuses who takes no HTML
+# How Cloudflare refuses who takes no HTML, and Go's server a path that it does not know.
+_EDGE_TEXT = re.compile(r"\A(error code: 1\d{3}|404 page not found)\s*\Z")
+_NO_API_STATUS = frozenset({407, 418, 426})  # no API of a model says this
 _HINTED: frozenset[OutcomeKind] = frozenset({"rate", "quota", "overload", "server"})
 _ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows over all models; others are of one model
 _A_DAY = re.compile(r"per_?day")
@@ -462,7 +464,7 @@ def _is_challenged(headers: Headers) -> bool:
 
 def _is_no_api_answer(head: Head, body: Body | None, said: Complaint) -> bool:
     """Say whether an error comes from something on the way: a challenge, a captive portal, a page, a proxy."""
-    if head.status == 407:
+    if head.status == 407 or (head.status in _NO_API_STATUS and not said.parts):
         return True
     if head.status >= 500 or head.status in _PAGE_IS_ANSWER or said.parts:
         return False

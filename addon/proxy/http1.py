@@ -26,6 +26,7 @@ HEAD = 1 << 20  # bytes of a head, or of trailers
 HEAD_SECONDS = 60.0  # for a client's head to come, from its first byte on, and for the first of a connection
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[ \r\n]")
+_PROTOCOL = b"HTTP/1."  # what an answer begins with, behind an empty line at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
 _END_OF_MESSAGE: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
@@ -145,6 +146,9 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
                 break
             if not self.buf.maybe_extract_lines():
                 return  # more of it is to come
+        if isinstance(event, events.DataReceived) and self.stream_id is not None and not self._may_be_status_line():
+            yield from self._refuse("the upstream speaks something else")
+            return
         yield from super().read_headers(event)
         if self.state == self.read_headers and self.stream_id is not None and len(self.buf) > HEAD:
             yield from self._refuse("the head is too large")
@@ -154,6 +158,10 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
         blank = len(self.buf) - len(self.buf._data.lstrip(b"\r\n"))
         if blank:
             self.buf._extract(blank)
+
+    def _may_be_status_line(self) -> bool:
+        begins = bytes(self.buf._data[:_STATUS_LINE]).lstrip(b"\r\n")[: len(_PROTOCOL)]
+        return _PROTOCOL.startswith(begins)
 
     def _is_interim(self) -> bool:
         """

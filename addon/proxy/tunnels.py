@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 # mitmproxy allows five upstream connections at a time to each address for one client connection. An HTTP/2 client puts
 # all it does on one, and where the provider speaks HTTP/1 each of its streams needs a connection of its own.
-UPSTREAM_CONNECTIONS = 100
+UPSTREAM_CONNECTIONS = 256  # to one address: more than the 100 streams of a client and its idle connections
 _KNOWN = frozenset(
     urlsplit(preset.base_url).hostname for preset in PRESETS.values() if preset.base_url.startswith("https:")
 )

@@ -40,6 +40,7 @@ Commands = Generator[commands.Command, Any, None]
 
 HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 has a quarter of it, and ends the connection above that
 HUFFMAN = 1 << 12  # bytes up to which a header list is Huffman-coded: hpack takes quadratic time to do so
+IDLE = 32  # connections of a client that may stand unused; mitmproxy opens 100 to an address, and then waits for ever
 PROVISIONAL = 10  # streams on a connection that has not said yet how many it takes; mitmproxy's number
 
 
@@ -79,6 +80,7 @@ class Upstream:
     served: int = 0  # streams that were put on it
     heard: int = 0  # times that something was read of it, HTTP/2 only
     blamed: bool = False  # its end has been counted against its account
+    used: int = 0  # when a stream was put on it last, in streams of the layer
 
     @property
     def is_http2(self) -> bool:
@@ -113,6 +115,15 @@ class Upstream:
             return self.http.h2_conn.open_outbound_streams < self.limit
         return self.http is None or self.http.stream_id is None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it stands, and no stream is on it. Of what does not speak HTTP nobody knows."""
+        if self.http is None or not self.connection.connected:
+            return False
+        if isinstance(self.http, Http2Client):
+            return not self.http.streams and not self.http.h2_conn.open_outbound_streams
+        return self.http.stream_id is None
+
 
 # Connections whose end no layer has heard of yet: mitmproxy loses that event when it cancels the task that brings it.
 unended: WeakSet[Connection] = WeakSet()
@@ -139,11 +150,13 @@ class ConnectionLayer(HttpLayer):
 
     upstreams: dict[Connection, Upstream]
     line: list[GetHttpConnection]  # of the streams that wait for SETTINGS
+    given: int  # streams that were put on a connection
     overdue: Connection | None  # the connection that was given up last because it took too long to be made
 
     def take_over(self) -> None:
         """Begin, in the place of a layer of mitmproxy's that has not begun yet."""
         self.upstreams, self.line, self.overdue = {}, [], None
+        self.given = 0
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
         event.__class__ = FreshConnection
@@ -160,7 +173,15 @@ class ConnectionLayer(HttpLayer):
             if unsettled and self._known_limit(event) is None:
                 self.line.append(event)
                 return
+        yield from self._make_room()
         yield from super().get_connection(event, reuse=False)
+
+    def _make_room(self) -> Commands:
+        """Close the connections that have been idle for longest, so that a further one can be opened."""
+        idle = sorted((each for each in self.upstreams.values() if each.idle), key=lambda each: each.used)
+        for upstream in idle[: max(0, len(idle) - IDLE + 1)]:
+            upstream.retired = True
+            yield commands.CloseConnection(upstream.connection)
 
     def register_connection(self, command: RegisterHttpConnection) -> Commands:
         waiting = self.waiting_for_establishment[command.connection]
@@ -183,6 +204,7 @@ class ConnectionLayer(HttpLayer):
             return
         if not upstream.is_http2:
             upstream.served = 1
+            self._use(upstream)
             yield from super().register_connection(command)
             return
         del self.waiting_for_establishment[command.connection]
@@ -222,7 +244,12 @@ class ConnectionLayer(HttpLayer):
         asking = cast("Asking", child)
         asking.upstream, asking.reused, asking.heard = upstream, upstream.served > 0, upstream.heard
         upstream.served += 1
+        self._use(upstream)
         yield from self.event_to_child(child, GetHttpConnectionCompleted(event, (upstream.connection, None)))
+
+    def _use(self, upstream: Upstream) -> None:
+        self.given += 1
+        upstream.used = self.given
 
     def _standing(self, event: GetHttpConnection, asking: Asking) -> list[Upstream]:
         """Return the connections that stand, and may be used for *event*."""

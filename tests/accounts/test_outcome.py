@@ -426,12 +426,16 @@ def test_what_no_waiting_cures_is_for_another_account_and_rests_none(family, sta
         (402, PAGE, {}),
         (401, b"\xef\xbb\xbf <html>", {}),
         (404, PAGE, {}),
+        (405, PAGE, {}),
         (403, b"error code: 1020", {}),
+        (404, b"404 page not found\n", {}),
         (407, None, {}),
+        (418, None, {}),
+        (426, b"Upgrade Required", {}),
     ],
 )
 def test_what_is_no_answer_of_an_api_is_a_fault_of_the_way(status, document, fields):
-    """A2: a challenge, a captive portal, a proxy."""
+    """A2, A10: a challenge, a captive portal, a proxy, a server that knows no API."""
     found = classify("openai", status, document, **fields)
     assert (found.kind, found.detail) == ("server", f"{status} {outcome.NO_API}")
     assert classify("openai", 403, error(message="no"), **fields).kind == "permission", "an API said so"

@@ -65,6 +65,25 @@ def test_interim_heads_are_dropped_wherever_they_are_cut(interim: bytes) -> None
         assert told.count(b"HTTP/1.") == 1
 
 
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0-OpenSSH_9\r\n", b"hello there", b"\x15\x03\x03\x00\x02\x02\x28", b"\r\nHTTPS"]
+)
+def test_what_is_no_status_line_fails_at_once_wherever_it_is_cut(said: bytes) -> None:
+    """R9: the upstream keeps the connection open, and nobody waits for the end of a head."""
+    for at in range(len(said) + 1):
+        rig = asked()
+        server = rig.server
+        down(rig, *filter(None, (said[:at], said[at:])))
+        assert server in rig.closed, at
+
+
+def test_an_empty_line_before_the_status_line_is_none_of_it() -> None:
+    """R9: the beginning of a status line is waited for, byte by byte."""
+    rig = asked()
+    down(rig, *(bytes([byte]) for byte in b"\r\nHTTP/1."))
+    assert rig.closed == []
+
+
 def test_a_switch_of_protocols_that_was_not_asked_for_opens_nothing() -> None:
     """R9, P3: 101 to an ordinary request is refused, and what the client sends next goes nowhere."""
     rig = asked()

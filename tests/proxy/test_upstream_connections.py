@@ -441,3 +441,20 @@ def test_a_wait_for_settings_has_an_end(rig: Rig) -> None:
     assert [len(rig.where(number)) for number in (1, 21, 23)] == [1, 0, 1]
     assert rig.where(23) != [first]
     assert rig.cords[23].told == []
+
+
+def test_idle_connections_are_bounded(rig: Rig) -> None:
+    """R33: the one that has been idle for longest is closed; one with a stream under way never is."""
+    rig.ask(1, owner="busy")
+    [busy] = rig.servers
+    rig.says(busy)
+    used = []
+    for number in range(3, 3 + 2 * 120, 2):
+        rig.ask(number, owner=f"owner {number}")
+        used.append(rig.where(number)[0])
+        rig.answers(used[-1], 1)
+
+    assert busy.connected
+    assert [each.connected for each in used] == [False] * (120 - upstream_connections.IDLE) + [
+        True
+    ] * upstream_connections.IDLE

@@ -33,7 +33,8 @@ _WORDS = re.compile(
 
 
 _AT = re.compile(
-    r"(?:try again|retry|resets?|available)(?: again)? (?:at|on) (\d{4}-\d\d-\d\d[t ][\d:.]{5,15}(?:z|[+-]\d\d:\d\d)?)"
+    r"(?:try again|retry|resets?|available|regain access|restored)(?: again)? (?:at|on) "
+    r"(\d{4}-\d\d-\d\d)(?:t| at | )([\d:.]{5,15}(?: ?z\b| ?utc\b|[+-]\d\d:\d\d)?)"
 )
 _LIMIT = re.compile(r"\blimit:? ([\d,]{1,15})\b.{0,40}?\brequested:? (?:about )?([\d,]{1,15})\b")
 # Codex: two windows, and what of each is used up. Families of limits have a word before `primary`.
@@ -138,7 +139,10 @@ def in_text(message: str, now: float, sent: ClientWords = quoted.NOTHING) -> flo
     found = _WORDS.search(message)
     if not found:
         found = _AT.search(message)
-        return moment(found[1].upper(), now) if found and not sent.hold(message, *found.span()) else None
+        if not found or sent.hold(message, *found.span()):
+            return None
+        clock = found[2].upper().replace("UTC", "Z").replace(" ", "")
+        return moment(f"{found[1]}T{clock}", now)
     if sent.hold(message, *found.span()):
         return None
     if found["go"]:

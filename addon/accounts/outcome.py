@@ -68,8 +68,9 @@ class Rule:
             return None
         if self.is_blameless:
             return self.phrase.search(said.message)
-        at_fault = bool(said.codes & _AT_FAULT) or (bool(said.place) and not _ABOUT[self.kind].search(said.place))
-        return None if at_fault else self.phrase.search(said.own)
+        at_fault = _blames_request(said.codes) or (bool(said.place) and not _ABOUT[self.kind].search(said.place))
+        found = None if at_fault else self.phrase.search(said.own)
+        return None if found and _ELSEWHERE.search(said.own, 0, found.start()) else found
 
     def is_told_by_client(self, said: Complaint, sent: ClientWords) -> bool:
         """Say whether everything for which this row fits may be words of the client's."""
@@ -115,6 +116,15 @@ _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
     "auth": _KEY_PLACE,
 })  # fmt: skip
 
+# What stands behind these words was said by another service that the request names: the host of an image, a tool's or
+# an MCP server. It says nothing about our account. So does what follows a place in the request (`tools.0: …`).
+_ELSEWHERE = re.compile(
+    r"\b(downloading|download (the|image|file)|fetch(ing)?|retriev(e|ing)|connect(ing)? to (the )?(url|mcp|remote)|"
+    r"mcp|connector|webhook|tool (call|server|execution)|(tool|function|plugin)s? \S{1,80} (failed|returned|error))\b|"
+    r"\b(provided|remote|image|file|document) url\b|"
+    r"(\A|\s)(messages|contents|input|tools|mcp_servers|instructions|system|attachments)(\.\d+|\[\d+\])+"
+)
+
 # Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
 _CLIENT = "400 404 405 409 412 413 415 422 500"
 
@@ -129,6 +139,7 @@ _TOO_LARGE = (
 _ALONE = (
     _rule("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
                           r"not (yet )?(available|enabled|supported|included))|"
+                          r"usage credits? (is|are) required|draws? from your extra usage|"
                           r"requires more credits, or fewer|can only afford", scope="none"),
     _rule("permission", phrase=r"organization must be verified|only authorized for use with claude code|"
                                r"\bbeta\b.{0,80}\bnot (yet )?(available|enabled|supported|allowed|authorized)|"
@@ -144,11 +155,16 @@ _ALONE = (
 _PLAN = _rule("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
 
 # Too much to do for the moment, whatever the status: some say it under 400.
-_BUSY = _rule("overload", phrase=r"high demand|overloaded|server (is )?busy|too busy|"
+_BUSY = _rule("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded|too busy|"
+                                 r"\b(server|engine|model|service|system|gpus|workers|slots) (is |are )?"
+                                 r"(currently |all )?(busy|warming up|starting up|in use)\b|"
                                  r"temporarily (unavailable|overloaded)|"
                                  r"(over|at|exceed(s|ed)) (its |max(imum)? |full )?capacity|capacity exceeded|"
                                  r"(no|insufficient|not enough|limited) capacity",
               statuses="400 404 409 422 424 429 498 500 502 503 529")  # fmt: skip
+
+_AT_ONCE = _rule("rate", phrase=r"too many (concurrent|simultaneous|pending|queued) requests",
+                 statuses="400 409 422 500 503")  # fmt: skip
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
 _NO_MODEL = _rule(
@@ -195,6 +211,7 @@ OPENAI = (
     _rule("overload", "service_unavailable_error service_unavailable unavailable",
           statuses="429 498 500 502 503 529"),
     _BUSY,
+    _AT_ONCE,
     _PLAN,
     _rule("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
                   "resource_exhausted tokens requests", statuses="429 500 503"),
@@ -217,6 +234,7 @@ ANTHROPIC = (
                          r"(been )?(expired|revoked)", statuses="400 401 403"),
     _rule("overload", "overloaded_error"),
     _BUSY,
+    _AT_ONCE,
     _PLAN,
     _rule("rate", "rate_limit_error"),
     _NO_MODEL,
@@ -240,6 +258,7 @@ GEMINI = (
     _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account"),
     _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
     _BUSY,
+    _AT_ONCE,
     _rule("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
     _rule("overload", "unavailable", statuses="503"),
     _rule("permission", "service_disabled", statuses="403"),
@@ -266,6 +285,13 @@ _GENERIC = frozenset(
 )
 _AT_FAULT = frozenset(
     code for rules in RULES.values() for rule in rules if rule.kind == "request" for code in rule.codes - _GENERIC
+)
+
+# What such codes look like: they name what a request is made of. Providers have many, and new ones every month.
+_BLAMES = re.compile(
+    r"(?!.*(key|token|auth|grant|credential))(invalid|unsupported|unknown|missing|malformed|unexpected|duplicate)_\w*"
+    r"(image|file|url|tool|param|argument|value|schema|json|format|message|content|function|body|field|input|prompt|"
+    r"media|encoding|size|audio|video|document|base64|propert)\w*"
 )
 
 BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
@@ -420,8 +446,13 @@ def _is_about_request(status: int, rule: Rule | None, said: Complaint) -> bool:
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
     if rule is None or rule.bare:
-        return status in _DENIED and bool(said.codes & _AT_FAULT)
+        return status in _DENIED and _blames_request(said.codes)
     return rule.kind not in BLAMELESS and rule.scope == "none"
+
+
+def _blames_request(codes: frozenset[str]) -> bool:
+    """Say whether one of *codes* says that the request is at fault."""
+    return bool(codes & _AT_FAULT) or any(map(_BLAMES.fullmatch, codes))
 
 
 def _is_challenged(headers: Headers) -> bool:
@@ -454,7 +485,7 @@ def _spoken_status(said: Complaint, sent: ClientWords) -> int:
 
 
 def _by_status(status: int, said: Complaint) -> OutcomeKind:
-    if status == 403 and said.place and said.codes & _AT_FAULT:
+    if status == 403 and said.place and _blames_request(said.codes):
         return "request"
     return BY_STATUS.get(status, "request" if 400 <= status < 500 else "server")
 

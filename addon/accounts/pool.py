@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Literal
+from zlib import crc32
 
 from .. import paths
 from ..config import Account, Config
@@ -25,6 +26,7 @@ from .slots import Claim, Scope, Slots
 LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
 QUIET = 60.0  # seconds without a request after which nobody knows that it lasted
 MAX_TRIED = 6  # accounts that one exchange was at, after which it looks at no lane that rests
+PARTIES = 16  # groups of conversations that take turns in the line, where the settings name no clients
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
@@ -420,7 +422,7 @@ class Accounts:
         return _View(account, origin, lane, cause, reason)
 
     def _obstructed(self, ask: Ask, account: Account, lane: str, now: float) -> Claim | None:
-        return self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter, ask.client.scope)
+        return self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter, _party(ask))
 
     def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Claim, ...]:
         if ask.opens or not is_bounded(account):
@@ -659,7 +661,7 @@ class Accounts:
     def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
         """Put *ask* in line for what *views* are busy with."""
         awaited = [_awaited(view) for view in views]
-        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, awaited, ask.client.scope):
+        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, awaited, _party(ask)):
             return refusals.queue_full(self._slots.limit, [self._absent(ask, view, now) for view in views], now)
         ends = [self._again(view, now) for view in views]
         until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
@@ -718,8 +720,10 @@ class Accounts:
     def _absent(self, ask: Ask, view: _View, now: float) -> refusals.Absent:
         account, lane, provider = view.account.id, view.lane, view.account.provider.name
         trouble = self._health.trouble(account, lane, now)
-        if view.cause in ("disabled", "busy"):
-            return refusals.Absent(account, provider, "busy" if view.claim else "disabled", view.reason)
+        if view.cause == "disabled":
+            return refusals.Absent(account, provider, "disabled", view.reason)
+        if view.claim is not None:  # what somebody gives back may be there at any moment
+            return refusals.Absent(account, provider, "busy", view.reason, chance=self._again(view, now) or now)
         if trouble is None:
             outcome = ask.ended.get(account)
             cause, detail = refusals.cause_of(outcome)
@@ -777,6 +781,19 @@ def _by_id(config: Config) -> dict[str, Account]:
 
 def _looked_for(ask: Ask) -> tuple[str, str]:
     return pool_name(ask), models.base(ask.model)[:256]
+
+
+def _party(ask: Ask) -> bytes:
+    """
+    Name who takes turns in the line: a client of the settings; for all others one of PARTIES groups of conversations.
+
+    So one tool's flood does not hold up another tool of the same user, which often has the same key, and a look at the
+    line costs no more when many conversations wait in it.
+    """
+    client = ask.client
+    if client.key:
+        return client.scope
+    return bytes([crc32(client.scope + ask.identity.affinity.encode("utf-8", "replace")) % PARTIES])
 
 
 def _conversation(ask: Ask) -> str:

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
+from ..dialects.errors import LONGEST_WAIT
 from ..values import Outcome, OutcomeKind, Refusal
 
 _MAX_NAME = 256
 OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
 NAMED = 4  # accounts that a message names; of the others it says how many there are
-_MAX_ID, _MAX_DETAIL = 64, 120
+_MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters in a message, which a tool shows in one or two lines
 _DAY = 86400.0
 
 # `unreachable`: no answer came; `unsent`: the key cannot be had; `tried`: it failed in this exchange, nobody knows how.
@@ -149,7 +150,7 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
     if group == "model" and model:
         fields["param"] = "model"
     status = _OWN_STATUS.get((family, group), said.status)
-    return Refusal(status, said.code, message, wait, fields, final=said.final)
+    return Refusal(status, said.code, message, wait, fields, final=all(_is_final(each, now) for each in absent))
 
 
 def no_account() -> Refusal:
@@ -248,6 +249,11 @@ def _class(one: Absent) -> str:
     return one.cause if one.cause in _SAID else ""
 
 
+def _is_final(one: Absent, now: float) -> bool:
+    """Say whether waiting as long as clients do brings this account back; a limit that lasts longer does not."""
+    return _SAID[_class(one)].final or (one.hinted and one.chance is not None and one.chance - now > LONGEST_WAIT)
+
+
 def _each(absent: Sequence[Absent], now: float) -> str:
     """Name the accounts that come back first, each with its reason and until when, and how many more there are."""
     order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
@@ -257,7 +263,7 @@ def _each(absent: Sequence[Absent], now: float) -> str:
 
 
 def _name(one: Absent) -> str:
-    return one.account if len(one.account) <= _MAX_ID else one.account[: _MAX_ID - 1] + "…"
+    return _short(one.account, _MAX_ID)
 
 
 def _reason(one: Absent) -> str:
@@ -307,4 +313,10 @@ def _fields(model: str, absent: Sequence[Absent]) -> dict[str, object]:
 
 
 def _named(model: str) -> str:
-    return f"model {model[:_MAX_NAME]}" if model else "this request"
+    return f"model {_short(model, _MAX_MODEL)}" if model else "this request"
+
+
+def _short(name: str, most: int) -> str:
+    """Write a *name* that anybody may have chosen in at most so many characters, on one line."""
+    shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name[: most + 1])
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

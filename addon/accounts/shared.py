@@ -32,9 +32,9 @@ MAX_PLACES = 1024
 MAX_WITNESSES = 64  # conversations remembered for each lane: those served last
 MAX_APART = 4096  # conversations of which is known where they were refused
 # What one conversation meets on a lane that served another one within MEMORY says nothing of the account yet.
-DOUBTED: frozenset[OutcomeKind] = frozenset({"model", "permission", "rate", "server"})
+DOUBTED: frozenset[OutcomeKind] = frozenset({"model", "permission", "rate", "overload", "server"})
 # How long a conversation that met a passing fault, and was served elsewhere, asks elsewhere first.
-APART: Mapping[OutcomeKind, float] = MappingProxyType({"rate": 5.0, "server": 10.0})
+APART: Mapping[OutcomeKind, float] = MappingProxyType({"rate": 5.0, "overload": 5.0, "server": 10.0})
 # A limit, a credential and money are an account's own, however many have trouble with theirs at once.
 KINDS: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
 _PASSING: frozenset[OutcomeKind] = frozenset({"server", "overload"})

@@ -200,18 +200,21 @@ class Slots:
         one is called, and refused when it would wait again.
         """
         before = self._line.get(waiter)
+        client = before.client if before else client
         if before is None and len(self._line) >= self.limit and not self._made_room(client):
             return False
         if before is None:
             self._places += 1
-        else:
-            self._unlist(waiter, before)
         entry = _Waiting(before.place if before else self._places, woken, client, dict(wanted))
         self._line[waiter] = entry
         self._clients.setdefault(client, {})[waiter] = None
+        kept = before.scopes if before else {}
         for scope in entry.scopes:
-            self._lines.setdefault(scope, _Line()).add(client, entry.place, waiter)
-        for scope in before.scopes.keys() - entry.scopes.keys() if before else ():
+            if scope not in kept:  # who looks again keeps its turn
+                self._lines.setdefault(scope, _Line()).add(client, entry.place, waiter)
+        gone = [scope for scope in kept if scope not in entry.scopes]
+        self._unlist(waiter, entry, gone)
+        for scope in gone:
             self._call(scope)  # what it has not taken may be the next one's
         return True
 
@@ -220,7 +223,7 @@ class Slots:
         entry = self._line.pop(waiter, None)
         if entry is None:
             return
-        self._unlist(waiter, entry)
+        self._unlist(waiter, entry, entry.scopes)
         self._clients[entry.client].pop(waiter)
         if not self._clients[entry.client]:
             del self._clients[entry.client]
@@ -346,8 +349,8 @@ class Slots:
         line = self._lines.get(scope)
         return line.in_order() if line else []
 
-    def _unlist(self, waiter: str, entry: _Waiting) -> None:
-        for scope in entry.scopes:
+    def _unlist(self, waiter: str, entry: _Waiting, scopes: Iterable[Scope]) -> None:
+        for scope in scopes:
             line = self._lines[scope]
             line.remove(entry.client, entry.place, waiter)
             if not line.waiters:

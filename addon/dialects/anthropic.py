@@ -53,8 +53,7 @@ def _vertex(found: re.Match[str]) -> Endpoint | None:
 def error(refusal: Refusal, request_id: str) -> bytes:
     """Return the body of an error answer."""
     inner = {
-        "type": errors.ANTHROPIC_OWN.get(refusal.code)
-        or errors.word(errors.ANTHROPIC_TYPES, refusal.status, "api_error"),
+        "type": errors.anthropic_type(refusal),
         "message": refusal.message,
         "code": refusal.code,
     }

@@ -112,6 +112,13 @@ def _openai_type(refusal: Refusal) -> str:
     return OPENAI_OWN.get(refusal.code) or word(OPENAI_TYPES, refusal.status, "api_error")
 
 
+def anthropic_type(refusal: Refusal) -> str:
+    """Return the type of an error in Anthropic's words; what waiting does not cure is no overload."""
+    if refusal.status == 503 and refusal.final:
+        return "api_error"
+    return ANTHROPIC_OWN.get(refusal.code) or word(ANTHROPIC_TYPES, refusal.status, "api_error")
+
+
 def read(data: dict[str, Any], where: str) -> Fact | None:
     """
     Return an `error` fact when *data* is an error of any shape that is common on the wire.

@@ -197,6 +197,43 @@ kinds(
     ("tool of a tier", 429, gem(429, "RESOURCE_EXHAUSTED", "Grounding is not available in the free tier")),
     ("location of the model", 400, gem(400, "FAILED_PRECONDITION", "This model is not available in your location")),
 )  # fmt: skip
+# What another service said, which the client chose: of its key and its money, not of ours.
+kinds(
+    "nothing", "openai",
+    ("words of a host", 400, oai("Timeout while downloading https://x.test/y.png: invalid api key", BAD,
+     "invalid_image_url")),
+    ("words of a host, no code", 400, oai("Failed to download image from https://x.test: incorrect api key", BAD)),
+    ("words of a host, in a failed stream", 400, oai("Failed to fetch https://x.test: credit balance is too low")),
+    ("words of an MCP server", 424, oai("Error retrieving tool list from MCP server x: 401 invalid api key",
+     "external_connector_error", "http_error")),
+    ("words of a tool", 400, oai("tool web_search failed: insufficient credits", BAD, "tool_error")),
+    ("a code of next month", 400, oai("model m does not exist for incorrect api key", BAD, "unsupported_image_host")),
+)  # fmt: skip
+kinds(
+    "nothing", "anthropic",
+    ("words of a host", 400, ant(BAD, "messages.0.content.0.image.source: 401 invalid x-api-key")),
+    ("words of an MCP server", 400, ant(BAD, "Connection error while communicating with MCP server x: 401 invalid "
+     "x-api-key")),
+    ("a server's token", 400, ant(BAD, "mcp_servers.0: OAuth token has expired")),
+    ("usage credits", 429, ant("rate_limit_error", "Usage credits are required for 1M context"),
+     {"retry-after": "3600"}),
+    ("another program's plan", 429, ant("rate_limit_error", "Third-party apps now draw from your extra usage"),
+     {"retry-after": "3600"}),
+)  # fmt: skip
+kinds(
+    "nothing", "gemini",
+    ("words of a host", 400, gem(400, "INVALID_ARGUMENT", "Cannot fetch content from the provided URL: API key not "
+     "valid")),
+)  # fmt: skip
+# An upstream that this one request overloads, or that says so of what it cannot do.
+kinds(
+    "nothing", "openai",
+    ("an own 503", 503, oai("The server is overloaded", "server_error")),
+    ("an own page of 503", 503, "<html>Service Unavailable</html>"),
+    ("an own capacity", 429, oai("Service tier capacity exceeded", "capacity_exceeded")),
+)  # fmt: skip
+kinds("nothing", "anthropic", ("an own 529", 529, ant("overloaded_error", "Overloaded")))
+kinds("nothing", "gemini", ("an own 503", 503, gem(503, "UNAVAILABLE", "The model is overloaded.")))
 # A fault of the way, however it comes about: the account is none the worse.
 kinds(
     "nothing", "openai",
@@ -221,6 +258,11 @@ kinds(
     ("usage limit", 429, oai("The usage limit has been reached", "usage_limit_reached", None, resets_in_seconds=9000)),
     ("capacity under 400", 400, oai("Selected model is at capacity. Please try a different model.", BAD, None)),
     ("capacity with a place", 400, oai("The model is at capacity", BAD, "model_at_capacity", "model")),
+    ("load under 400", 400, oai("We are experiencing high load", BAD)),
+    ("busy under 400", 400, {"message": "The engine is busy, try again later"}),
+    ("GPUs in use", 400, oai("All GPUs are in use, please retry", BAD)),
+    ("warming up", 409, oai("engine is warming up")),
+    ("at once, under 400", 400, oai("The server had too many concurrent requests", BAD)),
     ("overloaded", 503, oai("The engine is currently overloaded", "server_error", None)),
     ("Groq capacity", 498, oai("Over capacity", "capacity_exceeded")),
     ("unavailable", 503, "<html>Service Unavailable</html>", {"retry-after": "120"}),
@@ -271,6 +313,8 @@ kinds(
     "somebody", "anthropic",
     ("key", 401, ant("authentication_error", "invalid x-api-key")),
     ("revoked", 403, ant("permission_error", "OAuth token has been revoked")),
+    ("own limit", 400, ant(BAD, "You have reached your specified API usage limits. You will regain access on "
+     "1970-01-02 at 00:00 UTC.")),
     ("balance", 400, ant(BAD, "Your credit balance is too low to access the Anthropic API.")),
     ("disabled", 400, ant(BAD, "This organization has been disabled.")),
 )  # fmt: skip

@@ -253,6 +253,8 @@ def test_a_reset_is_read_wherever_a_family_puts_it(fields, seconds):
         ({"error": {"message": "Please wait 30 seconds before you go on"}}, 30),
         ({"error": {"message": "Retry your request after 37 seconds."}}, 37),
         ({"error": {"message": "try again at 2026-09-21T14:33:30Z."}}, 1210),
+        ({"error": {"message": "You will regain access on 2026-09-21 at 14:33 UTC."}}, 1180),
+        ({"error": {"message": "Your limit will reset at 2026-09-21 14:33:30"}}, 1210),
         ({"retryAfter": "12s"}, 12),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.pool import Accounts, Ask, Choice
+from patchbay.accounts.pool import Accounts, Ask, Choice, _party
 from patchbay.config import Account, Config, Models, Queue, Secret, Sessions
 from patchbay.providers import PRESETS
 from patchbay.values import Client, Head, Headers, Identity, Origin, Outcome, Refusal, Wait
@@ -642,6 +642,31 @@ def test_nobody_passes_who_came_later_and_the_next_is_called():
     assert accounts.waiting == 0
 
 
+def test_one_conversation_s_flood_holds_up_no_other_one_of_the_same_client():
+    """R12: without `clients:` the tools of one user have one key; each conversation has its turn, and its place."""
+    accounts = pool(account("a", max_concurrent=1), queue=Queue(limit=20))
+    assert len({_party(ask(name, client=Client(scope=b"k"))) for name in ("flood", "one", "other")}) == 3
+    assert {_party(ask(name, client=Client(b"k", "ann", key=b"a"))) for name in ("flood", "one", "other")} == {b"k"}
+    running = accounts.choose(ask("0"), 0)
+    for number in range(20):
+        request = replace(queued(f"flood {number}")[0], identity=Identity(affinity="flood"))
+        assert isinstance(accounts.choose(request, 0), Wait)
+    one, called = queued("one")
+    other, _ = queued("other")
+    assert isinstance(accounts.choose(one, 0), Wait), "it gets in although the line is full"
+    assert isinstance(accounts.choose(other, 0), Wait)
+    for number in range(2):  # one of the flood came first, then it is the turn of the others
+        accounts.release(running)
+        flood = replace(queued(f"flood {number}")[0], identity=Identity(affinity="flood"))
+        running = accounts.choose(one if called else flood, 0)
+        assert isinstance(running, Choice), number
+
+    assert called
+    assert isinstance(accounts.choose(other, 0), Wait)
+    accounts.release(running)
+    assert isinstance(accounts.choose(other, 0), Choice)
+
+
 def test_a_full_line_is_a_refusal_that_says_so():
     accounts = pool(account("a", max_concurrent=1), queue=Queue(limit=1))
     accounts.choose(ask("0"), 0)
@@ -965,6 +990,11 @@ class Slots(RuleBasedStateMachine):
         room = len(self.line) < 4 or request.waiter in self.line
         choice = self.accounts.choose(request, self.now)
         self.line.pop(request.waiter, None)
+        if not room and isinstance(choice, Wait):  # the conversation with the most in line made room
+            gone = [name for name in self.line if name not in self.accounts._slots._line]
+            most = Counter(_party(each) for each in self.line.values()).most_common(1)[0]
+            assert [_party(self.line.pop(name)) for name in gone] == [most[0]]
+            assert most[1] > 1
         match choice:
             case Choice():
                 self.open.append((request, choice))

@@ -95,6 +95,36 @@ def test_each_account_has_its_own_reason_and_time():
     )
 
 
+def test_a_message_fits_into_two_lines_of_a_terminal():
+    """A5: with 200 accounts of long names that all have troubles of their own, and a name of many lines."""
+    causes = ("rate", "auth", "quota", "unreachable", "disabled")
+    many = [absent("界" * 90 + str(n), causes[n % 5], 90_000 + n, "y" * 500, hinted=n % 2 == 0) for n in range(200)]
+    message = none_left("m\n\x1b[31m\u202e" + "y" * 300, many, NOW).message
+
+    assert len(message) < 600
+    assert message.isprintable()
+    assert message.endswith(f"; {200 - NAMED} more")
+
+
+@pytest.mark.parametrize(
+    ("accounts", "final"),
+    [
+        ([absent("a", "quota", 30), absent("b", "auth", 30)], True),
+        ([absent("a", "quota", 7200, hinted=True), absent("b", "unsent", None)], True),
+        ([absent("a", "model", 600), absent("b", "auth", 30)], True),
+        ([absent("a", "quota", 30), absent("b", "overload", 5)], False),
+        ([absent("a", "rate", 20, hinted=True), absent("b", "auth", 600)], False),
+    ],
+)
+def test_asking_again_is_advised_only_where_one_account_may_be_back(accounts, final):
+    """A5: mixed reasons that waiting does not cure are as final as each of them alone, and no overload."""
+    refusal = none_left("m", accounts, NOW)
+
+    assert refusal.final is final
+    assert dict(errors.headers("anthropic", refusal)).get("x-should-retry") == ("false" if final else None)
+    assert (said("anthropic", refusal)["type"] == "api_error") is (refusal.status == 503 and final)
+
+
 def test_of_many_accounts_the_first_to_return_are_named():
     many = [absent("x" * 300 + str(n), "rate", 1000 - n, "429", hinted=True) for n in range(900)]
     message = none_left("y" * 5000, many, NOW).message

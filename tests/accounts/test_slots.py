@@ -335,6 +335,17 @@ class Clients:
         return heard
 
 
+def test_who_looks_again_in_vain_keeps_its_turn():
+    """R12: every waiter looks by itself now and then, also when nobody called it."""
+    line = Clients(limit=1000)
+    for _ in range(10):
+        line.comes("a")
+    ann = line.comes("b")[0]
+    line.one_ends()
+    assert [line.again(ann) for _ in range(3)] == ["waits"] * 3
+    assert [name for name, said in line.one_ends() if said == "served"] == [ann]
+
+
 def test_a_client_s_one_request_waits_for_one_of_every_other_client():
     """R12: however many requests of another client came before."""
     line = Clients(limit=1000)

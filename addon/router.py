@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from . import clients, correlation, naming, paths, tied, upstream_url
 from .accounts import models, refusals
-from .accounts.outcome import NO_API, classify, classify_error, classify_failure
+from .accounts.outcome import ALONE, NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
 from .answer import BODY_BYTES, Answer as Reader
@@ -465,6 +465,8 @@ class Router:
         if last is None or last.head is None or last.outcome is None:
             return None
         status = (last.said or last.head).status
+        if status == 403 and last.outcome.detail.endswith(ALONE):  # no login cures it, and a client reads the words
+            return None
         if status in (401, 403, 407) and last.outcome.detail.endswith(NO_API):
             message = f"Something on the way to the provider answered {status} in its place"
             return Refusal(502, "upstream_unreachable", message)

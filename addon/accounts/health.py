@@ -160,6 +160,8 @@ class _Mark:
         """Return when a request may look before the time, since nobody else is left; *soon*: it met nothing of this."""
         if self.strict and self.hinted:
             return self.until
+        if soon and self.doubtful and self.kind in ("permission", "auth"):
+            return self.looked_at  # at once, one at a time: conversations that differ may all be well
         if soon and self.doubtful and not self.looks:
             return self.since + FIRST_LOOK
         first = SECOND_LOOK if soon and self.doubtful else LAST_CHANCE
@@ -281,6 +283,12 @@ class Health:
     def is_dead(self, account: str, now: float) -> bool:
         """Say whether the account as a whole is of no use: its credential or its money, not a passing fault."""
         return any(state != "cooling" and mark.chance(now) > now for state, mark in self._whole(account))
+
+    def is_well(self, account: str, now: float) -> bool:
+        """Say whether nothing keeps *account* or any of its lanes: it may be asked for whatever it serves."""
+        return all(mark.chance(now) <= now for marks in self._rooms(account) for mark in marks.values()) and all(
+            mark.chance(now) <= now for _, mark in self._whole(account)
+        )
 
     def lacks(self, account: str, lane: str, now: float) -> bool:
         """Say whether the account has found out that it cannot serve this lane, though it may serve others."""

@@ -136,6 +136,11 @@ _TOO_LARGE = (
     r"(prompt|input|request|message) is too (long|large)|(context|prompt) (length |window )?(exceed|too (long|large))|"
     r"exceeds? the (model'?s? )?(maximum|context|max)|maximum context length"
 )
+# What a request may name, and be denied by itself.
+_THING = (
+    r"(files?|cached ?contents?|caches?|tools?|connectors?|mcp|vector stores?|containers?|prompts?|batch(es)?|"
+    r"assistants?|threads?|skills?|conversations?|features?|web_search|attachments?|tuned ?models?)"
+)
 _ALONE = (
     _rule("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
                           r"not (yet )?(available|enabled|supported|included))|"
@@ -149,6 +154,16 @@ _ALONE = (
     _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
     _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
           statuses="400 404"),
+    # Another account may have the thing that the request names; a file or a cache that is gone, nobody has.
+    _rule("permission", "missing_scope missing_scopes",
+          rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
+          rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"
+          r"(may|does) not exist)|\bmissing scopes?\b", "403", "none"),
+    _rule("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="none"),
+    # What a tool's server or a connector of the user's did, and what a model made of a prompt, no account cures.
+    _rule("request", "external_connector_error connector_error mcp_error tool_error",
+          r"\bmcp server\b|\b(external|your) connector\b|\btool list\b", "424 500 502"),
+    _rule("request", phrase=r"\bmodify(ing)? (your|the) (prompt|input|request)\b", statuses="500"),
 )  # fmt: skip
 
 # A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
@@ -202,7 +217,7 @@ OPENAI = (
                    "model_decommissioned", statuses="400 403 404"),
     # "No endpoints found that support image input" is about the request
     _rule("model", phrase=r"\bmodel\b.{0,160}(?P<end>does not exist|not found|is not available)|"
-                          r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with)\b)",
+                          r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)",
           statuses="400 403 404"),
     _rule("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported) in (your|this) (region|country))",
           statuses="400 403 404"),
@@ -303,6 +318,7 @@ _CERTAIN = frozenset({401, 402})  # statuses that have no other meaning
 _DENIED = frozenset({401, 402, 403, 429})  # statuses that rest an account, but for a code that blames the request
 _NEEDS_EVIDENCE: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 NO_API = "no API answer"
+ALONE = "for this request alone"
 # Under these a page, too, is about the request, or about a rate.
 _PAGE_IS_ANSWER = frozenset({405, 411, 413, 414, 415, 416, 417, 422, 429, 431})
 _EDGES = re.compile(
@@ -429,7 +445,7 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
     if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
         return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
     if _is_about_request(status, rule, said):
-        return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} for this request alone")
+        return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} {ALONE}")
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
@@ -444,6 +460,8 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
 def _is_about_request(status: int, rule: Rule | None, said: Complaint) -> bool:
     """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
+        return True
+    if rule is None and status == 408:  # the request did not come in time, which says nothing of an account
         return True
     if rule is None or rule.bare:
         return status in _DENIED and _blames_request(said.codes)

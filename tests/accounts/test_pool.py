@@ -1144,3 +1144,30 @@ def test_a_clock_that_is_set_back_keeps_no_account_out(back):
     accounts.health.note("a", "m", Outcome("quota", late + 100, "account"), late + 1)
     assert isinstance(accounts.choose(ask("2"), 1e9 + 1), Wait | Refusal)
     assert served_by(accounts, ask("2"), now=1e9 + 200) == "a"
+
+
+def test_an_upgrade_avoids_an_account_that_rests_for_some_model():
+    """A3: an upgrade names no model, so it goes to an account none of whose models rests, while there is one."""
+    accounts = three()
+    out = served_by(accounts, ask("s"), kind="rate", until=60.0)
+    opened = {served_by(accounts, ask(f"n{n}", "", websocket=True, opens=True), 1.0) for n in range(15)}
+    assert opened == {"a", "b", "c"} - {out}
+
+
+def test_an_upgrade_takes_a_resting_account_where_every_account_rests_for_some_model():
+    """A3: an account that rests for one model may serve another one."""
+    accounts = pool(account("a"))
+    serve(accounts, ask("s"), kind="rate", until=60.0)
+    assert served_by(accounts, ask("n", "", websocket=True, opens=True), 1.0) == "a"
+
+
+def test_a_conversation_that_was_not_denied_is_let_through_at_once():
+    """A1: what some conversations are denied on every account, each alone, keeps no other conversation out."""
+    accounts = pool(account("a"), account("b"))
+    for name in ("x", "y", "z", "w"):
+        tried = frozenset()
+        while isinstance(choice := accounts.choose(request := ask(name, tried=tried), 0.0), Choice):
+            accounts.settled(request, choice, Outcome("permission", None, "lane", "403", bare=True), 0.0)
+            accounts.release(choice)
+            tried |= {choice.account.id}
+    assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")

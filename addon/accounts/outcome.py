@@ -45,6 +45,7 @@ class Rule:
     statuses: frozenset[int] = frozenset()
     scope: Scope | None = None
     bare: bool = False
+    why: str = ""  # one of `refusals.REASONS`, where the client is to be told more than the kind
 
     @property
     def is_blameless(self) -> bool:
@@ -94,9 +95,10 @@ def _rule(
     scope: Scope | None = None,
     *,
     bare: bool = False,
+    why: str = "",
 ) -> Rule:
     pattern = re.compile(phrase) if phrase else None
-    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare)
+    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare, why)
 
 
 # How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
@@ -183,11 +185,15 @@ _AT_ONCE = _rule("rate", phrase=r"too many (concurrent|simultaneous|pending|queu
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
 _NO_MODEL = _rule(
-    "model", phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b", statuses="403 404"
+    "model",
+    phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
+    statuses="403 404",
+    why="model not allowed",
 )
 _FROM_HERE = _rule("permission", "unsupported_country_region_territory",
                    r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
-                   r"public (network )?access is disabled", "403", scope="account")  # fmt: skip
+                   r"public (network )?access is disabled", "403",
+                   scope="account", why="region or network not supported")  # fmt: skip
 
 OPENAI = (
     _rule("rate", "in_flight_budget_exhausted"),
@@ -220,7 +226,7 @@ OPENAI = (
                           r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)",
           statuses="400 403 404"),
     _rule("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported) in (your|this) (region|country))",
-          statuses="400 403 404"),
+          statuses="400 403 404", why="not in this region"),
     _rule("overload", "server_is_overloaded overloaded overloaded_error engine_overloaded engine_overloaded_error "
                       "model_overloaded model_at_capacity capacity_exceeded service_tier_capacity_exceeded"),
     _rule("overload", "service_unavailable_error service_unavailable unavailable",
@@ -245,7 +251,8 @@ ANTHROPIC = (
     _rule("quota", phrase=r"credit balance is too low|reached your specified (workspace )?api usage limits",
           statuses="400 402 403 429"),
     _rule("auth", "authentication_error"),
-    _rule("auth", phrase=r"organization has been disabled|invalid x-api-key|oauth token (has|is|was) "
+    _rule("auth", phrase=r"organization has been disabled", statuses="400 401 403", why="organization disabled"),
+    _rule("auth", phrase=r"invalid x-api-key|oauth token (has|is|was) "
                          r"(been )?(expired|revoked)", statuses="400 401 403"),
     _rule("overload", "overloaded_error"),
     _BUSY,
@@ -270,7 +277,8 @@ GEMINI = (
           statuses="400 401 403"),
     _NO_MODEL,
     _FROM_HERE,
-    _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account"),
+    _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account",
+          why="region or network not supported"),
     _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
     _BUSY,
     _AT_ONCE,
@@ -524,4 +532,5 @@ def _is_account_wide(headers: Headers) -> bool:
 def _detail(status: int, rule: Rule | None, said: Complaint) -> str:
     """Name the status and the word of *our* table that was found: what an upstream wrote may hold anything."""
     word = min(rule.codes & said.codes, default="") if rule else ""
-    return " ".join(filter(None, (str(status) if status else "in stream", word)))
+    why = rule.why if rule else ""
+    return " ".join(filter(None, (str(status) if status else "in stream", word, why)))

@@ -398,6 +398,20 @@ class Accounts:
             for account in self._config.accounts
         )
 
+    def unserved(
+        self, family: str, destination: Origin | None, reverse: Origin | None, client: Client, now: float
+    ) -> Refusal | None:
+        """Say why no enabled account of *client* speaks *family* at *destination*; None: *family* is not known."""
+        if not family:
+            return None
+        ask = Ask(family, destination, reverse, "", Identity(), client)
+        return refusals.all_disabled(
+            [self._absent(ask, self._view(ask, account, origin, now), now) for account, origin in self._members(ask)],
+            family,
+            now,
+            anywhere=destination is None,
+        )
+
     def in_flight(self, account_id: str) -> int:
         """Return how many attempts are on this account now."""
         return self._in_flight[account_id]

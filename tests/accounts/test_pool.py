@@ -1171,3 +1171,13 @@ def test_a_conversation_that_was_not_denied_is_let_through_at_once():
             accounts.release(choice)
             tried |= {choice.account.id}
     assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")
+
+
+def test_disabled_accounts_are_named_and_a_family_without_any_is_too():
+    """A5: an account that is disabled is told as that, and never as a wrong path."""
+    accounts = pool(account("a", enabled=False))
+    off = accounts.unserved("openai", None, None, Client(), 0.0)
+    assert (off.status, off.message) == (503, "Every account for this request is disabled: a: disabled in the settings")
+    none = accounts.unserved("gemini", None, None, Client(), 0.0)
+    assert (none.status, none.message) == (404, "There is no account here for Gemini")
+    assert accounts.unserved("", None, None, Client(), 0.0) is None

@@ -77,6 +77,7 @@ LAST_CHANCE = 30.0  # seconds a lane has rested before one request may look beca
 SELDOM, LOOK_CAP = 4, 10 * MINUTE
 # Seconds, instead of LAST_CHANCE, for one that met nothing of a doubtful rest: at first, and after the first look.
 FIRST_LOOK, SECOND_LOOK = 0.1, 1.0
+FREE_LOOKS = 4  # of conversations that met nothing of a failing server, each at once, before looks come seldom
 TOGETHER = 60.0  # seconds; what began to rest within them for one reason may be well together
 SKEW = 60.0  # seconds by which the clocks of two instances may differ
 LONGEST = ABSURD + JITTER[1]  # seconds; no rest is longer
@@ -162,6 +163,8 @@ class _Mark:
             return self.until
         if soon and self.doubtful and self.kind in ("permission", "auth"):
             return self.looked_at  # at once, one at a time: conversations that differ may all be well
+        if soon and self.doubtful and self.kind == "server" and self.looks < FREE_LOOKS:
+            return self.looked_at
         if soon and self.doubtful and not self.looks:
             return self.since + FIRST_LOOK
         first = SECOND_LOOK if soon and self.doubtful else LAST_CHANCE

@@ -1161,13 +1161,14 @@ def test_an_upgrade_takes_a_resting_account_where_every_account_rests_for_some_m
     assert served_by(accounts, ask("n", "", websocket=True, opens=True), 1.0) == "a"
 
 
-def test_a_conversation_that_was_not_denied_is_let_through_at_once():
+@pytest.mark.parametrize(("kind", "bare"), [("permission", True), ("auth", True), ("server", False)])
+def test_a_conversation_that_was_not_denied_is_let_through_at_once(kind, bare):
     """A1: what some conversations are denied on every account, each alone, keeps no other conversation out."""
     accounts = pool(account("a"), account("b"))
     for name in ("x", "y", "z", "w"):
         tried = frozenset()
         while isinstance(choice := accounts.choose(request := ask(name, tried=tried), 0.0), Choice):
-            accounts.settled(request, choice, Outcome("permission", None, "lane", "403", bare=True), 0.0)
+            accounts.settled(request, choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
             accounts.release(choice)
             tried |= {choice.account.id}
     assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")

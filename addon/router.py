@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from . import clients, correlation, naming, paths, tied, upstream_url
 from .accounts import models, refusals
-from .accounts.outcome import NO_API, classify, classify_error, classify_failure
+from .accounts.outcome import ALONE, NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
 from .accounts.quoted import ClientWords
 from .answer import BODY_BYTES, Answer as Reader
@@ -404,6 +404,13 @@ class Router:
         path = "" if endpoint.family else endpoint.suffix
         return self.accounts.serves(endpoint.family, None if anywhere else destination, reverse, path)
 
+    def unserved(
+        self, endpoint: Endpoint, destination: Origin, reverse: Origin | None, client: Client, now: float
+    ) -> Refusal | None:
+        """Say why no enabled account answers for *endpoint*, where it is of a protocol; see `serves`."""
+        there = None if paths.is_anywhere(destination) else destination
+        return self.accounts.unserved(endpoint.family, there, reverse, client, now)
+
     def has_account_at(self, destination: Origin) -> bool:
         """Whether *destination* is the origin of an enabled account."""
         return any(account.enabled and account.origin == destination for account in self.config.accounts)
@@ -465,10 +472,17 @@ class Router:
         if last is None or last.head is None or last.outcome is None:
             return None
         status = (last.said or last.head).status
+        if status == 403 and last.outcome.detail.endswith(ALONE):  # no login cures it, and a client reads the words
+            return None
         if status in (401, 403, 407) and last.outcome.detail.endswith(NO_API):
-            message = f"Something on the way to the provider answered {status} in its place"
-            return Refusal(502, "upstream_unreachable", message)
+            return refusals.on_the_way_instead(status, exchange.refusal)
+        if status == 429 and not exchange.socket and refusals.is_far(exchange.refusal):
+            return exchange.refusal
+        if status == 403 and last.outcome.kind == "model" and exchange.refusal and last.outcome.scope != "none":
+            return exchange.refusal
         kinds = {"auth", "permission", "quota"} if status in (401, 403, 407) else set[str]()
+        if status == 400 and last.outcome.scope == "account" and exchange.refusal:  # as it is told from then on
+            kinds = {"auth", "permission"}
         if exchange.socket:  # an event says what is wrong in a code, and need not name a status
             kinds |= {"auth", "permission"}
         if last.outcome.kind not in kinds:

@@ -77,6 +77,7 @@ LAST_CHANCE = 30.0  # seconds a lane has rested before one request may look beca
 SELDOM, LOOK_CAP = 4, 10 * MINUTE
 # Seconds, instead of LAST_CHANCE, for one that met nothing of a doubtful rest: at first, and after the first look.
 FIRST_LOOK, SECOND_LOOK = 0.1, 1.0
+FREE_LOOKS = 4  # of conversations that met nothing of a failing server, each at once, before looks come seldom
 TOGETHER = 60.0  # seconds; what began to rest within them for one reason may be well together
 SKEW = 60.0  # seconds by which the clocks of two instances may differ
 LONGEST = ABSURD + JITTER[1]  # seconds; no rest is longer
@@ -160,6 +161,10 @@ class _Mark:
         """Return when a request may look before the time, since nobody else is left; *soon*: it met nothing of this."""
         if self.strict and self.hinted:
             return self.until
+        if soon and self.doubtful and self.kind in ("permission", "auth"):
+            return self.looked_at  # at once, one at a time: conversations that differ may all be well
+        if soon and self.doubtful and self.kind == "server" and self.looks < FREE_LOOKS:
+            return self.looked_at
         if soon and self.doubtful and not self.looks:
             return self.since + FIRST_LOOK
         first = SECOND_LOOK if soon and self.doubtful else LAST_CHANCE
@@ -281,6 +286,12 @@ class Health:
     def is_dead(self, account: str, now: float) -> bool:
         """Say whether the account as a whole is of no use: its credential or its money, not a passing fault."""
         return any(state != "cooling" and mark.chance(now) > now for state, mark in self._whole(account))
+
+    def is_well(self, account: str, now: float) -> bool:
+        """Say whether nothing keeps *account* or any of its lanes: it may be asked for whatever it serves."""
+        return all(mark.chance(now) <= now for marks in self._rooms(account) for mark in marks.values()) and all(
+            mark.chance(now) <= now for _, mark in self._whole(account)
+        )
 
     def lacks(self, account: str, lane: str, now: float) -> bool:
         """Say whether the account has found out that it cannot serve this lane, though it may serve others."""

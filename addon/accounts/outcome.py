@@ -45,6 +45,7 @@ class Rule:
     statuses: frozenset[int] = frozenset()
     scope: Scope | None = None
     bare: bool = False
+    why: str = ""  # one of `refusals.REASONS`, where the client is to be told more than the kind
 
     @property
     def is_blameless(self) -> bool:
@@ -94,9 +95,10 @@ def _rule(
     scope: Scope | None = None,
     *,
     bare: bool = False,
+    why: str = "",
 ) -> Rule:
     pattern = re.compile(phrase) if phrase else None
-    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare)
+    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare, why)
 
 
 # How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
@@ -136,6 +138,11 @@ _TOO_LARGE = (
     r"(prompt|input|request|message) is too (long|large)|(context|prompt) (length |window )?(exceed|too (long|large))|"
     r"exceeds? the (model'?s? )?(maximum|context|max)|maximum context length"
 )
+# What a request may name, and be denied by itself.
+_THING = (
+    r"(files?|cached ?contents?|caches?|tools?|connectors?|mcp|vector stores?|containers?|prompts?|batch(es)?|"
+    r"assistants?|threads?|skills?|conversations?|features?|web_search|attachments?|tuned ?models?)"
+)
 _ALONE = (
     _rule("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
                           r"not (yet )?(available|enabled|supported|included))|"
@@ -149,6 +156,16 @@ _ALONE = (
     _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
     _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
           statuses="400 404"),
+    # Another account may have the thing that the request names; a file or a cache that is gone, nobody has.
+    _rule("permission", "missing_scope missing_scopes",
+          rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
+          rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"
+          r"(may|does) not exist)|\bmissing scopes?\b", "403", "none"),
+    _rule("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="none"),
+    # What a tool's server or a connector of the user's did, and what a model made of a prompt, no account cures.
+    _rule("request", "external_connector_error connector_error mcp_error tool_error",
+          r"\bmcp server\b|\b(external|your) connector\b|\btool list\b", "424 500 502"),
+    _rule("request", phrase=r"\bmodify(ing)? (your|the) (prompt|input|request)\b", statuses="500"),
 )  # fmt: skip
 
 # A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
@@ -168,11 +185,15 @@ _AT_ONCE = _rule("rate", phrase=r"too many (concurrent|simultaneous|pending|queu
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
 _NO_MODEL = _rule(
-    "model", phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b", statuses="403 404"
+    "model",
+    phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
+    statuses="403 404",
+    why="model not allowed",
 )
 _FROM_HERE = _rule("permission", "unsupported_country_region_territory",
                    r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
-                   r"public (network )?access is disabled", "403", scope="account")  # fmt: skip
+                   r"public (network )?access is disabled", "403",
+                   scope="account", why="region or network not supported")  # fmt: skip
 
 OPENAI = (
     _rule("rate", "in_flight_budget_exhausted"),
@@ -202,10 +223,10 @@ OPENAI = (
                    "model_decommissioned", statuses="400 403 404"),
     # "No endpoints found that support image input" is about the request
     _rule("model", phrase=r"\bmodel\b.{0,160}(?P<end>does not exist|not found|is not available)|"
-                          r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with)\b)",
+                          r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)",
           statuses="400 403 404"),
     _rule("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported) in (your|this) (region|country))",
-          statuses="400 403 404"),
+          statuses="400 403 404", why="not in this region"),
     _rule("overload", "server_is_overloaded overloaded overloaded_error engine_overloaded engine_overloaded_error "
                       "model_overloaded model_at_capacity capacity_exceeded service_tier_capacity_exceeded"),
     _rule("overload", "service_unavailable_error service_unavailable unavailable",
@@ -230,7 +251,8 @@ ANTHROPIC = (
     _rule("quota", phrase=r"credit balance is too low|reached your specified (workspace )?api usage limits",
           statuses="400 402 403 429"),
     _rule("auth", "authentication_error"),
-    _rule("auth", phrase=r"organization has been disabled|invalid x-api-key|oauth token (has|is|was) "
+    _rule("auth", phrase=r"organization has been disabled", statuses="400 401 403", why="organization disabled"),
+    _rule("auth", phrase=r"invalid x-api-key|oauth token (has|is|was) "
                          r"(been )?(expired|revoked)", statuses="400 401 403"),
     _rule("overload", "overloaded_error"),
     _BUSY,
@@ -255,7 +277,8 @@ GEMINI = (
           statuses="400 401 403"),
     _NO_MODEL,
     _FROM_HERE,
-    _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account"),
+    _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account",
+          why="region or network not supported"),
     _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
     _BUSY,
     _AT_ONCE,
@@ -303,6 +326,7 @@ _CERTAIN = frozenset({401, 402})  # statuses that have no other meaning
 _DENIED = frozenset({401, 402, 403, 429})  # statuses that rest an account, but for a code that blames the request
 _NEEDS_EVIDENCE: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 NO_API = "no API answer"
+ALONE = "for this request alone"
 # Under these a page, too, is about the request, or about a rate.
 _PAGE_IS_ANSWER = frozenset({411, 413, 414, 415, 416, 417, 422, 429, 431})
 _EDGES = re.compile(
@@ -431,7 +455,7 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
     if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
         return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
     if _is_about_request(status, rule, said):
-        return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} for this request alone")
+        return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} {ALONE}")
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
@@ -446,6 +470,8 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
 def _is_about_request(status: int, rule: Rule | None, said: Complaint) -> bool:
     """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
+        return True
+    if rule is None and status == 408:  # the request did not come in time, which says nothing of an account
         return True
     if rule is None or rule.bare:
         return status in _DENIED and _blames_request(said.codes)
@@ -508,4 +534,5 @@ def _is_account_wide(headers: Headers) -> bool:
 def _detail(status: int, rule: Rule | None, said: Complaint) -> str:
     """Name the status and the word of *our* table that was found: what an upstream wrote may hold anything."""
     word = min(rule.codes & said.codes, default="") if rule else ""
-    return " ".join(filter(None, (str(status) if status else "in stream", word)))
+    why = rule.why if rule else ""
+    return " ".join(filter(None, (str(status) if status else "in stream", word, why)))

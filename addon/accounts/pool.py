@@ -136,6 +136,7 @@ class AccountStatus:
 
 
 _LEFT = "failed on an earlier WebSocket"
+_RESTS = "rests for a model"
 Cause = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
 
 
@@ -236,6 +237,8 @@ class Accounts:
             return decided
         if ask.left:
             views = _others_first(views, ask.left)
+        if ask.opens:
+            views = self._rested_first(views, now)
         eligible = [view.account for view in views if not view.cause]
         if not eligible:
             return self._last_chance(ask, views, now) or self._none(ask, views, now)
@@ -243,6 +246,21 @@ class Accounts:
         if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, views, now)):
             return self._wait(ask, better, now)
         return self._take(ask, pick, views, now)
+
+    def _rested_first(self, views: list[_View], now: float) -> list[_View]:
+        """
+        Return *views* without the accounts that rest for some model, while another account rests for none.
+
+        An upgrade names no model, and the messages on its WebSocket can go to no other account.
+        """
+        able = [view.account.id for view in views if not view.cause]
+        well = {account for account in able if self._health.is_well(account, now)}
+        if not well:
+            return views
+        return [
+            view if view.cause or view.account.id in well else replace(view, cause="resting", reason=_RESTS)
+            for view in views
+        ]
 
     def is_new(self, ask: Ask, now: float) -> bool:
         """Whether the conversation of *ask*, if it has one, neither has a home here nor is on its way to one."""
@@ -378,6 +396,20 @@ class Accounts:
             and paths.takes(account, path)
             and (destination is None or destination == origin)
             for account in self._config.accounts
+        )
+
+    def unserved(
+        self, family: str, destination: Origin | None, reverse: Origin | None, client: Client, now: float
+    ) -> Refusal | None:
+        """Say why no enabled account of *client* speaks *family* at *destination*; None: *family* is not known."""
+        if not family:
+            return None
+        ask = Ask(family, destination, reverse, "", Identity(), client)
+        return refusals.all_disabled(
+            [self._absent(ask, self._view(ask, account, origin, now), now) for account, origin in self._members(ask)],
+            family,
+            now,
+            anywhere=destination is None,
         )
 
     def in_flight(self, account_id: str) -> int:

@@ -24,6 +24,9 @@ OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
 NAMED = 4  # accounts that a message names; of the others it says how many there are
 _MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters in a message, which a tool shows in one or two lines
 _DAY = 86400.0
+FAR = 60.0  # seconds to a reset, beyond which the first answer already is ours, and not a provider's own 429
+_LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
+_FAMILIES = MappingProxyType({"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"})
 
 # `unreachable`: no answer came; `unsent`: the key cannot be had; `tried`: it failed in this exchange, nobody knows how.
 Cause = OutcomeKind | Literal["unreachable", "unsent", "disabled", "tried", "busy"]
@@ -99,6 +102,8 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "tried": "failed",
     "busy": "busy",
 })  # fmt: skip
+# Why an account does not serve, as far as a row of `outcome` knows more than the kind. Never in a provider's words.
+REASONS = ("region or network not supported", "not in this region", "organization disabled", "model not allowed")
 # What goes wrong on the way, as operating systems and TLS libraries write it, and as it is told.
 _ON_THE_WAY = tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said in (
     (r"refused|errno 111|errno 61\b|10061", "connection refused"),
@@ -151,6 +156,29 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
         fields["param"] = "model"
     status = _OWN_STATUS.get((family, group), said.status)
     return Refusal(status, said.code, message, wait, fields, final=all(_is_final(each, now) for each in absent))
+
+
+def all_disabled(absent: Sequence[Absent], family: str, now: float, *, anywhere: bool) -> Refusal:
+    """Refuse because all accounts that speak *family*, *absent*, are disabled; none: because there is none there."""
+    if absent:
+        return none_left("", absent, now, family)
+    name = _FAMILIES.get(family, family)
+    where = "" if anywhere else " at this upstream"
+    return Refusal(404, "auth_not_found", f"There is no account here for {name}{where}", final=True)
+
+
+def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
+    """Say that a proxy or a page answered with *status* in a provider's place; *refusal*: how the accounts stand."""
+    message = f"Something on the way to the provider answered {status} in its place"
+    if refusal is None:
+        return Refusal(502, "upstream_unreachable", message)
+    return replace(refusal, status=502, code="upstream_unreachable", message=f"{message}. {refusal.message}",
+                   fields={**refusal.fields, "gave_up": refusal.code})  # fmt: skip
+
+
+def is_far(refusal: Refusal | None) -> bool:
+    """Say whether *refusal* is about a limit that all accounts have reached for longer than FAR."""
+    return refusal is not None and refusal.code in _LIMITED and (refusal.retry_after or 0.0) > FAR
 
 
 def no_account() -> Refusal:
@@ -271,6 +299,8 @@ def _reason(one: Absent) -> str:
     detail = one.detail[:_MAX_DETAIL]
     if one.cause == "busy":
         return detail or word
+    if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
+        word = f"{word}: {why}"
     if one.cause not in ("unreachable", "unsent") and not detail.startswith("it ended"):
         detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are for the journal
     return f"{word} ({detail})" if detail else word

@@ -171,6 +171,7 @@ def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
         prog="patchbay",
         description="Many LLM accounts behind the tools you already use: an addon for mitmproxy.",
     )
+    parser.add_argument("--version", action="version", version=f"patchbay {_version()}")
     parser.set_defaults(command=None)
     names = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in commands:

@@ -448,7 +448,8 @@ class Patchbay:
         elif serves:
             cord.client = client
         else:
-            flow.response = _local(flow, bare, destination) or cord.refusal(_NOT_OURS)
+            unserved = self._router().unserved(endpoint, destination, _reverse(flow), client, time.time())
+            flow.response = _local(flow, bare, destination) or cord.refusal(unserved or _NOT_OURS)
         if cord.client:
             self._warnings.tell_path(flow.client_conn, bare, endpoint)
         if cord.client and streams:

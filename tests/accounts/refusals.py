@@ -293,6 +293,26 @@ kinds(
     ("overloaded", 503, gem(503, "UNAVAILABLE", "The model is overloaded. Please try again later.")),
     ("internal", 500, gem(500, "INTERNAL", "An internal error has occurred.")),
 )  # fmt: skip
+kinds(
+    "nothing", "openai",
+    ("file of another", 403, oai("You do not have access to file file-abc", BAD)),
+    ("tool", 403, oai("You do not have permission to use the web_search tool.", "permission_error")),
+    ("scopes", 403, oai("You have insufficient permissions. Missing scopes: model.request", BAD, "missing_scope")),
+    ("connector", 424, oai("Error retrieving tool list from MCP server: x.", "external_connector_error", "http_error")),
+    ("prompt", 500, oai("The model produced invalid content. Consider modifying your prompt.", "model_error")),
+    ("slow request", 408, oai("Request timed out", BAD)),
+    ("data policy", 404, oai("No endpoints found matching your data policy.", None, 404)),
+)  # fmt: skip
+kinds(
+    "nothing", "anthropic",
+    ("file of another", 403, ant("permission_error", "File file_abc is not accessible to this workspace")),
+)  # fmt: skip
+kinds(
+    "nothing", "gemini",
+    ("file that expired", 403, gem(403, "PERMISSION_DENIED",
+     "You do not have permission to access the File abc or it may not exist.")),
+    ("cache that is gone", 403, gem(403, "PERMISSION_DENIED", "CachedContent not found (or permission denied)")),
+)  # fmt: skip
 # What somebody has to mend, with the provider's evidence for it.
 kinds(
     "somebody", "openai",

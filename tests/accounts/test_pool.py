@@ -1144,3 +1144,41 @@ def test_a_clock_that_is_set_back_keeps_no_account_out(back):
     accounts.health.note("a", "m", Outcome("quota", late + 100, "account"), late + 1)
     assert isinstance(accounts.choose(ask("2"), 1e9 + 1), Wait | Refusal)
     assert served_by(accounts, ask("2"), now=1e9 + 200) == "a"
+
+
+def test_an_upgrade_avoids_an_account_that_rests_for_some_model():
+    """A3: an upgrade names no model, so it goes to an account none of whose models rests, while there is one."""
+    accounts = three()
+    out = served_by(accounts, ask("s"), kind="rate", until=60.0)
+    opened = {served_by(accounts, ask(f"n{n}", "", websocket=True, opens=True), 1.0) for n in range(15)}
+    assert opened == {"a", "b", "c"} - {out}
+
+
+def test_an_upgrade_takes_a_resting_account_where_every_account_rests_for_some_model():
+    """A3: an account that rests for one model may serve another one."""
+    accounts = pool(account("a"))
+    serve(accounts, ask("s"), kind="rate", until=60.0)
+    assert served_by(accounts, ask("n", "", websocket=True, opens=True), 1.0) == "a"
+
+
+@pytest.mark.parametrize(("kind", "bare"), [("permission", True), ("auth", True), ("server", False)])
+def test_a_conversation_that_was_not_denied_is_let_through_at_once(kind, bare):
+    """A1: what some conversations are denied on every account, each alone, keeps no other conversation out."""
+    accounts = pool(account("a"), account("b"))
+    for name in ("x", "y", "z", "w"):
+        tried = frozenset()
+        while isinstance(choice := accounts.choose(request := ask(name, tried=tried), 0.0), Choice):
+            accounts.settled(request, choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
+            accounts.release(choice)
+            tried |= {choice.account.id}
+    assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")
+
+
+def test_disabled_accounts_are_named_and_a_family_without_any_is_too():
+    """A5: an account that is disabled is told as that, and never as a wrong path."""
+    accounts = pool(account("a", enabled=False))
+    off = accounts.unserved("openai", None, None, Client(), 0.0)
+    assert (off.status, off.message) == (503, "Every account for this request is disabled: a: disabled in the settings")
+    none = accounts.unserved("gemini", None, None, Client(), 0.0)
+    assert (none.status, none.message) == (404, "There is no account here for Gemini")
+    assert accounts.unserved("", None, None, Client(), 0.0) is None

@@ -261,3 +261,24 @@ def test_an_outcome_without_an_answer_says_why():
     assert refusals.cause_of(refusals.unsent("env:X: is not set")) == ("unsent", "env:X: is not set")
     assert refusals.cause_of(Outcome("auth", detail="401 invalid_api_key")) == ("auth", "401 invalid_api_key")
     assert refusals.cause_of(None) == ("tried", "")
+
+
+@pytest.mark.parametrize("why", refusals.REASONS)
+def test_a_reason_is_told_in_a_fixed_word(why):
+    """A6: a lasting refusal says why, in our words."""
+    said = none_left("m", [absent("a", "permission", 60, f"403 {why}")], NOW)
+    assert f"a: access denied: {why} (403)" in said.message
+
+
+def test_who_was_answered_by_something_on_the_way_is_named_with_its_time():
+    """A9: the message says of each account why and until when."""
+    said = refusals.on_the_way_instead(403, none_left("m", [absent("a", "server", 60)], NOW))
+    assert said.status == 502
+    assert "answered 403 in its place" in said.message
+    assert "a: failing, next try at" in said.message
+
+
+@pytest.mark.parametrize(("seconds", "far"), [(30, False), (3600, True)])
+def test_a_limit_that_lasts_is_told_by_us_at_the_first_answer(seconds, far):
+    """A4: beyond a minute the client gets our refusal, and not one provider's own 429."""
+    assert refusals.is_far(none_left("m", [absent("a", "rate", seconds, hinted=True)], NOW)) is far

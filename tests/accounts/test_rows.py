@@ -26,6 +26,7 @@ NEXT = {
     ("auth", "account"): ("auth-failed", "auth-failed"),
     ("permission", "lane"): ("forbidden", "healthy"),
     ("permission", "account"): ("auth-failed", "auth-failed"),
+    ("server", "none"): ("healthy", "healthy"),
     ("model", "lane"): ("unsupported", "healthy"),
     ("request", "none"): ("healthy", "healthy"),
     ("cancelled", "none"): ("healthy", "healthy"),

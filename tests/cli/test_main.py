@@ -128,3 +128,11 @@ def test_a_key_among_the_arguments_is_not_told(
     told = capsys.readouterr()
     assert told.out + told.err
     assert not any(_SECRET[at : at + 8] in told.out + told.err for at in range(len(_SECRET) - 7))
+
+
+def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A11: `patchbay --version` says what every other tool says there."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("patchbay 0.")

@@ -442,3 +442,13 @@ def test_a_silent_upstream_is_given_up(tmp_path: Path, simulator: Simulator) -> 
             assert ask(opened, "again")[-1]["type"] == "response.completed"
 
     assert simulator.truth.last().account != first
+
+
+def test_new_sockets_open_on_accounts_that_rest_for_no_model(pooled: Proxy, simulator: Simulator) -> None:
+    """A3: after one account was refused for a while, every new conversation opens its socket on another one."""
+    simulator.fault("status", {"status": 429, "retry_after": 60}, method="POST", times=1)
+    with socket(pooled, "first") as opened:
+        ask(opened, "refused")
+    for number in range(8):
+        with socket(pooled, f"new-{number}") as opened:
+            assert ask(opened, f"hello {number}")[-1]["type"] == "response.completed"

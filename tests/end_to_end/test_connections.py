@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ..simulator import simulator_thread
 from .dialogue import body
 from .harness import Proxy, eventually, generic_config, proxy
 from .http2_upstream import Asked, Link, Upstream, upstream
@@ -395,3 +396,20 @@ def test_accounts_of_one_origin_share_no_kept_connection(tmp_path: Path) -> None
     assert {key for keys in used.values() for key in keys} == {f"Bearer {key}" for key in ACCOUNTS.values()}
     assert {len(keys) for keys in used.values()} == {1}
     assert len(used) == len(ACCOUNTS)
+
+
+def test_more_accounts_than_a_client_may_have_connections_are_all_reached(tmp_path: Path) -> None:
+    """R33: with a connection for each account, those that idle make room for the next; mitmproxy bounds their number."""
+    keys = {f"sk-many-{number:03}-0123456789": f"account-{number:03}" for number in range(300)}
+    settings = generic_config(tmp_path, {name: key for key, name in keys.items()}, more="strategy: round_robin")
+    with (
+        simulator_thread(keys, echo="both") as many,
+        proxy(tmp_path, settings, "-q", mode=f"reverse:{many.url}") as running,
+        httpx.Client(base_url=running.url, timeout=20, trust_env=False) as client,
+    ):
+        for number in range(len(keys)):
+            asked = {"model": "sim-1", "messages": [{"role": "user", "content": f"question {number}"}]}
+            answer = client.post("/v1/chat/completions", json=asked, headers={"authorization": "Bearer sk-client"})
+            assert answer.status_code == 200, answer.text
+        assert len({record.account for record in many.truth.requests}) == len(keys)
+        assert len(many.server.links) <= 64

@@ -399,7 +399,7 @@ def test_accounts_of_one_origin_share_no_kept_connection(tmp_path: Path) -> None
 
 
 def test_more_accounts_than_a_client_may_have_connections_are_all_reached(tmp_path: Path) -> None:
-    """R33: with a connection for each account, those that idle make room for the next; mitmproxy bounds their number."""
+    """R33: with a connection for each account, those that idle make room for the next."""
     keys = {f"sk-many-{number:03}-0123456789": f"account-{number:03}" for number in range(300)}
     settings = generic_config(tmp_path, {name: key for key, name in keys.items()}, more="strategy: round_robin")
     with (

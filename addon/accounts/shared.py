@@ -135,7 +135,7 @@ class Shared:
         if outcome.bare:
             found = self._is_confirmed(this, now, [*alike, this])
         else:
-            found = any(each.conversation != who for each in alike)
+            found = any(each.conversation != who and each.place[1] == place[1] for each in alike)
             found = found or not self._is_witnessed(account, place[1], who, now)
         if not found:
             self._faults.append(this)

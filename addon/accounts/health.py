@@ -158,7 +158,7 @@ class _Mark:
         return self.probe is not None and self.probe_until > now
 
     def look_at(self, *, soon: bool = False) -> float:
-        """Return when a request may look before the time, since nobody else is left; *soon*: it met nothing of this."""
+        """Return when a request may probe this rest early, when no other lane is left; *soon*: it met no such fault."""
         if self.strict and self.hinted:
             return self.until
         if soon and self.doubtful and self.kind in ("permission", "auth"):
@@ -258,14 +258,10 @@ class Health:
         return max(mark.until for mark in closed)
 
     def next_chance(self, account: str, lane: str, now: float) -> float:
-        """Return when a request may go to a lane at the latest, since nobody else is left."""
+        """Return when a request may next probe this lane, when no other lane is left."""
         closed = [mark for _, mark in self._marks(account, lane) if mark.chance(now) > now]
         ends = (mark.probe_until if mark.is_probed(now) else min(mark.chance(now), mark.look_at()) for mark in closed)
         return max(ends, default=now)
-
-    def is_stated(self, account: str, lane: str, now: float) -> bool:
-        """Say whether the provider said until when this lane rests."""
-        return any(mark.hinted and mark.chance(now) > now for _, mark in self._marks(account, lane))
 
     def is_innocent(self, conversation: str, account: str, lane: str, now: float) -> bool:
         """Say whether *conversation* is known, and was not refused by *account* on this lane."""
@@ -448,7 +444,7 @@ class Health:
         self._sweep(account)
 
     def woken(self, account: str) -> None:
-        """Forget why *account* and all its lanes rest, and those that share its allowance: somebody said it is well."""
+        """End every rest of *account*, of its lanes, and of the accounts that share its quota: a user woke it."""
         self._accounts.pop(self._group(account), None)
         self.forget(account)
 

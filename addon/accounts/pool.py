@@ -24,7 +24,7 @@ from .health import Health
 from .slots import Claim, Scope, Slots
 
 LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
-QUIET = 60.0  # seconds without a request after which nobody knows that it lasted
+QUIET = 60.0  # seconds without a request, after which such an outage counts as a new one
 MAX_TRIED = 6  # accounts that one exchange was at, after which it looks at no lane that rests
 PARTIES = 16  # groups of conversations that take turns in the line, where the settings name no clients
 BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
@@ -373,7 +373,7 @@ class Accounts:
                 self._health.cleared(account.id)
 
     def woken(self, account_id: str) -> None:
-        """Take note that somebody said that this account is well: whatever it rests for is over."""
+        """End whatever this account rests for: a user woke it."""
         self._health.woken(account_id)
         self._slots.stir(_probe(account_id))
 
@@ -754,7 +754,7 @@ class Accounts:
         trouble = self._health.trouble(account, lane, now)
         if view.cause == "disabled":
             return refusals.Absent(account, provider, "disabled", view.reason)
-        if view.claim is not None:  # what somebody gives back may be there at any moment
+        if view.claim is not None:  # a slot may be released at any moment
             return refusals.Absent(account, provider, "busy", view.reason, chance=self._again(view, now) or now)
         if trouble is None:
             outcome = ask.ended.get(account)

@@ -40,7 +40,7 @@ Commands = Generator[commands.Command, Any, None]
 
 HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 has a quarter of it, and ends the connection above that
 HUFFMAN = 1 << 12  # bytes up to which a header list is Huffman-coded: hpack takes quadratic time to do so
-IDLE = 32  # connections of a client that may stand unused; mitmproxy opens a bounded number to an address, and then waits for ever
+IDLE = 32  # connections of a client that may stand unused; beyond a bound, mitmproxy waits for ever to open one
 
 
 @dataclass

@@ -30,7 +30,8 @@ from patchbay.body import Body
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
 from patchbay.values import Headers, Origin, Request
-from tests.end_to_end.harness import BIN, ROOT, free_port, generic_config, proxy
+from tests.end_to_end.harness import BIN, ROOT, generic_config, proxy
+from tests.ports import free_port
 
 from . import bench_detection
 from .bench_load import Upstream, connected

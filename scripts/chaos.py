@@ -24,7 +24,8 @@ from mitmproxy.io import FlowReader
 
 from scripts.chaos_clients import CLIENT, Heard, Turn, ask
 from tests.end_to_end.dialogue import DIALECTS
-from tests.end_to_end.harness import Proxy, eventually, free_port, generic_config, proxy
+from tests.end_to_end.harness import Proxy, eventually, generic_config, proxy
+from tests.ports import free_port
 from tests.simulator import simulator_thread
 from tests.simulator.faults import FAULTS
 from tests.simulator.play import Play

@@ -26,7 +26,8 @@ from typing import Any
 import httpx
 
 from scripts.clients_recipes import KEY, RECIPES, Recipe
-from tests.end_to_end.harness import Proxy, eventually, free_port, generic_config, proxy
+from tests.end_to_end.harness import Proxy, eventually, generic_config, proxy
+from tests.ports import free_port
 from tests.simulator import Simulator, simulator_thread
 
 MODEL = "sim-large"

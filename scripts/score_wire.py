@@ -24,7 +24,8 @@ import trustme
 
 from tests.end_to_end.conftest import KEYS
 from tests.end_to_end.dialogue import DIALECTS, body, credential, path
-from tests.end_to_end.harness import ROOT, Proxy, eventually, free_port, proxy
+from tests.end_to_end.harness import ROOT, Proxy, eventually, proxy
+from tests.ports import free_port
 from tests.simulator import Record, Simulator, simulator_thread
 
 HTTP1, HTTP2 = "HTTP/1", "HTTP/2"

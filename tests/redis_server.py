@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .ports import free_port
+
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 MISSING = "not run: there is no redis-server (apt-get install redis-server)"
 
@@ -47,10 +49,7 @@ class RedisServer:
 
 @contextlib.contextmanager
 def redis_server(folder: Path) -> Iterator[RedisServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    server = RedisServer(folder, port)
+    server = RedisServer(folder, free_port())
     server.start()
     try:
         yield server

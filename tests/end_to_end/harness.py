@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
+from ..ports import free_port
+
 ROOT = Path(__file__).parent.parent.parent
 # The programs of another environment, in which Patchbay is installed; else those of the tests, with the checkout.
 INSTALLED = os.environ.get("PATCHBAY_BIN", "")
@@ -32,13 +34,6 @@ def main_script() -> str:
 def own_copy(folder: Path) -> Path:
     """Copy the addon to *folder* and return its script: touching it there reloads no other test's proxy."""
     return Path(shutil.copytree(ROOT / "addon", folder / "addon")) / "main.py"
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def generic_config(folder: Path, keys: Mapping[str, str], *, more: str = "", account: str = "") -> str:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 import trustme
 
+from ..ports import free_port
 from ..simulator import Simulator, simulator_thread
-from .harness import eventually, free_port, generic_config, proxy
+from .harness import eventually, generic_config, proxy
 
 CLIENTS = 8
 OWN = "sk-client-key-that-stays-here"

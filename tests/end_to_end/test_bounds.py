@@ -6,8 +6,9 @@ from pathlib import Path
 
 import httpx
 
+from ..ports import free_port
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, free_port, proxy
+from .harness import Proxy, proxy
 
 
 def nowhere(folder: Path, count: int, more: str = "") -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
+from ..ports import free_port
 from ..simulator import Simulator, simulator_thread
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, eventually, free_port, generic_config, proxy
+from .harness import Proxy, eventually, generic_config, proxy
 
 # some faults take an account out of service for long; there are enough for all of them
 NAMES = {f"account-{n}": f"sk-failover-{n:02}-0123456789" for n in range(40)}

@@ -12,9 +12,10 @@ import pytest
 import trustme
 from websockets.sync.client import connect
 
+from ..ports import free_port
 from ..simulator import Simulator, simulator_thread
 from .dialogue import body, credential
-from .harness import Proxy, eventually, free_port, proxy
+from .harness import Proxy, eventually, proxy
 
 KEY = "sk-real-0123456789abcdef0123"
 BEARER = {"authorization": "Bearer sk-client-own"}

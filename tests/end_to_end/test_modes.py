@@ -28,11 +28,12 @@ import trustme
 from google import genai
 from google.genai import types
 
+from ..ports import free_port
 from ..simulator import Record, Simulator, simulator_thread
 from ..simulator.play import Play
 from ..simulator.steps import Data, body_of
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, eventually, free_port, proxy
+from .harness import Proxy, eventually, proxy
 from .tunnel import Tunnels, bystander, listener, read_head, tunnels
 
 MODES = ("reverse", "one port", "regular", "upstream")

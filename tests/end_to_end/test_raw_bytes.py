@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .harness import free_port, proxy
+from ..ports import free_port
+from .harness import proxy
 
 OWN = b"sk-client-key-that-stays-here"
 _REQUEST = (

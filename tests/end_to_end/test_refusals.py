@@ -13,10 +13,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from ..ports import free_port
 from ..simulator import Simulator
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
-from .harness import Proxy, free_port, generic_config, proxy
+from .harness import Proxy, generic_config, proxy
 
 NAMES = {name: key for key, name in KEYS.items()}
 PAIR = {name: NAMES[name] for name in ("one", "two")}

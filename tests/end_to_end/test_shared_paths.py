@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ..ports import free_port
 from ..simulator import Record, Simulator, simulator_thread
-from .harness import Proxy, free_port, proxy
+from .harness import Proxy, proxy
 
 OWN = "sk-client-key-of-shared-paths"
 VERSION = {"anthropic-version": "2023-06-01"}

@@ -9,8 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ..ports import free_port
 from ..slips import Slip, slips
-from .harness import BIN, ROOT, eventually, free_port, generic_config, proxy
+from .harness import BIN, ROOT, eventually, generic_config, proxy
 from .test_shadow import CHAT
 
 SLIPS = tuple(slips())

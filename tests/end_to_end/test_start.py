@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ..ports import free_port
 from ..simulator import Simulator
-from .harness import BIN, ROOT, free_port
+from .harness import BIN, ROOT
 from .knocking import MODES, knocking, leaked, providers, start
 
 GOOD = "accounts: [{id: one, provider: generic, base_url: reverse, key: example-one}]\n"

@@ -10,9 +10,10 @@ import anthropic
 import httpx
 import pytest
 
+from ..ports import free_port
 from ..simulator import Simulator
 from .conftest import KEYS
-from .harness import Proxy, free_port, generic_config, proxy
+from .harness import Proxy, generic_config, proxy
 
 NAMES = {name: key for key, name in KEYS.items()}
 WHERE = "/v1/messages"

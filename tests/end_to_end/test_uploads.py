@@ -15,7 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .harness import Proxy, eventually, free_port, proxy
+from ..ports import free_port
+from .harness import Proxy, eventually, proxy
 from .test_no_key_anywhere import client_of
 
 CLIENT = "sk-client-of-an-upload-0123456789"

@@ -1092,15 +1092,17 @@ def _no_answer(exchange: Exchange) -> Refusal | None:
     if last is None:
         return None
     if last.slow:
-        message = f"The upstream did not begin its answer within the setting timeouts.first_byte ({last.error})"
-        return Refusal(504, "upstream_slow", f"{message}; it may still be working on it, so it was not asked again")
+        what = f"The upstream did not begin its answer within the setting timeouts.first_byte ({last.error})"
+        more = "; it may still be working on it, so it was not asked again"
+        return refusals.of_upstream(last.choice.account.id, "upstream_slow", what, status=504, more=more)
     if not last.lacks or last.reader.is_object:
         return None
-    message = f"What the upstream sent is no answer: {last.lacks}"
+    what = f"What the upstream sent is no answer: {last.lacks}"
+    told = refusals.of_upstream(last.choice.account.id, "upstream_no_answer", what)
     if refusal is None:
-        return Refusal(502, "upstream_no_answer", message)
-    fields = {"gave_up": refusal.code}
-    return Refusal(502, "upstream_no_answer", f"{message}. {refusal.message}", refusal.retry_after, fields)
+        return told
+    message, fields = f"{told.message}. {refusal.message}", {"gave_up": refusal.code}
+    return replace(told, message=message, retry_after=refusal.retry_after, fields=fields)
 
 
 def _is_generation(exchange: Exchange) -> bool:

@@ -24,7 +24,7 @@ MODEL = "sim-large"
 BOUNDS = ("attempts_exhausted", "time_exhausted", "queue_exhausted", "credentials_exhausted", "queue_full",
           "model_cooldown", "auth_unavailable", "auth_not_found", "owner_unavailable", "not_repeatable",
           "usage_limit_reached", "insufficient_quota", "upstream_unreachable", "upstream_failing",
-          "upstream_overloaded")  # fmt: skip
+          "upstream_overloaded", "upstream_slow", "upstream_no_answer")  # fmt: skip
 GAVE_UP = "x-patchbay-gave-up"  # on the last real answer
 TIMEOUT = 60.0
 

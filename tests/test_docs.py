@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -34,6 +35,9 @@ PORT = 8080  # of the recipes: what mitmproxy listens on
 
 # What the wire, and not our code, calls by name.
 OF_HTTP = {"host", "content-length", "user-agent"}
+
+# Codes of errors that no client sees: it has left, it is a request in shadow, it is the check at the start.
+UNSEEN = {"client_left", "would_wait", "blocked"}
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -71,6 +75,24 @@ def test_every_code_of_an_error_is_one_that_we_give() -> None:
 
     assert len(codes) > 8
     assert {code for code in codes if f'"{code}"' not in CODE} == set()
+
+
+def test_every_code_that_we_give_is_in_the_list_of_errors() -> None:
+    given = {code for path in (ROOT / "addon").rglob("*.py") for code in _codes_in(path)}
+
+    assert len(given) > 40
+    assert {code for code in given - UNSEEN if f"`{code}`" not in HEADERS} == set()
+
+
+def _codes_in(path: Path) -> Iterator[str]:
+    """Return the codes of the refusals that a module makes; the number is the place of the code in a call."""
+    makers = {"Refusal": 1, "_Said": 1, "of_upstream": 1, "_gave_up": 1, "gave_up": 0, "blame": 0}
+    for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(call, ast.Call):
+            name = getattr(call.func, "id", getattr(call.func, "attr", ""))
+            place = makers.get(name, len(call.args))
+            if place < len(call.args) and isinstance(code := call.args[place], ast.Constant):
+                yield str(code.value)
 
 
 def test_every_room_stands_on_its_floor_in_the_architecture() -> None:

@@ -237,6 +237,7 @@ def test_a_status_that_answers_nothing_moves_on_at_its_head(path: str, status: i
     assert isinstance(of.next(exchange, 0.0), Refusal)
     told = of.instead(exchange)
     assert told is not None and told.status == 502 and told.code == "upstream_no_answer"
+    assert "(account " in told.message
     decision = of.close(exchange, "", 0.0, status=502)
     assert decision.event_type.endswith("_error") and str(status) in decision.error
     assert [tried.outcome for tried in decision.attempts] == ["server", "server"]
@@ -411,6 +412,7 @@ def test_a_request_that_is_merely_slow_runs_on_one_account(repeat: Any, stream: 
     assert isinstance(of.next(exchange, 0.0), Refusal)
     told = of.instead(exchange)
     assert told is not None and (told.status, told.code) == (504, "upstream_slow")
+    assert f"(account {first.account.id})" in told.message
     assert of.close(exchange, "", 0.0, status=504).event_type == "chat_completion_error"
     again = opened(of, request(None, x_patchbay_account=first.account.id))
     assert routed(of, again).account == first.account  # nothing follows for it

@@ -176,6 +176,12 @@ def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
                    fields={**refusal.fields, "gave_up": refusal.code})  # fmt: skip
 
 
+def of_upstream(account: str, code: str, what: str, *, status: int = 502, more: str = "") -> Refusal:
+    """Refuse because the upstream of *account* did *what*; *more* is a clause behind that."""
+    name = f" (account {_short(account, _MAX_ID)})" if account else ""
+    return Refusal(status, code, f"{what}{name}{more}")
+
+
 def is_far(refusal: Refusal | None) -> bool:
     """Say whether *refusal* is about a limit that all accounts have reached for longer than FAR."""
     return refusal is not None and refusal.code in _LIMITED and (refusal.retry_after or 0.0) > FAR

@@ -14,6 +14,7 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy import commands
 
 from .. import clients, dialects, keylike, paths, upstream_url
+from ..accounts.refusals import of_upstream
 from ..body import Body
 from ..providers import Provider, Timeouts
 from ..router import FOREIGN, Exchange, Router
@@ -120,6 +121,10 @@ class Cord:
         if exchange is None or exchange.stream or exchange.request.method != "POST":
             return timeouts
         return timeouts.of_whole if exchange.request.endpoint.kind == "generation" else timeouts
+
+    def blame(self, code: str, what: str, status: int = 502) -> Refusal:
+        """Refuse with *code* and name the account in use, whose upstream did *what*."""
+        return of_upstream(self.route.account.id if self.route else "", code, what, status=status)
 
     @property
     def body_limit(self) -> int:

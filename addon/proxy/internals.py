@@ -167,6 +167,9 @@ class _Cord:
     def blocked(self) -> Refusal:
         return Refusal(502, "blocked", "blocked")
 
+    def blame(self, code: str, what: str) -> Refusal:
+        return Refusal(502, code, what)
+
     def last_words(self, refusal: Refusal) -> bytes:
         return b""
 

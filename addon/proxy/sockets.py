@@ -43,10 +43,10 @@ _CREATE = "response.create"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
 _CROWDED = Refusal(429, "too_many_in_flight", "Too many responses are under way on this WebSocket")
 _LEFT = Refusal(499, "client_left", "The client left while its message waited")
-_MOVED = Refusal(503, "account_gone", "The account of this WebSocket is not served any more; connect again")
-_UNSERVED = Refusal(503, "model_elsewhere", "The account of this WebSocket does not serve this model; connect again")
-_SILENT = Refusal(502, "upstream_unreachable", "The upstream did not answer: it is silent, and answers no ping either")
-_UNREADABLE = Refusal(502, "upstream_unreadable", "The upstream's answer is unusable: it is no event of this protocol")
+_MOVED = ("account_gone", "Connect again: the account of this WebSocket is not served any more", 503)
+_UNSERVED = ("model_elsewhere", "Connect again: the account of this WebSocket does not serve this model", 503)
+_SILENT = ("upstream_unreachable", "The upstream did not answer: it is silent, and answers no ping either")
+_UNREADABLE = ("upstream_unreadable", "The upstream's answer is unusable: it is no event of this protocol")
 _ELSEWHERE = Refusal(
     400,
     "previous_response_not_found",
@@ -254,11 +254,11 @@ class Socket:
         if self._cord.shadow:
             return None
         if self._is_moved():
-            return _MOVED
+            return self._cord.blame(*_MOVED)
         if not self._around.router.is_served_elsewhere(exchange):
             return None
         self._left(exchange)
-        return _UNSERVED
+        return self._cord.blame(*_UNSERVED)
 
     def _asked_again(self, exchange: Exchange) -> Refusal | None:
         """Say why *exchange*, which waited in line, may not be sent any more."""
@@ -295,7 +295,7 @@ class Socket:
         self._say(refusal)
         if refusal.code == GONE.code:
             self._hang_up(_UNKNOWN)
-        elif refusal is _MOVED:
+        elif refusal.code == _MOVED[0]:
             self._hang_up(_NOT_SERVED)
         elif (refusal.status in (429, 503) and refusal is not _CROWDED) or refusal.code == "account_unknown":
             self._hang_up(_REFUSED)  # another socket may get an account that can
@@ -350,11 +350,11 @@ class Socket:
         elif self._closes and not self._open:
             self._end_behind(message, self._closes)
 
-    def _fails(self, exchange: Exchange, failure: Failure, refusal: Refusal) -> None:
+    def _fails(self, exchange: Exchange, failure: Failure, blame: tuple[str, str]) -> None:
         """Give up the upstream, which owes *exchange* an answer and will not give it."""
         self._around.router.answered(exchange, failure, time.time())
         self._left(exchange)
-        self._say(refusal)
+        self._say(self._cord.blame(*blame))
         self._hang_up(_LOST)
         self.ended(failure.message)
 

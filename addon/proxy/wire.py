@@ -107,6 +107,9 @@ class Cord(Protocol):
     def shadow(self) -> bool:
         """Whether nothing is to be changed."""
 
+    def blame(self, code: str, what: str) -> Refusal:
+        """Refuse with *code* and name the account of the present attempt, whose upstream did *what*."""
+
     @property
     def body_limit(self) -> int:
         """How many bytes of a body or a message are read, or kept while it waits to stream through."""
@@ -390,7 +393,7 @@ class PatchbayStream(HttpStream):
             yield from self.handle_protocol_error(broken)
             return
         cord.answered(Failure("reset", why))
-        yield from self._cut(cord, Refusal(502, "upstream_unreadable", f"The upstream's answer is unusable: {why}"))
+        yield from self._cut(cord, cord.blame("upstream_unreadable", f"The upstream's answer is unusable: {why}"))
 
     def _passing(self, event: ResponseData | ResponseEndOfMessage, cord: Cord) -> Commands:
         """Hand the client's side what it gets of *event*."""
@@ -665,7 +668,7 @@ class PatchbayStream(HttpStream):
     def _break_off(self, cord: Cord, why: str) -> Commands:
         """End an answer that broke off: of a whole one the client has got nothing yet, so it gets an error of ours."""
         if self.server_state == self.state_consume_response_body:
-            yield from self._cut(cord, Refusal(502, "upstream_unreachable", f"The upstream's answer broke off: {why}"))
+            yield from self._cut(cord, cord.blame("upstream_unreachable", f"The upstream's answer broke off: {why}"))
             return
         broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
         yield from super().handle_protocol_error(broken)
@@ -728,7 +731,7 @@ class PatchbayStream(HttpStream):
             yield from self._release()
         else:
             yield from self._abandon()
-            yield from self._fail(Refusal(502, "upstream_unreachable", f"The upstream did not answer: {failure}"))
+            yield from self._fail(cord.blame("upstream_unreachable", f"The upstream did not answer: {failure}"))
 
     def _release(self) -> Commands:
         assert self.held is not None

@@ -369,6 +369,7 @@ def test_garbage_in_place_of_an_answer_is_a_failure(line: Line, content: bytes, 
 
     assert garbage.dropped
     assert [event["error"]["code"] for event in line.said] == ["upstream_unreadable"]
+    assert "(account one)" in line.said[0]["error"]["message"]
     assert [code for code, _ in line.closing] == [1011]
     assert line.decisions[0].attempts[0].outcome == "server" and line.next_home() == "two"
 

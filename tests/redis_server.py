@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .ports import free_port
+from ports import free_port
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 MISSING = "not run: there is no redis-server (apt-get install redis-server)"

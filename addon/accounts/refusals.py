@@ -336,8 +336,13 @@ def _resets(absent: Sequence[Absent], now: float) -> dict[str, object]:
 
 
 def _wait(absent: Sequence[Absent], now: float) -> float | None:
-    chances = [each.chance for each in absent if each.chance is not None]
-    return max(min(chances) - now, 0.0) if chances else None
+    times = [at for each in absent if (at := _asked_again(each)) is not None]
+    return max(min(times) - now, 0.0) if times else None
+
+
+def _asked_again(one: Absent) -> float | None:
+    """Say when a client should try again: what waiting seldom cures keeps it away until it is thought to be over."""
+    return one.deadline if _SAID[_class(one)].final and one.deadline is not None else one.chance
 
 
 def _fields(model: str, absent: Sequence[Absent]) -> dict[str, object]:

@@ -125,6 +125,16 @@ def test_asking_again_is_advised_only_where_one_account_may_be_back(accounts, fi
     assert (said("anthropic", refusal)["type"] == "api_error") is (refusal.status == 503 and final)
 
 
+@pytest.mark.parametrize(("cause", "seconds"), [("auth", 600), ("quota", 600), ("overload", 30), ("unreachable", 30)])
+def test_a_client_is_kept_away_for_as_long_as_waiting_seldom_cures_it(cause, seconds):
+    """A5: Patchbay looks after 30 seconds whatever it is; Gemini CLI, told so of a key, would ask again and again."""
+    resting = [Absent(name, "openai", cause, chance=NOW + 30, deadline=NOW + 600) for name in "ab"]
+    refusal = none_left("m", resting, NOW)
+
+    assert refusal.retry_after == seconds
+    assert "(30s)" in refusal.message
+
+
 def test_of_many_accounts_the_first_to_return_are_named():
     many = [absent("x" * 300 + str(n), "rate", 1000 - n, "429", hinted=True) for n in range(900)]
     message = none_left("y" * 5000, many, NOW).message

@@ -155,7 +155,8 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
     if group == "model" and model:
         fields["param"] = "model"
     status = _OWN_STATUS.get((family, group), said.status)
-    return Refusal(status, said.code, message, wait, fields, final=all(_is_final(each, now) for each in absent))
+    lasts = _until_first([each.deadline for each in absent], now)
+    return Refusal(status, said.code, message, wait, fields, all(_is_final(each, now) for each in absent), lasts)
 
 
 def all_disabled(absent: Sequence[Absent], family: str, now: float, *, anywhere: bool) -> Refusal:
@@ -336,13 +337,12 @@ def _resets(absent: Sequence[Absent], now: float) -> dict[str, object]:
 
 
 def _wait(absent: Sequence[Absent], now: float) -> float | None:
-    times = [at for each in absent if (at := _asked_again(each)) is not None]
-    return max(min(times) - now, 0.0) if times else None
+    return _until_first([each.chance for each in absent], now)
 
 
-def _asked_again(one: Absent) -> float | None:
-    """Say when a client should try again: what waiting seldom cures keeps it away until it is thought to be over."""
-    return one.deadline if _SAID[_class(one)].final and one.deadline is not None else one.chance
+def _until_first(times: Sequence[float | None], now: float) -> float | None:
+    known = [at for at in times if at is not None]
+    return max(min(known) - now, 0.0) if known else None
 
 
 def _fields(model: str, absent: Sequence[Absent]) -> dict[str, object]:

@@ -101,9 +101,11 @@ def error(refusal: Refusal, request_id: str) -> bytes:
     details: list[dict[str, Any]] = [
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "patchbay"}
     ]
-    if refusal.retry_after is not None:
-        retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{max(refusal.retry_after, 1):g}s"}
-        details.append(retry)
+    wait = refusal.retry_after
+    if wait is not None and refusal.final:  # Gemini CLI asks again unless it is told of more than five minutes
+        wait = max(wait, refusal.lasts or 0.0)
+    if wait is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{max(wait, 1):g}s"})
     inner = {
         "code": refusal.status,
         "message": refusal.message,

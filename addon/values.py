@@ -255,8 +255,8 @@ class Refusal:
     An answer of ours. *code* is a stable word for programs, *message* a sentence for people.
 
     *fields* go beside them inside the error object; *retry_after* is in seconds. *final*: the same request will not
-    be served in the next minutes, so a client that tries again by itself only keeps its user waiting; *lasts* is in how
-    many seconds its cause is thought to be over, though Patchbay looks at *retry_after* already.
+    be served in the next minutes, so a client that tries again by itself only keeps its user waiting. *lasts* is the
+    time in seconds until the cause is expected to end; Patchbay probes earlier, after *retry_after*.
     """
 
     status: int

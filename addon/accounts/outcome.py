@@ -156,7 +156,7 @@ _ALONE = (
     _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
     _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
           statuses="400 404"),
-    # Another account may have the thing that the request names; a file or a cache that is gone, nobody has.
+    # Another account may have the thing that the request names; a file or a cache that is gone, no account has.
     _rule("permission", "missing_scope missing_scopes",
           rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
           rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"

@@ -1,9 +1,9 @@
 """
 What the client is told when no account can serve: each account, its reason and until when.
 
-The status is that of the cause, as the provider itself would say it: a rate limit is 429, a model that nobody serves
-404. An upstream that was asked and gave no answer is 502, and 503 while it is not asked. It never says that the
-*client's* key were bad: tools that read 401 or 403 start a new login.
+The status is that of the cause, as the provider would give it: 429 for a rate limit, 404 for a model that no account
+serves. It is 502 when an upstream was asked and did not answer, and 503 while it is not asked. It never blames the
+client's key: tools start a new login at a 401 or 403 that does.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FAR = 60.0  # seconds to a reset, beyond which the first answer already is ours,
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 _FAMILIES = MappingProxyType({"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"})
 
-# `unreachable`: no answer came; `unsent`: the key cannot be had; `tried`: it failed in this exchange, nobody knows how.
+# `unreachable`: no answer came; `unsent`: there is no key; `tried`: it failed in this exchange, for an unknown reason.
 Cause = OutcomeKind | Literal["unreachable", "unsent", "disabled", "tried", "busy"]
 
 
@@ -178,7 +178,7 @@ def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
 
 
 def of_upstream(account: str, code: str, what: str, *, status: int = 502, more: str = "") -> Refusal:
-    """Refuse because the upstream of *account* did *what*; *more* is a clause behind that."""
+    """Refuse because the upstream of *account* did *what*; *more* is appended after the account's name."""
     name = f" (account {_short(account, _MAX_ID)})" if account else ""
     return Refusal(status, code, f"{what}{name}{more}")
 
@@ -249,7 +249,7 @@ def not_let_in(refusal: Refusal | None, tried: int) -> Refusal:
     """
     Return what a client is told in place of a provider's 401 or 403, which was the answer to the last attempt.
 
-    *refusal* says why there is no further one; None: nobody asked. *tried* is how many there were.
+    *refusal* says why no further account is asked; None: the router has not looked. *tried* counts the attempts.
     """
     if refusal is not None and refusal.code == "auth_unavailable":
         return refusal

@@ -131,7 +131,7 @@ class Slots:
     # -- taking and giving back ------------------------------------------------------------------------------------
 
     def obstacle(self, claims: Iterable[Claim], now: float, waiter: str = "", client: bytes = b"") -> Claim | None:
-        """Return the first of *claims* that cannot be had now by *waiter* of *client*, who passes nobody before it."""
+        """Return the first of *claims* that *waiter* of *client* cannot get now; earlier waiters come first."""
         return next((claim for claim in claims if not self._fits(claim, now, waiter, client)), None)
 
     def free_at(self, claim: Claim, now: float) -> float | None:

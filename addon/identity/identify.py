@@ -181,7 +181,7 @@ class Identifier:
         """
         Return what of *request* belongs to another account than *account*.
 
-        Where nobody knows, what came with a conversation that *moved* is the former account's.
+        Where the owner is unknown and the conversation has *moved*, it belongs to the former account.
         """
         found = ((tie, self.owner_of(request, _tied(tie, value, affinity), now)) for tie, value in tied.ties(request))
         return tuple(tie for tie, owner in found if (owner != account if owner else moved))

@@ -22,7 +22,7 @@ from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
 ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
-_ANYBODY = b"\0"  # a scope that no client has: what is noted under it is for whoever asks
+_ANY_CLIENT = b"\0"  # a scope that no client has: what is noted under it applies to all clients
 CONTENT_THREADS = frozenset(("cache_key", "user", "content"))  # tiers that leave the thread to what is said
 _HISTORY_TURNS = 64  # of one request, the newest
 _FACTS = 2048  # of one answer
@@ -81,9 +81,9 @@ class Learner:
             for quote in ids:
                 self._lineage.note(client.scope, quote.value, entry, now, max(OWNED_TTL, self.ttl))
                 self._holders.note(request, Fact("token", quote.value, quote.place), now, max(OWNED_TTL, self.ttl))
-            if ids and paths.opens_itself(target):  # nobody guesses it, so it says who asks
+            if ids and paths.opens_itself(target):  # it cannot be guessed, so it identifies the client
                 holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
-                self._lineage.note(_ANYBODY, whole.value, holder, now, ADDRESS_TTL)
+                self._lineage.note(_ANY_CLIENT, whole.value, holder, now, ADDRESS_TTL)
 
     def accepted(self, request: Request, account: str, value: str, now: float) -> None:
         """Remember that *value*, which *request* names, is *account*'s."""
@@ -98,7 +98,7 @@ class Learner:
         """
         whole, *ids = quotes.of_address(path)
         known = ids and paths.opens_itself(path)
-        entry = self._lineage.find(_ANYBODY, whole.value, now) if known else None
+        entry = self._lineage.find(_ANY_CLIENT, whole.value, now) if known else None
         if entry is None or not entry.affinity:
             return None
         return bytes.fromhex(entry.affinity.strip("-")), bytes.fromhex(entry.thread)

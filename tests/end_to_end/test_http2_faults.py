@@ -38,14 +38,19 @@ class Kind:
     served: bool = True
 
 
+def _answer_until(after: str, link: Link, asked: Asked) -> None:
+    """Send the answer up to its head, its content or its end; nothing of it when *after* is empty."""
+    if after:
+        link.head(asked.stream)
+    if after in ("content", "end"):
+        link.data(asked.stream, CONTENT)
+    if after == "end":
+        link.data(asked.stream, STOP, end=True)
+
+
 def _reset(code: int, *, after: str = "") -> Fault:
     def fault(link: Link, asked: Asked) -> None:
-        if after:
-            link.head(asked.stream)
-        if after in ("content", "end"):
-            link.data(asked.stream, CONTENT)
-        if after == "end":
-            link.data(asked.stream, STOP, end=True)
+        _answer_until(after, link, asked)
         link.reset(asked.stream, code)
 
     return fault
@@ -53,12 +58,7 @@ def _reset(code: int, *, after: str = "") -> Fault:
 
 def _end(how: Callable[[Link], None], *, after: str = "") -> Fault:
     def fault(link: Link, asked: Asked) -> None:
-        if after:
-            link.head(asked.stream)
-        if after in ("content", "end"):
-            link.data(asked.stream, CONTENT)
-        if after == "end":
-            link.data(asked.stream, STOP, end=True)
+        _answer_until(after, link, asked)
         how(link)
 
     return fault

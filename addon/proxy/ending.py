@@ -44,6 +44,8 @@ class Ending:
         if self._theirs is None:
             self._theirs = ctx.master.shutdown
             ctx.master.shutdown = self.wish  # type: ignore[method-assign]
+            for number in (signal.SIGINT, signal.SIGTERM):
+                heed(ctx.master.event_loop, number)
 
     def remove(self) -> None:
         """Give the place back; an end that was wished for comes now, since nobody else remembers the wish."""
@@ -84,6 +86,26 @@ class Ending:
             _ignore_interrupts()
             self._cut()
             self._hung_up = asyncio.get_running_loop().create_task(_hang_up(theirs))
+
+
+def heed(loop: asyncio.AbstractEventLoop, number: int) -> None:
+    """
+    Have the handler that *loop* has for signal *number* called while much is logged, too.
+
+    asyncio learns of a signal by a byte in the socket that wakes the loop. mitmproxy wakes the loop for every line it
+    logs; a few hundred lines at once fill the socket, and a signal that comes then is lost: Ctrl-C does nothing. A
+    handler that Python itself calls puts the call into the queue of the loop, which has room.
+    """
+    handle = getattr(loop, "_signal_handlers", {}).get(number)
+    if handle is not None:  # else a loop without such handlers, as on Windows, or an embedder that has none
+        with contextlib.suppress(RuntimeError, ValueError):  # not the main thread
+            loop.add_signal_handler(number, _nothing)
+            signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)  # it would be a traceback
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle._run))
+
+
+def _nothing() -> None:
+    """What asyncio calls for a signal that is handled already."""
 
 
 def _ignore_interrupts() -> None:

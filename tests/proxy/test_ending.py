@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from patchbay.proxy.ending import heed
+
+BURST = 5000  # wake-ups, far more than the socket that wakes a loop has room for
+
+
+@pytest.fixture(autouse=True)
+def _handlers_as_before() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def times_handled(*, heeded: bool, burst: int, signals: int = 1) -> int:
+    """How often the handler of a loop is called that gets *signals* while *burst* wake-ups are on their way."""
+    handled: list[int] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, handled.append, 1)
+        if heeded:
+            heed(loop, signal.SIGTERM)
+        for _ in range(burst):
+            loop.call_soon_threadsafe(lambda: None)  # as mitmproxy's log handler does for each line
+        for _ in range(signals):
+            os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+    return len(handled)
+
+
+@pytest.mark.parametrize("burst", [0, 1, BURST])
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_signal_is_handled_once_however_much_is_logged(burst: int, signals: int) -> None:
+    assert times_handled(heeded=True, burst=burst, signals=signals) == signals
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_loop_alone_loses_a_signal_in_a_burst() -> None:
+    """Why `heed` is there; when this fails, Python has mended it and `heed` can go."""
+    assert times_handled(heeded=False, burst=BURST) == 0
+
+
+def test_the_old_meaning_is_back_when_the_loop_is_closed() -> None:
+    times_handled(heeded=True, burst=0)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_signal_without_a_handler_is_let_be() -> None:
+    async def story() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        heed(asyncio.get_running_loop(), signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    asyncio.run(story())

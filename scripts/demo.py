@@ -201,7 +201,7 @@ def show_ids(through: Proxy, simulator: Simulator, claim: Callable[[bool, str], 
 def exchange_two(through: Proxy, simulator: Simulator, claim: Callable[[bool, str], None]) -> None:
     say("\nnow two answers are exchanged on purpose")
     before = len(simulator.truth.requests)
-    simulator.fault("swap", {"timeout": 10.0}, times=2)
+    simulator.fault("swap", {"timeout": 30.0}, times=2)
 
     def ask(who: str) -> httpx.Response:
         return httpx.post(

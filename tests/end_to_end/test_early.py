@@ -43,7 +43,7 @@ def hasty() -> Iterator[int]:
 
 def upload(port: int, early: bool) -> None:
     """Send a file in two pieces; the second goes up when the answer is there already, or before."""
-    with socket.create_connection(("127.0.0.1", port), 20) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(HEAD + b"5\r\nhello\r\n" + (b"" if early else LAST))
         got = client.recv(65536)
         while b"file-one" not in got:

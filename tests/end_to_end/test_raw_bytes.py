@@ -76,8 +76,8 @@ def test_nothing_unread_reaches_a_provider(
     account = f"{{id: a, provider: generic, base_url: 'http://{address}', key: k-1}}"
     text = f"state: {tmp_path / 'state'}\naccounts: [{account}]\n"
     with proxy(tmp_path, text, *arguments, mode=mode.format(address), port=free_port()) as running:
-        with socket.create_connection(("127.0.0.1", running.port), 10) as client:
-            client.settimeout(10)
+        with socket.create_connection(("127.0.0.1", running.port), 30) as client:
+            client.settimeout(30)
             with contextlib.suppress(OSError):
                 _open(client, mode, address, provider.port)
                 client.sendall(sent)

@@ -86,7 +86,7 @@ def test_each_event_arrives_before_the_next_one_is_sent(tmp_path: Path, upstream
         upstream.go.release(_content(dialect) + 1)
         with httpx.stream(
             "POST", running.url + path(dialect, stream=True), json=body(dialect, ["x"], stream=True),
-            headers=credential(dialect, "k"), timeout=10, trust_env=False,
+            headers=credential(dialect, "k"), timeout=30, trust_env=False,
         ) as answer:  # fmt: skip
             pieces = answer.iter_raw()
             sent = b"".join(EVENTS[: _content(dialect) + 1])

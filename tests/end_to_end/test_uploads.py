@@ -248,7 +248,7 @@ def test_a_client_that_leaves_takes_its_upload_along(plain: tuple[Proxy, Sink]) 
         f"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {CLIENT}\r\nX-Request-ID: leaving\r\n"
         f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {50 * MEGABYTE}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", running.port), 5) as leaving:
+    with socket.create_connection(("127.0.0.1", running.port), 30) as leaving:
         leaving.sendall(head.encode() + PIECE * 8)
         assert eventually(lambda: bool(sink.taken) and sink.taken[0].size > 0)
     assert eventually(lambda: '"leaving"' in running.journal)
@@ -267,6 +267,7 @@ def test_a_small_upload_is_read_like_any_other_body(plain: tuple[Proxy, Sink]) -
         data={"purpose": "batch"},
         headers={"authorization": f"Bearer {CLIENT}"},
         trust_env=False,
+        timeout=30,
     )
 
     assert answer.status_code == 200

@@ -21,7 +21,7 @@ def listener(serve: Serve) -> Iterator[int]:
         thread.start()
         yield int(server.getsockname()[1])
         server.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    thread.join(30)
 
 
 @dataclass
@@ -39,12 +39,12 @@ class Tunnels:
         if method != "CONNECT":
             client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
             return
-        with socket.create_connection((host, int(port)), 10) as server:
+        with socket.create_connection((host, int(port)), 30) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pour, args=(server, client), daemon=True)
             back.start()
             _pour(client, server)
-            back.join(10)
+            back.join(30)
 
 
 @contextlib.contextmanager

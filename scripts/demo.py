@@ -208,7 +208,7 @@ def exchange_two(through: Proxy, simulator: Simulator, claim: Callable[[bool, st
             f"{through.url}/v1/chat/completions",
             json={"model": "sim-large", "messages": [{"role": "user", "content": f"who am I? {who}"}]},
             headers={"authorization": "Bearer the-client-s-own", "x-session-id": who},
-            timeout=20,
+            timeout=60,
             trust_env=False,
         )
 

@@ -356,7 +356,7 @@ def test_events_are_not_waited_for(house: House, mode: str, dialect: str) -> Non
     cell = Cell(house, mode, "HTTP/2", "HTTP/2")
     upstream = house.upstreams["HTTP/2"]
     go_on = threading.Event()
-    upstream.fault(held_inside, {"until": go_on, "after": 4}, times=1)
+    upstream.fault(held_inside, {"until": go_on, "after": 6}, times=1)
     document = body(dialect, ["tell me"], stream=True, model=cell.model)
     where = cell.base + path(dialect, stream=True).replace("gemini-sim", cell.model)
 

@@ -23,6 +23,7 @@ from .dialogue import body
 from .harness import Proxy, eventually, generic_config, proxy
 from .http2_upstream import Asked, Link, Upstream, upstream
 from .test_http2_faults import ACCOUNTS, MAX, WHERE, ask, client, started
+from .tunnel import stop_listening
 
 ONE = {"one": ACCOUNTS["one"]}
 TWO = {name: ACCOUNTS[name] for name in ("one", "two")}
@@ -292,7 +293,8 @@ class Closing:
         self.numbers = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self.listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -334,7 +336,7 @@ def closing(how: str, after: int = 1) -> Iterator[Closing]:
     try:
         yield server
     finally:
-        server.listener.close()
+        stop_listening(server.listener, server.thread)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, eventually, generic_config, proxy
 from .test_no_key_anywhere import client_of
+from .tunnel import stop_listening
 
 NAMES = {name: key for key, name in KEYS.items()}
 
@@ -37,7 +38,8 @@ class Evil:
         self.heard = bytearray()
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def _listen(self) -> None:
         while True:
@@ -55,7 +57,7 @@ class Evil:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nConnection: close\r\n\r\nevil")
 
     def close(self) -> None:
-        self._socket.close()
+        stop_listening(self._socket, self._thread)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import pytest
 
 from ..ports import free_port
 from .harness import proxy
+from .tunnel import stop_listening
 
 OWN = b"sk-client-key-that-stays-here"
 _REQUEST = (
@@ -45,9 +46,10 @@ def provider() -> Iterator[Listening]:
                 while True:
                     threading.Thread(target=found.take, args=(server.accept()[0],), daemon=True).start()
 
-        threading.Thread(target=accept, daemon=True).start()
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
         yield found
-        server.shutdown(socket.SHUT_RDWR)
+        stop_listening(server, thread)
 
 
 @pytest.mark.parametrize(

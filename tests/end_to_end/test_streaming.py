@@ -17,6 +17,7 @@ from mitmproxy.io import FlowReader
 
 from .dialogue import DIALECTS, body, credential, path
 from .harness import eventually, generic_config, proxy
+from .tunnel import stop_listening
 
 EVENTS = [
     b": a comment\n\n",
@@ -74,7 +75,7 @@ def _whole_request(connection: socket.socket) -> bytes:
 def upstream() -> Iterator[OneAtATime]:
     server = OneAtATime()
     yield server
-    server.socket.close()
+    stop_listening(server.socket, server.thread)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -18,6 +18,7 @@ import pytest
 from ..ports import free_port
 from .harness import Proxy, eventually, proxy
 from .test_no_key_anywhere import client_of
+from .tunnel import stop_listening
 
 CLIENT = "sk-client-of-an-upload-0123456789"
 KEYS = {name: f"sk-real-{name}-0123456789abcdef" for name in ("one", "two")}
@@ -50,7 +51,8 @@ class Sink:
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def _listen(self) -> None:
         with suppress(OSError):
@@ -92,7 +94,7 @@ class Sink:
             line()
 
     def close(self) -> None:
-        self._socket.close()
+        stop_listening(self._socket, self._thread)
 
 
 @pytest.fixture

@@ -189,6 +189,7 @@ class Upstream:
         self.fault: Callable[[Link, Asked], Any] | None = None
         self.waits: list[tuple[Link, Asked]] = []
         self.released = True
+        self.at_once = False  # what waits is released in one piece with a fault
         self.cancelled = 0
         self.refusals = 0  # how many of the next requests are refused
         self.silent: list[Link] = []  # on these nothing is answered
@@ -206,7 +207,10 @@ class Upstream:
         elif kind == "fault" and self.fault:
             fault, self.fault = self.fault, None
             fault(link, asked)
-            asyncio.get_running_loop().call_later(0.05, self.release)
+            if self.at_once:
+                self.release()
+            else:
+                asyncio.get_running_loop().call_later(0.05, self.release)
         elif kind in ("hold", "stream") and not self.released:
             self.waits.append((link, asked))
             if kind == "stream":

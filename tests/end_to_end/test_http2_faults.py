@@ -340,5 +340,15 @@ def test_no_fault_of_http2_reaches_another_request(house: House, name: str) -> N
     house.upstream.links[:] = [link for link in house.upstream.links if not link.gone]
 
 
+@pytest.mark.parametrize("name", [name for name in KINDS if name.startswith(("goaway", "reset refused"))])
+def test_what_comes_in_one_piece_with_a_fault_is_read(house: House, name: str) -> None:
+    """R33: as what comes behind it."""
+    house.upstream.at_once = True
+    try:
+        test_no_fault_of_http2_reaches_another_request(house, name)
+    finally:
+        house.upstream.at_once = False
+
+
 def test_there_are_62_kinds() -> None:
     assert len(KINDS) >= 62

@@ -40,7 +40,7 @@ OFFICIAL = {
     "gemini": "https://generativelanguage.googleapis.com",
 }
 HOSTS = tuple(url.removeprefix("https://") for url in OFFICIAL.values())
-INSTALL_SECONDS, TURN_SECONDS, ALL_SECONDS, ERRORS_SECONDS = 240, 45, 540, 3000
+INSTALL_SECONDS, TURN_SECONDS, ALL_SECONDS, ERRORS_SECONDS = 240, 120, 900, 3000
 NOT_RUN = 0  # the exit code where there is nothing to run with: it says so, and fails nobody
 
 

@@ -201,14 +201,14 @@ def show_ids(through: Proxy, simulator: Simulator, claim: Callable[[bool, str], 
 def exchange_two(through: Proxy, simulator: Simulator, claim: Callable[[bool, str], None]) -> None:
     say("\nnow two answers are exchanged on purpose")
     before = len(simulator.truth.requests)
-    simulator.fault("swap", {"timeout": 10.0}, times=2)
+    simulator.fault("swap", {"timeout": 30.0}, times=2)
 
     def ask(who: str) -> httpx.Response:
         return httpx.post(
             f"{through.url}/v1/chat/completions",
             json={"model": "sim-large", "messages": [{"role": "user", "content": f"who am I? {who}"}]},
             headers={"authorization": "Bearer the-client-s-own", "x-session-id": who},
-            timeout=20,
+            timeout=60,
             trust_env=False,
         )
 

@@ -119,7 +119,7 @@ class Studio:
 
     def lines(self, count: int) -> dict[str, dict[str, Any]]:
         """Wait for *count* lines of the journal, end the proxy, and return them by the id that went upstream."""
-        eventually(lambda: self.running.journal.count("\n") >= count, 30)
+        eventually(lambda: self.running.journal.count("\n") >= count, 60)
         self.running.interrupt()
         return {line["request_id"]: line for line in map(json.loads, self.running.journal.splitlines())}
 
@@ -163,7 +163,7 @@ def studio(echoes: Sequence[str], seed: int, more: str = "") -> Iterator[Studio]
             )
         )
         ports[first] = running.port
-        assert eventually(lambda: all(map(_listens, ports.values())), 20), running.log
+        assert eventually(lambda: all(map(_listens, ports.values()))), running.log
         yield Studio(folder, providers, ports, running)
 
 
@@ -251,7 +251,7 @@ def _settings(folder: Path, providers: Mapping[tuple[str, str], Simulator]) -> s
 
 def _listens(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), 0.5).close()
+        socket.create_connection(("127.0.0.1", port), 5).close()
     except OSError:
         return False
     return True

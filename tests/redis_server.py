@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import redis
 from ports import free_port
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
@@ -29,11 +30,16 @@ class RedisServer:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
+    def count(self, kind: str) -> int:
+        """Return how many records of *kind* are kept in it."""
+        with redis.Redis.from_url(self.url) as asking:
+            return sum(1 for _ in asking.scan_iter(match=f"patchbay:*:{kind}:*", count=1000))
+
     def start(self) -> None:
         assert PROGRAM
         arguments = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen([PROGRAM, *arguments, "--dir", str(self.folder)], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 0.5):
                 return
@@ -43,7 +49,7 @@ class RedisServer:
     def stop(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(30)
             self.process = None
 
 

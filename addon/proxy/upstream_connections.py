@@ -384,21 +384,16 @@ class UpstreamHttp2(Http2Client):
             self.upstream.heard += 1
         elif type(event) is RequestProtocolError:
             self.streams.pop(self.our_stream_id.get(event.stream_id, 0), None)
-        following: Commands = super()._handle_event(event)
-        return self._and_close(following) if self.upstream.retired else following
+        return self._and_close(super()._handle_event(event))
 
     def _and_close(self, following: Commands) -> Commands:
+        """Close a retired connection behind all that came at once: what h2 has read to its end may not be told yet."""
         yield from following
-        yield from self._close_if_idle()
-
-    def _close_if_idle(self) -> Generator[commands.Command, Any, bool]:
-        idle = self.upstream.retired and self.conn.connected and not self.h2_conn.open_outbound_streams
-        if idle:
+        if self.upstream.retired and self.conn.connected and not self.h2_conn.open_outbound_streams:
             self.streams.clear()
             self.h2_conn.close_connection()
             yield commands.SendData(self.conn, self.h2_conn.data_to_send())
             yield from self.close_connection("")
-        return bool(idle)
 
     def handle_h2_event(self, event: h2.events.Event) -> Generator[commands.Command, Any, bool]:
         handler = _HANDLERS.get(type(event))
@@ -412,7 +407,7 @@ class UpstreamHttp2(Http2Client):
             if not self.is_closed(stream_id):
                 self.h2_conn.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
             yield ReceiveHttp(Unprocessed(stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
-        return (yield from self._close_if_idle())
+        return False
 
     def reset(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
         if event.error_code != h2.errors.ErrorCodes.REFUSED_STREAM or event.stream_id not in self.streams:
@@ -420,7 +415,7 @@ class UpstreamHttp2(Http2Client):
         self.upstream.retired = True  # it has as much as it can do
         del self.streams[event.stream_id]
         yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", ErrorCode.GENERIC_SERVER_ERROR))
-        return (yield from self._close_if_idle())
+        return False
 
     def skip(self, event: h2.events.UnknownFrameReceived) -> Generator[commands.Command, Any, bool]:
         """Pass a frame of a type that is not known, of which mitmproxy logs each."""

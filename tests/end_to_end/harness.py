@@ -21,6 +21,7 @@ ROOT = Path(__file__).parent.parent.parent
 # The programs of another environment, in which Patchbay is installed; else those of the tests, with the checkout.
 INSTALLED = os.environ.get("PATCHBAY_BIN", "")
 BIN = Path(INSTALLED or Path(sys.executable).parent)
+LONG_ENOUGH = 30.0  # seconds for what must happen, also on a machine that has much else to do
 
 
 def main_script() -> str:
@@ -67,10 +68,12 @@ class Proxy:
 
     @property
     def journal(self) -> str:
+        """Its whole lines: one may be on its way."""
         path = self.folder / "journal.jsonl"
-        return path.read_text() if path.exists() else ""
+        text = path.read_text() if path.exists() else ""
+        return text[: text.rfind("\n") + 1]
 
-    def interrupt(self, timeout: float = 20) -> None:
+    def interrupt(self, timeout: float = 60) -> None:
         """Ctrl-C, and wait for the end."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -80,7 +83,7 @@ class Proxy:
                 self.process.send_signal(signal.SIGUSR2)  # mitmproxy then says where everything stands
                 time.sleep(0.5)  # there is no telling when it has said so
                 self.process.kill()
-                self.process.wait(5)
+                self.process.wait(30)
                 raise RuntimeError(f"the proxy does not end:\n{self.log[-6000:]}") from e
 
 
@@ -132,17 +135,17 @@ def proxy(
 
 
 def _wait_until_listening(running: Proxy) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         if running.process.poll() is not None:
             raise RuntimeError(f"the proxy ended at once:\n{running.log}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", running.port), 0.5):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", running.port), 5):
             return
         time.sleep(0.05)  # a process is starting; there is nothing to be told by
     raise RuntimeError(f"the proxy does not listen:\n{running.log}")
 
 
-def eventually(condition: object, seconds: float = 10.0) -> bool:
+def eventually(condition: object, seconds: float = LONG_ENOUGH) -> bool:
     """Ask *condition* (a callable) until it holds; what another process writes arrives when it arrives."""
     assert callable(condition)
     deadline = time.monotonic() + seconds

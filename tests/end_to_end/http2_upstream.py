@@ -54,7 +54,8 @@ class Link(asyncio.Protocol):
         self.running = 0
         self.most = 0
         self.mute = False
-        self.gone = False
+        self.gone = self.lost = False
+        self.pongs = 0
         self._in = FrameBuffer(server=True)
         self._in.max_frame_size = 1 << 20
         self._decoder, self._encoder = hpack.Decoder(), hpack.Encoder()
@@ -63,6 +64,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.upstream.links.append(self)
+        self.upstream.all_links.append(self)
         start = self.upstream.starts.pop(0) if self.upstream.starts else None
         if start is None:
             self.settings()
@@ -76,7 +78,7 @@ class Link(asyncio.Protocol):
                 self._take(each)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.gone = True
+        self.gone = self.lost = True
 
     def _take(self, each: frames.Frame) -> None:
         match each:
@@ -84,6 +86,8 @@ class Link(asyncio.Protocol):
                 self.send(frames.SettingsFrame(0, flags=["ACK"]))
             case frames.PingFrame() if "ACK" not in each.flags:
                 self.send(frames.PingFrame(0, each.opaque_data, flags=["ACK"]))
+            case frames.PingFrame():
+                self.pongs += 1
             case frames.HeadersFrame():
                 head = {str(name, "latin-1"): str(value, "latin-1") for name, value in self._decoded(each.data)}
                 asked = self.open[each.stream_id] = Asked(each.stream_id, head.get("authorization", ""))
@@ -150,6 +154,9 @@ class Link(asyncio.Protocol):
     def reset(self, stream: int, code: int) -> None:
         self.send(frames.RstStreamFrame(stream, code))
 
+    def ping(self) -> None:
+        self.send(frames.PingFrame(0, bytes(8)))
+
     def go_away(self, last: int, code: int = 0) -> None:
         self.send(frames.GoAwayFrame(0, last, code))
 
@@ -176,11 +183,13 @@ class Upstream:
     """
 
     def __init__(self) -> None:
-        self.links: list[Link] = []
+        self.links: list[Link] = []  # of one test
+        self.all_links: list[Link] = []
         self.starts: list[Start] = []
         self.fault: Callable[[Link, Asked], Any] | None = None
         self.waits: list[tuple[Link, Asked]] = []
         self.released = True
+        self.at_once = False  # what waits is released in one piece with a fault
         self.cancelled = 0
         self.refusals = 0  # how many of the next requests are refused
         self.silent: list[Link] = []  # on these nothing is answered
@@ -198,7 +207,10 @@ class Upstream:
         elif kind == "fault" and self.fault:
             fault, self.fault = self.fault, None
             fault(link, asked)
-            asyncio.get_running_loop().call_later(0.05, self.release)
+            if self.at_once:
+                self.release()
+            else:
+                asyncio.get_running_loop().call_later(0.05, self.release)
         elif kind in ("hold", "stream") and not self.released:
             self.waits.append((link, asked))
             if kind == "stream":
@@ -246,24 +258,25 @@ def upstream(folder: Path, *, alpn: str = "h2") -> Iterator[Upstream]:
 
     async def stop(server: asyncio.Server) -> None:
         server.close()
-        for link in running.links:
+        for link in running.all_links:
             link.transport.abort()
-        await asyncio.sleep(0)
+        while not all(link.lost for link in running.all_links):  # or a transport would be left that nobody closed
+            await asyncio.sleep(0.005)
 
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    server = asyncio.run_coroutine_threadsafe(serve(), loop).result(10)
+    server = asyncio.run_coroutine_threadsafe(serve(), loop).result(30)
     running.port = server.sockets[0].getsockname()[1]
     try:
         yield running
     finally:
-        asyncio.run_coroutine_threadsafe(stop(server), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(server), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(30)
         loop.close()
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Wait until *condition* holds."""
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:

@@ -26,7 +26,7 @@ MODES = (
 )  # fmt: skip
 _BODY = b'{"model": "sim-large", "messages": [{"role": "user", "content": "hello"}]}'
 _FAILURES = ("Traceback", "Addon error", "has crashed", " failed: ", "Errors logged", "Error logged")
-_PATIENCE = 10.0  # seconds for one answer
+_PATIENCE = 30.0  # seconds for one answer
 _Open = Callable[[int], socket.socket]
 
 
@@ -107,7 +107,7 @@ def start(
     with knocking(kind, port, upstream) as clients:
         try:
             with proxy(folder, text, *arguments, mode=named, program=program, port=port, at_home=True) as running:
-                served = eventually(lambda: len(clients.statuses) >= 2 * CLIENTS, 30)
+                served = eventually(lambda: len(clients.statuses) >= 2 * CLIENTS, 90)
                 clients.stop()
                 code = running.process.poll()
         except RuntimeError as e:

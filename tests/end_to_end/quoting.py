@@ -281,7 +281,7 @@ def quoting_upstream(ways: dict[str, Way] | None = None) -> Iterator[Quoting]:
         thread.start()
         yield found
         server.shutdown()
-        thread.join(5)
+        thread.join(30)
 
 
 def upgraded(name: str) -> bytes:
@@ -306,8 +306,8 @@ def ask(port: int, way: str) -> bytes:
     else:
         head = ["POST /v1/chat/completions HTTP/1.1", *head, f"content-length: {len(body)}", "connection: close"]
         head += ["content-type: application/json"]
-    with socket.create_connection(("127.0.0.1", port), 20) as connection:
-        connection.settimeout(20)
+    with socket.create_connection(("127.0.0.1", port), 30) as connection:
+        connection.settimeout(30)
         connection.sendall("\r\n".join((*head, "", "")).encode() + body)
         out = b""
         if is_socket:

@@ -147,7 +147,7 @@ class Weather:
         self.simulator.fault("status", limited, account=account, path="/v1/chat/completions", times=1)
         body = {"model": "sim-large", "messages": [{"role": "user", "content": "x"}]}
         headers = {**BEARER, "X-Patchbay-Account": account}
-        httpx.post(f"{self.running.url}/v1/chat/completions", json=body, headers=headers, trust_env=False, timeout=20)
+        httpx.post(f"{self.running.url}/v1/chat/completions", json=body, headers=headers, trust_env=False, timeout=30)
 
     def reload(self, account: str) -> None:
         """Disable *account* in the settings."""

@@ -95,7 +95,9 @@ def test_an_address_of_an_upload_says_whose_it_is(simulator: Simulator, tmp_path
         other = genai.Client(api_key=f"another-{CLIENT}", http_options=types.HttpOptions(base_url=running.url))
         with pytest.raises(genai.errors.ClientError):
             other.files.get(name=str(made.name))
-        unknown = httpx.post(f"{running.url}/upload/v1beta/files?upload_id=ADPycd0123456789abcdefgh", trust_env=False)
+        unknown = httpx.post(
+            f"{running.url}/upload/v1beta/files?upload_id=ADPycd0123456789abcdefgh", trust_env=False, timeout=30
+        )
 
     assert unknown.status_code == 401
 
@@ -195,7 +197,7 @@ def test_every_address_of_the_upstream_is_mapped_and_followed(tmp_path: Path) ->
     with (
         upstream(jobs) as server,
         proxy(tmp_path, at(tmp_path, server, "/api/v1"), mode=f"reverse:{server.url}") as running,
-        httpx.Client(trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}) as client,
+        httpx.Client(trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}, timeout=30) as client,
     ):
         owners: list[tuple[str, str]] = []
         wheres: list[str] = []
@@ -224,7 +226,7 @@ def test_behind_a_front_addresses_are_those_of_the_front(tmp_path: Path) -> None
         proxy(tmp_path, at(tmp_path, server, "/api/v1"), mode=f"reverse:{server.url}") as running,
     ):
         front = {"x-forwarded-proto": "https", "x-forwarded-host": "llm.example.com"}
-        answer = httpx.post(f"{running.url}/v1/jobs?n=1", json={}, headers=front, trust_env=False)
+        answer = httpx.post(f"{running.url}/v1/jobs?n=1", json={}, headers=front, trust_env=False, timeout=30)
 
     assert answer.headers["location"].startswith("https://llm.example.com/v1/jobs/job_1?")
 
@@ -234,7 +236,9 @@ def test_a_client_of_the_proxy_gets_addresses_as_they_are(tmp_path: Path) -> Non
     with (
         upstream(jobs) as server,
         proxy(tmp_path, at(tmp_path, server, "/api/v1"), mode="regular") as running,
-        httpx.Client(proxy=running.url, trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}) as client,
+        httpx.Client(
+            proxy=running.url, trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}, timeout=30
+        ) as client,
     ):
         for n in range(6):
             where = client.post(f"{server.url}/api/v1/jobs?n={n}", json={}, headers={"x-session-id": f"s{n}"}).json()[
@@ -273,7 +277,7 @@ def test_what_a_model_says_and_what_is_downloaded_stays_as_it_is(tmp_path: Path,
     ):
         asked = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
         got = httpx.request(
-            "POST" if post else "GET", running.url + path, json=asked if post else None, trust_env=False
+            "POST" if post else "GET", running.url + path, json=asked if post else None, trust_env=False, timeout=30
         )
         sent = answers("", server.url)[2]
 
@@ -295,7 +299,7 @@ def test_lines_of_a_stream_are_mapped_as_they_pass(tmp_path: Path) -> None:
         upstream(answers) as server,
         proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
     ):
-        got = httpx.get(f"{running.url}/v1/events_of_files", trust_env=False)
+        got = httpx.get(f"{running.url}/v1/events_of_files", trust_env=False, timeout=30)
 
     assert [json.loads(line)["url"] for line in got.text.splitlines()] == [
         f"{running.url}/v1/files/f{n}" for n in range(100)
@@ -321,7 +325,7 @@ def test_an_answer_that_names_a_collection_ties_nobody_to_its_account(tmp_path: 
     with (
         upstream(answers) as server,
         proxy(tmp_path, at(tmp_path, server, ""), mode=f"reverse:{server.url}") as running,
-        httpx.Client(trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}) as client,
+        httpx.Client(trust_env=False, headers={"authorization": f"Bearer {CLIENT}"}, timeout=30) as client,
     ):
         assert client.post(running.url + path, json={}).status_code == 200
         refused.add(server.asked[-1][1])
@@ -346,7 +350,7 @@ def test_a_large_body_of_json_is_passed_on_and_not_kept(tmp_path: Path) -> None:
         if not status.exists():
             pytest.skip("there is no /proc here")
         before = peak(status)
-        got = httpx.get(f"{running.url}/v1/files/file-1/content", trust_env=False)
+        got = httpx.get(f"{running.url}/v1/files/file-1/content", trust_env=False, timeout=30)
         after = peak(status)
 
     assert got.content == large

@@ -81,7 +81,7 @@ def ask(
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "hello"}]}).encode()
     request = urllib.request.Request(running.url + path, body, sent, method=method)  # noqa: S310
-    with DIRECT.open(request, timeout=20) as answer:
+    with DIRECT.open(request, timeout=30) as answer:
         text = answer.read()
         return {n.lower(): v for n, v in answer.headers.items()}, json.loads(text) if text else {}
 

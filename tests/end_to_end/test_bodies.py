@@ -44,7 +44,7 @@ def renaming(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> 
 
 def post(running: Proxy, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> httpx.Response:
     sent = {"authorization": "Bearer sk-client-own", "content-type": "application/json", **headers}
-    with httpx.Client(trust_env=False, timeout=20) as client:
+    with httpx.Client(trust_env=False, timeout=30) as client:
         return client.post(f"{running.url}{path}", content=body, headers=sent)
 
 

@@ -24,7 +24,7 @@ def ask(running: Proxy, dialect: str, *, stream: bool, model: str) -> httpx.Resp
     where = path(dialect, stream=stream).replace("gemini-sim", model)
     said = body(dialect, ["is anybody there?"], stream=stream, model=model)
     headers = credential(dialect, "sk-client")
-    return httpx.post(running.url + where, json=said, headers=headers, timeout=20, trust_env=False)
+    return httpx.post(running.url + where, json=said, headers=headers, timeout=30, trust_env=False)
 
 
 def test_an_upstream_that_cannot_be_reached_is_told_with_each_account_and_its_reason(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .dialogue import body
 from .harness import Proxy, eventually, generic_config, proxy
 from .http2_upstream import Asked, Link, Upstream, upstream
 from .test_http2_faults import ACCOUNTS, MAX, WHERE, ask, client, started
+from .tunnel import stop_listening
 
 ONE = {"one": ACCOUNTS["one"]}
 TWO = {name: ACCOUNTS[name] for name in ("one", "two")}
@@ -83,12 +84,12 @@ def _place(folder: Path, accounts: dict[str, str], first_byte: str) -> Iterator[
 
 @pytest.fixture(scope="module")
 def _single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    yield from _place(tmp_path_factory.mktemp("single"), ONE, "10s")
+    yield from _place(tmp_path_factory.mktemp("single"), ONE, "60s")
 
 
 @pytest.fixture(scope="module")
 def _pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    yield from _place(tmp_path_factory.mktemp("pair"), TWO, "1s")
+    yield from _place(tmp_path_factory.mktemp("pair"), TWO, "4s")
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_what_was_not_sent_is_nobody_s_fault(single: Place) -> None:
     begun = time.monotonic()
 
     assert single.at_once(30) == []
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20  # seconds; the time for a first byte is three times as long
     assert {len(line["attempts"]) for line in single.lines(30)} == {1}
 
 
@@ -201,7 +202,9 @@ def test_a_goaway_is_read_to_its_last_stream(single: Place) -> None:
             await single.waiting(8)
             [link] = single.server.links
             single.do(link.go_away, MAX)
-            await asyncio.sleep(0.05)
+            single.do(link.ping)
+            while not link.pongs:  # then the GOAWAY was read
+                await asyncio.sleep(0.01)
             tasks.append(asyncio.create_task(single.ask(asking, "after", "hi")))
             while len(single.server.links) < 2:
                 await asyncio.sleep(0.01)
@@ -290,7 +293,8 @@ class Closing:
         self.numbers = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self.listener.getsockname()[1])
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -332,7 +336,7 @@ def closing(how: str, after: int = 1) -> Iterator[Closing]:
     try:
         yield server
     finally:
-        server.listener.close()
+        stop_listening(server.listener, server.thread)
 
 
 @pytest.fixture(scope="module")
@@ -352,15 +356,17 @@ def test_a_kept_connection_that_has_just_closed_is_nobody_s_fault(
     """R36, A15: with a single account every request is answered, at once, and by one attempt."""
     running, server = kept
     server.how, served, written = how, server.served, running.journal.count("\n")
-    with httpx.Client(base_url=running.url, trust_env=False, timeout=10) as asking:
-        begun = time.monotonic()
-        answers = [asking.post(path, json=body("openai_chat", ["hi"])) for _ in range(20)]
-        took = time.monotonic() - begun
+    with httpx.Client(base_url=running.url, trust_env=False, timeout=30) as asking:
+        answers, times = [], [time.monotonic()]
+        for _ in range(20):
+            answers.append(asking.post(path, json=body("openai_chat", ["hi"])))
+            times.append(time.monotonic())
     assert eventually(lambda: running.journal.count("\n") == written + 20)
 
     assert [answer.status_code for answer in answers] == [200] * 20
     assert server.served - served == 20
-    assert took < 5  # a second for each of the ten that were overtaken would be ten
+    # a second for each of the ten that were overtaken would be ten times a second
+    assert sum(after - before > 0.9 for before, after in pairwise(times)) < 5
     lines = [json.loads(line) for line in running.journal.splitlines()[written:]]
     assert [len(line["attempts"]) for line in lines] == [1] * 20
 
@@ -370,7 +376,7 @@ def test_a_new_connection_that_closes_is_a_fault(kept: tuple[Proxy, Closing]) ->
     running, server = kept
     asked, server.after, written = len(server.paths), 0, running.journal.count("\n")
     try:
-        answer = httpx.post(f"{running.url}{WHERE}", json=body("openai_chat", ["hi"]), trust_env=False, timeout=20)
+        answer = httpx.post(f"{running.url}{WHERE}", json=body("openai_chat", ["hi"]), trust_env=False, timeout=30)
     finally:
         server.after = 1
 
@@ -385,7 +391,7 @@ def test_accounts_of_one_origin_share_no_kept_connection(tmp_path: Path) -> None
         config = generic_config(tmp_path, ACCOUNTS)
         with (
             proxy(tmp_path, config, mode=f"reverse:http://127.0.0.1:{server.port}") as running,
-            httpx.Client(base_url=running.url, trust_env=False, timeout=10) as asking,
+            httpx.Client(base_url=running.url, trust_env=False, timeout=30) as asking,
         ):
             for number in range(24):
                 headers = {"x-session-id": f"conversation {number}"}
@@ -405,7 +411,7 @@ def test_more_accounts_than_a_client_may_have_connections_are_all_reached(tmp_pa
     with (
         simulator_thread(keys, echo="both") as many,
         proxy(tmp_path, settings, "-q", mode=f"reverse:{many.url}") as running,
-        httpx.Client(base_url=running.url, timeout=20, trust_env=False) as client,
+        httpx.Client(base_url=running.url, timeout=30, trust_env=False) as client,
     ):
         for number in range(len(keys)):
             asked = {"model": "sim-1", "messages": [{"role": "user", "content": f"question {number}"}]}

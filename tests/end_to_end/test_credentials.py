@@ -74,7 +74,11 @@ def test_no_credential_of_another_name_goes_up_or_stands_in_a_flow(
             where = path(dialect, stream=stream).partition("?")[0] + QUERY
             asked = body(dialect, ["hi"], stream=stream)
             answer = httpx.post(
-                running.url + where, json=asked, headers=carried() | credential(dialect, SHAPED), trust_env=False
+                running.url + where,
+                json=asked,
+                headers=carried() | credential(dialect, SHAPED),
+                trust_env=False,
+                timeout=30,
             )
             assert answer.status_code == 200, answer.text
         running.interrupt()
@@ -103,7 +107,7 @@ def test_a_provider_lets_named_ones_pass(tmp_path: Path, simulator: Simulator) -
     ) as running:  # fmt: skip
         headers = carried() | {"X-Auth-Token": ours, "X-Patchbay-Account": KEYS[ours], "Authorization": "Bearer x"}
         answer = httpx.post(
-            running.url + CHAT + QUERY, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False
+            running.url + CHAT + QUERY, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False, timeout=30
         )
         assert answer.status_code == 200
         running.interrupt()
@@ -134,11 +138,11 @@ def test_an_accounts_own_headers_are_read_like_its_key(tmp_path: Path, simulator
         folder, settings, "-w", str(folder / "all.mitm"), mode=f"reverse:{simulator.url}",
         environment={"ACME": f"{SECRET}-env"},
     ) as running:  # fmt: skip
-        answer = httpx.post(running.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False)
+        answer = httpx.post(running.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False, timeout=30)
         assert answer.status_code == 200
         secret.write_text(f"{SECRET}-anew\n")
         assert eventually(lambda: "has another key now" in running.log)
-        httpx.post(running.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False)
+        httpx.post(running.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False, timeout=30)
         running.interrupt()
 
     first, second = ({name.lower(): value for name, value in record.headers} for record in simulator.truth.requests)
@@ -189,9 +193,9 @@ ANSWER = (
 def send(port: int, head: list[str], content: bytes = b"") -> bytes:
     """Send a request as raw bytes and return all that comes back."""
     lines = [*head, f"Content-Length: {len(content)}", "Connection: close", "", ""]
-    with socket.create_connection(("127.0.0.1", port), 10) as opened:
+    with socket.create_connection(("127.0.0.1", port), 30) as opened:
         opened.sendall("\r\n".join(lines).encode() + content)
-        opened.settimeout(10)
+        opened.settimeout(30)
         return b"".join(iter(lambda: opened.recv(65536), b""))
 
 
@@ -264,9 +268,9 @@ def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -
             send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: {where}", f"X-Api-Key {SECRET}"])
             send(running.port, [f"POST {CHAT} HTTP/1.1", f"Host: me:{SECRET}@{where}", f"Content-Length: {SHAPED}"])
             chunked = [f"POST {CHAT} HTTP/1.1", f"Host: {where}", "Transfer-Encoding: chunked", "", SECRET, ""]
-            with socket.create_connection(("127.0.0.1", running.port), 10) as opened:
+            with socket.create_connection(("127.0.0.1", running.port), 30) as opened:
                 opened.sendall("\r\n".join(chunked).encode())
-                opened.settimeout(10)
+                opened.settimeout(30)
                 opened.recv(65536)
             running.interrupt()
 
@@ -283,7 +287,9 @@ def test_what_had_a_credential_cannot_be_replayed_without_it(tmp_path: Path, sim
         page = Web(running)
         for where in (CHAT, "/v1/whatever"):
             headers = {"authorization": f"Bearer {next(iter(KEYS))}"}
-            httpx.post(running.url + where, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False)
+            httpx.post(
+                running.url + where, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False, timeout=30
+            )
         assert eventually(lambda: len(page.flows()) == 2)
         before = len(simulator.truth.requests)
         for flow in page.flows():
@@ -304,7 +310,7 @@ def test_a_socket_without_an_account_passes_with_its_key(tmp_path: Path) -> None
         headers = {"Authorization": f"Bearer {key}", "X-Bf-Vk": SECRET}
         with connect(f"ws://127.0.0.1:{running.port}/v1/responses", additional_headers=headers, proxy=None) as opened:
             opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "hi"}))
-            while json.loads(opened.recv(timeout=10))["type"] != "response.completed":
+            while json.loads(opened.recv(timeout=30))["type"] != "response.completed":
                 pass
         assert simulator.truth.requests[0].credential == key
         running.interrupt()
@@ -345,7 +351,7 @@ def test_a_key_for_a_session_id_names_no_conversation(tmp_path: Path, simulator:
         for number in "12":
             headers = {"X-Session-ID": f"{SHAPED}{number}"}
             asked = body("openai_chat", [f"a conversation of its own {number}"])
-            httpx.post(running.url + CHAT, json=asked, headers=headers, trust_env=False)
+            httpx.post(running.url + CHAT, json=asked, headers=headers, trust_env=False, timeout=30)
         assert eventually(lambda: running.journal.count("\n") == 2)
 
     first, second = (json.loads(line) for line in running.journal.splitlines())
@@ -354,11 +360,11 @@ def test_a_key_for_a_session_id_names_no_conversation(tmp_path: Path, simulator:
 
 # -- hops --------------------------------------------------------------------------------------------------------------
 
-HOPS = ["TE: trailers", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "HTTP2-Settings: AAMAAABk",
+HOPS = ["TE: trailers", "Keep-Alive: timeout=30", "Proxy-Connection: keep-alive", "HTTP2-Settings: AAMAAABk",
         "Trailer: X-After", "X-Listed: 1", "Upgrade: foo/2",
         "Connection: keep-alive, X-Listed, authorization, Content-Length, host, HTTP2-Settings, Upgrade"]  # fmt: skip
 HOPPING = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nKeep-Alive: timeout=5\r\nProxy-Connection: close\r\n"
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nKeep-Alive: timeout=30\r\nProxy-Connection: close\r\n"
     b"Trailer: x\r\nUpgrade: h2c\r\nX-Listed: 1\r\nTE: trailers\r\nX-Kept: 1\r\n"
     b"Connection: close, x-listed, x-patchbay-account, content-type, content-length\r\ncontent-length: %d\r\n\r\n%s"
 ) % (len(SAID), SAID)

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .harness import eventually, generic_config, proxy
+from .tunnel import stop_listening
 
 HEAD = (
     b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer sk-client-0123456789\r\n"
@@ -36,14 +37,17 @@ def hasty() -> Iterator[int]:
                     while LAST not in got and (more := connection.recv(65536)):
                         got += more
 
-    threading.Thread(target=serve, daemon=True).start()
-    with server:
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
         yield server.getsockname()[1]
+    finally:
+        stop_listening(server, thread)
 
 
 def upload(port: int, early: bool) -> None:
     """Send a file in two pieces; the second goes up when the answer is there already, or before."""
-    with socket.create_connection(("127.0.0.1", port), 20) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(HEAD + b"5\r\nhello\r\n" + (b"" if early else LAST))
         got = client.recv(65536)
         while b"file-one" not in got:

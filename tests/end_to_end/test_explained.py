@@ -183,7 +183,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day]:
                 for key in ("first", "second", "first"):
                     asks = {"type": "response.create", "model": "sim-large", "input": "hi", "prompt_cache_key": key}
                     opened.send(json.dumps(asks))
-                    while json.loads(opened.recv(timeout=10))["type"] != "response.completed":
+                    while json.loads(opened.recv(timeout=30))["type"] != "response.completed":
                         pass
             assert eventually(lambda: running.journal.count("\n") == 7)
             running.interrupt()

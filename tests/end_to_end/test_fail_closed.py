@@ -56,7 +56,7 @@ def breakable(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) ->
         yield running, which
 
 
-def _send(running: Proxy, dialect: str, *, stream: bool, session: str, seconds: float = 5) -> httpx.Response | None:
+def _send(running: Proxy, dialect: str, *, stream: bool, session: str, seconds: float = 30) -> httpx.Response | None:
     headers = credential(dialect, CLIENT) | {"X-Session-ID": session}
     try:
         return httpx.post(
@@ -94,7 +94,7 @@ def test_nothing_leaves_with_the_client_s_key(breakable: tuple[Proxy, Path], sim
                 dialect,
                 stream=stream,
                 session=f"{point}-{dialect}-{stream}",
-                seconds=1.5 if point in _THE_HOST_S else 5,
+                seconds=1.5 if point in _THE_HOST_S else 30,
             )
             for dialect in ("openai_chat", "anthropic", "gemini")
             for stream in (False, True)
@@ -171,7 +171,7 @@ def test_a_reload_while_answers_have_their_grace_does_not_forget_the_end(tmp_pat
     settings = generic_config(tmp_path, NAMES).replace("grace: 1s", "grace: 60s")
     with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}", script=str(script)) as running:
         waiting = threading.Thread(
-            target=_send, args=(running, "openai_chat"), kwargs={"stream": True, "session": "x", "seconds": 15}
+            target=_send, args=(running, "openai_chat"), kwargs={"stream": True, "session": "x", "seconds": 120}
         )
         waiting.start()
         assert eventually(lambda: len(simulator.truth.requests) == 1)
@@ -180,4 +180,4 @@ def test_a_reload_while_answers_have_their_grace_does_not_forget_the_end(tmp_pat
         os.utime(script)
 
         assert eventually(lambda: running.process.poll() is not None)
-        waiting.join(20)
+        waiting.join(30)

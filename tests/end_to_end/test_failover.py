@@ -17,7 +17,9 @@ from .harness import Proxy, eventually, generic_config, proxy
 
 # some faults take an account out of service for long; there are enough for all of them
 NAMES = {f"account-{n}": f"sk-failover-{n:02}-0123456789" for n in range(40)}
-QUICK = "providers: {generic: {timeouts: {connect: 1s, first_byte: 1s, idle: 1s}}}\nfailover: {repeat_slow: all}\n"
+# The account that is asked first has little time, all others have enough of it.
+QUICK = "providers: {quick: {preset: generic, timeouts: {connect: 1s, first_byte: 1s, idle: 1s}}}\n"
+QUICK += "failover: {repeat_slow: all}\n"
 MARK = "MARK-" + "0123456789abcdef" * 2
 
 
@@ -28,9 +30,12 @@ def simulator() -> Iterator[Simulator]:
 
 
 @pytest.fixture
-def running(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
+def running(request: pytest.FixtureRequest, tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
     simulator.reset()
-    with proxy(tmp_path, generic_config(tmp_path, NAMES, more=QUICK), mode=f"reverse:{simulator.url}") as started:
+    settings = generic_config(tmp_path, NAMES, more=QUICK)
+    if "slow head" in request.node.name:
+        settings = settings.replace("provider: generic, base_url", "provider: quick, priority: 9, base_url", 1)
+    with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}") as started:
         yield started
 
 
@@ -40,13 +45,13 @@ def ask(running: Proxy, dialect: str, model: str, *, stream: bool, **headers: st
         # words of its own, so that it is no conversation that has a home to wait for
         json=body(dialect, [f"say {MARK} in {dialect}, {model}, {stream}"], stream=stream, model=model),
         headers=credential(dialect, "sk-client") | headers,
-        timeout=20,
+        timeout=30,
         trust_env=False,
     )
 
 
-def account(name: str, url: str, key: str, priority: int = 0) -> str:
-    return f"  - {{id: {name}, provider: generic, base_url: '{url}', key: {key}, priority: {priority}}}\n"
+def account(name: str, url: str, key: str, priority: int = 0, provider: str = "generic") -> str:
+    return f"  - {{id: {name}, provider: {provider}, base_url: '{url}', key: {key}, priority: {priority}}}\n"
 
 
 def journal(running: Proxy, count: int) -> list[dict[str, Any]]:
@@ -115,7 +120,7 @@ def test_an_upstream_that_accepts_and_stays_silent_is_given_up(tmp_path: Path, s
 
     simulator.reset()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        mute = account("mute", f"https://127.0.0.1:{silent.getsockname()[1]}", "k-mute", priority=9)
+        mute = account("mute", f"https://127.0.0.1:{silent.getsockname()[1]}", "k-mute", priority=9, provider="quick")
         alive = account("alive", simulator.url, NAMES["account-0"])
         settings = f"state: {tmp_path}/state\n{QUICK}accounts:\n{mute}{alive}"
         with proxy(tmp_path, settings, mode="reverse:http://patchbay.invalid") as running:
@@ -189,6 +194,7 @@ def test_what_may_have_been_carried_out_is_not_sent_twice(running: Proxy, simula
         json={"input_file_id": "f"},
         headers=credential("openai_chat", "k"),
         trust_env=False,
+        timeout=30,
     )
 
     assert answer.status_code == 503

@@ -91,7 +91,7 @@ def test_interim_heads_and_trailers_of_http_2_cost_no_answer(running: Proxy, way
     """P3, R16: the client gets the 200 and all of its body, and the next request is served as well."""
     trusting = _OnlyHttp2(ssl.PROTOCOL_TLS_CLIENT)
     trusting.load_verify_locations(running.folder / "mitmproxy" / "mitmproxy-ca-cert.pem")
-    with httpx.Client(http1=False, http2=True, verify=trusting, trust_env=False, timeout=20) as client:
+    with httpx.Client(http1=False, http2=True, verify=trusting, trust_env=False, timeout=30) as client:
         for _ in range(2):
             answer = client.post(
                 running.url.replace("http:", "https:") + "/v1/chat/completions",

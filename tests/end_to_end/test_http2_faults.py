@@ -250,7 +250,7 @@ def settings(folder: Path, port: int, accounts: dict[str, str], first_byte: str)
     )
     return (
         f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
-        f"providers: {{generic: {{timeouts: {{connect: 5s, first_byte: {first_byte}, idle: 4s}}}}}}\n"
+        f"providers: {{generic: {{timeouts: {{connect: 5s, first_byte: {first_byte}, idle: 6s}}}}}}\n"
         f"accounts:\n{rows}\n"
     )
 
@@ -265,7 +265,7 @@ def started(folder: Path, port: int, accounts: dict[str, str], first_byte: str) 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("http2")
-    with upstream(folder) as server, started(folder, server.port, ACCOUNTS, "1500ms") as running:
+    with upstream(folder) as server, started(folder, server.port, ACCOUNTS, "5s") as running:
         yield House(running, server, count(1))
 
 
@@ -278,7 +278,7 @@ def client(running: Proxy) -> httpx.AsyncClient:
     trusting = _OnlyHttp2(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     url = f"https://127.0.0.1:{running.port}"
-    return httpx.AsyncClient(base_url=url, http1=False, http2=True, verify=trusting, timeout=20, trust_env=False)
+    return httpx.AsyncClient(base_url=url, http1=False, http2=True, verify=trusting, timeout=90, trust_env=False)
 
 
 async def ask(asking: httpx.AsyncClient, session: str, text: str, model: str = "m") -> tuple[str, str]:
@@ -338,6 +338,16 @@ def test_no_fault_of_http2_reaches_another_request(house: House, name: str) -> N
     assert {who: what for who, what in wrong.items() if what} == {}
     assert [link.keys for link in house.upstream.links if len(link.keys) > 1] == []
     house.upstream.links[:] = [link for link in house.upstream.links if not link.gone]
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name.startswith(("goaway", "reset refused"))])
+def test_what_comes_in_one_piece_with_a_fault_is_read(house: House, name: str) -> None:
+    """R33: as what comes behind it."""
+    house.upstream.at_once = True
+    try:
+        test_no_fault_of_http2_reaches_another_request(house, name)
+    finally:
+        house.upstream.at_once = False
 
 
 def test_there_are_62_kinds() -> None:

@@ -39,12 +39,15 @@ server.ConnectionHandler.server_event = lossy
 # a connection that takes its time, in which the client leaves
 SLOW = """
 import asyncio
+import pathlib
 
 sound = asyncio.open_connection
+go_on = pathlib.Path(__file__).with_name("go on")
 
 
 async def slow(*args, **kwargs):
-    await asyncio.sleep(0.5)
+    while not go_on.exists():
+        await asyncio.sleep(0.01)
     return await sound(*args, **kwargs)
 
 
@@ -89,7 +92,7 @@ def test_the_end_of_a_connection_is_heard_of(tmp_path: Path) -> None:
     with listener(serve) as port:
         settings = generic_config(tmp_path, {**NAMES, "two": "sk-lost-fedcba9876543210"})
         with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:http://127.0.0.1:{port}") as running:
-            served = httpx.get(f"{running.url}/v1/models", trust_env=False, timeout=20)
+            served = httpx.get(f"{running.url}/v1/models", trust_env=False, timeout=30)
 
     assert served.status_code == 200
     assert len(heads) == 2
@@ -102,11 +105,14 @@ def test_a_client_that_leaves_while_a_connection_is_made_is_no_fault_of_the_acco
         settings = generic_config(tmp_path, NAMES)
         with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:{simulator.url}") as running:
             for count in range(1, 5):
-                with socket.create_connection(("127.0.0.1", running.port), 5) as leaving:
+                with socket.create_connection(("127.0.0.1", running.port), 30) as leaving:
                     leaving.sendall(ASKED)
                     assert eventually(lambda count=count: running.log.count("client connect") > count)
                 assert eventually(lambda count=count: running.journal.count("\n") == count), running.log
-            served = httpx.post(f"{running.url}/v1/chat/completions", json=body("openai_chat", ["hi"]), trust_env=False)
+            (tmp_path / "go on").touch()
+            served = httpx.post(
+                f"{running.url}/v1/chat/completions", json=body("openai_chat", ["hi"]), trust_env=False, timeout=30
+            )
     told = [json.loads(line) for line in running.journal.splitlines()]
     assert [attempt["outcome"] for line in told for attempt in line["attempts"]] == ["cancelled"] * 4 + ["ok"]
     assert served.status_code == 200
@@ -118,7 +124,7 @@ def test_a_client_that_leaves_ends_its_exchange_also_where_nobody_is_told(tmp_pa
     with simulator_thread({"sk-lost-0123456789abcdef": "one"}) as simulator:
         settings = generic_config(tmp_path, NAMES)
         with proxy(tmp_path, settings, scripts=[str(script)], mode=f"reverse:{simulator.url}") as running:
-            with socket.create_connection(("127.0.0.1", running.port), 5) as leaving:
+            with socket.create_connection(("127.0.0.1", running.port), 30) as leaving:
                 leaving.sendall(ASKED)
                 assert eventually(lambda: "server connect" in running.log)
             assert eventually(lambda: "the client left" in running.journal), running.log

@@ -39,13 +39,15 @@ def test_an_ipv6_address_is_named_in_brackets(tmp_path: Path, version: str) -> N
         trusted = ("--set", f"ssl_verify_upstream_trusted_ca={tmp_path / 'ca.pem'}") if tls else ()
         with proxy(tmp_path, config, *trusted, mode="reverse:http://patchbay.invalid") as running:
             body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
-            answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, headers=BEARER, trust_env=False)
+            answer = httpx.post(
+                f"{running.url}/v1/chat/completions", json=body, headers=BEARER, trust_env=False, timeout=30
+            )
             assert answer.status_code == 200, answer.text
             if not tls:
                 url = f"ws://127.0.0.1:{running.port}/v1/responses"
                 with connect(url, additional_headers=BEARER, proxy=None) as opened:
                     opened.send(json.dumps({"type": "response.create", "model": "m", "input": "x"}))
-                    assert json.loads(opened.recv(timeout=10))["type"] == "response.created"
+                    assert json.loads(opened.recv(timeout=30))["type"] == "response.created"
         hosts = {record.header(":authority") or record.header("host") for record in upstream.truth.requests}
 
     assert hosts == {called}
@@ -97,7 +99,7 @@ def test_a_base_url_with_a_part_too_many(both: tuple[Proxy, int], upstream: Simu
     through = f"http://127.0.0.1:{port}" if mode == "regular" else None
     base = upstream.url if mode == "regular" else running.url
     upstream.reset()
-    with httpx.Client(trust_env=False, timeout=20, proxy=through) as client:
+    with httpx.Client(trust_env=False, timeout=30, proxy=through) as client:
         answer = client.post(base + path, json=body(dialect, ["x"]), headers=credential(dialect, "sk-client-own"))
 
     once = path.replace("/v1/v1", "/v1").replace("/v1/v1", "/v1").replace("/v1beta/v1beta", "/v1beta")
@@ -114,7 +116,7 @@ def test_a_base_url_with_a_part_too_many(both: tuple[Proxy, int], upstream: Simu
 
 
 def raw(port: int, head: str) -> tuple[int, dict[str, str], str]:
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
         client.sendall(head.replace("\n", "\r\n").encode())
         with client.makefile("rb") as file:
             status = int(file.readline().split()[1])
@@ -164,7 +166,7 @@ def test_a_proxy_that_is_asked_as_a_provider_says_so(both: tuple[Proxy, int], di
     )
     headers = credential(dialect, "sk-client-own")
     url = f"http://{name}:{port}{path}"
-    answer = httpx.post(url, json=body(dialect, ["x"]), headers=headers, trust_env=False, timeout=20)
+    answer = httpx.post(url, json=body(dialect, ["x"]), headers=headers, trust_env=False, timeout=30)
 
     assert answer.status_code == 400
     message = answer.json()["error"]["message"]

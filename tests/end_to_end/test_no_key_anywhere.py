@@ -14,6 +14,7 @@ import pytest
 from ..simulator import Simulator, simulator_thread
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, eventually, generic_config, proxy
+from .holding import held
 
 CLIENT = "sk-client-0123456789abcdef-its-own"
 CHAT = path("openai_chat")
@@ -58,7 +59,7 @@ def client_of(running: Proxy, *, http2: bool) -> httpx.Client:
         http1=not http2,
         http2=http2,
         verify=_trusting() if http2 else True,
-        timeout=20,
+        timeout=30,
         trust_env=False,
     )
 
@@ -132,7 +133,7 @@ def test_no_key_in_what_is_saved_when_interrupted_in_flight(tmp_path: Path, quot
         waiting.start()
         assert eventually(lambda: len(quoting.truth.requests) == 1)
         running.interrupt()
-        waiting.join(10)
+        waiting.join(30)
 
     assert dump.stat().st_size > 0
     assert secrets_in(files(tmp_path)) == []
@@ -142,7 +143,8 @@ def test_no_key_in_mitmweb_while_a_request_is_in_flight(tmp_path: Path, quoting:
     from websockets.sync.client import connect
 
     quoting.reset()
-    quoting.fault("delay_head", {"seconds": 1.5}, times=1)
+    go_on = threading.Event()
+    quoting.fault(held, {"until": go_on}, times=1)
     pushed: list[bytes] = []
     with proxy(tmp_path, generic_config(tmp_path, NAMES), mode=f"reverse:{quoting.url}", program="mitmweb") as running:
         web = f"http://127.0.0.1:{running.web_port}"
@@ -152,18 +154,19 @@ def test_no_key_in_mitmweb_while_a_request_is_in_flight(tmp_path: Path, quoting:
             asking = threading.Thread(target=_ask_once, args=(running,))
             asking.start()
             assert eventually(lambda: len(quoting.truth.requests) == 1)
-            with httpx.Client(trust_env=False, headers=auth) as looking:
+            with httpx.Client(trust_env=False, headers=auth, timeout=30) as looking:
                 flows = looking.get(f"{web}/flows")
                 assert len(flows.json()) == 1
                 pushed.append(flows.content)
                 [flow] = flows.json()
                 pushed.append(looking.get(f"{web}/flows/{flow['id']}/request/content.data").content)
-                asking.join(20)
+                go_on.set()
+                asking.join(30)
                 pushed.append(looking.get(f"{web}/flows").content)
                 pushed.append(looking.get(f"{web}/flows/dump").content)
             while True:
                 try:
-                    message = socket.recv(timeout=0.5)
+                    message = socket.recv(timeout=0.5 if len(pushed) > 5 else 30)
                 except TimeoutError:
                     break
                 pushed.append(message.encode() if isinstance(message, str) else message)
@@ -181,6 +184,6 @@ def _ask_once(running: Proxy) -> None:
 
 def _is_up(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).status_code in (200, 403)
+        return httpx.get(url, trust_env=False, timeout=30).status_code in (200, 403)
     except httpx.HTTPError:
         return False

@@ -51,7 +51,7 @@ class House:
         sent = json.dumps(body(dialect, [f"{mark} hello"], stream=stream, model=f"{name}_m")).encode()
         where = self.running.url + path(dialect, stream=stream).replace("gemini-sim", f"{name}_m")
         head = {"content-type": "application/json", **credential(dialect, OWN), **(headers or {})}
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, timeout=30) as client:
             answer = client.post(where, content=sent, headers=head)
         [record] = self.upstream.truth.marked(mark)
         return answer, record, sent
@@ -227,7 +227,7 @@ def test_an_answer_to_another_request_is_crosstalk_and_names_it(
 
 
 async def _two_at_once(house: House, name: str, stream: bool) -> list[httpx.Response]:
-    async with httpx.AsyncClient(trust_env=False, timeout=20, base_url=house.running.url) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30, base_url=house.running.url) as client:
         asked = [body("openai_chat", [f"{word} {name}"], stream=stream, model=f"{name}_m") for word in ("one", "two")]
         return await asyncio.gather(*(client.post("/v1/chat/completions", json=document) for document in asked))
 

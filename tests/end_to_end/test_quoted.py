@@ -91,7 +91,7 @@ def upstream() -> Iterator[Upstream]:
 def ask(running: Proxy, role: str, text: str, shape: str = "", *, stream: bool = False) -> httpx.Response:
     body = {"model": "m", "messages": [{"role": role, "content": text}], "stream": stream}
     headers = {"x-shape": shape} if shape else {}
-    return httpx.post(f"{running.url}/v1/chat/completions", json=body, headers=headers, timeout=20, trust_env=False)
+    return httpx.post(f"{running.url}/v1/chat/completions", json=body, headers=headers, timeout=30, trust_env=False)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, "text", "event"])

@@ -74,7 +74,7 @@ def test_no_way_of_quoting_a_key_reaches_mitmweb(tmp_path: Path) -> None:
             assert exercise(running, upstream.keys) == {}
             web = f"http://127.0.0.1:{running.web_port}"
             auth = {"Authorization": "Bearer look"}
-            with httpx.Client(trust_env=False, headers=auth, base_url=web, timeout=20) as looking:
+            with httpx.Client(trust_env=False, headers=auth, base_url=web, timeout=30) as looking:
                 assert eventually(lambda: looking.get("/flows").status_code == 200)
                 flows = looking.get("/flows")
                 seen += [flows.content, looking.get("/flows/dump").content, looking.get("/events").content]

@@ -13,6 +13,7 @@ import pytest
 
 from ..ports import free_port
 from .harness import proxy
+from .tunnel import stop_listening
 
 OWN = b"sk-client-key-that-stays-here"
 _REQUEST = (
@@ -45,9 +46,10 @@ def provider() -> Iterator[Listening]:
                 while True:
                     threading.Thread(target=found.take, args=(server.accept()[0],), daemon=True).start()
 
-        threading.Thread(target=accept, daemon=True).start()
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
         yield found
-        server.shutdown(socket.SHUT_RDWR)
+        stop_listening(server, thread)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,8 @@ def test_nothing_unread_reaches_a_provider(
     account = f"{{id: a, provider: generic, base_url: 'http://{address}', key: k-1}}"
     text = f"state: {tmp_path / 'state'}\naccounts: [{account}]\n"
     with proxy(tmp_path, text, *arguments, mode=mode.format(address), port=free_port()) as running:
-        with socket.create_connection(("127.0.0.1", running.port), 10) as client:
-            client.settimeout(10)
+        with socket.create_connection(("127.0.0.1", running.port), 30) as client:
+            client.settimeout(30)
             with contextlib.suppress(OSError):
                 _open(client, mode, address, provider.port)
                 client.sendall(sent)

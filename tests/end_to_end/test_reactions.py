@@ -38,7 +38,7 @@ def ask(running: Proxy, dialect: str, mark: str, *, stream: bool, http2: bool = 
     """Return the status, what arrived of the body, and whether it arrived whole."""
     context: ssl.SSLContext | bool = _trusting() if http2 else True
     received = b""
-    with httpx.Client(http1=not http2, http2=http2, verify=context, timeout=20, trust_env=False) as client:
+    with httpx.Client(http1=not http2, http2=http2, verify=context, timeout=30, trust_env=False) as client:
         url = f"{'https' if http2 else 'http'}://127.0.0.1:{running.port}{path(dialect, stream=stream)}"
         asked = body(dialect, [f"say {mark}"], stream=stream)
         with client.stream("POST", url, json=asked, headers=credential(dialect, "k")) as answer:
@@ -60,7 +60,7 @@ def both(running: Proxy, dialect: str, *, stream: bool, http2: bool = False) -> 
 def test_exchanged_answers_are_kept_back(
     running: Proxy, simulator: Simulator, reaction: str, dialect: str, stream: bool
 ) -> None:
-    simulator.fault("swap", {"timeout": 10.0}, times=2)
+    simulator.fault("swap", {"timeout": 30.0}, times=2)
     answers = both(running, dialect, stream=stream)
 
     for (status, text, whole), own, other in zip(answers, MARKS, reversed(MARKS), strict=True):
@@ -73,7 +73,7 @@ def test_exchanged_answers_are_kept_back(
 
 @pytest.mark.parametrize("http2", [False, True], ids=["http1", "http2"])
 def test_a_stream_that_turns_into_another_s_is_cut(running: Proxy, simulator: Simulator, http2: bool) -> None:
-    simulator.fault("splice", {"after": 5, "timeout": 10.0}, times=2)
+    simulator.fault("splice", {"after": 5, "timeout": 30.0}, times=2)
     simulator.fault("delay_events", {"seconds": 0.05})
     answers = both(running, "openai_chat", stream=True, http2=http2)
 
@@ -94,7 +94,7 @@ def test_a_stream_that_turns_into_another_s_is_cut(running: Proxy, simulator: Si
 
 def test_when_the_second_answer_is_another_s_too_the_client_gets_an_error(tmp_path: Path, simulator: Simulator) -> None:
     simulator.reset()
-    simulator.fault("swap", {"timeout": 10.0}, times=4)
+    simulator.fault("swap", {"timeout": 30.0}, times=4)
     settings = generic_config(tmp_path, NAMES, more="crosstalk: {reaction: retry}")
     with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}") as running:
         answers = both(running, "anthropic", stream=False)

@@ -35,7 +35,7 @@ class Web:
 
     def _call(self, method: str, where: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_xsrf=x; _mitmproxy_xsrf=x"}
-        return httpx.request(method, self._url + where, headers=headers, trust_env=False, **more)
+        return httpx.request(method, self._url + where, headers=headers, trust_env=False, **more, timeout=30)
 
     def _is_up(self) -> bool:
         try:
@@ -88,7 +88,7 @@ def ask(
         json=body(dialect, [text], stream=stream),
         headers={**credential(dialect, CLIENT), **headers},
         trust_env=False,
-        timeout=20,
+        timeout=30,
     )
 
 
@@ -203,7 +203,7 @@ def test_an_intercepted_request_goes_on_as_it_was_edited(tmp_path: Path, simulat
         edited = json.dumps(body("openai_chat", ["as it was edited"]))
         page.put(flow["id"], request={"content": edited, "path": f"{CHAT}?edited=1"})
         page.post(f"/flows/{flow['id']}/resume")
-        asking.join(20)
+        asking.join(30)
         assert eventually(lambda: len(lines(running)) == 1)
         everything = page.everything()
         page.post(f"/flows/{flow['id']}/replay")
@@ -230,7 +230,7 @@ def test_a_host_that_was_edited_gets_no_credential(tmp_path: Path, simulator: Si
         [flow] = page.flows()
         page.put(flow["id"], request={"port": stranger.port})
         page.post(f"/flows/{flow['id']}/resume")
-        asking.join(20)
+        asking.join(30)
 
     assert answers[0].status_code == 502
     assert len(stranger.truth) == len(simulator.truth) == 0
@@ -265,7 +265,7 @@ def test_what_is_stamped_into_a_body_survives_an_edit(tmp_path: Path, simulator:
         [flow] = page.flows()
         page.put(flow["id"], request={"content": json.dumps(body("openai_chat", ["as it was edited"]))})
         page.post(f"/flows/{flow['id']}/resume")
-        asking.join(20)
+        asking.join(30)
 
     sent = json.loads(simulator.truth.last().body)
     assert sent["messages"][0]["content"] == "as it was edited"
@@ -311,7 +311,7 @@ def test_without_a_proxy_a_file_is_copied_byte_for_byte_and_the_end_comes_by_its
         ask(running)
         with connect(f"ws://127.0.0.1:{running.port}/v1/responses", proxy=None) as opened:
             opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "hi"}))
-            while json.loads(opened.recv(timeout=10))["type"] != "response.completed":
+            while json.loads(opened.recv(timeout=30))["type"] != "response.completed":
                 pass
         assert eventually(lambda: len(lines(running)) == 4)
         running.interrupt()
@@ -330,5 +330,5 @@ def copy(dump: Path, to: Path, folder: Path, *more: str) -> None:
     """Let mitmdump read *dump* and write *to*, as one filters a dump."""
     confdir = ["--set", f"confdir={folder / 'mitmproxy'}"]
     command = [str(BIN / "mitmdump"), "-nr", str(dump), "-w", str(to), *confdir, *more]
-    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import threading
@@ -18,9 +17,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from ..simulator import Simulator
-from ..simulator.play import Play
 from .conftest import KEYS
 from .harness import Proxy, eventually, generic_config, proxy
+from .holding import held
 
 NAMES = {name: key for key, name in KEYS.items()}
 ONE = {"one": NAMES["one"]}
@@ -47,7 +46,7 @@ def listed(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> It
 def socket(running: Proxy, key: str = ANN) -> Iterator[ClientConnection]:
     headers = {"Authorization": f"Bearer {key}"}
     url = f"ws://127.0.0.1:{running.port}/v1/responses"
-    with connect(url, additional_headers=headers, proxy=None, open_timeout=10) as opened:
+    with connect(url, additional_headers=headers, proxy=None, open_timeout=30) as opened:
         yield opened
 
 
@@ -59,7 +58,7 @@ def told(opened: ClientConnection) -> tuple[str, int]:
     """Return the kind of the last event, with its status; or that the socket was closed, with the code."""
     while True:
         try:
-            event = json.loads(opened.recv(timeout=10))
+            event = json.loads(opened.recv(timeout=30))
         except ConnectionClosed as e:
             return "closed", e.rcvd.code if e.rcvd else 1006
         if event["type"] in ("response.completed", "response.failed", "error"):
@@ -182,12 +181,6 @@ def test_what_waited_in_line_is_asked_again(tmp_path: Path, simulator: Simulator
 CHAT = "/v1/chat/completions"
 
 
-async def held(play: Play, until: threading.Event) -> None:
-    """Give no answer before something has happened."""
-    while not until.is_set():
-        await asyncio.sleep(0.01)
-
-
 def chat(model: str) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "x"}]}
 
@@ -202,7 +195,7 @@ def change(running: Proxy, text: str, times: int) -> None:
 
 def post(running: Proxy, path: str, key: str = ANN, **options: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {key}", **options.pop("headers", {})}
-    return httpx.post(running.url + path, headers=headers, timeout=20, trust_env=False, **options)
+    return httpx.post(running.url + path, headers=headers, timeout=30, trust_env=False, **options)
 
 
 def large_form(*models: str, first: bool) -> dict[str, Any]:
@@ -262,7 +255,7 @@ def test_what_another_client_stored_is_not_there(listed: Proxy, simulator: Simul
     simulator.reset()
     url = f"{listed.url}/v1/responses/{made}"
     for method in ("GET", "DELETE"):
-        answer = httpx.request(method, url, headers={"Authorization": f"Bearer {ANN}"}, trust_env=False)
+        answer = httpx.request(method, url, headers={"Authorization": f"Bearer {ANN}"}, trust_env=False, timeout=30)
         assert answer.status_code == 404
         assert answer.json()["error"]["code"] == "not_found"
     answer = post(listed, "/v1/responses", json={"model": MINI, "input": "go on", "previous_response_id": made})
@@ -270,11 +263,13 @@ def test_what_another_client_stored_is_not_there(listed: Proxy, simulator: Simul
     with socket(listed) as opened:
         opened.send(create(MINI, previous_response_id=made))
         assert told(opened) == ("error", 404)
-    listing = httpx.get(f"{listed.url}/v1/files", headers={"Authorization": f"Bearer {BOB}"}, trust_env=False)
+    listing = httpx.get(
+        f"{listed.url}/v1/files", headers={"Authorization": f"Bearer {BOB}"}, trust_env=False, timeout=30
+    )
     assert (listing.status_code, listing.json()["error"]["code"]) == (403, "list_not_allowed")
 
     assert [record.path for record in simulator.truth.requests if record.header("upgrade") == ""] == []
-    httpx.get(url, headers={"Authorization": f"Bearer {BOB}"}, trust_env=False)
+    httpx.get(url, headers={"Authorization": f"Bearer {BOB}"}, trust_env=False, timeout=30)
     assert [record.credential for record in simulator.truth.requests if record.method == "GET"][-1] == NAMES["one"]
 
 
@@ -289,7 +284,9 @@ def test_a_path_that_is_no_endpoint_gets_no_key(tmp_path: Path, simulator: Simul
     with proxy(tmp_path, config, mode=f"reverse:{simulator.url}" if mode == "reverse" else "regular") as running:
         through = running.url if mode == "regular" else None
         base = simulator.url if mode == "regular" else running.url
-        with httpx.Client(proxy=through, trust_env=False, headers={"Authorization": "Bearer own-key"}) as client:
+        with httpx.Client(
+            proxy=through, trust_env=False, headers={"Authorization": "Bearer own-key"}, timeout=30
+        ) as client:
             answers = [client.post(base + path, json={}) for path in ("/admin", "/v1/organization/users")]
             client.post(base + "/v1/named", json={})
             client.post(base + "/v1/chat/completions", json={"model": MINI, "messages": []})

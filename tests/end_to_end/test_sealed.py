@@ -115,9 +115,9 @@ def test_on_a_websocket_it_goes_without_at_once(tmp_path: Path, simulator: Simul
         simulator.truth.clear()
         url = f"ws://127.0.0.1:{running.port}/v1/responses"
         headers = {"Authorization": f"Bearer {CLIENT}", "x-session-id": "other"}
-        with connect(url, additional_headers=headers, proxy=None, open_timeout=10) as socket:
+        with connect(url, additional_headers=headers, proxy=None, open_timeout=30) as socket:
             socket.send(json.dumps({"type": "response.create", "model": "sim-large", "input": history, "store": False}))
-            while (event := json.loads(socket.recv(timeout=10)))["type"] not in ("response.completed", "error"):
+            while (event := json.loads(socket.recv(timeout=30)))["type"] not in ("response.completed", "error"):
                 pass
 
     assert event["type"] == "response.completed", event
@@ -138,7 +138,7 @@ def test_a_tool_loop_goes_on_at_another_account_and_comes_home(tmp_path: Path, s
     asked = {"model": "sim-large", "max_tokens": 2000, "thinking": {"type": "enabled", "budget_tokens": 1024}}
     with (
         through(tmp_path, simulator) as running,
-        httpx.Client(base_url=running.url, trust_env=False, headers={"x-api-key": CLIENT}) as client,
+        httpx.Client(base_url=running.url, trust_env=False, headers={"x-api-key": CLIENT}, timeout=30) as client,
     ):
 
         def turn(refused: str, session: str, but: str = "") -> tuple[int, Any]:
@@ -194,7 +194,10 @@ def test_a_thread_whose_account_is_out_begins_anew_elsewhere(tmp_path: Path, sim
 
 def test_ids_of_the_old_account_do_not_travel(tmp_path: Path, simulator: Simulator) -> None:
     """P9: a diagnosis is asked of the account that can make it; at home not a byte changes."""
-    with through(tmp_path, simulator) as running, httpx.Client(base_url=running.url, trust_env=False) as client:
+    with (
+        through(tmp_path, simulator) as running,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=30) as client,
+    ):
         client.headers.update({"x-api-key": CLIENT, "anthropic-version": "2023-06-01", "x-session-id": "diagnosed"})
 
         def ask(text: str, previous: str | None) -> tuple[bytes, str]:

@@ -55,11 +55,11 @@ def raw(dialect: str, asked: dict[str, Any], *, stream: bool = False) -> bytes:
 
 def send(port: int, request: bytes, host: str) -> bytes:
     """Send *request* and return what comes back, to the end of the connection."""
-    with socket.create_connection(("127.0.0.1", port), 10) as opened:
+    with socket.create_connection(("127.0.0.1", port), 30) as opened:
         opened.sendall(
             request.replace(b"$HOST", host.encode()).replace(b"\r\nX-Odd", b"\r\nConnection: close\r\nX-Odd", 1)
         )
-        opened.settimeout(10)
+        opened.settimeout(30)
         return b"".join(iter(lambda: opened.recv(65536), b""))
 
 
@@ -87,6 +87,7 @@ def test_what_would_have_been_is_written_down(shadow: Proxy, simulator: Simulato
             json=body("openai_chat", [session]),
             headers={**credential("openai_chat", CLIENT), "X-Session-ID": session},
             trust_env=False,
+            timeout=30,
         )
         assert asked.status_code == 200
     assert eventually(lambda: len(lines(shadow)) == 5)
@@ -102,7 +103,7 @@ def test_a_failure_is_delivered_and_says_nothing_about_an_account(shadow: Proxy,
     headers = credential("openai_chat", CLIENT)
     simulator.fault("status", {"status": 429, "retry_after": 600}, times=1)
     answers = [
-        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False)
+        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), headers=headers, trust_env=False, timeout=30)
         for _ in range(2)
     ]
     assert eventually(lambda: len(lines(shadow)) == 2)
@@ -118,9 +119,9 @@ def test_where_no_account_would_do_the_request_passes(shadow: Proxy, simulator: 
     headers = credential("openai_chat", CLIENT)
     pinned = {**headers, "X-Patchbay-Account": "nobody"}
     asked = [
-        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), headers=pinned, trust_env=False),
-        httpx.get(shadow.url + "/v1/whatever", headers=headers, trust_env=False),
-        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False),
+        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), headers=pinned, trust_env=False, timeout=30),
+        httpx.get(shadow.url + "/v1/whatever", headers=headers, trust_env=False, timeout=30),
+        httpx.post(shadow.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False, timeout=30),
     ]
 
     assert [answer.status_code for answer in asked] == [200, 200, 401]
@@ -134,7 +135,7 @@ def test_a_socket_passes_too(shadow: Proxy, simulator: Simulator) -> None:
         url, additional_headers={"Authorization": f"Bearer {CLIENT}", "session-id": "s"}, proxy=None
     ) as opened:
         opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "hi"}))
-        while json.loads(opened.recv(timeout=10))["type"] != "response.completed":
+        while json.loads(opened.recv(timeout=30))["type"] != "response.completed":
             pass
     assert eventually(lambda: len(lines(shadow)) == 2)
 

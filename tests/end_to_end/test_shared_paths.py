@@ -27,10 +27,10 @@ class House:
     one_port: str
 
     def regular(self) -> httpx.Client:
-        return httpx.Client(proxy=self.running.url, trust_env=False, timeout=20, headers=self.own)
+        return httpx.Client(proxy=self.running.url, trust_env=False, timeout=30, headers=self.own)
 
     def anywhere(self) -> httpx.Client:
-        return httpx.Client(base_url=self.one_port, trust_env=False, timeout=20, headers=self.own)
+        return httpx.Client(base_url=self.one_port, trust_env=False, timeout=30, headers=self.own)
 
     @property
     def own(self) -> dict[str, str]:

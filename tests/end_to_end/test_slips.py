@@ -31,7 +31,7 @@ def test_no_piece_of_a_key_is_told_at_a_reload(tmp_path: Path) -> None:
         for count, slip in enumerate(SAMPLE, 1):
             (tmp_path / "config.yaml").write_text(f"# {count}\n{slip.text}", encoding="utf-8")
             assert eventually(lambda count=count: _looked(running.log) == count, 20), slip.name
-        httpx.post(running.url + CHAT, json={"model": "m", "messages": []}, trust_env=False)
+        httpx.post(running.url + CHAT, json={"model": "m", "messages": []}, trust_env=False, timeout=30)
         running.interrupt()
     text = told(tmp_path)
 

@@ -31,9 +31,9 @@ class Client:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.set_alpn_protocols(["h2"])
-        raw = socket.create_connection(("127.0.0.1", running.port), 20)
+        raw = socket.create_connection(("127.0.0.1", running.port), 30)
         self._socket = context.wrap_socket(raw)
-        self._socket.settimeout(20)
+        self._socket.settimeout(30)
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(1 << 30)

@@ -17,6 +17,7 @@ from mitmproxy.io import FlowReader
 
 from .dialogue import DIALECTS, body, credential, path
 from .harness import eventually, generic_config, proxy
+from .tunnel import stop_listening
 
 EVENTS = [
     b": a comment\n\n",
@@ -74,7 +75,7 @@ def _whole_request(connection: socket.socket) -> bytes:
 def upstream() -> Iterator[OneAtATime]:
     server = OneAtATime()
     yield server
-    server.socket.close()
+    stop_listening(server.socket, server.thread)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -86,7 +87,7 @@ def test_each_event_arrives_before_the_next_one_is_sent(tmp_path: Path, upstream
         upstream.go.release(_content(dialect) + 1)
         with httpx.stream(
             "POST", running.url + path(dialect, stream=True), json=body(dialect, ["x"], stream=True),
-            headers=credential(dialect, "k"), timeout=10, trust_env=False,
+            headers=credential(dialect, "k"), timeout=30, trust_env=False,
         ) as answer:  # fmt: skip
             pieces = answer.iter_raw()
             sent = b"".join(EVENTS[: _content(dialect) + 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from redis_server import RedisServer
 from ..simulator import Simulator
 from .dialogue import DIALECTS, body, credential, path
 from .harness import Proxy, eventually
-from .test_state import client, server, two_proxies
+from .test_state import PATIENT, client, server, two_proxies
 from .test_verify import patchbay
 
 __all__ = ["server"]  # the fixture
@@ -57,7 +56,7 @@ def test_turns_that_alternate_between_two_instances_without_a_pause_stay_at_home
     """R14: tool loops are quicker than a store's news, so a request asks the store first."""
     simulator.reset()
     conversations = [Conversation(f"c-{number}", named=named) for number in range(CONVERSATIONS)]
-    with two_proxies(tmp_path, simulator, server.url, f"strategy: {strategy}") as instances:
+    with two_proxies(tmp_path, simulator, server.url, f"strategy: {strategy}", *PATIENT) as instances:
         asyncio.run(quick_turns(instances, conversations))
     moved = sum(
         before != after
@@ -68,6 +67,7 @@ def test_turns_that_alternate_between_two_instances_without_a_pause_stay_at_home
 
 
 PAIRS = 10
+MARKED = "event_type=crosstalk: its answer went to"
 
 
 async def swapped_pairs(instances: tuple[Proxy, Proxy]) -> None:
@@ -93,10 +93,11 @@ def test_a_victim_is_named_and_marked_whichever_instance_served_it(
     simulator.reset()
     simulator.fault("swap", {"timeout": 20}, when=lambda record: bool(record.header("x-swap")))
     folders = [tmp_path / side for side in ("left", "right")]
-    with two_proxies(tmp_path, simulator, server.url, "", "-w", "day.mitm") as instances:
+    with two_proxies(tmp_path, simulator, server.url, "", *PATIENT, "-w", "day.mitm") as instances:
         asyncio.run(swapped_pairs(instances))
         assert all(eventually(lambda running=running: running.journal.count("\n") == PAIRS) for running in instances)
-        time.sleep(1.0)  # the other side is marked when the store has told of it
+        # the other side is marked when the store has told of it
+        assert eventually(lambda: sum(running.log.count(MARKED) for running in instances) == 2 * PAIRS)
         lines = [json.loads(line) for running in instances for line in running.journal.splitlines()]
         logs = [running.log for running in instances]
 

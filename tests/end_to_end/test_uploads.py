@@ -18,6 +18,7 @@ import pytest
 from ..ports import free_port
 from .harness import Proxy, eventually, proxy
 from .test_no_key_anywhere import client_of
+from .tunnel import stop_listening
 
 CLIENT = "sk-client-of-an-upload-0123456789"
 KEYS = {name: f"sk-real-{name}-0123456789abcdef" for name in ("one", "two")}
@@ -50,7 +51,8 @@ class Sink:
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def _listen(self) -> None:
         with suppress(OSError):
@@ -92,7 +94,7 @@ class Sink:
             line()
 
     def close(self) -> None:
-        self._socket.close()
+        stop_listening(self._socket, self._thread)
 
 
 @pytest.fixture
@@ -248,7 +250,7 @@ def test_a_client_that_leaves_takes_its_upload_along(plain: tuple[Proxy, Sink]) 
         f"POST /v1/files HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {CLIENT}\r\nX-Request-ID: leaving\r\n"
         f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {50 * MEGABYTE}\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", running.port), 5) as leaving:
+    with socket.create_connection(("127.0.0.1", running.port), 30) as leaving:
         leaving.sendall(head.encode() + PIECE * 8)
         assert eventually(lambda: bool(sink.taken) and sink.taken[0].size > 0)
     assert eventually(lambda: '"leaving"' in running.journal)
@@ -267,6 +269,7 @@ def test_a_small_upload_is_read_like_any_other_body(plain: tuple[Proxy, Sink]) -
         data={"purpose": "batch"},
         headers={"authorization": f"Bearer {CLIENT}"},
         trust_env=False,
+        timeout=30,
     )
 
     assert answer.status_code == 200

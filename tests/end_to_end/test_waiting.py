@@ -105,7 +105,7 @@ def dead(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
     with proxy(tmp_path, config, mode=f"reverse:{simulator.url}", scripts=scripts) as running:
         simulator.fault("status", {"status": 401, "code": "invalid_api_key"})
         assert httpx.post(
-            running.url + path("openai_chat"), json=body("openai_chat", ["hello"]), trust_env=False, timeout=20
+            running.url + path("openai_chat"), json=body("openai_chat", ["hello"]), trust_env=False, timeout=30
         ).is_error
         simulator.mend()
         yield running
@@ -113,7 +113,7 @@ def dead(tmp_path: Path, simulator: Simulator) -> Iterator[Proxy]:
 
 def test_an_account_is_woken_by_a_command(dead: Proxy, tmp_path: Path) -> None:
     """A14, R8: until then it says when it is looked at again, half a minute at most."""
-    with httpx.Client(timeout=20, trust_env=False) as client:
+    with httpx.Client(timeout=30, trust_env=False) as client:
         refused = ask(client, dead, "openai_chat", "ann")
         assert refused.is_error
         assert 1 <= int(refused.headers["retry-after"]) <= 30
@@ -125,7 +125,7 @@ def test_an_account_is_woken_by_a_command(dead: Proxy, tmp_path: Path) -> None:
 
 def test_an_account_is_woken_by_the_command_line(dead: Proxy, tmp_path: Path) -> None:
     """A14: a running proxy hears of it."""
-    with httpx.Client(timeout=20, trust_env=False) as client:
+    with httpx.Client(timeout=30, trust_env=False) as client:
         assert ask(client, dead, "openai_chat", "ann").is_error
         command = [str(ROOT / "scripts" / "python"), "-m", "patchbay.cli", "wake", "one"]
         command += ["--config", str(tmp_path / "config.yaml")]

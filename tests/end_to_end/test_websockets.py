@@ -17,7 +17,8 @@ from websockets.sync.client import ClientConnection, connect
 from ..simulator import Simulator
 from .conftest import KEYS
 from .harness import Proxy, eventually, generic_config, proxy
-from .test_rights import change, held
+from .holding import held, held_inside
+from .test_rights import change
 
 CLIENT = "sk-client-0123456789abcdef-its-own"
 NAMES = {name: key for key, name in KEYS.items()}
@@ -28,7 +29,7 @@ PAIR = {name: NAMES[name] for name in ("one", "two")}
 def socket(running: Proxy, session: str = "", **options: Any) -> Iterator[ClientConnection]:
     headers = {"Authorization": f"Bearer {CLIENT}", **({"session-id": session} if session else {})}
     url = f"ws://127.0.0.1:{running.port}/v1/responses"
-    with connect(url, additional_headers=headers, proxy=None, open_timeout=10, **options) as opened:
+    with connect(url, additional_headers=headers, proxy=None, open_timeout=30, **options) as opened:
         yield opened
 
 
@@ -42,7 +43,7 @@ def ask(opened: ClientConnection, text: str, **more: Any) -> list[dict[str, Any]
 def answer(opened: ClientConnection) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     while True:
-        events.append(json.loads(opened.recv(timeout=10)))
+        events.append(json.loads(opened.recv(timeout=30)))
         if events[-1]["type"] in ("response.completed", "response.failed", "error"):
             return events
 
@@ -204,7 +205,7 @@ def test_what_is_proved_to_be_anothers_is_kept_from_the_client(tmp_path: Path, s
             first = ask(opened, "MARK-" + "a" * 32)
             cut = ask(opened, "MARK-" + "b" * 32)
             with pytest.raises(ConnectionClosed):
-                opened.recv(timeout=5)
+                opened.recv(timeout=30)
         assert eventually(lambda: len(exchanges(running)) == 2)
 
     assert "a" * 32 in json.dumps(first)
@@ -253,7 +254,7 @@ def test_an_answer_that_breaks_off_is_told_from_one_the_client_left(pooled: Prox
     with socket(pooled, "session-a") as opened, pytest.raises(ConnectionClosed):
         ask(opened, "broken off")
     assert eventually(lambda: len(exchanges(pooled)) == 1)
-    simulator.fault("delay_head", {"seconds": 5}, method="POST", times=1)
+    simulator.fault("hang", method="POST", times=1)
     with socket(pooled, "session-b") as opened:
         opened.send(json.dumps({"type": "response.create", "model": "sim-large", "input": "left"}))
         assert eventually(lambda: simulator.truth.last().method == "POST")
@@ -291,7 +292,9 @@ def test_a_message_that_is_put_in_by_hand_is_an_exchange_too(tmp_path: Path, sim
     ) as running:
         with socket(running, "session") as opened:
             headers = {"Authorization": "Bearer look", "X-XSRFToken": "x", "Cookie": "_xsrf=x; _mitmproxy_xsrf=x"}
-            page = httpx.Client(base_url=f"http://127.0.0.1:{running.web_port}", headers=headers, trust_env=False)
+            page = httpx.Client(
+                base_url=f"http://127.0.0.1:{running.web_port}", headers=headers, trust_env=False, timeout=30
+            )
             with page:
                 [flow] = page.get("/flows").json()
                 message = {"type": "response.create", "model": "sim-large", "input": "by hand"}
@@ -303,14 +306,14 @@ def test_a_message_that_is_put_in_by_hand_is_an_exchange_too(tmp_path: Path, sim
 
 def test_a_socket_may_be_silent_for_longer_than_an_answer(tmp_path: Path, simulator: Simulator) -> None:
     simulator.reset()
-    timeouts = "timeouts: {first_byte: 500ms, idle: 500ms, total: 500ms}"
+    timeouts = "timeouts: {first_byte: 2s, idle: 2s, total: 2s}"
     config = echoing(tmp_path).replace("{preset: generic,", f"{{preset: generic, {timeouts},")
     with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running:
         with socket(running, "session") as opened, pytest.raises(TimeoutError):
             assert ask(opened, "first")[-1]["type"] == "response.completed"
-            opened.recv(timeout=1.2)
+            opened.recv(timeout=2.5)
         with socket(running, "session") as opened:
-            simulator.fault("delay_body", {"seconds": 1}, method="POST")
+            simulator.fault("delay_body", {"seconds": 2.5}, method="POST")
             assert ask(opened, "second")[-1]["type"] == "response.completed"
         assert eventually(lambda: len(exchanges(running)) == 2)
         log = running.log
@@ -325,7 +328,7 @@ def closed(opened: ClientConnection) -> int | None:
     """Wait for the end of the socket and return its close code; None where it was broken off."""
     with pytest.raises(ConnectionClosed):
         while True:
-            opened.recv(timeout=10)
+            opened.recv(timeout=30)
     return opened.close_code
 
 
@@ -367,7 +370,8 @@ def test_a_socket_is_closed_when_its_account_is_gone(tmp_path: Path, simulator: 
         with socket(running, "session") as idle, socket(running, "session") as busy:
             ask(idle, "hello")
             first = simulator.truth.last().account
-            rule = simulator.fault("delay_body", {"seconds": 2}, method="POST", times=1)
+            go_on = threading.Event()
+            rule = simulator.fault(held_inside, {"until": go_on, "after": 0}, method="POST", times=1)
             busy.send(create("under way"))
             assert eventually(lambda: rule.struck == 1)
             rest = {name: key for name, key in PAIR.items() if name != first}
@@ -376,6 +380,7 @@ def test_a_socket_is_closed_when_its_account_is_gone(tmp_path: Path, simulator: 
                 left = generic_config(tmp_path, PAIR).replace(f"id: {first},", f"id: {first}, enabled: false,")
             change(running, left, 1)
             assert closed(idle) == 1012
+            go_on.set()
             assert answer(busy)[-1]["type"] == "response.completed"
             assert closed(busy) == 1012
         with socket(running, "session") as opened:

@@ -54,8 +54,8 @@ def secured(port: int) -> Iterator[ssl.SSLSocket]:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
-    with socket.create_connection(("127.0.0.1", port), 20) as raw, context.wrap_socket(raw) as client:
-        client.settimeout(20)
+    with socket.create_connection(("127.0.0.1", port), 30) as raw, context.wrap_socket(raw) as client:
+        client.settimeout(30)
         assert client.selected_alpn_protocol() == "h2"
         yield client
 
@@ -113,7 +113,7 @@ def test_over_http_1_the_socket_sees_to_it(tmp_path: Path) -> None:
     with (
         listener(upstream.serve) as port,
         proxy(tmp_path, settings, mode=f"reverse:http://127.0.0.1:{port}") as running,
-        socket.create_connection(("127.0.0.1", running.port), 20) as client,
+        socket.create_connection(("127.0.0.1", running.port), 30) as client,
     ):
         client.sendall(asked)
         assert eventually(upstream.rests, 20)

@@ -16,12 +16,24 @@ Serve = Callable[[socket.socket], None]
 @contextlib.contextmanager
 def listener(serve: Serve) -> Iterator[int]:
     """Serve every connection to a port of this machine in a thread of its own; the value is the port."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=_accept, args=(server, serve), daemon=True)
-        thread.start()
+    server = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=_accept, args=(server, serve), daemon=True)
+    thread.start()
+    try:
         yield int(server.getsockname()[1])
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join(5)
+    finally:
+        stop_listening(server, thread)
+
+
+def stop_listening(server: socket.socket, thread: threading.Thread) -> None:
+    """
+    Wake *thread*, which waits for a connection to *server*, and close that when it has ended.
+
+    A thread that went on waiting would take a connection of whichever server next gets the number of this one.
+    """
+    server.shutdown(socket.SHUT_RDWR)
+    thread.join(30)
+    server.close()
 
 
 @dataclass
@@ -39,12 +51,12 @@ class Tunnels:
         if method != "CONNECT":
             client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
             return
-        with socket.create_connection((host, int(port)), 10) as server:
+        with socket.create_connection((host, int(port)), 30) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             back = threading.Thread(target=_pour, args=(server, client), daemon=True)
             back.start()
             _pour(client, server)
-            back.join(10)
+            back.join(30)
 
 
 @contextlib.contextmanager

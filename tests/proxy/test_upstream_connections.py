@@ -196,6 +196,27 @@ def test_a_goaway_leaves_what_is_below_its_last_stream(rig: Rig) -> None:
     assert not any(isinstance(each, Failure) for cord in rig.cords.values() for each in cord.told)
 
 
+@pytest.mark.parametrize(
+    "frame", [GoAwayFrame(0, 1), RstStreamFrame(3, ErrorCodes.REFUSED_STREAM)], ids=["GOAWAY", "a stream is refused"]
+)
+def test_what_comes_in_one_piece_with_the_end_of_a_connection_is_told(rig: Rig, frame: Any) -> None:
+    """R33: h2 has read the last answer when the frame before it is looked at; the connection closes behind it."""
+    rig.ask(1, 3)
+    [first] = rig.servers
+    rig.says(first)  # its SETTINGS
+    rig.servers[first].send_headers(1, OK)
+    rig.servers[first].send_data(1, b"ok", end_stream=True)
+    rig.feed(events.DataReceived(first, frame.serialize() + rig.servers[first].data_to_send()))
+    rig._heard()
+    assert rig.served(1)
+    assert not first.connected
+    rig.answers(rig.where(3)[-1], 1)
+
+    assert rig.served(3)
+    assert len(rig.where(1)) == 1
+    assert not any(isinstance(each, Failure) for cord in rig.cords.values() for each in cord.told)
+
+
 def test_a_goaway_in_two_steps(rig: Rig) -> None:
     """R33: the first one ends nothing."""
     rig.ask(1, 3)

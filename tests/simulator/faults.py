@@ -70,7 +70,7 @@ async def quote_credential(play: Play, status: int = 401, header: str = "X-Debug
 
 
 async def swap(
-    play: Play, part: str = "all", size: int = 2, timeout: float = 5.0, alike: bool = True, room: str = ""
+    play: Play, part: str = "all", size: int = 2, timeout: float = 20.0, alike: bool = True, room: str = ""
 ) -> None:
     """
     Hold the answers of *size* concurrent requests until all are there, then give each the next one's.
@@ -120,7 +120,7 @@ async def repeat(play: Play, new_id: bool = False) -> None:
         play.reply = replace(first.reply, answer_id=own.answer_id, item_id=own.item_id)
 
 
-async def splice(play: Play, after: int = 2, timeout: float = 5.0, interleave: bool = False) -> None:
+async def splice(play: Play, after: int = 2, timeout: float = 20.0, interleave: bool = False) -> None:
     """Go over to another's stream after *after* events, or take an event from each in turn."""
     everyone = await play.stage.meet(("splice", after, interleave, *play.shape), play, 2, timeout)
     other = next((met for met in everyone if met.seq != play.record.seq), None)

@@ -85,12 +85,12 @@ def simulator_thread(keys: Mapping[str, str] | None = None, **options: Any) -> I
     thread = threading.Thread(target=loop.run_forever, name="simulator", daemon=True)
     thread.start()
     try:
-        asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(simulator.__aenter__(), loop).result(30)
         yield simulator
     finally:
-        asyncio.run_coroutine_threadsafe(_stopped(simulator), loop).result(10)
+        asyncio.run_coroutine_threadsafe(_stopped(simulator), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(30)
         loop.close()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from threading import Event
 
 from .exchange import Exchange
 
@@ -37,6 +38,13 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Until:
+    """Silence until a test says so."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
 class Raw:
     """Bytes past the protocol, straight to the connection."""
 
@@ -58,7 +66,7 @@ class Close:
     """Close the connection politely, complete or not."""
 
 
-Step = Head | Data | Pause | Raw | End | Reset | Close
+Step = Head | Data | Pause | Until | Raw | End | Reset | Close
 Script = tuple[Step, ...]
 
 
@@ -126,6 +134,9 @@ async def _small(step: Step, exchange: Exchange) -> None:
             await exchange.send_data(data)
         case Pause(seconds):
             await asyncio.sleep(seconds)
+        case Until(event):
+            while not event.is_set():
+                await asyncio.sleep(0.005)
         case Raw(data):
             await exchange.send_raw(data)
 

@@ -62,5 +62,5 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture
 def client(sim: Simulator) -> Iterator[httpx.Client]:
-    with httpx.Client(verify=NOBODY, base_url=sim.url, timeout=10) as client:
+    with httpx.Client(verify=NOBODY, base_url=sim.url, timeout=30) as client:
         yield client

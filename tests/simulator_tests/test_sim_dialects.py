@@ -179,7 +179,9 @@ def test_messages_streamed_and_cut_at_the_limit(claude):
 
 def test_messages_stream_has_every_event_in_place(shared):
     body = {"model": "m", "max_tokens": 9, "stream": True, "messages": said("hi")}
-    text = httpx.post(verify=NOBODY, url=f"{shared.url}/v1/messages", json=body, headers={"x-api-key": "sk-a"}).text
+    text = httpx.post(
+        verify=NOBODY, url=f"{shared.url}/v1/messages", json=body, headers={"x-api-key": "sk-a"}, timeout=30
+    ).text
     names = [line.removeprefix("event: ") for line in text.splitlines() if line.startswith("event:")]
     assert names[:3] == ["message_start", "content_block_start", "ping"]
     assert names[-3:] == ["content_block_stop", "message_delta", "message_stop"]
@@ -223,7 +225,9 @@ def test_gemini_calls_a_tool_counts_lists_and_embeds(gemini):
 
 def test_gemini_streams_an_array_without_alt_sse(shared):
     body = {"contents": [{"parts": [{"text": f"hi {MARK}"}]}]}
-    answer = httpx.post(verify=NOBODY, url=f"{shared.url}/v1beta/models/g:streamGenerateContent?key=sk-a", json=body)
+    answer = httpx.post(
+        verify=NOBODY, url=f"{shared.url}/v1beta/models/g:streamGenerateContent?key=sk-a", json=body, timeout=30
+    )
     parts = [chunk["candidates"][0]["content"]["parts"][0]["text"] for chunk in answer.json()]
     assert MARK in parts
     assert answer.json()[-1]["candidates"][0]["finishReason"] == "STOP"
@@ -276,7 +280,7 @@ def test_a_strict_provider_rejects_members_and_models(chat):
     setup: dict[str, Any] = {"rejects": ["request_id"], "serves": {"a": {"sim"}, "b": {"other"}}}
     with (
         simulator_thread({"sk-a": "a", "sk-b": "b"}, **setup) as sim,
-        httpx.Client(verify=NOBODY, base_url=sim.url) as client,
+        httpx.Client(verify=NOBODY, base_url=sim.url, timeout=30) as client,
     ):
         assert chat.ask(client, "hi").status_code == 200
         assert chat.ask(client, "hi", request_id="r").status_code == 400

@@ -23,7 +23,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 def answered(mode: str, question: Any, stream: bool = False, every: bool = True, **more: Any) -> httpx.Response:
     setup = simulator_thread({"sk-a": "a"}, echo=mode, every=every)
-    with setup as sim, httpx.Client(verify=NOBODY, base_url=sim.url) as client:
+    with setup as sim, httpx.Client(verify=NOBODY, base_url=sim.url, timeout=30) as client:
         return question.ask(client, "hello", stream, headers=SENT, **more)
 
 

@@ -21,7 +21,7 @@ def url() -> Iterator[str]:
 
 
 def _call(url: str, method: str, path: str, body: object = None, key: str = "sk-a") -> tuple[int, dict[str, Any]]:
-    with httpx.Client(base_url=url, headers={"x-goog-api-key": key}, trust_env=False) as client:
+    with httpx.Client(base_url=url, headers={"x-goog-api-key": key}, trust_env=False, timeout=30) as client:
         answer = client.request(method, path, json=body)
     return answer.status_code, answer.json()
 
@@ -64,7 +64,7 @@ def test_one_in_the_background_has_no_steps_yet_and_one_that_is_not_stored_is_go
 
 
 def test_a_stream_is_made_of_steps(url):
-    with httpx.Client(base_url=url, headers={"x-goog-api-key": "sk-a"}, trust_env=False) as client:
+    with httpx.Client(base_url=url, headers={"x-goog-api-key": "sk-a"}, trust_env=False, timeout=30) as client:
         text = client.post(WHERE, json=_asked("hello", stream=True)).text
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
     kinds = [event["event_type"] for event in events]

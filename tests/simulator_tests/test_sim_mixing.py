@@ -53,10 +53,10 @@ def test_a_tool_that_was_not_offered_and_tokens_that_were_not_spent(sim, client,
 
 
 def test_requests_of_one_session_get_each_other_s_answers(sim, chat):
-    sim.fault("shared_session", {"timeout": 5.0})
+    sim.fault("shared_session", {"timeout": 30})
 
     def ask(session: str) -> None:
-        with httpx.Client(base_url=sim.url, timeout=10, trust_env=False) as client:
+        with httpx.Client(base_url=sim.url, timeout=30, trust_env=False) as client:
             chat.ask(client, "hello", headers={"X-Session-ID": session})
 
     with ThreadPoolExecutor(2) as pool:
@@ -77,10 +77,10 @@ def test_the_truth_goes_into_a_file(tmp_path, chat, ending):
         try:
             assert process.stdout
             url = json.loads(process.stdout.readline())["url"]
-            with httpx.Client(base_url=url, timeout=10, trust_env=False) as client:
+            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
                 chat.ask(client, "hello")
             process.send_signal(ending)
-            process.wait(10)
+            process.wait(30)
         finally:
             process.kill()
 

@@ -17,7 +17,7 @@ def url() -> Any:
 
 
 def _call(url: str, key: str, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
-    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False) as client:
+    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=30) as client:
         answer = client.request(method, path, json=body)
     return answer.status_code, answer.json()
 

@@ -28,7 +28,7 @@ HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer 
 
 
 def connect(sim: Simulator) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", sim.port), timeout=5)
+    return socket.create_connection(("127.0.0.1", sim.port), 30)
 
 
 def until(link: socket.socket, wanted: bytes) -> bytes:
@@ -47,7 +47,7 @@ def test_one_connection_serves_many_requests(sim, client, chat):
 
 
 def test_http2_is_spoken_to_who_begins_with_it(sim, chat):
-    with httpx.Client(verify=NOBODY, base_url=sim.url, http1=False, http2=True) as client:
+    with httpx.Client(verify=NOBODY, base_url=sim.url, http1=False, http2=True, timeout=30) as client:
         answer = chat.ask(client, "hello", stream=True)
     assert answer.http_version == "HTTP/2"
     assert answer.text.endswith("data: [DONE]\n\n")
@@ -76,13 +76,13 @@ def test_a_long_answer_waits_for_the_window_of_http2(sim):
 
 
 def test_a_long_body_fits_through_the_window_of_http2(sim, chat):
-    with httpx.Client(verify=NOBODY, base_url=sim.url, http1=False, http2=True) as client:
+    with httpx.Client(verify=NOBODY, base_url=sim.url, http1=False, http2=True, timeout=30) as client:
         assert chat.ask(client, "x" * 3_000_000).status_code == 200
 
 
 def test_many_streams_share_one_connection(sim):
     async def both() -> list[httpx.Response]:
-        async with httpx.AsyncClient(verify=NOBODY, base_url=sim.url, http1=False, http2=True) as client:
+        async with httpx.AsyncClient(verify=NOBODY, base_url=sim.url, http1=False, http2=True, timeout=30) as client:
             asks = (client.post("/v1/chat/completions", content=BODY, headers={"api-key": "sk-a"}) for _ in range(40))
             return await asyncio.gather(*asks)
 
@@ -124,7 +124,7 @@ def secure(certificate: Path) -> Iterator[Simulator]:
 @pytest.mark.parametrize(("http2", "version"), [(True, "HTTP/2"), (False, "HTTP/1.1")])
 def test_over_tls_the_client_chooses_the_version(secure, certificate, chat, http2, version):
     trust = ssl.create_default_context(cafile=str(certificate))
-    with httpx.Client(base_url=secure.url, http2=http2, verify=trust) as client:
+    with httpx.Client(base_url=secure.url, http2=http2, verify=trust, timeout=30) as client:
         assert chat.ask(client, "hello").http_version == version
 
 
@@ -181,11 +181,11 @@ def test_nonsense_is_refused(sim):
 @pytest.mark.parametrize("http2", [False, True])
 def test_a_client_that_goes_away_is_noticed(sim, chat, http2):
     sim.fault("hang", {"after": 3})
-    with httpx.Client(verify=NOBODY, base_url=sim.url, http1=not http2, http2=http2) as client:
+    with httpx.Client(verify=NOBODY, base_url=sim.url, http1=not http2, http2=http2, timeout=30) as client:
         body = chat.body("hello", stream=True)
         with client.stream("POST", chat.path(), json=body, headers={"api-key": "sk-a"}) as answer:
             assert next(answer.iter_bytes())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not sim.truth.last().ended and time.monotonic() < deadline:
         time.sleep(0.005)
     assert sim.truth.last().ended == "cancelled"

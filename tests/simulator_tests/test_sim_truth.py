@@ -31,7 +31,7 @@ def test_a_record_says_who_asked_what_and_got_which_ids(sim, client, question):
 
 def test_a_long_run_need_not_keep_everything(chat):
     setup = simulator_thread({"sk-a": "a"}, records=2, bodies=False)
-    with setup as sim, httpx.Client(verify=NOBODY, base_url=sim.url) as client:
+    with setup as sim, httpx.Client(verify=NOBODY, base_url=sim.url, timeout=30) as client:
         for _ in range(3):
             chat.ask(client, "hello")
         assert [(record.seq, record.body) for record in sim.truth] == [(2, b""), (3, b"")]
@@ -73,7 +73,10 @@ def test_a_mistake_at_the_back_door_is_explained(client):
 
 
 def test_without_required_keys_a_key_is_its_own_account():
-    with simulator_thread(require_key=False) as sim, httpx.Client(verify=NOBODY, base_url=sim.url) as client:
+    with (
+        simulator_thread(require_key=False) as sim,
+        httpx.Client(verify=NOBODY, base_url=sim.url, timeout=30) as client,
+    ):
         assert client.get("/v1/models", headers={"api-key": "anything"}).status_code == 200
         assert sim.truth.last().account == "anything"
         assert client.get("/v1/models").status_code == 200
@@ -81,7 +84,10 @@ def test_without_required_keys_a_key_is_its_own_account():
 
 def test_it_runs_inside_the_event_loop_of_a_test():
     async def story() -> int:
-        async with Simulator({"sk-a": "a"}) as sim, httpx.AsyncClient(verify=NOBODY, base_url=sim.url) as client:
+        async with (
+            Simulator({"sk-a": "a"}) as sim,
+            httpx.AsyncClient(verify=NOBODY, base_url=sim.url, timeout=30) as client,
+        ):
             await client.get("/v1/models", headers={"api-key": "sk-a"})
             return len(sim.truth)
 
@@ -96,7 +102,7 @@ def test_it_runs_from_the_command_line():
             assert process.stdout
             told = json.loads(process.stdout.readline())
             with httpx.Client(
-                verify=NOBODY, base_url=told["url"], headers={"api-key": "sk-a", "x-request-id": "r"}
+                verify=NOBODY, base_url=told["url"], headers={"api-key": "sk-a", "x-request-id": "r"}, timeout=30
             ) as client:
                 answers = [client.get("/v1/models") for _ in range(2)]
         finally:

@@ -12,7 +12,6 @@ from patchbay.store import StoreError, behind
 from patchbay.store.behind import Behind
 from patchbay.values import Record
 
-
 LONG = 30.0  # seconds; only a failing test takes them
 
 

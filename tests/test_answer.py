@@ -451,11 +451,11 @@ def test_identity_is_no_coding() -> None:
 
 def test_a_bomb_is_noticed_early() -> None:
     bomb = gzip.compress(b"{" + b" " * 70_000_000, 1)
-    began = time.perf_counter()
+    began = time.thread_time()
     facts = read("openai_chat", "application/json", bomb, content_encoding="gzip")
 
     assert values(facts, "unread") == ["too much once decompressed"]
-    assert time.perf_counter() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_a_refusal_s_body_can_be_had_decompressed_even_when_it_was_cut() -> None:

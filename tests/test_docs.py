@@ -236,7 +236,7 @@ def test_without_a_browser_the_pictures_say_what_to_install() -> None:
         env={**os.environ, "PATH": "", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -300,14 +300,14 @@ def _blocks(text: str, language: str) -> list[str]:
 
 def _elsewhere(folder: Path, port: int) -> dict[str, str]:
     """Return the environment in which curl finds the README's port at *port*."""
-    (folder / ".curlrc").write_text(f'connect-to = "127.0.0.1:{PORT}:127.0.0.1:{port}"\nnoproxy = "*"\nmax-time = 20\n')
+    (folder / ".curlrc").write_text(f'connect-to = "127.0.0.1:{PORT}:127.0.0.1:{port}"\nnoproxy = "*"\nmax-time = 60\n')
     return {"CURL_HOME": str(folder)}
 
 
 def _shell(script: str, more: dict[str, str]) -> str:
     bash = shutil.which("bash") or "bash"
     done = subprocess.run(
-        [bash, "-euc", script], env={**os.environ, **more}, capture_output=True, text=True, timeout=150, check=False
+        [bash, "-euc", script], env={**os.environ, **more}, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

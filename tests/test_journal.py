@@ -76,7 +76,7 @@ def test_a_file_that_is_deleted_or_renamed_is_made_anew(tmp_path: Path) -> None:
 
 def eventually(condition: Callable[[], bool]) -> bool:
     """Ask until *condition* holds: a thread writes when it writes."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return condition()

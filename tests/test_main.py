@@ -38,7 +38,7 @@ def make_package(folder: Path) -> Path:
 
 def run(code: str, cwd: Path) -> str:
     command = [sys.executable, "-I", "-c", LOAD + code]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 

@@ -158,7 +158,7 @@ def test_a_mitmproxy_that_lacks_something_ends_with_one_line(
     command = [str(Path(sys.executable).parent / program), "-q", "-s", str(ADDON / "main.py")]
     ended = subprocess.run(
         [*command, "--listen-port", "0", "--set", f"confdir={tmp_path / 'mitmproxy'}"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
     (line,) = (ended.stdout + ended.stderr).splitlines()

@@ -20,7 +20,7 @@ def test_processes_that_ask_at_the_same_time_get_different_ports() -> None:
     ]
     found = [port for process in started for port in (process.stdout.readline() if process.stdout else b"").split()]
     for process in started:
-        process.communicate(b"\n", timeout=20)
+        process.communicate(b"\n", timeout=60)
     assert len(found) == len(set(found)) == 4 * 300
 
 

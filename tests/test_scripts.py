@@ -67,7 +67,7 @@ class Checkout:
             env={"PATH": str(self.bin), "HOME": str(self.folder / "home"), **environment},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
 

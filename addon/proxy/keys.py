@@ -34,6 +34,7 @@ MAX_KNOWN = 4096  # values that are recognised, the latest first
 MAX_HELD = 4096  # secrets whose value is at hand
 _QUOTED = 12  # characters of the beginning of a value that are covered in a message
 RETRY = 5.0  # seconds after which a command that failed may be run again
+GONE = 1.0  # seconds in which a command that is killed should be gone
 
 _SOUND = re.compile(r"[!-~]+")
 
@@ -63,7 +64,8 @@ class _Stamp:
     """What changes when a file does."""
 
     modified: int
-    changed: int  # also by chmod
+    changed: int  # also by chmod, unless that follows within one step of the system's clock
+    mode: int
     size: int
     inode: int
     device: int
@@ -326,7 +328,7 @@ def _stamp_at(secret: Secret) -> _Stamp | None:
 
 
 def _stamp(found: os.stat_result) -> _Stamp:
-    return _Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev)
+    return _Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size, found.st_ino, found.st_dev)
 
 
 def _from_file(secret: Secret) -> tuple[str, _Stamp]:
@@ -432,5 +434,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(GONE):
             await process.wait()

@@ -90,10 +90,12 @@ class _Incoming:
         self.events.extend(self.source.events())
 
     def ends(self) -> bool:
-        """Parse what came, for a moment at most, and say whether the other end leaves."""
+        """Parse what came, one slice at least and for a moment at most, and say whether the other end leaves."""
         until = time.monotonic() + _SPELL
-        while self.unread and time.monotonic() < until:
+        while self.unread:
             self.parse()
+            if time.monotonic() >= until:
+                break
         return any(isinstance(event, wsproto.events.CloseConnection) for event in self.events)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from patchbay.cli.main import main
 from patchbay.config import Config, load
+from patchbay.proxy import keeping
 from patchbay.proxy.keeping import Keeping, store_of
 from patchbay.router import Router
 from patchbay.store import master_key
@@ -21,6 +22,7 @@ ACCOUNTS = "accounts: [{id: a, provider: openai, key: example-one}, {id: b, prov
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(keeping, "PATIENCE", 30.0)  # seconds; only a failing test takes them
     (tmp_path / "state").mkdir(mode=0o700)
     text = f"state: {tmp_path / 'state'}\nstore: sqlite\n{ACCOUNTS}"
     (tmp_path / "config.yaml").write_text(text)

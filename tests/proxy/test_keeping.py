@@ -19,8 +19,23 @@ from patchbay.store import StoreError
 from patchbay.store.sqlite import Sqlite
 from patchbay.values import Record
 
+LONG = 30.0  # seconds; only a failing test takes them
 KEY = bytes(32)
 BOUND = Key("openai@any", b"", "aff")
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "PATIENCE", LONG)
+
+
+class Stopped(asyncio.SelectorEventLoop):
+    """A loop whose time goes on only where a test says so."""
+
+    now = 100.0
+
+    def time(self) -> float:
+        return self.now
 
 
 def settings(folder: Path, store: str = "sqlite") -> Config:
@@ -69,11 +84,12 @@ def test_it_is_handed_over_while_the_process_runs(tmp_path: Path, monkeypatch: p
     async def run() -> bool:
         way.start()
         bind(first)
-        for _ in range(200):
-            if await asyncio.to_thread(kept, tmp_path) == "a":
-                return True
+        end = time.monotonic() + LONG
+        while await asyncio.to_thread(kept, tmp_path) != "a":
+            if time.monotonic() > end:
+                return False
             await asyncio.sleep(0.01)
-        return False
+        return True
 
     assert asyncio.run(run())
     way.end()
@@ -171,6 +187,7 @@ def test_what_another_instance_has_just_told_is_known_after_catching_up(
 ) -> None:
     """R14: with no look at the store by the clock."""
     monkeypatch.setattr(keeping, "EVERY", 3600)
+    monkeypatch.setattr(keeping, "CATCH_UP", LONG)
     monkeypatch.setattr(keeping, "opened", lambda url, folder, space: Shared(folder / "shared.db"))
     config = settings(tmp_path)
     one, other = router(config), router(config)
@@ -183,8 +200,8 @@ def test_what_another_instance_has_just_told_is_known_after_catching_up(
         ways[0].soon()
         ways[0].soon()
         await asyncio.sleep(0)  # it is handed on in the next round of the loop
-        await ways[0].caught_up()  # and written now
-        await ways[1].caught_up()
+        await ways[0].caught_up(LONG)  # and written now
+        await ways[1].caught_up(LONG)
         return home(other)
 
     assert asyncio.run(run()) == "a"
@@ -221,28 +238,26 @@ class Asked(Recorder):
         return True
 
 
-def test_nobody_waits_for_a_store_that_was_too_slow_the_last_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_waits_for_a_store_that_was_too_slow_the_last_time(tmp_path: Path) -> None:
     """R14: a slow store costs one wait, and is waited for again once it has told in time."""
-    monkeypatch.setattr(keeping, "CATCH_UP", 0.05)
     config = settings(tmp_path, "memory")
     way, behind = Keeping(config, KEY, router(config).state), Asked()
     way._behind = behind  # type: ignore[assignment]
+    loop = Stopped()
 
     async def waits() -> bool:
-        loop = asyncio.get_running_loop()
-        asked = loop.create_task(way.caught_up(0.05))
+        asked = loop.create_task(way.caught_up())
         for _ in range(3):
             await asyncio.sleep(0)
         waiting = not asked.done()
         if waiting:
+            loop.now += keeping.CATCH_UP + 0.01
             await asked
         return waiting
 
     async def run() -> list[bool]:
         found = [await waits(), await waits()]
-        await asyncio.sleep(0.06)
+        loop.now += keeping.CATCH_UP + 0.01
         for told in behind.asking:  # late
             await asyncio.to_thread(told)
         found.append(await waits())
@@ -250,7 +265,8 @@ def test_nobody_waits_for_a_store_that_was_too_slow_the_last_time(
         await asyncio.sleep(0)
         return [*found, await waits()]
 
-    assert asyncio.run(run()) == [True, False, False, True]
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        assert runner.run(run()) == [True, False, False, True]
 
 
 def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -> None:
@@ -258,14 +274,17 @@ def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -
     config = settings(tmp_path, "memory")
     way, behind = Keeping(config, KEY, router(config).state), Asked()
     way._behind = behind  # type: ignore[assignment]
+    loop = Stopped()
 
     async def run() -> tuple[float, float]:
         asked = asyncio.create_task(way.caught_up())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
+        loop.now += 0.01
         behind.asking[0]()
         left = await asked
         return left, await way.caught_up(0.0)
 
-    left, rest = asyncio.run(run())
-    assert 0 < left <= keeping.CATCH_UP - 0.01
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        left, rest = runner.run(run())
+    assert left == pytest.approx(keeping.CATCH_UP - 0.01)
     assert rest == 0

@@ -11,7 +11,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 
 from patchbay.config import Secret
-from patchbay.proxy import intake, internals
+from patchbay.proxy import intake, internals, websocket_layer
 from patchbay.proxy.keys import Keys
 from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, ping
 
@@ -87,7 +87,8 @@ def test_a_message_above_the_bound_ends_the_socket(rig: Rig, by_client: bool, si
             break
 
     assert TOO_BIG in rig.taken(rig.client)
-    assert b"xx" not in rig.taken(rig.server)
+    up = rig.taken(rig.server)
+    assert up[0] == 0x88 and len(up) == 6 + (up[1] & 0x7F), "a close frame, and nothing else"
     assert rig.messages == []
     assert rig.flow and rig.flow.websocket
     assert (rig.flow.websocket.close_code, rig.flow.websocket.closed_by_client) == (1009, by_client)
@@ -194,6 +195,16 @@ def test_that_the_client_leaves_is_seen_while_its_message_waits(at: int) -> None
     assert b"waits" not in rig.taken(rig.server)
     assert rig.taken(rig.client) == frame(8, struct.pack("!H", 1000))
     assert "websocket_end" in rig.hooks
+
+
+def test_that_the_client_leaves_is_seen_however_slow_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R34: the moment for looking may be over before it has begun."""
+    monkeypatch.setattr(websocket_layer, "_SPELL", 0.0)
+    rig = WaitingRig()
+    rig.from_client(CLOSED[:3])
+    rig.from_client(CLOSED[3:])
+
+    assert rig.left == 1
 
 
 def test_that_the_client_leaves_is_seen_in_one_piece_with_its_message() -> None:

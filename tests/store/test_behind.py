@@ -12,6 +12,8 @@ from patchbay.store import StoreError, behind
 from patchbay.store.behind import Behind
 from patchbay.values import Record
 
+LONG = 30.0  # seconds; only a failing test takes them
+
 
 class Fake:
     """A store in memory that can be made to fail or to hang, and says when it was written to."""
@@ -29,7 +31,7 @@ class Fake:
         self.closed = False
 
     def write(self, records: Sequence[Record], now: float) -> None:
-        self.gate.wait(5)
+        self.gate.wait(LONG)
         self.tried.release()
         if self.broken:
             raise self.broken
@@ -66,7 +68,7 @@ def test_what_is_put_is_written_without_waiting(fake: Fake) -> None:
     running.put([record("a")])
     running.put([record("b")])  # this comes back although the store hangs
     fake.gate.set()
-    running.close()
+    running.close(LONG)
 
     assert set(fake.held) == {"a", "b"}
     assert fake.closed
@@ -76,10 +78,10 @@ def test_of_one_key_only_the_last_is_written(fake: Fake) -> None:
     fake.broken = StoreError("down")
     running = started(fake)
     running.put([record("a", 1.0)])
-    assert fake.tried.acquire(timeout=5)
+    assert fake.tried.acquire(timeout=LONG)
     running.put([record("a", 2.0), record("b")])
     fake.broken = None
-    running.close()
+    running.close(LONG)
 
     assert fake.held == {"a": record("a", 2.0), "b": record("b")}
 
@@ -87,12 +89,12 @@ def test_of_one_key_only_the_last_is_written(fake: Fake) -> None:
 def test_news_are_taken_in_pieces(fake: Fake) -> None:
     fake.telling = [record("a"), record("b"), record("c")]
     running = started(fake)
-    assert running.looked(5)
+    assert running.looked(LONG)
 
     assert len(running.take(2)) == 2
     assert len(running.take(2)) == 1
     assert running.take(2) == []
-    running.close()
+    running.close(LONG)
 
 
 @pytest.mark.parametrize("failure", [StoreError("redis at here: ConnectionError"), RuntimeError("a bug: sk-secret")])
@@ -102,14 +104,14 @@ def test_a_store_that_fails_is_said_once_and_asked_again(
     caplog.set_level(logging.INFO, "patchbay.store.behind")
     fake.broken = failure
     running = started(fake)
-    assert not running.looked(5)
+    assert not running.looked(LONG)
     running.put([record("a")])
     for _ in range(3):
-        assert fake.tried.acquire(timeout=5)
+        assert fake.tried.acquire(timeout=LONG)
     assert not running.came_back()
     fake.broken = None
-    assert fake.written.acquire(timeout=5)
-    running.close()
+    assert fake.written.acquire(timeout=LONG)
+    running.close(LONG)
 
     assert fake.held == {"a": record("a")}
     assert running.came_back()
@@ -125,7 +127,7 @@ def test_what_waits_is_bounded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
     running.put(record(f"k{number}") for number in range(5))
     running.put(record(f"m{number}") for number in range(100))
     fake.gate.set()
-    running.close()
+    running.close(LONG)
 
     assert len(fake.held) <= 20
     assert {f"m{number}" for number in range(90, 100)} <= set(fake.held)
@@ -133,19 +135,19 @@ def test_what_waits_is_bounded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_who_asks_is_told_when_the_news_of_that_moment_are_there(fake: Fake) -> None:
     running = started(fake)
-    assert running.looked(5)
+    assert running.looked(LONG)
     told = threading.Event()
     fake.telling = [record("a")]
     assert running.ask(told.set)
-    assert told.wait(5)
+    assert told.wait(LONG)
     assert running.take() == [record("a")]
-    running.close()
+    running.close(LONG)
     assert not running.ask(told.set)
 
 
 def test_nobody_waits_for_the_news_of_a_store_that_fails(fake: Fake) -> None:
     fake.broken = StoreError("down")
     running = started(fake)
-    assert not running.looked(5)
+    assert not running.looked(LONG)
     assert not running.ask(lambda: None)
-    running.close()
+    running.close(LONG)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 
@@ -31,7 +30,7 @@ def times_handled(*, heeded: bool, burst: int, signals: int = 1) -> int:
         for _ in range(burst):
             loop.call_soon_threadsafe(lambda: None)  # as mitmproxy's log handler does for each line
         for _ in range(signals):
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         for _ in range(20):
             await asyncio.sleep(0)
 

@@ -18,15 +18,21 @@ def _handlers_as_before() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def times_handled(*, heeded: bool, burst: int, signals: int = 1) -> int:
-    """How often the handler of a loop is called that gets *signals* while *burst* wake-ups are on their way."""
+def times_handled(*, heeded: int, burst: int, signals: int = 1) -> int:
+    """
+    How often the handler of a loop is called that gets *signals* while *burst* wake-ups are on their way.
+
+    *heeded*: how often `heed` was called; before each further time, the last one is undone.
+    """
     handled: list[int] = []
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, handled.append, 1)
-        if heeded:
-            heed(loop, signal.SIGTERM)
+        for number in range(heeded):
+            undo = heed(loop, signal.SIGTERM)
+            if number < heeded - 1:
+                undo()
         for _ in range(burst):
             loop.call_soon_threadsafe(lambda: None)  # as mitmproxy's log handler does for each line
         for _ in range(signals):
@@ -40,18 +46,34 @@ def times_handled(*, heeded: bool, burst: int, signals: int = 1) -> int:
 
 @pytest.mark.parametrize("burst", [0, 1, BURST])
 @pytest.mark.parametrize("signals", [1, 2])
-def test_a_signal_is_handled_once_however_much_is_logged(burst: int, signals: int) -> None:
-    assert times_handled(heeded=True, burst=burst, signals=signals) == signals
+@pytest.mark.parametrize("heeded", [1, 2, 3], ids=["once", "again", "and again"])  # as when the script is reloaded
+def test_a_signal_is_handled_once_however_much_is_logged(heeded: int, burst: int, signals: int) -> None:
+    assert times_handled(heeded=heeded, burst=burst, signals=signals) == signals
+
+
+def test_what_was_heeded_is_handled_when_that_is_undone() -> None:
+    handled: list[int] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, handled.append, 1)
+        heed(loop, signal.SIGTERM)()
+        signal.raise_signal(signal.SIGTERM)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert handled == [1]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_loop_alone_loses_a_signal_in_a_burst() -> None:
     """Why `heed` is there; when this fails, Python has mended it and `heed` can go."""
-    assert times_handled(heeded=False, burst=BURST) == 0
+    assert times_handled(heeded=0, burst=BURST) == 0
 
 
 def test_the_old_meaning_is_back_when_the_loop_is_closed() -> None:
-    times_handled(heeded=True, burst=0)
+    times_handled(heeded=1, burst=0)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

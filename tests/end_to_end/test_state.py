@@ -76,9 +76,8 @@ def test_no_binding_older_than_a_second_is_lost_by_a_kill(tmp_path: Path, simula
                 except httpx.HTTPError:
                     return time.time()
                 if number == CONVERSATIONS * 3:
-                    asyncio.get_running_loop().call_later(
-                        PROMISE + LEEWAY, running.process.kill
-                    )  # and the load goes on
+                    kill = running.process.kill  # while the load goes on
+                    asyncio.get_running_loop().call_later(PROMISE + LEEWAY, kill)
         raise AssertionError
 
     with contextlib.suppress(RuntimeError), proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ LONG_ENOUGH = 30.0  # seconds; `sleep 300` does not end in them
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GONE", LONG_ENOUGH)
+    monkeypatch.setattr(module, "KILL_WAIT", LONG_ENOUGH)
 
 
 class Clock:
@@ -258,30 +259,30 @@ def test_the_last_value_outlives_a_failing_command(tmp_path: Path) -> None:
 
 
 def test_a_slow_command_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed, child, pid = asyncio.timeout, tmp_path / "child", tmp_path / "pid"
+    timed, fifo, started = asyncio.timeout, tmp_path / "fifo", tmp_path / "started"
 
     def from_then_on(seconds: float) -> asyncio.Timeout:
         """Let the command's time begin once there is a child to end."""
         end = time.monotonic() + LONG_ENOUGH
-        while not pid.exists() and time.monotonic() < end:
+        while not started.exists() and time.monotonic() < end:
             time.sleep(0.01)
         return timed(seconds)
 
     monkeypatch.setattr(asyncio, "timeout", from_then_on)
-    secret = shell('sleep 300 & echo $! > "$1"; mv "$1" "$2"; wait', str(child), str(pid), timeout=0.3)
+    with held_open(fifo) as has_ended:
+        secret = shell('exec 3> "$1"; sleep 300 & : > "$2"; wait', str(fifo), str(started), timeout=0.3)
 
-    assert refused(Keys(), secret) == "cmd /bin/sh: took longer than 0.3 seconds"
-    assert has_ended(int(pid.read_text()))
+        assert refused(Keys(), secret) == "cmd /bin/sh: took longer than 0.3 seconds"
+        assert has_ended()
 
 
-def has_ended(pid: int) -> bool:
-    """Whether the process ends by itself or by a signal that was sent: the system may take its time to deliver it."""
+@contextlib.contextmanager
+def held_open(fifo: Path) -> Iterator[Callable[[], bool]]:
+    """Yield a function that waits until all processes that hold *fifo* open have ended, and says whether they have."""
+    os.mkfifo(fifo)
+    handle = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return True
-    try:
-        return bool(select.select([handle], [], [], LONG_ENOUGH)[0])
+        yield lambda: bool(select.select([handle], [], [], LONG_ENOUGH)[0])
     finally:
         os.close(handle)
 

@@ -31,7 +31,7 @@ class Ending:
         self._under_way = under_way
         self._cut = cut
         self._theirs: Callable[[], None] | None = None
-        self._unheed: list[Callable[[], None]] = []
+        self._restore_signals: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
         self._hung_up: asyncio.Task[None] | None = None  # the loop itself would forget it
 
@@ -45,15 +45,16 @@ class Ending:
         if self._theirs is None:
             self._theirs = ctx.master.shutdown
             ctx.master.shutdown = self.wish  # type: ignore[method-assign]
-            self._unheed = [heed(ctx.master.event_loop, number) for number in (signal.SIGINT, signal.SIGTERM)]
+            loop = ctx.master.event_loop
+            self._restore_signals = [handle_directly(loop, number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def remove(self) -> None:
         """Give the place back; an end that was wished for comes now, since nobody else remembers the wish."""
         if self.begun:
             self._end()
             return
-        while self._unheed:
-            self._unheed.pop()()
+        while self._restore_signals:
+            self._restore_signals.pop()()
         if self._theirs is not None and ctx.master.shutdown == self.wish:
             ctx.master.shutdown = self._theirs  # type: ignore[method-assign]
         self._theirs = None
@@ -85,32 +86,39 @@ class Ending:
     def _end(self) -> None:
         theirs, self._theirs = self._theirs, None
         if theirs is not None:
-            self._unheed.clear()
             _ignore_interrupts()
             self._cut()
             self._hung_up = asyncio.get_running_loop().create_task(_hang_up(theirs))
 
 
-def heed(loop: asyncio.AbstractEventLoop, number: int) -> Callable[[], None]:
+def handle_directly(loop: asyncio.AbstractEventLoop, number: int) -> Callable[[], None]:
     """
-    Have the handler that *loop* has for signal *number* called while much is logged, too; return what undoes it.
+    Bypass asyncio's delivery of signal *number* to the handler of *loop*; return a function that undoes it.
 
-    asyncio learns of a signal by a byte in the socket that wakes the loop. mitmproxy wakes the loop for every line it
-    logs; a few hundred lines at once fill the socket, and a signal that comes then is lost: Ctrl-C does nothing. A
-    handler that Python itself calls puts the call into the queue of the loop, which has room.
+    asyncio delivers a signal by a byte in the socket that wakes the loop. mitmproxy also wakes the loop for every line
+    it logs. A few hundred lines in one turn of the loop fill the socket, and asyncio then loses the signal: Ctrl-C does
+    nothing. A handler that Python itself calls appends to the queue of the loop, which always has room.
     """
     handle = getattr(loop, "_signal_handlers", {}).get(number)
-    if handle is None:  # a loop without such handlers, as on Windows, or an embedder that has none
+    if handle is None:  # Windows has no such handlers; a program that embeds mitmproxy may have set none
         return _nothing
+
+    def direct(*_: object) -> None:
+        loop.call_soon_threadsafe(handle._run)
+
+    def undo() -> None:
+        if signal.getsignal(number) is direct:
+            loop.add_signal_handler(number, handle._run)
+
     with contextlib.suppress(RuntimeError, ValueError):  # not the main thread
         loop.add_signal_handler(number, _nothing)
-        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)  # it would be a traceback
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(handle._run))
-    return lambda: loop.add_signal_handler(number, handle._run)
+        signal.set_wakeup_fd(signal.set_wakeup_fd(-1), warn_on_full_buffer=False)  # the warning is a traceback
+        signal.signal(number, direct)
+    return undo
 
 
 def _nothing() -> None:
-    """What asyncio calls for a signal that is handled already."""
+    """The handler that asyncio calls for a signal that `direct` has handled."""
 
 
 def _ignore_interrupts() -> None:

@@ -34,7 +34,7 @@ MAX_KNOWN = 4096  # values that are recognised, the latest first
 MAX_HELD = 4096  # secrets whose value is at hand
 _QUOTED = 12  # characters of the beginning of a value that are covered in a message
 RETRY = 5.0  # seconds after which a command that failed may be run again
-GONE = 1.0  # seconds in which a command that is killed should be gone
+KILL_WAIT = 1.0  # seconds to wait for a killed command to end
 
 _SOUND = re.compile(r"[!-~]+")
 
@@ -64,7 +64,7 @@ class _Stamp:
     """What changes when a file does."""
 
     modified: int
-    changed: int  # also by chmod, unless that follows within one step of the system's clock
+    changed: int  # also by chmod, unless the clock of the file system has not moved on since
     mode: int
     size: int
     inode: int
@@ -434,5 +434,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(GONE):
+        async with asyncio.timeout(KILL_WAIT):
             await process.wait()

@@ -387,7 +387,7 @@ class UpstreamHttp2(Http2Client):
         return self._and_close(super()._handle_event(event))
 
     def _and_close(self, following: Commands) -> Commands:
-        """Close a retired connection behind all that came at once: what h2 has read to its end may not be told yet."""
+        """Close a retired connection after *following*: h2 may hold a stream closed before its end is passed on."""
         yield from following
         if self.upstream.retired and self.conn.connected and not self.h2_conn.open_outbound_streams:
             self.streams.clear()

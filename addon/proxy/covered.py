@@ -24,6 +24,13 @@ _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
 _IN_PATH = re.compile(rf"[/=]{clients.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
 _PROTOCOLS = b"sec-websocket-protocol"
+# Values that senders draw at random, so that some look like a key (3 of a million nonces): the nonce of a WebSocket
+# upgrade and its answer (RFC 6455, section 4), and the boundary of a multipart body (RFC 2046, section 5.1.1).
+_RANDOM = {
+    b"sec-websocket-key": re.compile(rb"[A-Za-z0-9+/]{22}=="),
+    b"sec-websocket-accept": re.compile(rb"[A-Za-z0-9+/]{27}="),
+    b"content-type": re.compile(rb"multipart/[a-z-]+; *boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?", re.IGNORECASE),
+}
 _SHORTEST = 20  # bytes of a value that may be a key
 _PRESENTED = 16  # bytes of a client's credential that is looked for elsewhere in the head
 
@@ -141,7 +148,7 @@ def _cover(fields: Fields, word: bytes, *, by_value: bool = True) -> None:
     for name in {name for name in fields.names() if names_credential(name)}:
         fields.put(name, CREDENTIALS.get(name, b"") + word)
     if by_value and _is_key(fields.values()):
-        fields.each_field(lambda name, value: _WORD if name != _PROTOCOLS and _is_key(value) else value)
+        fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
 
 
 def _presented(fields: Fields) -> list[bytes]:
@@ -160,6 +167,11 @@ def _cover_again(request: http.Request, fields: Fields, value: bytes) -> None:
 
 def _is_key(value: bytes) -> bool:
     return len(value) >= _SHORTEST and keylike.holds_key(value.decode("latin-1"))
+
+
+def _needs_value(name: bytes, value: bytes) -> bool:
+    """Whether the field *name* works with *value* alone, though it looks like a key."""
+    return name == _PROTOCOLS or (name in _RANDOM and _RANDOM[name].fullmatch(value) is not None)
 
 
 def _hidden(fields: Raw) -> frozenset[bytes]:

@@ -362,6 +362,19 @@ def test_a_message_in_line_is_not_sent_once_its_socket_left(tmp_path: Path, simu
     assert sorted(line["error"] for line in exchanges(running)) == ["", "", "client_left", "client_left"]
 
 
+def test_a_socket_opens_whatever_its_nonce_looks_like(
+    tmp_path: Path, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of a million random values look like a provider's key; the upstream answers what the client drew."""
+    monkeypatch.setattr("websockets.client.generate_key", lambda: "AKIAIOSFODNN7EXAMPLEAA==")
+    simulator.reset()
+    with (
+        proxy(tmp_path, generic_config(tmp_path, PAIR), mode=f"reverse:{simulator.url}") as running,
+        socket(running) as opened,
+    ):
+        assert ask(opened, "hello")[-1]["type"] == "response.completed"
+
+
 @pytest.mark.parametrize("gone", ["removed", "disabled"])
 def test_a_socket_is_closed_when_its_account_is_gone(tmp_path: Path, simulator: Simulator, gone: str) -> None:
     """R34: at once when idle, behind the answer when one is under way; the next try lands elsewhere."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
+from hypothesis import given, strategies as st
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow, tutils
 
+from patchbay import keylike
 from patchbay.proxy.covered import Covered, aim, bare, lacks_credentials, names_credential, placeholder
 from patchbay.proxy.fields import Fields
 from patchbay.values import Origin
@@ -217,6 +221,60 @@ def test_a_credential_of_no_shape_is_covered_wherever_the_head_repeats_it(field:
     assert covered.by_value == {b"x-foo", b"user-agent"}
     assert covered.restored(flow.request).headers.fields == came
     assert covered.restored(flow.request).path == f"/v1/{key}/x?{key}&a={key}&b=1"
+
+
+LIKE_A_KEY = "AKIAIOSFODNN7EXAMPLEAA"  # as three of a million random values begin
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Sec-WebSocket-Key", f"{LIKE_A_KEY}=="),
+        ("Sec-WebSocket-Accept", f"{LIKE_A_KEY}abcde="),
+        ("Content-Type", f"multipart/form-data; boundary=------------------------{LIKE_A_KEY}"),
+        ("content-type", f'multipart/related;boundary="{LIKE_A_KEY}"'),
+    ],
+)
+def test_what_http_draws_at_random_is_no_key_whatever_it_looks_like(name: str, value: str) -> None:
+    """Without it, no WebSocket is opened and no body is read."""
+    assert keylike.holds_key(value)
+    flow, response = flow_of(), tutils.tresp(headers=Headers([(name.encode(), value.encode())]))
+    flow.request.headers = Headers([(name.encode(), value.encode()), (b"x-note", f"see {LIKE_A_KEY}".encode())])
+    covered = Covered(flow.request)
+    covered.answered(response)
+
+    assert flow.request.headers[name] == response.headers[name] == value
+    assert covered.by_value == {b"x-note"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sec-websocket-key", KEY),
+        ("sec-websocket-key", f"{LIKE_A_KEY}AA=="),
+        ("sec-websocket-accept", KEY),
+        ("content-type", KEY),
+        ("content-type", f"text/plain; charset={KEY}"),
+        ("content-type", f"multipart/form-data; boundary=x; key={KEY}"),
+        ("x-sec-websocket-key", f"{LIKE_A_KEY}=="),
+    ],
+)
+def test_a_key_in_the_place_of_what_is_drawn_at_random_is_covered(name: str, value: str) -> None:
+    flow = flow_of()
+    flow.request.headers = Headers([(name.encode(), value.encode())])
+    Covered(flow.request)
+
+    assert flow.request.headers[name] == "patchbay"
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(min_size=20, max_size=20))
+def test_every_nonce_of_a_websocket_stays(key: bytes, accept: bytes) -> None:
+    flow = flow_of()
+    came = ((b"Sec-WebSocket-Key", base64.b64encode(key)), (b"Sec-WebSocket-Accept", base64.b64encode(accept)))
+    flow.request.headers = Headers((*came, (b"x-note", KEY.encode())))
+    Covered(flow.request)
+
+    assert flow.request.headers.fields[:2] == came
 
 
 def test_a_name_and_a_password_before_a_host_are_not_shown() -> None:

@@ -20,7 +20,8 @@ from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import KINDS as LINEAGES, demoted
 from .ledger import Entry, Ledger, Told
-from .values import OutcomeKind, Record
+from .values.account import OutcomeKind
+from .values.record import Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 WOKEN = "woken"  # a record's kind: somebody said that an account is well

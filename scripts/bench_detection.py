@@ -16,8 +16,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from unittest import mock
 
-from patchbay import answer
-from patchbay.values import Head, Headers
+from patchbay.answer import reader
+from patchbay.values.answer import Head
+from patchbay.values.http import Headers
 from tests.crosstalk.world import NAMES, Line, World
 
 WORDS = 400  # events of one stream, more or less
@@ -80,7 +81,7 @@ def section(whole: float, rounds: int = ROUNDS) -> list[str]:
 def _watched(line: Line, now: float) -> float:
     see = line.watch.see
 
-    def judge(facts: list[answer.Fact]) -> None:
+    def judge(facts: list[reader.Fact]) -> None:
         for fact in facts:
             see(fact, 200, now)
 
@@ -92,21 +93,21 @@ def _unwatched(line: Line, now: float) -> float:
         return _timed(line, lambda facts: None)
 
 
-def _timed(line: Line, judge: Callable[[list[answer.Fact]], None]) -> float:
-    reader = answer.Answer(line.dialect, line.provider.echo)
+def _timed(line: Line, judge: Callable[[list[reader.Fact]], None]) -> float:
+    answer = reader.AnswerReader(line.dialect, line.provider.echo)
     head, pieces = Head(200, Headers(line.own.headers)), line.own.pieces
     began = time.thread_time()
-    judge(reader.head(head))
+    judge(answer.head(head))
     for piece in pieces:
-        judge(reader.feed(piece))
-    judge(reader.end())
+        judge(answer.feed(piece))
+    judge(answer.end())
     return (time.thread_time() - began) / len(pieces) * 1e6
 
 
-class _AnyOrder(answer.order.Order):
+class _AnyOrder(reader.order.Order):
     """Events in whatever order."""
 
-    def feed(self, data: object) -> Iterator[answer.Fact]:  # type: ignore[override]
+    def feed(self, data: object) -> Iterator[reader.Fact]:  # type: ignore[override]
         return iter(())
 
 
@@ -114,10 +115,10 @@ class _AnyOrder(answer.order.Order):
 def _nobody_looks() -> Iterator[None]:
     """Take out of the reader what is there for detection alone."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(answer.order, "Order", _AnyOrder))
-        stack.enter_context(mock.patch.object(answer.shape, "is_of", lambda dialect, data: True))
-        stack.enter_context(mock.patch.object(answer, "_echoes", lambda echo, data: ()))
-        stack.enter_context(mock.patch.object(answer.Answer, "_strays", lambda self, data, facts: None))
+        stack.enter_context(mock.patch.object(reader.order, "Order", _AnyOrder))
+        stack.enter_context(mock.patch.object(reader.shape, "is_of", lambda dialect, data: True))
+        stack.enter_context(mock.patch.object(reader, "_echoes", lambda echo, data: ()))
+        stack.enter_context(mock.patch.object(reader.AnswerReader, "_strays", lambda self, data, facts: None))
         yield
 
 

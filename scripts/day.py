@@ -19,10 +19,13 @@ from typing import Any
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Account, Config, Failover, Secret, Sessions
-from patchbay.providers import PRESETS
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Request, Route, Wait
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config, Failover, Sessions
+from patchbay.values.account import Account, Secret
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Route, Wait
+from patchbay.values.http import Client, Headers, Origin, Request
 
 CONVERSATIONS, ACCOUNTS, HOURS = 40, 5, 16
 CACHE = 300.0  # seconds a provider keeps a prompt warm after its last use

@@ -18,7 +18,7 @@ import pytest
 from patchbay.accounts import refusals
 from patchbay.identity.signals import SIGNALS
 from patchbay.proxy.hooks import _ENDING
-from patchbay.values import Refusal
+from patchbay.values.decision import Refusal
 from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
 

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..dialects.errors import LONGEST_WAIT
-from ..values import Outcome, OutcomeKind, Refusal
+from ..values.account import OutcomeKind
+from ..values.decision import Outcome, Refusal
 
 _MAX_NAME = 256
 OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})

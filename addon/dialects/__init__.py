@@ -14,8 +14,10 @@ from types import MappingProxyType
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from ..paths import plain as plain_path
-from ..values import Endpoint, Fact, Refusal
+from ..upstream_url import plain as plain_path
+from ..values.answer import Fact
+from ..values.decision import Refusal
+from ..values.http import Endpoint
 from . import anthropic, gemini, openai_chat, openai_responses, plain
 
 

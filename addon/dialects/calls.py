@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..values import Fact
+from ..values.answer import Fact
 from . import tokens
 
 Read = Callable[[dict[str, Any]], Iterator[Fact]]

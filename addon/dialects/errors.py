@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..values import Fact, Refusal
+from ..values.answer import Fact
+from ..values.decision import Refusal
 
 OPENAI_TYPES = {
     400: "invalid_request_error",

@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Kind, Refusal, Runs, Usage
+from ..values.answer import Fact, Usage
+from ..values.decision import Refusal
+from ..values.http import Endpoint, Kind, Runs
 from . import errors, tokens
 
 NAME = "gemini"

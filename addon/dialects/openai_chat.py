@@ -12,7 +12,9 @@ from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Refusal, Runs, Usage
+from ..values.answer import Fact, Usage
+from ..values.decision import Refusal
+from ..values.http import Endpoint, Runs
 from . import errors, tokens
 
 NAME = "openai_chat"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..values import Fact
+from ..values.answer import Fact
 from . import tokens
 
 _MEMBERS = 512  # blocks, items and choices of one stream that are followed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..values import Endpoint, Fact
+from ..values.answer import Fact
+from ..values.http import Endpoint
 from . import openai_chat, tokens
 
 NAME = "plain"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..values import Fact
+from ..values.answer import Fact
 
 _LISTED = 100  # entries of a listing that are worth remembering
 _RESOURCES = {

@@ -9,25 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from .. import tied
-from ..config import Sessions
+from .. import account_bound
+from ..account_bound import Tie
 from ..ledger import Entry, Ledger
-from ..tied import Tie
-from ..values import Evidence, Fact, Identity, Request, Strength
-from . import quotes, sidecalls, signals
+from ..settings.settings import Sessions
+from ..values.answer import Fact
+from ..values.decision import Evidence, Identity, Strength
+from ..values.http import Request
+from . import auxiliary_calls, references, signals
 from .aliases import Aliases
-from .buckets import Buckets
-from .canonical import Conversation
-from .chain import Chain
-from .familiar import Familiar, is_long
-from .holders import Holders
+from .history import Conversation
+from .history_cache import Familiar, is_long
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
 from .openings import Openings
-from .quotes import Quote
+from .prefixes import Prefixes
 from .readings import Readings
 from .recall import Recall
+from .references import Reference
+from .resource_owners import ResourceOwners
 from .seeds import Seeds
+from .shared_keys import SharedKeys
 from .signals import Found, is_common
 
 _PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
@@ -68,14 +70,16 @@ class _Asked:
     def is_readable(self) -> bool:
         """Whether the body holds a history, so that what is said may name the conversation."""
         endpoint = self.request.endpoint
-        return endpoint.dialect != "" and (sidecalls.converses(endpoint) or sidecalls.counts_tokens(self.request))
+        return endpoint.dialect != "" and (
+            auxiliary_calls.converses(endpoint) or auxiliary_calls.counts_tokens(self.request)
+        )
 
     @property
     def is_beside(self) -> bool:
         """Whether this is a chore beside a chat, which a history of some length is not."""
         if self.beside is None:
-            is_long = self.conversation is not None and self.conversation.messages > sidecalls.TITLE_MESSAGES
-            self.beside = not is_long and sidecalls.serves_a_chat(self.request)
+            is_long = self.conversation is not None and self.conversation.messages > auxiliary_calls.TITLE_MESSAGES
+            self.beside = not is_long and auxiliary_calls.serves_a_chat(self.request)
         return self.beside
 
     def note(self, tier: str, where: str, why: str = "", value: str = "") -> None:
@@ -95,11 +99,11 @@ class Identifier:
         self._sessions = sessions
         self._lineage = Lineage(self._seeds, ledger)
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._chain = Chain(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
-        self._buckets = Buckets(sessions.limit, sessions.ttl)
+        self._chain = Prefixes(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
+        self._buckets = SharedKeys(sessions.limit, sessions.ttl)
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
-        self._holders = Holders(self._seeds, ledger)
+        self._holders = ResourceOwners(self._seeds, ledger)
         self._recall = Recall(self._lineage, Lineage(self._seeds, ledger, "recall"), sessions.ttl)
         self._openings = Openings(self._seeds, self._lineage, sessions.ttl)
         self._learner = Learner(
@@ -146,7 +150,7 @@ class Identifier:
 
     def is_given(self, request: Request, now: float) -> bool:
         """Whether the path of *request* is an address that an answer gave to its client."""
-        return self.owner_of(request, next(quotes.of_address(request.path)).value, now) != ""
+        return self.owner_of(request, next(references.of_address(request.path)).value, now) != ""
 
     def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
         """Return scope and key of the client that was given the address of an upload, *path*, if it is one."""
@@ -172,7 +176,7 @@ class Identifier:
         All of the history is read for it, so ask only where the owner cannot be had.
         """
         for quote in self._owning(request, searched=True):
-            account = "" if quote.place in quotes.SPARED else self.owner_of(request, quote.value, now)
+            account = "" if quote.place in references.SPARED else self.owner_of(request, quote.value, now)
             if account:
                 return frozenset((account,))
         return None
@@ -183,12 +187,15 @@ class Identifier:
 
         Where the owner is unknown and the conversation has *moved*, it belongs to the former account.
         """
-        found = ((tie, self.owner_of(request, _tied(tie, value, affinity), now)) for tie, value in tied.ties(request))
+        found = (
+            (tie, self.owner_of(request, _tied(tie, value, affinity), now))
+            for tie, value in account_bound.ties(request)
+        )
         return tuple(tie for tie, owner in found if (owner != account if owner else moved))
 
     def accepted(self, request: Request, affinity: str, account: str, now: float) -> None:
         """Remember that *account* served *request*, of *affinity*, with what no answer gives and belongs to one."""
-        for tie, value in tied.ties(request):
+        for tie, value in account_bound.ties(request):
             token = _tied(tie, value, affinity)
             if tie.accepted and affinity and not self.owner_of(request, token, now):
                 self._learner.accepted(request, account, token, now)
@@ -342,12 +349,12 @@ class Identifier:
                 return self._linked("conversation", entry, quote.value, asked)
         return None
 
-    def _named(self, asked: _Asked) -> Iterator[tuple[Quote, str]]:
+    def _named(self, asked: _Asked) -> Iterator[tuple[Reference, str]]:
         for found in asked.ids:
             if found.tier == "conversation":
-                yield Quote("reference", found.value), found.where
+                yield Reference("reference", found.value), found.where
         if asked.request.endpoint.kind == "resource":
-            for quote in quotes.of_path(asked.request.path):
+            for quote in references.of_path(asked.request.path):
                 if quote.links:
                     yield quote, "path"
 
@@ -477,8 +484,8 @@ class Identifier:
     def _finished(self, asked: _Asked, identity: Identity) -> Identity:
         endpoint = asked.request.endpoint
         named = identity.tier not in ("token", "content", "user", "cache_key")
-        talks = sidecalls.converses(endpoint) or (named and endpoint.dialect == "")
-        binds = talks and not sidecalls.is_probe(asked.outer) and (named or not asked.is_beside)
+        talks = auxiliary_calls.converses(endpoint) or (named and endpoint.dialect == "")
+        binds = talks and not auxiliary_calls.is_probe(asked.outer) and (named or not asked.is_beside)
         return self._owned(asked, self._begun(asked, identity) if binds else identity, binds)
 
     def _owned(self, asked: _Asked, identity: Identity, binds: bool = False) -> Identity:
@@ -533,13 +540,13 @@ class Identifier:
             if later and item.tier not in _FREE_OF_OTHERS and not _is_passing(item):
                 yield item
 
-    def _link(self, asked: _Asked) -> tuple[Quote, Entry] | None:
+    def _link(self, asked: _Asked) -> tuple[Reference, Entry] | None:
         """Find the newest thing in the history that one of our answers gave away."""
         if not asked.is_readable or self._lineage.is_empty():
             return None
         bodies = [asked.outline.body] if asked.outline else []  # what is new holds what we answered last
         for body in (*bodies, asked.request.body):
-            for quote in quotes.newest_first(body):
+            for quote in references.newest_first(body):
                 entry = self._lineage.find(asked.scope, quote.value, asked.now)
                 if entry and entry.affinity:
                     return quote, entry
@@ -571,12 +578,12 @@ class Identifier:
         return owner
 
     @staticmethod
-    def _owning(request: Request, *, searched: bool) -> Iterator[Quote]:
+    def _owning(request: Request, *, searched: bool) -> Iterator[Reference]:
         if request.endpoint.kind == "resource":
-            yield from quotes.of_path(request.path)
+            yield from references.of_path(request.path)
         if request.endpoint.kind != "generation":
-            yield from quotes.of_address(request.path)
-        yield from quotes.owning(request, in_history=searched)
+            yield from references.of_address(request.path)
+        yield from references.owning(request, in_history=searched)
 
     # -- what is said ----------------------------------------------------------------------------------------------
 

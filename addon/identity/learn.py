@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .. import paths
+from .. import upstream_url
 from ..ledger import Entry
-from ..values import Fact, Identity, Request
-from . import quotes, sidecalls
-from .canonical import Conversation, answer_turns, squeeze
-from .chain import Chain
-from .familiar import is_long
-from .holders import Holders
+from ..values.answer import Fact
+from ..values.decision import Identity
+from ..values.http import Request
+from . import auxiliary_calls, references
+from .history import Conversation, answer_turns, squeeze
+from .history_cache import is_long
 from .lineage import Lineage
 from .openings import Openings
-from .quotes import MIN_TEXT
+from .prefixes import Prefixes
 from .readings import Readings
 from .recall import Recall, Served
+from .references import MIN_TEXT
+from .resource_owners import ResourceOwners
 from .seeds import Seeds, digest, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
@@ -39,8 +41,8 @@ class Learner:
         self,
         seeds: Seeds,
         lineage: Lineage,
-        holders: Holders,
-        chain: Chain,
+        holders: ResourceOwners,
+        chain: Prefixes,
         readings: Readings,
         recall: Recall,
         openings: Openings,
@@ -66,7 +68,7 @@ class Learner:
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
         self._tokens(request, entry, told, answer, now)
-        if identity.tier in ("content", "token") and sidecalls.converses(request.endpoint):
+        if identity.tier in ("content", "token") and auxiliary_calls.converses(request.endpoint):
             before, messages = self._readings.added(request)
             conversation = self._readings.of(request)
             served = Served(request, conversation, before, messages, answer, identity.binds)
@@ -75,13 +77,13 @@ class Learner:
     def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
         """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
         client, entry = request.client, Entry("", account=account, at=now)
-        for target in filter(quotes.names_one, targets):
-            whole, *ids = quotes.of_address(target)
+        for target in filter(references.names_one, targets):
+            whole, *ids = references.of_address(target)
             self._lineage.note(client.scope, whole.value, entry, now, ADDRESS_TTL)
             for quote in ids:
                 self._lineage.note(client.scope, quote.value, entry, now, max(OWNED_TTL, self.ttl))
                 self._holders.note(request, Fact("token", quote.value, quote.place), now, max(OWNED_TTL, self.ttl))
-            if ids and paths.opens_itself(target):  # it cannot be guessed, so it identifies the client
+            if ids and upstream_url.opens_itself(target):  # it cannot be guessed, so it identifies the client
                 holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
                 self._lineage.note(_ANY_CLIENT, whole.value, holder, now, ADDRESS_TTL)
 
@@ -96,8 +98,8 @@ class Learner:
 
         Some SDKs send no credential to such an address: it is one.
         """
-        whole, *ids = quotes.of_address(path)
-        known = ids and paths.opens_itself(path)
+        whole, *ids = references.of_address(path)
+        known = ids and upstream_url.opens_itself(path)
         entry = self._lineage.find(_ANY_CLIENT, whole.value, now) if known else None
         if entry is None or not entry.affinity:
             return None
@@ -149,7 +151,7 @@ class Learner:
         before, messages = self._readings.added(request)
         turns = tuple(self._chain.answers(scope, conversation, now, self._readings.learned(request)))
         for turn in turns[-_HISTORY_TURNS:]:
-            for quote in quotes.of_message(messages[turn.index - before]):
+            for quote in references.of_message(messages[turn.index - before]):
                 if quote.links and self._lineage.find(scope, quote.value, now) is None:
                     # who gave it is a guess as good as none: it must not tie a request to an account
                     self._lineage.note(scope, quote.value, replace(entry, account=""), now, self.ttl)
@@ -162,7 +164,7 @@ class Learner:
             self._holders.note(request, fact, now, max(OWNED_TTL, self.ttl))
             if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
                 continue
-            if fact.where in _GUESSABLE and not quotes.is_strong(fact.value):
+            if fact.where in _GUESSABLE and not references.is_strong(fact.value):
                 continue
             ttl = self.ttl if fact.where == "tool" else max(OWNED_TTL, self.ttl)
             self._lineage.note(scope, fact.value, entry, now, ttl)

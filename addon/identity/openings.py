@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ledger import Entry
-from .canonical import Conversation
-from .chain import prefixes_of
+from .history import Conversation
 from .lineage import Lineage
+from .prefixes import prefixes_of
 from .seeds import Seeds
 
 _PROBED = 64  # turns at either end of a history that may be the last of a known one

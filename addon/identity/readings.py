@@ -7,10 +7,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..body import Body
-from ..values import Request
-from .canonical import Conversation, go_on, history, read
-from .chain import with_prefixes
-from .familiar import Histories, Past
+from ..values.http import Request
+from .history import Conversation, go_on, history, read
+from .history_cache import Histories, Past
+from .prefixes import with_prefixes
 
 _RENEWED = 4  # times in the life of what is learned that a history is read in whole
 _TURNS = 5  # of the histories that are kept, for each session of the limit

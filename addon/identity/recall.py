@@ -16,13 +16,13 @@ from itertools import islice
 from typing import Any, Literal
 
 from ..ledger import Entry
-from ..values import Request
-from .canonical import Conversation, Turn, blocks, history, instructions, masked, role_of, said, squeeze
+from ..values.http import Request
+from .auxiliary_calls import says_summary
+from .history import Conversation, Turn, blocks, history, instructions, masked, role_of, said, squeeze
 from .lineage import Lineage
 from .passages import LENGTH, letters, passages
-from .quotes import MIN_TEXT
+from .references import MIN_TEXT
 from .seeds import digest, encode
-from .sidecalls import says_summary
 
 Where = Literal["exchange", "summary", "quote", "opening"]
 

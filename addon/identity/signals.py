@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ..values import Evidence, Request
-from .quotes import is_strong
+from ..values.decision import Evidence
+from ..values.http import Request
+from .references import is_strong
 
 MAX_ID = 256  # characters
 # Words in the place of an id. What was to be filled in names nothing; what somebody may have chosen, for one session or

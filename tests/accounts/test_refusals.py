@@ -11,7 +11,7 @@ from patchbay import dialects
 from patchbay.accounts import refusals
 from patchbay.accounts.refusals import NAMED, Absent, none_left
 from patchbay.dialects import errors
-from patchbay.values import Outcome, Refusal
+from patchbay.values.decision import Outcome, Refusal
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 

@@ -8,7 +8,7 @@ import pytest
 
 from patchbay import dialects
 from patchbay.dialects import gemini
-from patchbay.values import Fact
+from patchbay.values.answer import Fact
 
 STEPS: list[dict[str, Any]] = [
     {"type": "user_input", "content": [{"type": "text", "text": "what I asked"}]},

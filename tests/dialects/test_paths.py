@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patchbay import dialects
-from patchbay.values import Endpoint
+from patchbay.values.http import Endpoint
 
 CHAT, RESPONSES, CLAUDE, GEMINI = "openai_chat", "openai_responses", "anthropic", "gemini"
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from patchbay.body import Body
-from patchbay.identity.canonical import Conversation, read
+from patchbay.identity.history import Conversation, read
 from patchbay.identity.lineage import Lineage
 from patchbay.identity.openings import Openings
 from patchbay.identity.seeds import Seeds

@@ -14,14 +14,14 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import internals, upstream_connections, wire
-from patchbay.values import Failure
+from patchbay.proxy import compatibility, upstream_connections, upstream_stream
+from patchbay.values.answer import Failure
 
 GONE = 2**31 - 1
 OK = [(":status", "200")]
 
 
-class Cord(internals._Cord):
+class Cord(compatibility._Driver):
     """One exchange: its account, and what it was told."""
 
     def __init__(self, owner: str, *, repeatable: bool) -> None:
@@ -39,7 +39,7 @@ class Cord(internals._Cord):
         self.left = True
 
 
-class Rig(internals._Rig):
+class Rig(compatibility._Rig):
     """An HTTP/2 client, and as many HTTP/2 upstreams as are asked for; each says what it has to when it is told to."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Rig(internals._Rig):
     def expire(self, number: int) -> None:
         """Let the timer of the client's stream *number* run out."""
         stream = self.layer.streams[number]
-        assert isinstance(stream, wire.PatchbayStream)
+        assert isinstance(stream, upstream_stream.PatchbayStream)
         assert stream.timer
         self.feed(events.Wakeup(stream.timer))
         self._heard()
@@ -389,14 +389,14 @@ def test_what_must_not_be_done_twice(rig: Rig, kept: bool, read: bool, again: bo
 def test_a_refused_stream_leaves_its_connection(rig: Rig) -> None:
     """R31: it was not looked at, so it goes again whatever it asks for, a few times."""
     rig.ask(1, once=True)
-    for _ in range(wire.RESENDS):
+    for _ in range(upstream_stream.RESENDS):
         server = rig.where(1)[-1]
         rig.says(server, RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
         assert not server.connected
-    assert len(rig.where(1)) == 1 + wire.RESENDS
+    assert len(rig.where(1)) == 1 + upstream_stream.RESENDS
     rig.says(rig.where(1)[-1], RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
 
-    assert len(rig.where(1)) == 1 + wire.RESENDS
+    assert len(rig.where(1)) == 1 + upstream_stream.RESENDS
     assert any(isinstance(each, Failure) for each in rig.cords[1].told)
 
 

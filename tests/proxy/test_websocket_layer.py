@@ -10,26 +10,26 @@ import pytest
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 
-from patchbay.config import Secret
-from patchbay.proxy import intake, internals, websocket_layer
-from patchbay.proxy.keys import Keys
+from patchbay.proxy import answer_filter, compatibility, websocket_layer
+from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, ping
+from patchbay.values.account import Secret
 
 KEY = "sk-real-0123456789abcdef"
 LIMIT = 1000  # of the rig
 TOO_BIG = struct.pack("!H", 1009)
 
 
-class Rig(internals._Rig):
+class Rig(compatibility._Rig):
     """A WebSocket that has been opened."""
 
     def __init__(self) -> None:
         super().__init__(ready=True)
-        keys = Keys()
+        keys = Credentials()
         keys.now(Secret("literal", KEY))
-        self.cord.intake = lambda: intake.Intake(keys, LIMIT)  # type: ignore[method-assign]
-        self.feed(events.DataReceived(self.client, internals._UPGRADE))
-        self.from_server(internals._UPGRADED)
+        self.cord.intake = lambda: answer_filter.AnswerFilter(keys, LIMIT)  # type: ignore[method-assign]
+        self.feed(events.DataReceived(self.client, compatibility._UPGRADE))
+        self.from_server(compatibility._UPGRADED)
         self.taken(self.client)
         self.taken(self.server)
 

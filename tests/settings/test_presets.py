@@ -219,6 +219,6 @@ def test_a_mistake_in_a_provider_is_told(setting: str, said: str) -> None:
 
 
 def test_every_preset_is_described() -> None:
-    told = (Path(__file__).parent.parent / "docs" / "providers.md").read_text(encoding="utf-8")
+    told = (Path(__file__).parent.parent.parent / "docs" / "providers.md").read_text(encoding="utf-8")
 
     assert [name for name in PRESETS if f"`{name}`" not in told] == []

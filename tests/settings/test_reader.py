@@ -16,7 +16,7 @@ from patchbay.settings.yaml_document import Each, Either, Named, Read, Section
 from patchbay.values.account import Account, ErrorRule, Models, Secret
 from patchbay.values.http import Origin
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
 ONE = "accounts: [{id: a, provider: generic, base_url: reverse, key: example-key}]\n"
 

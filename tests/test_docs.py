@@ -150,6 +150,20 @@ def test_every_step_of_the_check_has_a_hook() -> None:
     assert {hook["language"] for hook in hooks} == {"system"}
 
 
+def test_a_released_version_has_its_section_in_the_changelog() -> None:
+    """`## [Unreleased]` first; each section below it is a version with its date, newest first."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *cut = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    dates = [re.fullmatch(r"\[\d+\.\d+\.\d+\] - (\d{4}-\d\d-\d\d)", title) for title in cut]
+    kinds = re.findall(r"^### (.*)$", text, re.MULTILINE)
+
+    assert first == "[Unreleased]"
+    assert all(dates)
+    assert [date[1] for date in dates if date] == sorted((date[1] for date in dates if date), reverse=True)
+    assert kinds
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
 def test_no_tracked_file_names_a_folder_of_one_machine() -> None:
     """A path below a home folder, or of whoever built this, works nowhere else."""
     git = shutil.which("git")

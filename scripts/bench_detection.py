@@ -63,11 +63,10 @@ def measured(rounds: int = ROUNDS) -> dict[str, Cost]:
 def section(whole: float, rounds: int = ROUNDS) -> list[str]:
     """Return the table; *whole* is what an event costs mitmdump and Patchbay together, in µs of processor time."""
     lines = [
-        "## Crosstalk detection, for each event of a stream",
+        "## Crosstalk detection, per event of a stream",
         "",
-        "Microseconds of processor time in one process: reading an event with all that says whose it is, and with none"
-        f" of it. The last column is the share of the {whole:.0f} µs that passing an event takes in all, as measured"
-        " above for 20 streams.",
+        "Microseconds of processor time: reading an event with and without detection. The last column is the"
+        f" share of the {whole:.0f} µs that passing an event takes in all, measured above for 20 streams.",
         "",
         "| | read and judged | read | detection | share of reading | share of passing |",
         "|---|---|---|---|---|---|",

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 EVENT_BYTES = 4 * 1024 * 1024  # a picture in base64 fits; what is longer is dropped and said so
+BUFFERED = 1 << 20  # bytes of an unfinished event that an EventBuffer holds back; above, they pass unfinished
 _BOM = b"\xef\xbb\xbf"
+_BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
+_OVERLAP = 3  # bytes of a blank line that an earlier chunk may end with
 _MARKS = re.compile(rb'["{}]')
 _QUOTE = re.compile(rb'[\\"]')
 
@@ -105,6 +108,34 @@ def _parsed(block: bytes) -> Event | None:
         elif field == b"event":
             name = value.decode("utf-8", "replace")
     return Event(name, b"\n".join(lines)) if lines else None
+
+
+class EventBuffer:
+    """Bytes → bytes: holds the beginning of an event back until the event is complete, whatever its line endings."""
+
+    __slots__ = ("_buffer", "_searched")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the events that are complete with *data*."""
+        self._buffer += data
+        end = 0
+        for found in _BLANK.finditer(self._buffer, max(0, self._searched - _OVERLAP)):
+            end = found.end()
+        if len(self._buffer) - end > BUFFERED:
+            end = len(self._buffer)
+        complete = bytes(self._buffer[:end])
+        del self._buffer[:end]
+        self._searched = len(self._buffer)
+        return complete
+
+    def rest(self) -> bytes:
+        """Return the unfinished event, at the end of the stream."""
+        rest, self._buffer = bytes(self._buffer), bytearray()
+        return rest
 
 
 class Elements:

@@ -15,7 +15,7 @@ from mitmproxy.proxy import commands
 
 from .. import answer_urls, clients, dialects, secret_patterns, upstream_url
 from ..accounts.refusals import of_upstream
-from ..answer.event_buffer import EventBuffer
+from ..answer.sse import EventBuffer
 from ..body import Body
 from ..router import FOREIGN, Exchange, Router
 from ..values.account import Provider, Timeouts

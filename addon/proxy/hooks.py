@@ -20,7 +20,7 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs, server_hooks
 
 from .. import answer_urls, clients, dialects, guards, journal, secret_patterns, uploads, upstream_url
-from ..answer.event_buffer import EventBuffer
+from ..answer.sse import EventBuffer
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of

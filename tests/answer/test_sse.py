@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.answer.sse import Elements, Event, Events
+from patchbay.answer.sse import BUFFERED, Elements, Event, EventBuffer, Events
 
 STREAM = b': hello\n\nevent: one\nid: 7\ndata: {"a":1}\n\ndata: two\ndata:  lines\n\ndata\n\n: ping\n\ndata: [DONE]\n\n'
 EVENTS = [Event("one", b'{"a":1}'), Event("", b"two\n lines"), Event("", b""), Event("", b"[DONE]")]
@@ -132,3 +132,45 @@ def test_an_overlong_element_is_dropped_and_said_so_once(size: int) -> None:
 
     assert [event for event in found if not event.dropped] == [Event("", b'{"a":1}'), Event("", b'{"c":1}')]
     assert sum(event.dropped for event in found) == 1
+
+
+EVENT = st.sampled_from([b"data: a", b"event: x\ndata: b", b": note", b"data: long " + b"x" * 40, b""])
+ENDS = st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"])
+
+
+@st.composite
+def cut_stream(draw: st.DrawFn) -> list[bytes]:
+    end = draw(ENDS)
+    line = end[: len(end) // 2]
+    events = [event.replace(b"\n", line) + end for event in draw(st.lists(EVENT, max_size=6))]
+    data = b"".join(events) + draw(st.sampled_from([b"", b"data: half", b"data: line" + line]))
+    places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@given(cut_stream())
+def test_nothing_is_lost_and_all_that_passes_is_whole(pieces):
+    stream = EventBuffer()
+    passed = [stream.feed(piece) for piece in pieces]
+
+    assert b"".join(passed) + stream.rest() == b"".join(pieces)
+    sofar = [b"".join(passed[: at + 1]) for at in range(len(passed))]
+    assert all(not came or came.endswith((b"\n\n", b"\r\n\r", b"\r\n\r\n", b"\r\r")) for came in sofar)
+    assert stream.rest() == b""
+
+
+@given(cut_stream())
+def test_what_is_whole_waits_for_nothing(pieces):
+    stream, came, went = EventBuffer(), b"", b""
+    for piece in pieces:
+        came += piece
+        went += stream.feed(piece)
+        left = came[len(went) :].lstrip(b"\r\n")
+        assert b"\n\n" not in left and b"\r\n\r\n" not in left and b"\r\r" not in left
+
+
+def test_an_event_without_an_end_is_not_kept_for_ever():
+    stream = EventBuffer()
+    assert stream.feed(b"x" * BUFFERED) == b""
+    assert len(stream.feed(b"yy")) == BUFFERED + 2
+    assert stream.rest() == b""

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import clients, dialects, secret_patterns, upstream_url
 from ..body import Body
+from ..proxy import environment
 from ..router import Exchange, Router
 from ..settings import reader
 from ..settings.settings import Config
@@ -223,7 +224,7 @@ def _account(decided: Route | Wait | Refusal) -> str:
 
 
 def _settings(arguments: argparse.Namespace) -> tuple[Config, list[str]]:
-    file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+    file = environment.settings_file(arguments.config)
     settings = reader.load(file.read_bytes(), str(file), env=os.environ)
     notes = ["what a running proxy remembers is not known here"]
     if settings.clients and not arguments.flow:

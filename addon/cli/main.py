@@ -79,7 +79,7 @@ def check(arguments: argparse.Namespace) -> int:
 
     Around them are the files, folders, variables and programs that they name. A program is not run.
     """
-    file = config_file(arguments.config)
+    file = environment.settings_file(arguments.config)
     try:
         settings = reader.load(environment.text_of(file), str(file), env=os.environ)
     except OSError as e:
@@ -93,11 +93,6 @@ def check(arguments: argparse.Namespace) -> int:
         return _complain("\n".join(mistakes), EXIT_MISTAKES)
     print(f"{secret_patterns.covered(str(file))}: {_summary(settings)}")
     return 0
-
-
-def config_file(named: str | None) -> Path:
-    """Return the settings file to use: the one *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here."""
-    return Path(named or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
 
 
 COMMANDS: tuple[Command, ...] = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from .. import secret_patterns
 from ..correlation import Mint
 from ..crosstalk import report
 from ..crosstalk.reverify import Judged, StoredExchange, judge
+from ..proxy import environment
 from ..router import mint_of
 from ..settings import reader
 from ..settings.settings import Config
@@ -73,7 +73,7 @@ def state_folder(arguments: argparse.Namespace) -> Path:
     """Return the state folder that the arguments name, or that of the settings."""
     if arguments.state:
         return Path(arguments.state).expanduser()
-    file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+    file = environment.settings_file(arguments.config)
     settings = reader.load(file.read_bytes(), str(file)) if file.exists() else Config(())
     return Path(settings.state).expanduser()
 

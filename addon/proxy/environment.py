@@ -37,6 +37,11 @@ class Problem:
     text: str
 
 
+def settings_file(named: str | None) -> Path:
+    """Return the settings file to use: the file *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here."""
+    return Path(named or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
+
+
 def text_of(path: Path) -> bytes:
     """
     Return what the settings file at *path* holds. Raises OSError, which says what is wrong, where it cannot be read.

@@ -163,9 +163,9 @@ class Patchbay:
         if self._refused:
             return
         if self.router is None:
-            self._begin_with(_config_path(ctx.options.patchbay_config))
+            self._begin_with(environment.settings_file(ctx.options.patchbay_config))
         elif _OPTION in updated:
-            self._configure(_config_path(ctx.options.patchbay_config))
+            self._configure(environment.settings_file(ctx.options.patchbay_config))
             option_checks.warn()
         elif updated & option_checks.WATCHED:
             try:
@@ -878,10 +878,6 @@ class Patchbay:
         if self._around is None:
             raise RuntimeError("not configured")
         return self._around
-
-
-def _config_path(option: str) -> Path:
-    return Path(option or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
 
 
 def _text_of(path: Path) -> bytes:

@@ -211,3 +211,12 @@ def test_check_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: 
 
     assert main(["check", str(file)]) == code
     assert capsys.readouterr().err.startswith(f"{told}{file}:2:")
+
+
+def test_the_file_is_the_one_named_then_the_variable_then_the_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    assert environment.settings_file(None) == Path("config.yaml")
+
+    monkeypatch.setenv("PATCHBAY_CONFIG", "/etc/patchbay.yaml")
+    assert environment.settings_file(None) == Path("/etc/patchbay.yaml")
+    assert environment.settings_file("mine.yaml") == Path("mine.yaml")

@@ -16,7 +16,7 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset("needs body json_splice content_coding secret_patterns form_data".split()),
+    frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data".split()),
     frozenset({"values"}),
     frozenset("settings requested_models upstream_url uploads client_claim".split()),
     frozenset({"ledger", "dialects", "account_bound"}),

@@ -9,7 +9,7 @@ import pytest
 from patchbay.body import Body
 from patchbay.identity import references
 
-from .test_canonical import IN_EVERY_DIALECT
+from .test_history import IN_EVERY_DIALECT
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, chat, request
 
 TOKEN = "01Hk2mP8sYt4WzQe7RvNc3Jd"

@@ -8,28 +8,23 @@ a request could leave without one; so the addon refuses to start instead.
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 import hpack
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
 from hyperframe.frame import GoAwayFrame
-from mitmproxy import http, master, options
+from mitmproxy import master
 from mitmproxy.addons import clientplayback, errorcheck, proxyserver
-from mitmproxy.connection import Client, ConnectionState, Server
-from mitmproxy.proxy import commands, context, events, layer, mode_servers
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import events, layer, mode_servers
 from mitmproxy.proxy.layers import http as host, websocket
 from mitmproxy.proxy.layers.http import _http2
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
-from ..values.account import Timeouts
-from ..values.answer import AnswerEvent, Reaction
-from ..values.decision import Refusal
-from . import own_responses, upstream_stream
-from .answer_filter import AnswerFilter
-from .credentials import Credentials
+from . import upstream_stream
+from .harness import KEY, Harness
 
 _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (host.HttpLayer, "event_to_child", "self child event"),
@@ -77,7 +72,6 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
     (errorcheck.ErrorCheck, "finish", "self"),
     (mode_servers.ServerInstance, "stop", "self"),
 )
-_KEY = "self-test-key"
 
 
 def check() -> None:
@@ -114,179 +108,28 @@ def _names() -> None:
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
 
 
-class _Driver:
-    """The smallest thing that can be plugged into a flow."""
-
-    hold_seconds = 1.0
-    repeatable = True
-    timeouts = Timeouts()
-    route: Any = None
-
-    body_limit = 1000
-    shadow = False
-
-    def __init__(self, ready: bool) -> None:
-        self.ready = ready
-        self.key = self.owner = _KEY
-
-    def wire_request(self, request: http.Request, server: Server) -> http.Request:
-        copy = request.copy()
-        copy.headers["authorization"] = self.key
-        return copy
-
-    def client_response(self, response: http.Response) -> http.Response:
-        return response
-
-    def wire_body(self, content: bytes) -> bytes:
-        return content.upper()
-
-    def answered(self, what: AnswerEvent) -> Reaction:
-        match getattr(what, "status", None):
-            case None:
-                return "next"
-            case status:
-                return "hold" if status >= 400 else "deliver"
-
-    def intake(self) -> AnswerFilter:
-        return AnswerFilter(Credentials(), self.body_limit)
-
-    def passing(self, data: bytes) -> bytes:
-        return data
-
-    def rest(self) -> bytes:
-        return b""
-
-    left = False
-
-    def wake(self, seconds: float, timer: commands.RequestWakeup) -> None:
-        pass
-
-    def refusal(self, refusal: Refusal) -> http.Response:
-        return own_responses.refusal("", refusal, "")
-
-    @property
-    def blocked(self) -> Refusal:
-        return Refusal(502, "blocked", "blocked")
-
-    def blame(self, code: str, what: str) -> Refusal:
-        return Refusal(502, code, what)
-
-    def last_words(self, refusal: Refusal) -> bytes:
-        return b""
-
-    def upstream_spoke(self) -> None:
-        """Nothing is made of it here."""
-
-    def client_left(self) -> None:
-        pass
-
-
-class _Rig:
-    """One client connection through our layer, with bytes in and bytes out instead of sockets."""
-
-    def __init__(self, ready: bool, *, http2: bool = False) -> None:
-        self.client = Client(
-            peername=("127.0.0.1", 1), sockname=("127.0.0.1", 2), state=ConnectionState.OPEN, timestamp_start=0
-        )
-        self.client.alpn = b"h2" if http2 else None
-        self.layer = host.HttpLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
-        upstream_stream.adopt(self.layer)
-        self.cord = _Driver(ready)
-        self.flow: http.HTTPFlow | None = None
-        self.server: Server | None = None
-        self.hooks: list[str] = []
-        self.sent: dict[object, bytes] = {}
-        self.drops = False
-        self.feed(events.Start())
-
-    def feed(self, event: events.Event) -> None:
-        waiting = [event]
-        while waiting:
-            for command in self.layer.handle_event(waiting.pop(0)):
-                waiting += self._carried_out(command)
-
-    def _carried_out(self, command: commands.Command) -> list[events.Event]:
-        match command:
-            case commands.SendData(connection=connection, data=data):
-                self.sent[connection] = self.sent.get(connection, b"") + data
-            case commands.OpenConnection(connection=connection):
-                assert isinstance(connection, Server)
-                self.server, connection.state, connection.alpn = connection, ConnectionState.OPEN, self.client.alpn
-                return [events.OpenConnectionCompleted(command, None)]
-            case commands.CloseConnection(connection=connection):
-                connection.state = ConnectionState.CLOSED
-            case commands.StartHook():
-                self._hook(command)
-                return [events.HookCompleted(command)] if command.blocking else []
-        return []
-
-    def _hook(self, hook: commands.StartHook) -> None:
-        self.hooks.append(hook.name)
-        argument: Any = hook.args()[0]
-        if hook.name == "requestheaders":
-            self.flow = argument
-            argument.patchbay = self.cord
-        if hook.name == "websocket_message" and self.drops:
-            argument.websocket.messages[-1].drop()
-        if hook.name == "patchbay_next":
-            argument.again = True
-            self.cord.key = _KEY + "-two"
-
-    def ask(self) -> None:
-        self.feed(
-            events.DataReceived(
-                self.client, b"POST http://t.invalid/ HTTP/1.1\r\nhost: t.invalid\r\ncontent-length: 2\r\n\r\nhi"
-            )
-        )
-
-    def taken(self, connection: object) -> bytes:
-        return self.sent.pop(connection, b"")
-
-
-def _options() -> options.Options:
-    made = options.Options()
-    wanted: dict[str, tuple[type, Any]] = {
-        "store_streamed_bodies": (bool, False),
-        "stream_large_bodies": (str, ""),
-        "body_size_limit": (str, ""),
-        "validate_inbound_headers": (bool, True),
-        "keep_host_header": (bool, False),
-        "normalize_outbound_headers": (bool, True),
-        "http2": (bool, True),
-        "http2_ping_keepalive": (int, 58),
-        "websocket": (bool, True),
-        "rawtcp": (bool, True),
-        "connection_strategy": (str, "lazy"),
-        "proxy_debug": (bool, False),
-    }
-    for name, (kind, value) in wanted.items():
-        if name not in made:
-            made.add_option(name, kind, value, "")
-    return made
-
-
 def _nothing_leaves_without_a_route() -> None:
-    rig = _Rig(ready=False)
+    rig = Harness(ready=False)
     rig.ask()
     _demand(rig.server is None, "a connection is made for a request without a route")
     _demand(b" 502 " in rig.taken(rig.client), "a request without a route is not answered with an error")
 
 
 def _the_key_is_on_the_wire_only() -> None:
-    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=_KEY)
+    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=KEY)
     _demand(b"200 OK" in rig.taken(rig.client), "an answer does not arrive")
-    _demand(_KEY not in repr(rig.flow.get_state() if rig.flow else ""), "a key is in the flow")
+    _demand(KEY not in repr(rig.flow.get_state() if rig.flow else ""), "a key is in the flow")
     _demand(rig.hooks == ["requestheaders", "request", "responseheaders", "response"], f"other hooks: {rig.hooks}")
 
 
 def _a_failed_answer_moves_on() -> None:
-    rig = _answered(b"HTTP/1.1 429 No\r\ncontent-length: 2\r\n\r\nno", expect=_KEY)
+    rig = _answered(b"HTTP/1.1 429 No\r\ncontent-length: 2\r\n\r\nno", expect=KEY)
     _demand(not rig.taken(rig.client), "a held answer reached the client")
-    _demand(f"{_KEY}-two".encode() in rig.taken(rig.server), "a request is not sent again")
+    _demand(f"{KEY}-two".encode() in rig.taken(rig.server), "a request is not sent again")
 
 
-def _answered(answer: bytes, *, expect: str) -> _Rig:
-    rig = _Rig(ready=True)
+def _answered(answer: bytes, *, expect: str) -> Harness:
+    rig = Harness(ready=True)
     rig.ask()
     up = rig.taken(rig.server)
     _demand(expect.encode() in up and up.endswith(b"HI"), "the copy for the wire is not what is sent")
@@ -296,11 +139,11 @@ def _answered(answer: bytes, *, expect: str) -> _Rig:
 
 
 def _every_message_is_shown() -> None:
-    rig = _Rig(ready=True)
+    rig = Harness(ready=True)
     _demand(hasattr(rig.layer, "_paused_event_queue"), "Layer._paused_event_queue is gone")
     rig.feed(events.DataReceived(rig.client, _UPGRADE))
     assert rig.server is not None
-    _demand(_KEY.encode() in rig.taken(rig.server), "an upgrade goes up without its credential")
+    _demand(KEY.encode() in rig.taken(rig.server), "an upgrade goes up without its credential")
     rig.feed(events.DataReceived(rig.server, _UPGRADED + b"\x81\x02hi"))
     _demand(rig.hooks.count("websocket_message") == 1, "a message is not shown before it goes on")
     _demand(rig.taken(rig.client).endswith(b"\x81\x02hi"), "a message does not arrive")
@@ -314,7 +157,7 @@ def _every_message_is_shown() -> None:
 
 
 def _what_a_kept_connection_did_not_answer_goes_again() -> None:
-    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=_KEY)
+    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=KEY)
     kept = rig.server
     assert kept is not None
     rig.ask()
@@ -327,7 +170,7 @@ def _what_a_kept_connection_did_not_answer_goes_again() -> None:
 
 
 def _a_goaway_is_read_to_its_last_stream() -> None:
-    rig = _Rig(ready=True, http2=True)
+    rig = Harness(ready=True, http2=True)
     asking, answering = H2Connection(), H2Connection(H2Configuration(client_side=False))
     asking.initiate_connection()
     for stream_id in (1, 3):

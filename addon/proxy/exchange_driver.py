@@ -137,7 +137,7 @@ class ExchangeDriver:
         assert self.exchange is not None
         return self._around.router.hold_seconds(self.exchange)
 
-    def wake(self, seconds: float, timer: commands.RequestWakeup) -> asyncio.TimerHandle:
+    def wake(self, seconds: float, timer: commands.RequestWakeup) -> asyncio.TimerHandle | None:
         return asyncio.get_running_loop().call_later(seconds, self._around.wake, self._flow, timer)
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:

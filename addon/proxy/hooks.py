@@ -64,7 +64,7 @@ from .pending_connections import PendingConnections
 from .persistence import Persistence
 from .redacted_heads import lacks_credentials, placeholder
 from .reload import Reload, Settings, fixed
-from .shadow import ShadowDriver, Untouched, warn_of_nowhere
+from .shadow import Passthrough, ShadowDriver, warn_of_nowhere
 from .websockets import Socket
 
 logger = logging.getLogger(__name__)
@@ -420,7 +420,7 @@ class Patchbay:
         if passes or shadow:
             option_defaults.untouched(flow.request, flow.client_conn.proxy_mode)
         if passes:
-            flow.patchbay = Untouched(flow)  # type: ignore[attr-defined]
+            flow.patchbay = Passthrough(flow)  # type: ignore[attr-defined]
             if flow.is_replay and lacks_credentials(flow.request):
                 flow.response = own_responses.refusal(endpoint.dialect, _NOT_KEPT, "")
             return
@@ -543,7 +543,7 @@ class Patchbay:
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
-        if flow.response and isinstance(plugged := getattr(flow, "patchbay", None), Untouched):
+        if flow.response and isinstance(plugged := getattr(flow, "patchbay", None), Passthrough):
             plugged.answered(flow.response)
         if cord is None or flow.response is None:
             return

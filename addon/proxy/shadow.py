@@ -12,7 +12,6 @@ from ..settings.settings import Config
 from ..upstream_url import ANYWHERE
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
-from . import upstream_stream
 from .answer_filter import AnswerFilter, Unchanged
 from .exchange_driver import ExchangeDriver
 from .redacted_heads import RedactedHeads
@@ -31,7 +30,7 @@ class ShadowDriver(ExchangeDriver):
     timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
 
     def __repr__(self) -> str:
-        return "ShadowCord()"
+        return "ShadowDriver()"
 
     @property
     def ready(self) -> bool:
@@ -61,14 +60,14 @@ class ShadowDriver(ExchangeDriver):
         return data
 
 
-class Untouched(upstream_stream.Untouched):
-    """Plugged into a flow that is none of our business: it passes as the client sent it, and shows no credential."""
+class Passthrough:
+    """Attached to a flow that is no request for a model: it passes as the client sent it."""
 
     def __init__(self, flow: http.HTTPFlow) -> None:
         self._covered = RedactedHeads(flow.request)
 
     def __repr__(self) -> str:
-        return "Untouched()"
+        return "Passthrough()"
 
     def wire_request(self, request: http.Request) -> http.Request:
         return self._covered.restored(request)

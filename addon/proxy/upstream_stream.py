@@ -10,13 +10,14 @@ Only this file touches mitmproxy's private HTTP state machine; `internals` check
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from mitmproxy import flow, http
 from mitmproxy.connection import Server
@@ -50,12 +51,13 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from .. import guards, secret_patterns
 from ..content_coding import CodingError
-from ..values.account import Timeouts
-from ..values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
+from ..values.answer import Chunk, End, Failure, Head, Overdue, Reaction
 from ..values.decision import Refusal
 from . import header_fields, http1, misdirected, own_responses
 from .answer_filter import AnswerFilter
+from .exchange_driver import ExchangeDriver
 from .redacted_heads import bare
+from .shadow import Passthrough
 from .upstream_connections import ClientHttp2, ConnectionLayer, Lost, Unprocessed, Upstream, unended
 from .websocket_layer import PatchbayWebsocket
 
@@ -83,94 +85,6 @@ STALLED = 300.0  # seconds after which such a client is given up
 ALIVE = 120.0  # seconds after which an exchange without a bound says that it is no idle connection
 SPELL = 0.002  # seconds of work on one answer before it waits for its next turn; see `turns`
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class StreamDriver(Protocol):
-    """What `hooks` plugs into a flow it has taken on; the stream asks it and nobody else."""
-
-    @property
-    def ready(self) -> bool:
-        """Whether a route stands and its credential is at hand."""
-
-    @property
-    def owner(self) -> object:
-        """Whose upstream connections the present attempt may use: those of one account are no other's."""
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether the request may be sent again when an upstream may have carried it out."""
-
-    @property
-    def timeouts(self) -> Timeouts:
-        """How long the present attempt may take."""
-
-    @property
-    def shadow(self) -> bool:
-        """Whether nothing is to be changed."""
-
-    def blame(self, code: str, what: str) -> Refusal:
-        """Refuse with *code* and name the account of the present attempt, whose upstream did *what*."""
-
-    @property
-    def body_limit(self) -> int:
-        """How many bytes of a body or a message are read, or kept while it waits to stream through."""
-
-    @property
-    def hold_seconds(self) -> float:
-        """How long the present answer may be held back."""
-
-    route: Any  # what the present attempt is; kept with its answer and put back with it
-
-    def wake(self, seconds: float, timer: commands.RequestWakeup) -> Cancellable | None:
-        """Let the stream's connection be told in *seconds* that *timer* is up."""
-
-    def wire_request(self, request: http.Request, server: Server) -> http.Request:
-        """Return the copy that goes upstream on *server*, with the credential; raise PermissionError if it must not."""
-
-    def wire_body(self, content: bytes) -> bytes:
-        """Return the body bytes that go upstream in place of *content*."""
-
-    def client_response(self, response: http.Response) -> http.Response:
-        """Return the head that the client gets in place of *response*, the flow's own."""
-
-    def answered(self, what: AnswerEvent) -> Reaction:
-        """Take note of *what* the upstream did and say what is to be done. Never raises."""
-
-    def intake(self) -> AnswerFilter:
-        """Return what an answer passes before anything else sees it."""
-
-    def passing(self, data: bytes) -> bytes:
-        """Return what the client gets of a chunk, now; what is kept back comes with a later one, or is the `rest`."""
-
-    def rest(self) -> bytes:
-        """Return what was kept back of the chunks, at the end."""
-
-    def refusal(self, refusal: Refusal) -> http.Response:
-        """Return *refusal* as an answer in the caller's dialect."""
-
-    @property
-    def blocked(self) -> Refusal:
-        """What the client gets in place of an answer that is another's."""
-
-    def last_words(self, refusal: Refusal) -> bytes:
-        """Return what ends a stream that has begun with *refusal*; empty where nothing can be said in it."""
-
-    def client_left(self) -> None:
-        """Take note that the client is gone, also while a hook of this exchange waits."""
-
-    @property
-    def left(self) -> bool:
-        """Whether the client is gone."""
-
-    def upstream_spoke(self) -> None:
-        """Take note that the upstream of a WebSocket said something, if only that it is there."""
-
-
-class Cancellable(Protocol):
-    """A call that is still to come."""
-
-    def cancel(self) -> None:
-        """Call it off."""
 
 
 @dataclass
@@ -210,18 +124,6 @@ class Pause:
     over: Callable[[], bool] | None = None
 
 
-class Untouched:
-    """Plugged into a flow that is none of our business: it passes as the client sent it."""
-
-    def wire_request(self, request: http.Request) -> http.Request:
-        """Return what goes upstream of *request*, the flow's own."""
-        return request
-
-    def client_response(self, response: http.Response) -> http.Response:
-        """Return what the client gets of *response*, the flow's own."""
-        return response
-
-
 class _Timer(commands.RequestWakeup):
     """
     A wake-up that can be called off.
@@ -232,11 +134,11 @@ class _Timer(commands.RequestWakeup):
     def __init__(self, seconds: float, what: str) -> None:
         super().__init__(seconds)
         self.what = what  # connect | head | upload | hold | idle | alive
-        self.call: Cancellable | None = None
+        self.call: asyncio.TimerHandle | None = None
 
 
 class PatchbayStream(HttpStream):
-    """One client request on its way: `flow.patchbay` is a Cord, an Untouched, or missing, and then nothing leaves."""
+    """One client request on its way: `flow.patchbay` is a Cord, an Passthrough, or missing, and then nothing leaves."""
 
     attempt = 1
     upstream_open = False  # the present attempt's answer has not ended yet
@@ -260,13 +162,13 @@ class PatchbayStream(HttpStream):
     overrun = False  # they were more than may wait
 
     @property
-    def plug(self) -> StreamDriver | Untouched | None:
+    def plug(self) -> ExchangeDriver | Passthrough | None:
         return getattr(getattr(self, "flow", None), "patchbay", None)
 
     @property
-    def cord(self) -> StreamDriver | None:
+    def cord(self) -> ExchangeDriver | None:
         plug = self.plug
-        return None if isinstance(plug, Untouched) else plug
+        return None if isinstance(plug, Passthrough) else plug
 
     @property
     def owner(self) -> object:
@@ -333,7 +235,7 @@ class PatchbayStream(HttpStream):
                 return
         yield from super()._handle_event(event)
 
-    def _taken_in(self, event: HttpEvent, cord: StreamDriver) -> Commands:
+    def _taken_in(self, event: HttpEvent, cord: ExchangeDriver) -> Commands:
         """Go on with what an upstream sent as far as it can be read, and without the keys that it quotes."""
         try:
             match event:
@@ -359,7 +261,7 @@ class PatchbayStream(HttpStream):
             return
         yield from self._read(event, cord)
 
-    def _unpacked(self, event: ResponseData, cord: StreamDriver, intake: AnswerFilter) -> Commands:
+    def _unpacked(self, event: ResponseData, cord: ExchangeDriver, intake: AnswerFilter) -> Commands:
         """Go on with the pieces of *event*; others get their turn in between, for there may be many."""
         begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
@@ -377,7 +279,7 @@ class PatchbayStream(HttpStream):
         server = self.context.server  # one of HTTP/2 has other streams, which go on
         return PatchbayGiveWayHook(Pause(self.flow, None if server.alpn == b"h2" else server))
 
-    def _read(self, event: HttpEvent, cord: StreamDriver) -> Commands:
+    def _read(self, event: HttpEvent, cord: ExchangeDriver) -> Commands:
         """Have *cord* take note of *event* and return what follows. No generator: it is called for every chunk."""
         if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
             if cord.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
@@ -386,7 +288,7 @@ class PatchbayStream(HttpStream):
         following: Commands = super()._handle_event(event)
         return following
 
-    def _unreadable(self, cord: StreamDriver, why: str) -> Commands:
+    def _unreadable(self, cord: ExchangeDriver, why: str) -> Commands:
         """Give up an answer in which a key could be quoted that nobody can cover."""
         yield from self._give_up_connection()
         if self.server_state in (self.state_wait_for_response_headers, self.state_hold):
@@ -396,7 +298,7 @@ class PatchbayStream(HttpStream):
         cord.answered(Failure("reset", why))
         yield from self._cut(cord, cord.blame("upstream_unreadable", f"The upstream's answer is unusable: {why}"))
 
-    def _passing(self, event: ResponseData | ResponseEndOfMessage, cord: StreamDriver) -> Commands:
+    def _passing(self, event: ResponseData | ResponseEndOfMessage, cord: ExchangeDriver) -> Commands:
         """Hand the client's side what it gets of *event*."""
         if isinstance(event, ResponseData):
             event.data = cord.passing(event.data)
@@ -410,7 +312,7 @@ class PatchbayStream(HttpStream):
             if self.backlog > BACKLOG and self.server_state == self.state_stream_response_body:
                 yield from self._wait_for_window(cord)
 
-    def _wait_for_window(self, cord: StreamDriver) -> Commands:
+    def _wait_for_window(self, cord: ExchangeDriver) -> Commands:
         """Read no more of an upstream than its client takes. Over HTTP/1 the client's socket sees to that."""
         self.backlog = unsent = self._unsent()
         if unsent <= BACKLOG // 2:
@@ -459,7 +361,7 @@ class PatchbayStream(HttpStream):
         if isinstance(event, ResponseHeaders):
             told = plug.client_response(event.response) if plug else event.response
             return command if told is event.response else SendHttp(replace(event, response=told), command.connection)
-        if isinstance(plug, Untouched):
+        if isinstance(plug, Passthrough):
             if isinstance(event, RequestHeaders):
                 event = replace(event, request=plug.wire_request(event.request))
             return SendHttp(event, command.connection)
@@ -496,9 +398,9 @@ class PatchbayStream(HttpStream):
 
     def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
         plug = self.plug
-        if plug is None or not (isinstance(plug, Untouched) or plug.ready):
+        if plug is None or not (isinstance(plug, Passthrough) or plug.ready):
             raise PermissionError("a request without a route")
-        if isinstance(plug, Untouched):
+        if isinstance(plug, Passthrough):
             return (yield from super().make_server_connection())
         self.begun = time.monotonic()
         self._arm("connect", plug.timeouts.connect)
@@ -563,7 +465,7 @@ class PatchbayStream(HttpStream):
             failure = self._failure(kind, event.message, shared=lost)
         yield from self._settle(cord.answered(failure), event.message)
 
-    def _goes_again(self, cord: StreamDriver, *, unprocessed: bool) -> bool:
+    def _goes_again(self, cord: ExchangeDriver, *, unprocessed: bool) -> bool:
         """
         Whether a request whose connection was lost goes once more to the same account, as if nothing had been.
 
@@ -651,22 +553,22 @@ class PatchbayStream(HttpStream):
         else:
             yield from self._break_off(cord, why)
 
-    def _hold(self, cord: StreamDriver) -> None:
+    def _hold(self, cord: ExchangeDriver) -> None:
         """Look at what is held again when it has been held for long enough, or has been silent for too long."""
         self._arm("hold", min(max(0.001, self.hold_until - time.monotonic()), self._idle_left(cord) or math.inf))
 
-    def _is_silent(self, cord: StreamDriver) -> bool:
+    def _is_silent(self, cord: ExchangeDriver) -> bool:
         """Whether a good answer that is held has stopped coming; an error is known by its head."""
         idle, held = cord.timeouts.idle, self.held
         head = held[0] if held else None
         good = isinstance(head, ResponseHeaders) and head.response.status_code < 400
         return good and idle > 0 and time.monotonic() >= self.touched + idle
 
-    def _idle_left(self, cord: StreamDriver) -> float:
+    def _idle_left(self, cord: ExchangeDriver) -> float:
         idle = cord.timeouts.idle
         return max(0.001, self.touched + idle - time.monotonic()) if idle else 0.0
 
-    def _break_off(self, cord: StreamDriver, why: str) -> Commands:
+    def _break_off(self, cord: ExchangeDriver, why: str) -> Commands:
         """End an answer that broke off: of a whole one the client has got nothing yet, so it gets an error of ours."""
         if self.server_state == self.state_consume_response_body:
             yield from self._cut(cord, cord.blame("upstream_unreachable", f"The upstream's answer broke off: {why}"))
@@ -756,7 +658,7 @@ class PatchbayStream(HttpStream):
             given_up = RequestProtocolError(self.stream_id, "the attempt was given up", ErrorCode.CANCEL)
             yield SendHttp(given_up, self.context.server)
 
-    def _cut(self, cord: StreamDriver, refusal: Refusal) -> Commands:
+    def _cut(self, cord: ExchangeDriver, refusal: Refusal) -> Commands:
         """End what the client has begun to get; of a whole answer it has got nothing yet, so it gets ours instead."""
         self._disarm()
         yield from self._give_up_connection()

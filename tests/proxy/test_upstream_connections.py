@@ -14,14 +14,14 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import compatibility, upstream_connections, upstream_stream
+from patchbay.proxy import harness, upstream_connections, upstream_stream
 from patchbay.values.answer import Failure
 
 GONE = 2**31 - 1
 OK = [(":status", "200")]
 
 
-class Cord(compatibility._Driver):
+class Cord(harness.StubDriver):
     """One exchange: its account, and what it was told."""
 
     def __init__(self, owner: str, *, repeatable: bool) -> None:
@@ -29,17 +29,13 @@ class Cord(compatibility._Driver):
         self.owner = owner
         self.repeatable = repeatable
         self.told: list[Any] = []
-        self.left = False
 
     def answered(self, what: Any) -> Any:
         self.told.append(what)
         return "next" if isinstance(what, Failure) else "deliver"
 
-    def client_left(self) -> None:
-        self.left = True
 
-
-class Rig(compatibility._Rig):
+class Rig(harness.Harness):
     """An HTTP/2 client, and as many HTTP/2 upstreams as are asked for; each says what it has to when it is told to."""
 
     def __init__(self) -> None:
@@ -54,15 +50,15 @@ class Rig(compatibility._Rig):
         self.asking.initiate_connection()
         self.got: dict[int, list[Any]] = {}
 
-    def _carried_out(self, command: commands.Command) -> list[events.Event]:
+    def carry_out(self, command: commands.Command) -> list[events.Event]:
         if isinstance(command, commands.OpenConnection):
             if self.slow:
                 self.waits.append(command)
                 return []
-            found = super()._carried_out(command)
+            found = super().carry_out(command)
             self._opened(command.connection)
             return found
-        return super()._carried_out(command)
+        return super().carry_out(command)
 
     def _opened(self, server: Any) -> None:
         self.servers[server] = H2Connection(H2Configuration(client_side=False))
@@ -83,7 +79,7 @@ class Rig(compatibility._Rig):
             self.feed(events.OpenConnectionCompleted(command, None))
         self._heard()
 
-    def _hook(self, hook: commands.StartHook) -> None:
+    def run_hook(self, hook: commands.StartHook) -> None:
         self.hooks.append(hook.name)
         argument: Any = hook.args()[0]
         if hook.name == "requestheaders":

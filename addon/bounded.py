@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Protocol
 
 
 class BoundedMap[K, V](OrderedDict[K, V]):
@@ -37,27 +38,30 @@ class BoundedMap[K, V](OrderedDict[K, V]):
             del self[next(iter(self))]
 
 
-class ExpiringMap[K, V](BoundedMap[K, tuple[float, V]]):
-    """
-    A bounded map whose entries expire: each stands with the time of its expiry, on the caller's clock.
+class Expires(Protocol):
+    """A value that says itself when it expires."""
 
-    An expired entry stays until `find` meets it or it is evicted.
+    @property
+    def expires(self) -> float: ...
+
+
+class ExpiringMap[K, V: Expires](BoundedMap[K, V]):
+    """
+    A bounded map whose values expire, on the caller's clock.
+
+    An expired value stays until `find` meets it or it is evicted.
     """
 
     def find(self, key: K, now: float) -> V | None:
         """Return the value of *key* and make it the most recently used; delete it when it has expired."""
-        held = self.get(key)
-        if held is None:
+        value = self.get(key)
+        if value is None:
             return None
-        if held[0] <= now:
+        if value.expires <= now:
             del self[key]
             return None
         self.move_to_end(key)
-        return held[1]
-
-    def keep(self, key: K, value: V, expires: float) -> None:
-        """Keep *value* under *key* until *expires*."""
-        self[key] = expires, value
+        return value
 
 
 class ChangeLog[K]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from blake3 import blake3
 
@@ -20,21 +20,15 @@ def derive(key: bytes, purpose: str) -> bytes:
     return blake3(key, derive_key_context=purpose).digest()
 
 
-def digest(key: bytes, *parts: bytes, size: int = SIZE) -> bytes:
+def digest(key: bytes | None, *parts: bytes, size: int = SIZE) -> bytes:
     """Return the digest of *parts* under *key*. Parts are length-prefixed: no byte moves from one to the next."""
-    return blake3(_joined(parts), key=key).digest(size)
+    # One call into the hash: for short parts the calls cost more than the copy.
+    return blake3(b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)]), key=key).digest(size)
+
+
+fingerprint = partial(digest, None)  # without a key: for comparisons inside the process
 
 
 def tag(key: bytes, data: bytes, size: int = SIZE) -> bytes:
     """Return the digest of *data* alone under *key*, without a length before it."""
     return blake3(data, key=key).digest(size)
-
-
-def fingerprint(*parts: bytes) -> bytes:
-    """Return an unkeyed digest of *parts*, length-prefixed; for comparisons inside the process."""
-    return blake3(_joined(parts)).digest(SIZE)
-
-
-def _joined(parts: tuple[bytes, ...]) -> bytes:
-    # One call into the hash: for short parts the calls cost more than the copy.
-    return b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from hypothesis import given, strategies as st
 
 from patchbay.bounded import BoundedMap, ChangeLog, ExpiringMap
@@ -59,46 +61,52 @@ def test_a_lower_limit_holds_from_the_next_write_or_at_once() -> None:
     assert found.limit == 1
 
 
-def test_an_entry_is_found_until_it_expires() -> None:
-    found: ExpiringMap[str, str] = ExpiringMap(9)
-    found.keep("a", "once", expires=10)
+@dataclass(frozen=True)
+class Value:
+    text: str
+    expires: float = 10
 
-    assert found.find("a", now=9.9) == "once"
+
+def test_a_value_is_found_until_it_expires() -> None:
+    found: ExpiringMap[str, Value] = ExpiringMap(9)
+    found["a"] = Value("once")
+
+    assert found.find("a", now=9.9) == Value("once")
     assert found.find("a", now=10) is None
     assert "a" not in found
     assert found.find("a", now=0) is None  # deleted, not hidden
 
-    found.keep("a", "again", expires=20)
-    found.keep("a", "and again", expires=30)
-    assert found.find("a", now=25) == "and again"
+    found["a"] = Value("again", expires=20)
+    found["a"] = Value("and again", expires=30)
+    assert found.find("a", now=25) == Value("and again", expires=30)
 
 
-def test_a_found_entry_outlives_others() -> None:
-    found: ExpiringMap[str, str] = ExpiringMap(2)
-    found.keep("a", "a", expires=10)
-    found.keep("b", "b", expires=20)
+def test_a_found_value_outlives_others() -> None:
+    found: ExpiringMap[str, Value] = ExpiringMap(2)
+    found["a"], found["b"] = Value("a"), Value("b", expires=20)
     found.find("a", now=0)
-    found.keep("c", "c", expires=10)
+    found["c"] = Value("c")
 
     assert list(found) == ["a", "c"]
 
 
-def test_every_entry_leaves_through_delete() -> None:
-    """A subclass that counts its entries relies on it."""
+def test_every_value_leaves_through_delete() -> None:
+    """A subclass that counts its values relies on it."""
     gone = []
 
-    class Counted(ExpiringMap[str, str]):
+    class Counted(ExpiringMap[str, Value]):
         def __delitem__(self, key: str) -> None:
             gone.append(key)
             super().__delitem__(key)
 
-    found = Counted(2)
-    for key in "abc":
-        found.keep(key, key, expires=10)
+    found = Counted(3)
+    for key in "abcd":
+        found[key] = Value(key)
     found.find("b", now=10)
     del found["c"]
+    found.resize(0)
 
-    assert gone == ["a", "b", "c"]
+    assert gone == ["a", "b", "c", "d"]
 
 
 def test_changes_are_logged_once_each_and_only_when_watched() -> None:

@@ -19,7 +19,8 @@ import msgspec
 from blake3 import blake3
 
 from ..body import Body
-from .seeds import digest, encode
+from ..keyed import fingerprint
+from .seeds import encode
 
 MAX_TURNS = 10_000
 _MAX_DEPTH = 6
@@ -225,7 +226,7 @@ def answer_turns(text: str, calls: Sequence[tuple[str, str]], *, apart: bool) ->
     """
     squeezed = _squeezed(_normal(_spoken(text)))
     parts = [(b"text", squeezed)] if squeezed else []
-    parts += [(b"call", digest((encode(name), _arguments(told or "{}")))) for name, told in calls]
+    parts += [(b"call", fingerprint(encode(name), _arguments(told or "{}"))) for name, told in calls]
     if not parts:
         return ()
     return tuple(_digest("assistant", (part,)) for part in parts) if apart else (_digest("assistant", parts),)
@@ -263,11 +264,11 @@ def _gathered(body: Body, messages: Sequence[Any], before: Conversation) -> Conv
             if turn := _turn(role, parts, index):
                 turns.append(turn)
     if context and not any(turn.role == "user" for turn in turns):
-        turns.append(Turn("user", digest(encode(text) for text in context), 0))
+        turns.append(Turn("user", fingerprint(*map(encode, context)), 0))
     led, found = before.leading + _instructed(leading), before.context + _instructed(context)
     system = _instructed(instructions(body)) + led + found
     count = before.messages + len(messages)
-    return Conversation(digest(system) if system else b"", tuple(turns), count, led, found, before.prefixes)
+    return Conversation(fingerprint(*system) if system else b"", tuple(turns), count, led, found, before.prefixes)
 
 
 def _plain(message: Any) -> tuple[str, str] | None:
@@ -343,7 +344,7 @@ def _instructed(texts: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def _masked_digest(text: str) -> bytes:
-    return digest((encode(masked(_normal(text))),))
+    return fingerprint(encode(masked(_normal(text))))
 
 
 _told = lru_cache(64)(_masked_digest)  # a tool says the same in each of its requests
@@ -436,7 +437,7 @@ def _part(part: dict[str, Any], depth: int) -> Iterator[tuple[bytes, bytes]]:
     if kind in _THINKING or part.get("thought") is True:
         return
     if call := _call(part, kind):
-        yield b"call", digest(call)
+        yield b"call", fingerprint(*call)
     elif (result := _result(part, kind)) is not None:
         yield b"result", _digest("result", _parts(result, depth + 1)) if depth < _MAX_DEPTH else _canonical(result)
     elif isinstance(text := part.get("text", part.get("refusal")), str):
@@ -493,10 +494,10 @@ def _media(part: dict[str, Any]) -> bytes:
     while places:
         place = places.pop()
         if isinstance(place, str):
-            return digest((encode(place),))
+            return fingerprint(encode(place))
         if isinstance(place, dict):
             places = [place[name] for name in reversed(_MEDIA_KEYS) if isinstance(place.get(name), str | dict)]
-    return digest((_canonical(_lasting(part)),))
+    return fingerprint(_canonical(_lasting(part)))
 
 
 def _lasting(part: dict[str, Any]) -> dict[str, Any]:
@@ -520,4 +521,4 @@ def _canonical_slowly(value: Any) -> bytes:
 
 
 def _digest(role: str, parts: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return digest((role.encode(), *(piece for part in parts for piece in part)))
+    return fingerprint(role.encode(), *(piece for part in parts for piece in part))

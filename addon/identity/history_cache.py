@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from ..body import Body
+from ..bounded import BoundedMap
+from ..keyed import fingerprint
 from .history import MAX_TURNS, Conversation
-from .seeds import digest
 
 LONG = 16_384  # bytes; a shorter body is read in less time than it takes to see whether it is known
 _HISTORIES = ("messages", "input", "contents")
@@ -44,12 +45,11 @@ class Familiar:
     """
 
     def __init__(self, limit: int) -> None:
-        self._marks: OrderedDict[str, Mark] = OrderedDict()
-        self._limit = limit
+        self._marks: BoundedMap[str, Mark] = BoundedMap(limit)
 
     def resize(self, limit: int) -> None:
         """Let *limit* hold from the next body on."""
-        self._limit = limit
+        self._marks.limit = limit
 
     def shortened(self, seed: str, body: Body) -> Body | None:
         """
@@ -76,9 +76,6 @@ class Familiar:
             return
         start, end = place[0], place[1] + len(raw) - len(read_raw)
         self._marks[seed] = Mark(start, end, _edges(raw, start, end))
-        self._marks.move_to_end(seed)
-        while len(self._marks) > self._limit:
-            self._marks.popitem(last=False)
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -189,7 +186,7 @@ def is_long(body: Body) -> bool:
 
 
 def _edges(raw: bytes, start: int, end: int) -> bytes:
-    return digest((raw[: start + _EDGE], raw[max(start, end - _EDGE) : end]))
+    return fingerprint(raw[: start + _EDGE], raw[max(start, end - _EDGE) : end])
 
 
 def _has_edges(raw: bytes, mark: Mark) -> bool:

@@ -463,7 +463,7 @@ class Identifier:
         if found is None or not asked.is_readable or self._read(asked).root < 0:
             return False
         key = self._seeds.of_id("bucket", asked.scope, found.value)
-        shared = self._buckets.is_one(key, self._opening(asked.scope, self._read(asked)), asked.now)
+        shared = self._buckets.is_shared(key, self._opening(asked.scope, self._read(asked)), asked.now)
         if shared:
             asked.note("cache_key", found.where, "many conversations began under it", found.value)
         return shared

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from .. import upstream_url
+from ..keyed import fingerprint
 from ..ledger import Entry
 from ..values.answer import Fact
 from ..values.decision import Identity
@@ -20,7 +21,7 @@ from .readings import Readings
 from .recall import Recall, Served
 from .references import MIN_TEXT
 from .resource_owners import ResourceOwners
-from .seeds import Seeds, digest, encode
+from .seeds import Seeds, encode
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
 ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
@@ -138,7 +139,7 @@ class Learner:
         Give a first turn under an id that began like another one a thread of its own, by its answer.
         """
         given = tuple(_given(facts))
-        answer = digest(given)
+        answer = fingerprint(*given)
         if given:
             first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
             if first.digest != answer:

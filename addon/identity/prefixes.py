@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from ..bounded import BoundedMap
+from ..keyed import fingerprint
 from ..ledger import Entry, Ledger
 from .history import Conversation, Turn
-from .seeds import Seeds, digest
+from .seeds import Seeds
 
 _KEPT = 64  # prefixes of one request, the newest
 _PROBED = 1024
@@ -44,7 +45,7 @@ def _prefix(conversation: Conversation, place: int) -> bytes:
 
 
 def _grown(last: bytes, role: str, turn: bytes) -> bytes:
-    return digest((last, role.encode(), turn))
+    return fingerprint(last, role.encode(), turn)
 
 
 class Prefixes:
@@ -53,12 +54,11 @@ class Prefixes:
     def __init__(self, seeds: Seeds, limit: int, ttl: float) -> None:
         self._seeds = seeds
         self._memory = Ledger(limit, ttl)
-        self._limit = limit
-        self._begun: OrderedDict[bytes, None] = OrderedDict()  # how the histories begin that are in memory
+        self._begun: BoundedMap[bytes, None] = BoundedMap(limit)  # how the histories begin that are in memory
 
     def resize(self, limit: int, ttl: float) -> None:
         """Let *limit* and *ttl* hold from the next prefix on."""
-        self._limit = limit
+        self._begun.limit = limit
         self._memory.resize(limit, ttl)
 
     def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
@@ -170,11 +170,7 @@ class Prefixes:
     # know it is new. Each is used when its prefixes are, and there is room for one for each: none leaves before them.
 
     def _begin(self, scope: bytes, conversation: Conversation) -> None:
-        opening = self._opening(scope, conversation)
-        self._begun[opening] = None
-        self._begun.move_to_end(opening)
-        while len(self._begun) > self._limit:
-            self._begun.popitem(last=False)
+        self._begun[self._opening(scope, conversation)] = None
 
     def _has_begun(self, scope: bytes, conversation: Conversation) -> bool:
         opening = self._opening(scope, conversation)
@@ -185,7 +181,7 @@ class Prefixes:
 
     @staticmethod
     def _opening(scope: bytes, conversation: Conversation) -> bytes:
-        return digest((scope, _prefix(conversation, max(conversation.root, 0))))
+        return fingerprint(scope, _prefix(conversation, max(conversation.root, 0)))
 
     def _served(self, scope: bytes, known: Sequence[bytes], now: float, first: int) -> int:
         """Return the place of the oldest request from *first* - 1 on that we served before the last one of *known*."""

@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
+from ..keyed import fingerprint
 from ..ledger import Entry
 from ..values.http import Request
 from .auxiliary_calls import says_summary
@@ -22,7 +23,7 @@ from .history import Conversation, Turn, blocks, history, instructions, masked, 
 from .lineage import Lineage
 from .passages import LENGTH, letters, passages
 from .references import MIN_TEXT
-from .seeds import digest, encode
+from .seeds import encode
 
 Where = Literal["exchange", "summary", "quote", "opening"]
 
@@ -80,7 +81,7 @@ class _Said:
         """A digest of the text and what follows, up to the next answer: what it leads on to."""
         answers = (place for place, turn in enumerate(self.follows) if place and turn.role == "assistant")
         kept = self.follows[: next(answers, len(self.follows))]
-        return digest(turn.digest for turn in kept).hex() if kept else _onward(self.text)
+        return fingerprint(*(turn.digest for turn in kept)).hex() if kept else _onward(self.text)
 
 
 class Recall:
@@ -260,7 +261,7 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
 
 
 def _onward(text: str) -> str:
-    return digest((encode(_lasting(_clipped(text))),)).hex()
+    return fingerprint(encode(_lasting(_clipped(text)))).hex()
 
 
 def _clipped(text: str) -> str:

@@ -23,7 +23,8 @@ def derive(key: bytes, purpose: str) -> bytes:
 def digest(key: bytes | None, *parts: bytes, size: int = SIZE) -> bytes:
     """Return the digest of *parts* under *key*. Parts are length-prefixed: no byte moves from one to the next."""
     # One call into the hash: for short parts the calls cost more than the copy.
-    return blake3(b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)]), key=key).digest(size)
+    data = b"".join([piece for part in parts for piece in (len(part).to_bytes(8), part)])
+    return blake3(data, key=key).digest(size)  # type: ignore[arg-type]  # its stub forgets that None is the default
 
 
 fingerprint = partial(digest, None)  # without a key: for comparisons inside the process

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..values.http import Endpoint, Request
-from .history import history, instructions, role_of, said
+from .history import instructions, messages_of, role_of, text_of
 
 _COUNTING = ("/count_tokens", ":counttokens", ":computetokens", "/input_tokens")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -87,10 +87,10 @@ def is_probe(request: Request) -> bool:
 def names_a_chat(request: Request) -> bool:
     """Say whether *request* asks for the title of a chat: short, without tools, and told so in its instructions."""
     body = request.body
-    messages = history(body)
+    messages = messages_of(body)
     if body.get("tools") or len(messages) > TITLE_MESSAGES:
         return False
-    texts = [*instructions(body), *(said(message) for message in messages if role_of(message) == "system")]
+    texts = [*instructions(body), *(text_of(message) for message in messages if role_of(message) == "system")]
     return any(_TITLE.search(text[:_LOOKED_AT]) for text in texts)
 
 
@@ -108,13 +108,13 @@ def serves_a_chat(request: Request) -> bool:
     """
     if names_a_chat(request) or _fills_a_gap(request):
         return True
-    messages = history(request.body)
+    messages = messages_of(request.body)
     if len(messages) > TITLE_MESSAGES or any(role_of(message) in ("assistant", "tool") for message in messages):
         return False
     if not _has_no_choice(request):
         return False
-    told = [said(message) for message in messages if role_of(message) == "user"]
-    led = [*instructions(request.body), *(said(message) for message in messages if role_of(message) == "system")]
+    told = [text_of(message) for message in messages if role_of(message) == "user"]
+    led = [*instructions(request.body), *(text_of(message) for message in messages if role_of(message) == "system")]
     if any(_is_chore(text[:_LOOKED_AT]) for text in led):
         return True
     task = "\n".join(text if len(text) <= 2 * _TASK_CHARACTERS else _ends(text) for text in told)

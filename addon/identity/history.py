@@ -138,7 +138,7 @@ class Conversation:
         return -1
 
 
-def read(body: Body) -> Conversation:
+def conversation_of(body: Body) -> Conversation:
     """Read the history of *body*, whichever dialect's. A body without one gives an empty conversation; never raises."""
     try:
         return _read(body)
@@ -146,7 +146,7 @@ def read(body: Body) -> Conversation:
         return Conversation()
 
 
-def go_on(before: Conversation, body: Body, name: str) -> Conversation:
+def extended(before: Conversation, body: Body, name: str) -> Conversation:
     """
     Read on where *before* ends: *body* has in its member *name* what came since, and all its other members.
 
@@ -158,7 +158,7 @@ def go_on(before: Conversation, body: Body, name: str) -> Conversation:
         return Conversation()
 
 
-def history(body: Body) -> Sequence[Any]:
+def messages_of(body: Body) -> Sequence[Any]:
     """Return the messages of *body* as they stand there, the oldest first."""
     inner = body.get("request") if "request" in body else None
     for value in (
@@ -203,17 +203,17 @@ def role_of(message: Any) -> str:
     return "tool" if kind in _RESULTS or kind.endswith("_output") else "assistant"
 
 
-def said(message: Any) -> str:
+def text_of(message: Any) -> str:
     """Return all text of *message*, without thinking."""
     return "".join(_texts(_content(message)))
 
 
-def blocks(message: Any) -> tuple[str, ...]:
+def texts_of(message: Any) -> tuple[str, ...]:
     """Return the texts of *message*, one for each of its blocks, without thinking."""
     return tuple(_texts(_content(message)))
 
 
-def squeeze(text: str) -> str:
+def squeezed(text: str) -> str:
     """Return an answer's *text* without thinking and white space: the same however it was cut into blocks."""
     return _squeezed(_normal(_spoken(text))).decode("utf-8", "surrogatepass")
 
@@ -242,7 +242,7 @@ def masked(text: str) -> str:
 
 
 def _read(body: Body) -> Conversation:
-    return _gathered(body, history(body), Conversation())
+    return _gathered(body, messages_of(body), Conversation())
 
 
 def _gathered(body: Body, messages: Sequence[Any], before: Conversation) -> Conversation:

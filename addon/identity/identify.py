@@ -18,19 +18,19 @@ from ..values.decision import Evidence, Identity, Strength
 from ..values.http import Request
 from . import auxiliary_calls, references, signals
 from .aliases import Aliases
+from .client_resources import ClientResources
+from .first_turns import FirstTurns
 from .history import Conversation
 from .history_cache import Familiar, is_long
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
-from .openings import Openings
 from .prefixes import Prefixes
 from .readings import Readings
-from .recall import Recall
 from .references import Reference
-from .resource_owners import ResourceOwners
 from .seeds import Seeds
 from .shared_keys import SharedKeys
-from .signals import Found, is_common
+from .signals import FoundId, is_common
+from .truncated_history import TruncatedHistories
 
 _PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
 _STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
@@ -39,13 +39,13 @@ _FREE_OF_OTHERS = frozenset(("own", "user"))  # ids of these tiers neither lend 
 
 
 @dataclass(slots=True)
-class _Asked:
+class _Query:
     """One request while it is identified."""
 
     request: Request
     now: float
-    ids: tuple[Found, ...]
-    parents: tuple[Found, ...]
+    ids: tuple[FoundId, ...]
+    parents: tuple[FoundId, ...]
     evidence: list[Evidence] = field(default_factory=list)
     conversation: Conversation | None = None  # what is said, once it was read
     outline: Request | None = None  # the same request without what is known of its history
@@ -100,20 +100,20 @@ class Identifier:
         self._lineage = Lineage(self._seeds, ledger)
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain = Prefixes(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
-        self._buckets = SharedKeys(sessions.limit, sessions.ttl)
+        self._shared_keys = SharedKeys(sessions.limit, sessions.ttl)
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
-        self._holders = ResourceOwners(self._seeds, ledger)
-        self._recall = Recall(self._lineage, Lineage(self._seeds, ledger, "recall"), sessions.ttl)
-        self._openings = Openings(self._seeds, self._lineage, sessions.ttl)
+        self._holders = ClientResources(self._seeds, ledger)
+        self._truncated = TruncatedHistories(self._lineage, Lineage(self._seeds, ledger, "recall"), sessions.ttl)
+        self._first_turns = FirstTurns(self._seeds, self._lineage, sessions.ttl)
         self._learner = Learner(
             self._seeds,
             self._lineage,
             self._holders,
             self._chain,
             self._readings,
-            self._recall,
-            self._openings,
+            self._truncated,
+            self._first_turns,
             sessions.ttl,
         )
 
@@ -158,7 +158,7 @@ class Identifier:
 
     def closed(self, identity: Identity) -> None:
         """Take note that the exchange of *identity* is over; what was not learned from it by now leaves no mark."""
-        self._openings.release(identity.began)
+        self._first_turns.release(identity.began)
 
     def foreign(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
@@ -209,19 +209,19 @@ class Identifier:
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._learner.ttl = self._recall.ttl = self._openings.ttl = sessions.ttl
-        self._buckets.resize(sessions.limit, sessions.ttl)
+        self._learner.ttl = self._truncated.ttl = self._first_turns.ttl = sessions.ttl
+        self._shared_keys.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
         self._readings.resize(sessions.limit, sessions.ttl)
 
     # -- the tiers -------------------------------------------------------------------------------------------------
 
-    def _asked(self, request: Request, now: float) -> _Asked:
+    def _asked(self, request: Request, now: float) -> _Query:
         outline = self._outline(request, now)
         found, unusable = signals.find(outline or request)
         known = frozenset(self._sessions.order)
         kept = tuple(item for item in found if item.tier in known)
-        asked = _Asked(
+        asked = _Query(
             request,
             now,
             ids=tuple(item for item in kept if item.tier != "parent"),
@@ -244,7 +244,7 @@ class Identifier:
             body = self._readings.shortened(request, now)
         return replace(request, body=body) if body else None
 
-    def _ask(self, tier: str, asked: _Asked) -> Identity | None:
+    def _ask(self, tier: str, asked: _Query) -> Identity | None:
         match tier:
             case "parent":
                 return self._parent(asked)
@@ -260,32 +260,34 @@ class Identifier:
             return self._grown(asked) or (self._explicit(tier, asked) if self._names(found, asked) else None)
         return self._explicit(tier, asked)
 
-    def _common(self, tier: str, asked: _Asked) -> Found | None:
+    def _common(self, tier: str, asked: _Query) -> FoundId | None:
         """Return the id of *tier* when it may be that of many conversations, which what is said can tell apart."""
         found = next((item for item in asked.ids if item.tier == tier), None)
         if found is None or not is_common(tier, found.value) or "content" not in self._sessions.order:
             return None
         return found if asked.is_readable and self._read(asked).root >= 0 else None
 
-    def _names(self, found: Found, asked: _Asked) -> bool:
+    def _names(self, found: FoundId, asked: _Query) -> bool:
         """Say whether the common id *found* names this conversation: the first that began under it, if it is known."""
         seed = self._seed_of(found, asked)
-        entry = self._openings.find(asked.scope, seed, asked.now)
+        entry = self._first_turns.find(asked.scope, seed, asked.now)
         alone = entry is not None and entry.affinity != ""
-        if not self._openings.is_taken(asked.scope, seed, asked.now) or (alone and self._read(asked).first_answer >= 0):
+        if not self._first_turns.is_taken(asked.scope, seed, asked.now) or (
+            alone and self._read(asked).first_answer >= 0
+        ):
             return True
         asked.common.append(seed)
         asked.note(found.tier, found.where, "another conversation began under it", found.value)
         return False
 
-    def _grown(self, asked: _Asked) -> Identity | None:
+    def _grown(self, asked: _Query) -> Identity | None:
         """Answer with the conversation that the history has grown out of, as far as that is known for certain."""
         linked = self._token(asked) if "token" in self._sessions.order else None
         if linked:
             return linked
         return self._continued(asked)
 
-    def _explicit(self, tier: str, asked: _Asked) -> Identity | None:
+    def _explicit(self, tier: str, asked: _Query) -> Identity | None:
         """Answer with the first id of *tier*: where it leads already, else where a weaker one beside it leads."""
         place = next((place for place, item in enumerate(asked.ids) if item.tier == tier), -1)
         if place < 0:
@@ -306,7 +308,7 @@ class Identifier:
             value=found.value,
         )
 
-    def _parent(self, asked: _Asked) -> Identity | None:
+    def _parent(self, asked: _Query) -> Identity | None:
         """Answer with the affinity of a declared parent; the thread is the child's own."""
         if self._sessions.subagents == "isolate" or not asked.parents:
             return None
@@ -326,7 +328,7 @@ class Identifier:
         return None
 
     def _why_no_parent(
-        self, parent: Found, seed: str, seeds: Sequence[str], own: Sequence[Found], asked: _Asked
+        self, parent: FoundId, seed: str, seeds: Sequence[str], own: Sequence[FoundId], asked: _Query
     ) -> str:
         if seed in seeds:
             return "names itself"
@@ -340,7 +342,7 @@ class Identifier:
         inside = "parent_thread_id" in parent.where or "parent-thread-id" in parent.where
         return "unknown, inside a named session" if inside and own else ""
 
-    def _reference(self, asked: _Asked) -> Identity | None:
+    def _reference(self, asked: _Query) -> Identity | None:
         """Answer with the conversation of a response, a conversation or an item that the request names and we know."""
         for quote, where in self._named(asked):
             entry = self._lineage.find(asked.scope, quote.value, asked.now)
@@ -349,7 +351,7 @@ class Identifier:
                 return self._linked("conversation", entry, quote.value, asked)
         return None
 
-    def _named(self, asked: _Asked) -> Iterator[tuple[Reference, str]]:
+    def _named(self, asked: _Query) -> Iterator[tuple[Reference, str]]:
         for found in asked.ids:
             if found.tier == "conversation":
                 yield Reference("reference", found.value), found.where
@@ -358,7 +360,7 @@ class Identifier:
                 if quote.links:
                     yield quote, "path"
 
-    def _token(self, asked: _Asked) -> Identity | None:
+    def _token(self, asked: _Query) -> Identity | None:
         link = self._link(asked)
         if link is None:
             return None
@@ -367,12 +369,12 @@ class Identifier:
         asked.note("token", f"history {quote.place}", value=value)
         return self._linked("token", entry, value, asked)
 
-    def _linked(self, tier: str, entry: Entry, value: str, asked: _Asked) -> Identity:
+    def _linked(self, tier: str, entry: Entry, value: str, asked: _Query) -> Identity:
         affinity = self._aliases.resolve(entry.affinity, asked.now)
         thread = entry.thread or self._content_thread(asked)
         return Identity(affinity, thread, tier=tier, strength="exact", value=value, home=entry.account)
 
-    def _content(self, asked: _Asked) -> Identity | None:
+    def _content(self, asked: _Query) -> Identity | None:
         """Answer with what the request says: a history we served, or an opening."""
         if not asked.is_readable:
             return None
@@ -387,15 +389,15 @@ class Identifier:
         asked.note("content", "opening")
         return self._unheard(asked, conversation)
 
-    def _recalled(self, asked: _Asked, conversation: Conversation) -> Identity | None:
+    def _recalled(self, asked: _Query, conversation: Conversation) -> Identity | None:
         """Answer with the conversation that a request without a known history goes on with, or is made beside."""
         if asked.is_beside:
-            quoted = self._recall.quoted(asked.request, asked.now)
+            quoted = self._truncated.quoted(asked.request, asked.now)
             if quoted is None:
                 return None
             asked.note("token", "quote")
             return replace(self._linked("token", quoted, "", asked), thread=self._content_thread(asked))
-        found = self._recall.find(asked.request, conversation, asked.now)
+        found = self._truncated.find(asked.request, conversation, asked.now)
         if found is None:
             return None
         if found.continues:
@@ -406,11 +408,11 @@ class Identifier:
         asked.note("content", f"opening, with a {found.where}")
         return replace(self._unheard(asked, conversation), home=found.entry.account)
 
-    def _unheard(self, asked: _Asked, conversation: Conversation) -> Identity:
+    def _unheard(self, asked: _Query, conversation: Conversation) -> Identity:
         """Answer with the opening of *conversation*, of which nothing is known; `_begun` gives it a name of its own."""
         return Identity(self._opening(asked.scope, conversation), self._content_thread(asked), tier="content")
 
-    def _continued(self, asked: _Asked) -> Identity | None:
+    def _continued(self, asked: _Query) -> Identity | None:
         """
         Answer with the conversation that the history has grown out of: by its longest prefix, else by its opening.
 
@@ -419,7 +421,7 @@ class Identifier:
         scope, conversation, now = asked.scope, self._read(asked), asked.now
         if conversation.first_answer < 0:
             return None
-        entry = self._chain.find(scope, conversation, now) or self._openings.grown_from(scope, conversation, now)
+        entry = self._chain.find(scope, conversation, now) or self._first_turns.grown_from(scope, conversation, now)
         if entry is None or not entry.affinity:
             return None
         asked.note("content", "known history")
@@ -427,7 +429,7 @@ class Identifier:
         affinity = self._aliases.resolve(entry.affinity, now)
         return Identity(affinity, thread, tier="content", strength="derived", home=entry.account)
 
-    def _begun(self, asked: _Asked, identity: Identity) -> Identity:
+    def _begun(self, asked: _Query, identity: Identity) -> Identity:
         """
         Return *identity* with what it begins under, if it is of a first turn, and with a name that no other one has.
 
@@ -439,41 +441,41 @@ class Identifier:
         if not begins or asked.conversation is None or asked.conversation.root < 0:
             return identity
         scope, now = asked.scope, asked.now
-        opening, name = self._openings.of(scope, self._read(asked)), identity.affinity
-        again = self._openings.is_taken(scope, opening, now)
-        taken = not named and (again or self._openings.is_taken(scope, name, now))
+        opening, name = self._first_turns.of(scope, self._read(asked)), identity.affinity
+        again = self._first_turns.is_taken(scope, opening, now)
+        taken = not named and (again or self._first_turns.is_taken(scope, name, now))
         if taken:
             asked.note("content", "opening", "another conversation began so")
-            near = identity.home or self._openings.near(scope, (opening, *asked.common), now)
-            fresh = self._openings.fresh(scope, name, asked.exchange)
+            near = identity.home or self._first_turns.near(scope, (opening, *asked.common), now)
+            fresh = self._first_turns.fresh(scope, name, asked.exchange)
             identity = replace(identity, affinity=fresh, near=near, home="")
         elif not named and asked.common:
-            identity = replace(identity, near=self._openings.near(scope, asked.common, now))
+            identity = replace(identity, near=self._first_turns.near(scope, asked.common, now))
         if again or taken or asked.common:  # what is said is another thread's already
             identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
         common = [self._seed_of(item, asked) for item in asked.ids if is_common(item.tier, item.value)]
         marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))
         if asked.exchange:
-            self._openings.hold(marks)
+            self._first_turns.hold(marks)
         return replace(identity, began=marks)
 
-    def _is_bucket(self, asked: _Asked) -> bool:
+    def _is_bucket(self, asked: _Query) -> bool:
         """Say whether so many conversations began under the cache key of *asked* that it names none of them."""
         found = next((item for item in asked.ids if item.tier == "cache_key"), None)
         if found is None or not asked.is_readable or self._read(asked).root < 0:
             return False
         key = self._seeds.of_id("bucket", asked.scope, found.value)
-        shared = self._buckets.is_shared(key, self._opening(asked.scope, self._read(asked)), asked.now)
+        shared = self._shared_keys.is_shared(key, self._opening(asked.scope, self._read(asked)), asked.now)
         if shared:
             asked.note("cache_key", found.where, "many conversations began under it", found.value)
         return shared
 
-    def _read(self, asked: _Asked) -> Conversation:
+    def _read(self, asked: _Query) -> Conversation:
         if asked.conversation is None:
             asked.conversation = self._readings.of(asked.request)
         return asked.conversation
 
-    def _pass_over(self, asked: _Asked, chosen: Identity) -> None:
+    def _pass_over(self, asked: _Query, chosen: Identity) -> None:
         """Leave evidence of the ids that were not used."""
         used = {(item.tier, item.where) for item in asked.evidence}
         why = f"{chosen.tier} comes first" if chosen.tier else "not used"
@@ -481,21 +483,21 @@ class Identifier:
             if (found.tier, found.where) not in used:
                 asked.note(found.tier, found.where, why, found.value)
 
-    def _finished(self, asked: _Asked, identity: Identity) -> Identity:
+    def _finished(self, asked: _Query, identity: Identity) -> Identity:
         endpoint = asked.request.endpoint
         named = identity.tier not in ("token", "content", "user", "cache_key")
         talks = auxiliary_calls.converses(endpoint) or (named and endpoint.dialect == "")
         binds = talks and not auxiliary_calls.is_probe(asked.outer) and (named or not asked.is_beside)
         return self._owned(asked, self._begun(asked, identity) if binds else identity, binds)
 
-    def _owned(self, asked: _Asked, identity: Identity, binds: bool = False) -> Identity:
+    def _owned(self, asked: _Query, identity: Identity, binds: bool = False) -> Identity:
         """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""
         owner = self._owner(asked)
         return replace(identity, binds=binds, owner=owner, evidence=tuple(asked.evidence))
 
     # -- ids that lead to one another ------------------------------------------------------------------------------
 
-    def _seed_of(self, found: Found, asked: _Asked) -> str:
+    def _seed_of(self, found: FoundId, asked: _Query) -> str:
         """Return the seed of an id. Explicit ids share one namespace, wherever they stand; users have their own."""
         if found.tier == "user":
             return self._seeds.of_id("user", asked.scope, found.value)
@@ -506,7 +508,7 @@ class Identifier:
                 return self._seeds.of_id("id", asked.scope, thread)
         return self._seeds.of_id("id", asked.scope, found.value)
 
-    def _borrowed(self, found: Found, seed: str, asked: _Asked) -> str:
+    def _borrowed(self, found: FoundId, seed: str, asked: _Query) -> str:
         """
         Return the affinity an id leads to when we see it first: the one under way that a weaker id names, else its own.
 
@@ -523,7 +525,7 @@ class Identifier:
         link = self._link(asked) if "token" in self._sessions.order and found.tier != "cache_key" else None
         return link[1].affinity if link else seed
 
-    def _lend(self, found: Found, seed: str, affinity: str, asked: _Asked) -> None:
+    def _lend(self, found: FoundId, seed: str, affinity: str, asked: _Query) -> None:
         """Let the weaker ids that came along lead the same way, unless they are known already."""
         if found.tier in _FREE_OF_OTHERS or self._sessions.subagents == "isolate":
             return
@@ -532,7 +534,7 @@ class Identifier:
             if other != seed and not self._aliases.find(other, asked.now):
                 self._aliases.lead(other, affinity, asked.now, "" if _is_passing(found) else seed)
 
-    def _weaker(self, found: Found, asked: _Asked) -> Iterator[Found]:
+    def _weaker(self, found: FoundId, asked: _Query) -> Iterator[FoundId]:
         """Yield the ids of *asked* after *found* that name conversations, not users and not single answers."""
         order = self._sessions.order
         for item in asked.ids:
@@ -540,7 +542,7 @@ class Identifier:
             if later and item.tier not in _FREE_OF_OTHERS and not _is_passing(item):
                 yield item
 
-    def _link(self, asked: _Asked) -> tuple[Reference, Entry] | None:
+    def _link(self, asked: _Query) -> tuple[Reference, Entry] | None:
         """Find the newest thing in the history that one of our answers gave away."""
         if not asked.is_readable or self._lineage.is_empty():
             return None
@@ -552,7 +554,7 @@ class Identifier:
                     return quote, entry
         return None
 
-    def _owner(self, asked: _Asked) -> frozenset[str] | None:
+    def _owner(self, asked: _Query) -> frozenset[str] | None:
         """
         Return the accounts that can honour everything the request refers to, None when all can.
 
@@ -564,7 +566,7 @@ class Identifier:
             owner = self._first_owner(asked, asked.request, searched=True)
         return owner
 
-    def _first_owner(self, asked: _Asked, request: Request, *, searched: bool) -> frozenset[str] | None:
+    def _first_owner(self, asked: _Query, request: Request, *, searched: bool) -> frozenset[str] | None:
         owner: frozenset[str] | None = None
         for quote in self._owning(request, searched=searched):
             entry = self._lineage.find(asked.scope, quote.value, asked.now)
@@ -590,7 +592,7 @@ class Identifier:
     def _opening(self, scope: bytes, conversation: Conversation) -> str:
         return self._seeds.derive("content", scope, conversation.turns[conversation.root].digest)
 
-    def _thread(self, found: Found, asked: _Asked) -> str:
+    def _thread(self, found: FoundId, asked: _Query) -> str:
         """Return the thread of an explicit id; ids that several histories share leave it to what is said."""
         if found.tier in CONTENT_THREADS:
             return self._content_thread(asked)
@@ -599,7 +601,7 @@ class Identifier:
         inner = signals.codex_thread(asked.outer) if found.tier == "codex" else ""
         return self._seeds.of_id("thread", asked.scope, inner or found.value)
 
-    def _content_thread(self, asked: _Asked) -> str:
+    def _content_thread(self, asked: _Query) -> str:
         """Return the thread of what is said. It is final from the first answer on, which tells equal openings apart."""
         if not asked.is_readable:
             return ""
@@ -616,6 +618,6 @@ def _tied(tie: Tie, value: str, affinity: str) -> str:
     return f"{affinity} {value}" if tie.accepted else value
 
 
-def _is_passing(found: Found) -> bool:
+def _is_passing(found: FoundId) -> bool:
     """Say whether an id names one answer of a conversation, so that the next request brings another one."""
     return "previous_" in found.where

@@ -12,16 +12,16 @@ from ..values.answer import Fact
 from ..values.decision import Identity
 from ..values.http import Request
 from . import auxiliary_calls, references
-from .history import Conversation, answer_turns, squeeze
+from .client_resources import ClientResources
+from .first_turns import FirstTurns
+from .history import Conversation, answer_turns, squeezed
 from .history_cache import is_long
 from .lineage import Lineage
-from .openings import Openings
 from .prefixes import Prefixes
 from .readings import Readings
-from .recall import Recall, Served
 from .references import MIN_TEXT
-from .resource_owners import ResourceOwners
 from .seeds import Seeds, encode
+from .truncated_history import ServedRequest, TruncatedHistories
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
 ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
@@ -42,11 +42,11 @@ class Learner:
         self,
         seeds: Seeds,
         lineage: Lineage,
-        holders: ResourceOwners,
+        holders: ClientResources,
         chain: Prefixes,
         readings: Readings,
-        recall: Recall,
-        openings: Openings,
+        recall: TruncatedHistories,
+        openings: FirstTurns,
         ttl: float,
     ) -> None:
         self._seeds = seeds
@@ -54,8 +54,8 @@ class Learner:
         self._holders = holders
         self._chain = chain
         self._readings = readings
-        self._recall = recall
-        self._openings = openings
+        self._truncated = recall
+        self._first_turns = openings
         self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
@@ -72,8 +72,8 @@ class Learner:
         if identity.tier in ("content", "token") and auxiliary_calls.converses(request.endpoint):
             before, messages = self._readings.added(request)
             conversation = self._readings.of(request)
-            served = Served(request, conversation, before, messages, answer, identity.binds)
-            self._recall.note(served, entry, now)
+            served = ServedRequest(request, conversation, before, messages, answer, identity.binds)
+            self._truncated.note(served, entry, now)
 
     def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
         """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
@@ -127,11 +127,11 @@ class Learner:
         seen = any(fact.kind in _SEEN for fact in facts)
         self._chain.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.began))
         if identity.began and seen:
-            self._openings.note(scope, identity.began, entry, now)
+            self._first_turns.note(scope, identity.began, entry, now)
         else:
-            self._openings.keep(scope, entry, now)
-        if turns and len(squeeze(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
-            self._openings.grew(scope, self._chain.grown(conversation, turns), entry, now)
+            self._first_turns.keep(scope, entry, now)
+        if turns and len(squeezed(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
+            self._first_turns.grew(scope, self._chain.grown(conversation, turns), entry, now)
         return entry
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
@@ -169,7 +169,7 @@ class Learner:
                 continue
             ttl = self.ttl if fact.where == "tool" else max(OWNED_TTL, self.ttl)
             self._lineage.note(scope, fact.value, entry, now, ttl)
-        text = squeeze(answer)
+        text = squeezed(answer)
         if entry.affinity and len(text) >= MIN_TEXT:
             self._lineage.note(scope, text, entry, now, self.ttl)
 
@@ -198,6 +198,6 @@ def _given(facts: Sequence[Fact]) -> Iterator[bytes]:
     """Yield what tells one answer from another: its text and the ids of its tool calls."""
     for fact in facts:
         if fact.kind == "text":
-            yield encode(squeeze(str(fact.value)))
+            yield encode(squeezed(str(fact.value)))
         elif fact.kind == "token" and fact.where == "tool":
             yield encode(str(fact.value))

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from .. import secret_patterns, upstream_url
 from ..body import Body
 from ..values.http import Request
-from .history import history, role_of, said, squeeze
+from .history import messages_of, role_of, squeezed, text_of
 
 Place = Literal[
     "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address",
@@ -86,7 +86,7 @@ def is_strong(token: str) -> bool:
 def newest_first(body: Body) -> Iterator[Reference]:
     """Yield what the history of *body* quotes and links by, from the newest message back."""
     count = said_so_far = 0
-    for message in reversed(history(body)):
+    for message in reversed(messages_of(body)):
         for quote in of_message(message, texts=said_so_far < MAX_SAID):
             if quote.links:
                 yield quote
@@ -100,7 +100,7 @@ def of_message(message: Any, *, texts: bool = True) -> Iterator[Reference]:
     """Yield what one *message* quotes; without *texts*, ids alone."""
     yield from _structured(message)
     if texts and role_of(message) == "assistant":
-        text = squeeze(said(message))
+        text = squeezed(text_of(message))
         if len(text) >= MIN_TEXT:
             yield Reference("text", text)
 
@@ -193,7 +193,7 @@ def _may_own(body: Body) -> bool:
 
 def _owning_history(body: Body) -> Iterator[Reference]:
     count = 0
-    for message in (*reversed(history(body)), body.get("tools")):
+    for message in (*reversed(messages_of(body)), body.get("tools")):
         for quote in _structured(message):
             if quote.owns:
                 yield quote

@@ -74,7 +74,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundId:
     """A usable id: outer blanks are off, and it is no placeholder."""
 
     tier: str
@@ -113,16 +113,16 @@ def names_one(tier: str, value: str) -> bool:
     return usable(value) != "" and not is_common(tier, value)
 
 
-def find(request: Request) -> tuple[tuple[Found, ...], tuple[Evidence, ...]]:
+def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
     """Return every usable id of *request* in the order of SIGNALS, and evidence of what stood there unusable."""
-    found: list[Found] = []
+    found: list[FoundId] = []
     unusable: list[Evidence] = []
     for place in _present(request):
         signal = SIGNALS[place]
         values = tuple(signal.read(request))
         for value in values:
             if text := usable(value):
-                found.append(Found(signal.tier, signal.where, text))
+                found.append(FoundId(signal.tier, signal.where, text))
                 break
         else:
             if values:

@@ -11,7 +11,7 @@ from patchbay import dialects
 from patchbay.answer.reader import AnswerReader
 from patchbay.body import Body
 from patchbay.dialects import calls
-from patchbay.identity.history import answer_turns, read
+from patchbay.identity.history import answer_turns, conversation_of
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
 
@@ -73,7 +73,7 @@ def test_a_later_request_has_the_turns_that_the_answer_foretold(path, stream, re
     history = History(path)
     history.say("hi")
     history.hear(reply, [f"mine_{number}" for number in range(len(reply.calls))])
-    turns = read(Body(json.dumps(history.body()).encode())).turns[1:]
+    turns = conversation_of(Body(json.dumps(history.body()).encode())).turns[1:]
 
     foretold = answer_turns(str(found.get("text", "")), found["calls"], apart=path == RESPONSES)  # type: ignore[arg-type]
     assert [turn.digest for turn in turns] == list(foretold)

@@ -15,7 +15,7 @@ from .traffic import chat
 
 
 def read(body: object) -> Conversation:
-    return history.read(Body(body if isinstance(body, bytes) else json.dumps(body).encode()))
+    return history.conversation_of(Body(body if isinstance(body, bytes) else json.dumps(body).encode()))
 
 
 def roles(body: object) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from patchbay.body import Body
 from patchbay.identity import history_cache
-from patchbay.identity.history import Conversation, read
+from patchbay.identity.history import Conversation, conversation_of
 from patchbay.identity.history_cache import Familiar, Histories
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
@@ -176,7 +176,7 @@ def test_what_is_known_changes_no_identity(dialect, monkeypatch):
 
 
 def told(content: bytes) -> tuple[Body, Conversation]:
-    return Body(content), read(Body(content))
+    return Body(content), conversation_of(Body(content))
 
 
 def test_a_history_is_known_by_all_its_bytes():

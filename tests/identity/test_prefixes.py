@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from patchbay.body import Body
-from patchbay.identity.history import Conversation, answer_turns, read
+from patchbay.identity.history import Conversation, answer_turns, conversation_of
 from patchbay.identity.prefixes import Prefixes, prefixes
 from patchbay.identity.seeds import Seeds
 from patchbay.ledger import Entry
@@ -14,7 +14,7 @@ from .traffic import chat
 
 
 def talk(*texts: str) -> Conversation:
-    return read(Body(json.dumps(chat(*texts)).encode()))
+    return conversation_of(Body(json.dumps(chat(*texts)).encode()))
 
 
 def made(limit: int = 1000) -> Prefixes:

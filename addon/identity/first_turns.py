@@ -21,7 +21,7 @@ _PROBED = 64  # turns at either end of a history that may be the last of a known
 _RENEWED = 4  # times in its life that the record of a conversation under way is written again
 
 
-class Openings:
+class FirstTurns:
     """
     Marks under which conversations began: openings, common ids, and the names that were taken.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from patchbay.identity.recall import Recall
+from patchbay.identity.truncated_history import TruncatedHistories
 
 from .shapes import COMPACTIONS, GEMINI as SIM_GEMINI, body
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
@@ -445,7 +445,7 @@ def test_little_is_looked_up_in_one_request():
             looked_up += name == "find"
             return getattr(self.inner, name)
 
-    recall = teller.identifier._recall
+    recall = teller.identifier._truncated
     recall._words, recall._lineage = Counting(recall._words), Counting(recall._lineage)
     texts = [f"{place} {SUMMARY[::-1]} {OTHER} {place}" * 400 for place in range(41)]
     teller.ask(CHAT, chat(*texts))
@@ -458,8 +458,8 @@ def test_a_named_conversation_leaves_no_words():
     teller = Teller()
     teller.serve(CHAT, chat("a", "b", ASK), {"X-Session-ID": "s"}, answered(SUMMARY))
 
-    assert isinstance(teller.identifier._recall, Recall)
-    assert teller.identifier._recall._words.is_empty()
+    assert isinstance(teller.identifier._truncated, TruncatedHistories)
+    assert teller.identifier._truncated._words.is_empty()
 
 
 words = st.text(max_size=60)

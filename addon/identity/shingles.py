@@ -26,7 +26,7 @@ _ESCAPE = re.compile(r"\\[nrt]")
 _ENTITY = re.compile(r"&(?:[a-z]{2,5}|#\d{1,4});")
 
 
-def passages(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
+def shingles(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
     """
     Return at most *limit* passages of *text*, and with *first* the first one as well: always the same choice.
 

@@ -36,7 +36,7 @@ _SAYS = frozenset(
 _BRIEF = ("content", "system", "instructions")  # what is said beside a history, or alone
 
 
-class ResourceOwners:
+class ClientResources:
     """Ids in the ledger by keyed digest, each with the scope of the client that got it."""
 
     def __init__(self, seeds: Seeds, ledger: Ledger) -> None:

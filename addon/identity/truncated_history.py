@@ -19,11 +19,11 @@ from ..keyed import fingerprint
 from ..ledger import Entry
 from ..values.http import Request
 from .auxiliary_calls import says_summary
-from .history import Conversation, Turn, blocks, history, instructions, masked, role_of, said, squeeze
+from .history import Conversation, Turn, instructions, masked, messages_of, role_of, squeezed, text_of, texts_of
 from .lineage import Lineage
-from .passages import LENGTH, letters, passages
 from .references import MIN_TEXT
 from .seeds import encode
+from .shingles import LENGTH, letters, shingles
 
 Where = Literal["exchange", "summary", "quote", "opening"]
 
@@ -45,7 +45,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class TruncatedMatch:
     """
     To whom what a request holds was handed. *continues*: the request goes on with that conversation; else it only
     quotes it, and is best served by the same account.
@@ -57,7 +57,7 @@ class Recalled:
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedRequest:
     """An answered *request*: its *messages* but for the first *before*, which are known, and the *answer*'s text."""
 
     request: Request
@@ -84,7 +84,7 @@ class _Said:
         return fingerprint(*(turn.digest for turn in kept)).hex() if kept else _onward(self.text)
 
 
-class Recall:
+class TruncatedHistories:
     """Exchanges, passages and openings in *words*, for *ttl* seconds each. *lineage* has the texts of whole answers."""
 
     def __init__(self, lineage: Lineage, words: Lineage, ttl: float) -> None:
@@ -92,11 +92,11 @@ class Recall:
         self._words = words
         self.ttl = ttl
 
-    def find(self, request: Request, conversation: Conversation, now: float) -> Recalled | None:
+    def find(self, request: Request, conversation: Conversation, now: float) -> TruncatedMatch | None:
         """Return which conversation *request*, whose history nobody served, goes on with."""
         if self._words.is_empty():
             return None
-        scope, messages = request.client.scope, history(request.body)
+        scope, messages = request.client.scope, messages_of(request.body)
         return (
             self._by_exchange(scope, messages, now)
             or self._by_quote(scope, request, messages, conversation, now)
@@ -107,11 +107,11 @@ class Recall:
         """Return the conversation of which a side call quotes the answers; the same ones may be quoted by many."""
         if self._words.is_empty():
             return None
-        texts = [said(message) for message in history(request.body)[:_QUOTING]]
-        looked_up = [passage for text in texts for passage in passages(text, _OF_MESSAGE)][:_OF_REQUEST]
+        texts = [text_of(message) for message in messages_of(request.body)[:_QUOTING]]
+        looked_up = [passage for text in texts for passage in shingles(text, _OF_MESSAGE)][:_OF_REQUEST]
         return _agreed([entry for _, entry in self._hits(request.client.scope, looked_up, now)])
 
-    def note(self, served: Served, entry: Entry, now: float) -> None:
+    def note(self, served: ServedRequest, entry: Entry, now: float) -> None:
         """Remember that *entry* was handed what *served* says. Of a call that does not bind, a summary alone counts."""
         if not entry.affinity:
             return
@@ -125,7 +125,7 @@ class Recall:
 
     def _may_be_anybodys(self, scope: bytes, answer: str, now: float) -> bool:
         """Whether *answer* by itself names no conversation: it is short, or several were given it."""
-        text = squeeze(answer)
+        text = squeezed(answer)
         if len(text) < MIN_TEXT:
             return text != ""
         entry = self._lineage.find(scope, text, now)
@@ -133,7 +133,7 @@ class Recall:
 
     # -- exchanges -------------------------------------------------------------------------------------------------
 
-    def _by_exchange(self, scope: bytes, messages: Sequence[Any], now: float) -> Recalled | None:
+    def _by_exchange(self, scope: bytes, messages: Sequence[Any], now: float) -> TruncatedMatch | None:
         """Find the newest answer in *messages* by the question before it: a window may have cut off all others."""
         texts = _texts(messages)
         place = next((place for place in range(len(texts) - 1, -1, -1) if texts[place][0] == "assistant"), -1)
@@ -143,37 +143,37 @@ class Recall:
         for key in _exchange_keys(texts[:place], texts[place][1]):
             entry = self._words.find(scope, key, now)
             if entry and entry.affinity and self._leads(scope, [key], onward, now):
-                return Recalled(entry, "exchange", continues=True)
+                return TruncatedMatch(entry, "exchange", continues=True)
         return None
 
     # -- quotes ----------------------------------------------------------------------------------------------------
 
     def _by_quote(
         self, scope: bytes, request: Request, messages: Sequence[Any], conversation: Conversation, now: float
-    ) -> Recalled | None:
+    ) -> TruncatedMatch | None:
         left = _OF_REQUEST
         for message in _quoting(request, messages, conversation):
             if len(message.text) < MIN_TEXT:
                 continue
-            looked_up = passages(message.text, min(_OF_MESSAGE, left))
+            looked_up = shingles(message.text, min(_OF_MESSAGE, left))
             left -= len(looked_up)
             if found := self._in_message(scope, message, looked_up, now):
                 return found
         return None
 
-    def _in_message(self, scope: bytes, message: _Said, looked_up: Sequence[str], now: float) -> Recalled | None:
-        whole = squeeze(message.text) if message.role == "user" else ""
+    def _in_message(self, scope: bytes, message: _Said, looked_up: Sequence[str], now: float) -> TruncatedMatch | None:
+        whole = squeezed(message.text) if message.role == "user" else ""
         if len(whole) >= MIN_TEXT and (entry := self._lineage.find(scope, whole, now)) and entry.affinity:
             if self._leads(scope, [whole], message.onward, now):
-                return Recalled(entry, "summary", continues=True)
+                return TruncatedMatch(entry, "summary", continues=True)
             return None
         hits = self._hits(scope, looked_up, now)
         entry = _agreed([entry for _, entry in hits])
         if entry is None or not self._leads(scope, [key for key, _ in hits], message.onward, now):
             return None
         if message.role == "assistant" or says_summary(message.text) or self._were_summary(scope, hits, now):
-            return Recalled(entry, "summary", continues=True)
-        return Recalled(entry, "quote", continues=False)
+            return TruncatedMatch(entry, "summary", continues=True)
+        return TruncatedMatch(entry, "quote", continues=False)
 
     def _hits(self, scope: bytes, looked_up: Sequence[str], now: float) -> list[tuple[str, Entry]]:
         """Return which of the passages *looked_up* one conversation alone was given, as their keys, and by whom."""
@@ -188,14 +188,14 @@ class Recall:
 
     def _by_opening(
         self, scope: bytes, messages: Sequence[Any], conversation: Conversation, now: float
-    ) -> Recalled | None:
+    ) -> TruncatedMatch | None:
         for key in _opening_keys(messages, 0, conversation):
             entry = self._words.find(scope, key, now)
             if entry and entry.affinity:
-                return Recalled(entry, "opening", continues=True)
+                return TruncatedMatch(entry, "opening", continues=True)
         return None
 
-    def _openings(self, served: Served, entry: Entry, now: float) -> Iterator[str]:
+    def _openings(self, served: ServedRequest, entry: Entry, now: float) -> Iterator[str]:
         """
         Yield the keys of an opening that *served* answers, or that it goes on from.
 
@@ -217,16 +217,16 @@ class Recall:
         return True
 
 
-def _quotable(served: Served) -> Iterator[str]:
+def _quotable(served: ServedRequest) -> Iterator[str]:
     """Yield the keys of what a later request may quote of an answer."""
     if len(served.answer) < LENGTH:
         return
     if _asks_for_summary(served):
-        for passage in passages(served.answer, _OF_SUMMARY):
+        for passage in shingles(served.answer, _OF_SUMMARY):
             yield _passage(passage)
             yield _summary(passage)
     elif served.binds:
-        yield from map(_passage, passages(served.answer, _OF_ANSWER, first=True))
+        yield from map(_passage, shingles(served.answer, _OF_ANSWER, first=True))
 
 
 def _passage(passage: str) -> str:
@@ -242,9 +242,9 @@ def _agreed(entries: Sequence[Entry]) -> Entry | None:
     return entries[0] if len({entry.affinity for entry in entries}) == 1 else None
 
 
-def _asks_for_summary(served: Served) -> bool:
-    last = next((said(message) for message in reversed(served.messages) if role_of(message) == "user"), "")
-    leading = [said(message) for message in served.messages[:1] if role_of(message) == "system"]
+def _asks_for_summary(served: ServedRequest) -> bool:
+    last = next((text_of(message) for message in reversed(served.messages) if role_of(message) == "user"), "")
+    leading = [text_of(message) for message in served.messages[:1] if role_of(message) == "system"]
     instructed = (*leading, *instructions(served.request.body))
     return says_summary(last) or any(says_summary(text[:_TOLD]) for text in instructed)
 
@@ -254,9 +254,9 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
     turns = conversation.turns
     for place in sorted({*range(_QUOTING), *range(len(turns) - _QUOTING, len(turns))}, reverse=True):
         if 0 <= place < len(turns) and turns[place].role != "tool" and turns[place].index < len(messages):
-            for text in blocks(messages[turns[place].index])[:_QUOTING]:
+            for text in texts_of(messages[turns[place].index])[:_QUOTING]:
                 yield _Said(turns[place].role, text, turns[place : place + _FOLLOW])
-    for text in (*(said(one) for one in messages[:1] if role_of(one) == "system"), *instructions(request.body)):
+    for text in (*(text_of(one) for one in messages[:1] if role_of(one) == "system"), *instructions(request.body)):
         yield _Said("system", text)
 
 
@@ -287,7 +287,7 @@ def _texts(messages: Sequence[Any]) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for message in reversed(messages[-_RECENT:]):
         role = role_of(message)
-        if role in ("user", "assistant") and (text := said(message)).strip():
+        if role in ("user", "assistant") and (text := text_of(message)).strip():
             found.append((role, text))
     return found[::-1]
 
@@ -319,7 +319,7 @@ def _exchanges(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     answered = ""
     for role, text in reversed(texts):
         if role == "assistant":
-            answered = letters(squeeze(text))
+            answered = letters(squeezed(text))
         elif answered:
             yield text, answered
             answered = ""
@@ -348,5 +348,5 @@ def _opening_keys(
     if not 0 <= place < len(messages) or (first < 0 and not answer):
         return ()
     answered = conversation.turns[first] if first >= 0 else Turn("assistant", answer, 0)
-    words = _opening_words(_clipped(said(messages[place])))
+    words = _opening_words(_clipped(text_of(messages[place])))
     return (f"opening {words} {answered.digest.hex()}",) if len(words) >= _WORDS else ()

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from patchbay.body import Body
-from patchbay.identity.history import Conversation, read
+from patchbay.identity.first_turns import FirstTurns
+from patchbay.identity.history import Conversation, conversation_of
 from patchbay.identity.lineage import Lineage
-from patchbay.identity.openings import Openings
 from patchbay.identity.seeds import Seeds
 from patchbay.ledger import Entry, Ledger
 
@@ -19,13 +19,13 @@ ENTRY = Entry("", account="a", affinity="x", thread="t", at=0.0)
 LONG = "A long unique answer about turbines, gearboxes and rotor blades number {}"
 
 
-def made(ttl: float = 60) -> Openings:
+def made(ttl: float = 60) -> FirstTurns:
     seeds = Seeds(b"k" * 32)
-    return Openings(seeds, Lineage(seeds, Ledger()), ttl)
+    return FirstTurns(seeds, Lineage(seeds, Ledger()), ttl)
 
 
 def talk(*texts: str) -> Conversation:
-    return read(Body(request(CHAT, chat(*texts)).body.raw))
+    return conversation_of(Body(request(CHAT, chat(*texts)).body.raw))
 
 
 def test_a_mark_is_taken_from_its_first_turn_on_and_free_again_if_that_was_not_answered():

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _KEY = re.compile(rb'[\s,]*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*', re.DOTALL)
 _NEXT = re.compile(rb"[\s,]*")
@@ -21,7 +23,7 @@ _DEPTH = 256  # of names that are known; what stands deeper has those of the las
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class JsonString:
     """A string that is a value. *names* are those of the members it stands in, the outermost first."""
 
     start: int
@@ -30,7 +32,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class JsonPart:
     """A member of an object or an item of a list: from *start* to *end*, its value from *value* on."""
 
     start: int
@@ -39,10 +41,10 @@ class Part:
     name: str = ""
 
 
-Edit = tuple[int, int, bytes]  # from, to, what stands there instead
+Splice = tuple[int, int, bytes]  # from, to, what stands there instead
 
 
-def strings(text: bytes) -> Iterator[Text]:
+def strings(text: bytes) -> Iterator[JsonString]:
     """Yield every string of *text* that is a value, in order."""
     names: list[str] = [""]  # by depth: of the member that is read there, empty in a list
     deeper = 0
@@ -102,19 +104,19 @@ def with_strings(text: bytes, change: Callable[[str, tuple[str, ...]], str], mar
     return bytes(out + text[at:]) if at else text
 
 
-def members(text: bytes, at: int) -> list[Part]:
+def members(text: bytes, at: int) -> list[JsonPart]:
     """Return the members of the object that begins *at* in *text*; of anything else there are none."""
-    found: list[Part] = []
+    found: list[JsonPart] = []
     place = at + 1
     while text[at : at + 1] == b"{" and (key := _KEY.match(text, place)):
         place = _end(text, key.end())
-        found.append(Part(key.start(1), key.end(), place, string(key[1])))
+        found.append(JsonPart(key.start(1), key.end(), place, string(key[1])))
     return found
 
 
-def items(text: bytes, at: int) -> list[Part]:
+def items(text: bytes, at: int) -> list[JsonPart]:
     """Return the items of the list that begins *at* in *text*; of anything else there are none."""
-    found: list[Part] = []
+    found: list[JsonPart] = []
     place = at + 1
     while text[at : at + 1] == b"[":
         gap = _NEXT.match(text, place)
@@ -122,11 +124,22 @@ def items(text: bytes, at: int) -> list[Part]:
         place = _end(text, start)
         if place <= start:
             break
-        found.append(Part(start, start, place))
+        found.append(JsonPart(start, start, place))
     return found
 
 
-def removed(parts: Sequence[Part], places: Collection[int]) -> Iterator[Edit]:
+def object_with(mark: bytes, text: bytes, part: JsonPart) -> dict[str, object]:
+    """Return the value of *part* when it is an object and *mark* occurs in it, else an empty one."""
+    if text.find(mark, part.start, part.end) < 0:
+        return {}
+    try:
+        found = msgspec.json.decode(text[part.value : part.end])
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def removed(parts: Sequence[JsonPart], places: Collection[int]) -> Iterator[Splice]:
     """Yield the edits that take the members or items at *places* out of *parts*, which are all of their container."""
     kept = [place for place in range(len(parts)) if place not in places]
     last = kept[-1] if kept else -1
@@ -137,7 +150,7 @@ def removed(parts: Sequence[Part], places: Collection[int]) -> Iterator[Edit]:
         yield parts[last].end if kept else parts[0].start, parts[-1].end, b""
 
 
-def edited(text: bytes, edits: Iterable[Edit]) -> bytes:
+def edited(text: bytes, edits: Iterable[Splice]) -> bytes:
     """Return *text* with *edits* that do not overlap; without any, *text* itself."""
     out, at = bytearray(), 0
     for start, end, instead in sorted(edits):
@@ -164,5 +177,5 @@ def _end(text: bytes, at: int) -> int:
     return len(text)
 
 
-def _text(found: re.Match[bytes], names: list[str]) -> Text:
-    return Text(found.start(), found.end(), tuple(filter(None, names)))
+def _text(found: re.Match[bytes], names: list[str]) -> JsonString:
+    return JsonString(found.start(), found.end(), tuple(filter(None, names)))

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from . import form_data
+from . import dialects, form_data
 from .body import Body, items, members, text_of
 from .values.http import Request
 
@@ -122,8 +122,8 @@ def strictly(request: Request) -> RequestedModels:
             found.hide("nobody here reads this path")
         case _:
             pass
-    if endpoint.dialect == "gemini" and "batch" in endpoint.suffix.lower():
-        _google_batch(request.body.raw or b"", found)
+    if dialects.of(endpoint.dialect).hides_models(endpoint.suffix, request.body.raw or b""):
+        found.hide("it may name models in a file")
     found.take_path(request)
     found.take_headers(request)
     if upgrades and endpoint.asks != "socket":
@@ -393,21 +393,6 @@ def _one_of_batch(each: dict[str, bytes], found: _Found) -> None:
             raise ValueError("the body holds a member twice")
         if name != "params" and _names_model(name.casefold()):
             found.take_value(raw, 1)
-
-
-def _google_batch(raw: bytes, found: _Found) -> None:
-    """Look whether the requests of a batch of Google's are all in its body, or some in a file."""
-    try:
-        batch = _folded(raw).get("batch", b"{}")
-        source = _folded(_folded(batch).get("inputconfig", b"{}"))
-    except ValueError:
-        return  # it was sealed when it was read
-    if source.keys() - {"requests"}:
-        found.hide("it may name models in a file")
-
-
-def _folded(raw: bytes) -> dict[str, bytes]:
-    return {name.replace("_", "").casefold(): value for name, value in members(raw).items()}
 
 
 def _named_by_segments(path: str) -> Iterator[str]:

@@ -16,8 +16,7 @@ from random import Random
 import msgspec
 from blake3 import blake3
 
-from . import account_bound, answer_urls, clients, correlation, requested_models, upstream_url
-from .account_bound import Tie
+from . import account_bound, answer_urls, clients, correlation, dialects, requested_models, upstream_url
 from .accounts import models, refusals
 from .accounts.outcome import ALONE, NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
@@ -28,6 +27,7 @@ from .body import Body, members
 from .crosstalk.recent import RecentExchanges
 from .crosstalk.request_summary import RequestSummary
 from .crosstalk.watch import Watch
+from .dialects.dialect import BoundField
 from .identity import references
 from .identity.identify import Identifier
 from .identity.signals import names_one
@@ -698,7 +698,7 @@ class Router:
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
             edit=Edit(
-                (*((tie.header, None) for tie in left if tie.header), *account.headers.items(), *stamped.headers),
+                (*((bound.header, None) for bound in left if bound.header), *account.headers.items(), *stamped.headers),
                 upstream_url.join(account, path, request.endpoint, choice.model),
                 body,
             ),
@@ -735,7 +735,7 @@ class Router:
         self.changed()
         return route
 
-    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[Tie, ...]:
+    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[BoundField, ...]:
         """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
         if self.config.mode != "serve":
             return ()
@@ -744,7 +744,7 @@ class Router:
         moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
         return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
 
-    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[Tie, ...], now: float) -> Body:
+    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[BoundField, ...], now: float) -> Body:
         """Return the body of *exchange* as the account of *choice* can use it; the client's own where it is that."""
         request, account = exchange.request, choice.account
         if not request.body.raw or self.config.mode != "serve":
@@ -1248,8 +1248,8 @@ def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, stat
     request, attempt = exchange.request, exchange.attempt
     failed = bool(error) or exchange.refusal is not None or (status or 0) >= 400
     failed = failed or attempt is None or (attempt.outcome is not None and attempt.outcome.kind != "ok")
-    what = request.endpoint.dialect or "request"
-    event = "crosstalk" if verdict.kind == "crosstalk" else f"{_event(what)}_{'error' if failed else 'success'}"
+    what = dialects.of(request.endpoint.dialect).event_type or request.endpoint.dialect or "request"
+    event = "crosstalk" if verdict.kind == "crosstalk" else f"{what}_{'error' if failed else 'success'}"
     route = attempt.route if attempt else None
     return Decision(
         exchange=exchange.id,
@@ -1281,10 +1281,6 @@ def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, stat
         verdict=verdict,
         mode=mode,
     )
-
-
-def _event(dialect: str) -> str:
-    return {"openai_chat": "chat_completion"}.get(dialect, dialect)
 
 
 def _own_id(headers: Headers) -> str:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from string import ascii_letters, digits
 from urllib.parse import quote, unquote
 
-from . import form_data, requested_models
+from . import dialects, form_data, requested_models
+from .dialects import spelling
 from .values.account import Account
 from .values.http import Endpoint, Origin, Request
 
@@ -18,31 +18,19 @@ ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
 _VERSIONED = re.compile(r"/v\d+$")
 _DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/)|/v1(?=/v1(?:alpha|beta)\d*/))+")
-_ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
-_NEEDLESS = frozenset(ascii_letters + digits + "-._~:@!$&'()*+,=")
 _BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
 _ID = re.compile(r".*id|.*session.*|.*cursor|.*upload.*|after|before", re.IGNORECASE)
 _OPENS_ITSELF = re.compile(r"[?&]upload_?id=[^&]{16}", re.IGNORECASE)
-_ALIKE = re.compile(r"(?:^|/v1)(?P<suffix>/(?:models|files|skills)(?:/.*)?)$")
+_SHARING = {  # by path: the dialects that spell it alike
+    path: tuple(dialect for dialect in dialects.DIALECTS if path in dialect.shared_paths)
+    for path in sorted({path for dialect in dialects.DIALECTS for path in dialect.shared_paths})
+}
+_SHARED = re.compile(rf"(?:^|/v1)(?P<suffix>(?P<kind>{'|'.join(_SHARING)})(?:/.*)?)$")
 
 
 def is_anywhere(origin: Origin) -> bool:
     """Whether *origin* leaves it to the dialect and the model where a request goes."""
     return origin.host == ANYWHERE
-
-
-def plain(path: str) -> str:
-    """
-    Return *path* (without its query) with all percent-encodings undone that need not be there (RFC 3986, 6.2.2.2).
-
-    Letters, digits and the marks that may stand in a segment are decoded; whatever could end one stays as it is.
-    """
-    return _ENCODED.sub(_decoded, path) if "%" in path else path
-
-
-def _decoded(found: re.Match[str]) -> str:
-    mark = chr(int(found[1], 16))
-    return mark if mark in _NEEDLESS else found[0].upper()
 
 
 def once(path: str) -> str:
@@ -68,7 +56,7 @@ def takes(account: Account, path: str) -> bool:
 
 
 def _is_allowed(patterns: Iterable[str], path: str) -> bool:
-    read = plain(path)
+    read = spelling.plain(path)
     return any(_is_below(read, pattern) for pattern in patterns)
 
 
@@ -80,23 +68,19 @@ def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[En
     """
     Return all that *path* (with its query) may mean where several dialects spell it alike, the likeliest first.
 
-    Models and files are those of OpenAI, of Anthropic or of Google, skills those of the first two; a header that only
-    one of them knows says whose.
+    Models and files are spelled alike by OpenAI, Anthropic and Google, skills by the first two; a header that only one
+    of them knows decides.
     """
     bare, _, query = path.partition("?")
-    found = _ALIKE.search(bare) if endpoint.dialect == "openai_chat" else None
-    if found is None:
+    found = _SHARED.search(bare)
+    sharing = _SHARING[found["kind"]] if found else ()
+    if found is None or endpoint.dialect != sharing[0].name:  # the first that knows a path has it
         return (endpoint,)
-    at = "/v1" + found["suffix"]
-    claude = replace(endpoint, dialect="anthropic", family="anthropic", suffix=at)
-    google = replace(endpoint, dialect="gemini", family="gemini", suffix=at)
-    if found["suffix"].startswith("/skills"):
-        return (claude, endpoint) if "anthropic-version" in headers else (endpoint, claude)
-    if "anthropic-version" in headers:
-        return claude, endpoint, google
-    if "x-goog-api-key" in headers or query.startswith("key=") or "&key=" in query:
-        return google, endpoint, claude
-    return endpoint, claude, google
+    marked = next((dialect for dialect in sharing if dialect.is_marked(headers, query)), sharing[0])
+    at = f"/v1{found['suffix']}"
+    meant = {each.name: replace(endpoint, dialect=each.name, family=each.family, suffix=at) for each in sharing[1:]}
+    meant = {endpoint.dialect: endpoint, **meant}
+    return (meant.pop(marked.name), *meant.values())
 
 
 def first(accounts: Iterable[Account], family: str, reverse: Origin | None = None) -> Origin | None:
@@ -140,7 +124,7 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
         bare = once(bare)
     if account.origin is None or not (base or _is_deployment(bare)):
         return bare + mark + query
-    if endpoint.suffix and endpoint.dialect and plain(bare).endswith(endpoint.suffix):
+    if endpoint.suffix and endpoint.dialect and spelling.plain(bare).endswith(endpoint.suffix):
         bare = endpoint.suffix
     base = base or "/v1"  # a path for Azure, under a host that is not
     joined = base + bare[_overlap(base, bare) :]
@@ -168,7 +152,7 @@ def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
     """Whether the path at *account*'s provider says which model is asked, so that the body need not."""
     if account.provider.layout == "azure":
         return _deploys(account, endpoint, query)
-    return endpoint.dialect == "gemini" and bool(endpoint.model)
+    return bool(endpoint.model) and dialects.of(endpoint.dialect).names_model_in_path
 
 
 def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
@@ -198,7 +182,7 @@ def _is_named(endpoint: Endpoint, model: str) -> bool:
 def with_model(path: str, old: str, new: str) -> str:
     """Return *path* with the model in it (Gemini) replaced."""
     bare, mark, query = path.partition("?")
-    for read in (bare, plain(bare)):
+    for read in (bare, spelling.plain(bare)):
         for spelled in (old, quote(old, safe="")):
             if f"/{spelled}:" in read:
                 return read.replace(f"/{spelled}:", f"/{quote(new, safe='')}:", 1) + mark + query
@@ -230,7 +214,7 @@ def _deploys(account: Account, endpoint: Endpoint, query: str) -> bool:
     base = account.base_path.rstrip("/")
     if _is_deployment(base + "/"):
         return True
-    asks = endpoint.kind == "generation" and endpoint.dialect == "openai_chat"
+    asks = endpoint.kind == "generation" and dialects.of(endpoint.dialect).has_deployments
     return asks and not base.endswith("/v1") and bool(account.provider.api_version or _said(query))
 
 

@@ -13,10 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from unittest import mock
 
+from patchbay import dialects
 from patchbay.answer import reader
+from patchbay.dialects.order import StreamOrder
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
 from tests.crosstalk.world import NAMES, Line, World
@@ -103,19 +105,14 @@ def _timed(line: Line, judge: Callable[[list[reader.Fact]], None]) -> float:
     return (time.thread_time() - began) / len(pieces) * 1e6
 
 
-class _AnyOrder(reader.order.Order):
-    """Events in whatever order."""
-
-    def feed(self, data: object) -> Iterator[reader.Fact]:  # type: ignore[override]
-        return iter(())
-
-
 @contextmanager
 def _nobody_looks() -> Iterator[None]:
     """Take out of the reader what is there for detection alone."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(reader.order, "Order", _AnyOrder))
-        stack.enter_context(mock.patch.object(reader.shape, "is_of", lambda dialect, data: True))
+        unordered = {
+            each.name: replace(each, order=StreamOrder, has_shape=lambda data: True) for each in dialects.DIALECTS
+        }
+        stack.enter_context(mock.patch.object(dialects, "BY_NAME", unordered))
         stack.enter_context(mock.patch.object(reader, "_echoes", lambda echo, data: ()))
         stack.enter_context(mock.patch.object(reader.AnswerReader, "_strays", lambda self, data, facts: None))
         yield

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay import account_bound
+from patchbay import account_bound, dialects
 from patchbay.body import Body
 
 from .identity.traffic import MESSAGES, RESPONSES, request
 
+FIELDS = [bound for dialect in dialects.DIALECTS for bound in dialect.bound_fields]
 SPELLINGS: tuple[dict[str, Any], ...] = ({}, {"indent": 1}, {"separators": (",", ":")}, {"indent": "\t"})
 
 
@@ -49,18 +50,18 @@ def test_members_that_belong_to_an_account_are_taken_out(
     """P9: each row of the table, however the body is written."""
     asked = request(path, body, headers)
     raw = json.dumps(body, **how).encode()
-    ties = list(account_bound.ties(asked))
+    bound = list(account_bound.bound_fields(asked))
 
-    assert sorted(value for _, value in ties) == found
-    assert json.loads(account_bound.without(Body(raw), [tie for tie, _ in ties])) == kept
+    assert sorted(value for _, value in bound) == found
+    assert json.loads(account_bound.without(Body(raw), [each for each, _ in bound])) == kept
 
 
 def test_every_other_byte_stays() -> None:
     """P9: spaces, escapes and order are as the client wrote them."""
     raw = b'{ "model" : "\\u0061" ,\n "fallback_credit_token":"f" , "n": 1.0 }'
-    tie = next(each for each in account_bound.TIES if each.member == "fallback_credit_token")
+    token = next(each for each in FIELDS if each.member == "fallback_credit_token")
 
-    assert account_bound.without(Body(raw), [tie]) == b'{ "model" : "\\u0061" ,\n "n": 1.0 }'
+    assert account_bound.without(Body(raw), [token]) == b'{ "model" : "\\u0061" ,\n "n": 1.0 }'
 
 
 def thinking(signature: str) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def test_any_order_of_blocks(blocks: list[dict[str, Any]], how: dict[str, Any]) 
 def test_any_bytes_are_left_alone(raw: bytes) -> None:
     for text in (raw, b'{"messages": ' + raw, b'{"input": [' + raw + b"]}"):
         account_bound.unsealed(Body(text), none)
-        account_bound.without(Body(text), account_bound.TIES)
+        account_bound.without(Body(text), FIELDS)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ ADDON = Path(__file__).parent.parent / "addon"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data".split()),
     frozenset({"values"}),
+    frozenset({"dialects"}),
     frozenset("settings requested_models upstream_url uploads client_claim".split()),
-    frozenset({"ledger", "dialects", "account_bound"}),
+    frozenset({"ledger", "account_bound"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
     frozenset({"router", "state", "clients", "guards", "answer_urls"}),
     frozenset({"store", "journal"}),

@@ -15,7 +15,7 @@ from patchbay.values.answer import Chunk, End, Fact, Failure, Head, Overdue
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Endpoint, Headers
 
-from .test_router import JSON, SSE, answer, opened, request, routed, router
+from ..test_router import JSON, SSE, answer, opened, request, routed, router
 
 PATHS = {
     "openai_chat": "/v1/chat/completions",

@@ -16,7 +16,8 @@ from blake3 import blake3
 
 from .. import dialects
 from ..content_coding import CodingError, Decoder, TooLarge, UnknownCoding, codings
-from ..dialects import calls, errors, order, shape, tokens
+from ..dialects import errors, tokens
+from ..dialects.order import StreamOrder
 from ..values.account import Echo
 from ..values.answer import Fact, Head, Usage
 from ..values.http import Endpoint
@@ -96,8 +97,8 @@ class AnswerReader:
     def __init__(
         self, dialect: str, echo: Echo | None = None, keep_text: int = 262144, *, asked_stream: bool = False
     ) -> None:
-        self._in_dialect = dialects.of(dialect).read
-        self._dialect = dialect
+        self._dialect = dialects.of(dialect)
+        self._spoken = self._dialect  # the dialect of the answer, where it is another one
         self._echo = echo or Echo()
         self._keep_text = keep_text
         self._status = 0
@@ -115,8 +116,7 @@ class AnswerReader:
         self._calls: list[tuple[str, list[str]]] | None = []  # where each stands, its name and pieces of its arguments
         self._by_delta = False
         self._finished = False
-        self._order = order.Order(dialect)
-        self._shape = dialect
+        self._order = self._dialect.order()
         self._tail = b"\n"
         self._is_escaped = False  # texts in it never hold a new line, so that no line of theirs looks like a head
         self._loose = False  # the last event that said something bore neither an id nor an echo
@@ -125,7 +125,6 @@ class AnswerReader:
         self._alike = DeltaSkip()
         self._asked_stream = asked_stream
         self._any = False  # whether the body holds anything but blanks
-        self._looks = ""  # the dialect that it speaks, where that is another one
         self._document: object = None  # the body, where it is one JSON text
         self._events_read = 0
         self._said = False
@@ -194,12 +193,12 @@ class AnswerReader:
             return "it is no JSON, or cut short"
         if not isinstance(document, dict):
             return "" if document else "it holds no answer"
-        holds = dialects.of(self._looks or endpoint.dialect).holds_answer
-        return "" if holds(endpoint.suffix, document) else "it holds no answer"
+        spoken = self._spoken if self._spoken is not self._dialect else dialects.of(endpoint.dialect)
+        return "" if spoken.holds_answer(endpoint.suffix, document) else "it holds no answer"
 
     @property
     def _terminal(self) -> frozenset[str]:
-        return dialects.of(self._looks or self._dialect).TERMINAL
+        return self._spoken.terminal
 
     def head(self, head: Head) -> list[Fact]:
         """Return the facts of the answer's head."""
@@ -327,7 +326,7 @@ class AnswerReader:
         if first == b"{" and (sse or readable):
             return Objects(BODY_BYTES) if self._asked_stream and not sse else _Whole()
         if first == b"[" and readable:
-            return Elements() if self._dialect == "gemini" else _Whole()
+            return Elements() if self._dialect.streams_array else _Whole()
         if sse or (readable and first in b":deir" and self._content_type != "text/html"):
             return Events()
         self._blind = True
@@ -336,7 +335,7 @@ class AnswerReader:
     def _rest(self, framing: _Framing, facts: list[Fact]) -> None:
         self._events(framing.end(), facts)
 
-    def _out_of_order(self, order: order.Order, facts: list[Fact]) -> None:
+    def _out_of_order(self, order: StreamOrder, facts: list[Fact]) -> None:
         facts.extend(order.end())
 
     def _events(self, events: list[Event], facts: list[Fact]) -> None:
@@ -357,7 +356,7 @@ class AnswerReader:
             self._argue(said.call, said.text)
         elif said.text:
             self._keep(said.text)
-        for fact in self._order.again(said.number):
+        for fact in self._order.repeat(said.number):
             self._repeat(facts, fact, once=True)
 
     def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
@@ -366,7 +365,7 @@ class AnswerReader:
             self._said = True  # nothing is as long that says nothing
             facts.append(Fact("unread", "too long", "event" if streamed else "body"))
         elif event.data.startswith(b"[DONE]"):
-            facts.extend(self._order.done())
+            self._order.done()
             self._ends.add("[DONE]")
             self._close(facts, Fact("end", "[DONE]"))
         elif isinstance(data := self._decoded(event, streamed), dict):
@@ -396,13 +395,8 @@ class AnswerReader:
     # -- from events to facts --------------------------------------------------------------------------------------
 
     def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
-        if not shape.is_of(self._shape, data) and (looks := shape.of(data)):
-            self._looks = looks if looks in dialects.BY_NAME else self._looks
-            self._repeat(facts, Fact("shape", looks, "event" if name else "body"), once=True)
-            for fact in dialects.of(looks).read(name, data):
-                self._progress(fact)
-                if fact.kind == "id":  # whose it is, it says in its own words
-                    self._repeat(facts, fact)
+        if not self._dialect.has_shape(data) and (shape := dialects.shape_of(data)):
+            self._read_foreign(shape, name, data, facts)
         if name:
             for fact in self._order.feed(data):
                 self._repeat(facts, fact, once=True)
@@ -426,9 +420,18 @@ class AnswerReader:
             self._close(facts, Fact("end", "body"))
         return found
 
+    def _read_foreign(self, shape: str, name: str, data: dict[str, Any], facts: list[Fact]) -> None:
+        """Note that *data* has the *shape* of another dialect, and read its progress and its id in that dialect."""
+        self._spoken = dialects.BY_NAME.get(shape, self._spoken)
+        self._repeat(facts, Fact("shape", shape, "event" if name else "body"), once=True)
+        for fact in dialects.of(shape).read(name, data):
+            self._progress(fact)
+            if fact.kind == "id":
+                self._repeat(facts, fact)
+
     def _read(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
-        yield from calls.read(self._dialect, data)  # first: the last event may hold calls and the end
-        yield from self._in_dialect(name, data)
+        yield from self._dialect.read_calls(data)  # first: the last event may hold calls and the end
+        yield from self._dialect.read(name, data)
 
     def _read_all(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from self._read(name, data)

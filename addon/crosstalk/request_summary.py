@@ -8,15 +8,13 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
+from .. import dialects
 from ..body import Body
-from ..dialects import openai_responses
 from ..values.http import Endpoint
 
 _TOOLS = 4096  # names of one request
 _RESULTS = 64  # turns at the end of a history that are looked at for results
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
-_SHAPES = {"/chat/completions": "openai_chat", "/completions": "openai_chat", "/embeddings": "embedding"}
-_TURNS = {"openai_chat": "messages", "anthropic": "messages", "openai_responses": "input", "gemini": "contents"}
 
 
 class RequestSummary:
@@ -33,16 +31,8 @@ class RequestSummary:
 
     @property
     def shape(self) -> str:
-        """What the answer must look like, a name of `dialects.shape`; empty where that is anybody's guess."""
-        if self.dialect == "openai_chat":
-            return _SHAPES.get(self.suffix, "")
-        if self.dialect == "gemini" and not self.suffix.endswith((":generateContent", ":streamGenerateContent")):
-            return ""
-        if self.dialect == "anthropic" and not self.suffix.endswith(("/messages", "Predict")):
-            return ""
-        if self.dialect == "openai_responses" and not self.suffix.endswith("/responses"):
-            return ""
-        return self.dialect
+        """The shape that the answer must have, one of `dialects.SHAPES`; empty where it may have several."""
+        return dialects.of(self.dialect).answer_shape(self.suffix)
 
     @property
     def size(self) -> int:
@@ -51,10 +41,9 @@ class RequestSummary:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings that an answer of the Responses API repeats; nothing for other dialects."""
+        """The settings that an answer in the dialect repeats."""
         if self._settings is None:
-            members = {name: self._body.get(name) for name in _SETTINGS if name in self._body}
-            self._settings = openai_responses.settings(members) if self.dialect == "openai_responses" else {}
+            self._settings = dialects.of(self.dialect).settings(self._body)
         return self._settings
 
     @property
@@ -76,13 +65,13 @@ class RequestSummary:
     @property
     def words(self) -> bytes:
         """A digest of all that was said to the model, whoever said it; empty when there is nothing."""
-        turns = self._body.slice(_TURNS.get(self.dialect, "messages"))
+        turns = self._body.slice(dialects.of(self.dialect).history)
         return blake3(turns).digest(16) if turns else b""
 
     @property
     def last_turn(self) -> bytes:
         """A digest of the last thing that was said to the model; empty when there is none."""
-        turns = self._body.get(_TURNS.get(self.dialect, "messages"))
+        turns = self._body.get(dialects.of(self.dialect).history)
         if isinstance(turns, list) and turns:
             turns = turns[-1]
         return blake3(msgspec.json.encode(turns)).digest(16) if turns else b""
@@ -91,7 +80,7 @@ class RequestSummary:
     def results(self) -> tuple[str, ...]:
         """The ids of the tool calls whose results the request ends with: those of one answer, run side by side."""
         found: list[str] = []
-        for turn in _backwards(self._body.slice(_TURNS.get(self.dialect, "messages"))):
+        for turn in _backwards(self._body.slice(dialects.of(self.dialect).history)):
             ids = _result_ids(turn)
             if not ids:
                 break
@@ -114,10 +103,6 @@ class RequestSummary:
 
 
 _ANY = "\0any"
-_SETTINGS = (
-    "previous_response_id", "prompt_cache_key", "safety_identifier", "user", "temperature", "top_p",
-    "max_output_tokens", "max_tool_calls", "instructions", "metadata", "tools",
-)  # fmt: skip
 
 
 # Anthropic and LiteLLM; OpenRouter (`route` says that `models` is meant so); further gateways

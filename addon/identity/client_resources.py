@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from .. import dialects, form_data
+from .. import form_data
+from ..dialects import spelling
 from ..ledger import Entry, Ledger
 from ..values.answer import Fact
 from ..values.http import Request
@@ -91,7 +92,7 @@ def _named(request: Request) -> Iterator[str]:
     """Yield what *request* may name a stored thing by."""
     path, _, query = request.path.partition("?")
     if request.endpoint.kind != "generation":
-        for read in dict.fromkeys((path, dialects.loosest(path))):
+        for read in dict.fromkeys((path, spelling.loosest(path))):
             yield from (quote.value for quote in references.of_path(read))
     if query:
         yield from _values(form_data.urlencoded(query))

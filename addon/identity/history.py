@@ -19,6 +19,7 @@ import msgspec
 from blake3 import blake3
 
 from ..body import Body
+from ..dialects import HISTORIES
 from ..keyed import fingerprint
 from .seeds import encode
 
@@ -162,9 +163,7 @@ def messages_of(body: Body) -> Sequence[Any]:
     """Return the messages of *body* as they stand there, the oldest first."""
     inner = body.get("request") if "request" in body else None
     for value in (
-        body.get("messages"),
-        body.get("input"),
-        body.get("contents"),
+        *(body.get(name) for name in HISTORIES),
         inner.get("contents") if isinstance(inner, dict) else None,
         body.get("prompt"),
     ):

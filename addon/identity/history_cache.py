@@ -15,11 +15,11 @@ from blake3 import blake3
 
 from ..body import Body
 from ..bounded import BoundedMap
+from ..dialects import HISTORIES
 from ..keyed import fingerprint
 from .history import MAX_TURNS, Conversation
 
 LONG = 16_384  # bytes; a shorter body is read in less time than it takes to see whether it is known
-_HISTORIES = ("messages", "input", "contents")
 _BLANKS = b" \t\r\n"
 _EDGE = 512  # bytes at either end of a known history that are compared
 _MAX_BEFORE = 65_536  # bytes before a history
@@ -61,7 +61,7 @@ class Familiar:
         short = _cut(body.raw or b"", mark) if mark and _has_edges(body.raw or b"", mark) else None
         if mark is None or short is None:
             self._note(seed, body, body)
-        elif any(short.slice(name) not in (b"", b"[]") for name in _HISTORIES):
+        elif any(short.slice(name) not in (b"", b"[]") for name in HISTORIES):
             self._note(seed, body, short)
         else:
             self._marks.move_to_end(seed)
@@ -137,7 +137,7 @@ class Histories:
         place = _history(read) if len(raw) >= LONG and conversation.first_answer >= 0 else None
         if place is None:
             return
-        name = next(name for name in _HISTORIES if name in read)
+        name = next(name for name in HISTORIES if name in read)
         end = place[1] + len(raw) - len(read.raw or b"")
         at = grown[0].at if grown else now
         found = _digest(raw[:end])
@@ -199,7 +199,7 @@ def _digest(raw: bytes) -> bytes:
 
 def _is_told_in(short: Body, past: Past) -> bool:
     """Whether what is left of the history of *past* is what the whole body tells: no other member comes before it."""
-    name = next((name for name in _HISTORIES if name in short), "")
+    name = next((name for name in HISTORIES if name in short), "")
     span = short.span(name)
     value = short.get(name) if span and (name, span[0] + 1) == (past.name, past.start) else None
     return isinstance(value, list) and past.conversation.messages + len(value) <= MAX_TURNS
@@ -219,7 +219,7 @@ def _cut(raw: bytes, mark: Mark | Past) -> Body | None:
 
 def _history(body: Body) -> tuple[int, int] | None:
     """Return where the first message begins in the bytes of *body* and the last one ends."""
-    name = next((name for name in _HISTORIES if name in body), "")
+    name = next((name for name in HISTORIES if name in body), "")
     span = body.span(name)
     if span is None or body.raw is None:
         return None

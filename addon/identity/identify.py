@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from .. import account_bound
-from ..account_bound import Tie
+from ..dialects.dialect import BoundField
 from ..ledger import Entry, Ledger
 from ..settings.settings import Sessions
 from ..values.answer import Fact
@@ -181,23 +181,25 @@ class Identifier:
                 return frozenset((account,))
         return None
 
-    def left_behind(self, request: Request, affinity: str, account: str, now: float, *, moved: bool) -> tuple[Tie, ...]:
+    def left_behind(
+        self, request: Request, affinity: str, account: str, now: float, *, moved: bool
+    ) -> tuple[BoundField, ...]:
         """
         Return what of *request* belongs to another account than *account*.
 
         Where the owner is unknown and the conversation has *moved*, it belongs to the former account.
         """
         found = (
-            (tie, self.owner_of(request, _tied(tie, value, affinity), now))
-            for tie, value in account_bound.ties(request)
+            (bound, self.owner_of(request, _token_of(bound, value, affinity), now))
+            for bound, value in account_bound.bound_fields(request)
         )
-        return tuple(tie for tie, owner in found if (owner != account if owner else moved))
+        return tuple(bound for bound, owner in found if (owner != account if owner else moved))
 
     def accepted(self, request: Request, affinity: str, account: str, now: float) -> None:
         """Remember that *account* served *request*, of *affinity*, with what no answer gives and belongs to one."""
-        for tie, value in account_bound.ties(request):
-            token = _tied(tie, value, affinity)
-            if tie.accepted and affinity and not self.owner_of(request, token, now):
+        for bound, value in account_bound.bound_fields(request):
+            token = _token_of(bound, value, affinity)
+            if bound.accepted and affinity and not self.owner_of(request, token, now):
                 self._learner.accepted(request, account, token, now)
 
     @property
@@ -613,9 +615,9 @@ class Identifier:
         return named.thread if named else seed
 
 
-def _tied(tie: Tie, value: str, affinity: str) -> str:
+def _token_of(bound: BoundField, value: str, affinity: str) -> str:
     """Return what *value* is remembered by; what a client says of itself may be good for all accounts of others."""
-    return f"{affinity} {value}" if tie.accepted else value
+    return f"{affinity} {value}" if bound.accepted else value
 
 
 def _is_passing(found: FoundId) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .. import upstream_url
+from .. import dialects, upstream_url
 from ..keyed import fingerprint
 from ..ledger import Entry
 from ..values.answer import Fact
@@ -181,7 +181,7 @@ def _ties(request: Request, fact: Fact) -> bool:
     Where nothing is stored, a history does not refer to an answer by its id, and a signature is good everywhere.
     """
     if fact.kind == "id" or fact.where == "signature":
-        return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
+        return request.endpoint.kind != "generation" or dialects.of(request.endpoint.dialect).stores_answers
     return fact.kind == "token" and fact.where not in ("tool", "credit")
 
 
@@ -191,7 +191,7 @@ def _answer_turns(request: Request, facts: Sequence[Fact], answer: str) -> tuple
     calls = found if isinstance(found, tuple) else ()
     if not calls and any(fact.kind == "token" and fact.where == "tool" for fact in facts):
         return ()
-    return answer_turns(answer, calls, apart=request.endpoint.dialect == "openai_responses")
+    return answer_turns(answer, calls, apart=dialects.of(request.endpoint.dialect).splits_answers)
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:

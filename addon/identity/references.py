@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import unquote
 
-from .. import secret_patterns, upstream_url
+from .. import dialects, secret_patterns, upstream_url
 from ..body import Body
 from ..values.http import Request
 from .history import messages_of, role_of, squeezed, text_of
@@ -46,10 +46,7 @@ _OWNING_MEMBERS = frozenset(
 # Byte marks of what ties a request to one account, by the member they may stand in; without any of them a history need
 # not be decoded for its owner.
 _OWNING_MARKS: Mapping[str, tuple[bytes, ...]] = {
-    "messages": (b"file_id",),
-    "input": (b"encrypted_content", b"item_reference", b"file_id", b'"rs_', b'"uri"'),
-    "contents": (b"fileUri", b"file_uri"),
-    "request": (b"fileUri", b"file_uri"),
+    **dialects.owning_marks(),
     "tools": (b"vector_store_id", b'"container"', b"container_reference", b"file_id"),
 }
 _ALONE = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}')  # an item reference whose type was left out

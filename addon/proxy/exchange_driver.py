@@ -28,7 +28,6 @@ from .credentials import Credentials
 from .header_fields import HeaderFields, as_text
 from .redacted_heads import CREDENTIALS, RedactedHeads, aim, names_credential
 
-_FORM_OF_FAMILY = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _HEADER_OF_FORM = {
     "bearer": b"Authorization",
     "x-api-key": b"X-Api-Key",
@@ -354,7 +353,7 @@ class ExchangeDriver:
         value = self._around.keys.value(account.secret)
         form: str = account.provider.credential
         if form == "auto":
-            default = _FORM_OF_FAMILY.get(exchange.request.endpoint.family, "bearer")
+            default = dialects.of(exchange.request.endpoint.dialect).key_form
             form = exchange.request.credential_form or default
         if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
             form = "bearer"

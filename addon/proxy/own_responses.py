@@ -5,7 +5,6 @@ from __future__ import annotations
 from mitmproxy import http
 
 from .. import dialects
-from ..dialects import errors
 from ..values.decision import Refusal
 
 
@@ -14,6 +13,6 @@ def refusal(dialect: str, refusal: Refusal, request_id: str) -> http.Response:
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if request_id:
         headers["x-patchbay-request-id"] = request_id
-    headers |= errors.headers(dialect, refusal)
-    body = dialects.of(dialect).error(refusal, request_id)
-    return http.Response.make(refusal.status, body, headers)
+    shape = dialects.of(dialect)
+    headers |= shape.error_headers(refusal)
+    return http.Response.make(refusal.status, shape.error(refusal, request_id), headers)

@@ -25,7 +25,6 @@ from mitmproxy.websocket import WebSocketMessage
 from .. import dialects, guards
 from ..body import Body, members
 from ..clients import GONE
-from ..dialects import errors
 from ..router import FOREIGN, Exchange
 from ..settings.settings import Config
 from ..values.answer import Failure, Head, Message
@@ -41,7 +40,6 @@ _OBJECT = 512  # bytes of memory that a message takes beside its content
 MAX_OPEN = 16  # exchanges on one socket; the protocol knows one at a time, and some clients ask ahead
 SILENCE = 20.0  # seconds for which an upstream that owes an answer may say nothing before it is pinged
 PONG = 5.0  # seconds it has to answer the ping
-_CREATE = "response.create"
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
 _CROWDED = Refusal(429, "too_many_in_flight", "Too many responses are under way on this WebSocket")
 _LEFT = Refusal(499, "client_left", "The client left while its message waited")
@@ -177,7 +175,8 @@ class Socket:
             message.drop()
             self._end_behind(message, _NOT_SERVED)
             return
-        if self._cord.asked.endpoint.dialect != "openai_responses":
+        opening = dialects.of(self._cord.asked.endpoint.dialect).opening_message
+        if not opening:
             self._unread(message, upgrade)
             return
         event = _read(message)
@@ -193,7 +192,7 @@ class Socket:
             self._refuse(message, request)
         elif refusal := _in_two_ways(event):
             self._refuse(message, refusal)
-        elif _creates(event):
+        elif _opens(event, opening):
             await self._create(message, request, upgrade)
         elif self._cord.route and (refused := self._around.router.passes(request, self._cord.route, time.time())):
             self._refuse(message, refused)
@@ -437,8 +436,8 @@ class Socket:
         return stored_flows.forgotten(self.flow) + len(kept) - 1
 
     def _event(self, refusal: Refusal) -> bytes:
-        said = msgspec.json.decode(dialects.of(self._cord.asked.endpoint.dialect).error(refusal, ""))
-        heads = dict(errors.headers(self._cord.asked.endpoint.dialect, refusal))
+        dialect = dialects.of(self._cord.asked.endpoint.dialect)
+        said, heads = msgspec.json.decode(dialect.error(refusal, "")), dict(dialect.error_headers(refusal))
         event = {"type": "error", "status": refusal.status, "error": said["error"], "headers": heads}
         return msgspec.json.encode(event)
 
@@ -491,8 +490,8 @@ def _read(message: WebSocketMessage) -> Body | _Unreadable:
     return body
 
 
-def _creates(body: Body) -> bool:
-    return body.text("type").strip().casefold() == _CREATE
+def _opens(body: Body, opening: str) -> bool:
+    return body.text("type").strip().casefold() == opening
 
 
 def _in_two_ways(body: Body) -> Refusal | None:

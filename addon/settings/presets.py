@@ -7,8 +7,8 @@ that comes back other than the one that went up belongs to another request.
 
 from __future__ import annotations
 
+from ..dialects import FAMILIES
 from ..values.account import (
-    FAMILIES,
     Echo,
     Provider,
     Stamp,

@@ -11,8 +11,8 @@ from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from .. import secret_patterns
+from ..dialects import FAMILIES
 from ..values.account import (
-    FAMILIES,
     Account,
     CredentialForm,
     Depth,

@@ -21,9 +21,6 @@ CredentialForm = Literal["auto", "bearer", "x-api-key", "x-goog-api-key", "api-k
 Layout = Literal["plain", "azure"]
 
 
-FAMILIES = ("openai", "anthropic", "gemini")
-
-
 Serialize = Literal["none", "thread", "account", "model_switch"]
 
 

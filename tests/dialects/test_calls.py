@@ -10,7 +10,6 @@ from hypothesis import given, strategies as st
 from patchbay import dialects
 from patchbay.answer.reader import AnswerReader
 from patchbay.body import Body
-from patchbay.dialects import calls
 from patchbay.identity.history import answer_turns, conversation_of
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
@@ -129,4 +128,4 @@ JSON = st.recursive(
 @given(data=st.dictionaries(st.sampled_from(["type", "choices", "content", "output", "candidates", "item"]), JSON))
 def test_whatever_an_answer_is_reading_it_does_not_raise(data):
     for dialect in ("openai_chat", "anthropic", "openai_responses", "gemini", "none"):
-        list(calls.read(dialect, data))
+        list(dialects.of(dialect).read_calls(data))

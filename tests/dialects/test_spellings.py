@@ -221,7 +221,7 @@ def test_a_header_does_not_change_the_method(name: str) -> None:
 
 def test_the_bytes_of_a_path_that_need_not_change_go_up_as_they_came() -> None:
     """T4: reading a path does not rewrite it; giving a model another name does."""
-    from ..test_paths import account, asked
+    from ..test_upstream_url import account, asked
 
     path = "/v1beta/models/a%2Db%3AgenerateContent?alt=sse%20x"
 

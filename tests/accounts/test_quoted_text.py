@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from itertools import product
+from itertools import chain, product
 from re import _constants as kinds, _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
@@ -61,8 +61,12 @@ def _one(code: Any, value: Any) -> Iterator[str]:
         yield ""
 
 
-PHRASES = sorted({text for rules in RULES.values() for rule in rules if rule.phrase and not rule.is_blameless
-                  for text in samples(rule.phrase.pattern)})  # fmt: skip
+# Each phrase once, by the pattern that finds it.
+BY_PATTERN: dict[str, list[str]] = {}
+for _rule in (rule for rules in RULES.values() for rule in rules if rule.phrase and not rule.is_blameless):
+    _known = set(chain.from_iterable(BY_PATTERN.values()))
+    BY_PATTERN[_rule.phrase.pattern] = [text for text in samples(_rule.phrase.pattern) if text not in _known]
+PHRASES = sorted(chain.from_iterable(BY_PATTERN.values()))
 CODES = sorted(
     {code for rules in RULES.values() for rule in rules if rule.kind not in BLAMELESS for code in rule.codes}
 )
@@ -174,6 +178,8 @@ def judged(shape: str, quote: str, place: str, text: str, encode: Callable[[Any]
 
 
 BARE = tuple(quote for quote in QUOTES if quote.startswith("bare"))
+MARKED = tuple(quote for quote in QUOTES if quote not in BARE)
+ASKED_AT = tuple(place for place in PLACES if place != "elsewhere")
 
 
 def costs(found: Outcome) -> Outcome | None:
@@ -187,6 +193,26 @@ def harmless(shape: str, quote: str, place: str) -> Outcome | None:
     return costs(judged(shape, quote, place, HARMLESS, plain))
 
 
+def in_turn(number: int, longest: Sequence[Any], *others: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+    """
+    Yield every entry of the *longest* table, each together with one entry of every other table.
+
+    The other entries change from one to the next and with *number*: over many numbers all pairs of entries come up.
+    """
+    for at, entry in enumerate(longest):
+        turn, row = number, [entry]
+        for table in others:
+            row.append(table[(at + turn) % len(table)])
+            turn //= len(table)
+        yield tuple(row)
+
+
+@pytest.fixture(params=[pattern for pattern, texts in BY_PATTERN.items() if texts])
+def phrases(request: pytest.FixtureRequest) -> list[tuple[int, str]]:
+    """The phrases of one pattern, with their numbers among all phrases."""
+    return [(PHRASES.index(text), text) for text in BY_PATTERN[request.param]]
+
+
 def plain(asked: Any) -> bytes:
     return json.dumps(asked).encode()
 
@@ -197,57 +223,56 @@ def escaped(asked: Any) -> bytes:
     return re.sub(r"(?<=[a-z])[a-z](?=[a-z ])", lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
-@pytest.mark.parametrize("phrase", PHRASES)
-def test_a_phrase_in_quotation_marks_costs_no_more_than_a_harmless_one(phrase: str) -> None:
-    """R1: every phrase of every rule, in every error shape, also when it stood in an earlier request."""
-    for shape, quote in product(SHAPES, QUOTES.keys() - BARE):
-        found = costs(judged(shape, quote, "elsewhere", phrase, plain))
-        assert found is None or found == harmless(shape, quote, "elsewhere"), (shape, quote)
+def test_a_phrase_in_quotation_marks_costs_no_more_than_a_harmless_one(phrases: list[tuple[int, str]]) -> None:
+    """R1: every phrase of every rule, in every error shape and all marks, also when it stood in an earlier request."""
+    for number, phrase in phrases:
+        for shape, quote in in_turn(number, tuple(SHAPES), MARKED):
+            found = costs(judged(shape, quote, "elsewhere", phrase, plain))
+            assert found is None or found == harmless(shape, quote, "elsewhere"), (phrase, shape, quote)
 
 
-@pytest.mark.parametrize("phrase", PHRASES)
-@pytest.mark.parametrize("quote", BARE)
-def test_a_phrase_of_the_request_costs_no_more_than_a_harmless_one(phrase: str, quote: str) -> None:
+def test_a_phrase_of_the_request_costs_no_more_than_a_harmless_one(phrases: list[tuple[int, str]]) -> None:
     """R1: wherever the client put it, without any marks around it."""
-    for shape, place in product(SHAPES, PLACES.keys() - {"elsewhere"}):
-        found = costs(judged(shape, quote, place, phrase, plain))
-        assert found is None or found == harmless(shape, quote, place), (shape, place)
+    for number, phrase in phrases:
+        for shape, place, quote in in_turn(number, tuple(SHAPES), ASKED_AT, BARE):
+            found = costs(judged(shape, quote, place, phrase, plain))
+            assert found is None or found == harmless(shape, quote, place), (phrase, shape, place, quote)
 
 
-@pytest.mark.parametrize("phrase", PHRASES)
-def test_neither_case_nor_blanks_nor_escapes_hide_a_phrase(phrase: str) -> None:
+def test_neither_case_nor_blanks_nor_escapes_hide_a_phrase(phrases: list[tuple[int, str]]) -> None:
     """R1: the request is compared as what it says, not by its bytes."""
-    for shape, place in product(SHAPES, ("role", "inside")):
-        for text, encode in ((phrase, escaped), (phrase.upper(), plain), (phrase.replace(" ", "\t\n "), plain)):
+    for number, phrase in phrases:
+        hidden = ((phrase, escaped), (phrase.upper(), plain), (phrase.replace(" ", "\t\n "), plain))
+        for shape, (text, encode), place in in_turn(number, tuple(SHAPES), hidden, ("role", "inside")):
             found = costs(judged(shape, "bare", place, text, encode))
-            assert found is None or found == harmless(shape, "bare", place), (shape, place, text)
+            assert found is None or found == harmless(shape, "bare", place), (phrase, shape, place, text)
 
 
-@pytest.mark.parametrize("phrase", PHRASES)
-def test_of_a_request_that_is_not_known_no_phrase_is_held_against_the_account(phrase: str) -> None:
+def test_of_a_request_that_is_not_known_no_phrase_is_held_against_the_account(phrases: list[tuple[int, str]]) -> None:
     """R1: an upload that was streamed, or one too long to be searched."""
-    for sent, shape in product((ClientText(None), ClientText(b"x" * (quoted_text.MAX_BODY + 1))), SHAPES):
+    unknown = (ClientText(None), ClientText(b"x" * (quoted_text.MAX_BODY + 1)))
+    for number, phrase in phrases:
+        for shape, sent in in_turn(number, tuple(SHAPES), unknown):
 
-        def found(text: str, sent: ClientText = sent, shape: str = shape) -> Outcome | None:
-            family, status, told = SHAPES[shape](text)
-            body = Body(told if isinstance(told, bytes) else json.dumps(told).encode())
-            return costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent))
+            def found(text: str, sent: ClientText = sent, shape: str = shape) -> Outcome | None:
+                family, status, told = SHAPES[shape](text)
+                body = Body(told if isinstance(told, bytes) else json.dumps(told).encode())
+                return costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent))
 
-        assert found(phrase) in (None, found(HARMLESS)), shape
+            assert found(phrase) in (None, found(HARMLESS)), (phrase, shape)
 
 
-@pytest.mark.parametrize("phrase", PHRASES)
-def test_a_phrase_is_quoted_inside_a_stream_too(phrase: str) -> None:
+def test_a_phrase_is_quoted_inside_a_stream_too(phrases: list[tuple[int, str]]) -> None:
     """R1: an error event, of a stream or on a WebSocket."""
-    for family, quote, code in product(
-        ("openai", "anthropic", "gemini", ""), QUOTES, ("invalid_value", "x", "400", "")
-    ):
+    families, codes = ("openai", "anthropic", "gemini", ""), ("invalid_value", "x", "400", "")
+    for number, phrase in phrases:
+        for quote, family, code in in_turn(number, tuple(QUOTES), families, codes):
 
-        def found(text: str, family: str = family, quote: str = quote, code: str = code) -> Outcome | None:
-            sent = ClientText(plain({"model": "m", "input": [{"role": text}]}), model="m")
-            return costs(outcome.classify_error(family, code, QUOTES[quote](text), NOW, (), sent))
+            def found(text: str, family: str = family, quote: str = quote, code: str = code) -> Outcome | None:
+                sent = ClientText(plain({"model": "m", "input": [{"role": text}]}), model="m")
+                return costs(outcome.classify_error(family, code, QUOTES[quote](text), NOW, (), sent))
 
-        assert found(phrase) in (None, found(HARMLESS)), (family, quote, code)
+            assert found(phrase) in (None, found(HARMLESS)), (phrase, family, quote, code)
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -265,20 +290,19 @@ def test_a_code_that_is_the_clients_own_word_is_none(code: str) -> None:
         assert costs(outcome.classify("openai", Head(400, Headers()), Body(plain(told)), NOW, (), sent)) is None
 
 
-@pytest.mark.parametrize("phrase", PHRASES)
-def test_a_client_that_closes_the_quotation_itself_gains_nothing(phrase: str) -> None:
+def test_a_client_that_closes_the_quotation_itself_gains_nothing(phrases: list[tuple[int, str]]) -> None:
     """R1: the words stand outside of the marks then, but in the request."""
-    for mark, shape in product("'\"`)]}>\u201d\u00bb", SHAPES):
-        text = f"x{mark} {phrase} {mark}"
-        opened = {")": "(", "]": "[", "}": "{", ">": "<", "\u201d": "\u201c", "\u00bb": "\u00ab"}.get(mark, mark)
+    pairs = ("''", '""', "``", "()", "[]", "{}", "<>", "\u201c\u201d", "\u00ab\u00bb")
+    for number, phrase in phrases:
+        for shape, (opening, mark) in in_turn(number, tuple(SHAPES), pairs):
 
-        def found(text: str, shape: str = shape, marks: str = opened + mark) -> Outcome | None:
-            family, status, told = SHAPES[shape](f"Invalid value: {marks[0]}{text}{marks[1]}.")
-            body = Body(told if isinstance(told, bytes) else plain(told))
-            sent = ClientText(plain({"model": "m", "messages": [{"role": text}]}))
-            return costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent))
+            def found(text: str, shape: str = shape, opening: str = opening, mark: str = mark) -> Outcome | None:
+                family, status, told = SHAPES[shape](f"Invalid value: {opening}{text}{mark}.")
+                body = Body(told if isinstance(told, bytes) else plain(told))
+                sent = ClientText(plain({"model": "m", "messages": [{"role": text}]}))
+                return costs(outcome.classify(family, Head(status, Headers()), body, NOW, (), sent))
 
-        assert found(text) in (None, found(HARMLESS)), (mark, shape)
+            assert found(f"x{mark} {phrase} {mark}") in (None, found(HARMLESS)), (phrase, mark, shape)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from ..simulator import Simulator, simulator_thread
+from . import harness, warm
 
+harness.warm = warm.POSSIBLE
 KEYS = {f"sk-real-{name}-{'0123456789abcdef' * 2}": name for name in ("one", "two", "three", "four")}
 
 

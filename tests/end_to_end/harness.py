@@ -16,11 +16,14 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 from ..ports import free_port
+from .warm import Forked
 
 ROOT = Path(__file__).parent.parent.parent
 # The programs of another environment, in which Patchbay is installed; else those of the tests, with the checkout.
 INSTALLED = os.environ.get("PATCHBAY_BIN", "")
 BIN = Path(INSTALLED or Path(sys.executable).parent)
+Process = subprocess.Popen[bytes] | Forked
+warm = False  # whether programs are forked from a process that has imported everything (set by the tests' conftest)
 LONG_ENOUGH = 30.0  # seconds for what must happen, also on a machine that has much else to do
 
 
@@ -53,7 +56,7 @@ class Proxy:
 
     port: int
     folder: Path
-    process: subprocess.Popen[bytes]
+    process: Process
     log_file: Path
     web_port: int = 0
     more: dict[str, str] = field(default_factory=dict)
@@ -124,14 +127,20 @@ def proxy(
     if at_home:
         env["HOME"] = str(folder)
     env.pop("PYTEST_CURRENT_TEST", None)  # mitmproxy behaves otherwise when it sees it
-    with log_file.open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=folder)
-    running = Proxy(port, folder, process, log_file, web_port)
+    forked = warm and not (INSTALLED or script or environment or at_home)
+    running = Proxy(port, folder, _started(command, log_file, env, forked=forked), log_file, web_port)
     try:
         _wait_until_listening(running)
         yield running
     finally:
         running.interrupt()
+
+
+def _started(command: list[str], log_file: Path, env: dict[str, str], *, forked: bool) -> Process:
+    with log_file.open("wb") as log:
+        if forked:
+            return Forked(command, log_file, env, log_file.parent)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=env, cwd=log_file.parent)
 
 
 def _wait_until_listening(running: Proxy) -> None:

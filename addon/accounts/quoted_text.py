@@ -237,7 +237,7 @@ def _whole_words(message: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _plain(text: str) -> bytes:
-    return _normal(text.replace('"', " ").encode("utf-8", "replace"))
+    return _normal(text.replace('"', " ").replace("\x01", " ").encode("utf-8", "replace"))  # both are marks of ours
 
 
 def _unescaped(raw: bytes) -> bytes:

@@ -31,7 +31,8 @@ EQUIVALENT = "tests/equivalent_mutants.txt"
 TOTAL, CORE = 92.0, 85.0  # per cent that must be killed: of all, and of each module of the core
 STAGES = ("own", "wing", "all")  # the test file of a module, the tests of its wing, all unit tests
 FILE_SECONDS = 600.0  # one test file may take without a mutant
-SLOWER, START = 5.0, 30.0  # a run with a mutant may take so many times as long as without, and so many seconds more
+SLOWER, START = 5.0, 5.0  # a test with a mutant may take so many times as long as without, and so many seconds more
+LOAD = 60.0  # seconds to load the tests
 FEW = 4  # test files that a first run is kept to: loading all of them takes longer than most tests
 
 _ENTRY = re.compile(r"addon/(?P<module>\S+\.py)(?::\d+)?: (?P<change>.+)")
@@ -215,9 +216,9 @@ def kill(results: Sequence[Result], tests: Tests, stages: Sequence[str], budget:
 def _job(
     tests: Tests, result: Result, mutant: Mutant, wanted: list[str], found: Mapping[str, Recorded]
 ) -> Job[tuple[Result, Mutant]]:
-    seconds = sum(_seconds(found, test) for test in wanted)
-    run = partial(fails, tests.tree, mutant.module, mutant.source, wanted)
-    return Job((result, mutant), run, START + SLOWER * seconds)
+    allowed = {test: START + SLOWER * _seconds(found, test) for test in wanted}
+    run = partial(fails, tests.tree, mutant.module, mutant.source, allowed)
+    return Job((result, mutant), run, LOAD + SLOWER * sum(_seconds(found, test) for test in wanted))
 
 
 def _files(files: Sequence[str], module: str, stage: str) -> list[str]:

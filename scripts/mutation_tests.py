@@ -112,8 +112,12 @@ def record(tree: Path, file: str) -> Recorded:
     return recorder.finished()
 
 
-def fails(tree: Path, module: str, source: str, tests: list[str]) -> str:
-    """Run *tests* of *tree*, in this order, with *source* as *module*; return the first that fails. For a fork."""
+def fails(tree: Path, module: str, source: str, tests: dict[str, float]) -> str:
+    """
+    Run *tests* of *tree*, in this order, with *source* as *module*; return the first that fails. For a fork.
+
+    The fork ends at once when a test takes longer than the seconds it is given.
+    """
     _replace(tree / "addon" / module, source)
     chosen = _Chosen(tests)
     files = list(dict.fromkeys(test.split("::")[0] for test in tests))
@@ -134,14 +138,23 @@ def warm(packages: Iterable[str]) -> None:
 class _Chosen:
     """Runs some tests only, in the order in which they are named."""
 
-    def __init__(self, tests: list[str]) -> None:
+    def __init__(self, tests: dict[str, float]) -> None:
         self.failed = ""
+        self._seconds = tests
         self._order = {test: index for index, test in enumerate(tests)}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         found = [item for item in items if item.nodeid in self._order]
         items[:] = sorted(found, key=lambda item: self._order[item.nodeid])
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        signal.setitimer(signal.ITIMER_REAL, self._seconds[item.nodeid])
+        try:
+            return (yield)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self.failed:
@@ -257,6 +270,7 @@ def _answer(pipe: Connection, do: Callable[[], object]) -> None:
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     silent = os.open(os.devnull, os.O_RDWR)

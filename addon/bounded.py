@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Protocol
 
 
 class BoundedMap[K, V](OrderedDict[K, V]):
@@ -19,10 +18,10 @@ class BoundedMap[K, V](OrderedDict[K, V]):
         self.limit = limit
 
     def __setitem__(self, key: K, value: V) -> None:
-        OrderedDict.__setitem__(self, key, value)
+        super().__setitem__(key, value)
         self.move_to_end(key)
-        while len(self) > self.limit:
-            del self[next(iter(self))]
+        if len(self) > self.limit:
+            self._evict()
 
     def use(self, key: K) -> V | None:
         """Return the value of *key*, or None, and make it the most recently used."""
@@ -34,34 +33,30 @@ class BoundedMap[K, V](OrderedDict[K, V]):
     def resize(self, limit: int) -> None:
         """Let *limit* hold at once."""
         self.limit = limit
-        while len(self) > limit:
+        self._evict()
+
+    def _evict(self) -> None:
+        while len(self) > self.limit:
             del self[next(iter(self))]
 
 
-class Expires(Protocol):
-    """A value that says itself when it expires."""
-
-    @property
-    def expires(self) -> float: ...
-
-
-class ExpiringMap[K, V: Expires](BoundedMap[K, V]):
+class ExpiringMap[K, V](BoundedMap[K, tuple[float, V]]):
     """
-    A bounded map whose values expire, on the caller's clock.
+    A bounded map of values that expire: each stands as a pair with the time of its expiry, on the caller's clock.
 
     An expired value stays until `find` meets it or it is evicted.
     """
 
     def find(self, key: K, now: float) -> V | None:
         """Return the value of *key* and make it the most recently used; delete it when it has expired."""
-        value = self.get(key)
-        if value is None:
+        held = self.get(key)
+        if held is None:
             return None
-        if value.expires <= now:
+        if held[0] <= now:
             del self[key]
             return None
         self.move_to_end(key)
-        return value
+        return held[1]
 
 
 class ChangeLog[K]:

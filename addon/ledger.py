@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from .bounded import ChangeLog, ExpiringMap
 
@@ -35,7 +34,8 @@ class Entry:
     words: bytes = b""
 
 
-class LedgerRow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
     """An entry with its key and its expiry, as it is shared with other instances."""
 
     kind: str
@@ -44,17 +44,12 @@ class LedgerRow(NamedTuple):
     entry: Entry
 
 
-class _Rows(ExpiringMap[tuple[str, str], LedgerRow]):
-    """Rows by kind and token, and how many there are of each kind."""
+class _Entries(ExpiringMap[tuple[str, str], Entry]):
+    """Entries by kind and token. *counts*, by kind, is raised by `Ledger` for a new key."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self.counts: dict[str, int] = {}
-
-    def add(self, row: LedgerRow) -> None:
-        """Add *row*, whose key is new."""
-        self.counts[row.kind] = self.counts.get(row.kind, 0) + 1
-        self[row.kind, row.token] = row
 
     def __delitem__(self, key: tuple[str, str]) -> None:
         super().__delitem__(key)
@@ -69,41 +64,39 @@ class Ledger:
     """
 
     def __init__(self, limit: int = 100_000, ttl: float = 3600.0) -> None:
-        self._rows = _Rows(limit)
+        self._entries = _Entries(limit)
         self._ttl = ttl
         self._watched: frozenset[str] = frozenset()
         self._changes: ChangeLog[tuple[str, str]] = ChangeLog()
 
     def note(self, kind: str, token: str, entry: Entry, now: float, ttl: float | None = None) -> Entry | None:
         """Remember *entry* under *token*; return the entry that stood there, unless it has expired."""
-        before = self.find(kind, token, now)
-        row = LedgerRow(kind, token, now + (ttl or self._ttl), entry)
+        key = kind, token
+        before = self._entries.find(key, now)
         if before is None:
-            self._rows.add(row)
-        else:
-            self._rows[kind, token] = row
+            self._count(kind)
+        self._entries[key] = now + (ttl or self._ttl), entry
         if kind in self._watched:
-            self._changes.note((kind, token))
+            self._changes.note(key)
         return before
 
     def find(self, kind: str, token: str, now: float) -> Entry | None:
         """Return the entry of *token*, or None when it is unknown or has expired."""
-        row = self._rows.find((kind, token), now)
-        return row.entry if row else None
+        return self._entries.find((kind, token), now)
 
     def drop(self, kind: str, token: str, exchange: str) -> None:
         """Forget *token* if its entry is *exchange*'s."""
-        row = self._rows.get((kind, token))
-        if row is not None and row.entry.exchange == exchange:
-            del self._rows[kind, token]
+        held = self._entries.get((kind, token))
+        if held is not None and held[1].exchange == exchange:
+            del self._entries[kind, token]
 
     def holds(self, kind: str) -> bool:
         """Whether there may be anything of *kind*; without that a look-up can be left out."""
-        return self._rows.counts.get(kind, 0) > 0
+        return self._entries.counts.get(kind, 0) > 0
 
     def resize(self, limit: int, ttl: float) -> None:
         """Let *limit* and *ttl* hold from the next note on."""
-        self._rows.limit, self._ttl = limit, ttl
+        self._entries.limit, self._ttl = limit, ttl
 
     def watch(self, kinds: Iterable[str]) -> None:
         """Log the tokens of *kinds* that are noted from now on, for `changes`."""
@@ -112,22 +105,24 @@ class Ledger:
 
     def changes(self) -> list[LedgerRow]:
         """Return the rows of the watched kinds that were noted since the last call."""
-        return [self._rows[key] for key in self._changes.take() if key in self._rows]
+        return [LedgerRow(*key, *self._entries[key]) for key in self._changes.take() if key in self._entries]
 
     def all(self) -> list[LedgerRow]:
         """Return all rows of the watched kinds, the least recently used first."""
-        return [row for row in self._rows.values() if row.kind in self._watched]
+        return [LedgerRow(*key, *held) for key, held in self._entries.items() if key[0] in self._watched]
 
-    def adopt(self, told: LedgerRow, now: float) -> None:
+    def adopt(self, row: LedgerRow, now: float) -> None:
         """Take over a row of another instance, or an earlier one, if it is newer than ours."""
-        key = told.kind, told.token
-        found = self._rows.get(key)
-        if told.expires <= now:
+        key = row.kind, row.token
+        held = self._entries.get(key)
+        if row.expires <= now or (held and (held[1].at, held[0]) >= (row.entry.at, row.expires)):
             return
-        if found is None:
-            self._rows.add(told)
-        elif (found.entry.at, found.expires) < (told.entry.at, told.expires):
-            self._rows[key] = told
+        if held is None:
+            self._count(row.kind)
+        self._entries[key] = row.expires, row.entry
+
+    def _count(self, kind: str) -> None:
+        self._entries.counts[kind] = self._entries.counts.get(kind, 0) + 1
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._entries)

@@ -128,7 +128,7 @@ class State:
             case "leak":
                 self.leaked(_to_leak(record))
             case "alias":
-                self._aliases.adopt(record.key, _to_alias(record), now)
+                self._aliases.adopt(record.key, record.expires, _to_alias(record), now)
             case "habit":
                 self._habits.adopt(to_demotion(record))
 
@@ -246,13 +246,13 @@ def _to_owner(record: Record) -> LedgerRow:
     return LedgerRow(kind, token, record.expires, entry)
 
 
-def _of_alias(seed: str, alias: Alias) -> Record:
-    return Record("alias", seed, _text((alias.affinity, alias.claimed)), 0.0, alias.expires)
+def _of_alias(seed: str, expires: float, alias: Alias) -> Record:
+    return Record("alias", seed, _text((alias.affinity, alias.claimed)), 0.0, expires)
 
 
 def _to_alias(record: Record) -> Alias:
     affinity, claimed = msgspec.json.decode(record.value, type=tuple[str, str])
-    return Alias(affinity, claimed, record.expires)
+    return Alias(affinity, claimed)
 
 
 def of_demotion(told: Demotion) -> Record:

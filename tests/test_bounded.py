@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from hypothesis import given, strategies as st
 
 from patchbay.bounded import BoundedMap, ChangeLog, ExpiringMap
@@ -61,31 +59,25 @@ def test_a_lower_limit_holds_from_the_next_write_or_at_once() -> None:
     assert found.limit == 1
 
 
-@dataclass(frozen=True)
-class Value:
-    text: str
-    expires: float = 10
-
-
 def test_a_value_is_found_until_it_expires() -> None:
-    found: ExpiringMap[str, Value] = ExpiringMap(9)
-    found["a"] = Value("once")
+    found: ExpiringMap[str, str] = ExpiringMap(9)
+    found["a"] = 10, "once"
 
-    assert found.find("a", now=9.9) == Value("once")
+    assert found.find("a", now=9.9) == "once"
     assert found.find("a", now=10) is None
     assert "a" not in found
     assert found.find("a", now=0) is None  # deleted, not hidden
 
-    found["a"] = Value("again", expires=20)
-    found["a"] = Value("and again", expires=30)
-    assert found.find("a", now=25) == Value("and again", expires=30)
+    found["a"] = 20, "again"
+    found["a"] = 30, "and again"
+    assert found.find("a", now=25) == "and again"
 
 
 def test_a_found_value_outlives_others() -> None:
-    found: ExpiringMap[str, Value] = ExpiringMap(2)
-    found["a"], found["b"] = Value("a"), Value("b", expires=20)
+    found: ExpiringMap[str, str] = ExpiringMap(2)
+    found["a"], found["b"] = (10, "a"), (20, "b")
     found.find("a", now=0)
-    found["c"] = Value("c")
+    found["c"] = 10, "c"
 
     assert list(found) == ["a", "c"]
 
@@ -94,14 +86,14 @@ def test_every_value_leaves_through_delete() -> None:
     """A subclass that counts its values relies on it."""
     gone = []
 
-    class Counted(ExpiringMap[str, Value]):
+    class Counted(ExpiringMap[str, str]):
         def __delitem__(self, key: str) -> None:
             gone.append(key)
             super().__delitem__(key)
 
     found = Counted(3)
     for key in "abcd":
-        found[key] = Value(key)
+        found[key] = 10, key
     found.find("b", now=10)
     del found["c"]
     found.resize(0)

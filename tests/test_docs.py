@@ -19,7 +19,7 @@ import yaml
 from patchbay.accounts import refusals
 from patchbay.cli.main import COMMANDS
 from patchbay.identity.signals import SIGNALS
-from patchbay.proxy.hooks import _ENDING
+from patchbay.proxy.hooks import SHUTTING_DOWN
 from patchbay.values.decision import Refusal
 from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
@@ -380,7 +380,7 @@ def test_what_the_tools_show_is_what_they_are_told_today() -> None:
         "key refused": _told("auth"),
         "unserved model": refusals.unserved("sim-large"),
         "queue full": refusals.queue_full(1, [], 0),
-        "shutting down": _ENDING,
+        "shutting down": SHUTTING_DOWN,
     }
 
     assert list(recorded) == [each.name for each in clients_errors.SITUATIONS] == list(told)

@@ -15,7 +15,6 @@ class Alias:
 
     affinity: str
     claimed: str = ""
-    expires: float = 0.0
 
 
 class Aliases:
@@ -47,7 +46,7 @@ class Aliases:
         """
         end = self.resolve(affinity, now)
         before = self.find(seed, now)
-        self._aliases[seed] = Alias(end, (before.claimed if before else "") or claimed, now + self._ttl)
+        self._aliases[seed] = now + self._ttl, Alias(end, (before.claimed if before else "") or claimed)
         self._changes.note(seed)
         return end
 
@@ -60,19 +59,19 @@ class Aliases:
         """Log changes from now on, for `changes`."""
         self._changes.watch()
 
-    def changes(self) -> list[tuple[str, Alias]]:
-        """Return the ids that `lead` changed since the last call; none before `watch`."""
-        return [(seed, self._aliases[seed]) for seed in self._changes.take() if seed in self._aliases]
+    def changes(self) -> list[tuple[str, float, Alias]]:
+        """Return the ids that `lead` changed since the last call, with their expiry; none before `watch`."""
+        return [(seed, *self._aliases[seed]) for seed in self._changes.take() if seed in self._aliases]
 
-    def all(self) -> list[tuple[str, Alias]]:
-        """Return every id, the least recently used first."""
-        return list(self._aliases.items())
+    def all(self) -> list[tuple[str, float, Alias]]:
+        """Return every id with its expiry, the least recently used first."""
+        return [(seed, *held) for seed, held in self._aliases.items()]
 
-    def adopt(self, seed: str, told: Alias, now: float) -> None:
+    def adopt(self, seed: str, expires: float, alias: Alias, now: float) -> None:
         """Take over what another instance, or an earlier one, knows of the id *seed*, if it expires later."""
         found = self._aliases.get(seed)
-        if now < told.expires and (found is None or found.expires < told.expires):
-            self._aliases[seed] = told
+        if now < expires and (found is None or found[0] < expires):
+            self._aliases[seed] = expires, alias
 
     def __len__(self) -> int:
         return len(self._aliases)

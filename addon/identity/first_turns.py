@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ledger import Entry
-from .history import Conversation
 from .lineage import Lineage
 from .prefixes import prefixes_of
 from .seeds import Seeds
+from .turns import Conversation
 
 _PROBED = 64  # turns at either end of a history that may be the last of a known one
 _RENEWED = 4  # times in its life that the record of a conversation under way is written again

@@ -17,7 +17,8 @@ from ..body import Body
 from ..bounded import BoundedMap
 from ..dialects import HISTORIES
 from ..keyed import fingerprint
-from .history import MAX_TURNS, Conversation
+from .history import MAX_TURNS
+from .turns import Conversation
 
 LONG = 16_384  # bytes; a shorter body is read in less time than it takes to see whether it is known
 _BLANKS = b" \t\r\n"

@@ -20,7 +20,6 @@ from . import auxiliary_calls, references, signals
 from .aliases import Aliases
 from .client_resources import ClientResources
 from .first_turns import FirstTurns
-from .history import Conversation
 from .history_cache import Familiar, is_long
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
@@ -31,6 +30,7 @@ from .seeds import Seeds
 from .shared_keys import SharedKeys
 from .signals import FoundId, is_common
 from .truncated_history import TruncatedHistories
+from .turns import Conversation
 
 _PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
 _STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
@@ -99,7 +99,7 @@ class Identifier:
         self._sessions = sessions
         self._lineage = Lineage(self._seeds, ledger)
         self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._chain = Prefixes(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
+        self._prefixes = Prefixes(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
         self._shared_keys = SharedKeys(sessions.limit, sessions.ttl)
         self._readings = Readings(sessions.limit, sessions.ttl)
         self._familiar = Familiar(sessions.limit)
@@ -110,7 +110,7 @@ class Identifier:
             self._seeds,
             self._lineage,
             self._holders,
-            self._chain,
+            self._prefixes,
             self._readings,
             self._truncated,
             self._first_turns,
@@ -210,7 +210,7 @@ class Identifier:
         """Go by *sessions* from the next request on; what is known stays."""
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
-        self._chain.resize(sessions.limit * _PER_SESSION, sessions.ttl)
+        self._prefixes.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = self._truncated.ttl = self._first_turns.ttl = sessions.ttl
         self._shared_keys.resize(sessions.limit, sessions.ttl)
         self._familiar.resize(sessions.limit)
@@ -423,7 +423,7 @@ class Identifier:
         scope, conversation, now = asked.scope, self._read(asked), asked.now
         if conversation.first_answer < 0:
             return None
-        entry = self._chain.find(scope, conversation, now) or self._first_turns.grown_from(scope, conversation, now)
+        entry = self._prefixes.find(scope, conversation, now) or self._first_turns.grown_from(scope, conversation, now)
         if entry is None or not entry.affinity:
             return None
         asked.note("content", "known history")
@@ -610,8 +610,8 @@ class Identifier:
         conversation = self._read(asked)
         if conversation.root < 0:
             return ""
-        seed = self._chain.thread_seed(asked.scope, conversation)
-        named = self._chain.named(asked.scope, seed, asked.now) if conversation.first_answer >= 0 else None
+        seed = self._prefixes.thread_seed(asked.scope, conversation)
+        named = self._prefixes.named(asked.scope, seed, asked.now) if conversation.first_answer >= 0 else None
         return named.thread if named else seed
 
 

@@ -14,14 +14,15 @@ from ..values.http import Request
 from . import auxiliary_calls, references
 from .client_resources import ClientResources
 from .first_turns import FirstTurns
-from .history import Conversation, answer_turns, squeezed
 from .history_cache import is_long
 from .lineage import Lineage
+from .normalise import squeezed
 from .prefixes import Prefixes
 from .readings import Readings
 from .references import MIN_TEXT
 from .seeds import Seeds, encode
 from .truncated_history import ServedRequest, TruncatedHistories
+from .turns import Conversation, answer_turns
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
 ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
@@ -52,7 +53,7 @@ class Learner:
         self._seeds = seeds
         self._lineage = lineage
         self._holders = holders
-        self._chain = chain
+        self._prefixes = chain
         self._readings = readings
         self._truncated = recall
         self._first_turns = openings
@@ -122,16 +123,16 @@ class Learner:
             if identity.tier in CONTENT_THREADS:
                 entry = self._told_apart(scope, identity, entry, facts, now)
             if turns:
-                grown = self._chain.grown(conversation, turns)
-                self._chain.name(scope, self._chain.thread_seed(scope, grown), entry, now)
+                grown = conversation.with_answer(turns)
+                self._prefixes.name(scope, self._prefixes.thread_seed(scope, grown), entry, now)
         seen = any(fact.kind in _SEEN for fact in facts)
-        self._chain.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.began))
+        self._prefixes.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.began))
         if identity.began and seen:
             self._first_turns.note(scope, identity.began, entry, now)
         else:
             self._first_turns.keep(scope, entry, now)
         if turns and len(squeezed(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
-            self._first_turns.grew(scope, self._chain.grown(conversation, turns), entry, now)
+            self._first_turns.grew(scope, conversation.with_answer(turns), entry, now)
         return entry
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
@@ -141,7 +142,7 @@ class Learner:
         given = tuple(_given(facts))
         answer = fingerprint(*given)
         if given:
-            first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
+            first = self._prefixes.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
             if first.digest != answer:
                 entry = replace(entry, thread=self._seeds.derive("answered", scope, identity.thread, answer))
         return entry
@@ -150,7 +151,7 @@ class Learner:
         """Remember what the history quotes of our answers that we have not seen ourselves."""
         scope = request.client.scope
         before, messages = self._readings.added(request)
-        turns = tuple(self._chain.answers(scope, conversation, now, self._readings.learned(request)))
+        turns = tuple(self._prefixes.answers(scope, conversation, now, self._readings.learned(request)))
         for turn in turns[-_HISTORY_TURNS:]:
             for quote in references.of_message(messages[turn.index - before]):
                 if quote.links and self._lineage.find(scope, quote.value, now) is None:

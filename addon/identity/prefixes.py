@@ -1,15 +1,15 @@
-"""Histories we have served, each prefix by a rolling digest, so that what grows out of one is recognised."""
+"""Histories we have served, each prefix by a rolling digest, so that a history that extends one is recognised."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from ..bounded import BoundedMap
+from ..bounded import BoundedMap, ExpiringMap
 from ..keyed import fingerprint
-from ..ledger import Entry, Ledger
-from .history import Conversation, Turn
+from ..ledger import Entry
 from .seeds import Seeds
+from .turns import Conversation, Turn
 
 _KEPT = 64  # prefixes of one request, the newest
 _PROBED = 1024
@@ -53,13 +53,14 @@ class Prefixes:
 
     def __init__(self, seeds: Seeds, limit: int, ttl: float) -> None:
         self._seeds = seeds
-        self._memory = Ledger(limit, ttl)
-        self._begun: BoundedMap[bytes, None] = BoundedMap(limit)  # how the histories begin that are in memory
+        self._ttl = ttl
+        self._entries: ExpiringMap[tuple[str, bytes], Entry] = ExpiringMap(limit)
+        self._first_turns: BoundedMap[bytes, None] = BoundedMap(limit)  # of the histories whose prefixes are in memory
 
     def resize(self, limit: int, ttl: float) -> None:
         """Let *limit* and *ttl* hold from the next prefix on."""
-        self._begun.limit = limit
-        self._memory.resize(limit, ttl)
+        self._first_turns.limit = self._entries.limit = limit
+        self._ttl = ttl
 
     def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
         """
@@ -68,7 +69,7 @@ class Prefixes:
         It has no affinity when several conversations have that prefix.
         """
         answer = conversation.first_answer
-        if answer < 0 or not self._has_begun(scope, conversation):
+        if answer < 0 or not self._knows_first_turn(scope, conversation):
             return None
         known = prefixes_of(conversation)
         for place in range(len(known) - 1, max(answer, len(known) - _PROBED) - 1, -1):
@@ -80,9 +81,9 @@ class Prefixes:
         self, scope: bytes, conversation: Conversation, known: Sequence[bytes], place: int, now: float
     ) -> Entry | None:
         """
-        Return what is known of the history up to its last answer at or before *place*, if several had that.
+        Return the entry of the history up to its last answer at or before *place*, if several conversations had that.
 
-        What the first of them said next is no more its own then, since the others may say it too.
+        Then a question that the first of them asked next does not name it, since the others may ask it too.
         """
         while place and conversation.turns[place].role != "assistant":
             place -= 1
@@ -103,31 +104,31 @@ class Prefixes:
         """
         Remember that *conversation* was served, and what it grows into by the turns of its *answer*.
 
-        With *begins* it is the first that is known of a conversation, and another one may begin with all of it.
+        With *begins* this is the first request of a conversation; another conversation may begin with all of it.
 
-        Once its answer was *seen*, only what follows a request that we served is its own: many conversations may begin
-        with the same examples. Without that, what it holds of answers is all that may tell it again.
+        Once its answer was *seen*, only the turns after a request that we served name it: many conversations may begin
+        with the same examples. Otherwise all prefixes with an answer in them do.
         """
         known = prefixes_of(conversation)
         if not known:
             return
-        self._begin(scope, conversation)
+        self._first_turns[self._first_turn(scope, conversation)] = None
         first = max(conversation.first_answer, len(known) - _KEPT, 0)
         last = -1 if begins and conversation.first_answer >= 0 else len(known)
         for prefix in reversed(known[self._served(scope, known, now, first) + 1 if seen else first : last]):
-            before = self._history(scope, entry, now, prefix)
+            before = self._note_history(scope, entry, now, prefix)
             if before and before.affinity == entry.affinity and prefix != known[-1]:
-                break  # what grew out of it is new; what it grew out of was remembered with it
-        self._note("served", scope, entry, now, known[-1])
+                break  # shorter prefixes were noted together with this one
+        self._entries["served", scope + known[-1]] = now + self._ttl, entry
         if answer:
-            self._history(scope, entry, now, prefixes_of(self.grown(conversation, answer))[-1])
+            self._note_history(scope, entry, now, prefixes_of(conversation.with_answer(answer))[-1])
 
     def answers(self, scope: bytes, conversation: Conversation, now: float, served: int = 0) -> Iterator[Turn]:
         """
         Yield the turns of *conversation* that follow a request we served: our answers, seen or not.
 
-        The first *served* turns are a request that we served, and none of them is asked for. An example that an
-        application puts before the first question follows nothing and is nobody's answer.
+        The first *served* turns are a request that we served, and are left out. An example that an application puts
+        before the first question follows no request of ours.
         """
         ours = served > 0
         known = prefixes_of(conversation)
@@ -141,17 +142,11 @@ class Prefixes:
 
     def first(self, purpose: str, scope: bytes, seed: str, entry: Entry, now: float) -> Entry:
         """Return the entry that came first under *seed* for *purpose*: an earlier one, else *entry*."""
-        before = self._find(purpose, scope, now, seed)
+        key = purpose, scope + seed.encode()
+        before = self._entries.find(key, now)
         if before is None:
-            self._note(purpose, scope, entry, now, seed)
+            self._entries[key] = now + self._ttl, entry
         return before or entry
-
-    @staticmethod
-    def grown(conversation: Conversation, answer: Sequence[bytes]) -> Conversation:
-        """Return *conversation* as the next request will hold it, with the turns of the *answer*."""
-        last = len(conversation.turns)
-        turns = (Turn("assistant", told, last + place) for place, told in enumerate(answer))
-        return replace(conversation, turns=(*conversation.turns, *turns))
 
     def thread_seed(self, scope: bytes, conversation: Conversation) -> str:
         """Derive the thread of *conversation* from its instructions and all up to its first answer."""
@@ -159,29 +154,26 @@ class Prefixes:
         return self._seeds.derive("history", scope, conversation.system, _prefix(conversation, last))
 
     def named(self, scope: bytes, seed: str, now: float) -> Entry | None:
-        """Return the thread that *seed*, an opening with its answer, was given."""
-        return self._find("thread", scope, now, seed)
+        """Return the entry whose thread was given to *seed*, a first turn with its answer."""
+        return self._entries.find(("thread", scope + seed.encode()), now)
 
     def name(self, scope: bytes, seed: str, entry: Entry, now: float) -> None:
-        """Give an opening with its answer, *seed*, a thread."""
-        self._note("thread", scope, entry, now, seed)
+        """Give a first turn with its answer, *seed*, the thread of *entry*."""
+        self._entries["thread", scope + seed.encode()] = now + self._ttl, entry
 
-    # A history that begins like none in memory has no prefix there, so that a long one need not be read to its end to
-    # know it is new. Each is used when its prefixes are, and there is room for one for each: none leaves before them.
+    # A history whose first turn is unknown has no prefix in memory, so it need not be read to its end. A first turn is
+    # used whenever its prefixes are, and there is room for as many: it leaves after them.
 
-    def _begin(self, scope: bytes, conversation: Conversation) -> None:
-        self._begun[self._opening(scope, conversation)] = None
-
-    def _has_begun(self, scope: bytes, conversation: Conversation) -> bool:
-        opening = self._opening(scope, conversation)
-        if opening not in self._begun:
+    def _knows_first_turn(self, scope: bytes, conversation: Conversation) -> bool:
+        first_turn = self._first_turn(scope, conversation)
+        if first_turn not in self._first_turns:
             return False
-        self._begun.move_to_end(opening)
+        self._first_turns.move_to_end(first_turn)
         return True
 
     @staticmethod
-    def _opening(scope: bytes, conversation: Conversation) -> bytes:
-        return fingerprint(scope, _prefix(conversation, max(conversation.root, 0)))
+    def _first_turn(scope: bytes, conversation: Conversation) -> bytes:
+        return scope + _prefix(conversation, max(conversation.root, 0))
 
     def _served(self, scope: bytes, known: Sequence[bytes], now: float, first: int) -> int:
         """Return the place of the oldest request from *first* - 1 on that we served before the last one of *known*."""
@@ -189,19 +181,17 @@ class Prefixes:
         places = range(max(first - 1, 0), last)
         return next((place for place in places if self._find("served", scope, now, known[place])), last)
 
-    def _history(self, scope: bytes, entry: Entry, now: float, prefix: bytes) -> Entry | None:
-        """Remember who said *prefix*; return who did before. One that two conversations share names neither."""
-        before = self._find("prefix", scope, now, prefix)
+    def _note_history(self, scope: bytes, entry: Entry, now: float, prefix: bytes) -> Entry | None:
+        """Note *prefix*; return its former entry. A prefix that two conversations share names neither."""
+        key = "prefix", scope + prefix
+        before = self._entries.find(key, now)
         if before and before.affinity != entry.affinity:
             entry = replace(entry, affinity="", thread="")
-        self._note("prefix", scope, entry, now, prefix)
+        self._entries[key] = now + self._ttl, entry
         return before
 
-    def _find(self, purpose: str, scope: bytes, now: float, key: str | bytes) -> Entry | None:
-        return self._memory.find(purpose, self._seeds.derive(purpose, scope, key), now)
-
-    def _note(self, purpose: str, scope: bytes, entry: Entry, now: float, key: str | bytes) -> None:
-        self._memory.note(purpose, self._seeds.derive(purpose, scope, key), entry, now)
+    def _find(self, purpose: str, scope: bytes, now: float, prefix: bytes) -> Entry | None:
+        return self._entries.find((purpose, scope + prefix), now)
 
     def __len__(self) -> int:
-        return len(self._memory)
+        return len(self._entries)

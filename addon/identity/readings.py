@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 
 from ..body import Body
 from ..values.http import Request
-from .history import Conversation, conversation_of, extended, messages_of
+from .history import conversation_of, extended, messages_of
 from .history_cache import Histories, Past
 from .prefixes import with_prefixes
+from .turns import Conversation
 
 _RENEWED = 4  # times in the life of what is learned that a history is read in whole
 _TURNS = 5  # of the histories that are kept, for each session of the limit

@@ -15,7 +15,8 @@ from urllib.parse import unquote
 from .. import dialects, secret_patterns, upstream_url
 from ..body import Body
 from ..values.http import Request
-from .history import messages_of, role_of, squeezed, text_of
+from .history import messages_of, role_of, text_of
+from .normalise import squeezed
 
 Place = Literal[
     "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address",

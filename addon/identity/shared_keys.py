@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from ..bounded import ExpiringMap
 
 SEVERAL = 8  # openings under one key that may still be one conversation: side calls, sub-agents, a compacted history
-
-
-@dataclass(slots=True)
-class _Key:
-    expires: float
-    openings: set[str] = field(default_factory=set)
 
 
 class SharedKeys:
@@ -23,7 +15,7 @@ class SharedKeys:
     """
 
     def __init__(self, limit: int, ttl: float) -> None:
-        self._keys: ExpiringMap[str, _Key] = ExpiringMap(limit)
+        self._keys: ExpiringMap[str, set[str]] = ExpiringMap(limit)
         self._ttl = ttl
 
     def resize(self, limit: int, ttl: float) -> None:
@@ -32,12 +24,11 @@ class SharedKeys:
 
     def is_shared(self, key: str, opening: str, now: float) -> bool:
         """Note that *opening* came under *key*; return whether the key is shared by several conversations."""
-        found = self._keys.find(key, now) or _Key(now)
-        found.expires = now + self._ttl
-        if len(found.openings) <= SEVERAL:
-            found.openings.add(opening)
-        self._keys[key] = found
-        return len(found.openings) > SEVERAL
+        openings = self._keys.find(key, now) or set()
+        if len(openings) <= SEVERAL:
+            openings.add(opening)
+        self._keys[key] = now + self._ttl, openings
+        return len(openings) > SEVERAL
 
     def __len__(self) -> int:
         return len(self._keys)

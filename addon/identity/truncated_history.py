@@ -19,11 +19,13 @@ from ..keyed import fingerprint
 from ..ledger import Entry
 from ..values.http import Request
 from .auxiliary_calls import says_summary
-from .history import Conversation, Turn, instructions, masked, messages_of, role_of, squeezed, text_of, texts_of
+from .history import instructions, messages_of, role_of, text_of, texts_of
 from .lineage import Lineage
+from .normalise import masked, squeezed
 from .references import MIN_TEXT
 from .seeds import encode
 from .shingles import LENGTH, letters, shingles
+from .turns import Conversation, Turn
 
 Where = Literal["exchange", "summary", "quote", "opening"]
 

@@ -18,7 +18,6 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,7 +97,7 @@ class Credentials:
         self._cover: Redactor | None = Redactor(())
         self._message_cover: Redactor | None = self._cover
         self._seal = secrets.token_bytes(32)
-        self._withheld: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()  # variables, values
+        self._withheld: tuple[set[str], set[str]] = set(), set()  # variables, values
 
     def __repr__(self) -> str:
         return f"Keys({len(self._held)} held)"
@@ -117,13 +116,6 @@ class Credentials:
         if not held.value:
             raise KeyUnavailable(held.failed)
         return held.value
-
-    def now(self, secret: Secret) -> str:
-        """Read *secret* at once and return its value; blocks, so only for the start. Raises KeyUnavailable."""
-        if not self._is_fresh(secret):
-            with ThreadPoolExecutor(1) as aside:  # a loop may be running here already
-                aside.submit(asyncio.run, self._take(secret)).result()
-        return self.value(secret)
 
     async def refresh(self, secret: Secret) -> bool:
         """Read *secret* anew, as after a 401. Say whether its value changed; a failure is no change."""
@@ -161,11 +153,14 @@ class Credentials:
         return self._message_cover
 
     def withhold(self, secrets: Iterable[Secret], variables: Iterable[str] = ()) -> None:
-        """Let no child process inherit *secrets*, nor the environment *variables* besides theirs."""
-        listed = tuple(secrets)
-        names = {secret.value for secret in listed if secret.source == "env"} | set(variables)
-        literal = {secret.value for secret in listed if secret.source == "literal"}
-        self._withheld = frozenset(names), frozenset(literal)
+        """Let no child process inherit *secrets*, nor the environment *variables* besides theirs, from now on."""
+        names, literal = self._withheld
+        names.update(variables)
+        for secret in secrets:
+            if secret.source == "env":
+                names.add(secret.value)
+            elif secret.source == "literal":
+                literal.add(secret.value)
 
     def environment(self) -> dict[str, str]:
         """Return the environment for a child process: ours, without the variables that hold a credential."""
@@ -205,9 +200,9 @@ class Credentials:
                 return self._clock() - held.at < (RETRY if held.failed else secret.ttl)
 
     async def _flight(self, secret: Secret) -> None:
-        """Join the reading of *secret* that is under way, or begin one. One who leaves does not end it for the rest."""
+        """Join the reading of *secret* that runs on this loop, or begin one. Cancelling the caller does not end it."""
         task = self._flights.get(secret)
-        if task is None or task.done():
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
             task = self._flights[secret] = asyncio.create_task(self._take(secret))
             task.add_done_callback(lambda done: self._landed(secret, done))
         await asyncio.shield(task)

@@ -1,4 +1,4 @@
-"""Notices that the settings, or files with keys in them, have changed, and has them taken over whole or not at all."""
+"""Loads the settings: at the start, and again when their file, or one with a key in it, changes: all or nothing."""
 
 from __future__ import annotations
 
@@ -14,37 +14,59 @@ from ..clients import Known
 from ..router import Router
 from ..settings import reader
 from ..settings.reader import ConfigError
-from ..settings.settings import ClientKey, Config
+from ..settings.settings import Config
 from ..values.account import Secret
-from . import environment
+from . import environment, persistence
 from .credentials import Credentials, KeyUnavailable
 
 logger = logging.getLogger(__name__)
 
-EVERY = 0.5  # seconds between two looks
-CALM = 0.2  # seconds in which a file must not change before it is read: who writes it may not be done
-FIXED = ("state", "store", "mode")  # what only holds from the next start on
+EVERY = 0.5  # seconds between two looks at the files
+CALM = 0.2  # seconds for which a file must not change before it is read: its writer may not be done
+FIXED = ("state", "store", "mode")  # settings that hold from the next start on
 
 _Stamps = dict[Path, tuple[int, int, int] | None]
 
 
-class Unfinished(ValueError):
-    """A file is empty or not there, as while an editor saves it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a file of settings says, with the keys of clients at hand."""
+    """The settings of a file, with the keys of their clients at hand."""
 
     config: Config
     clients: tuple[Known, ...]
 
 
+async def load(path: Path, keys: Credentials, before: Config | None = None) -> Settings:
+    """
+    Read the settings at *path* and the keys of their clients; FIXED settings stay as they were *before*.
+
+    Raises ConfigError, OSError, ValueError for what stops a start, and KeyUnavailable.
+    """
+    config = await asyncio.to_thread(read, path)
+    _withhold(config, keys)
+    for client in config.clients:
+        await keys.ready(client.secret)
+    known = tuple(Known(client, keys.value(client.secret).encode()) for client in config.clients)
+    return Settings(config if before is None else _with_fixed(before, config), known)
+
+
+def read(path: Path) -> Config:
+    """Read the settings at *path*, with what is odd around them among the warnings. Raises as `load`."""
+    return environment.looked_at(reader.load(environment.text_of(path), path.name, env=os.environ), os.environ)
+
+
+def warn(found: Config, before: Config | None = None) -> None:
+    """Log the warnings of *found* that the settings *before* did not have."""
+    for warning in found.warnings:
+        if before is None or warning not in before.warnings:
+            logger.warning("patchbay: %s", warning)
+
+
 class Reload:
     """
-    Watch the settings at *path* and every file they name a key in.
+    Watches the settings at *path*, and every file that holds one of their keys.
 
-    *apply* takes over settings that are good, on the loop; what it raises as OSError makes them bad.
+    `apply` takes over settings that are good, on the loop; they count as bad when it raises OSError or ValueError.
     """
 
     def __init__(self, path: Path, router: Router, keys: Credentials, apply: Callable[[Settings], None]) -> None:
@@ -56,23 +78,23 @@ class Reload:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Go on by itself from now on; to be called in the loop."""
+        """Look at the files from now on; to be called in the loop."""
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(), name="patchbay-reload")
 
     def stop(self) -> bool:
-        """Watch no longer; return whether it did until now."""
+        """Watch no longer; return whether the watch had been started."""
         task, self._task = self._task, None
         return task is not None and task.cancel()
 
     async def look(self, calm: float = CALM) -> bool:
-        """Look once; return whether anything had changed that is calm by now."""
+        """Look at the files once; return whether a change was found that has been calm for *calm* seconds."""
         found = await asyncio.to_thread(_stamps, self._files())
         changed = {path for path, stamp in found.items() if stamp != self._seen.get(path, stamp)}
         if changed:
             await asyncio.sleep(calm)
             if found != await asyncio.to_thread(_stamps, found):
-                return False  # somebody is at it; the next look sees what came of it
+                return False  # still being written; the next look sees the result
         self._seen = found
         if self._path in changed:
             await self._settings()
@@ -81,34 +103,34 @@ class Reload:
 
     def _files(self) -> list[Path]:
         settings = self._router.config
-        secrets = [secret for account in settings.accounts for secret in account.secrets]
-        secrets += [client.secret for client in settings.clients]
-        return [self._path, *(_file(secret) for secret in secrets if secret.source == "file")]
+        return [self._path, *(_file(secret) for secret in _secrets(settings) if secret.source == "file")]
 
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.look()
-            except Exception as e:  # whatever a file holds, the next version of it is looked at
+            except Exception as e:  # the next version of a file may be sound
                 logger.warning("patchbay: the settings could not be read again: %s", type(e).__name__)
 
     async def _settings(self) -> None:
-        before = self._router.config
+        before, name = self._router.config, secret_patterns.covered(self._path.name)
         try:
-            found = await asyncio.to_thread(read, self._path)
-            known = tuple([await _known(client, self._keys) for client in found.clients])
-            self._apply(fixed(before, Settings(found, known)))
+            found = await load(self._path, self._keys, before)
+            self._apply(found)
         except ConfigError as e:
-            logger.warning("patchbay: %s holds mistakes, so nothing changes:\n%s", _called(self._path), e)
+            logger.warning("patchbay: %s holds mistakes, so nothing changes:\n%s", name, e)
         except (OSError, ValueError, KeyUnavailable) as e:
             told = secret_patterns.covered(str(e))  # it may quote a path of the settings
-            logger.warning("patchbay: %s cannot be used, so nothing changes: %s", _called(self._path), told)
+            logger.warning("patchbay: %s cannot be used, so nothing changes: %s", name, told)
         else:
-            _say(self._path, before, found)
+            warn(found.config, before)
+            accounts = found.config.accounts
+            enabled = sum(account.enabled for account in accounts)
+            logger.info("patchbay: %s taken over: %d accounts (%d enabled)", name, len(accounts), enabled)
 
     async def _secrets(self, changed: set[Path]) -> None:
-        """Read keys again whose files changed: what was wrong with the accounts that had the old ones is over."""
+        """Read the keys again whose files *changed*: what was wrong with the accounts of the old keys is over."""
         settings = self._router.config
         for account in settings.accounts:
             renewed = [await self._keys.refresh(one) for one in account.secrets if _file(one) in changed]
@@ -119,38 +141,24 @@ class Reload:
             await self._settings()
 
 
-def fixed(before: Config, found: Settings) -> Settings:
-    """Return *found* with what only holds from the next start on as it was *before*."""
+def _with_fixed(before: Config, found: Config) -> Config:
+    """Return *found* with the FIXED settings of *before*, and a warning for each that differs."""
     kept = {name: getattr(before, name) for name in FIXED}
-    return replace(found, config=replace(found.config, **kept))
+    changed = [name for name in FIXED if kept[name] != getattr(found, name)]
+    late = (f"another {name} holds from the next start on" for name in changed)
+    return replace(found, **kept, warnings=(*found.warnings, *late))
 
 
-def read(path: Path) -> Config:
-    """Read the settings at *path*. Raises ConfigError, OSError, or Unfinished where there is nothing yet."""
-    text = environment.text_of(path)
-    if not text.strip():
-        raise Unfinished("it is empty")
-    return environment.looked_at(reader.load(text, path.name, env=os.environ), os.environ)
+def _withhold(settings: Config, keys: Credentials) -> None:
+    """Keep the secrets of *settings* from child processes, also the password in the address of a store."""
+    store = {settings.store, os.environ.get(persistence.VARIABLE, "")}
+    named = {url.removeprefix("env:") for url in store if url.startswith("env:")}
+    keys.withhold(_secrets(settings), {*named, persistence.VARIABLE})
 
 
-async def _known(client: ClientKey, keys: Credentials) -> Known:
-    await keys.ready(client.secret)
-    return Known(client, keys.value(client.secret).encode())
-
-
-def _say(path: Path, before: Config, found: Config) -> None:
-    for warning in found.warnings:
-        if warning not in before.warnings:
-            logger.warning("patchbay: %s", warning)
-    for name in FIXED:
-        if getattr(before, name) != getattr(found, name):
-            logger.warning("patchbay: another %s holds from the next start on", name)
-    enabled = sum(account.enabled for account in found.accounts)
-    logger.info("patchbay: %s taken over: %d accounts (%d enabled)", _called(path), len(found.accounts), enabled)
-
-
-def _called(path: Path) -> str:
-    return secret_patterns.covered(path.name)
+def _secrets(settings: Config) -> list[Secret]:
+    secrets = [secret for account in settings.accounts for secret in account.secrets]
+    return [*secrets, *(client.secret for client in settings.clients)]
 
 
 def _file(secret: Secret) -> Path:

@@ -50,6 +50,17 @@ def ours(config: Config, address: tuple[str, int] | None) -> bool:
     )
 
 
+def next_layer(decided: layer.NextLayer, config: Config) -> None:
+    """Decide what reads the bytes of *decided*: our stream, mitmproxy's choice, or nothing where none may pass."""
+    if decide(decided, config):
+        return
+    ctx.master.addons.get("nextlayer").next_layer(decided)
+    if passes_unread(decided, config):
+        logger.info("patchbay: closed a connection to a provider: what it carries is not read as HTTP")
+        decided.layer = upstream_stream.Closed(decided.context)
+    upstream_stream.install(decided)
+
+
 def decide(decided: layer.NextLayer, config: Config) -> bool:
     """Let a tunnel to somewhere else pass, and say whether that was the decision. Asked before mitmproxy decides."""
     at = decided.context

@@ -10,7 +10,8 @@ from hypothesis import given, strategies as st
 from patchbay import dialects
 from patchbay.answer.reader import AnswerReader
 from patchbay.body import Body
-from patchbay.identity.history import answer_turns, conversation_of
+from patchbay.identity.history import conversation_of
+from patchbay.identity.turns import answer_turns
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
 

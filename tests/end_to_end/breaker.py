@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from patchbay import clients, dialects, guards, router
-from patchbay.proxy import credentials, exchange_driver, flow_view, hooks, upstream_stream
+from patchbay.proxy import (
+    credentials,
+    exchange_driver,
+    exchange_log,
+    flow_view,
+    hooks,
+    request_head,
+    response_head,
+    upstream_stream,
+)
 
 _WHICH = Path(os.environ["BREAK"])
 
@@ -19,7 +28,10 @@ POINTS: dict[str, tuple[Any, str]] = {
     f"{owner.__name__.rpartition('.')[2]}.{name}": (owner, name)
     for owner, names in (
         (guards.Guards, "refusal"),
-        (hooks.Patchbay, "_plug _close _record _router _lets_be _client _destination _guarded _open"),
+        (hooks.Patchbay, "_plug _has_keys _close _service _router _take _answer _open _asked _deliver"),
+        (exchange_log.ExchangeLog, "opened closed"),
+        (request_head, "read passes client guarded endpoint_shown"),
+        (response_head, "for_client streams without_private"),
         (router.Router, "open next answered verdict close serves"),
         (
             exchange_driver.ExchangeDriver,

@@ -173,9 +173,9 @@ def test_a_mitmproxy_that_is_not_the_one_we_know_is_not_run_with(tmp_path: Path)
         f"spec = importlib.util.spec_from_file_location('main', {str(ROOT / 'addon' / 'main.py')!r})\n"
         f"main = importlib.util.module_from_spec(spec)\n"
         f"spec.loader.exec_module(main)\n"
-        f"from patchbay.proxy import internals\n"
+        f"from patchbay.proxy import compatibility\n"
         f"def check(): raise RuntimeError('an answer does not arrive')\n"
-        f"internals.check = check\n"
+        f"compatibility.check = check\n"
         f"addons = main.addons\n"
     )
     settings.write_text("accounts:\n- {id: one, provider: generic, base_url: reverse, key: example}\n")

@@ -8,9 +8,10 @@ import pytest
 
 from patchbay.body import Body
 from patchbay.identity.first_turns import FirstTurns
-from patchbay.identity.history import Conversation, conversation_of
+from patchbay.identity.history import conversation_of
 from patchbay.identity.lineage import Lineage
 from patchbay.identity.seeds import Seeds
+from patchbay.identity.turns import Conversation
 from patchbay.ledger import Entry, Ledger
 
 from .traffic import CHAT, MESSAGES, Teller, answered, chat, request

@@ -9,7 +9,7 @@ import pytest
 
 from patchbay.body import Body
 from patchbay.identity import history
-from patchbay.identity.history import Conversation
+from patchbay.identity.turns import Conversation
 
 from .traffic import chat
 

@@ -10,8 +10,9 @@ import pytest
 
 from patchbay.body import Body
 from patchbay.identity import history_cache
-from patchbay.identity.history import Conversation, conversation_of
+from patchbay.identity.history import conversation_of
 from patchbay.identity.history_cache import Familiar, Histories
+from patchbay.identity.turns import Conversation
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
 

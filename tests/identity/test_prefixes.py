@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from patchbay.body import Body
-from patchbay.identity.history import Conversation, answer_turns, conversation_of
+from patchbay.identity.history import conversation_of
 from patchbay.identity.prefixes import Prefixes, prefixes
 from patchbay.identity.seeds import Seeds
+from patchbay.identity.turns import Conversation, answer_turns
 from patchbay.ledger import Entry
 
 from .traffic import chat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import zlib
 from collections.abc import Callable
@@ -30,7 +31,7 @@ TEXT = f'{{"error": "your key is {KEY}"}}\n'.encode()
 
 def keys() -> Credentials:
     made = Credentials()
-    made.now(Secret("literal", KEY))
+    asyncio.run(made.ready(Secret("literal", KEY)))
     return made
 
 

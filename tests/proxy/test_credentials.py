@@ -8,6 +8,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -317,15 +318,20 @@ def test_refresh_never_raises_and_a_failure_is_no_change(tmp_path: Path) -> None
     assert not asyncio.run(keys.refresh(LITERAL))
 
 
-def test_now_reads_at_once_even_inside_a_loop(tmp_path: Path) -> None:
+def test_a_reading_on_another_loop_is_not_joined() -> None:
+    """A change of the option `patchbay_config` reads keys on a loop of its own while the proxy's loop stands still."""
     keys, secret = Credentials(), shell("echo sk-command-0001")
 
-    async def starting() -> tuple[str, str]:
-        return keys.now(secret), keys.now(kept(tmp_path / "key", "sk-file-0001"))
+    async def proxy() -> str:
+        reading = asyncio.create_task(keys.ready(secret))
+        await asyncio.sleep(0)  # the proxy's own reading is under way
+        await asyncio.sleep(0)
+        with ThreadPoolExecutor(1) as aside:
+            aside.submit(asyncio.run, keys.ready(secret)).result()
+        await reading
+        return keys.value(secret)
 
-    assert asyncio.run(starting()) == ("sk-command-0001", "sk-file-0001")
-    with pytest.raises(KeyUnavailable, match="env:NOT_THERE"):
-        keys.now(Secret("env", "NOT_THERE"))
+    assert asyncio.run(proxy()) == "sk-command-0001"
 
 
 # -- scrubbing, fingerprints ------------------------------------------------------------------------------------------
@@ -471,7 +477,7 @@ def test_a_command_does_not_inherit_the_keys_of_others(tmp_path: Path) -> None:
     keys.withhold([Secret("env", "ONE"), Secret("literal", other), Secret("env", "SHORT")], ["STORE"])
     show = f"import os; print(','.join(sorted(set(os.environ) & set({sorted(env)!r}))))"
 
-    shown = keys.now(Secret("cmd", argv=(sys.executable, "-c", show))).split(",")
+    shown = got(keys, Secret("cmd", argv=(sys.executable, "-c", show))).split(",")
 
     assert {"MINE", "PATH"} <= set(shown)
     assert not {"ONE", "AGAIN", "STORE", "TWO"} & set(shown)
@@ -485,6 +491,6 @@ def test_a_key_that_was_read_meanwhile_is_withheld_too(tmp_path: Path) -> None:
     keys = Credentials({"COPY": "sk-of-a-file-0123456789", "PATH": "/bin"})
     assert "COPY" in keys.environment()
 
-    keys.now(Secret("file", str(path)))
+    assert got(keys, Secret("file", str(path)))
 
     assert keys.environment() == {"PATH": "/bin"}

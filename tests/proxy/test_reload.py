@@ -94,7 +94,7 @@ def test_a_file_that_is_being_written_is_left_until_it_is_done(tmp_path: Path, m
             ["strategy: 'x' is none of", "bogus: is no setting"],
         ),
         (lambda bench: bench.write("accounts: [{id: a"), ["config.yaml:"]),
-        (lambda bench: bench.write(""), ["it is empty"]),
+        (lambda bench: bench.write(""), ["is empty; it needs settings"]),
         (lambda bench: bench.path.unlink(), ["No such file"]),
         (lambda bench: bench.write("clients: [{name: x, key: env:PATCHBAY_TEST_UNSET}]\n" + ONE), ["is not set"]),
     ],

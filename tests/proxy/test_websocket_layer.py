@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ class Rig(harness.Harness):
     def __init__(self) -> None:
         super().__init__(ready=True)
         keys = Credentials()
-        keys.now(Secret("literal", KEY))
+        asyncio.run(keys.ready(Secret("literal", KEY)))
         self.cord.intake = lambda: answer_filter.AnswerFilter(keys, LIMIT)  # type: ignore[method-assign]
         self.feed(events.DataReceived(self.client, compatibility._UPGRADE))
         self.from_server(compatibility._UPGRADED)

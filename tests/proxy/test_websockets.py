@@ -45,7 +45,7 @@ class Line:
         self.router = Router(reader.load(SETTINGS, "config.yaml"), b"k" * 32, Random(1), Random(2).randbytes)
         self.keys = Credentials()
         for account in self.router.config.accounts:
-            self.keys.now(account.secret)
+            asyncio.run(self.keys.ready(account.secret))
         self.decisions: list[Decision] = []
         self.alarms: list[Finding] = []
         self.said: list[dict[str, Any]] = []

@@ -1,0 +1,76 @@
+"""Proofs of crosstalk: their victim is looked up, at other instances too; then they are logged, and recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from mitmproxy import http
+
+from ..router import Exchange, Router
+from ..state import Leak
+from ..values.decision import Finding
+from . import persistence
+from .in_flight import driver_of
+from .incident_recorder import IncidentRecorder
+from .persistence import Persistence
+
+logger = logging.getLogger(__name__)
+
+
+class Alarms:
+    """Raises the alarm for a proof, once it is known whose answer came."""
+
+    def __init__(self, router: Router, store: Persistence, incidents: IncidentRecorder) -> None:
+        self._router = router
+        self._store = store
+        self._incidents = incidents
+
+    def raise_for(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        """Log and record *finding*, a proof about the answer to *exchange*; first ask the store for the victim."""
+        driver = driver_of(flow)
+        if driver and self._store.shared and finding.victim == "unknown" and self._router.is_nameless(exchange):
+            driver.naming.add(asyncio.get_running_loop().create_task(self._name(flow, exchange, finding)))
+        else:
+            self._record(flow, exchange, finding)
+
+    async def _name(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        """Ask the other instances whose id *finding* is about, then record what was found."""
+        found = [finding]
+        try:
+            found = await self._named(exchange) or [finding] * self._router.is_nameless(exchange)
+        except Exception as e:  # an alarm must not be lost
+            logger.error("a victim could not be named: %s", type(e).__name__)
+        for each in found:
+            if each.strength == "proof":
+                self._record(flow, exchange, each)
+
+    async def _named(self, exchange: Exchange) -> list[Finding]:
+        """Return what is found in the answer to *exchange* once the other instances have said whose ids are in it."""
+        left = persistence.CATCH_UP
+        for pause in (0.0, persistence.NEW):
+            if pause:
+                await asyncio.sleep(pause)
+            left = await self._store.caught_up(left)
+            named = self._router.settle(exchange, time.time())
+            if named or not self._router.is_nameless(exchange):
+                return named
+        return []
+
+    def _record(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        route = exchange.attempts[-1].route
+        logger.critical(
+            "%s event_type=crosstalk expected=%s received=%s where=%s session=%s account=%s victim=%s",
+            route.request_id,
+            finding.expected,
+            finding.received,
+            finding.where,
+            exchange.identity.affinity or "none",
+            route.account.id,
+            finding.victim,
+        )
+        self._incidents.alarmed(flow, finding, route.request_id, time.time())
+        if finding.victim != "unknown" and self._incidents.flow_of(finding.victim) is None:
+            self._router.state.leak(Leak(finding.victim, route.request_id, finding.disputed), time.time())
+            self._store.soon()

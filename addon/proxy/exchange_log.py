@@ -1,0 +1,70 @@
+"""Writes down each exchange: on its flow, in the journal, and as an incident."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mitmproxy import http
+
+from .. import journal
+from ..journal import Journal
+from ..router import Exchange, Router
+from ..values.decision import Decision
+from . import flow_record, flow_view, replay, stored_flows
+from .exchange_driver import ExchangeDriver
+from .incident_recorder import IncidentRecorder, tell_habits
+
+
+class ExchangeLog:
+    """
+    Where the ends of exchanges are written; *key* is the master key.
+
+    *account_failed* is called after an exchange in which an account failed.
+    """
+
+    def __init__(
+        self, router: Router, key: bytes, incidents: IncidentRecorder, account_failed: Callable[[], None]
+    ) -> None:
+        self._router = router
+        self._key = key
+        self._incidents = incidents
+        self._account_failed = account_failed
+        self.journal: Journal | None = None
+
+    def opened(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """Remember that *flow* carries *exchange*."""
+        self._incidents.opened(flow, exchange.id)
+
+    def closed(self, flow: http.HTTPFlow, driver: ExchangeDriver, error: str) -> None:
+        """Close the exchange of *driver*, and write it down."""
+        exchange = driver.exchange
+        assert exchange is not None
+        status = flow.response.status_code if flow.response else None
+        decision = self._router.close(exchange, error, time.time(), status=status)
+        line = self._written(decision)
+        flow_view.on_flow(flow, decision, line)
+        sent, kept = self._router.sent(exchange), len(driver.copy) if driver.cut_short else None
+        stored_flows.closed(flow, sent, own_answer=driver.own_answer, kept_bytes=kept)
+        flow_record.note(flow, exchange, decision, self._key)
+        replay.remark(flow, exchange, decision)
+        if kept is not None:
+            flow.comment += f" · only the first {kept} bytes of the answer are kept"
+        self._incidents.closed(flow, decision, sent)
+
+    def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
+        line = self._written(decision)
+        flow_view.on_socket(flow, decision, line)
+        self._incidents.keep(flow, decision, self._router.sent(exchange))
+
+    def _written(self, decision: Decision) -> dict[str, Any]:
+        """Write the journal's line of *decision* and return it."""
+        tell_habits(self._router.memory)
+        line = journal.line(decision)
+        if self.journal:
+            self.journal.write(line)
+        if any(tried.outcome not in ("ok", "request", "cancelled") for tried in decision.attempts):
+            self._account_failed()
+        return line

@@ -1,0 +1,239 @@
+"""From load to done: builds from the settings what serves requests, changes it at a reload, and ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+from mitmproxy import ctx, exceptions
+from mitmproxy.addonmanager import Loader
+
+from .. import clients, secret_patterns
+from ..guards import Guards
+from ..journal import Journal
+from ..router import Router, mint_of
+from ..settings.reader import ConfigError
+from ..settings.settings import JournalSettings
+from ..store import StoreError, master_key
+from ..values.http import Client
+from . import (
+    client_connections,
+    compatibility,
+    environment,
+    option_checks,
+    option_defaults,
+    reload,
+    replay,
+    tls_passthrough,
+)
+from .alarms import Alarms
+from .clock import Clock
+from .credentials import Credentials, KeyUnavailable
+from .exchange_driver import DriverContext
+from .exchange_log import ExchangeLog
+from .graceful_shutdown import GracefulShutdown
+from .in_flight import InFlight
+from .incident_recorder import Again, IncidentRecorder
+from .log_redaction import LogRedaction
+from .persistence import Persistence
+from .shadow import warn_of_nowhere
+
+logger = logging.getLogger(__name__)
+
+_OPTION = "patchbay_config"
+_ENDED = "the proxy was ended"
+
+
+@dataclass(slots=True)
+class Service:
+    """What serves requests; a reload changes *clients*, *guards*, and the settings inside the other parts."""
+
+    key: bytes
+    router: Router
+    context: DriverContext
+    store: Persistence
+    incidents: IncidentRecorder
+    stored: Again
+    log: ExchangeLog
+    clients: tuple[clients.Known, ...]
+    guards: Guards
+
+
+class Lifecycle:
+    """mitmproxy's events about the addon itself. *service* is None until `configure` could use the settings."""
+
+    def __init__(self, keys: Credentials, in_flight: InFlight) -> None:
+        self.service: Service | None = None
+        self.refused = False  # the settings were unusable at the start, and mitmproxy is about to end
+        self.shutdown = GracefulShutdown(self._grace, in_flight.count, lambda: in_flight.end_all(_ENDED))
+        self._keys = keys
+        self._in_flight = in_flight
+        self._log_redaction = LogRedaction(keys.scrub_text)
+        self._reload: reload.Reload | None = None
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option(
+            _OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
+        )
+        try:
+            compatibility.check()
+        except RuntimeError as e:
+            self._refuse(f"patchbay does not run on this mitmproxy: {e}")
+            return
+        replay.install()
+        self._log_redaction.install()
+        option_defaults.apply()
+
+    def configure(self, updated: set[str]) -> None:
+        if self.refused:
+            return
+        if self.service is None:
+            try:
+                self._load(environment.settings_file(ctx.options.patchbay_config))
+            except exceptions.OptionsError as e:
+                self._refuse(str(e))
+                return
+        elif _OPTION in updated:
+            self._load(environment.settings_file(ctx.options.patchbay_config))
+        elif updated & option_checks.WATCHED:
+            try:
+                option_checks.check(self.service.router.config)
+            except ValueError as e:
+                raise exceptions.OptionsError(f"patchbay: {e}") from None
+        else:
+            return
+        option_checks.warn()
+
+    def running(self) -> None:
+        if self.refused:
+            return
+        option_defaults.settle()
+        option_defaults.listen()
+        self.shutdown.install()
+        assert self.service is not None and self._reload is not None
+        self._reload.start()
+        self.service.store.start()
+        config = self.service.router.config
+        tls_passthrough.warn(config)
+        warn_of_nowhere(config, ctx.options.mode)
+        enabled = sum(account.enabled for account in config.accounts)
+        logger.info("patchbay: %d accounts (%d enabled)", len(config.accounts), enabled)
+
+    def done(self) -> None:
+        self.shutdown.remove()
+        replay.remove()
+        self._log_redaction.remove()
+        if self._reload:
+            self._reload.stop()
+        if self.service:
+            self.service.store.end()
+            if self.service.log.journal:
+                self.service.log.journal.close()
+                self.service.log.journal = None
+            self.service.incidents.close()
+            self.service.stored.tell()
+
+    def _refuse(self, why: str) -> None:
+        # What is raised while a script is loaded is shown with a traceback, and out of `load` not at all: mitmproxy
+        # would go on without us. An error in the log ends it once it has begun; until then every hook fails closed.
+        self.refused = True
+        logger.error("%s", why)
+
+    def _load(self, path: Path) -> None:
+        """Load the settings at *path* and apply them. Raises OptionsError where they are unusable: nothing changes."""
+        try:
+            with ThreadPoolExecutor(1) as aside:  # a loop may be running here already
+                before = self.service.router.config if self.service else None
+                found = aside.submit(asyncio.run, reload.load(path, self._keys, before)).result()
+            self._apply(found)
+        except ConfigError as e:
+            raise exceptions.OptionsError(str(e)) from None
+        except (OSError, ValueError, KeyUnavailable, StoreError) as e:
+            raise exceptions.OptionsError("patchbay: " + secret_patterns.covered(_told(e, path))) from None
+        reload.warn(found.config)
+        assert self.service is not None
+        is_running = self._reload is not None and self._reload.stop()
+        self._reload = reload.Reload(path, self.service.router, self._keys, self._apply)
+        if is_running:
+            self._reload.start()
+
+    def _apply(self, found: reload.Settings) -> None:
+        option_checks.check(found.config)
+        if self.service is None:
+            self.service = self._started(found)
+        else:
+            self._change(self.service, found)
+
+    def _started(self, found: reload.Settings) -> Service:
+        """Build the service. Raises OSError, ValueError and StoreError for what it cannot use."""
+        config, folder = found.config, Path(found.config.state).expanduser()
+        key = master_key(folder)
+        router = Router(config, key, SystemRandom(), secrets.token_bytes)
+        incidents = IncidentRecorder(folder, config.crosstalk, self._keys.environment)
+        log = ExchangeLog(router, key, incidents, self._in_flight.account_failed)
+        log.journal = _journal(config.journal)
+        store = Persistence(config, key, router.state)
+        context = self._context(router, log, Alarms(router, store, incidents))
+        router.unnamed = self._warn_of_model
+        router.changed = store.soon
+        router.state.leaked = incidents.leaked
+        return Service(key, router, context, store, incidents, Again(mint_of(key)), log, found.clients, Guards(config))
+
+    def _context(self, router: Router, log: ExchangeLog, alarms: Alarms) -> DriverContext:
+        return DriverContext(
+            router,
+            self._keys,
+            verified=lambda: not ctx.options.ssl_insecure,
+            alarm=alarms.raise_for,
+            wake=client_connections.wake,
+            opened=log.opened,
+            record=log.message_closed,
+            client_now=self._client_now,
+            now=Clock(lambda: time.time(), time.monotonic, router.memory.clock_was_set).now,
+        )
+
+    def _client_now(self, client: Client) -> Client | None:
+        assert self.service is not None
+        return clients.again(client, self.service.clients, self.service.key)
+
+    def _change(self, service: Service, found: reload.Settings) -> None:
+        before, config = service.router.config, found.config
+        if config.journal != before.journal:
+            _change_journal(service.log, config.journal)
+        service.router.reload(config)
+        service.incidents.change(config.crosstalk)
+        service.clients = found.clients
+        service.guards = Guards(config)
+        self._in_flight.settings_changed()
+
+    def _grace(self) -> float:
+        return self.service.router.config.grace if self.service else 0.0
+
+    def _warn_of_model(self, provider: str, model: str) -> None:
+        name = ascii(self._keys.scrub(model.encode("utf-8", "replace")).decode()[:64])
+        logger.warning("provider %s: model_ids has no entry for %s: its requests carry no model id", provider, name)
+
+
+def _journal(settings: JournalSettings) -> Journal | None:
+    return Journal(settings) if settings.path else None
+
+
+def _change_journal(log: ExchangeLog, settings: JournalSettings) -> None:
+    before, log.journal = log.journal, _journal(settings)
+    if before:  # it still writes its last lines, which must not hold up the loop
+        asyncio.get_running_loop().run_in_executor(None, before.close)
+
+
+def _told(e: Exception, path: Path) -> str:
+    if not isinstance(e, OSError) or not e.filename:
+        return str(e)
+    if str(e.filename) != str(path):
+        return f"{e.filename}: {e.strerror}" if e.strerror else str(e)
+    wrong = f"no file {path}" if isinstance(e, FileNotFoundError) else f"{path}: {e.strerror}"
+    return f"{wrong}; settings are at --set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"

@@ -1,0 +1,152 @@
+"""What the head of a request says: its endpoint, its destination, its client, and whether it may go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mitmproxy import http
+from mitmproxy.proxy import mode_specs
+
+from .. import answer_urls, clients, dialects, guards, upstream_url
+from ..guards import Guards
+from ..router import Router
+from ..values.decision import Refusal
+from ..values.http import Client, Endpoint, Headers, Origin, is_loopback
+from . import header_fields, misdirected, replay
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """
+    A head as it was read.
+
+    *path* is without its query. *reverse* is the upstream that a reverse listener names, None where any may serve.
+    *serves* tells whether an account may serve the request.
+    """
+
+    path: str
+    endpoint: Endpoint
+    destination: Origin
+    reverse: Origin | None
+    headers: Headers
+    serves: bool
+
+
+def read(flow: http.HTTPFlow, router: Router) -> RequestHead:
+    """Return what the head of *flow* says, before its credentials are replaced."""
+    path = flow.request.path.partition("?")[0]
+    named = dialects.endpoint(flow.request.method, path)
+    to, behind = _destination(flow, named, router), reverse(flow)
+    endpoint = router.resolved(named, flow.request.path, flow.request.headers, to, behind)
+    serves = router.serves(endpoint, to, behind)
+    return RequestHead(path, endpoint, to, behind, header_fields.read(flow.request.headers), serves)
+
+
+def endpoint_shown(flow: http.HTTPFlow, head: RequestHead, router: Router) -> Endpoint:
+    """Return the endpoint of *flow* now that its credentials are replaced: there may have been one in its path."""
+    path = flow.request.path.partition("?")[0]
+    if path == head.path:
+        return head.endpoint
+    named = dialects.endpoint(flow.request.method, path)
+    return router.resolved(named, flow.request.path, flow.request.headers, head.destination, head.reverse)
+
+
+def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
+    """Whether *flow*, which no account serves, passes: by default in regular mode only."""
+    if head.serves:
+        return False
+    if router.config.mode == "shadow":
+        return not head.endpoint.dialect  # a request to a model is observed, also where no account would serve it
+    if other := router.config.other:
+        return other == "pass"
+    # At the host of an account the client's key may be its key for this proxy, which no provider may see.
+    keyed = any(clients.presented(head.headers, flow.request.path))
+    return not _is_reverse(flow) and not (keyed and router.has_account_at(head.destination))
+
+
+def client(
+    flow: http.HTTPFlow, headers: Headers, known: Sequence[clients.Known], key: bytes, router: Router
+) -> Client | Refusal:
+    """Return the client that sent *flow*; *known* are the clients of the settings, *key* is the master key."""
+    if flow.is_replay == "request":
+        return replay.client(flow, known, key)
+    path, peer = flow.request.path, flow.client_conn.peername
+    found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]))
+    given = None if any(clients.presented(headers, path)) else router.given_to(path, time.time())
+    return (clients.again(given, known, key) if given else None) or found
+
+
+def guarded(
+    flow: http.HTTPFlow, headers: Headers, endpoint: Endpoint, guard: Guards, *, streams: bool
+) -> Refusal | None:
+    """Refuse *flow* by its head alone, or return None. The user's own replays pass."""
+    if flow.is_replay is not None:
+        return None
+    refused = guard.refusal(_arrival(flow, headers), endpoint)
+    if refused and refused.code == "host_not_allowed" and _is_reverse(flow) and misdirected.is_absolute(flow.request):
+        return misdirected.no_proxy(flow.client_conn, refused.status, refused.code)
+    return refused or (None if streams else guard.too_large(headers))
+
+
+def destination(flow: http.HTTPFlow) -> Origin:
+    """Return the origin that *flow* names."""
+    return Origin(flow.request.scheme, flow.request.host.lower(), flow.request.port)
+
+
+def reverse(flow: http.HTTPFlow) -> Origin | None:
+    """Return the upstream that the listener of *flow* names; None where it is no reverse listener, or names none."""
+    upstream = _listener(flow)
+    return None if upstream is None or upstream_url.is_anywhere(upstream) else upstream
+
+
+def address(flow: http.HTTPFlow, headers: Headers) -> str:
+    """Return the address by which the client of *flow* reached this proxy; empty where it named the upstream itself."""
+    if not _is_reverse(flow):
+        return ""
+    scheme = "https" if flow.client_conn.tls else "http"
+    return answer_urls.address(headers, flow.request.authority, scheme)
+
+
+def probe_answer(flow: http.HTTPFlow, head: RequestHead) -> http.Response | None:
+    """Answer a probe of `/`, by which tools find out whether a server is there, if no one upstream could answer it."""
+    if head.path == "/" and flow.request.method in ("GET", "HEAD") and upstream_url.is_anywhere(head.destination):
+        return http.Response.make(200, b"", {"content-type": "text/plain"})
+    return None
+
+
+def _destination(flow: http.HTTPFlow, endpoint: Endpoint, router: Router) -> Origin:
+    found, listener = destination(flow), _listener(flow)
+    if flow.is_replay != "request" or listener is None or not upstream_url.is_anywhere(listener):
+        return found
+    # the flow names its account's origin; its client had left that open, so another account may serve it now
+    return listener if router.serves(endpoint, found, None) else found
+
+
+def _arrival(flow: http.HTTPFlow, headers: Headers) -> guards.Arrival:
+    request, at = flow.request, flow.client_conn.sockname
+    hosts = headers.all("host")
+    together = ", ".join(hosts)
+    called = {request.authority or together, *hosts} | (set() if request.is_http2 else {together})
+    is_proxy = isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
+    return guards.Arrival(
+        method=request.method,
+        path=request.path,
+        headers=headers,
+        host=", ".join(sorted(called)),  # several names match none
+        here=(request.host.lower(), *(at[:1] if at else ())),
+        secure=flow.client_conn.tls,
+        target=f"{request.host.lower()}:{request.port}" if is_proxy else "",
+    )
+
+
+def _is_reverse(flow: http.HTTPFlow) -> bool:
+    return isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode)
+
+
+def _listener(flow: http.HTTPFlow) -> Origin | None:
+    mode = flow.client_conn.proxy_mode
+    if not isinstance(mode, mode_specs.ReverseMode):
+        return None
+    return Origin(mode.scheme, mode.address[0].lower(), mode.address[1])

@@ -1,0 +1,64 @@
+"""The head of an upstream's answer, as the client gets it, and whether the body streams through."""
+
+from __future__ import annotations
+
+from mitmproxy import http
+
+from .. import answer_urls, clients
+from .exchange_driver import ExchangeDriver
+from .header_fields import HeaderFields
+
+COLLECTED = 64 << 20  # bytes up to which a JSON answer goes out in one piece; a larger one is not read
+_REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
+
+
+def without_private(headers: http.Headers) -> HeaderFields:
+    """Return *headers* of an answer without those that are Patchbay's to set, or reveal the account."""
+    fields = HeaderFields(headers.fields)
+    fields.drop(_is_private)
+    return fields
+
+
+def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
+    """Return the head that the client gets of *response*, an upstream's."""
+    assert driver.route is not None
+    fields, exchange = without_private(response.headers), driver.exchange
+    fields.drop_hops(b"Upgrade" if response.status_code == 101 else b"")
+    if exchange and exchange.refusal:  # this is the last of several answers, and all were failures
+        fields.put(b"x-patchbay-gave-up", exchange.refusal.code.encode())
+    fields.put(b"x-patchbay-request-id", driver.route.request_id.encode())
+    fields.put(b"x-patchbay-account", driver.route.account.id.encode())
+    if driver.route.session_id:
+        fields.put(b"x-patchbay-session-id", driver.route.session_id.encode())
+    driver.found_addresses(fields, response.status_code)
+    return fields
+
+
+def streams(fields: HeaderFields, status: int, driver: ExchangeDriver) -> bool:
+    """Whether the body behind the head *fields* goes to the client as it comes."""
+    if status >= 400:
+        return False
+    if driver.exchange is not None and driver.exchange.stream:  # JSON may then be an array that grows, or lines
+        return True
+    read = COLLECTED if driver.asked.endpoint.kind == "generation" else answer_urls.READ
+    return _length(fields) > read or not is_json(fields.first(b"content-type").decode("latin-1"))
+
+
+def is_events(fields: HeaderFields) -> bool:
+    """Whether the body is a stream of events that can be read."""
+    return fields.first(b"content-type").startswith(b"text/event-stream") and b"content-encoding" not in fields
+
+
+def is_json(content_type: str) -> bool:
+    """Whether *content_type* says JSON."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind in ("application/json", "text/json") or kind.endswith("+json")
+
+
+def _is_private(name: bytes) -> bool:
+    return name.startswith(b"x-patchbay-") or name in _REVEALING
+
+
+def _length(fields: HeaderFields) -> int:
+    length = fields.first(b"content-length")
+    return int(length) if length.isdigit() else 0

@@ -29,7 +29,7 @@ from patchbay import dialects
 from patchbay.body import Body
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.settings.settings import Sessions
+from patchbay.settings.settings import SessionSettings
 from patchbay.values.http import Headers, Origin, Request
 from tests.end_to_end.harness import BIN, ROOT, generic_config, proxy
 from tests.ports import free_port
@@ -335,7 +335,7 @@ def _identities(content: bytes, number: int) -> Iterator[tuple[str, float]]:
     fresh = iter(range(1_000_000))
 
     def identifier() -> Identifier:
-        return Identifier(bytes(32), Sessions(), Ledger())
+        return Identifier(bytes(32), SessionSettings(), Ledger())
 
     def ask(who: Identifier, content: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Callable[[], object]:
         return lambda: who.identify(_request(content, headers), 1.0)

@@ -23,7 +23,7 @@ from patchbay import dialects
 from patchbay.body import Body
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.settings.settings import Sessions
+from patchbay.settings.settings import SessionSettings
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
 from patchbay.values.http import Headers, Origin, Request
@@ -86,7 +86,7 @@ def _next_turn(before: bytes, body: bytes, *, named: bool) -> Callable[[], objec
     """Make a run of one turn more each time; what was served before it is not part of it."""
     identifiers = []
     for _ in range(PAIRS):
-        identifier = Identifier(bytes(32), Sessions(), Ledger())
+        identifier = Identifier(bytes(32), SessionSettings(), Ledger())
         request = _request("openai_chat", before, named=named)
         identifier.learn(request, identifier.identify(request, 0.0), "account", [], 0.0)
         identifiers.append(identifier)
@@ -103,7 +103,7 @@ def _big_talk(word: str = "café") -> list[str]:
 
 def _once(dialect: str, body: bytes, *, named: bool) -> Callable[[], object]:
     def identify() -> Identity:
-        return Identifier(bytes(32), Sessions(), Ledger()).identify(_request(dialect, body, named=named), 0.0)
+        return Identifier(bytes(32), SessionSettings(), Ledger()).identify(_request(dialect, body, named=named), 0.0)
 
     return identify
 
@@ -149,7 +149,7 @@ class _Filled(Identifier):
 
     def __init__(self, sessions: int) -> None:
         self._own = Ledger()
-        super().__init__(bytes(32), Sessions(), self._own)
+        super().__init__(bytes(32), SessionSettings(), self._own)
         for number in range(sessions):
             _turn(self, number, 0)
 

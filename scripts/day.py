@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from patchbay.settings.settings import Sessions
+from patchbay.settings.settings import SessionSettings
 
 from .ablations import MECHANISMS
 from .days import DAYS, clear
@@ -69,11 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(seed: int) -> bool:
     """Print an ordinary day beside other ways of choosing; say whether the claims hold."""
-    ordinary, plain = DAYS[0], Sessions(order=())
+    ordinary, plain = DAYS[0], SessionSettings(order=())
     runs = {
         "Patchbay, no faults": live(replace(ordinary, sky=clear), seed),
         "Patchbay": live(ordinary, seed),
-        "on_error: clear": live(ordinary, seed, sessions=Sessions(on_error="clear")),
+        "on_error: clear": live(ordinary, seed, sessions=SessionSettings(on_error="clear")),
         "round robin": live(ordinary, seed, sessions=plain, strategy="round_robin"),
         "fill first": live(ordinary, seed, sessions=plain, strategy="fill_first"),
     }

@@ -20,7 +20,7 @@ from patchbay import dialects
 from patchbay.body import Body
 from patchbay.router import Exchange, Router
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, Failover
+from patchbay.settings.settings import Config, FailoverSettings
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Failure, Head
 from patchbay.values.decision import Route, Wait
@@ -184,7 +184,7 @@ class _Run:
 
     def __init__(self, day: Day, seed: int, settings: dict[str, Any]) -> None:
         numbers = count()
-        config = Config(day.accounts, **{"failover": Failover(attempts=4)} | day.settings | settings)
+        config = Config(day.accounts, **{"failover": FailoverSettings(attempts=4)} | day.settings | settings)
         self.router = Router(config, bytes(32), Random(seed), lambda size: next(numbers).to_bytes(size))
         self.day, self.seed = day, seed
         self.sky = day.sky(Random(f"{seed}/{day.name}/sky"))

@@ -7,7 +7,7 @@ import pytest
 from patchbay import dialects
 from patchbay.guards import Arrival, Guards
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, Limits
+from patchbay.settings.settings import Config, LimitSettings
 from patchbay.values.account import Account, Secret
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Endpoint, Headers, Origin
@@ -203,7 +203,7 @@ def test_ordinary_paths_pass(path: str) -> None:
 
 
 def test_heads_have_bounds() -> None:
-    guards = Guards(Config((), limits=Limits(head=1000, headers=5)))
+    guards = Guards(Config((), limits=LimitSettings(head=1000, headers=5)))
 
     assert refused([("a", "b")] * 5, guards=guards) == ""
     assert refused([("a", "b")] * 6, guards=guards) == "head_too_large"
@@ -212,7 +212,7 @@ def test_heads_have_bounds() -> None:
 
 
 def test_a_body_above_the_bound_is_refused_by_what_it_announces() -> None:
-    guards = Guards(Config((), limits=Limits(body=10)))
+    guards = Guards(Config((), limits=LimitSettings(body=10)))
 
     assert guards.too_large(Headers([("content-length", "10")])) is None
     assert guards.too_large(Headers([("content-length", "ten")])) is None

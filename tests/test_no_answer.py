@@ -249,9 +249,9 @@ def test_a_status_that_answers_nothing_moves_on_at_its_head(path: str, status: i
 @pytest.mark.parametrize("path", PATHS.values())
 def test_a_page_moves_on_while_it_is_held_and_is_an_error_always(path: str, hold: bool) -> None:
     """R9, A10: what the client has seen cannot be taken back, but the journal says what it was."""
-    from patchbay.settings.settings import Failover
+    from patchbay.settings.settings import FailoverSettings
 
-    of = router(failover=Failover(hold=hold))
+    of = router(failover=FailoverSettings(hold=hold))
     exchange = opened(of, ask(path))
     routed(of, exchange)
     reactions = answer(of, exchange, Head(200, HTML), Chunk(PAGE))
@@ -402,9 +402,9 @@ def test_an_endpoint_that_is_none_knows_no_answer() -> None:
 )
 def test_a_request_that_is_merely_slow_runs_on_one_account(repeat: Any, stream: bool, moves: bool) -> None:
     """A4: a POST that was sent whole is not repeated because its answer takes long, unless the settings say so."""
-    from patchbay.settings.settings import Failover
+    from patchbay.settings.settings import FailoverSettings
 
-    of = router(failover=Failover(repeat_slow=repeat))
+    of = router(failover=FailoverSettings(repeat_slow=repeat))
     exchange = opened(of, ask("/v1/chat/completions", **({"stream": True} if stream else {})))
     first = routed(of, exchange)
     answer(of, exchange, Failure("timeout", "no answer in time"))

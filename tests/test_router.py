@@ -15,7 +15,7 @@ from patchbay import dialects
 from patchbay.body import Body
 from patchbay.router import Exchange, Router
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, Failover, Sessions
+from patchbay.settings.settings import Config, FailoverSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
 from patchbay.values.decision import Refusal, Route, Wait
@@ -173,7 +173,7 @@ def test_what_is_held_too_long_is_delivered_and_an_error_is_one_without_its_body
 
 
 def test_without_holding_streams_pass_at_once() -> None:
-    of = router(failover=Failover(hold=False))
+    of = router(failover=FailoverSettings(hold=False))
     exchange = opened(of, request())
     routed(of, exchange)
 
@@ -192,7 +192,7 @@ def test_a_failed_stream_binds_nothing() -> None:
 
 
 def test_attempts_and_time_are_bounded_and_the_bound_is_named() -> None:
-    of = router(*(account(name) for name in "abcd"), failover=Failover(attempts=2, seconds=5))
+    of = router(*(account(name) for name in "abcd"), failover=FailoverSettings(attempts=2, seconds=5))
     exchange, slow = opened(of, request()), opened(of, request())
     for _ in range(2):
         routed(of, exchange)
@@ -307,7 +307,7 @@ def test_a_key_that_cannot_be_had_is_told_as_that() -> None:
 
 def test_a_bound_is_told_with_every_account_s_reason() -> None:
     """A5: what was tried, and what rests."""
-    of = router(*(account(name) for name in "abc"), failover=Failover(attempts=2))
+    of = router(*(account(name) for name in "abc"), failover=FailoverSettings(attempts=2))
     told = through(of, 0, REFUSED, REFUSED)
 
     assert (told.status, told.code) == (502, "upstream_unreachable")
@@ -426,7 +426,7 @@ def test_two_exchanges_whose_answers_are_exchanged_name_each_other() -> None:
 
 
 def test_a_decision_tells_what_happened_once() -> None:
-    of = router(sessions=Sessions(ttl=10))
+    of = router(sessions=SessionSettings(ttl=10))
     exchange = opened(of, request(x_session_id="s", x_request_id="mine"), now=100)
     routed(of, exchange, 100)
     answer(of, exchange, *good(usage={"prompt_tokens": 5, "completion_tokens": 2}), now=101)
@@ -494,7 +494,7 @@ def test_a_conversation_does_not_wait_for_what_takes_long_or_was_never_there() -
 
 
 def test_without_patience_or_a_home_another_account_answers_at_once() -> None:
-    for of in (router(failover=Failover(patience=0)), router(sessions=Sessions(on_error="clear"))):
+    for of in (router(failover=FailoverSettings(patience=0)), router(sessions=SessionSettings(on_error="clear"))):
         home = at_home(of)
         exchange = opened(of, request(x_session_id="s"), 1)
         routed(of, exchange, 1)
@@ -685,7 +685,7 @@ def test_the_next_socket_avoids_an_account_that_was_left_while_another_is_well()
 
 
 def test_what_is_remembered_of_sockets_is_bounded() -> None:
-    of = router(sessions=Sessions(limit=10))
+    of = router(sessions=SessionSettings(limit=10))
     for number in range(50):
         exchange = opened(of, upgrade(f"s{number}"))
         routed(of, exchange)
@@ -729,7 +729,7 @@ SEAL = "gAAAAABsealed0123456789abcdefXYZ"
 
 def begun(owner: str) -> tuple[Router, str]:
     """Return a router at which an answer with sealed reasoning was given, and the account that gave it."""
-    of = router(account("a"), account("b"), account("c"), failover=Failover(owner=owner))  # type: ignore[arg-type]
+    of = router(account("a"), account("b"), account("c"), failover=FailoverSettings(owner=owner))  # type: ignore[arg-type]
     return of, served(of, responses(), 0, *reasoned(SEAL)).account.id
 
 
@@ -941,7 +941,7 @@ def test_a_stream_that_begins_with_the_refusal_is_taken_back_too() -> None:
 @pytest.mark.parametrize("owner", ["refuse", "try", "strip"])
 def test_every_family_says_it_in_its_own_words(path: str, body: Any, error: dict[str, Any], owner: str) -> None:
     """A3: encrypted reasoning, signed thinking and thought signatures, of an account nobody here knows."""
-    of = router(failover=Failover(owner=owner))  # type: ignore[arg-type]
+    of = router(failover=FailoverSettings(owner=owner))  # type: ignore[arg-type]
     exchange = opened(of, request({"model": "m", **body}, path, x_session_id="s"))
     first = routed(of, exchange)
     reaction = answer(of, exchange, *bad(400, **error))[-1]

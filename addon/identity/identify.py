@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from .. import account_bound
 from ..dialects.dialect import BoundField
 from ..ledger import Entry, Ledger
-from ..settings.settings import Sessions
+from ..settings.settings import SessionSettings
 from ..values.answer import Fact
 from ..values.decision import Evidence, Identity, Strength
 from ..values.http import Request
@@ -94,7 +94,7 @@ class Identifier:
     *key* is a secret of 32 bytes; *ledger* keeps what answers gave away. Nothing a request holds makes it raise.
     """
 
-    def __init__(self, key: bytes, sessions: Sessions, ledger: Ledger) -> None:
+    def __init__(self, key: bytes, sessions: SessionSettings, ledger: Ledger) -> None:
         self._seeds = Seeds(key)
         self._sessions = sessions
         self._lineage = Lineage(self._seeds, ledger)
@@ -206,7 +206,7 @@ class Identifier:
     def aliases(self) -> Aliases:
         return self._aliases
 
-    def reload(self, sessions: Sessions) -> None:
+    def reload(self, sessions: SessionSettings) -> None:
         """Go by *sessions* from the next request on; what is known stays."""
         self._sessions = sessions
         self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..settings.settings import Crosstalk
+from ..settings.settings import CrosstalkSettings
 
 logger = logging.getLogger(__name__)
 FOLDER = "incidents"
@@ -31,7 +31,10 @@ class IncidentFiles:
     """
 
     def __init__(
-        self, folder: Path, settings: Crosstalk, environment: Callable[[], Mapping[str, str]] = lambda: os.environ
+        self,
+        folder: Path,
+        settings: CrosstalkSettings,
+        environment: Callable[[], Mapping[str, str]] = lambda: os.environ,
     ) -> None:
         self._folder = folder / FOLDER
         self._settings = settings
@@ -40,7 +43,7 @@ class IncidentFiles:
         self._thread: threading.Thread | None = None
         self._ran: float | None = None
 
-    def change(self, settings: Crosstalk) -> None:
+    def change(self, settings: CrosstalkSettings) -> None:
         """Let *settings* hold from the next incident on."""
         self._settings = settings
 

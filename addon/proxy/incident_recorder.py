@@ -17,7 +17,7 @@ from ..correlation import Mint
 from ..crosstalk import report
 from ..crosstalk.recent import RecentExchanges
 from ..crosstalk.reverify import StoredExchange, judge
-from ..settings.settings import Crosstalk
+from ..settings.settings import CrosstalkSettings
 from ..state import Leak
 from ..values.decision import Decision, Finding
 from . import stored_flows
@@ -31,12 +31,15 @@ class IncidentRecorder:
     """Knows the flows of the last exchanges, weakly, and where incidents are kept."""
 
     def __init__(
-        self, folder: Path, settings: Crosstalk, environment: Callable[[], Mapping[str, str]] = lambda: os.environ
+        self,
+        folder: Path,
+        settings: CrosstalkSettings,
+        environment: Callable[[], Mapping[str, str]] = lambda: os.environ,
     ) -> None:
         self._incidents = IncidentFiles(folder, settings, environment)
         self._lately: OrderedDict[str, weakref.ref[http.HTTPFlow]] = OrderedDict()
 
-    def change(self, settings: Crosstalk) -> None:
+    def change(self, settings: CrosstalkSettings) -> None:
         """Let *settings* hold from now on."""
         self._incidents.change(settings)
 

@@ -31,13 +31,13 @@ from .settings import (
     TIERS,
     ClientKey,
     Config,
-    Crosstalk,
-    Failover,
+    CrosstalkSettings,
+    FailoverSettings,
     JournalSettings,
-    Limits,
-    Queue,
+    LimitSettings,
+    QueueSettings,
     RepeatSlow,
-    Sessions,
+    SessionSettings,
     Strategy,
 )
 from .yaml_document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
@@ -666,7 +666,7 @@ SESSIONS = Section(
         "cache_ttl": yaml_document.seconds,
         "failback": yaml_document.one_of("idle", "never"),
     },
-    _filled(Sessions),
+    _filled(SessionSettings),
 )
 FAILOVER = Section(
     {
@@ -678,7 +678,7 @@ FAILOVER = Section(
         "repeat_slow": yaml_document.one_of(*get_args(RepeatSlow)),
         "owner": yaml_document.one_of("refuse", "try", "strip"),
     },
-    _filled(Failover),
+    _filled(FailoverSettings),
 )
 CROSSTALK = Section(
     {
@@ -687,11 +687,11 @@ CROSSTALK = Section(
         "on_incident": _argv,
         "every": yaml_document.seconds,
     },
-    _filled(Crosstalk),
+    _filled(CrosstalkSettings),
 )
 QUEUE = Section(
     {"limit": yaml_document.whole(0, 1_000_000), "seconds": yaml_document.seconds, "patience": _patience},
-    _filled(Queue),
+    _filled(QueueSettings),
 )
 JOURNAL = Section(
     {"path": _file_path, "max_bytes": yaml_document.size, "keep": yaml_document.whole(0, 1000)},
@@ -705,7 +705,7 @@ LIMITS = Section(
         "headers": yaml_document.whole(1, 10_000),
         "remembered": yaml_document.whole(1000, 100_000_000),
     },
-    _filled(Limits),
+    _filled(LimitSettings),
 )
 
 

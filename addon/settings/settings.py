@@ -21,7 +21,7 @@ TIERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Sessions:
+class SessionSettings:
     """How conversations are recognised and how long an account is kept for one. *ttl* is in seconds, sliding."""
 
     order: tuple[str, ...] = TIERS
@@ -52,7 +52,7 @@ class ClientKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Failover:
+class FailoverSettings:
     """
     How often and how long one exchange may try. *seconds* bounds the time until the last attempt begins.
 
@@ -76,7 +76,7 @@ class Failover:
 
 
 @dataclass(frozen=True, slots=True)
-class Crosstalk:
+class CrosstalkSettings:
     """
     What is done about an answer that is proved to be another's.
 
@@ -94,7 +94,7 @@ class Crosstalk:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class QueueSettings:
     """
     How requests wait for their turn: *limit* of them at most, each *seconds* at most.
 
@@ -116,7 +116,7 @@ class JournalSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class LimitSettings:
     """
     Bounds in bytes: what we read of a request body, and what we keep of a streamed answer for looking at.
 
@@ -139,13 +139,13 @@ class Config:
     state: str = "~/.local/state/patchbay"
     store: str = field(default="", repr=False)  # a URL, which may hold a password; empty: memory alone
     strategy: Strategy = "rendezvous"
-    sessions: Sessions = Sessions()
+    sessions: SessionSettings = SessionSettings()
     clients: tuple[ClientKey, ...] = ()
-    failover: Failover = Failover()
-    queue: Queue = Queue()
+    failover: FailoverSettings = FailoverSettings()
+    queue: QueueSettings = QueueSettings()
     journal: JournalSettings = JournalSettings()
-    crosstalk: Crosstalk = Crosstalk()
-    limits: Limits = Limits()
+    crosstalk: CrosstalkSettings = CrosstalkSettings()
+    limits: LimitSettings = LimitSettings()
     other: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
     mode: Literal["serve", "shadow"] = "serve"  # shadow: everything is decided and recorded, nothing is changed
     grace: float = 20.0  # seconds that answers in flight get when the proxy is to end

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from patchbay.accounts.pool import Accounts, Ask, Choice, _party
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, Queue, Sessions
+from patchbay.settings.settings import Config, QueueSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import Head
 from patchbay.values.decision import Identity, Outcome, Refusal, Wait
@@ -130,7 +130,7 @@ def test_a_fault_for_good_unbinds_and_the_next_success_is_the_new_home(kind, sco
 
 
 def test_row_b2_on_error_clear_unbinds_on_a_passing_fault_too():
-    accounts = three(sessions=Sessions(on_error="clear"))
+    accounts = three(sessions=SessionSettings(on_error="clear"))
     home = served_by(accounts, ask())
     serve(accounts, ask(), kind="rate", until=30)
     fallback = serve(accounts, ask(), now=1)
@@ -617,7 +617,7 @@ def test_a_late_result_of_the_old_home_does_not_undo_the_move():
     ("failback", "idle", "back"), [("idle", 400, "high"), ("idle", 200, "low"), ("never", 400, "low")]
 )
 def test_a_conversation_goes_back_to_a_better_account_when_its_cache_is_cold(failback, idle, back):
-    accounts = pool(account("low"), account("high", priority=1), sessions=Sessions(failback=failback))
+    accounts = pool(account("low"), account("high", priority=1), sessions=SessionSettings(failback=failback))
     rest(accounts, "high", until=10)
     assert served_by(accounts, ask(), now=1) == "low"
     assert served_by(accounts, ask(), now=50) == "low"
@@ -647,7 +647,7 @@ def test_nobody_passes_who_came_later_and_the_next_is_called():
 
 def test_one_conversation_s_flood_holds_up_no_other_one_of_the_same_client():
     """R12: without `clients:` the tools of one user have one key; each conversation has its turn, and its place."""
-    accounts = pool(account("a", max_concurrent=1), queue=Queue(limit=20))
+    accounts = pool(account("a", max_concurrent=1), queue=QueueSettings(limit=20))
     assert len({_party(ask(name, client=Client(scope=b"k"))) for name in ("flood", "one", "other")}) == 3
     assert {_party(ask(name, client=Client(b"k", "ann", key=b"a"))) for name in ("flood", "one", "other")} == {b"k"}
     running = accounts.choose(ask("0"), 0)
@@ -671,7 +671,7 @@ def test_one_conversation_s_flood_holds_up_no_other_one_of_the_same_client():
 
 
 def test_a_full_line_is_a_refusal_that_says_so():
-    accounts = pool(account("a", max_concurrent=1), queue=Queue(limit=1))
+    accounts = pool(account("a", max_concurrent=1), queue=QueueSettings(limit=1))
     accounts.choose(ask("0"), 0)
     accounts.choose(queued("1")[0], 0)
     refusal = accounts.choose(queued("2")[0], 0)
@@ -902,10 +902,10 @@ def test_row_d5_the_invalidation_of_an_account_leaves_the_others_alone():
 
 
 def test_row_d6_the_time_to_live_is_a_setting():
-    accounts = three(sessions=Sessions(ttl=90))
+    accounts = three(sessions=SessionSettings(ttl=90))
     serve(accounts, ask())
     assert accounts.choose(ask(), 89).binding == "hit"
-    assert three(sessions=Sessions(ttl=90)).choose(ask(), 91).binding == "new"
+    assert three(sessions=SessionSettings(ttl=90)).choose(ask(), 91).binding == "new"
 
 
 def test_the_status_says_how_every_account_stands():
@@ -976,8 +976,8 @@ class Slots(RuleBasedStateMachine):
         self.accounts = pool(
             account("a", max_concurrent=2, slots=2),
             account("b", max_concurrent=1, serialize="model_switch"),
-            sessions=Sessions(limit=3),
-            queue=Queue(limit=4),
+            sessions=SessionSettings(limit=3),
+            queue=QueueSettings(limit=4),
         )
         self.open: list[tuple[Ask, Choice]] = []
         self.line: dict[str, Ask] = {}

@@ -21,7 +21,7 @@ from patchbay.accounts.health import LAST_CHANCE
 from patchbay.body import Body
 from patchbay.router import Exchange, Router
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, Failover
+from patchbay.settings.settings import Config, FailoverSettings
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Refusal, Route, Wait
@@ -72,7 +72,7 @@ class Pool:
             Account(f"account{n}", PRESETS[preset], Secret("literal", f"key-{n}"), origin=UPSTREAM, insecure_http=True)
             for n in range(size)
         )
-        config = Config(accounts, failover=Failover(attempts=attempts))
+        config = Config(accounts, failover=FailoverSettings(attempts=attempts))
         self.family, self.says = family, says
         self.between: Callable[[float], None] = lambda now: None
         self.router = Router(config, bytes(32), Random(1), lambda size: next(numbers).to_bytes(size))

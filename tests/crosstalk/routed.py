@@ -11,7 +11,7 @@ from patchbay import dialects
 from patchbay.body import Body
 from patchbay.crosstalk.watch import Watch
 from patchbay.router import Exchange, Router
-from patchbay.settings.settings import Config, Crosstalk
+from patchbay.settings.settings import Config, CrosstalkSettings
 from patchbay.values.account import FAMILIES, Account, Secret
 from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Refusal, Route, Verdict, Wait
@@ -39,7 +39,7 @@ class Routed(World):
         super().__init__(depth, dialect, stream, seed)
         provider = replace(DEPTHS[depth], families=frozenset(FAMILIES), silent=silent)
         accounts = tuple(Account(name, provider, Secret("literal", f"key-{name}")) for name in ACCOUNTS)
-        config = Config(accounts, crosstalk=Crosstalk(reaction=reaction))
+        config = Config(accounts, crosstalk=CrosstalkSettings(reaction=reaction))
         self.router = Router(config, b"k" * 32, Random(seed), self.random.randbytes)
         self.exchanges: dict[int, Exchange] = {}
         self.blocked: set[int] = set()

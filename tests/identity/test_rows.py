@@ -11,7 +11,7 @@ from patchbay import dialects
 from patchbay.body import Body
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.settings.settings import Sessions
+from patchbay.settings.settings import SessionSettings
 from patchbay.values.decision import Identity
 from patchbay.values.http import Client, Headers, Origin, Request
 
@@ -21,7 +21,7 @@ PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "anthropi
 def identify(
     body: Any, headers: dict[str, str] | None = None, path: str = PATHS["chat"], order: tuple[str, ...] | None = None
 ) -> Identity:
-    sessions = Sessions() if order is None else Sessions(order=order)
+    sessions = SessionSettings() if order is None else SessionSettings(order=order)
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = Request(
         "POST", path, Headers((headers or {}).items()), Body(raw), dialects.endpoint("POST", path),

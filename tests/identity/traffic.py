@@ -14,7 +14,7 @@ from patchbay.body import Body
 from patchbay.client_claim import claim
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.settings.settings import Sessions
+from patchbay.settings.settings import SessionSettings
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
 from patchbay.values.http import Client, Headers, Origin, Request
@@ -63,7 +63,7 @@ class Teller:
 
     def __init__(self, **settings: Any) -> None:
         self.ledger = Ledger()
-        self.identifier = Identifier(b"k" * 32, Sessions(**settings), self.ledger)
+        self.identifier = Identifier(b"k" * 32, SessionSettings(**settings), self.ledger)
         self.now = 0.0
 
     def ask(self, path: str, body: object = None, headers: Any = (), **more: Any) -> Identity:

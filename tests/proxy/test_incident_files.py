@@ -11,7 +11,7 @@ from mitmproxy.test import taddons, tflow
 
 from patchbay.proxy.incident_files import IncidentFiles
 from patchbay.proxy.incident_recorder import IncidentRecorder
-from patchbay.settings.settings import Crosstalk
+from patchbay.settings.settings import CrosstalkSettings
 from patchbay.state import Leak
 from patchbay.values.decision import Finding
 
@@ -21,7 +21,7 @@ def kept(folder: Path) -> list[Path]:
 
 
 def test_an_incident_is_a_file_that_only_its_owner_reads(tmp_path: Path) -> None:
-    incidents = IncidentFiles(tmp_path, Crosstalk())
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings())
     incidents.write("pb1-x", {"time": 0.0, "id": "pb1-x"})
     incidents.close()
 
@@ -33,7 +33,7 @@ def test_an_incident_is_a_file_that_only_its_owner_reads(tmp_path: Path) -> None
 
 
 def test_the_oldest_leave(tmp_path: Path) -> None:
-    incidents = IncidentFiles(tmp_path, Crosstalk(incidents=3))
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings(incidents=3))
     for number in range(9):
         incidents.write(f"n{number}", {"time": float(number)})
     incidents.close()
@@ -42,7 +42,7 @@ def test_the_oldest_leave(tmp_path: Path) -> None:
 
 
 def test_none_are_kept_where_none_are_wanted(tmp_path: Path) -> None:
-    incidents = IncidentFiles(tmp_path, Crosstalk(incidents=0))
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings(incidents=0))
     incidents.write("n", {"time": 0.0})
     incidents.close()
 
@@ -53,7 +53,7 @@ def test_the_command_is_told_the_file_and_not_too_often(tmp_path: Path) -> None:
     script = tmp_path / "told"
     script.write_text(f'#!/bin/sh\necho "$1 $2" >> {tmp_path}/calls\n')
     script.chmod(0o700)
-    incidents = IncidentFiles(tmp_path, Crosstalk(on_incident=(str(script), "a word"), every=600.0))
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=(str(script), "a word"), every=600.0))
     for number in range(5):
         incidents.write(f"n{number}", {"time": 0.0})
     incidents.close()
@@ -64,7 +64,7 @@ def test_the_command_is_told_the_file_and_not_too_often(tmp_path: Path) -> None:
 def test_the_command_inherits_what_it_is_given(tmp_path: Path) -> None:
     """R17"""
     command = ("/bin/sh", "-c", f'echo "$MINE$KEY" > {tmp_path}/inherited')
-    incidents = IncidentFiles(tmp_path, Crosstalk(on_incident=command), lambda: {"MINE": "mine"})
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=command), lambda: {"MINE": "mine"})
     incidents.write("a", {"time": 0.0})
     incidents.close()
 
@@ -73,7 +73,7 @@ def test_the_command_inherits_what_it_is_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ("false",)])
 def test_a_command_that_fails_hurts_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
-    incidents = IncidentFiles(tmp_path, Crosstalk(on_incident=command, every=0.0))
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=command, every=0.0))
     incidents.write("a", {"time": 0.0})
     incidents.write("b", {"time": 1.0})
     incidents.close()
@@ -83,7 +83,7 @@ def test_a_command_that_fails_hurts_nothing(tmp_path: Path, command: tuple[str, 
 
 def test_a_folder_that_cannot_be_written_hurts_nothing(tmp_path: Path) -> None:
     (tmp_path / "incidents").write_text("a file")
-    incidents = IncidentFiles(tmp_path, Crosstalk())
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings())
     incidents.write("a", {"time": 0.0})
     incidents.close()
 
@@ -93,7 +93,7 @@ def finding(victim: str) -> Finding:
 
 
 def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
-    aftermath = IncidentRecorder(tmp_path, Crosstalk())
+    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
     mine, theirs = tflow.tflow(), tflow.tflow()
     mine.patchbay = SimpleNamespace(streaming=True, copy=b"12345")  # type: ignore[attr-defined]
     theirs.comment = "clean"
@@ -110,7 +110,7 @@ def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
 
 
 def test_a_victim_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
-    aftermath = IncidentRecorder(tmp_path, Crosstalk())
+    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
     flow = tflow.tflow()
     with taddons.context():
         aftermath.alarmed(flow, finding("unknown"), "pb1-mine", 7.0)
@@ -119,7 +119,7 @@ def test_a_victim_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_flows_are_not_kept_alive(tmp_path: Path) -> None:
-    aftermath = IncidentRecorder(tmp_path, Crosstalk())
+    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
     aftermath.opened(tflow.tflow(), "gone")
     flow = tflow.tflow()
     with taddons.context():
@@ -132,7 +132,7 @@ def test_the_flow_whose_answer_came_to_another_instance_is_marked_and_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R15: the instance of the victim hears of it by the store."""
-    aftermath = IncidentRecorder(tmp_path, Crosstalk())
+    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
     theirs = tflow.tflow()
     aftermath.opened(theirs, "b")
     with taddons.context():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from patchbay.proxy import option_checks
-from patchbay.settings.settings import ClientKey, Config, Limits
+from patchbay.settings.settings import ClientKey, Config, LimitSettings
 from patchbay.values.account import Secret
 
 HARMLESS = {
@@ -56,7 +56,7 @@ def test_with_client_keys_it_may_be_reached() -> None:
 
 
 def test_bodies_may_stream_above_what_is_read() -> None:
-    assert said(Config((), limits=Limits(body=1024)), stream_large_bodies="1k") == ""
+    assert said(Config((), limits=LimitSettings(body=1024)), stream_large_bodies="1k") == ""
 
 
 def test_a_log_of_session_keys_is_warned_about() -> None:

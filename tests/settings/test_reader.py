@@ -11,7 +11,16 @@ from hypothesis import given, settings, strategies as st
 from patchbay.settings import reader
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.reader import ConfigError, load
-from patchbay.settings.settings import TIERS, ClientKey, Config, Failover, JournalSettings, Limits, Queue, Sessions
+from patchbay.settings.settings import (
+    TIERS,
+    ClientKey,
+    Config,
+    FailoverSettings,
+    JournalSettings,
+    LimitSettings,
+    QueueSettings,
+    SessionSettings,
+)
 from patchbay.settings.yaml_document import Each, Either, Named, Read, Section
 from patchbay.values.account import Account, ErrorRule, Models, Secret
 from patchbay.values.http import Origin
@@ -85,10 +94,10 @@ def test_every_section_is_read() -> None:
     )
 
     assert (found.state, found.strategy, found.other) == ("/s", "least_busy", "pass")
-    assert found.sessions == Sessions(("generic_header", "own"), 90.0, 5, "isolate", "clear")
-    assert found.failover == Failover(2, 0.5)
+    assert found.sessions == SessionSettings(("generic_header", "own"), 90.0, 5, "isolate", "clear")
+    assert found.failover == FailoverSettings(2, 0.5)
     assert found.journal == JournalSettings("j", 1024, 0)
-    assert found.limits == Limits(1_000_000, 1)
+    assert found.limits == LimitSettings(1_000_000, 1)
     assert found.clients == (
         ClientKey("x", Secret("env", "X"), True),
         ClientKey("y", Secret("env", "Y"), False),
@@ -451,7 +460,7 @@ def test_the_example_holds_every_setting() -> None:
 def test_every_field_of_the_settings_can_be_written() -> None:
     written = {"secret": "key", "secret_headers": "headers", "origin": "base_url", "base_path": "base_url"}
     ours = {"warnings", "place", "places"}
-    for kind in (Config, Account, Sessions, Failover, JournalSettings, Limits, Models):
+    for kind in (Config, Account, SessionSettings, FailoverSettings, JournalSettings, LimitSettings, Models):
         assert {written.get(field.name, field.name) for field in fields(kind)} - ours <= ACCEPTED
 
 
@@ -508,7 +517,7 @@ def test_a_rule_says_which_errors_and_what_they_mean(rule: str, wrong: str) -> N
 
 
 def test_the_queue_is_read() -> None:
-    assert load(ONE + "queue: {limit: 5, seconds: 1m, patience: 0}", "c").queue == Queue(5, 60.0, 0.0)
+    assert load(ONE + "queue: {limit: 5, seconds: 1m, patience: 0}", "c").queue == QueueSettings(5, 60.0, 0.0)
 
 
 def test_what_a_client_may_use_is_read() -> None:

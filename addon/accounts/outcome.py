@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Literal
 
 from ..body import Body
+from ..dialects import FAMILIES, of_family
+from ..dialects.outcome_rules import BLAMELESS, ZERO_LIMIT, OutcomeRule, Scope, rule_for
 from ..values.account import ErrorRule, OutcomeKind
 from ..values.answer import Head
 from ..values.decision import Outcome
@@ -30,86 +31,11 @@ from . import error_body, limits, quoted_text
 from .error_body import ErrorBody
 from .quoted_text import ClientText
 
-Scope = Literal["lane", "account", "none"]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """
-    One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
-
-    Inside a stream there is no status; codes and phrases decide alone. *bare*: the row says no more than the status.
-    """
-
-    kind: OutcomeKind
-    codes: frozenset[str] = frozenset()
-    phrase: re.Pattern[str] | None = None
-    statuses: frozenset[int] = frozenset()
-    scope: Scope | None = None
-    bare: bool = False
-    why: str = ""  # one of `refusals.REASONS`, where the client is to be told more than the kind
-
-    @property
-    def is_blameless(self) -> bool:
-        """Whether nothing follows for the account."""
-        return self.kind in BLAMELESS or self.scope == "none"
-
-    def fits(self, status: int, said: ErrorBody) -> bool:
-        """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
-        if status and self.statuses and status not in self.statuses:
-            return False
-        return bool(self.coded(said)) or bool(self.found(said))
-
-    def coded(self, said: ErrorBody) -> frozenset[str]:
-        """Return the codes of this row that were said; those of a model, unless another place has the fault."""
-        elsewhere = self.kind == "model" and said.place and not _ABOUT["model"].search(said.place)
-        return frozenset() if elsewhere else self.codes & said.codes
-
-    def found(self, said: ErrorBody) -> re.Match[str] | None:
-        """Find the phrase in the provider's own words; a row without consequences is also met by quoted ones."""
-        if not self.phrase:
-            return None
-        if self.is_blameless:
-            return self.phrase.search(said.message)
-        at_fault = _blames_request(said.codes) or (bool(said.place) and not _ABOUT[self.kind].search(said.place))
-        found = None if at_fault else self.phrase.search(said.own)
-        return None if found and _ELSEWHERE.search(said.own, 0, found.start()) else found
-
-    def is_told_by_client(self, said: ErrorBody, sent: ClientText) -> bool:
-        """Say whether everything for which this row fits may be words of the client's."""
-        if self.is_blameless:
-            return False
-        codes, found = self.coded(said), self.found(said)
-        if codes and not all(sent.hold_code(code) for code in codes):
-            return self.kind == "model" and sent.is_known and sent.hold_other_name(said.message)
-        if not found or self.kind != "model":
-            return not found or sent.hold(said.own, *found.span())
-        # quotation marks stand around the name of a model too, so what is in them is looked at
-        is_end = "end" in found.re.groupindex and sent.hold_end(said.own, *found.span("end"))
-        return is_end or sent.hold(said.message, *found.span(), names_model=True)
-
-
-def _rule(
-    kind: OutcomeKind,
-    codes: str = "",
-    phrase: str = "",
-    statuses: str = "",
-    scope: Scope | None = None,
-    *,
-    bare: bool = False,
-    why: str = "",
-) -> Rule:
-    pattern = re.compile(phrase) if phrase else None
-    return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare, why)
-
-
 # How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
 SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
     "ok": "lane", "rate": "lane", "overload": "lane", "server": "lane", "permission": "lane", "model": "lane",
     "auth": "account", "quota": "account", "request": "none", "cancelled": "none",
 })  # fmt: skip
-
-BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  # nothing follows for the account
 
 # A place in the request that is named as wrong rules a phrase out, unless that is what the phrase is about.
 _KEY_PLACE = re.compile(r"api.?key|authorization|credential|token$")
@@ -129,9 +55,6 @@ _ELSEWHERE = re.compile(
     r"(\A|\s)(messages|contents|input|tools|mcp_servers|instructions|system|attachments)(\.\d+|\[\d+\])+"
 )
 
-# Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
-_CLIENT = "400 404 405 409 412 413 415 422 500"
-
 # Refusals about this request alone: waiting cures none of them, and another account may have the plan, the feature or
 # the larger limit that it needs. They stand before everything else, and a client that quotes them gains nothing.
 _TOO_LARGE = (
@@ -146,160 +69,38 @@ _THING = (
     r"assistants?|threads?|skills?|conversations?|features?|web_search|attachments?|tuned ?models?)"
 )
 _ALONE = (
-    _rule("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
-                          r"not (yet )?(available|enabled|supported|included))|"
-                          r"usage credits? (is|are) required|draws? from your extra usage|"
-                          r"requires more credits, or fewer|can only afford", scope="none"),
-    _rule("permission", phrase=r"organization must be verified|only authorized for use with claude code|"
-                               r"\bbeta\b.{0,80}\bnot (yet )?(available|enabled|supported|allowed|authorized)|"
-                               r"(unexpected|unsupported|unknown|invalid) value.{0,80}\banthropic-beta\b",
-          scope="none"),
-    _rule("auth", phrase=r"oauth authentication is currently not supported", scope="none"),  # without its beta header
-    _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
-    _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
-          statuses="400 404"),
+    rule_for("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
+                             r"not (yet )?(available|enabled|supported|included))|"
+                             r"usage credits? (is|are) required|draws? from your extra usage|"
+                             r"requires more credits, or fewer|can only afford", scope="none"),
+    rule_for("permission", phrase=r"organization must be verified|only authorized for use with claude code|"
+                                  r"\bbeta\b.{0,80}\bnot (yet )?(available|enabled|supported|allowed|authorized)|"
+                                  r"(unexpected|unsupported|unknown|invalid) value.{0,80}\banthropic-beta\b",
+             scope="none"),
+    rule_for("auth", phrase=r"oauth authentication is currently not supported", scope="none"),  # no beta header
+    rule_for("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
+    rule_for("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
+             statuses="400 404"),
     # Another account may have the thing that the request names; a file or a cache that is gone, no account has.
-    _rule("permission", "missing_scope missing_scopes",
-          rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
-          rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"
-          r"(may|does) not exist)|\bmissing scopes?\b", "403", "none"),
-    _rule("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="none"),
+    rule_for("permission", "missing_scope missing_scopes",
+             rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
+             rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"
+             r"(may|does) not exist)|\bmissing scopes?\b", "403", "none"),
+    rule_for("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="none"),
     # What a tool's server or a connector of the user's did, and what a model made of a prompt, no account cures.
-    _rule("request", "external_connector_error connector_error mcp_error tool_error",
-          r"\bmcp server\b|\b(external|your) connector\b|\btool list\b", "424 500 502"),
-    _rule("request", phrase=r"\bmodify(ing)? (your|the) (prompt|input|request)\b", statuses="500"),
+    rule_for("request", "external_connector_error connector_error mcp_error tool_error",
+             r"\bmcp server\b|\b(external|your) connector\b|\btool list\b", "424 500 502"),
+    rule_for("request", phrase=r"\bmodify(ing)? (your|the) (prompt|input|request)\b", statuses="500"),
 )  # fmt: skip
 
-# A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
-_PLAN = _rule("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
-
-# Too much to do for the moment, whatever the status: some say it under 400.
-_BUSY = _rule("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded|too busy|"
-                                 r"\b(server|engine|model|service|system|gpus|workers|slots) (is |are )?"
-                                 r"(currently |all )?(busy|warming up|starting up|in use)\b|"
-                                 r"temporarily (unavailable|overloaded)|"
-                                 r"(over|at|exceed(s|ed)) (its |max(imum)? |full )?capacity|capacity exceeded|"
-                                 r"(no|insufficient|not enough|limited) capacity",
-              statuses="400 404 409 422 424 429 498 500 502 503 529")  # fmt: skip
-
-_AT_ONCE = _rule("rate", phrase=r"too many (concurrent|simultaneous|pending|queued) requests",
-                 statuses="400 409 422 500 503")  # fmt: skip
-
-# What a denial is about: this model, or where the request comes from, which is no better for any other model.
-_NO_MODEL = _rule(
-    "model",
-    phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
-    statuses="403 404",
-    why="model not allowed",
-)
-_FROM_HERE = _rule("permission", "unsupported_country_region_territory",
-                   r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
-                   r"public (network )?access is disabled", "403",
-                   scope="account", why="region or network not supported")  # fmt: skip
-
-OPENAI = (
-    _rule("rate", "in_flight_budget_exhausted"),
-    _rule("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
-                   "project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached "
-                   "billing_not_active usage_limit_reached usage_not_included insufficient_balance "
-                   "insufficient_credits payment_required openrouter_credits openrouter_key_limit budget_exceeded "
-                   "insufficient_user_quota exceeded_current_quota_error arrearage"),
-    _rule("quota", phrase=r"insufficient (balance|credits?|funds)|balance is insufficient|"
-                          r"exceeded your current quota|credit balance|used all (of )?(your )?available credits|"
-                          r"(monthly|spending|spend) limit|"
-                          r"(doesn't|does not) have any credits|key limit exceeded", statuses="400 402 403 412 429"),
-    _rule("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
-                  "token_expired expired_token expired_key invalid_token account_deactivated unauthenticated "
-                  "organization_restricted",
-          statuses="400 401 403"),
-    _rule("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(not valid|invalid|expired|revoked|disabled)|"
-                         r"no auth credentials|ip (address )?(is )?not authorized|"
-                         r"security token included in the request is (invalid|expired)", statuses="400 401 403"),
-    _rule("auth", phrase=r"authentication fail|token (has )?expired|"
-                         r"invalid (authentication|credentials|subscription key)", statuses="401"),
-    _rule("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
-                     "invalid_prompt", statuses="400 403"),
-    _rule("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
-    _NO_MODEL,
-    _rule("model", "model_not_found model_not_available unsupported_model invalid_model deploymentnotfound "
-                   "model_decommissioned", statuses="400 403 404"),
-    # "No endpoints found that support image input" is about the request
-    _rule("model", phrase=r"\bmodel\b.{0,160}(?P<end>does not exist|not found|is not available)|"
-                          r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)",
-          statuses="400 403 404"),
-    _rule("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported) in (your|this) (region|country))",
-          statuses="400 403 404", why="not in this region"),
-    _rule("overload", "server_is_overloaded overloaded overloaded_error engine_overloaded engine_overloaded_error "
-                      "model_overloaded model_at_capacity capacity_exceeded service_tier_capacity_exceeded"),
-    _rule("overload", "service_unavailable_error service_unavailable unavailable",
-          statuses="429 498 500 502 503 529"),
-    _BUSY,
-    _AT_ONCE,
-    _PLAN,
-    _rule("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
-                  "resource_exhausted tokens requests", statuses="429 500 503"),
-    _FROM_HERE,
-    _rule("permission", "permission_error permission_denied forbidden", statuses="403", bare=True),
-    _rule("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
-                     "string_above_max_length unsupported_parameter unsupported_value invalid_value "
-                     "invalid_type missing_required_parameter request_too_large previous_response_not_found "
-                     "unprocessable_entity bad_request badrequesterror", statuses=_CLIENT),
-    _rule("server", "server_error internal_error internal_server_error api_error", statuses="500 502 503 504"),
-)  # fmt: skip
-
-ANTHROPIC = (
-    _rule("quota", "credits_required", scope="lane"),
-    _rule("quota", "billing_error enforced_spend_limit_reached"),
-    _rule("quota", phrase=r"credit balance is too low|reached your specified (workspace )?api usage limits",
-          statuses="400 402 403 429"),
-    _rule("auth", "authentication_error"),
-    _rule("auth", phrase=r"organization has been disabled", statuses="400 401 403", why="organization disabled"),
-    _rule("auth", phrase=r"invalid x-api-key|oauth token (has|is|was) "
-                         r"(been )?(expired|revoked)", statuses="400 401 403"),
-    _rule("overload", "overloaded_error"),
-    _BUSY,
-    _AT_ONCE,
-    _PLAN,
-    _rule("rate", "rate_limit_error"),
-    _NO_MODEL,
-    _rule("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
-    _rule("permission", "permission_error", statuses="403", bare=True),
-    _rule("request", "invalid_request_error request_too_large not_found_error", statuses=_CLIENT),
-    _rule("server", "api_error timeout_error", statuses="500 502 503 504"),
-)  # fmt: skip
-
-# "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
-GEMINI = (
-    _rule("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429"),
-    _rule("quota", "payment_required quota_exceeded billing_disabled"),
-    _rule("auth", "api_key_invalid api_key_expired api_key_service_blocked validation_required unauthenticated "
-                  "access_token_expired account_state_invalid consumer_suspended api_key_ip_address_blocked "
-                  "api_key_http_referrer_blocked"),
-    _rule("auth", phrase=r"api key (not valid|expired|not found)|reported as leaked|api_key_invalid",
-          statuses="400 401 403"),
-    _NO_MODEL,
-    _FROM_HERE,
-    _rule("permission", phrase=r"^user location is not supported", statuses="400", scope="account",
-          why="region or network not supported"),
-    _rule("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
-    _BUSY,
-    _AT_ONCE,
-    _rule("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
-    _rule("overload", "unavailable", statuses="503"),
-    _rule("permission", "service_disabled", statuses="403"),
-    _rule("permission", "permission_denied", statuses="403", bare=True),
-    _rule("request", "invalid_argument failed_precondition out_of_range not_found already_exists aborted",
-          statuses=_CLIENT),
-    _rule("cancelled", "cancelled", statuses="499"),
-    _rule("server", "internal deadline_exceeded unknown", statuses="500 504"),
-)  # fmt: skip
-
-RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType({
-    # Anyone may stand in front of anyone, so every family knows the others' words after its own.
-    "openai": (*_ALONE, *OPENAI, *ANTHROPIC),
-    "anthropic": (*_ALONE, *ANTHROPIC, *OPENAI),
-    "gemini": (*_ALONE, *GEMINI, *OPENAI),
-    "": (*_ALONE, *OPENAI, *ANTHROPIC, *GEMINI),
+# A gateway may answer in the words of another vendor, so the table of a family is followed by that of the first other.
+RULES: Mapping[str, tuple[OutcomeRule, ...]] = MappingProxyType({
+    "": (*_ALONE, *(rule for family in FAMILIES for rule in of_family(family).error_rules)),
+    **{
+        family: (*_ALONE, *of_family(family).error_rules, *of_family(other).error_rules)
+        for family in FAMILIES
+        for other in [next(name for name in FAMILIES if name != family)]
+    },
 })  # fmt: skip
 
 # Codes that stand beside what is no fault of the request too, at some; the others say that it is at fault, and rule
@@ -448,10 +249,10 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
         # The delay stated beside a day's quota is often that of its minute window.
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
-    fitting = [rule for rule in RULES.get(family, RULES[""]) if rule.fits(status, said)]
+    fitting = [rule for rule in RULES.get(family, RULES[""]) if _fits(rule, status, said)]
     if until is not None:  # one that says when to come back is no matter of size
         fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "none")]
-    rule = next((rule for rule in fitting if not rule.is_told_by_client(said, sent)), None)
+    rule = next((rule for rule in fitting if not _is_told_by_client(rule, said, sent)), None)
     doubted = fitting[0] if fitting and fitting[0] is not rule else None
     kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
     if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
@@ -465,11 +266,49 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
     bare = kind in _NEEDS_EVIDENCE and found.until is None and (rule.bare if rule else not _is_challenged(headers))
     certain = status in _CERTAIN
     if rule is not None and kind not in BLAMELESS:
-        certain = certain or not all(map(sent.hold_code, rule.coded(said)))
+        certain = certain or not all(map(sent.hold_code, _coded(rule, said)))
     return replace(found, certain=certain, bare=bare)
 
 
-def _is_about_request(status: int, rule: Rule | None, said: ErrorBody) -> bool:
+def _fits(rule: OutcomeRule, status: int, said: ErrorBody) -> bool:
+    """Whether *rule* is about an error of *status* (0: inside a stream) that said *said*."""
+    if status and rule.statuses and status not in rule.statuses:
+        return False
+    return bool(_coded(rule, said)) or bool(_found(rule, said))
+
+
+def _coded(rule: OutcomeRule, said: ErrorBody) -> frozenset[str]:
+    """Return the codes of *rule* that were said; those of a model, unless another place has the fault."""
+    elsewhere = rule.kind == "model" and said.place and not _ABOUT["model"].search(said.place)
+    return frozenset() if elsewhere else rule.codes & said.codes
+
+
+def _found(rule: OutcomeRule, said: ErrorBody) -> re.Match[str] | None:
+    """Find the phrase in the provider's own words; a row without consequences is also met by quoted ones."""
+    if not rule.phrase:
+        return None
+    if rule.is_blameless:
+        return rule.phrase.search(said.message)
+    at_fault = _blames_request(said.codes) or (bool(said.place) and not _ABOUT[rule.kind].search(said.place))
+    found = None if at_fault else rule.phrase.search(said.own)
+    return None if found and _ELSEWHERE.search(said.own, 0, found.start()) else found
+
+
+def _is_told_by_client(rule: OutcomeRule, said: ErrorBody, sent: ClientText) -> bool:
+    """Whether all that *rule* goes by may be the client's own words."""
+    if rule.is_blameless:
+        return False
+    codes, found = _coded(rule, said), _found(rule, said)
+    if codes and not all(sent.hold_code(code) for code in codes):
+        return rule.kind == "model" and sent.is_known and sent.hold_other_name(said.message)
+    if not found or rule.kind != "model":
+        return not found or sent.hold(said.own, *found.span())
+    # quotation marks stand around the name of a model too, so what is in them is looked at
+    is_end = "end" in found.re.groupindex and sent.hold_end(said.own, *found.span("end"))
+    return is_end or sent.hold(said.message, *found.span(), names_model=True)
+
+
+def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) -> bool:
     """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
@@ -524,7 +363,7 @@ def _is_daily(said: ErrorBody, sent: ClientText) -> bool:
     """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
     quotas = [quota for part in said.parts if isinstance(quota := part.get("quotaId"), str)]
     daily = [quota for quota in quotas if _A_DAY.search(quota.lower())]
-    return any(not sent.hold_code(quota.lower()) for quota in daily) and not GEMINI[0].fits(429, said)
+    return any(not sent.hold_code(quota.lower()) for quota in daily) and not _fits(ZERO_LIMIT, 429, said)
 
 
 def _is_account_wide(headers: Headers) -> bool:
@@ -533,7 +372,7 @@ def _is_account_wide(headers: Headers) -> bool:
     )
 
 
-def _detail(status: int, rule: Rule | None, said: ErrorBody) -> str:
+def _detail(status: int, rule: OutcomeRule | None, said: ErrorBody) -> str:
     """Name the status and the word of *our* table that was found: what an upstream wrote may hold anything."""
     word = min(rule.codes & said.codes, default="") if rule else ""
     why = rule.why if rule else ""

@@ -21,6 +21,7 @@ from ..values.http import Endpoint, Runs
 from . import errors, tokens
 from .dialect import BoundField, Dialect, Keeps
 from .order import MEMBERS, SHOWN, StreamOrder, disorder
+from .outcome_rules import AT_ONCE, BUSY, CLIENT_ERRORS, NO_MODEL, PLAN, rule_for
 
 _NAME = "anthropic"
 
@@ -56,6 +57,28 @@ _BLOCK_OF_DELTA = {
 _BLOCKS = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 _SERVER_TOOLS = ("server_", "mcp_", "web_", "code_", "bash_", "text_editor_", "tool_search")
 _THINKING = ("thinking", "redacted_thinking")
+
+
+_ERROR_RULES = (
+    rule_for("quota", "credits_required", scope="lane"),
+    rule_for("quota", "billing_error enforced_spend_limit_reached"),
+    rule_for("quota", phrase=r"credit balance is too low|reached your specified (workspace )?api usage limits",
+             statuses="400 402 403 429"),
+    rule_for("auth", "authentication_error"),
+    rule_for("auth", phrase=r"organization has been disabled", statuses="400 401 403", why="organization disabled"),
+    rule_for("auth", phrase=r"invalid x-api-key|oauth token (has|is|was) "
+                            r"(been )?(expired|revoked)", statuses="400 401 403"),
+    rule_for("overload", "overloaded_error"),
+    BUSY,
+    AT_ONCE,
+    PLAN,
+    rule_for("rate", "rate_limit_error"),
+    NO_MODEL,
+    rule_for("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
+    rule_for("permission", "permission_error", statuses="403", bare=True),
+    rule_for("request", "invalid_request_error request_too_large not_found_error", statuses=CLIENT_ERRORS),
+    rule_for("server", "api_error timeout_error", statuses="500 502 503 504"),
+)  # fmt: skip
 
 
 def _endpoint(method: str, path: str) -> Endpoint | None:
@@ -408,6 +431,7 @@ DIALECT = Dialect(
     holds_answer=_holds_answer,
     has_shape=_has_shape,
     answer_shape=lambda suffix: _NAME if suffix.endswith(("/messages", "Predict")) else "",
+    error_rules=_ERROR_RULES,
     error=_error,
     error_event=_error_event,
     error_headers=_error_headers,

@@ -13,6 +13,7 @@ from ..values.decision import Refusal
 from ..values.http import Endpoint
 from . import errors
 from .order import StreamOrder
+from .outcome_rules import OutcomeRule
 
 Json = dict[str, Any]
 Keeps = Callable[[str], bool]  # whether the account can read this sealed content, or verify this signature
@@ -89,6 +90,7 @@ class Dialect:
     answer_shape: Callable[[str], str] = lambda suffix: ""  # the shape of an answer at a suffix; empty: several
 
     # errors
+    error_rules: tuple[OutcomeRule, ...] = ()  # codes and phrases of its servers; the first that fits decides
     error: Callable[[Refusal, str], bytes]  # the body; with the request's id
     error_event: Callable[[Refusal, str], bytes]  # the event or events that end a stream
     error_headers: Callable[[Refusal], list[tuple[str, str]]] = errors.headers

@@ -21,6 +21,7 @@ from ..values.http import Endpoint, Kind, Runs
 from . import errors, tokens
 from .dialect import Dialect, Keeps
 from .order import StreamOrder, index_of
+from .outcome_rules import AT_ONCE, BUSY, CLIENT_ERRORS, FROM_HERE, NO_MODEL, ZERO_LIMIT, rule_for
 
 _NAME = "gemini"
 
@@ -80,6 +81,33 @@ _ERROR_STATUS = {
 _FILES = (b"fileUri", b"file_uri")
 _SIGNATURES = ("thoughtSignature", "thought_signature")
 _UNSIGNED = b'"skip_thought_signature_validator"'  # the API's word for "no signature": function calls need one
+
+
+# "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
+_ERROR_RULES = (
+    ZERO_LIMIT,
+    rule_for("quota", "payment_required quota_exceeded billing_disabled"),
+    rule_for("auth", "api_key_invalid api_key_expired api_key_service_blocked validation_required unauthenticated "
+                     "access_token_expired account_state_invalid consumer_suspended api_key_ip_address_blocked "
+                     "api_key_http_referrer_blocked"),
+    rule_for("auth", phrase=r"api key (not valid|expired|not found)|reported as leaked|api_key_invalid",
+             statuses="400 401 403"),
+    NO_MODEL,
+    FROM_HERE,
+    rule_for("permission", phrase=r"^user location is not supported", statuses="400", scope="account",
+             why="region or network not supported"),
+    rule_for("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
+    BUSY,
+    AT_ONCE,
+    rule_for("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
+    rule_for("overload", "unavailable", statuses="503"),
+    rule_for("permission", "service_disabled", statuses="403"),
+    rule_for("permission", "permission_denied", statuses="403", bare=True),
+    rule_for("request", "invalid_argument failed_precondition out_of_range not_found already_exists aborted",
+             statuses=CLIENT_ERRORS),
+    rule_for("cancelled", "cancelled", statuses="499"),
+    rule_for("server", "internal deadline_exceeded unknown", statuses="500 504"),
+)  # fmt: skip
 
 
 def _endpoint(method: str, path: str) -> Endpoint | None:
@@ -384,6 +412,7 @@ DIALECT = Dialect(
     streams_array=True,
     has_shape=_has_shape,
     answer_shape=lambda suffix: _NAME if suffix.endswith((":generateContent", ":streamGenerateContent")) else "",
+    error_rules=_ERROR_RULES,
     error=_error,
     error_event=_error_event,
 )

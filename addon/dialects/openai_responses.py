@@ -294,6 +294,7 @@ DIALECT = Dialect(
     splits_answers=True,
     has_shape=_has_shape,
     answer_shape=lambda suffix: _NAME if suffix.endswith("/responses") else "",
+    error_rules=openai.ERROR_RULES,
     error=openai.error,
     error_event=_error_event,
     error_headers=_error_headers,

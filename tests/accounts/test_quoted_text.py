@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay.accounts import limits, outcome, quoted_text
-from patchbay.accounts.outcome import BLAMELESS, RULES
+from patchbay.accounts.outcome import RULES
 from patchbay.accounts.quoted_text import ClientText, own_words
 from patchbay.body import Body
+from patchbay.dialects.outcome_rules import BLAMELESS
 from patchbay.values.account import ErrorRule
 from patchbay.values.answer import Head
 from patchbay.values.decision import Outcome

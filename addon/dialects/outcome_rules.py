@@ -1,0 +1,87 @@
+"""
+Rules about errors: which outcome the codes, phrases and statuses of a provider mean for its account.
+
+Each dialect has a table of them, read from the top; rows that several tables share stand here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from ..values.account import OutcomeKind
+
+Scope = Literal["lane", "account", "none"]
+BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  # nothing follows for the account
+# Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
+CLIENT_ERRORS = "400 404 405 409 412 413 415 422 500"
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRule:
+    """
+    One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
+
+    Inside a stream there is no status; codes and phrases decide alone. *bare*: the row says no more than the status.
+    *why* is one of `refusals.REASONS`, where the client is told more than the kind.
+    """
+
+    kind: OutcomeKind
+    codes: frozenset[str] = frozenset()
+    phrase: re.Pattern[str] | None = None
+    statuses: frozenset[int] = frozenset()
+    scope: Scope | None = None
+    bare: bool = False
+    why: str = ""
+
+    @property
+    def is_blameless(self) -> bool:
+        """Whether nothing follows for the account."""
+        return self.kind in BLAMELESS or self.scope == "none"
+
+
+def rule_for(
+    kind: OutcomeKind,
+    codes: str = "",
+    phrase: str = "",
+    statuses: str = "",
+    scope: Scope | None = None,
+    *,
+    bare: bool = False,
+    why: str = "",
+) -> OutcomeRule:
+    """Return the row of *codes* and *statuses*, separated by blanks, and of the pattern *phrase*."""
+    pattern = re.compile(phrase) if phrase else None
+    return OutcomeRule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare, why)
+
+
+# A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
+PLAN = rule_for("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
+
+# Too much to do for the moment, whatever the status: some say it under 400.
+BUSY = rule_for("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded|too busy|"
+                                    r"\b(server|engine|model|service|system|gpus|workers|slots) (is |are )?"
+                                    r"(currently |all )?(busy|warming up|starting up|in use)\b|"
+                                    r"temporarily (unavailable|overloaded)|"
+                                    r"(over|at|exceed(s|ed)) (its |max(imum)? |full )?capacity|capacity exceeded|"
+                                    r"(no|insufficient|not enough|limited) capacity",
+                 statuses="400 404 409 422 424 429 498 500 502 503 529")  # fmt: skip
+
+AT_ONCE = rule_for("rate", phrase=r"too many (concurrent|simultaneous|pending|queued) requests",
+                    statuses="400 409 422 500 503")  # fmt: skip
+
+# What a denial is about: this model, or where the request comes from, which is no better for any other model.
+NO_MODEL = rule_for(
+    "model",
+    phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
+    statuses="403 404",
+    why="model not allowed",
+)
+FROM_HERE = rule_for("permission", "unsupported_country_region_territory",
+                      r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
+                      r"public (network )?access is disabled", "403",
+                      scope="account", why="region or network not supported")  # fmt: skip
+
+# A limit of zero: the account has no access, and waiting does not help.
+ZERO_LIMIT = rule_for("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429")

@@ -33,8 +33,7 @@ from .request_file import RequestFile
 from .terminal import visible
 
 if TYPE_CHECKING:
-    from ..proxy import flow_record
-    from ..proxy.flow_record import FlowRecord
+    from ..proxy.stored_flows import FlowRecord, StoredFlow
 
 EXIT_MISTAKES, EXIT_USAGE = 1, 2
 _SHOWN = 64  # characters of an id
@@ -251,45 +250,45 @@ def _of_text(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
 
 
 def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
-    from ..proxy import flow_record  # the host is loaded only when it is needed
+    from ..proxy import stored_flows  # the host is loaded only when it is needed
 
     if not (arguments.flow.isascii() and arguments.flow.isdecimal()):
         raise ValueError("--flow takes the number of a flow, counted from 1")
     now, number = 0.0, int(arguments.flow[:20])
-    for place, flow in enumerate(flow_record.read(Path(arguments.file), key, router.made), 1):
+    for place, flow in enumerate(stored_flows.flows(Path(arguments.file), key, router.made), 1):
         now += 1.0
         given = _given(flow)
         upstream = None if given.destination and upstream_url.is_anywhere(given.destination) else given.destination
         request = _request(given, router, upstream, _client(flow, router.config, key))
         if place == number:
-            last = _explained(request, router, upstream, notes, now, flow.happened.served if flow.happened else None)
-            return replace(last, happened=flow.happened, place=place, notes=(*last.notes, *_notes(flow, last)))
+            last = _explained(request, router, upstream, notes, now, flow.record.served if flow.record else None)
+            return replace(last, happened=flow.record, place=place, notes=(*last.notes, *_notes(flow, last)))
         _again(flow, request, router, upstream, now)
     raise ValueError(f"there is no flow {number} in it")
 
 
-def _given(flow: flow_record.StoredAnswer) -> RequestFile:
+def _given(flow: StoredFlow) -> RequestFile:
     """Return the request of *flow* as it was read then: with the placeholder that stood there before its account."""
     path, origin = flow.path, flow.origin
-    if flow.happened is None:
+    if flow.record is None:
         return RequestFile(flow.method, path, flow.headers, flow.body, origin)
-    if flow.happened.text("pool").endswith("@any"):  # on one port; the flow names the account's own host
+    if str(flow.record.line.get("pool")).endswith("@any"):  # on one port; the flow names the account's own host
         origin = Origin("http", upstream_url.ANYWHERE, 80)
     return RequestFile(flow.method, clients.without_key(path, "patchbay"), flow.headers, flow.body, origin)
 
 
-def _client(flow: flow_record.StoredAnswer, settings: Config, key: bytes) -> Client:
+def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
     """Return who sent *flow*: the scope of then with the rights of now, else what its own credential says."""
-    from ..proxy import flow_record
+    from ..proxy import stored_flows
 
-    scope = flow.happened.scope if flow.happened else None
+    scope = flow.record.scope if flow.record else None
     if scope is None:
         path = flow.path
-        kept = flow_record.without_placeholders(flow.headers)
-        if flow_record.is_placeholder(next(clients.presented(Headers(), path), "")):
+        kept = stored_flows.without_placeholders(flow.headers)
+        if stored_flows.is_placeholder(next(clients.presented(Headers(), path), "")):
             path = clients.without_key(path)
         return _unnamed(kept, path, key)
-    name = flow.happened.text("client") if flow.happened else ""
+    name = str(flow.record.line.get("client") or "") if flow.record else ""
     for one in settings.clients:
         if one.name == name:
             return Client(scope, one.name, one.may_pin, one.pools, one.providers, one.models)
@@ -301,8 +300,8 @@ def _unnamed(headers: Headers, path: str, key: bytes) -> Client:
     return Client() if isinstance(found, Refusal) else found  # only where clients are configured, and here none are
 
 
-def _notes(flow: flow_record.StoredAnswer, explained: Explained) -> Iterator[str]:
-    happened, exchange = flow.happened, explained.exchange
+def _notes(flow: StoredFlow, explained: Explained) -> Iterator[str]:
+    happened, exchange = flow.record, explained.exchange
     if happened is None:
         yield "the flow does not say what happened"
         return
@@ -314,11 +313,9 @@ def _notes(flow: flow_record.StoredAnswer, explained: Explained) -> Iterator[str
         yield "the flow was edited since; the second part is about what it holds now"
 
 
-def _again(
-    flow: flow_record.StoredAnswer, request: Request, router: Router, upstream: Origin | None, now: float
-) -> None:
+def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin | None, now: float) -> None:
     """Let *router* learn what it learned from *flow*: who served which conversation, and what the answer gave away."""
-    before = flow.happened.served if flow.happened else Served(flow.account)
+    before = flow.record.served if flow.record else Served(flow.account)
     exchange = router.open(request, now, reverse=upstream)
     if isinstance(exchange, Refusal):
         return

@@ -53,8 +53,8 @@ def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]
     from ..proxy import stored_flows  # the host is loaded only when it is needed
 
     try:
-        yield from stored_flows.read(file, mint)
-    except stored_flows.Unreadable as e:
+        yield from stored_flows.exchanges(file, mint)
+    except stored_flows.BrokenDump as e:
         broken.append(str(e))
 
 

@@ -16,15 +16,13 @@ import shutil
 import signal
 import stat
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blake3 import blake3
-
-from .. import secret_patterns
+from .. import keyed, secret_patterns
+from ..bounded import BoundedMap
 from ..values.account import Secret
 from .redaction import MIN_COVERED, Redactor
 
@@ -91,9 +89,9 @@ class Credentials:
     def __init__(self, env: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._env = os.environ if env is None else env
         self._clock = clock
-        self._held: OrderedDict[Secret, _Held] = OrderedDict()
+        self._held: BoundedMap[Secret, _Held] = BoundedMap(MAX_HELD)
         self._flights: dict[Secret, asyncio.Task[None]] = {}
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: BoundedMap[str, None] = BoundedMap(MAX_KNOWN)
         self._cover: Redactor | None = Redactor(())
         self._message_cover: Redactor | None = self._cover
         self._seal = secrets.token_bytes(32)
@@ -177,11 +175,7 @@ class Credentials:
         """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
         held = self._held.get(secret)
         parts = (secret.source, secret.value, secret.pointer, *secret.argv, held.value if held else "")
-        digest = blake3(key=self._seal)
-        for part in parts:
-            text = part.encode("utf-8", "surrogateescape")
-            digest.update(len(text).to_bytes(8, "big") + text)
-        return digest.hexdigest(16)
+        return keyed.digest(self._seal, *(part.encode("utf-8", "surrogateescape") for part in parts)).hex()
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -243,17 +237,11 @@ class Credentials:
 
     def _keep(self, secret: Secret, held: _Held) -> None:
         self._held[secret] = held
-        self._held.move_to_end(secret)
-        while len(self._held) > MAX_HELD:
-            self._held.popitem(last=False)
         if not held.value:
             return
         if held.value not in self._known:
             self._cover = self._message_cover = None
         self._known[held.value] = None
-        self._known.move_to_end(held.value)
-        while len(self._known) > MAX_KNOWN:
-            self._known.popitem(last=False)
 
 
 def named(secret: Secret) -> str:

@@ -12,9 +12,9 @@ from .. import journal
 from ..journal import Journal
 from ..router import Exchange, Router
 from ..values.decision import Decision
-from . import flow_record, flow_view, replay, stored_flows
+from . import flow_record, flow_view, habit_log, replay
 from .exchange_driver import ExchangeDriver
-from .incident_recorder import IncidentRecorder, tell_habits
+from .incident_recorder import IncidentRecorder
 
 
 class ExchangeLog:
@@ -44,10 +44,11 @@ class ExchangeLog:
         status = flow.response.status_code if flow.response else None
         decision = self._router.close(exchange, error, time.time(), status=status)
         line = self._written(decision)
-        flow_view.on_flow(flow, decision, line)
         sent, kept = self._router.sent(exchange), len(driver.copy) if driver.cut_short else None
-        stored_flows.closed(flow, sent, own_answer=driver.own_answer, kept_bytes=kept)
-        flow_record.note(flow, exchange, decision, self._key)
+        flow_record.write_decision(flow, decision, line)
+        flow_record.write_attempts(flow, sent, own_answer=driver.own_answer, kept_bytes=kept)
+        flow_record.write_served(flow, exchange, decision, self._key)
+        flow_view.show(flow, decision)
         replay.remark(flow, exchange, decision)
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
@@ -56,12 +57,13 @@ class ExchangeLog:
     def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
         line = self._written(decision)
-        flow_view.on_socket(flow, decision, line)
-        self._incidents.keep(flow, decision, self._router.sent(exchange))
+        flow_record.add_line(flow, line)
+        flow_view.show(flow, decision)
+        self._incidents.record(flow, decision, self._router.sent(exchange))
 
     def _written(self, decision: Decision) -> dict[str, Any]:
         """Write the journal's line of *decision* and return it."""
-        tell_habits(self._router.memory)
+        habit_log.log_news(self._router.memory)
         line = journal.line(decision)
         if self.journal:
             self.journal.write(line)

@@ -1,101 +1,67 @@
 """
-What a flow keeps of its exchange beyond what it shows: written when the exchange ends, read by `explain` and replays.
+What a flow keeps of its exchange beside its bytes: written when the exchange ends, read by `stored_flows`.
 
-The flow holds a placeholder where the client's credential was, so whoever needs the client's scope finds it here, as
-the keyed digest it is everywhere else. Nothing is read from texts that are meant for people.
+Values are of plain types; with others mitmproxy saves no flow. The flow holds a placeholder where the client's
+credential was, so the client's scope stands here, as a keyed digest.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from blake3 import blake3
-from mitmproxy import http, io
+from mitmproxy import http
 
-from .. import clients
-from ..body import Body
+from .. import clients, keyed
 from ..router import Exchange
-from ..values.answer import Head
 from ..values.decision import Decision
-from ..values.http import Headers, Origin, Request, Served
-from . import header_fields, message_content, stored_flows
+from ..values.http import Request
+from . import flow_metadata as names
 
-_SERVED = "patchbay.served"
+MAX_LINES = 50  # exchanges of one WebSocket whose lines its flow keeps
+MAX_EXCHANGES = 200  # … whose records it keeps
 _CONTEXT = "patchbay 2026 headers of a flow"
-_SCOPE = 16  # bytes
-_SEED = re.compile(r"[0-9A-Za-z._:-]{1,64}")  # our own are 32 hexadecimal characters
-# What stands in the place of a credential: with the account's id behind it, and maybe a scheme before it.
-_PLACEHOLDER = re.compile(rb"(?:[\w-]+ )?patchbay(?::.*)?", re.DOTALL)
 _OF_THE_WIRE = frozenset((b"host", b"content-length", b"connection", b"transfer-encoding"))  # they change by themselves
-_MESSAGES, _CANDIDATES, _EVIDENCE = "patchbay.exchanges", "patchbay.candidates", "patchbay.evidence"
-_BESIDE = frozenset((_SERVED, _MESSAGES, _CANDIDATES, _EVIDENCE, "patchbay.sent", "patchbay.on_socket"))
+# What stands in the place of a credential: with the account's id behind it, and maybe a scheme before it.
+PLACEHOLDER = re.compile(rb"(?:[\w-]+ )?patchbay(?::.*)?", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class FlowRecord:
+def write_decision(flow: http.HTTPFlow, decision: Decision, line: Mapping[str, Any]) -> None:
+    """Write *decision* on *flow*, with the journal's *line* of it."""
+    flow.metadata |= {f"{names.PREFIX}{name}": value for name, value in line.items()}
+    flow.metadata[names.CANDIDATES] = {each.account: each.reason for each in decision.candidates}
+    flow.metadata[names.EVIDENCE] = [
+        {"tier": each.tier, "where": each.where, "used": each.used, "why": each.why}
+        for each in decision.identity.evidence
+    ]
+
+
+def write_attempts(
+    flow: http.HTTPFlow, sent: Sequence[Mapping[str, Any]], *, own_answer: bool = False, kept_bytes: int | None = None
+) -> None:
     """
-    What a flow says of its exchange.
+    Write on *flow* what another verdict on its exchange takes: the records of its attempts as *sent*.
 
-    *line* is what the journal said, *messages* the lines of the exchanges on its WebSocket. *scope* is the client's;
-    None where the flow does not tell. *candidates* says by account why it was not taken.
+    *own_answer*: the client got an answer of Patchbay's. *kept_bytes*: how much of a longer answer the flow holds.
     """
-
-    line: Mapping[str, Any]
-    served: Served
-    scope: bytes | None = None
-    candidates: Mapping[str, str] | None = None
-    messages: tuple[Mapping[str, Any], ...] = ()
-
-    def text(self, name: str) -> str:
-        """Return the member *name* of the journal's line, empty where it holds no text."""
-        found = self.line.get(name)
-        return found if isinstance(found, str) else ""
+    written = {names.OWN_ANSWER: own_answer or None, names.KEPT_BYTES: kept_bytes, names.SENT: list(sent)}
+    for name, value in written.items():
+        flow.metadata.pop(name, None)  # a replay leaves nothing of the exchange before it
+        if value is not None:
+            flow.metadata[name] = value
 
 
-@dataclass(frozen=True, slots=True)
-class SocketRecord:
-    """One exchange on a stored WebSocket: the message that asked, and those that answered."""
-
-    request: Body
-    answer: tuple[bytes, ...]
-    served: Served
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
+def write_served(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, key: bytes) -> None:
     """
-    One flow: where it went, what was sent, what came back, and what it says of the exchange, if anything.
-
-    *account* is the one that served it, if that is known; *messages* are the exchanges on its WebSocket.
-    """
-
-    method: str
-    origin: Origin
-    path: str
-    headers: Headers
-    body: bytes
-    head: Head | None = None
-    answer: bytes = b""
-    happened: FlowRecord | None = None
-    account: str = ""
-    messages: tuple[SocketRecord, ...] = ()
-
-
-def note(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, key: bytes) -> None:
-    """
-    Keep with *flow*, under the master *key*, what its replay and `explain` need beside the journal's line.
+    Write on *flow*, under the master *key*, what its replay and `explain` need beside the journal's line.
 
     A replay that no account served leaves what is known of the exchange before it.
     """
     if not decision.account and flow.is_replay:
         return
     attempt = exchange.attempt
-    flow.metadata[_SERVED] = {
+    flow.metadata[names.SERVED] = {
         "account": decision.account,
         "session": decision.identity.affinity,
         "thread": decision.identity.thread,
@@ -106,160 +72,48 @@ def note(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, key: bytes
         "scope": exchange.request.client.scope.hex(),
         "client": decision.client,
         "digest": exchange.digest.hex() if _is_as_it_came(flow.request, exchange.request) else "",
-        "headers": _digest(flow.request, key),
+        "headers": headers_digest(flow.request, key),
     }
 
 
-def happened(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> FlowRecord | None:
+def add_line(flow: http.HTTPFlow, line: Mapping[str, Any]) -> None:
+    """Add the journal's *line* of one exchange to the WebSocket *flow*, beside the line of its upgrade."""
+    flow.metadata[names.LINES] = [*flow.metadata.get(names.LINES, []), line][-MAX_LINES:]
+
+
+def add_exchange(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
     """
-    Return what *flow* says of its exchange, None when it says nothing.
+    Add to the WebSocket *flow* what another verdict on one of its exchanges takes.
 
-    *ours* says whether it was written under the master *key*: only then can be told whether it was edited since.
+    *exchange* has its attempts' records as `sent`, its `verdict` and `victim`, and which messages of the socket,
+    counted from its first, were its `request`, the `first` of its answer and the `last`; -1 where there was none.
     """
-    line = {name.removeprefix("patchbay."): value for name, value in flow.metadata.items()
-            if name.startswith("patchbay.") and name not in _BESIDE}  # fmt: skip
-    if "account" not in line:
-        return None
-    candidates, messages = flow.metadata.get(_CANDIDATES), flow.metadata.get(_MESSAGES)
-    line["attempts"] = stored_flows.records(line.get("attempts"))
-    return FlowRecord(
-        line,
-        served(flow, key, ours=ours),
-        scope(flow),
-        {str(name): str(why) for name, why in candidates.items()} if isinstance(candidates, dict) else None,
-        tuple(
-            {**each, "attempts": stored_flows.records(each.get("attempts"))} for each in stored_flows.records(messages)
-        ),
-    )
+    before = names.records(flow.metadata.get(names.EXCHANGES))
+    flow.metadata[names.EXCHANGES] = [*before[1 - MAX_EXCHANGES :], dict(exchange)]
 
 
-def served(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Served:
-    """Return how *flow* was served, as far as it tells; *ours* as in `happened`."""
-    known = _known(flow)
-    if known is None:  # before flows kept more than the journal's line, and the records of their attempts
-        sent = stored_flows.records(flow.metadata.get("patchbay.sent")) or [{}]
-        known = {name: flow.metadata.get(f"patchbay.{name}") for name in _TEXTS} | {"digest": sent[-1].get("digest")}
-    account, tier, digest = (_text(known, name) for name in ("account", "tier", "digest"))
-    session, thread, session_id = (_seed(known, name) for name in ("session", "thread", "session_id"))
-    slot = known.get("slot")
-    found = Served(account, session, thread, tier, session_id, slot if isinstance(slot, int) else None)
-    headers = known.get("headers")
-    return (
-        replace(found, digest=digest, edited=bool(headers) and headers != _digest(flow.request, key)) if ours else found
-    )
+def add_forgotten(flow: http.HTTPFlow, messages: int) -> None:
+    """Count *messages* more, the oldest ones, as no longer kept with the WebSocket *flow*."""
+    flow.metadata[names.FORGOTTEN] = names.forgotten(flow) + messages
 
 
-_TEXTS = ("account", "session", "thread", "tier", "session_id", "digest")
-
-
-def scope(flow: http.HTTPFlow) -> bytes | None:
-    """Return the scope of the client that sent *flow*; None where the flow does not tell."""
-    try:
-        found = bytes.fromhex(_text(_known(flow) or {}, "scope"))
-    except ValueError:
-        return None
-    return found if _known(flow) is not None and len(found) in (0, _SCOPE) else None
-
-
-def client(flow: http.HTTPFlow) -> str:
-    """Return the name of the client that sent *flow*, empty where the flow does not tell."""
-    return _text(_known(flow) or {}, "client") or _text(flow.metadata, "patchbay.client")
-
-
-def request_id(flow: http.HTTPFlow) -> str:
-    """Return the id of the attempt that served *flow*, empty where the flow does not tell."""
-    return _text(_known(flow) or {}, "request_id") or _text(flow.metadata, "patchbay.request_id")
-
-
-def read(path: Path, key: bytes, ours: Callable[[str], bool]) -> Iterator[StoredAnswer]:
-    """
-    Yield the HTTP flows of the dump at *path*. Raises OSError, and ValueError for what is no dump.
-
-    *ours* says of a request id whether it was made under the master *key*.
-    """
-    with path.open("rb") as file:
-        try:
-            for flow in io.FlowReader(file).stream():
-                if isinstance(flow, http.HTTPFlow):
-                    yield _stored(flow, key, ours=ours(request_id(flow)))
-        except stored_flows.NO_DUMP as e:
-            raise ValueError(f"no dump, or broken there: {e}") from e
-
-
-def without_placeholders(headers: Headers) -> Headers:
-    """Return *headers* without those that held a credential, of which only a placeholder is left."""
-    return Headers((name, value) for name, value in headers if not is_placeholder(value))
-
-
-def is_placeholder(value: str) -> bool:
-    """Whether *value* stands in the place of a credential."""
-    return _PLACEHOLDER.fullmatch(value.encode("utf-8", "surrogateescape")) is not None
-
-
-def _stored(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> StoredAnswer:
-    request, response = flow.request, flow.response
-    found = happened(flow, key, ours=ours)
-    return StoredAnswer(
-        method=request.method,
-        origin=Origin(request.scheme.lower(), request.host.lower(), request.port),
-        path=request.path,
-        headers=header_fields.read(request.headers),
-        body=message_content.content(request, message_content.KEPT),
-        head=Head(response.status_code, header_fields.read(response.headers)) if response else None,
-        answer=(response.raw_content or b"") if response else b"",
-        happened=found,
-        # an answer that was kept by somebody between Patchbay and the client still names its account
-        account=found.served.account if found else response.headers.get("x-patchbay-account", "") if response else "",
-        messages=tuple(_on_socket(flow)),
-    )
+def headers_digest(request: http.Request, key: bytes) -> str:
+    """Return a digest of the headers of *request* that only a user changes, under the master *key*."""
+    kept = [
+        lower + b":" + value
+        for name, value in request.headers.fields
+        if (lower := name.lower()) not in _OF_THE_WIRE and not (b"patchbay" in value and PLACEHOLDER.fullmatch(value))
+    ]
+    return keyed.tag(keyed.derive(key, _CONTEXT), b"\n".join(kept)).hex()
 
 
 def _is_as_it_came(request: http.Request, came: Request) -> bool:
     """
     Whether the digest of what *came* is that of the *request* as it ends.
 
-    It is not where it was edited while it was intercepted, nor where its body streamed through and was not read: of
-    those nobody can say later whether they were edited.
+    It is not where the request was edited while it was intercepted, nor where its body streamed through unread: then
+    a later edit could not be told.
     """
     if came.body.raw is None or not clients.is_same_path(request.path, came.path):
         return False
     return "content-encoding" in request.headers or (request.raw_content or b"") == came.body.raw
-
-
-def _on_socket(flow: http.HTTPFlow) -> Iterator[SocketRecord]:
-    for each in stored_flows.on_socket(flow):
-        last = each.attempts[-1] if each.attempts else {}
-        if each.request.raw is not None:
-            before = Served(_text(last, "account"), _seed(last, "affinity"), _seed(last, "thread"))
-            yield SocketRecord(each.request, each.messages or (), before)
-
-
-def _known(flow: http.HTTPFlow) -> Mapping[str, Any] | None:
-    found = flow.metadata.get(_SERVED)
-    return found if isinstance(found, dict) else None
-
-
-def _text(of: Mapping[str, Any], name: str) -> str:
-    found = of.get(name)
-    return found if isinstance(found, str) else ""
-
-
-def _seed(of: Mapping[str, Any], name: str) -> str:
-    """Return the seed or session id *name*; whoever wrote something else there was not us, and it goes upstream."""
-    found = _text(of, name)
-    return found if _SEED.fullmatch(found) else ""
-
-
-def _digest(request: http.Request, key: bytes) -> str:
-    """Return a digest of the headers of *request* that only a user changes."""
-    kept = [
-        lower + b":" + value
-        for name, value in request.headers.fields
-        if (lower := name.lower()) not in _OF_THE_WIRE and not (b"patchbay" in value and _PLACEHOLDER.fullmatch(value))
-    ]
-    return blake3(b"\n".join(kept), key=_purpose(key)).hexdigest(16)
-
-
-@lru_cache(4)
-def _purpose(key: bytes) -> bytes:
-    return blake3(key, derive_key_context=_CONTEXT).digest()

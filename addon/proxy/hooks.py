@@ -25,8 +25,8 @@ from . import (
     alpn,
     client_connections,
     cors,
+    habit_log,
     header_fields,
-    incident_recorder,
     keepalive,
     message_content,
     misdirected,
@@ -133,7 +133,7 @@ class Patchbay:
     @command.command("patchbay.habits")  # type: ignore[untyped-decorator]
     def habits(self) -> Sequence[str]:
         """What was learned of each host's answers: the rules it keeps, and those it breaks (see docs/crosstalk.md)."""
-        return incident_recorder.habits(self._router().memory)
+        return habit_log.lines(self._router().memory)
 
     @command.command("patchbay.habits.reset")  # type: ignore[untyped-decorator]
     def reset_habits(self, host: str, detector: str = "") -> str:
@@ -455,7 +455,7 @@ class Patchbay:
     async def response(self, flow: http.HTTPFlow) -> None:
         driver = driver_of(flow)
         if driver is None:
-            self._take_stored(flow)
+            self._take_loaded(flow)
             return
         if flow.response is None:
             return
@@ -476,15 +476,15 @@ class Patchbay:
     def error(self, flow: http.HTTPFlow) -> None:
         driver = driver_of(flow)
         if driver is None:
-            self._take_stored(flow)
+            self._take_loaded(flow)
             return
         if driver.streaming and flow.response:
             flow.response.raw_content = bytes(driver.copy)
         self._close(flow, driver, flow.error.msg if flow.error else "ended")
 
-    def _take_stored(self, flow: http.HTTPFlow) -> None:
+    def _take_loaded(self, flow: http.HTTPFlow) -> None:
         if self._lifecycle.service:
-            self._lifecycle.service.stored.take(flow)
+            self._lifecycle.service.loaded.take(flow)
 
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         driver = driver_of(flow)

@@ -1,11 +1,10 @@
-"""What follows an alarm: the other flow is marked, evidence is kept; and stored flows that are judged once more."""
+"""Records incidents of crosstalk: marks the flow whose answer went elsewhere, and has the evidence written down."""
 
 from __future__ import annotations
 
 import logging
 import os
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,20 @@ from typing import Any
 from mitmproxy import ctx, http
 from mitmproxy.hooks import UpdateHook
 
-from ..correlation import Mint
+from ..bounded import BoundedMap
 from ..crosstalk import report
-from ..crosstalk.recent import RecentExchanges
-from ..crosstalk.reverify import StoredExchange, judge
 from ..settings.settings import CrosstalkSettings
 from ..state import Leak
 from ..values.decision import Decision, Finding
-from . import stored_flows
+from . import flow_metadata as names
 from .incident_files import IncidentFiles
 
 logger = logging.getLogger(__name__)
-_LATELY = 5000  # exchanges whose flows are found again
+_RECENT = 5000  # exchanges whose flows are found again
 
 
 class IncidentRecorder:
-    """Knows the flows of the last exchanges, weakly, and where incidents are kept."""
+    """Knows the flows of recent exchanges, weakly. Incidents go to files in *folder*, the state folder."""
 
     def __init__(
         self,
@@ -36,39 +33,37 @@ class IncidentRecorder:
         settings: CrosstalkSettings,
         environment: Callable[[], Mapping[str, str]] = lambda: os.environ,
     ) -> None:
-        self._incidents = IncidentFiles(folder, settings, environment)
-        self._lately: OrderedDict[str, weakref.ref[http.HTTPFlow]] = OrderedDict()
+        self._files = IncidentFiles(folder, settings, environment)
+        self._flows: BoundedMap[str, weakref.ref[http.HTTPFlow]] = BoundedMap(_RECENT)
 
     def change(self, settings: CrosstalkSettings) -> None:
-        """Let *settings* hold from now on."""
-        self._incidents.change(settings)
+        """Use *settings* from now on."""
+        self._files.change(settings)
 
     def close(self) -> None:
         """Write what is left to be written."""
-        self._incidents.close()
+        self._files.close()
 
     def opened(self, flow: http.HTTPFlow, exchange: str) -> None:
         """Remember that *flow* carries *exchange*."""
-        if flow.is_replay == "request":  # what is noted there is about the exchange before
-            for name in ("patchbay.leaked_to", "patchbay.disputed", "patchbay.noticed"):
+        if flow.is_replay == "request":  # what stands there is about the exchange before
+            for name in (names.LEAKED_TO, names.DISPUTED, names.NOTICED):
                 flow.metadata.pop(name, None)
-        self._lately[exchange] = weakref.ref(flow)
-        while len(self._lately) > _LATELY:
-            self._lately.popitem(last=False)
+        self._flows[exchange] = weakref.ref(flow)
 
     def alarmed(self, flow: http.HTTPFlow, finding: Finding, request_id: str, now: float) -> None:
-        """Note how far the first proof came, and mark the flow whose answer this is."""
-        cord = getattr(flow, "patchbay", None)
-        released = len(cord.copy) if cord is not None and cord.streaming else 0
+        """Write on *flow* what its client got before the first proof, and mark the flow whose answer this is."""
+        driver = getattr(flow, "patchbay", None)
+        released = len(driver.copy) if driver is not None and driver.streaming else 0
         noticed = {"at": now, "detector": finding.detector, "where": finding.where, "released_bytes": released}
-        flow.metadata.setdefault("patchbay.noticed", noticed)
+        flow.metadata.setdefault(names.NOTICED, noticed)
         victim = self.flow_of(finding.victim)
         if victim is not None and victim is not flow:
             _mark(victim, Leak(finding.victim, request_id, finding.disputed))
 
     def flow_of(self, exchange: str) -> http.HTTPFlow | None:
-        """Return the flow of *exchange*, if it was here lately."""
-        found = self._lately.get(exchange)
+        """Return the flow of *exchange*, if it was here recently and still exists."""
+        found = self._flows.get(exchange)
         return found() if found else None
 
     def leaked(self, leak: Leak) -> None:
@@ -82,81 +77,42 @@ class IncidentRecorder:
             )
 
     def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
-        """Say on *flow* whom its answer went to, and keep evidence of an incident."""
-        if flow.metadata.get("patchbay.leaked_to"):
+        """Say in the comment of *flow* where its answer went, and record an incident."""
+        if flow.metadata.get(names.LEAKED_TO):
             flow.comment += f" · {_leaked(flow)}"
             flow.marked = flow.marked or ":warning:"
-        self.keep(flow, decision, sent)
+        self.record(flow, decision, sent)
 
-    def keep(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
-        """Keep evidence of an incident, if *decision* is about one."""
+    def record(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
+        """Have the evidence written, if *decision* is about an incident."""
         if decision.verdict.kind == "crosstalk":
-            self._incidents.write(decision.request_id, report.bundle(decision, sent, _around(flow)))
+            self._files.write(decision.request_id, report.bundle(decision, sent, _around(flow)))
 
 
 def _mark(victim: http.HTTPFlow, leak: Leak) -> bool:
-    """Say on the flow of *victim* to whom its answer went; return whether that is news."""
-    said = victim.metadata.get("patchbay.leaked_to") == leak.receiver
-    victim.metadata["patchbay.leaked_to"] = leak.receiver
+    """Say on the flow of *victim* where its answer went; return whether that is news."""
+    is_known = victim.metadata.get(names.LEAKED_TO) == leak.receiver
+    victim.metadata[names.LEAKED_TO] = leak.receiver
     if leak.disputed:
-        victim.metadata["patchbay.disputed"] = True
-    if not said:
+        victim.metadata[names.DISPUTED] = True
+    if not is_known:
         victim.comment = f"{victim.comment} · {_leaked(victim)}" if victim.comment else _leaked(victim)
     victim.marked = victim.marked or ":warning:"
     ctx.master.addons.trigger(UpdateHook([victim]))
-    return not said
+    return not is_known
 
 
 def _leaked(flow: http.HTTPFlow) -> str:
-    to = flow.metadata["patchbay.leaked_to"]
-    if flow.metadata.get("patchbay.disputed"):
+    to = flow.metadata[names.LEAKED_TO]
+    if flow.metadata.get(names.DISPUTED):
         return f"it got the same answer as {to}: one of the two is another's"
     return f"its answer went to {to}"
-
-
-class Again:
-    """Stored flows that mitmproxy reads in (`-r`): judged at the end, in the order of then, and left as they are."""
-
-    def __init__(self, mint: Mint) -> None:
-        self._mint = mint
-        self._stored: list[StoredExchange] = []
-
-    def take(self, flow: http.HTTPFlow) -> None:
-        """Remember *flow* if it was read from a file and is one of ours."""
-        if flow.live or not ctx.options.rfile or len(self._stored) >= stored_flows.LIMIT:
-            return
-        self._stored += stored_flows.stored(flow, self._mint)
-
-    def tell(self) -> None:
-        """Log the verdict on every flow that was taken."""
-        stored, self._stored = self._stored, []
-        for each in judge(stored, self._mint):
-            level = logging.CRITICAL if each.verdict.kind == "crosstalk" else logging.INFO
-            differs = "" if each.agrees else f" (said then: {each.stored.said})"
-            told = report.comment(each.verdict)
-            logger.log(level, "%s %s: %s%s", each.stored.request_id, each.verdict.kind, told, differs)
-
-
-def habits(memory: RecentExchanges) -> list[str]:
-    """Return a line for every rule of every host: `host rule: kept 12, broken 0`, and whether it is demoted."""
-    return [
-        f"{host} {rule}: kept {each.kept}, broken {each.broken}" + (", demoted" if each.demoted else "")
-        for host, rules in sorted(memory.habits.shown().items())
-        for rule, each in sorted(rules.items())
-    ]
-
-
-def tell_habits(memory: RecentExchanges) -> None:
-    """Log, once, what was demoted since the last call, and what stands again."""
-    if memory.habits.has_news:
-        for told in memory.habits.news():
-            logger.log(logging.INFO if told.over else logging.WARNING, "patchbay: %s", report.demotion(told))
 
 
 def _around(flow: http.HTTPFlow) -> dict[str, Any]:
     server, response = flow.server_conn, flow.response
     return {
-        "noticed": flow.metadata.get("patchbay.noticed"),
+        "noticed": flow.metadata.get(names.NOTICED),
         "upstream": None if server.address is None else f"{server.address[0]}:{server.address[1]}",
         "upstream_connection": server.id,
         "upstream_connected_at": server.timestamp_tcp_setup,

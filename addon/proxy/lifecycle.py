@@ -39,7 +39,8 @@ from .exchange_driver import DriverContext
 from .exchange_log import ExchangeLog
 from .graceful_shutdown import GracefulShutdown
 from .in_flight import InFlight
-from .incident_recorder import Again, IncidentRecorder
+from .incident_recorder import IncidentRecorder
+from .loaded_flows import LoadedFlows
 from .log_redaction import LogRedaction
 from .persistence import Persistence
 from .shadow import warn_of_nowhere
@@ -59,7 +60,7 @@ class Service:
     context: DriverContext
     store: Persistence
     incidents: IncidentRecorder
-    stored: Again
+    loaded: LoadedFlows
     log: ExchangeLog
     clients: tuple[clients.Known, ...]
     guards: Guards
@@ -137,7 +138,7 @@ class Lifecycle:
                 self.service.log.journal.close()
                 self.service.log.journal = None
             self.service.incidents.close()
-            self.service.stored.tell()
+            self.service.loaded.log_verdicts()
 
     def _refuse(self, why: str) -> None:
         # What is raised while a script is loaded is shown with a traceback, and out of `load` not at all: mitmproxy
@@ -183,7 +184,9 @@ class Lifecycle:
         router.unnamed = self._warn_of_model
         router.changed = store.soon
         router.state.leaked = incidents.leaked
-        return Service(key, router, context, store, incidents, Again(mint_of(key)), log, found.clients, Guards(config))
+        return Service(
+            key, router, context, store, incidents, LoadedFlows(mint_of(key)), log, found.clients, Guards(config)
+        )
 
     def _context(self, router: Router, log: ExchangeLog, alarms: Alarms) -> DriverContext:
         return DriverContext(

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from blake3 import blake3
-
+from .. import keyed
 from ..settings.settings import Config
 from ..state import State
 from ..store import Store, StoreError, WriteBehind, opened
@@ -136,7 +135,7 @@ def _said(loop: asyncio.AbstractEventLoop, said: Callable[[], None]) -> None:
 def store_of(settings: Config, key: bytes) -> tuple[str, Store | None]:
     """Return the URL of the store of *settings*, and the store, if there is one. Raises StoreError."""
     url = _resolved(settings.store or os.environ.get(VARIABLE, ""))
-    space = blake3(key, derive_key_context="patchbay 2026 store").hexdigest(8)
+    space = keyed.derive(key, "patchbay 2026 store")[:8].hex()
     return url, opened(url, Path(settings.state).expanduser(), space)
 
 

@@ -15,7 +15,7 @@ from .. import clients
 from ..router import Exchange, Router
 from ..values.decision import Decision, Refusal
 from ..values.http import Client, Headers, Served
-from . import flow_record, upstream_stream
+from . import stored_flows, upstream_stream
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def client(flow: http.HTTPFlow, known: Sequence[clients.Known], secret: bytes) -
     It has that client's rights of today and its scope of then. Whoever sits at the proxy replays it, and needs no
     client's key for that.
     """
-    name, scope = flow_record.client(flow), flow_record.scope(flow)
+    name, scope = stored_flows.client(flow), stored_flows.scope(flow)
     for one in known:
         if one.key.name == name:
             sent = Headers((("x-api-key", one.value.decode("utf-8", "surrogateescape")),))
@@ -68,7 +68,7 @@ def served(flow: http.HTTPFlow, router: Router, key: bytes) -> Served | None:
     """Return how *flow* was served before, None when it is no replay; *key* is the master key."""
     if flow.is_replay is None:
         return None
-    return flow_record.served(flow, key, ours=router.made(flow_record.request_id(flow)))
+    return stored_flows.served(flow, key, ours=router.made(stored_flows.request_id(flow)))
 
 
 def remark(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:

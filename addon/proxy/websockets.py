@@ -30,7 +30,7 @@ from ..settings.settings import Config
 from ..values.answer import Failure, Head, Message
 from ..values.decision import Decision, Refusal, Route, Wait
 from ..values.http import Headers, Request
-from . import stored_flows
+from . import flow_metadata, flow_record
 from .exchange_driver import DriverContext, ExchangeDriver
 from .websocket_layer import closing, end_behind, end_with, ping
 
@@ -428,12 +428,12 @@ class Socket:
         sent, found = self._around.router.sent(exchange), decision.verdict
         if sent:
             places = {"request": request, "first": first, "last": last}
-            stored_flows.note(self.flow, {"sent": sent, "verdict": found.kind, "victim": found.victim, **places})
+            flow_record.add_exchange(self.flow, {"sent": sent, "verdict": found.kind, "victim": found.victim, **places})
 
     def _number(self) -> int:
         """Return which message of all that passed here the present one is."""
         kept = self.flow.websocket.messages if self.flow.websocket else []
-        return stored_flows.forgotten(self.flow) + len(kept) - 1
+        return flow_metadata.forgotten(self.flow) + len(kept) - 1
 
     def _event(self, refusal: Refusal) -> bytes:
         dialect = dialects.of(self._cord.asked.endpoint.dialect)
@@ -469,7 +469,7 @@ class Socket:
             gone += 1
         if gone:
             del kept[:gone]
-            stored_flows.forgot(self.flow, gone)
+            flow_record.add_forgotten(self.flow, gone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from patchbay.proxy import (
     credentials,
     exchange_driver,
     exchange_log,
+    flow_record,
     flow_view,
     hooks,
     request_head,
@@ -40,7 +41,8 @@ POINTS: dict[str, tuple[Any, str]] = {
         (credentials.Credentials, "ready value scrub"),
         (clients, "identify form without_key"),
         (dialects, "endpoint"),
-        (flow_view, "on_flow"),
+        (flow_view, "show"),
+        (flow_record, "write_decision write_attempts write_served"),
         (upstream_stream, "install"),
         (
             upstream_stream.PatchbayStream,

@@ -9,7 +9,7 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow
 
 from patchbay import clients
-from patchbay.proxy import flow_record, replay
+from patchbay.proxy import flow_record, replay, stored_flows
 from patchbay.proxy.redacted_heads import placeholder
 from patchbay.router import Router
 from patchbay.settings.settings import ClientKey
@@ -31,7 +31,7 @@ def served(of: Router, flow: HTTPFlow, client: Client = SOMEBODY) -> Decision:
     answer(of, exchange, *good())
     decision = of.close(exchange, "", 1.0, status=200)
     flow.metadata["patchbay.account"] = decision.account
-    flow_record.note(flow, exchange, decision, KEY)
+    flow_record.write_served(flow, exchange, decision, KEY)
     return decision
 
 
@@ -48,11 +48,11 @@ def flow() -> HTTPFlow:
 def test_it_says_how_it_was_served_and_for_whom(flow: HTTPFlow) -> None:
     """T10: the client's scope stands there as a keyed digest, since its credential does not."""
     decision = served(router(), flow)
-    found = flow_record.served(flow, KEY, ours=True)
+    found = stored_flows.served(flow, KEY, ours=True)
 
     assert (found.account, found.affinity) == (decision.account, decision.identity.affinity)
     assert (found.session_id, found.tier, found.edited) == (decision.session_id, "generic_header", False)
-    assert flow_record.scope(flow) == SCOPE
+    assert stored_flows.scope(flow) == SCOPE
     assert b"sk-own" not in repr(flow.get_state()).encode()
 
 
@@ -63,7 +63,7 @@ def test_another_placeholder_is_no_edit(flow: HTTPFlow, word: str) -> None:
     placeholder(flow.request, word)
     flow.request.headers["host"], flow.request.headers["content-length"] = "elsewhere", "7"
 
-    assert not flow_record.served(flow, KEY, ours=True).edited
+    assert not stored_flows.served(flow, KEY, ours=True).edited
 
 
 @pytest.mark.parametrize("change", [{"x-session-id": "another"}, {"x-new": "1"}, {"authorization": "Bearer sk-new"}])
@@ -72,8 +72,8 @@ def test_headers_that_a_user_edits_are_an_edit(flow: HTTPFlow, change: dict[str,
     served(router(), flow)
     flow.request.headers.update(change)
 
-    assert flow_record.served(flow, KEY, ours=True).edited
-    assert not flow_record.served(flow, KEY, ours=False).edited
+    assert stored_flows.served(flow, KEY, ours=True).edited
+    assert not stored_flows.served(flow, KEY, ours=False).edited
 
 
 def test_a_replay_that_nobody_served_leaves_what_was_known(flow: HTTPFlow) -> None:
@@ -82,9 +82,9 @@ def test_a_replay_that_nobody_served_leaves_what_was_known(flow: HTTPFlow) -> No
     before = served(of, flow).account
     flow.is_replay = "request"
     refused = opened(of, request())
-    flow_record.note(flow, refused, of.close(refused, "no", 1.0), KEY)
+    flow_record.write_served(flow, refused, of.close(refused, "no", 1.0), KEY)
 
-    assert flow_record.served(flow, KEY, ours=True).account == before
+    assert stored_flows.served(flow, KEY, ours=True).account == before
 
 
 def test_a_flow_of_before_says_it_by_the_journals_line() -> None:
@@ -101,10 +101,10 @@ def test_a_flow_of_before_says_it_by_the_journals_line() -> None:
     flow.metadata |= {f"patchbay.{name}": value for name, value in (line | {"client": "laptop"}).items()}
     flow.metadata["patchbay.sent"] = [{"digest": "x"}, {"digest": "d"}]
 
-    assert flow_record.served(flow, KEY, ours=True) == Served("one", "a" * 32, "t", "codex", "i", digest="d")
-    assert flow_record.scope(flow) is None
-    assert flow_record.client(flow) == "laptop"
-    assert flow_record.served(tflow.tflow(), KEY, ours=True) == Served()
+    assert stored_flows.served(flow, KEY, ours=True) == Served("one", "a" * 32, "t", "codex", "i", digest="d")
+    assert stored_flows.scope(flow) is None
+    assert stored_flows.client(flow) == "laptop"
+    assert stored_flows.served(tflow.tflow(), KEY, ours=True) == Served()
 
 
 def test_the_client_of_a_replay_has_todays_rights_and_the_scope_of_then(flow: HTTPFlow) -> None:
@@ -151,11 +151,11 @@ def test_what_we_would_not_write_is_no_session(flow: HTTPFlow, odd: object) -> N
     served(router(), flow)
     names = ("session", "thread", "session_id")
     flow.metadata["patchbay.served"] |= dict.fromkeys(names, odd)
-    found = flow_record.served(flow, KEY, ours=True)
+    found = stored_flows.served(flow, KEY, ours=True)
     assert (found.affinity, found.thread, found.session_id) == ("", "", "")
     del flow.metadata["patchbay.served"]
     flow.metadata |= {f"patchbay.{name}": odd for name in names}
-    assert flow_record.served(flow, KEY, ours=True).affinity == ""
+    assert stored_flows.served(flow, KEY, ours=True).affinity == ""
 
 
 ODD: tuple[object, ...] = (None, True, -1, 1.5, "x", b"\xff", [], [1, None], {"a": 1}, [{"account": 3}])
@@ -167,7 +167,7 @@ def test_metadata_of_any_type_is_read(flow: HTTPFlow, name: str) -> None:
     served(router(), flow)
     for odd in ODD:
         flow.metadata[f"patchbay.{name}"] = odd
-        found = flow_record.happened(flow, KEY, ours=True)
+        found = stored_flows.record_of(flow, KEY, ours=True)
         assert found is not None
         assert all(isinstance(each, dict) for each in (*found.messages, *found.line["attempts"]))
-        assert isinstance(flow_record.served(flow, KEY, ours=True), Served)
+        assert isinstance(stored_flows.served(flow, KEY, ours=True), Served)

@@ -93,15 +93,15 @@ def finding(victim: str) -> Finding:
 
 
 def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
-    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
     mine, theirs = tflow.tflow(), tflow.tflow()
     mine.patchbay = SimpleNamespace(streaming=True, copy=b"12345")  # type: ignore[attr-defined]
     theirs.comment = "clean"
-    aftermath.opened(mine, "a")
-    aftermath.opened(theirs, "b")
+    recorder.opened(mine, "a")
+    recorder.opened(theirs, "b")
     with taddons.context():
-        aftermath.alarmed(mine, finding("b"), "pb1-mine", 7.0)
-        aftermath.alarmed(mine, finding("b"), "pb1-mine", 8.0)
+        recorder.alarmed(mine, finding("b"), "pb1-mine", 7.0)
+        recorder.alarmed(mine, finding("b"), "pb1-mine", 8.0)
 
     assert theirs.metadata["patchbay.leaked_to"] == "pb1-mine"
     assert (theirs.comment, theirs.marked) == ("clean · its answer went to pb1-mine", ":warning:")
@@ -110,35 +110,35 @@ def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
 
 
 def test_a_victim_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
-    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
     flow = tflow.tflow()
     with taddons.context():
-        aftermath.alarmed(flow, finding("unknown"), "pb1-mine", 7.0)
+        recorder.alarmed(flow, finding("unknown"), "pb1-mine", 7.0)
 
     assert "patchbay.leaked_to" not in flow.metadata
 
 
 def test_flows_are_not_kept_alive(tmp_path: Path) -> None:
-    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
-    aftermath.opened(tflow.tflow(), "gone")
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder.opened(tflow.tflow(), "gone")
     flow = tflow.tflow()
     with taddons.context():
-        aftermath.alarmed(flow, finding("gone"), "pb1-mine", 7.0)
+        recorder.alarmed(flow, finding("gone"), "pb1-mine", 7.0)
 
-    assert len(aftermath._lately) == 1
+    assert len(recorder._flows) == 1
 
 
 def test_the_flow_whose_answer_came_to_another_instance_is_marked_and_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R15: the instance of the victim hears of it by the store."""
-    aftermath = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
     theirs = tflow.tflow()
-    aftermath.opened(theirs, "b")
+    recorder.opened(theirs, "b")
     with taddons.context():
         for _ in range(2):
-            aftermath.leaked(Leak("b", "pb1-elsewhere"))
-        aftermath.leaked(Leak("of a third instance", "pb1-elsewhere"))
+            recorder.leaked(Leak("b", "pb1-elsewhere"))
+        recorder.leaked(Leak("of a third instance", "pb1-elsewhere"))
 
     assert theirs.metadata["patchbay.leaked_to"] == "pb1-elsewhere"
     assert (theirs.comment, theirs.marked) == ("its answer went to pb1-elsewhere", ":warning:")

@@ -12,7 +12,7 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow
 
 from patchbay.crosstalk.reverify import Judged, judge
-from patchbay.proxy import stored_flows
+from patchbay.proxy import flow_record, stored_flows
 from patchbay.router import FOREIGN, mint_of
 
 # A dump of 2026-11, before records had a version, and the key under which it was written. All dialects, streamed and
@@ -26,7 +26,7 @@ RECORD = {"request_id": "pb1-x", "version": 1}
 def before(tmp_path_factory: pytest.TempPathFactory) -> list[Judged]:
     path = tmp_path_factory.mktemp("before") / "day.mitm"
     path.write_bytes(gzip.decompress(BEFORE.read_bytes()))
-    return judge(stored_flows.read(path, mint_of(KEY)), mint_of(KEY))
+    return judge(stored_flows.exchanges(path, mint_of(KEY)), mint_of(KEY))
 
 
 def test_a_dump_from_before_records_had_a_version_is_judged_as_it_was(before: list[Judged]) -> None:
@@ -51,7 +51,7 @@ def _flow(**metadata: object) -> HTTPFlow:
 
 
 def _stored(flow: HTTPFlow) -> tuple[bool, bool]:
-    (found,) = stored_flows.stored(flow, mint_of(KEY))
+    (found,) = stored_flows.exchanges_of(flow, mint_of(KEY))
     return found.cut, found.ours
 
 
@@ -60,7 +60,7 @@ def _stored(flow: HTTPFlow) -> tuple[bool, bool]:
 def test_whether_an_answer_was_kept_whole_is_not_read_from_the_comment(comment: str, kept: int | None) -> None:
     """T13: the comment is the user's to edit."""
     flow = _flow()
-    stored_flows.closed(flow, [RECORD], kept_bytes=kept)
+    flow_record.write_attempts(flow, [RECORD], kept_bytes=kept)
     flow.comment = comment
 
     assert _stored(flow) == (kept is not None, False)
@@ -88,19 +88,19 @@ def test_whether_an_answer_is_ours_is_not_read_from_the_error() -> None:
 def test_a_replay_leaves_nothing_of_the_exchange_before_it() -> None:
     """T13: what is said of one exchange does not stand beside the next one of the same flow."""
     flow = _flow()
-    stored_flows.closed(flow, [RECORD], own_answer=True, kept_bytes=5)
-    stored_flows.closed(flow, [RECORD])
+    flow_record.write_attempts(flow, [RECORD], own_answer=True, kept_bytes=5)
+    flow_record.write_attempts(flow, [RECORD])
 
     assert _stored(flow) == (False, False)
 
 
 def test_a_flow_is_still_saved(tmp_path: Path) -> None:
     flow = _flow()
-    stored_flows.closed(flow, [RECORD], own_answer=True, kept_bytes=5)
+    flow_record.write_attempts(flow, [RECORD], own_answer=True, kept_bytes=5)
     with (tmp_path / "x").open("wb") as file:
         io.FlowWriter(file).add(flow)
 
-    assert len(list(stored_flows.read(tmp_path / "x", mint_of(KEY)))) == 1
+    assert len(list(stored_flows.exchanges(tmp_path / "x", mint_of(KEY)))) == 1
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_we_would_not_write_is_no_exchange(odd: object) -> None:
     for name in ("sent", "on_socket", "forgotten"):
         for flow in (tflow.tflow(resp=True), tflow.twebsocketflow()):
             flow.metadata |= {f"patchbay.{name}": odd, "patchbay.verdict": odd, "patchbay.error": odd}
-            judged = judge(stored_flows.stored(flow, mint_of(KEY)), mint_of(KEY))
+            judged = judge(stored_flows.exchanges_of(flow, mint_of(KEY)), mint_of(KEY))
             assert all(each.verdict.kind == "unverifiable" for each in judged)
 
 
@@ -119,5 +119,5 @@ def test_what_we_would_not_write_is_no_exchange(odd: object) -> None:
 def test_what_is_no_dump_is_said_to_be_none(tmp_path: Path, raw: bytes) -> None:
     """T12: whatever its lengths claim."""
     (tmp_path / "x").write_bytes(raw)
-    with pytest.raises(stored_flows.Unreadable):
-        list(stored_flows.read(tmp_path / "x", mint_of(KEY)))
+    with pytest.raises(stored_flows.BrokenDump):
+        list(stored_flows.exchanges(tmp_path / "x", mint_of(KEY)))

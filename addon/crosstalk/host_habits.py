@@ -5,7 +5,7 @@ A detector accuses only where its rule stands: the host has kept it in enough an
 again and again is demoted at that host: it says nothing there until the host has kept it for long, or somebody resets
 it. Bounded; it knows no clock.
 
-A rule is named by its detector and, behind a space, what the detector tells apart: `shape openai_chat`, `age`.
+A rule is named by its detector and, behind a space, what the detector tells apart: `shape embedding`, `age`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,123 @@
+"""A dialect is one file: its name stands nowhere else, and a new file and its place in the tuple are all it takes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from patchbay import dialects
+from patchbay.body import Body
+from patchbay.values.decision import Refusal
+
+HERE = Path(__file__).parent
+ADDON = HERE.parent.parent / "addon"
+PRESETS = ADDON / "settings/presets.py"  # a preset names the families that its service speaks
+
+
+def test_a_dialect_is_named_in_its_own_file_alone() -> None:
+    own = {name: ADDON / f"dialects/{name}.py" for name in dialects.BY_NAME}
+    found = [
+        f"{file.relative_to(ADDON)}:{line}: {name}"
+        for file in sorted(ADDON.rglob("*.py"))
+        for line, name in _names(file)
+        if file not in (own.get(name), PRESETS, ADDON / "dialects/openai.py")
+    ]
+
+    assert not found, "\n".join(found)
+
+
+def test_a_dialect_s_file_is_imported_by_the_tuple_alone() -> None:
+    files = "|".join(dialects.BY_NAME)
+    pattern = re.compile(rf"\b(?:import|from)\b[^\n]*\b(?:{files})\b")
+    found = [file for file in sorted(ADDON.rglob("*.py")) if file != PRESETS and pattern.search(file.read_text())]
+
+    assert found == [ADDON / "dialects/__init__.py"]
+
+
+def test_a_dialect_that_is_added_is_served(tmp_path: Path) -> None:
+    package = tmp_path / "patchbay"
+    shutil.copytree(ADDON, package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(HERE / "toy.py", package / "dialects")
+    registry = package / "dialects/__init__.py"
+    text = registry.read_text()
+    registry.write_text(
+        text.replace("import anthropic,", "import toy, anthropic,").replace("gemini))", "gemini, toy))")
+    )
+
+    done = subprocess.run(
+        [sys.executable, HERE / "serve_toy.py"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=60,
+    )
+
+    assert not done.stderr
+    assert json.loads(done.stdout) == {
+        "family": "toys",
+        "dialect": "toy",
+        "event": "toy_success",
+        "key": "x-api-key",
+        "same account": True,
+        "same thread": True,
+        "findings": ["disorder over"],
+        "refusal": {"toy": None, "broken": "model_cooldown"},
+        "unknown spelling": True,
+    }
+
+
+@pytest.mark.parametrize("dialect", [*dialects.DIALECTS, dialects.NO_DIALECT], ids=lambda dialect: dialect.name)
+def test_every_field_that_another_room_reads_answers(dialect: dialects.Dialect) -> None:
+    """Each field of each dialect is there and takes what the rooms pass."""
+    refusal = Refusal(429, "model_cooldown", "All accounts are cooling down", 30.0)
+    body = Body(b'{"model": "m"}')
+
+    assert dialects.of(dialect.name) is dialect
+    assert dialects.of_family(dialect.family).family == dialect.family
+    assert json.loads(dialect.error(refusal, "pb1-x"))
+    assert dialect.error_event(refusal, "pb1-x").endswith(b"\n\n")
+    assert ("retry-after", "30") in dialect.error_headers(refusal)
+    assert dialect.without_sealed(body, lambda sealed: False) is body.raw
+    assert dialect.settings(body) == {}
+    assert not dialect.hides_models("", b"")
+    assert not dialect.has_shape({}) and not any(test({}) for test in dialect.other_shapes.values())
+    assert [*dialect.read_calls({}), *dialect.order().feed({}), *dialect.order().end()] == []
+    assert dialect.endpoint("POST", "/nowhere") is None
+    assert dialect.answer_shape("/nowhere") in ("", dialect.name)
+
+
+@pytest.mark.parametrize("dialect", dialects.DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_dialect_says_what_the_defaults_cannot_know(dialect: dialects.Dialect) -> None:
+    assert dialect.vendor and dialect.terminal and dialect.path_words and dialect.owning_marks
+    assert dialect.error_rules
+    assert dialect.history in dialects.HISTORIES
+    assert dialect.order is not dialects.NO_DIALECT.order
+    assert dialect.name in dialects.SHAPES
+
+
+def test_a_name_of_no_dialect_is_served_in_the_shape_that_most_tools_show() -> None:
+    unknown = dialects.of("unheard-of")
+
+    assert unknown is dialects.NO_DIALECT is dialects.of("") is dialects.of_family("unheard-of")
+    assert set(json.loads(unknown.error(Refusal(404, "x", "y"), ""))) == {"error"}
+
+
+def _names(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield each string of *file* that is the name of a dialect or a family, or holds a name that nothing else has."""
+    names = {*dialects.BY_NAME, *dialects.FAMILIES}
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value in names:
+                yield node.lineno, node.value
+            elif found := re.search(r"openai_(?:chat|responses)", node.value):
+                yield node.lineno, found[0]

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mitmproxy import http
+from mitmproxy.net.http import validate
 
 from ..content_coding import CodingError, Decoder, TooLarge, codings
 from .credentials import Credentials
+from .log_redaction import discreet
 from .redaction import RedactedStream
 
 _FREE = 2 * 1024 * 1024  # bytes that an answer may decode to, however few it came in
@@ -44,7 +46,15 @@ class AnswerFilter:
         self._unreadable = False
 
     def head(self, response: http.Response, request: http.Request, *, has_body: bool) -> None:
-        """Cover what *response* quotes, and let it say of its body what it is from here on."""
+        """
+        Cover the keys in *response*, and let it announce its body as it is from here on.
+
+        Raises CodingError for a head that is ambiguous; mitmproxy checks later, and answers with a page.
+        """
+        try:
+            validate.validate_headers(response)
+        except ValueError as e:
+            raise CodingError(f"its head cannot be trusted: {discreet(str(e))}") from None
         if response.status_code == 101 and not (_is_websocket(request) and _is_websocket(response)):
             raise UnaskedProtocol("it switches protocols, which was not asked for")
         cover = self._keys.cover()

@@ -103,7 +103,8 @@ def _names() -> None:
     replays = inspect.unwrap(clientplayback.ClientPlayback.playback).__code__.co_names
     _demand("stream_buffers" in BufferedH2Connection.__annotations__, "BufferedH2Connection.stream_buffers is gone")
     _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
-    ours = {name for name in vars(upstream_stream.PatchbayStream) if not name.startswith("__")}
+    own_classes = upstream_stream.PatchbayStream.__mro__[:2]
+    ours = {name for owner in own_classes for name in vars(owner) if not name.startswith("__")}
     taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
 

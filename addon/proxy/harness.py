@@ -16,7 +16,7 @@ from mitmproxy.proxy.layers import http as host
 
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Head, Reaction
-from . import upstream_stream
+from . import upstream_layer
 from .answer_filter import AnswerFilter
 from .credentials import Credentials
 from .exchange_driver import DriverContext, ExchangeDriver
@@ -68,7 +68,7 @@ class Harness:
         self.client = _client()
         self.client.alpn = b"h2" if http2 else None
         self.layer = host.HttpLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
-        upstream_stream.adopt(self.layer)
+        upstream_layer.adopt(self.layer)
         self.cord = StubDriver(ready)
         self.flow: http.HTTPFlow | None = None
         self.server: Server | None = None

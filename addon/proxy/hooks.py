@@ -38,6 +38,7 @@ from . import (
     response_head,
     tls_passthrough,
     upstream_connections,
+    upstream_layer,
     upstream_stream,
 )
 from .credentials import Credentials, KeyUnavailable
@@ -190,7 +191,7 @@ class Patchbay:
             tls_passthrough.next_layer(decided, self._router().config)
         except Exception as e:
             _log_failure("next_layer", e)
-            decided.layer = upstream_stream.Closed(decided.context)
+            decided.layer = upstream_layer.Closed(decided.context)
 
     # -- requests --------------------------------------------------------------------------------------------------
 
@@ -338,14 +339,14 @@ class Patchbay:
 
     # -- routes ----------------------------------------------------------------------------------------------------
 
-    async def patchbay_next(self, turn: upstream_stream.Turn) -> None:
+    async def patchbay_next(self, wanted: upstream_stream.NextAttempt) -> None:
         try:
-            driver = driver_of(turn.flow)
+            driver = driver_of(wanted.flow)
             if driver and driver.exchange and not driver.gone.is_set():
                 await self._reread(driver.exchange)
-                turn.again = await self._plug(turn.flow, driver) is None
-                if not turn.again:
-                    turn.instead = self._router().instead(driver.exchange)
+                wanted.again = await self._plug(wanted.flow, driver) is None
+                if not wanted.again:
+                    wanted.instead = self._router().instead(driver.exchange)
         except Exception as e:
             _log_failure("patchbay_next", e)
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
+
+from .. import secret_patterns
+
+_QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 
 
 class LogRedaction:
@@ -44,3 +49,8 @@ class LogRedaction:
             if (covered := self._scrub(told)) != told:
                 record.msg, record.args = f"{record.getMessage()}\n{covered}", ()
                 record.exc_info = None
+
+
+def discreet(message: str) -> str:
+    """Return *message* of mitmproxy without the bytes that it quotes: they may hold a client's key."""
+    return secret_patterns.covered(_QUOTED_BYTES.sub("(not shown)", message))

@@ -15,7 +15,7 @@ from .. import clients
 from ..router import Exchange, Router
 from ..values.decision import Decision, Refusal
 from ..values.http import Client, Headers, Served
-from . import stored_flows, upstream_stream
+from . import stored_flows, upstream_layer
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Replay(_THEIRS):
 
     def __init__(self, flow: http.HTTPFlow, options: Options) -> None:
         super().__init__(flow, options)
-        upstream_stream.adopt(self.layer)
+        upstream_layer.adopt(self.layer)
         _running[flow.id] = self
 
 

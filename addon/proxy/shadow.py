@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 
 from mitmproxy import http
 from mitmproxy.connection import Server
+from mitmproxy.proxy import commands, context
 
 from ..settings.settings import Config
 from ..upstream_url import ANYWHERE
@@ -15,6 +17,7 @@ from ..values.answer import AnswerEvent, Reaction
 from .answer_filter import AnswerFilter, Unchanged
 from .exchange_driver import ExchangeDriver
 from .redacted_heads import RedactedHeads
+from .websocket_layer import PatchbayWebsocket
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +30,9 @@ class ShadowDriver(ExchangeDriver):
     """
 
     shadow = True
+    may_resend = False
+    owner = None
+    body_limit = sys.maxsize
     timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
 
     def __repr__(self) -> str:
@@ -58,6 +64,11 @@ class ShadowDriver(ExchangeDriver):
     def passing(self, data: bytes) -> bytes:
         super().passing(data)
         return data
+
+    def websocket(
+        self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
+    ) -> PatchbayWebsocket | None:
+        return None
 
 
 class Passthrough:

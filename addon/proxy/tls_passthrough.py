@@ -23,7 +23,7 @@ from .. import upstream_url
 from ..settings.presets import PRESETS
 from ..settings.settings import Config
 from ..values.http import Origin
-from . import upstream_stream
+from . import upstream_layer
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +57,8 @@ def next_layer(decided: layer.NextLayer, config: Config) -> None:
     ctx.master.addons.get("nextlayer").next_layer(decided)
     if passes_unread(decided, config):
         logger.info("patchbay: closed a connection to a provider: what it carries is not read as HTTP")
-        decided.layer = upstream_stream.Closed(decided.context)
-    upstream_stream.install(decided)
+        decided.layer = upstream_layer.Closed(decided.context)
+    upstream_layer.install(decided)
 
 
 def decide(decided: layer.NextLayer, config: Config) -> bool:
@@ -67,7 +67,7 @@ def decide(decided: layer.NextLayer, config: Config) -> bool:
     if decided.layer or not _in_tunnel(at) or ours(config, _address(at.server.address)):
         return False
     if config.other == "refuse":
-        decided.layer = upstream_stream.Closed(at)
+        decided.layer = upstream_layer.Closed(at)
     else:
         decided.layer = TCPLayer(at, ignore=not ctx.options.show_ignored_hosts)
     return True

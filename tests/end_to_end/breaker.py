@@ -18,6 +18,8 @@ from patchbay.proxy import (
     hooks,
     request_head,
     response_head,
+    upstream_layer,
+    upstream_request,
     upstream_stream,
 )
 
@@ -36,21 +38,23 @@ POINTS: dict[str, tuple[Any, str]] = {
         (router.Router, "open next answered verdict close serves"),
         (
             exchange_driver.ExchangeDriver,
-            "wire_request wire_body answered passing refusal client_left _with_credential _check",
+            "wire_request wire_body answered passing refusal client_left",
         ),
+        (upstream_request.UpstreamRequest, "copy _with_credential"),
+        (exchange_driver, "check_destination"),
         (credentials.Credentials, "ready value scrub"),
         (clients, "identify form without_key"),
         (dialects, "endpoint"),
         (flow_view, "show"),
         (flow_record, "write_decision write_attempts write_served"),
-        (upstream_stream, "install"),
+        (upstream_layer, "install"),
         (
             upstream_stream.PatchbayStream,
             "state_wait_for_request_headers state_consume_request_body _answer"
-            " handle_event _handle_event _sorted _on_the_wire _dressed make_server_connection"
+            " handle_event _handle_event _sorted _on_the_wire _gated make_server_connection"
             " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
         ),
-        (upstream_stream.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
+        (upstream_layer.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
     )
     for name in names.split()
 }

@@ -20,7 +20,7 @@ from mitmproxy import http
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import harness, upstream_stream
+from patchbay.proxy import harness, upstream_attempt, upstream_stream
 from patchbay.proxy.upstream_stream import PatchbayStream
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
@@ -465,5 +465,6 @@ def _chunk(data: bytes) -> bytes:
 def patched(monkeypatch: Any) -> Clock:
     """Return a clock that the stream reads from now on."""
     clock = Clock()
-    monkeypatch.setattr(upstream_stream, "time", clock)
+    for module in (upstream_stream, upstream_attempt):
+        monkeypatch.setattr(module, "time", clock)
     return clock

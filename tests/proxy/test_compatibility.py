@@ -60,7 +60,7 @@ def _open_gate(self: Any) -> Any:
 @pytest.mark.parametrize(
     ("name", "broken", "noticed"),
     [
-        ("_dressed", _key_left_out, "copy for the wire"),
+        ("_gated", _key_left_out, "copy for the wire"),
         ("_settle", _never_next, "reached the client"),
         ("make_server_connection", _open_gate, "without a route"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from mitmproxy.connection import Server
@@ -11,11 +10,10 @@ from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from patchbay.proxy import tls_passthrough
-from patchbay.proxy.exchange_driver import DriverContext, ExchangeDriver
+from patchbay.proxy.upstream_request import check_destination
 from patchbay.settings import reader
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account
-from patchbay.values.decision import Edit, Route
 from patchbay.values.http import Origin
 
 SETTINGS = """
@@ -66,19 +64,11 @@ def test_a_tunnel_is_refused_where_nothing_else_may_pass(other: str, host: str, 
     assert (answer.status_code if answer else None) == status
 
 
-def cord(account: Account) -> Any:
-    around = DriverContext(**dict.fromkeys(DriverContext.__dataclass_fields__) | {"verified": lambda: True})
-    made = ExchangeDriver(tflow.tflow(), around, "openai_chat")
-    assert account.origin is not None
-    made.route = Route(account, account.origin, "pb1-x", "", 1, Edit())
-    return made
-
-
 def check(account: Account, origin: Origin, via: str) -> None:
     server = Server(address=(origin.host, origin.port))
     server.tls = origin.scheme == "https"
     server.via = ("http", (via, 3128)) if via else None
-    cord(account)._check(origin, server)
+    check_destination(account, origin, server, verified=True)
 
 
 @pytest.mark.parametrize("via", ["", "127.0.0.1", "localhost"])

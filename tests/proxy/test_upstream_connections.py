@@ -14,7 +14,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import harness, upstream_connections, upstream_stream
+from patchbay.proxy import harness, upstream_attempt, upstream_connections, upstream_stream
 from patchbay.values.answer import Failure
 
 GONE = 2**31 - 1
@@ -385,14 +385,14 @@ def test_what_must_not_be_done_twice(rig: Rig, kept: bool, read: bool, again: bo
 def test_a_refused_stream_leaves_its_connection(rig: Rig) -> None:
     """R31: it was not looked at, so it goes again whatever it asks for, a few times."""
     rig.ask(1, once=True)
-    for _ in range(upstream_stream.RESENDS):
+    for _ in range(upstream_attempt.RESENDS):
         server = rig.where(1)[-1]
         rig.says(server, RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
         assert not server.connected
-    assert len(rig.where(1)) == 1 + upstream_stream.RESENDS
+    assert len(rig.where(1)) == 1 + upstream_attempt.RESENDS
     rig.says(rig.where(1)[-1], RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
 
-    assert len(rig.where(1)) == 1 + upstream_stream.RESENDS
+    assert len(rig.where(1)) == 1 + upstream_attempt.RESENDS
     assert any(isinstance(each, Failure) for each in rig.cords[1].told)
 
 

@@ -20,7 +20,8 @@ from patchbay.proxy import harness, upstream_stream
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.shadow import Passthrough
-from patchbay.proxy.upstream_stream import ALIVE, STALLED
+from patchbay.proxy.upstream_attempt import ALIVE
+from patchbay.proxy.upstream_stream import STALLED
 from patchbay.proxy.websocket_layer import PatchbayWebsocket
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head, Overdue

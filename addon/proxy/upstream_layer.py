@@ -1,0 +1,159 @@
+"""
+mitmproxy's HTTP layer with Patchbay's streams, and one write for what one event sends to a connection.
+
+`install` puts it in place of mitmproxy's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from mitmproxy import http
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers.http import (
+    HttpLayer,
+    HttpStream,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    RequestTrailers,
+    ResponseHeaders,
+)
+from mitmproxy.proxy.layers.http._http1 import Http1Server
+
+from . import http1
+from .log_redaction import discreet
+from .upstream_attempt import ATTEMPT, Commands, no_commands
+from .upstream_connections import ClientHttp2, ConnectionLayer, unended
+from .upstream_stream import PatchbayStream
+
+JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
+_UPWARDS = (RequestHeaders, RequestData, RequestTrailers, RequestEndOfMessage, RequestProtocolError)
+_BEGINNINGS = frozenset({events.Start, RequestHeaders})
+_HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+class _Streams(dict[int, HttpStream]):
+    """The streams of a layer, found by the id of any of their attempts."""
+
+    def __missing__(self, stream_id: int) -> HttpStream:
+        if stream_id < ATTEMPT:
+            raise KeyError(stream_id)
+        return self[stream_id % ATTEMPT]
+
+
+class PatchbayLayer(ConnectionLayer):
+    """mitmproxy's HTTP layer, with our streams in it."""
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, events.Wakeup) and event.command not in self.command_sources:
+            return no_commands()  # of a timer that was called off
+        if isinstance(event, events.ConnectionClosed):
+            unended.discard(event.connection)
+        if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
+            self.connections.setdefault(self.context.client, ClientHttp2(self.context.fork()))
+        following: Commands = super()._handle_event(event)
+        return _joined(self._with_line(following) if self.line else following)
+
+    def _with_line(self, following: Commands) -> Commands:
+        yield from following
+        yield from self.serve_line()
+
+    def make_stream(self, stream_id: int) -> Commands:
+        self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+    def event_to_child(self, child: layer.Layer | HttpStream, event: events.Event) -> Commands:
+        if type(event) in _BEGINNINGS and not isinstance(child, HttpStream):
+            http1.adopt(child)
+        if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:
+            return _refuse_head(child)
+        if isinstance(event, _UPWARDS) and not isinstance(child, HttpStream):
+            stream = self.streams.get(event.stream_id)
+            if isinstance(stream, PatchbayStream) and stream.attempt > 1:
+                event = replace(event, stream_id=stream.wire_id)
+        elif isinstance(event, ResponseHeaders) and isinstance(child, Http1Server) and child.request:
+            event = replace(event, response=_framed(child.request, event))
+        return super().event_to_child(child, event)
+
+
+def _joined(generator: Commands) -> Commands:
+    """
+    Join what goes to one connection in one go: a head and its body, or the events of a stream that came together.
+
+    mitmproxy writes each by itself, and each writing is a call of the system that costs more than all else done to it.
+    Nothing waits: what one event brings about is sent before the next is looked at.
+    """
+    waiting: list[bytes] = []
+    size, connection = 0, None
+    for command in generator:
+        data = command.data if isinstance(command, commands.SendData) and command.connection is connection else None
+        if data is not None and size + len(data) <= JOINED:
+            waiting.append(data)
+            size += len(data)
+            continue
+        if connection is not None:
+            yield commands.SendData(connection, b"".join(waiting))
+            connection = None
+        if isinstance(command, commands.SendData):
+            waiting, size, connection = [command.data], len(command.data), command.connection
+        else:
+            if isinstance(command, commands.Log):
+                command = commands.Log(discreet(command.message), command.level)
+            yield command
+    if connection is not None:
+        yield commands.SendData(connection, b"".join(waiting))
+
+
+def _refuse_head(child: Http1Server) -> Commands:
+    """End a connection whose client sends on and on, and never what it wants."""
+    if child.state == child.read_headers:
+        yield commands.SendData(child.conn, _HEAD_TOO_LARGE)
+    child.state = child.done
+    yield commands.CloseConnection(child.conn)
+
+
+class Closed(layer.Layer):
+    """A connection that goes nowhere: what is left when nobody could say what it should be."""
+
+    def _handle_event(self, event: events.Event) -> Commands:
+        if isinstance(event, events.Start):
+            yield commands.CloseConnection(self.context.client)
+
+
+def install(decided: layer.NextLayer) -> None:
+    """Put our layer in the place of mitmproxy's. To be called when the built-in `next_layer` has decided."""
+    for found in decided.context.layers:
+        if type(found) is HttpLayer:
+            adopt(found)
+
+
+def adopt(found: HttpLayer) -> None:
+    """Make *found*, a layer of mitmproxy's own that has not begun yet, one of ours."""
+    found.__class__ = PatchbayLayer
+    found.streams = _Streams(found.streams)
+    cast("PatchbayLayer", found).take_over()
+
+
+def _framed(request: http.Request, event: ResponseHeaders) -> http.Response:
+    """
+    Give an HTTP/1 answer of unknown length a framing of its own.
+
+    From an HTTP/2 upstream it has none, mitmproxy then ends it by closing, and a broken answer would look complete.
+    """
+    response = event.response
+    if (
+        event.end_stream
+        or response.status_code < 200
+        or response.status_code in (204, 304)
+        or request.http_version != "HTTP/1.1"
+        or request.method in ("HEAD", "CONNECT")
+        or "content-length" in response.headers
+        or "transfer-encoding" in response.headers
+    ):
+        return response
+    response = response.copy()
+    response.headers["transfer-encoding"] = "chunked"
+    return response

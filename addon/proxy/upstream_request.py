@@ -1,0 +1,209 @@
+"""
+The request of one attempt as its upstream gets it: a copy of the flow's, with the account's credential.
+
+The credential goes on the copy alone, after the connection was checked to lead to the account's own origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from urllib.parse import unquote_plus
+
+from mitmproxy import http
+from mitmproxy.connection import Server
+
+from .. import clients, dialects, secret_patterns, upstream_url
+from ..body import Body
+from ..router import Exchange
+from ..values.account import Account
+from ..values.decision import Route
+from ..values.http import Origin, is_loopback
+from . import message_content
+from .credentials import Credentials
+from .header_fields import HeaderFields
+from .redacted_heads import CREDENTIALS, RedactedHeads, aim, names_credential
+
+_HEADER_OF_FORM = {
+    "bearer": b"Authorization",
+    "x-api-key": b"X-Api-Key",
+    "x-goog-api-key": b"X-Goog-Api-Key",
+    "api-key": b"Api-Key",
+}
+_EXTENSIONS = b"sec-websocket-extensions"  # a compressed message has no size to hold against a limit
+_REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
+_LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """
+    One attempt's request in the making.
+
+    *heads* holds what the client sent as credentials. *is_given* tells whether the request's address is one that
+    Patchbay gave to this client. *limit* bounds the bytes of a body that is decoded.
+    """
+
+    exchange: Exchange
+    route: Route
+    heads: RedactedHeads
+    credentials: Credentials
+    is_given: Callable[[], bool]
+    limit: int
+
+    def copy(self, request: http.Request, server: Server) -> tuple[http.Request, bytes | None]:
+        """
+        Return the copy of *request*, the flow's, that goes upstream on *server*, and its body.
+
+        The body is None where it is the flow's own.
+        """
+        wire, fields = _copied(request), HeaderFields(request.headers.fields)
+        aim(wire, fields, self.route.origin)
+        if wire.data.authority and not (server.via or wire.is_http2):
+            wire.authority = ""  # a target in absolute form is for proxies
+        self._choose_fields(fields, server)
+        body = self._body(request)
+        if body is not None:
+            fields.drop(_LENGTHS.__contains__)
+            fields.put(b"content-length", b"%d" % len(body))
+        _frame(fields, request, server)
+        wire.path = self._with_credential(fields, self._path(request))
+        fields.on(wire.headers)
+        return wire, body
+
+    def _choose_fields(self, fields: HeaderFields, server: Server) -> None:
+        fields.drop_hops(_connection(fields, server))
+        fields.drop(_stays_here)
+        if self.heads.by_value:
+            fields.drop(self.heads.by_value.__contains__)
+        if names := self.route.account.provider.pass_headers:
+            for name, value in self.heads.given(names):
+                if not self._is_ours(value):
+                    fields.add(name, value)
+        fields.drop(_EXTENSIONS.__eq__)
+        for edited, text in self.route.edit.headers:
+            if text is None:
+                fields.drop(edited.lower().encode().__eq__)
+            else:
+                fields.put(edited.encode(), text.encode("utf-8", "surrogateescape"))
+        if b"accept-encoding" in fields:  # an answer is read as it streams past, so it should come uncompressed
+            fields.put(b"accept-encoding", b"identity")
+
+    def _is_ours(self, value: bytes) -> bool:
+        """Whether *value* holds a key that Patchbay knows: a provider gets no other's key, and no client's."""
+        return self.credentials.scrub(value) != value
+
+    def _path(self, request: http.Request) -> str:
+        """Return the path without the client's key, but with the parameters that pass."""
+        route, names = self.route, self._query_names(request.path)
+        found = self.heads.parameters(names) if names else {}
+        passing = {name: value for name, value in found.items() if not self._is_ours(value.encode())}
+        if clients.is_same_path(request.path, self.exchange.request.path):
+            return clients.without_key(route.edit.path, passing=passing)
+        # the user has edited the flow while it was intercepted
+        endpoint = dialects.endpoint(request.method, request.path.partition("?")[0])
+        model = self.exchange.attempts[-1].choice.model
+        return clients.without_key(upstream_url.join(route.account, request.path, endpoint, model), passing=passing)
+
+    def _query_names(self, path: str) -> Collection[str]:
+        """Return the parameters that go up although they look like credentials: those of an address we gave, too."""
+        names = self.route.account.provider.pass_query
+        if "?" not in path or clients.without_key(path) == path or not self.is_given():
+            return names
+        found = {unquote_plus(part.partition("=")[0]) for part in path.partition("?")[2].split("&")}
+        return {*names, *found} - clients.QUERY_KEYS
+
+    def _body(self, request: http.Request) -> bytes | None:
+        """Return the body in place of the flow's, which may have been edited while it was intercepted."""
+        if self.route.body is None:
+            return None
+        content = message_content.content(request, self.limit)
+        if content == self.exchange.request.body.raw:
+            return self.route.body
+        try:
+            return upstream_url.changed(replace(self.exchange.request, body=Body(content)), self.route.edit.body)
+        except ValueError:
+            return None
+
+    def _with_credential(self, fields: HeaderFields, path: str) -> str:
+        """Put the credential on *fields*, or into the *path* that is returned."""
+        account = self.route.account
+        for own in account.secret_headers:
+            fields.put(own.name.encode(), f"{own.scheme}{self.credentials.value(own.secret)}".encode())
+        value = self.credentials.value(account.secret)
+        form = self._form(account, value)
+        header = _HEADER_OF_FORM.get(form, b"")
+        keeps = header.lower()
+        fields.drop(lambda name: name != keeps and name in CREDENTIALS)
+        if not header:
+            return clients.with_key(path, value)
+        # set in place, so that it stands and is spelled as the client had it
+        fields.put(header, f"Bearer {value}".encode() if form == "bearer" else value.encode())
+        return path
+
+    def _form(self, account: Account, value: str) -> str:
+        form: str = account.provider.credential
+        if form == "auto":
+            request = self.exchange.request
+            form = request.credential_form or dialects.of(request.endpoint.dialect).key_form
+        if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
+            form = "bearer"
+        return form
+
+
+def check_destination(account: Account, origin: Origin, server: Server, *, verified: bool) -> None:
+    """
+    Raise PermissionError unless *server* leads to *origin* alone, over TLS or on this machine.
+
+    *verified*: certificates of upstreams are checked.
+    """
+    if server.address is None or (server.address[0].lower(), server.address[1]) != (origin.host, origin.port):
+        raise PermissionError("this connection does not go to the account's origin")
+    if server.tls != (origin.scheme == "https"):
+        raise PermissionError("this connection does not have the account's scheme")
+    if server.tls and not verified:
+        raise PermissionError("the certificate of the account's origin is not checked")
+    if server.tls or account.insecure_http:
+        return
+    if not is_loopback(origin.host):
+        raise PermissionError("no credential goes over plain http beyond this machine")
+    if server.via and not is_loopback(server.via[1][0]):  # an upstream proxy reads what is not inside TLS
+        raise PermissionError("no credential goes over plain http to a proxy beyond this machine")
+
+
+def _copied(request: http.Request) -> http.Request:
+    """Return a copy without headers; mitmproxy's own `copy` checks the type of every value again."""
+    wire, data = object.__new__(type(request)), object.__new__(type(request.data))
+    vars(data).update(vars(request.data), headers=http.Headers())
+    vars(wire).update(vars(request), data=data)
+    return wire
+
+
+@secret_patterns.remembered
+def _stays_here(name: bytes) -> bool:
+    """Whether a client's header stays here: one of our own, a credential, or one that reveals whose account it is."""
+    if name in CREDENTIALS:
+        return False  # the account's own takes its place
+    return name.startswith(b"x-patchbay-") or name in _REVEALING or names_credential(name)
+
+
+def _connection(fields: HeaderFields, server: Server) -> bytes:
+    """Return the value of `Connection` toward *server*, whatever the client's own connection does."""
+    if server.alpn == b"h2":
+        return b""
+    return b"Upgrade" if fields.first(b"upgrade").lower() == b"websocket" else b"keep-alive"
+
+
+def _frame(fields: HeaderFields, request: http.Request, server: Server) -> None:
+    """
+    Set in *fields* how the body ends, in the protocol that *server* speaks.
+
+    HTTP/2 frames it. Without a length, an HTTP/1 server would read a body as the next request.
+    """
+    if server.alpn == b"h2":
+        fields.drop(b"transfer-encoding".__eq__)
+    elif b"content-length" not in fields and b"transfer-encoding" not in fields:
+        if request.stream:
+            fields.put(b"transfer-encoding", b"chunked")
+        elif request.raw_content:
+            fields.put(b"content-length", b"%d" % len(request.raw_content))

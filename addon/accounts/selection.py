@@ -122,7 +122,7 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
 })  # fmt: skip
 
 # Who stands in while a home rests must be the same each time: the deterministic strategies say it themselves.
-STAND_INS: Mapping[str, Strategy] = MappingProxyType(
+FALLBACKS: Mapping[str, Strategy] = MappingProxyType(
     {**STRATEGIES, "round_robin": rendezvous, "least_busy": rendezvous}
 )
 

@@ -1,16 +1,16 @@
 """
-What does an answer say about its account? By status, code words and phrases, never by the status alone.
+Classification of errors: what an answer says about its account, by status, code words and phrases.
 
-Each family has a table, read from the top; the first row that fits decides. What no row knows is judged by its status,
-and never as something an account cannot come back from.
+Each dialect family has a table; the first row that fits decides. An error that fits no row is judged by its status, and
+never as permanent.
 
-A phrase is the weakest evidence, since providers quote what clients write. It counts only in the provider's own words,
-not where a code or a place in the request says that the request is at fault, and if the request itself holds the words,
-for this exchange alone: it moves on, and nothing follows for the account.
+Phrases are the weakest evidence, since providers quote the client's text. A phrase counts only in the provider's own
+words, and not where a code or a place in the request says that the request is at fault. If the request holds the words,
+the outcome has the scope `none`: the exchange moves to another account, and nothing follows for this one.
 
-Before a lane rests there is one question: can waiting cure this? A refusal about the request alone has the scope
-`none`. One that only its status speaks for is `bare`: `shared.Shared.doubts` decides whether an account rests for it.
-What is no answer of an API at all (a page, a challenge, a proxy's refusal) is a passing fault of the way: `server`.
+A refusal about the request alone also has the scope `none`, because waiting does not cure it. An error without more
+evidence than its status is `bare`: see `upstream_faults`. A page, a challenge or a proxy's refusal is not an answer of
+an API, but a transient fault on the way: `server`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Scope = Literal["lane", "account", "none"]
 @dataclass(frozen=True, slots=True)
 class Rule:
     """
-    One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
+    One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: any) means *kind*.
 
-    Inside a stream there is no status; codes and phrases decide alone. *bare*: the row says no more than the status.
+    An error inside a stream has no status; codes and phrases decide. *bare*: no more evidence than the status.
     """
 
     kind: OutcomeKind
@@ -47,7 +47,7 @@ class Rule:
     statuses: frozenset[int] = frozenset()
     scope: Scope | None = None
     bare: bool = False
-    why: str = ""  # one of `refusals.REASONS`, where the client is to be told more than the kind
+    why: str = ""  # one of `refusals.REASONS`, where the client is told more than the kind
 
     @property
     def is_blameless(self) -> bool:
@@ -55,18 +55,18 @@ class Rule:
         return self.kind in BLAMELESS or self.scope == "none"
 
     def fits(self, status: int, said: ErrorBody) -> bool:
-        """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
+        """Whether this row fits the error *said* with *status* (0: inside a stream)."""
         if status and self.statuses and status not in self.statuses:
             return False
         return bool(self.coded(said)) or bool(self.found(said))
 
     def coded(self, said: ErrorBody) -> frozenset[str]:
-        """Return the codes of this row that were said; those of a model, unless another place has the fault."""
+        """Return the codes of this row in the error; for a model, none if another place has the fault."""
         elsewhere = self.kind == "model" and said.place and not _ABOUT["model"].search(said.place)
         return frozenset() if elsewhere else self.codes & said.codes
 
     def found(self, said: ErrorBody) -> re.Match[str] | None:
-        """Find the phrase in the provider's own words; a row without consequences is also met by quoted ones."""
+        """Find the phrase in the provider's own words; for a row without consequences, also in quoted text."""
         if not self.phrase:
             return None
         if self.is_blameless:
@@ -76,7 +76,7 @@ class Rule:
         return None if found and _ELSEWHERE.search(said.own, 0, found.start()) else found
 
     def is_told_by_client(self, said: ErrorBody, sent: ClientText) -> bool:
-        """Say whether everything for which this row fits may be words of the client's."""
+        """Whether everything that makes this row fit may be the client's text."""
         if self.is_blameless:
             return False
         codes, found = self.coded(said), self.found(said)
@@ -84,7 +84,7 @@ class Rule:
             return self.kind == "model" and sent.is_known and sent.hold_other_name(said.message)
         if not found or self.kind != "model":
             return not found or sent.hold(said.own, *found.span())
-        # quotation marks stand around the name of a model too, so what is in them is looked at
+        # the name of a model stands in quotation marks too, so quoted text is searched
         is_end = "end" in found.re.groupindex and sent.hold_end(said.own, *found.span("end"))
         return is_end or sent.hold(said.message, *found.span(), names_model=True)
 
@@ -103,15 +103,15 @@ def _rule(
     return Rule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare, why)
 
 
-# How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
+# The scope where the row states none: credentials and money are the account's, the rest is the lane's.
 SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
     "ok": "lane", "rate": "lane", "overload": "lane", "server": "lane", "permission": "lane", "model": "lane",
     "auth": "account", "quota": "account", "request": "none", "cancelled": "none",
 })  # fmt: skip
 
-BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  # nothing follows for the account
+BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  # no consequence for the account
 
-# A place in the request that is named as wrong rules a phrase out, unless that is what the phrase is about.
+# If the error names a place in the request, a phrase counts only if it is about that place.
 _KEY_PLACE = re.compile(r"api.?key|authorization|credential|token$")
 _NOWHERE = re.compile(r"(?!)")
 _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
@@ -120,8 +120,8 @@ _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
     "auth": _KEY_PLACE,
 })  # fmt: skip
 
-# What stands behind these words was said by another service that the request names: the host of an image, a tool's or
-# an MCP server. It says nothing about our account. So does what follows a place in the request (`tools.0: …`).
+# After these words follows the error of another service that the request names (the host of an image, a tool, an MCP
+# server), or of a place in the request (`tools.0: …`). It says nothing about our account.
 _ELSEWHERE = re.compile(
     r"\b(downloading|download (the|image|file)|fetch(ing)?|retriev(e|ing)|connect(ing)? to (the )?(url|mcp|remote)|"
     r"mcp|connector|webhook|tool (call|server|execution)|(tool|function|plugin)s? \S{1,80} (failed|returned|error))\b|"
@@ -129,18 +129,18 @@ _ELSEWHERE = re.compile(
     r"(\A|\s)(messages|contents|input|tools|mcp_servers|instructions|system|attachments)(\.\d+|\[\d+\])+"
 )
 
-# Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
+# Some providers answer a bad request with 500. With 401, 402, 403 and 429 a generic code says less than the status.
 _CLIENT = "400 404 405 409 412 413 415 422 500"
 
-# Refusals about this request alone: waiting cures none of them, and another account may have the plan, the feature or
-# the larger limit that it needs. They stand before everything else, and a client that quotes them gains nothing.
+# Refusals about this request alone: waiting does not cure them, but another account may have the plan, the feature or
+# the larger limit that it needs. They come first; a client that quotes them gains nothing.
 _TOO_LARGE = (
     r"request (is )?too large|tokens must be reduced|"
     r"reduce (the (length|size|number)|your (message|prompt|input|request))|"
     r"(prompt|input|request|message) is too (long|large)|(context|prompt) (length |window )?(exceed|too (long|large))|"
     r"exceeds? the (model'?s? )?(maximum|context|max)|maximum context length"
 )
-# What a request may name, and be denied by itself.
+# Things that a request may name and be denied.
 _THING = (
     r"(files?|cached ?contents?|caches?|tools?|connectors?|mcp|vector stores?|containers?|prompts?|batch(es)?|"
     r"assistants?|threads?|skills?|conversations?|features?|web_search|attachments?|tuned ?models?)"
@@ -158,22 +158,22 @@ _ALONE = (
     _rule("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
     _rule("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
           statuses="400 404"),
-    # Another account may have the thing that the request names; a file or a cache that is gone, no account has.
+    # Another account may have the named thing; a file or cache that is gone exists at no account.
     _rule("permission", "missing_scope missing_scopes",
           rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
           rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"
           r"(may|does) not exist)|\bmissing scopes?\b", "403", "none"),
     _rule("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="none"),
-    # What a tool's server or a connector of the user's did, and what a model made of a prompt, no account cures.
+    # The fault of a tool's server, of a connector, or of the prompt: no other account cures it.
     _rule("request", "external_connector_error connector_error mcp_error tool_error",
           r"\bmcp server\b|\b(external|your) connector\b|\btool list\b", "424 500 502"),
     _rule("request", phrase=r"\bmodify(ing)? (your|the) (prompt|input|request)\b", statuses="500"),
 )  # fmt: skip
 
-# A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
+# A 429 about a plan, without a time: it may be about a feature of this request or about the account.
 _PLAN = _rule("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
 
-# Too much to do for the moment, whatever the status: some say it under 400.
+# Overload, whatever the status: some providers use 400.
 _BUSY = _rule("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded|too busy|"
                                  r"\b(server|engine|model|service|system|gpus|workers|slots) (is |are )?"
                                  r"(currently |all )?(busy|warming up|starting up|in use)\b|"
@@ -185,7 +185,7 @@ _BUSY = _rule("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded
 _AT_ONCE = _rule("rate", phrase=r"too many (concurrent|simultaneous|pending|queued) requests",
                  statuses="400 409 422 500 503")  # fmt: skip
 
-# What a denial is about: this model, or where the request comes from, which is no better for any other model.
+# Denials of one model, and of the place the request comes from, which hold for every model.
 _NO_MODEL = _rule(
     "model",
     phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
@@ -268,7 +268,7 @@ ANTHROPIC = (
     _rule("server", "api_error timeout_error", statuses="500 502 503 504"),
 )  # fmt: skip
 
-# "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
+# Every 429 of Gemini says "exceeded your current quota"; the quota's id tells the harmless ones apart.
 GEMINI = (
     _rule("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429"),
     _rule("quota", "payment_required quota_exceeded billing_disabled"),
@@ -295,15 +295,15 @@ GEMINI = (
 )  # fmt: skip
 
 RULES: Mapping[str, tuple[Rule, ...]] = MappingProxyType({
-    # Anyone may stand in front of anyone, so every family knows the others' words after its own.
+    # A gateway may pass on the errors of any provider, so every family knows the other tables after its own.
     "openai": (*_ALONE, *OPENAI, *ANTHROPIC),
     "anthropic": (*_ALONE, *ANTHROPIC, *OPENAI),
     "gemini": (*_ALONE, *GEMINI, *OPENAI),
     "": (*_ALONE, *OPENAI, *ANTHROPIC, *GEMINI),
 })  # fmt: skip
 
-# Codes that stand beside what is no fault of the request too, at some; the others say that it is at fault, and rule
-# every phrase out.
+# Codes that some providers use for faults that are not the request's. Any other code of a `request` row blames the
+# request, and rules every phrase out.
 _GENERIC = frozenset(
     "invalid_request_error not_found_error bad_request badrequesterror invalid_argument failed_precondition not_found "
     "already_exists aborted out_of_range moderation".split()
@@ -312,7 +312,7 @@ _AT_FAULT = frozenset(
     code for rules in RULES.values() for rule in rules if rule.kind == "request" for code in rule.codes - _GENERIC
 )
 
-# What such codes look like: they name what a request is made of. Providers have many, and new ones every month.
+# The form of such codes: they name a part of a request. Providers have many, and new ones every month.
 _BLAMES = re.compile(
     r"(?!.*(key|token|auth|grant|credential))(invalid|unsupported|unknown|missing|malformed|unexpected|duplicate)_\w*"
     r"(image|file|url|tool|param|argument|value|schema|json|format|message|content|function|body|field|input|prompt|"
@@ -325,11 +325,11 @@ BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
 })  # fmt: skip
 
 _CERTAIN = frozenset({401, 402})  # statuses that have no other meaning
-_DENIED = frozenset({401, 402, 403, 429})  # statuses that rest an account, but for a code that blames the request
+_DENIED = frozenset({401, 402, 403, 429})  # statuses with consequences for an account, unless a code blames the request
 _NEEDS_EVIDENCE: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 NO_API = "no API answer"
 ALONE = "for this request alone"
-# Under these a page, too, is about the request, or about a rate.
+# With these statuses a page, too, is about the request, or about a rate.
 _PAGE_IS_ANSWER = frozenset({411, 413, 414, 415, 416, 417, 422, 429, 431})
 _EDGES = re.compile(
     r"cloudflare|cloudfront|akamai|squid|zscaler|blue ?coat|forcepoint|fortigate|varnish|imperva|incapsula|sucuri|"
@@ -343,13 +343,13 @@ _EDGE_HEADERS = (
     "ngrok-error-code",
     "x-amzn-waf-action",
 )
-# How Cloudflare refuses who takes no HTML, and Go's server a path that it does not know.
+# Cloudflare's refusal for clients without HTML, and Go's for an unknown path.
 _EDGE_TEXT = re.compile(r"\A(error code: 1\d{3}|404 page not found)\s*\Z")
-_NO_API_STATUS = frozenset({407, 418, 426})  # no API of a model says this
+_NO_API_STATUS = frozenset({407, 418, 426})  # no model API uses these
 _HINTED: frozenset[OutcomeKind] = frozenset({"rate", "quota", "overload", "server"})
-_ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows over all models; others are of one model
+_ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows for all models; others are for one model
 _A_DAY = re.compile(r"per_?day")
-_MINUTES = 900.0  # seconds; a day's quota does not come back earlier than this
+_MINUTES = 900.0  # seconds; a daily quota is not renewed earlier
 
 
 def classify(
@@ -361,23 +361,23 @@ def classify(
     sent: ClientText = quoted_text.NOTHING,
 ) -> Outcome:
     """
-    Say what an answer of *family* means for the account that gave it.
+    Classify an answer of *family*: what it means for the account that gave it.
 
-    *body* is that of an error, or None. A good status is `ok`, unless the body is nothing but an error. The account's
-    *own* rules are asked first. *sent* is what the client wrote. The scope `none` means: for this exchange alone.
+    *body* is that of an error, or None. A good status is `ok`, unless the body is an error and nothing else. The
+    account's *own* rules come first. *sent* is the client's text. The scope `none` means: for this exchange alone.
     """
     if head.status < 400:
         if 200 <= head.status < 300:
             said = error_body.read(body) if error_body.is_error(body) else None
             if said is None:
                 return Outcome("ok")
-            return _settled(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
+            return _classified(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
         return _outcome("request", detail=str(head.status))
     said = error_body.read(body)
     if _is_no_api_answer(head, body, said) and not any(_is_meant(rule, head.status, said) for rule in own):
-        until = limits.hint(head.headers, said, now)
+        until = limits.retry_at(head.headers, said, now)
         return _outcome("server", until=until, detail=f"{head.status} {NO_API}")
-    return _settled(family, head.status, said, head.headers, now, own, sent)
+    return _classified(family, head.status, said, head.headers, now, own, sent)
 
 
 def classify_error(
@@ -390,20 +390,20 @@ def classify_error(
     part: Mapping[str, object] | None = None,
 ) -> Outcome:
     """
-    Say what an error event inside a stream of *family* means for the account.
+    Classify an error event inside a stream of *family*.
 
     *code* is its type or code, *part* its object, the rest as in `classify`.
     """
-    said = error_body.spoken(code, message, part)
-    return _settled(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
+    said = error_body.of_event(code, message, part)
+    return _classified(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
 
 
 def classify_failure(kind: str) -> Outcome:
-    """Say what it means that no answer came, or only a part: *kind* is that of a `Failure`."""
+    """Classify a missing or partial answer: *kind* is that of a `Failure`."""
     return _outcome("cancelled" if kind == "cancelled" else "server", detail=kind)
 
 
-def _settled(
+def _classified(
     family: str,
     status: int,
     said: ErrorBody,
@@ -434,7 +434,7 @@ def _is_meant(rule: ErrorRule, status: int, said: ErrorBody) -> bool:
 
 
 def _is_met_by_client(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> bool:
-    """Say whether the text a user's rule asks for may stand in an error only because the client wrote it."""
+    """Whether the text of a user's rule may be in the error only because the client wrote it."""
     text = rule.contains.lower()
     if not text or any(text in code and not sent.hold_code(code) for code in said.codes):
         return False
@@ -443,18 +443,18 @@ def _is_met_by_client(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> boo
 
 
 def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: float, sent: ClientText) -> Outcome:
-    until = limits.hint(headers, said, now, sent)
+    until = limits.retry_at(headers, said, now, sent)
     if _is_daily(said, sent):
-        # The delay stated beside a day's quota is often that of its minute window.
+        # The delay stated with a daily quota is often that of the minute window.
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
     fitting = [rule for rule in RULES.get(family, RULES[""]) if rule.fits(status, said)]
-    if until is not None:  # one that says when to come back is no matter of size
+    if until is not None:  # an error that states a time is not about the size
         fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "none")]
     rule = next((rule for rule in fitting if not rule.is_told_by_client(said, sent)), None)
     doubted = fitting[0] if fitting and fitting[0] is not rule else None
     kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
-    if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
+    if kind == "request" and doubted:  # another account may serve it, and nothing follows for this one
         return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
     if _is_about_request(status, rule, said):
         return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} {ALONE}")
@@ -470,10 +470,10 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
 
 
 def _is_about_request(status: int, rule: Rule | None, said: ErrorBody) -> bool:
-    """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
+    """Whether the error is about the request alone: by its row, or by a code where the row knows no more."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
-    if rule is None and status == 408:  # the request did not come in time, which says nothing of an account
+    if rule is None and status == 408:  # the request did not arrive in time
         return True
     if rule is None or rule.bare:
         return status in _DENIED and _blames_request(said.codes)
@@ -481,17 +481,17 @@ def _is_about_request(status: int, rule: Rule | None, said: ErrorBody) -> bool:
 
 
 def _blames_request(codes: frozenset[str]) -> bool:
-    """Say whether one of *codes* says that the request is at fault."""
+    """Whether one of *codes* blames the request."""
     return bool(codes & _AT_FAULT) or any(map(_BLAMES.fullmatch, codes))
 
 
 def _is_challenged(headers: Headers) -> bool:
-    """Whether a 401 says in its head that the token itself is bad (RFC 6750)."""
+    """Whether a 401 states that the token itself is invalid (RFC 6750)."""
     return "invalid_token" in headers.get("www-authenticate").lower()
 
 
 def _is_no_api_answer(head: Head, body: Body | None, said: ErrorBody) -> bool:
-    """Say whether an error comes from something on the way: a challenge, a captive portal, a page, a proxy."""
+    """Whether an error comes from a device on the way: a challenge, a captive portal, a page, a proxy."""
     if head.status == 407 or (head.status in _NO_API_STATUS and not said.parts):
         return True
     if head.status >= 500 or head.status in _PAGE_IS_ANSWER or said.parts:
@@ -510,7 +510,7 @@ def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None 
 
 
 def _spoken_status(said: ErrorBody, sent: ClientText) -> int:
-    """Return the status that an error without one names, if it is not a client's word."""
+    """Return the status that the error's text names, unless it is the client's text."""
     return 0 if said.status and sent.hold_code(str(said.status)) else said.status
 
 
@@ -521,7 +521,7 @@ def _by_status(status: int, said: ErrorBody) -> OutcomeKind:
 
 
 def _is_daily(said: ErrorBody, sent: ClientText) -> bool:
-    """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
+    """Whether a daily quota of Gemini is used up; a quota of zero is different, since waiting does not help."""
     quotas = [quota for part in said.parts if isinstance(quota := part.get("quotaId"), str)]
     daily = [quota for quota in quotas if _A_DAY.search(quota.lower())]
     return any(not sent.hold_code(quota.lower()) for quota in daily) and not GEMINI[0].fits(429, said)
@@ -534,7 +534,7 @@ def _is_account_wide(headers: Headers) -> bool:
 
 
 def _detail(status: int, rule: Rule | None, said: ErrorBody) -> str:
-    """Name the status and the word of *our* table that was found: what an upstream wrote may hold anything."""
+    """Name the status and the word of our table that was found, never the upstream's own text."""
     word = min(rule.codes & said.codes, default="") if rule else ""
     why = rule.why if rule else ""
     return " ".join(filter(None, (str(status) if status else "in stream", word, why)))

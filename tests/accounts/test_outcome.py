@@ -328,7 +328,7 @@ def test_a_deeply_nested_body_is_read_in_bounds():
     wide = json.dumps({"error": {str(i): {"code": "insufficient_quota"} for i in range(10_000)}}).encode()
 
     assert classify("openai", 500, deep).kind == "server"
-    assert len(outcome.complaint.read(Body(wide)).parts) <= 24
+    assert len(outcome.error_body.read(Body(wide)).parts) <= 24
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("connect", "server"), ("timeout", "server"), ("reset", "server")])

@@ -31,7 +31,7 @@ MAX_TRIED = 6  # accounts that one exchange tried, after which it probes no lane
 BUSY_WAIT = 5.0  # seconds after which a queued request looks again without being called
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 _LEFT = "failed on an earlier WebSocket"
-_RESTS = "rests for a model"
+_RESTS = "cooling down for a model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,7 +467,7 @@ class Accounts:
         option = min(chances, key=lambda chance: chance[:2])[2]
         if self._eligibility.reached(ask, option.account, option.lane, now):
             return None
-        return self._grant(ask, _Pick(option.account, "none", "rests for longer"), options, now)
+        return self._grant(ask, _Pick(option.account, "none", "longer cooldown"), options, now)
 
     def _wait(self, ask: Ask, options: Sequence[Option], now: float) -> Wait | Refusal:
         """Queue *ask* for what *options* are busy with."""

@@ -8,18 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.account_limits import Demand, limits_of
 from patchbay.accounts.limiter import Limit, Limiter
-from patchbay.settings.presets import PRESETS
-from patchbay.values.account import Account, Secret
-
-
-def account(**fields):
-    return Account("a", PRESETS["openai"], Secret("literal", "k"), **fields)
-
-
-def demand(client=b"x", thread="t", lane="m", tokens=10, pool="p"):
-    return Demand(pool, client, thread, lane, tokens)
 
 
 def at_once(most, scope="a"):
@@ -64,41 +53,6 @@ class Caller:
         assert self.may(now)
         self.limiter.acquire(ticket, self.what, now)
         self.limiter.leave(self.name)
-
-
-# --- what an account's settings ask for
-
-
-def test_an_account_without_bounds_asks_for_nothing():
-    assert limits_of(account(), demand()) == ()
-
-
-def test_every_setting_is_a_claim_in_a_scope_of_its_own():
-    found = limits_of(account(max_concurrent=2, serialize="account", slots=5, rpm=10, tpm=100), demand())
-    assert [(claim.scope[0], claim.most, claim.amount) for claim in found] == [
-        ("account", 2, 1), ("serial", 1, 1), ("slot", 5, 1), ("rpm", 10, 1), ("tpm", 100, 10),
-    ]  # fmt: skip
-
-
-def test_a_session_slot_is_a_clients_own_for_a_model():
-    scopes = {limits_of(account(slots=5), demand(client=c, lane=m))[0].scope for c in (b"x", b"y") for m in ("m", "n")}
-    assert len(scopes) == 4
-
-
-def test_threads_are_told_apart_by_client_and_pool_and_not_by_account():
-    (one,) = limits_of(account(serialize="thread"), demand())
-    others = [demand(thread="u"), demand(client=b"y"), demand(pool="q")]
-    assert all(limits_of(account(serialize="thread"), other)[0].scope != one.scope for other in others)
-    assert "a" not in one.scope
-    assert limits_of(account(serialize="thread"), demand(thread="")) == ()
-
-
-def test_a_model_switch_is_a_matter_of_client_and_account():
-    (one,) = limits_of(account(serialize="model_switch"), demand())
-    (other,) = limits_of(account(serialize="model_switch"), demand(lane="n"))
-    (stranger,) = limits_of(account(serialize="model_switch"), demand(client=b"y"))
-    assert (one.scope, one.tenant, other.scope, other.tenant) == (other.scope, "m", one.scope, "n")
-    assert stranger.scope != one.scope
 
 
 # --- taking and giving back

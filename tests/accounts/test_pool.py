@@ -907,25 +907,6 @@ def test_row_d6_the_time_to_live_is_a_setting():
     assert three(sessions=Sessions(ttl=90)).choose(ask(), 91).binding == "new"
 
 
-def test_the_status_says_how_every_account_stands():
-    accounts = pool(account("a"), account("b", enabled=False), account("c"))
-    for _ in range(3):
-        serve(accounts, ask("busy", identity=Identity(affinity="busy", owner=frozenset({"a"}))))
-    serve(accounts, ask("calm", identity=Identity(affinity="calm", owner=frozenset({"a"}))))
-    rest(accounts, "c")
-    accounts.choose(ask(pin="a"), 0)
-    a, b, c = accounts.status(1)
-
-    assert (a.state, a.reason, a.until, a.in_flight, a.sessions) == ("healthy", "", None, 1, 2)
-    assert (a.busiest, a.share) == ("busy", 0.75)
-    assert (b.state, b.until) == ("disabled", None)
-    assert (c.state, c.reason) == ("cooling", "cooling (rate) on m")
-    assert 90 < c.until <= 95
-    assert (c.deadline, c.waiting, c.minute, c.tokens) == (c.until, 0, 0, 0)
-    (lane,) = c.lanes
-    assert (lane.lane, lane.state, lane.reason, lane.until) == ("m", "cooling", "cooling (rate)", c.until)
-
-
 def test_an_account_that_is_gone_drains_until_its_last_answer_is_there():
     accounts = pool(account("a", enabled=False), account("b"))
     answering = accounts.choose(ask(), 0)
@@ -951,15 +932,7 @@ def test_an_account_that_comes_back_while_it_drains_is_as_it_was():
     ]  # fmt: skip
 
 
-def test_the_status_says_who_waits_and_what_a_minute_has_left():
-    accounts = pool(account("a", max_concurrent=1, rpm=5), account("b"))
-    accounts.choose(ask(pin="a"), 0)
-    accounts.choose(queued("1", pin="a")[0], 0)
-    a, b = accounts.status(0)
-    assert (a.waiting, a.minute, b.waiting) == (1, 1, 0)
-
-
-def test_no_secret_shows_in_a_choice():
+def test_no_secret_shows_in_a_lease():
     assert "sk-hidden" not in repr(three().choose(ask(), 0))
 
 

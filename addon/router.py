@@ -18,8 +18,9 @@ from blake3 import blake3
 
 from . import account_bound, answer_urls, clients, correlation, dialects, requested_models, upstream_url
 from .accounts import models, refusals
+from .accounts.lease import Ask, Lease
 from .accounts.outcome import ALONE, NO_API, classify, classify_error, classify_failure
-from .accounts.pool import Accounts, Ask, Choice
+from .accounts.pool import Accounts
 from .accounts.quoted_text import ClientText
 from .answer.reader import BODY_BYTES, AnswerReader as Reader
 from .answer_urls import Way
@@ -76,7 +77,7 @@ class Attempt:
     """One sending upstream, as it goes."""
 
     route: Route
-    choice: Choice
+    choice: Lease
     ask: Ask
     reader: Reader
     watch: Watch
@@ -183,7 +184,7 @@ class Router:
         kept = self.accounts.bindings, self.accounts.health, self.ledger, self._identifier.aliases
         self.changed: Callable[[], None] = lambda: None
         self.state = State(*kept, self.memory.habits)
-        self.state.woken = self.accounts.woken
+        self.state.woken = self.accounts.wake
 
     def reload(self, config: Config) -> None:
         """Go by *config* from now on. What is known stays; what is under way ends on the account it is on."""
@@ -329,7 +330,7 @@ class Router:
 
     def renewed(self, exchange: Exchange, account: str) -> None:
         """Take note that *account*, which refused this exchange, has another secret now: once, it may try again."""
-        self.accounts.cleared(account)
+        self.accounts.credential_changed(account)
         exchange.renewed.add(account)
 
     def _kept_apart(self, request: Request, now: float) -> Refusal | None:
@@ -608,7 +609,7 @@ class Router:
                 return replace(chosen, until=min(chosen.until, ends))
             why = f"no account was free within the {self.config.queue.seconds:g} seconds of queue.seconds"
             return refusals.gave_up("queue_exhausted", why, self.accounts.absent(ask, now), now)
-        if not isinstance(chosen, Choice):
+        if not isinstance(chosen, Lease):
             return chosen
         try:
             return self._begin(exchange, ask, chosen, now)
@@ -650,7 +651,7 @@ class Router:
             waiter=exchange.id,
             woken=exchange.woken,
             patient=waits_since + self.config.queue.patience,
-            stay=exchange.stay if len(exchange.attempts) == 1 else "",
+            retry_home=exchange.stay if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
             others=exchange.names.others,
             sealed=exchange.names.hidden if exchange.names.sealed else "",
@@ -667,7 +668,7 @@ class Router:
             return None
         return upstream_url.first(self.config.accounts, request.endpoint.family, exchange.reverse)
 
-    def _begin(self, exchange: Exchange, ask: Ask, choice: Choice, now: float) -> Route:
+    def _begin(self, exchange: Exchange, ask: Ask, choice: Lease, now: float) -> Route:
         request, account = exchange.request, choice.account
         provider = account.provider
         request_id = self._mint.new(now, self._random_bytes)
@@ -735,7 +736,7 @@ class Router:
         self.changed()
         return route
 
-    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[BoundField, ...]:
+    def _left_behind(self, exchange: Exchange, choice: Lease, now: float) -> tuple[BoundField, ...]:
         """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
         if self.config.mode != "serve":
             return ()
@@ -744,7 +745,7 @@ class Router:
         moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
         return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
 
-    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[BoundField, ...], now: float) -> Body:
+    def _prepared(self, exchange: Exchange, choice: Lease, left: tuple[BoundField, ...], now: float) -> Body:
         """Return the body of *exchange* as the account of *choice* can use it; the client's own where it is that."""
         request, account = exchange.request, choice.account
         if not request.body.raw or self.config.mode != "serve":
@@ -789,7 +790,7 @@ class Router:
         key, affinity = exchange.request.client.scope, exchange.identity.affinity
         return any((key, affinity, account.id) in self._unsealed for account in self.config.accounts)
 
-    def _model_id(self, choice: Choice) -> str:
+    def _model_id(self, choice: Lease) -> str:
         """Return what `{model_id}` stands for, empty where the settings do not say."""
         provider, model = choice.account.provider, choice.model
         found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
@@ -802,7 +803,7 @@ class Router:
                 self.unnamed(*key)
         return found
 
-    def _session_id(self, exchange: Exchange, choice: Choice) -> str:
+    def _session_id(self, exchange: Exchange, choice: Lease) -> str:
         """Return the id of the session as the provider of *choice* knows it; a replay's is the one it had."""
         before, account = exchange.served, choice.account.id
         if choice.slot is not None:
@@ -829,7 +830,7 @@ class Router:
         if not attempt.held:
             exchange.first_byte = now
         if head.status < 400:
-            self.accounts.headed(attempt.choice, head, now)
+            self.accounts.record_head(attempt.choice, head, now)
         return "hold" if attempt.held else "deliver"
 
     def _holds(self, exchange: Exchange, head: Head) -> bool:
@@ -978,7 +979,7 @@ class Router:
         if attempt.served or not good or attempt.proof or exchange.request.replay:
             return
         attempt.served = True
-        self.accounts.started(attempt.ask, attempt.choice, now)
+        self.accounts.first_success(attempt.ask, attempt.choice, now)
         self.changed()
 
     def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -996,7 +997,7 @@ class Router:
             unsent = outcome.kind == "auth" and not attempt.reached
             ask = replace(attempt.ask, waiter="") if unsent else attempt.ask
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
-            self.accounts.settled(ask, attempt.choice, told, now, spent)
+            self.accounts.record_outcome(ask, attempt.choice, told, now, spent)
             self.accounts.release(attempt.choice)
             self.changed()
 
@@ -1039,7 +1040,7 @@ def mint_of(key: bytes) -> correlation.Mint:
     return correlation.Mint(_derived(key, "correlation"))
 
 
-def _unless_ours(choice: Choice, headers: Headers) -> Headers:
+def _unless_ours(choice: Lease, headers: Headers) -> Headers:
     """
     Take the client's session from *headers* where two may name theirs alike.
 

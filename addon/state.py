@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from .accounts.bindings import Binding, Bindings, Key
-from .accounts.health import LONGEST, Blocked, Health, Rest
+from .accounts.cooldown import LONGEST, Blocked, SharedCooldown
+from .accounts.health import Health
 from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import KINDS as LINEAGES, demoted
@@ -64,7 +65,7 @@ class State:
         self._leaks: list[Record] = []
         self.leaked: Callable[[Leak], None] = lambda _: None
         self._woken: list[Record] = []
-        self.woken: Callable[[str], None] = health.woken  # what is done when somebody says that an account is well
+        self.woken: Callable[[str], None] = health.wake  # what is done when somebody says that an account is well
 
     def watch(self, *, shared: bool = False) -> None:
         """Keep track of changes from now on; with *shared*, also of what only other instances have a use for."""
@@ -145,7 +146,7 @@ class State:
         return [*changed, *over.values()]
 
     def _present_rests(self, now: float) -> dict[str, Record]:
-        found = (_of_rest(rest) for rest in self._health.rests(now))
+        found = (_of_rest(rest) for rest in self._health.cooldowns(now))
         return {told.key: replace(told, rank=self._rank(told.key, now)) for told in found}
 
     def _rank(self, key: str, now: float) -> float:
@@ -171,7 +172,7 @@ def _to_binding(record: Record) -> Binding:
     return Binding(Key(pool, bytes.fromhex(scope), affinity, model), record.value, record.rank, record.expires)
 
 
-def _of_rest(told: Rest) -> Record:
+def _of_rest(told: SharedCooldown) -> Record:
     verify_at = None if math.isinf(told.verify_at) else told.verify_at
     key = _text((told.account, told.lane, told.state))
     return Record("rest", key, _text((told.kind, verify_at, told.at)), 0.0, told.until)
@@ -193,11 +194,11 @@ def ended(record: Record, account: str, now: float) -> Record | None:
     return replace(record, value=_OVER, rank=max(now, math.nextafter(record.rank, math.inf)))
 
 
-def _to_rest(record: Record) -> Rest:
+def _to_rest(record: Record) -> SharedCooldown:
     account, lane, state = msgspec.json.decode(record.key, type=tuple[str, str | None, Blocked])
     value = record.value if record.value != _OVER else '["ok",null,0]'
     kind, verify_at, at = msgspec.json.decode(value, type=tuple[OutcomeKind, float | None, float])
-    return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at, at)
+    return SharedCooldown(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at, at)
 
 
 def _of_entry(told: LedgerRow) -> Record:

@@ -10,7 +10,9 @@ from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
-from patchbay.accounts import health, pool, selection, upstream_faults
+from patchbay.accounts import health, pool, selection
+from patchbay.accounts.cooldown import TRANSITIONS, Cooldown, Penalty
+from patchbay.accounts.upstream_faults import UpstreamFaults
 from patchbay.router import Router
 
 
@@ -25,29 +27,24 @@ def _method(owner: Any, name: str, value: Any) -> Callable[[], AbstractContextMa
 
 def _penalties(**changes: Any) -> Callable[[], AbstractContextManager[Any]]:
     """Change these fields of every penalty."""
-    table = {
-        kind: replace(row, **changes) if isinstance(row, health.Penalty) else row
-        for kind, row in health.TRANSITIONS.items()
-    }
+    table = {kind: replace(row, **changes) if isinstance(row, Penalty) else row for kind, row in TRANSITIONS.items()}
     return lambda: patch.object(health, "TRANSITIONS", table)
 
 
 MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingProxyType({
-    "shared faults taken back": _method(upstream_faults.UpstreamFaults, "_excuse", None),
-    "… and imposed again": _method(upstream_faults, "_blame", None),
+    "shared faults taken back": _method(UpstreamFaults, "_excuse", None),
     "last chance": _method(pool.Accounts, "_last_chance", None),
-    "half-forgetting": _penalties(remembers=False),
-    "hint verification": _method(health, "_belief", math.inf),
+    "hint verification": _method(Cooldown, "verify_delay", math.inf),
     "low headroom": _method(health.Health, "is_low", False),
     "crowd splitting": _method(selection, "has_room", True),
     "priority wait": _method(pool.Accounts, "_better", []),
-    "leaving of a cold home": _method(pool.Accounts, "_leaves", None),
-    "staying at home": _method(Router, "_staying", None),
-    "growing penalties": _penalties(grows=None),
-    "conversation kept apart": _method(health.Health, "apart", frozenset()),
-    "doubted faults": _method(upstream_faults.UpstreamFaults, "doubts", False),
-    "going on despite doubt": _method(health.Health, "may_go_on", False),
-    "rests that end together": _method(health.Health, "_hope", None),
+    "leaving a cold home": _method(pool.Accounts, "_moves_to", None),
+    "retrying the home": _method(Router, "_staying", None),
+    "escalating denials": _penalties(escalates=None),
+    "spreading after a refusal": _method(health.Health, "refused_by", frozenset()),
+    "doubted faults": _method(UpstreamFaults, "doubts", False),
+    "probing a doubted fault": _method(health.Health, "may_probe_doubtful", False),
+    "recovering together": _method(health.Health, "_verify_alike", None),
     "bounded load": lambda: patch.object(selection, "admit", lambda order, sessions: order[0]),
     "jitter": lambda: patch.object(health, "JITTER", (0.0, 0.0)),
 })  # fmt: skip

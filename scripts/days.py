@@ -17,6 +17,7 @@ HOUR, MINUTE = 3600.0, 60.0
 # Most faults of an ordinary day hit one request and are over; some last.
 SHOWERS = (Fault(429, 1), Fault(429, 2), Fault(529), Fault(503), Fault(500))
 LASTING = (Fault(429, 20), Fault(429), Fault(529), Fault(503))
+REVOKED = Fault(401, code="invalid_api_key", message="Incorrect API key provided")
 DENIED = Fault(403, code="permission_denied", message="not allowed")
 SECOND = Origin("http", "127.0.0.1", 10)
 FIVE = tuple(account(f"account-{n}") for n in range(5))
@@ -111,8 +112,8 @@ TWO_UPSTREAMS = tuple(account(f"account-{n}", origin=SECOND) if n > 2 else accou
 
 
 def outage(luck: Random) -> Sky:
-    """Return outages: of the first upstream alone, and of both."""
-    faults = (Fault(503), Fault(529, code="overloaded_error", message="Overloaded"), Fault(500), Fault(0))
+    """Return outages, of the first upstream alone and of both; in some of them it refuses every key."""
+    faults = (Fault(503), Fault(529, code="overloaded_error", message="Overloaded"), Fault(500), Fault(0), REVOKED)
     first = episodes(luck, 80 * MINUTE, (20, 300), faults)
     second = [each for each in first if luck.random() < 0.4]
     found = {one.id: first if n < 3 else second for n, one in enumerate(TWO_UPSTREAMS)}

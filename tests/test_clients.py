@@ -9,7 +9,8 @@ from random import Random
 import pytest
 
 from patchbay import clients, dialects, requested_models
-from patchbay.accounts.pool import Accounts, Ask, Choice
+from patchbay.accounts.lease import Ask, Lease
+from patchbay.accounts.pool import Accounts
 from patchbay.body import Body
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import ClientKey, Config
@@ -170,7 +171,7 @@ def test_to_a_client_there_are_no_accounts_but_those_it_may_use() -> None:
     def served(client: Client, pin: str = "") -> str:
         ask = Ask("openai", None, None, "m", Identity(), client, pin)
         chosen = pool.choose(ask, 0)
-        return chosen.account.id if isinstance(chosen, Choice) else "nobody"
+        return chosen.account.id if isinstance(chosen, Lease) else "nobody"
 
     assert {served(Client(providers=("vllm-*",))) for _ in range(9)} == {"vllm-one"}
     assert served(Client(providers=("azure",))) == "nobody"

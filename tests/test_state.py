@@ -51,7 +51,7 @@ def tell(teller: Instance, listener: Instance, now: float) -> list[Record]:
 def test_the_next_process_knows_everything() -> None:
     one = Instance()
     one.bind("a", 1)
-    one.health.note("a", "gpt", Outcome("rate", until=50.0), 1)
+    one.health.record_outcome("a", "gpt", Outcome("rate", until=50.0), 1)
     one.ledger.note("lineage", "seed", Entry("x", account="a", affinity="aff", thread="t", at=1.0), 1)
     one.aliases.lead("id", "aff", 1)
 
@@ -94,7 +94,7 @@ def test_only_what_changed_is_told() -> None:
     assert [record.kind for record in one.state.changes(1)] == ["binding"]
 
     assert one.state.changes(2) == []
-    one.health.note("a", "gpt", Outcome("rate", until=50.0), 3)
+    one.health.record_outcome("a", "gpt", Outcome("rate", until=50.0), 3)
     assert [record.kind for record in one.state.changes(3)] == ["rest"]
     assert one.state.changes(4) == []
 
@@ -179,8 +179,8 @@ def test_a_request_under_way_cannot_bind_over_a_home_it_was_told_of() -> None:
 
 def test_the_later_rest_holds_whoever_hears_of_it_first() -> None:
     one, two = Instance(), Instance()
-    one.health.note("a", "gpt", Outcome("rate", until=50.0), 1)
-    two.health.note("a", "gpt", Outcome("rate", until=80.0), 1)
+    one.health.record_outcome("a", "gpt", Outcome("rate", until=50.0), 1)
+    two.health.record_outcome("a", "gpt", Outcome("rate", until=80.0), 1)
     first, second = one.state.changes(1), two.state.changes(1)
     one.state.adopt(second, 1)
     two.state.adopt(first, 1)
@@ -191,16 +191,16 @@ def test_the_later_rest_holds_whoever_hears_of_it_first() -> None:
 
 def test_a_rest_that_ended_early_ends_everywhere_and_the_next_one_counts_again() -> None:
     one, two = Instance(), Instance()
-    one.health.note("a", "gpt", Outcome("quota", until=80.0, scope="account"), 1)
+    one.health.record_outcome("a", "gpt", Outcome("quota", until=80.0, scope="account"), 1)
     tell(one, two, 1)
     assert two.health.deadline("a", "gpt", 2)
 
-    one.health.cleared("a")
+    one.health.credential_changed("a")
     told = [*tell(one, two, 3)]
     assert two.health.deadline("a", "gpt", 4) is None
     assert Instance(*told, now=4).health.deadline("a", "gpt", 4) is None
 
-    two.health.note("a", "gpt", Outcome("quota", until=70.0, scope="account"), 5)
+    two.health.record_outcome("a", "gpt", Outcome("quota", until=70.0, scope="account"), 5)
     (again,) = tell(two, one, 5)
     assert one.health.deadline("a", "gpt", 6) is not None
     assert again.order > max(record.order for record in told)
@@ -208,7 +208,7 @@ def test_a_rest_that_ended_early_ends_everywhere_and_the_next_one_counts_again()
 
 def test_a_bad_credential_is_nobody_elses_business() -> None:
     one = Instance()
-    one.health.note("a", "gpt", Outcome("auth", scope="account"), 1)
+    one.health.record_outcome("a", "gpt", Outcome("auth", scope="account"), 1)
 
     assert list(one.state.everything(2)) == []
 
@@ -250,7 +250,7 @@ def test_instances_that_heard_the_same_know_the_same(seed: int) -> None:
             case 2:
                 actor.bindings.drop(key)
             case _:
-                actor.health.note(account, "m", Outcome("rate", until=now + chance.randrange(5, 90)), now)
+                actor.health.record_outcome(account, "m", Outcome("rate", until=now + chance.randrange(5, 90)), now)
         said += actor.state.changes(now)
         actor.state.adopt(chance.sample(said, min(len(said), 3)), now)
     for _ in range(2):
@@ -305,7 +305,7 @@ def test_a_rest_that_a_wrong_clock_wrote_keeps_nobody_out(ahead: float, hint: fl
     """R7: not the writer, nor another instance, nor a process that starts later, however often."""
     wrong, right = Instance(now=NOW + ahead), Instance(now=NOW)
     until = None if hint is None else NOW + ahead + hint
-    wrong.health.note("a", "gpt", Outcome("quota", until=until, scope="account"), NOW + ahead)
+    wrong.health.record_outcome("a", "gpt", Outcome("quota", until=until, scope="account"), NOW + ahead)
     records = wrong.state.changes(NOW + ahead)
 
     right.state.adopt(records, NOW)
@@ -317,7 +317,7 @@ def test_a_rest_that_a_wrong_clock_wrote_keeps_nobody_out(ahead: float, hint: fl
     assert wrong.health.clock(NOW) == 0, "the first look at it"
     wrong = Instance(now=NOW + ahead)
     wrong.health.clock(NOW + ahead)
-    wrong.health.note("a", "gpt", Outcome("quota", until=until, scope="account"), NOW + ahead)
+    wrong.health.record_outcome("a", "gpt", Outcome("quota", until=until, scope="account"), NOW + ahead)
     assert wrong.health.clock(NOW) == -ahead
     assert wrong.health.available("a", "gpt", NOW + (1.1 * hint if hint else 1_801))
     assert not wrong.health.available("a", "gpt", NOW + 50), "it rests as long as it was told to"
@@ -326,7 +326,7 @@ def test_a_rest_that_a_wrong_clock_wrote_keeps_nobody_out(ahead: float, hint: fl
 def test_what_remains_of_a_rest_goes_over_a_restart_and_to_clocks_that_differ_a_little() -> None:
     """R7: a length, counted from when it was found out."""
     one = Instance(now=NOW)
-    one.health.note("a", "gpt", Outcome("quota", until=NOW + 600, scope="account"), NOW)
+    one.health.record_outcome("a", "gpt", Outcome("quota", until=NOW + 600, scope="account"), NOW)
     (record,) = one.state.changes(NOW)
 
     for now, left in ((NOW + 100, 500), (NOW, 600), (NOW - 20, 600)):
@@ -338,7 +338,7 @@ def test_what_remains_of_a_rest_goes_over_a_restart_and_to_clocks_that_differ_a_
 def test_what_is_told_is_told_once_whatever_the_clocks() -> None:
     """R7: two instances do not tell each other the same for ever."""
     one, two = Instance(now=NOW), Instance(now=NOW)
-    one.health.note("a", "gpt", Outcome("quota", until=NOW + 600, scope="account"), NOW)
+    one.health.record_outcome("a", "gpt", Outcome("quota", until=NOW + 600, scope="account"), NOW)
     for ahead in (-3_600, -30, 0, 30, 3_600):
         tell(one, two, NOW + ahead)
         tell(two, one, NOW)
@@ -348,7 +348,7 @@ def test_what_is_told_is_told_once_whatever_the_clocks() -> None:
 def test_a_right_clock_has_the_last_word_on_a_rest_of_a_wrong_one() -> None:
     """R7: in the store, where the later end wins, a year ahead would win for a year."""
     wrong, right = Instance(), Instance()
-    wrong.health.note("a", "gpt", Outcome("quota", scope="account"), NOW + YEAR)
+    wrong.health.record_outcome("a", "gpt", Outcome("quota", scope="account"), NOW + YEAR)
     (record,) = wrong.state.changes(NOW + YEAR)
     right.state.adopt([record], NOW)
     (mended,) = right.state.changes(NOW)

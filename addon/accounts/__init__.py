@@ -1,8 +1,8 @@
 """
-Which account? What an answer said about the one it came from, who is fit to serve, and who keeps whom.
+Which account serves an attempt, and what its answer says about that account.
 
-`complaint` reads an error body of any shape, `limits` the hints when to come back, `outcome` sums both up. `health`
-holds what follows from outcomes, `bindings` who is at home where, `selection` how to order accounts, `models` what they
-serve, `refusals` what we say when none can. `pool` is the face of this wing; the house asks only it, `outcome` and
-`limits`.
+`pool` is the entrance. It chooses with `eligibility` (the accounts that could serve), `health` and `cooldown` (those
+that may be used), `limiter` and `account_limits` (those that have room), `bindings` (the homes of conversations),
+`selection` (strategies) and `models`; it returns a `lease`, or a refusal in the words of `refusals`. `outcome`
+classifies an answer, with `error_body`, `quoted_text` and the hints that `limits` reads.
 """

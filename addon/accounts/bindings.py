@@ -1,8 +1,7 @@
 """
-Who is at home where: conversations and the accounts that are kept for them.
+Bindings: the home account of each conversation.
 
-A binding slides: every use gives it its time to live again. A generation number stands for one stretch of a key's
-history; whoever acts on an older one has missed something and is not heard.
+A binding's lifetime is sliding. Each change of home starts a new generation; updates from an older one are ignored.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
-SWEEP = 64  # how many old bindings one call clears away at most; each call adds one, so this keeps up
+SWEEP = 64  # expired bindings that one call removes at most; each call adds one, so this keeps up
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A home as it is told to others: empty when *key* was taken from it at *since*."""
+    """A home as other instances are told: empty when *key* lost it at *since*."""
 
     key: Key
     home: str
@@ -35,26 +34,25 @@ class Binding:
 
 @dataclass(slots=True)
 class _Entry:
-    """What is known of a key: its home, or only the requests under way that may give it one (*held*, by account)."""
+    """A key with its home, or only with the requests in flight that may give it one (*held*, by account)."""
 
     generation: int
     home: str = ""
     expires: float = 0.0
     uses: int = 0
-    since: float = 0.0  # when this home was found
+    since: float = 0.0  # when it became the home
     warm: float = 0.0  # when the home served last; 0: not known
-    stand_in: str = ""  # who served last, where it was not the home
-    stand_in_at: float = 0.0
+    fallback: str = ""  # the account that served last, where it was not the home
+    fallback_at: float = 0.0
     held: Counter[str] = field(default_factory=Counter)
 
 
 class Bindings:
     """
-    Homes by key, for *ttl* seconds after the last use, at most *limit* of them; the longest idle leave first.
+    Homes by key, for *ttl* seconds after the last use, at most *limit* of them; the longest idle are removed first.
 
-    `hold` and `release` frame every request, so that a key whose binding goes away is remembered for as long as
-    somebody can still come back late. Sessions are counted per account: bindings, and keys without one that are held
-    there.
+    `hold` and `release` frame every request, so that a key is remembered while a late answer can still come. The
+    sessions of an account are its bindings, and the keys without a home that are held there.
     """
 
     def __init__(self, ttl: float = 3600.0, limit: int = 10_000) -> None:
@@ -75,12 +73,12 @@ class Bindings:
         return entry.home if entry else ""
 
     def pending(self, key: Key) -> tuple[str, ...]:
-        """Return the accounts that requests of a *key* without a home are on at this moment."""
+        """Return the accounts of the requests in flight of a *key* without a home."""
         entry = self._entries.get(key)
         return tuple(entry.held) if entry and not entry.home else ()
 
     def hold(self, key: Key, account: str, now: float) -> int:
-        """Note that a request of *key* goes to *account*; return the generation it acts in. Follow with `release`."""
+        """Record that a request of *key* goes to *account*; return the generation. Follow with `release`."""
         self.expire(now)
         entry = self._entries.get(key)
         if entry is None:
@@ -107,17 +105,17 @@ class Bindings:
 
     def bind(self, key: Key, account: str, generation: int, now: float) -> bool:
         """
-        Make *account* the home of *key*; say whether it is its home now.
+        Make *account* the home of *key*; return whether it is its home now.
 
-        It is not when *generation* is no longer the key's own, or when another was faster: a home is left by `unbind`.
+        It is not when *generation* is outdated, or when another account is the home: only `unbind` removes a home.
         """
         entry = self._entries.get(key)
         if entry is None or entry.generation != generation:
             return False
         if entry.home not in ("", account):
-            entry.stand_in, entry.stand_in_at = account, now
+            entry.fallback, entry.fallback_at = account, now
             return False
-        entry.warm, entry.stand_in = now, ""
+        entry.warm, entry.fallback = now, ""
         if not entry.home:
             self._set_home(entry, account)
             self._bound[key] = None
@@ -127,7 +125,7 @@ class Bindings:
         return True
 
     def unbind(self, key: Key, account: str, generation: int) -> bool:
-        """Take *key* from *account*, if it is its home and *generation* is still its own; say whether that was done."""
+        """Remove the home *account* of *key*, unless *generation* is outdated; return whether that was done."""
         entry = self._entries.get(key)
         if entry is None or entry.home != account or entry.generation != generation:
             return False
@@ -136,70 +134,56 @@ class Bindings:
         return True
 
     def is_cold(self, key: Key, now: float, seconds: float) -> bool:
-        """Say whether the home of *key* has not served it for so long that its cache is gone."""
+        """Whether the home of *key* has not served it for so many *seconds* that its cache is gone."""
         entry = self._entries.get(key)
         if entry is None or not entry.home:
             return False
         return now - (entry.warm or entry.expires - self._ttl) >= seconds
 
-    def stand_in(self, key: Key, now: float, seconds: float) -> str:
-        """Return who served *key* instead of its home within the last *seconds*, or the empty string."""
+    def fallback(self, key: Key, now: float, seconds: float) -> str:
+        """Return the account that served *key* instead of its home within the last *seconds*, or the empty string."""
         entry = self._entries.get(key)
-        if entry is None or not entry.stand_in or now - entry.stand_in_at >= seconds:
+        if entry is None or not entry.fallback or now - entry.fallback_at >= seconds:
             return ""
-        return entry.stand_in
+        return entry.fallback
 
     def move(self, key: Key, account: str, now: float) -> None:
-        """Make *account* the home of *key* in place of the one it has; what set out before can change nothing."""
+        """Replace the home of *key* by *account*; requests in flight can no longer change it."""
         entry = self._entries.get(key)
         if entry is None or not entry.home:
             return
         entry.generation = self._next_generation()
         self._set_home(entry, account)
         entry.since = entry.warm = now
-        entry.stand_in = ""
+        entry.fallback = ""
         self._touch(key, entry, now)
 
     def drop(self, key: Key) -> None:
-        """Forget the home of *key*; requests under way do not bring it back."""
+        """Forget the home of *key*; requests in flight do not restore it."""
         entry = self._entries.get(key)
         if entry is not None and entry.home:
             self._unbind(key, entry)
             self._note(key)
 
-    def invalidate(self, account: str) -> int:
-        """Forget every home at *account*; return how many there were."""
-        gone = [key for key in self._bound if self._entries[key].home == account]
-        for key in gone:
-            self.drop(key)
-        return len(gone)
-
     def uses(self, key: Key) -> int:
-        """Return how often *key* used its home, or without one, how many requests of it are under way."""
+        """Return how often *key* used its home; without one, how many requests of it are in flight."""
         entry = self._entries.get(key)
         return (entry.uses if entry.home else entry.held.total()) if entry else 0
 
     def sessions(self, account: str) -> int:
-        """Return how many conversations are at home at *account*, or on their way to be."""
+        """Return the number of conversations whose home is *account*, or is about to be."""
         return self._sessions[account]
 
     def busiest(self) -> dict[str, tuple[str, float]]:
-        """Return for each account the affinity that uses it most, and its share of the uses by all at home there."""
+        """Return for each account the affinity that uses it most, and its share of the uses."""
         uses: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for key in self._bound:
             entry = self._entries[key]
             uses[entry.home][key.affinity] += entry.uses
         return {account: _top(counts) for account, counts in uses.items()}
 
-    def forget(self, affinity: str) -> int:
-        """Forget every home of the conversation *affinity*, in all pools; return how many there were."""
-        gone = [key for key in self._bound if key.affinity == affinity]
-        for key in gone:
-            self.drop(key)
-        return len(gone)
-
     def expire(self, now: float, most: int = SWEEP) -> None:
-        """Clear away what is past its time, *most* at a time, so that no request waits long for it."""
+        """Remove expired bindings, at most so many, so that no request waits long for it."""
         for _ in range(most):
             oldest = next(iter(self._bound), None)
             if oldest is None or self._entries[oldest].expires > now:
@@ -207,16 +191,16 @@ class Bindings:
             self._unbind(oldest, self._entries[oldest])
 
     def resize(self, ttl: float, limit: int) -> None:
-        """Let *ttl* hold from the next use on, and *limit* at once."""
+        """Apply *ttl* from the next use on, and *limit* at once."""
         self._ttl, self._limit = ttl, limit
         self._shrink()
 
     def watch(self) -> None:
-        """Keep track of what changes from now on, for `changes`."""
+        """Record changes from now on, for `changes`."""
         self._changed = {}
 
     def changes(self, now: float) -> list[Binding]:
-        """Return what changed since the last call; none before `watch`."""
+        """Return the changes since the last call; none before `watch`."""
         changed, self._changed = self._changed, None if self._changed is None else {}
         return [self._told(key, now) for key in changed or ()]
 
@@ -225,12 +209,12 @@ class Bindings:
         return [self._told(key, now) for key in self._bound]
 
     def adopt(self, told: Binding, now: float) -> None:
-        """Take over what another instance, or an earlier one, knows better: the newer home, the later end."""
+        """Merge what another instance, or an earlier process, knows: the newer home and the later end win."""
         entry = self._entries.get(told.key)
         bound = entry is not None and bool(entry.home)
         if told.expires <= now or not (told.home or bound):
             return
-        if not bound and told.key in (self._changed or ()):  # it was taken away here, and nobody knows yet
+        if not bound and told.key in (self._changed or ()):  # it was removed here, and no other instance knows yet
             return
         if entry is not None and (told.since, told.expires) <= (entry.since, entry.expires):
             return
@@ -244,7 +228,7 @@ class Bindings:
             return
         if not entry.home:
             self._set_home(entry, told.home)
-        entry.since, entry.expires, entry.warm, entry.stand_in = told.since, told.expires, 0.0, ""
+        entry.since, entry.expires, entry.warm, entry.fallback = told.since, told.expires, 0.0, ""
         self._bound[told.key] = None
         self._bound.move_to_end(told.key)
         self._shrink()
@@ -279,7 +263,7 @@ class Bindings:
         self._forget_if_unused(key, entry)
 
     def _set_home(self, entry: _Entry, home: str) -> None:
-        """Move an entry from one count to another: with a home it counts there, without where it is held."""
+        """Set the home, and move the entry from one count to another: it counts at its home, or where it is held."""
         for account in (entry.home,) if entry.home else tuple(entry.held):
             self._count(account, -1)
         entry.home = home

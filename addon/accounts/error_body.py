@@ -1,4 +1,4 @@
-"""What an error body says, whatever its shape: code words, a message, and the objects in which hints may stand."""
+"""The parser of error bodies of any shape: code words, a message, and the objects that may hold hints."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from . import quoted_text
 
 _CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId")
 _TEXT_KEYS = ("message", "msg", "detail", "error", "error_description")
-_MAX_TEXT = 600  # characters of one message; the words that matter come first, quoted input later
+_MAX_TEXT = 600  # characters of one message; what matters comes first, quoted input later
 _MAX_CODE = 96
-_MAX_INNER = 4096  # characters of a message in which another error stands
-# A gateway puts the error of the provider behind it into its own message, as JSON or as Python shows it:
+_MAX_INNER = 4096  # characters of a message that contains another error
+# A gateway puts its provider's error into its own message, as JSON or as Python's repr:
 # `AnthropicException - {"type": "error", "error": {"message": "…"}}`. An aggregator has a member for it.
 _BEFORE_INNER = re.compile(r"\A\Z|(?:exception|error)\b[^{]*\Z", re.IGNORECASE)
 _INNER = re.compile(r"[\"']message\\*[\"']\s*:\s*\\*(?P<mark>[\"'])(?P<text>(?:\\[^\"']|(?!(?P=mark))[^\\])*)")
@@ -25,30 +25,32 @@ _ESCAPE = re.compile(r"\\+u([0-9A-Fa-f]{4})")
 _RAW = "raw"
 _MAX_PARTS = 24
 _MAX_DEPTH = 6
-# Members that say when to come back, the most direct first.
+# Members that say when to retry, the most direct first.
 TIMES = (
     "retryDelay", "resets_in_seconds", "resets_at", "quotaResetDelay", "quotaResetTimeStamp", "retry_after_ms",
     "retry_after", "retry_after_seconds", "retryAfter", "retryAfterSeconds", "reset_seconds", "reset_at", "resetAt",
     "resetsAt", "reset_in_seconds",
 )  # fmt: skip
 _HINTS = ("details", "metadata", *TIMES)
-# Members whose objects are the provider's own. Others hold what was sent: `input`, `ctx`, `body`, `instance`.
+# Members whose objects are the provider's own. Others (`input`, `ctx`, `body`, `instance`) repeat the request.
 _INSIDE = frozenset({
     "error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror",
 })  # fmt: skip
-_PLACES = ("param", "loc", "field")  # where in the request the fault is
-_NO_PLACES = frozenset({"body", "query", "path", "header", "null", "none"})  # the first of a `loc`, and nothing at all
-_ANSWER = frozenset({"object", "choices", "candidates"})  # members of an answer, which may have failed in part
+_PLACES = ("param", "loc", "field")  # these name the faulty place in the request
+_NO_PLACES = frozenset(
+    {"body", "query", "path", "header", "null", "none"}
+)  # how a `loc` begins, and words for no place
+_ANSWER = frozenset({"object", "choices", "candidates"})  # members of an answer, which may be partial
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
     """
-    One error, read.
+    A parsed error.
 
-    *codes* and *message* are lower case. *own* is the message with its quotations blanked, of the same length. *place*
+    *codes* and *message* are lower case. *own* is the message with quotations blanked, of equal length. *place*
     is the part of the request that the error names as wrong. *status* is a numeric code of HTTP's range, or 0. *parts*
-    are the objects of the error, outermost first. Nothing here may be logged: a message can quote what was sent.
+    are the objects of the error, outermost first. Never log it: a message can quote the request.
     """
 
     codes: frozenset[str] = frozenset()
@@ -63,30 +65,30 @@ class ErrorBody:
 
 
 def read(body: Body | None) -> ErrorBody:
-    """Read the error in *body*; one without anything in it when there is no body or no error to be found."""
+    """Parse the error in *body*; empty if there is none."""
     document = _document(body)
     if document is None:
-        return _complaint((), [_plain_text(body)], ())
+        return _error((), [_plain_text(body)], ())
     parts = tuple(_parts(document))
-    return _complaint(
+    return _error(
         (code for part in parts for code in _codes(part)), (text for part in parts for text in _texts(part)), parts
     )
 
 
-def spoken(code: str, message: str, part: Mapping[str, object] | None = None) -> ErrorBody:
-    """Make a complaint from the *code* and *message* of an error inside a stream; *part* is its object."""
+def of_event(code: str, message: str, part: Mapping[str, object] | None = None) -> ErrorBody:
+    """Return the error inside a stream that has this *code* and *message*; *part* is its object."""
     parts = tuple(_parts(part)) if part else ()
     codes = {code[:_MAX_CODE].lower()} - {""} | {each for one in parts for each in _codes(one)}
-    return _complaint(codes, [message[:_MAX_TEXT]], parts)
+    return _error(codes, [message[:_MAX_TEXT]], parts)
 
 
 def is_error(body: Body | None) -> bool:
-    """Say whether a body that came with a good status is an error all the same, and nothing else."""
+    """Whether the body of a good status is an error and nothing else."""
     document = _document(body)
     return document is not None and bool(document.get("error")) and not _ANSWER & set(document)
 
 
-def _complaint(codes: Iterable[str], texts: Iterable[str], parts: tuple[Mapping[str, object], ...]) -> ErrorBody:
+def _error(codes: Iterable[str], texts: Iterable[str], parts: tuple[Mapping[str, object], ...]) -> ErrorBody:
     words = frozenset(codes)
     messages = [html.unescape(text).lower() for text in texts]
     message, own = " ".join(messages), " ".join(map(quoted_text.own_words, messages))
@@ -104,7 +106,7 @@ def _document(body: Body | None) -> Mapping[str, object] | None:
 
 
 def _first_of_array(raw: bytes) -> Mapping[str, object] | None:
-    """Gemini answers a stream that is not SSE with an array; its error is the first element."""
+    """Return the first element: Gemini answers a stream that is not SSE with an array."""
     if raw.lstrip()[:1] != b"[":
         return None
     try:
@@ -115,7 +117,7 @@ def _first_of_array(raw: bytes) -> Mapping[str, object] | None:
 
 
 def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """Walk from the outside in, breadth first, and stop early: an error is small, an attack is not."""
+    """Walk the objects breadth first, bounded: an error is small, an attack is not."""
     queue: list[tuple[int, object]] = [(0, document)]
     found = 0
     for depth, value in queue:
@@ -163,7 +165,7 @@ def _inner(text: str) -> Iterator[str]:
 
 
 def _place(parts: Iterable[Mapping[str, object]]) -> str:
-    """Return the first place of the request that *parts* name: `messages[0].role`, `messages.0.role`."""
+    """Return the first place in the request that *parts* name: `messages[0].role`, `messages.0.role`."""
     for part in parts:
         for key in _PLACES:
             value = part.get(key)
@@ -181,7 +183,7 @@ def _status(codes: frozenset[str]) -> int:
 
 def _plain_text(body: Body | None) -> str:
     raw = (body.raw if body else None) or b""
-    if len(raw) > 2048 or raw.lstrip()[:1] in (b"<", b"{", b"["):  # a page of a web server tells us nothing
+    if len(raw) > 2048 or raw.lstrip()[:1] in (b"<", b"{", b"["):  # the page of a web server
         return ""
     try:
         text = msgspec.json.decode(raw, type=str)  # a message alone, as JSON

@@ -1,11 +1,11 @@
 """
-What a request must hold while it runs, and the line of those that wait for it.
+The limiter: what a request must hold while it runs, and the queue of requests that wait for it.
 
-One table, keyed by scope, serves every bound: so many at once, so much a minute, one model at a time, a number of its
-own out of so many. What is taken under one ticket is given back together, once.
+One table, keyed by scope, serves every limit: concurrency, rate per minute, one model at a time, numbered slots. All
+that one ticket holds is given back together, once.
 
-The line is fair by client: clients take turns, and within a client the first comes first. When the line is full, the
-client with the most requests in it makes room for one that has fewer.
+The queue is fair: clients take turns, and each client's requests are served in the order of arrival. When the queue is
+full, the client with the most requests in it gives up a place to a client that has fewer.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Scope = tuple[str, ...]
 @dataclass(frozen=True, slots=True)
 class Limit:
     """
-    One bound that a request comes under: *amount* of the *most* that *scope* has; *why* says so in words for people.
+    One limit of a request: *amount* of the *most* that *scope* has; *why* is the reason in words for people.
 
-    With a *window* (seconds) it is not given back but passes. With a *tenant*, those of one tenant share the scope and
-    the others wait. Where *numbered*, the request gets a number below *most* that nobody else has meanwhile.
+    With a *window* (seconds) the amount is not given back but expires. With a *tenant*, requests of the same tenant
+    share the scope, and others wait. *numbered*: the request gets a number below *most* that no other one has.
     """
 
     scope: Scope
@@ -37,19 +37,19 @@ class Limit:
 
 
 @dataclass(slots=True)
-class _Room:
-    """What is taken of one scope. *passed* holds, second by second, what of a window's amount is still to pass."""
+class _Usage:
+    """The used part of one scope. *spent* holds, by second, the amounts of a window that are still to expire."""
 
     used: float = 0
     tenant: str | None = None
     numbers: set[int] = field(default_factory=set)
-    passed: deque[list[float]] = field(default_factory=deque)
+    spent: deque[list[float]] = field(default_factory=deque)
     holders: int = 0
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """Who waits: its place in the line, whom to tell, and for which scopes, as which tenant."""
+    """A queued request: its place, its callback, and the scopes it waits for, each with its tenant."""
 
     place: int
     woken: Callable[[], None]
@@ -58,13 +58,13 @@ class _Waiting:
 
 
 @dataclass(slots=True)
-class _Line:
+class _Queue:
     """
-    Those who wait for one scope, by client, each client's in the order in which they came.
+    The queue of one scope, by client, each client's requests in the order of arrival.
 
-    *turns* is the turn at which a client's first one may go; the next ones follow at one turn each. Who is served moves
-    its client one turn back, and a client that comes new begins at the earliest turn there is: so it waits for one of
-    every other client at most, and saves up nothing while it is away.
+    *turns* is the turn of a client's first request; the next ones follow at one turn each. A request that is served
+    moves its client one turn back. A new client begins at the earliest turn there is: it waits for one request of every
+    other client at most, and saves no turns while it is away.
     """
 
     waiters: dict[bytes, list[tuple[int, str]]] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class _Line:
 
     def add(self, client: bytes, place: int, waiter: str) -> None:
         if client not in self.waiters:
-            self.turns[client] = self.newcomer()
+            self.turns[client] = self.first_turn()
             self.waiters[client] = []
         insort(self.waiters[client], (place, waiter))
 
@@ -82,24 +82,24 @@ class _Line:
         if not mine:
             del self.waiters[client], self.turns[client]
 
-    def newcomer(self) -> int:
-        """Return the turn of a client that is not in line yet."""
+    def first_turn(self) -> int:
+        """Return the turn of a client that is not in the queue yet."""
         return min(self.turns.values(), default=0)
 
     def ahead(self, client: bytes, place: int) -> int:
-        """Return how many go before one of *client* at *place*, which need not be in line."""
+        """Return how many go before a request of *client* at *place*, queued or not."""
         mine = self.waiters.get(client, [])
         before = bisect_left(mine, (place, ""))
-        turn = self.turns.get(client, self.newcomer()) + before
+        turn = self.turns.get(client, self.first_turn()) + before
         return before + sum(self._before(other, turn, place) for other in self.waiters if other != client)
 
     def _before(self, other: bytes, turn: int, place: int) -> int:
-        """Return how many of *other* go before the one that came at *place* and may go at *turn*."""
+        """Return how many requests of *other* go before the one that came at *place* and has this *turn*."""
         theirs = self.waiters[other]
         steps = turn - self.turns[other]
         if steps < 0:
             return 0
-        same = steps < len(theirs) and theirs[steps][0] < place  # of one turn, who came first
+        same = steps < len(theirs) and theirs[steps][0] < place  # at the same turn, the earlier one goes first
         return min(steps, len(theirs)) + same
 
     def in_order(self) -> list[str]:
@@ -110,251 +110,251 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """What one ticket holds; *number* is the one that a numbered claim gave it."""
+    """What one ticket holds; *number* is the one that a numbered limit gave it."""
 
-    claims: tuple[Limit, ...]
+    limits: tuple[Limit, ...]
     number: int | None = None
 
 
 class Limiter:
-    """The table and the line. At most *limit* wait."""
+    """The usage of every scope, and the queue. At most *limit* requests wait."""
 
     def __init__(self, limit: int = 1000) -> None:
         self.limit = limit
-        self._rooms: dict[Scope, _Room] = {}
-        self._held: dict[int, Holder] = {}
-        self._line: dict[str, _Waiting] = {}
-        self._lines: dict[Scope, _Line] = {}
-        self._clients: dict[bytes, dict[str, None]] = {}  # who of each client waits, the newest last
+        self._usage: dict[Scope, _Usage] = {}
+        self._holders: dict[int, Holder] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._queues: dict[Scope, _Queue] = {}
+        self._clients: dict[bytes, dict[str, None]] = {}  # the waiters of each client, the newest last
         self._places = 0
 
-    # -- taking and giving back ------------------------------------------------------------------------------------
+    # -- acquire and release ---------------------------------------------------------------------------------------
 
-    def obstacle(self, claims: Iterable[Limit], now: float, waiter: str = "", client: bytes = b"") -> Limit | None:
-        """Return the first of *claims* that *waiter* of *client* cannot get now; earlier waiters come first."""
-        return next((claim for claim in claims if not self._fits(claim, now, waiter, client)), None)
+    def obstacle(self, limits: Iterable[Limit], now: float, waiter: str = "", client: bytes = b"") -> Limit | None:
+        """Return the first of *limits* that leaves no room for *waiter* of *client*; earlier waiters come first."""
+        return next((limit for limit in limits if not self._fits(limit, now, waiter, client)), None)
 
-    def free_at(self, claim: Limit, now: float) -> float | None:
-        """Return when time alone makes room for *claim*; None: only somebody who gives back does."""
-        room = self._rooms.get(claim.scope)
-        if room is None or not claim.window:
+    def free_at(self, limit: Limit, now: float) -> float | None:
+        """Return when time alone makes room under *limit*; None: only a release does."""
+        usage = self._usage.get(limit.scope)
+        if usage is None or not limit.window:
             return None
-        used = self._used(claim, room, now)
-        for second, amount in room.passed:
+        used = self._used(limit, usage, now)
+        for second, amount in usage.spent:
             used -= amount
-            if used <= 0 or used + claim.amount <= claim.most:
-                return second + 1 + claim.window
+            if used <= 0 or used + limit.amount <= limit.most:
+                return second + 1 + limit.window
         return None
 
-    def take(self, ticket: int, claims: Sequence[Limit], now: float, wanted: int = 0, waiter: str = "") -> Holder:
+    def acquire(self, ticket: int, limits: Sequence[Limit], now: float, wanted: int = 0, waiter: str = "") -> Holder:
         """
-        Take *claims* for *ticket*; of numbers the first that is free from *wanted* on, which may be any number.
+        Take the amounts of *limits* for *ticket*; a numbered one gives the first free number from *wanted* on.
 
-        Who waited for it as *waiter* has had its turn, and leaves the line.
+        The request that waited as *waiter* has had its turn, and leaves the queue.
         """
         number: int | None = None
-        self._served(waiter, claims)
-        for claim in claims:
-            room = self._rooms.setdefault(claim.scope, _Room())
-            if claim.window:
-                self._spend(claim, room, claim.amount, now)
+        self._served(waiter, limits)
+        for limit in limits:
+            usage = self._usage.setdefault(limit.scope, _Usage())
+            if limit.window:
+                self._spend(limit, usage, limit.amount, now)
                 continue
-            room.used += claim.amount
-            room.holders += 1
-            room.tenant = claim.tenant
-            if claim.numbered:
-                number = _free_number(room.numbers, int(claim.most), wanted)
-                room.numbers.add(number)
-        held = self._held[ticket] = Holder(tuple(claims), number)
-        return held
+            usage.used += limit.amount
+            usage.holders += 1
+            usage.tenant = limit.tenant
+            if limit.numbered:
+                number = _free_number(usage.numbers, int(limit.most), wanted)
+                usage.numbers.add(number)
+        holder = self._holders[ticket] = Holder(tuple(limits), number)
+        return holder
 
-    def corrected(self, ticket: int, kind: str, amount: float, now: float) -> None:
-        """Note what *ticket* really spent of its window whose scope begins with *kind*; it had been an estimate."""
-        held = self._held.get(ticket)
-        for claim in held.claims if held else ():
-            room = self._rooms.get(claim.scope)
-            if claim.window and claim.scope[0] == kind and room is not None:
-                self._spend(claim, room, amount - claim.amount, now)
+    def correct(self, ticket: int, kind: str, amount: float, now: float) -> None:
+        """Replace the estimate of *ticket* by the *amount* it spent, in the window whose scope begins with *kind*."""
+        holder = self._holders.get(ticket)
+        for limit in holder.limits if holder else ():
+            usage = self._usage.get(limit.scope)
+            if limit.window and limit.scope[0] == kind and usage is not None:
+                self._spend(limit, usage, amount - limit.amount, now)
 
     def release(self, ticket: int) -> bool:
-        """Give back all that *ticket* holds and tell who is next in line; say whether it held anything."""
-        held = self._held.pop(ticket, None)
-        if held is None:
+        """Give back all that *ticket* holds and call the next in the queue; return whether it held anything."""
+        holder = self._holders.pop(ticket, None)
+        if holder is None:
             return False
-        for claim in held.claims:
-            if not claim.window:
-                self._give_back(claim, held.number)
-        for claim in held.claims:
-            self._call(claim.scope)
+        for limit in holder.limits:
+            if not limit.window:
+                self._give_back(limit, holder.number)
+        for limit in holder.limits:
+            self._call_next(limit.scope)
         return True
 
-    # -- the line --------------------------------------------------------------------------------------------------
+    # -- the queue -------------------------------------------------------------------------------------------------
 
     def wait(
         self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], client: bytes = b""
     ) -> bool:
         """
-        Put *waiter* of *client* in line for the *wanted* scopes; it keeps its place.
+        Queue *waiter* of *client* for the *wanted* scopes, each with its tenant; it keeps its place.
 
-        Return False when the line is full, unless another client has so many in it that one of them makes room: that
-        one is called, and refused when it would wait again.
+        Return False when the queue is full, unless another client has so many requests in it that one of them gives up
+        its place: that one is called, and refused when it would wait again.
         """
-        before = self._line.get(waiter)
+        before = self._waiting.get(waiter)
         client = before.client if before else client
-        if before is None and len(self._line) >= self.limit and not self._made_room(client):
+        if before is None and len(self._waiting) >= self.limit and not self._made_room(client):
             return False
         if before is None:
             self._places += 1
         entry = _Waiting(before.place if before else self._places, woken, client, dict(wanted))
-        self._line[waiter] = entry
+        self._waiting[waiter] = entry
         self._clients.setdefault(client, {})[waiter] = None
         kept = before.scopes if before else {}
         for scope in entry.scopes:
-            if scope not in kept:  # who looks again keeps its turn
-                self._lines.setdefault(scope, _Line()).add(client, entry.place, waiter)
+            if scope not in kept:  # a request that looks again keeps its turn
+                self._queues.setdefault(scope, _Queue()).add(client, entry.place, waiter)
         gone = [scope for scope in kept if scope not in entry.scopes]
-        self._unlist(waiter, entry, gone)
+        self._remove(waiter, entry, gone)
         for scope in gone:
-            self._call(scope)  # what it has not taken may be the next one's
+            self._call_next(scope)  # what it has not taken may be the next one's
         return True
 
     def leave(self, waiter: str) -> None:
-        """Take *waiter* out of the line, served or not; if it was its turn, it is the next one's."""
-        entry = self._line.pop(waiter, None)
+        """Take *waiter* out of the queue, served or not; if it was its turn, the next one is called."""
+        entry = self._waiting.pop(waiter, None)
         if entry is None:
             return
-        self._unlist(waiter, entry, entry.scopes)
+        self._remove(waiter, entry, entry.scopes)
         self._clients[entry.client].pop(waiter)
         if not self._clients[entry.client]:
             del self._clients[entry.client]
         for scope in entry.scopes:
-            self._call(scope)
+            self._call_next(scope)
 
-    def stir(self, scope: Scope) -> None:
-        """Tell everybody who waits for *scope*."""
+    def call_all(self, scope: Scope) -> None:
+        """Call every request that waits for *scope*."""
         for waiter in self._in_order(scope):
-            self._line[waiter].woken()
+            self._waiting[waiter].woken()
 
     def shift(self, seconds: float) -> None:
-        """Move what passes with time by *seconds*: the clock was set."""
-        for room in self._rooms.values():
-            for spent in room.passed:
+        """Move what expires with time by *seconds*: the clock was set."""
+        for usage in self._usage.values():
+            for spent in usage.spent:
                 spent[0] += seconds
 
     @property
     def waiting(self) -> int:
-        """How many are in line."""
-        return len(self._line)
+        """The length of the queue."""
+        return len(self._waiting)
 
     def waiting_for(self, account: str) -> int:
         """Return how many wait for something of *account*."""
-        lines = [line for scope, line in self._lines.items() if account in scope[1:2]]
-        return len({waiter for line in lines for mine in line.waiters.values() for _, waiter in mine})
+        queues = [queue for scope, queue in self._queues.items() if account in scope[1:2]]
+        return len({waiter for queue in queues for mine in queue.waiters.values() for _, waiter in mine})
 
     def used(self, scope: Scope) -> float:
-        """Return how much of *scope* is taken; of a window, what was at the last look."""
-        room = self._rooms.get(scope)
-        return room.used if room else 0
+        """Return the used part of *scope*; of a window, as of the last look."""
+        usage = self._usage.get(scope)
+        return usage.used if usage else 0
 
-    # -- within ----------------------------------------------------------------------------------------------------
+    # -- internals -------------------------------------------------------------------------------------------------
 
-    def _fits(self, claim: Limit, now: float, waiter: str, client: bytes) -> bool:
-        room, line = self._rooms.get(claim.scope), self._lines.get(claim.scope)
-        mine = self._line.get(waiter)
+    def _fits(self, limit: Limit, now: float, waiter: str, client: bytes) -> bool:
+        usage, queue = self._usage.get(limit.scope), self._queues.get(limit.scope)
+        mine = self._waiting.get(waiter)
         place = mine.place if mine else self._places + 1
-        ahead = line.ahead(client, place) if line else 0
-        if claim.tenant is not None:
-            before = line.in_order()[: ahead + 1] if line else []
-            others = [each for each in before[:ahead] if self._line[each].scopes[claim.scope] != claim.tenant]
-            return not others and (room is None or not room.holders or room.tenant == claim.tenant)
-        used = self._used(claim, room, now) if room else 0
-        if claim.window:  # what is larger than the whole bound must be able to pass alone
-            return not ahead and (used <= 0 or used + claim.amount <= claim.most)
-        return used + ahead + claim.amount <= claim.most
+        ahead = queue.ahead(client, place) if queue else 0
+        if limit.tenant is not None:
+            before = queue.in_order()[:ahead] if queue else []
+            others = any(self._waiting[each].scopes[limit.scope] != limit.tenant for each in before)
+            return not others and (usage is None or not usage.holders or usage.tenant == limit.tenant)
+        used = self._used(limit, usage, now) if usage else 0
+        if limit.window:  # a request larger than the whole limit must be able to pass alone
+            return not ahead and (used <= 0 or used + limit.amount <= limit.most)
+        return used + ahead + limit.amount <= limit.most
 
     def _made_room(self, client: bytes) -> bool:
-        """Take the newest one of the client with the most out of a full line, if *client* has fewer even then."""
+        """Take the newest request of the client with the most out of a full queue, if *client* has fewer even then."""
         most = max(self._clients, key=lambda each: len(self._clients[each]), default=client)
         if len(self._clients.get(client, ())) + 1 >= len(self._clients.get(most, ())):
             return False
         newest = next(reversed(self._clients[most]))
-        woken = self._line[newest].woken
+        woken = self._waiting[newest].woken
         self.leave(newest)
         woken()
         return True
 
-    def _served(self, waiter: str, claims: Sequence[Limit]) -> None:
-        """Take *waiter* out of the line for what it got: its client's next one waits a turn for it."""
-        entry = self._line.get(waiter)
+    def _served(self, waiter: str, limits: Sequence[Limit]) -> None:
+        """Take *waiter* out of the queue for what it got: its client's next request comes one turn later."""
+        entry = self._waiting.get(waiter)
         if entry is None:
             return
-        for scope in {claim.scope for claim in claims} & entry.scopes.keys():
-            line = self._lines[scope]
+        for scope in {limit.scope for limit in limits} & entry.scopes.keys():
+            queue = self._queues[scope]
             del entry.scopes[scope]
-            line.remove(entry.client, entry.place, waiter)
-            if entry.client in line.turns:
-                line.turns[entry.client] += 1
-            if not line.waiters:
-                del self._lines[scope]
+            queue.remove(entry.client, entry.place, waiter)
+            if entry.client in queue.turns:
+                queue.turns[entry.client] += 1
+            if not queue.waiters:
+                del self._queues[scope]
 
-    def _used(self, claim: Limit, room: _Room, now: float) -> float:
-        if not claim.window:
-            return room.used
-        while room.passed and room.passed[0][0] + 1 + claim.window <= now:
-            room.used -= room.passed.popleft()[1]
-        if not room.passed:
-            room.used = 0
-        return room.used
+    def _used(self, limit: Limit, usage: _Usage, now: float) -> float:
+        if not limit.window:
+            return usage.used
+        while usage.spent and usage.spent[0][0] + 1 + limit.window <= now:
+            usage.used -= usage.spent.popleft()[1]
+        if not usage.spent:
+            usage.used = 0
+        return usage.used
 
-    def _spend(self, claim: Limit, room: _Room, amount: float, now: float) -> None:
-        self._used(claim, room, now)
+    def _spend(self, limit: Limit, usage: _Usage, amount: float, now: float) -> None:
+        self._used(limit, usage, now)
         second = float(int(now))
-        if room.passed and room.passed[-1][0] >= second:
-            room.passed[-1][1] += amount
+        if usage.spent and usage.spent[-1][0] >= second:
+            usage.spent[-1][1] += amount
         else:
-            room.passed.append([second, amount])
-        room.used += amount
+            usage.spent.append([second, amount])
+        usage.used += amount
 
-    def _give_back(self, claim: Limit, number: int | None) -> None:
-        room = self._rooms[claim.scope]
-        room.used -= claim.amount
-        room.holders -= 1
-        if claim.numbered and number is not None:
-            room.numbers.discard(number)
-        if not room.holders:
-            del self._rooms[claim.scope]
+    def _give_back(self, limit: Limit, number: int | None) -> None:
+        usage = self._usage[limit.scope]
+        usage.used -= limit.amount
+        usage.holders -= 1
+        if limit.numbered and number is not None:
+            usage.numbers.discard(number)
+        if not usage.holders:
+            del self._usage[limit.scope]
 
-    def _call(self, scope: Scope) -> None:
+    def _call_next(self, scope: Scope) -> None:
         """
-        Tell those who may have a turn now: one of each kind that can follow.
+        Call the next request for *scope*; with tenants, all of one tenant that may go together.
 
-        Whom it does not help waits on, and gives its turn to the next when it leaves.
+        A request that is not served by it waits on, and passes its turn to the next one when it leaves.
         """
-        room = self._rooms.get(scope)
-        line = self._in_order(scope)
-        if not line:
+        usage = self._usage.get(scope)
+        order = self._in_order(scope)
+        if not order:
             return
-        tenant = self._line[line[0]].scopes[scope]
+        tenant = self._waiting[order[0]].scopes[scope]
         if tenant is None:
-            self._line[line[0]].woken()
+            self._waiting[order[0]].woken()
             return
-        if room is not None and room.holders and room.tenant != tenant:
+        if usage is not None and usage.holders and usage.tenant != tenant:
             return
-        for waiter in line:  # all of the tenant's until another one's turn would come
-            if self._line[waiter].scopes[scope] != tenant:
+        for waiter in order:  # up to the first one of another tenant
+            if self._waiting[waiter].scopes[scope] != tenant:
                 return
-            self._line[waiter].woken()
+            self._waiting[waiter].woken()
 
     def _in_order(self, scope: Scope) -> list[str]:
-        line = self._lines.get(scope)
-        return line.in_order() if line else []
+        queue = self._queues.get(scope)
+        return queue.in_order() if queue else []
 
-    def _unlist(self, waiter: str, entry: _Waiting, scopes: Iterable[Scope]) -> None:
+    def _remove(self, waiter: str, entry: _Waiting, scopes: Iterable[Scope]) -> None:
         for scope in scopes:
-            line = self._lines[scope]
-            line.remove(entry.client, entry.place, waiter)
-            if not line.waiters:
-                del self._lines[scope]
+            queue = self._queues[scope]
+            queue.remove(entry.client, entry.place, waiter)
+            if not queue.waiters:
+                del self._queues[scope]
 
 
 def _free_number(taken: set[int], most: int, wanted: int) -> int:

@@ -1,7 +1,7 @@
 """
-When may we come back? The hints providers give, in all their units, as one moment of the clock.
+Rate limit hints: the times that providers state, in all their formats, as one time of the clock.
 
-Hints are ranked by how directly they answer the question; the first rank that says something usable is taken.
+Hints are ranked by how directly they say when to retry; the first usable one is taken.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from ..body import Body
 from ..values.http import Headers
 from . import error_body, quoted_text
 from .error_body import ErrorBody
 from .quoted_text import ClientText
 
-ABSURD = 31 * 86400.0  # seconds; nobody means this
+ABSURD = 31 * 86400.0  # seconds; no provider means a longer time
 
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _UNIT = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "d": 86400.0}
@@ -45,7 +44,7 @@ _MAX_BUCKETS = 16
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """One limit, as a success tells of it: the share that is *left*, 0 to 1, and when it is full again."""
+    """One limit in a successful answer: the share that is *left*, 0 to 1, and when it is full again."""
 
     left: float
     reset: float
@@ -53,9 +52,9 @@ class Bucket:
 
 def headroom(headers: Headers, now: float) -> list[Bucket]:
     """
-    Return what the head of a success says is left of the provider's limits, as far as it can be understood.
+    Return what the head of a successful answer says is left of the provider's limits.
 
-    A bucket counts when it says how much there is, how much of that is left, and when it is full again.
+    A bucket counts if it states its size, what is left of it, and when it is full again.
     """
     found: list[Bucket] = []
     for name, value in headers:
@@ -68,7 +67,7 @@ def headroom(headers: Headers, now: float) -> list[Bucket]:
 
 
 def _utilization(headers: Headers, key: str, value: str, now: float) -> Bucket | None:
-    """Anthropic's windows over days say what part of them is used up."""
+    """Anthropic's windows state their used part."""
     if not key.endswith("-utilization") or not _NUMBER.fullmatch(value.strip()):
         return None
     reset = moment(headers.get(key.replace("utilization", "reset")), now)
@@ -90,18 +89,13 @@ def _remaining(headers: Headers, key: str, value: str, now: float) -> Bucket | N
     return Bucket(min(left / float(most), 1.0), at) if at is not None else None
 
 
-def retry_at(headers: Headers, body: Body | None, now: float) -> float | None:
+def retry_at(headers: Headers, said: ErrorBody, now: float, sent: ClientText = quoted_text.NOTHING) -> float | None:
     """
-    Return the moment before which the provider asks not to be asked again, or None.
+    Return the time before which the provider asks for no further request, or None.
 
-    `retry-after-ms`, then `retry-after`, then what the body says, then the buckets that are empty. What is not positive
-    (`-1` stands for "unknown" at some), or is further away than a month, is no hint.
+    `retry-after-ms`, then `retry-after`, then the body, then empty buckets. A time in the body that *sent* holds is the
+    client's text. A value that is not positive (some write `-1` for "unknown") or more than a month away is no hint.
     """
-    return hint(headers, error_body.read(body), now)
-
-
-def hint(headers: Headers, said: ErrorBody, now: float, sent: ClientText = quoted_text.NOTHING) -> float | None:
-    """Do what `retry_at` does, for an error that was read already; a time that *sent* holds is a client's words."""
     ranks: tuple[Callable[[], float | None], ...] = (
         lambda: _milliseconds(headers, now),
         lambda: moment(headers.get("retry-after"), now),
@@ -125,7 +119,7 @@ def is_larger_than_limit(message: str) -> bool:
 
 def moment(text: object, now: float) -> float | None:
     """
-    Read *text* as a moment after *now*, or None.
+    Parse *text* as a time after *now*, or None.
 
     It may be seconds, an epoch in seconds or milliseconds, a duration (`1h2m3.5s`), RFC 3339, or an HTTP-date.
     """
@@ -152,7 +146,7 @@ def in_text(message: str, now: float, sent: ClientText = quoted_text.NOTHING) ->
 
 
 def _text(value: object) -> str:
-    """Write what may be a moment as text. A number beyond any clock is left out: a huge int cannot even be printed."""
+    """Return a possible time as text; empty for a number beyond any clock, since a huge int cannot be printed."""
     if isinstance(value, str):
         return value.strip()[:64]
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e15:
@@ -182,7 +176,7 @@ def _in_body(said: ErrorBody, now: float, sent: ClientText) -> float | None:
 
 
 def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
-    """Only a bucket with nothing left says when to come back; the others refill at times of no interest."""
+    """Only the reset of an empty bucket is a hint."""
     for name, value in headers:
         key = name.lower()
         if "ratelimit" in key and "reset" in key and _is_empty(headers, key):
@@ -192,7 +186,7 @@ def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
 
 
 def _quoted_buckets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[float]:
-    """An aggregator that has begun its answer already puts the headers it would have sent into the body."""
+    """An aggregator whose answer has begun puts the headers into the body."""
     for part in said.parts:
         quoted_text = part.get("headers")
         if isinstance(quoted_text, dict):
@@ -201,7 +195,7 @@ def _quoted_buckets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[f
 
 
 def _codex(headers: Headers, now: float) -> float | None:
-    """Return when the window that is used up is full again; where none is said to be, the first that will be."""
+    """Return when the exhausted window is full again; where none is marked so, the first reset."""
     resets: dict[str, float] = {}
     for name, value in headers:
         key = name.lower()
@@ -224,7 +218,7 @@ def _structured(headers: Headers, now: float) -> float | None:
 
 
 def _lone_resets(headers: Headers, now: float) -> Iterator[float]:
-    """Resets of buckets of which nothing else is said; which of them is empty is not known."""
+    """Yield the resets of buckets that state nothing else; which of them is empty is unknown."""
     for name, value in headers:
         key = name.lower()
         if "ratelimit" not in key or not key.endswith("reset") or key.replace("reset", "remaining") in headers:

@@ -1,4 +1,4 @@
-"""What an account serves and what its provider calls it: aliases, allow and deny, names, effort suffixes."""
+"""The models of an account: aliases, allow and deny lists, the provider's names, effort suffixes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from ..requested_models import bare, matches
 from ..values.account import Account
 
-# Only words that can be an effort or a budget: some models have brackets of their own.
+# Only words that can be an effort or a budget: some model names contain brackets.
 _EFFORT = re.compile(r"(?P<base>.+?)(?P<effort>\((?:none|auto|minimal|low|medium|high|xhigh|max|-1|[0-9]{1,7})\))")
 _MAX_LANE = 256
 
 
 def base(model: str) -> str:
-    """Take the effort off: `model(high)` is `model`. No other ending is an effort."""
+    """Remove the effort: `model(high)` becomes `model`. No other ending is an effort."""
     return _split(model)[0]
 
 
 def serves(account: Account, model: str) -> bool:
-    """Say whether *account* serves what a client calls *model*; a request without a model is served by all."""
+    """Whether *account* serves what a client calls *model*; every account serves a request without a model."""
     if not model:
         return True
     named = _through(account.models.aliases, model)
@@ -27,17 +27,17 @@ def serves(account: Account, model: str) -> bool:
 
 
 def restricts(account: Account) -> bool:
-    """Whether there is a model that *account* does not serve, so that it matters which one a request means."""
+    """Whether there are models that *account* does not serve."""
     return "*" not in account.models.allow or bool(account.models.deny)
 
 
 def upstream(account: Account, model: str) -> str:
-    """Return what the provider of *account* calls *model*. An effort stays where it was."""
+    """Return the provider's name of *model*, with its effort."""
     return _through(account.models.names, _through(account.models.aliases, model))
 
 
 def lane(account: Account, model: str) -> str:
-    """Return the lane of *account* in which *model* runs: the model it means, without its effort."""
+    """Return the lane of *model* at *account*: the model that is meant, without its effort."""
     return base(_through(account.models.aliases, model))[:_MAX_LANE]
 
 
@@ -47,7 +47,7 @@ def _split(model: str) -> tuple[str, str]:
 
 
 def _through(table: Mapping[str, str], model: str) -> str:
-    """Look *model* up as it stands, then without its effort, which the new name gets unless it has one itself."""
+    """Look *model* up as it is, then without its effort, which the new name gets unless it has its own."""
     if model in table:
         return table[model]
     name, effort = _split(model)
@@ -64,7 +64,7 @@ def _matches(patterns: tuple[str, ...], model: str) -> bool:
 
 
 def _is_denied(patterns: tuple[str, ...], model: str) -> bool:
-    """Whether a pattern matches *model* in any spelling that a provider may take for the same."""
+    """Whether a pattern matches *model* in any spelling that a provider may accept."""
     if not patterns:
         return False
     plain = model.strip().casefold()

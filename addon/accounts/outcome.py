@@ -1,16 +1,16 @@
 """
-What does an answer say about its account? By status, code words and phrases, never by the status alone.
+Classification of errors: what an answer says about its account, by status, code words and phrases.
 
-Each family has a table, read from the top; the first row that fits decides. What no row knows is judged by its status,
-and never as something an account cannot come back from.
+Each dialect family has a table; the first row that fits decides. An error that fits no row is judged by its status, and
+never as permanent.
 
-A phrase is the weakest evidence, since providers quote what clients write. It counts only in the provider's own words,
-not where a code or a place in the request says that the request is at fault, and if the request itself holds the words,
-for this exchange alone: it moves on, and nothing follows for the account.
+Phrases are the weakest evidence, since providers quote the client's text. A phrase counts only in the provider's own
+words, and not where a code or a place in the request says that the request is at fault. If the request holds the words,
+the outcome has the scope `none`: the exchange moves to another account, and nothing follows for this one.
 
-Before a lane rests there is one question: can waiting cure this? A refusal about the request alone has the scope
-`none`. One that only its status speaks for is `bare`: `shared.Shared.doubts` decides whether an account rests for it.
-What is no answer of an API at all (a page, a challenge, a proxy's refusal) is a passing fault of the way: `server`.
+A refusal about the request alone also has the scope `none`, because waiting does not cure it. An error without more
+evidence than its status is `bare`: see `upstream_faults`. A page, a challenge or a proxy's refusal is not an answer of
+an API, but a transient fault on the way: `server`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from . import error_body, limits, quoted_text
 from .error_body import ErrorBody
 from .quoted_text import ClientText
 
-# How far an outcome reaches when its row does not say: credentials and money belong to the account, the rest to a lane.
+# The scope where the row states none: credentials and money are the account's, the rest is the lane's.
 SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
     "ok": "lane", "rate": "lane", "overload": "lane", "server": "lane", "permission": "lane", "model": "lane",
     "auth": "account", "quota": "account", "request": "none", "cancelled": "none",
 })  # fmt: skip
 
-# A place in the request that is named as wrong rules a phrase out, unless that is what the phrase is about.
+# If the error names a place in the request, a phrase counts only if it is about that place.
 _KEY_PLACE = re.compile(r"api.?key|authorization|credential|token$")
 _NOWHERE = re.compile(r"(?!)")
 _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
@@ -46,8 +46,8 @@ _ABOUT: Mapping[OutcomeKind, re.Pattern[str]] = MappingProxyType({
     "auth": _KEY_PLACE,
 })  # fmt: skip
 
-# What stands behind these words was said by another service that the request names: the host of an image, a tool's or
-# an MCP server. It says nothing about our account. So does what follows a place in the request (`tools.0: …`).
+# After these words follows the error of another service that the request names (the host of an image, a tool, an MCP
+# server), or of a place in the request (`tools.0: …`). It says nothing about our account.
 _ELSEWHERE = re.compile(
     r"\b(downloading|download (the|image|file)|fetch(ing)?|retriev(e|ing)|connect(ing)? to (the )?(url|mcp|remote)|"
     r"mcp|connector|webhook|tool (call|server|execution)|(tool|function|plugin)s? \S{1,80} (failed|returned|error))\b|"
@@ -55,15 +55,15 @@ _ELSEWHERE = re.compile(
     r"(\A|\s)(messages|contents|input|tools|mcp_servers|instructions|system|attachments)(\.\d+|\[\d+\])+"
 )
 
-# Refusals about this request alone: waiting cures none of them, and another account may have the plan, the feature or
-# the larger limit that it needs. They stand before everything else, and a client that quotes them gains nothing.
+# Refusals about this request alone: waiting does not cure them, but another account may have the plan, the feature or
+# the larger limit that it needs. They come first; a client that quotes them gains nothing.
 _TOO_LARGE = (
     r"request (is )?too large|tokens must be reduced|"
     r"reduce (the (length|size|number)|your (message|prompt|input|request))|"
     r"(prompt|input|request|message) is too (long|large)|(context|prompt) (length |window )?(exceed|too (long|large))|"
     r"exceeds? the (model'?s? )?(maximum|context|max)|maximum context length"
 )
-# What a request may name, and be denied by itself.
+# Things that a request may name and be denied.
 _THING = (
     r"(files?|cached ?contents?|caches?|tools?|connectors?|mcp|vector stores?|containers?|prompts?|batch(es)?|"
     r"assistants?|threads?|skills?|conversations?|features?|web_search|attachments?|tuned ?models?)"
@@ -103,8 +103,8 @@ RULES: Mapping[str, tuple[OutcomeRule, ...]] = MappingProxyType({
     },
 })  # fmt: skip
 
-# Codes that stand beside what is no fault of the request too, at some; the others say that it is at fault, and rule
-# every phrase out.
+# Codes that some providers use for faults that are not the request's. Any other code of a `request` row blames the
+# request, and rules every phrase out.
 _GENERIC = frozenset(
     "invalid_request_error not_found_error bad_request badrequesterror invalid_argument failed_precondition not_found "
     "already_exists aborted out_of_range moderation".split()
@@ -113,7 +113,7 @@ _AT_FAULT = frozenset(
     code for rules in RULES.values() for rule in rules if rule.kind == "request" for code in rule.codes - _GENERIC
 )
 
-# What such codes look like: they name what a request is made of. Providers have many, and new ones every month.
+# The form of such codes: they name a part of a request. Providers have many, and new ones every month.
 _BLAMES = re.compile(
     r"(?!.*(key|token|auth|grant|credential))(invalid|unsupported|unknown|missing|malformed|unexpected|duplicate)_\w*"
     r"(image|file|url|tool|param|argument|value|schema|json|format|message|content|function|body|field|input|prompt|"
@@ -126,11 +126,11 @@ BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
 })  # fmt: skip
 
 _CERTAIN = frozenset({401, 402})  # statuses that have no other meaning
-_DENIED = frozenset({401, 402, 403, 429})  # statuses that rest an account, but for a code that blames the request
+_DENIED = frozenset({401, 402, 403, 429})  # statuses with consequences for an account, unless a code blames the request
 _NEEDS_EVIDENCE: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 NO_API = "no API answer"
 ALONE = "for this request alone"
-# Under these a page, too, is about the request, or about a rate.
+# With these statuses a page, too, is about the request, or about a rate.
 _PAGE_IS_ANSWER = frozenset({411, 413, 414, 415, 416, 417, 422, 429, 431})
 _EDGES = re.compile(
     r"cloudflare|cloudfront|akamai|squid|zscaler|blue ?coat|forcepoint|fortigate|varnish|imperva|incapsula|sucuri|"
@@ -144,13 +144,13 @@ _EDGE_HEADERS = (
     "ngrok-error-code",
     "x-amzn-waf-action",
 )
-# How Cloudflare refuses who takes no HTML, and Go's server a path that it does not know.
+# Cloudflare's refusal for clients without HTML, and Go's for an unknown path.
 _EDGE_TEXT = re.compile(r"\A(error code: 1\d{3}|404 page not found)\s*\Z")
-_NO_API_STATUS = frozenset({407, 418, 426})  # no API of a model says this
+_NO_API_STATUS = frozenset({407, 418, 426})  # no model API uses these
 _HINTED: frozenset[OutcomeKind] = frozenset({"rate", "quota", "overload", "server"})
-_ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows over all models; others are of one model
+_ACCOUNT_WINDOWS = ("", "-5h", "-7d")  # Anthropic's windows for all models; others are for one model
 _A_DAY = re.compile(r"per_?day")
-_MINUTES = 900.0  # seconds; a day's quota does not come back earlier than this
+_MINUTES = 900.0  # seconds; a daily quota is not renewed earlier
 
 
 def classify(
@@ -162,23 +162,23 @@ def classify(
     sent: ClientText = quoted_text.NOTHING,
 ) -> Outcome:
     """
-    Say what an answer of *family* means for the account that gave it.
+    Classify an answer of *family*: what it means for the account that gave it.
 
-    *body* is that of an error, or None. A good status is `ok`, unless the body is nothing but an error. The account's
-    *own* rules are asked first. *sent* is what the client wrote. The scope `none` means: for this exchange alone.
+    *body* is that of an error, or None. A good status is `ok`, unless the body is an error and nothing else. The
+    account's *own* rules come first. *sent* is the client's text. The scope `none` means: for this exchange alone.
     """
     if head.status < 400:
         if 200 <= head.status < 300:
             said = error_body.read(body) if error_body.is_error(body) else None
             if said is None:
                 return Outcome("ok")
-            return _settled(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
+            return _classified(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
         return _outcome("request", detail=str(head.status))
     said = error_body.read(body)
     if _is_no_api_answer(head, body, said) and not any(_is_meant(rule, head.status, said) for rule in own):
-        until = limits.hint(head.headers, said, now)
+        until = limits.retry_at(head.headers, said, now)
         return _outcome("server", until=until, detail=f"{head.status} {NO_API}")
-    return _settled(family, head.status, said, head.headers, now, own, sent)
+    return _classified(family, head.status, said, head.headers, now, own, sent)
 
 
 def classify_error(
@@ -191,20 +191,20 @@ def classify_error(
     part: Mapping[str, object] | None = None,
 ) -> Outcome:
     """
-    Say what an error event inside a stream of *family* means for the account.
+    Classify an error event inside a stream of *family*.
 
     *code* is its type or code, *part* its object, the rest as in `classify`.
     """
-    said = error_body.spoken(code, message, part)
-    return _settled(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
+    said = error_body.of_event(code, message, part)
+    return _classified(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
 
 
 def classify_failure(kind: str) -> Outcome:
-    """Say what it means that no answer came, or only a part: *kind* is that of a `Failure`."""
+    """Classify a missing or partial answer: *kind* is that of a `Failure`."""
     return _outcome("cancelled" if kind == "cancelled" else "server", detail=kind)
 
 
-def _settled(
+def _classified(
     family: str,
     status: int,
     said: ErrorBody,
@@ -235,7 +235,7 @@ def _is_meant(rule: ErrorRule, status: int, said: ErrorBody) -> bool:
 
 
 def _is_met_by_client(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> bool:
-    """Say whether the text a user's rule asks for may stand in an error only because the client wrote it."""
+    """Whether the text of a user's rule may be in the error only because the client wrote it."""
     text = rule.contains.lower()
     if not text or any(text in code and not sent.hold_code(code) for code in said.codes):
         return False
@@ -244,18 +244,18 @@ def _is_met_by_client(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> boo
 
 
 def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: float, sent: ClientText) -> Outcome:
-    until = limits.hint(headers, said, now, sent)
+    until = limits.retry_at(headers, said, now, sent)
     if _is_daily(said, sent):
-        # The delay stated beside a day's quota is often that of its minute window.
+        # The delay stated with a daily quota is often that of the minute window.
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
     fitting = [rule for rule in RULES.get(family, RULES[""]) if _fits(rule, status, said)]
-    if until is not None:  # one that says when to come back is no matter of size
+    if until is not None:  # an error that states a time is not about the size
         fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "none")]
     rule = next((rule for rule in fitting if not _is_told_by_client(rule, said, sent)), None)
     doubted = fitting[0] if fitting and fitting[0] is not rule else None
     kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
-    if kind == "request" and doubted:  # true or not: another account may serve it, and this one is none the worse
+    if kind == "request" and doubted:  # another account may serve it, and nothing follows for this one
         return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
     if _is_about_request(status, rule, said):
         return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} {ALONE}")
@@ -309,10 +309,10 @@ def _is_told_by_client(rule: OutcomeRule, said: ErrorBody, sent: ClientText) -> 
 
 
 def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) -> bool:
-    """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
+    """Whether the error is about the request alone: by its row, or by a code where the row knows no more."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
-    if rule is None and status == 408:  # the request did not come in time, which says nothing of an account
+    if rule is None and status == 408:  # the request did not arrive in time
         return True
     if rule is None or rule.bare:
         return status in _DENIED and _blames_request(said.codes)
@@ -320,17 +320,17 @@ def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) ->
 
 
 def _blames_request(codes: frozenset[str]) -> bool:
-    """Say whether one of *codes* says that the request is at fault."""
+    """Whether one of *codes* blames the request."""
     return bool(codes & _AT_FAULT) or any(map(_BLAMES.fullmatch, codes))
 
 
 def _is_challenged(headers: Headers) -> bool:
-    """Whether a 401 says in its head that the token itself is bad (RFC 6750)."""
+    """Whether a 401 states that the token itself is invalid (RFC 6750)."""
     return "invalid_token" in headers.get("www-authenticate").lower()
 
 
 def _is_no_api_answer(head: Head, body: Body | None, said: ErrorBody) -> bool:
-    """Say whether an error comes from something on the way: a challenge, a captive portal, a page, a proxy."""
+    """Whether an error comes from a device on the way: a challenge, a captive portal, a page, a proxy."""
     if head.status == 407 or (head.status in _NO_API_STATUS and not said.parts):
         return True
     if head.status >= 500 or head.status in _PAGE_IS_ANSWER or said.parts:
@@ -349,7 +349,7 @@ def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None 
 
 
 def _spoken_status(said: ErrorBody, sent: ClientText) -> int:
-    """Return the status that an error without one names, if it is not a client's word."""
+    """Return the status that the error's text names, unless it is the client's text."""
     return 0 if said.status and sent.hold_code(str(said.status)) else said.status
 
 
@@ -360,7 +360,7 @@ def _by_status(status: int, said: ErrorBody) -> OutcomeKind:
 
 
 def _is_daily(said: ErrorBody, sent: ClientText) -> bool:
-    """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
+    """Whether a daily quota of Gemini is used up; a quota of zero is different, since waiting does not help."""
     quotas = [quota for part in said.parts if isinstance(quota := part.get("quotaId"), str)]
     daily = [quota for quota in quotas if _A_DAY.search(quota.lower())]
     return any(not sent.hold_code(quota.lower()) for quota in daily) and not _fits(ZERO_LIMIT, 429, said)

@@ -1,20 +1,17 @@
 """
-Which account serves this attempt? The face of the wing, and the only place where its parts meet.
+The pool of accounts: chooses the account of each attempt, and learns from how it went.
 
-Every `choose` that gives a Choice is followed by `started` when the first success is there, `settled` when the outcome
-is known, and `release`, once each and in this order. Between them nothing is awaited and nothing is locked.
+Every `choose` that returns a Lease is followed by `first_success` when the answer begins, `record_outcome` when it is
+known how it ended, and `release`, once each and in this order. Nothing here awaits or locks.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from random import Random
-from typing import Literal
-from zlib import crc32
 
-from .. import upstream_url
 from ..settings.settings import Config
 from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
@@ -22,142 +19,24 @@ from ..values.decision import Candidate, Identity, Outcome, Refusal, Wait
 from ..values.http import Client, Origin, Served
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
-from .claims import Wish, claims, is_bounded
+from .eligibility import TRANSIENT, Eligibility, Option, probe_scope
 from .health import Health
-from .limiter import Limit, Limiter, Scope
+from .lease import Ask, Lease
+from .limiter import Limiter
+from .status import AccountStatus, status
 
-LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
+LASTING = 10.0  # seconds without any reachable upstream, after which the refusal is final
 QUIET = 60.0  # seconds without a request, after which such an outage counts as a new one
-MAX_TRIED = 6  # accounts that one exchange was at, after which it looks at no lane that rests
-PARTIES = 16  # groups of conversations that take turns in the line, where the settings name no clients
-BUSY_WAIT = 5.0  # seconds until one that waits for a free slot looks again by itself, though nobody called it
+MAX_TRIED = 6  # accounts that one exchange tried, after which it probes no lane early
+BUSY_WAIT = 5.0  # seconds after which a queued request looks again without being called
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
-TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """
-    What one attempt asks for.
-
-    *destination* None means any (the one-port mode); *reverse* is the upstream that accounts with `base_url: reverse`
-    mean. *pin* names an account that alone will do. *tried* are the accounts this exchange has been to, *ended* says
-    how its attempts there ended. *opens*: a WebSocket, whose messages ask for themselves. *tokens* is an estimate of
-    its size.
-
-    *waiter* names who asks, in the line and in what is said of several attempts; *woken* is called when it may be its
-    turn. *stay* is the account at which it waited for a passing fault to pass: it may be asked again. Until *patient*
-    it rather waits than takes an account of a lower priority, or a refusal. *served* says how the request was served
-    before, if it is a replay: it goes to the same account and session while they can be had.
-
-    *others* are further models that it may run; *sealed* says why its models cannot all be read here (empty: they can).
-    *path* is set for paths of no dialect. On *left*, its WebSockets failed, at those times.
-    """
-
-    family: str
-    destination: Origin | None
-    reverse: Origin | None
-    model: str
-    identity: Identity
-    client: Client
-    pin: str = ""
-    websocket: bool = False
-    tried: frozenset[str] = frozenset()
-    ended: Mapping[str, Outcome] = field(default_factory=dict)
-    opens: bool = False
-    tokens: int = 0
-    waiter: str = ""
-    woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
-    patient: float = 0.0
-    stay: str = ""
-    served: Served | None = None
-    others: tuple[str, ...] = ()
-    sealed: str = ""
-    path: str = ""
-    left: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """
-    The account that serves one attempt.
-
-    *model* is what its provider calls the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
-    `reselected` (home cannot serve, for now or at all), `inherited` (where another request of this new conversation is
-    already, whence the answer came that it quotes, or where others began alike), `none`. *key* is None where nothing is
-    to be bound, *generation* says when the key was read. *slot* is the number of the upstream session that is this
-    attempt's alone, None where conversations have one each.
-    """
-
-    account: Account
-    origin: Origin
-    model: str
-    pool: str
-    lane: str
-    binding: str
-    candidates: tuple[Candidate, ...]
-    generation: int
-    key: Key | None = None
-    ticket: int = 0
-    slot: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LaneStatus:
-    """How one lane of an account stands: when it may be asked again, and when all is said to be well."""
-
-    lane: str
-    state: str
-    reason: str
-    until: float | None
-    deadline: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class AccountStatus:
-    """
-    How an account stands, at its worst. *busiest* is the seed that uses it most, *share* its part of the uses, 0 to 1.
-
-    *deadline* is when all is said to be well, *until* when it may be asked again, *waiting* how many wait for it;
-    *minute* and *tokens* are what of its `rpm` and `tpm` is used up. *lanes* are those of which anything is known.
-    """
-
-    account: str
-    provider: str
-    state: str
-    reason: str
-    until: float | None
-    in_flight: int
-    sessions: int
-    busiest: str
-    share: float
-    deadline: float | None = None
-    waiting: int = 0
-    minute: float = 0
-    tokens: float = 0
-    lanes: tuple[LaneStatus, ...] = ()
-
-
 _LEFT = "failed on an earlier WebSocket"
-_RESTS = "rests for a model"
-Cause = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """An account of the pool, as one ask sees it. *cause* and *reason* say why it is out; empty: it is eligible."""
-
-    account: Account
-    origin: Origin
-    lane: str
-    cause: Cause = ""
-    reason: str = ""
-    claim: Limit | None = None  # what it is busy with
+_RESTS = "cooling down for a model"
 
 
 @dataclass(frozen=True, slots=True)
 class _Pick:
-    """One account out of the eligible ones. *others* says why the rest of them was passed over."""
+    """The chosen account. *others* says why the other eligible ones were passed over."""
 
     account: Account
     binding: str
@@ -167,239 +46,166 @@ class _Pick:
 
 class Accounts:
     """
-    All accounts, their health, their sessions, and who is on them right now.
+    All accounts, their health, the homes of conversations, and the requests in flight.
 
-    *key* is the instance's secret: two instances with the same one order accounts alike. *random* spreads what must not
-    happen at the same moment everywhere.
+    *key* is the instance's secret: instances with the same key order accounts alike. *random* spreads what must not
+    happen everywhere at the same time.
     """
 
     def __init__(self, config: Config, key: bytes, random: Random) -> None:
-        self._config = config
-        self._by_id = _by_id(config)
         self._key = selection.derive_key(key)
         self._cursors = selection.Cursors(random)
-        self._health = Health(random, _quotas(config))
-        self._bindings = Bindings(config.sessions.ttl, config.sessions.limit)
-        self._slots = Limiter(config.queue.limit)
+        self.health = Health(random)
+        self.bindings = Bindings(config.sessions.ttl, config.sessions.limit)
+        self._limiter = Limiter(config.queue.limit)
+        self._eligibility = Eligibility((), self.health, self._limiter)
         self._in_flight: Counter[str] = Counter()
         self._tickets: set[int] = set()
         self._last_ticket = 0
-        self._leaving: dict[str, Account] = {}  # gone from the file, and still answering
-        self._restricts = any(map(models.restricts, config.accounts))
+        self._draining: dict[str, Account] = {}  # gone from the settings, and still answering
         self._unreached: dict[str, tuple[float, float]] = {}  # by pool: since when nothing is reached, and when last
+        self._use(config)
 
-    def choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
+    def choose(self, ask: Ask, now: float) -> Lease | Wait | Refusal:
         """
         Choose the account for one attempt, or say why there is none.
 
-        Who is told to wait stands in line, and is called when it may be its turn; who gives up says so by `leave`.
+        On Wait the request is queued, and its callback fires when it may be served; call `leave` to abandon it.
         """
-        self._clock(now)
-        decided = self._choose(ask, now)
+        self._set_clock(now)
+        decided = self._at_home(ask, now) or self._among_all(ask, now)
         if not isinstance(decided, Wait):
             self.leave(ask.waiter)
         return decided
 
-    def may_serve(self, choice: Choice, now: float) -> bool:
-        """Whether the account of *choice* could serve its model again now, as far as its health goes."""
-        return self._health.available(choice.account.id, choice.lane, now)
+    def may_serve(self, lease: Lease, now: float) -> bool:
+        """Whether the account of *lease* could serve its model again now, as far as its health goes."""
+        return self.health.available(lease.account.id, lease.lane, now)
 
     def leave(self, waiter: str) -> None:
-        """Take *waiter* out of the line, if it is in it."""
-        self._slots.leave(waiter)
-
-    def _choose(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
-        return self._at_home(ask, now) or self._among_all(ask, now)
-
-    def _at_home(self, ask: Ask, now: float) -> Choice | None:
-        """
-        Choose the home of a conversation that can serve it at once, without looking at any other account.
-
-        None where the other accounts may matter: the cost of a turn at home does not grow with the pool.
-        """
-        identity = ask.identity
-        if not identity.affinity or ask.pin or ask.served or ask.tried or ask.stay or ask.websocket:
-            return None
-        key = Key(pool_name(ask), ask.client.scope, identity.affinity)
-        account = self._by_id.get(self._bindings.home(key, now))
-        if account is None or self._bindings.is_cold(key, now, self._config.sessions.cache_ttl):
-            return None
-        origin = self._origin(ask, account)
-        if origin is None or not self._willing(ask, [account], now):
-            return None
-        view = self._view(ask, account, origin, now)
-        return None if view.cause else self._take(ask, _Pick(account, "hit", "", key), [view], now)
-
-    def _among_all(self, ask: Ask, now: float) -> Choice | Wait | Refusal:
-        views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
-        if ask.pin:
-            views = [view for view in views if view.account.id == ask.pin]
-            if not views:
-                return refusals.account_unknown(ask.pin)
-        if ask.served and (decided := self._as_before(ask, ask.served, views, now)):
-            return decided
-        if ask.left:
-            views = _others_first(views, ask.left)
-        if ask.opens:
-            views = self._rested_first(views, now)
-        eligible = [view.account for view in views if not view.cause]
-        if not eligible:
-            return self._last_chance(ask, views, now) or self._none(ask, views, now)
-        pick = self._pick(ask, self._willing(ask, eligible, now) or eligible, views, now)
-        if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, views, now)):
-            return self._wait(ask, better, now)
-        return self._take(ask, pick, views, now)
-
-    def _rested_first(self, views: list[_View], now: float) -> list[_View]:
-        """
-        Return *views* without the accounts that rest for some model, while another account rests for none.
-
-        An upgrade names no model, and the messages on its WebSocket can go to no other account.
-        """
-        able = [view.account.id for view in views if not view.cause]
-        well = {account for account in able if self._health.is_well(account, now)}
-        if not well:
-            return views
-        return [
-            view if view.cause or view.account.id in well else replace(view, cause="resting", reason=_RESTS)
-            for view in views
-        ]
+        """Take *waiter* out of the queue, if it is in it."""
+        self._limiter.leave(waiter)
 
     def is_new(self, ask: Ask, now: float) -> bool:
         """Whether the conversation of *ask*, if it has one, neither has a home here nor is on its way to one."""
-        key = Key(pool_name(ask), ask.client.scope, ask.identity.affinity)
-        return bool(key.affinity) and not (self._bindings.home(key, now) or self._bindings.pending(key))
+        return bool(ask.key.affinity) and not (self.bindings.home(ask.key, now) or self.bindings.pending(ask.key))
 
-    def started(self, ask: Ask, choice: Choice, now: float) -> None:
+    def first_success(self, ask: Ask, lease: Lease, now: float) -> None:
         """
-        Take note of the first success of *choice* (of a stream: its first content): its conversation is at home.
+        Record the first success of *lease* (of a stream: its first content): its account becomes the home.
 
-        Where it stood in for a home, that home stays: a home is left only by what `settled` and `choose` find out.
+        A home that it stood in for stays: only `record_outcome` and `choose` leave one.
         """
-        self._health.began(
-            choice.account.id,
-            choice.lane,
+        self.health.first_success(
+            lease.account.id,
+            lease.lane,
             now,
-            choice.ticket,
-            upstream=str(choice.origin),
+            lease.ticket,
+            upstream=str(lease.origin),
             exchange=ask.waiter,
-            conversation=_conversation(ask),
+            conversation=ask.conversation,
         )
-        self._slots.stir(_probe(choice.account.id))
-        if choice.key is not None:
-            self._bindings.bind(choice.key, choice.account.id, choice.generation, now)
+        self._limiter.call_all(probe_scope(lease.account.id))
+        if lease.key is not None:
+            self.bindings.bind(lease.key, lease.account.id, lease.generation, now)
 
-    def headed(self, choice: Choice, head: Head, now: float) -> None:
-        """Take note of the *head* of a good answer: what it says of the limits."""
-        self._health.headroom(choice.account.id, choice.lane, limits.headroom(head.headers, now), now)
+    def record_head(self, lease: Lease, head: Head, now: float) -> None:
+        """Record what the *head* of a good answer says of the provider's limits."""
+        self.health.record_headroom(lease.account.id, lease.lane, limits.headroom(head.headers, now), now)
 
-    def settled(self, ask: Ask, choice: Choice, outcome: Outcome, now: float, tokens: int | None = None) -> None:
+    def record_outcome(self, ask: Ask, lease: Lease, outcome: Outcome, now: float, tokens: int | None = None) -> None:
         """
-        Draw the consequences of how *choice* ended: for the health of its account, and for who is at home there.
+        Apply what follows from how *lease* ended, for its account's health and for the conversation's home.
 
-        *tokens* is what it cost, if that is known.
+        *tokens* is what the request cost, if that is known.
         """
-        self._note(ask, choice, outcome, now)
+        account = lease.account
+        self._set_clock(now)
+        self.health.record_outcome(
+            account.id,
+            lease.lane,
+            outcome,
+            now,
+            lease.ticket,
+            upstream=str(lease.origin),
+            exchange=ask.waiter,
+            conversation=ask.conversation,
+            strict=account.trust_reset == "strict",
+        )
+        self._limiter.call_all(probe_scope(account.id))
         if not (outcome.said or outcome.kind == "cancelled"):
-            self._unreached.pop(choice.pool, None)
+            self._unreached.pop(lease.pool, None)
         if tokens is not None:
-            self._slots.corrected(choice.ticket, "tpm", tokens, now)
+            self._limiter.correct(lease.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
         terminal = outcome.kind in TERMINAL and not outcome.bare
-        if choice.key is not None and outcome.scope != "none" and (clears or terminal):
-            self._bindings.unbind(choice.key, choice.account.id, choice.generation)
+        if lease.key is not None and outcome.scope != "none" and (clears or terminal):
+            self.bindings.unbind(lease.key, account.id, lease.generation)
 
-    def release(self, choice: Choice) -> None:
-        """Give back what *choice* held. A second time does nothing."""
-        if choice.ticket not in self._tickets:
+    def release(self, lease: Lease) -> None:
+        """Give back everything that *lease* holds. A second call does nothing."""
+        account = lease.account.id
+        if lease.ticket not in self._tickets:
             return
-        self._tickets.remove(choice.ticket)
-        self._slots.release(choice.ticket)
-        if self._health.returned(choice.account.id, choice.lane, choice.ticket):
-            self._slots.stir(_probe(choice.account.id))
-        self._in_flight[choice.account.id] -= 1
-        if not self._in_flight[choice.account.id]:
-            del self._in_flight[choice.account.id]
-            self._leaving.pop(choice.account.id, None)
-        if choice.key is not None:
-            self._bindings.release(choice.key, choice.account.id)
+        self._tickets.remove(lease.ticket)
+        self._limiter.release(lease.ticket)
+        if self.health.release(account, lease.lane, lease.ticket):
+            self._limiter.call_all(probe_scope(account))
+        self._in_flight[account] -= 1
+        if not self._in_flight[account]:
+            del self._in_flight[account]
+            self._draining.pop(account, None)
+        if lease.key is not None:
+            self.bindings.release(lease.key, account)
 
-    def invalidate(self, account_id: str) -> int:
-        """Forget every conversation that is at home at this account; return how many there were."""
-        return self._bindings.invalidate(account_id)
+    def reload(self, config: Config) -> None:
+        """
+        Use *config* from the next choice on. What is known stays, unless an account has another secret or upstream.
 
-    def forget(self, affinity: str) -> int:
-        """Forget where the conversation *affinity* is at home, in every pool; return how many homes there were."""
-        return self._bindings.forget(affinity)
+        Requests in flight end as they began, also on an account that is gone.
+        """
+        before, now = self._by_id, {account.id: account for account in config.accounts}
+        gone = {name: account for name, account in (self._draining | before).items() if name not in now}
+        self._draining = {name: account for name, account in gone.items() if self._in_flight[name]}
+        self._use(config)
+        for account in config.accounts:
+            old = before.get(account.id, account)
+            if (old.origin, old.base_path) != (account.origin, account.base_path):
+                self.health.forget(account.id)
+            elif account.enabled and not old.enabled:
+                self.wake(account.id)
+            elif old.secrets != account.secrets:
+                self.health.credential_changed(account.id)
 
-    @property
-    def restricts(self) -> bool:
-        """Whether some account does not serve every model, so that it matters which ones a request may run."""
-        return self._restricts
+    def _use(self, config: Config) -> None:
+        self._config = config
+        self._by_id = {account.id: account for account in config.accounts}
+        self.restricts = any(map(models.restricts, config.accounts))  # some account does not serve every model
+        self._eligibility.accounts = config.accounts
+        self.health.quotas = {account.id: account.quota for account in config.accounts if account.quota}
+        self._limiter.limit = config.queue.limit
+        self.bindings.resize(config.sessions.ttl, config.sessions.limit)
+
+    def wake(self, account: str) -> None:
+        """End every cooldown of *account*, on behalf of a user."""
+        self.health.wake(account)
+        self._limiter.call_all(probe_scope(account))
+
+    def credential_changed(self, account: str) -> None:
+        """Record that *account* has another secret: what was wrong with the former one is over."""
+        self.health.credential_changed(account)
+        self._limiter.call_all(probe_scope(account))
+
+    # -- questions -------------------------------------------------------------------------------------------------
 
     @property
     def renames(self) -> bool:
         """Whether some account calls a model by another name than clients do."""
         return any(account.models.aliases or account.models.names for account in self._config.accounts)
 
-    @property
-    def bindings(self) -> Bindings:
-        return self._bindings
-
-    @property
-    def health(self) -> Health:
-        return self._health
-
-    def reload(self, config: Config) -> None:
-        """
-        Go by *config* from the next choice on. What is known stays, unless an account has another secret or place.
-
-        What is under way ends as it began: an account that is gone is only not chosen any more.
-        """
-        before = {account.id: account for account in self._config.accounts}
-        here = {account.id for account in config.accounts}
-        gone = {name: account for name, account in (self._leaving | before).items() if name not in here}
-        self._leaving = {name: account for name, account in gone.items() if self._in_flight[name]}
-        self._config = config
-        self._by_id = _by_id(config)
-        self._restricts = any(map(models.restricts, config.accounts))
-        self._health.quotas = _quotas(config)
-        self._slots.limit = config.queue.limit
-        self._bindings.resize(config.sessions.ttl, config.sessions.limit)
-        for account in config.accounts:
-            old = before.get(account.id, account)
-            if (old.origin, old.base_path) != (account.origin, account.base_path):
-                self._health.forget(account.id)
-            elif account.enabled and not old.enabled:
-                self.woken(account.id)
-            elif old.secrets != account.secrets:
-                self._health.cleared(account.id)
-
-    def woken(self, account_id: str) -> None:
-        """End whatever this account rests for: a user woke it."""
-        self._health.woken(account_id)
-        self._slots.stir(_probe(account_id))
-
-    def cleared(self, account_id: str) -> None:
-        """Take note that this account has another secret now: what was wrong with the old one is over."""
-        self._health.cleared(account_id)
-        self._slots.stir(_probe(account_id))
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait in line."""
-        return self._slots.waiting
-
     def serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str = "") -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
-        return any(
-            account.enabled
-            and (origin := account.origin or reverse) is not None
-            and (not family or family in account.provider.families)
-            and upstream_url.takes(account, path)
-            and (destination is None or destination == origin)
-            for account in self._config.accounts
-        )
+        return self._eligibility.serves(family, destination, reverse, path)
 
     def unserved(
         self, family: str, destination: Origin | None, reverse: Origin | None, client: Client, now: float
@@ -408,208 +214,191 @@ class Accounts:
         if not family:
             return None
         ask = Ask(family, destination, reverse, "", Identity(), client)
-        return refusals.all_disabled(
-            [self._absent(ask, self._view(ask, account, origin, now), now) for account, origin in self._members(ask)],
-            family,
-            now,
-            anywhere=destination is None,
-        )
+        absent = [self._eligibility.absent(ask, option, now) for option in self._eligibility.options(ask, now)]
+        return refusals.all_disabled(absent, family, now, anywhere=destination is None)
 
-    def in_flight(self, account_id: str) -> int:
-        """Return how many attempts are on this account now."""
-        return self._in_flight[account_id]
+    def absent(self, ask: Ask, now: float) -> list[refusals.Absent]:
+        """Return why each account that serves the model of *ask* cannot serve now."""
+        return list(self._eligibility.all_absent(ask, now))
 
     def status(self, now: float) -> list[AccountStatus]:
-        """Say how every account stands, in the order of the file, and those that are gone but still answering."""
-        self._bindings.expire(now, len(self._bindings))
-        busiest = self._bindings.busiest()
-        found = (*self._config.accounts, *self._leaving.values())
-        return [self._status(account, busiest.get(account.id, ("", 0.0)), now) for account in found]
+        """Return how every account stands, in the order of the settings, and those that drain."""
+        accounts, draining = self._config.accounts, self._draining
+        return status(accounts, draining, self._in_flight, self.health, self.bindings, self._limiter, now)
 
-    def _members(self, ask: Ask) -> Iterable[tuple[Account, Origin]]:
-        """Go through the pool of *ask*, each account with the origin its credential is for."""
-        for account in self._config.accounts:
-            if (origin := self._origin(ask, account)) is not None:
-                yield account, origin
+    # -- choosing --------------------------------------------------------------------------------------------------
 
-    def _origin(self, ask: Ask, account: Account) -> Origin | None:
+    def _at_home(self, ask: Ask, now: float) -> Lease | None:
         """
-        Return the origin that the credential of *account* is for; None when it is not in the pool of *ask*.
+        Choose the home of a conversation that can serve it at once, without looking at any other account.
 
-        An account without an origin of its own goes to the reverse upstream and nowhere else, least of all to wherever
-        a client points.
+        None where other accounts may matter: the cost of a turn at home does not grow with the pool.
         """
-        origin = account.origin or ask.reverse
-        if origin is None or (ask.family and ask.family not in account.provider.families):
+        if not ask.identity.affinity or ask.pin or ask.served or ask.tried or ask.retry_home or ask.websocket:
             return None
-        if not ask.client.may_use(account.provider.name):  # to this client there is no such account
+        key = ask.key
+        account = self._by_id.get(self.bindings.home(key, now))
+        if account is None or self.bindings.is_cold(key, now, self._config.sessions.cache_ttl):
             return None
-        if not upstream_url.takes(account, ask.path):
+        origin = self._eligibility.origin(ask, account)
+        if origin is None or not self._eligibility.willing(ask, [account], now):
             return None
-        return origin if ask.destination is None or ask.destination == origin else None
+        option = self._eligibility.option(ask, account, origin, now)
+        return None if option.obstacle else self._grant(ask, _Pick(account, "hit", "", key), [option], now)
 
-    def _view(self, ask: Ask, account: Account, origin: Origin, now: float) -> _View:
-        lane = models.lane(account, ask.model)
-        cause, reason = self._obstacle(ask, account, lane, now)
-        claim = None if cause else self._obstructed(ask, account, lane, now)
-        if claim is not None:
-            return _View(account, origin, lane, "busy", claim.why, claim)
-        return _View(account, origin, lane, cause, reason)
+    def _among_all(self, ask: Ask, now: float) -> Lease | Wait | Refusal:
+        options = self._eligibility.options(ask, now)
+        if ask.pin:
+            options = [option for option in options if option.account.id == ask.pin]
+            if not options:
+                return refusals.account_unknown(ask.pin)
+        if ask.served and (decided := self._as_before(ask, ask.served, options, now)):
+            return decided
+        if ask.left:
+            options = _others_first(options, ask.left)
+        if ask.opens:
+            options = self._well_first(options, now)
+        eligible = [option.account for option in options if not option.obstacle]
+        if not eligible:
+            return self._last_chance(ask, options, now) or self._none(ask, options, now)
+        pick = self._pick(ask, self._eligibility.willing(ask, eligible, now) or eligible, options, now)
+        if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, options, now)):
+            return self._wait(ask, better, now)
+        return self._grant(ask, pick, options, now)
 
-    def _obstructed(self, ask: Ask, account: Account, lane: str, now: float) -> Limit | None:
-        return self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter, _party(ask))
+    def _well_first(self, options: list[Option], now: float) -> list[Option]:
+        """
+        Return *options* without the accounts that cool down for some model, while another has no cooldown at all.
 
-    def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Limit, ...]:
-        if ask.opens or not is_bounded(account):
-            return ()
-        return claims(account, Wish(pool_name(ask), ask.client.scope, ask.identity.thread, lane, ask.tokens))
-
-    def _obstacle(self, ask: Ask, account: Account, lane: str, now: float) -> tuple[Cause, str]:
-        if not account.enabled:
-            return "disabled", "disabled"
-        if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
-            return "model", "does not serve the model"
-        if ask.sealed and models.restricts(account):
-            return "model", "serves some models only, and which this request asks for cannot be read"
-        if ask.identity.owner is not None and account.id not in ask.identity.owner:
-            return "owner", "the request belongs to another account"
-        if account.id == ask.stay and self._health.may_look(account.id, lane, now):
-            return "", ""
-        if resting := self._health.reason(account.id, lane, now):
-            if account.id not in ask.tried and self._health.may_go_on(_conversation(ask), account.id, lane, now):
-                return "", ""
-            probed = account.id not in ask.tried and self._health.is_probed(account.id, lane, now)
-            return "probed" if probed else "resting", resting
-        if account.id in ask.tried:
-            return "tried", "tried in this exchange"
-        return "", ""
-
-    def _willing(self, ask: Ask, eligible: Sequence[Account], now: float) -> Sequence[Account]:
-        """Return those of *eligible* that did not refuse this conversation a while ago."""
-        conversation = _conversation(ask)
-        met, apart = self._health.met(conversation, now), self._health.apart(conversation, now)
-        if not met and not apart:
-            return eligible
+        An upgrade names no model, and the messages on its WebSocket can go to no other account.
+        """
+        able = [option.account.id for option in options if not option.obstacle]
+        well = {account for account in able if self.health.is_well(account, now)}
+        if not well:
+            return options
         return [
-            one
-            for one in eligible
-            if one.id == ask.stay or (one.id not in met and (one.id, models.lane(one, ask.model)) not in apart)
+            option
+            if option.obstacle or option.account.id in well
+            else replace(option, obstacle="resting", reason=_RESTS)
+            for option in options
         ]
 
     def _as_before(
-        self, ask: Ask, served: Served, views: Sequence[_View], now: float
-    ) -> Choice | Wait | Refusal | None:
-        """Choose the account that *served* the request before; None when that account cannot be had."""
-        view = next((view for view in views if view.account.id == served.account), None)
-        if view is None:
+        self, ask: Ask, served: Served, options: Sequence[Option], now: float
+    ) -> Lease | Wait | Refusal | None:
+        """Choose the account that *served* the request before; None when it cannot serve."""
+        option = next((option for option in options if option.account.id == served.account), None)
+        if option is None:
             return None
-        if view.cause == "busy" and now < ask.patient:
-            return self._wait(ask, [view], now)
-        if view.cause:
+        if option.obstacle == "busy" and now < ask.patient:
+            return self._wait(ask, [option], now)
+        if option.obstacle:
             return None
         key = None
         if ask.identity.affinity and ask.identity.binds:
-            key = self._home(ask, [view.account], views, now)[0]
-        return self._take(ask, _Pick(view.account, "inherited", "another account served this before", key), views, now)
+            key = self._home(ask, [option.account], options, now)[0]
+        pick = _Pick(option.account, "inherited", "another account served this before", key)
+        return self._grant(ask, pick, options, now)
 
-    def _pick(self, ask: Ask, eligible: Sequence[Account], views: Sequence[_View], now: float) -> _Pick:
+    def _pick(self, ask: Ask, eligible: Sequence[Account], options: Sequence[Option], now: float) -> _Pick:
         if ask.pin:
             return _Pick(eligible[0], "none", "")
         fit = selection.able(eligible, ask.websocket)
         if not ask.identity.affinity:
             return _Pick(self._select(ask, fit, now)[0], "none", "later in the order")
-        key, home, lost = self._home(ask, fit, views, now)
+        key, home, lost = self._home(ask, fit, options, now)
         at_home = next((account for account in fit if account.id == home), None)
-        if at_home is not None and (elsewhere := self._leaves(key, at_home, fit, now)):
+        if at_home is not None and (elsewhere := self._moves_to(key, at_home, fit, now)):
             at_home, home, lost = (None, "", True) if elsewhere == at_home else (elsewhere, elsewhere.id, lost)
         if at_home is not None:
             return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
-            return _Pick(self._stand_in(ask, fit, now), "reselected", "later in the order", key)
-        return self._settle(ask, fit, key, lost, now)
+            return _Pick(self._fallback(ask, fit, now), "reselected", "later in the order", key)
+        return self._new_home(ask, fit, key, lost, now)
 
-    def _leaves(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
+    def _moves_to(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
         """
-        Say where a conversation goes whose *home* could serve it, but holds its cache no more; None: it stays.
+        Return where a conversation moves whose *home* could serve it but has lost its cache; None: it stays.
 
-        That is where it was served meanwhile, which becomes its home; or, when it was silent for so long, an account of
-        a higher priority, whichever it may be: then *home* itself is returned, and is its home no more.
+        That is the fallback that served it meanwhile, which becomes its home. After a silence it is any account of a
+        higher priority: then *home* itself is returned, and is its home no more.
         """
         cold = self._config.sessions.cache_ttl
-        if self._bindings.is_cold(key, now, cold):
-            meanwhile = self._bindings.stand_in(key, now, cold)
-            there = next((one for one in fit if one.id == meanwhile and one.priority >= home.priority), None)
-            if there is not None:
-                self._bindings.move(key, there.id, now)
-                return there
-            better = self._config.sessions.failback == "idle" and max(one.priority for one in fit) > home.priority
-            if better and not meanwhile:
-                self._bindings.drop(key)
-                return home
+        if not self.bindings.is_cold(key, now, cold):
+            return None
+        fallback = self.bindings.fallback(key, now, cold)
+        there = next((one for one in fit if one.id == fallback and one.priority >= home.priority), None)
+        if there is not None:
+            self.bindings.move(key, there.id, now)
+            return there
+        better = self._config.sessions.failback == "idle" and max(one.priority for one in fit) > home.priority
+        if better and not fallback:
+            self.bindings.drop(key)
+            return home
         return None
 
-    def _settle(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
-        """Pick for a conversation that is to find a home: where it is already on its way to, or by strategy."""
-        warm = next((account for account in fit if account.id == ask.identity.home), None)
-        if not ask.identity.binds:  # a side call leaves no trace, not even that of a session under way
+    def _new_home(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
+        """Pick for a conversation without a home: the account it is already on its way to, or by strategy."""
+        identity = ask.identity
+        warm = next((account for account in fit if account.id == identity.home), None)
+        if not identity.binds:  # a side call leaves no trace, not even that of a session under way
             return _Pick(warm or self._admitted(ask, fit, now), "none", "later in the order")
         if warm is not None:
             return _Pick(warm, "inherited", "this conversation was answered elsewhere", key)
-        alike = next((account for account in fit if account.id == ask.identity.near), None)
-        if alike is not None and selection.has_room(alike, fit, self._bindings.sessions):
+        alike = next((account for account in fit if account.id == identity.near), None)
+        if alike is not None and selection.has_room(alike, fit, self.bindings.sessions):
             return _Pick(alike, "inherited", "conversations that began alike are elsewhere", key)
-        pending = self._bindings.pending(key)
+        pending = self.bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
         label = "reselected" if lost or ask.tried else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
 
-    def _home(self, ask: Ask, fit: Sequence[Account], views: Sequence[_View], now: float) -> tuple[Key, str, bool]:
+    def _home(self, ask: Ask, fit: Sequence[Account], options: Sequence[Option], now: float) -> tuple[Key, str, bool]:
         """
-        Return the key that counts, the home under it (or empty), and whether a home was lost on the way.
+        Return the key to bind, the home under it (or empty), and whether a home was lost on the way.
 
-        That is the conversation's own key, unless its home does not have what is asked for (the model, a WebSocket):
-        then another home is kept for that model, and the first one stays.
+        That is the conversation's own key, unless its home lacks what is asked for (the model, a WebSocket): then that
+        model has a home of its own, and the first one stays.
         """
-        key = Key(pool_name(ask), ask.client.scope, ask.identity.affinity)
-        aside = Key(key.pool, key.scope, key.affinity, models.base(ask.model)[:256] or "-")
-        home, lost = self._living(key, views, now)
-        beside, lost_beside = self._living(aside, views, now)
-        if home and not self._lacks(home, fit, ask.websocket, views, now):
+        key, model_key = ask.key, ask.model_key
+        home, lost = self._living(key, options, now)
+        beside, lost_beside = self._living(model_key, options, now)
+        if home and not self._lacks(home, fit, ask.websocket, options, now):
             return key, home, False
         if home or beside:
-            return aside, beside, bool(home)
+            return model_key, beside, bool(home)
         return key, "", lost or lost_beside
 
-    def _living(self, key: Key, views: Sequence[_View], now: float) -> tuple[str, bool]:
-        """Return the home of *key*, and whether one was dropped because it is gone for good."""
-        home = self._bindings.home(key, now)
+    def _living(self, key: Key, options: Sequence[Option], now: float) -> tuple[str, bool]:
+        """Return the home of *key*, and whether one was dropped because it cannot come back."""
+        home = self.bindings.home(key, now)
         if not home:
             return "", False
-        here = next((view for view in views if view.account.id == home and view.cause != "disabled"), None)
-        if here and (not here.cause or not self._health.is_dead(home, now)):
+        here = next((each for each in options if each.account.id == home and each.obstacle != "disabled"), None)
+        if here and (not here.obstacle or not self.health.is_dead(home, now)):
             return home, False
-        self._bindings.drop(key)
+        self.bindings.drop(key)
         return "", True
 
-    def _lacks(self, home: str, fit: Sequence[Account], websocket: bool, views: Sequence[_View], now: float) -> bool:
-        view = next(view for view in views if view.account.id == home)
-        if view.cause == "model" or (view.cause and self._health.lacks(home, view.lane, now)):
+    def _lacks(self, home: str, fit: Sequence[Account], websocket: bool, options: Sequence[Option], now: float) -> bool:
+        option = next(option for option in options if option.account.id == home)
+        if option.obstacle == "model" or (option.obstacle and self.health.lacks(home, option.lane, now)):
             return True
-        return websocket and not view.cause and all(account.id != home for account in fit)
+        return websocket and not option.obstacle and all(account.id != home for account in fit)
 
     def _select(self, ask: Ask, fit: Sequence[Account], now: float) -> list[Account]:
         strategy = selection.STRATEGIES[self._config.strategy]
         return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))
 
     def _admitted(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
-        calm = [one for one in fit if not self._health.is_low(one.id, models.lane(one, ask.model), now)]
+        calm = [one for one in fit if not self.health.is_low(one.id, models.lane(one, ask.model), now)]
         order = self._select(ask, calm or fit, now)
-        return selection.admit(order, self._bindings.sessions) if self._config.strategy == "rendezvous" else order[0]
+        return selection.admit(order, self.bindings.sessions) if self._config.strategy == "rendezvous" else order[0]
 
-    def _stand_in(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
-        strategy = selection.STAND_INS[self._config.strategy]
+    def _fallback(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
+        strategy = selection.FALLBACKS[self._config.strategy]
         return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))[0]
 
     def _state(self, ask: Ask, now: float) -> selection.SelectionState:
@@ -617,248 +406,132 @@ class Accounts:
             self._key,
             self._cursors,
             in_flight=lambda account: self._in_flight[account],
-            errors=lambda account: self._health.errors(account, now),
-            round=_looked_for(ask),
+            errors=lambda account: self.health.errors(account, now),
+            round=(ask.pool, models.base(ask.model)[:256]),
         )
 
-    def _take(self, ask: Ask, pick: _Pick, views: Sequence[_View], now: float) -> Choice:
+    def _grant(self, ask: Ask, pick: _Pick, options: Sequence[Option], now: float) -> Lease:
         account = pick.account
-        view = next(view for view in views if view.account.id == account.id)
+        option = next(option for option in options if option.account.id == account.id)
         self._last_ticket += 1
-        self._tickets.add(self._last_ticket)
+        ticket = self._last_ticket
+        self._tickets.add(ticket)
         self._in_flight[account.id] += 1
         before = ask.served.slot if ask.served and ask.served.account == account.id else None
         wanted = _wanted(ask.identity.affinity) if before is None else before
-        held = self._slots.take(self._last_ticket, self._claims(ask, account, view.lane), now, wanted, ask.waiter)
-        early = not self._health.available(account.id, view.lane, now)
-        self._health.taken(account.id, view.lane, now, self._last_ticket, by_force=early)
-        generation = self._bindings.hold(pick.key, account.id, now) if pick.key else 0
-        return Choice(
+        held = self._limiter.acquire(
+            ticket, self._eligibility.limits(ask, account, option.lane), now, wanted, ask.waiter
+        )
+        early = not self.health.available(account.id, option.lane, now)
+        self.health.acquire(account.id, option.lane, now, ticket, early=early)
+        return Lease(
             account,
-            view.origin,
+            option.origin,
             models.upstream(account, ask.model),
-            pool_name(ask),
-            view.lane,
+            ask.pool,
+            option.lane,
             pick.binding,
-            tuple(_candidate(view, pick) for view in views),
-            generation,
+            tuple(_candidate(each, pick) for each in options),
+            self.bindings.hold(pick.key, account.id, now) if pick.key else 0,
             pick.key,
-            self._last_ticket,
+            ticket,
             held.number,
         )
 
-    def _note(self, ask: Ask, choice: Choice, outcome: Outcome, now: float) -> None:
-        account = choice.account
-        self._clock(now)
-        self._health.note(
-            account.id,
-            choice.lane,
-            outcome,
-            now,
-            choice.ticket,
-            upstream=str(choice.origin),
-            exchange=ask.waiter,
-            conversation=_conversation(ask),
-            strict=account.trust_reset == "strict",
-        )
-        self._slots.stir(_probe(account.id))
+    def _set_clock(self, now: float) -> None:
+        """Record the time. When the clock was set back, deadlines move with it, so that nothing lasts longer."""
+        if back := self.health.clock(now):
+            self._limiter.shift(back)
 
-    def _clock(self, now: float) -> None:
-        """Take note of the time. A clock that was set back moves what lasts, so that nothing lasts longer for it."""
-        if back := self._health.clock(now):
-            self._slots.shift(back)
+    # -- when no account can serve now -----------------------------------------------------------------------------
 
-    def _better(self, ask: Ask, than: Account, views: Sequence[_View], now: float) -> list[_View]:
-        """Return the accounts of a higher priority than *than* that are only busy, if it is worth a moment."""
+    def _better(self, ask: Ask, than: Account, options: Sequence[Option], now: float) -> list[Option]:
+        """Return the accounts of a higher priority than *than* that are only busy, while it is worth a wait."""
         if now >= ask.patient:
             return []
-        return [view for view in views if view.cause == "busy" and view.account.priority > than.priority]
+        return [each for each in options if each.obstacle == "busy" and each.account.priority > than.priority]
 
-    def _last_chance(self, ask: Ask, views: Sequence[_View], now: float) -> Choice | None:
+    def _last_chance(self, ask: Ask, options: Sequence[Option], now: float) -> Lease | None:
         """
-        Let one request see whether a lane that rests is well after all, when there is no other, now and then.
+        Let one request probe a lane that cools down, when no account is left, from time to time.
 
-        Each lane is looked at by itself: one may be well again while the others are not.
+        Each lane is probed by itself: one may have recovered while the others have not.
         """
-        if any(view.cause in ("busy", "probed") for view in views) or len(ask.tried) >= MAX_TRIED:
+        if any(each.obstacle in ("busy", "probed") for each in options) or len(ask.tried) >= MAX_TRIED:
             return None
-        conversation = _conversation(ask)
-        out = [(self._health.last_chance(view.account.id, view.lane, now, conversation), view)
-               for view in views if view.cause == "resting" and view.account.id not in ask.tried]  # fmt: skip
-        chances = [(deadline, view.account.id, view) for deadline, view in out if deadline is not None]
+        out = [(self.health.last_chance(each.account.id, each.lane, now, ask.conversation), each)
+               for each in options if each.obstacle == "resting" and each.account.id not in ask.tried]  # fmt: skip
+        chances = [(deadline, each.account.id, each) for deadline, each in out if deadline is not None]
         if not chances:
             return None
-        view = min(chances)[2]
-        if self._obstructed(ask, view.account, view.lane, now):
+        option = min(chances, key=lambda chance: chance[:2])[2]
+        if self._eligibility.reached(ask, option.account, option.lane, now):
             return None
-        return self._take(ask, _Pick(view.account, "none", "rests for longer"), views, now)
+        return self._grant(ask, _Pick(option.account, "none", "longer cooldown"), options, now)
 
-    def _wait(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
-        """Put *ask* in line for what *views* are busy with."""
-        awaited = [_awaited(view) for view in views]
-        if ask.waiter and not self._slots.wait(ask.waiter, ask.woken, awaited, _party(ask)):
-            return refusals.queue_full(self._slots.limit, [self._absent(ask, view, now) for view in views], now)
-        ends = [self._again(view, now) for view in views]
+    def _wait(self, ask: Ask, options: Sequence[Option], now: float) -> Wait | Refusal:
+        """Queue *ask* for what *options* are busy with."""
+        awaited = [option.awaited for option in options]
+        if ask.waiter and not self._limiter.wait(ask.waiter, ask.woken, awaited, ask.party):
+            absent = [self._eligibility.absent(ask, option, now) for option in options]
+            return refusals.queue_full(self._limiter.limit, absent, now)
+        ends = [self._eligibility.free_at(option, now) for option in options]
         until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
         if now < ask.patient:
             until = min(until, ask.patient)
         return Wait(until, "every account that could serve this is busy")
 
-    def _again(self, view: _View, now: float) -> float | None:
-        """Return when time alone may free what *view* is busy with."""
-        if view.claim is not None:
-            return self._slots.free_at(view.claim, now)
-        return self._health.until(view.account.id, view.lane, now)
-
-    def _none(self, ask: Ask, views: Sequence[_View], now: float) -> Wait | Refusal:
-        soon = [view for view in views if view.cause == "resting" and self._is_soon(ask, view, now)]
-        if awaited := [view for view in views if view.cause in ("busy", "probed")] + soon:
+    def _none(self, ask: Ask, options: Sequence[Option], now: float) -> Wait | Refusal:
+        resting = [each for each in options if each.obstacle == "resting"]
+        soon = [each for each in resting if self._eligibility.is_soon(ask, each, now)]
+        if awaited := [each for each in options if each.obstacle in ("busy", "probed")] + soon:
             return self._wait(ask, awaited, now)
-        out = [view for view in views if view.cause in ("resting", "tried")]
-        absent = [self._absent(ask, view, now) for view in out]
+        out = [each for each in options if each.obstacle in ("resting", "tried")]
+        absent = [self._eligibility.absent(ask, each, now) for each in out]
         if ask.identity.owner is not None:
             return refusals.owner_unavailable(absent, now)
-        if not views:
+        if not options:
             return refusals.no_account()
-        off = [view for view in views if view.cause == "disabled" and models.serves(view.account, ask.model)]
-        absent = absent or [self._absent(ask, view, now) for view in off]
-        if ask.sealed and views and all(view.cause == "model" for view in views):
+        off = [each for each in options if each.obstacle == "disabled" and models.serves(each.account, ask.model)]
+        absent = absent or [self._eligibility.absent(ask, each, now) for each in off]
+        if ask.sealed and all(each.obstacle == "model" for each in options):
             return refusals.unreadable(ask.sealed)
         asked = (ask.model, *ask.others)
-        unserved = (name for name in asked if not any(models.serves(view.account, name) for view in views))
+        unserved = (name for name in asked if not any(models.serves(each.account, name) for each in options))
         model = next(unserved, ask.model)
         if not absent:
             return refusals.unserved(model)
         return self._lasting(ask, refusals.none_left(model, absent, now, ask.family), now)
 
     def _lasting(self, ask: Ask, refusal: Refusal, now: float) -> Refusal:
-        """Return *refusal*, which is final once nothing could be reached for a while: no client retries for ages."""
+        """Return *refusal*, final once no upstream could be reached for a while: no client retries for ever."""
         if refusal.code not in refusals.OF_THE_WAY:
             return refusal
-        pool = pool_name(ask)
-        since, last = self._unreached.get(pool, (now, now))
-        self._unreached[pool] = (since if now - last < QUIET else now, now)
-        return replace(refusal, final=now - self._unreached[pool][0] >= LASTING)
-
-    def _is_soon(self, ask: Ask, view: _View, now: float) -> bool:
-        """Say whether a lane comes back so soon that waiting is better than a refusal."""
-        if view.account.id in ask.tried or self._health.state(view.account.id, view.lane, now) != "cooling":
-            return False
-        return now < (self._health.until(view.account.id, view.lane, now) or now) <= ask.patient
-
-    def absent(self, ask: Ask, now: float) -> list[refusals.Absent]:
-        """Say of each account that serves what *ask* asks for why it cannot now."""
-        views = [self._view(ask, account, origin, now) for account, origin in self._members(ask)]
-        views = [view for view in views if view.account.id == ask.pin] if ask.pin else views
-        return [self._absent(ask, view, now) for view in views if view.cause not in ("", "model", "owner", "disabled")]
-
-    def _absent(self, ask: Ask, view: _View, now: float) -> refusals.Absent:
-        account, lane, provider = view.account.id, view.lane, view.account.provider.name
-        trouble = self._health.trouble(account, lane, now)
-        if view.cause == "disabled":
-            return refusals.Absent(account, provider, "disabled", view.reason)
-        if view.claim is not None:  # a slot may be released at any moment
-            return refusals.Absent(account, provider, "busy", view.reason, chance=self._again(view, now) or now)
-        if trouble is None:
-            outcome = ask.ended.get(account)
-            cause, detail = refusals.cause_of(outcome)
-            soon = outcome is not None and outcome.kind in TRANSIENT  # the next request may go there at once
-            return refusals.Absent(account, provider, cause, detail, chance=now if soon else None)
-        cause, detail = refusals.cause_of(trouble.outcome)
-        chance, deadline = self._health.until(account, lane, now), self._health.deadline(account, lane, now)
-        if not trouble.hinted:  # where no provider said until when, the next look at it is the best that is known
-            look = self._health.next_chance(account, lane, now)
-            chance = look if chance is None else min(chance, look)
-        return refusals.Absent(account, provider, cause, detail, trouble.hinted, chance, deadline)
-
-    def _status(self, account: Account, busiest: tuple[str, float], now: float) -> AccountStatus:
-        lane = self._health.worst_lane(account.id, now)
-        out = "draining" if account.id in self._leaving else "" if account.enabled else "disabled"
-        return AccountStatus(
-            account.id,
-            account.provider.name,
-            out or self._health.state(account.id, lane, now),
-            "" if out else " on ".join(filter(None, (self._health.reason(account.id, lane, now), lane))),
-            self._health.until(account.id, lane, now),
-            self._in_flight[account.id],
-            self._bindings.sessions(account.id),
-            *busiest,
-            self._health.deadline(account.id, lane, now),
-            self._slots.waiting_for(account.id),
-            self._slots.used(("rpm", account.id)),
-            self._slots.used(("tpm", account.id)),
-            tuple(self._lane_status(account, lane, now) for lane in self._health.lanes(account.id)),
-        )
-
-    def _lane_status(self, account: Account, lane: str, now: float) -> LaneStatus:
-        health, name = self._health, account.id
-        state, reason = health.state(name, lane, now), health.reason(name, lane, now)
-        return LaneStatus(lane, state, reason, health.until(name, lane, now), health.deadline(name, lane, now))
+        since, last = self._unreached.get(ask.pool, (now, now))
+        self._unreached[ask.pool] = (since if now - last < QUIET else now, now)
+        return replace(refusal, final=now - self._unreached[ask.pool][0] >= LASTING)
 
 
-def _others_first(views: list[_View], left: Mapping[str, float]) -> list[_View]:
-    """Return *views* without the accounts that were *left*; where that leaves none, with the one left longest ago."""
-    able = [view.account.id for view in views if not view.cause]
+def _others_first(options: list[Option], left: Mapping[str, float]) -> list[Option]:
+    """Return *options* without the accounts that were *left*; where that leaves none, with the one left longest ago."""
+    able = [option.account.id for option in options if not option.obstacle]
     stays = {account for account in able if account not in left} or set(sorted(able, key=left.__getitem__)[:1])
     return [
-        view if view.cause or view.account.id in stays else replace(view, cause="tried", reason=_LEFT) for view in views
+        option if option.obstacle or option.account.id in stays else replace(option, obstacle="tried", reason=_LEFT)
+        for option in options
     ]
 
 
-def pool_name(ask: Ask) -> str:
-    """Name the pool of *ask*: the accounts that can stand in for one another."""
-    return f"{ask.family or 'any'}@{ask.destination or 'any'}"
-
-
-def _by_id(config: Config) -> dict[str, Account]:
-    return {account.id: account for account in config.accounts}
-
-
-def _looked_for(ask: Ask) -> tuple[str, str]:
-    return pool_name(ask), models.base(ask.model)[:256]
-
-
-def _party(ask: Ask) -> bytes:
-    """
-    Name who takes turns in the line: a client of the settings; for all others one of PARTIES groups of conversations.
-
-    So one tool's flood does not hold up another tool of the same user, which often has the same key, and a look at the
-    line costs no more when many conversations wait in it.
-    """
-    client = ask.client
-    if client.key:
-        return client.scope
-    return bytes([crc32(client.scope + ask.identity.affinity.encode("utf-8", "replace")) % PARTIES])
-
-
-def _conversation(ask: Ask) -> str:
-    affinity = ask.identity.affinity
-    return f"{ask.client.scope.hex()} {affinity}" if affinity else ""
-
-
-def _quotas(config: Config) -> dict[str, str]:
-    return {account.id: account.quota for account in config.accounts if account.quota}
-
-
-def _probe(account: str) -> Scope:
-    """Name what those wait for that wait for the request that looks whether an account is well again."""
-    return ("probe", account)
-
-
-def _awaited(view: _View) -> tuple[Scope, str | None]:
-    return (view.claim.scope, view.claim.tenant) if view.claim else (_probe(view.account.id), None)
-
-
 def _wanted(affinity: str) -> int:
-    """Return the number a conversation begins to look at, so that it finds the session upstream that it had."""
+    """Return the slot number that a conversation asks for first, so that it finds its former upstream session."""
     return int.from_bytes(affinity.encode("utf-8", "replace")[-8:], "big")
 
 
-def _candidate(view: _View, pick: _Pick) -> Candidate:
-    if view.account.id == pick.account.id:
-        return Candidate(view.account.id)
-    if view.reason:
-        return Candidate(view.account.id, view.reason)
-    if pick.binding != "hit" and view.account.priority < pick.account.priority:
-        return Candidate(view.account.id, "lower priority")
-    return Candidate(view.account.id, pick.others)
+def _candidate(option: Option, pick: _Pick) -> Candidate:
+    if option.account.id == pick.account.id:
+        return Candidate(option.account.id)
+    if option.reason:
+        return Candidate(option.account.id, option.reason)
+    if pick.binding != "hit" and option.account.priority < pick.account.priority:
+        return Candidate(option.account.id, "lower priority")
+    return Candidate(option.account.id, pick.others)

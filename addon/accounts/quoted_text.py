@@ -1,10 +1,10 @@
 """
-Which words of an error are the provider's own, and which are a client's that the provider quotes.
+Quoted text: the parts of an error that a client wrote and the provider only repeats.
 
-A quotation is no evidence about an account: any client could write the sentence that takes an account out of use.
+They are no evidence about an account: otherwise any client could write the sentence that takes an account out of use.
 """
 
-# ruff: noqa: RUF001 - quotation marks of all kinds are what it is about
+# ruff: noqa: RUF001 - quotation marks of all kinds
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from urllib.parse import unquote, unquote_plus
 
 from ..values.http import Headers
 
-MAX_BODY = 1 << 20  # bytes of a request that are searched; a longer one counts as unknown
-_FILLER = "\0"  # stands for a quoted character: no phrase holds it
+MAX_BODY = 1 << 20  # bytes; a longer request is not searched and counts as unknown
+_FILLER = "\0"  # replaces a quoted character; no phrase contains it
 _PAIRS = ("“”", "„“", "„”", "””", "‘’", "‚‘", "«»", "»«", "‹›", "›‹", "「」", "『』", "〈〉", "《》", "❝❞", "❛❜",
           "〝〞", "〝〟", "⟨⟩", "⟪⟫", "【】", "〔〕", "（）", "［］", "｢｣", "()", "[]", "{}", "<>")  # fmt: skip
 _QUOTED = re.compile(
@@ -28,25 +28,25 @@ _QUOTED = re.compile(
             r"<(?P<tag>[A-Za-z]+)>.*?</(?P=tag)>",
             r"(?P<stars>\*{1,3}|\|)(?!\s)[^*|]+(?P=stars)",
             *(f"{re.escape(pair[0])}[^{re.escape(pair)}]*{re.escape(pair[1])}" for pair in _PAIRS),
-            r"(?:^|(?<=[\s:=,(\[{<]))\\*['\"`´＂＇“„‘‚«‹「『〈《([{].*\Z",  # opened and cut off before its end
+            r"(?:^|(?<=[\s:=,(\[{<]))\\*['\"`´＂＇“„‘‚«‹「『〈《([{].*\Z",  # opened and truncated
         )
     ),
     re.DOTALL,
-)  # the leftmost mark opens, so what closes one quotation does not open the next
-# A backslash first: in a run of them each pair is one. Then what must not become a mark or a border of our own.
+)  # the leftmost mark opens, so a closing mark does not open the next quotation
+# Backslashes first: each pair is one. Then the escapes that must not become a mark of ours.
 _BLANKS = (rb"\\", b'\\"', rb"\n", rb"\r", rb"\t", rb"\b", rb"\f", rb"\u0022", rb"\u0001")
 _NAME_ENDS = re.compile(rb'"\s*:')
-_MAX_VALUE = 200  # bytes of a value that is looked for in a message
+_MAX_VALUE = 200  # bytes of a value that is searched for in a message
 _MAX_RUN = 16  # words of such a value
-_MARK, _COLON = b"|", b"^"  # in normal text: a quotation mark, and one that ends the name of a member
+_MARK, _COLON = b"|", b"^"  # in normalised text: a quotation mark, and one that ends a member's name
 _TABLE = bytes(
     byte | 32 if 65 <= byte <= 90 else byte if bytes((byte,)).isalnum() or byte >= 128
     else ord(_MARK) if byte == 34 else ord(_COLON) if byte == 1 else 32
     for byte in range(256)
 )  # fmt: skip
 _WORD = re.compile("[0-9A-Za-z\x80-\U0010ffff]+")
-# What the first reading leaves as it is: escapes of a URL, of HTML, of JSON inside of JSON, and what may be seen as a
-# blank, as it is in UTF-8 and in JSON.
+# What the first pass does not decode: escapes of URLs, of HTML, of JSON inside JSON, and characters that may count as a
+# blank, in UTF-8 and in JSON.
 _ENCODED = re.compile(
     rb"%[0-9A-Fa-f]{2}|&(?:#|[A-Za-z]{2,31};)|\\\\|\\u(?:00[Aa][Dd]|034|061|180|20[0-6]|[Ff][Ee])"
     rb"|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xc2\xad|\xef\xbb\xbf|\xe1\xa0\x8e|\xd8\x9c|\xcd\x8f"
@@ -54,7 +54,7 @@ _ENCODED = re.compile(
 _STILL_ENCODED = re.compile(r"%[2-7][0-9A-Fa-f]|&#x?[0-9A-Fa-f]{2,5};|\\u00[2-7]")
 _ENTITY = re.compile(
     "&(?:#[0-9]{1,7}|#[Xx][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});"
-)  # all of HTML's cost far more to look for
+)  # a pattern for all of HTML's entities would cost far more
 _ROUNDS = 3
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _JOINT = rb"(?:%5f|&#x?[0-9a-f]{1,4};|[^a-z0-9]{1,3})"  # between the words of a code
@@ -64,17 +64,17 @@ _NAME = re.compile(r"[\"'`]([^\"'`]{1,200})[\"'`]")
 
 
 def own_words(message: str) -> str:
-    """Return *message* with what stands in quotation marks or brackets blanked, length kept."""
+    """Return *message* with the text in quotation marks or brackets blanked, at the same length."""
     return _QUOTED.sub(lambda found: found[0][0] + _FILLER * (len(found[0]) - 2) + found[0][1:][-1:], message)
 
 
 class ClientText:
     """
-    What a client wrote in one request, to be searched for words of an error.
+    The text of one request, searched for the words of an error.
 
-    *raw* is the body, None when it is not known; *model* is the model it asks for. Nothing is
-    read before the first question. Case, blanks, punctuation, accents, characters that nobody sees, and the escapes of
-    JSON, URLs and HTML make no difference, also one inside of the other.
+    *raw* is the body, None when it is not known; *model* is the model it asks for. Nothing is parsed before the first
+    search. Case, blanks, punctuation, accents, invisible characters, and the escapes of JSON, URLs and HTML, also
+    nested, make no difference.
     """
 
     __slots__ = ("_headers", "_joined", "_lower", "_model", "_path", "_raw", "_text", "_values")
@@ -93,10 +93,10 @@ class ClientText:
 
     def hold(self, message: str, start: int, end: int, *, names_model: bool = False) -> bool:
         """
-        Say whether what *message* says from *start* to *end* may be the client's, in whole or in part.
+        Whether the part of *message* from *start* to *end* may be the client's text, in whole or in part.
 
-        In part: a value of the request stands there, be it that of the model unless the message *names_model* anyway.
-        True if the request is not known.
+        In part: it contains a value of the request; the model's name does not count where the message *names_model*
+        anyway. True if the request is not known.
         """
         if not self.is_known:
             return True
@@ -108,13 +108,13 @@ class ClientText:
             return self.hold_other_name(message[start:end]) or any(
                 run in self._values and run != _plain(self._model) for run in _runs(message, start, end)
             )
-        if not self._joined:  # a path of members may be written as a sentence
+        if not self._joined:  # a path of members may read as a sentence
             self._joined = self._text.replace(b" " + _MARK, b"").replace(b" " + _COLON, b"")
         parts = any(run in self._values for run in _runs(message, start, end))
         return parts or any(b" %b " % each in self._joined for each in told)
 
     def hold_other_name(self, message: str) -> bool:
-        """Say whether *message* names, in quotation marks, a value of the request, and not the model asked for."""
+        """Whether *message* quotes a value of the request other than the model's name."""
         if not self.is_known:
             return True
         names = {_plain(found[1]) for found in _NAME.finditer(message)} - {b""}
@@ -125,9 +125,9 @@ class ClientText:
 
     def hold_end(self, message: str, start: int, end: int) -> bool:
         """
-        Say whether the words from *start* to *end* and the one before them are the client's: the end of a fragment.
+        Whether the words from *start* to *end* and the word before them are the client's: the end of a fragment.
 
-        False where no word stands right before them. True if the request is not known.
+        False if there is no word right before them. True if the request is not known.
         """
         if not self.is_known:
             return True
@@ -138,7 +138,7 @@ class ClientText:
         return b" %b " % _plain(before[0] + message[start:end]) in self._text
 
     def hold_code(self, code: str) -> bool:
-        """Say whether *code* is a value of the request, or the name of one. False if the request is not known."""
+        """Whether *code* is a value or a member's name in the request. False if the request is not known."""
         if not self.is_known or not self._may_hold(code):
             return False
         self._read()
@@ -148,7 +148,7 @@ class ClientText:
         return code.isdecimal() and self._has_member(("code", "status"), code)
 
     def hold_member(self, name: str, value: str) -> bool:
-        """Say whether the request has a member *name* of that *value*. False if the request is not known."""
+        """Whether the request has a member *name* with that *value*. False if the request is not known."""
         if not self.is_known or not self._may_hold(name.lower()):
             return False
         self._read()
@@ -160,7 +160,7 @@ class ClientText:
         return any(form % (_plain(name), told) in self._text for name in names for form in forms)
 
     def _may_hold(self, code: str) -> bool:
-        """Say at little cost whether *code* can be in the request: codes come with most errors, also in a flood."""
+        """Whether *code* can be in the request: a cheap check, since most errors have codes, also in a flood."""
         raw = self._raw or b""
         if _ESCAPED_ASCII.search(raw) or b"\0" in raw[:8]:
             return True
@@ -196,26 +196,26 @@ NOTHING = ClientText(b"")
 
 
 def _normal(text: bytes) -> bytes:
-    """Return the words of *text* in lower case with one blank between them, quotation marks as words of their own."""
+    """Return the words of *text* in lower case, one blank between them; quotation marks are words."""
     if not text.isascii():
         text = _folded(text.decode("utf-8", "replace")).encode("utf-8", "replace")
     return b" ".join(text.translate(_TABLE).replace(_MARK, b" | ").replace(_COLON, b" ^ ").split())
 
 
 def _folded(text: str) -> str:
-    """Return *text* as a provider may write it that folds case and width, and leaves out accents and the unseen."""
+    """Return *text* with case and width folded, without accents and invisible characters."""
     return _UNSEEN.sub("", _ACCENTS.sub("", unicodedata.normalize("NFKD", text))).upper().lower()
 
 
 def _as_utf8(raw: bytes) -> bytes:
-    """Return JSON that is written in UTF-16 or UTF-32, as some servers read it, in UTF-8."""
+    """Return JSON in UTF-8; some servers accept UTF-16 and UTF-32."""
     if b"\0" not in raw[:8]:
         return raw
     return raw.decode(json.detect_encoding(raw), "replace").encode("utf-8", "replace")
 
 
 def _read_again(raw: bytes) -> Iterator[bytes]:
-    """Yield what JSON says to those who undo also the escapes inside of its strings; the unseen may become blanks."""
+    """Yield JSON with the escapes inside its strings decoded too; once more with invisible characters as blanks."""
     text = _unescaped(re.sub(rb"\\{2,}", rb"\\", raw)).decode("utf-8", "replace")
     for _ in range(_ROUNDS):
         text = _ENTITY.sub(lambda found: html.unescape(found[0]), unquote_plus(unquote(text)))
@@ -241,7 +241,7 @@ def _plain(text: str) -> bytes:
 
 
 def _unescaped(raw: bytes) -> bytes:
-    """Return JSON with its escapes undone, without a step of ours for each of them; escaped marks become blanks."""
+    """Decode the escapes of JSON in bulk; escaped marks become blanks."""
     if b"\\" not in raw:
         return raw
     for escape in _BLANKS:
@@ -250,15 +250,15 @@ def _unescaped(raw: bytes) -> bytes:
     if b"\\u" not in raw:
         return raw
     text = raw.decode("utf-8", "replace").encode("raw_unicode_escape").decode("raw_unicode_escape", "replace")
-    pairs = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # what is written as two surrogates
+    pairs = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # surrogate pairs
     return pairs.encode("utf-8", "replace")
 
 
 def _runs(message: str, start: int, end: int) -> Iterator[bytes]:
     """
-    Go through the runs of words of *message* that reach into the part from *start* to *end*.
+    Yield the runs of words in *message* that overlap the part from *start* to *end*.
 
-    One word alone stands in many requests by chance; only `model`, on which whole rows turn, counts as a name.
+    A single word is in many requests by chance; only `model` counts, because whole rows depend on it.
     """
     places = [(found.start(), found.end()) for found in _WORD.finditer(message)]
     words = [_plain(message[a:b]) for a, b in places]

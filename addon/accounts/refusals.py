@@ -1,9 +1,9 @@
 """
-What the client is told when no account can serve: each account, its reason and until when.
+Refusals: what the client gets when no account can serve. They name each account, its reason and its end.
 
-The status is that of the cause, as the provider would give it: 429 for a rate limit, 404 for a model that no account
-serves. It is 502 when an upstream was asked and did not answer, and 503 while it is not asked. It never blames the
-client's key: tools start a new login at a 401 or 403 that does.
+The status is the provider's for the same cause: 429 for a rate limit, 404 for a model that no account serves. It is 502
+if an upstream was asked and did not answer, and 503 while it is not asked. It never blames the client's key: a tool
+would start a new login at a 401 or 403.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..values.decision import Outcome, Refusal
 
 _MAX_NAME = 256
 OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
-NAMED = 4  # accounts that a message names; of the others it says how many there are
-_MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters in a message, which a tool shows in one or two lines
+NAMED = 4  # accounts that a message names; it counts the others
+_MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters, since a tool shows a message in one or two lines
 _DAY = 86400.0
-FAR = 60.0  # seconds to a reset, beyond which the first answer already is ours, and not a provider's own 429
+FAR = 60.0  # seconds to a reset; beyond it the client gets our refusal instead of the provider's own 429
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 
 # `unreachable`: no answer came; `unsent`: there is no key; `tried`: it failed in this exchange, for an unknown reason.
@@ -36,10 +36,10 @@ Cause = OutcomeKind | Literal["unreachable", "unsent", "disabled", "tried", "bus
 @dataclass(frozen=True, slots=True)
 class Absent:
     """
-    One account that would serve the request but cannot now.
+    An account that serves such requests but cannot now.
 
-    *cause* and *detail* say why, *hinted* that the provider itself said until when. *chance* is when a request may go
-    there next, *deadline* when it is well as far as is known; None: not known, or nothing to wait for.
+    *cause* and *detail* say why; *hinted*: the provider stated the end. *chance* is when a request may go there next,
+    *deadline* when its cooldown ends; None: not known, or nothing to wait for.
     """
 
     account: str
@@ -53,7 +53,7 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """How one cause is told when all accounts share it. With *final*, a client that tries again wastes its time."""
+    """The refusal for a cause that all accounts share. *final*: trying again does not help."""
 
     status: int
     code: str
@@ -77,7 +77,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType({
     "busy": _Said(503, "queue_exhausted", "Every account for {what} is busy"),
     "": _Said(503, "auth_unavailable", "No account can serve {what} now"),
 })  # fmt: skip
-# What accounts may have in common although their causes differ; the first that holds all of them counts.
+# Groups of causes that get one refusal; the first group that contains all of them is used.
 _ALIKE: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"rate", "window"}), "rate"),
     (frozenset({"window", "quota"}), "window"),
@@ -102,9 +102,9 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "tried": "failed",
     "busy": "busy",
 })  # fmt: skip
-# Why an account does not serve, as far as a row of `outcome` knows more than the kind. Never in a provider's words.
+# Reasons that a row of `outcome` may give beyond the kind; never a provider's own words.
 REASONS = ("region or network not supported", "not in this region", "organization disabled", "model not allowed")
-# What goes wrong on the way, as operating systems and TLS libraries write it, and as it is told.
+# Connection errors, as operating systems and TLS libraries write them, and as they are reported.
 _ON_THE_WAY = tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said in (
     (r"refused|errno 111|errno 61\b|10061", "connection refused"),
     (r"getaddrinfo|name or service|name resolution|nodename|errno -[2-5]\b|no address|\bdns\b", "name not resolved"),
@@ -121,9 +121,9 @@ _FAILED: Mapping[str, str] = MappingProxyType({
 
 def on_the_way(kind: str, message: str) -> str:
     """
-    Return in words for people why no answer came: a failure of *kind* that mitmproxy told as *message*.
+    Return in words for people why no answer came: a failure of *kind*, with mitmproxy's *message*.
 
-    Of the message, which may hold what an upstream sent, only a known cause is kept.
+    The message may contain text of the upstream, so only a known cause is taken from it.
     """
     return next((said for pattern, said in _ON_THE_WAY if pattern.search(message)), _FAILED.get(kind, kind))
 
@@ -138,7 +138,7 @@ def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:
 
 
 def unsent(why: str) -> Outcome:
-    """Return the outcome of an attempt that was not sent: *why* the credential of its account cannot be had."""
+    """Return the outcome of an attempt that was not sent because its credential is not available: *why*."""
     return Outcome("auth", scope="account", detail=why, said=why)
 
 
@@ -160,7 +160,7 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
 
 
 def all_disabled(absent: Sequence[Absent], family: str, now: float, *, anywhere: bool) -> Refusal:
-    """Refuse because all accounts that speak *family*, *absent*, are disabled; none: because there is none there."""
+    """Refuse because all accounts for *family* are disabled: *absent*; empty: there are none."""
     if absent:
         return none_left("", absent, now, family)
     name = dialects.of_family(family).vendor or family
@@ -169,7 +169,7 @@ def all_disabled(absent: Sequence[Absent], family: str, now: float, *, anywhere:
 
 
 def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
-    """Say that a proxy or a page answered with *status* in a provider's place; *refusal*: how the accounts stand."""
+    """Refuse because a proxy or a page answered with *status* instead of the provider; *refusal* names the accounts."""
     message = f"Something on the way to the provider answered {status} in its place"
     if refusal is None:
         return Refusal(502, "upstream_unreachable", message)
@@ -178,30 +178,30 @@ def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
 
 
 def of_upstream(account: str, code: str, what: str, *, status: int = 502, more: str = "") -> Refusal:
-    """Refuse because the upstream of *account* did *what*; *more* is appended after the account's name."""
+    """Refuse because of *what* the upstream of *account* did; *more* follows the account's name."""
     name = f" (account {_short(account, _MAX_ID)})" if account else ""
     return Refusal(status, code, f"{what}{name}{more}")
 
 
 def is_far(refusal: Refusal | None) -> bool:
-    """Say whether *refusal* is about a limit that all accounts have reached for longer than FAR."""
+    """Whether *refusal* is about a limit of all accounts that lasts longer than FAR."""
     return refusal is not None and refusal.code in _LIMITED and (refusal.retry_after or 0.0) > FAR
 
 
 def no_account() -> Refusal:
-    """Refuse because there is no account of this kind at all, as far as this client may know."""
+    """Refuse because this client has no account for the request."""
     return Refusal(404, "auth_not_found", "There is no account here for this request", final=True)
 
 
 def unserved(model: str) -> Refusal:
-    """Refuse because no account serves *model*: an error that asking again does not cure."""
+    """Refuse because no account serves *model*; a retry does not help."""
     fields: dict[str, object] = {"model": model[:_MAX_NAME], "param": "model"} if model else {}
     message = f"No account here serves {_named(model)}"
     return Refusal(404, "model_not_found", message, fields=fields, final=True)
 
 
 def owner_unavailable(absent: Sequence[Absent], now: float) -> Refusal:
-    """Refuse because the request names something that only the *absent* accounts have; none: they are not here."""
+    """Refuse because the request names a resource of the *absent* accounts; empty: of accounts elsewhere."""
     if not absent:
         message = "This request names something that belongs to an account which is not in this pool"
         return Refusal(503, "owner_unavailable", message, final=True)
@@ -210,36 +210,36 @@ def owner_unavailable(absent: Sequence[Absent], now: float) -> Refusal:
 
 
 def unreadable(why: str) -> Refusal:
-    """Refuse because every account serves some models only, and which the request asks for cannot be read: *why*."""
+    """Refuse because the accounts serve some models only and the request's cannot be read: *why*."""
     message = f"Every account here serves some models only, and which this request asks for cannot be read: {why}"
     return Refusal(403, "model_not_allowed", message)
 
 
 def broken_json() -> Refusal:
-    """Refuse a body that has to be read and is no JSON object."""
+    """Refuse a body that must be read and is not a JSON object."""
     return Refusal(400, "body_unusable", "The body of this request is not a valid JSON object")
 
 
 def account_unknown(account: str) -> Refusal:
-    """Refuse because a request asks for an *account* by name that is not one of its pool."""
+    """Refuse because the request names an *account* that is not in its pool."""
     return Refusal(400, "account_unknown", f"There is no account {account[:_MAX_NAME]!r} for this request")
 
 
 def queue_full(limit: int, absent: Sequence[Absent], now: float) -> Refusal:
-    """Refuse because all accounts are busy, and as many wait already as may."""
+    """Refuse because all accounts are busy and the queue is full."""
     waiting = "1 request waits" if limit == 1 else f"{limit} requests wait"
     message = f"All accounts are busy, and {waiting} already: {_each(absent, now)}"
     return Refusal(503, "queue_full", message, 1.0)
 
 
 def gave_up(code: str, why: str, absent: Sequence[Absent], now: float) -> Refusal:
-    """Refuse because the settings allow no further attempt: *why*, and how each account stands."""
+    """Refuse because the settings allow no further attempt: *why*."""
     message = f"Patchbay gave up: {why}" + (f": {_each(absent, now)}" if absent else "")
     return Refusal(503, code, message, _wait(absent, now))
 
 
 def unanswered(refusal: Refusal) -> Refusal:
-    """Return what a client is told whose last attempt brought no answer; *refusal* says why there is no further one."""
+    """Return *refusal*, which says why there is no further attempt, for a client whose last attempt got no answer."""
     if refusal.status < 500:
         return refusal
     return replace(refusal, status=502, code="upstream_unreachable", fields={**refusal.fields, "gave_up": refusal.code})
@@ -247,9 +247,9 @@ def unanswered(refusal: Refusal) -> Refusal:
 
 def not_let_in(refusal: Refusal | None, tried: int) -> Refusal:
     """
-    Return what a client is told in place of a provider's 401 or 403, which was the answer to the last attempt.
+    Return the refusal that replaces a provider's 401 or 403.
 
-    *refusal* says why no further account is asked; None: the router has not looked. *tried* counts the attempts.
+    *refusal* says why no further account is asked; None: not known. *tried* counts the attempts.
     """
     if refusal is not None and refusal.code == "auth_unavailable":
         return refusal
@@ -260,7 +260,7 @@ def not_let_in(refusal: Refusal | None, tried: int) -> Refusal:
 
 
 def duration(seconds: int) -> str:
-    """Write *seconds* the way Go does, and hence most of this field: `1h2m5s`."""
+    """Format *seconds* as Go does: `1h2m5s`."""
     hours, rest = divmod(max(seconds, 0), 3600)
     minutes, seconds = divmod(rest, 60)
     if hours:
@@ -269,7 +269,7 @@ def duration(seconds: int) -> str:
 
 
 def _group(absent: Sequence[Absent]) -> str:
-    """Return the row of `_SAID` for what all of *absent* have in common; empty: nothing."""
+    """Return the row of `_SAID` for the common cause of *absent*; empty: there is none."""
     classes = {_class(each) for each in absent}
     if len(classes) == 1:
         return next(iter(classes))
@@ -285,12 +285,12 @@ def _class(one: Absent) -> str:
 
 
 def _is_final(one: Absent, now: float) -> bool:
-    """Say whether waiting as long as clients do brings this account back; a limit that lasts longer does not."""
+    """Whether this account does not come back within the longest wait of clients."""
     return _SAID[_class(one)].final or (one.hinted and one.chance is not None and one.chance - now > LONGEST_WAIT)
 
 
 def _each(absent: Sequence[Absent], now: float) -> str:
-    """Name the accounts that come back first, each with its reason and until when, and how many more there are."""
+    """Name the accounts that come back first, with reason and end, and count the others."""
     order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
     told = [f"{_name(each)}: {_reason(each)}{_until(each, now)}" for each in order[:NAMED]]
     more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
@@ -309,12 +309,12 @@ def _reason(one: Absent) -> str:
     if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
         word = f"{word}: {why}"
     if one.cause not in ("unreachable", "unsent") and not detail.startswith("it ended"):
-        detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are for the journal
+        detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are in the journal
     return f"{word} ({detail})" if detail else word
 
 
 def _until(one: Absent, now: float) -> str:
-    """Say until when the provider told us to stay away, or when the next request may look for itself."""
+    """Say when the provider's hint ends, or when the next attempt may be made."""
     at = one.deadline if one.hinted else one.chance
     if at is None or at <= now:
         return ""
@@ -325,7 +325,7 @@ def _until(one: Absent, now: float) -> str:
 
 
 def _resets(absent: Sequence[Absent], now: float) -> dict[str, object]:
-    """Return when the first account is well again, in the members that the tools read."""
+    """Return the end of the first cooldown, in the members that tools read."""
     back = min((each.deadline for each in absent if each.deadline is not None), default=now)
     seconds = max(math.ceil(back - now), 0)
     return {
@@ -358,6 +358,6 @@ def _named(model: str) -> str:
 
 
 def _short(name: str, most: int) -> str:
-    """Write a *name* that anybody may have chosen in at most so many characters, on one line."""
+    """Return a *name* of any origin on one line, in at most so many characters."""
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name[: most + 1])
     return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -1,8 +1,8 @@
 """
-In what order do accounts come into question? Strategies are functions of (seed, candidates, state), best first.
+Selection strategies: functions of (seed, candidates, state) that return the candidates in order, the best first.
 
-What narrows the candidates first (transport, priority) and what may pass over the best one (admission) stands here too.
-None of it knows health: candidates are accounts that could serve at once.
+Transport and priority narrow the candidates before; admission may pass over the best one. Nothing here knows health:
+every candidate could serve at once.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ from blake3 import blake3
 
 from ..values.account import Account
 
-BOUND = 1.25  # times the weighted mean; new sessions go elsewhere above it
-ALIKE = 1.5  # the same for a session that began like one the account has, since it may be that one's first turn again
-FEW = 5  # sessions that an account may have for all that, of those that began alike
+BOUND = 1.25  # times the weighted mean; above it a new session goes to another account
+ALIKE = (
+    1.5  # the same for a session that began like one of the account: it may be a repetition of that one's first turn
+)
+FEW = 5  # sessions an account may always have, of those that began alike
 MAX_CURSORS = 4096
 _PURPOSE = "patchbay accounts: rendezvous order v1"
 
 
 class Cursors:
     """
-    Who had the last turn, by name of the round. At most *limit* rounds; the longest unused starts again.
+    The name that had the last turn of each round. At most *limit* rounds; the longest unused is forgotten.
 
-    It remembers names, not positions, so that an account that rests does not make another one lose its turn.
+    Names are kept, not positions, so that no account loses its turn because another one cools down.
     """
 
     def __init__(self, random: Random, limit: int = MAX_CURSORS) -> None:
@@ -39,7 +41,7 @@ class Cursors:
         self._limit = limit
 
     def turn(self, round_: tuple[str, ...], names: Sequence[str], *, at_random: bool = False) -> list[str]:
-        """Give the next of *names* (sorted, not empty) its turn; return all of them, it first."""
+        """Return *names* (sorted, not empty), beginning with the one whose turn it is."""
         last = self._last.get(round_)
         if last is None:
             start = self._random.randrange(len(names)) if at_random else 0
@@ -75,16 +77,15 @@ Strategy = Callable[[str, Sequence[Account], SelectionState], list[Account]]
 
 
 def derive_key(key: bytes) -> bytes:
-    """Derive the key of the rendezvous order, which is for nothing else, from the instance's *key*."""
+    """Derive the key of the rendezvous order from the instance's *key*."""
     return blake3(key, derive_key_context=_PURPOSE).digest()
 
 
 def rendezvous(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
     """
-    Order by weighted highest random weight: the same for everyone with the same key, whatever else is going on.
+    Weighted rendezvous hashing: the order depends on the key and the seed alone.
 
-    Taking an account away moves only the seeds it was first for. Without a seed there is nothing to come back to, and
-    the order is by load.
+    Removing an account moves only the seeds it was first for. Without a seed the order is by load.
     """
     if not seed:
         return least_busy(seed, candidates, state)
@@ -92,7 +93,7 @@ def rendezvous(seed: str, candidates: Sequence[Account], state: SelectionState) 
 
 
 def round_robin(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
-    """Take turns; between the groups first, when every candidate has one and there are two or more."""
+    """Take turns; between the groups first, if every candidate has one and there are two or more."""
     by_group: dict[str, dict[str, Account]] = {}
     for account in candidates:
         by_group.setdefault(account.group, {})[account.id] = account
@@ -100,17 +101,17 @@ def round_robin(seed: str, candidates: Sequence[Account], state: SelectionState)
         return _turn({account.id: account for account in candidates}, state, ())
     groups = state.cursors.turn((*state.round, "groups"), sorted(by_group), at_random=True)
     first = _turn(by_group[groups[0]], state, ("group", groups[0]))
-    # Only the first group has its turn now; the accounts of the others stand by in their plain order.
+    # Only the first group takes its turn; the others follow in plain order.
     return first + [by_group[group][name] for group in groups[1:] for name in sorted(by_group[group])]
 
 
 def fill_first(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
-    """Take the first of the file as long as it can serve, then the second."""
+    """Keep the order of the settings."""
     return list(candidates)
 
 
 def least_busy(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
-    """Take the one with the fewest requests in flight for its weight, then with fewer recent errors, then by id."""
+    """Order by requests in flight per weight, then by recent errors, then by id."""
     return sorted(candidates, key=lambda each: (_load(each, state), state.errors(each.id), each.id))
 
 
@@ -121,29 +122,29 @@ STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
     "least_busy": least_busy,
 })  # fmt: skip
 
-# Who stands in while a home rests must be the same each time: the deterministic strategies say it themselves.
-STAND_INS: Mapping[str, Strategy] = MappingProxyType(
+# A conversation's fallback must be the same each time; these strategies are deterministic.
+FALLBACKS: Mapping[str, Strategy] = MappingProxyType(
     {**STRATEGIES, "round_robin": rendezvous, "least_busy": rendezvous}
 )
 
 
 def able(candidates: Sequence[Account], websocket: bool) -> list[Account]:
-    """Keep the accounts that take WebSockets when one is asked for; all of them when none is marked."""
+    """For a WebSocket keep the accounts marked for it, if any; else all."""
     marked = [account for account in candidates if account.websockets] if websocket else []
     return marked or list(candidates)
 
 
 def best_tier(candidates: Sequence[Account]) -> list[Account]:
-    """Keep the accounts of the highest priority there is."""
+    """Keep the accounts of the highest priority."""
     best = max((account.priority for account in candidates), default=0)
     return [account for account in candidates if account.priority == best]
 
 
 def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
     """
-    Return the account of *order* (not empty) that a new session goes to: the first that it does not overload.
+    Return the first account of *order* (not empty) that a new session does not overload.
 
-    An account has its share by weight of all *sessions*, the new one counted in, and a quarter more.
+    The bound is BOUND times the account's share by weight of all *sessions*, the new one included.
     """
     shares = _shares(order, sessions)
     fits = (each for each in order if sessions(each.id) + 1 <= math.ceil(BOUND * shares[each.id]))
@@ -151,13 +152,13 @@ def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
 
 
 def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str], int]) -> bool:
-    """Say whether *account*, one of those *among*, has room for a session that began like one it has."""
+    """Whether *account*, one of *among*, has room for a session that began like one of its own."""
     share = _shares(among, sessions)[account.id]
     return sessions(account.id) + 1 <= max(FEW, math.ceil(BOUND * share), math.floor(ALIKE * share))
 
 
 def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[str, float]:
-    """Return the share by weight that each account has of all *sessions*, with one more counted in."""
+    """Return each account's share by weight of all *sessions* plus one."""
     total = sum(sessions(each.id) for each in among) + 1
     weight = sum(max(each.weight, 0.0) for each in among)
     return {each.id: total * max(each.weight, 0.0) / weight if weight else total for each in among}
@@ -170,7 +171,7 @@ def _turn(accounts: Mapping[str, Account], state: SelectionState, round_: tuple[
 
 
 def _score(key: bytes, seed: str, account: Account) -> float:
-    """Return -w / ln(u), with u in (0, 1) from the hash: 52 bits of it, since more could round to 1, and ln(1) is 0."""
+    """Return -w / ln(u) with u in (0, 1) from 52 bits of the hash: more could round u to 1, and ln(1) is 0."""
     digest = blake3(key=key)
     for part in (seed.encode("utf-8", "replace"), account.id.encode("utf-8", "replace")):
         digest.update(len(part).to_bytes(8, "big") + part)

@@ -135,7 +135,7 @@ class Reload:
         for account in settings.accounts:
             renewed = [await self._keys.refresh(one) for one in account.secrets if _file(one) in changed]
             if any(renewed):
-                self._router.accounts.cleared(account.id)
+                self._router.accounts.credential_changed(account.id)
                 logger.info("patchbay: account %s has another key now", account.id)
         if any(_file(client.secret) in changed for client in settings.clients):
             await self._settings()

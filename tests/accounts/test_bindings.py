@@ -108,7 +108,7 @@ def test_a_late_result_of_an_old_generation_can_neither_bind_nor_unbind(bindings
 def test_a_late_result_does_not_bind_even_when_the_key_was_empty_both_times(bindings):
     late = bindings.hold(key(), "a", 0)
     settle(bindings, key(), "b")
-    bindings.invalidate("b")
+    bindings.drop(key())
 
     assert bindings.home(key(), 0) == ""
     assert not bindings.bind(key(), "a", late, 0)
@@ -119,17 +119,6 @@ def test_only_the_home_itself_can_be_unbound(bindings):
     assert not bindings.unbind(key(), "b", generation)
     assert bindings.unbind(key(), "a", generation)
     assert not bindings.unbind(key(), "a", generation)
-
-
-def test_row_d5_an_account_or_a_session_can_be_invalidated(bindings):
-    for name, account in (("x", "a"), ("y", "a"), ("z", "b")):
-        settle(bindings, key(name), account)
-
-    assert bindings.invalidate("a") == 2
-    assert (bindings.sessions("a"), bindings.sessions("b")) == (0, 1)
-    assert bindings.forget("z") == 1
-    assert len(bindings) == 0
-    assert not bindings._entries
 
 
 def test_the_busiest_seed_of_an_account_is_named_with_its_share(bindings):
@@ -161,10 +150,10 @@ def test_a_home_is_cold_when_it_has_not_served_for_so_long(bindings):
 def test_who_stood_in_is_remembered_until_the_home_serves_again(bindings):
     settle(bindings, key(), "a")
     settle(bindings, key(), "b", now=5)
-    assert bindings.stand_in(key(), 14, 10) == "b"
-    assert bindings.stand_in(key(), 15, 10) == ""
+    assert bindings.fallback(key(), 14, 10) == "b"
+    assert bindings.fallback(key(), 15, 10) == ""
     settle(bindings, key(), "a", now=6)
-    assert bindings.stand_in(key(), 7, 10) == ""
+    assert bindings.fallback(key(), 7, 10) == ""
 
 
 def test_a_home_that_is_moved_is_another_stretch_of_history(bindings):
@@ -174,7 +163,7 @@ def test_a_home_that_is_moved_is_another_stretch_of_history(bindings):
     assert (bindings.home(key(), 1), bindings.sessions("a"), bindings.sessions("b")) == ("b", 0, 1)
     assert not bindings.unbind(key(), "b", old)
     assert not bindings.bind(key(), "a", old, 2)
-    assert bindings.stand_in(key(), 2, 10) == ""
+    assert bindings.fallback(key(), 2, 10) == ""
     assert not bindings.is_cold(key(), 2, 10)
     bindings.move(key("nobody"), "b", 1)
     assert bindings.home(key("nobody"), 1) == ""

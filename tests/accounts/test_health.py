@@ -10,7 +10,8 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.health import LEASE, MAX_LANES, TRANSITIONS, Health, State
+from patchbay.accounts.cooldown import PROBE_LEASE, TRANSITIONS, State
+from patchbay.accounts.health import MAX_LANES, Health
 from patchbay.accounts.limits import Bucket
 from patchbay.values.decision import Outcome
 
@@ -26,7 +27,7 @@ def ends(health, kind, times, scope="lane"):
     """Let an outcome come again just after each deadline; return how long each rest was."""
     now, rests = 0.0, []
     for _ in range(times):
-        health.note("a", "m", Outcome(kind, scope=scope), now)
+        health.record_outcome("a", "m", Outcome(kind, scope=scope), now)
         until = health.until("a", "m", now)
         rests.append(until - now if until else 0)
         now = until or now
@@ -74,7 +75,7 @@ def test_the_table_knows_every_outcome():
     ],
 )
 def test_a_lane_rests_alone_unless_it_is_the_accounts_matter(health, kind, scope, elsewhere):
-    health.note("a", "m", Outcome(kind, scope=scope), 0)
+    health.record_outcome("a", "m", Outcome(kind, scope=scope), 0)
 
     assert not health.available("a", "m", 1)
     assert health.available("a", "other", 1) is elsewhere
@@ -83,7 +84,7 @@ def test_a_lane_rests_alone_unless_it_is_the_accounts_matter(health, kind, scope
 
 def denied(health, *times, lane="m", scope="lane"):
     for at in times:
-        health.note("a", lane, Outcome("permission", scope=scope, detail="403"), at)
+        health.record_outcome("a", lane, Outcome("permission", scope=scope, detail="403"), at)
     return health.is_dead("a", times[-1]), health.available("a", "other", times[-1])
 
 
@@ -106,13 +107,13 @@ def test_denials_of_several_models_count_together_and_one_success_ends_the_count
 
     health = Health(Random(1))
     denied(health, 0, 11 * M)
-    health.note("a", "other", Outcome("ok"), 12 * M)
+    health.record_outcome("a", "other", Outcome("ok"), 12 * M)
     assert denied(health, 22 * M) == (False, True)
 
 
 def test_where_the_whole_account_is_shut_out_once_is_enough(health):
     assert denied(health, 0, scope="account") == (True, False)
-    health.cleared("a")
+    health.credential_changed("a")
     assert denied(health, 1)[0] is False
 
 
@@ -120,50 +121,50 @@ def test_a_look_that_is_denied_again_after_a_long_rest_lengthens_it(health):
     denied(health, 0, scope="account")
     for rest in (30 * M, 90 * M, 270 * M, 6 * H, 6 * H):
         now = health.until("a", "m", 0)
-        health.taken("a", "other", now, 7)
-        health.note("a", "other", Outcome("permission", scope="account"), now, 7)
+        health.acquire("a", "other", now, 7)
+        health.record_outcome("a", "other", Outcome("permission", scope="account"), now, 7)
         assert health.until("a", "m", now) - now == pytest.approx(rest)
 
 
 def test_a_denial_of_two_accounts_at_once_is_no_strike_either(health):
     for at in (0, 11 * M, 22 * M):
         denied(health, at)
-        health.note("b", "m", Outcome("permission", detail="403"), at + 1, upstream="")
+        health.record_outcome("b", "m", Outcome("permission", detail="403"), at + 1, upstream="")
     assert open_(health, "a", "b", now=23 * M) == [True, True]
     assert not health.is_dead("a", 23 * M)
 
 
 def test_a_burst_of_equal_answers_raises_the_level_once(health):
     for _ in range(50):
-        health.note("a", "m", Outcome("rate"), 0)
+        health.record_outcome("a", "m", Outcome("rate"), 0)
     assert health.until("a", "m", 0) == 5
 
-    health.note("a", "m", Outcome("rate"), 5)
+    health.record_outcome("a", "m", Outcome("rate"), 5)
     assert health.until("a", "m", 5) == 15
 
 
 def test_two_server_faults_must_follow_each_other(health):
     for kind in ("server", "ok", "server", "ok", "server"):
-        health.note("a", "m", Outcome(kind), 0)
+        health.record_outcome("a", "m", Outcome(kind), 0)
     assert health.available("a", "m", 0)
     assert health.state("a", "m", 0) == "healthy"
 
-    health.note("a", "m", Outcome("server"), 0)
+    health.record_outcome("a", "m", Outcome("server"), 0)
     assert not health.available("a", "m", 0)
 
 
 def test_strikes_do_not_outlive_a_success_even_while_something_else_rests(health):
-    health.note("a", "m", Outcome("rate", until=60), 0)
-    health.note("a", "m", Outcome("server"), 1)
-    health.note("a", "m", Outcome("ok"), 2)
-    health.note("a", "m", Outcome("server"), 100)
+    health.record_outcome("a", "m", Outcome("rate", until=60), 0)
+    health.record_outcome("a", "m", Outcome("server"), 1)
+    health.record_outcome("a", "m", Outcome("ok"), 2)
+    health.record_outcome("a", "m", Outcome("server"), 100)
     assert health.available("a", "m", 100)
 
 
 def test_a_hint_is_kept_with_a_little_spread_and_a_floor(health):
-    health.note("a", "m", Outcome("rate", until=100), 0)
-    health.note("b", "m", Outcome("rate", until=0.01), 0)
-    health.note("c", "m", Outcome("rate", until=10 * M), 0)
+    health.record_outcome("a", "m", Outcome("rate", until=100), 0)
+    health.record_outcome("b", "m", Outcome("rate", until=0.01), 0)
+    health.record_outcome("c", "m", Outcome("rate", until=10 * M), 0)
 
     assert 100 < health.until("a", "m", 0) <= 105
     assert 1 <= health.until("b", "m", 0) <= 1.1
@@ -171,98 +172,98 @@ def test_a_hint_is_kept_with_a_little_spread_and_a_floor(health):
 
 
 def test_a_shorter_deadline_never_replaces_a_longer_one(health):
-    health.note("a", "m", Outcome("rate", until=800), 0)
+    health.record_outcome("a", "m", Outcome("rate", until=800), 0)
     long = health.until("a", "m", 0)
-    health.note("a", "m", Outcome("rate", until=30), 1)
-    health.note("a", "m", Outcome("overload"), 1)
+    health.record_outcome("a", "m", Outcome("rate", until=30), 1)
+    health.record_outcome("a", "m", Outcome("overload"), 1)
 
     assert health.until("a", "m", 1) == long
 
 
 def test_a_long_hint_is_believed_a_quarter_of_an_hour_then_one_request_may_see(health):
     days = 18 * 86400.0
-    health.note("a", "m", Outcome("rate", until=days), 0)
+    health.record_outcome("a", "m", Outcome("rate", until=days), 0)
     assert health.until("a", "m", 0) == 15 * M
     assert health.deadline("a", "m", 0) >= days
     assert not health.available("a", "m", 15 * M - 1)
 
     assert health.available("a", "m", 15 * M)
-    health.taken("a", "m", 15 * M)
+    health.acquire("a", "m", 15 * M)
     assert not health.available("a", "m", 15 * M + 1), "only one may pass"
 
-    health.note("a", "m", Outcome("ok"), 15 * M + 2)
+    health.record_outcome("a", "m", Outcome("ok"), 15 * M + 2)
     assert health.available("a", "m", 15 * M + 2)
     assert health.state("a", "m", 15 * M + 2) == "healthy"
 
 
 def test_a_hint_that_still_holds_is_verified_ever_more_seldom(health):
     until, now, waits = 18 * 86400.0, 0.0, []
-    health.note("a", "m", Outcome("rate", until=until), now)
+    health.record_outcome("a", "m", Outcome("rate", until=until), now)
     for _ in range(4):
         waits.append(health.until("a", "m", now) - now)
         now += waits[-1]
-        health.taken("a", "m", now)
-        health.note("a", "m", Outcome("rate", until=until), now)
+        health.acquire("a", "m", now)
+        health.record_outcome("a", "m", Outcome("rate", until=until), now)
 
     assert waits == [15 * M, 30 * M, 60 * M, 60 * M]
 
 
 def test_a_longer_hint_does_not_bring_a_check_before_what_was_promised(health):
-    health.note("a", "m", Outcome("quota"), 0)
-    health.note("a", "m", Outcome("quota", until=7 * 86400.0), 1)
+    health.record_outcome("a", "m", Outcome("quota"), 0)
+    health.record_outcome("a", "m", Outcome("quota", until=7 * 86400.0), 1)
     assert health.until("a", "m", 1) == 30 * M
 
 
 @pytest.mark.parametrize("kind", ["cancelled", "request"])
 def test_a_verifying_request_that_found_nothing_out_lets_the_next_one_try_at_once(health, kind):
-    health.note("a", "m", Outcome("rate", until=86400), 0)
-    health.taken("a", "m", 15 * M, ticket=7)
-    health.note("a", "m", Outcome(kind), 15 * M + 1, ticket=8)
+    health.record_outcome("a", "m", Outcome("rate", until=86400), 0)
+    health.acquire("a", "m", 15 * M, ticket=7)
+    health.record_outcome("a", "m", Outcome(kind), 15 * M + 1, ticket=8)
     assert not health.available("a", "m", 15 * M + 1), "that was another request"
 
-    health.note("a", "m", Outcome(kind), 15 * M + 1, ticket=7)
+    health.record_outcome("a", "m", Outcome(kind), 15 * M + 1, ticket=7)
     assert health.available("a", "m", 15 * M + 1)
 
 
 def test_a_verifying_request_of_which_nothing_is_heard_has_its_time(health):
-    health.note("a", "m", Outcome("rate", until=86400), 0)
-    health.taken("a", "m", 15 * M, ticket=7)
+    health.record_outcome("a", "m", Outcome("rate", until=86400), 0)
+    health.acquire("a", "m", 15 * M, ticket=7)
 
-    assert not health.available("a", "m", 15 * M + LEASE - 1)
-    assert health.reason("a", "m", 15 * M + 1) == "cooling (rate), another request is looking"
-    assert health.available("a", "m", 15 * M + LEASE)
-    assert health.returned("a", "m", 7)
-    assert not health.returned("a", "m", 7)
+    assert not health.available("a", "m", 15 * M + PROBE_LEASE - 1)
+    assert health.reason("a", "m", 15 * M + 1) == "cooling (rate), another request is probing it"
+    assert health.available("a", "m", 15 * M + PROBE_LEASE)
+    assert health.release("a", "m", 7)
+    assert not health.release("a", "m", 7)
 
 
 def test_after_a_deadline_one_request_looks_and_the_others_wait_for_it(health):
-    health.note("a", "m", Outcome("overload"), 0)
+    health.record_outcome("a", "m", Outcome("overload"), 0)
     assert (health.available("a", "m", 5), health.state("a", "m", 5)) == (True, "half-open")
-    health.taken("a", "m", 5, ticket=1)
+    health.acquire("a", "m", 5, ticket=1)
     assert not any(health.available("a", "m", 5) for _ in range(100))
     assert health.is_probed("a", "m", 5)
 
-    health.began("a", "m", 6, ticket=1)
+    health.first_success("a", "m", 6, ticket=1)
     assert health.available("a", "m", 6)
     assert health.state("a", "m", 6) == "healthy"
 
 
 def test_a_success_from_before_the_trouble_does_not_end_the_look_of_another(health):
-    health.note("a", "m", Outcome("overload"), 0)
-    health.taken("a", "m", 5, ticket=2)
-    health.note("a", "m", Outcome("ok"), 6, ticket=1)
+    health.record_outcome("a", "m", Outcome("overload"), 0)
+    health.acquire("a", "m", 5, ticket=2)
+    health.record_outcome("a", "m", Outcome("ok"), 6, ticket=1)
     assert not health.available("a", "m", 6)
 
 
 def test_a_success_that_only_began_does_not_forgive_a_strike(health):
     for _ in range(2):
-        health.began("a", "m", 0, ticket=1)
-        health.note("a", "m", Outcome("server"), 1, ticket=1)
+        health.first_success("a", "m", 0, ticket=1)
+        health.record_outcome("a", "m", Outcome("server"), 1, ticket=1)
     assert not health.available("a", "m", 1)
 
 
 def test_a_hint_that_is_trusted_is_not_verified(health):
-    health.note("a", "m", Outcome("rate", until=86400), 0, strict=True)
+    health.record_outcome("a", "m", Outcome("rate", until=86400), 0, strict=True)
     assert health.until("a", "m", 0) >= 86400
     assert health.last_chance("a", "m", 3600) is None
 
@@ -286,65 +287,65 @@ def test_a_hint_that_is_trusted_is_not_verified(health):
 )
 def test_every_rest_is_tried_before_its_time_after_half_a_minute(health, outcome, at, chance):
     """R8: whatever its kind, and whatever the provider's hint."""
-    health.note("a", "m", outcome, 0)
+    health.record_outcome("a", "m", outcome, 0)
     assert (health.last_chance("a", "m", at) is not None) is chance
 
 
 def test_a_last_chance_is_a_look_like_any_other(health):
-    health.note("a", "m", Outcome("rate", until=300), 0)
-    health.taken("a", "m", 40, ticket=3, by_force=True)
+    health.record_outcome("a", "m", Outcome("rate", until=300), 0)
+    health.acquire("a", "m", 40, ticket=3, early=True)
     assert health.is_probed("a", "m", 41)
-    health.note("a", "m", Outcome("ok"), 42, ticket=3)
+    health.record_outcome("a", "m", Outcome("ok"), 42, ticket=3)
     assert health.state("a", "m", 42) == "healthy"
 
 
 def test_who_waited_for_a_passing_fault_looks_alone_and_not_where_it_was_seen_to_last(health):
-    assert health.may_look("a", "m", 0)
-    health.note("a", "m", Outcome("overload"), 0)
-    assert health.may_look("a", "m", 1)
-    health.taken("a", "m", 1, ticket=4, by_force=True)
-    assert not health.may_look("a", "m", 1), "another one looks"
+    assert health.may_probe_after_wait("a", "m", 0)
+    health.record_outcome("a", "m", Outcome("overload"), 0)
+    assert health.may_probe_after_wait("a", "m", 1)
+    health.acquire("a", "m", 1, ticket=4, early=True)
+    assert not health.may_probe_after_wait("a", "m", 1), "another one looks"
 
-    health.note("a", "m", Outcome("overload"), 2, ticket=4)
-    assert not health.may_look("a", "m", 2), "it has just been seen to last"
-    health.taken("a", "m", 20, ticket=5)
-    health.note("a", "m", Outcome("ok"), 21, ticket=5)
-    health.note("a", "m", Outcome("overload"), 22)
-    assert health.may_look("a", "m", 23)
-    health.note("a", "m", Outcome("auth"), 23)
-    assert not health.may_look("a", "m", 24)
+    health.record_outcome("a", "m", Outcome("overload"), 2, ticket=4)
+    assert not health.may_probe_after_wait("a", "m", 2), "it has just been seen to last"
+    health.acquire("a", "m", 20, ticket=5)
+    health.record_outcome("a", "m", Outcome("ok"), 21, ticket=5)
+    health.record_outcome("a", "m", Outcome("overload"), 22)
+    assert health.may_probe_after_wait("a", "m", 23)
+    health.record_outcome("a", "m", Outcome("auth"), 23)
+    assert not health.may_probe_after_wait("a", "m", 24)
 
 
 # --- what is left of a limit
 
 
 def test_little_left_is_a_state_until_there_is_enough_again_or_the_limit_is_full(health):
-    health.headroom("a", "m", [Bucket(0.5, 100), Bucket(0.09, 60)], 0)
+    health.record_headroom("a", "m", [Bucket(0.5, 100), Bucket(0.09, 60)], 0)
     assert (health.state("a", "m", 1), health.available("a", "m", 1)) == ("throttled", True)
-    health.headroom("a", "m", [Bucket(0.15, 60)], 2)
+    health.record_headroom("a", "m", [Bucket(0.15, 60)], 2)
     assert health.is_low("a", "m", 2), "not enough to speak of"
     assert not health.is_low("a", "other", 2)
     assert not health.is_low("a", "m", 60)
 
-    health.headroom("a", "m", [Bucket(0.01, 100)], 61)
-    health.headroom("a", "m", [Bucket(0.2, 100)], 62)
+    health.record_headroom("a", "m", [Bucket(0.01, 100)], 61)
+    health.record_headroom("a", "m", [Bucket(0.2, 100)], 62)
     assert health.state("a", "m", 62) == "healthy"
 
 
 def test_a_limit_that_is_full_in_a_moment_is_no_matter(health):
-    health.headroom("a", "m", [Bucket(0.0, 4)], 0)
+    health.record_headroom("a", "m", [Bucket(0.0, 4)], 0)
     assert not health.is_low("a", "m", 0)
 
 
 def test_who_shares_an_allowance_shares_what_is_left_of_it(health):
     health.quotas = {"a": "org", "b": "org"}
-    health.headroom("a", "m", [Bucket(0.0, 60)], 0)
-    health.note("a", "m", Outcome("rate", until=50), 0)
+    health.record_headroom("a", "m", [Bucket(0.0, 60)], 0)
+    health.record_outcome("a", "m", Outcome("rate", until=50), 0)
     assert health.is_low("b", "other", 1)
     assert not health.available("b", "other", 1)
     assert health.available("c", "other", 1)
 
-    health.note("a", "m", Outcome("overload"), 100)
+    health.record_outcome("a", "m", Outcome("overload"), 100)
     assert health.available("b", "m", 101), "that is no allowance"
 
 
@@ -353,7 +354,9 @@ def test_who_shares_an_allowance_shares_what_is_left_of_it(health):
 
 def faults(health, *accounts, kind="server", detail="500", exchange="", gap=0.0, upstream="u"):
     for number, name in enumerate(accounts):
-        health.note(name, "m", Outcome(kind, detail=detail), number * gap, upstream=upstream, exchange=exchange)
+        health.record_outcome(
+            name, "m", Outcome(kind, detail=detail), number * gap, upstream=upstream, exchange=exchange
+        )
 
 
 def open_(health, *accounts, now=20.0):
@@ -361,9 +364,9 @@ def open_(health, *accounts, now=20.0):
 
 
 def test_the_same_fault_from_a_second_account_takes_the_penalty_of_the_first_back(health):
-    health.note("a", "m", Outcome("overload", until=100, detail="529"), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=100, detail="529"), 0, upstream="u")
     assert open_(health, "a") == [False]
-    health.note("b", "m", Outcome("overload", until=100, detail="529"), 9, upstream="u")
+    health.record_outcome("b", "m", Outcome("overload", until=100, detail="529"), 9, upstream="u")
     assert open_(health, "a", "b") == [True, True]
 
 
@@ -385,7 +388,7 @@ def test_later_it_counts_only_within_one_exchange(health):
 )
 def test_another_fault_is_another_matter(health, second, free):
     faults(health, "a", kind="overload", detail="529")
-    health.note("a", "m", Outcome("overload", until=500, detail="529"), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=500, detail="529"), 0, upstream="u")
     faults(health, "b", **{"kind": "overload", "detail": "529"} | second)
     assert open_(health, "a") == [free]
 
@@ -399,24 +402,16 @@ def test_limits_credentials_and_money_are_an_accounts_own(health, kind):
 @pytest.mark.parametrize("kind", ["auth", "quota", "model", "permission", "server", "overload"])
 def test_what_one_exchange_meets_on_two_accounts_is_no_accounts_fault(health, kind):
     """R1: whatever its kind, and though a third account serves others meanwhile."""
-    health.note("c", "m", Outcome("ok"), 0, upstream="u", exchange="other")
+    health.record_outcome("c", "m", Outcome("ok"), 0, upstream="u", exchange="other")
     faults(health, "a", "a", "b", kind=kind, exchange="x")
-    health.note("c", "m", Outcome("ok"), 1, upstream="u", exchange="other")
+    health.record_outcome("c", "m", Outcome("ok"), 1, upstream="u", exchange="other")
     assert open_(health, "a", "b", now=1) == [True, True]
 
 
 def test_a_limit_that_says_until_when_is_the_accounts_also_where_one_exchange_meets_it_twice(health):
     for account in "ab":
-        health.note(account, "m", Outcome("quota", until=900, scope="account"), 0, upstream="u", exchange="x")
+        health.record_outcome(account, "m", Outcome("quota", until=900, scope="account"), 0, upstream="u", exchange="x")
     assert open_(health, "a", "b") == [False, False]
-
-
-def test_who_serves_the_same_exchange_shows_that_it_was_the_others_fault(health):
-    faults(health, "a", "b", kind="auth", exchange="x")
-    health.began("c", "m", 1, upstream="u", exchange="y")
-    assert open_(health, "a", "b", now=1) == [True, True]
-    health.began("c", "m", 1, upstream="u", exchange="x")
-    assert open_(health, "a", "b", now=1) == [False, False]
 
 
 @pytest.mark.parametrize("order", ["aabb", "abab", "abba"])
@@ -427,8 +422,8 @@ def test_exchanges_at_once_do_not_keep_each_others_penalties(order):
         seen = dict.fromkeys("ab", 0)
         for account in order:
             seen[account] += 1
-            health.note(account, "m", Outcome("auth", scope="account"), 0, upstream="u", exchange=f"x{seen[account]}",
-                        conversation=conversation)  # fmt: skip
+            names = {"exchange": f"x{seen[account]}", "conversation": conversation}
+            health.record_outcome(account, "m", Outcome("auth", scope="account"), 0, upstream="u", **names)
         assert open_(health, "a", "b", now=1) == [True, True]
 
 
@@ -437,13 +432,13 @@ def test_what_several_conversations_meet_is_the_accounts_unless_it_did_well_mean
 
     def meet(conversation, now):
         for account in "ab":
-            health.note(account, "m", Outcome("auth", scope="account"), now, upstream="u", exchange=f"x{now}",
+            health.record_outcome(account, "m", Outcome("auth", scope="account"), now, upstream="u", exchange=f"x{now}",
                         conversation=conversation)  # fmt: skip
 
     for now, conversation in enumerate(("c", "c", "c", "c", "d")):
         meet(conversation, now)
         assert open_(health, "a", "b", now=now) == [True, True]
-    health.note("a", "m", Outcome("ok"), 5, upstream="u", exchange="good")
+    health.record_outcome("a", "m", Outcome("ok"), 5, upstream="u", exchange="good")
     meet("e", 6)
     assert open_(health, "a", "b", now=6) == [True, False]
 
@@ -452,83 +447,67 @@ def test_an_outcome_of_no_scope_changes_nothing(health):
     """R1: words that may be the client's move its request to another account, and no more."""
     for kind in ("rate", "auth", "quota", "model", "permission", "server", "overload"):
         for _ in range(5):
-            health.note("a", "m", Outcome(kind, until=900, scope="none"), 0, upstream="u")
+            health.record_outcome("a", "m", Outcome(kind, until=900, scope="none"), 0, upstream="u")
     assert health.state("a", "m", 1) == "healthy"
     assert health.errors("a", 1) == 0
 
 
 def test_where_a_third_does_well_it_is_the_accounts_fault_after_all(health):
-    health.note("c", "m", Outcome("ok"), 0, upstream="u")
+    health.record_outcome("c", "m", Outcome("ok"), 0, upstream="u")
     faults(health, "a", "a", "b", "b")
     assert open_(health, "a", "b", now=1) == [False, False]
 
 
-def test_a_third_that_does_well_a_moment_later_brings_the_penalties_back(health):
-    faults(health, "a", "a", "b", "b", kind="overload", detail="529")
-    assert open_(health, "a", "b", now=1) == [True, True]
-    health.began("c", "m", 2, upstream="u")
-    assert open_(health, "a", "b", now=3) == [False, False]
-
-    health = Health(Random(1))
-    faults(health, "a", "b", kind="overload", detail="529")
-    health.note("a", "m", Outcome("ok"), 1, upstream="u")
-    health.note("a", "m", Outcome("rate", until=100), 2, upstream="u")
-    before = health.until("a", "m", 3)
-    health.note("c", "m", Outcome("ok"), 3, upstream="u")
-    assert health.until("a", "m", 3) == before
-    assert open_(health, "b", now=4) == [False]
-
-
 def test_what_happened_since_is_not_taken_back(health):
-    health.note("a", "m", Outcome("overload", until=50, detail="529"), 0, upstream="u")
-    health.note("a", "m", Outcome("rate", until=500), 1, upstream="u")
-    health.note("b", "m", Outcome("overload", until=50, detail="529"), 2, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=50, detail="529"), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("rate", until=500), 1, upstream="u")
+    health.record_outcome("b", "m", Outcome("overload", until=50, detail="529"), 2, upstream="u")
     assert open_(health, "a") == [False]
 
 
 def test_a_penalty_that_is_taken_back_leaves_the_one_before(health):
-    health.note("a", "m", Outcome("rate", until=100), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("rate", until=100), 0, upstream="u")
     before = health.until("a", "m", 1)
-    health.note("a", "m", Outcome("overload", until=900, detail="529"), 1, upstream="u")
-    health.note("b", "m", Outcome("overload", until=900, detail="529"), 2, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=900, detail="529"), 1, upstream="u")
+    health.record_outcome("b", "m", Outcome("overload", until=900, detail="529"), 2, upstream="u")
     assert health.until("a", "m", 2) == before
 
 
 def test_a_long_quiet_time_lowers_the_next_rest(health):
     ends(health, "rate", 4)
     last = 5 + 10 + 20 + 40
-    health.note("a", "m", Outcome("rate"), last + 2 * 600)
+    health.record_outcome("a", "m", Outcome("rate"), last + 2 * 600)
     assert health.until("a", "m", last + 1200) == last + 1200 + 20
 
 
 def test_a_late_success_from_before_the_trouble_does_not_end_a_cooldown(health):
-    health.note("a", "m", Outcome("rate", until=60), 0)
-    health.note("a", "m", Outcome("ok"), 1)
+    health.record_outcome("a", "m", Outcome("rate", until=60), 0)
+    health.record_outcome("a", "m", Outcome("ok"), 1)
 
     assert not health.available("a", "m", 2)
 
 
-def test_success_after_the_deadline_heals_and_halves_the_level_of_a_limit(health):
+def test_success_after_the_deadline_heals_and_forgets_the_level(health):
     ends(health, "rate", 4)
     assert health.state("a", "m", 80) == "half-open"
-    health.note("a", "m", Outcome("ok"), 80)
+    health.record_outcome("a", "m", Outcome("ok"), 80)
 
     assert health.state("a", "m", 80) == "healthy"
-    health.note("a", "m", Outcome("rate"), 81)
-    assert health.until("a", "m", 81) == 81 + 20
+    health.record_outcome("a", "m", Outcome("rate"), 81)
+    assert health.until("a", "m", 81) == 81 + 5
 
     ends(health, "auth", 3)
-    health.note("a", "m", Outcome("ok"), 1e6)
+    health.record_outcome("a", "m", Outcome("ok"), 1e6)
     assert ends(health, "auth", 1) == [600]
 
 
 def test_a_new_secret_clears_what_was_wrong_with_the_old_one_and_nothing_else(health):
-    health.note("a", "m", Outcome("auth"), 0)
-    health.note("a", "m", Outcome("quota", scope="account"), 0)
-    health.note("a", "n", Outcome("rate", until=100), 0)
+    health.record_outcome("a", "m", Outcome("auth"), 0)
+    health.record_outcome("a", "m", Outcome("quota", scope="account"), 0)
+    health.record_outcome("a", "n", Outcome("rate", until=100), 0)
     assert health.is_dead("a", 1)
 
-    health.cleared("a")
+    health.credential_changed("a")
     assert not health.is_dead("a", 1)
     assert health.available("a", "m", 1)
     assert not health.available("a", "n", 1)
@@ -536,25 +515,25 @@ def test_a_new_secret_clears_what_was_wrong_with_the_old_one_and_nothing_else(he
 
 def test_the_reason_names_state_and_outcome(health):
     assert health.reason("a", "m", 0) == ""
-    health.note("a", "m", Outcome("overload"), 0)
+    health.record_outcome("a", "m", Outcome("overload"), 0)
     assert health.reason("a", "m", 1) == "cooling (overload)"
     assert health.reason("a", "m", 6) == ""
 
 
 def test_row_d2_a_recovery_time_of_the_quota_replaces_the_retry_time(health):
-    health.note("a", "m", Outcome("rate", until=10), 0)
-    health.note("a", "m", Outcome("quota", until=600, scope="account"), 0)
+    health.record_outcome("a", "m", Outcome("rate", until=10), 0)
+    health.record_outcome("a", "m", Outcome("quota", until=600, scope="account"), 0)
 
     assert 600 < health.until("a", "m", 1) <= 605
 
 
 def test_row_d2_a_single_fault_without_a_time_does_not_block(health):
-    health.note("a", "m", Outcome("server"), 0)
+    health.record_outcome("a", "m", Outcome("server"), 0)
     assert health.available("a", "m", 0)
 
 
 def test_errors_fade(health):
-    health.note("a", "m", Outcome("rate"), 0)
+    health.record_outcome("a", "m", Outcome("rate"), 0)
     assert health.errors("a", 0) == 1
     assert health.errors("a", 60) == pytest.approx(0.5)
     assert health.errors("b", 0) == 0
@@ -562,7 +541,7 @@ def test_errors_fade(health):
 
 def test_any_number_of_models_is_remembered_in_bounds(health):
     for number in range(MAX_LANES + 50):
-        health.note("a", f"m{number}", Outcome("rate"), 0)
+        health.record_outcome("a", f"m{number}", Outcome("rate"), 0)
 
     assert len(health._lanes) == MAX_LANES
     assert not health.available("a", f"m{MAX_LANES + 49}", 1)
@@ -580,13 +559,13 @@ def _brought(state):
     kinds = {"cooling": "overload", "unsupported": "model", "forbidden": "permission", "auth-failed": "auth",
              "billing-blocked": "quota"}  # fmt: skip
     if state == "throttled":
-        health.headroom("a", "m", [Bucket(0.01, 1e9)], now)
+        health.record_headroom("a", "m", [Bucket(0.01, 1e9)], now)
     elif state == "half-open":
-        health.note("a", "m", Outcome("overload"), now)
+        health.record_outcome("a", "m", Outcome("overload"), now)
         now += 5
-        health.taken("a", "m", now, 1)
+        health.acquire("a", "m", now, 1)
     elif state in kinds:
-        health.note("a", "m", Outcome(kinds[state]), now)
+        health.record_outcome("a", "m", Outcome(kinds[state]), now)
     return health, now
 
 
@@ -594,13 +573,13 @@ def _led(state, event):
     health, now = _brought(state)
     if event in TRANSITIONS:
         for _ in range(2 if event == "server" else 1):
-            health.note("a", "m", Outcome(event), now, ticket=1)
+            health.record_outcome("a", "m", Outcome(event), now, ticket=1)
     elif event == "passed":
         now = health.until("a", "m", now) or now
     elif event in ("low", "enough"):
-        health.headroom("a", "m", [Bucket(0.01 if event == "low" else 0.9, now + 600)], now)
+        health.record_headroom("a", "m", [Bucket(0.01 if event == "low" else 0.9, now + 600)], now)
     else:
-        health.cleared("a")
+        health.credential_changed("a")
     return health.state("a", "m", now)
 
 
@@ -666,20 +645,20 @@ class Deadlines(RuleBasedStateMachine):
         self.open, self.looks, self.promised = {}, {}, {}
 
     def marks(self, lane):
-        return [mark for _, mark in self.health._marks("a", lane)]
+        return [mark for _, mark in self.health._of("a", lane)]
 
     @rule(lane=st.sampled_from("mn"), force=st.booleans())
     def ask(self, lane, force):
         last = self.health.last_chance("a", lane, self.now) is not None
-        chance = force and (last or self.health.may_look("a", lane, self.now))
+        chance = force and (last or self.health.may_probe_after_wait("a", lane, self.now))
         if not chance and not self.health.available("a", lane, self.now):
             return
         self.tickets += 1
         looks = any(mark.until != float("-inf") for mark in self.marks(lane))
-        self.health.taken("a", lane, self.now, self.tickets, by_force=chance)
+        self.health.acquire("a", lane, self.now, self.tickets, early=chance)
         self.open[self.tickets] = lane
         if looks:
-            self.looks[self.tickets] = self.now + LEASE
+            self.looks[self.tickets] = self.now + PROBE_LEASE
             assert not self.health.available("a", lane, self.now), "a second one could look"
 
     @rule(
@@ -699,9 +678,9 @@ class Deadlines(RuleBasedStateMachine):
         if ticket in self.looks and (begins or kind == "ok"):
             self.promised.clear()  # it proved that all is well
         if begins:
-            self.health.began("a", lane, self.now, ticket)
-        self.health.note("a", lane, outcome, self.now, ticket, strict=strict)
-        self.health.returned("a", lane, ticket)
+            self.health.first_success("a", lane, self.now, ticket)
+        self.health.record_outcome("a", lane, outcome, self.now, ticket, strict=strict)
+        self.health.release("a", lane, ticket)
         self.looks.pop(ticket, None)
         assert all(mark.probe != ticket for mark in self.marks(lane)), "a lease was not given back"
 
@@ -711,7 +690,7 @@ class Deadlines(RuleBasedStateMachine):
 
     @rule(left=st.floats(0, 1), lane=st.sampled_from("mn"))
     def hear(self, left, lane):
-        self.health.headroom("a", lane, [Bucket(left, self.now + 60)], self.now)
+        self.health.record_headroom("a", lane, [Bucket(left, self.now + 60)], self.now)
 
     @invariant()
     def no_deadline_moves_earlier(self):

@@ -8,18 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.claims import Wish, claims
 from patchbay.accounts.limiter import Limit, Limiter
-from patchbay.settings.presets import PRESETS
-from patchbay.values.account import Account, Secret
-
-
-def account(**fields):
-    return Account("a", PRESETS["openai"], Secret("literal", "k"), **fields)
-
-
-def wish(client=b"x", thread="t", lane="m", tokens=10, pool="p"):
-    return Wish(pool, client, thread, lane, tokens)
 
 
 def at_once(most, scope="a"):
@@ -39,256 +28,221 @@ def numbered(most):
 
 
 @pytest.fixture
-def slots():
+def limiter():
     return Limiter(limit=10)
 
 
 class Caller:
     """Somebody who waits, and counts how often it was called."""
 
-    def __init__(self, slots, name, what):
-        self.slots, self.name, self.what, self.calls = slots, name, what, 0
+    def __init__(self, limiter, name, what):
+        self.limiter, self.name, self.what, self.calls = limiter, name, what, 0
         self.waits()
 
     def waits(self):
         wanted = [(claim.scope, claim.tenant) for claim in self.what]
-        return self.slots.wait(self.name, self.called, wanted)
+        return self.limiter.wait(self.name, self.called, wanted)
 
     def called(self):
         self.calls += 1
 
     def may(self, now=0):
-        return self.slots.obstacle(self.what, now, self.name) is None
+        return self.limiter.obstacle(self.what, now, self.name) is None
 
     def goes(self, ticket, now=0):
         assert self.may(now)
-        self.slots.take(ticket, self.what, now)
-        self.slots.leave(self.name)
-
-
-# --- what an account's settings ask for
-
-
-def test_an_account_without_bounds_asks_for_nothing():
-    assert claims(account(), wish()) == ()
-
-
-def test_every_setting_is_a_claim_in_a_scope_of_its_own():
-    found = claims(account(max_concurrent=2, serialize="account", slots=5, rpm=10, tpm=100), wish())
-    assert [(claim.scope[0], claim.most, claim.amount) for claim in found] == [
-        ("account", 2, 1), ("serial", 1, 1), ("slot", 5, 1), ("rpm", 10, 1), ("tpm", 100, 10),
-    ]  # fmt: skip
-
-
-def test_a_session_slot_is_a_clients_own_for_a_model():
-    scopes = {claims(account(slots=5), wish(client=c, lane=m))[0].scope for c in (b"x", b"y") for m in ("m", "n")}
-    assert len(scopes) == 4
-
-
-def test_threads_are_told_apart_by_client_and_pool_and_not_by_account():
-    (one,) = claims(account(serialize="thread"), wish())
-    others = [wish(thread="u"), wish(client=b"y"), wish(pool="q")]
-    assert all(claims(account(serialize="thread"), other)[0].scope != one.scope for other in others)
-    assert "a" not in one.scope
-    assert claims(account(serialize="thread"), wish(thread="")) == ()
-
-
-def test_a_model_switch_is_a_matter_of_client_and_account():
-    (one,) = claims(account(serialize="model_switch"), wish())
-    (other,) = claims(account(serialize="model_switch"), wish(lane="n"))
-    (stranger,) = claims(account(serialize="model_switch"), wish(client=b"y"))
-    assert (one.scope, one.tenant, other.scope, other.tenant) == (other.scope, "m", one.scope, "n")
-    assert stranger.scope != one.scope
+        self.limiter.acquire(ticket, self.what, now)
+        self.limiter.leave(self.name)
 
 
 # --- taking and giving back
 
 
-def test_a_bound_holds_and_what_is_given_back_is_free(slots):
+def test_a_bound_holds_and_what_is_given_back_is_free(limiter):
     for ticket in (1, 2):
-        assert slots.obstacle(at_once(2), 0) is None
-        slots.take(ticket, at_once(2), 0)
-    assert slots.obstacle(at_once(2), 0).why == "busy"
-    assert slots.release(1)
-    assert slots.obstacle(at_once(2), 0) is None
+        assert limiter.obstacle(at_once(2), 0) is None
+        limiter.acquire(ticket, at_once(2), 0)
+    assert limiter.obstacle(at_once(2), 0).why == "busy"
+    assert limiter.release(1)
+    assert limiter.obstacle(at_once(2), 0) is None
 
 
-def test_a_ticket_gives_back_once(slots):
-    slots.take(1, at_once(2), 0)
-    slots.take(2, at_once(2), 0)
-    assert slots.release(1)
-    assert not slots.release(1)
-    assert slots.used(("a",)) == 1
-    slots.release(2)
-    assert not slots._rooms
+def test_a_ticket_gives_back_once(limiter):
+    limiter.acquire(1, at_once(2), 0)
+    limiter.acquire(2, at_once(2), 0)
+    assert limiter.release(1)
+    assert not limiter.release(1)
+    assert limiter.used(("a",)) == 1
+    limiter.release(2)
+    assert not limiter._usage
 
 
-def test_each_has_a_number_of_its_own_the_wanted_one_if_it_is_free(slots):
-    first = slots.take(1, numbered(3), 0, wanted=1_000_000_007)
+def test_each_has_a_number_of_its_own_the_wanted_one_if_it_is_free(limiter):
+    first = limiter.acquire(1, numbered(3), 0, wanted=1_000_000_007)
     assert first.number == 1_000_000_007 % 3
-    others = {slots.take(ticket, numbered(3), 0, wanted=1_000_000_007).number for ticket in (2, 3)}
+    others = {limiter.acquire(ticket, numbered(3), 0, wanted=1_000_000_007).number for ticket in (2, 3)}
     assert {first.number} | others == {0, 1, 2}
-    assert slots.obstacle(numbered(3), 0) is not None
+    assert limiter.obstacle(numbered(3), 0) is not None
 
-    slots.release(1)
-    assert slots.take(4, numbered(3), 0, wanted=5).number == first.number
+    limiter.release(1)
+    assert limiter.acquire(4, numbered(3), 0, wanted=5).number == first.number
 
 
-def test_models_share_the_scope_with_their_like_only(slots):
-    slots.take(1, model("m"), 0)
-    slots.take(2, model("m"), 0)
-    assert slots.obstacle(model("n"), 0) is not None
-    slots.release(1)
-    assert slots.obstacle(model("n"), 0) is not None
-    slots.release(2)
-    assert slots.obstacle(model("n"), 0) is None
+def test_models_share_the_scope_with_their_like_only(limiter):
+    limiter.acquire(1, model("m"), 0)
+    limiter.acquire(2, model("m"), 0)
+    assert limiter.obstacle(model("n"), 0) is not None
+    limiter.release(1)
+    assert limiter.obstacle(model("n"), 0) is not None
+    limiter.release(2)
+    assert limiter.obstacle(model("n"), 0) is None
 
 
 # --- by the minute
 
 
-def test_a_minutes_bound_is_not_given_back_but_passes(slots):
+def test_a_minutes_bound_is_not_given_back_but_passes(limiter):
     for ticket in (1, 2):
-        slots.take(ticket, minute(2), 10.5)
-        slots.release(ticket)
-    assert slots.obstacle(minute(2), 70.9) is not None
-    assert slots.free_at(minute(2)[0], 20) == 71
-    assert slots.obstacle(minute(2), 71) is None
+        limiter.acquire(ticket, minute(2), 10.5)
+        limiter.release(ticket)
+    assert limiter.obstacle(minute(2), 70.9) is not None
+    assert limiter.free_at(minute(2)[0], 20) == 71
+    assert limiter.obstacle(minute(2), 71) is None
 
 
-def test_it_says_when_enough_has_passed_for_what_is_asked(slots):
+def test_it_says_when_enough_has_passed_for_what_is_asked(limiter):
     for second in range(5):
-        slots.take(second, minute(100, 20), second)
-    assert slots.free_at(minute(100, 15)[0], 10) == 61
-    assert slots.free_at(minute(100, 50)[0], 10) == 63
-    assert slots.free_at(at_once(1)[0], 10) is None
+        limiter.acquire(second, minute(100, 20), second)
+    assert limiter.free_at(minute(100, 15)[0], 10) == 61
+    assert limiter.free_at(minute(100, 50)[0], 10) == 63
+    assert limiter.free_at(at_once(1)[0], 10) is None
 
 
-def test_what_is_larger_than_the_whole_bound_passes_alone(slots):
-    assert slots.obstacle(minute(10, 50), 0) is None
-    slots.take(1, minute(10, 50), 0)
-    assert slots.obstacle(minute(10, 1), 0) is not None
+def test_what_is_larger_than_the_whole_bound_passes_alone(limiter):
+    assert limiter.obstacle(minute(10, 50), 0) is None
+    limiter.acquire(1, minute(10, 50), 0)
+    assert limiter.obstacle(minute(10, 1), 0) is not None
 
 
-def test_an_estimate_is_put_right(slots):
-    slots.take(1, (Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 0)
-    slots.corrected(1, "tpm", 10, 5)
-    assert slots.used(("tpm", "a")) == 10
-    slots.corrected(2, "tpm", 10, 5)
-    assert slots.obstacle((Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 6) is None
+def test_an_estimate_is_put_right(limiter):
+    limiter.acquire(1, (Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 0)
+    limiter.correct(1, "tpm", 10, 5)
+    assert limiter.used(("tpm", "a")) == 10
+    limiter.correct(2, "tpm", 10, 5)
+    assert limiter.obstacle((Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 6) is None
 
 
-def test_a_minute_is_remembered_in_bounds(slots):
+def test_a_minute_is_remembered_in_bounds(limiter):
     for n in range(10_000):
-        slots.take(n, minute(1e9), n / 100)
-        slots.release(n)
-    assert len(slots._rooms["rpm", "a"].passed) <= 62
+        limiter.acquire(n, minute(1e9), n / 100)
+        limiter.release(n)
+    assert len(limiter._usage["rpm", "a"].spent) <= 62
 
 
 # --- the line
 
 
-def test_who_is_next_is_called_and_a_newcomer_does_not_pass(slots):
-    slots.take(1, at_once(1), 0)
-    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
-    slots.release(1)
+def test_who_is_next_is_called_and_a_newcomer_does_not_pass(limiter):
+    limiter.acquire(1, at_once(1), 0)
+    first, second = Caller(limiter, "first", at_once(1)), Caller(limiter, "second", at_once(1))
+    limiter.release(1)
     assert (first.calls, second.calls) == (1, 0)
-    assert slots.obstacle(at_once(1), 0, "newcomer") is not None
+    assert limiter.obstacle(at_once(1), 0, "newcomer") is not None
     assert not second.may()
 
     first.goes(2)
-    slots.release(2)
+    limiter.release(2)
     second.goes(3)
-    assert slots.waiting == 0
+    assert limiter.waiting == 0
 
 
-def test_who_keeps_waiting_keeps_its_place(slots):
-    slots.take(1, at_once(1), 0)
-    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
+def test_who_keeps_waiting_keeps_its_place(limiter):
+    limiter.acquire(1, at_once(1), 0)
+    first, second = Caller(limiter, "first", at_once(1)), Caller(limiter, "second", at_once(1))
     assert first.waits()
-    slots.release(1)
+    limiter.release(1)
     assert first.may()
     assert not second.may()
 
 
-def test_two_that_are_freed_at_once_go_to_the_first_two(slots):
-    slots.take(1, at_once(2), 0)
-    slots.take(2, at_once(2), 0)
-    line = [Caller(slots, str(n), at_once(2)) for n in range(3)]
-    slots.release(1)
-    slots.release(2)
+def test_two_that_are_freed_at_once_go_to_the_first_two(limiter):
+    limiter.acquire(1, at_once(2), 0)
+    limiter.acquire(2, at_once(2), 0)
+    line = [Caller(limiter, str(n), at_once(2)) for n in range(3)]
+    limiter.release(1)
+    limiter.release(2)
     line[0].goes(3)
     assert line[1].calls >= 1
     line[1].goes(4)
     assert not line[2].may()
 
 
-def test_who_leaves_gives_its_turn_to_the_next(slots):
-    slots.take(1, at_once(1), 0)
-    Caller(slots, "first", at_once(1))
-    second = Caller(slots, "second", at_once(1))
-    slots.release(1)
-    slots.leave("first")
+def test_who_leaves_gives_its_turn_to_the_next(limiter):
+    limiter.acquire(1, at_once(1), 0)
+    Caller(limiter, "first", at_once(1))
+    second = Caller(limiter, "second", at_once(1))
+    limiter.release(1)
+    limiter.leave("first")
     assert second.calls == 1
     assert second.may()
-    slots.leave("never here")
+    limiter.leave("never here")
 
 
-def test_who_turns_to_something_else_gives_its_turn_to_the_next(slots):
-    slots.take(1, at_once(1), 0)
-    first = Caller(slots, "first", at_once(1))
-    second = Caller(slots, "second", at_once(1))
-    slots.release(1)
+def test_who_turns_to_something_else_gives_its_turn_to_the_next(limiter):
+    limiter.acquire(1, at_once(1), 0)
+    first = Caller(limiter, "first", at_once(1))
+    second = Caller(limiter, "second", at_once(1))
+    limiter.release(1)
     first.what = at_once(1, "other")
     first.waits()
     assert second.calls == 1
 
 
-def test_one_in_line_for_either_takes_one_and_frees_the_other(slots):
-    slots.take(1, at_once(1, "a"), 0)
-    slots.take(2, at_once(1, "b"), 0)
-    first = Caller(slots, "first", at_once(1, "a") + at_once(1, "b"))
-    second = Caller(slots, "second", at_once(1, "b"))
-    slots.release(1)
+def test_one_in_line_for_either_takes_one_and_frees_the_other(limiter):
+    limiter.acquire(1, at_once(1, "a"), 0)
+    limiter.acquire(2, at_once(1, "b"), 0)
+    first = Caller(limiter, "first", at_once(1, "a") + at_once(1, "b"))
+    second = Caller(limiter, "second", at_once(1, "b"))
+    limiter.release(1)
     assert first.calls == 1
-    slots.take(3, at_once(1, "a"), 0)
-    slots.leave("first")
-    slots.release(2)
+    limiter.acquire(3, at_once(1, "a"), 0)
+    limiter.leave("first")
+    limiter.release(2)
     assert second.may()
 
 
-def test_a_model_whose_turn_it_is_is_not_starved_by_the_one_that_runs(slots):
-    slots.take(1, model("m"), 0)
-    other = Caller(slots, "other", model("n"))
-    assert slots.obstacle(model("m"), 0, "late") is not None, "it would run on for ever"
-    late = Caller(slots, "late", model("m"))
+def test_a_model_whose_turn_it_is_is_not_starved_by_the_one_that_runs(limiter):
+    limiter.acquire(1, model("m"), 0)
+    other = Caller(limiter, "other", model("n"))
+    assert limiter.obstacle(model("m"), 0, "late") is not None, "it would run on for ever"
+    late = Caller(limiter, "late", model("m"))
 
-    slots.release(1)
+    limiter.release(1)
     assert (other.calls, late.calls) == (1, 0)
     other.goes(2)
     assert not late.may()
-    slots.release(2)
+    limiter.release(2)
     assert late.calls >= 1
     assert late.may()
 
 
-def test_all_of_a_model_whose_turn_it_is_are_called(slots):
-    slots.take(1, model("m"), 0)
-    line = [Caller(slots, str(n), model(name)) for n, name in enumerate("nnmn")]
-    slots.release(1)
+def test_all_of_a_model_whose_turn_it_is_are_called(limiter):
+    limiter.acquire(1, model("m"), 0)
+    line = [Caller(limiter, str(n), model(name)) for n, name in enumerate("nnmn")]
+    limiter.release(1)
     assert [caller.calls for caller in line] == [1, 1, 0, 0]
 
 
 def test_the_line_is_bounded():
-    slots = Limiter(limit=2)
-    assert [slots.wait(name, lambda: None, []) for name in ("x", "y", "x", "z")] == [True, True, True, False]
-    assert slots.waiting == 2
+    limiter = Limiter(limit=2)
+    assert [limiter.wait(name, lambda: None, []) for name in ("x", "y", "x", "z")] == [True, True, True, False]
+    assert limiter.waiting == 2
 
 
-def test_everybody_can_be_stirred(slots):
-    line = [Caller(slots, str(n), at_once(1)) for n in range(3)]
-    slots.stir(("a",))
-    slots.stir(("nobody",))
+def test_every_waiter_can_be_called(limiter):
+    line = [Caller(limiter, str(n), at_once(1)) for n in range(3)]
+    limiter.call_all(("a",))
+    limiter.call_all(("nobody",))
     assert [caller.calls for caller in line] == [1, 1, 1]
 
 
@@ -299,7 +253,7 @@ class Clients:
     """Requests of several clients for one bound, by name: `a0`, `a1`, …; each holds its place until it is told."""
 
     def __init__(self, limit=10, most=1):
-        self.slots, self.what = Limiter(limit), at_once(most)
+        self.limiter, self.what = Limiter(limit), at_once(most)
         self.waiting, self.running, self.told, self.count = [], [], [], 0
 
     def comes(self, client):
@@ -310,20 +264,20 @@ class Clients:
 
     def again(self, name):
         client = name[0].encode()
-        if self.slots.obstacle(self.what, 0, name, client) is None:
-            self.slots.take(int(name[1:]), self.what, 0, waiter=name)
-            self.slots.leave(name)
+        if self.limiter.obstacle(self.what, 0, name, client) is None:
+            self.limiter.acquire(int(name[1:]), self.what, 0, waiter=name)
+            self.limiter.leave(name)
             self.running.append(name)
             return "served"
         wanted = [(claim.scope, claim.tenant) for claim in self.what]
-        if self.slots.wait(name, lambda: self.told.append(name), wanted, client):
+        if self.limiter.wait(name, lambda: self.told.append(name), wanted, client):
             self.waiting = [*(each for each in self.waiting if each != name), name]
             return "waits"
         return "refused"
 
     def one_ends(self):
         """Return who was served because of it, and who was refused."""
-        self.slots.release(int(self.running.pop(0)[1:]))
+        self.limiter.release(int(self.running.pop(0)[1:]))
         return self.look()
 
     def look(self):
@@ -380,7 +334,7 @@ def test_a_full_line_makes_room_for_a_client_with_fewer_in_it():
     ann, said = line.comes("b")
     assert said == "waits"
     assert [name for name, said in line.look() if said == "refused"] == [flood[-1]]
-    assert line.slots.waiting == 5
+    assert line.limiter.waiting == 5
     assert [name for name, _ in line.one_ends()] == [flood[1]]
     assert line.one_ends() == [(ann, "served")]
 
@@ -393,13 +347,13 @@ def test_clients_that_have_equally_many_in_a_full_line_do_not_drive_each_other_o
     assert line.look() == []
 
 
-def test_one_that_turns_to_another_bound_keeps_what_its_client_waited(slots):
+def test_one_that_turns_to_another_bound_keeps_what_its_client_waited(limiter):
     """R12: what was not given out is no turn taken."""
-    slots.take(1, at_once(1), 0)
-    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
-    slots.leave("first")
-    slots.wait("other", lambda: None, [(("a",), None)], b"other")
-    assert slots.obstacle(at_once(2), 0, "second") is None
+    limiter.acquire(1, at_once(1), 0)
+    first, second = Caller(limiter, "first", at_once(1)), Caller(limiter, "second", at_once(1))
+    limiter.leave("first")
+    limiter.wait("other", lambda: None, [(("a",), None)], b"other")
+    assert limiter.obstacle(at_once(2), 0, "second") is None
     assert second.calls == 1
     assert first.calls == 0
 
@@ -426,7 +380,7 @@ def test_no_client_keeps_another_one_out(steps, limit, most):
         if said == "waits" and alone(line, name):
             came[name] = 0
         assert all(told != "served" for _, told in line.look())
-        assert line.slots.waiting == len(line.waiting) <= limit
+        assert line.limiter.waiting == len(line.waiting) <= limit
 
 
 def alone(line, name):
@@ -441,21 +395,21 @@ class Table(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.slots = Limiter(limit=5)
+        self.limiter = Limiter(limit=5)
         self.open, self.line, self.tickets = {}, {}, 0
 
     def goes(self, what):
         self.tickets += 1
-        self.open[self.tickets] = (what, self.slots.take(self.tickets, what, 0).number)
+        self.open[self.tickets] = (what, self.limiter.acquire(self.tickets, what, 0).number)
 
     @rule(what=st.sampled_from(KINDS))
     def come(self, what):
         self.tickets += 1
         name = f"w{self.tickets}"
-        claim = self.slots.obstacle(what, 0, name)
+        claim = self.limiter.obstacle(what, 0, name)
         if claim is None:
             self.goes(what)
-        elif self.slots.wait(name, lambda: None, [(claim.scope, claim.tenant)]):
+        elif self.limiter.wait(name, lambda: None, [(claim.scope, claim.tenant)]):
             self.line[name] = what
 
     @rule(which=st.integers(0, 4))
@@ -463,26 +417,26 @@ class Table(RuleBasedStateMachine):
         if which >= len(self.line):
             return
         name = list(self.line)[which]
-        claim = self.slots.obstacle(self.line[name], 0, name)
+        claim = self.limiter.obstacle(self.line[name], 0, name)
         if claim is None:
             self.goes(self.line.pop(name))
-            self.slots.leave(name)
+            self.limiter.leave(name)
         else:
-            self.slots.wait(name, lambda: None, [(claim.scope, claim.tenant)])
+            self.limiter.wait(name, lambda: None, [(claim.scope, claim.tenant)])
 
     @rule(which=st.integers(0, 4))
     def give_up(self, which):
         if which < len(self.line):
             name = list(self.line)[which]
             del self.line[name]
-            self.slots.leave(name)
+            self.limiter.leave(name)
 
     @rule(which=st.integers(0, 4), times=st.integers(1, 2))
     def end(self, which, times):
         if which < len(self.open):
             ticket = list(self.open)[which]
             del self.open[ticket]
-            assert [self.slots.release(ticket) for _ in range(times)] == [True, False][:times]
+            assert [self.limiter.release(ticket) for _ in range(times)] == [True, False][:times]
 
     @invariant()
     def bounds_hold(self):
@@ -491,23 +445,23 @@ class Table(RuleBasedStateMachine):
         numbers = [number for claim, number in held if claim.numbered]
         assert len(numbers) == len(set(numbers)) <= 2
         assert len({claim.tenant for claim, _ in held if claim.tenant}) <= 1
-        assert self.slots.used(("a",)) == sum(claim.scope == ("a",) for claim, _ in held)
-        assert self.slots.waiting == len(self.line)
+        assert self.limiter.used(("a",)) == sum(claim.scope == ("a",) for claim, _ in held)
+        assert self.limiter.waiting == len(self.line)
 
     @invariant()
     def the_first_in_line_can_go_when_nobody_holds_anything(self):
         if self.line and not self.open:
             first = next(iter(self.line))
-            assert self.slots.obstacle(self.line[first], 0, first) is None
+            assert self.limiter.obstacle(self.line[first], 0, first) is None
 
     def teardown(self):
         for ticket in list(self.open):
-            self.slots.release(ticket)
+            self.limiter.release(ticket)
         for name in list(self.line):
-            self.slots.leave(name)
-        assert not self.slots._rooms
-        assert not self.slots._lines
-        assert not self.slots._held
+            self.limiter.leave(name)
+        assert not self.limiter._usage
+        assert not self.limiter._queues
+        assert not self.limiter._holders
 
 
 TestTable = Table.TestCase

@@ -7,11 +7,15 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.accounts import limits
+from patchbay.accounts import error_body, limits
 from patchbay.body import Body
 from patchbay.values.http import Headers
 
 NOW = 1_790_000_000.0
+
+
+def retry_at(fields, found, now):
+    return limits.retry_at(fields, error_body.read(found), now)
 
 
 def headers(**fields: str) -> Headers:
@@ -64,18 +68,18 @@ def test_hints_are_ranked_by_how_directly_they_answer():
     buckets = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "5s"}
     both = {"retry_after_ms": "1500", "retry_after": "2"}
 
-    assert limits.retry_at(headers(**both, **buckets), body(said), NOW) == NOW + 1.5
-    assert limits.retry_at(headers(retry_after="2", **buckets), body(said), NOW) == NOW + 2
-    assert limits.retry_at(headers(**buckets), body(said), NOW) == NOW + 4
+    assert retry_at(headers(**both, **buckets), body(said), NOW) == NOW + 1.5
+    assert retry_at(headers(retry_after="2", **buckets), body(said), NOW) == NOW + 2
+    assert retry_at(headers(**buckets), body(said), NOW) == NOW + 4
     del said["error"]["resets_in_seconds"]
-    assert limits.retry_at(headers(**buckets), body(said), NOW) == NOW + 3
-    assert limits.retry_at(headers(**buckets), None, NOW) == NOW + 5
-    assert limits.retry_at(headers(), None, NOW) is None
+    assert retry_at(headers(**buckets), body(said), NOW) == NOW + 3
+    assert retry_at(headers(**buckets), None, NOW) == NOW + 5
+    assert retry_at(headers(), None, NOW) is None
 
 
 def test_an_unusable_hint_gives_way_to_the_next():
-    assert limits.retry_at(headers(retry_after_ms="0", retry_after="-1"), body({"error": "wait"}), NOW) is None
-    assert limits.retry_at(headers(retry_after_ms="0", retry_after="9"), None, NOW) == NOW + 9
+    assert retry_at(headers(retry_after_ms="0", retry_after="-1"), body({"error": "wait"}), NOW) is None
+    assert retry_at(headers(retry_after_ms="0", retry_after="9"), None, NOW) == NOW + 9
 
 
 def test_only_an_empty_bucket_says_when_to_come_back_and_the_last_of_them_counts():
@@ -87,7 +91,7 @@ def test_only_an_empty_bucket_says_when_to_come_back_and_the_last_of_them_counts
         x_ratelimit_remaining_day="7",
         x_ratelimit_reset_day="20h",
     )
-    assert limits.retry_at(fields, None, NOW) == NOW + 360
+    assert retry_at(fields, None, NOW) == NOW + 360
 
 
 @pytest.mark.parametrize(
@@ -107,7 +111,7 @@ def test_only_an_empty_bucket_says_when_to_come_back_and_the_last_of_them_counts
     ],
 )  # fmt: skip
 def test_each_providers_limit_headers_are_understood(fields, seconds):
-    at = limits.retry_at(fields, None, NOW)
+    at = retry_at(fields, None, NOW)
     assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
 
 
@@ -143,14 +147,14 @@ def test_each_providers_limit_headers_are_understood(fields, seconds):
     ],
 )  # fmt: skip
 def test_hints_in_a_body_are_found_in_every_shape(document, seconds):
-    at = limits.retry_at(Headers(), body(document), NOW)
+    at = retry_at(Headers(), body(document), NOW)
     assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
 
 
 @given(st.binary(max_size=200))
 def test_any_body_is_read_without_raising(raw):
-    limits.retry_at(Headers(), Body(raw), NOW)
-    limits.retry_at(Headers(), Body(b"[" + raw), NOW)
+    retry_at(Headers(), Body(raw), NOW)
+    retry_at(Headers(), Body(b"[" + raw), NOW)
 
 
 # --- what a success says is left
@@ -241,7 +245,7 @@ def test_reading_what_is_left_never_raises_and_is_a_share(fields):
 )  # fmt: skip
 def test_a_reset_is_read_wherever_a_family_puts_it(fields, seconds):
     """A9: Codex's windows, the IETF's head, a reset alone."""
-    at = limits.retry_at(fields, None, NOW)
+    at = retry_at(fields, None, NOW)
     assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
 
 
@@ -260,7 +264,7 @@ def test_a_reset_is_read_wherever_a_family_puts_it(fields, seconds):
 )
 def test_a_time_in_a_body_is_read_in_every_spelling(document, seconds):
     """A9: members and sentences of other families."""
-    at = limits.retry_at(headers(), Body(json.dumps(document).encode()), NOW)
+    at = retry_at(headers(), Body(json.dumps(document).encode()), NOW)
     assert at == pytest.approx(NOW + seconds, rel=0, abs=1e-3)
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.pool import Accounts, Ask, Choice, _party
+from patchbay.accounts.lease import Ask, Lease
+from patchbay.accounts.pool import Accounts
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, QueueSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
@@ -45,12 +46,18 @@ def ask(session="s", model="m", **fields):
 def serve(accounts, request, now=0.0, kind="ok", until=None, scope="lane"):
     """Let one attempt go through to its end; return the choice."""
     choice = accounts.choose(request, now)
-    assert isinstance(choice, Choice), choice
+    assert isinstance(choice, Lease), choice
     if kind == "ok":
-        accounts.started(request, choice, now)
-    accounts.settled(request, choice, Outcome(kind, until, scope), now)
+        accounts.first_success(request, choice, now)
+    accounts.record_outcome(request, choice, Outcome(kind, until, scope), now)
     accounts.release(choice)
     return choice
+
+
+def drop_homes(accounts, account_id):
+    for told in accounts.bindings.all(0):
+        if told.home == account_id:
+            accounts.bindings.drop(told.key)
 
 
 def served_by(accounts, request, now=0.0, **outcome):
@@ -219,14 +226,14 @@ def test_a_burst_of_a_new_session_goes_to_one_account():
     assert [choice.binding for choice in burst] == ["new"] + ["inherited"] * 9
 
 
-def test_a_late_success_after_an_invalidation_does_not_bind():
+def test_a_late_success_after_the_home_was_dropped_does_not_bind():
     accounts = three()
     home = served_by(accounts, ask())
     slow = accounts.choose(ask(), 1)
-    assert accounts.invalidate(home) == 1
+    drop_homes(accounts, home)
 
-    accounts.started(ask(), slow, 2)
-    accounts.settled(ask(), slow, Outcome("ok"), 2)
+    accounts.first_success(ask(), slow, 2)
+    accounts.record_outcome(ask(), slow, Outcome("ok"), 2)
     accounts.release(slow)
     assert accounts.status(2)[0].sessions == 0
     assert accounts.choose(ask(), 3).binding == "new"
@@ -236,10 +243,10 @@ def test_a_late_failure_of_an_old_generation_does_not_unbind():
     accounts = three()
     home = served_by(accounts, ask())
     slow = accounts.choose(ask(), 1)
-    accounts.forget("s")
+    drop_homes(accounts, home)
     assert served_by(accounts, ask(), now=2) == home
 
-    accounts.settled(ask(), slow, Outcome("permission"), 3)
+    accounts.record_outcome(ask(), slow, Outcome("permission"), 3)
     accounts.release(slow)
     assert accounts.choose(ask(model="other"), 4).binding == "hit"
 
@@ -258,7 +265,7 @@ def test_a_dead_home_is_left_even_when_another_session_found_out():
 
     assert moved.account.id != home
     assert moved.binding == "reselected"
-    accounts.cleared(home)
+    accounts.credential_changed(home)
     assert served_by(accounts, ask(), now=2) == moved.account.id
 
 
@@ -430,7 +437,7 @@ def test_after_a_rest_one_looks_and_the_others_go_elsewhere_or_wait_for_it():
     waits = accounts.choose(request, 20)
     assert (look.account.id, type(waits)) == ("a", Wait)
 
-    accounts.started(ask("1"), look, 21)
+    accounts.first_success(ask("1"), look, 21)
     assert called == ["2"]
     assert accounts.choose(request, 21).account.id == "a"
 
@@ -441,18 +448,18 @@ def test_a_look_that_fails_lets_those_who_wait_for_it_be_told():
     look = accounts.choose(ask("1"), 20)
     request, called = queued("2")
     accounts.choose(request, 20)
-    accounts.settled(ask("1"), look, Outcome("rate", 500), 21)
+    accounts.record_outcome(ask("1"), look, Outcome("rate", 500), 21)
     accounts.release(look)
     assert called
     assert accounts.choose(request, 21).code == "model_cooldown"
-    assert accounts.waiting == 0
+    assert accounts._limiter.waiting == 0
 
 
 def test_a_look_whose_client_leaves_is_the_next_ones():
     accounts = pool(account("a"))
     rest(accounts, "a", until=10)
     look = accounts.choose(ask("1"), 20)
-    accounts.settled(ask("1"), look, Outcome("cancelled"), 20)
+    accounts.record_outcome(ask("1"), look, Outcome("cancelled"), 20)
     accounts.release(look)
     assert accounts.choose(ask("2"), 20).account.id == "a"
 
@@ -470,13 +477,13 @@ def test_of_those_who_waited_for_their_home_one_looks_and_the_others_are_served_
     accounts = three()
     home = served_by(accounts, ask())
     serve(accounts, ask(), now=1, kind="overload")
-    again = ask(stay=home, tried=frozenset({home}))
+    again = ask(retry_home=home, tried=frozenset({home}))
     look, beside = accounts.choose(again, 2), accounts.choose(again, 2)
     assert (look.account.id, look.binding) == (home, "hit")
     assert (beside.account.id != home, beside.binding) == (True, "reselected")
-    assert reasons(beside)[home] == "cooling (overload), another request is looking"
+    assert reasons(beside)[home] == "cooling (overload), another request is probing it"
 
-    accounts.settled(again, look, Outcome("overload"), 3)
+    accounts.record_outcome(again, look, Outcome("overload"), 3)
     accounts.release(look)
     assert accounts.choose(again, 3).account.id != home, "it has just been seen to last"
 
@@ -486,7 +493,7 @@ def test_a_home_whose_credential_failed_meanwhile_is_not_looked_at():
     home = served_by(accounts, ask())
     serve(accounts, ask(), now=1, kind="overload")
     serve(accounts, ask("other", pin=home), now=20, kind="auth")
-    assert accounts.choose(ask(stay=home, tried=frozenset({home})), 21).account.id != home
+    assert accounts.choose(ask(retry_home=home, tried=frozenset({home})), 21).account.id != home
 
 
 def test_when_all_rest_each_is_tried_once_in_half_a_minute_the_first_to_come_back_first():
@@ -500,12 +507,12 @@ def test_when_all_rest_each_is_tried_once_in_half_a_minute_the_first_to_come_bac
     chance = accounts.choose(ask(), 30)
     assert chance.account.id == "b"
     assert isinstance(accounts.choose(queued("2")[0], 30), Wait), "it may be told at once"
-    accounts.settled(ask(), chance, Outcome("rate", 900), 31)
+    accounts.record_outcome(ask(), chance, Outcome("rate", 900), 31)
     accounts.release(chance)
     for second, name in ((32, "c"), (34, "a")):
         chance = accounts.choose(ask("3"), second)
         assert chance.account.id == name
-        accounts.settled(ask("3"), chance, Outcome("rate", 900), second + 1)
+        accounts.record_outcome(ask("3"), chance, Outcome("rate", 900), second + 1)
         accounts.release(chance)
     assert isinstance(accounts.choose(ask("3"), 59), Refusal)
     assert accounts.choose(ask("3"), 61).account.id == "b"
@@ -545,7 +552,7 @@ def test_where_little_is_left_no_new_conversation_begins_and_old_ones_go_on():
     old = next(str(n) for n in range(50) if served_by(accounts, ask(str(n))) == "a")
     full = Headers((("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "3"),
                     ("x-ratelimit-reset-requests", "60s")))  # fmt: skip
-    accounts.headed(accounts.choose(ask(old), 1), Head(200, full), 1)
+    accounts.record_head(accounts.choose(ask(old), 1), Head(200, full), 1)
 
     assert {served_by(accounts, ask(f"new {n}"), now=2) for n in range(20)} == {"b"}
     assert served_by(accounts, ask(old), now=2) == "a"
@@ -557,7 +564,7 @@ def test_where_little_is_left_everywhere_new_conversations_begin_all_the_same():
     accounts = pool(account("a"))
     fields = (("x-ratelimit-limit-requests", "100"), ("x-ratelimit-remaining-requests", "0"),
               ("x-ratelimit-reset-requests", "60s"))  # fmt: skip
-    accounts.headed(accounts.choose(ask(), 1), Head(200, Headers(fields)), 1)
+    accounts.record_head(accounts.choose(ask(), 1), Head(200, Headers(fields)), 1)
     assert served_by(accounts, ask("new"), now=2) == "a"
 
 
@@ -608,7 +615,7 @@ def test_a_late_result_of_the_old_home_does_not_undo_the_move():
     away(accounts, "s", home, 10, until=400)
     warm = served_by(accounts, ask(), now=300)
     assert served_by(accounts, ask(), now=500) == warm
-    accounts.settled(ask(), slow, Outcome("permission"), 501)
+    accounts.record_outcome(ask(), slow, Outcome("permission"), 501)
     accounts.release(slow)
     assert served_by(accounts, ask(), now=502) == warm
 
@@ -642,14 +649,14 @@ def test_nobody_passes_who_came_later_and_the_next_is_called():
     assert served.account.id == "a"
     accounts.release(served)
     assert accounts.choose(second, 0).account.id == "a"
-    assert accounts.waiting == 0
+    assert accounts._limiter.waiting == 0
 
 
 def test_one_conversation_s_flood_holds_up_no_other_one_of_the_same_client():
     """R12: without `clients:` the tools of one user have one key; each conversation has its turn, and its place."""
     accounts = pool(account("a", max_concurrent=1), queue=QueueSettings(limit=20))
-    assert len({_party(ask(name, client=Client(scope=b"k"))) for name in ("flood", "one", "other")}) == 3
-    assert {_party(ask(name, client=Client(b"k", "ann", key=b"a"))) for name in ("flood", "one", "other")} == {b"k"}
+    assert len({ask(name, client=Client(scope=b"k")).party for name in ("flood", "one", "other")}) == 3
+    assert {ask(name, client=Client(b"k", "ann", key=b"a")).party for name in ("flood", "one", "other")} == {b"k"}
     running = accounts.choose(ask("0"), 0)
     for number in range(20):
         request = replace(queued(f"flood {number}")[0], identity=Identity(affinity="flood"))
@@ -662,12 +669,12 @@ def test_one_conversation_s_flood_holds_up_no_other_one_of_the_same_client():
         accounts.release(running)
         flood = replace(queued(f"flood {number}")[0], identity=Identity(affinity="flood"))
         running = accounts.choose(one if called else flood, 0)
-        assert isinstance(running, Choice), number
+        assert isinstance(running, Lease), number
 
     assert called
     assert isinstance(accounts.choose(other, 0), Wait)
     accounts.release(running)
-    assert isinstance(accounts.choose(other, 0), Choice)
+    assert isinstance(accounts.choose(other, 0), Lease)
 
 
 def test_a_full_line_is_a_refusal_that_says_so():
@@ -710,7 +717,7 @@ def test_tokens_are_counted_when_the_answer_is_there():
     accounts = pool(account("a", tpm=1000))
     choice = accounts.choose(ask("1", tokens=900), 0)
     assert isinstance(accounts.choose(ask("2", tokens=900), 0), Wait)
-    accounts.settled(ask("1"), choice, Outcome("ok"), 1, tokens=50)
+    accounts.record_outcome(ask("1"), choice, Outcome("ok"), 1, tokens=50)
     accounts.release(choice)
     assert accounts.choose(ask("2", tokens=900), 1).account.id == "a"
     assert accounts.status(1)[0].tokens == 950
@@ -746,9 +753,9 @@ def test_one_thread_waits_for_itself_whichever_account_is_free():
     one, two = (ask(identity=Identity(affinity="s", thread=thread)) for thread in ("t", "u"))
     running = accounts.choose(one, 0)
     assert isinstance(accounts.choose(one, 0), Wait)
-    assert isinstance(accounts.choose(two, 0), Choice)
+    assert isinstance(accounts.choose(two, 0), Lease)
     accounts.release(running)
-    assert isinstance(accounts.choose(one, 0), Choice)
+    assert isinstance(accounts.choose(one, 0), Lease)
 
 
 def test_a_websocket_that_stays_open_holds_nothing_that_its_messages_need():
@@ -885,20 +892,12 @@ def test_trouble_with_our_credentials_never_looks_like_trouble_with_the_clients(
 def test_a_choice_is_released_once():
     accounts = pool(account("a"))
     one, two = accounts.choose(ask(), 0), accounts.choose(ask(), 0)
-    assert accounts.in_flight("a") == 2
+    assert accounts.status(0)[0].in_flight == 2
     for choice in (one, one, one):
         accounts.release(choice)
-    assert accounts.in_flight("a") == 1
+    assert accounts.status(0)[0].in_flight == 1
     accounts.release(replace(two))
-    assert accounts.in_flight("a") == 0
-
-
-def test_row_d5_the_invalidation_of_an_account_leaves_the_others_alone():
-    accounts = three()
-    homes = {n: served_by(accounts, ask(str(n))) for n in range(30)}
-    assert accounts.invalidate("a") == Counter(homes.values())["a"]
-    for n, home in homes.items():
-        assert accounts.choose(ask(str(n)), 1).binding == ("new" if home == "a" else "hit")
+    assert accounts.status(0)[0].in_flight == 0
 
 
 def test_row_d6_the_time_to_live_is_a_setting():
@@ -906,25 +905,6 @@ def test_row_d6_the_time_to_live_is_a_setting():
     serve(accounts, ask())
     assert accounts.choose(ask(), 89).binding == "hit"
     assert three(sessions=SessionSettings(ttl=90)).choose(ask(), 91).binding == "new"
-
-
-def test_the_status_says_how_every_account_stands():
-    accounts = pool(account("a"), account("b", enabled=False), account("c"))
-    for _ in range(3):
-        serve(accounts, ask("busy", identity=Identity(affinity="busy", owner=frozenset({"a"}))))
-    serve(accounts, ask("calm", identity=Identity(affinity="calm", owner=frozenset({"a"}))))
-    rest(accounts, "c")
-    accounts.choose(ask(pin="a"), 0)
-    a, b, c = accounts.status(1)
-
-    assert (a.state, a.reason, a.until, a.in_flight, a.sessions) == ("healthy", "", None, 1, 2)
-    assert (a.busiest, a.share) == ("busy", 0.75)
-    assert (b.state, b.until) == ("disabled", None)
-    assert (c.state, c.reason) == ("cooling", "cooling (rate) on m")
-    assert 90 < c.until <= 95
-    assert (c.deadline, c.waiting, c.minute, c.tokens) == (c.until, 0, 0, 0)
-    (lane,) = c.lanes
-    assert (lane.lane, lane.state, lane.reason, lane.until) == ("m", "cooling", "cooling (rate)", c.until)
 
 
 def test_an_account_that_is_gone_drains_until_its_last_answer_is_there():
@@ -937,7 +917,7 @@ def test_an_account_that_is_gone_drains_until_its_last_answer_is_there():
     ]  # fmt: skip
     assert served_by(accounts, ask(), now=1) in ("a", "c")
 
-    accounts.settled(ask(), answering, Outcome("ok"), 2)
+    accounts.record_outcome(ask(), answering, Outcome("ok"), 2)
     accounts.release(answering)
     assert [one.account for one in accounts.status(2)] == ["a", "c"]
 
@@ -952,15 +932,7 @@ def test_an_account_that_comes_back_while_it_drains_is_as_it_was():
     ]  # fmt: skip
 
 
-def test_the_status_says_who_waits_and_what_a_minute_has_left():
-    accounts = pool(account("a", max_concurrent=1, rpm=5), account("b"))
-    accounts.choose(ask(pin="a"), 0)
-    accounts.choose(queued("1", pin="a")[0], 0)
-    a, b = accounts.status(0)
-    assert (a.waiting, a.minute, b.waiting) == (1, 1, 0)
-
-
-def test_no_secret_shows_in_a_choice():
+def test_no_secret_shows_in_a_lease():
     assert "sk-hidden" not in repr(three().choose(ask(), 0))
 
 
@@ -979,7 +951,7 @@ class Slots(RuleBasedStateMachine):
             sessions=SessionSettings(limit=3),
             queue=QueueSettings(limit=4),
         )
-        self.open: list[tuple[Ask, Choice]] = []
+        self.open: list[tuple[Ask, Lease]] = []
         self.line: dict[str, Ask] = {}
         self.now, self.asked = 0.0, 0
 
@@ -994,12 +966,12 @@ class Slots(RuleBasedStateMachine):
         choice = self.accounts.choose(request, self.now)
         self.line.pop(request.waiter, None)
         if not room and isinstance(choice, Wait):  # the conversation with the most in line made room
-            gone = [name for name in self.line if name not in self.accounts._slots._line]
-            most = Counter(_party(each) for each in self.line.values()).most_common(1)[0]
-            assert [_party(self.line.pop(name)) for name in gone] == [most[0]]
+            gone = [name for name in self.line if name not in self.accounts._limiter._waiting]
+            most = Counter(each.party for each in self.line.values()).most_common(1)[0]
+            assert [self.line.pop(name).party for name in gone] == [most[0]]
             assert most[1] > 1
         match choice:
-            case Choice():
+            case Lease():
                 self.open.append((request, choice))
             case Wait():
                 assert choice.until > self.now
@@ -1032,15 +1004,15 @@ class Slots(RuleBasedStateMachine):
             return
         request, choice = self.open.pop(which)
         if started:
-            self.accounts.started(request, choice, self.now)
-        self.accounts.settled(request, choice, Outcome(kind), self.now)
+            self.accounts.first_success(request, choice, self.now)
+        self.accounts.record_outcome(request, choice, Outcome(kind), self.now)
         for _ in range(1 + twice):
             self.accounts.release(choice)
 
     @rule(seconds=st.floats(0, 5000), account=st.sampled_from("ab"))
     def pass_time(self, seconds, account):
         self.now += seconds
-        self.accounts.invalidate(account)
+        drop_homes(self.accounts, account)
 
     @invariant()
     def slots_are_those_of_the_open_choices(self):
@@ -1051,13 +1023,13 @@ class Slots(RuleBasedStateMachine):
         numbers = [(choice.lane, choice.slot) for _, choice in self.open if choice.account.id == "a"]
         assert len(set(numbers)) == len(numbers)
         assert len({choice.lane for _, choice in self.open if choice.account.id == "b"}) <= 1
-        assert self.accounts.waiting == len(self.line)
+        assert self.accounts._limiter.waiting == len(self.line)
 
     @invariant()
     def one_looks_at_a_time(self):
         for name in "ab":
             for lane in "mn":
-                for _, mark in self.accounts.health._marks(name, lane):
+                for _, mark in self.accounts.health._of(name, lane):
                     tickets = {choice.ticket for _, choice in self.open}
                     assert mark.probe is None or mark.probe in tickets, "the lease of one that is over"
 
@@ -1067,13 +1039,13 @@ class Slots(RuleBasedStateMachine):
         for name in list(self.line):
             self.accounts.leave(name)
         for name in "ab":
-            self.accounts.invalidate(name)
+            drop_homes(self.accounts, name)
         assert not self.accounts._in_flight
         assert not self.accounts._tickets
-        assert not self.accounts._bindings._entries
-        assert not self.accounts._bindings._sessions
-        assert not self.accounts._slots._rooms
-        assert not self.accounts._slots._lines
+        assert not self.accounts.bindings._entries
+        assert not self.accounts.bindings._sessions
+        assert not self.accounts._limiter._usage
+        assert not self.accounts._limiter._queues
 
 
 TestSlots = Slots.TestCase
@@ -1089,8 +1061,8 @@ BARE = Outcome("permission", detail="403", bare=True)
 
 def refused(accounts, request, now, outcome=BARE, kind="permission"):
     choice = accounts.choose(request, now)
-    assert isinstance(choice, Choice), choice
-    accounts.settled(request, choice, outcome, now)
+    assert isinstance(choice, Lease), choice
+    accounts.record_outcome(request, choice, outcome, now)
     accounts.release(choice)
     return choice.account.id
 
@@ -1146,7 +1118,7 @@ def test_a_clock_that_is_set_back_keeps_no_account_out(back):
     served_by(accounts, ask("1"), now=late)
     assert isinstance(accounts.choose(ask("2"), late + 1), Wait)
     accounts.leave("")
-    accounts.health.note("a", "m", Outcome("quota", late + 100, "account"), late + 1)
+    accounts.health.record_outcome("a", "m", Outcome("quota", late + 100, "account"), late + 1)
     assert isinstance(accounts.choose(ask("2"), 1e9 + 1), Wait | Refusal)
     assert served_by(accounts, ask("2"), now=1e9 + 200) == "a"
 
@@ -1172,8 +1144,8 @@ def test_a_conversation_that_was_not_denied_is_let_through_at_once(kind, bare):
     accounts = pool(account("a"), account("b"))
     for name in ("x", "y", "z", "w"):
         tried = frozenset()
-        while isinstance(choice := accounts.choose(request := ask(name, tried=tried), 0.0), Choice):
-            accounts.settled(request, choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
+        while isinstance(choice := accounts.choose(request := ask(name, tried=tried), 0.0), Lease):
+            accounts.record_outcome(request, choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
             accounts.release(choice)
             tried |= {choice.account.id}
     assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")

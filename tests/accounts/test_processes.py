@@ -10,13 +10,13 @@ from pathlib import Path
 ORDERS = """
 import sys
 from random import Random
-from patchbay.accounts.selection import STRATEGIES, Cursors, State
-from patchbay.config import Account, Secret
-from patchbay.providers import PRESETS
+from patchbay.accounts.selection import STRATEGIES, Cursors, SelectionState
+from patchbay.values.account import Account, Secret
+from patchbay.settings.presets import PRESETS
 
 accounts = [Account(f"account-{n}", PRESETS["generic"], Secret("literal", "k"), weight=1 + n % 2) for n in range(4)]
 Random(sys.argv[1]).shuffle(accounts)
-state = State(bytes(range(32)), Cursors(Random(sys.argv[1])))
+state = SelectionState(bytes(range(32)), Cursors(Random(sys.argv[1])))
 for number in range(1000):
     order = STRATEGIES["rendezvous"](f"{number:032x}", accounts, state)
     print(" ".join(account.id for account in order))

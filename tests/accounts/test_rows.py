@@ -45,14 +45,14 @@ def test_every_row_of_the_error_tables_leads_to_its_state(
     family: str, status: int, document: object, kind: str
 ) -> None:
     health, found = Health(Random(1)), judged(family, status, document)
-    health.note("a", "m", found, NOW)
+    health.record_outcome("a", "m", found, NOW)
     if found.bare:
         assert health.state("a", "m", NOW) == "healthy", "a status alone may be about one conversation"
         for other in "no":
-            health.note("a", "m", found, NOW, exchange=other, conversation=other)
+            health.record_outcome("a", "m", found, NOW, exchange=other, conversation=other)
     if kind == "server":
         assert health.state("a", "m", NOW) == "healthy", "one alone is no reason"
-        health.note("a", "m", found, NOW + 1)
+        health.record_outcome("a", "m", found, NOW + 1)
 
     assert (health.state("a", "m", NOW + 1), health.state("a", "other", NOW + 1)) == NEXT[kind, found.scope]
     assert health.state("b", "m", NOW + 1) == "healthy"

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 
 from patchbay.accounts.upstream_faults import MAX_PLACES, MEMORY, WINDOW, UpstreamFaults
 from patchbay.values.decision import Outcome
 
 HERE, THERE = ("https://u", "m"), ("https://u", "n")
-
-
-@dataclass
-class Penalty:
-    account: str
-    undone: list[str]
-
-    def undo(self):
-        self.undone.append(self.account)
-
-    def redo(self):
-        self.undone.remove(self.account)
 
 
 class Faults:
@@ -33,8 +19,12 @@ class Faults:
     def show(
         self, account, place=HERE, now=0.0, exchange="", kind="server", detail="500", conversation="", certain=False
     ):
-        penalty, outcome = Penalty(account, self.undone), Outcome(kind, detail=detail, certain=certain)
-        self.shared.fault(account, place, outcome, exchange, now, penalty, conversation)
+        outcome = Outcome(kind, detail=detail, certain=certain)
+        self.shared.fault(account, place, outcome, exchange, now, lambda: self.undo(account), conversation)
+
+    def undo(self, account):
+        self.undone.append(account)
+        return True
 
 
 def test_one_account_alone_is_to_blame_however_often():
@@ -86,28 +76,11 @@ def test_a_success_of_the_guilty_says_nothing_and_that_of_a_third_much():
     assert faults.undone == ["b", "a"], "that was long ago"
 
 
-def test_who_does_well_a_moment_later_proves_the_others_guilty_once():
-    faults = Faults()
-    faults.show("a")
-    faults.show("b")
-    faults.shared.success("a", HERE, 1)
-    assert faults.undone == ["b", "a"][1:], "that of b is imposed again; a says nothing about itself"
-    for _ in range(2):
-        faults.shared.success("c", THERE, 1)
-        faults.shared.success("c", HERE, 2)
-    assert faults.undone == []
-
-    faults.show("a", now=20)
-    faults.show("b", now=20)
-    faults.shared.success("c", HERE, 20 + WINDOW + 1)
-    assert sorted(faults.undone) == ["a", "b"]
-
-
 def test_any_number_of_places_is_remembered_in_bounds():
     shared = UpstreamFaults()
     for number in range(MAX_PLACES + 10):
         shared.success("a", ("u", str(number)), 0)
-    assert len(shared._well) == MAX_PLACES
+    assert len(shared._succeeded) == MAX_PLACES
 
 
 def everywhere(faults, exchange, now=0.0, accounts="ab", **more):
@@ -143,8 +116,8 @@ def test_accounts_that_a_conversation_met_something_on_are_known_while_it_counts
     faults = Faults()
     everywhere(faults, "x", kind="permission")
     everywhere(faults, "y", kind="overload", accounts="de")
-    assert faults.shared.met("c", 1.0) == {"a", "b"}
-    assert faults.shared.met("another", 1.0) == faults.shared.met("", 1.0) == set()
+    assert faults.shared.own_faults("c", 1.0) == {"a", "b"}
+    assert faults.shared.own_faults("another", 1.0) == faults.shared.own_faults("", 1.0) == set()
     faults.shared.success("a", HERE, 2.0, "another")
-    assert faults.shared.met("c", 2.0) == {"b"}
-    assert faults.shared.met("c", MEMORY + 1.0) == set()
+    assert faults.shared.own_faults("c", 2.0) == {"b"}
+    assert faults.shared.own_faults("c", MEMORY + 1.0) == set()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
-from patchbay.accounts.health import LAST_CHANCE
+from patchbay.accounts.cooldown import LAST_CHANCE
 from patchbay.body import Body
 from patchbay.router import Exchange, Router
 from patchbay.settings.presets import PRESETS

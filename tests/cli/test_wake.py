@@ -44,7 +44,7 @@ def rests(router: Router) -> list[bool]:
 def spoiled(router: Router, kind: str = "quota") -> None:
     for name in "ab":
         outcome = Outcome(kind, None, "account")  # type: ignore[arg-type]
-        router.accounts.health.note(name, "m", outcome, time.time(), upstream=name)
+        router.accounts.health.record_outcome(name, "m", outcome, time.time(), upstream=name)
 
 
 def test_a_rest_that_is_kept_is_over_for_the_next_process(settings: Config) -> None:

@@ -147,7 +147,7 @@ def rests(bench: Bench, account: str = "a") -> bool:
 
 def spoiled(tmp_path: Path, outcome: Outcome, text: str = ONE) -> Bench:
     bench = Bench(tmp_path, text)
-    bench.router.accounts.health.note("a", "", outcome, 0)
+    bench.router.accounts.health.record_outcome("a", "", outcome, 0)
     assert rests(bench)
     return bench
 
@@ -194,7 +194,7 @@ def test_another_key_in_a_file_ends_what_was_wrong_with_the_old_one(tmp_path: Pa
     bench = Bench(tmp_path, f"accounts: [{{id: a, provider: openai, key: 'file:{key}'}}]\n")
     secret = bench.config.accounts[0].secret
     asyncio.run(bench.keys.ready(secret))
-    bench.router.accounts.health.note("a", "", AUTH, 0)
+    bench.router.accounts.health.record_outcome("a", "", AUTH, 0)
 
     os.utime(key)  # touched: the same key
     bench.look()

@@ -288,7 +288,7 @@ def test_what_breaks_lets_nothing_pass_and_hangs_up(line: Line, from_client: boo
 
     assert broken.dropped and broken.content == b""
     assert line.hung_up == 1 and line.socket.in_flight == 0
-    assert line.router.accounts.in_flight("one") == 0
+    assert {each.in_flight for each in line.router.accounts.status(0)} == {0}
     assert [event["error"]["code"] for event in line.said] == ["patchbay_failed"][: int(from_client)]
 
 
@@ -455,7 +455,7 @@ def _rest(line: Line, account: str) -> None:
 def test_a_message_that_waits_leaves_with_its_socket(line: Line) -> None:
     """R34: nothing is sent once the client has left, and its place in line is given up at once."""
     waits = _waiting(line)
-    assert line.router.accounts.waiting == 0 and waits.dropped
+    assert not any(each.waiting for each in line.router.accounts.status(0)) and waits.dropped
     assert [(decision.status, decision.error) for decision in line.decisions] == [(499, "client_left")]
     assert line.said == [] and line.hung_up == 0
 
@@ -600,7 +600,7 @@ def test_a_socket_that_is_closed_ends_what_is_open(line: Line) -> None:
 
     assert line.socket.in_flight == 0
     assert [decision.attempts[0].outcome for decision in line.decisions] == ["cancelled", "cancelled"]
-    assert line.router.accounts.in_flight("one") == 0
+    assert {each.in_flight for each in line.router.accounts.status(0)} == {0}
 
 
 def test_the_oldest_messages_are_forgotten(line: Line) -> None:

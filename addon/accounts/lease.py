@@ -1,0 +1,114 @@
+"""What one attempt asks of the pool, and the lease that it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from zlib import crc32
+
+from ..values.account import Account
+from ..values.decision import Candidate, Identity, Outcome
+from ..values.http import Client, Origin, Served
+from . import models
+from .bindings import Key
+
+PARTIES = 16  # groups of conversations that take turns in the queue, where the settings name no clients
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """
+    What one attempt asks for.
+
+    *destination* None means any (the one-port mode); *reverse* is the upstream of accounts with `base_url: reverse`.
+    Only the account *pin* will do, if it is set. *tried* are the accounts of earlier attempts, *ended* their outcomes.
+    *opens*: a WebSocket, whose messages come under the limits themselves. *tokens* is an estimate of its size.
+
+    *waiter* names the exchange, in the queue and in faults of several attempts; *woken* is called when it may be its
+    turn. *retry_home* is the home at which it waited out a transient fault: it may be tried again. Until *patient* it
+    waits rather than take an account of a lower priority, or a refusal. *served* says how a replayed request was
+    served: it goes to the same account and session if possible.
+
+    *others* are further models that it may run; *sealed* says why its models cannot all be read (empty: they can).
+    *path* is set for paths of no dialect. *left* are the accounts on which its WebSockets failed, and when.
+    """
+
+    family: str
+    destination: Origin | None
+    reverse: Origin | None
+    model: str
+    identity: Identity
+    client: Client
+    pin: str = ""
+    websocket: bool = False
+    tried: frozenset[str] = frozenset()
+    ended: Mapping[str, Outcome] = field(default_factory=dict)
+    opens: bool = False
+    tokens: int = 0
+    waiter: str = ""
+    woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    patient: float = 0.0
+    retry_home: str = ""
+    served: Served | None = None
+    others: tuple[str, ...] = ()
+    sealed: str = ""
+    path: str = ""
+    left: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def pool(self) -> str:
+        """The name of the pool: the accounts that can stand in for one another."""
+        return f"{self.family or 'any'}@{self.destination or 'any'}"
+
+    @property
+    def key(self) -> Key:
+        """The key of the conversation's home; without affinity it has none."""
+        return Key(self.pool, self.client.scope, self.identity.affinity)
+
+    @property
+    def model_key(self) -> Key:
+        """The key of the home for this model alone, where the conversation's home does not serve it."""
+        return Key(self.pool, self.client.scope, self.identity.affinity, models.base(self.model)[:256] or "-")
+
+    @property
+    def conversation(self) -> str:
+        """The name of the conversation across pools; empty: it has none."""
+        affinity = self.identity.affinity
+        return f"{self.client.scope.hex()} {affinity}" if affinity else ""
+
+    @property
+    def party(self) -> bytes:
+        """
+        The party that takes turns in the queue: a client of the settings, else one of PARTIES groups of conversations.
+
+        So a burst of one tool does not hold up another tool of the same user, which often has the same key, and a look
+        at the queue costs the same however many conversations wait in it.
+        """
+        if self.client.key:
+            return self.client.scope
+        return bytes([crc32(self.client.scope + self.identity.affinity.encode("utf-8", "replace")) % PARTIES])
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """
+    The decision for one attempt: the account that serves it, until it is released.
+
+    *model* is the provider's name of the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
+    `reselected` (the home cannot serve, for now or at all), `inherited` (the account of another request of this new
+    conversation, of the answer it quotes, or of conversations that began alike), `none`. *key* is None where nothing is
+    to be bound, *generation* is that of the key. *slot* is the number of an upstream session that is this attempt's
+    alone, None where conversations have one each.
+    """
+
+    account: Account
+    origin: Origin
+    model: str
+    pool: str
+    lane: str
+    binding: str
+    candidates: tuple[Candidate, ...]
+    generation: int
+    key: Key | None = None
+    ticket: int = 0
+    slot: int | None = None

@@ -1,0 +1,87 @@
+"""How every account and lane stands, for display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..values.account import Account
+from .bindings import Bindings
+from .health import Health
+from .limiter import Limiter
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStatus:
+    """The state of one lane. *until*: when it may be used next; *deadline*: when its cooldown ends."""
+
+    lane: str
+    state: str
+    reason: str
+    until: float | None
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStatus:
+    """
+    The state of an account, which is that of its worst lane. *until* and *deadline* as in `LaneStatus`.
+
+    *busiest* is the affinity that uses it most, *share* its part of the uses, 0 to 1. *waiting* counts the requests in
+    the queue for it; *minute* and *tokens* are the used parts of its `rpm` and `tpm`. *lanes* are the known ones.
+    """
+
+    account: str
+    provider: str
+    state: str
+    reason: str
+    until: float | None
+    in_flight: int
+    sessions: int
+    busiest: str
+    share: float
+    deadline: float | None = None
+    waiting: int = 0
+    minute: float = 0
+    tokens: float = 0
+    lanes: tuple[LaneStatus, ...] = ()
+
+
+def status(
+    accounts: Iterable[Account],
+    draining: Mapping[str, Account],
+    in_flight: Mapping[str, int],
+    health: Health,
+    bindings: Bindings,
+    limiter: Limiter,
+    now: float,
+) -> list[AccountStatus]:
+    """Return the state of *accounts* and then of *draining*, those that are gone from the settings but still answer."""
+    bindings.expire(now, len(bindings))
+    busiest = bindings.busiest()
+
+    def one(account: Account) -> AccountStatus:
+        lane = health.worst_lane(account.id, now)
+        out = "draining" if account.id in draining else "" if account.enabled else "disabled"
+        return AccountStatus(
+            account.id,
+            account.provider.name,
+            out or health.state(account.id, lane, now),
+            "" if out else " on ".join(filter(None, (health.reason(account.id, lane, now), lane))),
+            health.until(account.id, lane, now),
+            in_flight.get(account.id, 0),
+            bindings.sessions(account.id),
+            *busiest.get(account.id, ("", 0.0)),
+            health.deadline(account.id, lane, now),
+            limiter.waiting_for(account.id),
+            limiter.used(("rpm", account.id)),
+            limiter.used(("tpm", account.id)),
+            tuple(_of_lane(health, account.id, lane, now) for lane in health.lanes(account.id)),
+        )
+
+    return [one(account) for account in (*accounts, *draining.values())]
+
+
+def _of_lane(health: Health, account: str, lane: str, now: float) -> LaneStatus:
+    state, reason = health.state(account, lane, now), health.reason(account, lane, now)
+    return LaneStatus(lane, state, reason, health.until(account, lane, now), health.deadline(account, lane, now))

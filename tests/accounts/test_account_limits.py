@@ -1,0 +1,63 @@
+"""The limits that each setting of an account puts on a request."""
+
+from __future__ import annotations
+
+import pytest
+
+from patchbay.accounts.account_limits import Demand, is_limited, limits_of
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Secret
+
+
+def account(**fields):
+    return Account("a", PRESETS["openai"], Secret("literal", "k"), **fields)
+
+
+def demand(client=b"x", thread="t", lane="m", tokens=10, pool="p"):
+    return Demand(pool, client, thread, lane, tokens)
+
+
+def test_an_account_without_settings_has_no_limits():
+    assert limits_of(account(), demand()) == ()
+    assert not is_limited(account())
+
+
+def test_every_setting_is_a_limit_in_a_scope_of_its_own():
+    found = limits_of(account(max_concurrent=2, serialize="account", slots=5, rpm=10, tpm=100), demand())
+    assert [(limit.scope[0], limit.most, limit.amount) for limit in found] == [
+        ("account", 2, 1), ("serial", 1, 1), ("slot", 5, 1), ("rpm", 10, 1), ("tpm", 100, 10),
+    ]  # fmt: skip
+
+
+def test_a_session_slot_is_a_clients_own_for_a_model():
+    scopes = {limits_of(account(slots=5), demand(client=c, lane=m))[0].scope for c in (b"x", b"y") for m in ("m", "n")}
+    assert len(scopes) == 4
+
+
+def test_threads_are_told_apart_by_client_and_pool_and_not_by_account():
+    (one,) = limits_of(account(serialize="thread"), demand())
+    others = [demand(thread="u"), demand(client=b"y"), demand(pool="q")]
+    assert all(limits_of(account(serialize="thread"), other)[0].scope != one.scope for other in others)
+    assert "a" not in one.scope
+    assert limits_of(account(serialize="thread"), demand(thread="")) == ()
+
+
+def test_a_model_switch_is_kept_by_client_and_account():
+    (one,) = limits_of(account(serialize="model_switch"), demand())
+    (other,) = limits_of(account(serialize="model_switch"), demand(lane="n"))
+    (stranger,) = limits_of(account(serialize="model_switch"), demand(client=b"y"))
+    assert (one.scope, one.tenant, other.scope, other.tenant) == (other.scope, "m", one.scope, "n")
+    assert stranger.scope != one.scope
+
+
+@pytest.mark.parametrize(
+    "setting", [{"max_concurrent": 1}, {"serialize": "account"}, {"slots": 1}, {"rpm": 1}, {"tpm": 1}]
+)
+def test_an_account_with_any_such_setting_is_limited(setting):
+    assert is_limited(account(**setting))
+    assert len(limits_of(account(**setting), demand())) == 1
+
+
+def test_a_minute_is_the_window_of_rates_and_a_request_costs_a_token_at_least():
+    requests, tokens = limits_of(account(rpm=3, tpm=3), demand(tokens=0))
+    assert (requests.window, tokens.window, tokens.amount) == (60, 60, 1)

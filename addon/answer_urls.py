@@ -1,9 +1,9 @@
 """
-Addresses of an account's own upstream in an answer, as its client can use them: results, uploads, operations, pages.
+URLs of an account's upstream in an answer (results, uploads, operations, pages), rewritten for the client.
 
-A client that reached this proxy by an address (behind a reverse listener) gets that address in their place, so that
-what it asks next comes here again and goes to the same account. Texts that a model or a client wrote are not touched:
-what a generation says, what stands in a member that holds such texts, and what is downloaded.
+A client of a reverse listener gets this proxy's address in their place, so that its next request comes here and goes to
+the same account. Texts of a model or a client are not touched: those of a generation, of members that hold such texts,
+and of downloads.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .values.http import Endpoint, Headers, Origin, Request, is_loopback
 
 READ = 16 * 1024 * 1024  # bytes of an answer in which addresses are looked for; a larger one passes as it is
 LINE = 1024 * 1024  # bytes of a line of a stream that wait for its end; a longer one passes as it is
-GIVEN = 256  # addresses of one answer that are remembered
+GIVEN = 256  # addresses of one answer that are remembered for their account
 _PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]\"<>\\]+)(?::(?P<port>\d{1,5}))?"
                   r"(?P<path>/[^\s?#\"<>\\]*)?(?P<query>\?[^\s#\"<>\\]*)?(?P<fragment>#[^\s\"<>\\]*)?",
@@ -30,7 +30,7 @@ _PLACES = frozenset("location content-location operation-location".split())  # t
 _PORT = re.compile(r":\d{1,5}$")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
-# Members that hold what a model said, or what the client gave and wants back as it gave it.
+# Members that hold texts of a model, or values of the client that must come back unchanged.
 _SAID = frozenset(
     "content text delta output outputs arguments args input message messages candidates parts choices instructions"
     " prompt metadata system tools parameters schema functionCall functionResponse attributes labels title"
@@ -39,10 +39,10 @@ _SAID = frozenset(
     " queries query search_query operation commands command diff word words segments token tokens logprobs document"
     " documents datasource_item sample tool_calls step_details name filename file_name fileName".split()
 )
-_TOLD = frozenset({"response"})  # a text by itself, but an object may hold anything
-# Members of a request by which it names a thing that lies somewhere.
-_LIES_AT = frozenset("uri fileUri file_uri url image_url file_url video_url audio_url".split())
-_WRITTEN = frozenset("arguments args functionCall functionResponse metadata text".split())
+_SAID_AS_TEXT = frozenset({"response"})  # a text of the model; an object may hold anything
+# Members of a request that hold the URL of a resource; not below those that hold texts.
+_URL_MEMBERS = frozenset("uri fileUri file_uri url image_url file_url video_url audio_url".split())
+_TEXT_MEMBERS = frozenset("arguments args functionCall functionResponse metadata text".split())
 _WORDLESS = ("/images/", "/audio/", "/videos")  # generations whose answers are no text
 _DOWNLOADS = re.compile(r"(?:/content|/results|:download|/download)$")
 _LINES = frozenset(
@@ -52,12 +52,12 @@ _LINES = frozenset(
 _NO_ADDRESS = ("access-control-", "content-security-policy", "x-patchbay-")  # origins that stand there are policies
 
 
-def address(headers: Headers, authority: str, scheme: str) -> str:
+def client_address(headers: Headers, authority: str, scheme: str) -> str:
     """
     Return the address by which a client reached this proxy, as `http://127.0.0.1:8080`; empty where it names none.
 
-    *headers* are its request's, *authority* is HTTP/2's word for `Host`. A front that ends TLS says in
-    `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix` how it was called.
+    *headers* are its request's, *authority* is HTTP/2's `:authority`. A front that terminates TLS states its own
+    address in `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix`.
     """
     forwarded = headers.get("x-forwarded-proto").partition(",")[0].strip().lower()
     called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
@@ -72,13 +72,13 @@ def address(headers: Headers, authority: str, scheme: str) -> str:
 
 
 @dataclass(slots=True)
-class Way:
+class AddressMap:
     """
-    How one request came and where it went, and so what an address of its upstream is to its client.
+    Maps the URLs of one request's upstream to URLs that its client can use.
 
-    *address* is as in the function of that name; empty: the client named the upstream itself, and addresses stay as
-    they are. *asked* and *went* are its path here and there. *anywhere*: only paths of a dialect are served here.
-    *given* are the targets (path and query, without keys) of the addresses that the client was given.
+    *address* is that of `client_address`; empty: the client named the upstream itself, and URLs stay as they are.
+    *asked* and *went* are the request's paths here and upstream. *anywhere*: only paths of a dialect are served here.
+    *given* collects the targets (path and query, without keys) of the URLs that the client got.
     """
 
     account: Account
@@ -91,13 +91,13 @@ class Way:
 
     @property
     def mark(self) -> bytes:
-        """What stands in every text that holds an address of this upstream, however its slashes are written."""
+        """Bytes that occur in every text with a URL of this upstream, however its slashes are escaped."""
         return b"http" if is_loopback(self.origin.host) else self.origin.host.encode()
 
-    def told(self, url: str) -> str:
-        """Return what the client is told in place of *url*; *url* itself where it is no address of this upstream."""
+    def for_client(self, url: str) -> str:
+        """Return *url* for the client; unchanged where it is no URL of this upstream."""
         found = _URL.fullmatch(url)
-        if found is None or not self._is_ours(found):
+        if found is None or not self._is_upstreams(found):
             return url
         bare, query = found["path"] or "", _without_keys(found["query"] or "")
         asked = self._asked_for(bare, query) if self.address else bare
@@ -107,12 +107,12 @@ class Way:
         return f"{self.address}{asked}{query}{found['fragment'] or ''}" if self.address else url
 
     def note(self, target: str) -> None:
-        """Remember that the client was given *target*, a path with its query."""
+        """Note that the client gets *target*, a path with its query."""
         if target.startswith("/") and len(self.given) < GIVEN:
             self.given.append(clients.without_key(target))
 
     def header(self, name: str, value: str) -> str:
-        """Return the *value* that the client gets of the header *name* (lower case)."""
+        """Return the *value* of the header *name* (lower case) for the client."""
         if name.startswith(_NO_ADDRESS):
             return value
         if name == "link":
@@ -121,41 +121,41 @@ class Way:
             return _IN_REFRESH.sub(lambda found: self._referred(found[0]), value)
         if name in _PLACES:
             return self._referred(value.strip())
-        return self.told(value.strip()) if _URL.fullmatch(value.strip()) else value
+        return self.for_client(value.strip()) if _URL.fullmatch(value.strip()) else value
 
     def _referred(self, value: str) -> str:
-        """Return what the client gets of *value*, a reference that may be relative (RFC 3986, 4.2)."""
+        """Return the URL reference *value*, which may be relative (RFC 3986, 4.2), for the client."""
         if value.startswith("//"):
             whole = f"{self.origin.scheme}:{value}"
-            told = self.told(whole)
-            return value if told == whole else told
+            found = self.for_client(whole)
+            return value if found == whole else found
         if not _URL.fullmatch(value):
-            self.note(urljoin(self.asked, value))  # it leads the client here by itself
+            self.note(urljoin(self.asked, value))  # relative: it leads here by itself
             return value
-        return self.told(value)
+        return self.for_client(value)
 
     def body(self, text: bytes) -> bytes:
-        """Return the JSON *text* with what the client is told in place of each address."""
+        """Return the JSON *text* with its URLs for the client."""
         if len(text) > READ:
             return text
         return json_splice.with_strings(text, self._member, self.mark)
 
     def _member(self, value: str, names: tuple[str, ...]) -> str:
-        said = not _SAID.isdisjoint(names) or (names and names[-1] in _TOLD)
-        return value if said else self.told(value)
+        said = not _SAID.isdisjoint(names) or (names and names[-1] in _SAID_AS_TEXT)
+        return value if said else self.for_client(value)
 
-    def _is_ours(self, found: re.Match[str]) -> bool:
+    def _is_upstreams(self, found: re.Match[str]) -> bool:
         scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
         port, own = int(found["port"] or _PORTS[scheme]), self.origin
         if host != own.host and not (is_loopback(host) and is_loopback(own.host)):
             return False
         if port == own.port:
             return scheme == own.scheme or found["port"] is not None
-        # a server behind something that ends TLS may write the scheme and the port that it is asked by
+        # behind a TLS terminator, a server may write its own scheme and port
         return {port, own.port} == set(_PORTS.values())
 
     def _asked_for(self, bare: str, query: str) -> str | None:
-        """Return the path that brings a client of ours to *bare* upstream; None where there is none."""
+        """Return the path here that leads to *bare* upstream; None where no path does."""
         if not bare:
             return None if self.account.base_path else bare
         here, there = _beginnings(self.asked, self.went)
@@ -173,16 +173,16 @@ class Way:
         return any(target.partition("?")[0] == bare for target in goes)
 
 
-class Lines:
-    """The lines of a stream (server-sent events, JSON lines) as they pass, each when it is whole."""
+class LineRewriter:
+    """Rewrites the lines of a stream (server-sent events, JSON lines), each as soon as it is complete."""
 
-    def __init__(self, way: Way) -> None:
-        self._way = way
+    def __init__(self, addresses: AddressMap) -> None:
+        self._addresses = addresses
         self._kept = bytearray()
         self._passing = False  # the rest of a line that is too long
 
     def feed(self, data: bytes) -> bytes:
-        """Return the lines that are whole with *data*."""
+        """Return the lines that are complete with *data*."""
         self._kept += data
         end = max(self._kept.rfind(b"\n"), self._kept.rfind(b"\r")) + 1
         whole, rest = bytes(self._kept[:end]), self._kept[end:]
@@ -195,19 +195,19 @@ class Lines:
         return out
 
     def rest(self) -> bytes:
-        """Return what was kept back, once: nothing comes behind it."""
+        """Return the incomplete last line, once."""
         rest, self._kept = bytes(self._kept), bytearray()
-        return rest if self._passing else self._way.body(rest)
+        return rest if self._passing else self._addresses.body(rest)
 
     def _lines(self, whole: bytes) -> Iterator[bytes]:
         for line in whole.splitlines(keepends=True):
-            yield line if self._passing else self._way.body(line)
+            yield line if self._passing else self._addresses.body(line)
             self._passing = False
 
 
-def reads(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
+def body_form(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
     """
-    Say how addresses are looked for in the body of an answer: `whole`, by `lines`, or not at all (empty).
+    Return how the body of an answer is rewritten: `whole`, by `lines`, or not at all (empty).
 
     *path* is that of the request, *status* and *headers* are the answer's.
     """
@@ -223,23 +223,22 @@ def reads(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
     return "whole" if kind in ("application/json", "text/json") or kind.endswith("+json") else ""
 
 
-def upwards(request: Request, raw: bytes, account: Account, origin: Origin) -> bytes:
-    """Return *raw*, the body of *request*, with the addresses that its client was given as *account*'s upstream knows
-    them."""
+def for_upstream(request: Request, raw: bytes, account: Account, origin: Origin) -> bytes:
+    """Return *raw*, the body of *request*, with URLs of this proxy replaced by those of *account*'s upstream."""
     mark = request.address.partition("://")[2].partition("/")[0].encode()
     if not mark or mark not in raw:
         return raw
-    return json_splice.with_strings(raw, _upward(request.address, account, origin), mark)
+    return json_splice.with_strings(raw, _at_upstream(request.address, account, origin), mark)
 
 
-def _upward(begins: str, account: Account, origin: Origin) -> Callable[[str, tuple[str, ...]], str]:
+def _at_upstream(begins: str, account: Account, origin: Origin) -> Callable[[str, tuple[str, ...]], str]:
     base = str(origin)
     default = f":{_PORTS[origin.scheme]}"
     base = base.removesuffix(default)
 
     def change(value: str, names: tuple[str, ...]) -> str:
         target = value.removeprefix(begins)
-        named = names and names[-1] in _LIES_AT and _WRITTEN.isdisjoint(names) and "input" not in names[1:]
+        named = names and names[-1] in _URL_MEMBERS and _TEXT_MEMBERS.isdisjoint(names) and "input" not in names[1:]
         if not named or target == value or not target.startswith("/"):
             return value
         endpoint = dialects.endpoint("GET", target.partition("?")[0])
@@ -249,13 +248,13 @@ def _upward(begins: str, account: Account, origin: Origin) -> Callable[[str, tup
 
 
 def _without_keys(query: str) -> str:
-    """Return *query* without what a key may stand in; a signature that an upstream wrote into it is no key of ours."""
+    """Return *query* without parameters for keys; a signature of the upstream is no key of ours and stays."""
     kept = [part for part in query[1:].split("&") if unquote(part.partition("=")[0]) not in clients.QUERY_KEYS]
     return "?" + "&".join(kept) if query and any(kept) else ""
 
 
 def _beginnings(asked: str, went: str) -> tuple[str, str]:
-    """Return what stands before the segments that two paths end with alike."""
+    """Return two paths without the last segments that they have in common."""
     one, other = asked.partition("?")[0].split("/"), went.partition("?")[0].split("/")
     while len(one) > 1 and len(other) > 1 and one[-1] == other[-1]:
         one.pop()

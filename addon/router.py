@@ -23,7 +23,7 @@ from .accounts.outcome import ALONE, NO_API, classify, classify_error, classify_
 from .accounts.pool import Accounts
 from .accounts.quoted_text import ClientText
 from .answer.reader import BODY_BYTES, AnswerReader as Reader
-from .answer_urls import Way
+from .answer_urls import AddressMap
 from .body import Body, members
 from .crosstalk.recent import RecentExchanges
 from .crosstalk.request_summary import RequestSummary
@@ -412,19 +412,19 @@ class Router:
             return endpoint
         return next((each for each in readings if self.serves(each, destination, reverse)), endpoint)
 
-    def way(self, exchange: Exchange) -> Way | None:
+    def address_map(self, exchange: Exchange) -> AddressMap | None:
         """Return what addresses of the upstream in the present answer of *exchange* are to its client."""
         attempt, request = exchange.attempt, exchange.request
         if attempt is None:
             return None
         route, anywhere = attempt.route, upstream_url.is_anywhere(request.destination)
-        return Way(route.account, route.origin, request.address, request.path, route.edit.path, anywhere)
+        return AddressMap(route.account, route.origin, request.address, request.path, route.edit.path, anywhere)
 
-    def given(self, exchange: Exchange, way: Way, now: float) -> None:
-        """Remember the addresses that the client of *exchange* was given by *way*: their account is asked for them."""
-        if way.given and not exchange.request.replay:
-            self._identifier.given(exchange.request, way.account.id, way.given, now)
-            way.given.clear()
+    def given(self, exchange: Exchange, addresses: AddressMap, now: float) -> None:
+        """Remember which account owns the *addresses* that the client of *exchange* was given."""
+        if addresses.given and not exchange.request.replay:
+            self._identifier.given(exchange.request, addresses.account.id, addresses.given, now)
+            addresses.given.clear()
 
     def is_given(self, exchange: Exchange, now: float) -> bool:
         """Whether *exchange* asks for an address that an answer gave to its client."""
@@ -754,7 +754,7 @@ class Router:
         key = (request.client.scope, exchange.identity.affinity, account.id)
         if account.id in exchange.unsealed or key in self._unsealed:
             raw = self._unsealed_for(exchange, Body(raw), account.id, now)
-        raw = answer_urls.upwards(request, raw, account, choice.origin)
+        raw = answer_urls.for_upstream(request, raw, account, choice.origin)
         return request.body if raw == request.body.raw else Body(raw)
 
     def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay import answer_urls, dialects
-from patchbay.answer_urls import Lines, Way
+from patchbay.answer_urls import AddressMap, LineRewriter
 from patchbay.body import Body
 from patchbay.settings.presets import PRESETS
 from patchbay.values.account import Account, Secret
@@ -29,9 +29,9 @@ def way(
     went: str = "",
     origin: Origin = API,
     **more: Any,
-) -> Way:
+) -> AddressMap:
     account = Account("a", PRESETS[preset], Secret("literal", "k"), origin=origin, base_path=base)
-    return Way(account, origin, address, asked, went or base + asked, **more)
+    return AddressMap(account, origin, address, asked, went or base + asked, **more)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def way(
 )
 def test_an_address_of_the_upstream_becomes_ours(url: str, told: str) -> None:
     """P1: whatever it is written like; keys do not stand in it."""
-    assert way().told(url) == told
+    assert way().for_client(url) == told
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_anything_else_stays(url: str) -> None:
     """P1: another's address, and a text with one in it."""
     found = way()
 
-    assert (found.told(url), found.given) == (url, [])
+    assert (found.for_client(url), found.given) == (url, [])
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_anything_else_stays(url: str) -> None:
 )  # fmt: skip
 def test_the_path_is_the_one_that_leads_there(base: str, asked: str, went: str, there: str, here: str) -> None:
     """P1: a base URL with a path, and a client with one of its own before its requests."""
-    assert way(base, asked=asked, went=went).told(f"https://api.example.com{there}") == f"{HERE}{here}"
+    assert way(base, asked=asked, went=went).for_client(f"https://api.example.com{there}") == f"{HERE}{here}"
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_the_path_is_the_one_that_leads_there(base: str, asked: str, went: str, 
         (way("/api"), ""),
     ],
 )
-def test_an_address_that_cannot_be_reached_through_here_stays(found: Way, path: str) -> None:
+def test_an_address_that_cannot_be_reached_through_here_stays(found: AddressMap, path: str) -> None:
     """P1: a path that gets no key here, or that no path of ours leads to."""
-    assert found.told(f"https://api.example.com{path}") == f"https://api.example.com{path}"
+    assert found.for_client(f"https://api.example.com{path}") == f"https://api.example.com{path}"
 
 
 def test_a_client_of_the_proxy_keeps_addresses_and_they_are_remembered() -> None:
@@ -106,7 +106,7 @@ def test_a_client_of_the_proxy_keeps_addresses_and_they_are_remembered() -> None
     found = way(address="")
     url = "https://api.example.com/upload/v1beta/files?upload_id=x&key=k"
 
-    assert found.told(url) == url
+    assert found.for_client(url) == url
     assert found.given == ["/upload/v1beta/files?upload_id=x"]
 
 
@@ -231,7 +231,7 @@ def test_where_addresses_are_looked_for(
     found = dialects.endpoint(*endpoint)
     head = Headers(({"content-type": "application/json"} | headers).items())
 
-    assert answer_urls.reads(found, endpoint[1] + path, status, head) == how
+    assert answer_urls.body_form(found, endpoint[1] + path, status, head) == how
 
 
 STREAM = b"".join(
@@ -247,7 +247,7 @@ STREAM = b"".join(
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_lines_are_mapped_wherever_they_are_cut(cuts: list[int]) -> None:
     """P1: every cut of a stream gives what the stream gives in one piece."""
-    whole, cut = Lines(way()), Lines(way())
+    whole, cut = LineRewriter(way()), LineRewriter(way())
     places = [0, *sorted(cuts), len(STREAM)]
     pieces = [cut.feed(STREAM[at:end]) for at, end in pairwise(places)]
 
@@ -256,10 +256,10 @@ def test_lines_are_mapped_wherever_they_are_cut(cuts: list[int]) -> None:
 
 def test_every_single_cut_of_a_stream() -> None:
     """P1: each byte alone, and each pair of pieces; only addresses change."""
-    one = Lines(way())
+    one = LineRewriter(way())
     wanted = b"".join(one.feed(STREAM[at : at + 1]) for at in range(len(STREAM))) + one.rest()
     for at in range(len(STREAM)):
-        two = Lines(way())
+        two = LineRewriter(way())
         assert two.feed(STREAM[:at]) + two.feed(STREAM[at:]) + two.rest() == wanted
 
     assert wanted.count(HERE.encode()) == 4
@@ -268,7 +268,7 @@ def test_every_single_cut_of_a_stream() -> None:
 
 def test_a_line_passes_with_its_end_and_one_without_an_end_is_not_kept() -> None:
     """P1: nothing is held that is whole, and no line grows without a bound."""
-    lines = Lines(way())
+    lines = LineRewriter(way())
     long = b'{"x": "' + b"y" * answer_urls.LINE
 
     assert lines.feed(b'{"a": 1}\n{"b"') == b'{"a": 1}\n'
@@ -294,7 +294,7 @@ def test_a_request_names_a_file_as_its_upstream_does() -> None:
     said = {"text": f"{HERE}/v1beta/files/abc"}
     asked = request({"contents": [{"parts": [part, written, said]}]})
     account = way().account
-    raw = answer_urls.upwards(asked, asked.body.raw or b"", account, API)
+    raw = answer_urls.for_upstream(asked, asked.body.raw or b"", account, API)
     parts = json.loads(raw)["contents"][0]["parts"]
 
     assert parts[0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"
@@ -306,7 +306,7 @@ def test_a_request_without_our_address_is_not_touched(address: str) -> None:
     asked = request({"contents": [{"parts": [{"fileData": {"fileUri": "https://x.y/z"}}]}]}, address)
     raw = asked.body.raw or b""
 
-    assert answer_urls.upwards(asked, raw, way().account, API) is raw
+    assert answer_urls.for_upstream(asked, raw, way().account, API) is raw
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ def test_a_request_without_our_address_is_not_touched(address: str) -> None:
 )  # fmt: skip
 def test_the_address_a_client_used(headers: dict[str, str], authority: str, scheme: str, told: str) -> None:
     """P1: also behind a front that ends TLS."""
-    assert answer_urls.address(Headers(headers.items()), authority, scheme) == told
+    assert answer_urls.client_address(Headers(headers.items()), authority, scheme) == told
 
 
 def test_a_request_by_a_prefix_of_a_front_names_a_file_as_its_upstream_does() -> None:
@@ -338,6 +338,6 @@ def test_a_request_by_a_prefix_of_a_front_names_a_file_as_its_upstream_does() ->
     here = "https://Front.example.com/llm"
     body = {"contents": [{"parts": [{"fileData": {"fileUri": f"{here}/v1beta/files/abc"}}]}]}
     raw = json.dumps(body).replace("/", "\\/").encode()
-    told = json.loads(answer_urls.upwards(request(raw, here), raw, way().account, API))
+    told = json.loads(answer_urls.for_upstream(request(raw, here), raw, way().account, API))
 
     assert told["contents"][0]["parts"][0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"

@@ -22,7 +22,8 @@ from ..values.account import Echo
 from ..values.answer import Fact, Head, Usage
 from ..values.http import Endpoint
 from .delta_skip import DeltaSkip
-from .sse import Elements, Event, Events, Objects
+from .json_stream import JsonElements, JsonObjects, WholeText
+from .sse import Event, ServerSentEvents
 
 BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
 DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
@@ -60,27 +61,6 @@ _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/j
 class _Framing(Protocol):
     def feed(self, data: bytes) -> list[Event]: ...
     def end(self) -> list[Event]: ...
-
-
-class _Whole:
-    """One JSON text, kept until its end; more than *limit* bytes of it are not kept at all."""
-
-    def __init__(self, limit: int = BODY_BYTES) -> None:
-        self._buffer = bytearray()
-        self._limit = limit
-        self._dropped = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        self._buffer += data
-        if len(self._buffer) > self._limit:
-            self._buffer.clear()
-            self._dropped = True
-        return []
-
-    def end(self) -> list[Event]:
-        if self._dropped:
-            return [Event("", b"", dropped=True)]
-        return [Event("", bytes(self._buffer))] if self._buffer.strip() else []
 
 
 class AnswerReader:
@@ -135,14 +115,14 @@ class AnswerReader:
     def streamed(self) -> bool:
         """Whether the answer comes in events, rather than as one text."""
         framing = self._framing
-        if isinstance(framing, Objects):
+        if isinstance(framing, JsonObjects):
             return framing.is_stream
-        return isinstance(framing, Events | Elements) or self._content_type == "text/event-stream"
+        return isinstance(framing, ServerSentEvents | JsonElements) or self._content_type == "text/event-stream"
 
     @property
     def is_text(self) -> bool:
         """Whether the body that has begun is one JSON text, as far as can be told: of use only when it is whole."""
-        return isinstance(self._framing, _Whole | Objects) and not (self._blind or self.streamed)
+        return isinstance(self._framing, WholeText | JsonObjects) and not (self._blind or self.streamed)
 
     @property
     def is_foreign(self) -> bool:
@@ -184,7 +164,7 @@ class AnswerReader:
             return ""
         if not (self._said or "finish" in self._ends):
             return "it says nothing"
-        cut = isinstance(self._framing, Elements | Objects) and self._framing.is_cut
+        cut = isinstance(self._framing, JsonElements | JsonObjects) and self._framing.is_cut
         return "it ends without its end" if cut or not self._ends & self._terminal else ""
 
     def _lacks_of_whole(self, endpoint: Endpoint) -> str:
@@ -295,7 +275,7 @@ class AnswerReader:
                 return
             self._is_escaped = not self._blind or self._content_type in _ESCAPED or self._content_type[-5:] == "+json"
             if not self._blind:
-                whole = isinstance(self._framing, _Whole | Objects)
+                whole = isinstance(self._framing, WholeText | JsonObjects)
                 facts.append(Fact("framing", "whole" if whole else "events", "body"))
         if self._is_escaped:
             self._strays(data, facts)
@@ -317,20 +297,20 @@ class AnswerReader:
         """Choose by content type and first byte: servers send errors as JSON under any type, and events under none."""
         first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if not first:
-            return Events() if self._content_type == "text/event-stream" and data else None
+            return ServerSentEvents() if self._content_type == "text/event-stream" and data else None
         self._any = True
         sse = self._content_type == "text/event-stream"
         readable = self._content_type in _READABLE or self._content_type.endswith("+json")
         if first in b"{[" and self._content_type in _LINES:
-            return Elements()
+            return JsonElements()
         if first == b"{" and (sse or readable):
-            return Objects(BODY_BYTES) if self._asked_stream and not sse else _Whole()
+            return JsonObjects(BODY_BYTES) if self._asked_stream and not sse else WholeText(BODY_BYTES)
         if first == b"[" and readable:
-            return Elements() if self._dialect.streams_array else _Whole()
+            return JsonElements() if self._dialect.streams_array else WholeText(BODY_BYTES)
         if sse or (readable and first in b":deir" and self._content_type != "text/html"):
-            return Events()
+            return ServerSentEvents()
         self._blind = True
-        return _Whole()
+        return WholeText(BODY_BYTES)
 
     def _rest(self, framing: _Framing, facts: list[Fact]) -> None:
         self._events(framing.end(), facts)
@@ -339,7 +319,7 @@ class AnswerReader:
         facts.extend(order.end())
 
     def _events(self, events: list[Event], facts: list[Fact]) -> None:
-        if isinstance(self._framing, _Whole) or not self.streamed:
+        if isinstance(self._framing, WholeText) or not self.streamed:
             for event in events:
                 self._event(event, facts, streamed=False)
         else:

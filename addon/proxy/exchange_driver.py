@@ -90,8 +90,8 @@ class ExchangeDriver:
         self.streaming = False
         self.in_events: EventBuffer | None = None  # a stream that may be cut is delivered in whole events
         self.naming: set[asyncio.Task[None]] = set()  # searches for the owners of ids that came back
-        self._way: answer_urls.Way | None = None  # of an answer whose body may hold addresses
-        self._lines: answer_urls.Lines | None = None  # … while it streams
+        self._addresses: answer_urls.AddressMap | None = None  # of an answer whose body may hold addresses
+        self._lines: answer_urls.LineRewriter | None = None  # … while it streams
         self._alarmed: set[str] = set()
         self._body: bytes | None = None  # of the present attempt; None: the flow's own
 
@@ -205,16 +205,16 @@ class ExchangeDriver:
     def found_addresses(self, head: HeaderFields, status: int) -> None:
         """Rewrite the addresses in *head*, of the present answer, for the client, and prepare for those in its body."""
         exchange = self.exchange
-        way = self._around.router.way(exchange) if exchange else None
-        if exchange is None or way is None:
+        addresses = self._around.router.address_map(exchange) if exchange else None
+        if exchange is None or addresses is None:
             return
-        head.each_field(lambda name, value: _rewritten(way, name, value))
-        self._around.router.given(exchange, way, time.time())
+        head.each_field(lambda name, value: _rewritten(addresses, name, value))
+        self._around.router.given(exchange, addresses, time.time())
         request = exchange.request
-        reads = answer_urls.reads(request.endpoint, request.path, status, as_text(head.raw()))
-        self._way = way if reads else None
+        reads = answer_urls.body_form(request.endpoint, request.path, status, as_text(head.raw()))
+        self._addresses = addresses if reads else None
         if reads == "lines":
-            self._lines = answer_urls.Lines(way)
+            self._lines = answer_urls.LineRewriter(addresses)
             if b"content-length" in head and self._flow.request.method != "HEAD":
                 head.drop(b"content-length".__eq__)
                 if self._flow.request.http_version == "HTTP/1.1":
@@ -223,15 +223,15 @@ class ExchangeDriver:
     def with_addresses(self, response: http.Response) -> None:
         """Rewrite the addresses in the body of *response*, which is whole, for the client."""
         before = response.raw_content or b""
-        after = self._addressed(self._way.body(before)) if self._way else before
+        after = self._addressed(self._addresses.body(before)) if self._addresses else before
         if after != before:
             response.raw_content = after
             if "content-length" in response.headers:
                 response.headers["content-length"] = str(len(after))
 
     def _addressed(self, data: bytes) -> bytes:
-        if self._way and self.exchange:
-            self._around.router.given(self.exchange, self._way, time.time())
+        if self._addresses and self.exchange:
+            self._around.router.given(self.exchange, self._addresses, time.time())
         return data
 
     def websocket(
@@ -291,8 +291,8 @@ class ExchangeDriver:
         return as_text(fields.raw())
 
 
-def _rewritten(way: answer_urls.Way, name: bytes, value: bytes) -> bytes:
+def _rewritten(addresses: answer_urls.AddressMap, name: bytes, value: bytes) -> bytes:
     """Return the *value* that the client gets of the header *name*."""
     if b"/" not in value:
         return value
-    return way.header(name.decode("latin-1"), value.decode("latin-1")).encode("latin-1", "replace")
+    return addresses.header(name.decode("latin-1"), value.decode("latin-1")).encode("latin-1", "replace")

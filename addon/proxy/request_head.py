@@ -106,7 +106,7 @@ def address(flow: http.HTTPFlow, headers: Headers) -> str:
     if not _is_reverse(flow):
         return ""
     scheme = "https" if flow.client_conn.tls else "http"
-    return answer_urls.address(headers, flow.request.authority, scheme)
+    return answer_urls.client_address(headers, flow.request.authority, scheme)
 
 
 def probe_answer(flow: http.HTTPFlow, head: RequestHead) -> http.Response | None:

@@ -7,14 +7,14 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.answer.sse import BUFFERED, Elements, Event, EventBuffer, Events
+from patchbay.answer.sse import BUFFERED, Event, EventBuffer, ServerSentEvents
 
 STREAM = b': hello\n\nevent: one\nid: 7\ndata: {"a":1}\n\ndata: two\ndata:  lines\n\ndata\n\n: ping\n\ndata: [DONE]\n\n'
 EVENTS = [Event("one", b'{"a":1}'), Event("", b"two\n lines"), Event("", b""), Event("", b"[DONE]")]
 
 
 def read(*pieces: bytes, limit: int = 4096) -> list[Event]:
-    events = Events(limit)
+    events = ServerSentEvents(limit)
     return [event for piece in pieces for event in events.feed(piece)] + events.end()
 
 
@@ -51,14 +51,14 @@ def test_mixed_line_ends_are_one_line_end_each() -> None:
 
 
 def test_an_event_is_given_as_soon_as_its_blank_line_has_come() -> None:
-    events = Events()
+    events = ServerSentEvents()
 
     assert events.feed(b"data: a\n") == []
     assert events.feed(b"\n") == [Event("", b"a")]
 
 
 def test_a_lone_return_ends_an_event_before_we_know_what_follows() -> None:
-    events = Events()
+    events = ServerSentEvents()
 
     assert events.feed(b"data: a\r\r") == [Event("", b"a")]
     assert events.feed(b"\ndata: b\r\n\r\n") == [Event("", b"b")]
@@ -87,51 +87,25 @@ def test_the_tail_of_a_dropped_event_is_no_event_of_its_own() -> None:
 
 
 def test_an_endless_event_holds_no_memory() -> None:
-    events = Events(limit=1000)
+    events = ServerSentEvents(limit=1000)
     for _ in range(1000):
         events.feed(b"data: " + b"x" * 100)
 
     assert len(events._buffer) <= 1100
 
 
+@pytest.mark.parametrize("size", [1, 50, 1000])
+@pytest.mark.parametrize(("length", "dropped"), [(100, False), (101, True)])
+def test_an_event_may_have_exactly_as_many_bytes_as_the_limit(length: int, dropped: bool, size: int) -> None:
+    stream = b"data: " + b"x" * (length - 6) + b"\n\n"
+    pieces = [stream[i : i + size] for i in range(0, len(stream), size)]
+
+    assert [event.dropped for event in read(b"data: a\n\n", *pieces, limit=100)] == [False, dropped]
+
+
 @given(st.binary(max_size=300))
 def test_garbage_never_raises(data: bytes) -> None:
     read(data)
-    Elements().feed(data)
-
-
-ARRAY = b'[{"a": "}\\"{\\\\"},\r\n {"b": {"c": [{}, "]"]}}\n,{"d": "\xc3\xa9"}]'
-OBJECTS = [b'{"a": "}\\"{\\\\"}', b'{"b": {"c": [{}, "]"]}}', b'{"d": "\xc3\xa9"}']
-
-
-def elements(*pieces: bytes, limit: int = 4096) -> list[Event]:
-    array = Elements(limit)
-    return [event for piece in pieces for event in array.feed(piece)] + array.end()
-
-
-def test_every_cut_gives_the_same_elements() -> None:
-    wanted = [Event("", each) for each in OBJECTS]
-
-    assert elements(ARRAY) == wanted
-    for at in range(len(ARRAY) + 1):
-        assert elements(ARRAY[:at], ARRAY[at:]) == wanted, at
-    assert elements(*(ARRAY[i : i + 1] for i in range(len(ARRAY)))) == wanted
-
-
-def test_an_element_is_given_as_soon_as_its_brace_has_come() -> None:
-    array = Elements()
-
-    assert array.feed(b'[{"a":1') == []
-    assert array.feed(b"}") == [Event("", b'{"a":1}')]
-
-
-@pytest.mark.parametrize("size", [1, 7, 100, 1000])
-def test_an_overlong_element_is_dropped_and_said_so_once(size: int) -> None:
-    stream = b'[{"a":1},{"b":"' + b"x" * 500 + b'"},{"c":1}]'
-    found = elements(*(stream[i : i + size] for i in range(0, len(stream), size)), limit=100)
-
-    assert [event for event in found if not event.dropped] == [Event("", b'{"a":1}'), Event("", b'{"c":1}')]
-    assert sum(event.dropped for event in found) == 1
 
 
 EVENT = st.sampled_from([b"data: a", b"event: x\ndata: b", b": note", b"data: long " + b"x" * 40, b""])

@@ -22,8 +22,9 @@ import msgspec
 from backports import zstd
 from mitmproxy import http
 
+from patchbay.answer.json_stream import JsonElements
 from patchbay.answer.reader import AnswerReader
-from patchbay.answer.sse import Elements, Events
+from patchbay.answer.sse import ServerSentEvents
 from patchbay.crosstalk import report
 from patchbay.proxy.message_content import unpacked
 from patchbay.values.answer import Fact, Head
@@ -128,7 +129,7 @@ def _read(tally: Tally, reader: AnswerReader, head: Head, pieces: list[bytes]) -
 
 
 def _events(pieces: list[bytes]) -> None:
-    for reader in (Events(_SHORT), Elements(_SHORT)):
+    for reader in (ServerSentEvents(_SHORT), JsonElements(_SHORT)):
         for piece in pieces:
             for event in reader.feed(piece):
                 assert len(event.data) <= _SHORT

@@ -13,63 +13,12 @@ from typing import Any
 
 import msgspec
 
-from .crosstalk import report
 from .settings.settings import JournalSettings
-from .values.decision import Decision
 
 logger = logging.getLogger(__name__)
 
 MOMENT = 0.05  # seconds in which lines gather
 WAITING = 100_000  # lines that may wait for the disk
-
-
-def line(decision: Decision) -> dict[str, Any]:
-    """Return what the journal says about *decision*."""
-    usage, verdict = decision.usage, decision.verdict
-    return {
-        "time": round(decision.time, 3),
-        "event_type": decision.event_type,
-        "request_id": decision.request_id,
-        "exchange": decision.exchange,
-        "client": decision.client,
-        "client_request_id": decision.client_request_id,
-        "account": decision.account,
-        "provider": decision.provider,
-        "pool": decision.pool,
-        "dialect": decision.dialect,
-        "method": decision.method,
-        "path": decision.path,
-        "model": decision.model,
-        "stream": decision.stream,
-        "status": decision.status,
-        "error": decision.error,
-        "duration_seconds": round(decision.duration, 4),
-        "first_byte_seconds": None if decision.first_byte is None else round(decision.first_byte, 4),
-        "tokens": None
-        if usage is None
-        else {
-            "prompt": usage.prompt,
-            "completion": usage.completion,
-            "cached": usage.cached,
-            "cache_write": usage.cache_write,
-        },
-        "session": decision.identity.affinity,
-        "thread": decision.identity.thread,
-        "tier": decision.identity.tier,
-        "session_id": decision.session_id,
-        "binding": decision.binding,
-        "in_flight": decision.in_flight,
-        "attempts": [
-            {"account": t.account, "request_id": t.request_id, "status": t.status, "outcome": t.outcome,
-             "seconds": round(t.seconds, 4)}
-            for t in decision.attempts
-        ],
-        "verdict": verdict.kind,
-        "echo": verdict.echo,
-        "victim": verdict.victim,
-        "findings": [report.finding(found) for found in verdict.findings],
-        "mode": decision.mode,
-    }  # fmt: skip
 
 
 class Journal:
@@ -93,7 +42,7 @@ class Journal:
         self._thread.start()
 
     def write(self, told: dict[str, Any]) -> None:
-        """Add *told*, a `line`, soon. When the disk has not kept up for a long time it is lost, and the log says so."""
+        """Queue *told*, an encoded decision. When the disk has not kept up for long it is lost, and the log says so."""
         if len(self._lines) >= WAITING:
             self._lost += 1
             return

@@ -39,7 +39,7 @@ MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingPro
     "crowd splitting": _method(selection, "has_room", True),
     "priority wait": _method(pool.Accounts, "_better", []),
     "leaving a cold home": _method(pool.Accounts, "_moves_to", None),
-    "retrying the home": _method(Router, "_staying", None),
+    "retrying the home": _method(Router, "_stays", None),
     "escalating denials": _penalties(escalates=None),
     "spreading after a refusal": _method(health.Health, "refused_by", frozenset()),
     "doubted faults": _method(UpstreamFaults, "doubts", False),

@@ -18,7 +18,8 @@ from typing import Any
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.router import Exchange, Router
+from patchbay.exchange import Exchange
+from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, FailoverSettings
 from patchbay.values.account import Account, Secret

@@ -11,25 +11,25 @@ from pathlib import Path
 from patchbay import journal
 from patchbay.settings.settings import JournalSettings
 from patchbay.values.answer import Usage
-from patchbay.values.decision import Decision, Evidence, Finding, Identity, Tried, Verdict
+from patchbay.values.decision import Decision, Finding, Tried
 
 
 def decision(**more: object) -> Decision:
     plain: dict[str, object] = {
         "exchange": "x1", "time": 1.5, "client": "local", "method": "POST", "path": "/v1/chat/completions",
-        "dialect": "openai_chat", "endpoint": "generation", "model": "m", "stream": True, "pool": "openai@any",
-        "identity": Identity("aa", "bb", tier="own", value="the-raw-id", evidence=(Evidence("own", "h", value="raw"),)),
+        "dialect": "openai_chat", "model": "m", "stream": True, "pool": "openai@any",
+        "session": "aa", "thread": "bb", "tier": "own",
         "binding": "hit", "account": "a", "provider": "generic", "request_id": "pb1-x", "client_request_id": "",
-        "session_id": "s", "candidates": (), "attempts": (Tried("a", "pb1-x", 200, "ok", 0.25),), "status": 200,
-        "event_type": "chat_completion_success", "error": "", "duration": 0.5, "first_byte": 0.25,
-        "usage": Usage(5, 2, 3, 0), "in_flight": 1,
-        "verdict": Verdict("crosstalk", (Finding("tag", "ids", "proof", "header x", "e", "r", "x2"),), "", "x2"),
+        "session_id": "s", "attempts": [Tried("a", "pb1-x", 200, "ok", 0.25)], "status": 200,
+        "event_type": "chat_completion_success", "error": "", "duration_seconds": 0.5, "first_byte_seconds": 0.25,
+        "tokens": Usage(5, 2, 3, 0), "in_flight": 1, "verdict": "crosstalk", "echo": "", "victim": "x2",
+        "findings": [Finding("tag", "ids", "proof", "header x", "e", "r", "x2")],
     }  # fmt: skip
     return Decision(**(plain | more))  # type: ignore[arg-type]
 
 
 def test_a_line_holds_what_row_e3_asks_for() -> None:
-    line = journal.line(decision())
+    line = decision().encoded()
 
     for name in (
         "request_id client account provider model stream status duration_seconds tokens event_type error binding"
@@ -42,7 +42,7 @@ def test_a_line_holds_what_row_e3_asks_for() -> None:
 
 
 def test_a_line_is_plain_json_and_holds_no_raw_id() -> None:
-    text = json.dumps(journal.line(decision()))
+    text = json.dumps(decision().encoded())
 
     assert "the-raw-id" not in text
     assert "raw" not in text
@@ -52,7 +52,7 @@ def test_lines_are_written_in_order_to_a_file_of_mode_0600(tmp_path: Path) -> No
     path = tmp_path / "deep" / "journal.jsonl"
     writer = journal.Journal(JournalSettings(str(path)))
     for number in range(50):
-        writer.write(journal.line(decision(exchange=str(number))))
+        writer.write(decision(exchange=str(number)).encoded())
     writer.close()
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == [str(n) for n in range(50)]
@@ -66,10 +66,10 @@ def test_a_file_that_is_deleted_or_renamed_is_made_anew(tmp_path: Path) -> None:
     for number, away in enumerate(
         (lambda: shutil.rmtree(path.parent), lambda: path.rename(tmp_path / "old"), path.unlink)
     ):
-        writer.write(journal.line(decision(exchange=str(number))))
+        writer.write(decision(exchange=str(number)).encoded())
         assert eventually(lambda: path.exists() and path.stat().st_size > 0)
         away()
-    writer.write(journal.line(decision(exchange="last")))
+    writer.write(decision(exchange="last").encoded())
     writer.close()
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == ["last"]
@@ -88,7 +88,7 @@ def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     writer = journal.Journal(JournalSettings(str(path), max_bytes=2000, keep=2))
     for number in range(40):
-        writer.write(journal.line(decision(exchange=str(number))))
+        writer.write(decision(exchange=str(number)).encoded())
     writer.close()
 
     names = sorted(found.name for found in tmp_path.iterdir())
@@ -103,7 +103,7 @@ def test_a_path_that_is_no_text_does_not_end_the_journal(tmp_path: Path) -> None
     path = tmp_path / "journal.jsonl"
     writer = journal.Journal(JournalSettings(str(path)))
     for odd in ("/\udcff", "/v1"):
-        writer.write(journal.line(decision(path=odd)))
+        writer.write(decision(path=odd).encoded())
     writer.close()
 
     assert [json.loads(line)["path"] for line in path.read_text().splitlines()] == ["/\udcff", "/v1"]
@@ -115,7 +115,7 @@ def test_what_waits_for_a_disk_is_bounded_and_the_loss_is_told(tmp_path: Path, m
     path = tmp_path / "journal.jsonl"
     writer = journal.Journal(JournalSettings(str(path)))
     for number in range(5):
-        writer.write(journal.line(decision(exchange=str(number))))
+        writer.write(decision(exchange=str(number)).encoded())
     writer.close()
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == ["0", "1", "2"]

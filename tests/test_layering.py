@@ -22,7 +22,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset("settings requested_models upstream_url uploads client_claim".split()),
     frozenset({"ledger", "account_bound"}),
     frozenset({"identity", "accounts", "correlation", "crosstalk", "answer"}),
-    frozenset({"router", "state", "clients", "guards", "answer_urls"}),
+    frozenset({"state", "clients", "guards", "answer_urls"}),
+    frozenset({"exchange"}),
+    frozenset({"failover", "replacement", "destinations", "websocket_history"}),
+    frozenset({"access", "request_editor"}),
+    frozenset({"router"}),
     frozenset({"store", "journal"}),
     frozenset({"proxy"}),
     frozenset({"main", "cli"}),
@@ -164,11 +168,18 @@ def mistakes_in(source: str, module: tuple[str, ...]) -> list[str]:
 def circle(uses: dict[str, set[str]]) -> list[str]:
     """Return one ring of rooms that use each other, its first at both ends, or nothing."""
 
+    clean: set[str] = set()  # on no ring: each room is searched once
+
     def search(room: str, path: list[str]) -> list[str]:
         if room in path:
             return [*path[path.index(room) :], room]
+        if room in clean:
+            return []
         rings = (search(other, [*path, room]) for other in sorted(uses.get(room, ())) if other != room)
-        return next((ring for ring in rings if ring), [])
+        if ring := next((ring for ring in rings if ring), []):
+            return ring
+        clean.add(room)
+        return []
 
     return next((ring for room in sorted(uses) if (ring := search(room, []))), [])
 

@@ -11,11 +11,12 @@ import pytest
 from patchbay import dialects
 from patchbay.answer.reader import AnswerReader as Reader
 from patchbay.body import Body
+from patchbay.replacement import replacement
 from patchbay.values.answer import Chunk, End, Fact, Failure, Head, Overdue
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Endpoint, Headers
 
-from ..test_router import JSON, SSE, answer, opened, request, routed, router
+from .test_router import JSON, SSE, answer, opened, request, routed, router
 
 PATHS = {
     "openai_chat": "/v1/chat/completions",
@@ -237,7 +238,7 @@ def test_a_status_that_answers_nothing_moves_on_at_its_head(path: str, status: i
     assert routed(of, exchange).account != first.account
     assert answer(of, exchange, Head(status, Headers())) == ["next"]
     assert isinstance(of.next(exchange, 0.0), Refusal)
-    told = of.instead(exchange)
+    told = replacement(exchange)
     assert told is not None and told.status == 502 and told.code == "upstream_no_answer"
     assert "(account " in told.message
     decision = of.close(exchange, "", 0.0, status=502)
@@ -272,7 +273,7 @@ def test_an_object_that_answers_nothing_is_delivered_where_nobody_answers_better
         routed(of, exchange)
         assert answer(of, exchange, Head(200, JSON), Chunk(b'{"choices": []}'), End())[-1] == "next"
     assert isinstance(of.next(exchange, 0.0), Refusal)
-    assert of.instead(exchange) is None
+    assert replacement(exchange) is None
     decision = of.close(exchange, "", 0.0, status=200)
     assert decision.event_type == "chat_completion_error" and decision.error == "it holds no answer"
 
@@ -412,7 +413,7 @@ def test_a_request_that_is_merely_slow_runs_on_one_account(repeat: Any, stream: 
         assert routed(of, exchange).account != first.account
         return
     assert isinstance(of.next(exchange, 0.0), Refusal)
-    told = of.instead(exchange)
+    told = replacement(exchange)
     assert told is not None and (told.status, told.code) == (504, "upstream_slow")
     assert f"(account {first.account.id})" in told.message
     assert of.close(exchange, "", 0.0, status=504).event_type == "chat_completion_error"

@@ -23,9 +23,8 @@ def served(asked: Request, **more: Any) -> tuple[Served, Decision]:
     routed(of, exchange)
     answer(of, exchange, *good())
     decision = of.close(exchange, "", 1.0, status=200)
-    identity = decision.identity
     before = Served(
-        decision.account, identity.affinity, identity.thread, identity.tier, decision.session_id,
+        decision.account, decision.session, decision.thread, decision.tier, decision.session_id,
         digest=exchange.digest.hex(),
     )  # fmt: skip
     return before, decision
@@ -40,7 +39,7 @@ def replayed(asked: Request, before: Served, **more: Any) -> Decision:
 
 
 def what(decision: Decision) -> tuple[str, str, str]:
-    return decision.account, decision.session_id, decision.identity.affinity
+    return decision.account, decision.session_id, decision.session
 
 
 @pytest.mark.parametrize("strategy", ["rendezvous", "round_robin", "least_busy"])
@@ -59,7 +58,7 @@ def test_it_needs_not_be_the_same_instance() -> None:
     before, decision = served(asked)
     before = replace(before, digest="", session_id="0" * 32)
 
-    assert what(replayed(request(), before)) == (decision.account, "0" * 32, decision.identity.affinity)
+    assert what(replayed(request(), before)) == (decision.account, "0" * 32, decision.session)
 
 
 def test_an_edit_of_what_is_said_in_a_named_conversation_stays_there() -> None:
@@ -76,7 +75,7 @@ def test_an_edit_that_makes_another_conversation_goes_where_that_belongs() -> No
     of_body = replayed(request({"model": "m", "messages": [{"role": "user", "content": "another"}]}), before)
     of_headers = replayed(request(x_session_id="t"), replace(before, edited=True))
 
-    affinities = {each.identity.affinity for each in (decision, of_body, of_headers)}
+    affinities = {each.session for each in (decision, of_body, of_headers)}
     assert len(affinities) == 3
     assert of_headers.binding == "new"
 
@@ -146,7 +145,7 @@ def test_a_model_without_an_entry_in_model_ids_is_told_of_once() -> None:
     provider = replace(PRESETS["morpheus"], model_ids={"known": "0x1"})
     of = router(replace(account("a", "morpheus"), provider=provider))
     told: list[tuple[str, str]] = []
-    of.unnamed = lambda name, model: told.append((name, model))
+    of.editor.unnamed = lambda name, model: told.append((name, model))
     for model in ("known", "known(high)", "new", "new(low)", "new", "other", "new"):
         exchange = opened(of, request({"model": model, "messages": []}))
         routed(of, exchange)
@@ -169,7 +168,7 @@ def test_nothing_is_told_where_no_model_id_is_stamped(preset: str) -> None:
     """T14: other providers want none."""
     of = router(account("a", preset))
     told: list[tuple[str, str]] = []
-    of.unnamed = lambda name, model: told.append((name, model))
+    of.editor.unnamed = lambda name, model: told.append((name, model))
     routed(of, opened(of, request({"model": "new", "messages": []})))
 
     assert told == []

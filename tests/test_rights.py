@@ -18,8 +18,9 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
+from patchbay.exchange import Exchange
 from patchbay.guards import Arrival, Guards
-from patchbay.router import Exchange, Router
+from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import ClientKey, Config
 from patchbay.values.account import Account, Models, Secret
@@ -468,8 +469,9 @@ def test_events_that_ask_for_no_answer_have_models_too(event: dict[str, Any], cl
     assert isinstance(upgraded, Exchange)
     socket = of.next(upgraded, 0.0)
     assert isinstance(socket, Route)
+    asked = Row("", RESPONSES, event, UPGRADE, "GET").asked(client)
 
-    assert (of.passes(Row("", RESPONSES, event, UPGRADE, "GET").asked(client), socket, 0.0) is None) == passes
+    assert (of.access.refused_event(asked, socket, 0.0) is None) == passes
 
 
 # -- stored ids --------------------------------------------------------------------------------------------------------
@@ -724,8 +726,8 @@ def test_a_path_that_is_no_endpoint_gets_no_key(preset: str, method: str) -> Non
     behind = router(account(preset=preset))
     for path in ADMIN:
         endpoint = dialects.endpoint(method, path)
-        assert of.serves(endpoint, UPSTREAM) == everything, path
-        assert behind.serves(endpoint, UPSTREAM, UPSTREAM)
+        assert of.destinations.serves(endpoint, UPSTREAM) == everything, path
+        assert behind.destinations.serves(endpoint, UPSTREAM, UPSTREAM)
         assert isinstance(decided(of, Row("", path, method=method), Client()), Route) == everything
         assert isinstance(decided(behind, Row("", path, method=method), Client()), Route)
 
@@ -755,15 +757,17 @@ def test_an_endpoint_of_the_service_gets_a_key(preset: str) -> None:
     """R38: what a service offers to those who use its models is served."""
     of = router(account(preset=preset, origin=UPSTREAM, base_path=PRESETS[preset].base_url.partition("/v1")[1]))
     for path in ENDPOINTS[preset].split():
-        endpoint = of.resolved(dialects.endpoint("POST", path), path, Headers(), UPSTREAM, None)
-        assert of.serves(endpoint, UPSTREAM), path
+        endpoint = of.destinations.resolve(dialects.endpoint("POST", path), path, Headers(), UPSTREAM, None)
+        assert of.destinations.serves(endpoint, UPSTREAM), path
 
 
 @pytest.mark.parametrize("preset", ["vllm", "sglang", "ollama", "litellm", "openai"])
 @pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/flush_cache", "/key/generate", "/api/delete", "/api/pull"])
 def test_what_changes_a_server_gets_no_key(preset: str, path: str) -> None:
     """R38: nor does the administration of a server."""
-    assert not router(account(preset=preset, origin=UPSTREAM)).serves(dialects.endpoint("POST", path), UPSTREAM)
+    assert not router(account(preset=preset, origin=UPSTREAM)).destinations.serves(
+        dialects.endpoint("POST", path), UPSTREAM
+    )
 
 
 def test_settings_name_further_paths() -> None:

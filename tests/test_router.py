@@ -13,7 +13,9 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.router import Exchange, Router
+from patchbay.exchange import Exchange
+from patchbay.replacement import replacement
+from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, FailoverSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
@@ -227,7 +229,7 @@ def test_an_account_that_is_not_let_in_is_our_trouble_and_not_the_client_s() -> 
     routed(of, exchange)
     answer(of, exchange, *bad(401, code="invalid_api_key"))
 
-    instead = of.instead(exchange)
+    instead = replacement(exchange)
     assert instead is not None
     assert (instead.status, instead.code) == (502, "upstream_credentials_exhausted")
 
@@ -240,7 +242,7 @@ def through(of: Router, now: float, *ends: AnswerEvent | list[AnswerEvent]) -> R
         answer(of, exchange, *(end if isinstance(end, list) else [end]), now=now)
     refusal = of.next(exchange, now)
     assert isinstance(refusal, Refusal)
-    told = of.instead(exchange) if ends else refusal
+    told = replacement(exchange) if ends else refusal
     of.close(exchange, "", now)
     assert told is not None
     return told
@@ -419,10 +421,10 @@ def test_two_exchanges_whose_answers_are_exchanged_name_each_other() -> None:
     answer(of, one, *good(request_id=ids[1]))
     answer(of, two, *good(request_id=ids[0]))
 
-    verdicts = [of.close(exchange, "", 1, status=200).verdict for exchange in (one, two)]
+    decisions = [of.close(exchange, "", 1, status=200) for exchange in (one, two)]
 
-    assert [verdict.kind for verdict in verdicts] == ["crosstalk", "crosstalk"]
-    assert [verdict.victim for verdict in verdicts] == [two.id, one.id]
+    assert [decision.verdict for decision in decisions] == ["crosstalk", "crosstalk"]
+    assert [decision.victim for decision in decisions] == [two.id, one.id]
 
 
 def test_a_decision_tells_what_happened_once() -> None:
@@ -435,10 +437,10 @@ def test_a_decision_tells_what_happened_once() -> None:
     assert of.close(exchange, "again", 103) is decision
     assert decision.event_type == "chat_completion_success"
     assert decision.client_request_id == "mine"
-    assert (decision.duration, decision.status, decision.in_flight) == (2, 200, 1)
-    assert decision.usage is not None
-    assert (decision.usage.prompt, decision.usage.completion) == (5, 2)
-    assert decision.identity.tier == "generic_header"
+    assert (decision.duration_seconds, decision.status, decision.in_flight) == (2, 200, 1)
+    assert decision.tokens is not None
+    assert (decision.tokens.prompt, decision.tokens.completion) == (5, 2)
+    assert decision.tier == "generic_header"
 
 
 def test_a_client_that_leaves_harms_no_account_and_frees_its_place() -> None:
@@ -668,19 +670,19 @@ def test_the_next_socket_avoids_an_account_that_was_left_while_another_is_well()
     first = opened(of, upgrade("s"))
     seen = {routed(of, first).account.id}
     for _ in range(2):
-        of.left(first, 0.0)
+        of.leave_socket(first, 0.0)
         first = opened(of, upgrade("s"))
         seen.add(routed(of, first).account.id)
     assert seen == {"a", "b", "c"}
 
     last = first.attempts[-1].route.account.id
-    of.left(first, 2.0)
+    of.leave_socket(first, 2.0)
     again = routed(of, opened(of, upgrade("s")), 3.0).account.id
     assert again != last  # all were left: the one whose fault is oldest comes first
     alone = router(account("a"))
     left = opened(alone, upgrade("s"))
     routed(alone, left)
-    alone.left(left, 0.0)
+    alone.leave_socket(left, 0.0)
     assert routed(alone, opened(alone, upgrade("s"))).account.id == "a"
 
 
@@ -689,10 +691,10 @@ def test_what_is_remembered_of_sockets_is_bounded() -> None:
     for number in range(50):
         exchange = opened(of, upgrade(f"s{number}"))
         routed(of, exchange)
-        of.left(exchange, 0.0)
+        of.leave_socket(exchange, 0.0)
         of.close(exchange, "", 0.0)
 
-    assert len(of._left) <= 10
+    assert len(of.websockets._left) <= 10
 
 
 # -- what belongs to one account ---------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import clients, dialects, secret_patterns, upstream_url
 from ..body import Body
+from ..exchange import Exchange
 from ..proxy import environment
-from ..router import Exchange, Router
+from ..router import Router
 from ..settings import reader
 from ..settings.settings import Config
 from ..store import master_key
@@ -352,8 +353,8 @@ def _request(given: RequestFile, router: Router, upstream: Origin | None, client
     bare = given.path.partition("?")[0]
     destination = given.destination or Origin("http", upstream_url.ANYWHERE, 80)
     endpoint = dialects.endpoint(given.method, bare)
-    endpoint = router.resolved(endpoint, given.path, given.headers, destination, upstream)
-    if not router.serves(endpoint, destination, upstream):
+    endpoint = router.destinations.resolve(endpoint, given.path, given.headers, destination, upstream)
+    if not router.destinations.serves(endpoint, destination, upstream):
         destination = Origin("http", upstream_url.ANYWHERE, 80)
     return Request(given.method, given.path, given.headers, Body(given.body), endpoint, destination, client)
 

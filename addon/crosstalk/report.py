@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..values.decision import Decision, Finding, Verdict
+from msgspec import to_builtins
+
+from ..values.decision import Decision, Verdict
 from .host_habits import CONTRACT, IN_A_ROW, Demotion
 
 _STRONGEST = {"proof": 0, "strong": 1, "weak": 2}
@@ -18,56 +20,24 @@ def verdict(found: Verdict) -> dict[str, object]:
         "echo": found.echo,
         "victim": found.victim,
         "note": found.note,
-        "findings": [finding(each) for each in found.findings],
+        "findings": [to_builtins(each) for each in found.findings],
     }
 
 
-def finding(found: Finding) -> dict[str, object]:
-    """Return *found* as plain types: ids and places, never contents."""
-    told: dict[str, object] = {
-        "detector": found.detector,
-        "family": found.family,
-        "strength": found.strength,
-        "where": found.where,
-        "expected": found.expected,
-        "received": found.received,
-        "victim": found.victim,
-    }
-    return told | {"disputed": True} if found.disputed else told
-
-
-def bundle(decision: Decision, sent: Sequence[Mapping[str, Any]], around: Mapping[str, object]) -> dict[str, object]:
+def bundle(
+    decision: Decision, note: str, records: Sequence[Mapping[str, Any]], around: Mapping[str, object]
+) -> dict[str, object]:
     """
-    Return an incident as plain types: what a provider needs to find it in its own logs, and what we saw.
+    Return an incident as plain types: what a provider needs to find it in its own logs, and what was seen.
 
-    Ids, times, sizes and the values that were compared; of the request and the answer nothing else. *around* says what
-    is known of the connection and of what the client had been given when the first proof was found.
+    Ids, times, sizes and the values that were compared; of the request and the answer nothing else. *note* is the
+    verdict's, *records* are those of the attempts, *around* says what is known of the connection and of what the client
+    had been given when the first proof was found.
     """
-    found = decision.verdict
-    return {
-        "id": decision.request_id,
-        "time": decision.time,
-        "exchange": decision.exchange,
-        "provider": decision.provider,
-        "account": decision.account,
-        "client": decision.client,
-        "session": decision.identity.affinity,
-        "thread": decision.identity.thread,
-        "dialect": decision.dialect,
-        "method": decision.method,
-        "path": decision.path,
-        "model": decision.model,
-        "stream": decision.stream,
-        "status": decision.status,
-        "duration_seconds": round(decision.duration, 4),
-        "first_byte_seconds": decision.first_byte,
-        **verdict(found),
-        "attempts": [
-            {name: record[name] for name in ("request_id", "host", "digest", "earlier", "at", "seen")}
-            for record in sent
-        ],
-        "around": dict(around),
-    }
+    attempts = [
+        {name: record[name] for name in ("request_id", "host", "digest", "earlier", "at", "seen")} for record in records
+    ]
+    return {"id": decision.request_id, **decision.encoded(), "note": note, "attempts": attempts, "around": dict(around)}
 
 
 def demotion(told: Demotion) -> str:

@@ -8,7 +8,8 @@ import time
 
 from mitmproxy import http
 
-from ..router import Exchange, Router
+from ..exchange import Exchange
+from ..router import Router
 from ..state import Leak
 from ..values.decision import Finding
 from . import persistence
@@ -30,7 +31,7 @@ class Alarms:
     def raise_for(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
         """Log and record *finding*, a proof about the answer to *exchange*; first ask the store for the victim."""
         driver = driver_of(flow)
-        if driver and self._store.shared and finding.victim == "unknown" and self._router.is_nameless(exchange):
+        if driver and self._store.shared and finding.victim == "unknown" and exchange.is_nameless:
             driver.naming.add(asyncio.get_running_loop().create_task(self._name(flow, exchange, finding)))
         else:
             self._record(flow, exchange, finding)
@@ -39,7 +40,7 @@ class Alarms:
         """Ask the other instances whose id *finding* is about, then record what was found."""
         found = [finding]
         try:
-            found = await self._named(exchange) or [finding] * self._router.is_nameless(exchange)
+            found = await self._named(exchange) or [finding] * exchange.is_nameless
         except Exception as e:  # an alarm must not be lost
             logger.error("a victim could not be named: %s", type(e).__name__)
         for each in found:
@@ -54,7 +55,7 @@ class Alarms:
                 await asyncio.sleep(pause)
             left = await self._store.caught_up(left)
             named = self._router.settle(exchange, time.time())
-            if named or not self._router.is_nameless(exchange):
+            if named or not exchange.is_nameless:
                 return named
         return []
 

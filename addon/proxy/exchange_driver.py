@@ -15,10 +15,12 @@ from mitmproxy import http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, context
 
-from .. import answer_urls, dialects
+from .. import answer_urls, dialects, failover
 from ..accounts.refusals import of_upstream
 from ..answer.sse import EventBuffer
-from ..router import FOREIGN, Exchange, Router
+from ..exchange import Exchange
+from ..replacement import CROSSTALK
+from ..router import Router
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
 from ..values.decision import Decision, Finding, Refusal, Route
@@ -130,7 +132,7 @@ class ExchangeDriver:
     def hold_seconds(self) -> float:
         """How long the present answer may be held back."""
         assert self.exchange is not None
-        return self._around.router.hold_seconds(self.exchange)
+        return failover.hold_seconds(self.exchange, self._around.router.config.failover)
 
     def wake(self, seconds: float, timer: commands.RequestWakeup) -> asyncio.TimerHandle | None:
         """Have the client's connection get the wake-up of *timer* in *seconds*."""
@@ -169,7 +171,7 @@ class ExchangeDriver:
         return reaction
 
     def _alarm(self, exchange: Exchange) -> None:
-        for finding in self._around.router.verdict(exchange).findings:
+        for finding in exchange.verdict.findings:
             if finding.strength == "proof" and finding.where not in self._alarmed:
                 self._alarmed.add(finding.where)
                 self._around.alarm(self._flow, exchange, finding)
@@ -257,7 +259,7 @@ class ExchangeDriver:
     @property
     def blocked(self) -> Refusal:
         """What the client gets in place of an answer that belongs to another request."""
-        return FOREIGN
+        return CROSSTALK
 
     def last_words(self, refusal: Refusal) -> bytes:
         """Return the event that ends a stream with *refusal*; empty where the stream has no place for one."""

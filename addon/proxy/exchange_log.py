@@ -8,9 +8,9 @@ from typing import Any
 
 from mitmproxy import http
 
-from .. import journal
+from ..exchange import Exchange
 from ..journal import Journal
-from ..router import Exchange, Router
+from ..router import Router
 from ..values.decision import Decision
 from . import flow_record, flow_view, habit_log, replay
 from .exchange_driver import ExchangeDriver
@@ -44,27 +44,27 @@ class ExchangeLog:
         status = flow.response.status_code if flow.response else None
         decision = self._router.close(exchange, error, time.time(), status=status)
         line = self._written(decision)
-        sent, kept = self._router.sent(exchange), len(driver.copy) if driver.cut_short else None
-        flow_record.write_decision(flow, decision, line)
-        flow_record.write_attempts(flow, sent, own_answer=driver.own_answer, kept_bytes=kept)
+        kept = len(driver.copy) if driver.cut_short else None
+        flow_record.write_decision(flow, exchange, line)
+        flow_record.write_attempts(flow, exchange.records(), own_answer=driver.own_answer, kept_bytes=kept)
         flow_record.write_served(flow, exchange, decision, self._key)
-        flow_view.show(flow, decision)
+        flow_view.show(flow, exchange, decision)
         replay.remark(flow, exchange, decision)
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
-        self._incidents.closed(flow, decision, sent)
+        self._incidents.closed(flow, exchange, decision)
 
     def message_closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Write down *decision* about *exchange*, one of those on the WebSocket *flow*."""
         line = self._written(decision)
         flow_record.add_line(flow, line)
-        flow_view.show(flow, decision)
-        self._incidents.record(flow, decision, self._router.sent(exchange))
+        flow_view.show(flow, exchange, decision)
+        self._incidents.record(flow, exchange, decision)
 
     def _written(self, decision: Decision) -> dict[str, Any]:
         """Write the journal's line of *decision* and return it."""
         habit_log.log_news(self._router.memory)
-        line = journal.line(decision)
+        line = decision.encoded()
         if self.journal:
             self.journal.write(line)
         if any(tried.outcome not in ("ok", "request", "cancelled") for tried in decision.attempts):

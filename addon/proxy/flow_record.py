@@ -14,7 +14,7 @@ from typing import Any
 from mitmproxy import http
 
 from .. import clients, keyed
-from ..router import Exchange
+from ..exchange import Exchange
 from ..values.decision import Decision
 from ..values.http import Request
 from . import flow_metadata as names
@@ -27,13 +27,13 @@ _OF_THE_WIRE = frozenset((b"host", b"content-length", b"connection", b"transfer-
 PLACEHOLDER = re.compile(rb"(?:[\w-]+ )?patchbay(?::.*)?", re.DOTALL)
 
 
-def write_decision(flow: http.HTTPFlow, decision: Decision, line: Mapping[str, Any]) -> None:
-    """Write *decision* on *flow*, with the journal's *line* of it."""
+def write_decision(flow: http.HTTPFlow, exchange: Exchange, line: Mapping[str, Any]) -> None:
+    """Write the journal's *line* of *exchange* on *flow*, and how its account and its conversation were found."""
     flow.metadata |= {f"{names.PREFIX}{name}": value for name, value in line.items()}
-    flow.metadata[names.CANDIDATES] = {each.account: each.reason for each in decision.candidates}
+    flow.metadata[names.CANDIDATES] = {each.account: each.reason for each in exchange.candidates}
     flow.metadata[names.EVIDENCE] = [
         {"tier": each.tier, "where": each.where, "used": each.used, "why": each.why}
-        for each in decision.identity.evidence
+        for each in exchange.identity.evidence
     ]
 
 
@@ -63,9 +63,9 @@ def write_served(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, ke
     attempt = exchange.attempt
     flow.metadata[names.SERVED] = {
         "account": decision.account,
-        "session": decision.identity.affinity,
-        "thread": decision.identity.thread,
-        "tier": decision.identity.tier,
+        "session": decision.session,
+        "thread": decision.thread,
+        "tier": decision.tier,
         "session_id": decision.session_id,
         "slot": attempt.choice.slot if attempt else None,
         "request_id": decision.request_id,

@@ -18,7 +18,9 @@ from mitmproxy.proxy import events, layer, server_hooks
 from .. import clients, dialects, guards, uploads
 from ..answer.sse import EventBuffer
 from ..body import Body
-from ..router import Exchange, Router
+from ..exchange import Exchange
+from ..replacement import replacement
+from ..router import Router
 from ..values.decision import Refusal, Route, Wait
 from ..values.http import Client, Request
 from . import (
@@ -246,7 +248,7 @@ class Patchbay:
         form = clients.form(head.headers, flow.request.path)
         streams = uploads.streams_through(flow.request.method, head.path, head.endpoint, head.headers)
         if streams and not isinstance(client, Refusal) and not kind.shadow:
-            streams = not service.router.must_read(client, head.endpoint)
+            streams = not service.router.access.must_read(client, head.endpoint)
         driver = kind(flow, service.context, head.endpoint.dialect)  # the credentials are placeholders from now on
         flow.patchbay = driver  # type: ignore[attr-defined]
         endpoint = request_head.endpoint_shown(flow, head, service.router)
@@ -280,7 +282,7 @@ class Patchbay:
             return driver.refusal(client)
         if head.serves:
             return None
-        unserved = service.router.unserved(endpoint, head.destination, head.reverse, client, time.time())
+        unserved = service.router.destinations.unserved(endpoint, head.destination, head.reverse, client, time.time())
         return request_head.probe_answer(flow, head) or driver.refusal(unserved or _NOT_OURS)
 
     @_closed_on_failure
@@ -315,7 +317,7 @@ class Patchbay:
         if service.store.shared and service.router.is_new(opened, time.time()):
             await asyncio.sleep(persistence.NEW)
             await service.store.caught_up(left)
-            service.router.look_again(opened, time.time())
+            service.router.identify_again(opened, time.time())
         if driver.shadow:
             self._decide(driver, opened)
         elif refusal := await self._plug(flow, driver):
@@ -346,7 +348,7 @@ class Patchbay:
                 await self._reread(driver.exchange)
                 wanted.again = await self._plug(wanted.flow, driver) is None
                 if not wanted.again:
-                    wanted.instead = self._router().instead(driver.exchange)
+                    wanted.instead = replacement(driver.exchange)
         except Exception as e:
             _log_failure("patchbay_next", e)
 
@@ -407,7 +409,7 @@ class Patchbay:
         if client is None:
             return clients.GONE
         exchange.request = replace(exchange.request, client=client)
-        return self._router().oversteps(exchange.request)
+        return self._router().access.oversteps(exchange.request)
 
     def _decide(self, driver: ExchangeDriver, exchange: Exchange) -> None:
         """Decide as if *exchange* were served. In shadow it is not, so it neither waits nor is refused."""
@@ -470,7 +472,7 @@ class Patchbay:
         if flow.response.trailers and not driver.shadow:
             response_head.without_private(flow.response.trailers).on(flow.response.trailers)
         if driver.exchange and not (driver.streaming or driver.own_answer or driver.shadow):
-            flow.response.headers["x-patchbay-verdict"] = self._router().verdict(driver.exchange).kind
+            flow.response.headers["x-patchbay-verdict"] = driver.exchange.verdict.kind
         self._close(flow, driver, "")
 
     @_closed_on_failure

@@ -14,6 +14,7 @@ from mitmproxy.hooks import UpdateHook
 
 from ..bounded import BoundedMap
 from ..crosstalk import report
+from ..exchange import Exchange
 from ..settings.settings import CrosstalkSettings
 from ..state import Leak
 from ..values.decision import Decision, Finding
@@ -76,17 +77,18 @@ class IncidentRecorder:
                 leak.receiver,
             )
 
-    def closed(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
+    def closed(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Say in the comment of *flow* where its answer went, and record an incident."""
         if flow.metadata.get(names.LEAKED_TO):
             flow.comment += f" · {_leaked(flow)}"
             flow.marked = flow.marked or ":warning:"
-        self.record(flow, decision, sent)
+        self.record(flow, exchange, decision)
 
-    def record(self, flow: http.HTTPFlow, decision: Decision, sent: list[dict[str, Any]]) -> None:
+    def record(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         """Have the evidence written, if *decision* is about an incident."""
-        if decision.verdict.kind == "crosstalk":
-            self._files.write(decision.request_id, report.bundle(decision, sent, _around(flow)))
+        if decision.verdict == "crosstalk":
+            told = report.bundle(decision, exchange.verdict.note, exchange.records(), _around(flow))
+            self._files.write(decision.request_id, told)
 
 
 def _mark(victim: http.HTTPFlow, leak: Leak) -> bool:

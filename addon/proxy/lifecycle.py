@@ -181,7 +181,7 @@ class Lifecycle:
         log.journal = _journal(config.journal)
         store = Persistence(config, key, router.state)
         context = self._context(router, log, Alarms(router, store, incidents))
-        router.unnamed = self._warn_of_model
+        router.editor.unnamed = self._warn_of_model
         router.changed = store.soon
         router.state.leaked = incidents.leaked
         return Service(

@@ -12,7 +12,8 @@ from mitmproxy.addons import clientplayback
 from mitmproxy.options import Options
 
 from .. import clients
-from ..router import Exchange, Router
+from ..exchange import Exchange
+from ..router import Router
 from ..values.decision import Decision, Refusal
 from ..values.http import Client, Headers, Served
 from . import stored_flows, upstream_layer

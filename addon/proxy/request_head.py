@@ -39,8 +39,8 @@ def read(flow: http.HTTPFlow, router: Router) -> RequestHead:
     path = flow.request.path.partition("?")[0]
     named = dialects.endpoint(flow.request.method, path)
     to, behind = _destination(flow, named, router), reverse(flow)
-    endpoint = router.resolved(named, flow.request.path, flow.request.headers, to, behind)
-    serves = router.serves(endpoint, to, behind)
+    endpoint = router.destinations.resolve(named, flow.request.path, flow.request.headers, to, behind)
+    serves = router.destinations.serves(endpoint, to, behind)
     return RequestHead(path, endpoint, to, behind, header_fields.read(flow.request.headers), serves)
 
 
@@ -50,7 +50,7 @@ def endpoint_shown(flow: http.HTTPFlow, head: RequestHead, router: Router) -> En
     if path == head.path:
         return head.endpoint
     named = dialects.endpoint(flow.request.method, path)
-    return router.resolved(named, flow.request.path, flow.request.headers, head.destination, head.reverse)
+    return router.destinations.resolve(named, flow.request.path, flow.request.headers, head.destination, head.reverse)
 
 
 def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
@@ -63,7 +63,7 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
         return other == "pass"
     # At the host of an account the client's key may be its key for this proxy, which no provider may see.
     keyed = any(clients.presented(head.headers, flow.request.path))
-    return not _is_reverse(flow) and not (keyed and router.has_account_at(head.destination))
+    return not _is_reverse(flow) and not (keyed and router.destinations.has_account_at(head.destination))
 
 
 def client(
@@ -121,7 +121,7 @@ def _destination(flow: http.HTTPFlow, endpoint: Endpoint, router: Router) -> Ori
     if flow.is_replay != "request" or listener is None or not upstream_url.is_anywhere(listener):
         return found
     # the flow names its account's origin; its client had left that open, so another account may serve it now
-    return listener if router.serves(endpoint, found, None) else found
+    return listener if router.destinations.serves(endpoint, found, None) else found
 
 
 def _arrival(flow: http.HTTPFlow, headers: Headers) -> guards.Arrival:

@@ -16,7 +16,7 @@ from ..correlation import NAMESPACE_HEADER, Mint
 from ..crosstalk.detectors import KINDS
 from ..crosstalk.reverify import StoredExchange, version
 from ..crosstalk.watch import VERSION
-from ..router import FOREIGN
+from ..replacement import CROSSTALK
 from ..values.answer import Head
 from ..values.http import Headers, Origin, Served
 from . import flow_metadata as names, header_fields, message_content
@@ -223,7 +223,7 @@ def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Sto
         victim=str(flow.metadata.get(names.VICTIM, "")),
         # of an answer that was cut, the proof itself is not stored, but our last words are
         ours=bool(flow.metadata.get(names.OWN_ANSWER))
-        or (flow.error is not None and flow.metadata.get(names.ERROR) == FOREIGN.code),
+        or (flow.error is not None and flow.metadata.get(names.ERROR) == CROSSTALK.code),
         cut=_is_cut(flow, attempts[-1]),
     )
 

@@ -15,7 +15,7 @@ from mitmproxy.connection import Server
 
 from .. import clients, dialects, secret_patterns, upstream_url
 from ..body import Body
-from ..router import Exchange
+from ..exchange import Exchange
 from ..values.account import Account
 from ..values.decision import Route
 from ..values.http import Origin, is_loopback

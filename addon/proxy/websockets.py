@@ -22,10 +22,11 @@ from mitmproxy import ctx, http
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.websocket import WebSocketMessage
 
-from .. import dialects, guards
+from .. import dialects, failover, guards
 from ..body import Body, members
 from ..clients import GONE
-from ..router import FOREIGN, Exchange
+from ..exchange import Exchange
+from ..replacement import CROSSTALK, replacement
 from ..settings.settings import Config
 from ..values.answer import Failure, Head, Message
 from ..values.decision import Decision, Refusal, Route, Wait
@@ -128,7 +129,7 @@ class Socket:
         last = self._last or self._cord.exchange
         if self._cord.shadow or self._open or self._hung_up or last is None:
             return
-        if not self._around.router.may_go_on(last, time.time()):
+        if not self._around.router.may_continue(last, time.time()):
             self._hang_up(_REFUSED)
 
     def ended(self, error: str = "") -> None:
@@ -142,7 +143,7 @@ class Socket:
         if self._timer:
             self._timer.cancel()
         if by_upstream and not self._served and self._cord.exchange:
-            self._around.router.left(self._cord.exchange, time.time())
+            self._around.router.leave_socket(self._cord.exchange, time.time())
         while self._open:
             exchange = self._open.popleft()
             if by_upstream:
@@ -154,7 +155,7 @@ class Socket:
         """Let the next socket of the conversation of *exchange* get another account."""
         for each in (exchange, self._cord.exchange):
             if each:
-                self._around.router.left(each, time.time())
+                self._around.router.leave_socket(each, time.time())
 
     def _give_up(self) -> None:
         try:
@@ -194,8 +195,12 @@ class Socket:
             self._refuse(message, refusal)
         elif _opens(event, opening):
             await self._create(message, request, upgrade)
-        elif self._cord.route and (refused := self._around.router.passes(request, self._cord.route, time.time())):
+        elif refused := self._refused_event(request):
             self._refuse(message, refused)
+
+    def _refused_event(self, request: Request) -> Refusal | None:
+        route, access = self._cord.route, self._around.router.access
+        return access.refused_event(request, route, time.time()) if route else None
 
     def _unread(self, message: WebSocketMessage, upgrade: Exchange) -> None:
         """End a socket whose messages nobody here reads, once its client may not have it any more."""
@@ -205,7 +210,7 @@ class Socket:
             return
         if client is None:
             end_with(message, 1008, GONE.message)
-        elif refusal := self._around.router.oversteps(replace(asked, client=client)):
+        elif refusal := self._around.router.access.oversteps(replace(asked, client=client)):
             end_with(message, 1008, refusal.message)
 
     async def _create(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
@@ -256,7 +261,7 @@ class Socket:
             return None
         if self._is_moved():
             return self._cord.blame(*_MOVED)
-        if not self._around.router.is_served_elsewhere(exchange):
+        if not self._around.router.access.is_served_elsewhere(exchange):
             return None
         self._left(exchange)
         return self._cord.blame(*_UNSERVED)
@@ -269,14 +274,14 @@ class Socket:
         if client is None:
             return GONE
         exchange.request = replace(exchange.request, client=client)
-        return self._around.router.oversteps(exchange.request, self._cord.route)
+        return self._around.router.access.oversteps(exchange.request, self._cord.route)
 
     def _is_moved(self) -> bool:
         """Whether the account of this socket is not served any more: then it ends as soon as nothing is under way."""
         settings, route = self._around.router.config, self._cord.route
         if settings is not self._settings and route and not self._cord.shadow:
             self._settings = settings
-            self._closes = None if self._around.router.stands(route) else _NOT_SERVED
+            self._closes = None if self._around.router.destinations.still_serves(route.account) else _NOT_SERVED
         return self._closes is not None
 
     def _request(self, body: Body, upgrade: Exchange) -> Request | Refusal:
@@ -329,7 +334,7 @@ class Socket:
         self._alarm(exchange)
         if reaction == "cut" and not self._cord.shadow:
             self._open.popleft()
-            self._close(exchange, "", FOREIGN.status)
+            self._close(exchange, "", CROSSTALK.status)
             self._cut(message)
         elif attempt.ended:
             self._open.popleft()
@@ -337,11 +342,11 @@ class Socket:
 
     def _finished(self, exchange: Exchange, message: WebSocketMessage) -> None:
         """Close *exchange*, whose last event *message* is, and with it a socket that can go on no longer."""
-        router, status = self._around.router, 200
-        failed = router.has_failed(exchange) and not self._cord.shadow
+        status = 200
+        failed = failover.has_failed(exchange) and not self._cord.shadow
         if failed:
             self._left(exchange)
-            if instead := router.instead(exchange):
+            if instead := replacement(exchange):
                 exchange.refusal, status = instead, instead.status
                 message.content = self._event(instead)
         self._served = self._served or not failed
@@ -401,7 +406,7 @@ class Socket:
     def _cut(self, message: WebSocketMessage) -> None:
         # whose answer comes next on this socket, nobody can say
         message.drop()
-        self._say(FOREIGN)
+        self._say(CROSSTALK)
         self._hang_up(_CUT)
 
     def _shadowed(self, exchange: Exchange, message: WebSocketMessage) -> None:
@@ -410,7 +415,7 @@ class Socket:
             self._close(exchange, "")
 
     def _alarm(self, exchange: Exchange) -> None:
-        for finding in self._around.router.verdict(exchange).findings:
+        for finding in exchange.verdict.findings:
             if finding.strength == "proof" and (exchange.id, finding.where) not in self._alarmed:
                 self._alarmed.add((exchange.id, finding.where))
                 self._around.alarm(self.flow, exchange, finding)
@@ -425,10 +430,12 @@ class Socket:
 
     def _note(self, exchange: Exchange, decision: Decision) -> None:
         request, first, last = self._places.pop(exchange.id, (-1, -1, -1))
-        sent, found = self._around.router.sent(exchange), decision.verdict
+        sent = exchange.records()
         if sent:
             places = {"request": request, "first": first, "last": last}
-            flow_record.add_exchange(self.flow, {"sent": sent, "verdict": found.kind, "victim": found.victim, **places})
+            flow_record.add_exchange(
+                self.flow, {"sent": sent, "verdict": decision.verdict, "victim": decision.victim, **places}
+            )
 
     def _number(self) -> int:
         """Return which message of all that passed here the present one is."""

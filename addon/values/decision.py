@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from msgspec import Struct, to_builtins
 
 from .account import Account, OutcomeKind
 from .answer import Usage
@@ -120,8 +122,7 @@ class Outcome:
     said: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True, omit_defaults=True):
     """
     What one detector saw.
 
@@ -135,7 +136,7 @@ class Finding:
     where: str
     expected: str
     received: str
-    victim: str = "unknown"
+    victim: str
     disputed: bool = False
 
 
@@ -151,18 +152,6 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One attempt, as a decision records it."""
-
-    account: str
-    request_id: str
-    status: int | None
-    outcome: str
-    seconds: float
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Candidate:
     """One account that was considered, and why it was not taken (empty for the one that was)."""
 
@@ -170,35 +159,56 @@ class Candidate:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Everything that was decided about one exchange; the journal, the flow's comment and `explain` render it."""
+class Tried(Struct, frozen=True):
+    """One attempt, as a decision records it."""
 
-    exchange: str
+    account: str
+    request_id: str
+    status: int | None
+    outcome: str
+    seconds: float
+
+
+class Decision(Struct, frozen=True):
+    """
+    What was decided about one exchange: the members of a journal line, in its order.
+
+    Ids, seeds, times and counts; never contents, never keys. The flow's metadata are the same members, see `encoded`.
+    """
+
     time: float
+    event_type: str
+    request_id: str
+    exchange: str
     client: str
-    method: str
-    path: str
-    dialect: str
-    endpoint: str
-    model: str
-    stream: bool
-    pool: str
-    identity: Identity
-    binding: str
+    client_request_id: str
     account: str
     provider: str
-    request_id: str
-    client_request_id: str
-    session_id: str
-    candidates: tuple[Candidate, ...]
-    attempts: tuple[Tried, ...]
+    pool: str
+    dialect: str
+    method: str
+    path: str
+    model: str
+    stream: bool
     status: int | None
-    event_type: str
     error: str
-    duration: float
-    first_byte: float | None
-    usage: Usage | None
+    duration_seconds: float
+    first_byte_seconds: float | None
+    tokens: Usage | None
+    session: str
+    thread: str
+    tier: str
+    session_id: str
+    binding: str
     in_flight: int
-    verdict: Verdict
+    attempts: list[Tried]
+    verdict: VerdictKind
+    echo: str
+    victim: str
+    findings: list[Finding]
     mode: str = "serve"  # shadow: nothing of it was carried out
+
+    def encoded(self) -> dict[str, Any]:
+        """Return the journal line, as plain types."""
+        line: dict[str, Any] = to_builtins(self)
+        return line

@@ -10,7 +10,8 @@ from typing import Literal
 from patchbay import dialects
 from patchbay.body import Body
 from patchbay.crosstalk.watch import Watch
-from patchbay.router import Exchange, Router
+from patchbay.exchange import Exchange
+from patchbay.router import Router
 from patchbay.settings.settings import Config, CrosstalkSettings
 from patchbay.values.account import FAMILIES, Account, Secret
 from patchbay.values.answer import Chunk, End, Head
@@ -113,7 +114,7 @@ class Routed(World):
 
     def verdict(self, line: Line) -> Verdict:
         """Return what was said in the end of the answer that *line*'s client got."""
-        return self.router.verdict(self.exchanges[line.number])
+        return self.exchanges[line.number].verdict
 
     def name(self, line: Line) -> str:
         """Return the name under which *line* is a victim."""

@@ -29,7 +29,7 @@ def served(of: object, number: int, host: float, ours: float, ends: float | None
          ("x-request-id", route.request_id), ("openai-processing-ms", "400")]
     )  # fmt: skip
     answer(of, exchange, Head(200, head), Chunk(json.dumps(said).encode()), End(), now=later)  # type: ignore[arg-type]
-    return of.close(exchange, "", later, status=200).verdict.kind  # type: ignore[attr-defined]
+    return of.close(exchange, "", later, status=200).verdict  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("by", [3600.0, -3600.0, 30.0, 86_400.0])

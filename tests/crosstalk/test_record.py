@@ -40,7 +40,7 @@ def _more_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the reader find facts of a new kind everywhere, and a detector look at them."""
 
     def novel(sent: object, fact: Fact, now: float) -> Iterator[Finding]:
-        yield Finding("novel", "novel", "proof", fact.where, "nothing", "something")
+        yield Finding("novel", "novel", "proof", fact.where, "nothing", "something", "unknown")
 
     monkeypatch.setitem(detectors.BY_KIND, "novel", (("novel", novel),))
     for name in ("head", "feed"):

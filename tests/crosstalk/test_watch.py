@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
+from msgspec import to_builtins
 
 from patchbay.answer.reader import facts_of_json
 from patchbay.body import Body
@@ -405,7 +406,7 @@ def test_evidence_is_made_of_plain_types() -> None:
     plain = report.verdict(a.watch.verdict())
 
     assert (plain["verdict"], plain["victim"]) == ("crosstalk", "b")
-    assert plain["findings"] == [report.finding(each) for each in a.watch.verdict().findings]
+    assert plain["findings"] == [to_builtins(each) for each in a.watch.verdict().findings]
 
 
 def test_twenty_thousand_clean_exchanges_are_clean_and_cheap() -> None:

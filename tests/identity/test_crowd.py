@@ -11,7 +11,8 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.router import Exchange, Router
+from patchbay.exchange import Exchange
+from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account, Secret

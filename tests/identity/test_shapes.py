@@ -12,7 +12,8 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.router import Exchange, Router
+from patchbay.exchange import Exchange
+from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account, Secret
@@ -69,7 +70,7 @@ def _serve(router: Router, asked: Asked, now: float) -> tuple[str, str]:
     router.answered(exchange, Chunk(_answer(asked.path, asked.answer)), now)
     router.answered(exchange, End(), now)
     decision = router.close(exchange, "", now, status=200)
-    return route.account.id, decision.identity.affinity
+    return route.account.id, decision.session
 
 
 def talks(seed: int, names: list[str]) -> list[Talk]:

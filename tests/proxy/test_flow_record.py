@@ -50,7 +50,7 @@ def test_it_says_how_it_was_served_and_for_whom(flow: HTTPFlow) -> None:
     decision = served(router(), flow)
     found = stored_flows.served(flow, KEY, ours=True)
 
-    assert (found.account, found.affinity) == (decision.account, decision.identity.affinity)
+    assert (found.account, found.affinity) == (decision.account, decision.session)
     assert (found.session_id, found.tier, found.edited) == (decision.session_id, "generic_header", False)
     assert stored_flows.scope(flow) == SCOPE
     assert b"sk-own" not in repr(flow.get_state()).encode()

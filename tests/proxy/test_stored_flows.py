@@ -13,7 +13,8 @@ from mitmproxy.test import tflow
 
 from patchbay.crosstalk.reverify import Judged, judge
 from patchbay.proxy import flow_record, stored_flows
-from patchbay.router import FOREIGN, mint_of
+from patchbay.replacement import CROSSTALK
+from patchbay.router import mint_of
 
 # A dump of 2026-11, before records had a version, and the key under which it was written. All dialects, streamed and
 # not, answers that were swapped, spliced and repeated, some that were not kept whole, two WebSockets.
@@ -77,10 +78,10 @@ def test_before_there_was_a_version_only_the_comment_said_so() -> None:
 def test_whether_an_answer_is_ours_is_not_read_from_the_error() -> None:
     """T13: the text of an error is for people."""
     flow = _flow(sent=[RECORD], error="")
-    flow.error = mitmproxy_flow.Error(FOREIGN.code)
+    flow.error = mitmproxy_flow.Error(CROSSTALK.code)
     assert _stored(flow) == (False, False)
 
-    flow = _flow(sent=[RECORD], error=FOREIGN.code)
+    flow = _flow(sent=[RECORD], error=CROSSTALK.code)
     flow.error = mitmproxy_flow.Error("edited")
     assert _stored(flow) == (False, True)
 

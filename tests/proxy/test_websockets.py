@@ -18,11 +18,12 @@ from wsproto.frame_protocol import Opcode
 
 from patchbay import dialects
 from patchbay.body import Body
+from patchbay.exchange import Exchange
 from patchbay.proxy import websockets
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import DriverContext, ExchangeDriver, RequestTarget
 from patchbay.proxy.websockets import Socket
-from patchbay.router import Exchange, Router
+from patchbay.router import Router
 from patchbay.settings import reader
 from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Decision, Finding, Route, Wait
@@ -152,7 +153,7 @@ def test_an_exchange_goes_from_the_question_to_the_event_that_ends_it(line: Line
     assert not asked.dropped and line.socket.in_flight == 0
     [decision] = line.decisions
     assert (decision.account, decision.status, decision.error) == ("one", 200, "")
-    assert decision.usage and (decision.usage.prompt, decision.usage.completion) == (7, 3)
+    assert decision.tokens and (decision.tokens.prompt, decision.tokens.completion) == (7, 3)
     assert decision.attempts[0].outcome == "ok"
 
 

@@ -1,0 +1,239 @@
+"""One client request with its attempts, and the decision that is made of them when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import dialects
+from .accounts.lease import Ask, Lease
+from .accounts.quoted_text import ClientText
+from .answer.reader import AnswerReader
+from .body import Body
+from .crosstalk.watch import Watch
+from .requested_models import RequestedModels
+from .values.answer import Fact, Head, Usage
+from .values.decision import Candidate, Decision, Identity, Outcome, Refusal, Route, Tried, Verdict
+from .values.http import Headers, Origin, Request, Served
+
+_ID_LENGTH = 128  # characters of a client's own request id in the decision
+# Members of a request that name what a provider has stored of earlier requests.
+_STORED = ("previous_response_id", "previous_interaction_id", "conversation")
+_NOTHING_SENT = Verdict("unverifiable", note="nothing was sent")
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One sending upstream and what is known of its answer so far."""
+
+    route: Route
+    choice: Lease
+    ask: Ask
+    reader: AnswerReader
+    watch: Watch
+    started: float
+    head: Head | None = None
+    error_head: Head | None = None  # the head that an error event would have had as an answer of its own
+    body: bytearray = field(default_factory=bytearray)  # of an error answer
+    outcome: Outcome | None = None
+    held: bool = False
+    held_bytes: int = 0
+    alarm: bool = False  # a proof was found, disputed or not
+    proof: bool = False  # an undisputed proof: the answer's owner loses nothing when the answer is withheld
+    judged: bool = False  # the proof was acted on
+    reached: bool = True  # the upstream may have seen the request
+    lost: bool = False  # the connection ended under the request; other requests on it may be the cause
+    broken: bool = False  # no answer came, or half of one
+    lacks: str = ""  # why an answer of a good status is no answer
+    slow: bool = False  # given up while the upstream may be working on it: the request must not be repeated
+    served: bool = False  # the first content came
+    closed: bool = False  # the answer gave a reason for its end, so it may be empty
+    ended: bool = False
+    released: bool = False
+    usage: Usage | None = None
+    error: str = ""
+    finished: float | None = None
+    complaint: str = ""  # code and message of an error
+    stripped: bool = False  # something that belongs to another account was left out of the request
+    learned: list[Fact] = field(default_factory=list)
+    learned_from: bool = False
+
+    @property
+    def status(self) -> int:
+        """The answer's status, 0 before its head."""
+        return self.head.status if self.head else 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the answer's status is an error."""
+        return self.head is not None and self.head.status >= 400
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the answer's status is none of an error."""
+        return self.head is not None and self.head.status < 400
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One client request and the answer the client gets, over however many attempts."""
+
+    id: str
+    request: Request
+    identity: Identity
+    model: str
+    names: RequestedModels
+    stream: bool
+    digest: bytes
+    opened: float
+    pin: str
+    reverse: Origin | None
+    in_flight: int
+    socket: Route | None = None
+    served: Served | None = None  # how a replayed request was served before, in the same conversation
+    woken: Callable[[], None] = lambda: None  # called when a wait may be over
+    waits_since: float | None = None
+    renewed: set[str] = field(default_factory=set)  # accounts whose secret was renewed meanwhile: they may try again
+    unsealed: set[str] = field(default_factory=set)  # accounts that get the request without what others sealed
+    attempts: list[Attempt] = field(default_factory=list)
+    candidates: tuple[Candidate, ...] = ()
+    pool: str = ""
+    first_byte: float | None = None
+    stay: str = ""  # the home it waited for, once
+    stay_until: float = 0.0
+    refusal: Refusal | None = None
+    decision: Decision | None = None
+    _client_text: ClientText | None = None
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The last attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is known so far about whose answer the last attempt got."""
+        return self.attempts[-1].watch.verdict() if self.attempts else _NOTHING_SENT
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether an id stands in the answer whose owner is not known here."""
+        return bool(self.attempts) and self.attempts[-1].watch.is_nameless
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the request may be sent twice: asking a model again does no harm, creating a batch again may."""
+        if self.request.body.raw is None:  # it streamed through and is gone
+            return False
+        if self.request.endpoint.kind == "generation":
+            return self.request.body.get("background") is not True  # such a job runs on after a disconnect
+        return self.is_safe
+
+    @property
+    def is_safe(self) -> bool:
+        """Whether the request's method is safe (RFC 9110, 9.2.1)."""
+        return self.request.method in ("GET", "HEAD", "OPTIONS")
+
+    @property
+    def is_upgrade(self) -> bool:
+        """Whether the request opens a WebSocket."""
+        return self.request.headers.get("upgrade").lower() == "websocket"
+
+    @property
+    def is_generation(self) -> bool:
+        """Whether the answer must be a model's. A GET of the same path is for a WebSocket, whose messages end alone."""
+        request = self.request
+        return self.socket is None and request.endpoint.kind == "generation" and request.method == "POST"
+
+    @property
+    def client_text(self) -> ClientText:
+        """What the client wrote, as far as it is known; nothing of it is read unless an error asks for it."""
+        if self._client_text is None:
+            request, body = self.request, self.request.body
+            # what is stored at an account holds words of earlier requests, which are not known here
+            stored = self.identity.owner is not None or any(body.get(name) for name in _STORED)
+            stored = stored or bool(continued_thread(body)) or isinstance(body.get("prompt"), dict)
+            self._client_text = ClientText(None if stored else body.raw, request.path, request.headers, self.model)
+        return self._client_text
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return, as plain types, what it takes to judge the attempts' answers again; see `crosstalk.reverify`."""
+        return [attempt.watch.record() for attempt in self.attempts]
+
+
+def continued_thread(body: Body) -> str:
+    """Return the id of the answer whose message thread (Anthropic) *body* continues, or the empty string."""
+    thread = body.get("thread")
+    previous = thread.get("previous_message_id") if isinstance(thread, dict) else None
+    return previous if isinstance(previous, str) else ""
+
+
+def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mode: str) -> Decision:
+    """
+    Return the decision about *exchange*, which ends *now*.
+
+    *error* says why the client did not get a whole answer; *status* is what it got.
+    """
+    request, identity, attempt, verdict = exchange.request, exchange.identity, exchange.attempt, exchange.verdict
+    route = attempt.route if attempt else None
+    refusal = exchange.refusal.code if exchange.refusal else ""
+    first_byte = None if exchange.first_byte is None else round(exchange.first_byte - exchange.opened, 4)
+    return Decision(
+        time=round(exchange.opened, 3),
+        event_type=_event_type(exchange, verdict, error, status),
+        request_id=route.request_id if route else "",
+        exchange=exchange.id,
+        client=request.client.name,
+        client_request_id=_client_request_id(request.headers),
+        account=route.account.id if route else "",
+        provider=route.account.provider.name if route else "",
+        pool=exchange.pool,
+        dialect=request.endpoint.dialect,
+        method=request.method,
+        path=request.path.partition("?")[0],
+        model=exchange.model,
+        stream=exchange.stream,
+        status=status if status is not None else (attempt.status or None) if attempt else None,
+        error=error or (attempt.error if attempt else "") or refusal,
+        duration_seconds=round(now - exchange.opened, 4),
+        first_byte_seconds=first_byte,
+        tokens=attempt.usage if attempt else None,
+        session=identity.affinity,
+        thread=identity.thread,
+        tier=identity.tier,
+        session_id=route.session_id if route else "",
+        binding=route.binding if route else "none",
+        in_flight=exchange.in_flight,
+        attempts=[_tried(each, now) for each in exchange.attempts],
+        verdict=verdict.kind,
+        echo=verdict.echo,
+        victim=verdict.victim,
+        findings=list(verdict.findings),
+        mode=mode,
+    )
+
+
+def _event_type(exchange: Exchange, verdict: Verdict, error: str, status: int | None) -> str:
+    if verdict.kind == "crosstalk":
+        return "crosstalk"
+    attempt, dialect = exchange.attempt, exchange.request.endpoint.dialect
+    failed = bool(error) or exchange.refusal is not None or (status or 0) >= 400
+    failed = failed or attempt is None or (attempt.outcome is not None and attempt.outcome.kind != "ok")
+    name = dialects.of(dialect).event_type or dialect or "request"
+    return f"{name}_{'error' if failed else 'success'}"
+
+
+def _client_request_id(headers: Headers) -> str:
+    value = headers.get("x-request-id") or headers.get("x-client-request-id")
+    return value[:_ID_LENGTH] if value.isprintable() else ""
+
+
+def _tried(attempt: Attempt, now: float) -> Tried:
+    return Tried(
+        account=attempt.choice.account.id,
+        request_id=attempt.route.request_id,
+        status=attempt.head.status if attempt.head else None,
+        outcome=attempt.outcome.kind if attempt.outcome else "",
+        seconds=round((attempt.finished or now) - attempt.started, 4),
+    )

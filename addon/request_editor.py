@@ -1,0 +1,214 @@
+"""
+The edits of one attempt: request id, session id, headers, path and body, as the account of the attempt needs them.
+
+What belongs to another account (encrypted reasoning, turn state) is left out where it cannot be used there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from . import account_bound, answer_urls, correlation, upstream_url
+from .accounts import models
+from .accounts.lease import Lease
+from .body import Body
+from .bounded import BoundedMap
+from .dialects.dialect import BoundField
+from .exchange import Attempt, Exchange
+from .identity.identify import Identifier
+from .identity.signals import names_one
+from .settings.settings import Config
+from .values.account import Stamp
+from .values.decision import Edit, Route
+from .values.http import Headers
+
+UNNAMED = 1000  # models without an entry in `model_ids` that are remembered as reported
+_UNSTAMPED = Stamp(namespace=False)
+
+
+class RequestEditor:
+    """
+    Edits the requests of one configuration.
+
+    `unnamed` is called once for each provider and model whose requests lack the model's id, because `model_ids` does
+    not name it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        session_key: bytes,
+        mint: correlation.Mint,
+        identifier: Identifier,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self._config = config
+        self._session_key = session_key
+        self._mint = mint
+        self._identifier = identifier
+        self._random_bytes = random_bytes
+        self._unnamed: BoundedMap[tuple[str, str], None] = BoundedMap(UNNAMED)
+        # conversations, by client, of which an account refused what others sealed
+        self._unsealed: BoundedMap[tuple[bytes, str, str], None] = BoundedMap(config.sessions.limit)
+        self.unnamed: Callable[[str, str], None] = lambda provider, model: None
+
+    def reload(self, config: Config) -> None:
+        """Go by *config* from now on."""
+        self._config = config
+        self._unsealed.limit = config.sessions.limit
+
+    def edit(self, exchange: Exchange, choice: Lease, now: float) -> tuple[Route, correlation.Stamps, bool]:
+        """
+        Return the route of the next attempt of *exchange*, its stamps, and whether something was left out of it.
+
+        Raises ValueError where the request cannot be prepared for the account.
+        """
+        request, account = exchange.request, choice.account
+        request_id = self._mint.new(now, self._random_bytes)
+        session_id = self._session_id(exchange, choice)
+        stamps = self._stamps(exchange, choice, request_id, session_id)
+        path, renamed = upstream_url.renamed(request, account, choice.model)
+        body = {**stamps.body, **renamed}
+        ties = self._ties(exchange, choice, now)
+        prepared = self._prepared(exchange, choice, ties, now)
+        asked = request if prepared is request.body else replace(request, body=prepared)
+        route = Route(
+            account=account,
+            origin=choice.origin,
+            request_id=request_id,
+            session_id=session_id,
+            attempt=len(exchange.attempts) + 1,
+            edit=Edit(
+                (*((bound.header, None) for bound in ties if bound.header), *account.headers.items(), *stamps.headers),
+                upstream_url.join(account, path, request.endpoint, choice.model),
+                body,
+            ),
+            body=upstream_url.changed(asked, body) if body else None if asked is request else prepared.raw,
+            binding=choice.binding,
+        )
+        return route, stamps, bool(ties)
+
+    def _stamps(self, exchange: Exchange, choice: Lease, request_id: str, session_id: str) -> correlation.Stamps:
+        request, account, thread = exchange.request, choice.account, exchange.identity.thread
+        provider = account.provider
+        return correlation.stamps(
+            provider if self._config.mode == "serve" else replace(provider, stamp=_UNSTAMPED),
+            _without_shared_session(choice, _headers_on(exchange.socket, request.headers)),
+            request.body,
+            request_id=request_id,
+            request_guid=self._mint.guid(request_id) if provider.stamp.names("request_guid") else "",
+            at=request.endpoint.suffix,
+            session_id=session_id,
+            thread_id=correlation.session_id(self._session_key, thread, account.id) if thread else "",
+            model_id=self._model_id(choice),
+        )
+
+    def _session_id(self, exchange: Exchange, choice: Lease) -> str:
+        """Return the id of the session as the provider of *choice* knows it; a replay's is the one it had."""
+        before, account = exchange.served, choice.account.id
+        if choice.slot is not None:
+            session = _slot_session(choice.slot, choice.lane, exchange.request.client.scope)
+        elif before and before.session_id and before.account == account:
+            return before.session_id
+        else:
+            session = exchange.identity.affinity
+        return correlation.session_id(self._session_key, session, account) if session else ""
+
+    def _model_id(self, choice: Lease) -> str:
+        """Return the value of `{model_id}`, empty where the settings do not name it."""
+        provider, model = choice.account.provider, choice.model
+        found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
+        key = provider.name, models.base(model)[:256]
+        if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
+            self._unnamed[key] = None
+            if self._config.mode == "serve":
+                self.unnamed(*key)
+        return found
+
+    # -- what belongs to other accounts ----------------------------------------------------------------------------
+
+    def unseals(self, exchange: Exchange, attempt: Attempt) -> bool:
+        """
+        Whether *attempt* was refused for what another account sealed, and may be made again without it, once.
+
+        The exchange goes to the same account again then.
+        """
+        account = attempt.choice.account.id
+        wanted = self._config.failover.owner == "strip" and self._config.mode == "serve" and exchange.socket is None
+        if not (wanted and exchange.repeatable and account not in exchange.unsealed):
+            return False
+        misses = account_bound.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)
+        if not (misses or account_bound.is_refused(attempt.complaint)):
+            return False
+        if account_bound.unsealed(exchange.request.body, lambda sealed: False) == exchange.request.body.raw:
+            return False
+        self._unseal(exchange, account)
+        return True
+
+    def _unseal(self, exchange: Exchange, account: str) -> None:
+        exchange.unsealed.add(account)
+        exchange.renewed.add(account)
+        exchange.identity = replace(exchange.identity, owner=frozenset((account,)))
+        if exchange.identity.affinity:
+            self._unsealed[exchange.request.client.scope, exchange.identity.affinity, account] = None
+
+    def _has_moved_unsealed(self, exchange: Exchange) -> bool:
+        """Whether an account got this conversation without what others sealed, and so answered without thinking."""
+        scope, affinity = exchange.request.client.scope, exchange.identity.affinity
+        return any((scope, affinity, account.id) in self._unsealed for account in self._config.accounts)
+
+    def _ties(self, exchange: Exchange, choice: Lease, now: float) -> tuple[BoundField, ...]:
+        """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
+        if self._config.mode != "serve":
+            return ()
+        account, identity = choice.account.id, exchange.identity
+        moved = choice.binding == "reselected" or (choice.binding != "hit" and identity.home not in ("", account))
+        moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
+        return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
+
+    def _prepared(self, exchange: Exchange, choice: Lease, ties: tuple[BoundField, ...], now: float) -> Body:
+        """Return the body of *exchange* as the account of *choice* can use it; the client's own where it can."""
+        request, account = exchange.request, choice.account
+        if not request.body.raw or self._config.mode != "serve":
+            return request.body
+        raw = account_bound.without(request.body, ties) if ties else request.body.raw
+        key = (request.client.scope, exchange.identity.affinity, account.id)
+        if account.id in exchange.unsealed or key in self._unsealed:
+            raw = self._unsealed_for(exchange, Body(raw), account.id, now)
+        raw = answer_urls.for_upstream(request, raw, account, choice.origin)
+        return request.body if raw == request.body.raw else Body(raw)
+
+    def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:
+        """Return *body* without what others than *account* sealed; without all of it where that is nothing."""
+        request, raw = exchange.request, body.raw or b""
+        kept = account_bound.unsealed(body, lambda sealed: self._identifier.owner_of(request, sealed, now) == account)
+        if kept == raw and account in exchange.unsealed:
+            return account_bound.unsealed(body, lambda sealed: False)
+        return kept
+
+
+def _slot_session(slot: int, lane: str, client: bytes) -> str:
+    """Name one of the sessions upstream that a client has for a model; no affinity reads so."""
+    return f"slot {slot} {client.hex()} {lane}"
+
+
+def _without_shared_session(choice: Lease, headers: Headers) -> Headers:
+    """
+    Return *headers* without the client's session where two clients may name theirs alike.
+
+    That is where sessions upstream are handed out, and where the value names no conversation, or may name many.
+    """
+    templates = choice.account.provider.stamp.headers
+    ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
+    named = all(names_one("generic_header", value) for name in ours for value in headers.all(name))
+    if choice.slot is None and named:
+        return headers
+    return Headers((name, value) for name, value in headers if name.lower() not in ours)
+
+
+def _headers_on(socket: Route | None, headers: Headers) -> Headers:
+    """Return *headers* with those that went up when the socket was opened: its messages share them, ids and all."""
+    if socket is None:
+        return headers
+    return Headers((*headers, *((name, value) for name, value in socket.edit.headers if value is not None)))

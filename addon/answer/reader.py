@@ -1,7 +1,7 @@
 """
-An answer as it passes: bytes in, facts out. The only reader of answers, whatever their dialect, framing and coding.
+An answer while it passes: bytes in, facts out. The only reader of answers, in every dialect, framing and coding.
 
-It never changes a byte and never raises: what it cannot read becomes a fact as well (`malformed`, `unread`).
+It never changes a byte and never raises: unreadable parts become facts as well (`malformed`, `unread`).
 """
 
 from __future__ import annotations
@@ -21,41 +21,30 @@ from ..dialects.order import StreamOrder
 from ..values.account import Echo
 from ..values.answer import Fact, Head, Usage
 from ..values.http import Endpoint
+from .answer_text import AnswerText
 from .delta_skip import DeltaSkip
+from .head_facts import head_facts
 from .json_stream import JsonElements, JsonObjects, WholeText
 from .sse import Event, ServerSentEvents
 
-BODY_BYTES = 16 * 1024 * 1024  # what is kept of an answer that is one JSON text
-DECODED_BYTES = 64 * 1024 * 1024  # how much a compressed answer may swell before we stop looking
-_FREE, _RATIO = 1024 * 1024, 100  # and, above so many bytes, by how much
-_SEEN = 4096  # distinct tokens of one answer
-_TURNS = 7  # changes of whether events bear a name; after an odd number of them it stays at "they do not"
-_BORN = 64 * 1024  # bytes of the event that first names the answer, by which it is known again
-_REPEATS = 64  # changes of one value (an id in mid-stream) that are still worth telling
+BODY_BYTES = 16 * 1024 * 1024  # of an answer that is one JSON text; a longer one is not read
+DECODED_BYTES = 64 * 1024 * 1024  # of a compressed answer; reading stops there
+_FREE, _RATIO = 1024 * 1024, 100  # decoded bytes that any body may have, and the ratio that holds above them
+_MINTED = 4096  # distinct tokens of one answer
+_NAMINGS = 7  # changes of whether events bear a name; after an odd number it stays at "they do not"
+_BORN = 64 * 1024  # bytes of the event that first names the answer, whose digest identifies the answer
+_REPEATS = 64  # changes of one value (an id in mid-stream) that are still told
 
-# Headers in which providers and gateways put an id of their own. Not here: `cf-ray` and trace ids, which name a
-# connection or a whole trace; `x-client-request-id`, which clients reuse; `x-patchbay-*` of an instance upstream.
-PROVIDER_IDS = (
-    "request-id", "x-request-id", "apim-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-ms-request-id",
-    "x-generation-id", "x-inference-id", "x-litellm-call-id", "x-ds-trace-id", "x-oai-request-id", "x-goog-request-id",
-    "mistral-correlation-id",
-)  # fmt: skip
-
-# How long the server says it took, in milliseconds, and marks of an answer that was kept from before.
-_TOOK = ("openai-processing-ms", "x-envoy-upstream-service-time")
-_KEPT = ("x-cache", "cf-cache-status", "cf-aig-cache-status", "x-portkey-cache-status", "helicone-cache", "x-cache-hit",
-         "x-openrouter-cache-status", "x-litellm-cache-hit")  # fmt: skip
-_HIT = frozenset({"hit", "true", "1", "revalidated", "stale"})
 _STRAY = re.compile(rb"\n(HTTP/1\.[01] \d{3})")
-_BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # in what is no JSON any more
+_BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # behind JSON
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
-_SAYS = frozenset({"content", "finish", "end"})  # what an event must bear a name for
+_SAYS = frozenset({"content", "finish", "end"})  # facts whose event must bear a name
 _JSON_TYPES = frozenset({"application/json", "text/json", "text/event-stream"})
-_ESCAPED = frozenset({"application/json", "text/event-stream", "text/json"})
 _READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
 _LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
                     "application/json-lines", "application/jsonlines", "application/stream+json"})  # fmt: skip
+_BROKEN = object()
 
 
 class _Framing(Protocol):
@@ -67,49 +56,47 @@ class AnswerReader:
     """
     The reader of one answer in *dialect*: `head`, then `feed` for every chunk, then `end`.
 
-    Facts come in the order in which they stood. One kind at a place is told again only when its value changes; `usage`
-    is told whenever it grows, so the last one holds; `content` once, at the first semantic event; `text` and `calls`
-    (pairs of a name and its arguments) once, at the end, when all of it fits into *keep_text* characters. A WebSocket's
-    messages go to `message`. *asked_stream*: the request asked for a stream, so JSON may be the first of several
-    objects.
+    Facts come in the order of the bytes. A kind at a place is told again only when its value changes; `usage` whenever
+    it grows, so the last one holds; `content` once, at the first semantic event; `text` and `calls` (pairs of a name
+    and its arguments) once, at the end, when both fit into *keep_text* characters. Messages of a WebSocket go to
+    `message`. *asked_stream*: the request asked for a stream, so JSON may be the first of several objects.
     """
 
     def __init__(
         self, dialect: str, echo: Echo | None = None, keep_text: int = 262144, *, asked_stream: bool = False
     ) -> None:
         self._dialect = dialects.of(dialect)
-        self._spoken = self._dialect  # the dialect of the answer, where it is another one
+        self._spoken = self._dialect  # another one, where the answer has its shape
+        self._order = self._dialect.order()
         self._echo = echo or Echo()
-        self._keep_text = keep_text
+        self._asked_stream = asked_stream
+        self._delta_skip = DeltaSkip()
+        # of the head
         self._status = 0
         self._content_type = ""
         self._coding = ""
+        # of the bytes
         self._decoder: Decoder | None = None
         self._framing: _Framing | None = None
-        self._blind = False
-        self._ended = False
-        self._told: dict[tuple[str, str], tuple[object, int]] = {}
-        self._tokens: set[tuple[str, object]] = set()
-        self._usage = Usage()
-        self._pieces: list[str] | None = []
-        self._length = 0
-        self._calls: list[tuple[str, list[str]]] | None = []  # where each stands, its name and pieces of its arguments
-        self._by_delta = False
-        self._finished = False
-        self._order = self._dialect.order()
+        self._is_blind = False  # the body is not read, or not any more
+        self._is_partly_unread = False
+        self._has_bytes = False  # other than white space
+        self._is_escaped = False  # its texts never hold a line end, so no line of them looks like a head
         self._tail = b"\n"
-        self._is_escaped = False  # texts in it never hold a new line, so that no line of theirs looks like a head
-        self._loose = False  # the last event that said something bore neither an id nor an echo
-        self._turns = 0
-        self._born = False
-        self._alike = DeltaSkip()
-        self._asked_stream = asked_stream
-        self._any = False  # whether the body holds anything but blanks
+        # of the events
+        self._events = 0
         self._document: object = None  # the body, where it is one JSON text
-        self._events_read = 0
-        self._said = False
+        self._text = AnswerText(keep_text)
+        self._usage = Usage()
+        self._told: dict[tuple[str, str], tuple[object, int]] = {}
+        self._minted: set[tuple[str, object]] = set()
+        self._has_content = False
         self._ends: set[str] = set()
-        self._unjudged = False  # a part of it was not read
+        self._is_finished = False  # in its own dialect
+        self._is_closed = False
+        self._is_born = False
+        self._is_loose = False  # the last event that said something bore neither an id nor an echo
+        self._namings = 0
 
     @property
     def streamed(self) -> bool:
@@ -121,13 +108,13 @@ class AnswerReader:
 
     @property
     def is_text(self) -> bool:
-        """Whether the body that has begun is one JSON text, as far as can be told: of use only when it is whole."""
-        return isinstance(self._framing, WholeText | JsonObjects) and not (self._blind or self.streamed)
+        """Whether the body so far looks like one JSON text, of use only when it is complete."""
+        return isinstance(self._framing, WholeText | JsonObjects) and not (self._is_blind or self.streamed)
 
     @property
     def is_foreign(self) -> bool:
-        """Whether the body is nothing that is read here: neither JSON nor events."""
-        return self._blind and not self._unjudged
+        """Whether the body is neither JSON nor events."""
+        return self._is_blind and not self._is_partly_unread
 
     @property
     def is_object(self) -> bool:
@@ -137,35 +124,35 @@ class AnswerReader:
     def answers(self, endpoint: Endpoint) -> bool:
         """Whether it is certain by now that a stream at *endpoint*, which holds no error so far, lacks nothing."""
         if not dialects.of(endpoint.dialect).is_text(endpoint.suffix):
-            return self._events_read > 0  # sounds and pictures: what an event of theirs says is not known
-        return (self._said or "finish" in self._ends) and bool(self._ends & self._terminal)
+            return self._events > 0  # events of sounds and pictures are not understood
+        return self._says_something and bool(self._ends & self._spoken.terminal)
 
     def lacks(self, endpoint: Endpoint) -> str:
         """
-        Say what a good answer to a generation at *endpoint* lacks, now that it is over; empty where it lacks nothing.
+        Return what a good answer to a generation at *endpoint* lacks, now that it is over; empty: nothing.
 
-        Endpoints that may answer in anything but JSON and events of their dialect are held to less.
+        Endpoints that may answer in other forms than JSON and events of their dialect are held to less.
         """
-        if self._unjudged:
+        if self._is_partly_unread:
             return ""
         text = dialects.of(endpoint.dialect).is_text(endpoint.suffix)
-        if not self._any:
+        if not self._has_bytes:
             return "it is empty" if text or self._content_type in _JSON_TYPES or not self._content_type else ""
-        if self._blind:
+        if self._is_blind:
             if self._content_type == "text/html":
                 return "it is a web page"
             return "it is neither JSON nor a stream of events" if text else ""
         return self._lacks_of_stream(text) if self.streamed else self._lacks_of_whole(endpoint)
 
     def _lacks_of_stream(self, text: bool) -> str:
-        if not self._events_read:
+        if not self._events:
             return "it holds no event"
         if not text:
             return ""
-        if not (self._said or "finish" in self._ends):
+        if not self._says_something:
             return "it says nothing"
         cut = isinstance(self._framing, JsonElements | JsonObjects) and self._framing.is_cut
-        return "it ends without its end" if cut or not self._ends & self._terminal else ""
+        return "it ends without its end" if cut or not self._ends & self._spoken.terminal else ""
 
     def _lacks_of_whole(self, endpoint: Endpoint) -> str:
         document = self._document
@@ -177,52 +164,38 @@ class AnswerReader:
         return "" if spoken.holds_answer(endpoint.suffix, document) else "it holds no answer"
 
     @property
-    def _terminal(self) -> frozenset[str]:
-        return self._spoken.terminal
+    def _says_something(self) -> bool:
+        return self._has_content or "finish" in self._ends
 
     def head(self, head: Head) -> list[Fact]:
         """Return the facts of the answer's head."""
         self._status = head.status
         self._content_type = head.headers.get("content-type").partition(";")[0].strip().lower()
         self._coding = ", ".join(head.headers.all("content-encoding"))
-        facts = [
-            Fact("echo", head.headers.get(name.lower()), f"header {name.lower()}", depth)
-            for name, depth in self._echo.headers.items()
-            if head.headers.get(name.lower())
-        ]
-        echoes, there = {name.lower() for name in self._echo.headers}, head.headers.names()
-        facts += [
-            Fact("provider_id", head.headers.get(name), f"header {name}")
-            for name in PROVIDER_IDS
-            if name in there and name not in echoes and head.headers.get(name)
-        ]
-        facts += _times(head)
-        if head.early:
-            facts.append(Fact("early", "the head", "head"))
+        facts = list(head_facts(head, self._echo))
         if codings(self._coding):
             try:
                 self._decoder = Decoder(self._coding, free=_FREE, ratio=_RATIO)
             except UnknownCoding as e:
-                self._blind = self._unjudged = True
-                facts.append(Fact("unread", str(e), "header content-encoding"))
+                self._stop(facts, Fact("unread", str(e), "header content-encoding"))
         return facts
 
     def feed(self, data: bytes) -> list[Fact]:
         """Return the facts that are complete with *data*, a piece of the body as it came."""
         facts: list[Fact] = []
-        if not self._blind:
-            self._guard(facts, self._pieces_of, data)
+        if not self._is_blind:
+            self._guard(facts, self._decode, data)
         return facts
 
     def end(self) -> list[Fact]:
         """Return the facts of the answer's end; the upstream said that nothing follows."""
         facts: list[Fact] = []
-        if self._framing and not self._blind:
-            self._guard(facts, self._rest, self._framing)
-        self._guard(facts, self._out_of_order, self._order)
-        if self._finished and not self._ended:  # some servers leave out [DONE]
+        if self._framing and not self._is_blind:
+            self._guard(facts, self._end_framing, self._framing)
+        self._guard(facts, self._end_order, self._order)
+        if self._is_finished and not self._is_closed:  # some servers leave out [DONE]
             self._close(facts, Fact("end", "eof"))
-        self._tell_text(facts)
+        facts += self._text.facts()
         return facts
 
     def message(self, data: bytes) -> list[Fact]:
@@ -232,7 +205,7 @@ class AnswerReader:
         return facts
 
     def decoded(self, body: bytes) -> bytes:
-        """Return *body*, which may be cut short, with its content-encoding taken off; as it is if that fails."""
+        """Return *body*, which may be cut short, without its content coding; unchanged if that fails."""
         if not codings(self._coding):
             return body
         out = bytearray()
@@ -248,125 +221,128 @@ class AnswerReader:
     # -- from bytes to events --------------------------------------------------------------------------------------
 
     def _guard[T](self, facts: list[Fact], work: Callable[[T, list[Fact]], None], what: T) -> None:
-        # A reader's mistake must never reach the stream it watches: after one, this answer is passed unread.
+        # A mistake of the reader must never reach the stream: after one, the rest of the answer passes unread.
         try:
             work(what, facts)
         except Exception as e:
-            self._blind = self._unjudged = True
-            facts.append(Fact("malformed", type(e).__name__, "body"))
+            self._stop(facts, Fact("malformed", type(e).__name__, "body"))
 
-    def _pieces_of(self, data: bytes, facts: list[Fact]) -> None:
+    def _stop(self, facts: list[Fact], why: Fact) -> None:
+        self._is_blind = self._is_partly_unread = True
+        facts.append(why)
+
+    def _decode(self, data: bytes, facts: list[Fact]) -> None:
         if self._decoder is None:
-            self._plain(data, facts)
+            self._frame(data, facts)
             return
         try:
             for piece in self._decoder.feed(data):
                 if self._decoder.decoded > DECODED_BYTES:
                     raise TooLarge
-                self._plain(piece, facts)
+                self._frame(piece, facts)
         except TooLarge:
-            self._blind = self._unjudged = True
-            facts.append(Fact("unread", "too much once decompressed", "body"))
+            self._stop(facts, Fact("unread", "too much once decompressed", "body"))
 
-    def _plain(self, data: bytes, facts: list[Fact]) -> None:
+    def _frame(self, data: bytes, facts: list[Fact]) -> None:
         if self._framing is None:
             self._framing = self._framing_for(data)
             if self._framing is None:
                 return
-            self._is_escaped = not self._blind or self._content_type in _ESCAPED or self._content_type[-5:] == "+json"
-            if not self._blind:
+            kind = self._content_type
+            self._is_escaped = not self._is_blind or kind in _JSON_TYPES or kind.endswith("+json")
+            if not self._is_blind:
                 whole = isinstance(self._framing, WholeText | JsonObjects)
                 facts.append(Fact("framing", "whole" if whole else "events", "body"))
         if self._is_escaped:
-            self._strays(data, facts)
-        if not self._blind:
-            self._events(self._framing.feed(data), facts)
+            self._find_strays(data, facts)
+        if not self._is_blind:
+            self._read_events(self._framing.feed(data), facts)
 
-    def _strays(self, data: bytes, facts: list[Fact]) -> None:
+    def _find_strays(self, data: bytes, facts: list[Fact]) -> None:
         """
-        Tell of the head of another HTTP answer at the beginning of a line, in events and in JSON.
+        Find the head of another HTTP answer at the beginning of a line of JSON or events.
 
-        Their texts are escaped and never look so. A file may well: it is not read, nor is a text of lines.
+        Texts in JSON are escaped and never look like one. A line of a file may, so files are not searched.
         """
         around = self._tail + data
         if b"\nHTTP/1." in around and (found := _STRAY.search(around)):
-            self._repeat(facts, Fact("stray", found[1].decode(), "body"), once=True)
+            self._tell(facts, Fact("stray", found[1].decode(), "body"), once=True)
         self._tail = around[-_STRAY_LENGTH:]
 
     def _framing_for(self, data: bytes) -> _Framing | None:
         """Choose by content type and first byte: servers send errors as JSON under any type, and events under none."""
-        first = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        kind, first = self._content_type, data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        sse = kind == "text/event-stream"
         if not first:
-            return ServerSentEvents() if self._content_type == "text/event-stream" and data else None
-        self._any = True
-        sse = self._content_type == "text/event-stream"
-        readable = self._content_type in _READABLE or self._content_type.endswith("+json")
-        if first in b"{[" and self._content_type in _LINES:
+            return ServerSentEvents() if sse and data else None
+        self._has_bytes = True
+        readable = kind in _READABLE or kind.endswith("+json")
+        if first in b"{[" and kind in _LINES:
             return JsonElements()
         if first == b"{" and (sse or readable):
             return JsonObjects(BODY_BYTES) if self._asked_stream and not sse else WholeText(BODY_BYTES)
         if first == b"[" and readable:
             return JsonElements() if self._dialect.streams_array else WholeText(BODY_BYTES)
-        if sse or (readable and first in b":deir" and self._content_type != "text/html"):
+        if sse or (readable and first in b":deir" and kind != "text/html"):
             return ServerSentEvents()
-        self._blind = True
+        self._is_blind = True
         return WholeText(BODY_BYTES)
 
-    def _rest(self, framing: _Framing, facts: list[Fact]) -> None:
-        self._events(framing.end(), facts)
+    def _end_framing(self, framing: _Framing, facts: list[Fact]) -> None:
+        self._read_events(framing.end(), facts)
 
-    def _out_of_order(self, order: StreamOrder, facts: list[Fact]) -> None:
+    def _end_order(self, order: StreamOrder, facts: list[Fact]) -> None:
         facts.extend(order.end())
 
-    def _events(self, events: list[Event], facts: list[Fact]) -> None:
+    def _read_events(self, events: list[Event], facts: list[Fact]) -> None:
         if isinstance(self._framing, WholeText) or not self.streamed:
             for event in events:
-                self._event(event, facts, streamed=False)
+                self._read_event(event, facts, streamed=False)
         else:
             for event in events:
                 self._next(event, facts)
 
     def _next(self, event: Event, facts: list[Fact]) -> None:
-        self._events_read += 1
-        said = self._alike.said(event)
-        if said is None:
-            self._event(event, facts, streamed=True)
+        self._events += 1
+        delta = self._delta_skip.match(event)
+        if delta is None:
+            self._read_event(event, facts, streamed=True)
             return
-        if said.text and said.call is not None:
-            self._argue(said.call, said.text)
-        elif said.text:
-            self._keep(said.text)
-        for fact in self._order.repeat(said.number):
-            self._repeat(facts, fact, once=True)
+        if delta.text and delta.call is not None:
+            self._text.add_arguments(delta.call, delta.text)
+        elif delta.text:
+            self._text.add(delta.text)
+        for fact in self._order.repeat(delta.number):
+            self._tell(facts, fact, once=True)
 
-    def _event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
+    def _read_event(self, event: Event, facts: list[Fact], streamed: bool) -> None:
         if event.dropped:
-            self._unjudged = self._unjudged or not streamed
-            self._said = True  # nothing is as long that says nothing
+            self._is_partly_unread = self._is_partly_unread or not streamed
+            self._has_content = True  # no event without content is that long
             facts.append(Fact("unread", "too long", "event" if streamed else "body"))
         elif event.data.startswith(b"[DONE]"):
             self._order.done()
             self._ends.add("[DONE]")
             self._close(facts, Fact("end", "[DONE]"))
-        elif isinstance(data := self._decoded(event, streamed), dict):
+        elif isinstance(data := self._parse(event, streamed), dict):
             name, known = (event.name or "message") if streamed else "", len(facts)
-            found = self._object(name, data, facts)
-            if not self._born and any(fact.kind == "id" for fact in facts[known:]):
-                self._born = True
+            found = self._read_object(name, data, facts)
+            if not self._is_born and any(fact.kind == "id" for fact in facts[known:]):
+                self._is_born = True
                 facts.insert(known, Fact("born", blake3(event.data[:_BORN]).hexdigest(8)))
             if name and len(facts) == known:
-                self._alike.learn(event, data, name, [*found, *_echoes(self._echo, data)], self._read_all)
+                self._delta_skip.learn(event, data, name, [*found, *_echoes(self._echo, data)], self._facts_and_echoes)
                 return
         elif isinstance(data, list) and not streamed:
             for element in tokens.dicts(data)[:1]:  # an error in a list, as Google's OpenAI endpoint has it
-                self._object("", element, facts)
+                self._read_object("", element, facts)
         elif data is _BROKEN:
             if behind := _BEHIND.search(event.data):
-                self._repeat(facts, Fact("stray", behind[1].decode(), "body"), once=True)
-            self._repeat(facts, Fact("malformed", "no JSON", "event" if streamed else "body"))
-        self._alike.forget()
+                self._tell(facts, Fact("stray", behind[1].decode(), "body"), once=True)
+            self._tell(facts, Fact("malformed", "no JSON", "event" if streamed else "body"))
+        self._delta_skip.forget()
 
-    def _decoded(self, event: Event, streamed: bool) -> Any:
+    def _parse(self, event: Event, streamed: bool) -> Any:
         data = _json(event.data)
         if not streamed:
             self._document = data
@@ -374,69 +350,64 @@ class AnswerReader:
 
     # -- from events to facts --------------------------------------------------------------------------------------
 
-    def _object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
+    def _read_object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
         if not self._dialect.has_shape(data) and (shape := dialects.shape_of(data)):
             self._read_foreign(shape, name, data, facts)
         if name:
             for fact in self._order.feed(data):
-                self._repeat(facts, fact, once=True)
+                self._tell(facts, fact, once=True)
         if self._status >= 400 and not name:
             facts.append(errors.read_refused(data))
-        found = list(self._read(name, data))
-        wrong = self._status >= 400 or any(fact.kind == "error" for fact in found)
-        named = False
+        found = list(self._facts_of(name, data))
+        kinds = {fact.kind for fact in found}
+        wrong, is_named = self._status >= 400 or "error" in kinds, "id" in kinds
         for fact in _echoes(self._echo, data):
             # In an error the same member is the provider's own id of the request (Anthropic's `request_id`).
-            self._repeat(facts, Fact("provider_id", fact.value, fact.where) if wrong else fact)
-            named = True
-        said = False
+            self._tell(facts, Fact("provider_id", fact.value, fact.where) if wrong else fact)
+            is_named = True
         for fact in found:
-            named = named or fact.kind == "id"
-            said = said or fact.kind in _SAYS
-            self._fact(fact, facts)
-        if name and said:
-            self._tie(named, facts)
+            self._take(fact, facts)
+        if name and not kinds.isdisjoint(_SAYS):
+            self._follow_naming(is_named, facts)
         if not name and not wrong:
             self._close(facts, Fact("end", "body"))
         return found
 
     def _read_foreign(self, shape: str, name: str, data: dict[str, Any], facts: list[Fact]) -> None:
-        """Note that *data* has the *shape* of another dialect, and read its progress and its id in that dialect."""
+        """Tell that *data* has the *shape* of another dialect, and read its progress and its id in that dialect."""
         self._spoken = dialects.BY_NAME.get(shape, self._spoken)
-        self._repeat(facts, Fact("shape", shape, "event" if name else "body"), once=True)
+        self._tell(facts, Fact("shape", shape, "event" if name else "body"), once=True)
         for fact in dialects.of(shape).read(name, data):
-            self._progress(fact)
+            self._follow_progress(fact)
             if fact.kind == "id":
-                self._repeat(facts, fact)
+                self._tell(facts, fact)
 
-    def _read(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
+    def _facts_of(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from self._dialect.read_calls(data)  # first: the last event may hold calls and the end
         yield from self._dialect.read(name, data)
 
-    def _read_all(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
-        yield from self._read(name, data)
+    def _facts_and_echoes(self, name: str, data: dict[str, Any]) -> Iterator[Fact]:
+        yield from self._facts_of(name, data)
         yield from _echoes(self._echo, data)
 
-    def _progress(self, fact: Fact) -> None:
-        """Take note of how far the answer has come."""
+    def _follow_progress(self, fact: Fact) -> None:
         match fact.kind:
             case "content":
-                self._said = True
+                self._has_content = True
             case "finish":
                 self._ends.add("finish")
             case "end":
                 self._ends.add(str(fact.value))
 
-    def _fact(self, fact: Fact, facts: list[Fact]) -> None:
-        self._progress(fact)
+    def _take(self, fact: Fact, facts: list[Fact]) -> None:
+        self._follow_progress(fact)
         match fact.kind:
             case "text":
-                self._keep(str(fact.value), whole=fact.where == "whole")
+                self._text.add(str(fact.value), whole=fact.where == "whole")
             case "called":
-                if self._calls is not None:
-                    self._calls.append((fact.where, [str(fact.value)]))
+                self._text.begin_call(fact.where, str(fact.value))
             case "arguments":
-                self._argue(fact.where, str(fact.value))
+                self._text.add_arguments(fact.where, str(fact.value))
             case "usage":
                 self._grow(fact, facts)
             case "end":
@@ -444,21 +415,22 @@ class AnswerReader:
             case "token" | "tool":
                 self._mint(fact, facts)
             case "content":
-                self._repeat(facts, fact, once=True)
+                self._tell(facts, fact, once=True)
             case "error" if self._status >= 400 and fact.where == "body":
                 pass  # told already, in the form for refusals
             case _:
-                self._finished = self._finished or fact.kind == "finish"
-                self._repeat(facts, fact)
+                self._is_finished = self._is_finished or fact.kind == "finish"
+                self._tell(facts, fact)
 
-    def _tie(self, named: bool, facts: list[Fact]) -> None:
-        """Tell when what a stream says begins to come without a name, and when a name comes again."""
-        if named is self._loose and self._turns < _TURNS:
-            self._loose = not named
-            self._turns += 1
-            facts.append(Fact("loose", self._loose, "event"))
+    def _follow_naming(self, is_named: bool, facts: list[Fact]) -> None:
+        """Tell when the events that say something begin to come without a name, and when a name comes again."""
+        if is_named is self._is_loose and self._namings < _NAMINGS:
+            self._is_loose = not is_named
+            self._namings += 1
+            facts.append(Fact("loose", self._is_loose, "event"))
 
-    def _repeat(self, facts: list[Fact], fact: Fact, once: bool = False) -> None:
+    def _tell(self, facts: list[Fact], fact: Fact, once: bool = False) -> None:
+        """Add *fact* when its value changed; *once*: when its kind, or its rule of order, was not told before."""
         key = (fact.kind, "" if once and fact.kind != "disorder" else fact.where)
         value, times = self._told.get(key, (None, 0))
         if (once and times) or (times and value == fact.value) or times >= _REPEATS:
@@ -468,8 +440,8 @@ class AnswerReader:
 
     def _mint(self, fact: Fact, facts: list[Fact]) -> None:
         key = (fact.kind + fact.where, fact.value)
-        if key not in self._tokens and len(self._tokens) < _SEEN:
-            self._tokens.add(key)
+        if key not in self._minted and len(self._minted) < _MINTED:
+            self._minted.add(key)
             facts.append(fact)
 
     def _grow(self, fact: Fact, facts: list[Fact]) -> None:
@@ -487,58 +459,11 @@ class AnswerReader:
             self._usage = merged
             facts.append(Fact("usage", merged))
 
-    def _keep(self, text: str, *, whole: bool = False) -> None:
-        """Keep *text*; *whole*: the text once more at a stream's end, which counts when no delta came."""
-        if self._pieces is None or (whole and self._by_delta):
-            return
-        self._by_delta = self._by_delta or not whole
-        self._length += len(text)
-        if self._length > self._keep_text:
-            self._pieces = None
-        else:
-            self._pieces.append(text)
-
-    def _argue(self, where: str, piece: str) -> None:
-        """Keep a *piece* of the arguments of the last call that stands at *where*."""
-        call = next((told for place, told in reversed(self._calls or ()) if place == where), None)
-        self._length += len(piece)
-        if self._length > self._keep_text:
-            self._calls = None
-        elif call is not None:
-            call.append(piece)
-
     def _close(self, facts: list[Fact], end: Fact) -> None:
-        if not self._ended:
-            self._ended = True
-            self._tell_text(facts, end)  # now: a client may hang up as soon as it has seen the end
-
-    def _tell_text(self, facts: list[Fact], *first: Fact) -> None:
-        facts.extend(first)
-        if self._calls:
-            facts.append(Fact("calls", tuple((told[0], "".join(told[1:])) for _, told in self._calls)))
-        if self._pieces:
-            facts.append(Fact("text", "".join(self._pieces)))
-        self._pieces = self._calls = None
-
-
-def _times(head: Head) -> Iterator[Fact]:
-    """Yield what a head says about when its answer was made: `kept`, `took` (seconds), `date` and `age`."""
-    there = head.headers.names()
-    for name in _KEPT:
-        if name in there and head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HIT:
-            yield Fact("kept", "hit", f"header {name}")
-    if date := head.headers.get("date"):
-        yield Fact("date", date, "header date")
-    for name in _TOOK:
-        if name in there and (took := _count(head.headers.get(name))) is not None:
-            yield Fact("took", took / 1000, f"header {name}")
-    if "age" in there and (age := _count(head.headers.get("age"))) is not None:
-        yield Fact("age", age, "header age")
-
-
-def _count(value: str) -> int | None:
-    value = value.strip()
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 12 else None
+        if not self._is_closed:
+            self._is_closed = True
+            facts.append(end)
+            facts += self._text.facts()  # now: a client may hang up as soon as it has seen the end
 
 
 def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[Fact]:
@@ -548,22 +473,19 @@ def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[F
     return facts + reader.end()
 
 
-_BROKEN = object()
-
-
 def _json(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
-    try:  # lone surrogates and NaN: strange, but servers send them
+    try:  # lone surrogates and NaN: no JSON, but servers send them
         return json.loads(data)
     except (ValueError, RecursionError):
         return _BROKEN
 
 
 def _echoes(echo: Echo, data: dict[str, Any]) -> Iterator[Fact]:
-    """Yield what stands where a request id may come back: at the top, and inside what an event wraps."""
+    """Yield the values in the places of a request id: at the top, and inside the object that an event wraps."""
     for name, depth in echo.body.items():
         for outer in (data, data.get("response"), data.get("message")):
             value = _at(outer, name)

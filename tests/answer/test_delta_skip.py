@@ -43,7 +43,7 @@ def read(dialect: str, data: bytes) -> tuple[list[Fact], list[Fact]]:
     both = []
     for misses in (0, delta_skip.MISSES):
         reader = AnswerReader(dialect, Echo(body={"request_id": "body"}))
-        reader._alike._misses = misses
+        reader._delta_skip._misses = misses
         both.append([*reader.head(HEAD), *reader.feed(data), *reader.end()])
     return both[0], both[1]
 
@@ -132,7 +132,7 @@ def test_a_text_that_is_written_in_two_places_is_no_form():
     known = delta_skip.DeltaSkip()
     text = [Fact("text", "m")]
     known.learn(Event("", b'{"model":"m","text":"m"}'), {}, "message", text, lambda name, data: text)
-    assert known.said(Event("", b'{"model":"m","text":"x"}')) is None
+    assert known.match(Event("", b'{"model":"m","text":"x"}')) is None
 
 
 def test_a_text_that_is_spelled_otherwise_is_no_form():
@@ -144,7 +144,7 @@ def test_a_text_that_is_spelled_otherwise_is_no_form():
         [Fact("text", "c")],
         lambda name, data: [Fact("text", data["text"])],
     )
-    assert known.said(Event("", b'{"model":"x","text":"\\u0063"}')) is None
+    assert known.match(Event("", b'{"model":"x","text":"\\u0063"}')) is None
 
 
 def test_a_form_that_never_comes_again_is_not_looked_for_for_ever():
@@ -157,6 +157,6 @@ def test_a_form_that_never_comes_again_is_not_looked_for_for_ever():
 
     for number in range(50):
         event = Event("", b'{"n":%d,"text":"x"}' % number)
-        assert known.said(event) is None
+        assert known.match(event) is None
         known.learn(event, {}, "message", [Fact("text", "x")], reads)
     assert tried == delta_skip.MISSES

@@ -32,7 +32,7 @@ class Alarms:
         """Log and record *finding*, a proof about the answer to *exchange*; first ask the store for the victim."""
         driver = driver_of(flow)
         if driver and self._store.shared and finding.victim == "unknown" and exchange.is_nameless:
-            driver.naming.add(asyncio.get_running_loop().create_task(self._name(flow, exchange, finding)))
+            driver.victim_lookups.add(asyncio.get_running_loop().create_task(self._name(flow, exchange, finding)))
         else:
             self._record(flow, exchange, finding)
 

@@ -73,25 +73,25 @@ class ExchangeDriver:
     may_resend = True  # a request that its upstream did not process goes again by itself
 
     def __init__(self, flow: http.HTTPFlow, around: DriverContext, dialect: str) -> None:
-        self.covered = RedactedHeads(flow.request)
+        self.redacted_heads = RedactedHeads(flow.request)
         self._flow = flow
         self._around = around
         self._dialect = dialect
-        self.asked = RequestTarget(Endpoint(), Origin("", "", 0), "")
+        self.target = RequestTarget(Endpoint(), Origin("", "", 0), "")
         self.client: Client | None = None
         self.own_answer = False  # the client gets an answer of ours, not an upstream's
-        self.answering = False  # an upstream's head has been taken for the client
+        self.head_taken = False  # an upstream's head has been taken for the client
         self.exchange: Exchange | None = None
         self.route: Route | None = None  # of the present attempt
-        self.gone = asyncio.Event()  # the client left
-        self.stirred = asyncio.Event()  # a request that waits should ask the router again, or its client left
+        self.client_gone = asyncio.Event()  # the client left
+        self.woken = asyncio.Event()  # a request that waits should ask the router again, or its client left
         self.closed = False
-        self.spoke = 0.0  # when the upstream of a WebSocket last sent something
-        self.copy = bytearray()  # of a streamed answer, for the flow
-        self.cut_short = False
+        self.heard_at = 0.0  # when the upstream of a WebSocket last sent something
+        self.streamed_copy = bytearray()  # of a streamed answer, for the flow
+        self.copy_is_partial = False
         self.streaming = False
-        self.in_events: EventBuffer | None = None  # a stream that may be cut is delivered in whole events
-        self.naming: set[asyncio.Task[None]] = set()  # searches for the owners of ids that came back
+        self.event_buffer: EventBuffer | None = None  # a stream that may be cut is delivered in whole events
+        self.victim_lookups: set[asyncio.Task[None]] = set()  # searches for the owners of ids that came back
         self._addresses: answer_urls.AddressMap | None = None  # of an answer whose body may hold addresses
         self._lines: answer_urls.LineRewriter | None = None  # … while it streams
         self._alarmed: set[str] = set()
@@ -146,7 +146,7 @@ class ExchangeDriver:
         made = UpstreamRequest(
             exchange,
             route,
-            self.covered,
+            self.redacted_heads,
             around.keys,
             lambda: around.router.is_given(exchange, time.time()),
             self.body_limit,
@@ -176,7 +176,7 @@ class ExchangeDriver:
                 self._alarmed.add(finding.where)
                 self._around.alarm(self._flow, exchange, finding)
 
-    def intake(self) -> AnswerFilter:
+    def answer_filter(self) -> AnswerFilter:
         """Return the filter that an answer passes before anything else sees it."""
         return AnswerFilter(self._around.keys, self.body_limit)
 
@@ -184,27 +184,27 @@ class ExchangeDriver:
         """Return the head that the client gets in place of *response*, the flow's own."""
         return response
 
-    def passing(self, data: bytes) -> bytes:
+    def deliver(self, data: bytes) -> bytes:
         """Return what the client gets of a chunk now; what is kept back comes with a later chunk, or as the `rest`."""
-        if self.in_events:
-            data = self.in_events.feed(data)
+        if self.event_buffer:
+            data = self.event_buffer.feed(data)
         return self._copied(self._addressed(self._lines.feed(data)) if self._lines else data)
 
-    def rest(self) -> bytes:
+    def deliver_rest(self) -> bytes:
         """Return what was kept back of the chunks, at the end."""
-        data = self.in_events.rest() if self.in_events else b""
+        data = self.event_buffer.rest() if self.event_buffer else b""
         if self._lines:
             data = self._addressed(self._lines.feed(data) + self._lines.rest())
         return self._copied(data)
 
     def _copied(self, data: bytes) -> bytes:
         if self.streaming:
-            room = self._around.router.config.limits.keep_streamed - len(self.copy)
-            self.copy += data[: max(0, room)]
-            self.cut_short = self.cut_short or len(data) > room
+            room = self._around.router.config.limits.keep_streamed - len(self.streamed_copy)
+            self.streamed_copy += data[: max(0, room)]
+            self.copy_is_partial = self.copy_is_partial or len(data) > room
         return data
 
-    def found_addresses(self, head: HeaderFields, status: int) -> None:
+    def rewrite_head(self, head: HeaderFields, status: int) -> None:
         """Rewrite the addresses in *head*, of the present answer, for the client, and prepare for those in its body."""
         exchange = self.exchange
         addresses = self._around.router.address_map(exchange) if exchange else None
@@ -222,7 +222,7 @@ class ExchangeDriver:
                 if self._flow.request.http_version == "HTTP/1.1":
                     head.put(b"transfer-encoding", b"chunked")
 
-    def with_addresses(self, response: http.Response) -> None:
+    def rewrite_body(self, response: http.Response) -> None:
         """Rewrite the addresses in the body of *response*, which is whole, for the client."""
         before = response.raw_content or b""
         after = self._addressed(self._addresses.body(before)) if self._addresses else before
@@ -240,8 +240,8 @@ class ExchangeDriver:
         self, above: context.Context, flow: http.HTTPFlow, pause: Callable[[], commands.Command]
     ) -> PatchbayWebsocket | None:
         """Return the layer of the WebSocket that *flow* became, or None for mitmproxy's own."""
-        scrub = self.intake().bytes
-        return PatchbayWebsocket(above, flow, self.body_limit, scrub, pause, self.client_left, self.upstream_spoke)
+        scrub = self.answer_filter().bytes
+        return PatchbayWebsocket(above, flow, self.body_limit, scrub, pause, self.client_left, self.upstream_heard)
 
     # -- answers of ours -------------------------------------------------------------------------------------------
 
@@ -252,16 +252,16 @@ class ExchangeDriver:
             self.exchange.refusal = refusal
         return own_responses.refusal(self._dialect, refusal, self.route.request_id if self.route else "")
 
-    def blame(self, code: str, what: str, status: int = 502) -> Refusal:
+    def upstream_refusal(self, code: str, what: str, status: int = 502) -> Refusal:
         """Return a refusal with *code* that names the account in use, whose upstream did *what*."""
         return of_upstream(self.route.account.id if self.route else "", code, what, status=status)
 
     @property
-    def blocked(self) -> Refusal:
+    def crosstalk_refusal(self) -> Refusal:
         """What the client gets in place of an answer that belongs to another request."""
         return CROSSTALK
 
-    def last_words(self, refusal: Refusal) -> bytes:
+    def closing_event(self, refusal: Refusal) -> bytes:
         """Return the event that ends a stream with *refusal*; empty where the stream has no place for one."""
         response = self._flow.response
         if response is None or "text/event-stream" not in response.headers.get("content-type", ""):
@@ -274,21 +274,21 @@ class ExchangeDriver:
     @property
     def left(self) -> bool:
         """Whether the client is gone."""
-        return self.gone.is_set()
+        return self.client_gone.is_set()
 
     def client_left(self) -> None:
         """The client is gone; called also while a hook of this exchange waits."""
-        self.gone.set()
-        self.stirred.set()
+        self.client_gone.set()
+        self.woken.set()
 
-    def upstream_spoke(self) -> None:
+    def upstream_heard(self) -> None:
         """The upstream of a WebSocket sent something, if only a pong."""
-        self.spoke = time.monotonic()
+        self.heard_at = time.monotonic()
 
-    def asked_headers(self) -> Headers:
+    def request_headers(self) -> Headers:
         """Return the client's headers without those that stay here, for signals and stamps."""
         fields = HeaderFields(self._flow.request.headers.fields)
-        unwanted = fields.listed() | self.covered.by_value
+        unwanted = fields.listed() | self.redacted_heads.by_value
         fields.drop(lambda name: name in unwanted or (name not in CREDENTIALS and names_credential(name)))
         return as_text(fields.raw())
 

@@ -44,7 +44,7 @@ class ExchangeLog:
         status = flow.response.status_code if flow.response else None
         decision = self._router.close(exchange, error, time.time(), status=status)
         line = self._written(decision)
-        kept = len(driver.copy) if driver.cut_short else None
+        kept = len(driver.streamed_copy) if driver.copy_is_partial else None
         flow_record.write_decision(flow, exchange, line)
         flow_record.write_attempts(flow, exchange.records(), own_answer=driver.own_answer, kept_bytes=kept)
         flow_record.write_served(flow, exchange, decision, self._key)

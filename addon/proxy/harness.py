@@ -54,7 +54,7 @@ class StubDriver(ExchangeDriver):
             return "hold" if what.status >= 400 else "deliver"
         return "next"
 
-    def intake(self) -> AnswerFilter:
+    def answer_filter(self) -> AnswerFilter:
         return AnswerFilter(Credentials(), self.body_limit)
 
     def wake(self, seconds: float, timer: commands.RequestWakeup) -> asyncio.TimerHandle | None:
@@ -69,7 +69,8 @@ class Harness:
         self.client.alpn = b"h2" if http2 else None
         self.layer = host.HttpLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
         upstream_layer.adopt(self.layer)
-        self.cord = StubDriver(ready)
+        self.driver = StubDriver(ready)
+        self.attached: object = self.driver
         self.flow: http.HTTPFlow | None = None
         self.server: Server | None = None
         self.hooks: list[str] = []
@@ -103,12 +104,12 @@ class Harness:
         argument: Any = hook.args()[0]
         if hook.name == "requestheaders":
             self.flow = argument
-            argument.patchbay = self.cord
+            argument.patchbay = self.attached
         if hook.name == "websocket_message" and self.drops:
             argument.websocket.messages[-1].drop()
         if hook.name == "patchbay_next":
             argument.again = True
-            self.cord.key = KEY + "-two"
+            self.driver.key = KEY + "-two"
 
     def ask(self) -> None:
         self.feed(

@@ -252,7 +252,7 @@ class Patchbay:
         driver = kind(flow, service.context, head.endpoint.dialect)  # the credentials are placeholders from now on
         flow.patchbay = driver  # type: ignore[attr-defined]
         endpoint = request_head.endpoint_shown(flow, head, service.router)
-        driver.asked = RequestTarget(endpoint, head.destination, form, request_head.address(flow, head.headers))
+        driver.target = RequestTarget(endpoint, head.destination, form, request_head.address(flow, head.headers))
         if answer := self._answer(flow, driver, head, client, streams=streams):
             flow.response = answer
             return
@@ -266,7 +266,7 @@ class Patchbay:
         self, flow: http.HTTPFlow, driver: ExchangeDriver, head: RequestHead, client: Client | Refusal, *, streams: bool
     ) -> http.Response | None:
         """Return the answer to *flow* that its head decides, None where the request goes on."""
-        service, endpoint = self._service(), driver.asked.endpoint
+        service, endpoint = self._service(), driver.target.endpoint
         if driver.shadow:
             lacks = flow.is_replay and lacks_credentials(flow.request)
             return driver.refusal(_NOT_KEPT) if lacks else None
@@ -329,14 +329,14 @@ class Patchbay:
         return Request(
             method=flow.request.method,
             path=flow.request.path,
-            headers=driver.asked_headers(),
+            headers=driver.request_headers(),
             body=body,
-            endpoint=driver.asked.endpoint,
-            destination=driver.asked.destination,
+            endpoint=driver.target.endpoint,
+            destination=driver.target.destination,
             client=driver.client,
             replay=replay.served(flow, service.router, service.key),
-            address=driver.asked.address,
-            credential_form=driver.asked.form,
+            address=driver.target.address,
+            credential_form=driver.target.form,
         )
 
     # -- routes ----------------------------------------------------------------------------------------------------
@@ -344,7 +344,7 @@ class Patchbay:
     async def patchbay_next(self, wanted: upstream_stream.NextAttempt) -> None:
         try:
             driver = driver_of(wanted.flow)
-            if driver and driver.exchange and not driver.gone.is_set():
+            if driver and driver.exchange and not driver.client_gone.is_set():
                 await self._reread(driver.exchange)
                 wanted.again = await self._plug(wanted.flow, driver) is None
                 if not wanted.again:
@@ -366,7 +366,7 @@ class Patchbay:
         """Give *driver* its next route with the credential at hand, waiting where it must; or say why there is none."""
         exchange = driver.exchange
         assert exchange is not None
-        exchange.woken = driver.stirred.set
+        exchange.woken = driver.woken.set
         while True:
             decided = self._router().next(exchange, time.time())
             match decided:
@@ -438,9 +438,9 @@ class Patchbay:
             cors.admit(flow.response, origin)
         if driver.own_answer or (driver.route is None and not driver.shadow):
             return
-        driver.answering = True
+        driver.head_taken = True
         if driver.shadow:
-            driver.covered.answered(flow.response)
+            driver.redacted_heads.answered(flow.response)
             is_json = response_head.is_json(flow.response.headers.get("content-type", ""))
             flow.response.stream = driver.streaming = not is_json
         else:
@@ -452,7 +452,7 @@ class Patchbay:
         if response_head.streams(fields, response.status_code, driver):
             response.stream = driver.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and response_head.is_events(fields):
-                driver.in_events = EventBuffer()
+                driver.event_buffer = EventBuffer()
 
     @_closed_on_failure
     async def response(self, flow: http.HTTPFlow) -> None:
@@ -462,13 +462,15 @@ class Patchbay:
             return
         if flow.response is None:
             return
-        if driver.naming:
-            await asyncio.wait(driver.naming)
+        if driver.victim_lookups:
+            await asyncio.wait(driver.victim_lookups)
         if driver.streaming:
-            flow.response.raw_content = bytes(driver.copy)  # the stream has gone out already; this is for looking at it
+            flow.response.raw_content = bytes(
+                driver.streamed_copy
+            )  # the stream has gone out already; this is for looking at it
         elif flow.response.raw_content and not driver.shadow:
-            driver.answering = False
-            driver.with_addresses(flow.response)
+            driver.head_taken = False
+            driver.rewrite_body(flow.response)
         if flow.response.trailers and not driver.shadow:
             response_head.without_private(flow.response.trailers).on(flow.response.trailers)
         if driver.exchange and not (driver.streaming or driver.own_answer or driver.shadow):
@@ -482,7 +484,7 @@ class Patchbay:
             self._take_loaded(flow)
             return
         if driver.streaming and flow.response:
-            flow.response.raw_content = bytes(driver.copy)
+            flow.response.raw_content = bytes(driver.streamed_copy)
         self._close(flow, driver, flow.error.msg if flow.error else "ended")
 
     def _take_loaded(self, flow: http.HTTPFlow) -> None:
@@ -526,7 +528,7 @@ class Patchbay:
             flow.response = flow.response or own_responses.refusal(_dialect(flow), _BROKEN, "")
             return
         driver.route = None
-        if driver.answering:  # an upstream's body would be poured into any answer we made now
+        if driver.head_taken:  # an upstream's body would be poured into any answer we made now
             flow.kill()
         else:
             flow.response = driver.refusal(_BROKEN)
@@ -553,11 +555,11 @@ class Patchbay:
 
 async def _wait(driver: ExchangeDriver, until: float) -> bool:
     """Wait until it may be the turn of *driver*, or the clock says *until*; return False when the client left."""
-    driver.stirred.clear()
-    if not driver.gone.is_set():
+    driver.woken.clear()
+    if not driver.client_gone.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(driver.stirred.wait(), max(0.01, until - time.time()))
-    return not driver.gone.is_set()
+            await asyncio.wait_for(driver.woken.wait(), max(0.01, until - time.time()))
+    return not driver.client_gone.is_set()
 
 
 def _dialect(flow: http.HTTPFlow) -> str:

@@ -55,7 +55,7 @@ class IncidentRecorder:
     def alarmed(self, flow: http.HTTPFlow, finding: Finding, request_id: str, now: float) -> None:
         """Write on *flow* what its client got before the first proof, and mark the flow whose answer this is."""
         driver = getattr(flow, "patchbay", None)
-        released = len(driver.copy) if driver is not None and driver.streaming else 0
+        released = len(driver.streamed_copy) if driver is not None and driver.streaming else 0
         noticed = {"at": now, "detector": finding.detector, "where": finding.where, "released_bytes": released}
         flow.metadata.setdefault(names.NOTICED, noticed)
         victim = self.flow_of(finding.victim)

@@ -30,7 +30,7 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     fields.put(b"x-patchbay-account", driver.route.account.id.encode())
     if driver.route.session_id:
         fields.put(b"x-patchbay-session-id", driver.route.session_id.encode())
-    driver.found_addresses(fields, response.status_code)
+    driver.rewrite_head(fields, response.status_code)
     return fields
 
 
@@ -40,7 +40,7 @@ def streams(fields: HeaderFields, status: int, driver: ExchangeDriver) -> bool:
         return False
     if driver.exchange is not None and driver.exchange.stream:  # JSON may then be an array that grows, or lines
         return True
-    read = COLLECTED if driver.asked.endpoint.kind == "generation" else answer_urls.READ
+    read = COLLECTED if driver.target.endpoint.kind == "generation" else answer_urls.READ
     return _length(fields) > read or not is_json(fields.first(b"content-type").decode("latin-1"))
 
 

@@ -1,4 +1,4 @@
-"""Shadow: a cord that lets everything pass as it came, while all is decided and written down as if it were served."""
+"""Shadow: a driver that lets everything pass as it came, while all is decided and written down as if it were served."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class ShadowDriver(ExchangeDriver):
         return not self.closed
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
-        wanted = self.asked.destination
+        wanted = self.target.destination
         if server.address is None or (server.address[0].lower(), server.address[1]) != (wanted.host, wanted.port):
             raise PermissionError("this connection does not go where the client wanted")
-        return self.covered.restored(request)
+        return self.redacted_heads.restored(request)
 
     def client_response(self, response: http.Response) -> http.Response:
-        return self.covered.told(response)
+        return self.redacted_heads.told(response)
 
     def wire_body(self, content: bytes) -> bytes:
         return content
@@ -58,11 +58,11 @@ class ShadowDriver(ExchangeDriver):
         super().answered(what)
         return "deliver"
 
-    def intake(self) -> AnswerFilter:
+    def answer_filter(self) -> AnswerFilter:
         return Unchanged(self._around.keys, self.body_limit)
 
-    def passing(self, data: bytes) -> bytes:
-        super().passing(data)
+    def deliver(self, data: bytes) -> bytes:
+        super().deliver(data)
         return data
 
     def websocket(

@@ -109,7 +109,7 @@ class PatchbayStream(UpstreamAttempt):
     """One client request, through all of its attempts."""
 
     answering = False  # an answer of ours is on its way
-    intake: AnswerFilter | None = None  # of the present attempt's answer
+    answer_filter: AnswerFilter | None = None  # of the present attempt's answer
     held: list[events.Event] | None = None
     kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
     hold_until = 0.0  # until when an answer is held at most
@@ -164,8 +164,8 @@ class PatchbayStream(UpstreamAttempt):
             self.touched = time.monotonic()
             if not self.upstream_open and self.held is None:
                 self._disarm()
-            if driver and isinstance(event, ResponseData) and self.intake and not self.intake.packed:
-                event.data = self.intake.plain(event.data)
+            if driver and isinstance(event, ResponseData) and self.answer_filter and not self.answer_filter.packed:
+                event.data = self.answer_filter.plain(event.data)
                 if event.data:
                     yield from self._read(event, driver)
                 return
@@ -178,19 +178,19 @@ class PatchbayStream(UpstreamAttempt):
         try:
             match event:
                 case ResponseData():
-                    if self.intake:
-                        yield from self._unpacked(event, driver, self.intake)
+                    if self.answer_filter:
+                        yield from self._unpacked(event, driver, self.answer_filter)
                     return
                 case ResponseHeaders():
-                    self.intake = driver.intake()
+                    self.answer_filter = driver.answer_filter()
                     has_body = not event.end_stream and self.flow.request.method != "HEAD"
-                    self.intake.head(event.response, self.flow.request, has_body=has_body)
-                case ResponseTrailers() if self.intake:
-                    self.intake.trailers(event.trailers)
-                case ResponseEndOfMessage() if self.intake and (rest := self.intake.rest()):
-                    intake = self.intake
+                    self.answer_filter.head(event.response, self.flow.request, has_body=has_body)
+                case ResponseTrailers() if self.answer_filter:
+                    self.answer_filter.trailers(event.trailers)
+                case ResponseEndOfMessage() if self.answer_filter and (rest := self.answer_filter.rest()):
+                    intake = self.answer_filter
                     yield from self._read(ResponseData(event.stream_id, rest), driver)
-                    if self.intake is not intake:
+                    if self.answer_filter is not intake:
                         return
         except CodingError as e:
             yield from self._unreadable(driver, str(e))
@@ -206,7 +206,7 @@ class PatchbayStream(UpstreamAttempt):
             if time.monotonic() - begun > SPELL and len(self._paused_event_queue) < _QUEUED:
                 yield self._give_way()
                 begun = time.monotonic()
-            if self.intake is not intake or driver.left:
+            if self.answer_filter is not intake or driver.left:
                 return  # the answer was given up meanwhile
             if piece:
                 yield from self._read(ResponseData(event.stream_id, piece), driver)
@@ -219,7 +219,7 @@ class PatchbayStream(UpstreamAttempt):
         """Tell *driver* of *event* and return what follows. No generator: it is called for every chunk."""
         if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
             if driver.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
-                return self._cut(driver, driver.blocked)
+                return self._cut(driver, driver.crosstalk_refusal)
             return self._passing(event, driver)
         following: Commands = super()._handle_event(event)
         return following
@@ -232,15 +232,17 @@ class PatchbayStream(UpstreamAttempt):
             yield from self.handle_protocol_error(broken)
             return
         driver.answered(Failure("reset", why))
-        yield from self._cut(driver, driver.blame("upstream_unreadable", f"The upstream's answer is unusable: {why}"))
+        yield from self._cut(
+            driver, driver.upstream_refusal("upstream_unreadable", f"The upstream's answer is unusable: {why}")
+        )
 
     def _passing(self, event: ResponseData | ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
         """Hand the client's side what it gets of *event*."""
         if isinstance(event, ResponseData):
-            event.data = driver.passing(event.data)
+            event.data = driver.deliver(event.data)
             if not event.data:
                 return
-        elif rest := driver.rest():
+        elif rest := driver.deliver_rest():
             yield from super()._handle_event(ResponseData(event.stream_id, rest))
         yield from super()._handle_event(event)
         if isinstance(event, ResponseData) and self.context.client.alpn == b"h2":
@@ -296,9 +298,9 @@ class PatchbayStream(UpstreamAttempt):
             yield from super().handle_protocol_error(event)
         else:
             lost = isinstance(event, Lost) or event.message == _CLOSED
-            event = replace(event, message=driver.intake().text(event.message))  # it may quote what came
+            event = replace(event, message=driver.answer_filter().text(event.message))  # it may quote what came
             server = self.flow.server_conn
-            server.error = driver.intake().text(server.error) if server.error else None
+            server.error = driver.answer_filter().text(server.error) if server.error else None
             yield from self._upstream_failed(event, driver, lost=lost)
 
     def _upstream_failed(self, event: ResponseProtocolError, driver: ExchangeDriver, *, lost: bool) -> Commands:
@@ -355,7 +357,7 @@ class PatchbayStream(UpstreamAttempt):
     def _break_off(self, driver: ExchangeDriver, why: str) -> Commands:
         """End an answer that broke off; a client that has got nothing of it yet gets an error of ours."""
         if self.server_state == self.state_consume_response_body:
-            refusal = driver.blame("upstream_unreachable", f"The upstream's answer broke off: {why}")
+            refusal = driver.upstream_refusal("upstream_unreachable", f"The upstream's answer broke off: {why}")
             yield from self._cut(driver, refusal)
             return
         broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
@@ -430,7 +432,7 @@ class PatchbayStream(UpstreamAttempt):
                 return
         if reaction == "cut":
             yield from self._give_up_connection()
-            yield from self._fail(driver.blocked)
+            yield from self._fail(driver.crosstalk_refusal)
             return
         if self.held is None or wanted.again or wanted.instead:
             yield from self._abandon()
@@ -444,7 +446,9 @@ class PatchbayStream(UpstreamAttempt):
             self.held, driver.route = self.kept
             yield from self._release()
         else:
-            yield from self._fail(driver.blame("upstream_unreachable", f"The upstream did not answer: {failure}"))
+            yield from self._fail(
+                driver.upstream_refusal("upstream_unreachable", f"The upstream did not answer: {failure}")
+            )
 
     def _release(self) -> Commands:
         assert self.held is not None
@@ -471,7 +475,7 @@ class PatchbayStream(UpstreamAttempt):
         yield from self._begin_upload() if self.uploading else self._send()
 
     def _abandon(self) -> Commands:
-        self.intake = None
+        self.answer_filter = None
         yield from super()._abandon()
 
     def _cut(self, driver: ExchangeDriver, refusal: Refusal) -> Commands:
@@ -483,7 +487,7 @@ class PatchbayStream(UpstreamAttempt):
             self.server_state = self.state_wait_for_response_headers
             yield from self._fail(refusal)
             return
-        if last := driver.last_words(refusal):
+        if last := driver.closing_event(refusal):
             yield SendHttp(ResponseData(self.stream_id, last), self.context.client)
         self.flow.error = flow.Error(refusal.code)
         self.client_state = self.server_state = self.state_errored

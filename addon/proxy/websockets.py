@@ -74,14 +74,14 @@ _CUT = _Closing(1011, "an answer that belongs to another request came")
 
 class Socket:
     """
-    One WebSocket whose upgrade *cord* carried.
+    One WebSocket whose upgrade *driver* carried.
 
     `from_client` and `from_upstream` are shown every message before it goes on, and drop or change it.
     """
 
-    def __init__(self, flow: http.HTTPFlow, cord: ExchangeDriver, around: DriverContext) -> None:
+    def __init__(self, flow: http.HTTPFlow, driver: ExchangeDriver, around: DriverContext) -> None:
         self.flow = flow
-        self._cord = cord
+        self._driver = driver
         self._around = around
         self._open: deque[Exchange] = deque()
         self._alarmed: set[tuple[str, str]] = set()
@@ -120,14 +120,14 @@ class Socket:
 
     def reloaded(self) -> None:
         """Take note that the settings changed: a socket whose account is not served any more ends once it is idle."""
-        self._cord.stirred.set()  # a message that waits is asked again what its client may
+        self._driver.woken.set()  # a message that waits is asked again what its client may
         if self._is_moved() and not self._open:
             self._hang_up(_NOT_SERVED)
 
     def settled(self) -> None:
         """Take note that some account failed: a socket that is idle on one that rests ends before anything is lost."""
-        last = self._last or self._cord.exchange
-        if self._cord.shadow or self._open or self._hung_up or last is None:
+        last = self._last or self._driver.exchange
+        if self._driver.shadow or self._open or self._hung_up or last is None:
             return
         if not self._around.router.may_continue(last, time.time()):
             self._hang_up(_REFUSED)
@@ -139,11 +139,11 @@ class Socket:
         why = error or ("Client disconnected." if by_client else "the WebSocket was closed")
         by_upstream = not (by_client or error or self._hung_up)
         self._is_over = True
-        self._cord.client_left()  # nothing waits for a socket that is gone
+        self._driver.client_left()  # nothing waits for a socket that is gone
         if self._timer:
             self._timer.cancel()
-        if by_upstream and not self._served and self._cord.exchange:
-            self._around.router.leave_socket(self._cord.exchange, time.time())
+        if by_upstream and not self._served and self._driver.exchange:
+            self._around.router.leave_socket(self._driver.exchange, time.time())
         while self._open:
             exchange = self._open.popleft()
             if by_upstream:
@@ -153,7 +153,7 @@ class Socket:
 
     def _left(self, exchange: Exchange) -> None:
         """Let the next socket of the conversation of *exchange* get another account."""
-        for each in (exchange, self._cord.exchange):
+        for each in (exchange, self._driver.exchange):
             if each:
                 self._around.router.leave_socket(each, time.time())
 
@@ -166,7 +166,7 @@ class Socket:
     # -- upwards ---------------------------------------------------------------------------------------------------
 
     async def _from_client(self, message: WebSocketMessage) -> None:
-        upgrade = self._cord.exchange
+        upgrade = self._driver.exchange
         if upgrade is None:
             return
         if self._hung_up:  # it came before the client could know
@@ -176,13 +176,13 @@ class Socket:
             message.drop()
             self._end_behind(message, _NOT_SERVED)
             return
-        opening = dialects.of(self._cord.asked.endpoint.dialect).opening_message
+        opening = dialects.of(self._driver.target.endpoint.dialect).opening_message
         if not opening:
             self._unread(message, upgrade)
             return
         event = _read(message)
         if isinstance(event, _Unreadable):
-            if not self._cord.shadow:
+            if not self._driver.shadow:
                 end_with(message, event.code, event.reason)
             return
         if event.is_too_deep:
@@ -199,13 +199,13 @@ class Socket:
             self._refuse(message, refused)
 
     def _refused_event(self, request: Request) -> Refusal | None:
-        route, access = self._cord.route, self._around.router.access
+        route, access = self._driver.route, self._around.router.access
         return access.refused_event(request, route, time.time()) if route else None
 
     def _unread(self, message: WebSocketMessage, upgrade: Exchange) -> None:
         """End a socket whose messages nobody here reads, once its client may not have it any more."""
         asked = upgrade.request
-        client = asked.client if self._cord.shadow else self._around.client_now(asked.client)
+        client = asked.client if self._driver.shadow else self._around.client_now(asked.client)
         if client == asked.client:
             return
         if client is None:
@@ -214,7 +214,7 @@ class Socket:
             end_with(message, 1008, refusal.message)
 
     async def _create(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
-        opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._cord.route)
+        opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._driver.route)
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return
@@ -223,24 +223,24 @@ class Socket:
         self._places[opened.id] = [self._number(), -1, -1]
         self._around.opened(self.flow, opened)
         refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)
-        if refusal and not self._cord.shadow:
+        if refusal and not self._driver.shadow:
             if opened in self._open:
                 self._open.remove(opened)
             opened.refusal = refusal
             self._refuse(message, refusal)
             self._close(opened, "", refusal.status)
-        elif not self._cord.shadow:
+        elif not self._driver.shadow:
             self._watch()
 
     async def _routed(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
         """Give *exchange* its route, and *message* what is stamped on it; or say why it cannot be sent."""
-        turn = self._cord.stirred
+        turn = self._driver.woken
         exchange.woken = turn.set
         while True:
             if refusal := self._unfit(exchange):
                 return refusal
             decided = self._around.router.next(exchange, time.time())
-            if not isinstance(decided, Wait) or self._cord.shadow:
+            if not isinstance(decided, Wait) or self._driver.shadow:
                 break
             if len(self._open) > 1:  # nothing passes while this one waits, not even the answer it would wait for
                 return _CROWDED
@@ -251,35 +251,35 @@ class Socket:
                 return refusal
         if isinstance(decided, Refusal):
             return _fitting(exchange, decided)
-        if isinstance(decided, Route) and decided.body is not None and not self._cord.shadow:
+        if isinstance(decided, Route) and decided.body is not None and not self._driver.shadow:
             message.content = decided.body
         return None
 
     def _unfit(self, exchange: Exchange) -> Refusal | None:
         """Say why the account of this socket cannot answer *exchange* while another one may."""
-        if self._cord.shadow:
+        if self._driver.shadow:
             return None
         if self._is_moved():
-            return self._cord.blame(*_MOVED)
+            return self._driver.upstream_refusal(*_MOVED)
         if not self._around.router.access.is_served_elsewhere(exchange):
             return None
         self._left(exchange)
-        return self._cord.blame(*_UNSERVED)
+        return self._driver.upstream_refusal(*_UNSERVED)
 
     def _asked_again(self, exchange: Exchange) -> Refusal | None:
         """Say why *exchange*, which waited in line, may not be sent any more."""
-        if self._is_over or self._cord.gone.is_set():
+        if self._is_over or self._driver.client_gone.is_set():
             return _LEFT
         client = self._around.client_now(exchange.request.client)
         if client is None:
             return GONE
         exchange.request = replace(exchange.request, client=client)
-        return self._around.router.access.oversteps(exchange.request, self._cord.route)
+        return self._around.router.access.oversteps(exchange.request, self._driver.route)
 
     def _is_moved(self) -> bool:
         """Whether the account of this socket is not served any more: then it ends as soon as nothing is under way."""
-        settings, route = self._around.router.config, self._cord.route
-        if settings is not self._settings and route and not self._cord.shadow:
+        settings, route = self._around.router.config, self._driver.route
+        if settings is not self._settings and route and not self._driver.shadow:
             self._settings = settings
             self._closes = None if self._around.router.destinations.still_serves(route.account) else _NOT_SERVED
         return self._closes is not None
@@ -287,13 +287,13 @@ class Socket:
     def _request(self, body: Body, upgrade: Exchange) -> Request | Refusal:
         """Return the request that a message with *body* makes, with what its client may now: settings change."""
         asked = upgrade.request
-        client = asked.client if self._cord.shadow else self._around.client_now(asked.client)
+        client = asked.client if self._driver.shadow else self._around.client_now(asked.client)
         if client is None:
             return GONE
         return replace(asked, body=body, client=client)
 
     def _refuse(self, message: WebSocketMessage, refusal: Refusal) -> None:
-        if self._cord.shadow:
+        if self._driver.shadow:
             return
         message.drop()
         if refusal is _LEFT:
@@ -309,7 +309,7 @@ class Socket:
     # -- downwards -------------------------------------------------------------------------------------------------
 
     def _from_upstream(self, message: WebSocketMessage) -> None:
-        if not self._cord.shadow:
+        if not self._driver.shadow:
             scrubbed = self._around.keys.scrub(message.content)
             if scrubbed != message.content:
                 message.content = scrubbed
@@ -325,14 +325,14 @@ class Socket:
             return
         self._answered(exchange)
         if attempt.head is None:  # messages have no head of their own
-            if not self._cord.shadow and isinstance(_read(message), _Unreadable):
+            if not self._driver.shadow and isinstance(_read(message), _Unreadable):
                 message.drop()
                 self._fails(exchange, Failure("reset", "what came is no event"), _UNREADABLE)
                 return
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
         self._alarm(exchange)
-        if reaction == "cut" and not self._cord.shadow:
+        if reaction == "cut" and not self._driver.shadow:
             self._open.popleft()
             self._close(exchange, "", CROSSTALK.status)
             self._cut(message)
@@ -343,7 +343,7 @@ class Socket:
     def _finished(self, exchange: Exchange, message: WebSocketMessage) -> None:
         """Close *exchange*, whose last event *message* is, and with it a socket that can go on no longer."""
         status = 200
-        failed = failover.has_failed(exchange) and not self._cord.shadow
+        failed = failover.has_failed(exchange) and not self._driver.shadow
         if failed:
             self._left(exchange)
             if instead := replacement(exchange):
@@ -360,7 +360,7 @@ class Socket:
         """Give up the upstream, which owes *exchange* an answer and will not give it."""
         self._around.router.answered(exchange, failure, time.time())
         self._left(exchange)
-        self._say(self._cord.blame(*blame))
+        self._say(self._driver.upstream_refusal(*blame))
         self._hang_up(_LOST)
         self.ended(failure.message)
 
@@ -368,13 +368,13 @@ class Socket:
 
     def _watch(self) -> None:
         """Watch over the answer that the upstream owes from now on."""
-        self._cord.upstream_spoke()
+        self._driver.upstream_heard()
         if self._timer is None and self._open:
             self._look_in(self._patience, self._look)
 
     @property
     def _patience(self) -> float:
-        return min(SILENCE, self._cord.timeouts.idle or SILENCE)
+        return min(SILENCE, self._driver.timeouts.idle or SILENCE)
 
     def _look_in(self, seconds: float, look: Callable[[], None]) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, look)
@@ -384,7 +384,7 @@ class Socket:
         self._timer = None
         if self._is_over or not self._open:
             return
-        silent = time.monotonic() - self._cord.spoke
+        silent = time.monotonic() - self._driver.heard_at
         if silent < self._patience:
             self._pinged = 0.0
             self._look_in(self._patience - silent, self._look)
@@ -443,7 +443,7 @@ class Socket:
         return flow_metadata.forgotten(self.flow) + len(kept) - 1
 
     def _event(self, refusal: Refusal) -> bytes:
-        dialect = dialects.of(self._cord.asked.endpoint.dialect)
+        dialect = dialects.of(self._driver.target.endpoint.dialect)
         said, heads = msgspec.json.decode(dialect.error(refusal, "")), dict(dialect.error_headers(refusal))
         event = {"type": "error", "status": refusal.status, "error": said["error"], "headers": heads}
         return msgspec.json.encode(event)

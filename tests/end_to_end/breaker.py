@@ -38,7 +38,7 @@ POINTS: dict[str, tuple[Any, str]] = {
         (router.Router, "open next answered verdict close serves"),
         (
             exchange_driver.ExchangeDriver,
-            "wire_request wire_body answered passing refusal client_left",
+            "wire_request wire_body answered deliver refusal client_left",
         ),
         (upstream_request.UpstreamRequest, "copy _with_credential"),
         (exchange_driver, "check_destination"),

@@ -185,7 +185,7 @@ class Driver(harness.StubDriver):
         self.calls.append(FakeCall(cast("Any", timer).what, seconds))
         return cast("asyncio.TimerHandle", self.calls[-1])
 
-    def last_words(self, refusal: Refusal) -> bytes:
+    def closing_event(self, refusal: Refusal) -> bytes:
         return self.said
 
     @property
@@ -212,10 +212,11 @@ class FakeCall:
 class Rig(harness.Harness):
     """One client, one exchange at a time, and an upstream for every connection that is opened."""
 
+    driver: Driver
+
     def __init__(self, client: Version = "h1", upstream: Version = "h1", clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self.versions = (client, upstream)
-        self.driver = Driver()
         self.peer: Http1 | Http2 = (Http2 if client == "h2" else Http1)(of_client=True)
         self.upstreams: dict[Server, Http1 | Http2] = {}
         self.requests: list[tuple[Server, Message]] = []  # each attempt that has reached an upstream
@@ -234,7 +235,7 @@ class Rig(harness.Harness):
         self._chunked = False
         self.flows: list[Any] = []
         super().__init__(ready=True, http2=client == "h2")
-        self.cord = self.driver
+        self.driver = self.attached = Driver()
 
     # -- the layer's commands --------------------------------------------------------------------------------------
 

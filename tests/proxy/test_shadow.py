@@ -30,9 +30,9 @@ def hung(path: str = f"/v1/x?a=1&key={KEY}&b=%2F") -> tuple[HTTPFlow, ShadowDriv
     flow = tflow.tflow()
     flow.request.headers, flow.request.path = Headers(CAME), path
     around: Any = None
-    cord = ShadowDriver(flow, around, "")
-    cord.asked = RequestTarget(Endpoint(), Origin("https", "api.example.com", 443), "")
-    return flow, cord
+    driver = ShadowDriver(flow, around, "")
+    driver.target = RequestTarget(Endpoint(), Origin("https", "api.example.com", 443), "")
+    return flow, driver
 
 
 def server(host: str = "api.example.com", port: int = 443) -> Server:
@@ -46,18 +46,18 @@ def test_no_credential_stands_in_the_flow() -> None:
 
 
 def test_the_wire_gets_what_the_client_sent_byte_for_byte() -> None:
-    flow, cord = hung()
-    sent = cord.wire_request(flow.request, server())
+    flow, driver = hung()
+    sent = driver.wire_request(flow.request, server())
 
     assert (sent.headers.fields, sent.path) == (CAME, f"/v1/x?a=1&key={KEY}&b=%2F")
     assert KEY not in repr(flow.get_state())
 
 
 def test_what_was_edited_stays_edited_and_the_credentials_come_back() -> None:
-    flow, cord = hung()
+    flow, driver = hung()
     flow.request.headers["accept-encoding"] = "gzip"
     flow.request.path = "/v1/other?key=whatever"
-    sent = cord.wire_request(flow.request, server())
+    sent = driver.wire_request(flow.request, server())
 
     assert sent.headers["accept-encoding"] == "gzip"
     assert sent.headers["authorization"] == f"Bearer {KEY}"
@@ -66,16 +66,16 @@ def test_what_was_edited_stays_edited_and_the_credentials_come_back() -> None:
 
 @pytest.mark.parametrize("elsewhere", [server("evil.example"), server(port=80), Server(address=None)])
 def test_they_go_nowhere_else(elsewhere: Server) -> None:
-    flow, cord = hung()
+    flow, driver = hung()
 
     with pytest.raises(PermissionError):
-        cord.wire_request(flow.request, elsewhere)
+        driver.wire_request(flow.request, elsewhere)
 
 
 def test_a_cord_shows_nothing() -> None:
-    _, cord = hung()
+    _, driver = hung()
 
-    assert KEY not in repr(cord)
+    assert KEY not in repr(driver)
 
 
 def test_shadow_on_one_port_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,7 @@ class Rig(harness.Harness):
     """An HTTP/2 client, and as many HTTP/2 upstreams as are asked for; each says what it has to when it is told to."""
 
     def __init__(self) -> None:
-        self.cords: dict[int, Cord] = {}
+        self.drivers: dict[int, Cord] = {}
         self.servers: dict[Server, H2Connection] = {}
         self.asked: list[tuple[Server, int, int]] = []  # what has reached an upstream: where, its stream, the client's
         self.waits: list[commands.OpenConnection] = []
@@ -85,7 +85,7 @@ class Rig(harness.Harness):
         if hook.name == "requestheaders":
             number = int(argument.request.headers["x-number"])
             owner, once = argument.request.headers["x-owner"], "x-once" in argument.request.headers
-            argument.patchbay = self.cords[number] = Cord(owner, repeatable=not once)
+            argument.patchbay = self.drivers[number] = Cord(owner, repeatable=not once)
         if hook.name == "patchbay_next":
             argument.again = self.again
 
@@ -189,7 +189,7 @@ def test_a_goaway_leaves_what_is_below_its_last_stream(rig: Rig) -> None:
     for stream in (1, 3):
         rig.answers(second, stream)
     assert rig.served(1, 3, 5, 7)
-    assert not any(isinstance(each, Failure) for cord in rig.cords.values() for each in cord.told)
+    assert not any(isinstance(each, Failure) for driver in rig.drivers.values() for each in driver.told)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_what_comes_in_one_piece_with_the_end_of_a_connection_is_told(rig: Rig, 
 
     assert rig.served(3)
     assert len(rig.where(1)) == 1
-    assert not any(isinstance(each, Failure) for cord in rig.cords.values() for each in cord.told)
+    assert not any(isinstance(each, Failure) for driver in rig.drivers.values() for each in driver.told)
 
 
 def test_a_goaway_in_two_steps(rig: Rig) -> None:
@@ -246,7 +246,7 @@ def test_what_waits_for_settings_leaves_a_dead_connection(rig: Rig) -> None:
     rig.ends(first)
 
     assert [len(rig.where(number)) for number in numbers] == [2] * 10 + [1] * 10
-    assert not any(isinstance(each, Failure) for cord in rig.cords.values() for each in cord.told)
+    assert not any(isinstance(each, Failure) for driver in rig.drivers.values() for each in driver.told)
 
 
 def test_a_connection_that_ends_while_it_is_made_is_made_again(rig: Rig) -> None:
@@ -259,7 +259,7 @@ def test_a_connection_that_ends_while_it_is_made_is_made_again(rig: Rig) -> None
     rig.failed()
 
     assert len(rig.waits) == 1  # for the one that has come in between
-    failures = [[each.kind, each.counted] for number in (1, 3, 5) for each in rig.cords[number].told]
+    failures = [[each.kind, each.counted] for number in (1, 3, 5) for each in rig.drivers[number].told]
     assert failures == [["connect", False], ["connect", True], ["connect", True]]
     rig.connected()
     assert len(rig.where(7)) == 1
@@ -324,7 +324,7 @@ def test_a_cancel_that_comes_with_the_end_is_heard(rig: Rig) -> None:
     rig.from_client(rig.asking.data_to_send())
     rig.connected()
 
-    assert rig.cords[3].left
+    assert rig.drivers[3].left
     assert rig.where(1)
     assert rig.where(3) == []
 
@@ -338,7 +338,7 @@ def test_the_end_of_a_connection_is_told_once_as_a_fault(rig: Rig) -> None:
     rig.says(first)
     rig.ends(first)
 
-    failures = [each for cord in rig.cords.values() for each in cord.told if isinstance(each, Failure)]
+    failures = [each for driver in rig.drivers.values() for each in driver.told if isinstance(each, Failure)]
     assert [failure.counted for failure in failures] == [False, True, True]
 
 
@@ -359,10 +359,10 @@ def test_it_is_lost_once_in_silence(rig: Rig) -> None:
     rig.ask(1)
     [first] = rig.servers
     rig.ends(first)
-    assert not any(isinstance(each, Failure) for each in rig.cords[1].told)
+    assert not any(isinstance(each, Failure) for each in rig.drivers[1].told)
     rig.ends(rig.where(1)[1])
 
-    assert [each.kind for each in rig.cords[1].told if isinstance(each, Failure)] == ["lost"]
+    assert [each.kind for each in rig.drivers[1].told if isinstance(each, Failure)] == ["lost"]
 
 
 @pytest.mark.parametrize(("kept", "read", "again"), [(True, False, True), (True, True, False), (False, False, False)])
@@ -379,7 +379,7 @@ def test_what_must_not_be_done_twice(rig: Rig, kept: bool, read: bool, again: bo
     rig.ends(server)
 
     assert len(rig.where(3)) == 1 + again
-    assert any(isinstance(each, Failure) for each in rig.cords[3].told) != again
+    assert any(isinstance(each, Failure) for each in rig.drivers[3].told) != again
 
 
 def test_a_refused_stream_leaves_its_connection(rig: Rig) -> None:
@@ -393,7 +393,7 @@ def test_a_refused_stream_leaves_its_connection(rig: Rig) -> None:
     rig.says(rig.where(1)[-1], RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
 
     assert len(rig.where(1)) == 1 + upstream_attempt.RESENDS
-    assert any(isinstance(each, Failure) for each in rig.cords[1].told)
+    assert any(isinstance(each, Failure) for each in rig.drivers[1].told)
 
 
 def test_what_comes_before_a_frame_that_is_no_frame_is_read(rig: Rig) -> None:
@@ -418,7 +418,7 @@ def test_a_malformed_answer_harms_no_other(rig: Rig) -> None:
     rig.says(first)
 
     assert rig.served(3)
-    assert [any(isinstance(each, Failure) for each in rig.cords[number].told) for number in (1, 3)] == [True, False]
+    assert [any(isinstance(each, Failure) for each in rig.drivers[number].told) for number in (1, 3)] == [True, False]
 
 
 def test_headers_up_to_a_quarter_of_a_mebibyte(rig: Rig) -> None:
@@ -431,7 +431,7 @@ def test_headers_up_to_a_quarter_of_a_mebibyte(rig: Rig) -> None:
 
     assert isinstance(rig.got[1][-1], StreamEnded | StreamReset)
     assert first.connected
-    assert rig.cords[1].told[0].status == 200
+    assert rig.drivers[1].told[0].status == 200
 
 
 def test_after_a_timeout_a_connection_takes_no_new_stream(rig: Rig) -> None:
@@ -457,7 +457,7 @@ def test_a_wait_for_settings_has_an_end(rig: Rig) -> None:
 
     assert [len(rig.where(number)) for number in (1, 21, 23)] == [1, 0, 1]
     assert rig.where(23) != [first]
-    assert rig.cords[23].told == []
+    assert rig.drivers[23].told == []
 
 
 def test_idle_connections_are_bounded(rig: Rig) -> None:

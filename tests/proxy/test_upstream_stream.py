@@ -446,7 +446,7 @@ def test_without_a_route_nothing_leaves(
     rig.uploads = uploads
     rig.driver.ready = False
     if attached == "nothing":
-        rig.cord = None  # type: ignore[assignment]
+        rig.attached = None
     rig.ask()
 
     assert rig.answer.start == "502"
@@ -512,7 +512,7 @@ def test_what_is_attached_as_passthrough_goes_as_it_came(over: tuple[Version, Ve
             return request
 
     rig = Rig(*over)
-    rig.cord = Plain(tflow.tflow())  # type: ignore[assignment]
+    rig.attached = Plain(tflow.tflow())
     rig.ask()
     rig.answers(503, b"busy")
 
@@ -525,7 +525,7 @@ def test_what_is_attached_as_passthrough_goes_as_it_came(over: tuple[Version, Ve
 @OVER
 def test_a_passthrough_that_breaks_off_is_mitmproxys_own_affair(over: tuple[Version, Version]) -> None:
     rig = Rig(*over)
-    rig.cord = Passthrough(tflow.tflow())  # type: ignore[assignment]
+    rig.attached = Passthrough(tflow.tflow())
     rig.ask(b"", method="GET")
     rig.break_off()
 
@@ -866,7 +866,7 @@ def test_an_answer_that_cannot_be_read_ends(
 ) -> None:
     rig = Rig(*over)
     rig.moves = False
-    monkeypatch.setattr(rig.driver, "intake", lambda: Unreadable(Credentials(), LIMIT))
+    monkeypatch.setattr(rig.driver, "answer_filter", lambda: Unreadable(Credentials(), LIMIT))
     state(rig)
     event(rig)
 
@@ -1161,10 +1161,10 @@ def test_an_upgrade_with_an_error_moves_on() -> None:
 def test_in_a_websocket_each_frame_of_the_upstream_is_a_sign_of_life() -> None:
     rig = upgrading()
     rig.from_upstream(SWITCHED)
-    heard = rig.driver.spoke
+    heard = rig.driver.heard_at
     rig.from_upstream(b"\x89\x00")
 
-    assert rig.driver.spoke > heard
+    assert rig.driver.heard_at > heard
 
 
 # -- any order ---------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ class Rig(harness.Harness):
         super().__init__(ready=True)
         keys = Credentials()
         asyncio.run(keys.ready(Secret("literal", KEY)))
-        self.cord.intake = lambda: answer_filter.AnswerFilter(keys, LIMIT)  # type: ignore[method-assign]
+        self.driver.answer_filter = lambda: answer_filter.AnswerFilter(keys, LIMIT)  # type: ignore[method-assign]
         self.feed(events.DataReceived(self.client, compatibility._UPGRADE))
         self.from_server(compatibility._UPGRADED)
         self.taken(self.client)
@@ -156,7 +156,7 @@ class WaitingRig(Rig):
         super().__init__()
         self.left = 0
         self.waiting: list[commands.StartHook] = []
-        self.cord.client_left = self._gone  # type: ignore[method-assign]
+        self.driver.client_left = self._gone  # type: ignore[method-assign]
         layer = self.layer.streams[1].child_layer
         assert isinstance(layer, PatchbayWebsocket)
         layer._left = self._gone

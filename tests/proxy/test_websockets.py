@@ -64,8 +64,8 @@ class Line:
             lambda flow, exchange: None,
             lambda flow, exchange, decision: self.decisions.append(decision),
         )
-        self.cord = _upgraded(self.router, self.flow, around)
-        self.socket = Socket(self.flow, self.cord, around)
+        self.driver = _upgraded(self.router, self.flow, around)
+        self.socket = Socket(self.flow, self.driver, around)
         self.pings = 0
         self.closing: list[tuple[int, str]] = []
 
@@ -105,9 +105,11 @@ class Line:
 
     def next_home(self) -> str:
         """Return the account that the next socket of this conversation gets."""
-        assert self.cord.exchange
-        headers = Headers((name, value) for name, value in self.cord.exchange.request.headers if "patchbay" not in name)
-        opened = self.router.open(replace(self.cord.exchange.request, headers=headers), time.time())
+        assert self.driver.exchange
+        headers = Headers(
+            (name, value) for name, value in self.driver.exchange.request.headers if "patchbay" not in name
+        )
+        opened = self.router.open(replace(self.driver.exchange.request, headers=headers), time.time())
         assert isinstance(opened, Exchange)
         route = self.router.next(opened, time.time())
         assert isinstance(route, Route)
@@ -125,18 +127,18 @@ class Line:
 def _upgraded(router: Router, flow: HTTPFlow, around: DriverContext) -> ExchangeDriver:
     headers = Headers((("upgrade", "websocket"), ("x-patchbay-account", "one"), ("session-id", "socket-1")))
     endpoint = dialects.endpoint("GET", "/v1/responses")
-    cord = ExchangeDriver(flow, around, endpoint.dialect)
-    cord.asked = RequestTarget(endpoint, DESTINATION, "bearer")
+    driver = ExchangeDriver(flow, around, endpoint.dialect)
+    driver.target = RequestTarget(endpoint, DESTINATION, "bearer")
     request = Request("GET", "/v1/responses", headers, Body(b""), endpoint, DESTINATION, Client(may_pin=True))
     opened = router.open(request, 0.0)
     assert isinstance(opened, Exchange)
     route = router.next(opened, 0.0)
     assert isinstance(route, Route) and route.account.id == "one"
-    cord.exchange, cord.route, cord.closed = opened, route, True
+    driver.exchange, driver.route, driver.closed = opened, route, True
     router.answered(opened, Head(101, Headers()), 0.0)
     router.answered(opened, End(), 0.0)
     router.close(opened, "", 0.0, status=101)
-    return cord
+    return driver
 
 
 @pytest.fixture
@@ -227,11 +229,11 @@ def test_what_another_account_made_is_not_sent(line: Line) -> None:
 
 def _made_by_two(line: Line) -> str:
     """Let account `two` answer a request of its own, and return the answer's id."""
-    assert line.cord.exchange
+    assert line.driver.exchange
     now = time.time()
     headers = Headers((("x-patchbay-account", "two"), ("session-id", "another")))
     body = Body(b'{"model": "m", "input": "hi"}')
-    asked = replace(line.cord.exchange.request, method="POST", headers=headers, body=body)
+    asked = replace(line.driver.exchange.request, method="POST", headers=headers, body=body)
     opened = line.router.open(asked, now)
     assert isinstance(opened, Exchange)
     assert isinstance(line.router.next(opened, now), Route)
@@ -443,9 +445,9 @@ def test_an_idle_socket_on_an_account_that_is_well_stays(line: Line) -> None:
 
 def _rest(line: Line, account: str) -> None:
     """Let *account* meet a rate limit in a request of its own."""
-    assert line.cord.exchange
+    assert line.driver.exchange
     headers = Headers((("x-patchbay-account", account),))
-    asked = replace(line.cord.exchange.request, method="POST", headers=headers, body=Body(b'{"model": "m"}'))
+    asked = replace(line.driver.exchange.request, method="POST", headers=headers, body=Body(b'{"model": "m"}'))
     opened = line.router.open(asked, time.time())
     assert isinstance(opened, Exchange) and isinstance(line.router.next(opened, time.time()), Route)
     line.router.answered(opened, Head(429, Headers((("retry-after", "60"),))), time.time())
@@ -467,7 +469,7 @@ def test_a_message_that_waits_leaves_with_its_socket(line: Line) -> None:
 )
 def test_a_message_that_waited_is_asked_again(line: Line, client: Client | None, status: Any, closed: Any) -> None:
     """R34: its client may have less by then, or be gone."""
-    now = line.cord.exchange.request.client if line.cord.exchange else Client()
+    now = line.driver.exchange.request.client if line.driver.exchange else Client()
     line.socket._around = replace(line.socket._around, client_now=lambda _: now)
 
     def changed() -> None:
@@ -499,7 +501,7 @@ def _waiting(line: Line, meanwhile: Any = None) -> WebSocketMessage:
             meanwhile()
             line.socket.reloaded()
         else:
-            line.cord.client_left()
+            line.driver.client_left()
         await task
 
     asyncio.run(wait())
@@ -563,7 +565,7 @@ def test_a_silent_upstream_that_answers_pings_is_waited_for(line: Line, monkeypa
     for _ in range(5):
         clock[0] += websockets.SILENCE + 1
         line.look()
-        line.cord.upstream_spoke()  # its pong
+        line.driver.upstream_heard()  # its pong
         line.look()
 
     assert line.pings == 5 and line.hung_up == 0 and line.socket.in_flight == 1
@@ -625,9 +627,9 @@ def test_the_oldest_messages_are_forgotten(line: Line) -> None:
 def test_a_socket_that_nobody_reads_ends_with_its_client_s_rights(line: Line, now: Client | None, ends: bool) -> None:
     """R34: what a client may is asked for every message, also where its messages are not read."""
     endpoint = dialects.endpoint("GET", "/v1/realtime")
-    line.cord.asked = RequestTarget(endpoint, DESTINATION, "bearer")
-    assert line.cord.exchange
-    line.cord.exchange.request = replace(line.cord.exchange.request, path="/v1/realtime?model=m", endpoint=endpoint)
+    line.driver.target = RequestTarget(endpoint, DESTINATION, "bearer")
+    assert line.driver.exchange
+    line.driver.exchange.request = replace(line.driver.exchange.request, path="/v1/realtime?model=m", endpoint=endpoint)
     line.socket._around = replace(line.socket._around, client_now=lambda client: now)
 
     passed = line.pass_on(b"anything", from_client=True, kind=Opcode.BINARY)

@@ -233,10 +233,10 @@ def stamps(
         for name, value in _rendered(stamp.headers, fields)
         if name.lower() not in headers and value.isprintable()
     ]
-    if stamp.namespace:
+    if stamp.patchbay_headers:
         added.append((NAMESPACE_HEADER, request_id))
     members: dict[str, object] = {}
-    if stamp.body and body.is_object and (not stamp.body_at or at in stamp.body_at):
+    if stamp.body and body.is_object and (not stamp.body_paths or at in stamp.body_paths):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
     went = {name.lower(): value for name, value in added}
 

@@ -49,7 +49,7 @@ def after_head(exchange: Exchange, head: Head, bounds: FailoverSettings) -> Step
     if why := _no_answer_by_head(exchange, head):
         return _no_answer(why)
     # a good head waits for what comes behind it: an error may, while another account could still take over
-    holds = bounds.hold and 200 <= head.status < 300 and exchange.is_generation
+    holds = bounds.hold_until_content and 200 <= head.status < 300 and exchange.is_generation
     return HOLD if head.status >= 400 or holds else DELIVER
 
 
@@ -87,7 +87,7 @@ def when_overdue(exchange: Exchange, attempt: Attempt) -> Step | None:
 
 def hold_seconds(exchange: Exchange, bounds: FailoverSettings) -> float:
     """Return how long the present answer may be held back."""
-    return HELD_SECONDS if exchange.attempt and exchange.attempt.failed else bounds.hold_seconds
+    return HELD_SECONDS if exchange.attempt and exchange.attempt.failed else bounds.hold_timeout
 
 
 def after_end(exchange: Exchange, attempt: Attempt, head: Head, now: float) -> tuple[Outcome, str]:
@@ -154,8 +154,8 @@ def exhausted(exchange: Exchange, bounds: FailoverSettings, now: float) -> tuple
     # a second attempt at the home is free, and so is the one without what another account sealed
     if len(exchange.attempts) - bool(exchange.stay) - len(exchange.unsealed) >= bounds.attempts:
         return "attempts_exhausted", f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
-    if now - exchange.opened > bounds.seconds:
-        return "time_exhausted", f"there was no answer within the {bounds.seconds:g} seconds of failover.seconds"
+    if now - exchange.opened > bounds.timeout:
+        return "time_exhausted", f"there was no answer within the {bounds.timeout:g} seconds of failover.timeout"
     return None
 
 
@@ -175,7 +175,7 @@ def retry_at_home(exchange: Exchange, bounds: FailoverSettings, now: float) -> f
     pause = 0.0 if attempt.lost else PAUSE
     if attempt.outcome.until is not None:
         pause = max(PAUSE, attempt.outcome.until - now)
-    return now + pause if pause <= bounds.patience else None
+    return now + pause if pause <= bounds.sticky_wait else None
 
 
 def has_failed(exchange: Exchange) -> bool:

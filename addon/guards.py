@@ -87,9 +87,11 @@ class Guards:
 
     def _head(self, headers: Headers) -> Refusal | None:
         size = sum(len(name) + len(value) + 4 for name, value in headers)
-        if len(headers) <= self._limits.headers and size <= self._limits.head:
+        if len(headers) <= self._limits.header_count and size <= self._limits.header_size:
             return None
-        return Refusal(431, "head_too_large", "The request has more headers than limits.headers and limits.head allow")
+        return Refusal(
+            431, "head_too_large", "The request has more headers than limits.header_count and limits.header_size allow"
+        )
 
     def _host(self, arrival: Arrival) -> Refusal | None:
         found = _AUTHORITY.fullmatch(arrival.host.strip())

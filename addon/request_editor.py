@@ -24,7 +24,7 @@ from .values.decision import Edit, Route
 from .values.http import Headers
 
 UNNAMED = 1000  # models without an entry in `model_ids` that are remembered as reported
-_UNSTAMPED = Stamp(namespace=False)
+_UNSTAMPED = Stamp(patchbay_headers=False)
 
 
 class RequestEditor:
@@ -135,7 +135,11 @@ class RequestEditor:
         The exchange goes to the same account again then.
         """
         account = attempt.choice.account.id
-        wanted = self._config.failover.owner == "strip" and self._config.mode == "serve" and exchange.socket is None
+        wanted = (
+            self._config.failover.encrypted_reasoning == "strip"
+            and self._config.mode == "serve"
+            and exchange.socket is None
+        )
         if not (wanted and exchange.repeatable and account not in exchange.unsealed):
             return False
         misses = account_bound.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)

@@ -55,7 +55,7 @@ class Router:
 
     def __init__(self, config: Config, key: bytes, random: Random, random_bytes: Callable[[int], bytes]) -> None:
         self.config = config
-        self.ledger = Ledger(config.limits.remembered)
+        self.ledger = Ledger(config.limits.known_ids)
         self.memory = RecentExchanges()
         self.accounts = Accounts(config, derive(key, "patchbay 2026 accounts"), random)
         self._identifier = Identifier(derive(key, "patchbay 2026 identity"), config.sessions, self.ledger)
@@ -198,11 +198,11 @@ class Router:
         ask = self._ask(exchange, now)
         chosen = self.accounts.choose(ask, now)
         if isinstance(chosen, Refusal) and chosen.code == OWNER_UNAVAILABLE:
-            if self.config.failover.owner != "refuse" and self._leaves_owner(exchange, now):
+            if self.config.failover.encrypted_reasoning != "refuse" and self._leaves_owner(exchange, now):
                 ask = self._ask(exchange, now)
                 chosen = self.accounts.choose(ask, now)
             if isinstance(chosen, Refusal) and chosen.code == OWNER_UNAVAILABLE:
-                return owner_unavailable(exchange, chosen, self.config.failover.owner)
+                return owner_unavailable(exchange, chosen, self.config.failover.encrypted_reasoning)
         if isinstance(chosen, Wait):
             return self._waits(exchange, chosen, now)
         if isinstance(chosen, Refusal):
@@ -215,10 +215,10 @@ class Router:
 
     def _waits(self, exchange: Exchange, wait: Wait, now: float) -> Wait | Refusal:
         exchange.waits_since = now if exchange.waits_since is None else exchange.waits_since
-        ends = exchange.waits_since + self.config.queue.seconds
+        ends = exchange.waits_since + self.config.queue.timeout
         if now < ends:
             return replace(wait, until=min(wait.until, ends))
-        why = f"no account was free within the {self.config.queue.seconds:g} seconds of queue.seconds"
+        why = f"no account was free within the {self.config.queue.timeout:g} seconds of queue.timeout"
         return self._gave_up(exchange, "queue_exhausted", why, now)
 
     def _leaves_owner(self, exchange: Exchange, now: float) -> bool:
@@ -231,7 +231,7 @@ class Router:
         if stored == exchange.identity.owner:
             return False
         exchange.identity = replace(exchange.identity, owner=stored)
-        if exchange.socket and self.config.failover.owner == "strip":  # nothing is sent twice on a socket
+        if exchange.socket and self.config.failover.encrypted_reasoning == "strip":  # nothing is sent twice on a socket
             exchange.unsealed.add(exchange.socket.account.id)
         return True
 
@@ -255,7 +255,7 @@ class Router:
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
             woken=exchange.woken,
-            patient=waits_since + self.config.queue.patience,
+            patient=waits_since + self.config.queue.preferred_wait,
             retry_home=exchange.stay if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
             others=exchange.names.others,
@@ -297,7 +297,7 @@ class Router:
                 endpoint, self._summarised(exchange, route), choice.model or exchange.model, exchange.stream
             ),
             host=str(choice.origin),
-            silent=frozenset(provider.silent),
+            silent=frozenset(provider.disabled_detectors),
         )
 
     def _summarised(self, exchange: Exchange, route: Route) -> Body:

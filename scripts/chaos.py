@@ -138,7 +138,7 @@ def main() -> int:
         folder = Path(name)
         simulator.fault(episodes.strike)
         more = (
-            "failover: {attempts: 8, seconds: 20s, repeat_slow: all}\n"  # a simulated answer costs nothing
+            "failover: {attempts: 8, timeout: 20s, repeat_slow: all}\n"  # a simulated answer costs nothing
             "providers: {generic: {timeouts: {connect: 1s, first_byte: 2s, idle: 5s}}}\n"
         )
         settings = generic_config(folder, NAMES, more=more).replace("base_url: reverse", f"base_url: '{simulator.url}'")

@@ -85,8 +85,8 @@ SITUATIONS: tuple[Situation, ...] = (
     Situation("key refused", "upstream_credentials_exhausted", ("status", {"status": 401, "kind": "auth"})),
     Situation("unserved model", "model_not_found", account="models: [another-model]"),
     Situation("queue full", "queue_full", ("hang", {"after": 3}), "max_concurrent: 1",
-              "queue: {limit: 1, seconds: 600s, patience: 0s}\n", busy=3),
-    Situation("shutting down", "shutting_down", ("hang", {"after": 3}), more="grace: 600s\n", busy=1, ends=True),
+              "queue: {limit: 1, timeout: 600s, preferred_wait: 0s}\n", busy=3),
+    Situation("shutting down", "shutting_down", ("hang", {"after": 3}), more="grace_period: 600s\n", busy=1, ends=True),
 )  # fmt: skip
 
 

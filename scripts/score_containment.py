@@ -25,7 +25,7 @@ Progress = Callable[[str, int, int], None]
 HOLD, NO_HOLD, OBSERVE = "held", "not held", "observed"
 SETTINGS = {
     HOLD: "crosstalk: {reaction: block}\n",
-    NO_HOLD: "crosstalk: {reaction: block}\nfailover: {hold: false}\n",
+    NO_HOLD: "crosstalk: {reaction: block}\nfailover: {hold_until_content: false}\n",
     OBSERVE: "crosstalk: {reaction: observe}\n",
 }
 # What proved it, by detector. An answer in pieces is counted apart: there an event is judged when it is whole.
@@ -243,8 +243,9 @@ def report(seed: int, scale: float, progress: Progress) -> tuple[list[str], bool
         "### What reaches the client",
         "",
         "Answers that were proved to be another's, through mitmdump with `crosstalk.reaction: block`: of how many no"
-        " byte of another's words arrived, and how many bytes did (median, most). *Held* is `failover.hold`, as it is"
-        " unless it is switched off. The last column, with `observe`, shows that there is something to stop.",
+        " byte of another's words arrived, and how many bytes did (median, most). *Held* is"
+        " `failover.hold_until_content`, as it is unless it is switched off. The last column, with `observe`, shows"
+        " that there is something to stop.",
         "",
         *_table("proved by", found.by_proof, sorted({row for row, _ in found.by_proof}, key=_order)),
         "",

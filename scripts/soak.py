@@ -45,7 +45,7 @@ def main() -> int:
         folder = Path(name)
         simulator.fault("delay_events", {"seconds": 0.005}, probability=0.2)
         simulator.fault("delay_head", {"seconds": 0.2}, probability=0.1)
-        more = "limits: {keep_streamed: 64KiB, remembered: 10000}\nsessions: {limit: 1000}\n"
+        more = "limits: {keep_streamed: 64KiB, known_ids: 10000}\nsessions: {limit: 1000}\n"
         with proxy(
             folder, generic_config(folder, NAMES, more=more), "-q", mode=f"reverse:{simulator.url}",
             scripts=[str(ROOT / "scripts" / "soak_probe.py")], environment={"PROBE": str(folder / "probe")},

@@ -225,7 +225,7 @@ def test_nothing_is_expected_where_nothing_is_promised() -> None:
 
 
 def test_pristine_adds_nothing() -> None:
-    provider = Provider("p", "openai", frozenset({"openai"}), stamp=Stamp(namespace=False))
+    provider = Provider("p", "openai", frozenset({"openai"}), stamp=Stamp(patchbay_headers=False))
 
     assert stamped(provider) == Stamps()
 

@@ -203,7 +203,7 @@ def test_ordinary_paths_pass(path: str) -> None:
 
 
 def test_heads_have_bounds() -> None:
-    guards = Guards(Config((), limits=LimitSettings(head=1000, headers=5)))
+    guards = Guards(Config((), limits=LimitSettings(header_size=1000, header_count=5)))
 
     assert refused([("a", "b")] * 5, guards=guards) == ""
     assert refused([("a", "b")] * 6, guards=guards) == "head_too_large"

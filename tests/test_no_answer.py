@@ -252,7 +252,7 @@ def test_a_page_moves_on_while_it_is_held_and_is_an_error_always(path: str, hold
     """R9, A10: what the client has seen cannot be taken back, but the journal says what it was."""
     from patchbay.settings.settings import FailoverSettings
 
-    of = router(failover=FailoverSettings(hold=hold))
+    of = router(failover=FailoverSettings(hold_until_content=hold))
     exchange = opened(of, ask(path))
     routed(of, exchange)
     reactions = answer(of, exchange, Head(200, HTML), Chunk(PAGE))

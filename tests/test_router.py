@@ -175,7 +175,7 @@ def test_what_is_held_too_long_is_delivered_and_an_error_is_one_without_its_body
 
 
 def test_without_holding_streams_pass_at_once() -> None:
-    of = router(failover=FailoverSettings(hold=False))
+    of = router(failover=FailoverSettings(hold_until_content=False))
     exchange = opened(of, request())
     routed(of, exchange)
 
@@ -194,7 +194,7 @@ def test_a_failed_stream_binds_nothing() -> None:
 
 
 def test_attempts_and_time_are_bounded_and_the_bound_is_named() -> None:
-    of = router(*(account(name) for name in "abcd"), failover=FailoverSettings(attempts=2, seconds=5))
+    of = router(*(account(name) for name in "abcd"), failover=FailoverSettings(attempts=2, timeout=5))
     exchange, slow = opened(of, request()), opened(of, request())
     for _ in range(2):
         routed(of, exchange)
@@ -356,7 +356,7 @@ def test_every_account_of_the_pool_is_asked_once(count_: int) -> None:
 
 
 def test_attempts_end_with_the_time_however_large_the_pool_is() -> None:
-    """R13: `failover.seconds` holds as before."""
+    """R13: `failover.timeout` holds as before."""
     of = router(*(account(f"a{n}") for n in range(12)))
     exchange = opened(of, request())
     routed(of, exchange)
@@ -368,7 +368,7 @@ def test_attempts_end_with_the_time_however_large_the_pool_is() -> None:
 
 
 def test_the_model_is_renamed_in_place_and_nothing_else_changes() -> None:
-    of = router(account("a", models=Models(aliases={"m": "real"}, names={"real": "theirs"})))
+    of = router(account("a", models=Models(aliases={"m": "real"}, upstream_names={"real": "theirs"})))
     asked = request()
     route = routed(of, opened(of, asked))
 
@@ -377,7 +377,7 @@ def test_the_model_is_renamed_in_place_and_nothing_else_changes() -> None:
 
 
 def test_the_model_in_a_path_is_renamed_there() -> None:
-    of = router(account("a", models=Models(names={"g": "theirs"})))
+    of = router(account("a", models=Models(upstream_names={"g": "theirs"})))
     asked = request({"contents": []}, "/v1beta/models/g:generateContent?alt=sse")
     route = routed(of, opened(of, asked))
 
@@ -386,7 +386,7 @@ def test_the_model_in_a_path_is_renamed_there() -> None:
 
 
 def test_a_body_that_is_ambiguous_where_it_must_change_is_refused() -> None:
-    of = router(account("a", models=Models(names={"m": "theirs"})))
+    of = router(account("a", models=Models(upstream_names={"m": "theirs"})))
     doubled = Request("POST", "/v1/chat/completions", Headers(), Body(b'{"model":"m","model":"m"}'),
                       dialects.endpoint("POST", "/v1/chat/completions"), UPSTREAM)  # fmt: skip
 
@@ -496,7 +496,7 @@ def test_a_conversation_does_not_wait_for_what_takes_long_or_was_never_there() -
 
 
 def test_without_patience_or_a_home_another_account_answers_at_once() -> None:
-    for of in (router(failover=FailoverSettings(patience=0)), router(sessions=SessionSettings(on_error="clear"))):
+    for of in (router(failover=FailoverSettings(sticky_wait=0)), router(sessions=SessionSettings(on_error="clear"))):
         home = at_home(of)
         exchange = opened(of, request(x_session_id="s"), 1)
         routed(of, exchange, 1)
@@ -731,7 +731,7 @@ SEAL = "gAAAAABsealed0123456789abcdefXYZ"
 
 def begun(owner: str) -> tuple[Router, str]:
     """Return a router at which an answer with sealed reasoning was given, and the account that gave it."""
-    of = router(account("a"), account("b"), account("c"), failover=FailoverSettings(owner=owner))  # type: ignore[arg-type]
+    of = router(account("a"), account("b"), account("c"), failover=FailoverSettings(encrypted_reasoning=owner))  # type: ignore[arg-type]
     return of, served(of, responses(), 0, *reasoned(SEAL)).account.id
 
 
@@ -753,7 +753,7 @@ def test_by_refuse_a_conversation_whose_account_is_out_hears_what_to_do() -> Non
     assert isinstance(refused, Refusal)
     assert (refused.status, refused.code) == (503, "owner_unavailable")
     assert refused.message.startswith(f"Account {home} owns this conversation's encrypted reasoning and is out for ")
-    assert refused.message.endswith("start a new conversation, or set failover.owner to strip")
+    assert refused.message.endswith("start a new conversation, or set failover.encrypted_reasoning to strip")
 
 
 def test_by_try_another_account_gets_it_as_it_is() -> None:
@@ -820,7 +820,7 @@ def test_what_is_kept_for_one_account_does_not_move(item: dict[str, Any], what: 
 
     assert isinstance(refused, Refusal)
     assert f"owns this conversation's {what}" in refused.message
-    assert "failover.owner" not in refused.message
+    assert "failover.encrypted_reasoning" not in refused.message
 
 
 def test_the_owner_is_removed_from_the_settings() -> None:
@@ -943,7 +943,7 @@ def test_a_stream_that_begins_with_the_refusal_is_taken_back_too() -> None:
 @pytest.mark.parametrize("owner", ["refuse", "try", "strip"])
 def test_every_family_says_it_in_its_own_words(path: str, body: Any, error: dict[str, Any], owner: str) -> None:
     """A3: encrypted reasoning, signed thinking and thought signatures, of an account nobody here knows."""
-    of = router(failover=FailoverSettings(owner=owner))  # type: ignore[arg-type]
+    of = router(failover=FailoverSettings(encrypted_reasoning=owner))  # type: ignore[arg-type]
     exchange = opened(of, request({"model": "m", **body}, path, x_session_id="s"))
     first = routed(of, exchange)
     reaction = answer(of, exchange, *bad(400, **error))[-1]

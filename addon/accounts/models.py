@@ -33,7 +33,7 @@ def restricts(account: Account) -> bool:
 
 def upstream(account: Account, model: str) -> str:
     """Return the provider's name of *model*, with its effort."""
-    return _through(account.models.names, _through(account.models.aliases, model))
+    return _through(account.models.upstream_names, _through(account.models.aliases, model))
 
 
 def lane(account: Account, model: str) -> str:

@@ -182,7 +182,7 @@ class Accounts:
         self._by_id = {account.id: account for account in config.accounts}
         self.restricts = any(map(models.restricts, config.accounts))  # some account does not serve every model
         self._eligibility.accounts = config.accounts
-        self.health.quotas = {account.id: account.quota for account in config.accounts if account.quota}
+        self.health.quotas = {account.id: account.quota_group for account in config.accounts if account.quota_group}
         self._limiter.limit = config.queue.limit
         self.bindings.resize(config.sessions.ttl, config.sessions.limit)
 
@@ -201,7 +201,7 @@ class Accounts:
     @property
     def renames(self) -> bool:
         """Whether some account calls a model by another name than clients do."""
-        return any(account.models.aliases or account.models.names for account in self._config.accounts)
+        return any(account.models.aliases or account.models.upstream_names for account in self._config.accounts)
 
     def serves(self, family: str, destination: Origin | None, reverse: Origin | None, path: str = "") -> bool:
         """Whether any enabled account is in the pool of *family* (empty: any) at *destination*, as in `Ask`."""
@@ -238,7 +238,7 @@ class Accounts:
             return None
         key = ask.key
         account = self._by_id.get(self.bindings.home(key, now))
-        if account is None or self.bindings.is_cold(key, now, self._config.sessions.cache_ttl):
+        if account is None or self.bindings.is_cold(key, now, self._config.sessions.prompt_cache_ttl):
             return None
         origin = self._eligibility.origin(ask, account)
         if origin is None or not self._eligibility.willing(ask, [account], now):
@@ -323,7 +323,7 @@ class Accounts:
         That is the fallback that served it meanwhile, which becomes its home. After a silence it is any account of a
         higher priority: then *home* itself is returned, and is its home no more.
         """
-        cold = self._config.sessions.cache_ttl
+        cold = self._config.sessions.prompt_cache_ttl
         if not self.bindings.is_cold(key, now, cold):
             return None
         fallback = self.bindings.fallback(key, now, cold)

@@ -55,7 +55,7 @@ def demotion(told: Demotion) -> str:
         )
     return (
         f"{what}: its answers break this rule again and again, so that it is no longer held against them."
-        f" If that is as it should be: `silent: [{told.detector}]` for this provider; {reset}"
+        f" If that is as it should be: `disabled_detectors: [{told.detector}]` for this provider; {reset}"
     )
 
 

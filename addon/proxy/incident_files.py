@@ -86,7 +86,7 @@ class IncidentFiles:
 
     def _run(self, path: Path) -> None:
         command, now = self._settings.on_incident, time.monotonic()
-        if not command or (self._ran is not None and now - self._ran < self._settings.every):
+        if not command or (self._ran is not None and now - self._ran < self._settings.on_incident_interval):
             return
         self._ran = now
         try:

@@ -216,7 +216,7 @@ class Lifecycle:
         self._in_flight.settings_changed()
 
     def _grace(self) -> float:
-        return self.service.router.config.grace if self.service else 0.0
+        return self.service.router.config.grace_period if self.service else 0.0
 
     def _warn_of_model(self, provider: str, model: str) -> None:
         name = ascii(self._keys.scrub(model.encode("utf-8", "replace")).decode()[:64])

@@ -59,7 +59,7 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
         return False
     if router.config.mode == "shadow":
         return not head.endpoint.dialect  # a request to a model is observed, also where no account would serve it
-    if other := router.config.other:
+    if other := router.config.other_traffic:
         return other == "pass"
     # At the host of an account the client's key may be its key for this proxy, which no provider may see.
     keyed = any(clients.presented(head.headers, flow.request.path))

@@ -66,7 +66,7 @@ def decide(decided: layer.NextLayer, config: Config) -> bool:
     at = decided.context
     if decided.layer or not _in_tunnel(at) or ours(config, _address(at.server.address)):
         return False
-    if config.other == "refuse":
+    if config.other_traffic == "refuse":
         decided.layer = upstream_layer.Closed(at)
     else:
         decided.layer = TCPLayer(at, ignore=not ctx.options.show_ignored_hosts)
@@ -95,7 +95,7 @@ def _decided(found: layer.Layer | None) -> Iterator[layer.Layer]:
 
 def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
     """Return the answer to the CONNECT of *flow* where it goes nowhere we let anybody go."""
-    if config.other != "refuse" or ours(config, (flow.request.host, flow.request.port)):
+    if config.other_traffic != "refuse" or ours(config, (flow.request.host, flow.request.port)):
         return None
     return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other: refuse)\n")
 

@@ -160,7 +160,7 @@ PRESETS: dict[str, Provider] = {
             _OPENAI,
             "",
             "bearer",
-            stamp=Stamp(body={"rid": "{request_id}"}, body_at=frozenset({"/chat/completions"})),
+            stamp=Stamp(body={"rid": "{request_id}"}, body_paths=frozenset({"/chat/completions"})),
             echo=Echo(body={"id": "engine"}),
             paths=(
                 "/health",
@@ -288,6 +288,6 @@ PRESETS: dict[str, Provider] = {
             ),
         ),
         # Any provider whose requests are to arrive as the client made them.
-        Provider("pristine", "pristine", _EVERY, "", "auto", stamp=Stamp(namespace=False), paths=ANY),
+        Provider("pristine", "pristine", _EVERY, "", "auto", stamp=Stamp(patchbay_headers=False), paths=ANY),
     )
 }

@@ -27,6 +27,7 @@ from ..values.account import (
 from ..values.http import Origin, is_loopback
 from . import yaml_document
 from .presets import DETECTORS, PRESETS
+from .renamed import RENAMED
 from .settings import (
     TIERS,
     ClientKey,
@@ -40,7 +41,7 @@ from .settings import (
     SessionSettings,
     Strategy,
 )
-from .yaml_document import Document, Each, Either, Mistake, Named, Part, Scalar, Section, Unusable
+from .yaml_document import Document, Each, Either, Mistake, Named, Notes, Part, Scalar, Section, Unusable
 
 
 class ConfigError(ValueError):
@@ -63,15 +64,15 @@ def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) 
 def parse(found: Document, name: str, *, env: Mapping[str, str] | None = None) -> Config:
     """Read settings from a document. See `load`."""
     name = secret_patterns.covered(name)
-    notes = list(found.mistakes)
+    notes = Notes(list(found.mistakes))
     draft = None
     if found.root is not None:
         with contextlib.suppress(Unusable):
             draft = SETTINGS(Part(found.root, "", notes))
-    if notes or not isinstance(draft, _Draft):
-        raise ConfigError(tuple(_line(name, note) for note in _bounded(notes)))
+    if notes.mistakes or not isinstance(draft, _Draft):
+        raise ConfigError(tuple(_line(name, note) for note in _bounded(notes.mistakes)))
     accounts = tuple(replace(account, place=f"{name}:{account.place}") for account in draft.config.accounts)
-    warnings = tuple(_line(name, warning) for warning in sorted(_warnings(draft, env)))
+    warnings = tuple(_line(name, warning) for warning in sorted([*_warnings(draft, env), *_once_each(notes.warnings)]))
     places = {path: f"{name}:{place.line}:{place.column}" for path, place in yaml_document.places(found.root)}
     return replace(draft.config, accounts=accounts, warnings=warnings, places=places)
 
@@ -540,10 +541,11 @@ STAMP = Section(
     {
         "headers": Named(_header_template, _header_name),
         "body": Named(_template, _member_name),
-        "body_at": _endpoints,
-        "namespace": yaml_document.flag,
+        "body_paths": _endpoints,
+        "patchbay_headers": yaml_document.flag,
     },
     _only,
+    renamed=RENAMED["stamp"],
 )
 _DEPTH = yaml_document.one_of(*get_args(Depth))
 ECHO = Section(
@@ -599,7 +601,7 @@ PROVIDER = Section(
         "serialize": SERIALIZE,
         "error_rules": Each(ERROR_RULE),
         "model_ids": Named(_model_id, _shown_name),
-        "silent": _detectors,
+        "disabled_detectors": _detectors,
         "families": _families,
         "api_version": _version,
         "pass_headers": _passed,
@@ -607,15 +609,17 @@ PROVIDER = Section(
         "paths": _paths,
     },
     _with_part,
+    renamed=RENAMED["providers"],
 )
 MODELS = Section(
     {
         "allow": _allowed,
         "deny": _patterns,
         "aliases": Named(_shown_text, _shown_name),
-        "names": Named(_shown_text, _shown_name),
+        "upstream_names": Named(_shown_text, _shown_name),
     },
     _filled(Models),
+    renamed=RENAMED["models"],
 )
 ACCOUNT = Section(
     {
@@ -627,7 +631,7 @@ ACCOUNT = Section(
         "weight": yaml_document.positive,
         "priority": yaml_document.whole(-1_000_000, 1_000_000),
         "group": _id,
-        "quota": _id,
+        "quota_group": _id,
         "websockets": yaml_document.flag,
         "max_concurrent": yaml_document.whole(0, 1_000_000),
         "rpm": yaml_document.whole(0, 1_000_000_000),
@@ -642,6 +646,7 @@ ACCOUNT = Section(
     },
     _with_part,
     needs=("id", "provider", "key"),
+    renamed=RENAMED["accounts"],
 )
 CLIENT = Section(
     {
@@ -663,35 +668,39 @@ SESSIONS = Section(
         "limit": yaml_document.whole(1, 1_000_000),
         "subagents": yaml_document.one_of("share", "isolate"),
         "on_error": yaml_document.one_of("keep", "clear"),
-        "cache_ttl": yaml_document.seconds,
+        "prompt_cache_ttl": yaml_document.seconds,
         "failback": yaml_document.one_of("idle", "never"),
     },
     _filled(SessionSettings),
+    renamed=RENAMED["sessions"],
 )
 FAILOVER = Section(
     {
         "attempts": yaml_document.whole(1, 100),
-        "seconds": yaml_document.seconds,
-        "hold": yaml_document.flag,
-        "hold_seconds": yaml_document.seconds,
-        "patience": _patience,
+        "timeout": yaml_document.seconds,
+        "hold_until_content": yaml_document.flag,
+        "hold_timeout": yaml_document.seconds,
+        "sticky_wait": _patience,
         "repeat_slow": yaml_document.one_of(*get_args(RepeatSlow)),
-        "owner": yaml_document.one_of("refuse", "try", "strip"),
+        "encrypted_reasoning": yaml_document.one_of("refuse", "try", "strip"),
     },
     _filled(FailoverSettings),
+    renamed=RENAMED["failover"],
 )
 CROSSTALK = Section(
     {
         "reaction": yaml_document.one_of("observe", "block", "retry"),
         "incidents": yaml_document.whole(0, 100_000),
         "on_incident": _argv,
-        "every": yaml_document.seconds,
+        "on_incident_interval": yaml_document.seconds,
     },
     _filled(CrosstalkSettings),
+    renamed=RENAMED["crosstalk"],
 )
 QUEUE = Section(
-    {"limit": yaml_document.whole(0, 1_000_000), "seconds": yaml_document.seconds, "patience": _patience},
+    {"limit": yaml_document.whole(0, 1_000_000), "timeout": yaml_document.seconds, "preferred_wait": _patience},
     _filled(QueueSettings),
+    renamed=RENAMED["queue"],
 )
 JOURNAL = Section(
     {"path": _file_path, "max_bytes": yaml_document.size, "keep": yaml_document.whole(0, 1000)},
@@ -701,11 +710,12 @@ LIMITS = Section(
     {
         "body": yaml_document.size,
         "keep_streamed": yaml_document.size,
-        "head": yaml_document.size,
-        "headers": yaml_document.whole(1, 10_000),
-        "remembered": yaml_document.whole(1000, 100_000_000),
+        "header_size": yaml_document.size,
+        "header_count": yaml_document.whole(1, 10_000),
+        "known_ids": yaml_document.whole(1000, 100_000_000),
     },
     _filled(LimitSettings),
+    renamed=RENAMED["limits"],
 )
 
 
@@ -752,9 +762,9 @@ SETTINGS = Section(
         "crosstalk": CROSSTALK,
         "limits": LIMITS,
         "queue": QUEUE,
-        "other": yaml_document.one_of("pass", "refuse"),
+        "other_traffic": yaml_document.one_of("pass", "refuse"),
         "mode": yaml_document.one_of("serve", "shadow"),
-        "grace": _patience,
+        "grace_period": _patience,
         "allowed_hosts": Each(_host),
         "allowed_origins": Each(_page),
         "clients": Each(CLIENT),
@@ -762,6 +772,7 @@ SETTINGS = Section(
         "accounts": Each(ACCOUNT),
     },
     _draft,
+    renamed=RENAMED[""],
     extensions="x-",  # a place for what is used below by an anchor
 )
 
@@ -788,7 +799,7 @@ def _offer_of(preset: Provider) -> _Offer:
 
 
 _TAKEN_OVER = (
-    "credential", "model_ids", "silent", "families", "api_version", "slots", "serialize", "pass_headers",
+    "credential", "model_ids", "disabled_detectors", "families", "api_version", "slots", "serialize", "pass_headers",
     "pass_query", "paths",
 )  # fmt: skip
 
@@ -904,6 +915,17 @@ def _bounded(notes: list[Mistake]) -> list[Mistake]:
         return ordered
     last = ordered[_MAX_MISTAKES - 1]
     return [*ordered[:_MAX_MISTAKES], Mistake(last.place, "", f"and {more} more")]
+
+
+def _once_each(warnings: list[Mistake]) -> Iterator[Mistake]:
+    """Yield one warning for each message, at its first place."""
+    found: dict[str, set[Mistake]] = {}
+    for warning in warnings:
+        found.setdefault(warning.path.rpartition(".")[2] + warning.message, set()).add(warning)
+    for same in found.values():
+        first = min(same)
+        more = f" ({len(same)} places)" if len(same) > 1 else ""
+        yield replace(first, message=first.message + more)
 
 
 def _warnings(draft: _Draft, env: Mapping[str, str] | None) -> Iterator[Mistake]:

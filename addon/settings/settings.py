@@ -29,7 +29,7 @@ class SessionSettings:
     limit: int = 10_000
     subagents: Literal["share", "isolate"] = "share"
     on_error: Literal["keep", "clear"] = "keep"
-    cache_ttl: float = 300.0  # how long a provider's prompt cache stays warm
+    prompt_cache_ttl: float = 300.0  # how long a provider's prompt cache stays warm
     failback: Literal["idle", "never"] = "idle"
 
 
@@ -67,12 +67,12 @@ class FailoverSettings:
     """
 
     attempts: int = 24
-    seconds: float = 30.0
-    patience: float = 3.0
-    hold: bool = True
-    hold_seconds: float = 10.0
+    timeout: float = 30.0
+    sticky_wait: float = 3.0
+    hold_until_content: bool = True
+    hold_timeout: float = 10.0
     repeat_slow: RepeatSlow = "streams"
-    owner: Literal["refuse", "try", "strip"] = "strip"
+    encrypted_reasoning: Literal["refuse", "try", "strip"] = "strip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class CrosstalkSettings:
     reaction: Literal["observe", "block", "retry"] = "observe"
     incidents: int = 200
     on_incident: tuple[str, ...] = field(default=(), repr=False)
-    every: float = 10.0
+    on_incident_interval: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ class QueueSettings:
     """
 
     limit: int = 1000
-    seconds: float = 30.0
-    patience: float = 2.0
+    timeout: float = 30.0
+    preferred_wait: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +126,9 @@ class LimitSettings:
 
     body: int = 64 * 1024 * 1024
     keep_streamed: int = 2 * 1024 * 1024
-    head: int = 256 * 1024
-    headers: int = 256
-    remembered: int = 100_000
+    header_size: int = 256 * 1024
+    header_count: int = 256
+    known_ids: int = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,9 @@ class Config:
     journal: JournalSettings = JournalSettings()
     crosstalk: CrosstalkSettings = CrosstalkSettings()
     limits: LimitSettings = LimitSettings()
-    other: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
+    other_traffic: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
     mode: Literal["serve", "shadow"] = "serve"  # shadow: everything is decided and recorded, nothing is changed
-    grace: float = 20.0  # seconds that answers in flight get when the proxy is to end
+    grace_period: float = 20.0  # seconds that answers in flight get when the proxy is to end
     allowed_hosts: tuple[str, ...] = ()  # names we go by, besides those of this machine
     allowed_origins: tuple[str, ...] = ()  # web pages that may ask
     warnings: tuple[str, ...] = ()

@@ -129,12 +129,20 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Notes:
+    """The mistakes and warnings about one document."""
+
+    mistakes: list[Mistake] = field(default_factory=list)
+    warnings: list[Mistake] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A node on its *path* of settings. All parts of a document share *notes*, where mistakes are collected."""
+    """A node on its *path* of settings. All parts of a document share *notes*."""
 
     node: Node
     path: str
-    notes: list[Mistake] = field(repr=False)
+    notes: Notes = field(repr=False)
     key: Place | None = None  # of the name it stands under, if it has one
 
     @property
@@ -147,7 +155,11 @@ class Part:
 
     def note(self, message: str) -> None:
         """Note that *message* is wrong with this part."""
-        self.notes.append(Mistake(self.place, self.path, message))
+        self.notes.mistakes.append(Mistake(self.place, self.path, message))
+
+    def warn(self, message: str) -> None:
+        """Note *message* as a warning about the name under which this part stands."""
+        self.notes.warnings.append(Mistake(self.key or self.place, self.path, message))
 
     def wrong(self, message: str) -> Unusable:
         """Note *message* and return what to raise."""
@@ -302,7 +314,7 @@ def meant(word: str, names: Iterable[str]) -> str:
 @dataclass(frozen=True, slots=True)
 class Section:
     """
-    A reader of a mapping in which only *keys* may stand and *needs* must.
+    A reader of a mapping in which only *keys* may stand and *needs* must. *renamed* are former keys (see `RENAMED`).
 
     *make* gets the part and what could be read. What is missing or could not be read is noted and left out, even
     where it is needed: a mistake must not hide another.
@@ -312,6 +324,7 @@ class Section:
     make: Callable[[Part, dict[str, Any]], Any]
     needs: tuple[str, ...] = ()
     extensions: str = ""  # what begins with this is left alone
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, part: Part) -> Any:
         members = part.members()
@@ -319,12 +332,23 @@ class Section:
         for name, member in members.items():
             if name in self.keys:
                 _attempt(values, name, self.keys[name], member)
+            elif name in self.renamed:
+                self._read_renamed(values, self.renamed[name], member, members)
             elif not (self.extensions and name.startswith(self.extensions)):
                 _unknown(part, member, name, self.keys)
         for name in self.needs:
             if name not in members:
                 part.note(f"{name} is missing")
         return self.make(part, values)
+
+    def _read_renamed(self, values: dict[str, Any], new: str, member: Part, members: Mapping[str, Part]) -> None:
+        if not new:
+            member.warn("is no longer used")
+        elif new in members:
+            member.note(f"is now called '{new}', which stands here too")
+        else:
+            member.warn(f"is now called '{new}'")
+            _attempt(values, new, self.keys[new], member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +409,7 @@ def _unknown(part: Part, member: Part, name: str, keys: Mapping[str, Read]) -> N
     else:
         where = inside + (secret_patterns.HIDDEN if _LONG.fullmatch(name) else shown(name))
         message = "is no setting" + (meant(name, keys) or f"; there are {', '.join(keys)}")
-    part.notes.append(Mistake(member.key or member.place, where, message))
+    part.notes.mistakes.append(Mistake(member.key or member.place, where, message))
 
 
 def shown(value: str) -> str:

@@ -35,8 +35,8 @@ class Stamp:
 
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, str] = field(default_factory=dict)
-    body_at: frozenset[str] = frozenset()  # endpoints (`/chat/completions`) whose bodies take *body*; empty: all
-    namespace: bool = True  # False: not even our own headers (`pristine`)
+    body_paths: frozenset[str] = frozenset()  # endpoints (`/chat/completions`) whose bodies take *body*; empty: all
+    patchbay_headers: bool = True  # False: not even our own headers (`pristine`)
 
     def names(self, field: str) -> bool:
         """Whether a template has *field* in it."""
@@ -110,7 +110,7 @@ class Provider:
     slots: int = 0  # session ids upstream per client and model, each for one request at a time; 0: one a conversation
     serialize: Serialize = "none"
     error_rules: tuple[ErrorRule, ...] = ()
-    silent: tuple[str, ...] = ()  # detectors of crosstalk that have nothing to say about this provider
+    disabled_detectors: tuple[str, ...] = ()  # detectors of crosstalk that have nothing to say about this provider
     layout: Layout = "plain"
     api_version: str = ""
     pass_headers: frozenset[str] = frozenset()  # headers of the client's that go up though they look like credentials
@@ -156,7 +156,7 @@ class Models:
     allow: tuple[str, ...] = ("*",)
     deny: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[str, str] = field(default_factory=dict)
+    upstream_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ class Account:
     weight: float = 1.0
     priority: int = 0
     group: str = ""
-    quota: str = ""
+    quota_group: str = ""
     websockets: bool = False
     max_concurrent: int = 0  # 0: no bound, here and in the next three
     rpm: int = 0

@@ -12,8 +12,8 @@ from patchbay.values.account import Account, Models, Secret
 from patchbay.values.http import Client, Endpoint
 
 
-def account(quota="", **rules):
-    return Account("a", PRESETS["openai"], Secret("literal", "k"), models=Models(**rules), quota=quota)
+def account(quota_group="", **rules):
+    return Account("a", PRESETS["openai"], Secret("literal", "k"), models=Models(**rules), quota_group=quota_group)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_aliases_come_first_and_deny_wins_over_allow(rules, model, serves):
 
 
 def test_the_provider_is_asked_by_its_own_name_and_the_effort_stays():
-    one = account(aliases={"fast": "gpt-5"}, names={"gpt-5": "deploy-7", "slow(high)": "deploy-9"})
+    one = account(aliases={"fast": "gpt-5"}, upstream_names={"gpt-5": "deploy-7", "slow(high)": "deploy-9"})
 
     assert models.upstream(one, "fast") == "deploy-7"
     assert models.upstream(one, "fast(high)") == "deploy-7(high)"
@@ -60,7 +60,7 @@ def test_an_effort_in_the_new_name_wins():
 
 def test_a_lane_is_the_model_without_alias_and_effort_whatever_is_shared():
     assert models.lane(account(aliases={"fast": "gpt-5"}), "fast(high)") == "gpt-5"
-    assert models.lane(account(quota="org"), "gpt-5") == "gpt-5"
+    assert models.lane(account(quota_group="org"), "gpt-5") == "gpt-5"
     assert len(models.lane(account(), "x" * 10_000)) == 256
 
 
@@ -95,7 +95,9 @@ def test_an_entry_that_equals_a_name_matches_it_everywhere(entry, model, matched
 
 def test_a_name_with_brackets_is_found_in_every_table():
     """A12: aliases, names and model_ids are looked up by the name as it stands."""
-    one = account(aliases={"claude-x[1m]": "claude-y[1m]"}, allow=("claude-y[1m]",), names={"claude-y[1m]": "deploy"})
+    one = account(
+        aliases={"claude-x[1m]": "claude-y[1m]"}, allow=("claude-y[1m]",), upstream_names={"claude-y[1m]": "deploy"}
+    )
 
     assert models.serves(one, "claude-x[1m]") and not models.serves(one, "claude-x1")
     assert models.upstream(one, "claude-x[1m]") == "deploy"

@@ -325,13 +325,13 @@ def test_row_d2_an_effort_shares_the_lane_of_its_model():
 
 
 def test_models_that_share_a_quota_rest_together():
-    accounts = pool(account("a", quota="org"), account("c", quota="org"), account("b", priority=-1))
+    accounts = pool(account("a", quota_group="org"), account("c", quota_group="org"), account("b", priority=-1))
     serve(accounts, ask(), kind="rate", until=60)
     assert accounts.choose(ask("x", model="other"), 1).account.id == "b"
 
 
 def test_a_model_that_one_of_a_quota_lacks_is_its_own_matter():
-    accounts = pool(account("a", quota="org"), account("c", quota="org"))
+    accounts = pool(account("a", quota_group="org"), account("c", quota_group="org"))
     serve(accounts, ask(pin="a"), kind="model")
     assert accounts.choose(ask("x"), 1).account.id == "c"
     assert accounts.choose(ask("y", model="other", pin="a"), 1).account.id == "a"
@@ -370,7 +370,7 @@ def test_an_account_without_an_origin_never_goes_where_a_client_points():
 
 
 def test_a_choice_names_pool_origin_and_the_providers_model():
-    accounts = pool(account("a", models=Models(aliases={"fast": "m"}, names={"m": "deploy"})))
+    accounts = pool(account("a", models=Models(aliases={"fast": "m"}, upstream_names={"m": "deploy"})))
     choice = accounts.choose(ask(model="fast(high)"), 0)
 
     assert (choice.pool, choice.origin, choice.model, choice.lane) == (

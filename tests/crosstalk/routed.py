@@ -38,7 +38,7 @@ class Routed(World):
         silent: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         super().__init__(depth, dialect, stream, seed)
-        provider = replace(DEPTHS[depth], families=frozenset(FAMILIES), silent=silent)
+        provider = replace(DEPTHS[depth], families=frozenset(FAMILIES), disabled_detectors=silent)
         accounts = tuple(Account(name, provider, Secret("literal", f"key-{name}")) for name in ACCOUNTS)
         config = Config(accounts, crosstalk=CrosstalkSettings(reaction=reaction))
         self.router = Router(config, b"k" * 32, Random(seed), self.random.randbytes)

@@ -46,7 +46,9 @@ def generic_config(folder: Path, keys: Mapping[str, str], *, more: str = "", acc
         f"  - {{id: {name}, provider: generic, base_url: reverse, key: {key}{', ' + account if account else ''}}}"
         for name, key in keys.items()
     )
-    more = more if "grace:" in more else f"grace: 1s\n{more}"  # what a test leaves behind is not waited for
+    more = (
+        more if "grace_period:" in more else f"grace_period: 1s\n{more}"
+    )  # what a test leaves behind is not waited for
     return f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\n{more}\naccounts:\n{accounts}\n"
 
 

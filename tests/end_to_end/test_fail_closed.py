@@ -171,7 +171,7 @@ def test_a_reload_while_answers_have_their_grace_does_not_forget_the_end(tmp_pat
     simulator.reset()
     simulator.fault("hang")
     script = own_copy(tmp_path)
-    settings = generic_config(tmp_path, NAMES).replace("grace: 1s", "grace: 60s")
+    settings = generic_config(tmp_path, NAMES).replace("grace_period: 1s", "grace_period: 60s")
     with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}", script=str(script)) as running:
         waiting = threading.Thread(
             target=_send, args=(running, "openai_chat"), kwargs={"stream": True, "session": "x", "seconds": 120}

@@ -309,7 +309,7 @@ def test_a_body_above_the_bound_is_refused_before_and_while_it_comes(
 def small(tmp_path_factory: pytest.TempPathFactory, simulator: Simulator) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("small")
     more = (
-        "limits: {body: 100KB, headers: 30, head: 8KB}\nallowed_origins: [http://localhost:3000]\n"
+        "limits: {body: 100KB, header_count: 30, header_size: 8KB}\nallowed_origins: [http://localhost:3000]\n"
         "clients: [{name: ann, key: example-client-ann}, {name: bob, key: example-client-bob, models: [sim-*]}]"
     )
     with proxy(folder, generic_config(folder, NAMES, more=more), mode=f"reverse:{simulator.url}") as running:

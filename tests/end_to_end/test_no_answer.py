@@ -138,7 +138,7 @@ WAYS: dict[str, Way] = {
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("none")
     more = "providers: {quick: {preset: generic, timeouts: {idle: 1s}}, generic: {timeouts: {idle: 5s}}}\n"
-    more += "failover: {patience: 0s}\n"
+    more += "failover: {sticky_wait: 0s}\n"
     with quoting_upstream(WAYS) as upstream:
         settings = generic_config(folder, {"faulty": FAULTY}, more=more, account="priority: 9")
         settings = settings.replace("provider: generic", "provider: quick")

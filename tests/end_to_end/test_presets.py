@@ -76,7 +76,7 @@ def settings(folder: Path, url: str) -> str:
     providers.append(f"  azure-new: {{preset: azure, base_url: '{url}/openai/v1'}}")
     accounts = [
         f"  - {{id: {name}, provider: {name}, key: {key},"
-        f" models: {{allow: ['{name}_m'], names: {{azure_m: dep/1, azure-new_m: dep-2}}}}}}"
+        f" models: {{allow: ['{name}_m'], upstream_names: {{azure_m: dep/1, azure-new_m: dep-2}}}}}}"
         for name, key in KEYS.items()
     ]
     return (

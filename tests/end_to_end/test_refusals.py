@@ -48,7 +48,7 @@ def test_every_way_of_not_being_there_is_told_and_none_is_a_rate_limit(tmp_path:
         f"  - {{id: on-{name}, provider: quick, base_url: '{url}', key: {NAMES['one']}, models: [{name}]}}\n"
         for name, (url, _) in ways.items()
     )
-    more = f"state: {tmp_path / 'state'}\ngrace: 1s\nfailover: {{patience: 0s, repeat_slow: all}}\n"
+    more = f"state: {tmp_path / 'state'}\ngrace: 1s\nfailover: {{sticky_wait: 0s, repeat_slow: all}}\n"
     more += "providers:\n  quick: {preset: generic, timeouts: {first_byte: 1s}}\n"
     with proxy(tmp_path, f"{more}accounts:\n{accounts}", mode="reverse:http://patchbay.invalid") as running:
         for name, (_, said) in ways.items():
@@ -142,7 +142,7 @@ def test_one_client_s_flood_keeps_no_other_client_out(tmp_path: Path, simulator:
     simulator.fault("slow", {"seconds": 0.15})
     clients = "clients:\n  - {name: flood, key: client-key-flood-1234}\n  - {name: ann, key: client-key-ann-123456}\n"
     config = generic_config(
-        tmp_path, PAIR, account="max_concurrent: 1", more=f"queue: {{limit: 4, seconds: 20s}}\n{clients}"
+        tmp_path, PAIR, account="max_concurrent: 1", more=f"queue: {{limit: 4, timeout: 20s}}\n{clients}"
     )
     with proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running, ThreadPoolExecutor(12) as pool:
         ask(running, "openai_chat", "warm", "client-key-ann-123456")

@@ -26,7 +26,7 @@ CLIENT = "the-client-s-own"
 @contextmanager
 def through(folder: Path, simulator: Simulator, owner: str = "", account: str = "") -> Iterator[Proxy]:
     simulator.reset()
-    more = f"failover: {{owner: {owner}}}" if owner else ""
+    more = f"failover: {{encrypted_reasoning: {owner}}}" if owner else ""
     config = generic_config(folder, NAMES, more=more, account=account)
     with proxy(folder, config, "-q", mode=f"reverse:{simulator.url}") as running:
         yield running
@@ -77,7 +77,7 @@ def test_a_conversation_goes_on_without_its_old_reasoning(tmp_path: Path, simula
 
 
 def test_it_may_be_refused_instead(tmp_path: Path, simulator: Simulator) -> None:
-    """A3: `failover.owner: refuse`, and the refusal says what to do."""
+    """A3: `failover.encrypted_reasoning: refuse`, and the refusal says what to do."""
     with through(tmp_path, simulator, "refuse") as running:
         sdk = openai.OpenAI(api_key=CLIENT, base_url=running.url + "/v1", max_retries=0)
         history = begin(sdk)
@@ -89,11 +89,11 @@ def test_it_may_be_refused_instead(tmp_path: Path, simulator: Simulator) -> None
     assert {record.account for record in simulator.truth.requests} == {home}
     told = str(refused.value)
     assert f"Account {home} owns this conversation's encrypted reasoning" in told
-    assert "set failover.owner" in told
+    assert "set failover.encrypted_reasoning" in told
 
 
 def test_another_account_may_try_it_as_it_is(tmp_path: Path, simulator: Simulator) -> None:
-    """A3: `failover.owner: try`."""
+    """A3: `failover.encrypted_reasoning: try`."""
     with through(tmp_path, simulator, "try") as running:
         sdk = openai.OpenAI(api_key=CLIENT, base_url=running.url + "/v1", max_retries=0)
         history = begin(sdk)

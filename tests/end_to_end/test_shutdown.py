@@ -55,7 +55,7 @@ class Asking(threading.Thread):
 @contextmanager
 def patient(folder: Path, simulator: Simulator, grace: str, *arguments: str, **options: Any) -> Iterator[Proxy]:
     simulator.reset()
-    settings = generic_config(folder, NAMES, more=f"grace: {grace}")
+    settings = generic_config(folder, NAMES, more=f"grace_period: {grace}")
     with proxy(folder, settings, *arguments, mode=f"reverse:{simulator.url}", **options) as running:
         yield running
 

@@ -143,7 +143,7 @@ def test_one_too_many_in_line_is_refused_and_told_when_to_come_back(tmp_path: Pa
 def test_one_who_waits_too_long_is_told_which_bound_it_was(tmp_path: Path, simulator: Simulator) -> None:
     go_on = threading.Event()
     simulator.fault(held, {"until": go_on})
-    config = settings(tmp_path, "max_concurrent: 1", more="queue: {seconds: 500ms}")
+    config = settings(tmp_path, "max_concurrent: 1", more="queue: {timeout: 500ms}")
 
     def call(client: httpx.Client, number: int) -> httpx.Response:
         answer = ask(client, "ann", f"hello {number}")
@@ -161,7 +161,7 @@ def test_one_who_waits_too_long_is_told_which_bound_it_was(tmp_path: Path, simul
 def test_one_who_leaves_the_line_takes_nobodys_turn(tmp_path: Path, simulator: Simulator) -> None:
     go_on = threading.Event()
     simulator.fault(held, {"until": go_on})
-    config = settings(tmp_path, "max_concurrent: 1", more="queue: {seconds: 100s}")
+    config = settings(tmp_path, "max_concurrent: 1", more="queue: {timeout: 100s}")
     with (
         proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running,
         ThreadPoolExecutor(3) as threads,

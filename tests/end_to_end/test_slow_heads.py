@@ -93,7 +93,7 @@ def test_a_kept_connection_may_rest_between_two_requests(tmp_path: Path) -> None
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_quietly_whatever_is_open(tmp_path: Path, number: signal.Signals) -> None:
     """R22: half heads, half handshakes, an idle connection, a stream under way."""
-    with hasty(tmp_path, "grace: 0s\n", 60.0) as running, contextlib.ExitStack() as held:
+    with hasty(tmp_path, "grace_period: 0s\n", 60.0) as running, contextlib.ExitStack() as held:
         at = ("127.0.0.1", running.port)
         opened = [held.enter_context(socket.create_connection(at, 30)) for _ in range(6)]
         body = b'{"stream": true, "model": "m"}'

@@ -65,7 +65,7 @@ def test_can_waiting_cure_it_no_then_the_other_client_is_served_at_home_at_the_f
 ) -> None:
     """A1, A2: after each of two refusals, and while they are under way, by every kind of them."""
     simulator.reset()
-    config = generic_config(tmp_path, dict(list(NAMES.items())[:size]), more="failover: {attempts: 8, patience: 0s}")
+    config = generic_config(tmp_path, dict(list(NAMES.items())[:size]), more="failover: {attempts: 8, sticky_wait: 0s}")
     with (
         proxy(tmp_path, config, mode=f"reverse:{simulator.url}") as running,
         httpx.Client(timeout=30, trust_env=False) as client,

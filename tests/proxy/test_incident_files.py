@@ -53,7 +53,9 @@ def test_the_command_is_told_the_file_and_not_too_often(tmp_path: Path) -> None:
     script = tmp_path / "told"
     script.write_text(f'#!/bin/sh\necho "$1 $2" >> {tmp_path}/calls\n')
     script.chmod(0o700)
-    incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=(str(script), "a word"), every=600.0))
+    incidents = IncidentFiles(
+        tmp_path, CrosstalkSettings(on_incident=(str(script), "a word"), on_incident_interval=600.0)
+    )
     for number in range(5):
         incidents.write(f"n{number}", {"time": 0.0})
     incidents.close()
@@ -73,7 +75,7 @@ def test_the_command_inherits_what_it_is_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ("false",)])
 def test_a_command_that_fails_hurts_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
-    incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=command, every=0.0))
+    incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=command, on_incident_interval=0.0))
     incidents.write("a", {"time": 0.0})
     incidents.write("b", {"time": 1.0})
     incidents.close()

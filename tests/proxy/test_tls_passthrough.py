@@ -17,7 +17,7 @@ from patchbay.values.account import Account
 from patchbay.values.http import Origin
 
 SETTINGS = """
-other: {other}
+other_traffic: {other}
 accounts:
   - {{id: a, provider: openai, key: example-a}}
   - {{id: b, provider: openai_compatible, base_url: "https://llm.example:8443/v1", key: example-b}}

@@ -187,7 +187,7 @@ def test_a_provider_of_the_file_s_own_can_be_any_of_this() -> None:
         "    base_url: https://mine.openai.azure.com\n"
         "    api_version: 2024-10-21\n"
         "    families: [openai, anthropic]\n"
-        "    stamp: {body: {rid: '{request_guid}'}, body_at: [/chat/completions]}\n"
+        "    stamp: {body: {rid: '{request_guid}'}, body_paths: [/chat/completions]}\n"
         "accounts: [{id: a, provider: mine, key: example-key}]\n",
         "c",
     )
@@ -207,7 +207,7 @@ def test_a_provider_of_the_file_s_own_can_be_any_of_this() -> None:
         ("families: []", "must name one at least of openai, anthropic, gemini"),
         ("families: [openia]", "'openia' is none of openai, anthropic, gemini"),
         ("api_version: 'a b'", "must be a version such as 2024-10-21"),
-        ("stamp: {body_at: [chat]}", "must be the end of a path, as in /chat/completions"),
+        ("stamp: {body_paths: [chat]}", "must be the end of a path, as in /chat/completions"),
     ],
 )
 def test_a_mistake_in_a_provider_is_told(setting: str, said: str) -> None:

@@ -84,16 +84,16 @@ def test_what_is_not_said_is_the_default() -> None:
 
 def test_every_section_is_read() -> None:
     found = load(
-        ONE + "state: /s\nstrategy: least_busy\nother: pass\n"
+        ONE + "state: /s\nstrategy: least_busy\nother_traffic: pass\n"
         "sessions: {order: [generic_header, own], ttl: 90s, limit: 5, subagents: isolate, on_error: clear}\n"
-        "failover: {attempts: 2, seconds: 500ms}\n"
+        "failover: {attempts: 2, timeout: 500ms}\n"
         "journal: {path: j, max_bytes: 1KiB, keep: 0}\n"
         "limits: {body: 1MB, keep_streamed: 1}\n"
         "clients: [{name: x, key: env:X, may_pin: true}, {name: y, key: env:Y}]\n",
         "c",
     )
 
-    assert (found.state, found.strategy, found.other) == ("/s", "least_busy", "pass")
+    assert (found.state, found.strategy, found.other_traffic) == ("/s", "least_busy", "pass")
     assert found.sessions == SessionSettings(("generic_header", "own"), 90.0, 5, "isolate", "clear")
     assert found.failover == FailoverSettings(2, 0.5)
     assert found.journal == JournalSettings("j", 1024, 0)
@@ -144,7 +144,7 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
         ("accounts: {a: 1}", "c:1:11: accounts: must be a list, is a mapping"),
         ("accounts: [1]", "c:1:12: accounts[0]: must be a mapping (name: value), is 1"),
         (ONE + "sessions: 1h", "c:2:11: sessions: must be a mapping (name: value), is '1h'"),
-        (ONE + "other: no", "c:2:8: other: 'no' is none of pass, refuse"),
+        (ONE + "other_traffic: no", "c:2:16: other_traffic: 'no' is none of pass, refuse"),
         (ONE + "failover: {attempts: 0}", "c:2:22: failover.attempts: must be 1 or more, is 0"),
         (ONE + "a: b", "c:2:1: a: is no setting; there are state, store, strategy, sessions, failover, journal,"),
         (ONE + "clients: [{name: x, key: env:X}, {name: x, key: env:X}]", "c:2:41: clients[1].name: 'x' is taken"),
@@ -202,11 +202,11 @@ def test_an_anchor_may_stand_aside_and_be_merged() -> None:
 
 def test_an_account_has_all_its_settings() -> None:
     found = account(
-        "enabled: false, weight: 0.5, priority: -2, group: g, quota: q, websockets: true, max_concurrent: 3,"
-        " models: {allow: [a*], deny: [ab], aliases: {x: y}, names: {y: z}}, headers: {OpenAI-Project: p}"
+        "enabled: false, weight: 0.5, priority: -2, group: g, quota_group: q, websockets: true, max_concurrent: 3,"
+        " models: {allow: [a*], deny: [ab], aliases: {x: y}, upstream_names: {y: z}}, headers: {OpenAI-Project: p}"
     )
 
-    assert (found.enabled, found.weight, found.priority, found.group, found.quota) == (False, 0.5, -2, "g", "q")
+    assert (found.enabled, found.weight, found.priority, found.group, found.quota_group) == (False, 0.5, -2, "g", "q")
     assert (found.websockets, found.max_concurrent, found.headers) == (True, 3, {"OpenAI-Project": "p"})
     assert found.models == Models(("a*",), ("ab",), {"x": "y"}, {"y": "z"})
     assert account("models: [a, b]").models == Models(("a", "b"))
@@ -321,10 +321,14 @@ def test_an_entry_says_only_what_differs_from_its_preset() -> None:
 
 
 def test_an_entry_under_the_name_of_a_preset_changes_it() -> None:
-    found = account("weight: 1", "providers: {openai: {stamp: {namespace: false}}}").provider
+    found = account("weight: 1", "providers: {openai: {stamp: {patchbay_headers: false}}}").provider
 
-    assert (found.preset, found.base_url, found.stamp.namespace) == ("openai", "https://api.openai.com/v1", False)
-    assert PRESETS["openai"].stamp.namespace
+    assert (found.preset, found.base_url, found.stamp.patchbay_headers) == (
+        "openai",
+        "https://api.openai.com/v1",
+        False,
+    )
+    assert PRESETS["openai"].stamp.patchbay_headers
 
 
 @pytest.mark.parametrize(
@@ -517,7 +521,7 @@ def test_a_rule_says_which_errors_and_what_they_mean(rule: str, wrong: str) -> N
 
 
 def test_the_queue_is_read() -> None:
-    assert load(ONE + "queue: {limit: 5, seconds: 1m, patience: 0}", "c").queue == QueueSettings(5, 60.0, 0.0)
+    assert load(ONE + "queue: {limit: 5, timeout: 1m, preferred_wait: 0}", "c").queue == QueueSettings(5, 60.0, 0.0)
 
 
 def test_what_a_client_may_use_is_read() -> None:

@@ -3,7 +3,18 @@ from __future__ import annotations
 import pytest
 
 from patchbay.settings import yaml_document
-from patchbay.settings.yaml_document import Items, Members, Mistake, Node, Part, Place, Read, Scalar, Unusable, parse
+from patchbay.settings.yaml_document import (
+    Items,
+    Members,
+    Node,
+    Notes,
+    Part,
+    Place,
+    Read,
+    Scalar,
+    Unusable,
+    parse,
+)
 
 
 def plain(node: Node | None) -> object:
@@ -25,11 +36,11 @@ def read(text: str, reader: Read) -> object:
     """Return what *reader* makes of *text*, or its complaint."""
     root = parse(text).root
     assert root is not None
-    notes: list[Mistake] = []
+    notes = Notes()
     try:
         return reader(Part(root, "it", notes))
     except Unusable:
-        return notes[-1].message
+        return notes.mistakes[-1].message
 
 
 def test_every_key_and_value_keeps_its_place() -> None:

@@ -96,7 +96,7 @@ class Access:
             return _LIST
         if self._scopes > 1 and request.body.is_object and _is_twofold(request.body):
             return _TWOFOLD
-        found = self._identifier.foreign(request, now)
+        found = self._identifier.client_resources.foreign_id(request, now)
         if not found:
             return None
         if found == continued_thread(request.body):

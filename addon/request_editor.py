@@ -169,7 +169,9 @@ class RequestEditor:
         account, identity = choice.account.id, exchange.identity
         moved = choice.binding == "reselected" or (choice.binding != "hit" and identity.home not in ("", account))
         moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
-        return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
+        return self._identifier.account_resources.bound_elsewhere(
+            exchange.request, identity.affinity, account, now, moved=moved
+        )
 
     def _prepared(self, exchange: Exchange, choice: Lease, ties: tuple[BoundField, ...], now: float) -> Body:
         """Return the body of *exchange* as the account of *choice* can use it; the client's own where it can."""
@@ -186,7 +188,9 @@ class RequestEditor:
     def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:
         """Return *body* without what others than *account* sealed; without all of it where that is nothing."""
         request, raw = exchange.request, body.raw or b""
-        kept = account_bound.unsealed(body, lambda sealed: self._identifier.owner_of(request, sealed, now) == account)
+        kept = account_bound.unsealed(
+            body, lambda sealed: self._identifier.account_resources.owner_of(request, sealed, now) == account
+        )
         if kept == raw and account in exchange.unsealed:
             return account_bound.unsealed(body, lambda sealed: False)
         return kept

@@ -141,7 +141,7 @@ class Router:
         return self._in_flight[identity.affinity]
 
     def _left(self, identity: Identity) -> None:
-        self._identifier.closed(identity)
+        self._identifier.close(identity)
         self._in_flight[identity.affinity] -= 1
         if self._in_flight[identity.affinity] <= 0:
             del self._in_flight[identity.affinity]
@@ -227,7 +227,7 @@ class Router:
 
         A file, or a stored response that it continues, lies with one account, and no other can do without it.
         """
-        stored = self._identifier.stored_at(exchange.request, now)
+        stored = self._identifier.account_resources.stored_at(exchange.request, now)
         if stored == exchange.identity.owner:
             return False
         exchange.identity = replace(exchange.identity, owner=stored)
@@ -448,7 +448,7 @@ class Router:
         account = attempt.choice.account.id
         self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
         if not attempt.stripped:
-            self._identifier.accepted(exchange.request, exchange.identity.affinity, account, now)
+            self._identifier.account_resources.note_bound(exchange.request, exchange.identity.affinity, account, now)
         self.changed()
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
@@ -490,16 +490,20 @@ class Router:
     def given(self, exchange: Exchange, addresses: AddressMap, now: float) -> None:
         """Remember which account owns the *addresses* that the client of *exchange* was given."""
         if addresses.given and not exchange.request.replay:
-            self._identifier.given(exchange.request, addresses.account.id, addresses.given, now)
+            self._identifier.account_resources.note_addresses(
+                exchange.request, addresses.account.id, addresses.given, now
+            )
             addresses.given.clear()
 
     def is_given(self, exchange: Exchange, now: float) -> bool:
         """Whether *exchange* asks for an address that an answer gave to its client."""
-        return exchange.request.endpoint.kind != "generation" and self._identifier.is_given(exchange.request, now)
+        return exchange.request.endpoint.kind != "generation" and self._identifier.account_resources.knows_address(
+            exchange.request, now
+        )
 
     def given_to(self, path: str, now: float) -> Client | None:
         """Return the client that an answer gave the address of an upload, *path* with its query, if it is one."""
-        found = self._identifier.given_to(path, now) if "?" in path else None
+        found = self._identifier.account_resources.client_of(path, now) if "?" in path else None
         return Client(scope=found[0], key=found[1]) if found else None
 
     # -- close -----------------------------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class ClientResources:
             holder = ""  # a server that gives the same id to everybody: it tells nothing
         self._ledger.note(KIND, seed, Entry("", affinity=holder, at=now), now, ttl)
 
-    def foreign(self, request: Request, now: float) -> str:
+    def foreign_id(self, request: Request, now: float) -> str:
         """Return an id in *request* that is known to be another client's, or the empty string."""
         if not request.client.key or not self._ledger.holds(KIND):
             return ""

@@ -1,7 +1,7 @@
 """
 First turns: which conversations began with an opening, or under an id that an application may use for all its chats.
 
-A request whose history holds no answer of ours begins a conversation. Two requests with equal openings are two
+A request without an answer of ours in its history begins a conversation. Two requests with equal openings begin two
 conversations, unless the first one was never answered: then the second is its retry.
 """
 
@@ -18,15 +18,15 @@ from .seeds import Seeds
 from .turns import Conversation
 
 _PROBED = 64  # turns at either end of a history that may be the last of a known one
-_RENEWED = 4  # times in its life that the record of a conversation under way is written again
+_RENEWED = 4  # times in its life that the mark of a conversation under way is written again
 
 
 class FirstTurns:
     """
-    Marks under which conversations began: openings, common ids, and the names that were taken.
+    Marks under which conversations began: openings, common ids, and affinities in use.
 
-    A mark is a seed. Of each the lineage knows the conversation that began under it, or that several did; so this
-    outlives a restart. Marks of first turns under way are held in memory, from `hold` to `release`.
+    A mark is a seed. The lineage knows for each the conversation that began under it, or that several did, so marks
+    outlive a restart. Marks of first turns under way are held in memory, from `hold` to `release`.
     """
 
     def __init__(self, seeds: Seeds, lineage: Lineage, ttl: float) -> None:
@@ -36,7 +36,7 @@ class FirstTurns:
         self._held: Counter[str] = Counter()
         self._fresh = 0
 
-    def of(self, scope: bytes, conversation: Conversation) -> str:
+    def mark_of(self, scope: bytes, conversation: Conversation) -> str:
         """Return the mark of the opening that all turns of *conversation* are."""
         return self._mark(scope, prefixes_of(conversation)[-1])
 
@@ -45,18 +45,18 @@ class FirstTurns:
         return self._lineage.find(scope, _token(mark), now)
 
     def is_taken(self, scope: bytes, mark: str, now: float) -> bool:
-        """Say whether a conversation began under *mark*, or is about to."""
+        """Whether a conversation began under *mark*, or is about to."""
         return self._held[mark] > 0 or self.find(scope, mark, now) is not None
 
-    def grew(self, scope: bytes, conversation: Conversation, entry: Entry, now: float) -> None:
+    def note_history(self, scope: bytes, conversation: Conversation, entry: Entry, now: float) -> None:
         """Remember that *conversation*, its last answer included, is that of *entry*, also after a restart."""
-        self._lineage.note(scope, _token(self.of(scope, conversation)), entry, now, self.ttl)
+        self._lineage.note(scope, _token(self.mark_of(scope, conversation)), entry, now, self.ttl)
 
-    def grown_from(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
+    def find_history(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
         """
-        Return what is known of the longest history, or else the opening, that *conversation* has grown out of.
+        Return the entry of the longest history, or else the opening, that *conversation* extends.
 
-        An opening without an answer in it leaves the thread open: its conversation may have been forked right there.
+        The thread stays open for an opening without an answer: another conversation may have forked right there.
         """
         known = prefixes_of(conversation)[:-1]
         answered = next((at for at, turn in enumerate(conversation.turns) if turn.role == "assistant"), len(known))
@@ -66,12 +66,12 @@ class FirstTurns:
                 return entry if place >= answered else replace(entry, thread="")
         return None
 
-    def near(self, scope: bytes, marks: Iterable[str], now: float) -> str:
+    def account_near(self, scope: bytes, marks: Iterable[str], now: float) -> str:
         """Return the account where the last conversation under the first known one of *marks* began."""
         found = (self.find(scope, mark, now) for mark in marks)
         return next((entry.account for entry in found if entry and entry.account), "")
 
-    def fresh(self, scope: bytes, name: str, exchange: str) -> str:
+    def fresh_affinity(self, scope: bytes, name: str, exchange: str) -> str:
         """Return an affinity that no conversation has: *name* is taken. *exchange* is unique, or empty."""
         if not exchange:
             self._fresh += 1
@@ -94,8 +94,8 @@ class FirstTurns:
         for mark in marks:
             self._lineage.note(scope, _token(mark), entry, now, self.ttl)
 
-    def keep(self, scope: bytes, entry: Entry, now: float) -> None:
-        """Renew the name of a conversation under way, so that no other one takes it."""
+    def renew(self, scope: bytes, entry: Entry, now: float) -> None:
+        """Renew the affinity of a conversation under way, so that no other conversation takes it."""
         before = self.find(scope, entry.affinity, now)
         if before and before.at + self.ttl / _RENEWED <= now:
             self._lineage.note(scope, _token(entry.affinity), replace(entry, at=now), now, self.ttl)

@@ -1,91 +1,112 @@
 """
-Long bodies that begin as one we have read: what stands around a history is read without reading the history again.
+Long bodies that begin like an earlier one: a known history is not read again.
 
-A body that is a known beginning, one more comma and the rest parses as the known history, with what the rest adds to
-it. So the rest can be read alone, behind all that stood before the history.
+A body that is a known beginning, one more comma and the rest parses as the known history plus the messages of the
+rest. So the rest can be read alone, behind all that stood before the history.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
 
 from blake3 import blake3
 
 from ..body import Body
 from ..bounded import BoundedMap
 from ..dialects import HISTORIES
-from ..keyed import fingerprint
-from .history import MAX_TURNS
+from ..keyed import SIZE, fingerprint
+from ..values.http import Request
+from .history import MAX_TURNS, conversation_of, extended, messages_of
+from .prefixes import with_prefixes
 from .turns import Conversation
 
-LONG = 16_384  # bytes; a shorter body is read in less time than it takes to see whether it is known
+LONG = 16_384  # bytes; a shorter body is read in less time than a look-up takes
 _BLANKS = b" \t\r\n"
 _EDGE = 512  # bytes at either end of a known history that are compared
 _MAX_BEFORE = 65_536  # bytes before a history
 _TAIL = 64  # bytes of the end of a history that are compared before all of it is
-_ALIKE = 64  # histories that begin with the same bytes
+_MAX_SIBLINGS = 64  # known prefixes that begin with the same bytes
+_RENEWED = 4  # times in the life of an entry that its history is read in whole
+_TURNS = 5  # turns in memory, for each session of the limit
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where a history began and ended when it was last seen, and a digest of both ends and all before it."""
-
-    start: int
-    end: int
-    edges: bytes
-
-
-class Familiar:
+class HistoryCache:
     """
-    The last body of each named session, by its edges: at most *limit* of them, the longest unseen leave first.
+    The histories of the bodies in use, and of those that were learned: at most *limit* sessions, for *ttl* seconds.
 
-    A session that names itself needs nobody to prove that its history is the same; the edges only make sure that the
-    known end is the end of a message. In between a client may have changed what it likes.
+    Identifying and learning read a body once; an entry goes with its body. A request that extends a learned history is
+    read from where that ends.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._marks: BoundedMap[str, Mark] = BoundedMap(limit)
+    def __init__(self, limit: int, ttl: float) -> None:
+        self._sessions = SessionHistories(limit)
+        self._known = KnownPrefixes(limit * _TURNS, ttl / _RENEWED)
+        self._readings: WeakKeyDictionary[Body, _Reading] = WeakKeyDictionary()
 
-    def resize(self, limit: int) -> None:
-        """Let *limit* hold from the next body on."""
-        self._marks.limit = limit
+    def resize(self, limit: int, ttl: float) -> None:
+        """Let *limit* and *ttl* hold from the next request on."""
+        self._sessions.resize(limit)
+        self._known.resize(limit * _TURNS, ttl / _RENEWED)
 
-    def shortened(self, seed: str, body: Body) -> Body | None:
+    def shortened(self, request: Request, session: str, now: float) -> Body | None:
         """
-        Return *body* of the session *seed* without the messages it had when it was last seen, or None.
+        Return the body of *request* without the messages that are known, None when none are.
 
-        Its members beside the history are those of *body*. This one is remembered for the next time.
+        *session* is the seed of an id that names the session, or empty: then the bytes must prove the history.
         """
-        mark = self._marks.get(seed)
-        short = _cut(body.raw or b"", mark) if mark and _has_edges(body.raw or b"", mark) else None
-        if mark is None or short is None:
-            self._note(seed, body, body)
-        elif any(short.slice(name) not in (b"", b"[]") for name in HISTORIES):
-            self._note(seed, body, short)
-        else:
-            self._marks.move_to_end(seed)
-        return short
+        if session:
+            return self._sessions.shortened(session, request.body)
+        reading = self._readings[request.body] = _Reading(self._known.find(request.body, now))
+        return reading.extension.short if reading.extension else None
 
-    def _note(self, seed: str, body: Body, read: Body) -> None:
-        """Remember where the history of *body* ends, which *read*, the same or shortened, can say."""
-        raw, read_raw = body.raw or b"", read.raw or b""
-        place = _history(read)
-        if place is None:
-            self._marks.pop(seed, None)
-            return
-        start, end = place[0], place[1] + len(raw) - len(read_raw)
-        self._marks[seed] = Mark(start, end, _edges(raw, start, end))
+    def conversation(self, request: Request) -> Conversation:
+        """Return the history of *request*."""
+        reading = self._reading(request)
+        if reading.conversation is None:
+            if extension := reading.extension:
+                known = extension.prefix
+                reading.conversation = extended(known.conversation, extension.short, known.name)
+            else:
+                reading.conversation = conversation_of(request.body)
+        return reading.conversation
+
+    def known_turns(self, request: Request) -> int:
+        """Return how many of the first turns of *request* were learned with an earlier one."""
+        extension = self._reading(request).extension
+        return len(extension.prefix.conversation.turns) if extension else 0
+
+    def new_messages(self, request: Request) -> tuple[int, Sequence[Any]]:
+        """Return the messages that *request* adds to its known prefix, and how many there are before them."""
+        extension = self._reading(request).extension
+        if extension is None:
+            return 0, messages_of(request.body)
+        return extension.prefix.conversation.messages, extension.short.get(extension.prefix.name)
+
+    def keep(self, request: Request, now: float) -> Conversation:
+        """Remember the history of *request*, now that it was learned, and return it with all its prefixes."""
+        reading = self._reading(request)
+        reading.conversation = with_prefixes(self.conversation(request))
+        self._known.note(request.body, reading.conversation, reading.extension, now)
+        return reading.conversation
+
+    def _reading(self, request: Request) -> _Reading:
+        found = self._readings.get(request.body)
+        if found is None:
+            found = self._readings[request.body] = _Reading(None)
+        return found
 
     def __len__(self) -> int:
-        return len(self._marks)
+        return len(self._readings)
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class KnownPrefix:
     """
-    A history that was served: the member it stood in, where it began and ended, and what it said.
+    The history of a served body: the member it stood in, where it began and ended, and its turns.
 
     *digest* stands for all bytes up to its end, *tail* is the last of them; *at* is when it was read in whole.
     """
@@ -100,17 +121,85 @@ class Past:
     at: float
 
 
-class Histories:
-    """
-    Histories without an id, so that the bytes must prove that one is the same: all of them up to its end.
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A body that extends a known *prefix*; *short* is that body without the messages of the prefix."""
 
-    At most *limit* turns in all; the longest unseen leave first. What is older than *ttl* seconds is read in whole
-    again, so that everything learned from it is renewed.
+    prefix: KnownPrefix
+    short: Body
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What is known of one body: the prefix it extends, and its history once it was read."""
+
+    extension: Extension | None
+    conversation: Conversation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """Where a history began and ended when it was last seen, and a digest of both ends and all before it."""
+
+    start: int
+    end: int
+    edges: bytes
+
+
+class SessionHistories:
+    """
+    Where the last history of each named session ended: at most *limit*, the least recently used leave first.
+
+    The id of the session vouches for the history. The edges only prove that the known end is the end of a message; in
+    between the client may have changed anything.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._marks: BoundedMap[str, _Mark] = BoundedMap(limit)
+
+    def resize(self, limit: int) -> None:
+        """Let *limit* hold from the next body on."""
+        self._marks.limit = limit
+
+    def shortened(self, session: str, body: Body) -> Body | None:
+        """
+        Return *body* of the *session* without the messages it had when it was last seen, or None.
+
+        Its members beside the history are those of *body*. This one is remembered for the next time.
+        """
+        mark = self._marks.use(session)
+        short = _cut(body.raw or b"", mark) if mark and _has_edges(body.raw or b"", mark) else None
+        if short is None:
+            self._note(session, body, body)
+        elif any(short.slice(name) not in (b"", b"[]") for name in HISTORIES):
+            self._note(session, body, short)
+        return short
+
+    def _note(self, session: str, body: Body, read: Body) -> None:
+        """Remember where the history of *body* ends, which *read*, the same or shortened, can say."""
+        raw, read_raw = body.raw or b"", read.raw or b""
+        place = _history_span(read)
+        if place is None:
+            self._marks.pop(session, None)
+            return
+        start, end = place[0], place[1] + len(raw) - len(read_raw)
+        self._marks[session] = _Mark(start, end, _edges(raw, start, end))
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+
+class KnownPrefixes:
+    """
+    Histories without an id: all bytes up to the end of one prove that a body extends it.
+
+    At most *limit* turns in all; the least recently used leave first. A prefix older than *ttl* seconds is read in
+    whole again, which renews everything learned from it.
     """
 
     def __init__(self, limit: int, ttl: float) -> None:
-        self._pasts: OrderedDict[bytes, Past] = OrderedDict()
-        self._by_head: dict[bytes, dict[bytes, Past]] = {}
+        self._prefixes: OrderedDict[bytes, KnownPrefix] = OrderedDict()
+        self._by_head: dict[bytes, dict[bytes, KnownPrefix]] = {}
         self._limit = limit
         self._ttl = ttl
         self._turns = 0
@@ -119,70 +208,70 @@ class Histories:
         """Let *limit* and *ttl* hold from the next request on."""
         self._limit, self._ttl = limit, ttl
 
-    def find(self, body: Body, now: float) -> tuple[Past, Body] | None:
-        """Return the longest history that *body* begins with, and *body* without it."""
-        if body.raw is None or len(body.raw) < LONG:
+    def find(self, body: Body, now: float) -> Extension | None:
+        """Return *body* as an extension of the longest prefix that it begins with."""
+        if not is_long(body):
             return None
-        best = max(self._beginnings(body.raw), key=lambda past: past.end, default=None)
+        best = max(self._beginnings(body.raw or b""), key=lambda prefix: prefix.end, default=None)
         if best is None or best.at + self._ttl <= now:
             return None
-        short = _cut(body.raw, best)
-        if short is None or not _is_told_in(short, best):
+        short = _cut(body.raw or b"", best)
+        if short is None or not _is_read_alike(short, best):
             return None
-        self._pasts.move_to_end(best.digest)
-        return best, short
+        self._prefixes.move_to_end(best.digest)
+        return Extension(best, short)
 
-    def note(self, body: Body, conversation: Conversation, grown: tuple[Past, Body] | None, now: float) -> None:
-        """Remember that *body* said *conversation*; it may have *grown* out of one that need not be kept then."""
-        raw, read = body.raw or b"", grown[1] if grown else body
-        place = _history(read) if len(raw) >= LONG and conversation.first_answer >= 0 else None
+    def note(self, body: Body, conversation: Conversation, extension: Extension | None, now: float) -> None:
+        """Remember that *body* holds *conversation*. With *extension* it replaces the prefix that it extends."""
+        raw, read = body.raw or b"", extension.short if extension else body
+        place = _history_span(read) if len(raw) >= LONG and conversation.first_answer >= 0 else None
         if place is None:
             return
         name = next(name for name in HISTORIES if name in read)
         end = place[1] + len(raw) - len(read.raw or b"")
-        at = grown[0].at if grown else now
+        at = extension.prefix.at if extension else now
         found = _digest(raw[:end])
         self._drop(found)
-        if grown:
-            self._drop(grown[0].digest)
-        past = Past(name, place[0], end, raw[end - _TAIL : end], found, _digest(raw[:LONG]), conversation, at)
+        if extension:
+            self._drop(extension.prefix.digest)
+        prefix = KnownPrefix(name, place[0], end, raw[end - _TAIL : end], found, _digest(raw[:LONG]), conversation, at)
         if end >= LONG and len(conversation.turns) <= self._limit:
-            self._put(past)
+            self._put(prefix)
 
-    def _beginnings(self, raw: bytes) -> Iterator[Past]:
-        """Yield the histories that *raw* begins with, the shortest first."""
-        pasts = self._by_head.get(_digest(raw[:LONG])) if self._by_head else None
-        likely = [past for past in (pasts or {}).values() if raw[past.end - _TAIL : past.end] == past.tail]
+    def _beginnings(self, raw: bytes) -> Iterator[KnownPrefix]:
+        """Yield the prefixes that *raw* begins with, the shortest first."""
+        siblings = self._by_head.get(_digest(raw[:LONG])) if self._by_head else None
+        likely = [prefix for prefix in (siblings or {}).values() if raw[prefix.end - _TAIL : prefix.end] == prefix.tail]
         hasher, at = blake3(), 0
-        for past in sorted(likely, key=lambda past: past.end):
-            hasher.update(memoryview(raw)[at : past.end])
-            at = past.end
-            if hasher.digest(length=16) == past.digest:
-                yield past
+        for prefix in sorted(likely, key=lambda prefix: prefix.end):
+            hasher.update(memoryview(raw)[at : prefix.end])
+            at = prefix.end
+            if hasher.digest(SIZE) == prefix.digest:
+                yield prefix
 
-    def _put(self, past: Past) -> None:
-        self._pasts[past.digest] = past
-        self._by_head.setdefault(past.head, {})[past.digest] = past
-        self._turns += len(past.conversation.turns)
-        while self._turns > self._limit or len(self._by_head[past.head]) > _ALIKE:
-            alike = self._by_head[past.head]
-            self._drop(next(iter(alike if len(alike) > _ALIKE else self._pasts)))
+    def _put(self, prefix: KnownPrefix) -> None:
+        self._prefixes[prefix.digest] = prefix
+        siblings = self._by_head.setdefault(prefix.head, {})
+        siblings[prefix.digest] = prefix
+        self._turns += len(prefix.conversation.turns)
+        while self._turns > self._limit or len(siblings) > _MAX_SIBLINGS:
+            self._drop(next(iter(siblings if len(siblings) > _MAX_SIBLINGS else self._prefixes)))
 
-    def _drop(self, found: bytes) -> None:
-        past = self._pasts.pop(found, None)
-        if past is None:
+    def _drop(self, digest: bytes) -> None:
+        prefix = self._prefixes.pop(digest, None)
+        if prefix is None:
             return
-        self._turns -= len(past.conversation.turns)
-        del self._by_head[past.head][found]
-        if not self._by_head[past.head]:
-            del self._by_head[past.head]
+        self._turns -= len(prefix.conversation.turns)
+        del self._by_head[prefix.head][digest]
+        if not self._by_head[prefix.head]:
+            del self._by_head[prefix.head]
 
     def __len__(self) -> int:
-        return len(self._pasts)
+        return len(self._prefixes)
 
 
 def is_long(body: Body) -> bool:
-    """Say whether *body* is so long that it pays not to read all of it."""
+    """Whether *body* is so long that a look-up takes less time than reading all of it."""
     return body.raw is not None and len(body.raw) >= LONG
 
 
@@ -190,35 +279,36 @@ def _edges(raw: bytes, start: int, end: int) -> bytes:
     return fingerprint(raw[: start + _EDGE], raw[max(start, end - _EDGE) : end])
 
 
-def _has_edges(raw: bytes, mark: Mark) -> bool:
+def _has_edges(raw: bytes, mark: _Mark) -> bool:
     return len(raw) > mark.end and _edges(raw, mark.start, mark.end) == mark.edges
 
 
 def _digest(raw: bytes) -> bytes:
-    return blake3(raw).digest(length=16)
+    return blake3(raw).digest(SIZE)
 
 
-def _is_told_in(short: Body, past: Past) -> bool:
-    """Whether what is left of the history of *past* is what the whole body tells: no other member comes before it."""
+def _is_read_alike(short: Body, known: KnownPrefix) -> bool:
+    """Whether the rest of the history is read from *short* as from the whole body: no other member comes before it."""
     name = next((name for name in HISTORIES if name in short), "")
     span = short.span(name)
-    value = short.get(name) if span and (name, span[0] + 1) == (past.name, past.start) else None
-    return isinstance(value, list) and past.conversation.messages + len(value) <= MAX_TURNS
+    value = short.get(name) if span and (name, span[0] + 1) == (known.name, known.start) else None
+    return isinstance(value, list) and known.conversation.messages + len(value) <= MAX_TURNS
 
 
-def _cut(raw: bytes, mark: Mark | Past) -> Body | None:
-    rest = raw[mark.end :].lstrip(_BLANKS)
+def _cut(raw: bytes, known: _Mark | KnownPrefix) -> Body | None:
+    """Return the body *raw* without its *known* messages, None when the rest is no list that goes on."""
+    rest = raw[known.end :].lstrip(_BLANKS)
     if rest.startswith(b","):
         rest = rest[1:].lstrip(_BLANKS)
         if rest.startswith(b"]"):
             return None
     elif not rest.startswith(b"]"):
         return None
-    short = Body(raw[: mark.start] + rest)
+    short = Body(raw[: known.start] + rest)
     return short if short.is_plain else None
 
 
-def _history(body: Body) -> tuple[int, int] | None:
+def _history_span(body: Body) -> tuple[int, int] | None:
     """Return where the first message begins in the bytes of *body* and the last one ends."""
     name = next((name for name in HISTORIES if name in body), "")
     span = body.span(name)

@@ -1,30 +1,28 @@
 """
-From a request to its `Identity`: the owner of what it refers to, the affinity that picks an account, and the thread.
+From a request to its `Identity`: the owner of its references, the affinity that picks an account, and the thread.
 
-Tiers are asked in the order of `sessions.order`; the first that has an answer decides, and the others become evidence.
+Tiers are tried in the order of `sessions.order`. The first that gives an identity decides; the others become evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from .. import account_bound
-from ..dialects.dialect import BoundField
 from ..ledger import Entry, Ledger
 from ..settings.settings import SessionSettings
 from ..values.answer import Fact
 from ..values.decision import Evidence, Identity, Strength
 from ..values.http import Request
 from . import auxiliary_calls, references, signals
+from .account_resources import AccountResources
 from .aliases import Aliases
 from .client_resources import ClientResources
 from .first_turns import FirstTurns
-from .history_cache import Familiar, is_long
+from .history_cache import HistoryCache, is_long
 from .learn import CONTENT_THREADS, Learner
 from .lineage import Lineage
 from .prefixes import Prefixes
-from .readings import Readings
 from .references import Reference
 from .seeds import Seeds
 from .shared_keys import SharedKeys
@@ -32,10 +30,10 @@ from .signals import FoundId, is_common
 from .truncated_history import TruncatedHistories
 from .turns import Conversation
 
-_PER_SESSION = 4  # ids and prefixes that are remembered for each session of the limit
+_PER_SESSION = 4  # ids and prefixes in memory for each session of the limit
 _STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
-_WITHOUT_IDS = frozenset(("parent", "token", "conversation", "content"))  # tiers that may answer without an id
-_FREE_OF_OTHERS = frozenset(("own", "user"))  # ids of these tiers neither lend nor borrow an affinity
+_WITHOUT_IDS = frozenset(("parent", "token", "conversation", "content"))  # tiers that need no id of their own
+_ISOLATED = frozenset(("own", "user"))  # ids of these tiers neither lend nor borrow an affinity
 
 
 @dataclass(slots=True)
@@ -46,16 +44,16 @@ class _Query:
     now: float
     ids: tuple[FoundId, ...]
     parents: tuple[FoundId, ...]
-    evidence: list[Evidence] = field(default_factory=list)
-    conversation: Conversation | None = None  # what is said, once it was read
-    outline: Request | None = None  # the same request without what is known of its history
-    beside: bool | None = None  # what `is_beside` says, once it was asked
+    outline: Request | None = None  # the request without its known history
     exchange: str = ""
+    evidence: list[Evidence] = field(default_factory=list)
+    conversation: Conversation | None = None  # once it was read
+    is_auxiliary: bool | None = None  # once it was asked
     common: list[str] = field(default_factory=list)  # seeds of common ids that do not name this conversation
 
     @property
     def outer(self) -> Request:
-        """The request for whoever only reads what stands around its history."""
+        """The request for readers of everything but its history."""
         return self.outline or self.request
 
     @property
@@ -68,50 +66,50 @@ class _Query:
 
     @property
     def is_readable(self) -> bool:
-        """Whether the body holds a history, so that what is said may name the conversation."""
+        """Whether the body holds a history, which may name the conversation."""
         endpoint = self.request.endpoint
         return endpoint.dialect != "" and (
             auxiliary_calls.converses(endpoint) or auxiliary_calls.counts_tokens(self.request)
         )
 
     @property
-    def is_beside(self) -> bool:
-        """Whether this is a chore beside a chat, which a history of some length is not."""
-        if self.beside is None:
+    def serves_a_chat(self) -> bool:
+        """Whether this is an auxiliary call beside a chat; a longer history is none."""
+        if self.is_auxiliary is None:
             is_long = self.conversation is not None and self.conversation.messages > auxiliary_calls.TITLE_MESSAGES
-            self.beside = not is_long and auxiliary_calls.serves_a_chat(self.request)
-        return self.beside
+            self.is_auxiliary = not is_long and auxiliary_calls.serves_a_chat(self.request)
+        return self.is_auxiliary
 
     def note(self, tier: str, where: str, why: str = "", value: str = "") -> None:
-        """Add evidence: of what was used, or with *why* of what was not."""
+        """Add evidence: of a used signal, or with *why* of an unused one."""
         self.evidence.append(Evidence(tier, where, used=not why, why=why, value=value))
 
 
 class Identifier:
     """
-    Say whose conversation a request is, and learn from the answers.
+    Identifies requests, and learns from their answers.
 
-    *key* is a secret of 32 bytes; *ledger* keeps what answers gave away. Nothing a request holds makes it raise.
+    *key* is a secret of 32 bytes; *ledger* keeps the tokens of answers. No content of a request makes it raise.
     """
 
     def __init__(self, key: bytes, sessions: SessionSettings, ledger: Ledger) -> None:
-        self._seeds = Seeds(key)
         self._sessions = sessions
+        self._seeds = Seeds(key)
         self._lineage = Lineage(self._seeds, ledger)
-        self._aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
+        self.aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
+        self.client_resources = ClientResources(self._seeds, ledger)
+        self.account_resources = AccountResources(self._lineage, self.client_resources, sessions.ttl)
         self._prefixes = Prefixes(self._seeds, sessions.limit * _PER_SESSION, sessions.ttl)
         self._shared_keys = SharedKeys(sessions.limit, sessions.ttl)
-        self._readings = Readings(sessions.limit, sessions.ttl)
-        self._familiar = Familiar(sessions.limit)
-        self._holders = ClientResources(self._seeds, ledger)
+        self._histories = HistoryCache(sessions.limit, sessions.ttl)
         self._truncated = TruncatedHistories(self._lineage, Lineage(self._seeds, ledger, "recall"), sessions.ttl)
         self._first_turns = FirstTurns(self._seeds, self._lineage, sessions.ttl)
         self._learner = Learner(
             self._seeds,
             self._lineage,
-            self._holders,
+            self.client_resources,
             self._prefixes,
-            self._readings,
+            self._histories,
             self._truncated,
             self._first_turns,
             sessions.ttl,
@@ -119,507 +117,396 @@ class Identifier:
 
     def identify(self, request: Request, now: float, exchange: str = "") -> Identity:
         """
-        Say whose conversation *request* is.
+        Return the identity of *request*.
 
-        *exchange* is unique for each request: a first turn then counts as under way until `closed` is called. Without
-        it nothing is held, as for one who only looks.
+        *exchange* is unique for each request: a first turn then counts as under way until `close` is called. Without it
+        nothing is held.
         """
-        asked = self._asked(request, now)
-        asked.exchange = exchange
-        if any(found.tier == "own" and found.value.lower() == "off" for found in asked.ids):
-            asked.note("own", "header x-patchbay-session-id", value="off")
-            return self._owned(asked, Identity(tier="own"))
-        present = {found.tier for found in asked.ids} | _WITHOUT_IDS
+        query = self._query(request, now, exchange)
+        if any(found.tier == "own" and found.value.lower() == "off" for found in query.ids):
+            query.note("own", "header x-patchbay-session-id", value="off")
+            return self._with_owner(query, Identity(tier="own"))
+        present = {found.tier for found in query.ids} | _WITHOUT_IDS
         for tier in self._sessions.order:
-            if tier not in present:
-                continue
-            identity = self._ask(tier, asked)
-            if identity is not None:
-                self._pass_over(asked, identity)
-                return self._finished(asked, identity)
-        self._pass_over(asked, Identity())
-        return self._owned(asked, Identity())
+            if tier in present and (identity := self._by_tier(tier, query)):
+                self._note_unused(query, identity)
+                return self._finished(query, identity)
+        self._note_unused(query, Identity())
+        return self._with_owner(query, Identity())
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
-        """Remember that *account* answered *request*, and what the *facts* of its answer gave away."""
+        """Remember that *account* answered *request* with *facts*."""
         self._learner.learn(request, identity, account, facts, now)
 
-    def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
-        """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
-        self._learner.given(request, account, targets, now)
-
-    def is_given(self, request: Request, now: float) -> bool:
-        """Whether the path of *request* is an address that an answer gave to its client."""
-        return self.owner_of(request, next(references.of_address(request.path)).value, now) != ""
-
-    def given_to(self, path: str, now: float) -> tuple[bytes, bytes] | None:
-        """Return scope and key of the client that was given the address of an upload, *path*, if it is one."""
-        return None if self._lineage.is_empty() else self._learner.given_to(path, now)
-
-    def closed(self, identity: Identity) -> None:
-        """Take note that the exchange of *identity* is over; what was not learned from it by now leaves no mark."""
+    def close(self, identity: Identity) -> None:
+        """End the exchange of *identity*: without an answer learned by now, its first turn counts as not sent."""
         self._first_turns.release(identity.began)
 
-    def foreign(self, request: Request, now: float) -> str:
-        """Return an id in *request* that is known to be another client's, or the empty string."""
-        return self._holders.foreign(request, now)
-
-    def owner_of(self, request: Request, token: str, now: float) -> str:
-        """Return the account that gave *token* to the client of *request*, or the empty string."""
-        entry = self._lineage.find(request.client.scope, token, now)
-        return entry.account if entry else ""
-
-    def stored_at(self, request: Request, now: float) -> frozenset[str] | None:
-        """
-        Return the account that keeps what *request* cannot do without, a file or what it continues, if there is one.
-
-        All of the history is read for it, so ask only where the owner cannot be had.
-        """
-        for quote in self._owning(request, searched=True):
-            account = "" if quote.place in references.SPARED else self.owner_of(request, quote.value, now)
-            if account:
-                return frozenset((account,))
-        return None
-
-    def left_behind(
-        self, request: Request, affinity: str, account: str, now: float, *, moved: bool
-    ) -> tuple[BoundField, ...]:
-        """
-        Return what of *request* belongs to another account than *account*.
-
-        Where the owner is unknown and the conversation has *moved*, it belongs to the former account.
-        """
-        found = (
-            (bound, self.owner_of(request, _token_of(bound, value, affinity), now))
-            for bound, value in account_bound.bound_fields(request)
-        )
-        return tuple(bound for bound, owner in found if (owner != account if owner else moved))
-
-    def accepted(self, request: Request, affinity: str, account: str, now: float) -> None:
-        """Remember that *account* served *request*, of *affinity*, with what no answer gives and belongs to one."""
-        for bound, value in account_bound.bound_fields(request):
-            token = _token_of(bound, value, affinity)
-            if bound.accepted and affinity and not self.owner_of(request, token, now):
-                self._learner.accepted(request, account, token, now)
-
-    @property
-    def aliases(self) -> Aliases:
-        return self._aliases
-
     def reload(self, sessions: SessionSettings) -> None:
-        """Go by *sessions* from the next request on; what is known stays."""
+        """Let *sessions* hold from the next request on; everything learned stays."""
         self._sessions = sessions
-        self._aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
+        self.aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._prefixes.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = self._truncated.ttl = self._first_turns.ttl = sessions.ttl
+        self.account_resources.resize(sessions.ttl)
         self._shared_keys.resize(sessions.limit, sessions.ttl)
-        self._familiar.resize(sessions.limit)
-        self._readings.resize(sessions.limit, sessions.ttl)
+        self._histories.resize(sessions.limit, sessions.ttl)
 
-    # -- the tiers -------------------------------------------------------------------------------------------------
-
-    def _asked(self, request: Request, now: float) -> _Query:
+    def _query(self, request: Request, now: float, exchange: str) -> _Query:
         outline = self._outline(request, now)
         found, unusable = signals.find(outline or request)
         known = frozenset(self._sessions.order)
         kept = tuple(item for item in found if item.tier in known)
-        asked = _Query(
-            request,
-            now,
-            ids=tuple(item for item in kept if item.tier != "parent"),
-            parents=tuple(item for item in kept if item.tier == "parent"),
-            outline=outline,
-        )
-        asked.evidence += unusable
+        ids = tuple(item for item in kept if item.tier != "parent")
+        parents = tuple(item for item in kept if item.tier == "parent")
+        query = _Query(request, now, ids, parents, outline, exchange, list(unusable))
         for item in found:
             if item.tier not in known:
-                asked.note(item.tier, item.where, "not in sessions.order", item.value)
-        return asked
+                query.note(item.tier, item.where, "not in sessions.order", item.value)
+        return query
 
     def _outline(self, request: Request, now: float) -> Request | None:
-        """Return a long *request* without the messages it had when it was last seen."""
+        """Return a long *request* without its known history."""
         if not is_long(request.body):
             return None
-        if name := signals.first_of_headers(request):
-            body = self._familiar.shortened(self._seeds.of_id("familiar", request.client.scope, name), request.body)
-        else:
-            body = self._readings.shortened(request, now)
+        name = signals.first_of_headers(request)
+        session = self._seeds.of_id("familiar", request.client.scope, name) if name else ""
+        body = self._histories.shortened(request, session, now)
         return replace(request, body=body) if body else None
 
-    def _ask(self, tier: str, asked: _Query) -> Identity | None:
+    # -- tiers -----------------------------------------------------------------------------------------------------
+
+    def _by_tier(self, tier: str, query: _Query) -> Identity | None:
         match tier:
             case "parent":
-                return self._parent(asked)
+                return self._by_parent(query)
             case "token":
-                return self._token(asked)
+                return self._by_token(query)
             case "content":
-                return self._content(asked)
+                return self._by_content(query)
             case "conversation":
-                return self._reference(asked) or self._explicit(tier, asked)
-            case "cache_key" if self._is_bucket(asked):
+                return self._by_reference(query) or self._by_id(tier, query)
+            case "cache_key" if self._is_shared_key(query):
                 return None
-        if found := self._common(tier, asked):
-            return self._grown(asked) or (self._explicit(tier, asked) if self._names(found, asked) else None)
-        return self._explicit(tier, asked)
+        if found := self._common_id(tier, query):
+            return self._by_history(query) or (self._by_id(tier, query) if self._names(found, query) else None)
+        return self._by_id(tier, query)
 
-    def _common(self, tier: str, asked: _Query) -> FoundId | None:
-        """Return the id of *tier* when it may be that of many conversations, which what is said can tell apart."""
-        found = next((item for item in asked.ids if item.tier == tier), None)
+    def _common_id(self, tier: str, query: _Query) -> FoundId | None:
+        """Return the id of *tier* if several conversations may have it, which their histories can tell apart."""
+        found = next((item for item in query.ids if item.tier == tier), None)
         if found is None or not is_common(tier, found.value) or "content" not in self._sessions.order:
             return None
-        return found if asked.is_readable and self._read(asked).root >= 0 else None
+        return found if query.is_readable and self._conversation(query).root >= 0 else None
 
-    def _names(self, found: FoundId, asked: _Query) -> bool:
-        """Say whether the common id *found* names this conversation: the first that began under it, if it is known."""
-        seed = self._seed_of(found, asked)
-        entry = self._first_turns.find(asked.scope, seed, asked.now)
+    def _names(self, found: FoundId, query: _Query) -> bool:
+        """Whether the common id *found* names this conversation: the first that began under it, if that is known."""
+        seed = self._seed_of(found, query)
+        entry = self._first_turns.find(query.scope, seed, query.now)
         alone = entry is not None and entry.affinity != ""
-        if not self._first_turns.is_taken(asked.scope, seed, asked.now) or (
-            alone and self._read(asked).first_answer >= 0
-        ):
+        taken = self._first_turns.is_taken(query.scope, seed, query.now)
+        if not taken or (alone and self._conversation(query).first_answer >= 0):
             return True
-        asked.common.append(seed)
-        asked.note(found.tier, found.where, "another conversation began under it", found.value)
+        query.common.append(seed)
+        query.note(found.tier, found.where, "another conversation began under it", found.value)
         return False
 
-    def _grown(self, asked: _Query) -> Identity | None:
-        """Answer with the conversation that the history has grown out of, as far as that is known for certain."""
-        linked = self._token(asked) if "token" in self._sessions.order else None
-        if linked:
-            return linked
-        return self._continued(asked)
+    def _by_history(self, query: _Query) -> Identity | None:
+        """Identify by a history that is known for certain: a token in it, or a known prefix."""
+        linked = self._by_token(query) if "token" in self._sessions.order else None
+        return linked or self._by_known_history(query)
 
-    def _explicit(self, tier: str, asked: _Query) -> Identity | None:
-        """Answer with the first id of *tier*: where it leads already, else where a weaker one beside it leads."""
-        place = next((place for place, item in enumerate(asked.ids) if item.tier == tier), -1)
+    def _by_id(self, tier: str, query: _Query) -> Identity | None:
+        """Identify by the first id of *tier*: its own affinity if it is known, else that of a weaker id beside it."""
+        place = next((place for place, item in enumerate(query.ids) if item.tier == tier), -1)
         if place < 0:
             return None
-        found = asked.ids[place]
-        seed = self._seed_of(found, asked)
-        if self._aliases.find(seed, asked.now):
-            affinity = self._aliases.lead(seed, seed, asked.now)
-        else:
-            affinity = self._aliases.lead(seed, self._borrowed(found, seed, asked), asked.now)
-        self._lend(found, seed, affinity, asked)
-        asked.note(tier, found.where, value=found.value)
-        return Identity(
-            affinity=affinity,
-            thread=self._thread(found, asked),
-            tier=tier,
-            strength=_STRENGTH.get(tier, "exact"),
-            value=found.value,
-        )
+        found = query.ids[place]
+        seed = self._seed_of(found, query)
+        known = self.aliases.find(seed, query.now)
+        affinity = self.aliases.lead(seed, seed if known else self._borrowed(found, seed, query), query.now)
+        self._lend(found, seed, affinity, query)
+        query.note(tier, found.where, value=found.value)
+        strength = _STRENGTH.get(tier, "exact")
+        return Identity(affinity, self._thread(found, query), tier=tier, strength=strength, value=found.value)
 
-    def _parent(self, asked: _Query) -> Identity | None:
-        """Answer with the affinity of a declared parent; the thread is the child's own."""
-        if self._sessions.subagents == "isolate" or not asked.parents:
+    def _by_parent(self, query: _Query) -> Identity | None:
+        """Identify by a declared parent, whose affinity holds; the thread is the child's own."""
+        if self._sessions.subagents == "isolate" or not query.parents:
             return None
-        own = [item for item in asked.ids if item.tier not in ("own", "user", "cache_key")]
-        seeds = [self._seeds.of_id("id", asked.scope, item.value) for item in own]
-        for parent in asked.parents:
-            seed = self._seeds.of_id("id", asked.scope, parent.value)
-            if why := self._why_no_parent(parent, seed, seeds, own, asked):
-                asked.note("parent", parent.where, why, parent.value)
+        own = [item for item in query.ids if item.tier not in ("own", "user", "cache_key")]
+        seeds = [self._seeds.of_id("id", query.scope, item.value) for item in own]
+        for parent in query.parents:
+            seed = self._seeds.of_id("id", query.scope, parent.value)
+            if why := self._why_no_parent(parent, seed, seeds, query):
+                query.note("parent", parent.where, why, parent.value)
                 continue
-            affinity = self._aliases.lead(seed, seed, asked.now)
+            affinity = self.aliases.lead(seed, seed, query.now)
             if seeds and affinity != seeds[0]:
-                affinity = self._aliases.lead(seeds[0], affinity, asked.now)
-            asked.note("parent", parent.where, value=parent.value)
-            thread = self._thread(own[0], asked) if own else self._content_thread(asked)
+                affinity = self.aliases.lead(seeds[0], affinity, query.now)
+            query.note("parent", parent.where, value=parent.value)
+            thread = self._thread(own[0], query) if own else self._content_thread(query)
             return Identity(affinity, thread, tier="parent", strength="exact", value=parent.value)
         return None
 
-    def _why_no_parent(
-        self, parent: FoundId, seed: str, seeds: Sequence[str], own: Sequence[FoundId], asked: _Query
-    ) -> str:
+    def _why_no_parent(self, parent: FoundId, seed: str, seeds: Sequence[str], query: _Query) -> str:
         if seed in seeds:
             return "names itself"
-        if seeds and self._aliases.resolve(seed, asked.now) == seeds[0]:
+        if seeds and self.aliases.resolve(seed, query.now) == seeds[0]:
             return "is a child of this one"
-        if self._aliases.find(seed, asked.now):
+        if self.aliases.find(seed, query.now):
             return ""
-        if seeds and self._aliases.find(seeds[0], asked.now):
+        if seeds and self.aliases.find(seeds[0], query.now):
             return "unknown, and the child is under way"
         # Codex names the root of the whole tree beside the parent; one level up is less than that.
         inside = "parent_thread_id" in parent.where or "parent-thread-id" in parent.where
-        return "unknown, inside a named session" if inside and own else ""
+        return "unknown, inside a named session" if inside and seeds else ""
 
-    def _reference(self, asked: _Query) -> Identity | None:
-        """Answer with the conversation of a response, a conversation or an item that the request names and we know."""
-        for quote, where in self._named(asked):
-            entry = self._lineage.find(asked.scope, quote.value, asked.now)
+    def _by_reference(self, query: _Query) -> Identity | None:
+        """Identify by a known response, conversation or item that the request names."""
+        for reference, where in self._references(query):
+            entry = self._lineage.find(query.scope, reference.value, query.now)
             if entry and entry.affinity:
-                asked.note("conversation", where, value=quote.value)
-                return self._linked("conversation", entry, quote.value, asked)
+                query.note("conversation", where, value=reference.value)
+                return self._linked("conversation", entry, reference.value, query)
         return None
 
-    def _named(self, asked: _Query) -> Iterator[tuple[Reference, str]]:
-        for found in asked.ids:
+    def _references(self, query: _Query) -> Iterator[tuple[Reference, str]]:
+        for found in query.ids:
             if found.tier == "conversation":
                 yield Reference("reference", found.value), found.where
-        if asked.request.endpoint.kind == "resource":
-            for quote in references.of_path(asked.request.path):
-                if quote.links:
-                    yield quote, "path"
+        if query.request.endpoint.kind == "resource":
+            for reference in references.of_path(query.request.path):
+                if reference.links:
+                    yield reference, "path"
 
-    def _token(self, asked: _Query) -> Identity | None:
-        link = self._link(asked)
+    def _by_token(self, query: _Query) -> Identity | None:
+        """Identify by the newest token in the history that one of our answers gave."""
+        link = self._link(query)
         if link is None:
             return None
-        quote, entry = link
-        value = quote.value[: signals.MAX_ID] if quote.place != "text" else ""  # what was said stays out of evidence
-        asked.note("token", f"history {quote.place}", value=value)
-        return self._linked("token", entry, value, asked)
+        reference, entry = link
+        value = reference.value[: signals.MAX_ID] if reference.place != "text" else ""  # texts stay out of evidence
+        query.note("token", f"history {reference.place}", value=value)
+        return self._linked("token", entry, value, query)
 
-    def _linked(self, tier: str, entry: Entry, value: str, asked: _Query) -> Identity:
-        affinity = self._aliases.resolve(entry.affinity, asked.now)
-        thread = entry.thread or self._content_thread(asked)
+    def _linked(self, tier: str, entry: Entry, value: str, query: _Query) -> Identity:
+        affinity = self.aliases.resolve(entry.affinity, query.now)
+        thread = entry.thread or self._content_thread(query)
         return Identity(affinity, thread, tier=tier, strength="exact", value=value, home=entry.account)
-
-    def _content(self, asked: _Query) -> Identity | None:
-        """Answer with what the request says: a history we served, or an opening."""
-        if not asked.is_readable:
-            return None
-        conversation = self._read(asked)
-        if conversation.root < 0:
-            asked.note("content", "body", "the user says nothing")
-            return None
-        if known := self._continued(asked):
-            return known
-        if "token" in self._sessions.order and (recalled := self._recalled(asked, conversation)):
-            return recalled
-        asked.note("content", "opening")
-        return self._unheard(asked, conversation)
-
-    def _recalled(self, asked: _Query, conversation: Conversation) -> Identity | None:
-        """Answer with the conversation that a request without a known history goes on with, or is made beside."""
-        if asked.is_beside:
-            quoted = self._truncated.quoted(asked.request, asked.now)
-            if quoted is None:
-                return None
-            asked.note("token", "quote")
-            return replace(self._linked("token", quoted, "", asked), thread=self._content_thread(asked))
-        found = self._truncated.find(asked.request, conversation, asked.now)
-        if found is None:
-            return None
-        if found.continues:
-            asked.note("token", f"history {found.where}")
-            identity = replace(self._linked("token", found.entry, "", asked), strength="derived")
-            # a compacted history is another one from here on, and a window is the same
-            return replace(identity, thread=self._content_thread(asked)) if found.where == "summary" else identity
-        asked.note("content", f"opening, with a {found.where}")
-        return replace(self._unheard(asked, conversation), home=found.entry.account)
-
-    def _unheard(self, asked: _Query, conversation: Conversation) -> Identity:
-        """Answer with the opening of *conversation*, of which nothing is known; `_begun` gives it a name of its own."""
-        return Identity(self._opening(asked.scope, conversation), self._content_thread(asked), tier="content")
-
-    def _continued(self, asked: _Query) -> Identity | None:
-        """
-        Answer with the conversation that the history has grown out of: by its longest prefix, else by its opening.
-
-        Where several have that in common it may be any of them, and so it is none.
-        """
-        scope, conversation, now = asked.scope, self._read(asked), asked.now
-        if conversation.first_answer < 0:
-            return None
-        entry = self._prefixes.find(scope, conversation, now) or self._first_turns.grown_from(scope, conversation, now)
-        if entry is None or not entry.affinity:
-            return None
-        asked.note("content", "known history")
-        thread = entry.thread or self._content_thread(asked)
-        affinity = self._aliases.resolve(entry.affinity, now)
-        return Identity(affinity, thread, tier="content", strength="derived", home=entry.account)
-
-    def _begun(self, asked: _Query, identity: Identity) -> Identity:
-        """
-        Return *identity* with what it begins under, if it is of a first turn, and with a name that no other one has.
-
-        The name of an opening is that of the first conversation which had it. The next ones begin at its account while
-        that has room, since each may be that conversation's first turn once more.
-        """
-        named = identity.tier != "content"
-        begins = is_common(identity.tier, identity.value) if named else identity.strength == "guess"
-        if not begins or asked.conversation is None or asked.conversation.root < 0:
-            return identity
-        scope, now = asked.scope, asked.now
-        opening, name = self._first_turns.of(scope, self._read(asked)), identity.affinity
-        again = self._first_turns.is_taken(scope, opening, now)
-        taken = not named and (again or self._first_turns.is_taken(scope, name, now))
-        if taken:
-            asked.note("content", "opening", "another conversation began so")
-            near = identity.home or self._first_turns.near(scope, (opening, *asked.common), now)
-            fresh = self._first_turns.fresh(scope, name, asked.exchange)
-            identity = replace(identity, affinity=fresh, near=near, home="")
-        elif not named and asked.common:
-            identity = replace(identity, near=self._first_turns.near(scope, asked.common, now))
-        if again or taken or asked.common:  # what is said is another thread's already
-            identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
-        common = [self._seed_of(item, asked) for item in asked.ids if is_common(item.tier, item.value)]
-        marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))
-        if asked.exchange:
-            self._first_turns.hold(marks)
-        return replace(identity, began=marks)
-
-    def _is_bucket(self, asked: _Query) -> bool:
-        """Say whether so many conversations began under the cache key of *asked* that it names none of them."""
-        found = next((item for item in asked.ids if item.tier == "cache_key"), None)
-        if found is None or not asked.is_readable or self._read(asked).root < 0:
-            return False
-        key = self._seeds.of_id("bucket", asked.scope, found.value)
-        shared = self._shared_keys.is_shared(key, self._opening(asked.scope, self._read(asked)), asked.now)
-        if shared:
-            asked.note("cache_key", found.where, "many conversations began under it", found.value)
-        return shared
-
-    def _read(self, asked: _Query) -> Conversation:
-        if asked.conversation is None:
-            asked.conversation = self._readings.of(asked.request)
-        return asked.conversation
-
-    def _pass_over(self, asked: _Query, chosen: Identity) -> None:
-        """Leave evidence of the ids that were not used."""
-        used = {(item.tier, item.where) for item in asked.evidence}
-        why = f"{chosen.tier} comes first" if chosen.tier else "not used"
-        for found in (*asked.parents, *asked.ids):
-            if (found.tier, found.where) not in used:
-                asked.note(found.tier, found.where, why, found.value)
-
-    def _finished(self, asked: _Query, identity: Identity) -> Identity:
-        endpoint = asked.request.endpoint
-        named = identity.tier not in ("token", "content", "user", "cache_key")
-        talks = auxiliary_calls.converses(endpoint) or (named and endpoint.dialect == "")
-        binds = talks and not auxiliary_calls.is_probe(asked.outer) and (named or not asked.is_beside)
-        return self._owned(asked, self._begun(asked, identity) if binds else identity, binds)
-
-    def _owned(self, asked: _Query, identity: Identity, binds: bool = False) -> Identity:
-        """Add the owner, last: a history that was read for the affinity need not be searched for what marks owners."""
-        owner = self._owner(asked)
-        return replace(identity, binds=binds, owner=owner, evidence=tuple(asked.evidence))
-
-    # -- ids that lead to one another ------------------------------------------------------------------------------
-
-    def _seed_of(self, found: FoundId, asked: _Query) -> str:
-        """Return the seed of an id. Explicit ids share one namespace, wherever they stand; users have their own."""
-        if found.tier == "user":
-            return self._seeds.of_id("user", asked.scope, found.value)
-        if self._sessions.subagents == "isolate":
-            if asked.agent:
-                return self._seeds.of_id("agent", asked.scope, found.value, asked.agent)
-            if found.tier == "codex" and (thread := signals.codex_thread(asked.outer)):
-                return self._seeds.of_id("id", asked.scope, thread)
-        return self._seeds.of_id("id", asked.scope, found.value)
-
-    def _borrowed(self, found: FoundId, seed: str, asked: _Query) -> str:
-        """
-        Return the affinity an id leads to when we see it first: the one under way that a weaker id names, else its own.
-
-        A weaker id lends its affinity once: an application may use one cache key for all its conversations.
-        """
-        if found.tier in _FREE_OF_OTHERS or seed != self._seeds.of_id("id", asked.scope, found.value):
-            return seed
-        claimed = "" if _is_passing(found) else seed
-        for weaker in self._weaker(found, asked):
-            other = self._seeds.of_id("id", asked.scope, weaker.value)
-            alias = self._aliases.find(other, asked.now)
-            if other != seed and alias and not alias.claimed:
-                return self._aliases.lead(other, alias.affinity, asked.now, claimed)
-        link = self._link(asked) if "token" in self._sessions.order and found.tier != "cache_key" else None
-        return link[1].affinity if link else seed
-
-    def _lend(self, found: FoundId, seed: str, affinity: str, asked: _Query) -> None:
-        """Let the weaker ids that came along lead the same way, unless they are known already."""
-        if found.tier in _FREE_OF_OTHERS or self._sessions.subagents == "isolate":
-            return
-        for weaker in self._weaker(found, asked):
-            other = self._seeds.of_id("id", asked.scope, weaker.value)
-            if other != seed and not self._aliases.find(other, asked.now):
-                self._aliases.lead(other, affinity, asked.now, "" if _is_passing(found) else seed)
-
-    def _weaker(self, found: FoundId, asked: _Query) -> Iterator[FoundId]:
-        """Yield the ids of *asked* after *found* that name conversations, not users and not single answers."""
-        order = self._sessions.order
-        for item in asked.ids:
-            later = (order.index(item.tier), asked.ids.index(item)) > (order.index(found.tier), asked.ids.index(found))
-            if later and item.tier not in _FREE_OF_OTHERS and not _is_passing(item):
-                yield item
-
-    def _link(self, asked: _Query) -> tuple[Reference, Entry] | None:
-        """Find the newest thing in the history that one of our answers gave away."""
-        if not asked.is_readable or self._lineage.is_empty():
-            return None
-        bodies = [asked.outline.body] if asked.outline else []  # what is new holds what we answered last
-        for body in (*bodies, asked.request.body):
-            for quote in references.newest_first(body):
-                entry = self._lineage.find(asked.scope, quote.value, asked.now)
-                if entry and entry.affinity:
-                    return quote, entry
-        return None
-
-    def _owner(self, asked: _Query) -> frozenset[str] | None:
-        """
-        Return the accounts that can honour everything the request refers to, None when all can.
-
-        Where two references want different accounts, the first one counts: no account could serve both.
-        """
-        searched = self._lineage.ties(asked.scope, asked.now)
-        owner = self._first_owner(asked, asked.outer, searched=searched)  # what is new comes first, and is less to read
-        if owner is None and searched and asked.outline:
-            owner = self._first_owner(asked, asked.request, searched=True)
-        return owner
-
-    def _first_owner(self, asked: _Query, request: Request, *, searched: bool) -> frozenset[str] | None:
-        owner: frozenset[str] | None = None
-        for quote in self._owning(request, searched=searched):
-            entry = self._lineage.find(asked.scope, quote.value, asked.now)
-            if entry is None or not entry.account:
-                continue
-            if owner is None:
-                owner = frozenset((entry.account,))
-                asked.note("owner", quote.place, value=quote.value[: signals.MAX_ID])
-            elif entry.account not in owner:
-                asked.note("owner", quote.place, "of another account", quote.value[: signals.MAX_ID])
-        return owner
-
-    @staticmethod
-    def _owning(request: Request, *, searched: bool) -> Iterator[Reference]:
-        if request.endpoint.kind == "resource":
-            yield from references.of_path(request.path)
-        if request.endpoint.kind != "generation":
-            yield from references.of_address(request.path)
-        yield from references.owning(request, in_history=searched)
 
     # -- what is said ----------------------------------------------------------------------------------------------
 
-    def _opening(self, scope: bytes, conversation: Conversation) -> str:
+    def _by_content(self, query: _Query) -> Identity | None:
+        """Identify by the history, in the first of these ways that gives an identity."""
+        if not query.is_readable:
+            return None
+        if self._conversation(query).root < 0:
+            query.note("content", "body", "the user says nothing")
+            return None
+        return (
+            self._by_known_history(query)  # a prefix that was served, or a first turn with its answer
+            or self._by_quoted_chat(query)  # an auxiliary call quotes the chat that it serves
+            or self._by_remains(query)  # a client has compacted or cut the history
+            or self._by_first_turn(query)
+        )
+
+    def _by_known_history(self, query: _Query) -> Identity | None:
+        """Identify by the longest known prefix, else by the first turn. A history that several share names none."""
+        scope, conversation, now = query.scope, self._conversation(query), query.now
+        if conversation.first_answer < 0:
+            return None
+        entry = self._prefixes.find(scope, conversation, now) or self._first_turns.find_history(
+            scope, conversation, now
+        )
+        if entry is None or not entry.affinity:
+            return None
+        query.note("content", "known history")
+        return replace(self._linked("content", entry, "", query), strength="derived")
+
+    def _by_quoted_chat(self, query: _Query) -> Identity | None:
+        if "token" not in self._sessions.order or not query.serves_a_chat:
+            return None
+        quoted = self._truncated.quoted(query.request, query.now)
+        if quoted is None:
+            return None
+        query.note("token", "quote")
+        return replace(self._linked("token", quoted, "", query), thread=self._content_thread(query))
+
+    def _by_remains(self, query: _Query) -> Identity | None:
+        """Identify by what a client kept of a history: its newest exchange, a summary, a quote, or its first turn."""
+        if "token" not in self._sessions.order or query.serves_a_chat:
+            return None
+        found = self._truncated.find(query.request, self._conversation(query), query.now)
+        if found is None:
+            return None
+        if not found.continues:
+            query.note("content", f"opening, with a {found.where}")
+            return replace(self._new(query), home=found.entry.account)
+        query.note("token", f"history {found.where}")
+        identity = replace(self._linked("token", found.entry, "", query), strength="derived")
+        # a compacted history is a new thread from here on; a window is the same thread
+        return replace(identity, thread=self._content_thread(query)) if found.where == "summary" else identity
+
+    def _by_first_turn(self, query: _Query) -> Identity:
+        query.note("content", "opening")
+        return self._new(query)
+
+    def _new(self, query: _Query) -> Identity:
+        """Identify by the first user turn; `_begun` gives the conversation an affinity of its own."""
+        first = self._first_user_turn(query.scope, self._conversation(query))
+        return Identity(first, self._content_thread(query), tier="content")
+
+    def _begun(self, query: _Query, identity: Identity) -> Identity:
+        """
+        Return *identity* with its marks if it is of a first turn, and with an affinity that no other conversation has.
+
+        The affinity of a first turn belongs to the first conversation that had it. The next ones begin at its account
+        while that has room, since each may be a retry of that first turn.
+        """
+        named = identity.tier != "content"
+        begins = is_common(identity.tier, identity.value) if named else identity.strength == "guess"
+        if not begins or query.conversation is None or query.conversation.root < 0:
+            return identity
+        scope, now, turns = query.scope, query.now, self._first_turns
+        opening, name = turns.mark_of(scope, query.conversation), identity.affinity
+        again = turns.is_taken(scope, opening, now)
+        taken = not named and (again or turns.is_taken(scope, name, now))
+        if taken:
+            query.note("content", "opening", "another conversation began so")
+            near = identity.home or turns.account_near(scope, (opening, *query.common), now)
+            identity = replace(identity, affinity=turns.fresh_affinity(scope, name, query.exchange), near=near, home="")
+        elif not named and query.common:
+            identity = replace(identity, near=turns.account_near(scope, query.common, now))
+        if again or taken or query.common:  # the thread of the history is another conversation's already
+            identity = replace(identity, thread=self._seeds.derive("began", scope, "thread", identity.affinity))
+        common = [self._seed_of(item, query) for item in query.ids if is_common(item.tier, item.value)]
+        marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))
+        if query.exchange:
+            turns.hold(marks)
+        return replace(identity, began=marks)
+
+    def _is_shared_key(self, query: _Query) -> bool:
+        """Whether so many conversations began under the cache key of *query* that it names none of them."""
+        found = next((item for item in query.ids if item.tier == "cache_key"), None)
+        if found is None or not query.is_readable or self._conversation(query).root < 0:
+            return False
+        key = self._seeds.of_id("bucket", query.scope, found.value)
+        opening = self._first_user_turn(query.scope, self._conversation(query))
+        shared = self._shared_keys.is_shared(key, opening, query.now)
+        if shared:
+            query.note("cache_key", found.where, "many conversations began under it", found.value)
+        return shared
+
+    def _conversation(self, query: _Query) -> Conversation:
+        if query.conversation is None:
+            query.conversation = self._histories.conversation(query.request)
+        return query.conversation
+
+    def _first_user_turn(self, scope: bytes, conversation: Conversation) -> str:
         return self._seeds.derive("content", scope, conversation.turns[conversation.root].digest)
 
-    def _thread(self, found: FoundId, asked: _Query) -> str:
-        """Return the thread of an explicit id; ids that several histories share leave it to what is said."""
-        if found.tier in CONTENT_THREADS:
-            return self._content_thread(asked)
-        if asked.agent:
-            return self._seeds.of_id("thread", asked.scope, found.value, asked.agent)
-        inner = signals.codex_thread(asked.outer) if found.tier == "codex" else ""
-        return self._seeds.of_id("thread", asked.scope, inner or found.value)
+    # -- the rest of an identity -----------------------------------------------------------------------------------
 
-    def _content_thread(self, asked: _Query) -> str:
-        """Return the thread of what is said. It is final from the first answer on, which tells equal openings apart."""
-        if not asked.is_readable:
+    def _note_unused(self, query: _Query, chosen: Identity) -> None:
+        used = {(item.tier, item.where) for item in query.evidence}
+        why = f"{chosen.tier} comes first" if chosen.tier else "not used"
+        for found in (*query.parents, *query.ids):
+            if (found.tier, found.where) not in used:
+                query.note(found.tier, found.where, why, found.value)
+
+    def _finished(self, query: _Query, identity: Identity) -> Identity:
+        endpoint = query.request.endpoint
+        named = identity.tier not in ("token", "content", "user", "cache_key")
+        talks = auxiliary_calls.converses(endpoint) or (named and endpoint.dialect == "")
+        binds = talks and not auxiliary_calls.is_probe(query.outer) and (named or not query.serves_a_chat)
+        return self._with_owner(query, self._begun(query, identity) if binds else identity, binds)
+
+    def _with_owner(self, query: _Query, identity: Identity, binds: bool = False) -> Identity:
+        """Add the owner, last: it is found faster in a history that was read for the affinity."""
+        owner, evidence = self.account_resources.owner(query.request, query.outline, query.now)
+        return replace(identity, binds=binds, owner=owner, evidence=(*query.evidence, *evidence))
+
+    def _thread(self, found: FoundId, query: _Query) -> str:
+        """Return the thread of an explicit id, or of the history if several histories share the id."""
+        if found.tier in CONTENT_THREADS:
+            return self._content_thread(query)
+        if query.agent:
+            return self._seeds.of_id("thread", query.scope, found.value, query.agent)
+        inner = signals.codex_thread(query.outer) if found.tier == "codex" else ""
+        return self._seeds.of_id("thread", query.scope, inner or found.value)
+
+    def _content_thread(self, query: _Query) -> str:
+        """Return the thread of the history. It is final from the first answer on, which tells equal openings apart."""
+        if not query.is_readable:
             return ""
-        conversation = self._read(asked)
+        conversation = self._conversation(query)
         if conversation.root < 0:
             return ""
-        seed = self._prefixes.thread_seed(asked.scope, conversation)
-        named = self._prefixes.named(asked.scope, seed, asked.now) if conversation.first_answer >= 0 else None
+        seed = self._prefixes.thread_seed(query.scope, conversation)
+        named = self._prefixes.named(query.scope, seed, query.now) if conversation.first_answer >= 0 else None
         return named.thread if named else seed
 
+    # -- aliases: ids that lead to one another ---------------------------------------------------------------------
 
-def _token_of(bound: BoundField, value: str, affinity: str) -> str:
-    """Return what *value* is remembered by; what a client says of itself may be good for all accounts of others."""
-    return f"{affinity} {value}" if bound.accepted else value
+    def _seed_of(self, found: FoundId, query: _Query) -> str:
+        """Return the seed of an id. Explicit ids share one namespace, wherever they stand; users have their own."""
+        if found.tier == "user":
+            return self._seeds.of_id("user", query.scope, found.value)
+        if self._sessions.subagents == "isolate":
+            if query.agent:
+                return self._seeds.of_id("agent", query.scope, found.value, query.agent)
+            if found.tier == "codex" and (thread := signals.codex_thread(query.outer)):
+                return self._seeds.of_id("id", query.scope, thread)
+        return self._seeds.of_id("id", query.scope, found.value)
+
+    def _borrowed(self, found: FoundId, seed: str, query: _Query) -> str:
+        """
+        Return the affinity of a new id: that of a known weaker id beside it, or of a token, else its own.
+
+        A weaker id lends its affinity once: an application may use one cache key for all its conversations.
+        """
+        if found.tier in _ISOLATED or seed != self._seeds.of_id("id", query.scope, found.value):
+            return seed
+        claimed = "" if _is_passing(found) else seed
+        for weaker in self._weaker(found, query):
+            other = self._seeds.of_id("id", query.scope, weaker.value)
+            alias = self.aliases.find(other, query.now)
+            if other != seed and alias and not alias.claimed:
+                return self.aliases.lead(other, alias.affinity, query.now, claimed)
+        link = self._link(query) if "token" in self._sessions.order and found.tier != "cache_key" else None
+        return link[1].affinity if link else seed
+
+    def _lend(self, found: FoundId, seed: str, affinity: str, query: _Query) -> None:
+        """Let unknown weaker ids of the request lead to the same *affinity*."""
+        if found.tier in _ISOLATED or self._sessions.subagents == "isolate":
+            return
+        for weaker in self._weaker(found, query):
+            other = self._seeds.of_id("id", query.scope, weaker.value)
+            if other != seed and not self.aliases.find(other, query.now):
+                self.aliases.lead(other, affinity, query.now, "" if _is_passing(found) else seed)
+
+    def _weaker(self, found: FoundId, query: _Query) -> Iterator[FoundId]:
+        """Yield the ids of *query* after *found* that name conversations, not users and not single answers."""
+        order = self._sessions.order
+        for item in query.ids:
+            later = (order.index(item.tier), query.ids.index(item)) > (order.index(found.tier), query.ids.index(found))
+            if later and item.tier not in _ISOLATED and not _is_passing(item):
+                yield item
+
+    def _link(self, query: _Query) -> tuple[Reference, Entry] | None:
+        """Return the newest reference in the history to an answer of ours, with its entry."""
+        if not query.is_readable or self._lineage.is_empty():
+            return None
+        bodies = [query.outline.body] if query.outline else []  # the new messages quote the last answer
+        for body in (*bodies, query.request.body):
+            for reference in references.newest_first(body):
+                entry = self._lineage.find(query.scope, reference.value, query.now)
+                if entry and entry.affinity:
+                    return reference, entry
+        return None
 
 
 def _is_passing(found: FoundId) -> bool:
-    """Say whether an id names one answer of a conversation, so that the next request brings another one."""
+    """Whether an id names one answer of a conversation, so that the next request brings another one."""
     return "previous_" in found.where

@@ -30,62 +30,62 @@ def talk(*texts: str) -> Conversation:
 
 
 def test_a_mark_is_taken_from_its_first_turn_on_and_free_again_if_that_was_not_answered():
-    openings = made()
-    openings.hold(["m"])
-    assert openings.is_taken(b"", "m", 0)
+    first_turns = made()
+    first_turns.hold(["m"])
+    assert first_turns.is_taken(b"", "m", 0)
 
-    openings.release(["m"])
-    assert not openings.is_taken(b"", "m", 0)
+    first_turns.release(["m"])
+    assert not first_turns.is_taken(b"", "m", 0)
 
 
 def test_a_mark_that_is_held_twice_is_free_after_both():
-    openings = made()
-    openings.hold(["m"])
-    openings.hold(["m"])
-    openings.release(["m"])
-    assert openings.is_taken(b"", "m", 0)
+    first_turns = made()
+    first_turns.hold(["m"])
+    first_turns.hold(["m"])
+    first_turns.release(["m"])
+    assert first_turns.is_taken(b"", "m", 0)
 
-    openings.release(["m"])
-    assert not openings.is_taken(b"", "m", 0)
+    first_turns.release(["m"])
+    assert not first_turns.is_taken(b"", "m", 0)
 
 
 def test_a_mark_of_several_names_none_of_them_and_says_where_the_last_began():
-    openings = made()
-    openings.note(b"", ["m"], ENTRY, 0)
-    assert openings.find(b"", "m", 1) == ENTRY
+    first_turns = made()
+    first_turns.note(b"", ["m"], ENTRY, 0)
+    assert first_turns.find(b"", "m", 1) == ENTRY
 
-    openings.note(b"", ["m"], replace(ENTRY, affinity="y", account="b"), 1)
-    found = openings.find(b"", "m", 2)
+    first_turns.note(b"", ["m"], replace(ENTRY, affinity="y", account="b"), 1)
+    found = first_turns.find(b"", "m", 2)
     assert found is not None
-    assert (found.affinity, openings.near(b"", ["other", "m"], 2)) == ("", "b")
+    assert (found.affinity, first_turns.account_near(b"", ["other", "m"], 2)) == ("", "b")
 
 
 def test_the_name_of_a_conversation_under_way_is_kept():
-    openings = made(ttl=60)
-    openings.note(b"", ["x"], ENTRY, 0)
+    first_turns = made(ttl=60)
+    first_turns.note(b"", ["x"], ENTRY, 0)
     for now in range(0, 300, 20):
-        openings.keep(b"", ENTRY, now)
+        first_turns.renew(b"", ENTRY, now)
 
-    assert openings.is_taken(b"", "x", 339)
-    assert not openings.is_taken(b"", "x", 400)
+    assert first_turns.is_taken(b"", "x", 339)
+    assert not first_turns.is_taken(b"", "x", 400)
 
 
 def test_what_grows_out_of_an_opening_or_a_history_is_found_by_the_longer_one():
-    openings = made()
-    openings.note(b"", [openings.of(b"", talk("a"))], ENTRY, 0)
-    openings.grew(b"", talk("a", "b"), replace(ENTRY, affinity="y"), 0)
+    first_turns = made()
+    first_turns.note(b"", [first_turns.mark_of(b"", talk("a"))], ENTRY, 0)
+    first_turns.note_history(b"", talk("a", "b"), replace(ENTRY, affinity="y"), 0)
 
-    by_opening = openings.grown_from(b"", talk("a", "else", "c"), 1)
-    by_history = openings.grown_from(b"", talk("a", "b", "c"), 1)
+    by_opening = first_turns.find_history(b"", talk("a", "else", "c"), 1)
+    by_history = first_turns.find_history(b"", talk("a", "b", "c"), 1)
     assert (by_opening, by_history) == (replace(ENTRY, thread=""), replace(ENTRY, affinity="y"))
-    assert openings.grown_from(b"", talk("other", "b", "c"), 1) is None
+    assert first_turns.find_history(b"", talk("other", "b", "c"), 1) is None
 
 
 def test_an_opening_is_no_growth_of_itself():
-    openings = made()
-    openings.note(b"", [openings.of(b"", talk("a", "b", "c"))], ENTRY, 0)
+    first_turns = made()
+    first_turns.note(b"", [first_turns.mark_of(b"", talk("a", "b", "c"))], ENTRY, 0)
 
-    assert openings.grown_from(b"", talk("a", "b", "c"), 1) is None
+    assert first_turns.find_history(b"", talk("a", "b", "c"), 1) is None
 
 
 # -- as the identifier uses it ----------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_a_first_turn_that_was_not_answered_is_asked_again_under_its_name():
     identifier = Teller().identifier
     asked = request(CHAT, chat("hi"))
     first = identifier.identify(asked, 0, "one")
-    identifier.closed(first)
+    identifier.close(first)
 
     assert identifier.identify(asked, 1, "two").affinity == first.affinity
 
@@ -173,13 +173,13 @@ def test_equal_answers_to_equal_openings_are_told_apart_by_what_comes_next():
 def test_a_common_id_names_the_first_history_under_it_and_the_others_begin_near(path, headers, more):
     """I1: an id or a user under which many histories begin names none of them."""
     teller = Teller()
-    openings = [f"question {number}" for number in range(5)]
+    first_turns = [f"question {number}" for number in range(5)]
     answer = {
         "type": "message", "id": "msg_1", "role": "assistant", "content": [{"type": "text", "text": "Yes."}],
         **answered("Yes."),
     }  # fmt: skip
-    found = [teller.serve(path, chat(text, **more), headers, answer, account="b") for text in openings]
-    again = [teller.ask(path, chat(text, "Yes.", "and?", **more), headers) for text in openings]
+    found = [teller.serve(path, chat(text, **more), headers, answer, account="b") for text in first_turns]
+    again = [teller.ask(path, chat(text, "Yes.", "and?", **more), headers) for text in first_turns]
 
     assert len({identity.affinity for identity in found}) == 5
     assert [identity.near for identity in found[1:]] == ["b"] * 4

@@ -11,7 +11,7 @@ import pytest
 from patchbay.body import Body
 from patchbay.identity import history_cache
 from patchbay.identity.history import conversation_of
-from patchbay.identity.history_cache import Familiar, Histories
+from patchbay.identity.history_cache import KnownPrefixes, SessionHistories
 from patchbay.identity.turns import Conversation
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
@@ -31,8 +31,8 @@ def names(short: Body | None) -> tuple[str, ...]:
     return short.names()
 
 
-def known(first: bytes) -> Familiar:
-    seen = Familiar(10)
+def known(first: bytes) -> SessionHistories:
+    seen = SessionHistories(10)
     assert seen.shortened("s", Body(first)) is None
     return seen
 
@@ -80,7 +80,7 @@ def test_an_odd_body_is_not_remembered(odd):
 
 
 def test_it_is_bounded():
-    seen = Familiar(2)
+    seen = SessionHistories(2)
     for seed in "abc":
         seen.shortened(seed, Body(body(3)))
 
@@ -181,30 +181,30 @@ def told(content: bytes) -> tuple[Body, Conversation]:
 
 
 def test_a_history_is_known_by_all_its_bytes():
-    seen = Histories(1000, ttl=60)
+    seen = KnownPrefixes(1000, ttl=60)
     seen.note(*told(body(21)), None, 0)
     grown = seen.find(Body(body(23)), 1)
 
     assert grown is not None
-    assert [message["content"][:3] for message in grown[1].get("messages")] == ["21:", "22:"]
+    assert [message["content"][:3] for message in grown.short.get("messages")] == ["21:", "22:"]
     assert seen.find(Body(body(23).replace(b"10: as", b"10: so", 1)), 1) is None
     assert seen.find(Body(body(23, model="m")), 1) is None
     assert seen.find(Body(body(23)), 60) is None
 
 
 def test_the_longest_known_history_counts():
-    seen = Histories(1000, ttl=60)
+    seen = KnownPrefixes(1000, ttl=60)
     for turns in (19, 23, 21):
         seen.note(*told(body(turns)), None, 0)
 
-    assert [len(seen.find(Body(body(turns)), 1)[1].get("messages")) for turns in (20, 22, 25)] == [1, 1, 2]
+    assert [len(seen.find(Body(body(turns)), 1).short.get("messages")) for turns in (20, 22, 25)] == [1, 1, 2]
 
 
 @pytest.mark.parametrize(
     "after", [{"contents": []}, {"messages": []}, {"messages": [{"role": "user", "content": "a"}]}]
 )
 def test_another_history_behind_it_is_not_overlooked(after):
-    seen = Histories(1000, ttl=60)
+    seen = KnownPrefixes(1000, ttl=60)
     seen.note(*told(body(21)), None, 0)
     content = body(23)[:-1] + b"," + json.dumps(after).encode()[1:]
     found = seen.find(Body(content), 1)
@@ -213,7 +213,7 @@ def test_another_history_behind_it_is_not_overlooked(after):
 
 
 def test_histories_are_bounded():
-    seen = Histories(100, ttl=60)
+    seen = KnownPrefixes(100, ttl=60)
     for number in range(10):
         seen.note(*told(body(21, model=str(number))), None, 0)
 
@@ -223,7 +223,7 @@ def test_histories_are_bounded():
 
 
 def test_what_grew_takes_the_place_of_what_it_grew_out_of():
-    seen = Histories(1000, ttl=60)
+    seen = KnownPrefixes(1000, ttl=60)
     seen.note(*told(body(21)), None, 0)
     seen.note(*told(body(23)), seen.find(Body(body(23)), 1), 1)
 

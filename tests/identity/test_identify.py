@@ -571,7 +571,7 @@ def test_every_memory_is_bounded():
         )
     identifier = teller.identifier
 
-    assert max(len(identifier._aliases), len(identifier._prefixes), len(identifier._readings)) <= 80
+    assert max(len(identifier.aliases), len(identifier._prefixes), len(identifier._histories)) <= 80
 
 
 GARBAGE = [

@@ -138,7 +138,7 @@ class _Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Mark:
+class _HistoryEnd:
     """Where a history began and ended when it was last seen, and a digest of both ends and all before it."""
 
     start: int
@@ -155,7 +155,7 @@ class SessionHistories:
     """
 
     def __init__(self, limit: int) -> None:
-        self._marks: BoundedMap[str, _Mark] = BoundedMap(limit)
+        self._marks: BoundedMap[str, _HistoryEnd] = BoundedMap(limit)
 
     def resize(self, limit: int) -> None:
         """Let *limit* hold from the next body on."""
@@ -183,7 +183,7 @@ class SessionHistories:
             self._marks.pop(session, None)
             return
         start, end = place[0], place[1] + len(raw) - len(read_raw)
-        self._marks[session] = _Mark(start, end, _edges(raw, start, end))
+        self._marks[session] = _HistoryEnd(start, end, _edges(raw, start, end))
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -279,7 +279,7 @@ def _edges(raw: bytes, start: int, end: int) -> bytes:
     return fingerprint(raw[: start + _EDGE], raw[max(start, end - _EDGE) : end])
 
 
-def _has_edges(raw: bytes, mark: _Mark) -> bool:
+def _has_edges(raw: bytes, mark: _HistoryEnd) -> bool:
     return len(raw) > mark.end and _edges(raw, mark.start, mark.end) == mark.edges
 
 
@@ -295,7 +295,7 @@ def _is_read_alike(short: Body, known: KnownPrefix) -> bool:
     return isinstance(value, list) and known.conversation.messages + len(value) <= MAX_TURNS
 
 
-def _cut(raw: bytes, known: _Mark | KnownPrefix) -> Body | None:
+def _cut(raw: bytes, known: _HistoryEnd | KnownPrefix) -> Body | None:
     """Return the body *raw* without its *known* messages, None when the rest is no list that goes on."""
     rest = raw[known.end :].lstrip(_BLANKS)
     if rest.startswith(b","):

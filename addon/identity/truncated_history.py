@@ -71,7 +71,7 @@ class ServedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Block:
     """A block of text that may quote an answer, who says it, and the turns from its own on."""
 
     role: str
@@ -163,7 +163,7 @@ class TruncatedHistories:
                 return found
         return None
 
-    def _in_message(self, scope: bytes, message: _Said, looked_up: Sequence[str], now: float) -> TruncatedMatch | None:
+    def _in_message(self, scope: bytes, message: _Block, looked_up: Sequence[str], now: float) -> TruncatedMatch | None:
         whole = squeezed(message.text) if message.role == "user" else ""
         if len(whole) >= MIN_TEXT and (entry := self._lineage.find(scope, whole, now)) and entry.affinity:
             if self._leads(scope, [whole], message.onward, now):
@@ -251,15 +251,15 @@ def _asks_for_summary(served: ServedRequest) -> bool:
     return says_summary(last) or any(says_summary(text[:_TOLD]) for text in instructed)
 
 
-def _quoting(request: Request, messages: Sequence[Any], conversation: Conversation) -> Iterator[_Said]:
+def _quoting(request: Request, messages: Sequence[Any], conversation: Conversation) -> Iterator[_Block]:
     """Yield what may quote an answer: the messages at either end of a history, the newest first, and instructions."""
     turns = conversation.turns
     for place in sorted({*range(_QUOTING), *range(len(turns) - _QUOTING, len(turns))}, reverse=True):
         if 0 <= place < len(turns) and turns[place].role != "tool" and turns[place].index < len(messages):
             for text in texts_of(messages[turns[place].index])[:_QUOTING]:
-                yield _Said(turns[place].role, text, turns[place : place + _FOLLOW])
+                yield _Block(turns[place].role, text, turns[place : place + _FOLLOW])
     for text in (*(text_of(one) for one in messages[:1] if role_of(one) == "system"), *instructions(request.body)):
-        yield _Said("system", text)
+        yield _Block("system", text)
 
 
 def _onward(text: str) -> str:

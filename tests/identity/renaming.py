@@ -88,8 +88,10 @@ def _is_fixed(segment: str) -> bool:
 @cache
 def vocabulary() -> frozenset[str]:
     """Return the words that stand in the code's own texts, docstrings aside: what it may look for."""
-    files = [*(ADDON / "identity").glob("*.py"), *(ADDON / "dialects").glob("*.py")]
-    return frozenset(word.lower() for file in files for text in _texts(file) for word in _WORD.findall(text))
+    texts = [text for file in (ADDON / "identity").glob("*.py") for text in _texts(file)]
+    # a text with a blank in it is a provider's message there, which no request holds
+    texts += [text for file in (ADDON / "dialects").glob("*.py") for text in _texts(file) if " " not in text]
+    return frozenset(word.lower() for text in texts for word in _WORD.findall(text))
 
 
 def _texts(file: Path) -> Iterator[str]:

@@ -33,6 +33,7 @@ _QUOTED = 12  # characters of the beginning of a value that are covered in a mes
 RETRY = 5.0  # seconds after which a command that failed may be run again
 KILL_WAIT = 1.0  # seconds to wait for a killed command to end
 
+Stamp = tuple[int, ...]
 _SOUND = re.compile(r"[!-~]+")
 
 
@@ -49,32 +50,12 @@ class KeyUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
-    """Why a credential cannot be had, in words that name its source; *absent* as in KeyUnavailable."""
-
-    text: str
-    absent: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    """What changes when a file does."""
-
-    modified: int
-    changed: int  # also by chmod, unless the clock of the file system has not moved on since
-    mode: int
-    size: int
-    inode: int
-    device: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Held:
     """A value as it was read at *at*. *failed* is why a later reading gave none, if that is so."""
 
     value: str = field(repr=False)
     at: float
-    stamp: _Stamp | None = None
+    stamp: Stamp | None = None
     failed: str = ""
 
 
@@ -98,7 +79,7 @@ class Credentials:
         self._withheld: tuple[set[str], set[str]] = set(), set()  # variables, values
 
     def __repr__(self) -> str:
-        return f"Keys({len(self._held)} held)"
+        return f"Credentials({len(self._held)} held)"
 
     async def ready(self, secret: Secret) -> None:
         """Make the value of *secret* available, reading it when it is new or stale. Raises KeyUnavailable."""
@@ -189,7 +170,7 @@ class Credentials:
             case "env":
                 return held.value == self._env.get(secret.value, "").strip() != ""
             case "file":
-                return bool(held.value) and held.stamp == _stamp_at(secret)
+                return bool(held.value) and held.stamp == stamp_of(secret.value)
             case "cmd":
                 return self._clock() - held.at < (RETRY if held.failed else secret.ttl)
 
@@ -218,7 +199,7 @@ class Credentials:
             held = self._after(secret, f"{named(secret)}: cannot be read ({type(e).__name__})")
         self._keep(secret, held)
 
-    async def _read(self, secret: Secret) -> tuple[str, _Stamp | None]:
+    async def _read(self, secret: Secret) -> tuple[str, Stamp | None]:
         match secret.source:
             case "literal":
                 return secret.value, None
@@ -261,7 +242,15 @@ def named(secret: Secret) -> str:
             return secret_patterns.covered(f"cmd {secret.argv[0]}")
 
 
-def unusable(secret: Secret, env: Mapping[str, str]) -> Unusable | None:
+def stamp_of(path: str | Path) -> Stamp | None:
+    """Return a value that changes when the file at *path* does; None where there is none to be read."""
+    try:
+        return _stamp(Path(path).expanduser().stat())
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def unusable(secret: Secret, env: Mapping[str, str]) -> KeyUnavailable | None:
     """Say why *secret* cannot be had, if that can be said without running a command. Reads its file."""
     try:
         match secret.source:
@@ -274,7 +263,7 @@ def unusable(secret: Secret, env: Mapping[str, str]) -> Unusable | None:
             case "cmd" if not shutil.which(secret.argv[0]):
                 raise KeyUnavailable("there is no such program", absent=True)
     except KeyUnavailable as e:
-        return Unusable(f"{named(secret)}: {e}", e.absent)
+        return KeyUnavailable(f"{named(secret)}: {e}", e.absent)
     return None
 
 
@@ -299,24 +288,14 @@ def _sound(value: str) -> str:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _path(secret: Secret) -> Path:
-    return Path(secret.value).expanduser()
+def _stamp(found: os.stat_result) -> Stamp:
+    # a chmod changes the ctime only if the clock of the file system has moved on; so the mode counts too
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size, found.st_ino, found.st_dev
 
 
-def _stamp_at(secret: Secret) -> _Stamp | None:
+def _from_file(secret: Secret) -> tuple[str, Stamp]:
     try:
-        return _stamp(_path(secret).stat())
-    except (OSError, ValueError, RuntimeError):
-        return None
-
-
-def _stamp(found: os.stat_result) -> _Stamp:
-    return _Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size, found.st_ino, found.st_dev)
-
-
-def _from_file(secret: Secret) -> tuple[str, _Stamp]:
-    try:
-        path = _path(secret)
+        path = Path(secret.value).expanduser()
         # not to wait where somebody put a pipe
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:

@@ -162,7 +162,7 @@ def _secrets(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
     """Yield what is wrong with the keys that are used. A variable that is not set is among the settings' warnings."""
     for at, client in enumerate(settings.clients):
         if wrong := credentials.unusable(client.secret, env):
-            yield "stops", f"clients[{at}].key", wrong.text
+            yield "stops", f"clients[{at}].key", str(wrong)
     for at, account in enumerate(settings.accounts):
         if not account.enabled:
             continue
@@ -170,10 +170,10 @@ def _secrets(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
         for setting, secret in {"key": account.secret, **named}.items():
             wrong = credentials.unusable(secret, env)
             if wrong and not (wrong.absent and secret.source == "env"):
-                yield "absent" if wrong.absent else "wrong", f"accounts[{at}].{setting}", wrong.text
+                yield "absent" if wrong.absent else "wrong", f"accounts[{at}].{setting}", str(wrong)
 
 
 def _programs(settings: Config) -> Iterator[_Found]:
     command = settings.crosstalk.on_incident
     if command and (wrong := credentials.unusable(Secret("cmd", argv=command), {})):
-        yield "absent", "crosstalk.on_incident", wrong.text
+        yield "absent", "crosstalk.on_incident", str(wrong)

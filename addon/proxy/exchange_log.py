@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
 
 from mitmproxy import http
 
+from ..crosstalk import report
 from ..exchange import Exchange
 from ..journal import Journal
 from ..router import Router
 from ..values.decision import Decision
-from . import flow_record, flow_view, habit_log, replay
+from . import flow_record, flow_view, replay
 from .exchange_driver import ExchangeDriver
 from .incident_recorder import IncidentRecorder
+
+logger = logging.getLogger(__name__)
 
 
 class ExchangeLog:
@@ -63,7 +67,9 @@ class ExchangeLog:
 
     def _written(self, decision: Decision) -> dict[str, Any]:
         """Write the journal's line of *decision* and return it."""
-        habit_log.log_news(self._router.memory)
+        if self._router.memory.habits.has_news:
+            for news in self._router.memory.habits.news():
+                logger.log(logging.INFO if news.over else logging.WARNING, "patchbay: %s", report.demotion(news))
         line = decision.encoded()
         if self.journal:
             self.journal.write(line)

@@ -8,9 +8,10 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
 
 from mitmproxy import ctx
+
+from .client_connections import proxyserver
 
 logger = logging.getLogger(__name__)
 
@@ -131,19 +132,19 @@ def _ignore_interrupts() -> None:
 async def _hang_up(then: Callable[[], None]) -> None:
     """Close what connections there are, and go on: one that is open at the end is a traceback of asyncio's."""
     try:
-        for handler in tuple(_proxy().connections.values()):
+        for handler in tuple(proxyserver().connections.values()):
             io = handler.transports.get(handler.client)
             if io is not None and io.handler is not None:
                 io.handler.cancel("the proxy ends")
         deadline = time.monotonic() + _HANG_UP
-        while _proxy().connections and time.monotonic() < deadline:
+        while proxyserver().connections and time.monotonic() < deadline:
             await asyncio.sleep(_GLANCE)
     finally:
         then()
 
 
 async def _close_listeners() -> None:
-    for server in _proxy().servers:
+    for server in proxyserver().servers:
         if server.is_running:
             try:
                 await server.stop()
@@ -153,13 +154,9 @@ async def _close_listeners() -> None:
 
 def _unsent() -> bool:
     """Whether bytes for a client are still waiting to leave: an exchange is over before its last byte is out."""
-    for handler in tuple(_proxy().connections.values()):
+    for handler in tuple(proxyserver().connections.values()):
         io = handler.transports.get(handler.client)
         transport = getattr(io.writer, "transport", None) if io and io.writer else None
         if transport is not None and not transport.is_closing() and transport.get_write_buffer_size():
             return True
     return False
-
-
-def _proxy() -> Any:
-    return ctx.master.addons.get("proxyserver")

@@ -27,7 +27,6 @@ from . import (
     alpn,
     client_connections,
     cors,
-    habit_log,
     header_fields,
     keepalive,
     message_content,
@@ -136,7 +135,11 @@ class Patchbay:
     @command.command("patchbay.habits")  # type: ignore[untyped-decorator]
     def habits(self) -> Sequence[str]:
         """What was learned of each host's answers: the rules it keeps, and those it breaks (see docs/crosstalk.md)."""
-        return habit_log.lines(self._router().memory)
+        return [
+            f"{host} {rule}: kept {each.kept}, broken {each.broken}" + (", demoted" if each.demoted else "")
+            for host, rules in sorted(self._router().memory.habits.shown().items())
+            for rule, each in sorted(rules.items())
+        ]
 
     @command.command("patchbay.habits.reset")  # type: ignore[untyped-decorator]
     def reset_habits(self, host: str, detector: str = "") -> str:

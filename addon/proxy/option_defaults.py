@@ -13,6 +13,8 @@ from mitmproxy.net.http import url
 from mitmproxy.proxy.mode_servers import ServerInstance
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
+from .client_connections import proxyserver, transport_of
+
 logger = logging.getLogger(__name__)
 
 _GLANCE = 0.005  # seconds between two looks at the start of mitmproxy
@@ -62,7 +64,7 @@ async def hold_back(client: Client) -> None:
 
 def listen() -> None:
     """Open the listeners that are not open, where they should be, once mitmproxy has started."""
-    for server in ctx.master.addons.get("proxyserver").servers:
+    for server in proxyserver().servers:
         if not server.is_running or _is_elsewhere(server):
             task = asyncio.get_running_loop().create_task(_listen(server))
             _tasks.add(task)
@@ -81,8 +83,7 @@ def _is_starting() -> bool:
 
 
 def _has_left(client: Client) -> bool:
-    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
-    io = handler and handler.transports.get(client)
+    io = transport_of(client.id, client)
     reader = io and io.reader
     return isinstance(reader, asyncio.StreamReader) and (reader.at_eof() or reader.exception() is not None)
 

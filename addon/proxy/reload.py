@@ -17,7 +17,7 @@ from ..settings.reader import ConfigError
 from ..settings.settings import Config
 from ..values.account import Secret
 from . import environment, persistence
-from .credentials import Credentials, KeyUnavailable
+from .credentials import Credentials, KeyUnavailable, Stamp, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ EVERY = 0.5  # seconds between two looks at the files
 CALM = 0.2  # seconds for which a file must not change before it is read: its writer may not be done
 FIXED = ("state", "store", "mode")  # settings that hold from the next start on
 
-_Stamps = dict[Path, tuple[int, int, int] | None]
+_Stamps = dict[Path, Stamp | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +166,4 @@ def _file(secret: Secret) -> Path:
 
 
 def _stamps(paths: Iterable[Path]) -> _Stamps:
-    return {path: _stamp(path) for path in paths}
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except (OSError, ValueError, RuntimeError):
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return {path: stamp_of(path) for path in paths}

@@ -24,6 +24,7 @@ from ..settings.presets import PRESETS
 from ..settings.settings import Config
 from ..values.http import Origin
 from . import upstream_layer
+from .client_connections import handler_of, proxyserver
 
 logger = logging.getLogger(__name__)
 
@@ -102,8 +103,7 @@ def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
 
 def warn(config: Config) -> None:
     """Say what will surprise on one port: accounts of several services that only a model's name could tell apart."""
-    servers = ctx.master.addons.get("proxyserver").servers
-    if not any(_is_anywhere(server.mode) for server in servers):
+    if not any(_is_anywhere(server.mode) for server in proxyserver().servers):
         return
     for family, accounts in upstream_url.mixed(config.accounts).items():
         logger.warning(
@@ -116,7 +116,7 @@ def warn(config: Config) -> None:
 
 def widen(client: Client) -> None:
     """Let *client* have as many upstream connections as it has streams."""
-    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+    handler = handler_of(client.id)
     if handler is not None:
         handler.max_conns = defaultdict(lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS))
 

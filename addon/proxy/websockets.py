@@ -15,10 +15,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
-from mitmproxy import ctx, http
+from mitmproxy import http
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.websocket import WebSocketMessage
 
@@ -32,6 +31,7 @@ from ..values.answer import Failure, Head, Message
 from ..values.decision import Decision, Refusal, Route, Wait
 from ..values.http import Headers, Request
 from . import flow_metadata, flow_record
+from .client_connections import proxyserver
 from .exchange_driver import DriverContext, ExchangeDriver
 from .websocket_layer import closing, end_behind, end_with, ping
 
@@ -450,7 +450,7 @@ class Socket:
 
     def _say(self, refusal: Refusal) -> None:
         """Tell the client, in an event of its protocol, what became of its message."""
-        _proxy().inject_websocket(self.flow, True, self._event(refusal), True)
+        proxyserver().inject_websocket(self.flow, True, self._event(refusal), True)
 
     def _end_behind(self, message: WebSocketMessage, why: _Closing) -> None:
         self._hung_up = True
@@ -463,7 +463,7 @@ class Socket:
 
     def _inject(self, event: WebSocketMessageInjected) -> None:
         with contextlib.suppress(ValueError):  # its client is gone already
-            _proxy().inject_event(event)
+            proxyserver().inject_event(event)
 
     def _keep(self, message: WebSocketMessage) -> None:
         """Forget the oldest messages of the flow where they are too many: mitmproxy itself keeps all of them."""
@@ -515,7 +515,3 @@ def _fitting(exchange: Exchange, refusal: Refusal) -> Refusal:
     if chained and refusal.code == "owner_unavailable":
         return replace(_ELSEWHERE, fields={"param": "previous_response_id"})
     return refusal
-
-
-def _proxy() -> Any:
-    return ctx.master.addons.get("proxyserver")

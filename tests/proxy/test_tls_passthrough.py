@@ -9,7 +9,7 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
-from patchbay.proxy import tls_passthrough
+from patchbay.proxy import client_connections, tls_passthrough
 from patchbay.proxy.upstream_request import check_destination
 from patchbay.settings import reader
 from patchbay.settings.settings import Config
@@ -90,7 +90,7 @@ def running(monkeypatch: pytest.MonkeyPatch, *modes: str) -> None:
     """Let `tunnels` find a proxy server in these modes, without a client."""
     servers = [SimpleNamespace(mode=ProxyMode.parse(mode)) for mode in modes]
     addons = SimpleNamespace(get=lambda name: SimpleNamespace(connections={}, servers=servers))
-    monkeypatch.setattr(tls_passthrough, "ctx", SimpleNamespace(master=SimpleNamespace(addons=addons)))
+    monkeypatch.setattr(client_connections, "ctx", SimpleNamespace(master=SimpleNamespace(addons=addons)))
 
 
 def test_a_client_that_is_gone_is_let_be(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ class Line:
         self.flow = tflow.twebsocketflow()
         assert self.flow.websocket
         self.flow.websocket.messages.clear()
-        monkeypatch.setattr(websockets, "_proxy", lambda: self)
+        monkeypatch.setattr(websockets, "proxyserver", lambda: self)
         around = DriverContext(
             self.router,
             self.keys,

@@ -40,9 +40,9 @@ class Access:
     def names(self, request: Request, socket: Route | None = None) -> RequestedModels:
         """Return the models that *request* names: all of them where rights or lists depend on it."""
         if not (request.client.models or self._accounts.restricts):
-            return requested_models.read(request)
+            return requested_models.in_usual_place(request)
         if socket is None:
-            return requested_models.strictly(request)
+            return requested_models.anywhere(request)
         return requested_models.of_message(request.body, creates=True)
 
     def refusal(self, request: Request, names: RequestedModels, now: float) -> Refusal | None:

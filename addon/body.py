@@ -284,6 +284,8 @@ def _strange_members(raw: bytes) -> dict[str, bytes]:
         found = _strange(raw, object_pairs_hook=_unique)
     except RecursionError as e:
         raise ValueError("the JSON is nested too deeply") from e
+    except (json.JSONDecodeError, UnicodeError) as e:
+        raise ValueError("the body is no JSON object") from e
     if not isinstance(found, dict):
         raise ValueError("the body is no JSON object")
     return {name: json.dumps(value).encode() for name, value in found.items()}

@@ -1,8 +1,8 @@
 """
-Which models a request may run: read from its path, its query and whatever its body names them in.
+The models that a request may run, by its path, query, headers and body.
 
-`read` is cheap and enough where nobody's rights depend on it. Where they do, `strictly` reads all that some server
-could take for the name of a model; what cannot be read is `hidden`.
+`in_usual_place` is cheap, for requests whose client may use every model. Where rights depend on the models,
+`anywhere` collects every value that some server could take for a model's name; unreadable parts make it `hidden`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from . import dialects, form_data
 from .body import Body, items, members, text_of
 from .values.http import Request
 
+BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # kinds of endpoints whose body names a model
 _MAX_DEPTH = 8
 _SAFE = ("GET", "HEAD", "OPTIONS")
-# What is said runs nothing; nor, inside of something else, does what describes an answer or a tool.
-_SAID = frozenset(
+# Texts run no model; nor, in a nested object, do descriptions of an answer or a tool.
+_TEXTS = frozenset(
     {
         "messages", "input", "contents", "content", "system", "instructions", "prompt", "metadata", "response_format",
         "text", "systeminstruction", "system_instruction",
@@ -36,21 +37,21 @@ _DESCRIBES = frozenset(
         "function_declarations", "custom", "examples", "arguments",
     }
 )  # fmt: skip
-# Headers by which gateways are told of models: one in the value, a routing parameter, settings in JSON.
+# Headers in which gateways read models: a name, a routing parameter, settings in JSON.
 _NAMES_ONE = re.compile(r"(?:^|-)models?(?:-|$)")
 _ROUTING = "x-goog-request-params"
 _STORED_SETTINGS = "x-portkey-config"
 _SETTINGS = ("-config", "-fallbacks", "-targets", "-override", "-overrides", "-params")
-# What stands for a model that is set up elsewhere; the name of it is asked like a model's.
+# Members that name a preset with a model; the preset's name needs the same right as a model's.
 _STANDS_FOR = frozenset({"agent", "agent_id", "assistant_id", "preset", "deployment", "deployment_id", "engine"})
-# Letters that hide a name: escaped ones, and the two that some JSON readers take for `s` and `k`.
+# Letters that hide a name: escaped letters, and the two that some JSON readers take for `s` and `k`.
 _ESCAPED = re.compile(rb"\\u(?:00[4-7]|017f|212a)", re.IGNORECASE)
 _FOLDED = "\u017f".encode(), "\u212a".encode()
-# What may name a model, to be looked at in full.
-_MAY_NAME = re.compile(rb'(?:models?|model_?ids?|model_?names?|fallbacks?)[^"]?"\s*:\s*["\[{]', re.IGNORECASE)
+# Members that may name a model, whose object is then read in full.
+_MAY_NAME = re.compile(rb'(?:models?|model_?ids?|model_?names?|fallbacks?)[^"]{0,6}"\s*:\s*["\[{]', re.IGNORECASE)
 _PIECES = re.compile(r"[\[\].]")  # of the name of a field: `model[0]`, `extra[model]`, `extra.model`
 _IN_PATH = frozenset({"models", "model", "tunedmodels", "engines", "engine", "deployments", "deployment", "endpoints"})
-_NO_MODELS = frozenset({"openapi", "count-tokens"})  # what Vertex writes where a model stands
+_NO_MODELS = frozenset({"openapi", "count-tokens"})  # Vertex has these in the place of a model
 _PREFIX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
 _SIZE = re.compile(r"\[(\d+[km])\]", re.IGNORECASE)
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -60,10 +61,10 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
 @dataclass(frozen=True, slots=True)
 class RequestedModels:
     """
-    The models a request may run. *model* is the one that picks the account and its lane; *others* are all the rest.
+    The models a request may run. *model* picks the account and its lane; *others* are all the rest.
 
-    *hidden* says why there may be more that nobody can see here (empty: there are none); *sealed*: nor can it be told
-    which accounts serve them.
+    *hidden* says why there may be more models that cannot be read here (empty: there are none); *sealed*: nor is it
+    known which accounts serve them.
     """
 
     model: str = ""
@@ -76,31 +77,28 @@ class RequestedModels:
         return (self.model, *self.others) if self.model else self.others
 
 
-def read(request: Request) -> RequestedModels:
-    """Return the one model that *request* names in the usual place, where its path means one."""
+def in_usual_place(request: Request) -> RequestedModels:
+    """Return the one model of *request* in the usual place, where its path means one."""
     return RequestedModels(unquote(request.endpoint.model) or in_body(request))
 
 
 def in_body(request: Request) -> str:
-    """Return the model that the body of *request* names in the usual place: its member, or its field, `model`."""
-    if request.endpoint.asks not in _BY_MEMBER:
+    """Return the member, or the form field, `model` of the body of *request*; empty where its path means none."""
+    if request.endpoint.asks not in BY_MEMBER:
         return ""
-    said, raw = request.body.text("model"), request.body.raw
-    if said or not raw or request.endpoint.asks != "model" or request.body.is_object:
-        return said
+    name, raw = request.body.text("model"), request.body.raw
+    if name or not raw or request.endpoint.asks != "model" or request.body.is_object:
+        return name
     kind = request.headers.get("content-type")
     return form_data.value(raw, kind, "model") if form_data.is_form(kind) else ""
 
 
-_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})
-
-
-def strictly(request: Request) -> RequestedModels:
-    """Return every model that *request* may run, however it names it."""
-    endpoint, found = request.endpoint, _Found()
+def anywhere(request: Request) -> RequestedModels:
+    """Return every model that *request* may run, wherever it is named."""
+    endpoint, found = request.endpoint, _FoundModels()
     upgrades = bool(request.headers.get("upgrade").strip())
     if endpoint.asks == "nothing" and not upgrades:
-        if request.method not in _SAFE:  # what is changed or deleted is what the path names
+        if request.method not in _SAFE:  # the path names the model that is changed or deleted
             found.names |= dict.fromkeys(_named_by_segments(request.path.partition("?")[0]))
         return _named("", found)
     match endpoint.asks:
@@ -119,7 +117,7 @@ def strictly(request: Request) -> RequestedModels:
             _body(request, found)
         case "unread" if request.method not in _SAFE:
             _unread_body(request, found)
-            found.hide("nobody here reads this path")
+            found.hide("the endpoint is unknown")
         case _:
             pass
     if dialects.of(endpoint.dialect).hides_models(endpoint.suffix, request.body.raw or b""):
@@ -127,13 +125,13 @@ def strictly(request: Request) -> RequestedModels:
     found.take_path(request)
     found.take_headers(request)
     if upgrades and endpoint.asks != "socket":
-        (found.hide if found.names else found.seal)("nobody here reads the messages of this WebSocket")
-    return _named(read(request).model, found)
+        (found.hide if found.names else found.seal)("messages of this WebSocket are not read")
+    return _named(in_usual_place(request).model, found)
 
 
 def of_message(body: Body, *, creates: bool) -> RequestedModels:
-    """Return every model that a message of a client on a WebSocket names; one that *creates* has to name one."""
-    found = _Found()
+    """Return every model in a client's WebSocket message; a message that *creates* an answer has to name a model."""
+    found = _FoundModels()
     found.take_json(body.raw or b"")
     if creates and not found.names:
         found.hide("it names none")
@@ -142,7 +140,7 @@ def of_message(body: Body, *, creates: bool) -> RequestedModels:
 
 def matches(patterns: Iterable[str], names: Collection[str]) -> bool:
     """
-    Whether one of *patterns* (shell-style: `*`, `?`, `[…]`) matches one of *names*; one that equals a name always does.
+    Whether one of *patterns* (shell-style: `*`, `?`, `[…]`) matches or equals one of *names*.
 
     A context size in brackets, as in `claude-x[1m]`, is a part of the name and no set of letters.
     """
@@ -156,17 +154,17 @@ def _with_sizes(pattern: str) -> str:
 
 
 def bare(model: str) -> str:
-    """Return *model* without what Google may write before its name."""
+    """Return *model* without the resource path that Google may write before it."""
     found = _PREFIX.match(model)
     return model[found.end() :] if found else model
 
 
 @dataclass(slots=True)
-class _Found:
-    """What was found so far. *names* keep their order."""
+class _FoundModels:
+    """Collects models; *names* keep their order."""
 
     names: dict[str, None] = field(default_factory=dict)
-    taken: int = 0  # how often one was named
+    taken: int = 0  # names so far, repeated ones included
     hidden: str = ""
     sealed: bool = False
 
@@ -178,13 +176,13 @@ class _Found:
         self.sealed = True
 
     def take(self, name: str) -> None:
-        """Take the model *name*. Gateways ask several models at once that are listed with commas."""
+        """Take the model *name*, or several with commas between them, which gateways run together."""
         if name:
             self.names |= dict.fromkeys((name, *filter(None, map(str.strip, name.split(",")))))
             self.taken += 1
 
     def take_path(self, request: Request) -> None:
-        """Take what the path names, and the query."""
+        """Take the models of the path and the query."""
         path, _, query = request.path.partition("?")
         self.take(unquote(request.endpoint.model))
         if request.endpoint.asks != "socket":
@@ -193,7 +191,7 @@ class _Found:
             self.take_fields(form_data.urlencoded(query))
 
     def take_headers(self, request: Request) -> None:
-        """Take what headers name, as far as it is a custom to name models there."""
+        """Take the models of headers in which gateways read them."""
         for name in request.headers.names():
             if name == _ROUTING:
                 self.take_fields(
@@ -208,7 +206,7 @@ class _Found:
                 self.hide("a header may name more")
 
     def take_fields(self, fields: tuple[form_data.Field, ...]) -> None:
-        """Take what *fields* of a form or a query name; a list in JSON is sealed."""
+        """Take the models of *fields* of a form or a query; a list in JSON is sealed."""
         for name, value in fields:
             if _field_names_model(name):
                 self.take(value)
@@ -223,14 +221,14 @@ class _Found:
             self.seal(str(e))
 
     def walk(self, inside: dict[str, bytes], depth: int) -> None:
-        """Take what stands in the members *inside*. Raises ValueError where a member stands twice."""
+        """Take the models of the members *inside*. Raises ValueError where a member stands twice."""
         for name, raw in inside.items():
             word = _word(name)
             if word.endswith(_SWITCHES) and raw[:1] not in _MAY_BE_NAMES:
                 continue
             if _names_model(word) or (depth == 0 and word in _STANDS_FOR):
                 self.take_value(raw, depth)
-            elif word in _SAID or (depth and word in _DESCRIBES):
+            elif word in _TEXTS or (depth and word in _DESCRIBES):
                 continue
             elif raw[:1] in (b"{", b"[") and _may_name(raw):
                 self.enter(raw, depth)
@@ -268,13 +266,12 @@ def _hides_letters(raw: bytes) -> bool:
     return (b"\\u" in raw and bool(_ESCAPED.search(raw))) or any(letter in raw for letter in _FOLDED)
 
 
-def _named(first: str, found: _Found) -> RequestedModels:
+def _named(first: str, found: _FoundModels) -> RequestedModels:
     first = first or next(iter(found.names), "")
     return RequestedModels(first, tuple(name for name in found.names if name != first), found.hidden, found.sealed)
 
 
 def _names_model(word: str) -> bool:
-    """Whether a member called *word* (as `_word` returns it) names a model."""
     return word.endswith(_NAMES)
 
 
@@ -289,25 +286,25 @@ _MAY_BE_NAMES = (b'"', b"[", b"{")
 
 
 def _word(name: str) -> str:
-    """Return *name* as the least strict reader takes it: without its case, and what cannot be seen around it."""
+    """Return *name* as the least strict server reads it: without its case and the white space around it."""
     return name.strip("\0 \t\r\n\f\v").casefold()
 
 
 def _field_names_model(name: str) -> bool:
-    """Whether a field of a form or a query names a model, also where it is encoded twice, or an item of a list."""
+    """Whether a form or query field names a model, also where its name is encoded twice or indexed."""
     word = _word(normalize("NFKC", unquote(unquote(name))))
     pieces = {word, *map(_word, _PIECES.split(word.replace("-", "_")))}
     return any(_names_model(piece) or piece in _STANDS_FOR for piece in pieces if piece)
 
 
-def _body(request: Request, found: _Found) -> None:
+def _body(request: Request, found: _FoundModels) -> None:
     kinds = request.headers.all("content-type")
     kind = kinds[0].partition(";")[0].strip().lower() if kinds else ""
     raw = request.body.raw
     if raw is None:
         found.seal("its body is not read")
     elif len(kinds) > 1 or "," in kind:
-        found.seal("it says twice what its body is")
+        found.seal("it has two content types")
     elif kind.startswith("multipart/"):
         _form(raw, kinds[0], found)
     else:
@@ -319,7 +316,7 @@ def _body(request: Request, found: _Found) -> None:
             found.take_json(raw)
 
 
-def _form(raw: bytes, content_type: str, found: _Found) -> None:
+def _form(raw: bytes, content_type: str, found: _FoundModels) -> None:
     try:
         fields = form_data.multipart(raw, content_type)
     except ValueError as e:
@@ -330,22 +327,22 @@ def _form(raw: bytes, content_type: str, found: _Found) -> None:
         found.seal("a model is named in a way that cannot be read")
 
 
-def _unread_body(request: Request, found: _Found) -> None:
-    """Take what the body of a path of no dialect names, as far as it can be read: it may be anything."""
-    inner = _Found()
+def _unread_body(request: Request, found: _FoundModels) -> None:
+    """Take the models of the body of a path of no dialect, which may be of any form."""
+    inner = _FoundModels()
     _body(request, inner)
     found.names |= inner.names
 
 
-def _batch(body: Body, found: _Found) -> None:
-    """Take what each of the `requests` of a batch names; one that names none is hidden."""
+def _batch(body: Body, found: _FoundModels) -> None:
+    """Take the model of each of the `requests` of a batch."""
     try:
         outer = members(body.raw or b"")
         requests = items(outer.pop("requests", b""))
         if any(name.casefold() == "requests" for name in outer):
             raise ValueError("the body holds a member twice")
         for each in requests:
-            if model := _plainly(each):
+            if model := _simple_model(each):
                 found.take(model)
             else:
                 _one_of_batch(members(each), found)
@@ -367,8 +364,8 @@ class _One(msgspec.Struct):
 _ONE = msgspec.json.Decoder(_One)
 
 
-def _plainly(each: bytes) -> str:
-    """Return the model of a request of a batch that says the word once and escapes nothing: a batch may have many."""
+def _simple_model(each: bytes) -> str:
+    """Return the model of a simple request of a batch, which names it once and escapes nothing: they may be many."""
     lower = each.lower()
     plain = (
         lower.count(b"model") == 1 == lower.count(b'"params"')
@@ -383,7 +380,7 @@ def _plainly(each: bytes) -> str:
         return ""
 
 
-def _one_of_batch(each: dict[str, bytes], found: _Found) -> None:
+def _one_of_batch(each: dict[str, bytes], found: _FoundModels) -> None:
     params = members(each.get("params", b""))
     if not (params.get("model", b"")[:1] == b'"' and text_of(params["model"])):
         raise ValueError("a request of the batch names no model")
@@ -396,7 +393,7 @@ def _one_of_batch(each: dict[str, bytes], found: _Found) -> None:
 
 
 def _named_by_segments(path: str) -> Iterator[str]:
-    """Yield what stands behind `models`, `engines` or their like somewhere in *path*: gateways name models there."""
+    """Yield the segments of *path* behind `models`, `engines` and the like: gateways name models there."""
     segments = [unquote(segment) for segment in path.split("/") if segment]
     for place, segment in enumerate(segments[:-1]):
         named = segments[place + 1].partition(":")[0]

@@ -18,7 +18,6 @@ ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
 _VERSIONED = re.compile(r"/v\d+$")
 _DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/)|/v1(?=/v1(?:alpha|beta)\d*/))+")
-_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
 _ID = re.compile(r".*id|.*session.*|.*cursor|.*upload.*|after|before", re.IGNORECASE)
 _OPENS_ITSELF = re.compile(r"[?&]upload_?id=[^&]{16}", re.IGNORECASE)
 _SHARING = {  # by path: the dialects that spell it alike
@@ -163,7 +162,7 @@ def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[s
         return request.path, {}
     if in_path:
         return with_model(request.path, request.endpoint.model, model), {}
-    by_member = request.endpoint.model or request.endpoint.asks in _BY_MEMBER
+    by_member = request.endpoint.model or request.endpoint.asks in requested_models.BY_MEMBER
     return request.path, {"model": model} if by_member and (said or request.body.is_object) else {}
 
 

@@ -317,7 +317,7 @@ def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
                 yield from tokens.call("", call.get("name"), call.get("args"))
 
 
-class _ChunkOrder(StreamOrder):
+class _CandidateOrder(StreamOrder):
     """Every chunk with candidates bears the id of its answer."""
 
     __slots__ = ()
@@ -405,7 +405,7 @@ DIALECT = Dialect(
     hides_models=_hides_models,
     read=_read,
     read_calls=_read_calls,
-    order=_ChunkOrder,
+    order=_CandidateOrder,
     terminal=frozenset({"finishReason", "blockReason", "interaction.complete", "interaction.completed"}),
     is_text=_is_text,
     holds_answer=_holds_answer,

@@ -150,7 +150,7 @@ def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
             yield from tokens.call(call.get("index", place), function.get("name"), function.get("arguments"))
 
 
-class _ChunkOrder(StreamOrder):
+class _ChatOrder(StreamOrder):
     """Every chunk bears the id of its answer; a choice that is finished says no more."""
 
     __slots__ = ("_without_role",)
@@ -208,7 +208,7 @@ DIALECT = Dialect(
     bound_fields=openai.BOUND_FIELDS,
     read=_read,
     read_calls=_read_calls,
-    order=_ChunkOrder,
+    order=_ChatOrder,
     terminal=frozenset({"[DONE]", "finish"}),
     is_text=_is_text,
     holds_answer=_holds_answer,

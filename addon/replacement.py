@@ -124,7 +124,7 @@ def owner_unavailable(exchange: Exchange, refused: Refusal, setting: str) -> Ref
         return thread_not_found(f"{told}; send the whole conversation")
     way = "start a new conversation"
     if setting == "refuse" and place in references.SPARED:
-        way += ", or set failover.owner to strip"
+        way += ", or set failover.encrypted_reasoning to strip"
     return replace(refused, message=f"{told}; {way}")
 
 

@@ -124,7 +124,7 @@ def places(node: Node | None, path: str = "") -> Iterator[tuple[str, Place]]:
 # -- settings, read as what they must be ------------------------------------------------------------------------------
 
 
-class Unusable(Exception):
+class InvalidSetting(Exception):
     """A setting could not be read; why has been noted already."""
 
 
@@ -137,7 +137,7 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Setting:
     """A node on its *path* of settings. All parts of a document share *notes*."""
 
     node: Node
@@ -154,19 +154,19 @@ class Part:
         return isinstance(self.node, Scalar) and not self.node.quoted and self.node.text in _NOTHING
 
     def note(self, message: str) -> None:
-        """Note that *message* is wrong with this part."""
+        """Note that *message* is wrong with this setting."""
         self.notes.mistakes.append(Mistake(self.place, self.path, message))
 
     def warn(self, message: str) -> None:
-        """Note *message* as a warning about the name under which this part stands."""
+        """Note *message* as a warning about the name of this setting."""
         self.notes.warnings.append(Mistake(self.key or self.place, self.path, message))
 
-    def wrong(self, message: str) -> Unusable:
+    def wrong(self, message: str) -> InvalidSetting:
         """Note *message* and return what to raise."""
         self.note(message)
-        return Unusable()
+        return InvalidSetting()
 
-    def members(self) -> dict[str, Part]:
+    def members(self) -> dict[str, Setting]:
         """Return the parts of a mapping; nothing at all is an empty one."""
         if self.is_nothing:
             return {}
@@ -174,17 +174,17 @@ class Part:
             raise self.wrong(f"must be a mapping (name: value), is {self.said()}")
         path = f"{self.path}." if self.path else ""
         return {
-            name: Part(member.value, path + shown(name), self.notes, member.place)
+            name: Setting(member.value, path + shown(name), self.notes, member.place)
             for name, member in self.node.entries.items()
         }
 
-    def items(self) -> list[Part]:
+    def items(self) -> list[Setting]:
         """Return the parts of a list; nothing at all is an empty one."""
         if self.is_nothing:
             return []
         if not isinstance(self.node, Items):
             raise self.wrong(f"must be a list, is {self.said()}")
-        return [Part(node, f"{self.path}[{at}]", self.notes) for at, node in enumerate(self.node.nodes)]
+        return [Setting(node, f"{self.path}[{at}]", self.notes) for at, node in enumerate(self.node.nodes)]
 
     def scalar(self, must: str) -> Scalar:
         """Return the scalar that stands here, or complain that it *must* be something else."""
@@ -213,92 +213,92 @@ class Part:
                 return f"'{said}'" if quoted or not _NUMBER.fullmatch(text) else said
 
 
-Read = Callable[[Part], Any]
+Read = Callable[[Setting], Any]
 
 
-def text(part: Part) -> str:
+def text(setting: Setting) -> str:
     """Read text: anything that is not empty, a list or a mapping, as it is written."""
-    found = part.scalar("text").text
+    found = setting.scalar("text").text
     if not found.strip():
-        raise part.wrong("must be text, is empty")
+        raise setting.wrong("must be text, is empty")
     if not found.isprintable():
-        raise part.wrong("must be one line of printable text")
+        raise setting.wrong("must be one line of printable text")
     return found
 
 
-def flag(part: Part) -> bool:
+def flag(setting: Setting) -> bool:
     """Read `true` or `false`, and nothing else that some take for it."""
-    found = part.plain("true or false")
+    found = setting.plain("true or false")
     if found in _FLAGS:
         return _FLAGS[found]
     hint = _OLD_FLAGS.get(found.lower())
-    raise part.wrong(f"must be true or false, is {part.said()}" + (f"; write {hint}" if hint else ""))
+    raise setting.wrong(f"must be true or false, is {setting.said()}" + (f"; write {hint}" if hint else ""))
 
 
 def whole(least: int | None = None, most: int | None = None) -> Read:
     """Make a reader of whole numbers from *least* to *most*."""
 
-    def read(part: Part) -> int:
-        found = part.plain("a whole number")
+    def read(setting: Setting) -> int:
+        found = setting.plain("a whole number")
         if not _WHOLE.fullmatch(found):
-            raise part.wrong(f"must be a whole number, is {part.said()}")
+            raise setting.wrong(f"must be a whole number, is {setting.said()}")
         number = int(found)
         if least is not None and number < least:
-            raise part.wrong(f"must be {least} or more, is {found}")
+            raise setting.wrong(f"must be {least} or more, is {found}")
         if most is not None and number > most:
-            raise part.wrong(f"must be {most} or less, is {found}")
+            raise setting.wrong(f"must be {most} or less, is {found}")
         return number
 
     return read
 
 
-def positive(part: Part) -> float:
+def positive(setting: Setting) -> float:
     """Read a number above 0."""
-    found = part.plain("a number")
+    found = setting.plain("a number")
     if not _NUMBER.fullmatch(found) or not math.isfinite(float(found)):
-        raise part.wrong(f"must be a number, is {part.said()}")
+        raise setting.wrong(f"must be a number, is {setting.said()}")
     if float(found) <= 0:
-        raise part.wrong(f"must be > 0, is {found}")
+        raise setting.wrong(f"must be > 0, is {found}")
     return float(found)
 
 
-def seconds(part: Part) -> float:
+def seconds(setting: Setting) -> float:
     """Read a duration above 0: `1h30m`, `90s`, `500ms`, or plain seconds."""
-    found = part.scalar("a duration").text
+    found = setting.scalar("a duration").text
     units = _DURATION.fullmatch(found)
     if _NUMBER.fullmatch(found) and math.isfinite(float(found)):
         value = float(found)
     elif found and units:
         value = sum(float(count) * unit for count, unit in zip(units.groups(), _UNITS, strict=True) if count)
     else:
-        raise part.wrong(f"must be a duration such as 90s, 500ms or 1h30m, is {part.said()}")
+        raise setting.wrong(f"must be a duration such as 90s, 500ms or 1h30m, is {setting.said()}")
     if value <= 0:
-        raise part.wrong(f"must be longer than 0, is {found}")
+        raise setting.wrong(f"must be longer than 0, is {found}")
     return value
 
 
-def size(part: Part) -> int:
+def size(setting: Setting) -> int:
     """Read a size above 0 in bytes: `64MB`, `1MiB`, or plain bytes."""
-    found = part.scalar("a size").text
+    found = setting.scalar("a size").text
     units = _SIZE.fullmatch(found)
     if _WHOLE.fullmatch(found):
         value = int(found)
     elif units and units[2] in _FACTORS:
         value = int(float(units[1]) * _FACTORS[units[2]])
     else:
-        raise part.wrong(f"must be a size such as 64MB, 1MiB or a number of bytes, is {part.said()}")
+        raise setting.wrong(f"must be a size such as 64MB, 1MiB or a number of bytes, is {setting.said()}")
     if value <= 0:
-        raise part.wrong(f"must be > 0, is {found}")
+        raise setting.wrong(f"must be > 0, is {found}")
     return value
 
 
 def one_of(*names: str) -> Read:
     """Make a reader of one word among *names*."""
 
-    def read(part: Part) -> str:
-        found = part.scalar("one of " + ", ".join(names)).text
+    def read(setting: Setting) -> str:
+        found = setting.scalar("one of " + ", ".join(names)).text
         if found not in names:
-            raise part.wrong(f"{part.said()} is none of {', '.join(names)}{meant(found, names)}")
+            raise setting.wrong(f"{setting.said()} is none of {', '.join(names)}{meant(found, names)}")
         return found
 
     return read
@@ -316,18 +316,18 @@ class Section:
     """
     A reader of a mapping in which only *keys* may stand and *needs* must. *renamed* are former keys (see `RENAMED`).
 
-    *make* gets the part and what could be read. What is missing or could not be read is noted and left out, even
+    *make* gets the setting and what could be read. What is missing or could not be read is noted and left out, even
     where it is needed: a mistake must not hide another.
     """
 
     keys: Mapping[str, Read]
-    make: Callable[[Part, dict[str, Any]], Any]
+    make: Callable[[Setting, dict[str, Any]], Any]
     needs: tuple[str, ...] = ()
     extensions: str = ""  # what begins with this is left alone
     renamed: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, part: Part) -> Any:
-        members = part.members()
+    def __call__(self, setting: Setting) -> Any:
+        members = setting.members()
         values: dict[str, Any] = {}
         for name, member in members.items():
             if name in self.keys:
@@ -335,13 +335,13 @@ class Section:
             elif name in self.renamed:
                 self._read_renamed(values, self.renamed[name], member, members)
             elif not (self.extensions and name.startswith(self.extensions)):
-                _unknown(part, member, name, self.keys)
+                _unknown(setting, member, name, self.keys)
         for name in self.needs:
             if name not in members:
-                part.note(f"{name} is missing")
-        return self.make(part, values)
+                setting.note(f"{name} is missing")
+        return self.make(setting, values)
 
-    def _read_renamed(self, values: dict[str, Any], new: str, member: Part, members: Mapping[str, Part]) -> None:
+    def _read_renamed(self, values: dict[str, Any], new: str, member: Setting, members: Mapping[str, Setting]) -> None:
         if not new:
             member.warn("is no longer used")
         elif new in members:
@@ -357,9 +357,9 @@ class Each:
 
     inner: Read
 
-    def __call__(self, part: Part) -> tuple[Any, ...]:
+    def __call__(self, setting: Setting) -> tuple[Any, ...]:
         values: dict[int, Any] = {}
-        for at, item in enumerate(part.items()):
+        for at, item in enumerate(setting.items()):
             _attempt(values, at, self.inner, item)
         return tuple(values.values())
 
@@ -369,14 +369,14 @@ class Named:
     """A reader of a mapping from names of the user's own to *inner*; *name* checks a name and says how it is kept."""
 
     inner: Read
-    name: Callable[[Part, str], str] = lambda _, name: name
+    name: Callable[[Setting, str], str] = lambda _, name: name
 
-    def __call__(self, part: Part) -> dict[str, Any]:
+    def __call__(self, setting: Setting) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name, member in part.members().items():
+        for name, member in setting.members().items():
             try:
                 kept = self.name(member, name)
-            except Unusable:
+            except InvalidSetting:
                 continue
             _attempt(values, kept, self.inner, member)
         return values
@@ -389,27 +389,27 @@ class Either:
     short: Read
     long: Section
 
-    def __call__(self, part: Part) -> Any:
-        return self.long(part) if isinstance(part.node, Members) else self.short(part)
+    def __call__(self, setting: Setting) -> Any:
+        return self.long(setting) if isinstance(setting.node, Members) else self.short(setting)
 
 
-def _attempt(values: dict[Any, Any], name: object, read: Read, part: Part) -> None:
+def _attempt(values: dict[Any, Any], name: object, read: Read, setting: Setting) -> None:
     try:
-        values[name] = read(part)
-    except Unusable:
+        values[name] = read(setting)
+    except InvalidSetting:
         return
 
 
-def _unknown(part: Part, member: Part, name: str, keys: Mapping[str, Read]) -> None:
+def _unknown(setting: Setting, member: Setting, name: str, keys: Mapping[str, Read]) -> None:
     """Note that *name* is no setting. Its text is shown with care: a key may be part of it."""
-    inside = f"{part.path}." if part.path else ""
+    inside = f"{setting.path}." if setting.path else ""
     joined = _RUN_TOGETHER.match(name)
     if joined and joined[1] in keys:  # the rest of the name is the value
         where, message = inside + joined[1], f"must be written '{joined[1]}: …', with a blank after the colon"
     else:
         where = inside + (secret_patterns.HIDDEN if _LONG.fullmatch(name) else shown(name))
         message = "is no setting" + (meant(name, keys) or f"; there are {', '.join(keys)}")
-    part.notes.mistakes.append(Mistake(member.key or member.place, where, message))
+    setting.notes.mistakes.append(Mistake(member.key or member.place, where, message))
 
 
 def shown(value: str) -> str:

@@ -10,7 +10,7 @@ from patchbay.settings import reader, yaml_document
 from patchbay.settings.reader import ConfigError, load
 from patchbay.settings.renamed import RENAMED
 from patchbay.settings.settings import Config
-from patchbay.settings.yaml_document import Notes, Part, Section
+from patchbay.settings.yaml_document import Notes, Section, Setting
 
 ACCOUNT = "{id: a, provider: p, key: example-key, %s}"
 PROVIDERS = "providers: {p: {preset: generic, base_url: reverse, %s}}"
@@ -103,6 +103,6 @@ def test_a_setting_without_a_use_is_a_warning() -> None:
     root = yaml_document.parse("{gone: 3, kept: true}").root
     assert root is not None
 
-    assert section(Part(root, "", notes)) == {"kept": True}
+    assert section(Setting(root, "", notes)) == {"kept": True}
     assert [(each.path, each.message) for each in notes.warnings] == [("gone", "is no longer used")]
     assert not notes.mistakes

@@ -4,15 +4,15 @@ import pytest
 
 from patchbay.settings import yaml_document
 from patchbay.settings.yaml_document import (
+    InvalidSetting,
     Items,
     Members,
     Node,
     Notes,
-    Part,
     Place,
     Read,
     Scalar,
-    Unusable,
+    Setting,
     parse,
 )
 
@@ -38,8 +38,8 @@ def read(text: str, reader: Read) -> object:
     assert root is not None
     notes = Notes()
     try:
-        return reader(Part(root, "it", notes))
-    except Unusable:
+        return reader(Setting(root, "it", notes))
+    except InvalidSetting:
         return notes.mistakes[-1].message
 
 

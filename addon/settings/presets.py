@@ -8,18 +8,7 @@ that comes back other than the one that went up belongs to another request.
 from __future__ import annotations
 
 from ..dialects import FAMILIES
-from ..values.account import (
-    Echo,
-    Provider,
-    Stamp,
-)
-
-# What can be said about an answer that is not ours; the detectors themselves are in `crosstalk`.
-DETECTORS = (
-    "contract", "tag", "duplicate", "tool-call", "strange-id", "stripped", "settings", "shape", "framing", "stray-head",
-    "disorder", "created", "took", "age", "early", "model", "tool-name", "same-text", "results",
-)  # fmt: skip
-
+from ..values.account import Echo, Provider, Stamp
 
 ANY = ("*",)
 _EVERY = frozenset(FAMILIES)

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import secret_patterns
+from ..crosstalk.detectors import DETECTORS
 from ..dialects import FAMILIES
 from ..values.account import Secret
 from ..values.http import Origin
 from . import yaml_document
-from .presets import DETECTORS
 from .settings import TIERS
 from .yaml_document import Each, Either, InvalidSetting, Named, Scalar, Section, Setting
 

@@ -1,4 +1,4 @@
-"""Who the client is, for as long as it stays the same client: a claim that outlives a rotating token."""
+"""The claim of a client: a name for it in its headers that outlives a rotating token."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TOKEN_LIMIT = 16_384
 
 def claim(headers: Headers) -> str:
     """
-    Return what names the client in what it sent, the empty string when nothing stable does: the one local scope.
+    Return the name of the client in its *headers*, or the empty string, which all clients without a stable name share.
 
-    An API key counts as itself, in whichever header it stands; an OAuth token only by the account it belongs to. The
-    claim may be a secret: digest it, never keep or log it.
+    An API key counts as itself, in whichever header it stands; an OAuth token only by its account. The claim may be a
+    secret: digest it, never keep or log it.
     """
     for name in _ACCOUNTS:
         if account := headers.get(name).strip():
@@ -47,7 +47,7 @@ def _token(headers: Headers) -> str:
 
 
 def _stable(token: str) -> str:
-    """Read the account out of a JWT. Nothing is verified: a claim only keeps scopes apart, it opens nothing."""
+    """Return the account in a JWT, unverified: a claim only separates scopes, it grants nothing."""
     pieces = token.split(".")
     if len(pieces) != 3 or len(token) > _TOKEN_LIMIT:
         return ""

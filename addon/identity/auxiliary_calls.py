@@ -1,8 +1,8 @@
 """
-Calls beside a conversation: counting, warming up, naming a chat, suggesting what to ask next. They may follow a
-binding, but not make one. So do calls that hold no conversation at all, such as embeddings.
+Auxiliary calls beside a conversation: token counts, probes, chat titles, follow-up suggestions. They may follow a
+binding, but make none; nor do calls without any conversation, such as embeddings.
 
-A conversation that is taken for one of these is at home where its answer came from, from its second turn on.
+A conversation mistaken for an auxiliary call is bound from its second turn on, to the account of its first answer.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _TITLE = re.compile(
     r"|\btitle generator\b",
     re.IGNORECASE,
 )
-_LOOKED_AT = 2000  # characters of instructions; a title prompt says so at once
+_LEADING = 2000  # characters of instructions that are searched
 TITLE_MESSAGES = 3
 _NO_TALK = re.compile(
     r"/(?:embeddings|moderations|rerank|images/\w+|audio/\w+)$"
     r"|:(?:embedContent|batchEmbedContents|asyncBatchEmbedContent|predict|predictLongRunning|batchGenerateContent)$"
 )
-# What instructions say of the other chores that tools have beside a chat.
+# Instructions of the other chores of tools beside a chat.
 _CHORE = re.compile(
     r"\b(?:generate|write|create|produce|suggest|provide|propose|extract|determine|give|return|reply|predict|formulate)\b"
     r"[^.\n]{0,100}\b(?:title|tags?|follow-?ups?|search (?:quer|term|keyword)\w*|search-ready|emoji"
@@ -39,7 +39,7 @@ _CHORE = re.compile(
     re.IGNORECASE,
 )
 _CHORE_WORDS = ("title", "tag", "follow", "search", "emoji", "topic", "standalone", "complet", "标题")
-# The same, said in the user's name: they speak of the chat, and of no other text.
+# The same in a user message: it must be about a chat, and no other text.
 _OF_THE_CHAT = re.compile(
     r"\btitle\b[^.\n]{0,80}\b(?:chat|conversation|session|thread|discussion|dialog(?:ue)?)\b"
     r"|\b(?:chat|conversation|session|thread)(?:'s)? title\b",
@@ -55,12 +55,12 @@ _OF_A_CHAT = re.compile(
     "|对话|会话|聊天|上下文|历史"
 )
 _NEAR = 160  # characters between the two
-# A heading or a tag that says so by itself, and a message that is nothing but the order.
+# A heading or a tag of a summary, and a message that only asks for one.
 _SUMMARY = re.compile(
     r"state_snapshot|<(?:\w+_)?summary>|^\W*(?:[a-z]+ )?summary\b[^\n.]{0,40}(?::|\n)"
     rf"|^\W*(?:please |now )*(?:{_BRIEFLY.pattern})\w*(?: (?:it|this|that|everything|all|above|of|the))*\W*$"
 )
-_ASKED = 2000  # characters at either end of a message that may say it is a summary, or ask for one
+_SEARCHED = 2000  # characters at either end of a message that may be a summary, or ask for one
 _TASK_CHARACTERS = 800  # at either end of a message, where its task stands
 _TRANSCRIPT = re.compile(
     r"<(?:chat_?history|conversation(?:_history)?|chat|transcript)>|\"role\"\s*:\s*\"(?:assistant|model)\"",
@@ -70,41 +70,41 @@ _SPEAKER = re.compile(
     r"^[^\w\n]{0,4}(user|human|assistant|ai|bot|model)\b[^\w\n]{0,4}(?::|$)", re.IGNORECASE | re.MULTILINE
 )
 _TRANSCRIPT_CHARACTERS = 32_768
-_HOLES = re.compile(r"<\|?(?:fim_|PRE\b|prefix\b)|<.fim.begin|\[SUFFIX\]")  # how models are asked to fill a gap
-_SHORT_ANSWER = 64  # tokens: no answer to a person
+_HOLES = re.compile(r"<\|?(?:fim_|PRE\b|prefix\b)|<.fim.begin|\[SUFFIX\]")  # marks of fill-in-the-middle prompts
+_SHORT_ANSWER = 64  # tokens: too few for an answer to a person
 
 
 def counts_tokens(request: Request) -> bool:
-    """Say whether *request* only asks how many tokens a history has."""
+    """Whether *request* only counts the tokens of a history."""
     return request.path.partition("?")[0].lower().endswith(_COUNTING)
 
 
 def is_probe(request: Request) -> bool:
-    """Say whether *request* only counts tokens, or asks for one at most: nothing stays warm after it."""
+    """Whether *request* only counts tokens, or asks for at most one: it warms no cache."""
     return counts_tokens(request) or any(_is_one(limit) for limit in _limits(request))
 
 
 def names_a_chat(request: Request) -> bool:
-    """Say whether *request* asks for the title of a chat: short, without tools, and told so in its instructions."""
+    """Whether *request* asks for the title of a chat: short, without tools, and with such instructions."""
     body = request.body
     messages = messages_of(body)
     if body.get("tools") or len(messages) > TITLE_MESSAGES:
         return False
     texts = [*instructions(body), *(text_of(message) for message in messages if role_of(message) == "system")]
-    return any(_TITLE.search(text[:_LOOKED_AT]) for text in texts)
+    return any(_TITLE.search(text[:_LEADING]) for text in texts)
 
 
 def converses(endpoint: Endpoint) -> bool:
-    """Say whether requests for *endpoint* hold a conversation."""
+    """Whether requests for *endpoint* hold a conversation."""
     return endpoint.kind == "generation" and not _NO_TALK.search(endpoint.suffix)
 
 
 def serves_a_chat(request: Request) -> bool:
     """
-    Say whether *request* does a chore beside a chat: it names it, tags it, asks what may be said next, or fills a gap.
+    Whether *request* is a chore beside a chat: a title, tags, follow-up suggestions, or fill-in-the-middle.
 
-    Such a call is one message without tools, told what to do by instructions, or by that message: then it quotes the
-    chat it is about.
+    Such a call is one message without tools. The task stands in its instructions, or in the message, which then quotes
+    the chat.
     """
     if names_a_chat(request) or _fills_a_gap(request):
         return True
@@ -113,21 +113,21 @@ def serves_a_chat(request: Request) -> bool:
         return False
     if not _has_no_choice(request):
         return False
-    told = [text_of(message) for message in messages if role_of(message) == "user"]
+    asked = [text_of(message) for message in messages if role_of(message) == "user"]
     led = [*instructions(request.body), *(text_of(message) for message in messages if role_of(message) == "system")]
-    if any(_is_chore(text[:_LOOKED_AT]) for text in led):
+    if any(_is_chore(text[:_LEADING]) for text in led):
         return True
-    task = "\n".join(text if len(text) <= 2 * _TASK_CHARACTERS else _ends(text) for text in told)
+    task = "\n".join(text if len(text) <= 2 * _TASK_CHARACTERS else _ends(text) for text in asked)
     is_chore = _is_chore(task)
-    if is_chore and len(told) == 1 and _OF_THE_CHAT.search(task):
+    if is_chore and len(asked) == 1 and _OF_THE_CHAT.search(task):
         return True
     is_task = is_chore or says_summary(task) or any(_is_short(limit) for limit in _limits(request))
-    return is_task and any(_quotes_a_chat(text[:_TRANSCRIPT_CHARACTERS]) for text in (*told, *led))
+    return is_task and any(_quotes_a_chat(text[:_TRANSCRIPT_CHARACTERS]) for text in (*asked, *led))
 
 
 def says_summary(text: str) -> bool:
-    """Say whether *text* speaks, at either end, of the summary of a conversation: it is one, or asks for one."""
-    return _speaks_of_summary(text[:_ASKED].lower()) or _speaks_of_summary(text[_ASKED:][-_ASKED:].lower())
+    """Whether *text* is, or asks for, the summary of a conversation, by the words at either end."""
+    return _speaks_of_summary(text[:_SEARCHED].lower()) or _speaks_of_summary(text[_SEARCHED:][-_SEARCHED:].lower())
 
 
 def _speaks_of_summary(text: str) -> bool:
@@ -143,7 +143,7 @@ def _is_chore(text: str) -> bool:
 
 
 def _holds(text: str, words: Sequence[str]) -> bool:
-    """Say whether *text*, in lower case, holds one of *words*: most hold none, and a pattern takes far longer."""
+    """Whether *text*, in lower case, holds one of *words*: most hold none, and a pattern takes far longer."""
     return any(word in text for word in words)
 
 
@@ -159,7 +159,7 @@ def _quotes_a_chat(text: str) -> bool:
 
 
 def _has_no_choice(request: Request) -> bool:
-    """Say whether *request* has no tools, or one that the answer has to be given with."""
+    """Whether *request* has no tools, or a single one that the answer must call."""
     tools = request.body.get("tools")
     choice = request.body.get("tool_choice") if tools else None
     forced = choice == "required" or (isinstance(choice, dict) and choice.get("type") not in ("auto", "none"))
@@ -170,7 +170,7 @@ def _fills_a_gap(request: Request) -> bool:
     prompt = request.body.get("prompt") if "prompt" in request.body else None
     if not isinstance(prompt, str):
         return False
-    return bool(request.body.text("suffix")) or _HOLES.search(prompt[:_LOOKED_AT]) is not None
+    return bool(request.body.text("suffix")) or _HOLES.search(prompt[:_LEADING]) is not None
 
 
 def _limits(request: Request) -> list[Any]:

@@ -1,7 +1,7 @@
 """
-To which client a stored thing was handed: a response, a file, a batch, a conversation. No other client gets at it.
+Which client was given a stored resource: a response, a file, a batch, a conversation. No other client may use it.
 
-Providers keep such things for an account, and accounts are shared. An id that nobody here was handed says nothing.
+Providers keep resources for an account, and clients share accounts. An unknown id is allowed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .seeds import Seeds
 KIND = "held"
 _MAX_ID = 512  # characters
 _BEHIND = re.compile(r"[?#;]")  # the end of a name
-_MAX_NODES = 20_000  # of what stands beside a history
+_MAX_NODES = 20_000  # of one member
 _HELD = frozenset({"file", "batch", "conversation", "container", "cache", "item"})  # where a token must stand
 _NAMED = frozenset({"reference", "file", "container", "cache"})
 _SAID = frozenset(
@@ -30,31 +30,31 @@ _SAID = frozenset(
 )
 _ITEMS = frozenset({"messages", "input", "contents", "tools"})
 _IS_REFERENCE = re.compile(r"id|(?!.*call_?id$|tool_use_id$).*(?:_id|Id)").fullmatch
-# Members in which an item says something by itself, so that its id is a label.
+# Members with content: the id of an item that has one is a label.
 _SAYS = frozenset(
     {"content", "text", "output", "summary", "arguments", "encrypted_content", "name", "input", "result", "code"}
 )
-_BRIEF = ("content", "system", "instructions")  # what is said beside a history, or alone
+_BRIEF = ("content", "system", "instructions")  # members with content beside a history, or alone
 
 
 class ClientResources:
-    """Ids in the ledger by keyed digest, each with the scope of the client that got it."""
+    """Ids in the ledger by keyed digest, each with the scope of the client that was given it."""
 
     def __init__(self, seeds: Seeds, ledger: Ledger) -> None:
         self._seeds = seeds
         self._ledger = ledger
 
     def note(self, request: Request, fact: Fact, now: float, ttl: float) -> None:
-        """Remember that the client of *request* was handed what *fact* names, if it is a stored thing."""
+        """Remember that the client of *request* was given the resource that *fact* names, if it names one."""
         stored = fact.kind == "id" or (fact.kind == "token" and fact.where in _HELD)
         if not (stored and request.client.key and isinstance(fact.value, str) and 0 < len(fact.value) <= _MAX_ID):
             return
-        if _is_in_path(request.path, fact.value):  # it was known to the client, who need not have made it
+        if _is_in_path(request.path, fact.value):  # the client knew it, and need not have made it
             return
         seed, holder = self._seed(fact.value), request.client.scope.hex()
         before = self._ledger.find(KIND, seed, now)
         if before and before.affinity != holder:
-            holder = ""  # a server that gives the same id to everybody: it tells nothing
+            holder = ""  # a server that gives all clients the same id
         self._ledger.note(KIND, seed, Entry("", affinity=holder, at=now), now, ttl)
 
     def foreign_id(self, request: Request, now: float) -> str:
@@ -76,11 +76,11 @@ class ClientResources:
 
 def _is_in_path(path: str, value: str) -> bool:
     last = value.rpartition("/")[2]
-    return last in path and any(quote.value in (value, _short(value)) for quote in references.of_path(path))
+    return last in path and any(reference.value in (value, _short(value)) for reference in references.of_path(path))
 
 
 def _short(name: str) -> str:
-    """Return the last two parts of a name such as `projects/p/locations/l/cachedContents/1`, without what is done."""
+    """Return the last two parts of a name such as `projects/p/locations/l/cachedContents/1:verb`, without the verb."""
     if "/" not in name:
         return name
     plain = _BEHIND.split(unquote(references.resource_name(name)), maxsplit=1)[0]
@@ -89,14 +89,14 @@ def _short(name: str) -> str:
 
 
 def _named(request: Request) -> Iterator[str]:
-    """Yield what *request* may name a stored thing by."""
+    """Yield the strings of *request* that may name a stored resource."""
     path, _, query = request.path.partition("?")
     if request.endpoint.kind != "generation":
         for read in dict.fromkeys((path, spelling.loosest(path))):
-            yield from (quote.value for quote in references.of_path(read))
+            yield from (reference.value for reference in references.of_path(read))
     if query:
         yield from _values(form_data.urlencoded(query))
-    yield from (quote.value for quote in references.owning(request) if quote.place in _NAMED)
+    yield from (reference.value for reference in references.owning(request) if reference.place in _NAMED)
     yield from _fields(request)
     for name in request.body.names():
         value = request.body.get(name)
@@ -105,14 +105,14 @@ def _named(request: Request) -> Iterator[str]:
         if name not in _SAID or (name == "prompt" and isinstance(value, dict)):
             yield from _strings(value)
         elif name in _BRIEF and isinstance(value, list | dict):
-            yield from (quote.value for item in _listed(value) for quote in _quoted(item))
+            yield from (reference.value for item in _listed(value) for reference in _references_in(item))
 
 
 def _references(items: list[Any]) -> Iterator[str]:
     """
-    Yield the ids by which *items* of a history, or tools, refer to what is stored, whatever their type says.
+    Yield the ids by which *items* of a history, or tools, refer to stored resources, whatever their type says.
 
-    An item that says something itself is no reference, whatever id it has; ids of calls are the model's own.
+    An item with content is no reference; ids of calls are the model's own.
     """
     pending, seen = list(reversed(items)), 0
     while pending and seen < _MAX_NODES:
@@ -134,7 +134,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _fields(request: Request) -> Iterator[str]:
-    """Yield the values of a form, also of one that is not written by the book: an id is one word between its lines."""
+    """Yield the values of a form. A malformed multipart body is searched too: an id is a word between its lines."""
     kind, raw = request.headers.get("content-type").strip().lower(), request.body.raw
     if not raw:
         return
@@ -152,7 +152,7 @@ def _values(fields: tuple[form_data.Field, ...]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield the strings of *value*, without what is said in it."""
+    """Yield the strings of *value*, without those of content in it."""
     pending, seen = [value], 0
     while pending and seen < _MAX_NODES:
         node = pending.pop()
@@ -164,10 +164,10 @@ def _strings(value: Any) -> Iterator[str]:
         elif isinstance(node, dict):
             for name, inner in node.items():
                 if name in _SAID and isinstance(inner, list):
-                    yield from (quote.value for item in inner for quote in _quoted(item))
+                    yield from (reference.value for item in inner for reference in _references_in(item))
                 elif name not in _SAID:
                     pending.append(inner)
 
 
-def _quoted(message: Any) -> Iterator[references.Reference]:
-    yield from (quote for quote in references.of_message(message, texts=False) if quote.place in _NAMED)
+def _references_in(message: Any) -> Iterator[references.Reference]:
+    yield from (reference for reference in references.of_message(message, texts=False) if reference.place in _NAMED)

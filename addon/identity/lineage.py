@@ -1,4 +1,4 @@
-"""What our answers gave away, and to whom: tokens that name the conversation and the account they came from."""
+"""Tokens of our answers, each with the conversation and the account that it came from."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ..ledger import Entry, Ledger
 from .references import resource_name
 from .seeds import Seeds
 
-KINDS = ("lineage", "recall")  # what only an answer gave away, and what others may say in the same words
+KINDS = ("lineage", "recall")  # tokens that only an answer gives, and words that other conversations may hold
 
 
 class Lineage:
     """
-    Tokens of a *kind* in the ledger, by keyed digest: neither a text nor a signature stands there as it is.
+    Tokens of a *kind* in the ledger, by keyed digest: it holds neither texts nor signatures.
 
-    A token that came up in two conversations says nothing about either, for as long as it is remembered.
+    A token of two conversations names neither, for as long as it is remembered.
     """
 
     def __init__(self, seeds: Seeds, ledger: Ledger, kind: str = KINDS[0]) -> None:
@@ -24,7 +24,7 @@ class Lineage:
         self._kind, self._demoted = kind, demoted(kind)
 
     def find(self, scope: bytes, token: str, now: float) -> Entry | None:
-        """Return to whom *token* was handed; without affinity and thread if it was handed to more than one."""
+        """Return the entry of *token*; without affinity and thread if several conversations were given it."""
         seed = self._seed(scope, token)
         entry = self._ledger.find(self._kind, seed, now)
         if entry and self._ledger.find(self._demoted, seed, now):
@@ -32,7 +32,7 @@ class Lineage:
         return entry
 
     def note(self, scope: bytes, token: str, entry: Entry, now: float, ttl: float) -> None:
-        """Remember that *token* was handed to *entry*, for *ttl* seconds."""
+        """Remember for *ttl* seconds that *token* was given to *entry*."""
         seed = self._seed(scope, token)
         before = self._ledger.find(self._kind, seed, now)
         if before and before.affinity:
@@ -43,19 +43,19 @@ class Lineage:
         self._ledger.note(self._kind, seed, entry, now, ttl)
 
     def is_empty(self) -> bool:
-        """Whether nothing was handed to anybody, so that no look-up finds anything."""
+        """Whether there are no tokens at all."""
         return not self._ledger.holds(self._kind)
 
     def tie(self, scope: bytes, now: float, ttl: float) -> None:
-        """Remember that *scope* was handed something which a history may hold and only one account can honour."""
+        """Remember that *scope* was given a token that a history may hold and only one account can honour."""
         self._ledger.note(self._kind, self._seeds.of_id("ties", scope), Entry(exchange="", at=now), now, ttl)
 
     def ties(self, scope: bytes, now: float) -> bool:
         """
-        Whether a history of *scope* may hold something that only one account can honour.
+        Whether a history of *scope* may hold a token that only one account can honour.
 
-        What says so is asked for before each look-up and lives as long as the last thing it stands for, so that it
-        outlasts them all in the ledger.
+        The mark is read before each look-up and lives as long as the last such token, so that no eviction takes it
+        before them.
         """
         return not self.is_empty() and self._ledger.find(self._kind, self._seeds.of_id("ties", scope), now) is not None
 
@@ -64,5 +64,5 @@ class Lineage:
 
 
 def demoted(kind: str) -> str:
-    """Return the kind of the ledger under which the tokens of *kind* stand that several conversations were given."""
+    """Return the ledger kind for the tokens of *kind* that several conversations were given."""
     return f"{kind} demoted"

@@ -1,7 +1,7 @@
 """
-What a request repeats of earlier answers: ids of tool calls and items, signatures, texts; and the resources it needs.
+References of a request: ids, signatures and texts of earlier answers, and the resources that it needs.
 
-Only structured places count, never free text. Reading is lazy and starts at the newest message.
+They are read from structured places, never from free text; lazily, from the newest message back.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Place = Literal[
 ]  # fmt: skip
 LINKS = frozenset(("tool", "signature", "item", "text", "reference", "reasoning", "sealed"))
 OWNS = frozenset(("reference", "reasoning", "file", "container", "cache", "state", "address", "sealed"))
-SPARED = frozenset(("reasoning", "state"))  # of those, what a conversation can go on without
-MIN_TEXT = 40  # characters of an answer, white space aside, below which it may be anybody's
-MAX_QUOTES = 512  # of one request
-MAX_SAID = 262_144  # characters of answers that are looked up, from the newest back: what was kept is near the end
+SPARED = frozenset(("reasoning", "state"))  # of those, the places that a conversation can go on without
+MIN_TEXT = 40  # characters of an answer, white space aside, below which it names no conversation
+MAX_REFERENCES = 512  # of one request
+MAX_TEXTS = 262_144  # characters of answers that are looked up, from the newest back
 _MAX_DEPTH = 8
 _MAX_NODES = 4096  # of one message
 _WORDS = re.compile(r"(?:[A-Za-z]{2,16}[_.-])+")
@@ -44,8 +44,8 @@ _OWNING_MEMBERS = frozenset(
         "cached_content", "request", "input_file_id", "file_id", "training_file", "thread",
     )
 )  # fmt: skip
-# Byte marks of what ties a request to one account, by the member they may stand in; without any of them a history need
-# not be decoded for its owner.
+# Bytes that mark references to one account's resources, by the member they may stand in. A history without any of them
+# is not decoded for its owner.
 _OWNING_MARKS: Mapping[str, tuple[bytes, ...]] = {
     **dialects.owning_marks(),
     "tools": (b"vector_store_id", b'"container"', b"container_reference", b"file_id"),
@@ -56,14 +56,14 @@ _ESCAPED = re.compile(rb"\\.00[4-7].")  # letters, so that marks are not seen
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Something that came from an answer. *place* says what kind of place it stands in now, and so what it means."""
+    """A *value* that an answer gave; the kind of *place* where it stands now says what it means."""
 
     place: Place
     value: str
 
     @property
     def links(self) -> bool:
-        """Whether it names the conversation it came from. An id that may be anybody's does so only as a reference."""
+        """Whether it names the conversation it came from. A weak id does so only in the place of a reference."""
         return self.place in LINKS and (self.place in ("text", "reference") or is_strong(self.value))
 
     @property
@@ -73,7 +73,7 @@ class Reference:
 
 
 def is_strong(token: str) -> bool:
-    """Say whether *token* is one of a kind: long and irregular after its prefix, not a counter such as `call_0`."""
+    """Whether *token* is unique: long and irregular after its prefix, not a counter such as `call_0`."""
     prefix = _WORDS.match(token)
     core = token[prefix.end() :] if prefix else token
     if ":" in token and _COUNTED.fullmatch(token):
@@ -82,20 +82,20 @@ def is_strong(token: str) -> bool:
 
 
 def newest_first(body: Body) -> Iterator[Reference]:
-    """Yield what the history of *body* quotes and links by, from the newest message back."""
-    count = said_so_far = 0
+    """Yield the references of *body*'s history that link, from the newest message back."""
+    count = characters = 0
     for message in reversed(messages_of(body)):
-        for quote in of_message(message, texts=said_so_far < MAX_SAID):
-            if quote.links:
-                yield quote
+        for reference in of_message(message, texts=characters < MAX_TEXTS):
+            if reference.links:
+                yield reference
                 count += 1
-                said_so_far += len(quote.value)
-        if count >= MAX_QUOTES:
+                characters += len(reference.value)
+        if count >= MAX_REFERENCES:
             return
 
 
 def of_message(message: Any, *, texts: bool = True) -> Iterator[Reference]:
-    """Yield what one *message* quotes; without *texts*, ids alone."""
+    """Yield the references of one *message*; without *texts*, ids alone."""
     yield from _structured(message)
     if texts and role_of(message) == "assistant":
         text = squeezed(text_of(message))
@@ -105,7 +105,7 @@ def of_message(message: Any, *, texts: bool = True) -> Iterator[Reference]:
 
 def owning(request: Request, *, in_history: bool = True) -> Iterator[Reference]:
     """
-    Yield what ties *request* to one account: what it continues first, then its history from the newest back.
+    Yield the references that tie *request* to one account: the response it continues, then its history, newest first.
 
     Without *in_history* its history and its tools are not searched.
     """
@@ -119,11 +119,12 @@ def owning(request: Request, *, in_history: bool = True) -> Iterator[Reference]:
 
 
 def _beside(body: Body) -> Iterator[Reference]:
-    """Yield what stands beside the history of *body* and ties it to one account."""
+    """Yield the references beside the history of *body* that tie it to one account."""
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
             yield Reference("container" if name == "container" else "reference", value)
-    thread = body.get("thread") if "thread" in body else None  # Anthropic's message threads: kept by who answered
+    # Anthropic's message threads: the account that answered keeps them
+    thread = body.get("thread") if "thread" in body else None
     if isinstance(thread, dict) and (previous := _id(thread.get("previous_message_id"))):
         yield Reference("reference", previous)
     for value in (body.get("cachedContent"), body.get("cached_content"), _inner(body, "cachedContent")):
@@ -145,8 +146,8 @@ def of_path(path: str) -> Iterator[Reference]:
 
 def of_address(path: str) -> Iterator[Reference]:
     """
-    Yield what *path* (with its query) says of an account if an answer gave it away: all of it but for what may be a
-    key, and the ids in its query, such as that of an upload.
+    Yield the references of *path* (with its query) as an address that an answer gave: all of it but keys, and the ids
+    in its query, such as that of an upload.
     """
     bare, mark, query = path.partition("?")
     parts = [part.partition("=") for part in query.split("&")[:_MAX_PARTS]] if mark else []
@@ -160,9 +161,9 @@ def of_address(path: str) -> Iterator[Reference]:
 
 def names_one(path: str) -> bool:
     """
-    Say whether the address *path* (with its query) is that of one thing, and not of a collection or an endpoint.
+    Whether the address *path* (with its query) is that of one resource, and not of a collection or an endpoint.
 
-    Answers name those too (`self`, `Content-Location`), and any account can be asked for them.
+    Answers name those too (`self`, `Content-Location`), and every account serves them.
     """
     bare, _, query = path.partition("?")
     segments = [unquote(segment) for segment in bare.split("/") if segment][:32]
@@ -174,14 +175,14 @@ def names_one(path: str) -> bool:
 
 
 def resource_name(value: str) -> str:
-    """Return the short name of a resource: a file's address and its name (`files/abc`) are one thing."""
+    """Return the short name of a resource: a file's address and its name (`files/abc`) are the same."""
     if value.startswith(("https://", "http://")):
         return "/".join(value.partition("?")[0].rsplit("/", 2)[1:])
     return value
 
 
 def _may_own(body: Body) -> bool:
-    """Say whether a mark of one of its members stands anywhere in *body*."""
+    """Whether a mark of one of its members stands anywhere in *body*."""
     raw = body.raw or b""
     marks = {mark for name in _OWNING_MARKS if name in body for mark in _OWNING_MARKS[name]}
     if any(mark in raw for mark in marks) or ("input" in body and _ALONE.search(raw)):
@@ -192,11 +193,11 @@ def _may_own(body: Body) -> bool:
 def _owning_history(body: Body) -> Iterator[Reference]:
     count = 0
     for message in (*reversed(messages_of(body)), body.get("tools")):
-        for quote in _structured(message):
-            if quote.owns:
-                yield quote
+        for reference in _structured(message):
+            if reference.owns:
+                yield reference
                 count += 1
-        if count >= MAX_QUOTES:
+        if count >= MAX_REFERENCES:
             return
 
 
@@ -215,7 +216,7 @@ def _structured(message: Any) -> Iterator[Reference]:
 
 
 def _is_entered(node: dict[str, Any], name: str, value: Any, depth: int) -> bool:
-    """Arguments and results are what tools say; an id in there is not an id of ours, but in a file of a result."""
+    """Whether to walk into *value*: ids in arguments and results are the tools' own, but for files in a result."""
     if name == "output" and str(node.get("type")).endswith("_call_output"):
         return isinstance(value, dict | list) and depth < _MAX_DEPTH
     if name in ("input", "args", "arguments", "response", "output", "metadata"):
@@ -239,7 +240,7 @@ def _of_node(node: dict[str, Any], depth: int) -> Iterator[Reference]:
         elif name == "container" or (name == "container_id" and kind == "container_reference"):
             yield Reference("container", value)
         elif name == "encrypted_content":
-            yield Reference("reasoning" if kind == "reasoning" else "sealed", value)  # a compaction is all there is
+            yield Reference("reasoning" if kind == "reasoning" else "sealed", value)  # compaction
         elif name == "id":
             yield _of_id(node, kind, value, depth)
         elif name == "data" and kind == "redacted_thinking":

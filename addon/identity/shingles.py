@@ -1,8 +1,7 @@
 """
-Passages of a text, found again wherever the text is quoted: indented, wrapped, escaped, in tags or behind a prefix.
+Shingles: pieces of a text that are found again wherever the text is quoted, indented, wrapped, escaped or in tags.
 
-Only letters and digits count. A passage begins at a place that its own words choose, so what stands before it makes no
-difference.
+Only letters and digits count. The letters of a text decide where a shingle begins, whatever stands before them.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import re
 from itertools import accumulate
 from zlib import crc32
 
-LENGTH = 90  # letters and digits of one passage: some 120 characters of prose
-MAX_TEXT = 8_192  # characters of one text that are looked at: its beginning and its end
+LENGTH = 90  # letters and digits of one shingle: some 120 characters of prose
+MAX_TEXT = 8_192  # characters of one text that are read: its beginning and its end
 _TAIL = 2_048  # … of which the end
-_BREAK = re.compile('[\n:<>"|\u3002\uff1a]')  # a passage may begin behind it
+_BREAK = re.compile('[\n:<>"|\u3002\uff1a]')  # a shingle may begin after it
 _LETTERS = re.compile(r"[^\W_]+")
-# … and at these letters, whatever stands before them: at one letter in some twenty.
+# … and at these letters, one in some twenty.
 _BEGINNING = re.compile("[bgkpBGKP](?=[aeiou])")
 _BEGINNING_ANYWHERE = re.compile(f"{_BEGINNING.pattern}|[бгкп](?=[аеиоу])|[\u4e00-\u51ff\u30a1-\u30af\uac00-\uafff]")
-# The same for texts in ASCII, nearly all: breaks become line ends, what is no letter or digit goes.
+# The same for texts in ASCII, nearly all: breaks become line ends, all but letters and digits drop out.
 _TO_LINES = bytes(10 if chr(code) in '\n:<>"|' else code for code in range(256))
 _NO_LETTERS = bytes(code for code in range(128) if not chr(code).isalnum() and chr(code) not in '\n:<>"|')
 _ESCAPE = re.compile(r"\\[nrt]")
@@ -28,9 +27,9 @@ _ENTITY = re.compile(r"&(?:[a-z]{2,5}|#\d{1,4});")
 
 def shingles(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
     """
-    Return at most *limit* passages of *text*, and with *first* the first one as well: always the same choice.
+    Return at most *limit* shingles of *text*, and with *first* the first one as well.
 
-    The choice is by checksum, so a part of a text and the whole of it choose the same passages where they can.
+    The choice is by checksum, so a part of a text and the whole text choose the same shingles where they can.
     """
     found = tuple(dict.fromkeys(_beginnings(text)))
     if len(found) <= limit:
@@ -40,12 +39,12 @@ def shingles(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
 
 
 def letters(text: str) -> str:
-    """Return what counts of *text*: its letters and digits."""
+    """Return the letters and digits of *text*."""
     return "".join(_pieces(_plain(text)))
 
 
 def _beginnings(text: str) -> list[str]:
-    """Return the passages of *text* in order."""
+    """Return all shingles of *text* in order."""
     if len(text) < LENGTH:
         return []
     pieces = _pieces(_plain(_bounded(text)))
@@ -58,7 +57,7 @@ def _beginnings(text: str) -> list[str]:
 
 
 def _pieces(text: str) -> list[str]:
-    """Return the letters and digits of *text*, cut where a passage may begin."""
+    """Return the letters and digits of *text*, cut where a shingle may begin."""
     if text.isascii():
         return text.encode().translate(_TO_LINES, _NO_LETTERS).decode().split("\n")
     return ["".join(_LETTERS.findall(piece)) for piece in _BREAK.split(text)]
@@ -75,5 +74,5 @@ def _plain(text: str) -> str:
     return _ENTITY.sub(" ", text) if "&" in text else text
 
 
-def _rank(passage: str) -> int:
-    return crc32(passage.encode("utf-8", "surrogatepass"))
+def _rank(shingle: str) -> int:
+    return crc32(shingle.encode("utf-8", "surrogatepass"))

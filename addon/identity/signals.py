@@ -1,4 +1,4 @@
-"""The ids a request names itself by: where each may stand, in the order in which they are believed."""
+"""Session ids in a request: the places where each may stand, in order of precedence."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..values.http import Request
 from .references import is_strong
 
 MAX_ID = 256  # characters
-# Words in the place of an id. What was to be filled in names nothing; what somebody may have chosen, for one session or
-# for all of an application, names the first conversation that comes with it (`is_common`).
+# Words in the place of an id. A placeholder names nothing; a word that a user may have chosen, for one session or for a
+# whole application, names the first conversation that comes with it (`is_common`).
 _PLACEHOLDERS = frozenset(
     (
         "undefined", "null", "none", "nil", "nan", "true", "false", "string", "n/a", "na", "-1", "empty", "unknown",
@@ -32,7 +32,7 @@ _CONSTANTS = frozenset(
         "client", "service", "server",
     )
 )  # fmt: skip
-_NOUNS = frozenset(("session", "conversation", "chat", "thread", "id", "user"))  # what a constant may come with
+_NOUNS = frozenset(("session", "conversation", "chat", "thread", "id", "user"))  # may stand beside a constant
 _WORD = re.compile(r"[a-z]+")
 _ALWAYS_COMMON = ("user", "cache_key")  # tiers that name a person or an application; a long irregular key is neither
 _MAYBE_COMMON = ("harness", "generic_header", "body_session")
@@ -45,16 +45,16 @@ _NOTHING = re.compile(
     re.DOTALL,
 )
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-# Claude Code's user, its account and its session. Gateways put another user before the last, or change that before it.
+# Claude Code's user, account and session. Gateways replace the user, or put another one before it.
 _CLAUDE_USER = re.compile(
     rf"user_[0-9A-Za-z]+_account_[^_]*_session_(?P<session>[0-9A-Za-z-]{{8,256}})|.*_session_(?P<last>{_UUID})"
 )
 _MAX_USER = 8192  # characters
-_MAIN_AGENTS = frozenset(("main", "root", "primary", "default"))  # what is said of the one that is no sub-agent
+_MAIN_AGENTS = frozenset(("main", "root", "primary", "default"))  # names of an agent that is no sub-agent
 # Most clients send a fresh X-Client-Request-Id each time; these put their session there.
 _REUSES_REQUEST_ID = re.compile(r"(?:pi|pi-[\w-]+|codex[\w -]*)/", re.IGNORECASE)
 _TURN_METADATA = "x-codex-turn-metadata"
-_HEADER = "header "  # before a need that is a header field and no member of the body
+_HEADER = "header "  # prefix of a need that is a header field and no member of the body
 
 Read = Callable[[Request], Iterable[object]]
 
@@ -64,7 +64,7 @@ class Signal:
     """
     One place where an id of *tier* may stand; *read* gives the values found there, usable or not.
 
-    *needs* names the header fields and the members of the body without any of which there is nothing to read.
+    *needs* names the header fields and members of the body to read; without any of them *read* is not called.
     """
 
     tier: str
@@ -75,7 +75,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class FoundId:
-    """A usable id: outer blanks are off, and it is no placeholder."""
+    """A usable id, without outer blanks; no placeholder."""
 
     tier: str
     where: str
@@ -86,7 +86,7 @@ def usable(value: object) -> str:
     """
     Return *value* as an id: a string of 1 to 256 printable characters, without outer blanks; else the empty string.
 
-    A line end is no blank: a value that was read from a file, or put together by a script, is not what was meant.
+    A line end is no blank: it shows a mistake of a script, which the value may share with other sessions.
     """
     if not isinstance(value, str) or len(value) > MAX_ID * 4:
         return ""
@@ -99,7 +99,7 @@ def usable(value: object) -> str:
 
 
 def is_common(tier: str, value: str) -> bool:
-    """Say whether the id *value* may be one for all conversations of a user or an application."""
+    """Whether the id *value* may be the same for all conversations of a user or an application."""
     if tier in _ALWAYS_COMMON:
         return tier == "user" or not is_strong(value)
     if tier not in _MAYBE_COMMON or any(letter.isdigit() for letter in value):
@@ -109,12 +109,12 @@ def is_common(tier: str, value: str) -> bool:
 
 
 def names_one(tier: str, value: str) -> bool:
-    """Say whether *value*, where an id of *tier* stands, names one conversation: it is an id, and not a common one."""
+    """Whether *value*, in the place of an id of *tier*, names one conversation: it is usable and not common."""
     return usable(value) != "" and not is_common(tier, value)
 
 
 def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
-    """Return every usable id of *request* in the order of SIGNALS, and evidence of what stood there unusable."""
+    """Return every usable id of *request* in the order of SIGNALS, and evidence of unusable ones."""
     found: list[FoundId] = []
     unusable: list[Evidence] = []
     for place in _present(request):
@@ -131,7 +131,7 @@ def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
 
 
 def _present(request: Request) -> list[int]:
-    """Return the places in SIGNALS at which *request* may hold something: there are many, and most requests use two."""
+    """Return the places in SIGNALS that *request* may hold: most requests have two of the many."""
     places: set[int] = set()
     for name in request.headers.names():
         places.update(_BY_HEADER.get(name, ()))
@@ -141,7 +141,7 @@ def _present(request: Request) -> list[int]:
 
 
 def first_of_headers(request: Request) -> str:
-    """Return the first usable id that stands in a header field of its own, the empty string when there is none."""
+    """Return the first usable id in a header field of its own, or the empty string."""
     places = sorted({place for name in request.headers.names() for place in _BY_HEADER.get(name, ())})
     for signal in (SIGNALS[place] for place in places):
         if signal.tier != "parent" and signal.where.startswith(_HEADER):
@@ -152,7 +152,7 @@ def first_of_headers(request: Request) -> str:
 
 
 def agent(request: Request) -> str:
-    """Return the id of the sub-agent that asks, the empty string for the main one."""
+    """Return the id of the sub-agent that sent *request*, the empty string for the main agent."""
     for read in _AGENT:
         for value in read(request):
             if text := usable(value):
@@ -221,7 +221,7 @@ def _claude_suffix(request: Request) -> Iterator[object]:
 
 
 def _claude_session(user: str) -> str:
-    """Return the session that Claude Code's id of a *user* ends in, the empty string of any other user."""
+    """Return the session at the end of Claude Code's id of a *user*, the empty string for any other user."""
     match = _CLAUDE_USER.fullmatch(user) if len(user) <= _MAX_USER else None
     return (match["session"] or match["last"]) if match else ""
 
@@ -294,7 +294,7 @@ def _by_need(is_header: bool) -> dict[str, tuple[int, ...]]:
 _IN_TURN = (_HEADER + _TURN_METADATA, "client_metadata")
 
 # The order within a tier is the order here; the order of the tiers is `sessions.order`. Never in this list: ids of
-# users, devices, windows, machines, requests, traces and MCP transports, for none of them names a conversation.
+# users, devices, windows, machines, requests, traces and MCP transports: none of them names a conversation.
 SIGNALS: tuple[Signal, ...] = (
     Signal("own", "header x-patchbay-session-id", _own, (_HEADER + "x-patchbay-session-id",)),
     *_headers("parent", "x-parent-session-id", "x-session-parent-id"),

@@ -1,9 +1,9 @@
 """
-What names a conversation where neither an id nor a served history does: an exchange that a window kept, an answer that
-a client quotes after it compacted its history, and an opening whose dates change.
+Histories that a client has cut or compacted, and how they are recognised: by an exchange that a sliding window kept, by
+an answer that a summary quotes, and by an opening whose dates change.
 
-All of it is weaker than a history: other conversations may hold the same words. So what two conversations were given
-names neither (as in `Lineage`), and each piece leads on one continuation only, the first that holds it.
+Other conversations may hold the same words. So a key of two conversations names neither (as in `Lineage`), and leads to
+its first continuation only.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from .turns import Conversation, Turn
 
 Where = Literal["exchange", "summary", "quote", "opening"]
 
-_OF_ANSWER = 2  # passages remembered of an answer, and its first one
-_OF_SUMMARY = 8  # … of one that was asked for as a summary of a conversation
-_OF_MESSAGE = 48  # passages looked up in one message
+_OF_ANSWER = 2  # shingles kept of an answer, beside its first one
+_OF_SUMMARY = 8  # … of an answer that was requested as a summary
+_OF_MESSAGE = 48  # shingles looked up in one message
 _OF_REQUEST = 128  # … and in one request
 _QUOTING = 8  # messages that are searched for quotes, from either end of a history
 _RECENT = 16  # messages in which the newest exchanges are looked for
 _FOLLOW = 64  # turns after a quote in which the next answer is looked for
-_TOLD = 400  # characters of instructions that may ask for a summary: later they may speak of it only
-_WORDS = 10  # letters and digits of a question below which it may be anybody's
+_TASK = 400  # characters of instructions that may ask for a summary; later ones may only mention it
+_WORDS = 10  # letters and digits of a question below which it identifies nothing
 _EXCHANGES = 16  # … and of exchanges in a row
 _IN_A_ROW = 3
 _LONG = 1024  # characters; of a longer message both ends count
@@ -49,8 +49,9 @@ _DIGITS = re.compile(r"\d+")
 @dataclass(frozen=True, slots=True)
 class TruncatedMatch:
     """
-    To whom what a request holds was handed. *continues*: the request goes on with that conversation; else it only
-    quotes it, and is best served by the same account.
+    The *entry* of a conversation that a request holds a part of.
+
+    *continues*: the request continues it; else it only quotes it, and the same account serves it best.
     """
 
     entry: Entry
@@ -60,7 +61,7 @@ class TruncatedMatch:
 
 @dataclass(frozen=True, slots=True)
 class ServedRequest:
-    """An answered *request*: its *messages* but for the first *before*, which are known, and the *answer*'s text."""
+    """An answered *request*: its *messages* after the first *before*, which are known, and the *answer*'s text."""
 
     request: Request
     conversation: Conversation
@@ -72,7 +73,7 @@ class ServedRequest:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """A block of text that may quote an answer, who says it, and the turns from its own on."""
+    """A block of text that may quote an answer, its role, and the turns from its own on."""
 
     role: str
     text: str
@@ -80,14 +81,14 @@ class _Block:
 
     @property
     def onward(self) -> str:
-        """A digest of the text and what follows, up to the next answer: what it leads on to."""
+        """A digest of the continuation: the text and the turns after it, up to the next answer."""
         answers = (place for place, turn in enumerate(self.follows) if place and turn.role == "assistant")
         kept = self.follows[: next(answers, len(self.follows))]
         return fingerprint(*(turn.digest for turn in kept)).hex() if kept else _onward(self.text)
 
 
 class TruncatedHistories:
-    """Exchanges, passages and openings in *words*, for *ttl* seconds each. *lineage* has the texts of whole answers."""
+    """Exchanges, shingles and openings in *words*, for *ttl* seconds each. *lineage* has the texts of whole answers."""
 
     def __init__(self, lineage: Lineage, words: Lineage, ttl: float) -> None:
         self._lineage = lineage
@@ -95,7 +96,7 @@ class TruncatedHistories:
         self.ttl = ttl
 
     def find(self, request: Request, conversation: Conversation, now: float) -> TruncatedMatch | None:
-        """Return which conversation *request*, whose history nobody served, goes on with."""
+        """Return the conversation that *request*, whose history is unknown, continues or quotes."""
         if self._words.is_empty():
             return None
         scope, messages = request.client.scope, messages_of(request.body)
@@ -106,32 +107,32 @@ class TruncatedHistories:
         )
 
     def quoted(self, request: Request, now: float) -> Entry | None:
-        """Return the conversation of which a side call quotes the answers; the same ones may be quoted by many."""
+        """Return the conversation whose answers the auxiliary call *request* quotes; several calls may quote them."""
         if self._words.is_empty():
             return None
         texts = [text_of(message) for message in messages_of(request.body)[:_QUOTING]]
-        looked_up = [passage for text in texts for passage in shingles(text, _OF_MESSAGE)][:_OF_REQUEST]
+        looked_up = [shingle for text in texts for shingle in shingles(text, _OF_MESSAGE)][:_OF_REQUEST]
         return _agreed([entry for _, entry in self._hits(request.client.scope, looked_up, now)])
 
     def note(self, served: ServedRequest, entry: Entry, now: float) -> None:
-        """Remember that *entry* was handed what *served* says. Of a call that does not bind, a summary alone counts."""
+        """Remember the keys of *served* for *entry*; of a call that does not bind, only those of a summary."""
         if not entry.affinity:
             return
         keys = [*_quotable(served)]
         if served.binds:
             keys += self._openings(served, entry, now)
-            if self._may_be_anybodys(served.request.client.scope, served.answer, now):
+            if not self._identifies(served.request.client.scope, served.answer, now):
                 keys += _exchange_keys(_texts(served.messages), served.answer)
         for key in keys:
             self._words.note(served.request.client.scope, key, entry, now, self.ttl)
 
-    def _may_be_anybodys(self, scope: bytes, answer: str, now: float) -> bool:
-        """Whether *answer* by itself names no conversation: it is short, or several were given it."""
+    def _identifies(self, scope: bytes, answer: str, now: float) -> bool:
+        """Whether *answer* needs no exchange to name its conversation: a long text of a single one, or empty."""
         text = squeezed(answer)
         if len(text) < MIN_TEXT:
-            return text != ""
+            return text == ""
         entry = self._lineage.find(scope, text, now)
-        return entry is not None and not entry.affinity
+        return entry is None or entry.affinity != ""
 
     # -- exchanges -------------------------------------------------------------------------------------------------
 
@@ -178,13 +179,13 @@ class TruncatedHistories:
         return TruncatedMatch(entry, "quote", continues=False)
 
     def _hits(self, scope: bytes, looked_up: Sequence[str], now: float) -> list[tuple[str, Entry]]:
-        """Return which of the passages *looked_up* one conversation alone was given, as their keys, and by whom."""
-        keys = map(_passage, looked_up)
+        """Return the keys of the shingles *looked_up* that a single conversation has, each with its entry."""
+        keys = map(_shingle_key, looked_up)
         found = ((key, self._words.find(scope, key, now)) for key in keys)
         return [(key, entry) for key, entry in found if entry and entry.affinity]
 
     def _were_summary(self, scope: bytes, hits: Sequence[tuple[str, Entry]], now: float) -> bool:
-        return any(self._words.find(scope, _summary(key.partition(" ")[2]), now) for key, _ in hits)
+        return any(self._words.find(scope, _summary_key(key.partition(" ")[2]), now) for key, _ in hits)
 
     # -- openings --------------------------------------------------------------------------------------------------
 
@@ -199,9 +200,9 @@ class TruncatedHistories:
 
     def _openings(self, served: ServedRequest, entry: Entry, now: float) -> Iterator[str]:
         """
-        Yield the keys of an opening that *served* answers, or that it goes on from.
+        Yield the keys of the opening that *served* answers or continues.
 
-        An answer in a history that nobody was seen to give may be an example, which is in every opening of a fleet.
+        An answer in a history that we did not see may be an example, which all openings of a fleet share.
         """
         begins = served.conversation.first_answer < 0
         for key in _opening_keys(served.messages, served.before, served.conversation, served.answer):
@@ -210,7 +211,7 @@ class TruncatedHistories:
                 yield key
 
     def _leads(self, scope: bytes, keys: Sequence[str], onward: str, now: float) -> bool:
-        """Whether all *keys* lead on to *onward*: they do to the first that is asked for, and to no other."""
+        """Whether all *keys* lead to the continuation *onward*: the first one that comes claims them."""
         claims = {claim: self._words.find(scope, claim, now) for claim in (f"claim {key}" for key in keys)}
         if any(before is not None and before.affinity != onward for before in claims.values()):
             return False
@@ -220,27 +221,27 @@ class TruncatedHistories:
 
 
 def _quotable(served: ServedRequest) -> Iterator[str]:
-    """Yield the keys of what a later request may quote of an answer."""
+    """Yield the keys of the shingles that a later request may quote of an answer."""
     if len(served.answer) < LENGTH:
         return
     if _asks_for_summary(served):
-        for passage in shingles(served.answer, _OF_SUMMARY):
-            yield _passage(passage)
-            yield _summary(passage)
+        for shingle in shingles(served.answer, _OF_SUMMARY):
+            yield _shingle_key(shingle)
+            yield _summary_key(shingle)
     elif served.binds:
-        yield from map(_passage, shingles(served.answer, _OF_ANSWER, first=True))
+        yield from map(_shingle_key, shingles(served.answer, _OF_ANSWER, first=True))
 
 
-def _passage(passage: str) -> str:
-    return f"passage {passage}"
+def _shingle_key(shingle: str) -> str:
+    return f"passage {shingle}"
 
 
-def _summary(passage: str) -> str:
-    return f"summary {passage}"
+def _summary_key(shingle: str) -> str:
+    return f"summary {shingle}"
 
 
 def _agreed(entries: Sequence[Entry]) -> Entry | None:
-    """Return the conversation that all *entries* speak of, None where there are several or none."""
+    """Return the entry if all *entries* have one affinity, else None."""
     return entries[0] if len({entry.affinity for entry in entries}) == 1 else None
 
 
@@ -248,11 +249,11 @@ def _asks_for_summary(served: ServedRequest) -> bool:
     last = next((text_of(message) for message in reversed(served.messages) if role_of(message) == "user"), "")
     leading = [text_of(message) for message in served.messages[:1] if role_of(message) == "system"]
     instructed = (*leading, *instructions(served.request.body))
-    return says_summary(last) or any(says_summary(text[:_TOLD]) for text in instructed)
+    return says_summary(last) or any(says_summary(text[:_TASK]) for text in instructed)
 
 
 def _quoting(request: Request, messages: Sequence[Any], conversation: Conversation) -> Iterator[_Block]:
-    """Yield what may quote an answer: the messages at either end of a history, the newest first, and instructions."""
+    """Yield the blocks that may quote an answer: messages at either end of a history, newest first; instructions."""
     turns = conversation.turns
     for place in sorted({*range(_QUOTING), *range(len(turns) - _QUOTING, len(turns))}, reverse=True):
         if 0 <= place < len(turns) and turns[place].role != "tool" and turns[place].index < len(messages):
@@ -272,20 +273,20 @@ def _clipped(text: str) -> str:
 
 @lru_cache(512)
 def _lasting(text: str) -> str:
-    """Return the letters and digits of *text* without what changes by itself."""
-    return letters(masked(text))  # asked for with an answer and again with the next ones
+    """Return the letters and digits of *text*, masked."""
+    return letters(masked(text))  # used with an answer and again with the next ones
 
 
 @lru_cache(256)
 def _opening_words(text: str) -> str:
-    return letters(_DIGITS.sub("", masked(text)))  # asked for with each request of a conversation
+    return letters(_DIGITS.sub("", masked(text)))  # used with each request of a conversation
 
 
-# Of what tools do, a window may keep nothing: it is left out on both sides.
+# A window may drop all calls and results of tools, so exchanges are compared without them.
 
 
 def _texts(messages: Sequence[Any]) -> list[tuple[str, str]]:
-    """Return the newest messages that say something, each with who says it."""
+    """Return role and text of the newest messages that have a text."""
     found: list[tuple[str, str]] = []
     for message in reversed(messages[-_RECENT:]):
         role = role_of(message)
@@ -296,9 +297,9 @@ def _texts(messages: Sequence[Any]) -> list[tuple[str, str]]:
 
 def _exchange_keys(before: Sequence[tuple[str, str]], answer: str) -> tuple[str, ...]:
     """
-    Return what names the exchange that *answer* ends and that began with the newest question in *before*.
+    Return the keys of the exchange that *answer* ends and the newest question in *before* begins.
 
-    That is as many exchanges in a row as are not likely to be anybody's, and this one alone if its question is not.
+    A key holds as many exchanges in a row as identify a conversation, or this one alone if its question is long enough.
     """
     run = list(islice(_exchanges([*before, ("assistant", answer)]), _IN_A_ROW))
     if not run:
@@ -328,13 +329,13 @@ def _exchanges(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _pieces(text: str) -> tuple[str, ...]:
-    """Return the words of a question, and of its last line alone: what was looked up for it may stand above."""
+    """Return the words of a question, and of its last line alone: search results may stand above it."""
     whole = _lasting(text.strip()) if len(text) <= _LONG else ""
     return tuple(dict.fromkeys((whole, _last_line(text))))
 
 
 def _last_line(text: str) -> str:
-    """Return the words of the last line of *text* that says something lasting, without its label."""
+    """Return the words of the last line of *text* that has any when masked, without its label."""
     for line in reversed(text[-_LONG:].splitlines()):
         if words := _lasting(_LABEL.sub("", _TAG.sub(" ", line).strip())):
             return words
@@ -344,7 +345,7 @@ def _last_line(text: str) -> str:
 def _opening_keys(
     messages: Sequence[Any], before: int, conversation: Conversation, answer: str = ""
 ) -> tuple[str, ...]:
-    """Return what names a conversation by its opening, without numbers and dates, and the first answer to it."""
+    """Return the key of an opening, without numbers and dates, together with the first answer to it."""
     root, first = conversation.root, conversation.first_answer
     place = conversation.turns[root].index - before if root >= 0 else -1
     if not 0 <= place < len(messages) or (first < 0 and not answer):

@@ -1,8 +1,8 @@
 """
-What in a request belongs to one account and is no use elsewhere: what is left out when another account gets it.
+Parts of a request that belong to one account, left out when another account gets the request.
 
-Ids and tokens of an account go by the table below. Encrypted reasoning and signatures of thinking, which only the
-account that made them can read, are taken out where another one has refused them.
+Ids and tokens stand in the fields that its dialect lists. Encrypted reasoning and signatures of thinking, which only
+their own account can read, are taken out once another account refused them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MEMBERS = frozenset(
     field.member.partition(".")[0] for dialect in DIALECTS for field in dialect.bound_fields if field.member
 )
 
-# How providers refuse what another account sealed.
+# How providers refuse the sealed content of another account.
 _REFUSED = re.compile(
     r"invalid_encrypted_content|encrypted.content.{0,200}(could not|cannot|can't|failed to) be (verified|decrypted)"
     r"|(invalid|verif\w+|match).{0,40}signature.{0,40}(thinking|reasoning)"
@@ -55,12 +55,12 @@ def without(body: Body, fields: Iterable[BoundField]) -> bytes:
 
 
 def is_refused(said: str) -> bool:
-    """Whether an error that *said* this is about what another account sealed or signed."""
+    """Whether an error whose message is *said* is about content that another account sealed or signed."""
     return _REFUSED.search(said) is not None
 
 
 def wants_thinking(said: str) -> bool:
-    """Whether an error that *said* this misses thinking that was left out (Anthropic)."""
+    """Whether an error whose message is *said* misses thinking that was left out (Anthropic)."""
     return _MISSES_THINKING.search(said) is not None
 
 

@@ -1,4 +1,4 @@
-"""A JSON body, read once, only where it is asked for, and changed only in the bytes that must change."""
+"""A JSON body: read lazily, member by member, and changed only in the bytes that must change."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Body:
         self.raw = raw
         self._fields: dict[str, msgspec.Raw] | None = None
         self._values: dict[str, Any] = {}
-        self.is_too_deep = False  # once it was read: it nests so deeply that nobody can
+        self.is_too_deep = False  # for any parser; known once the body was read
 
     @property
     def is_object(self) -> bool:
@@ -45,7 +45,7 @@ class Body:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the body is a JSON object with members, and nothing strange in it such as NaN."""
+        """Whether the body is a JSON object with members, in strict JSON."""
         return bool(self._read())
 
     def names(self) -> tuple[str, ...]:
@@ -81,14 +81,14 @@ class Body:
         return b"" if value is MISSING else json.dumps(value).encode()
 
     def span(self, name: str) -> tuple[int, int] | None:
-        """Return where the value of member *name* begins and ends in the bytes, None if a member stands there twice."""
+        """Return the start and end of the value of member *name* in the bytes; None where a member stands twice."""
         fields = self._read()
         if self.raw is None or name not in fields:
             return None
         at, found = self.raw.index(b"{") + 1, None
         for member, value in fields.items():
             key = _KEY.match(self.raw, at)
-            text = bytes(value)  # views are compared item by item, which takes far longer than the copy
+            text = bytes(value)  # comparing views goes item by item and takes far longer than the copy
             if not key or msgspec.json.decode(key[1]) != member or not self.raw.startswith(text, key.end()):
                 return None
             at = key.end() + len(text)
@@ -100,13 +100,13 @@ class Body:
         """
         Return the body with top-level members replaced or added, every other byte as it was.
 
-        A dotted name (`metadata.key`) reaches one level into an object member. Raises ValueError when the body is no
-        JSON object, or holds a member that changes twice, so that which one counts is anybody's guess.
+        A dotted name (`metadata.key`) reaches one level into an object member. Raises ValueError where the body is no
+        JSON object, or a changed member stands there twice, so that servers may read either.
         """
         if self.raw is None or not self.is_object:
             raise ValueError("the body is not a JSON object that can be changed")
         if b"\0" in self.raw[:4]:
-            raise ValueError("the body is not in UTF-8")  # but in UTF-16 or UTF-32, which readers tell by these bytes
+            raise ValueError("the body is not in UTF-8")  # UTF-16 or UTF-32, which readers detect by these bytes
         whole, inside = _sorted(changes)
         spans = _spans_of(self.raw, self._read(), {*whole, *inside})
         texts = {name: _encoded(value) for name, value in whole.items()}
@@ -123,7 +123,7 @@ class Body:
                 except RecursionError:
                     self.is_too_deep = True
                 except _MAX_DEPTH_ERRORS:
-                    value = _decode(self.raw)  # lone surrogates and NaN: strange, but people send them
+                    value = _decode(self.raw)  # lone surrogates and NaN: no JSON, but clients send them
                     if isinstance(value, dict):
                         self._values = value
         return self._fields
@@ -135,13 +135,13 @@ def _decode(text: bytes | msgspec.Raw) -> Any:
     except _MAX_DEPTH_ERRORS:
         pass
     try:
-        return _strange(bytes(text))
+        return _lenient(bytes(text))
     except _MAX_DEPTH_ERRORS:
         return MISSING
 
 
-def _strange(text: bytes, **options: Any) -> Any:
-    """Read what people send though it is no JSON: NaN, lone surrogates, a BOM, control characters, invalid UTF-8."""
+def _lenient(text: bytes, **options: Any) -> Any:
+    """Parse lenient JSON: with NaN, lone surrogates, a BOM, control characters or invalid UTF-8."""
     try:
         return json.loads(text, strict=False, **options)
     except UnicodeDecodeError:
@@ -149,7 +149,7 @@ def _strange(text: bytes, **options: Any) -> Any:
 
 
 def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]]:
-    """Find where each member's value stands, by walking the keys: the values' lengths are known already."""
+    """Return the span of each member's value by walking the keys: the values' lengths are known already."""
     spans: dict[str, tuple[int, int]] = {}
     at = raw.index(b"{") + 1
     for name, value in fields.items():
@@ -165,7 +165,7 @@ def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int
 
 
 def _spans_of(raw: bytes, fields: Mapping[str, msgspec.Raw], changing: Container[str]) -> dict[str, tuple[int, int]]:
-    """Find where the members of the object *raw* stand; *fields* are its members as far as they were read."""
+    """Return the spans of the members of the object *raw*; *fields* are those that were read."""
     with contextlib.suppress(ValueError):
         if fields:
             return _spans(raw, fields)
@@ -179,9 +179,9 @@ def _spans_of(raw: bytes, fields: Mapping[str, msgspec.Raw], changing: Container
 
 def _scanned(raw: bytes) -> Iterator[tuple[str, int, int]]:
     """
-    Yield each top-level member of the JSON object *raw* with the place of its value, looking at its marks alone.
+    Yield each top-level member of the lenient JSON object *raw* with the span of its value.
 
-    Slower than `_spans`, for objects that a strict reader does not take.
+    Slower than `_spans`: it goes by the brackets, quotes and commas alone.
     """
     depth, key, name, start = 0, b'""', "", 0
     for token in _TOKEN.finditer(raw):
@@ -194,14 +194,14 @@ def _scanned(raw: bytes) -> Iterator[tuple[str, int, int]]:
         elif mark in (b"}", b"]"):
             depth -= 1
         elif mark == b":" and depth == 1:
-            name = _strange(key)
+            name = _lenient(key)
             start = _VALUE.match(raw, token.end()).end()  # type: ignore[union-attr]
         elif depth == 1 and not start:
             key = mark
 
 
 def _sorted(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-    """Return the members that *changes* replaces, and the members of those that it reaches into."""
+    """Return the members that *changes* replaces, and those of the objects that it reaches into."""
     whole = {name: value for name, value in changes.items() if "." not in name}
     inside: dict[str, dict[str, object]] = {}
     for name, value in changes.items():
@@ -217,7 +217,7 @@ def _sorted(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str,
 
 
 def _spliced(raw: bytes, values: Mapping[str, object]) -> bytes:
-    """Return the object *raw* with *values* in it; anything else is replaced."""
+    """Return the object *raw* with *values* set; any other value is replaced by an object."""
     member = Body(raw)
     if not member.is_object:
         return _encoded(values)
@@ -226,7 +226,7 @@ def _spliced(raw: bytes, values: Mapping[str, object]) -> bytes:
 
 
 def _replaced(raw: bytes, texts: Mapping[str, bytes], spans: Mapping[str, tuple[int, int]]) -> bytes:
-    """Return the object *raw* with *texts* in the place of its members at *spans*, or behind its last one."""
+    """Return the object *raw* with *texts* at *spans*; members without a span are added at the end."""
     out, at = bytearray(), 0
     for (start, end), text in sorted((spans[name], text) for name, text in texts.items() if name in spans):
         out += raw[at:start] + text
@@ -249,12 +249,12 @@ def members(raw: bytes) -> dict[str, bytes]:
     """
     Return the JSON text of each member of the object *raw*.
 
-    Raises ValueError when it is no object, or names a member twice, so that it can be read in two ways.
+    Raises ValueError where *raw* is no object, or ambiguous: a member stands twice.
     """
     try:
         fields = _FIELDS.decode(raw)
     except _MAX_DEPTH_ERRORS:
-        return _strange_members(raw)
+        return _lenient_members(raw)
     if not fields:
         return {}
     _spans(raw, fields)
@@ -262,26 +262,25 @@ def members(raw: bytes) -> dict[str, bytes]:
 
 
 def items(raw: bytes) -> list[bytes]:
-    """Return the JSON text of each item of the array *raw*. Raises ValueError when it is none."""
+    """Return the JSON text of each item of the array *raw*. Raises ValueError for anything else."""
     try:
         return [bytes(item) for item in _ITEMS.decode(raw)]
     except _MAX_DEPTH_ERRORS:
         found = _decode(raw)
         if not isinstance(found, list):
-            raise ValueError("what should be a list is none") from None
+            raise ValueError("a value that must be a list is none") from None
         return [json.dumps(item).encode() for item in found]
 
 
 def text_of(raw: bytes) -> str:
-    """Return the string whose JSON text is *raw*; of anything else, the empty one."""
+    """Return the string whose JSON text is *raw*; empty for anything else."""
     found = _decode(raw)
     return found if isinstance(found, str) else ""
 
 
-def _strange_members(raw: bytes) -> dict[str, bytes]:
-    # lone surrogates, NaN, other encodings: people send them
+def _lenient_members(raw: bytes) -> dict[str, bytes]:
     try:
-        found = _strange(raw, object_pairs_hook=_unique)
+        found = _lenient(raw, object_pairs_hook=_unique)
     except RecursionError as e:
         raise ValueError("the JSON is nested too deeply") from e
     except (json.JSONDecodeError, UnicodeError) as e:

@@ -1,7 +1,7 @@
 """
 Content codings (RFC 9110, 8.4.1) of requests and answers: gzip, deflate, br, zstd and stacks of them.
 
-Everything is decoded by pieces of bounded size, so a caller can stop, or give way, before there is too much.
+Bodies are decoded in pieces of bounded size, so a caller can stop, or yield the event loop, in time (zip bombs).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ try:
 except ImportError:
     from backports import zstd
 
-STEP = 4 * 1024  # bytes of a piece; br gives some times that, and much more where the library is older than 1.2
+STEP = 4 * 1024  # bytes of a piece; a piece of br may be several times larger, and far more before its version 1.2
 MAX_STACKED = 3  # codings of one body
-_SLICE = 4096  # bytes of input at a time: what a decompressor did not take is copied with every call
-_MEMBER = 1024  # bytes that a member of gzip counts for, by the time that it takes, but the first
-_FRAME = 16 * 1024  # … and a frame of zstd
+_SLICE = 4096  # bytes of input at a time: a decompressor copies its unused input with every call
+# Bytes that each gzip member and zstd frame but the first counts for: also empty ones take time.
+_MEMBER, _FRAME = 1024, 16 * 1024
 _WINDOW = 23  # log2 of the memory that a zstd frame may demand: RFC 9659 allows 8 MB
 _BROTLI_HAS_A_LIMIT = "output_buffer_limit" in (brotli.Decompressor.process.__doc__ or "")
 
@@ -31,26 +31,25 @@ class CodingError(ValueError):
 
 
 class UnknownCoding(CodingError):
-    """Its coding is none of ours."""
+    """The coding is not supported, or too many are stacked."""
 
 
 class TooLarge(CodingError):
-    """Decoded, it is larger than the caller allows."""
+    """The decoded body is larger than the caller allows."""
 
 
 def codings(value: str) -> tuple[str, ...]:
-    """Return the codings that the Content-Encoding *value* lists, in the order in which they were applied."""
+    """Return the codings of the Content-Encoding *value*, in the order in which they were applied."""
     listed = (name.strip().lower() for name in value.split(","))
     return tuple(name for name in listed if name not in ("", "identity", "none"))
 
 
 class Decoder:
     """
-    Takes the codings of one body off: `feed` for every chunk, then `end`.
+    Decodes one body with the Content-Encoding *value*: `feed` for every chunk, then `end`.
 
-    *value* is the Content-Encoding. More than *free* bytes may come out only up to *ratio* times what was fed; without
-    either there is no such bound. Each member counts for some bytes, for it costs time also where it is empty.
-    Raises UnknownCoding.
+    At most *free* bytes, plus *ratio* times the bytes fed, may come out; without both there is no bound. Raises
+    UnknownCoding.
     """
 
     def __init__(self, value: str, free: int = 0, ratio: int = 0) -> None:
@@ -66,12 +65,12 @@ class Decoder:
 
     @property
     def decoded(self) -> int:
-        """How many bytes came out so far, of the inner layers as well, with what members count for."""
+        """The bytes that all layers gave so far, and those that members count for."""
         return self._out + sum(layer.overhead for layer in self._layers)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """
-        Yield what *data* decodes to, in pieces of about STEP bytes at most; some may be empty.
+        Yield the decoded *data* in pieces of about STEP bytes at most; some may be empty.
 
         The iterator must be exhausted before the next `feed`. Raises CodingError, TooLarge beyond the bound.
         """
@@ -79,7 +78,7 @@ class Decoder:
         return self._through(0, data)
 
     def end(self) -> None:
-        """Raise CodingError when the body is cut short."""
+        """Raise CodingError where the body is cut short."""
         if not all(layer.complete for layer in self._layers):
             raise CodingError("the body ends in the middle")
 
@@ -95,7 +94,7 @@ class Decoder:
                         raise TooLarge("the body decodes to more than its size allows")
                     yield from self._through(at + 1, piece)
         except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as e:
-            raise CodingError(f"the body is not what its content-encoding says: {type(e).__name__}") from None
+            raise CodingError(f"the body does not have its content-encoding: {type(e).__name__}") from None
 
 
 def decode(data: bytes, value: str, limit: int) -> bytes:
@@ -153,7 +152,7 @@ class _Zlib:
 
 
 class _Deflate:
-    """zlib by the book and raw in practice: two bytes tell, of which the first alone decides nothing."""
+    """zlib by RFC 9110, raw in practice: the first two bytes together decide."""
 
     overhead = 0
 

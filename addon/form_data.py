@@ -1,5 +1,5 @@
 """
-The fields of a form, for those who must know what it says, or change a field of it; its files are not looked at.
+The fields of a form, multipart or urlencoded: read, or replaced with no other byte changed. Files are not read.
 
 A form is read strictly (RFC 7578): two servers must not find two different forms in the same bytes.
 """
@@ -21,7 +21,7 @@ _LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)\d+", re.IGNORECASE)
 _MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
 _ONE_WORD = re.compile(rb"\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
 _PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
-MAX_FIELD = 64 * 1024  # bytes; a longer field is no name of anything
+MAX_FIELD = 64 * 1024  # bytes; a longer field reads as empty
 
 Field = tuple[str, str]
 
@@ -44,12 +44,12 @@ def multipart(raw: bytes, content_type: str) -> tuple[Field, ...]:
 
 
 def words(raw: bytes) -> Iterator[str]:
-    """Yield the parts of the form *raw* that are one word, also where it is not written by the book."""
+    """Yield the parts of the form *raw* that are one word, also where the form is malformed."""
     yield from (found[1].decode() for found in _ONE_WORD.finditer(raw))
 
 
 def urlencoded(text: str) -> tuple[Field, ...]:
-    """Return names and values of a query, or of a body that is written like one. Some servers split at `;` as well."""
+    """Return names and values of a query or an urlencoded body, split at `;` as well, as some servers do."""
     return tuple(
         dict.fromkeys(
             found for separator in "&;" if separator in text or separator == "&" for found in _pairs(text, separator)
@@ -64,7 +64,7 @@ def is_form(content_type: str) -> bool:
 
 
 def value(raw: bytes, content_type: str, name: str) -> str:
-    """Return the value of the field *name* of the form *raw*; empty where it is not there once, or cannot be read."""
+    """Return the value of the field *name* of the form *raw*; empty unless there is exactly one, and readable."""
     try:
         if _kind(content_type) == _URLENCODED:
             found = [_unquoted(value) for _, key, value in _parts(raw) if key == name]
@@ -77,9 +77,9 @@ def value(raw: bytes, content_type: str, name: str) -> str:
 
 def replaced(raw: bytes, content_type: str, values: Mapping[str, str]) -> bytes:
     """
-    Return the form *raw* with other *values* in some of its fields, every other byte as it was.
+    Return the form *raw* with *values* in their fields, every other byte as it was.
 
-    Raises ValueError where a field is not there once, or the form cannot be read.
+    Raises ValueError unless each field is there exactly once and the form can be read.
     """
     for name, new in values.items():
         raw = (_replaced_pair if _kind(content_type) == _URLENCODED else _replaced_part)(raw, content_type, name, new)
@@ -112,7 +112,7 @@ def _replaced_pair(raw: bytes, content_type: str, name: str, new: str) -> bytes:
 
 
 def _parts(raw: bytes) -> Iterator[tuple[str, str, str]]:
-    """Yield each part of an urlencoded form as it stands, with its name, and its value as it stands."""
+    """Yield each part of an urlencoded form, its decoded name, and its value as it stands."""
     for part in raw.decode("latin-1").split("&"):
         key, _, value = part.partition("=")
         yield part, _unquoted(key), value
@@ -168,5 +168,5 @@ def _part(piece: bytes) -> Field:
 def _name(disposition: bytes) -> tuple[str, bool]:
     found = _DISPOSITION.fullmatch(disposition.strip())
     if found is None:
-        raise ValueError("a part of the form has a name that can be read in two ways")
+        raise ValueError("the name of a part of the form is ambiguous")
     return found[1].decode("utf-8"), bool(found[2])

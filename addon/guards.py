@@ -1,9 +1,9 @@
 """
-What is refused before anybody looks at what it asks for: other sites' pages, heads out of bounds, paths that lie.
+Checks of every request before its content: pages of other sites, heads out of bounds, ambiguous paths and headers.
 
-A web page can make a browser send requests to a port on this machine. It cannot read the answers, but with a key of
-ours they would cost money; and a name that its owner points at this machine lets it read them too. So a request must
-come from a program, or from a page that was allowed, and must call us by a name that is ours.
+A web page can make a browser send requests to a port on this machine. It cannot read the answers, but with our keys
+they cost money; and by DNS rebinding it can read them too. So a request must come from a program or an allowed page,
+and its Host must be a name of this proxy.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .values.http import Endpoint, Headers, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")
-_JOINED = re.compile(r"(?:/[\w.~%-]+)*//")  # a path behind a base URL that ends in '/'
+_JOINED = re.compile(r"(?:/[\w.~%-]+)*//")  # of a base URL that ends in '/'
 _SLASHES = re.compile(r"/{2,}")
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
-_PATHS = ("x-original-url", "x-rewrite-url")  # what some servers read in place of the path
+_PATHS = ("x-original-url", "x-rewrite-url")  # some servers read these in place of the path
 _PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
 _SPELLED_OTHERWISE = frozenset(
@@ -39,8 +39,8 @@ class Arrival:
     """
     How a request came in.
 
-    *host* is what the client called us, *here* are names that are ours on this connection, *secure* tells whether it
-    came over TLS. *target* is the host and port that a proxy's client asked for; then that is what it has to call us.
+    *host* is its Host, *here* are the names of this proxy on the connection, *secure*: it came over TLS. *target* is
+    the host and port that a client of a proxy named; Host must then equal it.
     """
 
     method: str
@@ -53,7 +53,7 @@ class Arrival:
 
 
 class Guards:
-    """The guards, set for one configuration."""
+    """The checks of one configuration."""
 
     def __init__(self, config: Config) -> None:
         self._limits = config.limits
@@ -65,7 +65,7 @@ class Guards:
         )
 
     def refusal(self, arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
-        """Say why the request that *arrival* describes is refused, if it is."""
+        """Return why the request of *arrival* is refused; None: it may pass."""
         return (
             self._head(arrival.headers)
             or _fields(arrival.headers, arrival.method, arrival.path)
@@ -76,12 +76,12 @@ class Guards:
         )
 
     def too_large(self, headers: Headers) -> Refusal | None:
-        """Refuse a body whose announced length is above what we read."""
+        """Refuse a body whose Content-Length is above limits.body."""
         said, limit = headers.get("content-length").strip(), self._limits.body
         return body_too_large(limit) if said.isdecimal() and int(said) > limit else None
 
     def allowed_origin(self, headers: Headers) -> str:
-        """Return the origin of the page that asks, when it is one that the settings allow."""
+        """Return the origin of the requesting page where the settings allow it."""
         origin = headers.get("origin").strip()
         return origin if origin and self._allows(origin) else ""
 
@@ -98,11 +98,11 @@ class Guards:
         name = _name(found["host"]) if found else ""
         scheme = "https" if arrival.secure else "http"
         if arrival.target and _with_port(arrival.host.strip().lower(), scheme) != arrival.target:
-            return Refusal(403, "host_not_allowed", "The Host of this request is not where the request goes")
+            return Refusal(403, "host_not_allowed", "The Host of this request is not its target")
         if name and (is_loopback(name) or name in arrival.here or any(fnmatchcase(name, host) for host in self._hosts)):
             return None
         return Refusal(
-            403, "host_not_allowed", "This proxy does not go by the name in Host; the setting allowed_hosts adds names"
+            403, "host_not_allowed", "The Host is no name of this proxy; the setting allowed_hosts adds names"
         )
 
     def _site(self, arrival: Arrival) -> Refusal | None:
@@ -117,15 +117,15 @@ class Guards:
         return Refusal(
             403,
             "cross_site",
-            "A web page of another site asks, and is not allowed to; the setting allowed_origins adds pages",
+            "The request comes from a web page of another site; the setting allowed_origins adds pages",
         )
 
     def _form(self, headers: Headers, endpoint: Endpoint) -> Refusal | None:
-        # what a plain form can send without asking first, and no client of a model ever does
+        # a page can send it without a preflight; no client of a model does
         kind = headers.get("content-type").partition(";")[0].strip().lower()
         if endpoint.kind != "generation" or kind != "text/plain" or self.allowed_origin(headers):
             return None
-        return Refusal(415, "content_type", "A body of type text/plain is not taken; send application/json")
+        return Refusal(415, "content_type", "A body of type text/plain is not accepted; send application/json")
 
     def _allows(self, origin: str) -> bool:
         return origin.lower() in self._origins
@@ -137,7 +137,7 @@ def body_too_large(limit: int) -> Refusal:
 
 
 def body_too_deep() -> Refusal:
-    """Return the refusal of a body that nests deeper than anybody means."""
+    """Return the refusal of a body that no parser can read."""
     return Refusal(400, "body_too_deep", "The JSON of the body is nested too deeply to be read")
 
 
@@ -145,7 +145,7 @@ def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
     if any(value.strip() != path for name in _PATHS for value in headers.all(name)):
         return _header_unusable()
     if any(value.strip().lower() != "chunked" for value in headers.all("transfer-encoding")):
-        return _header_unusable()  # a body that is packed for the way is read by nobody here
+        return _header_unusable()  # transfer codings but chunked are not decoded here
     if any(value.strip().upper() != method for name in _METHODS for value in headers.all(name)):
         return _header_unusable()
     for name in headers.names():
@@ -162,9 +162,9 @@ def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
 
 def _upgrades_oddly(headers: Headers) -> bool:
     """
-    Whether a server could open a WebSocket where mitmproxy sees none, or of a kind it does not know.
+    Whether a server could open a WebSocket where mitmproxy sees none, or of an unknown version.
 
-    It would pass what comes then as bytes, and no message would be looked at.
+    mitmproxy would then pass the bytes, and no message would be checked.
     """
     asked = tuple(value.strip().lower() for value in headers.all("upgrade"))
     if not any("websocket" in value for value in asked) and not any(
@@ -175,7 +175,7 @@ def _upgrades_oddly(headers: Headers) -> bool:
 
 
 def _header_unusable() -> Refusal:
-    return Refusal(400, "header_unusable", "A header of this request can be read in two ways")
+    return Refusal(400, "header_unusable", "A header of this request is ambiguous")
 
 
 def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
@@ -183,17 +183,17 @@ def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     once = unquote(bare)
     odd = not bare.startswith("/") or _ODD.search(once)
     if odd or any(_climbs(read) for read in {bare, once, unquote(once)}):
-        return Refusal(400, "path_unusable", "The path of this request can be read in two ways")
+        return Refusal(400, "path_unusable", "The path of this request is ambiguous")
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)
     if joined or dialects.is_ambiguous(arrival.method, bare):
-        return Refusal(400, "path_unusable", f"The path of this request can be read in two ways{_slashes(arrival)}")
+        return Refusal(400, "path_unusable", f"The path of this request is ambiguous{_slashes(arrival)}")
     if endpoint.dialect and endpoint.asks == "unread":
-        return Refusal(400, "path_unusable", "The path of this request names a model and nothing that is done with it")
+        return Refusal(400, "path_unusable", "The path of this request names a model but no known action")
     return None
 
 
 def _slashes(arrival: Arrival) -> str:
-    """Say which slash of the path of *arrival* is one too many, and which base URL is right."""
+    """Return which slash of the path of *arrival* is one too many, and which base URL is right."""
     path = arrival.path.partition("?")[0]
     fixed = _SLASHES.sub("/", path).rstrip("/")
     if fixed == path:
@@ -212,7 +212,7 @@ def _climbs(path: str) -> bool:
 
 
 def _is_same(origin: str, arrival: Arrival) -> bool:
-    """Whether *origin* is the page's own: the host that it asks, which has been found to be ours."""
+    """Whether *origin* is the requested host, which is known to be this proxy's."""
     scheme, mark, authority = origin.strip().lower().partition("://")
     if not mark or scheme != ("https" if arrival.secure else "http"):
         return False

@@ -1,7 +1,7 @@
 """
-Where things stand in a JSON text, so that a few bytes of it change and no other does.
+Places of values in a JSON text, so that a few bytes of it change and no other does.
 
-The text is not checked: of what is no JSON nothing useful is said, and nothing is raised.
+The text is not validated: for text that is no JSON, results are meaningless, and nothing is raised.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _NEXT = re.compile(rb"[\s,]*")
 _SCALAR = re.compile(rb"[^\s,\]}]+")
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]:]', re.DOTALL)
 _OPENS, _CLOSES = b"{[", b"}]"
-_DEPTH = 256  # of names that are known; what stands deeper has those of the last of them
+_DEPTH = 256  # levels whose names are known; a deeper string has the names of the last of them
 
 
 @dataclass(frozen=True, slots=True)
 class JsonString:
-    """A string that is a value. *names* are those of the members it stands in, the outermost first."""
+    """A string that is a value. *names* are those of the members around it, the outermost first."""
 
     start: int
     end: int
@@ -41,14 +41,14 @@ class JsonPart:
     name: str = ""
 
 
-Splice = tuple[int, int, bytes]  # from, to, what stands there instead
+Splice = tuple[int, int, bytes]  # from, to, the bytes that replace them
 
 
 def strings(text: bytes) -> Iterator[JsonString]:
     """Yield every string of *text* that is a value, in order."""
     names: list[str] = [""]  # by depth: of the member that is read there, empty in a list
     deeper = 0
-    last: re.Match[bytes] | None = None  # a string, of which is not known yet whether it is a name
+    last: re.Match[bytes] | None = None  # a string that may prove to be a name
     for found in _TOKEN.finditer(text):
         token = text[found.start() : found.start() + 1]
         if last is not None and token == b":":
@@ -73,7 +73,7 @@ def strings(text: bytes) -> Iterator[JsonString]:
 
 
 def string(text: bytes) -> str:
-    """Return the string whose JSON is *text*; empty where it is none."""
+    """Return the string whose JSON is *text*; empty for anything else."""
     if b"\\" not in text:
         return text[1:-1].decode("utf-8", "replace")
     try:
@@ -85,9 +85,9 @@ def string(text: bytes) -> str:
 
 def with_strings(text: bytes, change: Callable[[str, tuple[str, ...]], str], mark: bytes) -> bytes:
     """
-    Return *text* with every string put through *change*, which is told the names it stands under.
+    Return *text* with *change* applied to every string value, with the names of the members around it.
 
-    Only strings that hold *mark*, in lower case or not, are looked at. What does not change stays as it is written.
+    Only strings that hold *mark*, in any case, are changed. A string that stays the same keeps its bytes.
     """
     lower, mark = text.lower(), mark.lower()
     if mark not in lower:

@@ -1,18 +1,18 @@
-"""Which bodies stream through unread: files on their way to where they are kept, and whatever comes in parts."""
+"""Request bodies that stream through unread: files and multipart forms."""
 
 from __future__ import annotations
 
 from .values.http import Endpoint, Headers
 
-SMALL = 1024 * 1024  # bytes; a smaller body is read like any other, so that it can be sent to another account
+SMALL = 1024 * 1024  # bytes; a smaller body is read, so that another account can get it
 _SENDS = frozenset({"POST", "PUT", "PATCH"})
-_FORMS = ("/files", "/uploads", "/audio/", "/images/", "/skills", "/containers")  # what takes one
+_FORMS = ("/files", "/uploads", "/audio/", "/images/", "/skills", "/containers")  # endpoints that take a form
 _KEPT = ("/files", "/uploads", "/upload/")
 
 
 def streams_through(method: str, path: str, endpoint: Endpoint, headers: Headers) -> bool:
     """
-    Say whether the body of a request goes up as it comes, and so is known by its head alone.
+    Whether the body of a request goes up chunk by chunk, so that only its head is known.
 
     *path* comes without its query.
     """

@@ -1,4 +1,4 @@
-"""Where a request goes: destinations, and the path under an account's base URL."""
+"""URLs of requests upstream: the destination, and the path under an account's base URL."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .dialects import spelling
 from .values.account import Account
 from .values.http import Endpoint, Origin, Request
 
-# The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
+# The target of `--mode reverse:http://patchbay.invalid`: one port for every provider. Nothing answers there.
 ANYWHERE = "patchbay.invalid"
 _API_VERSION = "api-version"
 _VERSIONED = re.compile(r"/v\d+$")
@@ -28,25 +28,25 @@ _SHARED = re.compile(rf"(?:^|/v1)(?P<suffix>(?P<kind>{'|'.join(_SHARING)})(?:/.*
 
 
 def is_anywhere(origin: Origin) -> bool:
-    """Whether *origin* leaves it to the dialect and the model where a request goes."""
+    """Whether *origin* stands for every provider, so that dialect and model decide the destination."""
     return origin.host == ANYWHERE
 
 
 def once(path: str) -> str:
     """
-    Return *path* (without its query) with its version written once.
+    Return *path* (without its query) with its version once.
 
-    It stands twice where a base URL ends in one and the tool adds it too: `/v1/v1/messages`, `/v1/v1beta/models/…`.
+    It stands twice where a base URL ends in a version and the tool adds one: `/v1/v1/messages`, `/v1/v1beta/models/…`.
     """
     return _DOUBLED.sub(r"\1", path, count=1) if path.count("/v") > 1 else path
 
 
 def takes(account: Account, path: str) -> bool:
     """
-    Whether *account*'s key may go with *path*, which is none of its dialects' (empty: it is one of theirs).
+    Whether *account*'s key may go with *path*, which is of no dialect (empty: it is of one).
 
-    At a service we know, a path we do not know may be its administration. A server given by `--mode reverse:` is the
-    user's own to know.
+    At a known service, an unknown path may administer the account. A server given by `--mode reverse:` is the user's
+    own choice.
     """
     allowed = account.provider.paths
     if not path or account.origin is None or "*" in allowed:
@@ -83,7 +83,7 @@ def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[En
 
 
 def first(accounts: Iterable[Account], family: str, reverse: Origin | None = None) -> Origin | None:
-    """Return where the first enabled account that speaks *family* is: of many pools, one answers for all of them."""
+    """Return the origin of the first enabled account that speaks *family*."""
     for account in accounts:
         origin = account.origin or reverse
         if account.enabled and origin and family in account.provider.families:
@@ -93,9 +93,9 @@ def first(accounts: Iterable[Account], family: str, reverse: Origin | None = Non
 
 def mixed(accounts: Iterable[Account]) -> dict[str, tuple[str, ...]]:
     """
-    Return, by family, the accounts of different services that all serve every model.
+    Return, by family, accounts of different services that all serve every model.
 
-    On one port nothing but the model tells those services apart, so any of them may get any conversation.
+    On one port only the model tells services apart, so any of these may get any conversation.
     """
     found: dict[str, dict[Origin, str]] = {}
     for account in accounts:
@@ -108,11 +108,11 @@ def mixed(accounts: Iterable[Account]) -> dict[str, tuple[str, ...]]:
 
 def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> str:
     """
-    Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.
+    Return *path* (with its query) under the account's base URL; *model* is the provider's name for the model.
 
-    Without a path in the base URL it stays as the client sent it, but for a version that stands twice (see `once`). A
-    dialect's own part replaces the client's prefix (`/v1/chat/completions` under `…/api/v1` is
-    `/api/v1/chat/completions`); elsewhere what both share is written once, and a path of the provider's that has no
+    Without a path in the base URL it stays as the client sent it, but for a doubled version (see `once`). The suffix of
+    a dialect's endpoint replaces the client's prefix (`/v1/chat/completions` under `…/api/v1` is
+    `/api/v1/chat/completions`). Of any other path, the part that both share is written once, and a path without a
     version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
     """
     bare, mark, query = path.partition("?")
@@ -138,24 +138,24 @@ def _is_beside(patterns: tuple[str, ...], bare: str, joined: str) -> bool:
 
 
 def names_id(name: str) -> bool:
-    """Whether a parameter of a query that is called *name* holds an id of something that an account keeps."""
+    """Whether the query parameter *name* holds the id of a resource of an account."""
     return _ID.fullmatch(name) is not None
 
 
 def opens_itself(path: str) -> bool:
-    """Whether *path* (with its query) is the address of an upload, which is asked without a credential: it is one."""
+    """Whether *path* (with its query) is the URL of an upload, which is itself the credential."""
     return _OPENS_ITSELF.search(path) is not None
 
 
 def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
-    """Whether the path at *account*'s provider says which model is asked, so that the body need not."""
+    """Whether the path at *account*'s provider names the model, so that the body need not."""
     if account.provider.layout == "azure":
         return _deploys(account, endpoint, query)
     return bool(endpoint.model) and dialects.of(endpoint.dialect).names_model_in_path
 
 
 def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
-    """Return the path, and the members of the body, by which *request* names *model* as *account*'s provider does."""
+    """Return the path, and the body members to change, that make *request* name *model* for *account*'s provider."""
     in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
     said = "" if in_path else requested_models.in_body(request)
     if not model or (_is_named(request.endpoint, model) if in_path else model == said):
@@ -188,14 +188,14 @@ def with_model(path: str, old: str, new: str) -> str:
     return path
 
 
-# Azure has two forms. In the older one, a version stands in the query and the deployment in the path (of what asks a
-# model; the rest stands under `/openai`). In `/openai/v1` paths are OpenAI's, the deployment is the model, and a
-# version is only said to get a preview.
+# Azure has two forms. The older one has a version in the query and, for generations, the deployment in the path; other
+# paths stand under `/openai`. Under `/openai/v1` paths are OpenAI's, the deployment is the model, and a version is only
+# given for a preview.
 
 
 def _azure(account: Account, endpoint: Endpoint, model: str, query: str) -> str:
     base = account.base_path.rstrip("/")
-    version = account.provider.api_version or _said(query)
+    version = account.provider.api_version or _version_in(query)
     if _is_deployment(base + "/"):
         path = base
     elif _deploys(account, endpoint, query):
@@ -214,15 +214,15 @@ def _deploys(account: Account, endpoint: Endpoint, query: str) -> bool:
     if _is_deployment(base + "/"):
         return True
     asks = endpoint.kind == "generation" and dialects.of(endpoint.dialect).has_deployments
-    return asks and not base.endswith("/v1") and bool(account.provider.api_version or _said(query))
+    return asks and not base.endswith("/v1") and bool(account.provider.api_version or _version_in(query))
 
 
 def _deployment(endpoint: Endpoint, model: str) -> str:
-    asis = not model or model == endpoint.model  # it comes from a path, where it is quoted already
+    asis = not model or model == endpoint.model  # from a path, where it is quoted already
     return endpoint.model if asis else quote(model, safe="")
 
 
-def _said(query: str) -> str:
+def _version_in(query: str) -> str:
     values = (part.partition("=") for part in query.split("&"))
     return next((unquote(value) for name, _, value in values if name == _API_VERSION), "")
 

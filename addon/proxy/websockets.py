@@ -505,7 +505,7 @@ def _in_two_ways(body: Body) -> Refusal | None:
     try:
         members(body.raw or b"")
     except ValueError as e:
-        return Refusal(400, "body_unusable", f"This event can be read in two ways: {e}")
+        return Refusal(400, "body_unusable", f"This event is ambiguous: {e}")
     return None
 
 

@@ -25,18 +25,17 @@ from ..proxy import environment
 from ..router import Router
 from ..settings import reader
 from ..settings.settings import Config
-from ..store import master_key
 from ..values.answer import AnswerEvent, Chunk, End, Head, Message
 from ..values.decision import Evidence, Refusal, Route, Wait
 from ..values.http import Client, Headers, Origin, Request, Served
-from . import request_file
+from . import inputs, request_file
+from .inputs import CommandError
 from .request_file import RequestFile
 from .terminal import visible
 
 if TYPE_CHECKING:
     from ..proxy.stored_flows import FlowRecord, StoredFlow
 
-EXIT_MISTAKES, EXIT_USAGE = 1, 2
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
@@ -61,17 +60,13 @@ class Explained:
 
 def explain(arguments: argparse.Namespace) -> int:
     """Say tier by tier what names a request's conversation, the three outputs, and the account it would get."""
+    settings, notes = _settings(arguments)
+    key = _key(settings, notes)
+    router = Router(settings, key, SystemRandom(), secrets.token_bytes)
     try:
-        settings, notes = _settings(arguments)
-        key = _key(settings, notes)
-        router = Router(settings, key, SystemRandom(), secrets.token_bytes)
         explained = (_of_flow if arguments.flow else _of_text)(arguments, router, key, notes)
-    except reader.ConfigError as e:
-        return _complain(str(e), EXIT_MISTAKES)
-    except OSError as e:
-        return _complain(f"{e.filename or arguments.file}: {e.strerror or e}", EXIT_USAGE)
     except ValueError as e:
-        return _complain(f"{arguments.file}: {e}", EXIT_USAGE)
+        raise CommandError(f"{arguments.file}: {e}") from e
     order = settings.sessions.order
     if arguments.json:
         print(json.dumps(plain(explained, order), indent=2, default=repr))
@@ -234,9 +229,9 @@ def _settings(arguments: argparse.Namespace) -> tuple[Config, list[str]]:
 
 def _key(settings: Config, notes: list[str]) -> bytes:
     """Return the key of this instance, if it has one already: none is made by asking."""
-    folder = Path(settings.state).expanduser()
+    folder = inputs.state_folder(settings)
     if (folder / "master.key").exists():
-        return master_key(folder)
+        return inputs.existing_key(folder)
     where = secret_patterns.covered(str(folder))
     notes.append(f"there is no key in {where}, so seeds and a new conversation's account are only examples")
     return _NO_KEY
@@ -374,8 +369,3 @@ def _explained(
     if before and before.tier and not before.edited and before.digest == opened.digest.hex():
         opened.identity = replace(opened.identity, affinity=before.affinity, thread=before.thread, tier=before.tier)
     return Explained(request, opened, router.next(opened, now), tuple(notes))
-
-
-def _complain(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
-    return code

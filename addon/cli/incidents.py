@@ -11,25 +11,18 @@ from typing import Any
 import msgspec
 
 from .. import secret_patterns
-from ..settings import reader
+from . import inputs
+from .inputs import EXIT_MISTAKES, CommandError
 from .terminal import visible
-from .verify import EXIT_USAGE, state_folder
-
-EXIT_NONE = 1
 
 
 def incidents(arguments: argparse.Namespace) -> int:
     """List what was kept, the newest last; with an id, show one; with --export, write them out for a ticket."""
-    try:
-        folder = state_folder(arguments) / "incidents"
-        found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
-    except (OSError, reader.ConfigError) as e:
-        print(e, file=sys.stderr)
-        return EXIT_USAGE
+    folder = inputs.state_folder(inputs.settings(arguments)) / "incidents"
+    found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
     wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
     if arguments.id and not wanted:
-        print(f"no incident {arguments.id} in {folder}", file=sys.stderr)
-        return EXIT_NONE
+        raise CommandError(f"no incident {arguments.id} in {folder}", EXIT_MISTAKES)
     if arguments.export:
         return _export(wanted, arguments.export)
     for each in wanted:
@@ -65,10 +58,6 @@ def _export(wanted: list[dict[str, Any]], target: str) -> int:
     if target == "-":
         print(text, end="")
         return 0
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as e:
-        print(f"{target}: {e.strerror}", file=sys.stderr)
-        return EXIT_USAGE
+    Path(target).write_text(text, encoding="utf-8")
     print(secret_patterns.covered(f"{target}: {len(wanted)} incidents"))
     return 0

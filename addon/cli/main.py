@@ -11,6 +11,7 @@ import contextlib
 import io
 import os
 import platform
+import signal
 import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +25,10 @@ from ..proxy import environment
 from ..settings import reader
 from ..settings.settings import Config
 from . import explain, habits, incidents, verify, wake
+from .inputs import EXIT_MISTAKES, EXIT_USAGE, CommandError
 
 FOLDER = Path(__file__).resolve().parent.parent
-EXIT_MISTAKES = 1  # what was asked about is wrong
-EXIT_USAGE = 2  # the question is wrong; argparse says so with the same number
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +52,34 @@ class Command:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the sub-command *argv* names (default: the process's arguments); return its exit code."""
     with contextlib.redirect_stderr(_Covered(sys.stderr)):
-        parser = _parser(COMMANDS)
-        arguments = parser.parse_args(argv)
-        command: Command | None = arguments.command
-        if command is None:
-            parser.print_help()
-            return EXIT_USAGE
+        try:
+            try:
+                return _run(argv)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # of `patchbay … | head`; Python flushes stdout once more when it ends
+            with open(os.devnull, "w") as nothing, contextlib.suppress(OSError):
+                os.dup2(nothing.fileno(), sys.stdout.fileno())
+            return EXIT_BROKEN_PIPE
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    parser = _parser(COMMANDS)
+    arguments = parser.parse_args(argv)
+    command: Command | None = arguments.command
+    if command is None:
+        parser.print_help()
+        return EXIT_USAGE
+    try:
         return command.run(arguments)
+    except CommandError as e:
+        return _complain(str(e), e.code)
+    except reader.ConfigError as e:
+        return _complain(str(e), EXIT_MISTAKES)
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        return _complain(f"{e.filename}: {e.strerror}" if e.filename else str(e), EXIT_USAGE)
 
 
 def path(_: argparse.Namespace) -> int:
@@ -80,12 +102,7 @@ def check(arguments: argparse.Namespace) -> int:
     Around them are the files, folders, variables and programs that they name. A program is not run.
     """
     file = environment.settings_file(arguments.config)
-    try:
-        settings = reader.load(environment.text_of(file), str(file), env=os.environ)
-    except OSError as e:
-        return _complain(f"{file}: {e.strerror or e}", EXIT_USAGE)
-    except reader.ConfigError as e:
-        return _complain(str(e), EXIT_MISTAKES)
+    settings = reader.load(environment.text_of(file), str(file), env=os.environ)
     found = environment.problems(settings, os.environ)
     for warning in (*settings.warnings, *(each.text for each in found if each.kind == "absent")):
         print(f"warning: {warning}", file=sys.stderr)

@@ -1,42 +1,30 @@
-"""`patchbay wake ACCOUNT`: an account is well again, whatever it rests for."""
+"""`patchbay wake ACCOUNT`: end every cooldown of an account."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 
 import msgspec
 
 from .. import state
-from ..settings import reader
 from ..settings.settings import Config
-from ..store import Store, StoreError
-from .habits import EXIT_NONE, settings_and_store
-from .verify import EXIT_USAGE
+from ..store import Store
+from . import inputs
+from .inputs import EXIT_MISTAKES, CommandError
 
 
 def wake(arguments: argparse.Namespace) -> int:
-    """End what an account rests for, in the store and in every running proxy that shares it."""
-    try:
-        settings, store = settings_and_store(arguments)
-        if store is None:
-            message = "no store is set, so that a running proxy hears nothing of this"
-            print(f"{message}: use patchbay.wake in mitmproxy", file=sys.stderr)
-            return EXIT_USAGE
-        with contextlib.closing(store):
-            return _wake(settings, store, arguments.account)
-    except (OSError, ValueError, reader.ConfigError, StoreError) as e:
-        print(e, file=sys.stderr)
-        return EXIT_USAGE
+    """End every cooldown of an account, in the store and in every running proxy that shares it."""
+    with inputs.store(arguments, "patchbay.wake") as (settings, store):
+        return _wake(settings, store, arguments.account)
 
 
 def _wake(settings: Config, store: Store, account: str) -> int:
     known = [each.id for each in settings.accounts]
     if account not in known:
-        print(f"there is no account {account!r}; there are: {', '.join(known) or 'none'}", file=sys.stderr)
-        return EXIT_NONE
+        raise CommandError(f"there is no account {account!r}; there are: {', '.join(known) or 'none'}", EXIT_MISTAKES)
     now = time.time()
     over = []
     for record in store.news(now):

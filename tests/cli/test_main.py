@@ -1,13 +1,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from patchbay.cli import main as cli
 from patchbay.cli.main import main
+from patchbay.store import master_key
 
+RUNS = {
+    "path": [],
+    "check": ["config.yaml"],
+    "explain": ["request.txt"],
+    "verify": ["flows"],
+    "incidents": [],
+    "habits": [],
+    "wake": ["one"],
+    "version": [],
+}
 ROOT = Path(__file__).parent.parent.parent
 GOOD = """\
 accounts:
@@ -127,3 +140,54 @@ def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> Non
         main(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("patchbay 0.")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with all that the sub-commands read, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(f"state: {tmp_path / 'state'}\nstore: sqlite\n{GOOD}")
+    (tmp_path / "request.txt").write_text("POST /v1/chat/completions\n\n{}")
+    (tmp_path / "flows").write_bytes(b"")
+    master_key(tmp_path / "state")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
+@pytest.mark.parametrize("more", [None, ["--help"]])
+def test_a_reader_that_closes_the_pipe_ends_every_command_quietly(
+    name: str, more: list[str] | None, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`patchbay … | head`: no traceback, neither from the command nor when Python flushes stdout at its end."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        monkeypatch.setattr("sys.stdout", closed)
+        assert main([name, *(RUNS[name] if more is None else more)]) == 128 + signal.SIGPIPE
+
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
+def test_every_command_runs_on_what_it_reads(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, *RUNS[name]]) == 0
+
+    told = capsys.readouterr()
+    assert told.out
+    assert told.err == ""
+
+
+def test_a_file_that_is_not_there_is_named_by_every_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("check", "explain", "verify"):
+        assert main([name, "nowhere"]) == 2
+        assert capsys.readouterr().err == "nowhere: No such file or directory\n"
+
+
+def test_errors_in_the_settings_are_exit_code_1_where_that_says_nothing_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "config.yaml").write_text("accounts: none")
+    codes = {name: main([name, *RUNS[name]]) for name in RUNS if name not in ("path", "version")}
+
+    assert codes == {"check": 1, "explain": 1, "verify": 2, "incidents": 2, "habits": 2, "wake": 2}
+    assert capsys.readouterr().err.count("config.yaml:1:11: accounts: must be a list, is 'none'") == 6

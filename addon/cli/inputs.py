@@ -1,0 +1,69 @@
+"""What the arguments of a sub-command name (settings, state folder, key, store), and the one way to refuse them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..proxy import environment
+from ..proxy.persistence import store_of
+from ..settings import reader
+from ..settings.settings import Config
+from ..store import Store, StoreError, master_key
+
+EXIT_MISTAKES = 1  # errors in the settings; an alarm was found, or the thing asked for was not
+EXIT_USAGE = 2  # usage error, as for argparse; the question could not be answered
+
+
+class CommandError(Exception):
+    """A sub-command ends with this message, on stderr, and exit code *code*."""
+
+    def __init__(self, message: str, code: int = EXIT_USAGE) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def settings(arguments: argparse.Namespace) -> Config:
+    """
+    Return the settings that *arguments* name, or the defaults where there is no such file.
+
+    Errors in them are a usage error: exit code 1 is an answer of the sub-commands that use this.
+    """
+    file = environment.settings_file(arguments.config)
+    try:
+        found = reader.load(file.read_bytes(), str(file)) if file.exists() else Config(())
+    except reader.ConfigError as e:
+        raise CommandError(str(e)) from e
+    return replace(found, state=arguments.state) if arguments.state else found
+
+
+def state_folder(found: Config) -> Path:
+    """Return the folder with the key and the store of the settings *found*."""
+    return Path(found.state).expanduser()
+
+
+def existing_key(folder: Path) -> bytes:
+    """Return the key in *folder*. A new key could recognise nothing, so none is made."""
+    if not (folder / "master.key").exists():
+        raise CommandError(f"there is no key in {folder}; name the folder with --state")
+    try:
+        return master_key(folder)
+    except ValueError as e:
+        raise CommandError(str(e)) from e
+
+
+@contextlib.contextmanager
+def store(arguments: argparse.Namespace, command: str) -> Iterator[tuple[Config, Store]]:
+    """Open the store that running proxies use. Without one, *command* in mitmproxy does the same."""
+    found = settings(arguments)
+    try:
+        opened = store_of(found, existing_key(state_folder(found)))[1]
+        if opened is None:
+            raise CommandError(f"no store is configured to reach a running proxy by: use {command} in mitmproxy")
+        with contextlib.closing(opened):
+            yield found, opened
+    except StoreError as e:
+        raise CommandError(str(e)) from e

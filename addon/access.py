@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from . import clients, requested_models
 from .accounts import models, refusals
+from .accounts.lease import Lease
 from .accounts.pool import Accounts
 from .body import Body, members
 from .exchange import Exchange, continued_thread
@@ -14,7 +15,7 @@ from .replacement import thread_not_found
 from .requested_models import RequestedModels
 from .settings.settings import Config
 from .values.account import Account
-from .values.decision import Refusal, Route
+from .values.decision import Refusal
 from .values.http import Client, Endpoint, Request
 
 # Events of a client on a WebSocket, beside the one that asks for an answer.
@@ -37,7 +38,7 @@ class Access:
         self._by_id = {account.id: account for account in config.accounts}
         self._scopes = len({client.scope or client.name for client in config.clients})
 
-    def names(self, request: Request, socket: Route | None = None) -> RequestedModels:
+    def names(self, request: Request, socket: Lease | None = None) -> RequestedModels:
         """Return the models that *request* names: all of them where rights or lists depend on it."""
         if not (request.client.models or self._accounts.restricts):
             return requested_models.in_usual_place(request)
@@ -53,11 +54,11 @@ class Access:
             return refusals.broken_json()
         return clients.overstepped(request.client, request.endpoint, names) or self._foreign(request, now)
 
-    def oversteps(self, request: Request, socket: Route | None = None) -> Refusal | None:
+    def oversteps(self, request: Request, socket: Lease | None = None) -> Refusal | None:
         """Return why *request*, which was let in before, would be refused now: the rights of its client may change."""
         return clients.overstepped(request.client, request.endpoint, self.names(request, socket))
 
-    def refused_event(self, request: Request, socket: Route, now: float) -> Refusal | None:
+    def refused_event(self, request: Request, socket: Lease, now: float) -> Refusal | None:
         """Return why an event on the WebSocket of *socket* that asks for no answer is refused, if it is."""
         names = requested_models.of_message(request.body, creates=False)
         if request.body.text("type") not in _EVENTS:

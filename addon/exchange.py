@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import dialects
-from .accounts.lease import Ask, Lease
+from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
 from .body import Body
 from .crosstalk.watch import Watch
 from .requested_models import RequestedModels
 from .values.answer import Fact, Head, Usage
-from .values.decision import Candidate, Decision, Identity, Outcome, Refusal, Route, Tried, Verdict
+from .values.decision import Candidate, Decision, Identity, Outcome, Refusal, Tried, Verdict
 from .values.http import Headers, Origin, Request, Served
 
 _ID_LENGTH = 128  # characters of a client's own request id in the decision
@@ -27,9 +27,7 @@ _NOTHING_SENT = Verdict("unverifiable", note="nothing was sent")
 class Attempt:
     """One sending upstream and what is known of its answer so far."""
 
-    route: Route
-    choice: Lease
-    ask: Ask
+    lease: Lease
     reader: AnswerReader
     watch: Watch
     started: float
@@ -90,15 +88,13 @@ class Exchange:
     pin: str
     reverse: Origin | None
     in_flight: int
-    socket: Route | None = None
+    socket: Lease | None = None
     served: Served | None = None  # how a replayed request was served before, in the same conversation
     woken: Callable[[], None] = lambda: None  # called when a wait may be over
     waits_since: float | None = None
     renewed: set[str] = field(default_factory=set)  # accounts whose secret was renewed meanwhile: they may try again
     unsealed: set[str] = field(default_factory=set)  # accounts that get the request without what others sealed
     attempts: list[Attempt] = field(default_factory=list)
-    candidates: tuple[Candidate, ...] = ()
-    pool: str = ""
     first_byte: float | None = None
     stay: str = ""  # the home it waited for, once
     stay_until: float = 0.0
@@ -110,6 +106,11 @@ class Exchange:
     def attempt(self) -> Attempt | None:
         """The last attempt."""
         return self.attempts[-1] if self.attempts else None
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The accounts that were considered for the last attempt."""
+        return self.attempts[-1].lease.candidates if self.attempts else ()
 
     @property
     def verdict(self) -> Verdict:
@@ -176,19 +177,19 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
     *error* says why the client did not get a whole answer; *status* is what it got.
     """
     request, identity, attempt, verdict = exchange.request, exchange.identity, exchange.attempt, exchange.verdict
-    route = attempt.route if attempt else None
+    lease = attempt.lease if attempt else None
     refusal = exchange.refusal.code if exchange.refusal else ""
     first_byte = None if exchange.first_byte is None else round(exchange.first_byte - exchange.opened, 4)
     return Decision(
         time=round(exchange.opened, 3),
         event_type=_event_type(exchange, verdict, error, status),
-        request_id=route.request_id if route else "",
+        request_id=lease.request_id if lease else "",
         exchange=exchange.id,
         client=request.client.name,
         client_request_id=_client_request_id(request.headers),
-        account=route.account.id if route else "",
-        provider=route.account.provider.name if route else "",
-        pool=exchange.pool,
+        account=lease.account.id if lease else "",
+        provider=lease.account.provider.name if lease else "",
+        pool=lease.pool if lease else "",
         dialect=request.endpoint.dialect,
         method=request.method,
         path=request.path.partition("?")[0],
@@ -202,8 +203,8 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         session=identity.affinity,
         thread=identity.thread,
         tier=identity.tier,
-        session_id=route.session_id if route else "",
-        binding=route.binding if route else "none",
+        session_id=lease.session_id if lease else "",
+        binding=lease.binding if lease else "none",
         in_flight=exchange.in_flight,
         attempts=[_tried(each, now) for each in exchange.attempts],
         verdict=verdict.kind,
@@ -231,8 +232,8 @@ def _client_request_id(headers: Headers) -> str:
 
 def _tried(attempt: Attempt, now: float) -> Tried:
     return Tried(
-        account=attempt.choice.account.id,
-        request_id=attempt.route.request_id,
+        account=attempt.lease.account.id,
+        request_id=attempt.lease.request_id,
         status=attempt.head.status if attempt.head else None,
         outcome=attempt.outcome.kind if attempt.outcome else "",
         seconds=round((attempt.finished or now) - attempt.started, 4),

@@ -102,7 +102,7 @@ def after_end(exchange: Exchange, attempt: Attempt, head: Head, now: float) -> t
 
 
 def _classified(exchange: Exchange, attempt: Attempt, head: Head, now: float) -> Outcome:
-    account = attempt.choice.account
+    account = attempt.lease.account
     body = Body(attempt.reader.decoded(bytes(attempt.body))) if attempt.body else None
     family = exchange.request.endpoint.family or min(account.provider.families)
     outcome = classify(family, head, body, now, account.error_rules, exchange.client_text)
@@ -168,7 +168,7 @@ def retry_at_home(exchange: Exchange, bounds: FailoverSettings, now: float) -> f
     attempt = exchange.attempt
     if attempt is None or attempt.outcome is None or exchange.stay or len(exchange.attempts) != 1:
         return None
-    if not (attempt.route.binding == "hit" or attempt.lost) or attempt.outcome.kind not in _TRANSIENT:
+    if not (attempt.lease.binding == "hit" or attempt.lost) or attempt.outcome.kind not in _TRANSIENT:
         return None
     if not (attempt.reached and exchange.repeatable):
         return None
@@ -200,7 +200,7 @@ def outcome_of_event(exchange: Exchange, attempt: Attempt, fact: Fact, now: floa
     code, message = str(told.get("code") or told.get("type") or ""), str(told.get("message") or "")
     raw = told.get("raw")
     part = raw if isinstance(raw, dict) else None
-    family, own, text = exchange.request.endpoint.family, attempt.choice.account.error_rules, exchange.client_text
+    family, own, text = exchange.request.endpoint.family, attempt.lease.account.error_rules, exchange.client_text
     if attempt.error_head is None:
         return classify_error(family, code, message, now, own, text, part)
     body = Body(msgspec.json.encode({"error": part or {"code": code, "message": message}}))

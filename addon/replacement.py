@@ -97,11 +97,11 @@ def _no_answer(exchange: Exchange) -> Refusal | None:
     if last.slow:
         what = f"The upstream did not begin its answer within the setting timeouts.first_byte ({last.error})"
         more = "; it may still be working on it, so it was not asked again"
-        return refusals.of_upstream(last.choice.account.id, "upstream_slow", what, status=504, more=more)
+        return refusals.of_upstream(last.lease.account.id, "upstream_slow", what, status=504, more=more)
     if not last.lacks or last.reader.is_object:
         return None
     what = f"What the upstream sent is no answer: {last.lacks}"
-    told = refusals.of_upstream(last.choice.account.id, "upstream_no_answer", what)
+    told = refusals.of_upstream(last.lease.account.id, "upstream_no_answer", what)
     if refusal is None:
         return told
     message, fields = f"{told.message}. {refusal.message}", {"gave_up": refusal.code}

@@ -20,7 +20,7 @@ from .identity.identify import Identifier
 from .identity.signals import names_one
 from .settings.settings import Config
 from .values.account import Stamp
-from .values.decision import Edit, Route
+from .values.decision import Edit
 from .values.http import Headers
 
 UNNAMED = 1000  # models without an entry in `model_ids` that are remembered as reported
@@ -46,7 +46,7 @@ class RequestEditor:
         self._config = config
         self._session_key = session_key
         self._mint = mint
-        self._identifier = identifier
+        self._resources = identifier.account_resources
         self._random_bytes = random_bytes
         self._unnamed: BoundedMap[tuple[str, str], None] = BoundedMap(UNNAMED)
         # conversations, by client, of which an account refused what others sealed
@@ -58,66 +58,60 @@ class RequestEditor:
         self._config = config
         self._unsealed.limit = config.sessions.limit
 
-    def edit(self, exchange: Exchange, choice: Lease, now: float) -> tuple[Route, correlation.Stamps, bool]:
+    def edit(self, exchange: Exchange, lease: Lease, now: float) -> tuple[Lease, correlation.Stamps, bool]:
         """
-        Return the route of the next attempt of *exchange*, its stamps, and whether something was left out of it.
+        Return *lease* with the edits of *exchange* for its account, the stamps, and whether something was left out.
 
         Raises ValueError where the request cannot be prepared for the account.
         """
-        request, account = exchange.request, choice.account
+        request, account = exchange.request, lease.account
         request_id = self._mint.new(now, self._random_bytes)
-        session_id = self._session_id(exchange, choice)
-        stamps = self._stamps(exchange, choice, request_id, session_id)
-        path, renamed = upstream_url.renamed(request, account, choice.model)
-        body = {**stamps.body, **renamed}
-        ties = self._ties(exchange, choice, now)
-        prepared = self._prepared(exchange, choice, ties, now)
+        session_id = self._session_id(exchange, lease)
+        stamps = self._stamps(exchange, lease, request_id, session_id)
+        path, renamed = upstream_url.renamed(request, account, lease.model)
+        members = {**stamps.body, **renamed}
+        ties = self._ties(exchange, lease, now)
+        prepared = self._prepared(exchange, lease, ties, now)
         asked = request if prepared is request.body else replace(request, body=prepared)
-        route = Route(
-            account=account,
-            origin=choice.origin,
-            request_id=request_id,
-            session_id=session_id,
-            attempt=len(exchange.attempts) + 1,
-            edit=Edit(
-                (*((bound.header, None) for bound in ties if bound.header), *account.headers.items(), *stamps.headers),
-                upstream_url.join(account, path, request.endpoint, choice.model),
-                body,
-            ),
-            body=upstream_url.changed(asked, body) if body else None if asked is request else prepared.raw,
-            binding=choice.binding,
+        removed = ((bound.header, None) for bound in ties if bound.header)
+        edit = Edit(
+            (*removed, *account.headers.items(), *stamps.headers),
+            upstream_url.join(account, path, request.endpoint, lease.model),
+            members,
         )
-        return route, stamps, bool(ties)
+        body = upstream_url.changed(asked, members) if members else None if asked is request else prepared.raw
+        edited = replace(lease, request_id=request_id, session_id=session_id, edit=edit, body=body)
+        return edited, stamps, bool(ties)
 
-    def _stamps(self, exchange: Exchange, choice: Lease, request_id: str, session_id: str) -> correlation.Stamps:
-        request, account, thread = exchange.request, choice.account, exchange.identity.thread
+    def _stamps(self, exchange: Exchange, lease: Lease, request_id: str, session_id: str) -> correlation.Stamps:
+        request, account, thread = exchange.request, lease.account, exchange.identity.thread
         provider = account.provider
         return correlation.stamps(
             provider if self._config.mode == "serve" else replace(provider, stamp=_UNSTAMPED),
-            _without_shared_session(choice, _headers_on(exchange.socket, request.headers)),
+            _without_shared_session(lease, _headers_on(exchange.socket, request.headers)),
             request.body,
             request_id=request_id,
             request_guid=self._mint.guid(request_id) if provider.stamp.names("request_guid") else "",
             at=request.endpoint.suffix,
             session_id=session_id,
             thread_id=correlation.session_id(self._session_key, thread, account.id) if thread else "",
-            model_id=self._model_id(choice),
+            model_id=self._model_id(lease),
         )
 
-    def _session_id(self, exchange: Exchange, choice: Lease) -> str:
-        """Return the id of the session as the provider of *choice* knows it; a replay's is the one it had."""
-        before, account = exchange.served, choice.account.id
-        if choice.slot is not None:
-            session = _slot_session(choice.slot, choice.lane, exchange.request.client.scope)
+    def _session_id(self, exchange: Exchange, lease: Lease) -> str:
+        """Return the id of the session as the provider of *lease* knows it; a replay's is the one it had."""
+        before, account = exchange.served, lease.account.id
+        if lease.slot is not None:
+            session = _slot_session(lease.slot, lease.lane, exchange.request.client.scope)
         elif before and before.session_id and before.account == account:
             return before.session_id
         else:
             session = exchange.identity.affinity
         return correlation.session_id(self._session_key, session, account) if session else ""
 
-    def _model_id(self, choice: Lease) -> str:
+    def _model_id(self, lease: Lease) -> str:
         """Return the value of `{model_id}`, empty where the settings do not name it."""
-        provider, model = choice.account.provider, choice.model
+        provider, model = lease.account.provider, lease.model
         found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
         key = provider.name, models.base(model)[:256]
         if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
@@ -134,7 +128,7 @@ class RequestEditor:
 
         The exchange goes to the same account again then.
         """
-        account = attempt.choice.account.id
+        account = attempt.lease.account.id
         wanted = (
             self._config.failover.encrypted_reasoning == "strip"
             and self._config.mode == "serve"
@@ -162,35 +156,31 @@ class RequestEditor:
         scope, affinity = exchange.request.client.scope, exchange.identity.affinity
         return any((scope, affinity, account.id) in self._unsealed for account in self._config.accounts)
 
-    def _ties(self, exchange: Exchange, choice: Lease, now: float) -> tuple[BoundField, ...]:
-        """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
+    def _ties(self, exchange: Exchange, lease: Lease, now: float) -> tuple[BoundField, ...]:
+        """Return what of *exchange* belongs to another account than that of *lease*, and does not go there."""
         if self._config.mode != "serve":
             return ()
-        account, identity = choice.account.id, exchange.identity
-        moved = choice.binding == "reselected" or (choice.binding != "hit" and identity.home not in ("", account))
-        moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
-        return self._identifier.account_resources.bound_elsewhere(
-            exchange.request, identity.affinity, account, now, moved=moved
-        )
+        account, identity = lease.account.id, exchange.identity
+        moved = lease.binding == "reselected" or (lease.binding != "hit" and identity.home not in ("", account))
+        moved = moved or any(attempt.lease.account.id != account for attempt in exchange.attempts)
+        return self._resources.bound_elsewhere(exchange.request, identity.affinity, account, now, moved=moved)
 
-    def _prepared(self, exchange: Exchange, choice: Lease, ties: tuple[BoundField, ...], now: float) -> Body:
-        """Return the body of *exchange* as the account of *choice* can use it; the client's own where it can."""
-        request, account = exchange.request, choice.account
+    def _prepared(self, exchange: Exchange, lease: Lease, ties: tuple[BoundField, ...], now: float) -> Body:
+        """Return the body of *exchange* as the account of *lease* can use it; the client's own where it can."""
+        request, account = exchange.request, lease.account
         if not request.body.raw or self._config.mode != "serve":
             return request.body
         raw = account_bound.without(request.body, ties) if ties else request.body.raw
         key = (request.client.scope, exchange.identity.affinity, account.id)
         if account.id in exchange.unsealed or key in self._unsealed:
             raw = self._unsealed_for(exchange, Body(raw), account.id, now)
-        raw = answer_urls.for_upstream(request, raw, account, choice.origin)
+        raw = answer_urls.for_upstream(request, raw, account, lease.origin)
         return request.body if raw == request.body.raw else Body(raw)
 
     def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:
         """Return *body* without what others than *account* sealed; without all of it where that is nothing."""
         request, raw = exchange.request, body.raw or b""
-        kept = account_bound.unsealed(
-            body, lambda sealed: self._identifier.account_resources.owner_of(request, sealed, now) == account
-        )
+        kept = account_bound.unsealed(body, lambda sealed: self._resources.owner_of(request, sealed, now) == account)
         if kept == raw and account in exchange.unsealed:
             return account_bound.unsealed(body, lambda sealed: False)
         return kept
@@ -201,21 +191,21 @@ def _slot_session(slot: int, lane: str, client: bytes) -> str:
     return f"slot {slot} {client.hex()} {lane}"
 
 
-def _without_shared_session(choice: Lease, headers: Headers) -> Headers:
+def _without_shared_session(lease: Lease, headers: Headers) -> Headers:
     """
     Return *headers* without the client's session where two clients may name theirs alike.
 
     That is where sessions upstream are handed out, and where the value names no conversation, or may name many.
     """
-    templates = choice.account.provider.stamp.headers
+    templates = lease.account.provider.stamp.headers
     ours = {name.lower() for name, template in templates.items() if "{session_id}" in template}
     named = all(names_one("generic_header", value) for name in ours for value in headers.all(name))
-    if choice.slot is None and named:
+    if lease.slot is None and named:
         return headers
     return Headers((name, value) for name, value in headers if name.lower() not in ours)
 
 
-def _headers_on(socket: Route | None, headers: Headers) -> Headers:
+def _headers_on(socket: Lease | None, headers: Headers) -> Headers:
     """Return *headers* with those that went up when the socket was opened: its messages share them, ids and all."""
     if socket is None:
         return headers

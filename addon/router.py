@@ -35,7 +35,7 @@ from .request_editor import RequestEditor
 from .settings.settings import Config
 from .state import State
 from .values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction, Usage
-from .values.decision import Decision, Finding, Identity, Outcome, Refusal, Route, Wait
+from .values.decision import Decision, Finding, Identity, Outcome, Refusal, Wait
 from .values.http import Client, Origin, Request, Served
 from .websocket_history import WebSocketHistory
 
@@ -59,6 +59,7 @@ class Router:
         self.memory = RecentExchanges()
         self.accounts = Accounts(config, derive(key, "patchbay 2026 accounts"), random)
         self._identifier = Identifier(derive(key, "patchbay 2026 identity"), config.sessions, self.ledger)
+        self._resources = self._identifier.account_resources
         self._mint = mint_of(key)
         self._digest_key = derive(key, "patchbay 2026 digest")
         self._random_bytes = random_bytes
@@ -90,12 +91,12 @@ class Router:
     # -- open ------------------------------------------------------------------------------------------------------
 
     def open(
-        self, request: Request, now: float, *, reverse: Origin | None = None, socket: Route | None = None
+        self, request: Request, now: float, *, reverse: Origin | None = None, socket: Lease | None = None
     ) -> Exchange | Refusal:
         """
         Read *request* once and identify its conversation; *reverse* is the upstream of `--mode reverse:`.
 
-        *socket* is the route of the WebSocket that *request* is a message on: no other account can have it. Every
+        *socket* is the lease of the WebSocket that *request* is a message on: no other account can have it. Every
         exchange that was opened must be closed.
         """
         names = self.access.names(request, socket)
@@ -148,7 +149,7 @@ class Router:
 
     # -- next ------------------------------------------------------------------------------------------------------
 
-    def next(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
+    def next(self, exchange: Exchange, now: float) -> Lease | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
         decided = self._exhausted(exchange, now) or self._stays(exchange, now) or self._chosen(exchange, now)
         if not isinstance(decided, Wait):
@@ -172,12 +173,12 @@ class Router:
 
     def leave_socket(self, exchange: Exchange, now: float) -> None:
         """Remember that a WebSocket of this conversation ends because of its account: the next one gets another."""
-        account = exchange.socket.account if exchange.socket else exchange.attempts[-1].route.account
+        account = exchange.socket.account if exchange.socket else exchange.attempts[-1].lease.account
         self.websockets.leave(exchange, account.id, now)
 
     def may_continue(self, exchange: Exchange, now: float) -> bool:
         """Whether the account of *exchange*, the last one on its WebSocket, could take another one now."""
-        return exchange.attempt is None or self.accounts.may_serve(exchange.attempt.choice, now)
+        return exchange.attempt is None or self.accounts.may_serve(exchange.attempt.lease, now)
 
     def _exhausted(self, exchange: Exchange, now: float) -> Refusal | None:
         found = failover.exhausted(exchange, self.config.failover, now)
@@ -191,10 +192,10 @@ class Router:
         if exchange.attempts and self.config.sessions.on_error == "keep":
             until = failover.retry_at_home(exchange, self.config.failover, now)
             if until is not None:
-                exchange.stay, exchange.stay_until = exchange.attempts[-1].choice.account.id, until
+                exchange.stay, exchange.stay_until = exchange.attempts[-1].lease.account.id, until
         return Wait(exchange.stay_until, "waits for its home") if exchange.stay and now < exchange.stay_until else None
 
-    def _chosen(self, exchange: Exchange, now: float) -> Route | Wait | Refusal:
+    def _chosen(self, exchange: Exchange, now: float) -> Lease | Wait | Refusal:
         ask = self._ask(exchange, now)
         chosen = self.accounts.choose(ask, now)
         if isinstance(chosen, Refusal) and chosen.code == OWNER_UNAVAILABLE:
@@ -208,7 +209,7 @@ class Router:
         if isinstance(chosen, Refusal):
             return chosen
         try:
-            return self._begin(exchange, ask, chosen, now)
+            return self._begin(exchange, chosen, now)
         except ValueError as e:
             self.accounts.release(chosen)
             return Refusal(400, "body_unusable", f"The request cannot be prepared for account {chosen.account.id}: {e}")
@@ -227,7 +228,7 @@ class Router:
 
         A file, or a stored response that it continues, lies with one account, and no other can do without it.
         """
-        stored = self._identifier.account_resources.stored_at(exchange.request, now)
+        stored = self._resources.stored_at(exchange.request, now)
         if stored == exchange.identity.owner:
             return False
         exchange.identity = replace(exchange.identity, owner=stored)
@@ -249,7 +250,7 @@ class Router:
             pin=exchange.pin,
             websocket=upgrade,
             tried=_tried_by(exchange),
-            ended={each.choice.account.id: each.outcome for each in exchange.attempts if each.outcome},
+            ended={each.lease.account.id: each.outcome for each in exchange.attempts if each.outcome},
             opens=exchange.socket is None and upgrade,
             left=self.websockets.left(exchange, now),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
@@ -263,29 +264,29 @@ class Router:
             path="" if request.endpoint.family else request.endpoint.suffix,
         )
 
-    def _begin(self, exchange: Exchange, ask: Ask, choice: Lease, now: float) -> Route:
-        route, stamps, stripped = self.editor.edit(exchange, choice, now)
-        watch = self._watch(exchange, choice, route, stamps, now)
-        endpoint, echo = exchange.request.endpoint, choice.account.provider.echo
+    def _begin(self, exchange: Exchange, granted: Lease, now: float) -> Lease:
+        lease, stamps, stripped = self.editor.edit(exchange, granted, now)
+        endpoint, echo = exchange.request.endpoint, lease.account.provider.echo
+        watch = self._watch(exchange, lease, stamps, now)
         reader = AnswerReader(endpoint.dialect, echo, asked_stream=exchange.stream)
-        exchange.attempts.append(Attempt(route, choice, ask, reader, watch, now, stripped=stripped))
-        exchange.candidates, exchange.pool, exchange.refusal = choice.candidates, choice.pool, None
+        exchange.attempts.append(Attempt(lease, reader, watch, now, stripped=stripped))
+        exchange.refusal = None
         self.changed()
-        return route
+        return lease
 
-    def _watch(self, exchange: Exchange, choice: Lease, route: Route, stamps: correlation.Stamps, now: float) -> Watch:
-        endpoint, provider = exchange.request.endpoint, choice.account.provider
+    def _watch(self, exchange: Exchange, lease: Lease, stamps: correlation.Stamps, now: float) -> Watch:
+        endpoint, provider = exchange.request.endpoint, lease.account.provider
         return Watch(
             provider.echo,
             stamps.expected,
-            request_id=route.request_id,
-            earlier=tuple(attempt.route.request_id for attempt in exchange.attempts),
+            request_id=lease.request_id,
+            earlier=tuple(attempt.lease.request_id for attempt in exchange.attempts),
             client_id=stamps.client_id,
             sent=stamps.sent,
             # a compacted history holds what was said, ids and all
             generation=endpoint.kind == "generation" and not endpoint.suffix.endswith("/compact"),
             exchange=exchange.id,
-            account=choice.account.id,
+            account=lease.account.id,
             affinity=exchange.identity.affinity,
             thread=exchange.identity.thread,
             digest=exchange.digest,
@@ -294,16 +295,16 @@ class Router:
             now=now,
             memory=self.memory,
             asked=RequestSummary(
-                endpoint, self._summarised(exchange, route), choice.model or exchange.model, exchange.stream
+                endpoint, self._summarised(exchange, lease), lease.model or exchange.model, exchange.stream
             ),
-            host=str(choice.origin),
+            host=str(lease.origin),
             silent=frozenset(provider.disabled_detectors),
         )
 
-    def _summarised(self, exchange: Exchange, route: Route) -> Body:
+    def _summarised(self, exchange: Exchange, lease: Lease) -> Body:
         """Return the body that says what was asked: on a socket what goes up, since nothing else is kept of it."""
-        changed = exchange.socket is not None and route.body is not None and self.config.mode == "serve"
-        return Body(route.body) if changed else exchange.request.body
+        changed = exchange.socket is not None and lease.body is not None and self.config.mode == "serve"
+        return Body(lease.body) if changed else exchange.request.body
 
     # -- answered --------------------------------------------------------------------------------------------------
 
@@ -361,7 +362,7 @@ class Router:
             attempt.learned.append(Fact("token", state, "state"))
         step = failover.after_head(exchange, head, self.config.failover)
         if head.status < 400 and step.outcome is None:
-            self.accounts.record_head(attempt.choice, head, now)
+            self.accounts.record_head(attempt.lease, head, now)
         return step
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Step | None:
@@ -445,10 +446,10 @@ class Router:
         if attempt.learned_from or attempt.proof or exchange.request.replay:
             return
         attempt.learned_from = True
-        account = attempt.choice.account.id
+        account = attempt.lease.account.id
         self._identifier.learn(exchange.request, exchange.identity, account, attempt.learned, now)
         if not attempt.stripped:
-            self._identifier.account_resources.note_bound(exchange.request, exchange.identity.affinity, account, now)
+            self._resources.note_bound(exchange.request, exchange.identity.affinity, account, now)
         self.changed()
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
@@ -456,7 +457,7 @@ class Router:
         if attempt.served or not attempt.is_good or attempt.proof or exchange.request.replay:
             return
         attempt.served = True
-        self.accounts.first_success(attempt.ask, attempt.choice, now)
+        self.accounts.first_success(attempt.lease, now)
         self.changed()
 
     def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
@@ -471,10 +472,10 @@ class Router:
             told = outcome if counts else Outcome("cancelled", scope="none")
             # a key that cannot be had here is no matter of the request, however many accounts lack theirs
             unsent = outcome.kind == "auth" and not attempt.reached
-            ask = replace(attempt.ask, waiter="") if unsent else attempt.ask
+            lease = replace(attempt.lease, ask=replace(attempt.lease.ask, waiter="")) if unsent else attempt.lease
             spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
-            self.accounts.record_outcome(ask, attempt.choice, told, now, spent)
-            self.accounts.release(attempt.choice)
+            self.accounts.record_outcome(lease, told, now, spent)
+            self.accounts.release(attempt.lease)
             self.changed()
 
     # -- addresses in answers --------------------------------------------------------------------------------------
@@ -484,26 +485,22 @@ class Router:
         attempt, request = exchange.attempt, exchange.request
         if attempt is None:
             return None
-        route, anywhere = attempt.route, upstream_url.is_anywhere(request.destination)
-        return AddressMap(route.account, route.origin, request.address, request.path, route.edit.path, anywhere)
+        lease, anywhere = attempt.lease, upstream_url.is_anywhere(request.destination)
+        return AddressMap(lease.account, lease.origin, request.address, request.path, lease.edit.path, anywhere)
 
     def given(self, exchange: Exchange, addresses: AddressMap, now: float) -> None:
         """Remember which account owns the *addresses* that the client of *exchange* was given."""
         if addresses.given and not exchange.request.replay:
-            self._identifier.account_resources.note_addresses(
-                exchange.request, addresses.account.id, addresses.given, now
-            )
+            self._resources.note_addresses(exchange.request, addresses.account.id, addresses.given, now)
             addresses.given.clear()
 
     def is_given(self, exchange: Exchange, now: float) -> bool:
         """Whether *exchange* asks for an address that an answer gave to its client."""
-        return exchange.request.endpoint.kind != "generation" and self._identifier.account_resources.knows_address(
-            exchange.request, now
-        )
+        return exchange.request.endpoint.kind != "generation" and self._resources.knows_address(exchange.request, now)
 
     def given_to(self, path: str, now: float) -> Client | None:
         """Return the client that an answer gave the address of an upload, *path* with its query, if it is one."""
-        found = self._identifier.account_resources.client_of(path, now) if "?" in path else None
+        found = self._resources.client_of(path, now) if "?" in path else None
         return Client(scope=found[0], key=found[1]) if found else None
 
     # -- close -----------------------------------------------------------------------------------------------------
@@ -554,7 +551,7 @@ def _tried_by(exchange: Exchange) -> frozenset[str]:
     """Return the accounts that *exchange* was at; one whose secret was renewed only after its second attempt."""
     if not exchange.attempts:
         return frozenset()
-    counts = Counter(attempt.choice.account.id for attempt in exchange.attempts)
+    counts = Counter(attempt.lease.account.id for attempt in exchange.attempts)
     return frozenset(account for account, count in counts.items() if account not in exchange.renewed or count > 1)
 
 

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.router import Router
@@ -24,7 +25,7 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, FailoverSettings
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Failure, Head
-from patchbay.values.decision import Route, Wait
+from patchbay.values.decision import Wait
 from patchbay.values.http import Client, Headers, Origin, Request
 
 CACHE = 300.0  # seconds a provider keeps a prompt warm after its last use
@@ -247,7 +248,7 @@ class _Run:
                 client.waiting = True
                 yield max(route.until, self.now + 0.001)
                 continue
-            if not isinstance(route, Route):
+            if not isinstance(route, Lease):
                 break
             began = self.now
             reaction = yield from self._attempt(client, exchange, route)
@@ -259,7 +260,7 @@ class _Run:
         self.router.close(exchange, "", self.now, status=200 if answered else 503)
         return answered
 
-    def _attempt(self, client: _Client, exchange: Exchange, route: Route) -> Generator[float, None, str]:
+    def _attempt(self, client: _Client, exchange: Exchange, route: Lease) -> Generator[float, None, str]:
         name, began = route.account.id, self.now
         fault = self.sky.fault(name, client.talk.number, began, client.luck)
         self.sky.busy[name] += 1
@@ -277,7 +278,7 @@ class _Run:
             reaction = self.router.answered(exchange, event, self.now)
         return reaction
 
-    def _count(self, client: _Client, route: Route, wait: float) -> None:
+    def _count(self, client: _Client, route: Lease, wait: float) -> None:
         name, number = route.account.id, client.talk.number
         last = self._served.get((number, name), -math.inf)
         self._served[number, name] = self.now

@@ -124,7 +124,7 @@ def test_of_the_upstream_sessions_it_gets_the_one_it_had() -> None:
         before = Served("a", opened(of, request(x_session_id="s")).identity.affinity, slot=slot)
         exchange = opened(of, replace(request(x_session_id="s"), replay=before))
         routed(of, exchange)
-        assert exchange.attempts[-1].choice.slot == slot
+        assert exchange.attempts[-1].lease.slot == slot
 
 
 def test_a_replay_binds_nobody_and_teaches_nothing() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.guards import Arrival, Guards
@@ -25,7 +26,7 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import ClientKey, Config
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Refusal, Route
+from patchbay.values.decision import Refusal
 from patchbay.values.http import Client, Headers, Origin, Request
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
@@ -66,7 +67,7 @@ class Row:
         return Request(self.method, self.path, fields, Body(raw), endpoint, UPSTREAM, client)
 
 
-def decided(of: Router, row: Row, client: Client) -> Route | Refusal:
+def decided(of: Router, row: Row, client: Client) -> Lease | Refusal:
     asked = row.asked(client)
     guards = Guards(of.config)
     arrival = Arrival(asked.method, asked.path, asked.headers, "localhost", ())
@@ -77,13 +78,13 @@ def decided(of: Router, row: Row, client: Client) -> Route | Refusal:
         upgraded = of.open(replace(asked, body=Body(b"")), 0.0, reverse=UPSTREAM)
         assert isinstance(upgraded, Exchange)
         route = of.next(upgraded, 0.0)
-        assert isinstance(route, Route)
+        assert isinstance(route, Lease)
         socket = route
     opened = of.open(asked, 0.0, reverse=UPSTREAM, socket=socket)
     if isinstance(opened, Refusal):
         return opened
     route_or = of.next(opened, 0.0)
-    assert isinstance(route_or, Route | Refusal)
+    assert isinstance(route_or, Lease | Refusal)
     return route_or
 
 
@@ -387,16 +388,16 @@ def test_what_the_lists_allow_is_sent(row: Row) -> None:
     for of, client in ((router(), ANN), (router(account(ALLOWS)), Client()), (router(account(DENIES)), Client())):
         found = decided(of, row, client)
         if row.name == "BOM" or row.name in ("UTF-16", "NaN", "a lone surrogate"):
-            assert isinstance(found, Route) or found.code == "body_unusable"
+            assert isinstance(found, Lease) or found.code == "body_unusable"
         else:
-            assert isinstance(found, Route), found
+            assert isinstance(found, Lease), found
 
 
 def test_a_batch_s_body_is_not_changed_by_the_models_it_names() -> None:
     """T5: the name of one request is no member of the batch."""
     found = decided(router(account(ALLOWS)), Row("", "/v1/messages/batches", batch("mini-1", "mini-2")), Client())
 
-    assert isinstance(found, Route)
+    assert isinstance(found, Lease)
     assert found.body is None
 
 
@@ -437,7 +438,7 @@ def test_a_message_is_asked_what_its_client_may_by_then() -> None:
     upgraded = of.open(replace(row.asked(BOB), body=Body(b"")), 0.0, reverse=UPSTREAM)
     assert isinstance(upgraded, Exchange)
     socket = of.next(upgraded, 0.0)
-    assert isinstance(socket, Route)
+    assert isinstance(socket, Lease)
     assert isinstance(of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket=socket), Exchange)
 
     found = of.open(row.asked(replace(BOB, models=("mini*",))), 0.0, reverse=UPSTREAM, socket=socket)
@@ -468,7 +469,7 @@ def test_events_that_ask_for_no_answer_have_models_too(event: dict[str, Any], cl
     upgraded = of.open(Row("", RESPONSES, b"", UPGRADE, "GET").asked(client), 0.0, reverse=UPSTREAM)
     assert isinstance(upgraded, Exchange)
     socket = of.next(upgraded, 0.0)
-    assert isinstance(socket, Route)
+    assert isinstance(socket, Lease)
     asked = Row("", RESPONSES, event, UPGRADE, "GET").asked(client)
 
     assert (of.access.refused_event(asked, socket, 0.0) is None) == passes
@@ -482,7 +483,7 @@ ANNS, BOBS = replace(ANN, models=()), BOB
 def stored(of: Router, path: str, answer: dict[str, Any], client: Client, body: Any = None) -> None:
     exchange = of.open(Row("", path, one("m") if body is None else body).asked(client), 0.0, reverse=UPSTREAM)
     assert isinstance(exchange, Exchange)
-    assert isinstance(of.next(exchange, 0.0), Route)
+    assert isinstance(of.next(exchange, 0.0), Lease)
     for what in (Head(200, Headers(JSON.items())), Chunk(json.dumps(answer).encode()), End()):
         of.answered(exchange, what, 0.0)
     of.close(exchange, "", 0.0, status=200)
@@ -611,7 +612,7 @@ def test_an_id_of_another_client_s_is_not_there(row: Row) -> None:
     found = decided(of, row, BOBS)
     assert isinstance(found, Refusal), found
     assert found.status == 404
-    assert isinstance(decided(of, row, ANNS), Route)
+    assert isinstance(decided(of, row, ANNS), Lease)
 
 
 def test_a_body_that_holds_a_member_twice_is_refused_where_clients_are_kept_apart() -> None:
@@ -621,7 +622,7 @@ def test_a_body_that_holds_a_member_twice_is_refused_where_clients_are_kept_apar
 
     assert isinstance(found, Refusal)
     assert found.code == "body_unusable"
-    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Route)
+    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Lease)
 
 
 @pytest.mark.parametrize(
@@ -645,13 +646,13 @@ def test_a_model_is_no_stored_thing() -> None:
     of = router(clients=("ann", "bob"))
     stored(of, "/v1/language-models", {"id": "grok-4", "object": "model"}, ANNS, {})
 
-    assert isinstance(decided(of, Row("", CHAT, one("grok-4")), BOBS), Route)
+    assert isinstance(decided(of, Row("", CHAT, one("grok-4")), BOBS), Lease)
 
 
 def test_an_id_that_nobody_was_handed_passes() -> None:
     """R5: of an id that nobody here knows, nothing can be said."""
     for row in FOREIGN:
-        assert isinstance(decided(router(clients=("ann", "bob")), row, BOBS), Route)
+        assert isinstance(decided(router(clients=("ann", "bob")), row, BOBS), Lease)
 
 
 def test_words_that_hold_an_id_are_no_id() -> None:
@@ -660,7 +661,7 @@ def test_words_that_hold_an_id_are_no_id() -> None:
         "", CHAT, {"model": "m", "messages": [{"role": "user", "content": "resp_ann1"}], "metadata": {"x": "resp_ann1"}}
     )
 
-    assert isinstance(decided(filled(), row, BOBS), Route)
+    assert isinstance(decided(filled(), row, BOBS), Lease)
 
 
 def test_an_id_that_two_clients_were_handed_is_nobody_s() -> None:
@@ -670,8 +671,8 @@ def test_an_id_that_two_clients_were_handed_is_nobody_s() -> None:
         stored(of, CHAT, {"id": "chatcmpl-1", "choices": [{"message": {"content": "hi"}}]}, client)
     row = Row("", "/v1/chat/completions/chatcmpl-1", method="GET")
 
-    assert isinstance(decided(of, row, BOBS), Route)
-    assert isinstance(decided(of, row, ANNS), Route)
+    assert isinstance(decided(of, row, BOBS), Lease)
+    assert isinstance(decided(of, row, ANNS), Lease)
 
 
 def test_what_is_known_of_ids_survives_a_restart() -> None:
@@ -700,13 +701,13 @@ def test_a_list_of_what_is_stored_is_refused_where_clients_are_kept_apart(path: 
         found = decided(router(clients=("ann", "bob")), asked, BOBS)
         assert isinstance(found, Refusal)
         assert (found.status, found.code) == (403, "list_not_allowed")
-    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Route)
-    assert isinstance(decided(router(), row, Client()), Route)
+    assert isinstance(decided(router(clients=("bob",)), row, BOBS), Lease)
+    assert isinstance(decided(router(), row, Client()), Lease)
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1beta/models", "/v1/vector_stores/vs_1/files", "/v1/files/file-1"])
 def test_other_lists_are_not(path: str) -> None:
-    assert isinstance(decided(router(clients=("ann", "bob")), Row("", path, method="GET"), BOBS), Route)
+    assert isinstance(decided(router(clients=("ann", "bob")), Row("", path, method="GET"), BOBS), Lease)
 
 
 # -- paths that are no endpoints ---------------------------------------------------------------------------------------
@@ -728,8 +729,8 @@ def test_a_path_that_is_no_endpoint_gets_no_key(preset: str, method: str) -> Non
         endpoint = dialects.endpoint(method, path)
         assert of.destinations.serves(endpoint, UPSTREAM) == everything, path
         assert behind.destinations.serves(endpoint, UPSTREAM, UPSTREAM)
-        assert isinstance(decided(of, Row("", path, method=method), Client()), Route) == everything
-        assert isinstance(decided(behind, Row("", path, method=method), Client()), Route)
+        assert isinstance(decided(of, Row("", path, method=method), Client()), Lease) == everything
+        assert isinstance(decided(behind, Row("", path, method=method), Client()), Lease)
 
 
 ENDPOINTS = {
@@ -779,7 +780,7 @@ def test_settings_name_further_paths() -> None:
         "/v1/threads": True, "/v1/threads/t/runs": True, "/threads": True, "/x/1/y": True, "/v1/%74hreads": True,
         "/v1/threadsx": False, "/v1/assistants": False, "/x/y": False, "/admin": False,
     }.items():  # fmt: skip
-        assert isinstance(decided(of, Row("", path, {}), Client()), Route) == served, path
+        assert isinstance(decided(of, Row("", path, {}), Client()), Lease) == served, path
 
 
 def test_an_account_that_takes_every_path_is_taken_beside_one_that_does_not() -> None:
@@ -788,5 +789,5 @@ def test_an_account_that_takes_every_path_is_taken_beside_one_that_does_not() ->
     for session in range(20):
         row = Row("", "/admin", {}, (("x-session-id", str(session)),))
         found = decided(of, row, Client())
-        assert isinstance(found, Route)
+        assert isinstance(found, Lease)
         assert found.account.id == "own"

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from ..values.account import Account
-from ..values.decision import Candidate, Identity, Outcome
+from ..values.decision import Candidate, Edit, Identity, Outcome
 from ..values.http import Client, Origin, Served
 from . import models
 from .bindings import Key
 
+_UNEDITED = Edit()
 PARTIES = 16  # groups of conversations that take turns in the queue, where the settings name no clients
 
 
@@ -92,13 +93,14 @@ class Ask:
 @dataclass(frozen=True, slots=True)
 class Lease:
     """
-    The decision for one attempt: the account that serves it, until it is released.
+    The decision for one attempt: the account that serves it, until it is released, and the edits of the request.
 
-    *model* is the provider's name of the model (empty: none was asked for). *binding*: `hit` (at home), `new`,
-    `reselected` (the home cannot serve, for now or at all), `inherited` (the account of another request of this new
-    conversation, of the answer it quotes, or of conversations that began alike), `none`. *key* is None where nothing is
-    to be bound, *generation* is that of the key. *slot* is the number of an upstream session that is this attempt's
-    alone, None where conversations have one each.
+    *ask* is what was asked for. *model* is the provider's name of the model (empty: none). *binding*: `hit` (at home),
+    `new`, `reselected` (the home cannot serve, for now or at all), `inherited` (the account of another request of this
+    new conversation, of the answer it quotes, or of conversations that began alike), `none`. *key* is None where
+    nothing is to be bound, *generation* is that of the key. *slot* is the number of an upstream session that is this
+    attempt's alone, None where conversations have one each. *request_id*, *session_id*, *edit* and *body* are the
+    router's. The account names the credential; its value is put in at the wire.
     """
 
     account: Account
@@ -109,6 +111,11 @@ class Lease:
     binding: str
     candidates: tuple[Candidate, ...]
     generation: int
+    ask: Ask
     key: Key | None = None
     ticket: int = 0
     slot: int | None = None
+    request_id: str = ""
+    session_id: str = ""
+    edit: Edit = _UNEDITED
+    body: bytes | None = None  # what goes up in place of the client's body; None: the client's own bytes

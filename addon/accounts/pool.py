@@ -90,7 +90,7 @@ class Accounts:
         """Whether the conversation of *ask*, if it has one, neither has a home here nor is on its way to one."""
         return bool(ask.key.affinity) and not (self.bindings.home(ask.key, now) or self.bindings.pending(ask.key))
 
-    def first_success(self, ask: Ask, lease: Lease, now: float) -> None:
+    def first_success(self, lease: Lease, now: float) -> None:
         """
         Record the first success of *lease* (of a stream: its first content): its account becomes the home.
 
@@ -102,8 +102,8 @@ class Accounts:
             now,
             lease.ticket,
             upstream=str(lease.origin),
-            exchange=ask.waiter,
-            conversation=ask.conversation,
+            exchange=lease.ask.waiter,
+            conversation=lease.ask.conversation,
         )
         self._limiter.call_all(probe_scope(lease.account.id))
         if lease.key is not None:
@@ -113,7 +113,7 @@ class Accounts:
         """Record what the *head* of a good answer says of the provider's limits."""
         self.health.record_headroom(lease.account.id, lease.lane, limits.headroom(head.headers, now), now)
 
-    def record_outcome(self, ask: Ask, lease: Lease, outcome: Outcome, now: float, tokens: int | None = None) -> None:
+    def record_outcome(self, lease: Lease, outcome: Outcome, now: float, tokens: int | None = None) -> None:
         """
         Apply what follows from how *lease* ended, for its account's health and for the conversation's home.
 
@@ -128,8 +128,8 @@ class Accounts:
             now,
             lease.ticket,
             upstream=str(lease.origin),
-            exchange=ask.waiter,
-            conversation=ask.conversation,
+            exchange=lease.ask.waiter,
+            conversation=lease.ask.conversation,
             strict=account.trust_reset == "strict",
         )
         self._limiter.call_all(probe_scope(account.id))
@@ -433,6 +433,7 @@ class Accounts:
             pick.binding,
             tuple(_candidate(each, pick) for each in options),
             self.bindings.hold(pick.key, account.id, now) if pick.key else 0,
+            ask,
             pick.key,
             ticket,
             held.number,

@@ -19,6 +19,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from .. import clients, dialects, secret_patterns, upstream_url
+from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
 from ..proxy import environment
@@ -26,7 +27,7 @@ from ..router import Router
 from ..settings import reader
 from ..settings.settings import Config
 from ..values.answer import AnswerEvent, Chunk, End, Head, Message
-from ..values.decision import Evidence, Refusal, Route, Wait
+from ..values.decision import Evidence, Refusal, Wait
 from ..values.http import Client, Headers, Origin, Request, Served
 from . import inputs, request_file
 from .inputs import CommandError
@@ -52,7 +53,7 @@ class Explained:
 
     request: Request
     exchange: Exchange | None
-    decided: Route | Wait | Refusal
+    decided: Lease | Wait | Refusal
     notes: tuple[str, ...] = ()
     happened: FlowRecord | None = None
     place: int = 0
@@ -205,9 +206,9 @@ def _place(found: Evidence) -> str:
     return f"{found.where} = {value}" if value else found.where
 
 
-def _account(decided: Route | Wait | Refusal) -> str:
+def _account(decided: Lease | Wait | Refusal) -> str:
     match decided:
-        case Route():
+        case Lease():
             return f"{decided.account.id} ({decided.binding})"
         case Wait():
             return f"waits: {decided.reason}"
@@ -315,15 +316,15 @@ def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin 
     exchange = router.open(request, now, reverse=upstream)
     if isinstance(exchange, Refusal):
         return
-    route = _served(router, exchange, before, now)
+    lease = _served(router, exchange, before, now)
     head = flow.head
-    if route is None or head is None:
+    if lease is None or head is None:
         return
     for what in (head, Chunk(flow.answer), End()):
         router.answered(exchange, what, now)
     router.close(exchange, "", now, status=head.status)
     for each in flow.messages:
-        message = router.open(replace(request, body=each.request), now, reverse=upstream, socket=route)
+        message = router.open(replace(request, body=each.request), now, reverse=upstream, socket=lease)
         if isinstance(message, Refusal) or _served(router, message, each.served, now) is None:
             continue
         for answer in (_OF_A_SOCKET, *map(Message, each.answer)):
@@ -331,14 +332,14 @@ def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin 
         router.close(message, "", now, status=200)
 
 
-def _served(router: Router, exchange: Exchange, before: Served, now: float) -> Route | None:
-    """Route *exchange* as it was *before*, as far as that is known."""
+def _served(router: Router, exchange: Exchange, before: Served, now: float) -> Lease | None:
+    """Lease *exchange* as it was *before*, as far as that is known."""
     if before.account:
         known = {"affinity": before.affinity, "thread": before.thread} if before.affinity else {}
         exchange.identity = replace(exchange.identity, home=before.account, **known)  # type: ignore[arg-type]
         exchange.served = before
     decided = router.next(exchange, now)
-    if isinstance(decided, Route):
+    if isinstance(decided, Lease):
         return decided
     router.close(exchange, "", now)
     return None

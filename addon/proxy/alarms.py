@@ -60,18 +60,18 @@ class Alarms:
         return []
 
     def _record(self, flow: http.HTTPFlow, exchange: Exchange, finding: Finding) -> None:
-        route = exchange.attempts[-1].route
+        lease = exchange.attempts[-1].lease
         logger.critical(
             "%s event_type=crosstalk expected=%s received=%s where=%s session=%s account=%s victim=%s",
-            route.request_id,
+            lease.request_id,
             finding.expected,
             finding.received,
             finding.where,
             exchange.identity.affinity or "none",
-            route.account.id,
+            lease.account.id,
             finding.victim,
         )
-        self._incidents.alarmed(flow, finding, route.request_id, time.time())
+        self._incidents.alarmed(flow, finding, lease.request_id, time.time())
         if finding.victim != "unknown" and self._incidents.flow_of(finding.victim) is None:
-            self._router.state.leak(Leak(finding.victim, route.request_id, finding.disputed), time.time())
+            self._router.state.leak(Leak(finding.victim, lease.request_id, finding.disputed), time.time())
             self._store.soon()

@@ -112,8 +112,8 @@ def _names() -> None:
 def _nothing_leaves_without_a_route() -> None:
     rig = Harness(ready=False)
     rig.ask()
-    _demand(rig.server is None, "a connection is made for a request without a route")
-    _demand(b" 502 " in rig.taken(rig.client), "a request without a route is not answered with an error")
+    _demand(rig.server is None, "a connection is made for a request without a lease")
+    _demand(b" 502 " in rig.taken(rig.client), "a request without a lease is not answered with an error")
 
 
 def _the_key_is_on_the_wire_only() -> None:

@@ -1,7 +1,7 @@
 """
 The driver of one exchange: what the stream asks and is told, attached to the flow as `flow.patchbay`.
 
-The router decides; the driver holds the route, makes the upstream request and changes the answer for the client.
+The router decides; the driver holds the lease, makes the upstream request and changes the answer for the client.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, context
 
 from .. import answer_urls, dialects, failover
+from ..accounts.lease import Lease
 from ..accounts.refusals import of_upstream
 from ..answer.sse import EventBuffer
 from ..exchange import Exchange
@@ -23,7 +24,7 @@ from ..replacement import CROSSTALK
 from ..router import Router
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
-from ..values.decision import Decision, Finding, Refusal, Route
+from ..values.decision import Decision, Finding, Refusal
 from ..values.http import Client, Endpoint, Headers, Origin
 from . import own_responses
 from .answer_filter import AnswerFilter
@@ -82,7 +83,7 @@ class ExchangeDriver:
         self.own_answer = False  # the client gets an answer of ours, not an upstream's
         self.head_taken = False  # an upstream's head has been taken for the client
         self.exchange: Exchange | None = None
-        self.route: Route | None = None  # of the present attempt
+        self.lease: Lease | None = None  # of the present attempt
         self.client_gone = asyncio.Event()  # the client left
         self.woken = asyncio.Event()  # a request that waits should ask the router again, or its client left
         self.closed = False
@@ -101,13 +102,13 @@ class ExchangeDriver:
 
     @property
     def ready(self) -> bool:
-        """Whether a route stands and its credential is at hand."""
-        return self.route is not None and not self.closed
+        """Whether a lease stands and its credential is at hand."""
+        return self.lease is not None and not self.closed
 
     @property
     def owner(self) -> object:
         """Whose upstream connections the attempt may use; accounts share none."""
-        return (self.route.account.id, self.route.account.secret) if self.route else None
+        return (self.lease.account.id, self.lease.account.secret) if self.lease else None
 
     @property
     def repeatable(self) -> bool:
@@ -117,8 +118,8 @@ class ExchangeDriver:
     @property
     def timeouts(self) -> Timeouts:
         """How long the attempt may take."""
-        assert self.route is not None
-        timeouts, exchange = self.route.account.provider.timeouts, self.exchange
+        assert self.lease is not None
+        timeouts, exchange = self.lease.account.provider.timeouts, self.exchange
         if exchange is None or exchange.stream or exchange.request.method != "POST":
             return timeouts
         return timeouts.of_whole if exchange.request.endpoint.kind == "generation" else timeouts
@@ -140,12 +141,12 @@ class ExchangeDriver:
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         """Return the copy that goes upstream on *server*, with the credential; raise PermissionError if it must not."""
-        route, exchange, around = self.route, self.exchange, self._around
-        assert route is not None and exchange is not None
-        check_destination(route.account, route.origin, server, verified=around.verified())
+        lease, exchange, around = self.lease, self.exchange, self._around
+        assert lease is not None and exchange is not None
+        check_destination(lease.account, lease.origin, server, verified=around.verified())
         made = UpstreamRequest(
             exchange,
-            route,
+            lease,
             self.redacted_heads,
             around.keys,
             lambda: around.router.is_given(exchange, time.time()),
@@ -250,11 +251,11 @@ class ExchangeDriver:
         self.own_answer = True
         if self.exchange is not None:
             self.exchange.refusal = refusal
-        return own_responses.refusal(self._dialect, refusal, self.route.request_id if self.route else "")
+        return own_responses.refusal(self._dialect, refusal, self.lease.request_id if self.lease else "")
 
     def upstream_refusal(self, code: str, what: str, status: int = 502) -> Refusal:
         """Return a refusal with *code* that names the account in use, whose upstream did *what*."""
-        return of_upstream(self.route.account.id if self.route else "", code, what, status=status)
+        return of_upstream(self.lease.account.id if self.lease else "", code, what, status=status)
 
     @property
     def crosstalk_refusal(self) -> Refusal:
@@ -266,7 +267,7 @@ class ExchangeDriver:
         response = self._flow.response
         if response is None or "text/event-stream" not in response.headers.get("content-type", ""):
             return b""
-        request_id = self.route.request_id if self.route else ""
+        request_id = self.lease.request_id if self.lease else ""
         return self._copied(dialects.of(self._dialect).error_event(refusal, request_id))
 
     # -- the client ------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def write_served(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, ke
         "thread": decision.thread,
         "tier": decision.tier,
         "session_id": decision.session_id,
-        "slot": attempt.choice.slot if attempt else None,
+        "slot": attempt.lease.slot if attempt else None,
         "request_id": decision.request_id,
         "scope": exchange.request.client.scope.hex(),
         "client": decision.client,

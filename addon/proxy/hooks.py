@@ -16,12 +16,13 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer, server_hooks
 
 from .. import clients, dialects, guards, uploads
+from ..accounts.lease import Lease
 from ..answer.sse import EventBuffer
 from ..body import Body
 from ..exchange import Exchange
 from ..replacement import replacement
 from ..router import Router
-from ..values.decision import Refusal, Route, Wait
+from ..values.decision import Refusal, Wait
 from ..values.http import Client, Request
 from . import (
     alpn,
@@ -307,7 +308,7 @@ class Patchbay:
         await self._open(flow, driver, body)
 
     async def _open(self, flow: http.HTTPFlow, driver: ExchangeDriver, body: Body) -> None:
-        """Open the exchange of *flow* with *body* and give it its first route, or the answer that says why not."""
+        """Open the exchange of *flow* with *body* and give it its first lease, or the answer that says why not."""
         service, behind = self._service(), request_head.reverse(flow)
         left = await service.store.caught_up()
         opened = service.router.open(self._asked(flow, driver, body), service.context.now(), reverse=behind)
@@ -366,7 +367,7 @@ class Patchbay:
             resume()
 
     async def _plug(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> Refusal | None:
-        """Give *driver* its next route with the credential at hand, waiting where it must; or say why there is none."""
+        """Give *driver* its next lease with the credential at hand, waiting where it must; or say why there is none."""
         exchange = driver.exchange
         assert exchange is not None
         exchange.woken = driver.woken.set
@@ -380,18 +381,18 @@ class Patchbay:
                         return _LEFT
                     if refused := self._asked_again(flow, exchange):
                         return refused
-                case Route() if await self._has_keys(exchange, decided):
-                    driver.route = decided
+                case Lease() if await self._has_keys(exchange, decided):
+                    driver.lease = decided
                     placeholder(flow.request, decided.account.id, decided.origin)
                     return None
 
-    async def _has_keys(self, exchange: Exchange, route: Route) -> bool:
-        """Make the credentials of *route* available; where there is none, *exchange* needs another route."""
+    async def _has_keys(self, exchange: Exchange, lease: Lease) -> bool:
+        """Make the credentials of *lease* available; where there is none, *exchange* needs another lease."""
         try:
-            for secret in route.account.secrets:
+            for secret in lease.account.secrets:
                 await self._keys.ready(secret)
         except KeyUnavailable as e:
-            logger.warning("account %s: %s", route.account.id, e)
+            logger.warning("account %s: %s", lease.account.id, e)
             self._router().unsent(exchange, str(e), time.time())
             return False
         return True
@@ -399,7 +400,7 @@ class Patchbay:
     async def _reread(self, exchange: Exchange) -> None:
         """Read the secrets of an account that was refused: they may have been renewed meanwhile."""
         last = exchange.attempts[-1]
-        account = last.route.account
+        account = last.lease.account
         refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "none"
         if refused and any([await self._keys.refresh(secret) for secret in account.secrets]):
             self._router().renewed(exchange, account.id)
@@ -418,8 +419,8 @@ class Patchbay:
         """Decide as if *exchange* were served. In shadow it is not, so it neither waits nor is refused."""
         decided = self._router().next(exchange, time.time())
         match decided:
-            case Route():
-                driver.route = decided
+            case Lease():
+                driver.lease = decided
             case Refusal():
                 exchange.refusal = decided
             case Wait():
@@ -439,7 +440,7 @@ class Patchbay:
         if "origin" in flow.request.headers and not driver.shadow:
             origin = self._service().guards.allowed_origin(header_fields.read(flow.request.headers))
             cors.admit(flow.response, origin)
-        if driver.own_answer or (driver.route is None and not driver.shadow):
+        if driver.own_answer or (driver.lease is None and not driver.shadow):
             return
         driver.head_taken = True
         if driver.shadow:
@@ -530,7 +531,7 @@ class Patchbay:
             flow.patchbay = None  # type: ignore[attr-defined]
             flow.response = flow.response or own_responses.refusal(_dialect(flow), _BROKEN, "")
             return
-        driver.route = None
+        driver.lease = None
         if driver.head_taken:  # an upstream's body would be poured into any answer we made now
             flow.kill()
         else:

@@ -21,15 +21,15 @@ def without_private(headers: http.Headers) -> HeaderFields:
 
 def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     """Return the head that the client gets of *response*, an upstream's."""
-    assert driver.route is not None
+    assert driver.lease is not None
     fields, exchange = without_private(response.headers), driver.exchange
     fields.drop_hops(b"Upgrade" if response.status_code == 101 else b"")
     if exchange and exchange.refusal:  # this is the last of several answers, and all were failures
         fields.put(b"x-patchbay-gave-up", exchange.refusal.code.encode())
-    fields.put(b"x-patchbay-request-id", driver.route.request_id.encode())
-    fields.put(b"x-patchbay-account", driver.route.account.id.encode())
-    if driver.route.session_id:
-        fields.put(b"x-patchbay-session-id", driver.route.session_id.encode())
+    fields.put(b"x-patchbay-request-id", driver.lease.request_id.encode())
+    fields.put(b"x-patchbay-account", driver.lease.account.id.encode())
+    if driver.lease.session_id:
+        fields.put(b"x-patchbay-session-id", driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
     return fields
 

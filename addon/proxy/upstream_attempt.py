@@ -130,7 +130,7 @@ class UpstreamAttempt(HttpStream):
                 event = replace(event, request=attached.wire_request(event.request))
             return SendHttp(event, command.connection)
         if attached is None or not attached.ready:
-            raise PermissionError("a request without a route")
+            raise PermissionError("a request without a lease")
         if isinstance(event, RequestHeaders):
             assert isinstance(command.connection, Server)
             event = replace(event, request=attached.wire_request(event.request, command.connection))
@@ -144,7 +144,7 @@ class UpstreamAttempt(HttpStream):
     def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
         attached = self.attached
         if attached is None or not (isinstance(attached, Passthrough) or attached.ready):
-            raise PermissionError("a request without a route")
+            raise PermissionError("a request without a lease")
         if isinstance(attached, Passthrough):
             return (yield from super().make_server_connection())
         self.begun = time.monotonic()
@@ -195,7 +195,7 @@ class UpstreamAttempt(HttpStream):
     # -- the request -----------------------------------------------------------------------------------------------
 
     def _send(self) -> Commands:
-        """Send the whole request along the driver's route."""
+        """Send the whole request along the driver's lease."""
         if not (yield from self.make_server_connection()):
             return
         request, content = self.flow.request, self.flow.request.raw_content

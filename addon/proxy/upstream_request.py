@@ -14,10 +14,10 @@ from mitmproxy import http
 from mitmproxy.connection import Server
 
 from .. import clients, dialects, secret_patterns, upstream_url
+from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
 from ..values.account import Account
-from ..values.decision import Route
 from ..values.http import Origin, is_loopback
 from . import message_content
 from .credentials import Credentials
@@ -45,7 +45,7 @@ class UpstreamRequest:
     """
 
     exchange: Exchange
-    route: Route
+    lease: Lease
     heads: RedactedHeads
     credentials: Credentials
     is_given: Callable[[], bool]
@@ -58,7 +58,7 @@ class UpstreamRequest:
         The body is None where it is the flow's own.
         """
         wire, fields = _copied(request), HeaderFields(request.headers.fields)
-        aim(wire, fields, self.route.origin)
+        aim(wire, fields, self.lease.origin)
         if wire.data.authority and not (server.via or wire.is_http2):
             wire.authority = ""  # a target in absolute form is for proxies
         self._choose_fields(fields, server)
@@ -76,12 +76,12 @@ class UpstreamRequest:
         fields.drop(_stays_here)
         if self.heads.by_value:
             fields.drop(self.heads.by_value.__contains__)
-        if names := self.route.account.provider.pass_headers:
+        if names := self.lease.account.provider.pass_headers:
             for name, value in self.heads.given(names):
                 if not self._is_ours(value):
                     fields.add(name, value)
         fields.drop(_EXTENSIONS.__eq__)
-        for edited, text in self.route.edit.headers:
+        for edited, text in self.lease.edit.headers:
             if text is None:
                 fields.drop(edited.lower().encode().__eq__)
             else:
@@ -95,19 +95,19 @@ class UpstreamRequest:
 
     def _path(self, request: http.Request) -> str:
         """Return the path without the client's key, but with the parameters that pass."""
-        route, names = self.route, self._query_names(request.path)
+        lease, names = self.lease, self._query_names(request.path)
         found = self.heads.parameters(names) if names else {}
         passing = {name: value for name, value in found.items() if not self._is_ours(value.encode())}
         if clients.is_same_path(request.path, self.exchange.request.path):
-            return clients.without_key(route.edit.path, passing=passing)
+            return clients.without_key(lease.edit.path, passing=passing)
         # the user has edited the flow while it was intercepted
         endpoint = dialects.endpoint(request.method, request.path.partition("?")[0])
-        model = self.exchange.attempts[-1].choice.model
-        return clients.without_key(upstream_url.join(route.account, request.path, endpoint, model), passing=passing)
+        model = self.exchange.attempts[-1].lease.model
+        return clients.without_key(upstream_url.join(lease.account, request.path, endpoint, model), passing=passing)
 
     def _query_names(self, path: str) -> Collection[str]:
         """Return the parameters that go up although they look like credentials: those of an address we gave, too."""
-        names = self.route.account.provider.pass_query
+        names = self.lease.account.provider.pass_query
         if "?" not in path or clients.without_key(path) == path or not self.is_given():
             return names
         found = {unquote_plus(part.partition("=")[0]) for part in path.partition("?")[2].split("&")}
@@ -115,19 +115,19 @@ class UpstreamRequest:
 
     def _body(self, request: http.Request) -> bytes | None:
         """Return the body in place of the flow's, which may have been edited while it was intercepted."""
-        if self.route.body is None:
+        if self.lease.body is None:
             return None
         content = message_content.content(request, self.limit)
         if content == self.exchange.request.body.raw:
-            return self.route.body
+            return self.lease.body
         try:
-            return upstream_url.changed(replace(self.exchange.request, body=Body(content)), self.route.edit.body)
+            return upstream_url.changed(replace(self.exchange.request, body=Body(content)), self.lease.edit.body)
         except ValueError:
             return None
 
     def _with_credential(self, fields: HeaderFields, path: str) -> str:
         """Put the credential on *fields*, or into the *path* that is returned."""
-        account = self.route.account
+        account = self.lease.account
         for own in account.secret_headers:
             fields.put(own.name.encode(), f"{own.scheme}{self.credentials.value(own.secret)}".encode())
         value = self.credentials.value(account.secret)

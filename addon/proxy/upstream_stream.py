@@ -70,14 +70,14 @@ SPELL = 0.002  # seconds of work on one answer before the stream pauses for othe
 
 @dataclass
 class PatchbayNextHook(commands.StartHook):
-    """Ask the addon for the next route of a flow."""
+    """Ask the addon for the next lease of a flow."""
 
     wanted: NextAttempt
 
 
 @dataclass
 class NextAttempt:
-    """The argument of `patchbay_next`: the addon sets the driver's next route and *again*, or changes nothing."""
+    """The argument of `patchbay_next`: the addon sets the driver's next lease and *again*, or changes nothing."""
 
     flow: http.HTTPFlow
     again: bool = False
@@ -111,7 +111,7 @@ class PatchbayStream(UpstreamAttempt):
     answering = False  # an answer of ours is on its way
     answer_filter: AnswerFilter | None = None  # of the present attempt's answer
     held: list[events.Event] | None = None
-    kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its route
+    kept: tuple[list[events.Event], Any] | None = None  # the last whole answer of an earlier attempt, and its lease
     hold_until = 0.0  # until when an answer is held at most
     backlog = 0  # bytes handed to an HTTP/2 client since its unsent bytes were counted
     head_sent = False  # of an upload
@@ -422,9 +422,9 @@ class PatchbayStream(UpstreamAttempt):
         self._disarm()
         driver = self.driver
         assert driver is not None
-        wanted, before = NextAttempt(self.flow), driver.route
+        wanted, before = NextAttempt(self.flow), driver.lease
         if reaction == "next":
-            # The pause is needed even if the route is at hand: mitmproxy's HTTP/1 client does its book-keeping after
+            # The pause is needed even if the lease is at hand: mitmproxy's HTTP/1 client does its book-keeping after
             # the event we are in, and a request sent on that connection before is lost.
             yield PatchbayNextHook(wanted)
             if (yield from self.check_killed(True)):
@@ -443,7 +443,7 @@ class PatchbayStream(UpstreamAttempt):
         elif self.held is not None:
             yield from self._release()
         elif self.kept:  # the present attempt brought no answer, but an earlier one did
-            self.held, driver.route = self.kept
+            self.held, driver.lease = self.kept
             yield from self._release()
         else:
             yield from self._fail(

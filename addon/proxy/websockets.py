@@ -22,13 +22,14 @@ from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.websocket import WebSocketMessage
 
 from .. import dialects, failover, guards
+from ..accounts.lease import Lease
 from ..body import Body, members
 from ..clients import GONE
 from ..exchange import Exchange
 from ..replacement import CROSSTALK, replacement
 from ..settings.settings import Config
 from ..values.answer import Failure, Head, Message
-from ..values.decision import Decision, Refusal, Route, Wait
+from ..values.decision import Decision, Refusal, Wait
 from ..values.http import Headers, Request
 from . import flow_metadata, flow_record
 from .client_connections import proxyserver
@@ -199,8 +200,8 @@ class Socket:
             self._refuse(message, refused)
 
     def _refused_event(self, request: Request) -> Refusal | None:
-        route, access = self._driver.route, self._around.router.access
-        return access.refused_event(request, route, time.time()) if route else None
+        lease, access = self._driver.lease, self._around.router.access
+        return access.refused_event(request, lease, time.time()) if lease else None
 
     def _unread(self, message: WebSocketMessage, upgrade: Exchange) -> None:
         """End a socket whose messages nobody here reads, once its client may not have it any more."""
@@ -214,7 +215,7 @@ class Socket:
             end_with(message, 1008, refusal.message)
 
     async def _create(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
-        opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._driver.route)
+        opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._driver.lease)
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return
@@ -233,7 +234,7 @@ class Socket:
             self._watch()
 
     async def _routed(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
-        """Give *exchange* its route, and *message* what is stamped on it; or say why it cannot be sent."""
+        """Give *exchange* its lease, and *message* what is stamped on it; or say why it cannot be sent."""
         turn = self._driver.woken
         exchange.woken = turn.set
         while True:
@@ -251,7 +252,7 @@ class Socket:
                 return refusal
         if isinstance(decided, Refusal):
             return _fitting(exchange, decided)
-        if isinstance(decided, Route) and decided.body is not None and not self._driver.shadow:
+        if isinstance(decided, Lease) and decided.body is not None and not self._driver.shadow:
             message.content = decided.body
         return None
 
@@ -274,14 +275,14 @@ class Socket:
         if client is None:
             return GONE
         exchange.request = replace(exchange.request, client=client)
-        return self._around.router.access.oversteps(exchange.request, self._driver.route)
+        return self._around.router.access.oversteps(exchange.request, self._driver.lease)
 
     def _is_moved(self) -> bool:
         """Whether the account of this socket is not served any more: then it ends as soon as nothing is under way."""
-        settings, route = self._around.router.config, self._driver.route
-        if settings is not self._settings and route and not self._driver.shadow:
+        settings, lease = self._around.router.config, self._driver.lease
+        if settings is not self._settings and lease and not self._driver.shadow:
             self._settings = settings
-            self._closes = None if self._around.router.destinations.still_serves(route.account) else _NOT_SERVED
+            self._closes = None if self._around.router.destinations.still_serves(lease.account) else _NOT_SERVED
         return self._closes is not None
 
     def _request(self, body: Body, upgrade: Exchange) -> Request | Refusal:

@@ -1,4 +1,4 @@
-"""What is decided about an exchange: identity, route, outcome, findings, verdict, and the record of it all."""
+"""What is decided about an exchange: identity, edits, outcome, findings, verdict, and the record of it all."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
 
-from .account import Account, OutcomeKind
+from .account import OutcomeKind
 from .answer import Usage
-from .http import Origin
 
 VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
 
@@ -60,21 +59,6 @@ class Edit:
     headers: tuple[tuple[str, str | None], ...] = ()
     path: str = ""
     body: Mapping[str, object] = field(default_factory=dict)  # dotted member path → JSON value
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The decision for one attempt. The credential is named by its account; its value is put in at the wire."""
-
-    account: Account
-    origin: Origin
-    request_id: str
-    session_id: str
-    attempt: int
-    edit: Edit
-    body: bytes | None = None  # what goes up in place of the client's body; None: the client's own bytes
-    binding: str = "none"  # hit | new | reselected | inherited | none
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

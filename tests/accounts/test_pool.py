@@ -48,8 +48,8 @@ def serve(accounts, request, now=0.0, kind="ok", until=None, scope="lane"):
     choice = accounts.choose(request, now)
     assert isinstance(choice, Lease), choice
     if kind == "ok":
-        accounts.first_success(request, choice, now)
-    accounts.record_outcome(request, choice, Outcome(kind, until, scope), now)
+        accounts.first_success(choice, now)
+    accounts.record_outcome(choice, Outcome(kind, until, scope), now)
     accounts.release(choice)
     return choice
 
@@ -232,8 +232,8 @@ def test_a_late_success_after_the_home_was_dropped_does_not_bind():
     slow = accounts.choose(ask(), 1)
     drop_homes(accounts, home)
 
-    accounts.first_success(ask(), slow, 2)
-    accounts.record_outcome(ask(), slow, Outcome("ok"), 2)
+    accounts.first_success(slow, 2)
+    accounts.record_outcome(slow, Outcome("ok"), 2)
     accounts.release(slow)
     assert accounts.status(2)[0].sessions == 0
     assert accounts.choose(ask(), 3).binding == "new"
@@ -246,7 +246,7 @@ def test_a_late_failure_of_an_old_generation_does_not_unbind():
     drop_homes(accounts, home)
     assert served_by(accounts, ask(), now=2) == home
 
-    accounts.record_outcome(ask(), slow, Outcome("permission"), 3)
+    accounts.record_outcome(slow, Outcome("permission"), 3)
     accounts.release(slow)
     assert accounts.choose(ask(model="other"), 4).binding == "hit"
 
@@ -437,7 +437,7 @@ def test_after_a_rest_one_looks_and_the_others_go_elsewhere_or_wait_for_it():
     waits = accounts.choose(request, 20)
     assert (look.account.id, type(waits)) == ("a", Wait)
 
-    accounts.first_success(ask("1"), look, 21)
+    accounts.first_success(look, 21)
     assert called == ["2"]
     assert accounts.choose(request, 21).account.id == "a"
 
@@ -448,7 +448,7 @@ def test_a_look_that_fails_lets_those_who_wait_for_it_be_told():
     look = accounts.choose(ask("1"), 20)
     request, called = queued("2")
     accounts.choose(request, 20)
-    accounts.record_outcome(ask("1"), look, Outcome("rate", 500), 21)
+    accounts.record_outcome(look, Outcome("rate", 500), 21)
     accounts.release(look)
     assert called
     assert accounts.choose(request, 21).code == "model_cooldown"
@@ -459,7 +459,7 @@ def test_a_look_whose_client_leaves_is_the_next_ones():
     accounts = pool(account("a"))
     rest(accounts, "a", until=10)
     look = accounts.choose(ask("1"), 20)
-    accounts.record_outcome(ask("1"), look, Outcome("cancelled"), 20)
+    accounts.record_outcome(look, Outcome("cancelled"), 20)
     accounts.release(look)
     assert accounts.choose(ask("2"), 20).account.id == "a"
 
@@ -483,7 +483,7 @@ def test_of_those_who_waited_for_their_home_one_looks_and_the_others_are_served_
     assert (beside.account.id != home, beside.binding) == (True, "reselected")
     assert reasons(beside)[home] == "cooling (overload), another request is probing it"
 
-    accounts.record_outcome(again, look, Outcome("overload"), 3)
+    accounts.record_outcome(look, Outcome("overload"), 3)
     accounts.release(look)
     assert accounts.choose(again, 3).account.id != home, "it has just been seen to last"
 
@@ -507,12 +507,12 @@ def test_when_all_rest_each_is_tried_once_in_half_a_minute_the_first_to_come_bac
     chance = accounts.choose(ask(), 30)
     assert chance.account.id == "b"
     assert isinstance(accounts.choose(queued("2")[0], 30), Wait), "it may be told at once"
-    accounts.record_outcome(ask(), chance, Outcome("rate", 900), 31)
+    accounts.record_outcome(chance, Outcome("rate", 900), 31)
     accounts.release(chance)
     for second, name in ((32, "c"), (34, "a")):
         chance = accounts.choose(ask("3"), second)
         assert chance.account.id == name
-        accounts.record_outcome(ask("3"), chance, Outcome("rate", 900), second + 1)
+        accounts.record_outcome(chance, Outcome("rate", 900), second + 1)
         accounts.release(chance)
     assert isinstance(accounts.choose(ask("3"), 59), Refusal)
     assert accounts.choose(ask("3"), 61).account.id == "b"
@@ -615,7 +615,7 @@ def test_a_late_result_of_the_old_home_does_not_undo_the_move():
     away(accounts, "s", home, 10, until=400)
     warm = served_by(accounts, ask(), now=300)
     assert served_by(accounts, ask(), now=500) == warm
-    accounts.record_outcome(ask(), slow, Outcome("permission"), 501)
+    accounts.record_outcome(slow, Outcome("permission"), 501)
     accounts.release(slow)
     assert served_by(accounts, ask(), now=502) == warm
 
@@ -717,7 +717,7 @@ def test_tokens_are_counted_when_the_answer_is_there():
     accounts = pool(account("a", tpm=1000))
     choice = accounts.choose(ask("1", tokens=900), 0)
     assert isinstance(accounts.choose(ask("2", tokens=900), 0), Wait)
-    accounts.record_outcome(ask("1"), choice, Outcome("ok"), 1, tokens=50)
+    accounts.record_outcome(choice, Outcome("ok"), 1, tokens=50)
     accounts.release(choice)
     assert accounts.choose(ask("2", tokens=900), 1).account.id == "a"
     assert accounts.status(1)[0].tokens == 950
@@ -917,7 +917,7 @@ def test_an_account_that_is_gone_drains_until_its_last_answer_is_there():
     ]  # fmt: skip
     assert served_by(accounts, ask(), now=1) in ("a", "c")
 
-    accounts.record_outcome(ask(), answering, Outcome("ok"), 2)
+    accounts.record_outcome(answering, Outcome("ok"), 2)
     accounts.release(answering)
     assert [one.account for one in accounts.status(2)] == ["a", "c"]
 
@@ -951,7 +951,7 @@ class Slots(RuleBasedStateMachine):
             sessions=SessionSettings(limit=3),
             queue=QueueSettings(limit=4),
         )
-        self.open: list[tuple[Ask, Lease]] = []
+        self.open: list[Lease] = []
         self.line: dict[str, Ask] = {}
         self.now, self.asked = 0.0, 0
 
@@ -972,7 +972,7 @@ class Slots(RuleBasedStateMachine):
             assert most[1] > 1
         match choice:
             case Lease():
-                self.open.append((request, choice))
+                self.open.append(choice)
             case Wait():
                 assert choice.until > self.now
                 self.line[request.waiter] = request
@@ -1002,10 +1002,10 @@ class Slots(RuleBasedStateMachine):
     def end(self, which, kind, started, twice):
         if which >= len(self.open):
             return
-        request, choice = self.open.pop(which)
+        choice = self.open.pop(which)
         if started:
-            self.accounts.first_success(request, choice, self.now)
-        self.accounts.record_outcome(request, choice, Outcome(kind), self.now)
+            self.accounts.first_success(choice, self.now)
+        self.accounts.record_outcome(choice, Outcome(kind), self.now)
         for _ in range(1 + twice):
             self.accounts.release(choice)
 
@@ -1016,13 +1016,13 @@ class Slots(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_those_of_the_open_choices(self):
-        open_ = Counter(choice.account.id for _, choice in self.open)
+        open_ = Counter(choice.account.id for choice in self.open)
         assert open_ == self.accounts._in_flight
         assert open_["a"] <= 2
         assert open_["b"] <= 1
-        numbers = [(choice.lane, choice.slot) for _, choice in self.open if choice.account.id == "a"]
+        numbers = [(choice.lane, choice.slot) for choice in self.open if choice.account.id == "a"]
         assert len(set(numbers)) == len(numbers)
-        assert len({choice.lane for _, choice in self.open if choice.account.id == "b"}) <= 1
+        assert len({choice.lane for choice in self.open if choice.account.id == "b"}) <= 1
         assert self.accounts._limiter.waiting == len(self.line)
 
     @invariant()
@@ -1030,11 +1030,11 @@ class Slots(RuleBasedStateMachine):
         for name in "ab":
             for lane in "mn":
                 for _, mark in self.accounts.health._of(name, lane):
-                    tickets = {choice.ticket for _, choice in self.open}
+                    tickets = {choice.ticket for choice in self.open}
                     assert mark.probe is None or mark.probe in tickets, "the lease of one that is over"
 
     def teardown(self):
-        for _, choice in self.open:
+        for choice in self.open:
             self.accounts.release(choice)
         for name in list(self.line):
             self.accounts.leave(name)
@@ -1062,7 +1062,7 @@ BARE = Outcome("permission", detail="403", bare=True)
 def refused(accounts, request, now, outcome=BARE, kind="permission"):
     choice = accounts.choose(request, now)
     assert isinstance(choice, Lease), choice
-    accounts.record_outcome(request, choice, outcome, now)
+    accounts.record_outcome(choice, outcome, now)
     accounts.release(choice)
     return choice.account.id
 
@@ -1144,8 +1144,8 @@ def test_a_conversation_that_was_not_denied_is_let_through_at_once(kind, bare):
     accounts = pool(account("a"), account("b"))
     for name in ("x", "y", "z", "w"):
         tried = frozenset()
-        while isinstance(choice := accounts.choose(request := ask(name, tried=tried), 0.0), Lease):
-            accounts.record_outcome(request, choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
+        while isinstance(choice := accounts.choose(ask(name, tried=tried), 0.0), Lease):
+            accounts.record_outcome(choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
             accounts.release(choice)
             tried |= {choice.account.id}
     assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")

@@ -18,6 +18,7 @@ import pytest
 
 from patchbay import dialects
 from patchbay.accounts.cooldown import LAST_CHANCE
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.router import Router
@@ -25,7 +26,7 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, FailoverSettings
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Refusal, Route, Wait
+from patchbay.values.decision import Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, Request
 
 from .refusals import ABOUT_THE_REQUEST, JSON, KINDS, Kind
@@ -100,7 +101,7 @@ class Pool:
                     continue
                 case Refusal() as refusal:
                     break
-                case Route() as route:
+                case Lease() as route:
                     asked.append(route.account.id)
             kind = self.says(conversation, route.account.id, now)
             good = (Head(200, Headers((("content-type", JSON),))), Chunk(json.dumps(GOOD[self.family]).encode()), End())

@@ -8,6 +8,7 @@ from random import Random
 from typing import Literal
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.crosstalk.watch import Watch
 from patchbay.exchange import Exchange
@@ -15,7 +16,7 @@ from patchbay.router import Router
 from patchbay.settings.settings import Config, CrosstalkSettings
 from patchbay.values.account import FAMILIES, Account, Secret
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Refusal, Route, Verdict, Wait
+from patchbay.values.decision import Refusal, Verdict, Wait
 from patchbay.values.http import Client, Endpoint, Headers, Origin, Request
 
 from .world import DEPTHS, PATHS, Line, Wire, World
@@ -82,7 +83,7 @@ class Routed(World):
         while isinstance(route, Refusal) and route.retry_after:  # an answer before was an error: both accounts rest
             self.now += route.retry_after + 1
             route = self._next(exchange)
-        assert isinstance(route, Route) and exchange.attempt is not None, route
+        assert isinstance(route, Lease) and exchange.attempt is not None, route
         return route.request_id, exchange.attempt.watch
 
     def delivering(
@@ -133,7 +134,7 @@ class Routed(World):
         line.own = self.wire(line)
         yield from self.delivering(line, line.own)
 
-    def _next(self, exchange: Exchange) -> Route | Refusal:
+    def _next(self, exchange: Exchange) -> Lease | Refusal:
         decided = self.router.next(exchange, self.now)
         while isinstance(decided, Wait):
             self.now = decided.until

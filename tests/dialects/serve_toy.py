@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.router import Router
@@ -16,7 +17,7 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import AnswerEvent, Chunk, End, Head
-from patchbay.values.decision import Decision, Refusal, Route
+from patchbay.values.decision import Decision, Refusal
 from patchbay.values.http import Headers, Origin, Request
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
@@ -31,11 +32,11 @@ def _request(*turns: dict[str, str], path: str = "/v1/toy/talk") -> Request:
     return Request("POST", path, Headers(), body, dialects.endpoint("POST", path), UPSTREAM)
 
 
-def _serve(router: Router, request: Request, now: float, kind: str, *pieces: dict[str, Any]) -> tuple[Route, Decision]:
+def _serve(router: Router, request: Request, now: float, kind: str, *pieces: dict[str, Any]) -> tuple[Lease, Decision]:
     exchange = router.open(request, now, reverse=UPSTREAM)
     assert isinstance(exchange, Exchange)
     route = router.next(exchange, now)
-    assert isinstance(route, Route), route
+    assert isinstance(route, Lease), route
     mark = "data: {}\n\n" if kind == "text/event-stream" else "{}"
     chunks = (Chunk(mark.replace("{}", json.dumps(piece)).encode()) for piece in pieces)
     events: tuple[AnswerEvent, ...] = (Head(200, Headers([("content-type", kind)])), *chunks, End())

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any, Literal
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.router import Router
@@ -21,7 +22,6 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Route
 from patchbay.values.http import Client, Headers, Origin, Request
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
@@ -405,7 +405,7 @@ class Run:
         exchange = self.router.open(self._request(turn), self.now)
         assert isinstance(exchange, Exchange), exchange
         route = self.router.next(exchange, self.now)
-        assert isinstance(route, Route), route
+        assert isinstance(route, Lease), route
         if not turn.side and (turn.ending == "whole" or record.accounts):  # at home is where it was answered first
             record.accounts.append(route.account.id)
             record.threads.append(exchange.identity.thread)

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.router import Router
@@ -17,7 +18,6 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Route
 from patchbay.values.http import Headers, Origin, Request
 
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES
@@ -84,7 +84,7 @@ def _begin(router: Router, talk: Talk, now: float) -> Exchange:
     exchange = router.open(request, now)
     assert isinstance(exchange, Exchange)
     route = router.next(exchange, now)
-    assert isinstance(route, Route)
+    assert isinstance(route, Lease)
     talk.accounts.append(route.account.id)
     talk.threads.append(exchange.identity.thread)
     return exchange

@@ -11,6 +11,7 @@ from random import Random
 import pytest
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.router import Router
@@ -18,7 +19,6 @@ from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config
 from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Route
 from patchbay.values.http import Headers, Origin, Request
 
 from .shapes import GEMINI, MESSAGES, RESPONSES, SHAPES, Asked, Speaker
@@ -65,7 +65,7 @@ def _serve(router: Router, asked: Asked, now: float) -> tuple[str, str]:
     exchange = router.open(request, now)
     assert isinstance(exchange, Exchange)
     route = router.next(exchange, now)
-    assert isinstance(route, Route)
+    assert isinstance(route, Lease)
     router.answered(exchange, Head(200, JSON), now)
     router.answered(exchange, Chunk(_answer(asked.path, asked.answer)), now)
     router.answered(exchange, End(), now)

@@ -166,7 +166,7 @@ class Driver(harness.StubDriver):
         self.told: list[AnswerEvent] = []
         self.calls: list[FakeCall] = []
         self.said = b""  # what ends a stream that was cut
-        self.route = route(1)
+        self.lease = route(1)
 
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         copy = super().wire_request(request, server)
@@ -292,7 +292,7 @@ class Rig(harness.Harness):
             if self.moves:
                 self.attempts += 1
                 argument.again, self.driver.key = True, f"{harness.KEY}-{self.attempts}"
-                self.driver.route = route(self.attempts)
+                self.driver.lease = route(self.attempts)
             argument.instead = self.instead
             return
         super().run_hook(hook)
@@ -455,7 +455,7 @@ class Rig(harness.Harness):
 
 
 def route(attempt: int) -> Any:
-    """Stands in for a Route: the stream keeps it with an answer, and asks it nothing."""
+    """Stands in for a Lease: the stream keeps it with an answer, and asks it nothing."""
     return SimpleNamespace(request_id=f"id-{attempt}", account=SimpleNamespace(id=f"account-{attempt}"))
 
 

@@ -670,11 +670,11 @@ def test_a_connection_that_timed_out_is_used_no_more(over: tuple[Version, Versio
 def test_the_kept_answer_comes_back_with_its_route(over: tuple[Version, Version], clock: Clock) -> None:
     rig = Rig(*over, clock)
     second_attempt(rig)
-    assert rig.driver.route.request_id == "id-2"
+    assert rig.driver.lease.request_id == "id-2"
     rig.driver.timeouts = Timeouts(10, 20, 30, 0)
     time_is_up_and_none_is_left(rig)
 
-    assert rig.driver.route.request_id == "id-1"
+    assert rig.driver.lease.request_id == "id-1"
     assert (rig.answer.start, rig.answer.body) == ("429", b"kept")
 
 

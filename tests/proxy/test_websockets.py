@@ -17,6 +17,7 @@ from mitmproxy.websocket import WebSocketMessage
 from wsproto.frame_protocol import Opcode
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.proxy import websockets
@@ -26,7 +27,7 @@ from patchbay.proxy.websockets import Socket
 from patchbay.router import Router
 from patchbay.settings import reader
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Decision, Finding, Route, Wait
+from patchbay.values.decision import Decision, Finding, Wait
 from patchbay.values.http import Client, Headers, Origin, Request
 
 KEY = "sk-real-0123456789abcdef"
@@ -112,7 +113,7 @@ class Line:
         opened = self.router.open(replace(self.driver.exchange.request, headers=headers), time.time())
         assert isinstance(opened, Exchange)
         route = self.router.next(opened, time.time())
-        assert isinstance(route, Route)
+        assert isinstance(route, Lease)
         self.router.close(opened, "", time.time())
         return route.account.id
 
@@ -133,8 +134,8 @@ def _upgraded(router: Router, flow: HTTPFlow, around: DriverContext) -> Exchange
     opened = router.open(request, 0.0)
     assert isinstance(opened, Exchange)
     route = router.next(opened, 0.0)
-    assert isinstance(route, Route) and route.account.id == "one"
-    driver.exchange, driver.route, driver.closed = opened, route, True
+    assert isinstance(route, Lease) and route.account.id == "one"
+    driver.exchange, driver.lease, driver.closed = opened, route, True
     router.answered(opened, Head(101, Headers()), 0.0)
     router.answered(opened, End(), 0.0)
     router.close(opened, "", 0.0, status=101)
@@ -236,7 +237,7 @@ def _made_by_two(line: Line) -> str:
     asked = replace(line.driver.exchange.request, method="POST", headers=headers, body=body)
     opened = line.router.open(asked, now)
     assert isinstance(opened, Exchange)
-    assert isinstance(line.router.next(opened, now), Route)
+    assert isinstance(line.router.next(opened, now), Lease)
     answer = {"id": "resp_of_account_two_0123", "object": "response", "model": "m", "output": [], "status": "completed"}
     line.router.answered(opened, Head(200, Headers((("content-type", "application/json"),))), now)
     line.router.answered(opened, Chunk(json.dumps(answer).encode()), now)
@@ -449,7 +450,7 @@ def _rest(line: Line, account: str) -> None:
     headers = Headers((("x-patchbay-account", account),))
     asked = replace(line.driver.exchange.request, method="POST", headers=headers, body=Body(b'{"model": "m"}'))
     opened = line.router.open(asked, time.time())
-    assert isinstance(opened, Exchange) and isinstance(line.router.next(opened, time.time()), Route)
+    assert isinstance(opened, Exchange) and isinstance(line.router.next(opened, time.time()), Lease)
     line.router.answered(opened, Head(429, Headers((("retry-after", "60"),))), time.time())
     line.router.answered(opened, End(), time.time())
     line.router.close(opened, "", time.time())

@@ -112,7 +112,7 @@ def owner_unavailable(exchange: Exchange, refused: Refusal, setting: str) -> Ref
     """
     Return *refused* in words that say which account is out, what of this conversation it alone has, and until when.
 
-    *setting* is `failover.owner`, which may offer a way out.
+    *setting* is `failover.encrypted_reasoning`, which may offer a way out.
     """
     owner, thread = ", ".join(sorted(exchange.identity.owner or ())), continued_thread(exchange.request.body)
     place = next((each.where for each in exchange.identity.evidence if each.tier == "owner" and each.used), "")

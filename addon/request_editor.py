@@ -129,11 +129,8 @@ class RequestEditor:
         The exchange goes to the same account again then.
         """
         account = attempt.lease.account.id
-        wanted = (
-            self._config.failover.encrypted_reasoning == "strip"
-            and self._config.mode == "serve"
-            and exchange.socket is None
-        )
+        config = self._config
+        wanted = config.failover.encrypted_reasoning == "strip" and config.mode == "serve" and exchange.socket is None
         if not (wanted and exchange.repeatable and account not in exchange.unsealed):
             return False
         misses = account_bound.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)

@@ -12,13 +12,14 @@ from mitmproxy.http import Headers as FlowHeaders, HTTPFlow
 from mitmproxy.test import tflow
 
 from patchbay import dialects
+from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import DriverContext, ExchangeDriver, RequestTarget
 from patchbay.router import Router
 from patchbay.settings import reader
-from patchbay.values.decision import Decision, Finding, Route
+from patchbay.values.decision import Decision, Finding
 from patchbay.values.http import Client, Request
 
 KEY = "sk-real-0123456789abcdefghij"
@@ -73,7 +74,7 @@ class Driven:
         self.server.tls = origin.scheme == "https"
 
     def open(self, form: str = "bearer", **more: Any) -> Exchange:
-        """Open the exchange and give the driver its route."""
+        """Open the exchange and give the driver its lease."""
         request = Request(
             self.flow.request.method,
             self.flow.request.path,
@@ -87,9 +88,9 @@ class Driven:
         )
         opened = self.router.open(request, 0.0)
         assert isinstance(opened, Exchange), opened
-        route = self.router.next(opened, 0.0)
-        assert isinstance(route, Route), route
-        self.driver.exchange, self.driver.route = opened, route
+        lease = self.router.next(opened, 0.0)
+        assert isinstance(lease, Lease), lease
+        self.driver.exchange, self.driver.lease = opened, lease
         return opened
 
     def sent(self, form: str = "bearer") -> Any:

@@ -51,11 +51,11 @@ def test_accounts_share_no_connection() -> None:
     driven = Driven(more="")
     assert driven.driver.owner is None
     driven.open()
-    owner, route = driven.driver.owner, driven.driver.route
-    assert route
-    driven.driver.route = replace(route, account=replace(route.account, id="other"))
+    owner, lease = driven.driver.owner, driven.driver.lease
+    assert lease
+    driven.driver.lease = replace(lease, account=replace(lease.account, id="other"))
     other = driven.driver.owner
-    driven.driver.route = replace(route, account=replace(route.account, secret=replace(route.account.secret, ttl=1.0)))
+    driven.driver.lease = replace(lease, account=replace(lease.account, secret=replace(lease.account.secret, ttl=1.0)))
 
     assert owner is not None
     assert len({owner, other, driven.driver.owner}) == 3
@@ -68,11 +68,11 @@ def test_accounts_share_no_connection() -> None:
 def test_a_whole_answer_of_a_model_has_its_own_timeouts(method: str, path: str, whole: bool, stream: bool) -> None:
     body = json.dumps({"model": "m", "messages": [], "stream": stream}).encode() if method == "POST" else b""
     driven = opened(GENERIC, path, body=body, method=method)
-    route = driven.driver.route
-    assert route
+    lease = driven.driver.lease
+    assert lease
     timeouts = Timeouts(1, 2, 3, 4, whole_first_byte=20, whole_idle=30)
-    provider = replace(route.account.provider, timeouts=timeouts)
-    driven.driver.route = replace(route, account=replace(route.account, provider=provider))
+    provider = replace(lease.account.provider, timeouts=timeouts)
+    driven.driver.lease = replace(lease, account=replace(lease.account, provider=provider))
 
     assert driven.driver.timeouts == (timeouts.of_whole if whole and not stream else timeouts)
 
@@ -80,8 +80,8 @@ def test_a_whole_answer_of_a_model_has_its_own_timeouts(method: str, path: str, 
 def test_an_upload_has_the_timeouts_of_any_answer() -> None:
     driven = opened(GENERIC, "/v1/files", body=b"{}")
 
-    assert driven.driver.route
-    assert driven.driver.timeouts == driven.driver.route.account.provider.timeouts
+    assert driven.driver.lease
+    assert driven.driver.timeouts == driven.driver.lease.account.provider.timeouts
 
 
 def test_without_an_exchange_nothing_is_repeated_and_all_is_delivered() -> None:
@@ -138,22 +138,22 @@ providers:
 def test_each_proof_is_told_once() -> None:
     """The answer carries the request id of another exchange."""
     driven = opened("provider: own", more=ECHO)
-    first = driven.driver.route
+    first = driven.driver.lease
     driven.open()
-    assert first and driven.driver.route
+    assert first and driven.driver.lease
     stolen = Headers((("x-request-id", first.request_id), ("content-type", "application/json")))
     driven.driver.answered(Head(200, stolen))
     driven.driver.answered(Chunk(b"{}"))
     driven.driver.answered(End())
 
     [finding] = driven.alarms
-    assert (finding.received, finding.expected) == (first.request_id, driven.driver.route.request_id)
+    assert (finding.received, finding.expected) == (first.request_id, driven.driver.lease.request_id)
 
 
 def test_an_answer_of_its_own_raises_no_alarm() -> None:
     driven = opened("provider: own", more=ECHO)
-    assert driven.driver.route
-    driven.driver.answered(Head(200, Headers((("x-request-id", driven.driver.route.request_id),))))
+    assert driven.driver.lease
+    driven.driver.answered(Head(200, Headers((("x-request-id", driven.driver.lease.request_id),))))
 
     assert driven.alarms == []
 
@@ -296,8 +296,8 @@ def test_a_refusal_speaks_the_callers_dialect(path: str) -> None:
     assert driven.driver.own_answer
     assert exchange.refusal is refusal
     assert (before.status_code, after.status_code, after.headers["retry-after"]) == (429, 429, "7")
-    assert driven.driver.route
-    assert after.headers["x-patchbay-request-id"] == driven.driver.route.request_id
+    assert driven.driver.lease
+    assert after.headers["x-patchbay-request-id"] == driven.driver.lease.request_id
     assert "x-patchbay-request-id" not in before.headers
     assert ("type" in json.loads(after.content or b"")) == (path == "/v1/messages")
 
@@ -374,7 +374,7 @@ def layers() -> context.Context:
 def shadowed() -> Iterator[ShadowDriver]:
     driven = opened(GENERIC)
     driver = ShadowDriver(driven.flow, driven.driver._around, driven.endpoint.dialect)
-    driver.exchange, driver.route, driver.target = driven.driver.exchange, driven.driver.route, driven.driver.target
+    driver.exchange, driver.lease, driver.target = driven.driver.exchange, driven.driver.lease, driven.driver.target
     yield driver
 
 
@@ -406,7 +406,7 @@ def test_in_shadow_nothing_is_changed_bounded_or_sent_again(shadowed: ShadowDriv
 
 
 def test_in_shadow_the_route_decides_nothing(shadowed: ShadowDriver) -> None:
-    shadowed.route = None
+    shadowed.lease = None
     assert shadowed.ready
     shadowed.closed = True
     assert not shadowed.ready

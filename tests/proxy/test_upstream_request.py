@@ -134,17 +134,17 @@ def test_the_ids_of_the_attempt_are_on_the_copy() -> None:
     driven = Driven()
     sent = driven.sent()
 
-    assert driven.driver.route
-    assert sent.headers["x-patchbay-request-id"] == driven.driver.route.request_id
+    assert driven.driver.lease
+    assert sent.headers["x-patchbay-request-id"] == driven.driver.lease.request_id
     assert "x-patchbay-request-id" not in driven.flow.request.headers
 
 
 def test_a_header_that_the_route_takes_off_is_gone() -> None:
     driven = Driven(headers=[("X-Gone", "1")])
     driven.open()
-    route = driven.driver.route
-    assert route
-    driven.driver.route = replace(route, edit=Edit((("X-Gone", None), ("X-New", "2")), route.edit.path))
+    lease = driven.driver.lease
+    assert lease
+    driven.driver.lease = replace(lease, edit=Edit((("X-Gone", None), ("X-New", "2")), lease.edit.path))
     sent = driven.sent()
 
     assert "x-gone" not in sent.headers

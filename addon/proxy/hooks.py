@@ -113,7 +113,7 @@ class Patchbay:
         self._in_flight = InFlight(self._close)
         self._lifecycle = Lifecycle(self._keys, self._in_flight)
         self._loop_share = EventLoopShare(time.monotonic)
-        self._upstreams = alpn.Upstreams()
+        self._http1_upstreams = alpn.Http1Upstreams()
         self._warnings = misdirected.Warnings()
         self._memory_trim = MemoryTrim(self._in_flight.count)
         self._pending = PendingConnections(client_connections.hang_up)
@@ -166,10 +166,10 @@ class Patchbay:
         await option_defaults.hold_back(client)
         tls_passthrough.widen(client)
         if client_connections.speaks_http(client):
-            self._pending.came(client.id)
+            self._pending.add(client.id)
 
     def client_disconnected(self, client: connection.Client) -> None:
-        self._pending.settled(client.id)
+        self._pending.remove(client.id)
         if left := self._in_flight.of(client):
             # mitmproxy cancels the tasks of a client that has left. A request that waited for its turn takes its event
             # along, and a stream that waits for a connection hears neither of it nor that the client left.
@@ -186,11 +186,11 @@ class Patchbay:
             client_connections.send(client_connections.handler_of(data.client.id), events.ConnectionClosed(data.server))
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
-        self._upstreams.greeted(data)
+        self._http1_upstreams.choose(data)
 
     def tls_established_server(self, data: tls.TlsData) -> None:
         if isinstance(data.conn, connection.Server):
-            self._upstreams.connected(data.conn)
+            self._http1_upstreams.record(data.conn)
 
     def next_layer(self, decided: layer.NextLayer) -> None:
         try:
@@ -203,7 +203,7 @@ class Patchbay:
 
     @_closed_on_failure
     def http_connect(self, flow: http.HTTPFlow) -> None:
-        self._pending.settled(flow.client_conn.id)
+        self._pending.remove(flow.client_conn.id)
         placeholder(flow.request)  # the client's password for a proxy
         flow.response = flow.response or tls_passthrough.refusal(flow, self._router().config)
 
@@ -211,7 +211,7 @@ class Patchbay:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         if not flow.live:
             return
-        self._pending.settled(flow.client_conn.id)
+        self._pending.remove(flow.client_conn.id)
         if self._is_misdirected(flow):
             return
         head = request_head.read(flow, self._router())
@@ -294,7 +294,7 @@ class Patchbay:
         driver = driver_of(flow)
         if driver is None or flow.response or driver.client is None or driver.exchange:
             return
-        content = message_content.unpacked(flow.request, self._router().config.limits.body)
+        content = message_content.decoded(flow.request, self._router().config.limits.body)
         if isinstance(content, Refusal):
             if not driver.shadow:
                 flow.request.raw_content = b""  # no other addon should try to unpack it
@@ -543,7 +543,7 @@ class Patchbay:
             return
         driver.closed = True
         self._in_flight.flows.pop(driver, None)
-        self._memory_trim.left(_size(flow))
+        self._memory_trim.exchange_ended(_size(flow))
         self._service().log.closed(flow, driver, error)
 
     # -- what serves -----------------------------------------------------------------------------------------------

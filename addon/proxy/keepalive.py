@@ -1,17 +1,17 @@
-"""TCP's own probes on upstream connections: a silent upstream may be thinking, and only they tell when it is gone."""
+"""TCP keepalive on upstream connections: a silent upstream may be thinking, and only probes tell that it is gone."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 
-IDLE, INTERVAL, PROBES = 60, 15, 4  # seconds without a byte, between two probes, and how many may be lost
+IDLE, INTERVAL, PROBES = 60, 15, 4  # seconds without a byte, seconds between two probes, and how many may be lost
 
 _SETTINGS = (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPALIVE", IDLE), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES))
 
 
 def probe(connected: socket.socket) -> None:
-    """Have the system find out within two minutes when the peer of *connected* is gone without a word."""
+    """Have the system detect within two minutes that the peer of *connected* is gone."""
     with contextlib.suppress(OSError):  # no TCP, or closed already
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _SETTINGS:

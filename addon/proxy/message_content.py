@@ -1,4 +1,4 @@
-"""The content of messages whose body is encoded: decoded within a bound, for nothing else is."""
+"""The body of a message without its content codings, decoded within a bound."""
 
 from __future__ import annotations
 
@@ -13,14 +13,10 @@ _UNKNOWN = Refusal(415, "content_encoding", "The Content-Encoding of this body i
 _BROKEN = Refusal(400, "content_encoding", "The body is not what its Content-Encoding says")
 
 
-def unpacked(request: http.Request, limit: int) -> bytes | Refusal:
-    """Return the body of *request* without its codings, or why there is none: above *limit*, unknown, broken."""
-    raw = request.raw_content or b""
-    value = coding_of(request)
-    if not value:
-        return raw
+def decoded(request: http.Request, limit: int) -> bytes | Refusal:
+    """Return the decoded body of *request*, or a refusal: it is above *limit*, its coding unknown or broken."""
     try:
-        return decode(raw, value, limit)
+        return _decoded(request, limit)
     except TooLarge:
         return guards.body_too_large(limit)
     except UnknownCoding:
@@ -30,17 +26,21 @@ def unpacked(request: http.Request, limit: int) -> bytes | Refusal:
 
 
 def content(message: http.Message, limit: int) -> bytes:
-    """Return the body of *message* without its content codings; as it is where that fails, or goes above *limit*."""
-    raw = message.raw_content or b""
+    """Return the decoded body of *message*, or the raw one where decoding fails or goes above *limit*."""
     try:
-        return decode(raw, value, limit) if (value := coding_of(message)) else raw
+        return _decoded(message, limit)
     except CodingError:
-        return raw
+        return message.raw_content or b""
 
 
 def coding_of(message: http.Message) -> str:
-    """Return the Content-Encoding of *message*, empty where its body is as it is."""
+    """Return the Content-Encoding of *message*, empty where its body is not encoded."""
     if "content-encoding" not in message.headers:
         return ""
     value = ", ".join(message.headers.get_all("content-encoding"))
     return value if codings(value) else ""
+
+
+def _decoded(message: http.Message, limit: int) -> bytes:
+    raw = message.raw_content or b""
+    return decode(raw, value, limit) if (value := coding_of(message)) else raw

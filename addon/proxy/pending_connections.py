@@ -1,42 +1,41 @@
-"""Connections on which no request has come yet: they have a time for it, and there are only so many of them."""
+"""Client connections without a request so far: bounded in time and in number."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 
 from . import http1
 
-MOST = 1000  # of them at a time; the oldest makes room
+MOST = 1000  # connections at a time; above, the oldest is closed
 
 
 class PendingConnections:
     """
-    The connections without a request, by their ids. *hang_up* closes one.
+    Connections without a request, by their ids. *hang_up* closes one.
 
-    `http1` sees to the heads of HTTP/1; this also holds for TLS and HTTP/2, whose beginnings may come as slowly.
+    `http1` bounds the heads of HTTP/1; this also holds for TLS and HTTP/2, whose first bytes may come as slowly.
     """
 
     def __init__(self, hang_up: Callable[[str], None]) -> None:
         self._hang_up = hang_up
-        self._waiting: OrderedDict[str, asyncio.TimerHandle] = OrderedDict()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._timers)
 
-    def came(self, connection: str) -> None:
-        """Give a new *connection* its time."""
+    def add(self, connection: str) -> None:
+        """Start the time of a new *connection*."""
         later = asyncio.get_running_loop().call_later
-        self._waiting[connection] = later(http1.HEAD_SECONDS, self._close, connection)
-        if len(self._waiting) > MOST:
-            self._close(next(iter(self._waiting)))
+        self._timers[connection] = later(http1.HEAD_SECONDS, self._close, connection)
+        if len(self._timers) > MOST:
+            self._close(next(iter(self._timers)))
 
-    def settled(self, connection: str) -> None:
-        """Let *connection* be: a request has come on it, or it has gone."""
-        if timer := self._waiting.pop(connection, None):
+    def remove(self, connection: str) -> None:
+        """Stop the time of *connection*: a request has come on it, or it is closed."""
+        if timer := self._timers.pop(connection, None):
             timer.cancel()
 
     def _close(self, connection: str) -> None:
-        self.settled(connection)
+        self.remove(connection)
         self._hang_up(connection)

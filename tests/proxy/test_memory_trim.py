@@ -41,7 +41,7 @@ def is_gone_after(sizes: list[int], *, old: bool = False, busy: int = 0, seconds
     async def run() -> None:
         found = MemoryTrim(lambda: busy)
         for size in sizes:
-            found.left(size)
+            found.exchange_ended(size)
         end = asyncio.get_running_loop().time() + seconds
         while seen() is not None and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.005)

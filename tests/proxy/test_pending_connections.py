@@ -18,10 +18,10 @@ def test_they_have_a_time_and_those_that_ask_keep_theirs(monkeypatch: pytest.Mon
     async def story() -> None:
         of = PendingConnections(closed.append)
         for name in ("silent", "asks", "leaves"):
-            of.came(name)
-        of.settled("asks")
-        of.settled("leaves")
-        of.settled("leaves")
+            of.add(name)
+        of.remove("asks")
+        of.remove("leaves")
+        of.remove("leaves")
         while of:
             await asyncio.sleep(0)
 
@@ -37,7 +37,7 @@ def test_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
     async def story() -> int:
         of = PendingConnections(closed.append)
         for number in range(10):
-            of.came(str(number))
+            of.add(str(number))
         return len(of)
 
     assert asyncio.run(story()) == 3

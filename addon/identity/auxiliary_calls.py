@@ -81,17 +81,7 @@ def counts_tokens(request: Request) -> bool:
 
 def is_probe(request: Request) -> bool:
     """Whether *request* only counts tokens, or asks for at most one: it warms no cache."""
-    return counts_tokens(request) or any(_is_one(limit) for limit in _limits(request))
-
-
-def names_a_chat(request: Request) -> bool:
-    """Whether *request* asks for the title of a chat: short, without tools, and with such instructions."""
-    body = request.body
-    messages = messages_of(body)
-    if body.get("tools") or len(messages) > TITLE_MESSAGES:
-        return False
-    texts = [*instructions(body), *(text_of(message) for message in messages if role_of(message) == "system")]
-    return any(_TITLE.search(text[:_LEADING]) for text in texts)
+    return counts_tokens(request) or any(_is_at_most(1, limit) for limit in _limits(request))
 
 
 def converses(endpoint: Endpoint) -> bool:
@@ -106,22 +96,24 @@ def serves_a_chat(request: Request) -> bool:
     Such a call is one message without tools. The task stands in its instructions, or in the message, which then quotes
     the chat.
     """
-    if names_a_chat(request) or _fills_a_gap(request):
+    if _fills_a_gap(request):
         return True
-    messages = messages_of(request.body)
-    if len(messages) > TITLE_MESSAGES or any(role_of(message) in ("assistant", "tool") for message in messages):
+    messages, tools = messages_of(request.body), request.body.get("tools")
+    if len(messages) > TITLE_MESSAGES:
         return False
-    if not _has_no_choice(request):
+    led = [*instructions(request.body), *(text_of(message) for message in messages if role_of(message) == "system")]
+    if not tools and any(_TITLE.search(text[:_LEADING]) for text in led):
+        return True
+    if any(role_of(message) in ("assistant", "tool") for message in messages) or not _has_no_choice(request):
         return False
     asked = [text_of(message) for message in messages if role_of(message) == "user"]
-    led = [*instructions(request.body), *(text_of(message) for message in messages if role_of(message) == "system")]
     if any(_is_chore(text[:_LEADING]) for text in led):
         return True
     task = "\n".join(text if len(text) <= 2 * _TASK_CHARACTERS else _ends(text) for text in asked)
     is_chore = _is_chore(task)
     if is_chore and len(asked) == 1 and _OF_THE_CHAT.search(task):
         return True
-    is_task = is_chore or says_summary(task) or any(_is_short(limit) for limit in _limits(request))
+    is_task = is_chore or says_summary(task) or any(_is_at_most(_SHORT_ANSWER, limit) for limit in _limits(request))
     return is_task and any(_quotes_a_chat(text[:_TRANSCRIPT_CHARACTERS]) for text in (*asked, *led))
 
 
@@ -184,9 +176,5 @@ def _limits(request: Request) -> list[Any]:
     return limits
 
 
-def _is_short(value: Any) -> bool:
-    return isinstance(value, int) and value <= _SHORT_ANSWER
-
-
-def _is_one(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value <= 1
+def _is_at_most(most: int, limit: Any) -> bool:
+    return isinstance(limit, int) and not isinstance(limit, bool) and limit <= most

@@ -7,7 +7,7 @@ Providers keep resources for an account, and clients share accounts. An unknown 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -89,7 +89,6 @@ def _short(name: str) -> str:
 
 
 def _named(request: Request) -> Iterator[str]:
-    """Yield the strings of *request* that may name a stored resource."""
     path, _, query = request.path.partition("?")
     if request.endpoint.kind != "generation":
         for read in dict.fromkeys((path, spelling.loosest(path))):
@@ -114,18 +113,9 @@ def _references(items: list[Any]) -> Iterator[str]:
 
     An item with content is no reference; ids of calls are the model's own.
     """
-    pending, seen = list(reversed(items)), 0
-    while pending and seen < _MAX_NODES:
-        node = pending.pop()
-        seen += 1
-        if isinstance(node, list):
-            pending.extend(node)
-        if not isinstance(node, dict):
-            continue
-        for name, value in node.items():
-            if isinstance(value, dict | list):
-                pending.append(value)
-            elif isinstance(value, str) and _IS_REFERENCE(name) and (name != "id" or _SAYS.isdisjoint(node)):
+    for node in _walk(items, lambda node: (value for value in node.values() if isinstance(value, dict | list))):
+        for name, value in node.items() if isinstance(node, dict) else ():
+            if isinstance(value, str) and _IS_REFERENCE(name) and (name != "id" or _SAYS.isdisjoint(node)):
                 yield value
 
 
@@ -152,21 +142,31 @@ def _values(fields: tuple[form_data.Field, ...]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield the strings of *value*, without those of content in it."""
-    pending, seen = [value], 0
-    while pending and seen < _MAX_NODES:
-        node = pending.pop()
-        seen += 1
+    """Yield the strings of *value*, and the references of content in it."""
+    for node in _walk([value], _beside_content):
         if isinstance(node, str):
             yield node
-        elif isinstance(node, list):
+        for name, inner in node.items() if isinstance(node, dict) else ():
+            if name in _SAID and isinstance(inner, list):
+                yield from (reference.value for item in inner for reference in _references_in(item))
+
+
+def _beside_content(node: dict[str, Any]) -> Iterator[Any]:
+    return (value for name, value in node.items() if name not in _SAID)
+
+
+def _walk(values: list[Any], children: Callable[[dict[str, Any]], Iterable[Any]]) -> Iterator[Any]:
+    """Yield *values* and all below them, by the *children* of an object: the first `_MAX_NODES`."""
+    pending = list(reversed(values))
+    for _ in range(_MAX_NODES):
+        if not pending:
+            return
+        node = pending.pop()
+        yield node
+        if isinstance(node, list):
             pending.extend(node)
         elif isinstance(node, dict):
-            for name, inner in node.items():
-                if name in _SAID and isinstance(inner, list):
-                    yield from (reference.value for item in inner for reference in _references_in(item))
-                elif name not in _SAID:
-                    pending.append(inner)
+            pending.extend(children(node))
 
 
 def _references_in(message: Any) -> Iterator[references.Reference]:

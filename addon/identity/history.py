@@ -132,7 +132,6 @@ def _plain(message: Any) -> tuple[str, str] | None:
 
 
 def _only_text(block: Any) -> Any:
-    """Return the text of a *block* that is nothing else."""
     if type(block) is not dict or "text" not in block:
         return None
     return block["text"] if len(block) == 1 or (len(block) == 2 and block.get("type") in _PLAIN_BLOCKS) else None

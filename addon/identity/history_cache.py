@@ -239,7 +239,6 @@ class KnownPrefixes:
             self._put(prefix)
 
     def _beginnings(self, raw: bytes) -> Iterator[KnownPrefix]:
-        """Yield the prefixes that *raw* begins with, the shortest first."""
         siblings = self._by_head.get(_digest(raw[:LONG])) if self._by_head else None
         likely = [prefix for prefix in (siblings or {}).values() if raw[prefix.end - _TAIL : prefix.end] == prefix.tail]
         hasher, at = blake3(), 0

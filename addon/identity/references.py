@@ -182,7 +182,6 @@ def resource_name(value: str) -> str:
 
 
 def _may_own(body: Body) -> bool:
-    """Whether a mark of one of its members stands anywhere in *body*."""
     raw = body.raw or b""
     marks = {mark for name in _OWNING_MARKS if name in body for mark in _OWNING_MARKS[name]}
     if any(mark in raw for mark in marks) or ("input" in body and _ALONE.search(raw)):

@@ -44,7 +44,6 @@ def letters(text: str) -> str:
 
 
 def _beginnings(text: str) -> list[str]:
-    """Return all shingles of *text* in order."""
     if len(text) < LENGTH:
         return []
     pieces = _pieces(_plain(_bounded(text)))

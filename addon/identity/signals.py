@@ -143,26 +143,23 @@ def _present(request: Request) -> list[int]:
 def first_of_headers(request: Request) -> str:
     """Return the first usable id in a header field of its own, or the empty string."""
     places = sorted({place for name in request.headers.names() for place in _BY_HEADER.get(name, ())})
-    for signal in (SIGNALS[place] for place in places):
-        if signal.tier != "parent" and signal.where.startswith(_HEADER):
-            for value in signal.read(request):
-                if text := usable(value):
-                    return text
-    return ""
+    signals = (SIGNALS[place] for place in places)
+    return _first_usable(request, (s.read for s in signals if s.tier != "parent" and s.where.startswith(_HEADER)))
 
 
 def agent(request: Request) -> str:
     """Return the id of the sub-agent that sent *request*, the empty string for the main agent."""
-    for read in _AGENT:
-        for value in read(request):
-            if text := usable(value):
-                return "" if text.lower() in _MAIN_AGENTS else text
-    return ""
+    name = _first_usable(request, _AGENT)
+    return "" if name.lower() in _MAIN_AGENTS else name
 
 
 def codex_thread(request: Request) -> str:
     """Return Codex's id of the message history, which differs from its session id in sub-agents and forks."""
-    for read in _CODEX_THREAD:
+    return _first_usable(request, _CODEX_THREAD)
+
+
+def _first_usable(request: Request, readers: Iterable[Read]) -> str:
+    for read in readers:
         for value in read(request):
             if text := usable(value):
                 return text

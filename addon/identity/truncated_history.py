@@ -41,6 +41,7 @@ _WORDS = 10  # letters and digits of a question below which it identifies nothin
 _EXCHANGES = 16  # … and of exchanges in a row
 _IN_A_ROW = 3
 _LONG = 1024  # characters; of a longer message both ends count
+_SHINGLE, _SUMMARY = "passage {}", "summary {}"  # keys; the second also of a summary
 _LABEL = re.compile(r"^[^\W\d_][\w ]{0,30}:\s+")
 _TAG = re.compile(r"</?[\w:-]{1,40}>")
 _DIGITS = re.compile(r"\d+")
@@ -120,7 +121,7 @@ class TruncatedHistories:
             return
         keys = [*_quotable(served)]
         if served.binds:
-            keys += self._openings(served, entry, now)
+            keys += self._opening(served, entry, now)
             if not self._identifies(served.request.client.scope, served.answer, now):
                 keys += _exchange_keys(_texts(served.messages), served.answer)
         for key in keys:
@@ -180,35 +181,32 @@ class TruncatedHistories:
 
     def _hits(self, scope: bytes, looked_up: Sequence[str], now: float) -> list[tuple[str, Entry]]:
         """Return the keys of the shingles *looked_up* that a single conversation has, each with its entry."""
-        keys = map(_shingle_key, looked_up)
-        found = ((key, self._words.find(scope, key, now)) for key in keys)
+        found = ((key, self._words.find(scope, key, now)) for key in map(_SHINGLE.format, looked_up))
         return [(key, entry) for key, entry in found if entry and entry.affinity]
 
     def _were_summary(self, scope: bytes, hits: Sequence[tuple[str, Entry]], now: float) -> bool:
-        return any(self._words.find(scope, _summary_key(key.partition(" ")[2]), now) for key, _ in hits)
+        return any(self._words.find(scope, _SUMMARY.format(key.partition(" ")[2]), now) for key, _ in hits)
 
     # -- openings --------------------------------------------------------------------------------------------------
 
     def _by_opening(
         self, scope: bytes, messages: Sequence[Any], conversation: Conversation, now: float
     ) -> TruncatedMatch | None:
-        for key in _opening_keys(messages, 0, conversation):
-            entry = self._words.find(scope, key, now)
-            if entry and entry.affinity:
-                return TruncatedMatch(entry, "opening", continues=True)
-        return None
+        key = _opening_key(messages, 0, conversation)
+        entry = self._words.find(scope, key, now) if key else None
+        return TruncatedMatch(entry, "opening", continues=True) if entry and entry.affinity else None
 
-    def _openings(self, served: ServedRequest, entry: Entry, now: float) -> Iterator[str]:
+    def _opening(self, served: ServedRequest, entry: Entry, now: float) -> tuple[str, ...]:
         """
-        Yield the keys of the opening that *served* answers or continues.
+        Return the key of the opening that *served* answers or continues.
 
         An answer in a history that we did not see may be an example, which all openings of a fleet share.
         """
-        begins = served.conversation.first_answer < 0
-        for key in _opening_keys(served.messages, served.before, served.conversation, served.answer):
-            known = None if begins else self._words.find(served.request.client.scope, key, now)
-            if begins or (known and known.affinity == entry.affinity):
-                yield key
+        key = _opening_key(served.messages, served.before, served.conversation, served.answer)
+        if not key or served.conversation.first_answer < 0:
+            return (key,) if key else ()
+        known = self._words.find(served.request.client.scope, key, now)
+        return (key,) if known and known.affinity == entry.affinity else ()
 
     def _leads(self, scope: bytes, keys: Sequence[str], onward: str, now: float) -> bool:
         """Whether all *keys* lead to the continuation *onward*: the first one that comes claims them."""
@@ -226,22 +224,13 @@ def _quotable(served: ServedRequest) -> Iterator[str]:
         return
     if _asks_for_summary(served):
         for shingle in shingles(served.answer, _OF_SUMMARY):
-            yield _shingle_key(shingle)
-            yield _summary_key(shingle)
+            yield _SHINGLE.format(shingle)
+            yield _SUMMARY.format(shingle)
     elif served.binds:
-        yield from map(_shingle_key, shingles(served.answer, _OF_ANSWER, first=True))
-
-
-def _shingle_key(shingle: str) -> str:
-    return f"passage {shingle}"
-
-
-def _summary_key(shingle: str) -> str:
-    return f"summary {shingle}"
+        yield from map(_SHINGLE.format, shingles(served.answer, _OF_ANSWER, first=True))
 
 
 def _agreed(entries: Sequence[Entry]) -> Entry | None:
-    """Return the entry if all *entries* have one affinity, else None."""
     return entries[0] if len({entry.affinity for entry in entries}) == 1 else None
 
 
@@ -273,7 +262,6 @@ def _clipped(text: str) -> str:
 
 @lru_cache(512)
 def _lasting(text: str) -> str:
-    """Return the letters and digits of *text*, masked."""
     return letters(masked(text))  # used with an answer and again with the next ones
 
 
@@ -342,14 +330,12 @@ def _last_line(text: str) -> str:
     return ""
 
 
-def _opening_keys(
-    messages: Sequence[Any], before: int, conversation: Conversation, answer: str = ""
-) -> tuple[str, ...]:
+def _opening_key(messages: Sequence[Any], before: int, conversation: Conversation, answer: str = "") -> str:
     """Return the key of an opening, without numbers and dates, together with the first answer to it."""
     root, first = conversation.root, conversation.first_answer
     place = conversation.turns[root].index - before if root >= 0 else -1
     if not 0 <= place < len(messages) or (first < 0 and not answer):
-        return ()
+        return ""
     answered = conversation.turns[first] if first >= 0 else Turn("assistant", answer, 0)
     words = _opening_words(_clipped(text_of(messages[place])))
-    return (f"opening {words} {answered.digest.hex()}",) if len(words) >= _WORDS else ()
+    return f"opening {words} {answered.digest.hex()}" if len(words) >= _WORDS else ""

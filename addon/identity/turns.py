@@ -214,13 +214,11 @@ def _call(part: dict[str, Any], kind: object) -> tuple[bytes, ...]:
 def _result(part: dict[str, Any], kind: object) -> Any:
     inner = part.get("functionResponse", part.get("function_response"))
     if isinstance(inner, dict):
-        return _or_empty(inner.get("response"))
-    if kind in RESULTS or (isinstance(kind, str) and kind.endswith(("_output", "_tool_result"))):
-        return _or_empty(part.get("content", part.get("output")))
-    return None
-
-
-def _or_empty(value: Any) -> Any:
+        value = inner.get("response")
+    elif kind in RESULTS or (isinstance(kind, str) and kind.endswith(("_output", "_tool_result"))):
+        value = part.get("content", part.get("output"))
+    else:
+        return None
     return "" if value is None else value
 
 

@@ -34,22 +34,22 @@ def test_a_call_that_may_say_something_is_none(limit):
     assert not auxiliary_calls.is_probe(request(MESSAGES, {"max_tokens": limit}))
 
 
-def test_a_short_call_told_to_find_a_title_names_a_chat():
+def test_a_short_call_for_a_title_serves_a_chat():
     told = {"role": "system", "content": TITLE}
 
-    assert auxiliary_calls.names_a_chat(request(CHAT, {"messages": [told, *chat("fix the parser")["messages"]]}))
-    assert auxiliary_calls.names_a_chat(
+    assert auxiliary_calls.serves_a_chat(request(CHAT, {"messages": [told, *chat("fix the parser")["messages"]]}))
+    assert auxiliary_calls.serves_a_chat(
         request(MESSAGES, chat("hi", system="Write a short title for this conversation."))
     )
 
 
 def test_a_call_with_tools_or_a_history_does_not():
-    assert not auxiliary_calls.names_a_chat(request(MESSAGES, chat("hi", system=TITLE, tools=[{"name": "read"}])))
-    assert not auxiliary_calls.names_a_chat(request(MESSAGES, chat("a", "b", "c", "d", "e", system=TITLE)))
+    assert not auxiliary_calls.serves_a_chat(request(MESSAGES, chat("hi", system=TITLE, tools=[{"name": "read"}])))
+    assert not auxiliary_calls.serves_a_chat(request(MESSAGES, chat("a", "b", "c", "d", "e", system=TITLE)))
 
 
 def test_a_user_who_wants_a_title_has_a_conversation():
-    assert not auxiliary_calls.names_a_chat(request(CHAT, chat("Write a title for my essay")))
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, chat("Write a title for my essay")))
 
 
 SAID = "What is a borrow checker, and why does Rust need one?"

@@ -1,0 +1,685 @@
+"""Each event of mitmproxy: what is attached to the flow, what is answered at once, and that no failure lets it out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mitmproxy.connection import ConnectionState, Server
+from mitmproxy.flow import Error
+from mitmproxy.http import Headers
+from mitmproxy.proxy.layers import TCPLayer
+from mitmproxy.test import tflow
+from mitmproxy.websocket import WebSocketMessage
+from wsproto.frame_protocol import Opcode
+
+from patchbay.accounts.outcome import Outcome
+from patchbay.proxy import (
+    client_connections,
+    hooks,
+    request_head,
+    tls_passthrough,
+    upstream_connections,
+    upstream_layer,
+)
+from patchbay.proxy.graceful_shutdown import GracefulShutdown
+from patchbay.proxy.hooks import Patchbay
+from patchbay.proxy.in_flight import driver_of
+from patchbay.proxy.shadow import Passthrough, ShadowDriver
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.http import Headers as Fields
+
+from .addon import (
+    ACCOUNTS,
+    CLIENT_KEY,
+    answer,
+    ask,
+    driver,
+    error_of,
+    flow,
+    in_loop,
+    patchbay,
+    patchbay_of_a_fixture,
+    service,
+)
+
+MODEL = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+STREAM = MODEL | {"stream": True}
+
+
+@pytest.fixture
+def addon(tmp_path: Path) -> Iterator[Patchbay]:
+    with patchbay_of_a_fixture(tmp_path) as made:
+        yield made
+
+
+async def answered(addon: Patchbay, body: bytes = b'{"id": "x"}', status: int = 200, **headers: str) -> Any:
+    """Ask, and let the head of an upstream's answer come."""
+    asked = await ask(addon, flow())
+    answer(asked, body, status, **headers)
+    addon.responseheaders(asked)
+    return asked
+
+
+# -- requests ---------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_a_request_gets_a_route_and_the_flow_a_placeholder(addon: Patchbay) -> None:
+    asked = await ask(addon, flow(body=MODEL))
+
+    assert asked.response is None
+    route = driver(asked).route
+    assert route is not None and route.account.id in ("one", "two")
+    assert asked.request.headers["authorization"] == f"Bearer patchbay:{route.account.id}"
+    assert (asked.request.host, asked.request.port) == ("127.0.0.1", 9)
+    assert addon._in_flight.flows == {driver(asked): asked}
+
+
+@in_loop
+async def test_what_is_not_live_is_left_alone(addon: Patchbay) -> None:
+    """Flows that are loaded from a file pass the same hooks."""
+    asked = flow()
+    asked.live = False
+    await ask(addon, asked)
+
+    assert not hasattr(asked, "patchbay")
+    assert CLIENT_KEY in asked.request.headers["authorization"]
+
+
+@in_loop
+async def test_what_no_account_serves_passes_in_regular_mode(addon: Patchbay) -> None:
+    asked = flow("/whatever", host="example.com")
+    asked.request.host = "example.com"
+    await ask(addon, asked)
+
+    assert isinstance(asked.patchbay, Passthrough)  # type: ignore[attr-defined]
+    assert CLIENT_KEY not in repr(asked.get_state())
+    assert asked.patchbay.wire_request(asked.request).headers["authorization"] == f"Bearer {CLIENT_KEY}"  # type: ignore[attr-defined]
+
+
+@in_loop
+async def test_behind_a_reverse_listener_it_is_refused(tmp_path: Path) -> None:
+    with patchbay(tmp_path, mode=["reverse:http://127.0.0.1:9999"]) as addon:
+        asked = flow("/whatever", mode="reverse:http://127.0.0.1:9999", expect="100-continue")
+        asked.request.port = 9999
+        await ask(addon, asked)
+
+    assert error_of(asked)[0] == 404
+    assert "not_an_llm_path" in error_of(asked)[1]
+    assert "expect" not in asked.request.headers
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("POST", 404)])
+@in_loop
+async def test_a_probe_of_the_root_is_answered_where_there_is_no_one_upstream(
+    tmp_path: Path, method: str, status: int
+) -> None:
+    mode = "reverse:http://patchbay.invalid"
+    with patchbay(tmp_path, mode=[mode]) as addon:
+        asked = flow("/", mode=mode, host="127.0.0.1:8080")
+        asked.request.method, asked.request.host, asked.request.port = method, "patchbay.invalid", 80
+        await ask(addon, asked)
+
+    assert error_of(asked)[0] == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"host": "evil.example"}, 403, "host_not_allowed"),
+        ({"origin": "https://evil.example"}, 403, "cross_site"),
+        ({"content_length": "999999999999"}, 413, "too_large"),
+    ],
+)
+@in_loop
+async def test_a_head_that_is_refused_gets_no_route(
+    addon: Patchbay, headers: dict[str, str], status: int, code: str
+) -> None:
+    asked = flow()
+    for name, value in headers.items():
+        asked.request.headers[name.replace("_", "-")] = value
+    await ask(addon, asked)
+
+    assert error_of(asked)[0] == status
+    assert code in error_of(asked)[1]
+    assert driver(asked).client is None
+    assert CLIENT_KEY not in repr(asked.get_state())
+
+
+@in_loop
+async def test_a_path_that_cannot_be_used_is_logged_too(addon: Patchbay, caplog: pytest.LogCaptureFixture) -> None:
+    asked = await ask(addon, flow("/v1//x/../chat/completions"))
+
+    assert "path_unusable" in error_of(asked)[1]
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+@in_loop
+async def test_a_client_without_a_key_of_the_settings_is_refused(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "clients: [{name: ann, key: sk-ann-0123456789abcdef}]" + ACCOUNTS) as addon:
+        refused = await ask(addon, flow())
+        served = await ask(addon, flow(authorization="Bearer sk-ann-0123456789abcdef"))
+
+    assert error_of(refused)[0] == 401
+    assert served.response is None and driver(served).client is not None
+
+
+@in_loop
+async def test_a_page_that_is_allowed_gets_its_preflight(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "allowed_origins: ['https://page.example']" + ACCOUNTS) as addon:
+        asked = flow(origin="https://page.example", access_control_request_method="POST")
+        asked.request.method = "OPTIONS"
+        await ask(addon, asked)
+        served = await ask(addon, flow(origin="https://page.example"))
+        response = answer(served)
+        addon.responseheaders(served)
+
+    assert error_of(asked)[0] == 204
+    assert response.headers["access-control-allow-origin"] == "https://page.example"
+
+
+@in_loop
+async def test_while_it_shuts_down_no_request_is_taken(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GracefulShutdown, "begun", True)
+    asked = await ask(addon, flow())
+
+    assert error_of(asked)[0] == 503
+    assert "shutting_down" in error_of(asked)[1]
+
+
+@in_loop
+async def test_a_connect_to_a_listener_that_is_no_proxy_goes_nowhere(
+    addon: Patchbay, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = flow(mode="reverse:http://127.0.0.1:9")
+    asked.request.method = "CONNECT"
+    await addon.requestheaders(asked)
+
+    assert asked.response is None  # mitmproxy itself refuses it
+    assert asked.patchbay is None  # type: ignore[attr-defined]
+    assert "is no HTTP proxy" in caplog.text
+    assert CLIENT_KEY not in repr(asked.get_state())
+
+
+@in_loop
+async def test_a_proxy_that_is_taken_for_its_provider_says_so(addon: Patchbay) -> None:
+    asked = flow(host="127.0.0.1:8080")
+    asked.request.port = 8080
+    asked.server_conn.address = None
+    await addon.requestheaders(asked)
+
+    assert error_of(asked)[0] == 400
+    assert "not_a_base_url" in error_of(asked)[1]
+    assert asked.patchbay is None  # type: ignore[attr-defined]
+
+
+@in_loop
+async def test_an_upload_streams_and_is_routed_by_its_head(addon: Patchbay) -> None:
+    asked = flow("/v1/files", b"", content_type="multipart/form-data; boundary=x")
+    asked.request.headers["content-length"] = "9999999"
+    await addon.requestheaders(asked)
+
+    assert asked.response is None
+    assert asked.request.stream is True
+    assert driver(asked).route is not None
+    exchange = driver(asked).exchange
+    await addon.request(asked)
+    assert driver(asked).exchange is exchange  # it is not opened twice
+
+
+@in_loop
+async def test_a_body_that_is_nested_too_deep_is_refused(addon: Patchbay) -> None:
+    asked = await ask(addon, flow(body=b'{"a":' + b"[" * 5000 + b"]" * 5000 + b"}"))
+
+    assert error_of(asked)[0] == 400
+
+
+@in_loop
+async def test_a_body_that_cannot_be_decoded_is_refused_and_dropped(addon: Patchbay) -> None:
+    asked = await ask(addon, flow(body=b"no gzip", content_encoding="gzip"))
+
+    assert error_of(asked)[0] == 400
+    assert asked.request.raw_content == b""
+
+
+@in_loop
+async def test_a_replay_without_a_credential_that_would_pass_is_refused(addon: Patchbay) -> None:
+    asked = flow("/whatever", host="example.com", authorization="Bearer patchbay")
+    asked.request.host, asked.is_replay = "example.com", "request"
+    await ask(addon, asked)
+
+    assert error_of(asked)[0] == 400
+    assert "credential_not_kept" in error_of(asked)[1]
+
+
+@in_loop
+async def test_a_key_in_the_path_is_no_part_of_the_endpoint(addon: Patchbay) -> None:
+    asked = await ask(addon, flow(f"/v1/{CLIENT_KEY}/chat/completions"))
+
+    assert CLIENT_KEY not in asked.request.path
+    assert CLIENT_KEY not in driver(asked).target.endpoint.suffix
+
+
+# -- routes -----------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_an_account_without_its_key_is_left_for_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = ACCOUNTS.replace("sk-account-one-0123456789", f"file:{tmp_path / 'missing'}")
+    with patchbay(tmp_path, settings) as addon:
+        for number in range(4):
+            asked = await ask(addon, flow(x_session_id=str(number)))
+            route = driver(asked).route
+            assert route is not None and route.account.id == "two"
+    assert "account one: file:" in caplog.text
+
+
+@in_loop
+async def test_the_next_attempt_gets_another_account(addon: Patchbay) -> None:
+    asked = await ask(addon, flow())
+    exchange, first = driver(asked).exchange, driver(asked).route
+    assert exchange and first
+    service(addon).router.answered(exchange, Head(429, Fields()), 1.0)
+    wanted = SimpleNamespace(flow=asked, again=False, instead=None)
+
+    await addon.patchbay_next(wanted)  # type: ignore[arg-type]
+
+    second = driver(asked).route
+    assert wanted.again is True
+    assert second and second.account.id != first.account.id
+    assert asked.request.headers["authorization"].endswith(second.account.id)
+
+
+@pytest.mark.parametrize("left", [True, False])
+@in_loop
+async def test_no_further_attempt_for_a_client_that_left_or_where_the_step_fails(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    asked = await ask(addon, flow())
+    if left:
+        driver(asked).client_left()
+    else:
+        monkeypatch.setattr(Patchbay, "_plug", None)
+    wanted = SimpleNamespace(flow=asked, again=False, instead=None)
+
+    await addon.patchbay_next(wanted)  # type: ignore[arg-type]
+
+    assert wanted.again is False
+
+
+@in_loop
+async def test_a_key_that_was_refused_is_read_again(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.touch(mode=0o600)
+    key.write_text("sk-old-0123456789abcdef")
+    one = f"accounts: [{{id: one, provider: generic, base_url: 'http://127.0.0.1:9', key: 'file:{key}'}}]"
+    with patchbay(tmp_path, one) as addon:
+        asked = await ask(addon, flow())
+        exchange = driver(asked).exchange
+        assert exchange
+        exchange.attempts[-1].outcome = Outcome("auth", scope="account")
+        key.write_text("sk-new-0123456789abcdef")
+
+        await addon._reread(exchange)
+
+        assert addon._keys.value(exchange.attempts[-1].route.account.secret) == "sk-new-0123456789abcdef"
+
+
+@in_loop
+async def test_a_request_that_waited_is_asked_again_what_its_client_may(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "clients: [{name: ann, key: sk-ann-0123456789abcdef}]" + ACCOUNTS) as addon:
+        asked = await ask(addon, flow(authorization="Bearer sk-ann-0123456789abcdef"))
+        exchange = driver(asked).exchange
+        assert exchange and addon._asked_again(asked, exchange) is None
+        (known,) = service(addon).clients
+        service(addon).clients = (replace(known, key=replace(known.key, models=("other",))),)
+        refused = addon._asked_again(asked, exchange)
+        service(addon).clients = (replace(known, value=b"sk-another-0123456789"),)
+        gone = addon._asked_again(asked, exchange)
+        asked.is_replay = "request"
+        assert addon._asked_again(asked, exchange) is None
+
+    assert refused is not None and refused.code == "model_not_allowed"
+    assert gone is not None and gone.status == 401
+
+
+# -- shadow -----------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_in_shadow_all_is_decided_and_nothing_is_changed(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "mode: shadow" + ACCOUNTS) as addon:
+        asked = await ask(addon, flow())
+        assert isinstance(driver_of(asked), ShadowDriver)
+        assert driver(asked).route is not None
+        response = answer(asked, b"data: {}\n\n", content_type="text/event-stream")
+        addon.responseheaders(asked)
+        assert response.stream is True
+        assert not any(name.startswith("x-patchbay") for name in response.headers)
+        await addon.response(asked)
+
+    assert asked.metadata["patchbay.mode"] == "shadow"
+
+
+@in_loop
+async def test_in_shadow_a_request_that_would_be_refused_goes_on(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "mode: shadow" + ACCOUNTS) as addon:
+        asked = await ask(addon, flow(body=b"no gzip", content_encoding="gzip"))
+        assert asked.response is None and asked.request.raw_content == b"no gzip"
+        replayed = flow(authorization="Bearer patchbay")
+        replayed.is_replay = "request"
+        await ask(addon, replayed)
+
+    assert "credential_not_kept" in error_of(replayed)[1]
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_an_answer_names_the_account_and_hides_what_reveals_it(addon: Patchbay) -> None:
+    asked = await answered(addon, openai_organization="org-1", x_patchbay_account="forged", connection="keep-alive")
+    headers = asked.response.headers
+
+    assert headers["x-patchbay-account"] == driver(asked).route.account.id  # type: ignore[union-attr]
+    assert headers["x-patchbay-request-id"].startswith("pb1-")
+    assert "openai-organization" not in headers
+    assert asked.response.stream is False
+
+
+@in_loop
+async def test_an_answer_in_one_piece_gets_its_verdict(addon: Patchbay) -> None:
+    asked = await answered(addon)
+    asked.response.trailers = Headers([(b"x-patchbay-forged", b"1"), (b"x-fine", b"1")])
+    await addon.response(asked)
+
+    assert asked.response.headers["x-patchbay-verdict"] in ("clean", "unverifiable")
+    assert list(asked.response.trailers) == ["x-fine"]
+    assert driver(asked).closed
+    assert addon._in_flight.count() == 0
+    assert asked.metadata["patchbay.status"] == 200
+
+
+@in_loop
+async def test_a_stream_goes_out_as_it_comes_and_the_flow_keeps_a_copy(addon: Patchbay) -> None:
+    asked = await answered(addon, b"", content_type="text/event-stream")
+    assert asked.response.stream is True
+    driver(asked).deliver(b"data: {}\n\n")
+    await addon.response(asked)
+
+    assert asked.response.raw_content == b"data: {}\n\n"
+    assert "x-patchbay-verdict" not in asked.response.headers
+    assert driver(asked).event_buffer is None
+
+
+@in_loop
+async def test_where_streams_may_be_cut_they_pass_in_whole_events(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "crosstalk: {reaction: block}" + ACCOUNTS) as addon:
+        asked = await answered(addon, b"", content_type="text/event-stream")
+        assert driver(asked).event_buffer is not None
+        one_piece = await answered(addon)
+        assert driver(one_piece).event_buffer is None
+
+
+@in_loop
+async def test_an_answer_of_ours_is_left_as_it_is(addon: Patchbay) -> None:
+    asked = await ask(addon, flow())
+    asked.response = driver(asked).refusal(hooks._LEFT)
+    before = asked.response.headers.fields
+    addon.responseheaders(asked)
+
+    assert asked.response.headers.fields == before
+    assert not driver(asked).head_taken
+
+
+@in_loop
+async def test_an_error_closes_the_exchange(addon: Patchbay) -> None:
+    asked = await ask(addon, flow())
+    asked.error = Error("Client disconnected.")
+    addon.error(asked)
+
+    assert asked.metadata["patchbay.error"] == "Client disconnected."
+    assert addon._in_flight.count() == 0
+
+
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+def _fails(*_: object, **__: object) -> None:
+    raise ValueError("broken")
+
+
+@in_loop
+async def test_a_hook_that_fails_answers_and_keeps_no_credential(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(request_head, "read", _fails)
+    asked = flow()
+    await addon.requestheaders(asked)
+
+    assert error_of(asked)[0] == 502
+    assert asked.patchbay is None  # type: ignore[attr-defined]
+    assert CLIENT_KEY not in repr(asked.get_state())
+    assert "requestheaders failed: ValueError" in caplog.text
+
+
+@in_loop
+async def test_a_request_hook_that_fails_leaves_no_route(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Patchbay, "_plug", _fails)
+    asked = await ask(addon, flow())
+
+    assert error_of(asked)[0] == 502
+    assert driver(asked).route is None and driver(asked).closed
+    assert asked.metadata["patchbay.error"] == "patchbay_failed"
+    assert addon._in_flight.count() == 0
+
+
+@in_loop
+async def test_a_failure_behind_the_head_of_an_answer_kills_the_flow(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its body would be poured into an answer of ours."""
+    monkeypatch.setattr(hooks.response_head, "for_client", _fails)
+    asked = await answered(addon)
+
+    assert asked.error is not None and asked.error.msg == Error.KILLED_MESSAGE
+    assert driver(asked).route is None
+
+
+@in_loop
+async def test_before_there_are_settings_every_request_is_refused() -> None:
+    asked = flow()
+    await Patchbay().requestheaders(asked)
+
+    assert error_of(asked)[0] == 502
+    assert CLIENT_KEY not in repr(asked.get_state())
+
+
+def test_what_is_no_request_passes_nothing_where_the_decision_fails(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tls_passthrough, "next_layer", _fails)
+    decided = SimpleNamespace(context=upstream_stream_context(), layer=None)
+    addon.next_layer(decided)  # type: ignore[arg-type]
+
+    assert isinstance(decided.layer, upstream_layer.Closed)
+    assert "next_layer failed: ValueError" in caplog.text
+
+
+def upstream_stream_context() -> Any:
+    from mitmproxy.proxy import context
+
+    return context.Context(tflow.tclient_conn(), SimpleNamespace())  # type: ignore[arg-type]
+
+
+# -- WebSockets -------------------------------------------------------------------------------------------------------
+
+
+async def socket(addon: Patchbay) -> Any:
+    asked = await ask(addon, flow())
+    asked.websocket = tflow.twebsocketflow().websocket
+    assert asked.websocket
+    asked.websocket.messages.clear()
+    addon.websocket_start(asked)
+    return asked
+
+
+@in_loop
+async def test_a_socket_is_known_from_its_start_to_its_end(addon: Patchbay) -> None:
+    asked = await socket(addon)
+    assert list(addon._in_flight.sockets) == [driver(asked)]
+    addon.websocket_start(asked)  # again, as after a reload of the script
+    assert len(addon._in_flight.sockets) == 1
+    addon.websocket_end(asked)
+
+    assert addon._in_flight.sockets == {}
+
+
+@in_loop
+async def test_a_message_whose_hook_fails_is_dropped(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = await socket(addon)
+    message = WebSocketMessage(Opcode.TEXT, True, b"{}")
+    asked.websocket.messages.append(message)
+    monkeypatch.setattr(Patchbay, "_socket", _fails)
+    await addon.websocket_message(asked)
+
+    assert message.dropped
+
+
+@in_loop
+async def test_sockets_that_are_not_ours_are_left_alone(addon: Patchbay) -> None:
+    other = tflow.twebsocketflow()
+    addon.websocket_start(other)
+    await addon.websocket_message(other)
+    addon.websocket_end(other)
+
+    assert other.websocket and not other.websocket.messages[-1].dropped
+    assert addon._in_flight.sockets == {}
+
+
+# -- connections ------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_what_a_client_that_left_has_open_is_ended(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "_LOST", 0.0)
+    asked, other, ended = await ask(addon, flow()), await ask(addon, flow()), await socket(addon)
+    addon.client_disconnected(asked.client_conn)
+    addon.client_disconnected(ended.client_conn)
+    await asyncio.sleep(0.01)
+
+    assert asked.metadata["patchbay.error"] == "the client left"
+    assert list(addon._in_flight.flows) == [driver(other)]
+    assert addon._in_flight.sockets == {}
+
+
+@in_loop
+async def test_where_the_start_was_refused_no_client_connects() -> None:
+    addon, client = Patchbay(), tflow.tclient_conn()
+    addon._lifecycle.refused = True
+    await addon.client_connected(client)
+
+    assert client.error == "Patchbay cannot start."
+
+
+@in_loop
+async def test_a_new_connection_has_a_time_for_its_first_request(addon: Patchbay) -> None:
+    asked = flow()
+    await addon.client_connected(asked.client_conn)
+    assert len(addon._pending) == 1
+    await addon.requestheaders(asked)
+    assert len(addon._pending) == 0
+
+    await addon.client_connected(asked.client_conn)
+    addon.http_connect(asked)
+    assert len(addon._pending) == 0
+
+
+def test_a_connection_that_a_stream_waits_for_is_told_to_be_closed(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(client_connections, "send", lambda handler, event: told.append(event.connection))
+    waited, other = Server(address=("a", 1)), Server(address=("b", 2))
+    monkeypatch.setattr(upstream_connections, "unended", {waited})
+    for server in (waited, other):
+        server.state = ConnectionState.OPEN
+        addon.server_disconnected(SimpleNamespace(server=server, client=tflow.tclient_conn()))  # type: ignore[arg-type]
+
+    assert told == [waited]
+    assert waited.state is ConnectionState.CLOSED and other.state is ConnectionState.OPEN
+
+
+@in_loop
+async def test_a_tunnel_is_refused_where_nothing_else_may_pass(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "other_traffic: refuse" + ACCOUNTS) as addon:
+        asked = flow(proxy_authorization="Basic c2VjcmV0LWtleS0wMTIzNDU2Nzg5")
+        asked.request.method, asked.request.host = "CONNECT", "example.com"
+        addon.http_connect(asked)
+
+    assert error_of(asked)[0] == 403
+    assert asked.request.headers["proxy-authorization"] == "patchbay"
+
+
+@in_loop
+async def test_a_pause_ends_when_the_client_takes_its_answer_again(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[bool] = []
+    monkeypatch.setattr(client_connections, "stop_reading", lambda pause: lambda: resumed.append(True))
+    monkeypatch.setattr(hooks, "_GLANCE", 0.0)
+    looks = iter((False, False, True))
+    await addon.patchbay_give_way(SimpleNamespace(flow=None, over=lambda: next(looks), seconds=9.0))  # type: ignore[arg-type]
+    await addon.patchbay_give_way(SimpleNamespace(flow=None, over=None, seconds=0.0))  # type: ignore[arg-type]
+
+    assert resumed == [True, True]
+    assert next(looks, None) is None
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_the_commands_name_what_they_did(addon: Patchbay) -> None:
+    router = service(addon).router
+    assert addon.habits() == []
+    assert addon.reset_habits("api.example.com") == "nothing is known of api.example.com"
+    assert addon.wake("three") == "there is no account three; there are: one, two"
+    assert addon.wake("one") == "account one may be used again"
+
+    asked = await ask(addon, flow())
+    exchange = driver(asked).exchange
+    assert exchange
+    for event in (
+        Head(200, Fields((("content-type", "application/json"),))),
+        Chunk(b'{"id": "x", "model": "m"}'),
+        End(),
+    ):
+        router.answered(exchange, event, 1.0)
+    router.close(exchange, "", 2.0, status=200)
+    lines = addon.habits()
+    assert lines == ["http://127.0.0.1:9 strange-id openai_chat /chat/completions: kept 0, broken 1"]
+    assert addon.reset_habits(lines[0].split()[0]) == f"{len(lines)} rules of {lines[0].split()[0]} are forgotten"
+    assert addon.habits() == [lines[0].replace("broken 1", "broken 0")]
+
+
+def test_a_layer_that_is_no_http_is_closed_towards_a_provider(
+    addon: Patchbay, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bytes may hold the client's own key."""
+    caplog.set_level(logging.INFO)
+    at = upstream_stream_context()
+    at.client.proxy_mode = flow(mode="reverse:http://127.0.0.1:9").client_conn.proxy_mode
+    at.server.address = ("127.0.0.1", 9)
+    decided = SimpleNamespace(context=at, layer=TCPLayer(at), data_client=lambda: b"", data_server=lambda: b"")
+    addon.next_layer(decided)  # type: ignore[arg-type]
+
+    assert isinstance(decided.layer, upstream_layer.Closed)
+    assert "is not read as HTTP" in caplog.text

@@ -1,0 +1,213 @@
+"""The settings make a service, change it or are refused; and what was begun is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mitmproxy import ctx
+from mitmproxy.addons import clientplayback
+from mitmproxy.exceptions import OptionsError
+from mitmproxy.test import tflow
+
+from patchbay.proxy import compatibility, option_checks
+from patchbay.proxy.hooks import Patchbay
+from patchbay.proxy.lifecycle import Lifecycle
+
+from .addon import ACCOUNTS, ask, driver, flow, in_loop, patchbay, patchbay_of_a_fixture, service
+
+THREE = ACCOUNTS + '  - {id: three, provider: generic, base_url: "http://127.0.0.1:9", key: sk-three-0123456789}\n'
+
+
+@pytest.fixture
+def addon(tmp_path: Path) -> Iterator[Patchbay]:
+    with patchbay_of_a_fixture(tmp_path) as made:
+        yield made
+
+
+def lifecycle(of: Patchbay) -> Lifecycle:
+    return of._lifecycle
+
+
+def other_file(folder: Path, settings: str, state: str = "state") -> str:
+    file = folder / "other.yaml"
+    file.write_text(f"state: {folder / state}\n{settings}")
+    return str(file)
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("accounts: [{id: a}]", "config.yaml:2:"),
+        ("", "accounts"),
+        ("clients: [{name: x, key: env:PATCHBAY_TEST_UNSET}]" + ACCOUNTS, "is not set"),
+        ("journal: {path: /}" + ACCOUNTS, "is no ordinary file"),
+        ("store: env:PATCHBAY_TEST_UNSET" + ACCOUNTS, "PATCHBAY_TEST_UNSET is not set"),
+    ],
+)
+async def test_a_start_that_is_refused_says_why_and_serves_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: str, said: str
+) -> None:
+    with patchbay(tmp_path, settings) as addon:
+        assert lifecycle(addon).refused
+        assert lifecycle(addon).service is None
+        lifecycle(addon).configure({"patchbay_config"})  # nor does a later event change that
+        lifecycle(addon).running()
+        asked = await ask(addon, flow())
+
+    assert len([record for record in caplog.records if said in record.getMessage()]) == 1
+    assert asked.response is not None and asked.response.status_code == 502
+
+
+@in_loop
+async def test_a_file_that_is_not_there_is_named_with_the_places_where_it_is_looked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with patchbay(tmp_path, patchbay_config=str(tmp_path / "missing.yaml")):
+        pass
+
+    assert f"no file {tmp_path / 'missing.yaml'}; settings are at --set patchbay_config=…" in caplog.text
+
+
+@in_loop
+async def test_a_state_folder_that_cannot_be_used_is_not_taken_for_the_settings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "master.key").write_bytes(b"short")
+    with patchbay(tmp_path) as addon:
+        assert lifecycle(addon).refused
+
+    assert "master.key" in caplog.text
+    assert "settings are at" not in caplog.text
+
+
+@in_loop
+async def test_a_mitmproxy_that_is_another_is_not_run_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails() -> None:
+        raise RuntimeError("an answer does not arrive")
+
+    monkeypatch.setattr(compatibility, "check", fails)
+    with patchbay(tmp_path) as addon:
+        assert lifecycle(addon).service is None
+
+    assert "patchbay does not run on this mitmproxy: an answer does not arrive" in caplog.text
+
+
+@in_loop
+async def test_another_file_is_taken_over_while_it_runs(tmp_path: Path) -> None:
+    with patchbay(tmp_path) as addon:
+        before = service(addon)
+        asked = await ask(addon, flow())
+        ctx.options.update(patchbay_config=other_file(tmp_path, THREE, state="elsewhere"))
+
+        assert service(addon) is before
+        assert [each.id for each in before.router.config.accounts] == ["one", "two", "three"]
+        assert before.router.config.state == str(tmp_path / "state")  # it holds from the next start on
+        assert not (tmp_path / "elsewhere").exists()
+        assert driver(asked).route is not None
+
+
+@in_loop
+@pytest.mark.parametrize("settings", ["accounts: [{id: a}]", "clients: [{name: x, key: env:UNSET_HERE}]" + ACCOUNTS])
+async def test_a_bad_file_is_refused_as_a_value_of_the_option(tmp_path: Path, settings: str) -> None:
+    with patchbay(tmp_path) as addon:
+        before = service(addon).router.config
+        with pytest.raises(OptionsError):
+            ctx.options.update(patchbay_config=other_file(tmp_path, settings))
+
+        assert service(addon).router.config == before
+        assert ctx.options.patchbay_config == str(tmp_path / "config.yaml")
+
+
+@in_loop
+async def test_an_option_that_would_give_keys_away_is_refused_while_it_runs(tmp_path: Path) -> None:
+    with patchbay(tmp_path):
+        with pytest.raises(OptionsError, match="patchbay: ssl_insecure"):
+            ctx.options.update(ssl_insecure=True)
+
+        assert ctx.options.ssl_insecure is False
+
+
+@in_loop
+async def test_such_an_option_at_the_start_refuses_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with patchbay(tmp_path, ssl_insecure=True) as addon:
+        assert lifecycle(addon).service is None
+
+    assert "ssl_insecure would hand the accounts' keys" in caplog.text
+
+
+@in_loop
+async def test_options_that_do_not_matter_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with patchbay(tmp_path):
+        monkeypatch.setattr(option_checks, "warn", None)
+        monkeypatch.setattr(option_checks, "check", None)
+        ctx.options.update(key_size=4096)
+
+
+@in_loop
+async def test_a_change_reaches_every_part(tmp_path: Path) -> None:
+    with patchbay(tmp_path) as addon:
+        told: list[str] = []
+        lifecycle(addon)._in_flight.settings_changed = lambda: told.append("sockets")  # type: ignore[method-assign]
+        before = service(addon).guards
+        more = f"journal: {{path: {tmp_path / 'journal.jsonl'}}}\nclients: [{{name: ann, key: sk-ann-0123456789}}]"
+        ctx.options.update(patchbay_config=other_file(tmp_path, more + ACCOUNTS))
+
+        assert told == ["sockets"]
+        assert [known.key.name for known in service(addon).clients] == ["ann"]
+        assert service(addon).guards is not before
+        assert service(addon).log.journal is not None
+        assert addon._keys._withheld[1] >= {"sk-ann-0123456789"}
+        ctx.options.update(patchbay_config=other_file(tmp_path / ".", ACCOUNTS))
+        lifecycle(addon).configure({"patchbay_config"})
+        assert service(addon).log.journal is None
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+
+@in_loop
+async def test_it_runs_and_what_it_began_is_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    journal = tmp_path / "journal.jsonl"
+    with patchbay(tmp_path, f"journal: {{path: {journal}}}" + ACCOUNTS) as addon:
+        factory, replays = logging.getLogRecordFactory(), clientplayback.ReplayHandler
+        lifecycle(addon).running()
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert "patchbay-reload" in names
+        asked = await ask(addon, flow())
+        assert ctx.master.shutdown == lifecycle(addon).shutdown.wish
+        lifecycle(addon)._in_flight.end_all("the proxy was ended")
+
+    await asyncio.sleep(0)
+    assert "patchbay: 2 accounts (2 enabled)" in caplog.text
+    assert json.loads(journal.read_text())["error"] == "the proxy was ended"
+    assert asked.metadata["patchbay.error"] == "the proxy was ended"
+    assert service(addon).log.journal is None
+    assert logging.getLogRecordFactory() is not factory
+    assert clientplayback.ReplayHandler is not replays
+    assert not {"patchbay-reload"} & {task.get_name() for task in asyncio.all_tasks() if not task.cancelling()}
+
+
+def test_a_model_without_an_id_is_logged_without_a_key(addon: Patchbay, caplog: pytest.LogCaptureFixture) -> None:
+    asyncio.run(addon._keys.ready(service(addon).router.config.accounts[0].secret))
+    service(addon).router.editor.unnamed("vertex", "sk-account-one-0123456789" + "x" * 100)
+
+    assert "provider vertex: model_ids has no entry for" in caplog.text
+    assert "sk-account-one" not in caplog.text
+    assert "x" * 65 not in caplog.text
+
+
+def test_what_a_client_may_now_is_looked_up_in_the_present_settings(addon: Patchbay) -> None:
+    client = service(addon).context.client_now
+    assert client(tflow) is tflow  # type: ignore[arg-type,comparison-overlap]  # no clients are configured
+
+
+def test_before_there_are_settings_nothing_has_a_time_of_grace() -> None:
+    assert Patchbay()._lifecycle._grace() == 0.0

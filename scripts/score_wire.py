@@ -134,7 +134,7 @@ class Studio:
         told = [line for line in done.stdout.splitlines() if line.startswith("pb1-")]
         again = dict(line.split()[:2] for line in told)
         others = {each for each, line in lines.items() if again.get(each) != line["verdict"]}
-        return len(again), len(others | {line.split()[0] for line in told if "said then: " in line})
+        return len(again), len(others | {line.split()[0] for line in told if "judged live: " in line})
 
 
 @contextmanager

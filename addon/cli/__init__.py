@@ -1,1 +1,1 @@
-"""The `patchbay` command. It may use every other room; no other room uses it."""
+"""The `patchbay` command. It may import every other package; none imports it."""

@@ -1,7 +1,7 @@
 """
-`patchbay explain`: whose conversation a request is, tier by tier, and which account it would get.
+`patchbay explain`: the conversation a request belongs to, tier by tier, and the account it would get.
 
-What a running proxy remembers is not known here; of a dump, the flows before the one in question are gone through.
+The memory of a running proxy is not available here. Of a flow file, the flows before the explained one are replayed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of the
 @dataclass(frozen=True, slots=True)
 class Explained:
     """
-    A request, what was found out about it, and what a pool without a past decides.
+    A request, its exchange, and the decision of a fresh pool.
 
-    *happened* is what its flow says, the one at *place* in a dump; both are empty where there is no flow.
+    *happened* is the record in its flow, the one at *place* in the file; both are empty without a flow.
     """
 
     request: Request
@@ -60,7 +60,7 @@ class Explained:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Say tier by tier what names a request's conversation, the three outputs, and the account it would get."""
+    """Print tier by tier what identifies a request's conversation, and the account it would get."""
     settings, notes = _settings(arguments)
     key = _key(settings, notes)
     router = Router(settings, key, SystemRandom(), secrets.token_bytes)
@@ -77,7 +77,7 @@ def explain(arguments: argparse.Namespace) -> int:
 
 
 def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
-    """Yield what there is to say, for people."""
+    """Yield the lines of the report."""
     told = plain(explained, order)
     if explained.place:
         yield from _what_happened(told["happened"], explained.place)
@@ -98,13 +98,13 @@ def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
 
 
 def _shown(line: str) -> str:
-    """Return *line* as one line, but for a break that begins it."""
+    """Escape *line*, but for a line break that begins it."""
     lead, rest = ("\n", line[1:]) if line.startswith("\n") else ("", line)
     return lead + visible(rest)
 
 
 def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
-    """Return what there is to say as plain values."""
+    """Return the report as plain values."""
     request, exchange = explained.request, explained.exchange
     identity = exchange.identity if exchange else None
     evidence = identity.evidence if identity else ()
@@ -114,11 +114,11 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
     )
     return {
         "happened": _plain(explained.happened) if explained.happened else None,
-        "fresh_pool": "all below is what a pool without a past would do"
+        "fresh_pool": "all below is what a fresh pool would do"
         + (", after the flows before this one" if explained.place else ""),
         "request": f"{request.method} {_path(request.path)} ({what})",
         "client": request.client.name + (f" {request.client.scope.hex()[:8]}" if request.client.scope else ""),
-        "binds": "yes" if identity and identity.binds else "no, it may only follow",
+        "binds": "yes" if identity and identity.binds else "no, it uses existing bindings only",
         "tiers": [tier for name in _tiers(order, evidence) for tier in _said(name, evidence)],
         "owner": " or ".join(sorted(identity.owner)) if identity and identity.owner else "",
         "affinity": f"{identity.affinity} ({identity.tier}, {identity.strength})"
@@ -131,7 +131,7 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
     }
 
 
-# what the journal's line of an exchange says, in the order in which it is told
+# members of an exchange's journal line, in the order of the report
 _TOLD = (
     "time", "exchange", "request_id", "client", "method", "path", "dialect", "model", "provider", "pool", "account",
     "binding", "session", "session_id", "thread", "tier", "status", "error", "verdict", "attempts", "mode",
@@ -145,10 +145,10 @@ def _plain(happened: FlowRecord) -> dict[str, Any]:
 
 
 def _what_happened(told: dict[str, Any] | None, place: int) -> Iterator[str]:
-    """Yield what the flow at *place* says of its exchange, for people."""
+    """Yield the report on the exchange of the flow at *place*."""
     yield f"WHAT HAPPENED, as flow {place} says"
     if told is None:
-        yield "nothing: the flow was refused before it was given an account, is under way, or did not pass Patchbay"
+        yield "nothing: the flow was refused before it got an account, is under way, or did not pass Patchbay"
         return
     yield from _exchange(told)
     for account, reason in told["candidates"].items():
@@ -161,7 +161,7 @@ def _what_happened(told: dict[str, Any] | None, place: int) -> Iterator[str]:
 def _exchange(told: dict[str, Any]) -> Iterator[str]:
     account = f"{told['account']} ({told['binding']})" if told["account"] else f"none: {told['status']} {told['error']}"
     if told["mode"] == "shadow":
-        account += ", in shadow: it went out with the client's own key"
+        account += ", in shadow mode: sent with the client's own key"
     yield f"account     {account}"
     yield f"session     {told['session'] or 'none'} ({told['tier'] or 'nothing named it'})"
     yield f"session id  {told['session_id'] or 'none'}"
@@ -178,7 +178,7 @@ def _exchange(told: dict[str, Any]) -> Iterator[str]:
 
 
 def _path(path: str) -> str:
-    """Return *path* without the values of its query: a key may stand there under any name."""
+    """Return *path* without the values of its query: any of them may be a key."""
     bare, mark, query = path.partition("#")[0].partition("?")
     parts = re.split("[&;]", query) if query else []
     return bare + mark + "&".join(part if part in _HARMLESS else _unvalued(part) for part in parts)
@@ -222,19 +222,19 @@ def _account(decided: Lease | Wait | Refusal) -> str:
 def _settings(arguments: argparse.Namespace) -> tuple[Config, list[str]]:
     file = environment.settings_file(arguments.config)
     settings = reader.load(file.read_bytes(), str(file), env=os.environ)
-    notes = ["what a running proxy remembers is not known here"]
+    notes = ["the memory of a running proxy is not available here"]
     if settings.clients and not arguments.flow:
-        notes.append("clients' keys are not read here: the request is taken for an unnamed client's")
+        notes.append("client keys are not read here: the request counts as an unnamed client's")
     return settings, notes
 
 
 def _key(settings: Config, notes: list[str]) -> bytes:
-    """Return the key of this instance, if it has one already: none is made by asking."""
+    """Return the key of this instance, or a constant where there is none yet: explaining makes none."""
     folder = inputs.state_folder(settings)
     if (folder / "master.key").exists():
         return inputs.existing_key(folder)
     where = secret_patterns.covered(str(folder))
-    notes.append(f"there is no key in {where}, so seeds and a new conversation's account are only examples")
+    notes.append(f"there is no key in {where}, so ids and the account of a new conversation are only examples")
     return _NO_KEY
 
 
@@ -265,7 +265,7 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
 
 
 def _given(flow: StoredFlow) -> RequestFile:
-    """Return the request of *flow* as it was read then: with the placeholder that stood there before its account."""
+    """Return the request of *flow* as the proxy read it: with the client's placeholder, not the account's."""
     path, origin = flow.path, flow.origin
     if flow.record is None:
         return RequestFile(flow.method, path, flow.headers, flow.body, origin)
@@ -275,7 +275,7 @@ def _given(flow: StoredFlow) -> RequestFile:
 
 
 def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
-    """Return who sent *flow*: the scope of then with the rights of now, else what its own credential says."""
+    """Return the client of *flow*: its recorded scope with the present rights, else by its own credential."""
     from ..proxy import stored_flows
 
     scope = flow.record.scope if flow.record else None
@@ -294,7 +294,7 @@ def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
 
 def _unnamed(headers: Headers, path: str, key: bytes) -> Client:
     found = clients.identify(headers, path, (), key, loopback=True)
-    return Client() if isinstance(found, Refusal) else found  # only where clients are configured, and here none are
+    return Client() if isinstance(found, Refusal) else found  # refused only with configured clients
 
 
 def _notes(flow: StoredFlow, explained: Explained) -> Iterator[str]:
@@ -305,13 +305,13 @@ def _notes(flow: StoredFlow, explained: Explained) -> Iterator[str]:
     digest = happened.served.digest
     same = exchange is not None and exchange.digest.hex() == digest and not happened.served.edited
     if happened.scope is None and not same:
-        yield "the flow does not tell its client's scope, so its conversation may have another name here"
+        yield "the flow does not hold its client's scope, so its conversation may have another name here"
     if happened.served.edited or (digest and not same):
-        yield "the flow was edited since; the second part is about what it holds now"
+        yield "the flow was edited since; the second part is about its present content"
 
 
 def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin | None, now: float) -> None:
-    """Let *router* learn what it learned from *flow*: who served which conversation, and what the answer gave away."""
+    """Replay *flow* in *router*: its account, and the ids of its answer."""
     before = flow.record.served if flow.record else Served(flow.account)
     exchange = router.open(request, now, reverse=upstream)
     if isinstance(exchange, Refusal):
@@ -363,7 +363,7 @@ def _explained(
     now: float,
     before: Served | None = None,
 ) -> Explained:
-    """Let *request* be opened and routed. One that is as it was *before* has the identity that it had."""
+    """Open and route *request*; unchanged since *before*, it keeps the identity it had."""
     opened = router.open(request, now, reverse=upstream or Origin("https", "the-reverse-upstream.invalid", 443))
     if isinstance(opened, Refusal):
         return Explained(request, None, opened, tuple(notes))

@@ -38,7 +38,7 @@ def _reset(store: Store, host: str, detector: str = "") -> int:
     if not over:
         raise CommandError(f"nothing is demoted at {host} {detector}".rstrip(), EXIT_MISTAKES)
     store.write([state.of_demotion(each) for each in over], now)
-    print(f"{len(over)} rules of {host} count again; a running proxy hears of it within a second")
+    print(f"{len(over)} rules of {host} are restored; running proxies apply this within a second")
     return 0
 
 
@@ -48,4 +48,4 @@ def _demoted(store: Store) -> Iterator[Demotion]:
             try:
                 yield state.to_demotion(record)
             except (msgspec.MsgspecError, ValueError):  # another version wrote it
-                print(f"a habit cannot be read: {record.key[:80]!r}", file=sys.stderr)
+                print(f"unreadable record of a habit: {record.key[:80]!r}", file=sys.stderr)

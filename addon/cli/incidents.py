@@ -1,4 +1,4 @@
-"""`patchbay incidents`: answers that belonged to another request, as they were kept in the state folder."""
+"""`patchbay incidents`: the recorded answers that belonged to another request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .terminal import visible
 
 
 def incidents(arguments: argparse.Namespace) -> int:
-    """List what was kept, the newest last; with an id, show one; with --export, write them out for a ticket."""
+    """List the incidents, newest last; with an id, print one; with --export, write them for a ticket."""
     folder = inputs.state_folder(inputs.settings(arguments)) / "incidents"
     found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
     wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
@@ -36,7 +36,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     try:
         found = msgspec.json.decode(file.read_bytes())
     except (OSError, msgspec.DecodeError):
-        print(f"{file}: cannot be read", file=sys.stderr)
+        print(f"{file}: unreadable", file=sys.stderr)
         return None
     return found if isinstance(found, dict) else None
 

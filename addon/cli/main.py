@@ -1,5 +1,5 @@
 """
-The `patchbay` command: what it offers, and how its arguments are read.
+The `patchbay` command: its sub-commands, their arguments and their errors.
 
 A new sub-command is a function from the parsed arguments to an exit code, and a row in COMMANDS.
 """
@@ -36,7 +36,7 @@ class Argument:
     """One argument, as `argparse.ArgumentParser.add_argument` takes it."""
 
     name: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Command:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sub-command *argv* names (default: the process's arguments); return its exit code."""
+    """Run the sub-command of *argv* (default: the process's arguments) and return its exit code."""
     with contextlib.redirect_stderr(_Covered(sys.stderr)):
         try:
             try:
@@ -83,7 +83,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def path(_: argparse.Namespace) -> int:
-    """Print the file that mitmproxy's `-s` and its `scripts:` option take."""
+    """Print the file for mitmproxy's `-s` and its `scripts:` option."""
     print(FOLDER / "main.py")
     return 0
 
@@ -97,9 +97,9 @@ def version(_: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """
-    Print every mistake in the settings, and around them, one a line, and what is odd; exit code 1 for a mistake.
+    Print every mistake and warning about the settings, one a line; exit code 1 for a mistake.
 
-    Around them are the files, folders, variables and programs that they name. A program is not run.
+    The files, folders, variables and programs that the settings name are checked too. No program is run.
     """
     file = environment.settings_file(arguments.config)
     settings = reader.load(environment.text_of(file), str(file), env=os.environ)
@@ -122,57 +122,60 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "explain",
-        "say whose conversation a request is, and why",
+        "show the conversation and the account of a request, and why",
         explain.explain,
         (
             Argument(
-                "file", {"nargs": "?", "default": "-", "help": "raw HTTP or JSON {method, path, headers, body}; -"}
+                "file",
+                {"nargs": "?", "default": "-", "help": "raw HTTP or JSON {method, path, headers, body}; - is stdin"},
             ),
-            Argument("--flow", {"metavar": "N", "help": "the file is a dump of mitmproxy: explain its Nth flow"}),
+            Argument("--flow", {"metavar": "N", "help": "the file is a mitmproxy flow file: explain its Nth flow"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
-            Argument("--upstream", {"metavar": "URL", "help": "what `--mode reverse:URL` names"}),
-            Argument("--json", {"action": "store_true", "help": "for programs"}),
+            Argument("--upstream", {"metavar": "URL", "help": "the URL of `--mode reverse:URL`"}),
+            Argument("--json", {"action": "store_true", "help": "print JSON"}),
         ),
     ),
     Command(
         "verify",
-        "judge the answers in a saved flow file",
+        "check the answers in a saved flow file for crosstalk",
         verify.verify,
         (
             Argument("file", {"help": "a file that mitmdump -w or mitmweb has saved"}),
-            Argument("--all", {"action": "store_true", "help": "print every exchange, also those without an alarm"}),
-            Argument("--state", {"help": "the folder with the key; else the settings' own"}),
+            Argument("--all", {"action": "store_true", "help": "print clean exchanges too"}),
+            Argument("--state", {"help": "the folder with the key; else that of the settings"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
         ),
     ),
     Command(
         "incidents",
-        "show answers that belonged to another request",
+        "list recorded crosstalk: answers to another request",
         incidents.incidents,
         (
-            Argument("id", {"nargs": "?", "help": "the request id of one incident, or its beginning: show it"}),
-            Argument("--export", {"metavar": "FILE", "help": "write them as JSON for a provider's ticket; - prints"}),
-            Argument("--state", {"help": "the folder with the incidents; else the settings' own"}),
+            Argument("id", {"nargs": "?", "help": "show the incident with this request id, or prefix of one"}),
+            Argument(
+                "--export", {"metavar": "FILE", "help": "write them as JSON, for a provider's ticket; - is stdout"}
+            ),
+            Argument("--state", {"help": "the folder with the incidents; else that of the settings"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
         ),
     ),
     Command(
         "habits",
-        "show what is not held against a host any more",
+        "list the crosstalk rules that are demoted for a host",
         habits.habits,
         (
-            Argument("--reset", {"nargs": "+", "help": "hold it against HOST again"}),
-            Argument("--state", {"help": "the folder with the key and the store; else the settings' own"}),
+            Argument("--reset", {"nargs": "+", "metavar": ("HOST", "DETECTOR"), "help": "restore the rules of HOST"}),
+            Argument("--state", {"help": "the folder with the key and the store; else that of the settings"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
         ),
     ),
     Command(
         "wake",
-        "use an account again that rests",
+        "end the cooldown of an account",
         wake.wake,
         (
             Argument("account", {"help": "the account's id"}),
-            Argument("--state", {"help": "the folder with the key and the store; else the settings' own"}),
+            Argument("--state", {"help": "the folder with the key and the store; else that of the settings"}),
             Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
         ),
     ),
@@ -197,7 +200,7 @@ def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
 
 
 class _Covered(io.TextIOBase):
-    """Writes to *out* without what looks like a key: every complaint passes here, argparse's about arguments too."""
+    """A stream that hides what looks like a key from *out*: stderr, to which argparse writes arguments."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -221,7 +224,7 @@ def _summary(settings: Config) -> str:
 
 
 def _version() -> str:
-    """Return the version of this very folder: a checkout says its own, whatever else is installed."""
+    """Return the version of this folder: of a checkout its own, whatever else is installed."""
     project = FOLDER.parent / "pyproject.toml"
     if FOLDER.name == "addon" and project.is_file():
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])

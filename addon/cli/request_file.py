@@ -1,4 +1,4 @@
-"""A request as somebody wrote it down: raw HTTP, or a JSON object with method, path, headers and body."""
+"""A request in a text file: raw HTTP, or a JSON object with method, path, headers and body."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class RequestFile:
-    """A request that was read; *destination* is None where the text does not say where it goes."""
+    """A request; *destination* is None where the text names none."""
 
     method: str
     path: str
@@ -25,14 +25,14 @@ class RequestFile:
 
 
 def read(text: bytes) -> RequestFile:
-    """Read one request. Raises ValueError with what is wrong about it."""
+    """Read one request. Raises ValueError."""
     if text.lstrip().startswith(b"{"):
         return _of_json(text)
     return _of_http(text)
 
 
 def split(target: str) -> tuple[str, Origin | None]:
-    """Return the path with its query, and the origin where *target* is a whole address."""
+    """Return the path with its query, and the origin if *target* is an absolute URL."""
     if not target.lower().startswith(("http://", "https://")):
         return target, None
     parts = urlsplit(target)
@@ -46,7 +46,7 @@ def _of_json(text: bytes) -> RequestFile:
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as e:
-        raise ValueError(f"no JSON: {e}") from e
+        raise ValueError(f"not JSON: {e}") from e
     if not isinstance(given.get("path"), str):
         raise ValueError("no member `path`: a request is {method, path, headers, body}")
     path, destination = split(given["path"])
@@ -58,7 +58,7 @@ def _of_json(text: bytes) -> RequestFile:
 
 def _fields(headers: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(headers, dict):
-        raise ValueError("`headers` is no object of names and values")
+        raise ValueError("`headers` is not an object of names and values")
     for name, value in headers.items():
         for each in value if isinstance(value, list) else [value]:
             yield str(name), str(each)
@@ -69,7 +69,7 @@ def _of_http(text: bytes) -> RequestFile:
     lines = head.decode("utf-8", "surrogateescape").split("\n")
     words = lines[0].split()
     if len(words) < 2 or not (words[1].startswith("/") or "://" in words[1]):
-        raise ValueError("neither JSON nor HTTP: the first line is no `METHOD path`")
+        raise ValueError("neither JSON nor HTTP: the first line is not `METHOD path`")
     headers = Headers((name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:]))
     path, destination = split(words[1])
     return RequestFile(words[0].upper(), path, headers, body.rstrip(b"\n") if "content-length" not in headers else body,

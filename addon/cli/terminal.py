@@ -1,8 +1,8 @@
-"""What may be printed: a dump can come from anywhere, and must neither steer a terminal nor write lines of its own."""
+"""Text for a terminal: a dump may come from anywhere, so its control characters and line breaks are escaped."""
 
 from __future__ import annotations
 
 
 def visible(text: str) -> str:
-    """Return *text* with what cannot be seen, line breaks too, as Python writes it."""
+    """Return *text* with unprintable characters, line breaks included, as Python escapes."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""`patchbay verify`: the verdicts over the flows of a file, by the code that gives them while they pass."""
+"""`patchbay verify`: verdicts on the flows of a file, by the code that judges live answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .terminal import visible
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Print the verdict on every stored exchange; exit code 1 when one is crosstalk, or not what was said then."""
+    """Print the verdict on stored exchanges; exit code 1 for crosstalk, or a verdict other than the live one."""
     broken: list[str] = []
     mint = mint_of(inputs.existing_key(inputs.state_folder(inputs.settings(arguments))))
     judged = judge(_read(Path(arguments.file), mint, broken), mint)
@@ -30,17 +30,18 @@ def verify(arguments: argparse.Namespace) -> int:
             print(visible(line(each)))
     counts = Counter(each.verdict.kind for each in judged)
     differ = sum(not each.agrees for each in judged)
-    told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay's"
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay"
     print(
-        f"{secret_patterns.covered(arguments.file)}: {told}" + (f"; {differ} not as it was said then" if differ else "")
+        f"{secret_patterns.covered(arguments.file)}: {told}"
+        + (f"; {differ} not as they were judged live" if differ else "")
     )
     for why in broken:
-        print(f"{arguments.file}: {why}; what stands before that was judged", file=sys.stderr)
+        print(f"{arguments.file}: {why}; the flows before that were judged", file=sys.stderr)
     return EXIT_MISTAKES if counts["crosstalk"] or differ else EXIT_USAGE if broken else 0
 
 
 def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]:
-    """Yield what *file* holds, up to where it is *broken*: a proxy that was killed leaves half a flow."""
+    """Yield the exchanges of *file* up to where it is *broken*: a killed proxy leaves half a flow."""
     from ..proxy import stored_flows  # the host is loaded only when it is needed
 
     try:
@@ -50,11 +51,11 @@ def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]
 
 
 def line(judged: Judged) -> str:
-    """Return one line about *judged*."""
+    """Return the line printed for *judged*."""
     stored, verdict = judged.stored, judged.verdict
     parts = [stored.request_id, verdict.kind, report.comment(verdict)]
     if not judged.agrees:
-        parts.append(f"said then: {stored.said}" + (f", victim {stored.victim}" if stored.victim else ""))
+        parts.append(f"judged live: {stored.said}" + (f", victim {stored.victim}" if stored.victim else ""))
     if stored.cut:
-        parts.append("the answer was not kept whole")
+        parts.append("the answer was not stored whole")
     return "  ".join(parts)

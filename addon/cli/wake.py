@@ -31,5 +31,5 @@ def _wake(settings: Config, store: Store, account: str) -> int:
         with contextlib.suppress(msgspec.MsgspecError, ValueError):  # another version wrote it
             over += [ended] if (ended := state.ended(record, account, now)) else []
     store.write([*over, state.of_woken(account, now)], now)
-    print(f"account {account} may be used again; a running proxy hears of it within a second")
+    print(f"account {account} may be used again; running proxies apply this within a second")
     return 0

@@ -103,7 +103,7 @@ def test_for_people_it_is_a_page(tmp_path, settings, capsys):
     ("text", "said"),
     [
         ("what?", "neither JSON nor HTTP"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("{}", "no member `path`"),
         ('{"path": "/", "headers": 1}', "headers"),
     ],

@@ -116,4 +116,4 @@ def test_a_victim_is_named_and_marked_whichever_instance_served_it(
     for folder in folders:  # each dump alone gives the verdicts of then
         told = patchbay("verify", "--all", "--state", str(folder / "state"), str(folder / "day.mitm")).stdout
         assert told.count(" victim ") == PAIRS
-        assert "said then" not in told, told
+        assert "judged live" not in told, told

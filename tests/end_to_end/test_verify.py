@@ -72,7 +72,7 @@ def test_every_verdict_is_the_one_that_was_given(recorded: Path) -> None:
 
     told = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("pb1-"))
     assert told == {request_id: line["verdict"] for request_id, line in said.items()}
-    assert "said then" not in done.stdout
+    assert "judged live" not in done.stdout
     assert done.returncode == (1 if wrong else 0), done.stderr
 
 
@@ -148,13 +148,13 @@ def test_every_exchange_of_a_websocket_is_judged_as_it_was(tmp_path: Path, more:
 
     told = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("pb1-"))
     assert told == {request_id: line["verdict"] for request_id, line in said.items()}
-    assert "said then" not in done.stdout
+    assert "judged live" not in done.stdout
     assert len(said) >= 12
     verdicts = {str(line["verdict"]) for line in said.values()}
     # in shadow nothing of ours comes back, and after a few answers a host is not known well enough
     assert verdicts - {"clean"} == ({"unverifiable"} if "shadow" in more else {"crosstalk", "unverifiable"})
     assert ("clean" in verdicts) == ("shadow" not in more)  # where nothing of ours goes up, nothing comes back
-    assert ("not kept whole" in done.stdout) == ("keep_streamed" in more)
+    assert ("not stored whole" in done.stdout) == ("keep_streamed" in more)
     if not more:
         logged = read_again(tmp_path)
         assert all(f"{request_id} {line['verdict']}: " in logged for request_id, line in said.items())

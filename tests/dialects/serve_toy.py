@@ -63,7 +63,7 @@ def main() -> None:
         "event": began.event_type,
         "key": dialects.of(began.dialect).key_form,
         "same account": first.account.id == second.account.id,
-        "same thread": bool(began.identity.thread) and began.identity.thread == went_on.identity.thread,
+        "same thread": bool(began.thread) and began.thread == went_on.thread,
         "findings": [f"{finding.detector} {finding.received}" for finding in went_on.verdict.findings],
         "refusal": json.loads(dialects.of("toy").error(Refusal(429, "model_cooldown", "later"), "id")),
         "unknown spelling": dialects.is_ambiguous("POST", "/v1/Toy/talk"),

@@ -1,13 +1,15 @@
-"""What an interaction says, in steps or (as it used to) in outputs, whole and streamed."""
+"""Gemini's own: interactions (in steps or, as before, in outputs), verbs, words of errors, batches."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from patchbay import dialects
 from patchbay.values.answer import Fact
+from patchbay.values.decision import Refusal
 
 STEPS: list[dict[str, Any]] = [
     {"type": "user_input", "content": [{"type": "text", "text": "what I asked"}]},
@@ -78,3 +80,74 @@ def test_interactions_are_made_at_both_of_googles_services(path: str) -> None:
     assert (made.kind, made.suffix) == ("generation", path)
     for method, at in (("GET", f"{path}/x"), ("DELETE", f"{path}/x"), ("POST", f"{path}/x/cancel")):
         assert dialects.endpoint(method, at).kind == "resource"
+
+
+KEEPS = (
+    "cancel", "wait", "register", "download", "query", "importFile", "uploadToFileSearchStore", "batchCreate",
+    "batchUpdate", "batchDelete", "transferOwnership", "updateGenerateContentBatch", "updateEmbedContentBatch",
+)  # fmt: skip
+ADMINISTERS = (
+    "loadCodeAssist", "onboardUser", "fetchAdminControls", "getCodeAssistGlobalUserSetting",
+    "setCodeAssistGlobalUserSetting", "recordCodeAssistMetrics", "recordClientEvent", "listExperiments",
+    "retrieveUserQuota", "fetchAvailableModels", "listRemoteRepositories",
+)  # fmt: skip
+GENERATES = (
+    "generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "generateAnswer", "predict",
+    "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateMessage", "generateText",
+)  # fmt: skip
+STATUS = {
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "RESOURCE_EXHAUSTED", 403: "PERMISSION_DENIED",
+    404: "NOT_FOUND", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
+    501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", GENERATES)
+def test_each_verb_that_generates_is_a_generation(verb: str) -> None:
+    found = dialects.endpoint("POST", f"/v1beta/models/g:{verb}")
+
+    assert (found.kind, found.asks, found.model) == ("generation", "model", "g")
+    assert found.stream is (verb == "streamGenerateContent")
+
+
+@pytest.mark.parametrize("verb", KEEPS)
+def test_each_verb_that_keeps_runs_nothing_but_at_a_model(verb: str) -> None:
+    assert dialects.endpoint("POST", f"/v1beta/files/f:{verb}").asks == "nothing"
+    assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").asks == "model"
+
+
+@pytest.mark.parametrize("verb", ADMINISTERS)
+def test_each_verb_that_administers_runs_nothing_at_code_assist_alone(verb: str) -> None:
+    assert dialects.endpoint("POST", f"/v1internal:{verb}").asks == "nothing"
+    assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").asks == "model"
+
+
+@pytest.mark.parametrize("status", range(399, 600))
+def test_each_status_has_its_word(status: int) -> None:
+    other = "INVALID_ARGUMENT" if 400 <= status < 500 else "INTERNAL"
+    error = json.loads(dialects.of("gemini").error(Refusal(status, "c", "m"), "id"))["error"]
+
+    assert (error["status"], error["code"]) == (STATUS.get(status, other), status)
+
+
+@pytest.mark.parametrize("member", ["embedding", "embeddings", "predictions", "answer", "candidates"])
+def test_each_member_for_results_must_not_be_empty(member: str) -> None:
+    holds = dialects.of("gemini").holds_answer
+
+    assert holds("/v1/models/g:predict", {member: [1]}) and not holds("/v1/models/g:predict", {member: []})
+    assert holds("/v1/models/g:predict", {}) and not holds("/v1/models/g:embedContent", {})
+
+
+@pytest.mark.parametrize(
+    ("suffix", "body", "hides"),
+    [
+        (":batchGenerateContent", {"batch": {"inputConfig": {"requests": {}}}}, False),
+        (":batchGenerateContent", {"batch": {"input_config": {"file_name": "f"}}}, True),
+        (":batchGenerateContent", {"Batch": {"inputConfig": {"requests": {}, "fileName": "f"}}}, True),
+        (":asyncBatchEmbedContent", {"batch": {"inputConfig": {"fileName": "f"}}}, True),
+        (":generateContent", {"batch": {"inputConfig": {"fileName": "f"}}}, False),
+        (":batchGenerateContent", [], False),
+    ],
+)
+def test_a_batch_may_name_models_in_a_file(suffix: str, body: object, hides: bool) -> None:
+    assert dialects.of("gemini").hides_models(suffix, json.dumps(body).encode()) is hides

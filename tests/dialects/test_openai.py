@@ -1,0 +1,70 @@
+"""OpenAI's errors, by status and code, and stored things on paths of no dialect."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from patchbay.dialects.openai import NO_DIALECT, error, error_event, error_object
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Refusal
+
+TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
+    404: "not_found_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
+    502: "api_error", 503: "server_error", 504: "timeout_error", 529: "server_error",
+}  # fmt: skip
+STORED = (
+    "thread", "assistant", "video", "eval", "chatkit", "agent", "session", "environment", "vault", "memory_store",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("status", range(399, 600))
+def test_each_status_has_its_type(status: int) -> None:
+    other = "invalid_request_error" if 400 <= status < 500 else "api_error"
+
+    assert error_object(Refusal(status, "x", "y"))["type"] == TYPES.get(status, other)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "kind"),
+    [
+        (Refusal(429, "insufficient_quota", "y", final=True), "insufficient_quota"),
+        (Refusal(404, "model_not_found", "y"), "invalid_request_error"),
+        (Refusal(429, "x", "y", 61.0, {"resets_at": 7}), "usage_limit_reached"),
+        (Refusal(429, "x", "y", 60.0, {"resets_at": 7}), "rate_limit_error"),
+        (Refusal(429, "x", "y", None, {"resets_at": 7}, final=True), "usage_limit_reached"),
+        (Refusal(429, "x", "y", 61.0), "rate_limit_error"),
+        (Refusal(503, "x", "y", 61.0, {"resets_at": 7}), "server_error"),
+    ],
+)
+def test_a_code_and_a_long_limit_have_a_type_of_their_own(refusal: Refusal, kind: str) -> None:
+    assert error_object(refusal)["type"] == kind
+
+
+def test_fields_of_a_refusal_stand_behind_those_of_the_error() -> None:
+    found = error_object(Refusal(404, "c", "m", fields={"param": "model", "code": "other", "model": "gpt"}))
+
+    assert list(found.items()) == [
+        ("message", "m"), ("type", "not_found_error"), ("param", "model"), ("code", "c"), ("model", "gpt"),
+    ]  # fmt: skip
+    assert json.loads(error(Refusal(404, "c", "m"), "id"))["error"]["param"] is None
+
+
+def test_a_stream_ends_with_the_error_and_without_done() -> None:
+    assert error_event(Refusal(502, "c", "m"), "id") == b"data: " + error(Refusal(502, "c", "m"), "id") + b"\n\n"
+
+
+@pytest.mark.parametrize("kind", STORED)
+@pytest.mark.parametrize("member", ["object", "type"])
+def test_each_stored_thing_on_a_path_of_no_dialect_is_told(kind: str, member: str) -> None:
+    data = {"id": "x_1", member: f"{kind}.created"}
+
+    assert list(NO_DIALECT.read("", data)) == [Fact("token", "x_1", "file")]
+    assert list(NO_DIALECT.read("message", data)) == []
+
+
+def test_nothing_else_of_such_a_path_is_understood() -> None:
+    for data in ({"id": "x", "object": "page"}, {"id": "x"}, {"error": {"message": "no"}}, {"object": "thread"}):
+        assert list(NO_DIALECT.read("", data)) == []

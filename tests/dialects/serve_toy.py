@@ -64,7 +64,7 @@ def main() -> None:
         "key": dialects.of(began.dialect).key_form,
         "same account": first.account.id == second.account.id,
         "same thread": bool(began.thread) and began.thread == went_on.thread,
-        "findings": [f"{finding.detector} {finding.received}" for finding in went_on.verdict.findings],
+        "findings": [f"{finding.detector} {finding.received}" for finding in went_on.findings],
         "refusal": json.loads(dialects.of("toy").error(Refusal(429, "model_cooldown", "later"), "id")),
         "unknown spelling": dialects.is_ambiguous("POST", "/v1/Toy/talk"),
     }

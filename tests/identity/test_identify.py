@@ -607,3 +607,85 @@ def test_bytes_out_of_the_blue_never_raise():
 
 def test_the_default_order_asks_every_tier():
     assert Teller().identifier._sessions.order == TIERS
+
+
+# -- each reason and each way, by itself ----------------------------------------------------------------------------
+
+AFFINITY, PARENT = "x-session-affinity", "x-parent-session-id"
+
+
+@pytest.mark.parametrize(
+    ("before", "headers", "why"),
+    [
+        ([], {AFFINITY: "child", PARENT: "child"}, "names itself"),
+        ([{AFFINITY: "b", PARENT: "child"}], {AFFINITY: "child", PARENT: "b"}, "is a child of this one"),
+        ([{AFFINITY: "child"}], {AFFINITY: "child", PARENT: "b"}, "unknown, and the child is under way"),
+        ([{AFFINITY: "b"}, {AFFINITY: "child"}], {AFFINITY: "child", PARENT: "b"}, ""),
+        ([], {AFFINITY: "child", PARENT: "b"}, ""),
+        ([], {"session-id": "r", "x-codex-parent-thread-id": "b"}, "unknown, inside a named session"),
+        ([{AFFINITY: "b"}], {"session-id": "r", "x-codex-parent-thread-id": "b"}, ""),
+        ([], {"x-codex-parent-thread-id": "b"}, ""),
+    ],
+)
+def test_each_reason_to_pass_over_a_parent(before, headers, why):
+    """tests.md 8: a running conversation stays where it is when its parent is unknown."""
+    teller = Teller()
+    first = [teller.ask(CHAT, chat("a"), each) for each in before]
+    identity = teller.ask(CHAT, chat("q"), headers)
+
+    assert [each.why for each in identity.evidence if each.tier == "parent"] == [why]
+    assert (identity.tier == "parent") == (why == "")
+    if why == "unknown, and the child is under way":
+        assert identity.affinity == first[0].affinity
+
+
+def test_a_linked_request_keeps_the_thread_it_is_linked_to():
+    """tests.md 9: by `previous_response_id`, a path, or a token, whatever else the request says."""
+    teller = Teller()
+    token = {"id": "fc_1", "type": "function_call", "call_id": "call_Zk3v9QxWm2TnB7cL", "name": "ls", "arguments": "{}"}
+    answer = {"id": "resp_Zk3v9QxWm2TnB7cL", "object": "response", "output": [token]}
+    first = teller.serve(RESPONSES, {"input": "a"}, {"x-session-id": "s"}, answer)
+    by_reference = teller.ask(RESPONSES, {"input": "c", "previous_response_id": answer["id"]})
+    by_path = teller.ask(f"{RESPONSES}/{answer['id']}", None, method="GET")
+    by_token = teller.ask(RESPONSES, {"input": [{"role": "user", "content": "c"}, token]})
+
+    assert [each.tier for each in (by_reference, by_path, by_token)] == ["conversation", "conversation", "token"]
+    assert {each.thread for each in (by_reference, by_path, by_token)} == {first.thread} != {""}
+    assert {each.affinity for each in (by_reference, by_path, by_token)} == {first.affinity}
+
+
+@pytest.mark.parametrize(
+    ("tier", "headers", "body", "strength", "binds"),
+    [
+        ("own", {"x-patchbay-session-id": "s"}, {}, "exact", True),
+        ("claude_session", {"x-claude-code-session-id": "s"}, {}, "exact", True),
+        ("codex", {"session-id": "s"}, {}, "exact", True),
+        ("harness", {AFFINITY: "s"}, {}, "exact", True),
+        ("generic_header", {"x-session-id": "s"}, {}, "exact", True),
+        ("body_session", {}, {"session_id": "s"}, "exact", True),
+        ("conversation", {}, {"conversation": "s"}, "exact", True),
+        ("cache_key", {}, {"prompt_cache_key": "k"}, "derived", True),
+        ("user", {}, {"metadata": {"user_id": "u"}}, "guess", True),
+        ("content", {}, {}, "guess", True),
+        ("content", {}, {"max_tokens": 1}, "guess", False),
+        ("generic_header", {"x-session-id": "s"}, {"max_tokens": 1}, "exact", False),
+    ],
+)
+def test_each_tier_has_its_strength(tier, headers, body, strength, binds):
+    identity = Teller().ask(CHAT, chat("q", **body), headers)
+
+    assert (identity.tier, identity.strength, identity.binds) == (tier, strength, binds)
+    assert identity.affinity
+    assert identity.thread
+
+
+def test_signals_without_a_part_in_it_are_evidence():
+    headers = {"x-session-id": "s", "x-session-affinity": "undefined", "session-id": "c"}
+    identity = Teller(order=("generic_header", "content")).ask(CHAT, chat("q", prompt_cache_key="k"), headers)
+
+    assert {(each.tier, each.why) for each in identity.evidence} == {
+        ("generic_header", ""),
+        ("harness", "not usable as an id"),
+        ("codex", "not in sessions.order"),
+        ("cache_key", "not in sessions.order"),
+    }

@@ -120,10 +120,14 @@ def test_a_session_at_the_end_of_a_user_id_is_claude_codes(prefix):
     assert found(MESSAGES, {"metadata": {"user_id": user}}) == [("claude_session", UUID)]
 
 
-@pytest.mark.parametrize("user", [f"session_{UUID}", f"a_session_{UUID}x", "a_session_7", f"a_session_{UUID}\n"])
+@pytest.mark.parametrize("user", [f"session_{UUID}", f"a_session_{UUID}x", "a_session_7", f"a_session_{UUID} x"])
 def test_a_session_that_is_none_leaves_a_user(user):
     """I5: without the marker, or with something behind the uuid, it is no session of Claude Code."""
-    assert all(tier == "user" for tier, _ in found(MESSAGES, {"metadata": {"user_id": user}}))
+    assert found(MESSAGES, {"metadata": {"user_id": user}}) == [("user", user)]
+
+
+def test_a_session_with_a_line_end_leaves_nothing():
+    assert found(MESSAGES, {"metadata": {"user_id": f"a_session_{UUID}\n"}}) == []
 
 
 def test_the_json_of_a_user_id_may_be_long_and_stand_between_blanks():
@@ -146,6 +150,61 @@ def test_the_tiers_of_the_table_are_in_the_order_of_the_settings():
     tiers = list(dict.fromkeys(signal.tier for signal in signals.SIGNALS))
 
     assert tiers == [tier for tier in TIERS if tier in tiers]
+
+
+@pytest.mark.parametrize("word", sorted(signals._PLACEHOLDERS))
+def test_each_placeholder_names_nothing(word):
+    assert signals.usable(word) == signals.usable(word.upper()) == ""
+    assert signals.usable(f"{word}-4f") != ""
+
+
+@pytest.mark.parametrize("word", sorted(signals._CONSTANTS))
+def test_each_constant_may_be_common(word):
+    assert signals.is_common("body_session", word)
+    assert all(signals.is_common("generic_header", f"{word}-{noun}") for noun in signals._NOUNS)
+    assert not signals.is_common("body_session", f"{word}-7")
+
+
+@pytest.mark.parametrize("name", sorted(signals._MAIN_AGENTS))
+def test_each_name_of_the_main_agent(name):
+    assert signals.agent(request(MESSAGES, {}, {"x-claude-code-agent-id": name})) == ""
+    assert signals.agent(request(MESSAGES, {}, {"x-claude-code-agent-id": f"{name}2"})) == f"{name}2"
+
+
+def _request_with(where: str):
+    """Return a request whose id `s` stands *where* a signal says."""
+    kind, _, place = where.partition(" ")
+    if where == "header x-client-request-id":
+        return request(CHAT, {}, {"x-client-request-id": "s", "user-agent": "pi/1"})
+    if kind == "header":
+        return request(CHAT, {}, {place: "s"})
+    if kind == "turn":
+        return request(CHAT, {}, {"x-codex-turn-metadata": json.dumps({place.split()[1]: "s"})})
+    if where == "body metadata.user_id":
+        return request(CHAT, {"metadata": {"user_id": f"user_a1_account__session_{UUID}"}})
+    if place.startswith("metadata.user_id "):
+        return request(CHAT, {"metadata": {"user_id": json.dumps({place.split()[1]: "s"})}})
+    outer, _, inner = place.partition(".")
+    return request(CHAT, {outer: {inner: "s"} if inner else "s"})
+
+
+@pytest.mark.parametrize(
+    "signal", [each for each in signals.SIGNALS if each.tier != "user"], ids=lambda each: each.where
+)
+def test_each_signal_is_found_where_it_says(signal):
+    items, unusable = signals.find(_request_with(signal.where))
+
+    assert [(each.tier, each.where, each.value) for each in items] in (
+        [(signal.tier, signal.where, "s")],
+        [(signal.tier, signal.where, UUID)],
+    )
+    assert unusable == ()
+
+
+@pytest.mark.parametrize("size", [255, 256, 257, 1024, 1025])
+def test_an_id_has_256_characters_at_most(size):
+    assert (signals.usable("a" * size) != "") == (size <= 256)
+    assert (signals.usable(f" {'a' * (size - 2)} ") != "") == (size - 2 <= 256)
 
 
 def test_no_place_is_named_twice():
@@ -225,9 +284,12 @@ def test_both_forms_of_claudes_user_id_name_the_session(user_id):
 
 
 @pytest.mark.parametrize("user_id", ["{", '{"device_id":"x"}', "{}", '{"session_id":7}', "[" * 5000, "{" * 5000, 7])
-def test_a_broken_user_id_names_nothing_but_may_be_a_user(user_id):
-    assert all(tier == "user" for tier, _ in found(MESSAGES, {"metadata": {"user_id": user_id}}))
-    assert not str(user_id).startswith("{") or not found(MESSAGES, {"metadata": {"user_id": user_id}})
+def test_a_broken_user_id_names_nothing(user_id):
+    assert found(MESSAGES, {"metadata": {"user_id": user_id}}) == []
+
+
+def test_an_opening_bracket_alone_is_a_user():
+    assert found(MESSAGES, {"metadata": {"user_id": "[x"}}) == [("user", "[x")]
 
 
 def test_the_first_usable_value_of_a_repeated_header_counts():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from mitmproxy import io
 from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow
 
-from patchbay import clients
-from patchbay.proxy import flow_record, replay, stored_flows
+from patchbay.proxy import flow_record, stored_flows
 from patchbay.proxy.redacted_heads import placeholder
 from patchbay.router import Router
-from patchbay.settings.settings import ClientKey
-from patchbay.values.account import Secret
 from patchbay.values.decision import Decision
 from patchbay.values.http import Client, Served
 
@@ -107,44 +106,6 @@ def test_a_flow_of_before_says_it_by_the_journals_line() -> None:
     assert stored_flows.served(tflow.tflow(), KEY, ours=True) == Served()
 
 
-def test_the_client_of_a_replay_has_todays_rights_and_the_scope_of_then(flow: HTTPFlow) -> None:
-    """T11: as `clients` name it, or without any."""
-    served(router(), flow, Client(SCOPE, "laptop"))
-    laptop = ClientKey("laptop", Secret("literal", "sk-laptop-1234567890"), models=("m*",))
-    known = (clients.Known(laptop, b"sk-laptop-1234567890"),)
-
-    found = replay.client(flow, known, KEY)
-    assert isinstance(found, Client)
-    assert replace(found, key=b"") == Client(SCOPE, "laptop", models=("m*",))
-    assert replay.client(flow, (), KEY) == Client(SCOPE, may_pin=True)
-    assert replay.client(tflow.tflow(), known, KEY) == Client(may_pin=True)
-
-
-def test_nothing_is_said_to_be_replayed_that_is_not(flow: HTTPFlow) -> None:
-    """T11: a request of a client is a new one."""
-    served(router(), flow)
-    assert replay.served(flow, router(), KEY) is None
-
-
-@pytest.mark.parametrize(
-    ("before", "said"),
-    [
-        (Served("a"), ""),
-        (Served("gone"), "gone served it before, and cannot now (gone)"),
-        (Served("b"), "b served it before, and cannot now (disabled)"),
-    ],
-)
-def test_what_is_otherwise_than_before_is_said(flow: HTTPFlow, before: Served, said: str) -> None:
-    """T11: in the comment of the flow."""
-    of = router(account("a"), account("b", enabled=False))
-    exchange = opened(of, replace(request(x_patchbay_session_id="off"), replay=before))
-    routed(of, exchange)
-    flow.comment = ""
-    replay.remark(flow, exchange, of.close(exchange, "", 1.0))
-
-    assert flow.comment == (f" · replay: {said}" if said else "")
-
-
 @pytest.mark.parametrize("odd", ["slot 0 ab m", "x\r\ny: z", "\x1b[31m", "a" * 65, "", 7, None, ["a"]])
 def test_what_we_would_not_write_is_no_session(flow: HTTPFlow, odd: object) -> None:
     """T11: a dump may come from anywhere, and the session of a replay goes upstream."""
@@ -171,3 +132,60 @@ def test_metadata_of_any_type_is_read(flow: HTTPFlow, name: str) -> None:
         assert found is not None
         assert all(isinstance(each, dict) for each in (*found.messages, *found.line["attempts"]))
         assert isinstance(stored_flows.served(flow, KEY, ours=True), Served)
+
+
+def test_only_the_last_exchanges_of_a_socket_are_kept() -> None:
+    flow = tflow.twebsocketflow()
+    for number in range(flow_record.MAX_EXCHANGES + 2):
+        flow_record.add_line(flow, {"request_id": number})
+        flow_record.add_exchange(flow, {"sent": [{"request_id": number}]})
+
+    lines, exchanges = flow.metadata["patchbay.exchanges"], flow.metadata["patchbay.on_socket"]
+    assert (len(lines), len(exchanges)) == (flow_record.MAX_LINES, flow_record.MAX_EXCHANGES)
+    assert lines[-1]["request_id"] == exchanges[-1]["sent"][0]["request_id"] == flow_record.MAX_EXCHANGES + 1
+
+
+def test_what_a_socket_no_longer_keeps_is_counted() -> None:
+    flow = tflow.twebsocketflow()
+    flow_record.add_forgotten(flow, 2)
+    flow_record.add_forgotten(flow, 3)
+
+    assert flow.metadata["patchbay.forgotten"] == 5
+
+
+def test_the_line_stands_on_the_flow_with_how_the_account_was_found(flow: HTTPFlow, tmp_path: Path) -> None:
+    """Only plain types: with others mitmproxy saves no flow."""
+    of = router(account("a"), account("b", enabled=False))
+    exchange = opened(of, request(x_session_id="s"))
+    routed(of, exchange)
+    flow_record.write_decision(flow, exchange, of.close(exchange, "", 1.0).encoded())
+    with (tmp_path / "dump").open("wb") as file:
+        io.FlowWriter(file).add(flow)
+
+    assert flow.metadata["patchbay.account"] == "a"
+    assert flow.metadata["patchbay.candidates"] == {"a": "", "b": "disabled"}
+    (used,) = [each for each in flow.metadata["patchbay.evidence"] if each["used"]]
+    assert used["tier"] == "generic_header" and used["where"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "encoded", "kept"),
+    [
+        ("/v1/chat/completions?key=sk-other", None, False, True),
+        ("/v1/other", None, False, False),
+        ("/v1/chat/completions", b"edited", False, False),
+        ("/v1/chat/completions", b"edited", True, True),  # its bytes are another encoding of what was read
+    ],
+)
+def test_the_digest_is_kept_where_the_flow_ends_as_it_came(
+    flow: HTTPFlow, path: str, body: bytes | None, encoded: bool, kept: bool
+) -> None:
+    of, asked = router(), request()
+    flow.request.path, flow.request.raw_content = path, asked.body.raw if body is None else body
+    if encoded:
+        flow.request.headers["content-encoding"] = "gzip"
+    exchange = opened(of, asked)
+    routed(of, exchange)
+    flow_record.write_served(flow, exchange, of.close(exchange, "", 1.0), KEY)
+
+    assert flow.metadata["patchbay.served"]["digest"] == (exchange.digest.hex() if kept else "")

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from mitmproxy.test import taddons, tflow
 
 from patchbay.proxy.incident_files import IncidentFiles
-from patchbay.proxy.incident_recorder import IncidentRecorder
 from patchbay.settings.settings import CrosstalkSettings
-from patchbay.state import Leak
-from patchbay.values.decision import Finding
 
 
 def kept(folder: Path) -> list[Path]:
@@ -88,62 +83,3 @@ def test_a_folder_that_cannot_be_written_hurts_nothing(tmp_path: Path) -> None:
     incidents = IncidentFiles(tmp_path, CrosstalkSettings())
     incidents.write("a", {"time": 0.0})
     incidents.close()
-
-
-def finding(victim: str) -> Finding:
-    return Finding("tag", "ids", "proof", "body request_id", "mine", "theirs", victim)
-
-
-def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
-    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
-    mine, theirs = tflow.tflow(), tflow.tflow()
-    mine.patchbay = SimpleNamespace(streaming=True, copy=b"12345")  # type: ignore[attr-defined]
-    theirs.comment = "clean"
-    recorder.opened(mine, "a")
-    recorder.opened(theirs, "b")
-    with taddons.context():
-        recorder.alarmed(mine, finding("b"), "pb1-mine", 7.0)
-        recorder.alarmed(mine, finding("b"), "pb1-mine", 8.0)
-
-    assert theirs.metadata["patchbay.leaked_to"] == "pb1-mine"
-    assert (theirs.comment, theirs.marked) == ("clean · its answer went to pb1-mine", ":warning:")
-    assert mine.metadata["patchbay.noticed"]["released_bytes"] == 5
-    assert mine.metadata["patchbay.noticed"]["at"] == 7.0
-
-
-def test_a_victim_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
-    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
-    flow = tflow.tflow()
-    with taddons.context():
-        recorder.alarmed(flow, finding("unknown"), "pb1-mine", 7.0)
-
-    assert "patchbay.leaked_to" not in flow.metadata
-
-
-def test_flows_are_not_kept_alive(tmp_path: Path) -> None:
-    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
-    recorder.opened(tflow.tflow(), "gone")
-    flow = tflow.tflow()
-    with taddons.context():
-        recorder.alarmed(flow, finding("gone"), "pb1-mine", 7.0)
-
-    assert len(recorder._flows) == 1
-
-
-def test_the_flow_whose_answer_came_to_another_instance_is_marked_and_said_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """R15: the instance of the victim hears of it by the store."""
-    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
-    theirs = tflow.tflow()
-    recorder.opened(theirs, "b")
-    with taddons.context():
-        for _ in range(2):
-            recorder.leaked(Leak("b", "pb1-elsewhere"))
-        recorder.leaked(Leak("of a third instance", "pb1-elsewhere"))
-
-    assert theirs.metadata["patchbay.leaked_to"] == "pb1-elsewhere"
-    assert (theirs.comment, theirs.marked) == ("its answer went to pb1-elsewhere", ":warning:")
-    assert [line.getMessage() for line in caplog.records] == [
-        "exchange b event_type=crosstalk: its answer went to pb1-elsewhere at another instance"
-    ]

@@ -1,0 +1,137 @@
+"""A proof of crosstalk is logged and recorded once, after other instances were asked for the victim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from mitmproxy.test import tflow
+
+from patchbay.proxy import alarms, persistence
+from patchbay.proxy.alarms import Alarms
+from patchbay.state import Leak
+from patchbay.values.decision import Finding
+
+from .addon import in_loop
+
+
+def finding(victim: str = "unknown", strength: str = "proof", disputed: bool = False) -> Finding:
+    return Finding("tag", "ids", cast("Any", strength), "body id", "mine", "theirs", victim, disputed)
+
+
+@dataclass
+class World:
+    """Stands for the router, the store and the recorder of incidents."""
+
+    shared: bool = True
+    named: list[Sequence[Finding]] = field(default_factory=list)  # what each look for owners finds
+    here: set[str] = field(default_factory=set)  # victims whose flows are at this instance
+    nameless: bool = True
+    recorded: list[Finding] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
+    told: int = 0
+    state: Any = None
+
+    def __post_init__(self) -> None:
+        self.state = SimpleNamespace(leak=lambda leak, now: self.leaks.append(leak))
+        self.flow = tflow.tflow()
+        self.driver = SimpleNamespace(victim_lookups=set())
+        route = SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"))
+        self.exchange: Any = SimpleNamespace(
+            attempts=[SimpleNamespace(lease=route, route=route)], identity=SimpleNamespace(affinity="")
+        )
+        self.exchange.is_nameless = self.nameless
+
+    async def caught_up(self, seconds: float) -> float:
+        self.asked.append(seconds)
+        return seconds / 2
+
+    def soon(self) -> None:
+        self.told += 1
+
+    def settle(self, exchange: Any, now: float) -> list[Finding]:
+        found = list(self.named.pop(0)) if self.named else []
+        exchange.is_nameless = self.nameless and not found
+        return found
+
+    def alarmed(self, flow: Any, found: Finding, request_id: str, now: float) -> None:
+        assert (flow, request_id) == (self.flow, "pb1-x")
+        self.recorded.append(found)
+
+    def flow_of(self, victim: str) -> object | None:
+        return victim if victim in self.here else None
+
+    async def alarm(self, monkeypatch: pytest.MonkeyPatch, found: Finding) -> None:
+        monkeypatch.setattr(alarms, "driver_of", lambda flow: self.driver)
+        monkeypatch.setattr(persistence, "NEW", 0.0)
+        Alarms(cast("Any", self), cast("Any", self), cast("Any", self)).raise_for(self.flow, self.exchange, found)
+        for task in self.driver.victim_lookups:
+            await task
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("world", "victim"), [(World(shared=False), "unknown"), (World(), "b"), (World(nameless=False), "unknown")]
+)
+async def test_where_there_is_nothing_to_ask_it_is_recorded_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, world: World, victim: str
+) -> None:
+    await world.alarm(monkeypatch, finding(victim))
+
+    assert world.recorded == [finding(victim)]
+    assert not world.driver.victim_lookups and not world.asked
+    assert caplog.messages == [
+        "pb1-x event_type=crosstalk expected=mine received=theirs where=body id session=none account=one"
+        f" victim={victim}"
+    ]
+
+
+@in_loop
+async def test_other_instances_name_the_victim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once at once, and once more for what they told a moment later."""
+    world = World(named=[(), (finding("b"), finding("c", "weak"))])
+    await world.alarm(monkeypatch, finding())
+
+    assert world.recorded == [finding("b")]  # only proofs are alarms
+    assert world.asked == [persistence.CATCH_UP, persistence.CATCH_UP / 2]
+    assert world.leaks == [Leak("b", "pb1-x", False)]
+    assert world.told == 1
+
+
+@in_loop
+async def test_a_victim_that_no_instance_knows_stays_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    await world.alarm(monkeypatch, finding())
+
+    assert world.recorded == [finding()]
+    assert len(world.asked) == 2
+    assert world.leaks == []
+
+
+@in_loop
+async def test_an_alarm_is_not_lost_where_the_store_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = World()
+    monkeypatch.setattr(world, "settle", lambda exchange, now: 1 / 0)
+    await world.alarm(monkeypatch, finding())
+
+    assert world.recorded == [finding()]
+    assert "a victim could not be named: ZeroDivisionError" in caplog.text
+
+
+@in_loop
+async def test_a_victim_at_this_instance_is_not_told_by_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(here={"b"})
+    await world.alarm(monkeypatch, finding("b", disputed=True))
+    assert (world.leaks, world.told) == ([], 0)
+
+    elsewhere = World()
+    await elsewhere.alarm(monkeypatch, finding("b", disputed=True))
+    assert elsewhere.leaks == [Leak("b", "pb1-x", True)]
+    await asyncio.sleep(0)

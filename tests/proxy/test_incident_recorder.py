@@ -1,0 +1,157 @@
+"""The flow whose answer went elsewhere is marked, and what is written down of an incident."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mitmproxy.test import taddons, tflow
+from msgspec import structs
+
+from patchbay.proxy import incident_recorder
+from patchbay.proxy.incident_recorder import IncidentRecorder
+from patchbay.settings.settings import CrosstalkSettings
+from patchbay.state import Leak
+from patchbay.values.decision import Finding
+
+from ..test_router import answer, good, opened, request, routed, router
+
+
+def finding(victim: str) -> Finding:
+    return Finding("tag", "ids", "proof", "body request_id", "mine", "theirs", victim)
+
+
+def test_the_flow_whose_answer_it_was_is_marked_too(tmp_path: Path) -> None:
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    mine, theirs = tflow.tflow(), tflow.tflow()
+    mine.patchbay = SimpleNamespace(streaming=True, streamed_copy=b"12345")  # type: ignore[attr-defined]
+    theirs.comment = "clean"
+    recorder.opened(mine, "a")
+    recorder.opened(theirs, "b")
+    with taddons.context():
+        recorder.alarmed(mine, finding("b"), "pb1-mine", 7.0)
+        recorder.alarmed(mine, finding("b"), "pb1-mine", 8.0)
+
+    assert theirs.metadata["patchbay.leaked_to"] == "pb1-mine"
+    assert (theirs.comment, theirs.marked) == ("clean · its answer went to pb1-mine", ":warning:")
+    assert mine.metadata["patchbay.noticed"]["released_bytes"] == 5
+    assert mine.metadata["patchbay.noticed"]["at"] == 7.0
+
+
+def test_a_victim_that_nobody_knows_is_left_alone(tmp_path: Path) -> None:
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    flow = tflow.tflow()
+    with taddons.context():
+        recorder.alarmed(flow, finding("unknown"), "pb1-mine", 7.0)
+
+    assert "patchbay.leaked_to" not in flow.metadata
+
+
+def test_flows_are_not_kept_alive(tmp_path: Path) -> None:
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder.opened(tflow.tflow(), "gone")
+    flow = tflow.tflow()
+    with taddons.context():
+        recorder.alarmed(flow, finding("gone"), "pb1-mine", 7.0)
+
+    assert len(recorder._flows) == 1
+
+
+def test_the_flow_whose_answer_came_to_another_instance_is_marked_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R15: the instance of the victim hears of it by the store."""
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    theirs = tflow.tflow()
+    recorder.opened(theirs, "b")
+    with taddons.context():
+        for _ in range(2):
+            recorder.leaked(Leak("b", "pb1-elsewhere"))
+        recorder.leaked(Leak("of a third instance", "pb1-elsewhere"))
+
+    assert theirs.metadata["patchbay.leaked_to"] == "pb1-elsewhere"
+    assert (theirs.comment, theirs.marked) == ("its answer went to pb1-elsewhere", ":warning:")
+    assert [line.getMessage() for line in caplog.records] == [
+        "exchange b event_type=crosstalk: its answer went to pb1-elsewhere at another instance"
+    ]
+
+
+def test_an_answer_that_two_requests_got_is_disputed(tmp_path: Path) -> None:
+    recorder, theirs = IncidentRecorder(tmp_path, CrosstalkSettings()), tflow.tflow()
+    theirs.comment, theirs.marked = "", ":mine:"
+    recorder.opened(theirs, "b")
+    with taddons.context():
+        recorder.leaked(Leak("b", "pb1-other", disputed=True))
+
+    assert theirs.metadata["patchbay.disputed"] is True
+    assert theirs.comment == "it got the same answer as pb1-other: one of the two is another's"
+    assert theirs.marked == ":mine:"  # a mark of the user's stays
+
+
+def test_a_replay_forgets_the_incident_of_the_exchange_before(tmp_path: Path) -> None:
+    recorder, flow = IncidentRecorder(tmp_path, CrosstalkSettings()), tflow.tflow()
+    noted = {f"patchbay.{name}": 1 for name in ("leaked_to", "disputed", "noticed")}
+    flow.metadata |= noted | {"patchbay.account": "one"}
+    recorder.opened(flow, "a")
+    assert noted.keys() < flow.metadata.keys()
+    flow.is_replay = "request"
+    recorder.opened(flow, "b")
+
+    assert flow.metadata == {"patchbay.account": "one"}
+
+
+def test_only_recent_flows_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incident_recorder, "_RECENT", 2)
+    recorder, flows = IncidentRecorder(tmp_path, CrosstalkSettings()), [tflow.tflow() for _ in range(3)]
+    for number, flow in enumerate(flows):
+        recorder.opened(flow, str(number))
+
+    assert [recorder.flow_of(str(number)) for number in range(4)] == [None, *flows[1:], None]
+
+
+def closed(recorder: IncidentRecorder, flow: Any, verdict: str) -> None:
+    of = router()
+    exchange = opened(of, request())
+    routed(of, exchange)
+    answer(of, exchange, *good())
+    decision = of.close(exchange, "", 1.0, status=200)
+    recorder.closed(
+        flow,
+        exchange,
+        structs.replace(decision, verdict=verdict),
+    )
+    recorder.close()
+
+
+@pytest.mark.parametrize(("verdict", "files"), [("crosstalk", 1), ("suspect", 0), ("clean", 0)])
+def test_evidence_is_written_of_crosstalk_alone(tmp_path: Path, verdict: str, files: int) -> None:
+    flow = tflow.tflow(resp=True)
+    flow.metadata["patchbay.noticed"] = {"at": 1.0}
+    closed(IncidentRecorder(tmp_path, CrosstalkSettings()), flow, verdict)
+
+    written = list((tmp_path / "incidents").glob("*.json"))
+    assert len(written) == files
+    for file in written:
+        text = file.read_text()
+        assert '"noticed"' in text and json.loads(text)
+        assert '"request_bytes": 7' in text and '"answer_bytes": 7' in text and '"address:22"' in text
+
+
+def test_the_comment_of_a_victim_says_where_its_answer_went_when_it_closes(tmp_path: Path) -> None:
+    flow = tflow.tflow(resp=True)
+    flow.comment, flow.metadata["patchbay.leaked_to"] = "clean", "pb1-x"
+    closed(IncidentRecorder(tmp_path, CrosstalkSettings()), flow, "clean")
+
+    assert (flow.comment, flow.marked) == ("clean · its answer went to pb1-x", ":warning:")
+
+
+def test_the_settings_of_files_are_changed(tmp_path: Path) -> None:
+    recorder = IncidentRecorder(tmp_path, CrosstalkSettings())
+    recorder.change(replace(CrosstalkSettings(), incidents=0))
+    closed(recorder, tflow.tflow(resp=True), "crosstalk")
+
+    assert not (tmp_path / "incidents").exists()

@@ -117,11 +117,11 @@ def test_what_is_said_to_be_a_credential_is_not_shown(text: str) -> None:
 def test_no_piece_of_a_key_is_left_in_a_line(kind: str, before: str, after: str) -> None:
     """T6: whatever stands around it."""
     secret = keys()[kind][1]
-    told = secret_patterns.covered(f"config.yaml:3:1: accounts[0].{before}{KEYS[kind]} {after}: is no setting")
+    told = secret_patterns.covered(f"config.yaml:3:1: accounts[0].{before}{KEYS[kind]} {after}: is not a setting")
 
     assert not any(secret[at : at + PIECE] in told for at in range(len(secret) - PIECE + 1))
     assert told.startswith("config.yaml:3:1: ")
-    assert told.endswith(": is no setting")
+    assert told.endswith(": is not a setting")
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)

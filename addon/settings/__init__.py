@@ -1,1 +1,1 @@
-"""The settings: their values, and reading them from YAML."""
+"""The settings: their values, and how they are read from YAML."""

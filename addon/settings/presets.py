@@ -1,8 +1,7 @@
 """
-Presets: what a provider speaks, how it takes a credential, what is stamped on a request and what comes back.
+Presets: the protocols of a provider, its credential, the stamps on its requests and their echoes in its answers.
 
-A row here, or the same keys in YAML, is all a new provider needs. `promised` is the contract: where it is true, a value
-that comes back other than the one that went up belongs to another request.
+A row here, or the same keys in YAML, adds a provider. `promised`: an echo with another value is of another request.
 """
 
 from __future__ import annotations
@@ -13,9 +12,14 @@ from ..values.account import Echo, Provider, Stamp
 ANY = ("*",)
 _EVERY = frozenset(FAMILIES)
 _OPENAI = frozenset({"openai"})
-# Of OpenAI's API, beside what its dialects read; other servers copy them.
+# OpenAI's API beyond its dialects; other servers copy it.
 _OF_OPENAI = ("/v1/assistants", "/v1/threads", "/v1/videos", "/v1/realtime", "/v1/evals")
 _ECHO: Echo = Echo(headers={"x-request-id": "handler"}, body={"request_id": "body"}, promised=True)
+
+
+def _split(paths: str) -> tuple[str, ...]:
+    return tuple(paths.split())
+
 
 PRESETS: dict[str, Provider] = {
     preset.name: preset
@@ -34,15 +38,10 @@ PRESETS: dict[str, Provider] = {
             frozenset({"openai"}),
             "https://api.openai.com/v1",
             "bearer",
-            paths=(
-                *_OF_OPENAI,
-                "/v1/audio/voices",
-                "/v1/audio/voice_consents",
-                "/v1/chatkit",
-                "/v1/memories",  # of Codex, as what stands below its own base
-                "/backend-api/codex/memories",
-                "/backend-api/codex/realtime",
-                "/backend-api/codex/alpha/search",
+            paths=_OF_OPENAI
+            + _split(
+                "/v1/audio/voices /v1/audio/voice_consents /v1/chatkit /v1/memories "
+                "/backend-api/codex/memories /backend-api/codex/realtime /backend-api/codex/alpha/search"
             ),
         ),
         Provider("openai_compatible", "openai_compatible", _OPENAI, "", "bearer", paths=_OF_OPENAI),
@@ -52,14 +51,7 @@ PRESETS: dict[str, Provider] = {
             frozenset({"anthropic"}),
             "https://api.anthropic.com",
             "x-api-key",
-            paths=(
-                "/v1/agents",
-                "/v1/sessions",
-                "/v1/environments",
-                "/v1/vaults",
-                "/v1/memory_stores",
-                "/v1/experimental",
-            ),
+            paths=_split("/v1/agents /v1/sessions /v1/environments /v1/vaults /v1/memory_stores /v1/experimental"),
         ),
         Provider(
             "gemini",
@@ -87,8 +79,8 @@ PRESETS: dict[str, Provider] = {
             echo=_ECHO,
             slots=5,
         ),
-        # From here on nothing is promised: an id of ours that comes back is recognised, anything else says nothing.
-        # Bodies get a member only where it is known to be taken: most of these refuse one they do not know.
+        # The echoes below are not promised: our id is recognised, another value says nothing.
+        # Bodies are stamped only for providers that accept the member: most refuse unknown ones.
         Provider(
             "azure",
             "azure",
@@ -98,21 +90,13 @@ PRESETS: dict[str, Provider] = {
             stamp=Stamp(headers={"x-ms-client-request-id": "{request_guid}"}),
             echo=Echo(headers={"x-ms-client-request-id": "handler"}),
             layout="azure",
-            paths=(
-                "/openai/assistants",
-                "/openai/threads",
-                "/openai/v1/videos",
-                "/openai/realtime",
-                "/openai/realtimeapi",
-                "/openai/evals",
-                "/openai/v1/realtime",
-                "/openai/v1/video/generations",
-                "/openai/v1/evals",
-                "/openai/v1/assistants",
-                "/openai/v1/threads",
+            paths=_split(
+                "/openai/assistants /openai/threads /openai/v1/videos /openai/realtime /openai/realtimeapi "
+                "/openai/evals /openai/v1/realtime /openai/v1/video/generations /openai/v1/evals "
+                "/openai/v1/assistants /openai/v1/threads"
             ),
         ),
-        # The engine works under this id and makes the answer's own id of it; the header comes back if it is told to.
+        # The engine derives the answer's id from this header; the header is echoed if so configured.
         Provider(
             "vllm",
             "vllm",
@@ -121,28 +105,13 @@ PRESETS: dict[str, Provider] = {
             "bearer",
             stamp=Stamp(headers={"X-Request-ID": "{request_id}"}),
             echo=Echo(headers={"x-request-id": "handler"}, body={"id": "engine"}),
-            paths=(
-                "/health",
-                "/ping",
-                "/version",
-                "/metrics",
-                "/load",
-                "/tokenize",
-                "/detokenize",
-                "/tokenizer_info",
-                "/pooling",
-                "/classify",
-                "/score",
-                "/v1/score",
-                "/v2/embed",
-                "/invocations",
-                "/inference/v1/generate",
-                "/v1/completions/render",
-                "/v1/decisions",
-                "/v1/realtime",
+            paths=_split(
+                "/health /ping /version /metrics /load /tokenize /detokenize /tokenizer_info /pooling "
+                "/classify /score /v1/score /v2/embed /invocations /inference/v1/generate "
+                "/v1/completions/render /v1/decisions /v1/realtime"
             ),
         ),
-        # Elsewhere than in chat `rid` is refused for a list of prompts, or not known.
+        # Endpoints other than chat refuse `rid` for a list of prompts, or do not know it.
         Provider(
             "sglang",
             "sglang",
@@ -151,34 +120,11 @@ PRESETS: dict[str, Provider] = {
             "bearer",
             stamp=Stamp(body={"rid": "{request_id}"}, body_paths=frozenset({"/chat/completions"})),
             echo=Echo(body={"id": "engine"}),
-            paths=(
-                "/health",
-                "/health_generate",
-                "/ping",
-                "/metrics",
-                "/generate",
-                "/invocations",
-                "/encode",
-                "/classify",
-                "/tokenize",
-                "/detokenize",
-                "/parse_function_call",
-                "/separate_reasoning",
-                "/v1/score",
-                "/v1/classify",
-                "/v1/tokenize",
-                "/v1/detokenize",
-                "/v1/videos",
-                "/v1/loads",
-                "/get_load",
-                "/api/version",
-                "/api/tags",
-                "/api/show",
-                "/api/chat",
-                "/api/generate",
-                "/get_*_info",
-                "/model_info",
-                "/server_info",
+            paths=_split(
+                "/health /health_generate /ping /metrics /generate /invocations /encode /classify /tokenize "
+                "/detokenize /parse_function_call /separate_reasoning /v1/score /v1/classify /v1/tokenize "
+                "/v1/detokenize /v1/videos /v1/loads /get_load /api/version /api/tags /api/show /api/chat "
+                "/api/generate /get_*_info /model_info /server_info"
             ),
         ),
         Provider(
@@ -189,12 +135,12 @@ PRESETS: dict[str, Provider] = {
             "bearer",
             stamp=Stamp(headers={"x-litellm-call-id": "{request_id}"}),
             echo=Echo(headers={"x-litellm-call-id": "handler"}),
-            paths=(
-                *_OF_OPENAI,
-                *("/assistants", "/threads", "/videos", "/realtime", "/evals", "/files", "/batches", "/vector_stores"),
-                *("/containers", "/fine_tuning", "/interactions", "/ocr", "/search", "/rag", "/mcp", "/utils"),
-                *("/v1/ocr", "/v1/search", "/v1/rag", "/v1/indexes", "/models", "/model/info", "/v1/model/info"),
-                *("/v2/model/info", "/model_group/info", "/health", "/metrics"),
+            paths=_OF_OPENAI
+            + _split(
+                "/assistants /threads /videos /realtime /evals /files /batches /vector_stores /containers "
+                "/fine_tuning /interactions /ocr /search /rag /mcp /utils /v1/ocr /v1/search /v1/rag "
+                "/v1/indexes /models /model/info /v1/model/info /v2/model/info /model_group/info /health "
+                "/metrics"
             ),
         ),
         Provider(
@@ -203,16 +149,9 @@ PRESETS: dict[str, Provider] = {
             _OPENAI,
             "https://openrouter.ai/api/v1",
             "bearer",
-            paths=(
-                "/api/v1/generation",
-                "/api/v1/key",
-                "/api/v1/auth/key",
-                "/api/v1/credits",
-                "/api/v1/providers",
-                "/api/v1/activity",
-                "/api/v1/embeddings/models",
-                "/api/v1/endpoints",
-                "/api/v1/videos",
+            paths=_split(
+                "/api/v1/generation /api/v1/key /api/v1/auth/key /api/v1/credits /api/v1/providers "
+                "/api/v1/activity /api/v1/embeddings/models /api/v1/endpoints /api/v1/videos"
             ),
         ),
         Provider(
@@ -221,16 +160,9 @@ PRESETS: dict[str, Provider] = {
             _OPENAI,
             "http://localhost:11434/v1",
             "bearer",
-            paths=(
-                "/api/version",
-                "/api/tags",
-                "/api/show",
-                "/api/ps",
-                "/api/chat",
-                "/api/generate",
-                "/api/embed",
-                "/api/web_search",
-                "/api/web_fetch",
+            paths=_split(
+                "/api/version /api/tags /api/show /api/ps /api/chat /api/generate /api/embed /api/web_search "
+                "/api/web_fetch"
             ),
         ),
         Provider("groq", "groq", _OPENAI, "https://api.groq.com/openai/v1", "bearer"),
@@ -240,18 +172,10 @@ PRESETS: dict[str, Provider] = {
             _OPENAI,
             "https://api.mistral.ai/v1",
             "bearer",
-            paths=(
-                "/v1/ocr",
-                "/v1/agents",
-                "/v1/conversations",
-                "/v1/batch/jobs",
-                "/v1/classifications",
-                "/v1/chat/classifications",
-                "/v1/audio/voices",
-                "/v1/audio/transcriptions/realtime",
-                "/v1/fine_tuning/models",
-                "/v1/libraries",
-                "/v1/connectors",
+            paths=_split(
+                "/v1/ocr /v1/agents /v1/conversations /v1/batch/jobs /v1/classifications "
+                "/v1/chat/classifications /v1/audio/voices /v1/audio/transcriptions/realtime "
+                "/v1/fine_tuning/models /v1/libraries /v1/connectors"
             ),
         ),
         Provider("deepseek", "deepseek", _OPENAI, "https://api.deepseek.com/v1", "bearer", paths=("/user/balance",)),
@@ -261,22 +185,13 @@ PRESETS: dict[str, Provider] = {
             _OPENAI,
             "https://api.x.ai/v1",
             "bearer",
-            paths=(
-                "/v1/api-key",
-                "/v1/tokenize-text",
-                "/v1/language-models",
-                "/v1/image-generation-models",
-                "/v1/video-generation-models",
-                "/v1/chat/deferred-completion",
-                "/v1/tts",
-                "/v1/stt",
-                "/v1/embedding-models",
-                "/v1/videos",
-                "/v1/documents/search",
-                "/v1/realtime",
+            paths=_split(
+                "/v1/api-key /v1/tokenize-text /v1/language-models /v1/image-generation-models "
+                "/v1/video-generation-models /v1/chat/deferred-completion /v1/tts /v1/stt "
+                "/v1/embedding-models /v1/videos /v1/documents/search /v1/realtime"
             ),
         ),
-        # Any provider whose requests are to arrive as the client made them.
+        # Any provider whose requests must arrive unchanged.
         Provider("pristine", "pristine", _EVERY, "", "auto", stamp=Stamp(patchbay_headers=False), paths=ANY),
     )
 }

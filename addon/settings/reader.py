@@ -42,7 +42,7 @@ from .yaml_document import Document, Each, Either, InvalidSetting, Mistake, Name
 
 
 class ConfigError(ValueError):
-    """The settings cannot be used. *mistakes* are all of them, each with its place; so is the text, one a line."""
+    """The settings are invalid. *mistakes* has every mistake with its place; the text has one a line."""
 
     def __init__(self, mistakes: tuple[str, ...]) -> None:
         super().__init__("\n".join(mistakes))
@@ -53,7 +53,7 @@ def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) 
     """
     Read settings from YAML *text*; *name* is what messages call the file.
 
-    With *env*, what is missing there is a warning. Raises ConfigError with every mistake at once.
+    With *env*, a variable that is missing there is a warning. Raises ConfigError with every mistake at once.
     """
     return parse(yaml_document.parse(text), name, env=env)
 
@@ -77,12 +77,12 @@ def parse(found: Document, name: str, *, env: Mapping[str, str] | None = None) -
 # -- the sections of the settings, and how each value is read ----------------------------------------------------------
 
 _MAX_MISTAKES = 100
-_HARMLESS = "example-"  # a literal credential that begins so opens nothing
+_HARMLESS = "example-"  # the prefix of a literal credential that opens nothing
 
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A provider that accounts may name. *url* is None when none is stated, or a wrong one."""
+    """A provider that accounts may name. *url* is None without a valid one; *stated*: one was written."""
 
     provider: Provider
     url: syntax.BaseUrl | None = None
@@ -288,22 +288,22 @@ LIMITS = Section(
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """The settings, and the parts they came from, which warnings point at."""
+    """The settings, and the places that warnings point at."""
 
     config: Config
     accounts: Setting
-    keys: tuple[tuple[Setting, Secret], ...]  # those that are used, of headers too
+    keys: tuple[tuple[Setting, Secret], ...]  # of clients and enabled accounts, those of headers too
 
 
 def _draft(setting: Setting, values: dict[str, Any]) -> _Draft:
     offers = _offers(values.pop("providers", {}))
     members = setting.members()
     where = members.get("accounts", setting)
-    if values.get("mode") != "shadow":  # who only looks on needs no account
+    if values.get("mode") != "shadow":  # shadow mode needs no account
         if "accounts" not in members:
             setting.note("accounts is missing")
         elif "accounts" in values and not where.items():
-            where.note("must hold an account at least")
+            where.note("must hold at least one account")
     read, clients = values.pop("accounts", ()), values.pop("clients", ())
     config = Config(accounts=tuple(_accounts(read, offers)), clients=tuple(_clients(clients)), **values)
     used = [*clients, *(one for one in read if one[1].get("enabled", True))]
@@ -340,17 +340,17 @@ SETTINGS = Section(
     },
     _draft,
     renamed=RENAMED[""],
-    extensions="x-",  # a place for what is used below by an anchor
+    extensions="x-",  # a place for anchors
 )
 
 
-# -- what parts mean together -----------------------------------------------------------------------------------------
+# -- what settings mean together --------------------------------------------------------------------------------------
 
 _Read = tuple[Setting, dict[str, Any]]
 
 
 def _offers(entries: Mapping[str, _Read]) -> dict[str, _Offer | None]:
-    """Return every provider by name. None stands for an entry whose mistakes have been noted."""
+    """Return every provider by name; None for an entry with mistakes."""
     offers: dict[str, _Offer | None] = {name: _offer_of(preset) for name, preset in PRESETS.items()}
     for name, (setting, values) in entries.items():
         offers[name] = _offer(name, setting, values)
@@ -409,7 +409,7 @@ def _account(setting: Setting, values: dict[str, Any], offers: Mapping[str, _Off
     stated = setting.members()
     if url is None or ("base_url" in stated and "base_url" not in values):
         if "base_url" not in stated and not offer.stated:
-            setting.note(f"base_url is missing: '{offer.provider.name}' has none of its own")
+            setting.note(f"base_url is missing: '{offer.provider.name}' has no default")
         raise InvalidSetting
     where = stated.get("base_url", setting)
     plain = url.origin and url.origin.scheme == "http" and not is_loopback(url.origin.host)
@@ -443,7 +443,7 @@ def _named(setting: Setting, offers: Mapping[str, _Offer | None]) -> _Offer:
     name = yaml_document.text(setting)
     if name not in offers:
         hint = yaml_document.meant(name, offers) or f"; there are {', '.join(offers)}"
-        raise setting.wrong(f"{setting.said()} is no provider{hint}")
+        raise setting.wrong(f"{setting.said()} is not a provider{hint}")
     if (found := offers[name]) is None:
         raise InvalidSetting
     return found
@@ -463,7 +463,7 @@ def _once(setting: Setting, key: str, values: Mapping[str, Any], taken: dict[str
         return
     here = setting.members()[key]
     if name in taken:
-        here.note(f"'{name}' is taken already, on line {taken[name]}")
+        here.note(f"'{name}' is already used on line {taken[name]}")
     taken.setdefault(name, here.place.line)
 
 
@@ -485,7 +485,7 @@ def _bounded(notes: list[Mistake]) -> list[Mistake]:
 
 
 def _once_each(warnings: list[Mistake]) -> Iterator[Mistake]:
-    """Yield one warning for each message, at its first place."""
+    """Yield one warning for each former name, at its first place."""
     found: dict[str, set[Mistake]] = {}
     for warning in warnings:
         found.setdefault(warning.path.rpartition(".")[2] + warning.message, set()).add(warning)
@@ -498,15 +498,17 @@ def _once_each(warnings: list[Mistake]) -> Iterator[Mistake]:
 def _warnings(draft: _Draft, env: Mapping[str, str] | None) -> Iterator[Mistake]:
     for setting, secret in draft.keys:
         if secret.source == "literal" and not secret.value.startswith(_HARMLESS):
-            yield _warning(setting, "stands here in plain text; env:, file: or {cmd: […]} keep it out of this file")
+            yield _warning(setting, "is stored here in plain text; env:, file: or {cmd: […]} keep it out of this file")
         if secret.source == "env" and env is not None and not env.get(secret.value):
             yield _warning(setting, f"the environment variable {secret.value} is not set")
     for at, account in enumerate(draft.config.accounts):
         if account.insecure_http and account.enabled and account.origin and account.origin.scheme == "http":
             setting = draft.accounts.items()[at]
-            yield _warning(setting, f"its key goes over plain http to {account.origin.host}, readable on the way")
+            yield _warning(
+                setting, f"its key goes over plain http to {account.origin.host}, readable by others on the network"
+            )
     if draft.config.mode == "serve" and not any(account.enabled for account in draft.config.accounts):
-        yield _warning(draft.accounts, "none is enabled, so every request will be refused")
+        yield _warning(draft.accounts, "no account is enabled, so every request will be refused")
 
 
 def _warning(setting: Setting, message: str) -> Mistake:

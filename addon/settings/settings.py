@@ -22,7 +22,7 @@ TIERS = (
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """How conversations are recognised and how long an account is kept for one. *ttl* is in seconds, sliding."""
+    """How conversations are identified, and how long each keeps its account: *ttl* seconds after its last request."""
 
     order: tuple[str, ...] = TIERS
     ttl: float = 3600.0
@@ -36,10 +36,10 @@ class SessionSettings:
 @dataclass(frozen=True, slots=True)
 class ClientKey:
     """
-    A key of a client of ours, by which it is known. *may_pin* lets it choose the account of a request.
+    The key of a client. *may_pin*: it may choose the account of a request.
 
-    Clients of one *scope* (empty: the name) share their conversations. *pools*, *providers* and *models* are what the
-    key may use; the latter two are patterns. Empty: all of them.
+    Clients of one *scope* (empty: the name) share conversations. *pools*, *providers* and *models* are what the key
+    may use (empty: all); providers and models are patterns.
     """
 
     name: str
@@ -54,16 +54,14 @@ class ClientKey:
 @dataclass(frozen=True, slots=True)
 class FailoverSettings:
     """
-    How often and how long one exchange may try. *seconds* bounds the time until the last attempt begins.
+    How one exchange is retried: at most *attempts* accounts, the last attempt begins within *timeout* seconds.
 
-    An account is asked once, so that *attempts* only bounds what a request costs in a very large pool.
+    *hold_until_content* holds the head of an answer until its first content, at most *hold_timeout* seconds: until then
+    another account can take over. *sticky_wait*: seconds a conversation waits for its home after a transient fault.
+    *repeat_slow*: requests that go to another account after `first_byte`, although both may answer, and bill.
 
-    *hold* keeps the head of an answer back until its first content, at most *hold_seconds*: until then another account
-    can take over unseen. *patience* is the longest a conversation waits for its home when that has a passing fault.
-    *repeat_slow* says which requests are sent to another account when `first_byte` is over: both may answer, and bill.
-
-    *owner* is what becomes of a conversation with encrypted reasoning whose account is out: it is refused, or another
-    account gets it as it is (`try`), and once more without that reasoning if it refuses it (`strip`).
+    *encrypted_reasoning*: a request with such reasoning, whose account is out, is refused, or another account gets it
+    unchanged (`try`), then once more without the reasoning if it refuses it (`strip`).
     """
 
     attempts: int = 24
@@ -78,13 +76,13 @@ class FailoverSettings:
 @dataclass(frozen=True, slots=True)
 class CrosstalkSettings:
     """
-    What is done about an answer that is proved to be another's.
+    The reaction to an answer with proof of crosstalk.
 
-    `observe` flags and delivers it. `block` gives an error instead, and cuts what has begun. `retry` asks once more
-    while the client has seen nothing, and blocks otherwise.
+    `observe` flags and delivers it. `block` answers with an error, and cuts a stream that has begun. `retry` sends the
+    request once more while the client has seen nothing, and blocks otherwise.
 
-    *incidents* is how many are kept as files in the state folder. *on_incident* is a command that is run with the
-    file's name, at most once in *every* seconds.
+    *incidents* is how many are kept as files in the state folder. *on_incident* is a command that runs with the file's
+    name, at most once in *on_incident_interval* seconds.
     """
 
     reaction: Literal["observe", "block", "retry"] = "observe"
@@ -96,9 +94,9 @@ class CrosstalkSettings:
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
     """
-    How requests wait for their turn: *limit* of them at most, each *seconds* at most.
+    The queue of requests: at most *limit*, each for at most *timeout* seconds.
 
-    *patience* is how long one waits for a better account that is busy, or for one that comes back so soon.
+    *preferred_wait*: seconds a request waits for a busy account of a higher priority, or for the end of a cooldown.
     """
 
     limit: int = 1000
@@ -108,7 +106,7 @@ class QueueSettings:
 
 @dataclass(frozen=True, slots=True)
 class JournalSettings:
-    """One JSON line per exchange in *path* (empty: none), rotated at *max_bytes*, *keep* old files kept."""
+    """One JSON line per exchange in *path* (empty: none), rotated at *max_bytes*; *keep* old files stay."""
 
     path: str = ""
     max_bytes: int = 10_000_000
@@ -118,10 +116,10 @@ class JournalSettings:
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
     """
-    Bounds in bytes: what we read of a request body, and what we keep of a streamed answer for looking at.
+    Bounds. In bytes: *body* of a request, *keep_streamed* of a streamed answer in the flow, *header_size* of a request.
 
-    *head* bounds the bytes of a request's headers, *headers* their number. *remembered* is how many ids and tokens are
-    known of what was handed to whom; some four of them for an exchange, a few hundred bytes each.
+    *header_count* bounds the number of headers, *known_ids* the ids and tokens in the ledger: some four an exchange, a
+    few hundred bytes each.
     """
 
     body: int = 64 * 1024 * 1024
@@ -133,7 +131,7 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings. *state* is the folder of the key and of what survives a restart."""
+    """All settings. *state* is the folder of the key and the store."""
 
     accounts: tuple[Account, ...]
     state: str = "~/.local/state/patchbay"
@@ -147,10 +145,10 @@ class Config:
     crosstalk: CrosstalkSettings = CrosstalkSettings()
     limits: LimitSettings = LimitSettings()
     other_traffic: Literal["pass", "refuse", ""] = ""  # empty: refuse in reverse mode, pass in regular mode
-    mode: Literal["serve", "shadow"] = "serve"  # shadow: everything is decided and recorded, nothing is changed
-    grace_period: float = 20.0  # seconds that answers in flight get when the proxy is to end
-    allowed_hosts: tuple[str, ...] = ()  # names we go by, besides those of this machine
-    allowed_origins: tuple[str, ...] = ()  # web pages that may ask
+    mode: Literal["serve", "shadow"] = "serve"  # shadow: decisions are recorded and not applied
+    grace_period: float = 20.0  # seconds for answers in flight at shutdown
+    allowed_hosts: tuple[str, ...] = ()  # names of this proxy, besides those of this machine
+    allowed_origins: tuple[str, ...] = ()  # of web pages that may send requests
     warnings: tuple[str, ...] = ()
-    # setting (as in messages: accounts[0].key) → where it stands in the file, for messages
+    # setting, as in messages (accounts[0].key) → its place in the file
     places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)

@@ -1,4 +1,4 @@
-"""How single values are written: secrets, URLs, hosts, headers, templates and lists of them."""
+"""Readers of single values: secrets, URLs, hosts, headers, templates and lists of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .yaml_document import Each, Either, InvalidSetting, Named, Scalar, Section,
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LIKE_A_VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|os\.environ/\w+|\{env:\w+\}")
-_CREDENTIAL = re.compile(r"[!-~]+")  # visible ASCII: anything else cannot stand in a header, or ends it
+_CREDENTIAL = re.compile(r"[!-~]+")  # visible ASCII: other characters are not valid in a header
 _POINTER = re.compile(r"(?:/(?:[^~]|~[01])*)+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
@@ -47,7 +47,7 @@ _PROXY_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class BaseUrl:
-    """A base URL that was read: *origin* is None for `reverse`."""
+    """A base URL; *origin* is None for `reverse`."""
 
     text: str
     origin: Origin | None
@@ -68,9 +68,9 @@ def entry_name(setting: Setting, name: str) -> str:
 
 
 def _without_key(setting: Setting, found: str, looks: Callable[[str], bool] = secret_patterns.is_key) -> str:
-    """Return *found*, which logs, headers and requests will show, or refuse what *looks* like a key."""
+    """Return *found*, which logs and headers show, or refuse it if it *looks* like a key."""
     if looks(found):
-        raise setting.wrong("looks like a key, and what stands here is shown; a key belongs under key:")
+        raise setting.wrong("looks like a key, but this value is shown in logs and headers; a key belongs under key:")
     return found
 
 
@@ -83,12 +83,12 @@ def shown_name(setting: Setting, name: str) -> str:
 
 
 def file_path(setting: Setting) -> str:
-    """Read the path of a file of ours. A key has no slash in it, as a rule; a path may look like anything."""
+    """Read the path of a file. A text without a slash must not look like a key."""
     found = yaml_document.text(setting)
     return found if "/" in found else _without_key(setting, found, secret_patterns.may_be_key)
 
 
-# Secrets: no message of this section may quote what stands there.
+# Secrets: no message of this section quotes the text.
 
 
 def _secret_text(setting: Setting) -> Secret:
@@ -113,7 +113,7 @@ def _of_env(setting: Setting, name: str) -> Secret:
     if not _VARIABLE.fullmatch(name):
         raise setting.wrong("env: must name an environment variable, as in env:OPENAI_API_KEY")
     if secret_patterns.is_key(name):
-        raise setting.wrong("env: is followed by what looks like a key; a key itself stands there without env:")
+        raise setting.wrong("env: must be followed by a name, and this looks like a key; write a key without env:")
     return Secret("env", name)
 
 
@@ -122,9 +122,9 @@ def _of_file(setting: Setting, rest: str) -> Secret:
     if not path or not path.isprintable():
         raise setting.wrong("file: must name a file, as in file:~/.config/patchbay/key")
     if "/" not in path and secret_patterns.may_be_key(path):
-        raise setting.wrong("file: is followed by what looks like a key; a key itself stands there without file:")
+        raise setting.wrong("file: must be followed by a path, and this looks like a key; write a key without file:")
     if mark and not _POINTER.fullmatch(pointer):
-        raise setting.wrong("what stands after # must be a JSON pointer such as #/tokens/access_token")
+        raise setting.wrong("the part after # must be a JSON pointer such as #/tokens/access_token")
     return Secret("file", path, pointer)
 
 
@@ -134,9 +134,9 @@ def _literal(setting: Setting, found: str) -> Secret:
     if _LIKE_A_VARIABLE.fullmatch(found):
         raise setting.wrong("variables are written env:NAME")
     if len(found) > 1 and found[0] == found[-1] and found[0] in "'\"`":
-        raise setting.wrong("must be the key alone: it stands in quotes within the quotes of YAML")
+        raise setting.wrong("must be the key alone, without quotes inside the quotes of YAML")
     if any(c.isspace() for c in found):
-        raise setting.wrong("must be the key alone: it holds a space or a line break")
+        raise setting.wrong("must be the key alone, without spaces or line breaks")
     if not _CREDENTIAL.fullmatch(found):
         raise setting.wrong("must be visible ASCII characters only")
     return Secret("literal", found)
@@ -149,7 +149,7 @@ def command_words(setting: Setting) -> tuple[str, ...]:
     if not words or not words[0].strip():
         raise setting.wrong("must name a program")
     if any("\0" in word for word in words):
-        raise setting.wrong("must not hold a NUL character")
+        raise setting.wrong("must not contain a NUL character")
     if secret_patterns.is_key(words[0]):
         raise setting.wrong("must name a program first; this looks like a key")
     return tuple(words)
@@ -174,7 +174,7 @@ _STORES = "memory, sqlite, sqlite:///PATH, redis://HOST:PORT/NUMBER, rediss://â€
 def store_url(setting: Setting) -> str:
     found = _stated_store(setting)
     where = (urlsplit(found).hostname or "") if found.startswith("redis") else found.partition(":///")[2]
-    if "/" not in where:  # what follows is shown, where the store cannot be used; a password is not
+    if "/" not in where:  # messages about an unusable store show this part, and no password
         _without_key(setting, where)
     return found
 
@@ -191,7 +191,7 @@ def _stated_store(setting: Setting) -> str:
             return found
         case "env" if _VARIABLE.fullmatch(rest):
             return found
-    raise setting.wrong(f"must be one of {_STORES}")  # what stands there may hold a password
+    raise setting.wrong(f"must be one of {_STORES}")  # the text is not quoted: it may hold a password
 
 
 def _has_host(url: str) -> bool:
@@ -208,9 +208,9 @@ def _has_host(url: str) -> bool:
 def header_name(setting: Setting, name: str) -> str:
     lower = name.lower()
     if not _HEADER_NAME.fullmatch(name):
-        raise setting.wrong("is no name of a header")
+        raise setting.wrong("is not a header name")
     if lower in _CREDENTIAL_HEADERS:
-        raise setting.wrong("must not be set here: a credential comes from key: alone")
+        raise setting.wrong("must not be set here: the credential comes from key: only")
     if lower in _PROXY_HEADERS:
         raise setting.wrong("must not be set here: it belongs to the connection or the body")
     if lower.startswith("x-patchbay-"):
@@ -220,16 +220,16 @@ def header_name(setting: Setting, name: str) -> str:
 
 def echo_header(setting: Setting, name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
-        raise setting.wrong("is no name of a header")
+        raise setting.wrong("is not a header name")
     return _without_key(setting, name.lower(), secret_patterns.may_be_key)
 
 
 def _passed_header(setting: Setting) -> str:
     name = yaml_document.text(setting).lower()
     if not _HEADER_NAME.fullmatch(name):
-        raise setting.wrong("is no name of a header")
+        raise setting.wrong("is not a header name")
     if name in _CREDENTIAL_HEADERS - {"cookie"}:
-        raise setting.wrong("must not pass: the account's own credential stands there")
+        raise setting.wrong("must not pass: it carries the account's own credential")
     if name in _PROXY_HEADERS or name.startswith("x-patchbay-"):
         raise setting.wrong("must not pass: it belongs to the connection, to the body or to Patchbay")
     return _without_key(setting, name, secret_patterns.may_be_key)
@@ -256,7 +256,7 @@ def model_id(setting: Setting) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AccountHeader:
-    """The value of an account's header as it was read: text, or a credential with what stands before it."""
+    """The value of an account's header: text, or a credential after its *scheme* (`Bearer `)."""
 
     setting: Setting
     text: str = field(default="", repr=False)
@@ -285,7 +285,7 @@ def _header_command(setting: Setting, values: dict[str, Any]) -> AccountHeader:
 
 
 def account_headers(setting: Setting) -> dict[str, AccountHeader]:
-    """Read the headers of an account. What their names or values tell to be a credential is kept as one."""
+    """Read the headers of an account. A name or a value that looks like a credential makes the value a secret."""
     found = Named(Either(_account_header, replace(COMMAND, make=_header_command)), header_name)(setting)
     named = {name for name, own in found.items() if secret_patterns.names_key(name) and not own.secret}
     return {name: _as_credential(own.setting, own.text) if name in named else own for name, own in found.items()}
@@ -305,7 +305,7 @@ def header_template(setting: Setting) -> str:
 def template(setting: Setting) -> str:
     found = yaml_document.text(setting)
     if secret_patterns.is_key(found) or _SOURCE.match(found):
-        raise setting.wrong("must not be a credential; one belongs among the headers of an account")
+        raise setting.wrong("must not be a credential; write it under headers of an account")
     for name in _FIELD.findall(found):
         if name not in _FIELDS:
             known = ", ".join(f"{{{field}}}" for field in _FIELDS)
@@ -339,18 +339,18 @@ def base_url(setting: Setting) -> BaseUrl:
 
 def _check_url(setting: Setting, found: str, netloc: str, host: str, port: int | None) -> None:
     if "@" in netloc:
-        raise setting.wrong("must not hold a user name or password")
+        raise setting.wrong("must not contain a user name or password")
     if "?" in found or "#" in found:
-        raise setting.wrong("must not hold a query or a fragment (? or #)")
+        raise setting.wrong("must not contain a query or a fragment (? or #)")
     if not (_HOST.fullmatch(host) or _is_address(host)):
-        raise setting.wrong("must name a host in plain ASCII letters (or an address), without blanks")
+        raise setting.wrong("must name a host in ASCII letters, or an address, without spaces")
     if port == 0:
         raise setting.wrong("must name a port from 1 to 65535")
 
 
 def _check_path(setting: Setting, path: str) -> None:
     if not _PATH.fullmatch(path) or "//" in path or {".", ".."} & set(path.split("/")):
-        raise setting.wrong("must have a plain path: no blanks, no //, no . or .. between slashes")
+        raise setting.wrong("must have a plain path: no spaces, no //, no . or .. between slashes")
 
 
 def _is_address(host: str) -> bool:
@@ -391,14 +391,14 @@ def session_order(setting: Setting) -> tuple[str, ...]:
         except InvalidSetting:
             continue
         if tier in found:
-            item.note(f"'{tier}' stands here twice")
+            item.note(f"'{tier}' is repeated")
         found[tier] = None
     return tuple(found)
 
 
 def families(setting: Setting) -> frozenset[str]:
     if not setting.items():
-        raise setting.wrong(f"must name one at least of {', '.join(FAMILIES)}")
+        raise setting.wrong(f"must name at least one of {', '.join(FAMILIES)}")
     return frozenset(Each(yaml_document.one_of(*FAMILIES))(setting))
 
 
@@ -435,14 +435,14 @@ def patterns(setting: Setting) -> tuple[str, ...]:
 
 def allowed_models(setting: Setting) -> tuple[str, ...]:
     if not setting.items():
-        raise setting.wrong("must name a model at least; '*' allows all of them")
+        raise setting.wrong("must name at least one model; '*' allows all of them")
     return patterns(setting)
 
 
 def at_least_one(inner: Callable[[Setting], str]) -> Callable[[Setting], tuple[str, ...]]:
     def read(setting: Setting) -> tuple[str, ...]:
         if not setting.items():
-            raise setting.wrong("must name one at least; leave it out to allow all of them")
+            raise setting.wrong("must name at least one; leave it out to allow all of them")
         return tuple(Each(inner)(setting))
 
     return read

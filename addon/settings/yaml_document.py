@@ -1,8 +1,8 @@
 """
-A YAML text as a document with places, and its settings read one by one as what they must be.
+A YAML text as a document with places, and readers of its values by type.
 
-PyYAML finds the structure; what a scalar means is decided here, by what is asked for, so that `no`, `1:30` and `010`
-are plain text. Knows nothing of any setting.
+PyYAML finds the structure. The type of a scalar is the one its reader wants, so that `no`, `1:30` and `010` are plain
+text. Knows no setting.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9
 _UNITS = (86_400.0, 3600.0, 60.0, 1.0, 0.001)
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,3})?) ?([KMG]?i?B)")
 _FACTORS = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_LONG = re.compile(r"(?=.*[0-9])[A-Za-z0-9_\-.+/=]{20,}")  # a value that may be a key, and says little in a message
+_LONG = re.compile(r"(?=.*[0-9])[A-Za-z0-9_\-.+/=]{20,}")  # a value that may be a key
 _QUOTED = re.compile(r"'[^']+'|\"[^\"]+\"")
 _RUN_TOGETHER = re.compile(r"([A-Za-z_]+)\s*[:=]")  # `name:value` and `name=value` are one word to YAML
 _MAX_SAID = 60  # characters of a value in a message
@@ -47,7 +47,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One piece of text. *quoted* text is never a number, a flag or nothing."""
+    """A scalar. *quoted* text is never a number, a flag or null."""
 
     text: str = field(repr=False)
     quoted: bool
@@ -64,7 +64,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One key of a mapping, by its place, and what stands there."""
+    """The *place* of a key in a mapping, and its value."""
 
     place: Place
     value: Node
@@ -72,7 +72,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """A mapping, in the order of the text; what was merged into it comes last."""
+    """A mapping, in the order of the text; merged entries come last."""
 
     entries: Mapping[str, Member]
     place: Place
@@ -83,7 +83,7 @@ Node = Scalar | Items | Members
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """What is wrong, and where: in the text, and on the path of settings (empty for the text as a whole)."""
+    """A mistake or a warning: its place in the text, and the path of its setting (empty: the whole text)."""
 
     place: Place
     path: str
@@ -92,14 +92,14 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a text holds. Without a *root* it could not be read at all; *mistakes* then say why."""
+    """A text that was read. Without a *root* it is unreadable; *mistakes* then say why."""
 
     root: Node | None
     mistakes: tuple[Mistake, ...] = ()
 
 
 def parse(text: str | bytes) -> Document:
-    """Read *text* as one YAML document. Never raises: whatever is wrong with it is among the mistakes."""
+    """Read *text* as one YAML document. Never raises: every error is among the mistakes."""
     try:
         return _parsed(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except UnicodeDecodeError as e:
@@ -121,11 +121,11 @@ def places(node: Node | None, path: str = "") -> Iterator[tuple[str, Place]]:
                 yield from places(member.value, below)
 
 
-# -- settings, read as what they must be ------------------------------------------------------------------------------
+# -- values, read by type ---------------------------------------------------------------------------------------------
 
 
 class InvalidSetting(Exception):
-    """A setting could not be read; why has been noted already."""
+    """A setting is invalid, and its mistake is noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +138,12 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A node on its *path* of settings. All parts of a document share *notes*."""
+    """A node and its *path*. All settings of a document share *notes*."""
 
     node: Node
     path: str
     notes: Notes = field(repr=False)
-    key: Place | None = None  # of the name it stands under, if it has one
+    key: Place | None = None  # the place of its name, if it has one
 
     @property
     def place(self) -> Place:
@@ -167,7 +167,7 @@ class Setting:
         return InvalidSetting()
 
     def members(self) -> dict[str, Setting]:
-        """Return the parts of a mapping; nothing at all is an empty one."""
+        """Return the entries of a mapping; null is an empty one."""
         if self.is_nothing:
             return {}
         if not isinstance(self.node, Members):
@@ -179,7 +179,7 @@ class Setting:
         }
 
     def items(self) -> list[Setting]:
-        """Return the parts of a list; nothing at all is an empty one."""
+        """Return the items of a list; null is an empty one."""
         if self.is_nothing:
             return []
         if not isinstance(self.node, Items):
@@ -187,7 +187,7 @@ class Setting:
         return [Setting(node, f"{self.path}[{at}]", self.notes) for at, node in enumerate(self.node.nodes)]
 
     def scalar(self, must: str) -> Scalar:
-        """Return the scalar that stands here, or complain that it *must* be something else."""
+        """Return the scalar; anything else is a mistake: it *must* be …"""
         if not isinstance(self.node, Scalar) or self.is_nothing:
             raise self.wrong(f"must be {must}, is {self.said()}")
         return self.node
@@ -200,7 +200,7 @@ class Setting:
         return found.text
 
     def said(self) -> str:
-        """Return what stands here for a message: short, printable, and never what looks like a key."""
+        """Return the value for a message: short, printable, and hidden if it looks like a key."""
         match self.node:
             case Items():
                 return "a list"
@@ -217,7 +217,7 @@ Read = Callable[[Setting], Any]
 
 
 def text(setting: Setting) -> str:
-    """Read text: anything that is not empty, a list or a mapping, as it is written."""
+    """Read a scalar that is not empty, as it is written."""
     found = setting.scalar("text").text
     if not found.strip():
         raise setting.wrong("must be text, is empty")
@@ -227,7 +227,7 @@ def text(setting: Setting) -> str:
 
 
 def flag(setting: Setting) -> bool:
-    """Read `true` or `false`, and nothing else that some take for it."""
+    """Read `true` or `false`; `yes` and its like are mistakes."""
     found = setting.plain("true or false")
     if found in _FLAGS:
         return _FLAGS[found]
@@ -305,7 +305,7 @@ def one_of(*names: str) -> Read:
 
 
 def meant(word: str, names: Iterable[str]) -> str:
-    """Return the question whether one of *names* was meant by *word*, or nothing when none is near."""
+    """Return a "did you mean" for the nearest of *names*, or nothing if none is near *word*."""
     names = {name.lower(): name for name in names}
     near = difflib.get_close_matches(word[:_MAX_SAID].lower(), names, 1)
     return f", did you mean '{shown(names[near[0]])}'?" if near else ""
@@ -316,14 +316,14 @@ class Section:
     """
     A reader of a mapping in which only *keys* may stand and *needs* must. *renamed* are former keys (see `RENAMED`).
 
-    *make* gets the setting and what could be read. What is missing or could not be read is noted and left out, even
-    where it is needed: a mistake must not hide another.
+    *make* gets the setting and the valid values. Missing and invalid ones are noted and left out, even where they are
+    needed: a mistake must not hide another.
     """
 
     keys: Mapping[str, Read]
     make: Callable[[Setting, dict[str, Any]], Any]
     needs: tuple[str, ...] = ()
-    extensions: str = ""  # what begins with this is left alone
+    extensions: str = ""  # keys with this prefix are ignored
     renamed: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, setting: Setting) -> Any:
@@ -345,7 +345,7 @@ class Section:
         if not new:
             member.warn("is no longer used")
         elif new in members:
-            member.note(f"is now called '{new}', which stands here too")
+            member.note(f"is now called '{new}', which is set too")
         else:
             member.warn(f"is now called '{new}'")
             _attempt(values, new, self.keys[new], member)
@@ -353,7 +353,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A reader of a list of *inner*; what cannot be read is left out."""
+    """A reader of a list of *inner*; invalid items are left out."""
 
     inner: Read
 
@@ -366,7 +366,7 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A reader of a mapping from names of the user's own to *inner*; *name* checks a name and says how it is kept."""
+    """A reader of a mapping from any names to *inner*; *name* checks and normalises a name."""
 
     inner: Read
     name: Callable[[Setting, str], str] = lambda _, name: name
@@ -384,7 +384,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """A reader of what may be written in two ways: in short, and as a mapping."""
+    """A reader of a value in a *short* form or as a mapping."""
 
     short: Read
     long: Section
@@ -401,19 +401,19 @@ def _attempt(values: dict[Any, Any], name: object, read: Read, setting: Setting)
 
 
 def _unknown(setting: Setting, member: Setting, name: str, keys: Mapping[str, Read]) -> None:
-    """Note that *name* is no setting. Its text is shown with care: a key may be part of it."""
+    """Note that *name* is not a setting. Its text is shown with care: a key may be part of it."""
     inside = f"{setting.path}." if setting.path else ""
     joined = _RUN_TOGETHER.match(name)
-    if joined and joined[1] in keys:  # the rest of the name is the value
-        where, message = inside + joined[1], f"must be written '{joined[1]}: …', with a blank after the colon"
+    if joined and joined[1] in keys:  # the rest of the name is its value
+        where, message = inside + joined[1], f"must be written '{joined[1]}: …', with a space after the colon"
     else:
         where = inside + (secret_patterns.HIDDEN if _LONG.fullmatch(name) else shown(name))
-        message = "is no setting" + (meant(name, keys) or f"; there are {', '.join(keys)}")
+        message = "is not a setting" + (meant(name, keys) or f"; there are {', '.join(keys)}")
     setting.notes.mistakes.append(Mistake(member.key or member.place, where, message))
 
 
 def shown(value: str) -> str:
-    """Return *value*, a piece of the document, for a message: one short line, and nothing of what looks like a key."""
+    """Return *value*, a text of the document, for a message: one short line, hidden if it looks like a key."""
     value = secret_patterns.shown(value)
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
     return line if len(line) <= _MAX_SAID else line[:_MAX_SAID] + "…"
@@ -423,7 +423,7 @@ def shown(value: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML without opinions on scalars. A tag that is left on a node was written by the user."""
+    """PyYAML without types of scalars: a node has a tag only where the user wrote one."""
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
         return ""
@@ -442,9 +442,9 @@ def _parsed(source: str) -> Document:
         mark = e.problem_mark or e.context_mark
         return _unreadable(_place(mark) if mark else Place(1, 1), _problem(e))
     except yaml.reader.ReaderError as e:
-        return _unreadable(_place_after(source[: e.position]), "holds a character that YAML does not allow")
+        return _unreadable(_place_after(source[: e.position]), "has a character that YAML does not allow")
     except (yaml.YAMLError, ValueError, OverflowError):  # "\\UFFFFFFFF" is a ValueError of PyYAML's
-        return _unreadable(Place(1, 1), "is no YAML")
+        return _unreadable(Place(1, 1), "is not YAML")
     except RecursionError:
         return _unreadable(Place(1, 1), "is nested too deeply")
 
@@ -453,16 +453,16 @@ def _problem(error: yaml.MarkedYAMLError) -> str:
     if error.context == "expected a single document in the stream":
         return "only one document is read; another begins here"
     if error.context == "while scanning an alias":
-        return "what begins with * must be quoted, as in '*'"
+        return "a value that begins with * must be quoted, as in '*'"
     if "\\t" in (error.problem or ""):
-        return "holds a tab where YAML wants spaces"
+        return "has a tab where YAML needs spaces"
     told = " ".join(part for part in (error.context, error.problem) if part)
     # PyYAML quotes names of anchors and tags as they were written
-    return "is no YAML: " + _QUOTED.sub(lambda found: found[0][0] + shown(found[0][1:-1]) + found[0][-1], told)
+    return "is not YAML: " + _QUOTED.sub(lambda found: found[0][0] + shown(found[0][1:-1]) + found[0][-1], told)
 
 
 class _Tree:
-    """Turns PyYAML's nodes into ours: aliases and merges resolved, bounded, doubtful things noted."""
+    """Turns PyYAML's nodes into ours: resolves aliases and merges, bounds the size, notes mistakes."""
 
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
@@ -472,13 +472,13 @@ class _Tree:
 
     def node(self, found: yaml.Node) -> Node:
         if id(found) in self._open:
-            raise _error("an alias stands inside what it stands for", found)
+            raise _error("an alias refers to itself", found)
         if id(found) not in self._made:
             self._open.add(id(found))
             if len(self._open) > MAX_DEPTH:
                 raise RecursionError
             if found.tag:
-                self._note(found, "has a tag (!), which is not understood")
+                self._note(found, "has a tag (!), which is not supported")
             self._made[id(found)] = self._make(found)
             self._weight[id(found)] = self._weigh(found)
             self._open.discard(id(found))
@@ -526,12 +526,12 @@ class _Tree:
     def _twice(self, key: yaml.Node, before: yaml.Node | Member | None) -> None:
         if before is not None:
             line = before.place.line if isinstance(before, Member) else before.start_mark.line + 1
-            self._note(key, f"'{shown(key.value)}' stands here twice, first on line {line}")
+            self._note(key, f"'{shown(key.value)}' is repeated, first on line {line}")
 
     def _weigh(self, found: yaml.Node) -> int:
         weight = 1 + sum(self._weight.get(id(inner), 1) for inner in _children(found))
         if weight > MAX_NODES:
-            raise _error("its aliases amount to too much", found)
+            raise _error("its aliases expand to too much", found)
         return weight
 
     def _note(self, found: yaml.Node, message: str) -> None:

@@ -121,7 +121,7 @@ def test_a_bad_file_changes_nothing_and_every_mistake_is_in_the_log(tmp_path: Pa
         write(running, "strategy: random\nbogus: 1\naccounts: []\n")
         assert eventually(lambda: "nothing changes" in running.log and "accounts: must hold" in running.log)
         assert "strategy: 'random' is none of" in running.log
-        assert "bogus: is no setting" in running.log
+        assert "bogus: is not a setting" in running.log
 
         answer = httpx.post(
             running.url + path("openai_chat"), json=body("openai_chat", ["hello"]), trust_env=False, timeout=30

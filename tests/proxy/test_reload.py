@@ -91,7 +91,7 @@ def test_a_file_that_is_being_written_is_left_until_it_is_done(tmp_path: Path, m
     [
         (
             lambda bench: bench.write("strategy: x\nbogus: 1\n" + ONE),
-            ["strategy: 'x' is none of", "bogus: is no setting"],
+            ["strategy: 'x' is none of", "bogus: is not a setting"],
         ),
         (lambda bench: bench.write("accounts: [{id: a"), ["config.yaml:"]),
         (lambda bench: bench.write(""), ["is empty; it needs settings"]),

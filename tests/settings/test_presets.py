@@ -204,7 +204,7 @@ def test_a_provider_of_the_file_s_own_can_be_any_of_this() -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("families: []", "must name one at least of openai, anthropic, gemini"),
+        ("families: []", "must name at least one of openai, anthropic, gemini"),
         ("families: [openia]", "'openia' is none of openai, anthropic, gemini"),
         ("api_version: 'a b'", "must be a version such as 2024-10-21"),
         ("stamp: {body_paths: [chat]}", "must be the end of a path, as in /chat/completions"),

@@ -115,21 +115,21 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
     )
 
     assert mistakes(text, "config.yaml") == [
-        "config.yaml:1:1: stratgey: is no setting, did you mean 'strategy'?",
+        "config.yaml:1:1: stratgey: is not a setting, did you mean 'strategy'?",
         "config.yaml:2:17: sessions.ttl: must be a duration such as 90s, 500ms or 1h30m, is '1:30'",
         "config.yaml:2:31: sessions.order[0]: 'codx' is none of own, parent, claude_session, codex, harness, "
         "generic_header, body_session, conversation, token, cache_key, user, content, did you mean 'codex'?",
-        "config.yaml:2:42: sessions.order[2]: 'own' stands here twice",
-        "config.yaml:4:21: accounts[0].provider: 'opneai' is no provider, did you mean 'openai'?",
+        "config.yaml:2:42: sessions.order[2]: 'own' is repeated",
+        "config.yaml:4:21: accounts[0].provider: 'opneai' is not a provider, did you mean 'openai'?",
         "config.yaml:4:34: accounts[0].key: must be a credential: env:NAME, file:PATH, "
         "{cmd: [program, argument]} or the key itself, is a list",
         "config.yaml:5:3: accounts[1]: key is missing",
-        "config.yaml:5:8: accounts[1].id: 'a' is taken already, on line 4",
-        "config.yaml:5:29: accounts[1].kye: is no setting, did you mean 'key'?",
+        "config.yaml:5:8: accounts[1].id: 'a' is already used on line 4",
+        "config.yaml:5:29: accounts[1].kye: is not a setting, did you mean 'key'?",
         "config.yaml:5:45: accounts[1].weight: must be > 0, is -1",
         "config.yaml:6:34: accounts[2].key: env: must name an environment variable, as in env:OPENAI_API_KEY",
         "config.yaml:6:51: accounts[2].enabled: must be true or false, is 'yes'; write true",
-        "config.yaml:6:56: 'enabled' stands here twice, first on line 6",
+        "config.yaml:6:56: 'enabled' is repeated, first on line 6",
     ]
 
 
@@ -139,16 +139,19 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
         ("", "c:1:1: is empty; it needs settings"),
         ("- a", "c:1:1: must be a mapping (name: value), is a list"),
         ("state: x", "c:1:1: accounts is missing"),
-        ("accounts:", "c:1:10: accounts: must hold an account at least"),
-        ("accounts: []", "c:1:11: accounts: must hold an account at least"),
+        ("accounts:", "c:1:10: accounts: must hold at least one account"),
+        ("accounts: []", "c:1:11: accounts: must hold at least one account"),
         ("accounts: {a: 1}", "c:1:11: accounts: must be a list, is a mapping"),
         ("accounts: [1]", "c:1:12: accounts[0]: must be a mapping (name: value), is 1"),
         (ONE + "sessions: 1h", "c:2:11: sessions: must be a mapping (name: value), is '1h'"),
         (ONE + "other_traffic: no", "c:2:16: other_traffic: 'no' is none of pass, refuse"),
         (ONE + "failover: {attempts: 0}", "c:2:22: failover.attempts: must be 1 or more, is 0"),
-        (ONE + "a: b", "c:2:1: a: is no setting; there are state, store, strategy, sessions, failover, journal,"),
-        (ONE + "clients: [{name: x, key: env:X}, {name: x, key: env:X}]", "c:2:41: clients[1].name: 'x' is taken"),
-        ("accounts: [*]", "c:1:13: what begins with * must be quoted, as in '*'"),
+        (ONE + "a: b", "c:2:1: a: is not a setting; there are state, store, strategy, sessions, failover, journal,"),
+        (
+            ONE + "clients: [{name: x, key: env:X}, {name: x, key: env:X}]",
+            "c:2:41: clients[1].name: 'x' is already used",
+        ),
+        ("accounts: [*]", "c:1:13: a value that begins with * must be quoted, as in '*'"),
     ],
 )
 def test_one_mistake_is_one_line(text: str, said: str) -> None:
@@ -236,17 +239,17 @@ def test_base_urls(url: str, origin: Origin | None, path: str) -> None:
         ("reversed", "must begin with https:// or http://, or be 'reverse', is 'reversed'"),
         ("api.openai.com/v1", "must begin with https:// or http://, or be 'reverse', is 'api.openai.com/v1'"),
         ("ftp://me:hidden@x", "must begin with https:// or http://, or be 'reverse'"),
-        ("https://me:hidden@x", "must not hold a user name or password"),
-        ("https://x/?key=hidden", "must not hold a query or a fragment (? or #)"),
-        ("https://x/#", "must not hold a query or a fragment (? or #)"),
-        ("https://", "must name a host in plain ASCII letters (or an address), without blanks"),
-        ("https://bücher.example", "must name a host in plain ASCII letters (or an address), without blanks"),
-        ("'https://a b'", "must name a host in plain ASCII letters (or an address), without blanks"),
-        ("'https://a\\b'", "must name a host in plain ASCII letters (or an address), without blanks"),
+        ("https://me:hidden@x", "must not contain a user name or password"),
+        ("https://x/?key=hidden", "must not contain a query or a fragment (? or #)"),
+        ("https://x/#", "must not contain a query or a fragment (? or #)"),
+        ("https://", "must name a host in ASCII letters, or an address, without spaces"),
+        ("https://bücher.example", "must name a host in ASCII letters, or an address, without spaces"),
+        ("'https://a b'", "must name a host in ASCII letters, or an address, without spaces"),
+        ("'https://a\\b'", "must name a host in ASCII letters, or an address, without spaces"),
         ("https://x:0", "must name a port from 1 to 65535"),
         ("https://x:70000", "must be a URL such as https://api.openai.com/v1"),
         ("'https://[::1'", "must be a URL such as https://api.openai.com/v1"),
-        ("https://x/a/../b", "must have a plain path: no blanks, no //, no . or .. between slashes"),
+        ("https://x/a/../b", "must have a plain path: no spaces, no //, no . or .. between slashes"),
         ("http://x.example", "must be https: no key goes over plain http beyond this machine (see insecure_http)"),
         ("http://127.0.0.1.example", "must be https: no key goes over plain http beyond this machine"),
     ],
@@ -263,32 +266,34 @@ def test_plain_http_must_be_allowed_and_is_warned_about() -> None:
     found = load(text, "c")
 
     assert found.accounts[0].insecure_http
-    assert found.warnings == ("c:1:12: accounts[0]: its key goes over plain http to x.example, readable on the way",)
+    assert found.warnings == (
+        "c:1:12: accounts[0]: its key goes over plain http to x.example, readable by others on the network",
+    )
 
 
 def test_a_provider_without_an_address_needs_one() -> None:
     assert mistakes("accounts: [{id: a, provider: morpheus, key: env:A}]") == [
-        "c:1:12: accounts[0]: base_url is missing: 'morpheus' has none of its own"
+        "c:1:12: accounts[0]: base_url is missing: 'morpheus' has no default"
     ]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("id2: x", "id2: is no setting, did you mean 'id'?"),
+        ("id2: x", "id2: is not a setting, did you mean 'id'?"),
         ("group: a b", "group: must be 1 to 64 letters, digits, '.', '_' or '-', is 'a b'"),
         ("max_concurrent: -1", "max_concurrent: must be 0 or more, is -1"),
         ("priority: 010", "priority: must be a whole number, is '010'"),
         ("priority: 1.5", "priority: must be a whole number, is 1.5"),
         ("websockets: 'true'", "websockets: must be true or false, is text; take the quotes off"),
-        ("models: []", "models: must name a model at least; '*' allows all of them"),
+        ("models: []", "models: must name at least one model; '*' allows all of them"),
         ("models: x", "models: must be a list, is 'x'"),
-        ("models: {allowed: [x]}", "models.allowed: is no setting, did you mean 'allow'?"),
-        ("headers: {Authorization: sk-x}", "headers.Authorization: must not be set here: a credential comes from"),
-        ("headers: {x-api-key: sk-x}", "headers.x-api-key: must not be set here: a credential comes from key: alone"),
+        ("models: {allowed: [x]}", "models.allowed: is not a setting, did you mean 'allow'?"),
+        ("headers: {Authorization: sk-x}", "headers.Authorization: must not be set here: the credential comes from"),
+        ("headers: {x-api-key: sk-x}", "headers.x-api-key: must not be set here: the credential comes from key: only"),
         ("headers: {Host: x}", "headers.Host: must not be set here: it belongs to the connection or the body"),
         ("headers: {X-Patchbay-A: x}", "headers.X-Patchbay-A: must not be set here: X-Patchbay-* is Patchbay's own"),
-        ("headers: {'a b': x}", "headers.a b: is no name of a header"),
+        ("headers: {'a b': x}", "headers.a b: is not a header name"),
         ('headers: {A: "x\\r\\nB: y"}', "headers.A: must be one line of visible ASCII characters"),
     ],
 )
@@ -372,14 +377,14 @@ def test_the_sources_of_a_key() -> None:
         ("'env:'", "key: env: must name an environment variable, as in env:OPENAI_API_KEY"),
         ("env:sk-hidden", "key: env: must name an environment variable, as in env:OPENAI_API_KEY"),
         ("'file:'", "key: file: must name a file, as in file:~/.config/patchbay/key"),
-        ("file:/a#hidden", "key: what stands after # must be a JSON pointer such as #/tokens/access_token"),
+        ("file:/a#hidden", "key: the part after # must be a JSON pointer such as #/tokens/access_token"),
         ("'cmd: op read'", "key: must be written as {cmd: [program, argument]}"),
         ("{cmd: op read hidden}", "key.cmd: must be a list of words, as in [op, read, 'op://…']; no shell runs it"),
         ("{cmd: []}", "key.cmd: must name a program"),
-        ("{cmd: [op], tll: 5m}", "key.tll: is no setting, did you mean 'ttl'?"),
+        ("{cmd: [op], tll: 5m}", "key.tll: is not a setting, did you mean 'ttl'?"),
         ("{ttl: 5m}", "key: cmd is missing"),
-        ("Bearer sk-hidden", "key: must be the key alone: it holds a space or a line break"),
-        ('"sk-hidden\\r\\nX: y"', "key: must be the key alone: it holds a space or a line break"),
+        ("Bearer sk-hidden", "key: must be the key alone, without spaces or line breaks"),
+        ('"sk-hidden\\r\\nX: y"', "key: must be the key alone, without spaces or line breaks"),
         ("sk-hidden-ü", "key: must be visible ASCII characters only"),
         ("$HIDDEN", "key: variables are written env:NAME"),
         ("os.environ/HIDDEN", "key: variables are written env:NAME"),
@@ -399,7 +404,7 @@ def test_a_literal_key_is_a_warning_unless_it_is_harmless_or_unused() -> None:
     )
     found = load(text, "c").warnings
 
-    said = "stands here in plain text; env:, file: or {cmd: […]} keep it out of this file"
+    said = "is stored here in plain text; env:, file: or {cmd: […]} keep it out of this file"
     assert found == (f"c:1:26: clients[0].key: {said}", f"c:3:34: accounts[0].key: {said}")
 
 
@@ -418,7 +423,7 @@ def test_a_variable_that_is_not_set_is_a_warning_where_it_is_needed() -> None:
 def test_no_enabled_account_is_a_warning() -> None:
     found = load("accounts: [{id: a, provider: openai, key: env:A, enabled: false}]", "c")
 
-    assert found.warnings == ("c:1:11: accounts: none is enabled, so every request will be refused",)
+    assert found.warnings == ("c:1:11: accounts: no account is enabled, so every request will be refused",)
 
 
 def test_nothing_of_a_config_shows_a_key() -> None:
@@ -530,7 +535,7 @@ def test_what_a_client_may_use_is_read() -> None:
 
     assert (found.scope, found.pools, found.providers, found.models) == ("s", ("openai",), ("vllm-*",), ("gpt-*",))
     (wrong,) = mistakes(ONE + "clients: [{name: x, key: env:X, models: []}]\n")
-    assert "must name one at least" in wrong
+    assert "must name at least one" in wrong
 
 
 def test_hosts_and_pages_that_are_allowed_are_read() -> None:
@@ -587,7 +592,7 @@ def test_looking_needs_no_account(accounts: str) -> None:
 
 @pytest.mark.parametrize("accounts", ["", "accounts: []"])
 def test_serving_needs_an_account(accounts: str) -> None:
-    with pytest.raises(ConfigError, match=r"accounts is missing|must hold an account at least"):
+    with pytest.raises(ConfigError, match=r"accounts is missing|must hold at least one account"):
         reader.load(f"mode: serve\n{accounts}", "c")
 
 
@@ -614,12 +619,12 @@ def test_the_headers_of_an_account_hold_credentials_like_its_key() -> None:
 @pytest.mark.parametrize(
     ("provider", "complaint"),
     [
-        ("stamp: {headers: {X-Acme-Token: 'env:NAME'}}", "must not be a credential; one belongs among the headers"),
-        ("stamp: {body: {token: 'file:/x'}}", "must not be a credential; one belongs among the headers"),
-        ("pass_headers: [Authorization]", "must not pass: the account's own credential stands there"),
+        ("stamp: {headers: {X-Acme-Token: 'env:NAME'}}", "must not be a credential; write it under headers"),
+        ("stamp: {body: {token: 'file:/x'}}", "must not be a credential; write it under headers"),
+        ("pass_headers: [Authorization]", "must not pass: it carries the account's own credential"),
         ("pass_headers: [Connection]", "must not pass: it belongs to the connection"),
         ("pass_headers: [X-Patchbay-Account]", "must not pass: it belongs to the connection"),
-        ("pass_headers: ['a b']", "is no name of a header"),
+        ("pass_headers: ['a b']", "is not a header name"),
     ],
 )
 def test_where_a_credential_cannot_be_it_is_refused(provider: str, complaint: str) -> None:

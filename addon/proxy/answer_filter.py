@@ -1,7 +1,7 @@
 """
-What an upstream sends, as everything behind may see it: decoded within bounds, and with every known key covered.
+An upstream's answer, decoded within bounds and with every known key covered.
 
-The one way in: router, flow, log and client get an answer after it was here.
+Router, flow, log and client see an answer only behind this filter.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from .credentials import Credentials
 from .log_redaction import discreet
 from .redaction import RedactedStream
 
-_FREE = 2 * 1024 * 1024  # bytes that an answer may decode to, however few it came in
-_FREE_OF_AN_ERROR = 256 * 1024  # no more of one is read
-_RATIO = 50  # and more only up to so many times what came in
+_FREE = 2 * 1024 * 1024  # bytes that an answer may decode to, whatever its size
+_FREE_OF_AN_ERROR = 256 * 1024  # no more of an error is read
+_RATIO = 50  # above that, it may decode to so many times its size
 _NOT_CODINGS = ("chunked", "identity", "")
 
 
 class UnaskedProtocol(CodingError):
-    """What follows is no answer, and no protocol in which anybody could look for keys."""
+    """The upstream switches to a protocol in which keys could not be covered."""
 
 
 class AnswerFilter:
     """
-    One answer of an upstream: `head`, then `feed` for every chunk, then `rest`.
+    One answer: `head`, then `plain` or `feed` for every chunk, then `rest`.
 
-    *limit* is how many bytes of a packed answer are decoded where all of them are kept. All raise CodingError for an
-    answer that cannot be read. An error answer (400 and above) never raises: what cannot be read of it is left out.
+    *limit* bounds the decoded bytes of an encoded answer that is kept whole. `head`, `feed`, `rest` raise CodingError
+    for an answer that cannot be decoded; of an error answer (400 and above) the undecodable part is left out instead.
     """
 
-    packed = False  # whether `feed` decodes
+    packed = False  # the answer is encoded: `feed` decodes it
 
     def __init__(self, keys: Credentials, limit: int) -> None:
         self._keys = keys
@@ -71,11 +71,11 @@ class AnswerFilter:
                 self._decoder = Decoder(value, free=_FREE_OF_AN_ERROR if self._lenient else _FREE, ratio=_RATIO)
 
     def plain(self, data: bytes) -> bytes:
-        """Return what may go on with *data* of an answer that is not packed."""
+        """Return what passes with *data*, a chunk of an answer that is not encoded."""
         return self._covered.feed(data)
 
     def feed(self, data: bytes, *, kept: bool) -> Iterator[bytes]:
-        """Yield what may go on with *data* of a packed answer, in small pieces. *kept*: they are kept to the end."""
+        """Yield the pieces that pass with *data*, a chunk of an encoded answer. *kept*: the answer is kept whole."""
         if self._decoder is None or self._unreadable:
             return
         with self._leniently():
@@ -92,11 +92,11 @@ class AnswerFilter:
         return self._covered.rest()
 
     def trailers(self, trailers: http.Headers) -> None:
-        """Cover what *trailers* quote."""
+        """Cover the keys in *trailers*."""
         trailers.fields = self._keys.cover().fields(trailers.fields)
 
     def bytes(self, data: bytes) -> bytes:
-        """Return *data*, all of it, with every key covered."""
+        """Return *data*, which is complete, with every key covered."""
         return self._keys.scrub(data)
 
     def text(self, text: str) -> str:
@@ -114,7 +114,7 @@ class AnswerFilter:
 
 
 class Unchanged(AnswerFilter):
-    """In shadow, nothing is changed."""
+    """The filter of shadow, which changes nothing."""
 
     def head(self, response: http.Response, request: http.Request, *, has_body: bool) -> None:
         pass
@@ -131,7 +131,7 @@ def _is_websocket(message: http.Message) -> bool:
 
 
 def _codings_of(headers: http.Headers) -> str:
-    """Return what is to be taken off a body: its content codings, and those that it is transferred in."""
+    """Return the codings of a body: its content codings and its transfer codings."""
     if "content-encoding" not in headers and "transfer-encoding" not in headers:
         return ""
     named = (*headers.get_all("content-encoding"), *_transferred(headers))

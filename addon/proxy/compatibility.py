@@ -1,8 +1,8 @@
 """
-Whether this mitmproxy is the one we know: names and parameters first, then exchanges through the real code, no I/O.
+The self-check at start: whether this mitmproxy's internals are those the proxy is written for.
 
-`wire` stands on parts of mitmproxy that are nobody's promise. If one of them moved, a key could stay in a flow or
-a request could leave without one; so the addon refuses to start instead.
+The stream relies on private parts of mitmproxy. After a change of them a key could stay in a flow, or a request leave
+without one, so the addon refuses to start. Names and parameters are checked, then exchanges run without I/O.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = (
 
 
 def check() -> None:
-    """Raise RuntimeError, saying what changed, when this mitmproxy is not one we can stand on."""
+    """Raise RuntimeError, naming the change, when this mitmproxy is not one the proxy can run on."""
     _names()
-    upstream_stream.logger.disabled = True  # it is made to fail here, and an error logged at start ends mitmproxy
+    upstream_stream.logger.disabled = True  # the check makes it fail, and an error logged at start ends mitmproxy
     try:
         _nothing_leaves_without_a_route()
         _the_key_is_on_the_wire_only()
@@ -103,7 +103,7 @@ def _names() -> None:
     replays = inspect.unwrap(clientplayback.ClientPlayback.playback).__code__.co_names
     _demand("stream_buffers" in BufferedH2Connection.__annotations__, "BufferedH2Connection.stream_buffers is gone")
     _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
-    own_classes = upstream_stream.PatchbayStream.__mro__[:2]
+    own_classes = upstream_stream.PatchbayStream.__mro__[:3]
     ours = {name for owner in own_classes for name in vars(owner) if not name.startswith("__")}
     taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")

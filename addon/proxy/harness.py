@@ -62,7 +62,7 @@ class StubDriver(ExchangeDriver):
 
 
 class Harness:
-    """One client connection through our layer, with bytes in and bytes out instead of sockets."""
+    """One client connection through the layer: bytes in, bytes out."""
 
     def __init__(self, ready: bool, *, http2: bool = False) -> None:
         self.client = _client()

@@ -1,7 +1,7 @@
 """
-Header fields in one's own hand: looked at and changed many times, and put back on a message once.
+Header fields that are read and changed many times, and put back on a message once.
 
-mitmproxy's multi-map goes through all fields, and folds each one's case anew, for every look at one of them.
+mitmproxy's multi-map folds the case of every field for each access to one of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from ..values.http import Headers
 
 Raw = tuple[tuple[bytes, bytes], ...]
 
-# What concerns one connection alone (RFC 9110, 7.6.1), and what may not be taken off as if it did.
-# `Proxy-*` is for one hop as well, but for the field that tells the reader of an answer what a proxy did.
+# Fields of one connection (RFC 9110, 7.6.1), and fields that `Connection` cannot take off. `Proxy-*` is for one hop
+# too, except the field that reports to the reader of an answer what a proxy did.
 _HOPS = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings"))
 _PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
 _NEEDED = frozenset(
@@ -65,7 +65,7 @@ class HeaderFields:
         self._names.append(name.lower())
 
     def listed(self) -> frozenset[bytes]:
-        """Return the names that `Connection` lists, without those that a message needs wherever it goes."""
+        """Return the names that `Connection` lists, without those that a message needs on every hop."""
         if b"connection" not in self._names:
             return frozenset()
         said = [value for name, (_, value) in zip(self._names, self._fields, strict=True) if name == b"connection"]
@@ -73,9 +73,9 @@ class HeaderFields:
 
     def drop_hops(self, connection: bytes = b"") -> None:
         """
-        Take off what concerns one connection alone, and what `Connection` says does so too.
+        Take off the fields of one connection, and those that `Connection` lists.
 
-        Where `Connection` stood, *connection* is what it says of the next one: nothing, `keep-alive` or `Upgrade`.
+        Where `Connection` stood, its new value is *connection*: nothing, `keep-alive` or `Upgrade`.
         """
         hops = _HOPS | self.listed()
         hops |= {name for name in self._names if name[:6] == _PROXY and name != _PROXY_STATUS}
@@ -93,18 +93,14 @@ class HeaderFields:
         """Return all values, a line each."""
         return b"\n".join([value for _, value in self._fields])
 
-    def each(self, change: Callable[[bytes], bytes]) -> None:
-        """Put every value through *change*."""
-        self._fields = [(name, change(value)) for name, value in self._fields]
-
     def each_field(self, change: Callable[[bytes, bytes], bytes]) -> None:
-        """Put every value through *change*, which is told its name (in lower case) as well."""
+        """Replace every value by *change* of its name, in lower case, and itself."""
         self._fields = [
             (field, change(name, value)) for name, (field, value) in zip(self._names, self._fields, strict=True)
         ]
 
     def raw(self) -> Raw:
-        """Return what stands on a message."""
+        """Return the fields as a message holds them."""
         return tuple(self._fields)
 
     def on(self, headers: http.Headers) -> None:
@@ -113,12 +109,12 @@ class HeaderFields:
 
 
 def read(headers: http.Headers) -> Headers:
-    """Return *headers* as the rooms outside know them: as text, in which no byte is lost."""
+    """Return *headers* as text that keeps every byte, for the code that knows no mitmproxy."""
     return as_text(headers.fields)
 
 
 def as_text(fields: Raw) -> Headers:
-    """Return *fields* as the rooms outside know them."""
+    """Return *fields* as text that keeps every byte."""
     return Headers(
         [(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in fields]
     )

@@ -1,7 +1,7 @@
 """
-HTTP/1 as mitmproxy reads and writes it, with what that lacks: trailers, interim answers, and a time for a head.
+mitmproxy's HTTP/1 with what it lacks: trailers, interim answers, and a time limit for a request's head.
 
-mitmproxy raises on a trailer, takes a 103 for the answer, and waits for ever for the end of a request's head.
+mitmproxy raises on a trailer, takes a 103 for the answer, and waits without limit for the end of a head.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 
 HEAD = 1 << 20  # bytes of a head, or of trailers
-HEAD_SECONDS = 60.0  # for a client's head to come, from its first byte on, and for the first of a connection
+HEAD_SECONDS = 60.0  # for a client's head, from its first byte on, and for the first byte of a connection
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[ \r\n]")
-_PROTOCOL = b"HTTP/1."  # what an answer begins with, behind an empty line at most
+_PROTOCOL = b"HTTP/1."  # an answer begins so, behind blank lines at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
 _END_OF_MESSAGE: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
@@ -36,7 +36,7 @@ Commands = Generator[commands.Command, Any, None]
 
 
 def adopt(child: layer.Layer) -> None:
-    """Make *child*, or the HTTP/1 connection that it wraps, one of ours, if it is mitmproxy's own."""
+    """Give *child*, or the HTTP/1 connection that it wraps, our class in place of mitmproxy's."""
     found: Any = child.context.layers[-1]
     ours = _OURS.get(type(found))
     if ours is not None:
@@ -46,7 +46,7 @@ def adopt(child: layer.Layer) -> None:
 
 
 class _Trailers(Http1Connection):
-    """Takes the trailers of a chunked message, and writes those of the message it sends."""
+    """Reads the trailers of a chunked message, and writes those of the message it sends."""
 
     trailers: http.Headers | None = None
 
@@ -63,7 +63,7 @@ class _Trailers(Http1Connection):
                 kind = RequestTrailers if isinstance(command.event, RequestEndOfMessage) else ResponseTrailers
                 yield ReceiveHttp(kind(command.event.stream_id, http.Headers(self.body_reader.trailers)))
             yield command
-        if self.state == self.read_body and len(self.buf) > HEAD:  # trailers, or the size of a chunk, without an end
+        if self.state == self.read_body and len(self.buf) > HEAD:  # of trailers, or of a chunk size
             yield from self._refuse("the trailers are too large")
 
     def _refuse(self, why: str) -> Commands:
@@ -74,7 +74,7 @@ class _Trailers(Http1Connection):
 
     def send(self, event: HttpEvent) -> Commands:
         if isinstance(event, RequestTrailers | ResponseTrailers):
-            self.trailers = event.trailers  # they are written behind the last chunk; without chunks there is no place
+            self.trailers = event.trailers  # written behind the last chunk; a body without chunks has no place for them
             return
         trailers, ends = self.trailers, isinstance(event, RequestEndOfMessage | ResponseEndOfMessage)
         for command in super().send(event):
@@ -86,7 +86,7 @@ class _Trailers(Http1Connection):
 
 
 class _Reader:
-    """Reads a body with mitmproxy's reader, and keeps the trailers, at which mitmproxy raises."""
+    """Reads a body with mitmproxy's reader, and keeps its trailers, on which mitmproxy raises."""
 
     def __init__(self, theirs: Any) -> None:
         self._theirs = theirs
@@ -107,9 +107,9 @@ class _Reader:
 
 
 class PatchbayHttp1Server(_Trailers, Http1Server):
-    """The client's side: a head has its time."""
+    """The client's side: a head has a time limit."""
 
-    _due: commands.RequestWakeup | None = None  # when the head that is coming in must be complete
+    _due: commands.RequestWakeup | None = None  # the time limit of the head that is coming in
     _begun = False  # a request has come on this connection
 
     def _handle_event(self, event: events.Event) -> Commands:
@@ -120,7 +120,7 @@ class PatchbayHttp1Server(_Trailers, Http1Server):
             return
         yield from super()._handle_event(event)
         if isinstance(event, HttpEvent) and self.state != self.read_headers:
-            return  # nearly always
+            return  # the usual case
         waits = self.state == self.read_headers and (len(self.buf) > 0 or not self._begun)
         if not waits:
             self._begun = self._begun or self.state != self.read_headers
@@ -137,7 +137,7 @@ class PatchbayHttp1Server(_Trailers, Http1Server):
 
 
 class PatchbayHttp1Client(_Trailers, Http1Client):
-    """An upstream's side: interim answers are dropped, and blank lines before a head."""
+    """An upstream's side: interim answers and blank lines before a head are dropped."""
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands:
         while isinstance(event, events.DataReceived) and self.request:
@@ -145,16 +145,16 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
             if not self._is_interim():
                 break
             if not self.buf.maybe_extract_lines():
-                return  # more of it is to come
+                return  # its rest is still to come
         if isinstance(event, events.DataReceived) and self.stream_id is not None and not self._may_be_status_line():
-            yield from self._refuse("the upstream speaks something else")
+            yield from self._refuse("the upstream does not speak HTTP")
             return
         yield from super().read_headers(event)
         if self.state == self.read_headers and self.stream_id is not None and len(self.buf) > HEAD:
             yield from self._refuse("the head is too large")
 
     def _skip_blank_lines(self) -> None:
-        """Drop what some servers send behind the answer before; at an empty line mitmproxy would wait for ever."""
+        """Drop blank lines, which some servers send behind an answer; mitmproxy would wait without limit at one."""
         blank = len(self.buf) - len(self.buf._data.lstrip(b"\r\n"))
         if blank:
             self.buf._extract(blank)
@@ -164,11 +164,7 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
         return _PROTOCOL.startswith(begins)
 
     def _is_interim(self) -> bool:
-        """
-        Whether what comes next is a head behind which the answer follows.
-
-        101 is the answer to a request for an upgrade; to any other it is an answer as well, one that is refused.
-        """
+        """Whether an interim head comes next. 101 is none: it answers an upgrade, and is refused for other requests."""
         begins = bytes(self.buf._data[:_STATUS_LINE])
         return bool(_INTERIM.match(begins)) and begins[9:12] != b"101"
 

@@ -1,7 +1,7 @@
 """
-Heads of messages as a flow may show them: with placeholders where their credentials were, which are kept aside.
+Heads of messages with placeholders for their credentials, which are kept aside.
 
-A flow is saved, shown and exported at any moment, so the placeholders stand in it from the first hook on.
+A flow may be saved, shown and exported at any moment, so it holds the placeholders from the first hook on.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from .. import clients, secret_patterns
 from ..values.http import Origin
 from .header_fields import HeaderFields, Raw
 
-# The headers in one of which a provider wants its key, with what stands before it there.
+# The headers that carry a key, with its prefix in each.
 CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
 _WORD = clients.HIDDEN.encode()
 _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
 _IN_PATH = re.compile(rf"[/=]{clients.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
 _PROTOCOLS = b"sec-websocket-protocol"
-# Values that senders draw at random, so that some look like a key (3 of a million nonces): the nonce of a WebSocket
-# upgrade and its answer (RFC 6455, section 4), and the boundary of a multipart body (RFC 2046, section 5.1.1).
+# Random values, of which some look like a key (3 in a million): the nonce of a WebSocket upgrade and its answer
+# (RFC 6455, section 4), and the boundary of a multipart body (RFC 2046, section 5.1.1).
 _RANDOM = {
     b"sec-websocket-key": re.compile(rb"[A-Za-z0-9+/]{22}=="),
     b"sec-websocket-accept": re.compile(rb"[A-Za-z0-9+/]{27}="),
     b"content-type": re.compile(rb"multipart/[a-z-]+; *boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?", re.IGNORECASE),
 }
 _SHORTEST = 20  # bytes of a value that may be a key
-_PRESENTED = 16  # bytes of a client's credential that is looked for elsewhere in the head
+_PRESENTED = 16  # bytes of a client's credential that is searched for in the rest of the head
 
 
 class RedactedHeads:
-    """The head of one request as it came, and of its answer, while the flow holds placeholders for what is secret."""
+    """The heads of one request and its answer as they came, while the flow holds placeholders for their credentials."""
 
     __slots__ = ("_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value")
 
@@ -45,19 +45,19 @@ class RedactedHeads:
         placeholder(request)
         self._stands, self._stands_path = request.headers.fields, request.path
         self._destination = _destination(request)
-        # names that tell nothing, of fields whose value was a key
+        # fields that are credentials by their value, not by their name
         self.by_value = _hidden(self._stands) - _hidden(self._came) if self._stands != self._came else frozenset()
         self._told: Raw | None = None
         self._told_stands: Raw | None = None
 
     def __repr__(self) -> str:
-        return "Covered()"
+        return "RedactedHeads()"
 
     def restored(self, request: http.Request) -> http.Request:
         """
-        Return a copy of *request*, the flow's own, with the client's credentials, or itself where nothing is covered.
+        Return a copy of *request*, the flow's, with the client's credentials; itself where it holds no placeholder.
 
-        What was edited meanwhile stays edited. To another destination than the client's they do not go.
+        Edits of the flow stay. The credentials go to the client's own destination alone.
         """
         if (self._came, self._path) == (self._stands, self._stands_path) or _destination(request) != self._destination:
             return request
@@ -80,7 +80,7 @@ class RedactedHeads:
         return clients.parameters(self._path, names)
 
     def answered(self, response: http.Response) -> None:
-        """Put placeholders on *response*, the flow's own; `told` returns what the client gets."""
+        """Put placeholders on *response*, the flow's; `told` returns what the client gets."""
         self._told = response.headers.fields
         fields = HeaderFields(self._told)
         _cover(fields, _WORD)
@@ -88,7 +88,7 @@ class RedactedHeads:
         self._told_stands = response.headers.fields
 
     def told(self, response: http.Response) -> http.Response:
-        """Return a copy of *response* with the headers that the provider sent, or itself where none is covered."""
+        """Return a copy of *response* with the headers that the provider sent; itself where it holds no placeholder."""
         if self._told is None or self._told_stands is None or self._told == self._told_stands:
             return response
         copy = response.copy()
@@ -97,11 +97,11 @@ class RedactedHeads:
 
 
 def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> None:
-    """Put a word that names no secret in the place of every credential the client sent, and let it go to *origin*."""
+    """Replace every credential of the client in *request* by a placeholder, and direct it to *origin*."""
     word = f"{clients.HIDDEN}:{account}" if account else clients.HIDDEN
     fields = HeaderFields(request.headers.fields)
     presented = [] if account else _presented(fields)
-    _cover(fields, word.encode(), by_value=not account)  # once there is an account, the values have been looked at
+    _cover(fields, word.encode(), by_value=not account)  # with an account, the values were covered before
     for value in presented:
         _cover_again(request, fields, value)
     if b"@" in fields.first(b"host"):
@@ -117,25 +117,25 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
 
 
 def bare(trailers: http.Headers) -> http.Headers:
-    """Return *trailers* without credentials: nothing that is put on a wire comes so late, so none is kept aside."""
+    """Return *trailers* without credentials; none is kept aside, for no wire copy has trailers of a client's."""
     return http.Headers([(n, v) for n, v in trailers.fields if not (names_credential(n.lower()) or _is_key(v))])
 
 
 def lacks_credentials(request: http.Request) -> bool:
-    """Whether *request*, which was stored, holds placeholders where its client had credentials."""
+    """Whether *request*, which was stored, holds placeholders for its client's credentials."""
     values = (value for _, value in request.headers.fields)
     return any(map(_WITH_SCHEME.fullmatch, values)) or _IN_PATH.search(request.path) is not None
 
 
 @secret_patterns.remembered
 def names_credential(name: bytes) -> bool:
-    """Whether a header called *name* carries a credential, as far as its name tells."""
+    """Whether a header called *name* carries a credential, by its name."""
     text = name.decode("latin-1")
     return secret_patterns.names_key(text) or secret_patterns.is_key(text)
 
 
 def aim(request: http.Request, fields: HeaderFields, origin: Origin) -> None:
-    """Let *request* go to *origin*, by every name in which it says where it goes."""
+    """Direct *request* to *origin*: its address, `Host` and authority."""
     data, name = request.data, _called(origin)
     data.scheme, data.host, data.port = origin.scheme.encode(), origin.host, origin.port
     if b"host" in fields:
@@ -152,13 +152,13 @@ def _cover(fields: HeaderFields, word: bytes, *, by_value: bool = True) -> None:
 
 
 def _presented(fields: HeaderFields) -> list[bytes]:
-    """Return the credentials that a client shows as such, of whatever shape."""
+    """Return the values of the credential headers, of whatever shape."""
     found = (fields.first(name).rpartition(b" ")[2] for name in CREDENTIALS)
     return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
 
 
 def _cover_again(request: http.Request, fields: HeaderFields, value: bytes) -> None:
-    """Cover *value*, a credential, wherever else it stands in the head."""
+    """Cover *value*, a credential, in the rest of the head."""
     if value in fields.values():
         fields.each_field(lambda name, held: _WORD if value in held and name not in (_PROTOCOLS, b"host") else held)
     if value in request.data.path:
@@ -170,7 +170,7 @@ def _is_key(value: bytes) -> bool:
 
 
 def _needs_value(name: bytes, value: bytes) -> bool:
-    """Whether the field *name* works with *value* alone, though it looks like a key."""
+    """Whether *value*, which looks like a key, must stay in the field *name*."""
     return name == _PROTOCOLS or (name in _RANDOM and _RANDOM[name].fullmatch(value) is not None)
 
 
@@ -179,7 +179,7 @@ def _hidden(fields: Raw) -> frozenset[bytes]:
 
 
 def _uncovered(headers: http.Headers, came: Raw, stands: Raw) -> http.Headers:
-    """Return *headers*, which stood as *stands* once and may have been edited, with what *came* in their place."""
+    """Return *headers* with the values that *came*, where they still are as in *stands*: edits stay."""
     if headers.fields == stands:
         return http.Headers(came)
     given, covered = http.Headers(came), http.Headers(stands)

@@ -1,7 +1,7 @@
 """
-Covers known values wherever they are quoted: as they are, escaped for JSON, C, URLs or HTML, in base64, hex or UTF.
+Covers known values in every spelling: plain, escaped for JSON, C, URLs or HTML, in base64, hex or UTF.
 
-An answer of an upstream passes here before anything else sees it. What has no value in it costs a few searches.
+Every answer of an upstream passes here first. Data without a value costs a few searches.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Raw = tuple[tuple[bytes, bytes], ...]
 MARK = b"removed-by-patchbay"
 MIN_COVERED = 8  # characters; anything shorter is too likely to be a piece of ordinary text
 
-_GOOD_PART = 16  # characters of the beginning of a value that are covered where a text ends behind them
-_GROUPED = 6  # bytes in which forms agree that are searched for together
-_SHORT = 2048  # bytes in which one search for all beats one for each
+_GOOD_PART = 16  # characters of a value's beginning that are covered at the end of a text
+_GROUPED = 6  # common bytes of forms that are searched for together
+_SHORT = 2048  # bytes up to which one search for all beats one for each
 _ROUNDS = 4  # escapes inside escapes: JSON in a URL in HTML
 _OPEN_ESCAPE = re.compile(rb"[\\%&][\\%&#;{}+A-Za-z0-9]{0,40}\Z")
 _ESCAPING = (b"\\", b"%", b"&")  # what every escape begins with
@@ -45,9 +45,9 @@ _IN_ESCAPES = b"\\%&#;{}+" + (string.ascii_letters + string.digits).encode()
 
 class Redactor:
     """
-    Knows *values* in every spelling.
+    Covers *values* in every spelling.
 
-    A cover has the length of what it hides and nothing in it that needs escaping: lengths, JSON and headers stay sound.
+    A cover has the length of what it hides and needs no escaping: lengths, JSON and headers stay valid.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
@@ -105,7 +105,7 @@ class Redactor:
         return kept
 
     def ended(self, data: bytes) -> bytes:
-        """Return *data*, the end of a text, with a good part of a value covered: it may have been cut on purpose."""
+        """Return *data*, the end of a text, with a good part of a value covered too: it may be cut off."""
         start = len(data)
         if (part := self._prefix(data)) >= _GOOD_PART:
             start -= part
@@ -117,13 +117,13 @@ class Redactor:
 
     def _literally(self, data: bytes) -> bytes:
         there = [form for anchor, forms in self._groups if anchor in data for form in forms]
-        for form in sorted(there, key=len, reverse=True):  # one may be a part of another
+        for form in sorted(there, key=len, reverse=True):  # a form may be a part of another
             if form in data:
                 data = data.replace(form, _cover_of(form))
         return data
 
     def _unescaped(self, data: bytes) -> bytes:
-        """Cover what is a value once the escapes in *data* are undone."""
+        """Cover the values that appear once the escapes in *data* are undone."""
         text, places = self._plain(data)
         out: bytearray | None = None
         for value in self._longest_first:
@@ -136,7 +136,7 @@ class Redactor:
         return data if out is None else bytes(out)
 
     def _plain(self, data: bytes) -> tuple[bytes, list[int] | range]:
-        """Return *data* without its escapes, and where in it each byte of that begins, and where the last one ends."""
+        """Return *data* without its escapes, where in it each byte begins, and where the last one ends."""
         text = data
         places: list[int] | range = range(len(data) + 1)
         for _ in range(_ROUNDS):
@@ -155,7 +155,7 @@ class Redactor:
         return text, places
 
     def _escaped_prefix(self, window: bytes, end: int | None = None) -> int:
-        """Return how many bytes from the end of *window* a value begins, of which what stands before *end* is known."""
+        """Return how many bytes before the end of *window* a value begins whose bytes before *end* are known."""
         text, places = self._plain(window[:end])
         begins = [cut - self._longest(text[:cut]) for cut in {_open(text), len(text)}]
         return max((len(window) - places[at] for at in begins if at < len(text)), default=0)
@@ -176,10 +176,10 @@ class Redactor:
 
 class RedactedStream:
     """
-    A stream in which values are covered across every cut.
+    Covers values in a stream, also those that are split between chunks.
 
-    Only bytes that may be the beginning of a value are kept back, at most until the next chunk, or the `rest`.
-    *cover* returns the cover of now: values may become known while the stream runs.
+    Only bytes that may begin a value are kept back, until the next chunk or the `rest`. *cover* returns the present
+    Redactor: values may become known while the stream runs.
     """
 
     __slots__ = ("_cover", "_kept")
@@ -189,7 +189,7 @@ class RedactedStream:
         self._kept = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Return what may go on with *data*."""
+        """Return what passes with *data*."""
         cover = self._cover()
         data = cover.scrub(self._kept + data if self._kept else data)
         kept = cover.begun(data)
@@ -197,13 +197,13 @@ class RedactedStream:
         return data[:-kept] if kept else data
 
     def rest(self) -> bytes:
-        """Return what was kept back, once: nothing comes behind it. The better part of a value is covered as well."""
+        """Return what was kept back, at the end of the stream; a good part of a value is covered."""
         kept, self._kept = self._kept, b""
         return self._cover().ended(kept) if kept else kept
 
 
 def _char(found: re.Match[bytes]) -> bytes:
-    """Return the character that an escape stands for; empty where it is none that is printed."""
+    """Return the printable character that an escape stands for, or nothing."""
     kind = found.lastindex
     if kind is None:
         return b""
@@ -217,13 +217,13 @@ def _char(found: re.Match[bytes]) -> bytes:
 
 
 def _open(data: bytes) -> int:
-    """Return where an escape begins that *data* may have only a part of; its length where there is none."""
+    """Return where an escape begins that may be cut off in *data*; its length where there is none."""
     found = _OPEN_ESCAPE.search(data)
     return found.start() if found else len(data)
 
 
 def _overlap(data: bytes, form: bytes) -> int:
-    """Return the length of the longest end of *data* that is a beginning of *form*, but not all of it."""
+    """Return the length of the longest end of *data* that is a true prefix of *form*."""
     at = data.find(form[:1], 1 - len(form)) if len(form) > 1 else -1
     while at >= 0:
         if form.startswith(data[at:]):
@@ -233,7 +233,7 @@ def _overlap(data: bytes, form: bytes) -> int:
 
 
 def _groups(forms: set[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
-    """Yield *forms* by what they begin with, the longest first: one may be the beginning of another."""
+    """Yield *forms* by their common beginning, the longest first: a form may be a prefix of another."""
     groups: dict[bytes, list[bytes]] = {}
     for form in sorted(forms, key=lambda form: (-len(form), form)):
         groups.setdefault(form[:_GROUPED], []).append(form)
@@ -242,7 +242,7 @@ def _groups(forms: set[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
 
 
 def _any_of(words: Iterable[bytes]) -> bytes:
-    """Return an expression for any of *words*, sorted by the first byte: what a search begins with decides its cost."""
+    """Return an expression for any of *words*, grouped by the first byte, which decides the cost of a search."""
     rests: dict[bytes, list[bytes]] = {}
     for word in words:
         rests.setdefault(word[:1], []).append(re.escape(word[1:]))
@@ -250,30 +250,30 @@ def _any_of(words: Iterable[bytes]) -> bytes:
 
 
 def _common(first: bytes, last: bytes) -> bytes:
-    """Return what all of a sorted list begin with."""
+    """Return the common beginning of a sorted list."""
     at = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[:at]
 
 
 def _forms(value: bytes) -> Iterator[bytes]:
-    """Yield the spellings of *value* that are searched for as they are."""
+    """Yield the spellings of *value* that are searched for literally."""
     for spelled in _spellings(value.decode()):
         yield spelled.encode()
     for alignment in range(3):
         yield from _in_base64(value, alignment)
     yield value.hex().encode()
     yield value.hex().upper().encode()
-    if len(value) >= _GOOD_PART:  # anything shorter could be an ordinary word then
+    if len(value) >= _GOOD_PART:  # a shorter value could be an ordinary word
         yield value.lower()
         yield value.upper()
     yield value.decode().encode("utf-16-le")[:-1]  # in either byte order
     yield value.decode().encode("utf-32-le")[:-3]
-    for comma in (",", ", "):  # as JSON has a list of its bytes
+    for comma in (",", ", "):  # a JSON list of its bytes
         yield comma.join(map(str, value)).encode()
 
 
 def _in_base64(value: bytes, alignment: int) -> Iterator[bytes]:
-    """Yield the characters that *value* alone decides where *alignment* bytes, modulo three, stand before it."""
+    """Yield the base64 characters that depend on *value* alone, behind *alignment* bytes modulo three."""
     packed = b64encode(bytes(alignment) + value)
     start, end = (alignment * 8 + 5) // 6, (alignment + len(value)) * 8 // 6
     inner = packed[start:end]
@@ -288,7 +288,7 @@ def _spellings(value: str) -> set[str]:
 
 
 def _cover_of(form: bytes) -> bytes:
-    # a list of numbers stays one
+    # a list of numbers stays a list of numbers
     return _cover(len(form)) if form.strip(b"0123456789, ") else form.translate(_ONES)
 
 

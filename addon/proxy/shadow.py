@@ -1,4 +1,4 @@
-"""Shadow: a driver that lets everything pass as it came, while all is decided and written down as if it were served."""
+"""Shadow: everything passes as it came, while decisions are made and recorded as if they were carried out."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ logger = logging.getLogger(__name__)
 
 class ShadowDriver(ExchangeDriver):
     """
-    Keeps the client's own credentials out of the flow, and puts them back on the wire.
-
-    They go to where the client wanted them to go, and nowhere else.
+    Keeps the client's own credentials out of the flow, and puts them back on the wire, to the client's destination
+    alone.
     """
 
     shadow = True
@@ -45,7 +44,7 @@ class ShadowDriver(ExchangeDriver):
     def wire_request(self, request: http.Request, server: Server) -> http.Request:
         wanted = self.target.destination
         if server.address is None or (server.address[0].lower(), server.address[1]) != (wanted.host, wanted.port):
-            raise PermissionError("this connection does not go where the client wanted")
+            raise PermissionError("this connection does not go to the client's destination")
         return self.redacted_heads.restored(request)
 
     def client_response(self, response: http.Response) -> http.Response:
@@ -92,10 +91,10 @@ class Passthrough:
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:
-    """Log that *settings* and *modes* of mitmproxy together let nothing pass, if that is so."""
+    """Warn when *settings* and *modes* of mitmproxy together let nothing pass."""
     if settings.mode == "shadow" and any(ANYWHERE in mode for mode in modes):
         logger.warning(
-            "patchbay: in shadow a request goes where the client sends it, and behind %s nobody answers; "
+            "patchbay: in shadow a request goes where the client sends it, and nothing answers behind %s; "
             "give the provider as the target, as in --mode reverse:https://api.openai.com",
             ANYWHERE,
         )

@@ -18,7 +18,6 @@ from mitmproxy.proxy.layers.http import (
     ErrorCode,
     GetHttpConnection,
     HttpErrorHook,
-    HttpStream,
     RequestData,
     RequestEndOfMessage,
     RequestHeaders,
@@ -32,7 +31,7 @@ from ..values.answer import Failure
 from .exchange_driver import ExchangeDriver
 from .log_redaction import discreet
 from .shadow import Passthrough
-from .upstream_connections import ConnectionLayer, Upstream
+from .upstream_connections import ConnectingStream, ConnectionLayer
 
 Commands = Generator[commands.Command, Any, None]
 
@@ -60,7 +59,7 @@ def no_commands() -> Commands:
     yield from ()
 
 
-class UpstreamAttempt(HttpStream):
+class UpstreamAttempt(ConnectingStream):
     """
     mitmproxy's stream with one attempt at a time.
 
@@ -70,11 +69,6 @@ class UpstreamAttempt(HttpStream):
     attempt = 1
     upstream_open = False  # the present attempt's answer has not ended yet
     timer: Timer | None = None
-    upstream: Upstream | None = None  # the connection of the present attempt
-    reused = False  # it had served before
-    heard = 0  # how often it had been read when it was given
-    alone = False  # a connection was lost under this request, so it shares none: the request may be the reason
-    reopened = False  # a connection ended while it was made for this request
     resent = 0  # times that the request went again because its upstream had not processed it
     begun = touched = 0.0  # when this attempt began, and when its upstream last sent something
     uploading = False  # the body streams through; once its head is out, the request cannot be sent again

@@ -1,16 +1,16 @@
 """
-Upstream connections: each belongs to one account, and says what its end means for the requests on it.
+Upstream connections: each belongs to one account, and its end tells each request on it whether it was processed.
 
-mitmproxy shares one connection between all requests to an address, closes it at the first GOAWAY, forgets the requests
-that wait for a stream, and keeps using a connection that no longer answers. The classes here take the place of its
-own. They know connections and streams of HTTP/2, and nothing of exchanges.
+mitmproxy shares one connection between all requests to an address, closes it at the first GOAWAY, forgets requests
+that wait for a stream, and keeps using a connection that no longer answers. These classes replace its own. They know
+connections and streams of HTTP/2, and nothing of exchanges.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from weakref import WeakSet
 
 import h2.errors
@@ -26,6 +26,7 @@ from mitmproxy.proxy.layers.http import (
     GetHttpConnection,
     GetHttpConnectionCompleted,
     HttpLayer,
+    HttpStream,
     RegisterHttpConnection,
     RequestProtocolError,
     ResponseHeaders,
@@ -38,9 +39,9 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 Commands = Generator[commands.Command, Any, None]
 
-HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 has a quarter of it, and ends the connection above that
+HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 allows a quarter of it, and ends the connection above that
 HUFFMAN = 1 << 12  # bytes up to which a header list is Huffman-coded: hpack takes quadratic time to do so
-IDLE = 32  # connections of a client that may stand unused; beyond a bound, mitmproxy waits for ever to open one
+IDLE = 32  # unused connections that one client keeps; mitmproxy has a limit for all, and waits for ever above it
 
 
 @dataclass
@@ -50,36 +51,22 @@ class Lost(ResponseProtocolError):
 
 @dataclass
 class Unprocessed(Lost):
-    """The upstream has not looked at the request: it may be sent again, whatever it asks for (RFC 9113, 8.7)."""
-
-
-class Asking(Protocol):
-    """The stream that asks for a connection."""
-
-    upstream: Upstream | None  # the connection it was given last
-    reused: bool  # whether that had served before
-    heard: int  # how often the upstream had been read when the connection was given
-    alone: bool  # whether it must share its connection with no other stream
-    reopened: bool  # whether a connection that it waited for has ended while it was made
-
-    @property
-    def owner(self) -> object:
-        """Whose connection it may use: streams of equal owners share."""
+    """The upstream has not processed the request, so any request may be sent again (RFC 9113, 8.7)."""
 
 
 @dataclass(slots=True, eq=False)
 class Upstream:
-    """One upstream connection that stands, or has stood."""
+    """One upstream connection, established now or before."""
 
     owner: object
     connection: Connection
-    http: Http1Client | Http2Client | None = None  # what speaks on it; None: something else does
-    failed: bool = False  # it could not be made
+    http: Http1Client | Http2Client | None = None  # None: it speaks something else
+    failed: bool = False  # it could not be established
     retired: bool = False  # it takes no new stream
     served: int = 0  # streams that were put on it
-    heard: int = 0  # times that something was read of it, HTTP/2 only
-    blamed: bool = False  # its end has been counted against its account
-    used: int = 0  # when a stream was put on it last, in streams of the layer
+    heard: int = 0  # times that it was read, HTTP/2 only
+    blamed: bool = False  # its end has counted against its account
+    used: int = 0  # the number of the last stream on it, counted over the layer
 
     @property
     def is_http2(self) -> bool:
@@ -87,12 +74,12 @@ class Upstream:
 
     @property
     def usable(self) -> bool:
-        """Whether it may take a new stream, now or when it has room."""
+        """Whether it accepts new streams, now or when it has room."""
         return not (self.failed or self.retired) and self.connection.connected
 
     @property
     def settled(self) -> bool:
-        """Whether it is known how many streams it takes."""
+        """Whether its limit of streams is known."""
         return not isinstance(self.http, Http2Client) or self.http.provisional_max_concurrency is None
 
     @property
@@ -102,21 +89,21 @@ class Upstream:
 
     @property
     def limit(self) -> int:
-        """How many streams it takes at a time."""
+        """How many concurrent streams it accepts."""
         if not isinstance(self.http, Http2Client):
             return 1
         return self.http.provisional_max_concurrency or self.http.h2_conn.remote_settings.max_concurrent_streams
 
     @property
     def room(self) -> bool:
-        """Whether a stream that is put on it goes out at once."""
+        """Whether another stream is sent at once."""
         if isinstance(self.http, Http2Client):
             return self.http.h2_conn.open_outbound_streams < self.limit
         return self.http is None or self.http.stream_id is None
 
     @property
     def idle(self) -> bool:
-        """Whether it stands, and no stream is on it. Of what does not speak HTTP nobody knows."""
+        """Whether it is established and speaks HTTP without a stream on it."""
         if self.http is None or not self.connection.connected:
             return False
         if isinstance(self.http, Http2Client):
@@ -124,15 +111,30 @@ class Upstream:
         return self.http.stream_id is None
 
 
-# Connections whose end no layer has heard of yet: mitmproxy loses that event when it cancels the task that brings it.
+class ConnectingStream(HttpStream):
+    """A stream as the layer that gives it connections sees it."""
+
+    upstream: Upstream | None = None  # the connection it was given last
+    reused = False  # that had served before
+    heard = 0  # how often it had been read when it was given
+    alone = False  # it must share its connection with no other stream
+    reopened = False  # a connection that it waited for ended while it was made
+
+    @property
+    def owner(self) -> object:
+        """Whose connections it may use: streams of equal owners share."""
+        return None
+
+
+# Connections whose end has reached no layer yet: mitmproxy loses that event when it cancels the task that brings it.
 unended: WeakSet[Connection] = WeakSet()
 
 
 class FreshConnection(GetHttpConnection):
     """
-    A connection that failed must not be found again.
+    Matches no connection that failed.
 
-    mitmproxy keeps it for as long as the client stays, and every later request to that address fails with its error.
+    mitmproxy keeps such a connection while the client stays, and fails every later request to its address with it.
     """
 
     def connection_spec_matches(self, connection: Connection) -> bool:
@@ -141,42 +143,42 @@ class FreshConnection(GetHttpConnection):
 
 class ConnectionLayer(HttpLayer):
     """
-    mitmproxy's HTTP layer, with connections that are shared by the streams of one owner alone.
+    mitmproxy's HTTP layer, with connections that only the streams of one owner share.
 
-    A stream gets a connection on which it is sent at once. It waits only while its connection is being made, and on a
-    new one of HTTP/2 that has as many streams as it may have before its SETTINGS are known.
+    A stream gets a connection on which it is sent at once. It waits only while its connection is established, and for
+    the SETTINGS of a new HTTP/2 connection that has as many streams as are allowed before them.
     """
 
     upstreams: dict[Connection, Upstream]
-    line: list[GetHttpConnection]  # of the streams that wait for SETTINGS
+    awaiting_settings: list[GetHttpConnection]
     given: int  # streams that were put on a connection
-    overdue: Connection | None  # the connection that was given up last because it took too long to be made
+    overdue: Connection | None  # the last connection that took too long to establish
 
     def take_over(self) -> None:
-        """Begin, in the place of a layer of mitmproxy's that has not begun yet."""
-        self.upstreams, self.line, self.overdue = {}, [], None
+        """Set up what mitmproxy's layer, which has not started, lacks."""
+        self.upstreams, self.awaiting_settings, self.overdue = {}, [], None
         self.given = 0
 
     def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
         event.__class__ = FreshConnection
         asking = self._asking(event)
         if reuse and not asking.alone:
-            for upstream in self._standing(event, asking):
+            for upstream in self._usable(event, asking):
                 if upstream.room:
                     yield from self._give(event, upstream)
                     return
-            if waiting := self._being_made(event, asking):
+            if waiting := self._establishing(event, asking):
                 waiting.append(event)
                 return
-            unsettled = any(not upstream.settled for upstream in self._standing(event, asking))
+            unsettled = any(not upstream.settled for upstream in self._usable(event, asking))
             if unsettled and self._known_limit(event) is None:
-                self.line.append(event)
+                self.awaiting_settings.append(event)
                 return
         yield from self._make_room()
         yield from super().get_connection(event, reuse=False)
 
     def _make_room(self) -> Commands:
-        """Close the connections that have been idle for longest, so that a further one can be opened."""
+        """Close the connections that have been idle longest, so that another one can be opened."""
         idle = sorted((each for each in self.upstreams.values() if each.idle), key=lambda each: each.used)
         for upstream in idle[: max(0, len(idle) - IDLE + 1)]:
             upstream.retired = True
@@ -185,7 +187,7 @@ class ConnectionLayer(HttpLayer):
     def register_connection(self, command: RegisterHttpConnection) -> Commands:
         waiting = self.waiting_for_establishment[command.connection]
         first = self._asking(waiting[0])
-        upstream = self._claimed(command.connection, first.owner, failed=bool(command.err))
+        upstream = self._registered(command.connection, first.owner, failed=bool(command.err))
         upstream.retired = first.alone and upstream.is_http2
         if isinstance(upstream.http, Http2Client) and (known := self._known_limit(waiting[0])):
             upstream.http.provisional_max_concurrency = known
@@ -215,9 +217,9 @@ class ConnectionLayer(HttpLayer):
 
     def _go_again(self, command: RegisterHttpConnection, waiting: list[GetHttpConnection]) -> list[GetHttpConnection]:
         """
-        Take out of *waiting* who may try once more, since the upstream accepted the connection and ended it at once.
+        Take out of *waiting* the streams that may try once more: the upstream accepted the connection and closed it.
 
-        Nothing was sent on it. What was refused, or took too long, fails.
+        Nothing was sent on it. A connection that was refused or took too long fails its streams.
         """
         connection = command.connection
         accepted = isinstance(connection, Server) and connection.timestamp_tcp_setup is not None
@@ -229,18 +231,18 @@ class ConnectionLayer(HttpLayer):
             self._asking(event).reopened = True
         return again
 
-    def _asking(self, event: GetHttpConnection) -> Asking:
-        return cast("Asking", self.command_sources[event])
+    def _asking(self, event: GetHttpConnection) -> ConnectingStream:
+        return cast("ConnectingStream", self.command_sources[event])
 
-    def serve_line(self) -> Commands:
-        """Look after the streams that wait for SETTINGS: these may be known now, or never will be."""
-        line, self.line = self.line, []
-        for event in line:
+    def retry_waiting(self) -> Commands:
+        """Give connections to the streams that wait for SETTINGS, which may be known now or never will be."""
+        waiting, self.awaiting_settings = self.awaiting_settings, []
+        for event in waiting:
             yield from self.get_connection(event)
 
     def _give(self, event: GetHttpConnection, upstream: Upstream) -> Commands:
         child = self.command_sources.pop(event)
-        asking = cast("Asking", child)
+        asking = cast("ConnectingStream", child)
         asking.upstream, asking.reused, asking.heard = upstream, upstream.served > 0, upstream.heard
         upstream.served += 1
         self._use(upstream)
@@ -250,11 +252,11 @@ class ConnectionLayer(HttpLayer):
         self.given += 1
         upstream.used = self.given
 
-    def _standing(self, event: GetHttpConnection, asking: Asking) -> list[Upstream]:
-        """Return the connections that stand, and may be used for *event*."""
-        early = self.context.server  # mitmproxy may have opened this one before anybody asked
+    def _usable(self, event: GetHttpConnection, asking: ConnectingStream) -> list[Upstream]:
+        """Return the established connections that *event* may use."""
+        early = self.context.server  # mitmproxy may have opened it before the first request
         if early in self.connections and early not in self.upstreams and early.connected:
-            self._claimed(early, asking.owner)
+            self._registered(early, asking.owner)
         gone = [each for each in self.upstreams if each.state is ConnectionState.CLOSED]
         for each in gone:
             del self.upstreams[each]
@@ -264,8 +266,8 @@ class ConnectionLayer(HttpLayer):
             if upstream.usable and upstream.owner == asking.owner and event.connection_spec_matches(upstream.connection)
         ]
 
-    def _being_made(self, event: GetHttpConnection, asking: Asking) -> list[GetHttpConnection] | None:
-        """Return the list of those who wait for a connection that *event* can wait for as well."""
+    def _establishing(self, event: GetHttpConnection, asking: ConnectingStream) -> list[GetHttpConnection] | None:
+        """Return the waiting list of a connection that *event* can wait for as well."""
         known = self._known_limit(event)
         for connection, waiting in self.waiting_for_establishment.items():
             first = self._asking(waiting[0])
@@ -275,14 +277,14 @@ class ConnectionLayer(HttpLayer):
         return None
 
     def _known_limit(self, event: GetHttpConnection) -> int | None:
-        """Return how many streams the latest HTTP/2 connection to the same address takes, if that is known."""
+        """Return the stream limit of the latest HTTP/2 connection to the same address, if it is known."""
         for upstream in reversed(self.upstreams.values()):
             if upstream.is_http2 and upstream.settled and event.connection_spec_matches(upstream.connection):
                 return max(1, upstream.limit)
         return None
 
-    def _claimed(self, connection: Connection, owner: object, *, failed: bool = False) -> Upstream:
-        """Return *connection* as one that belongs to *owner* from now on."""
+    def _registered(self, connection: Connection, owner: object, *, failed: bool = False) -> Upstream:
+        """Return *connection*, which belongs to *owner* from now on."""
         if connection not in self.upstreams:
             found = None if failed else _speaker(self.connections[connection])
             self.upstreams[connection] = upstream = Upstream(owner, connection, found, failed)
@@ -294,7 +296,7 @@ class ConnectionLayer(HttpLayer):
 
 
 def _speaker(child: layer.Layer) -> Http1Client | Http2Client | None:
-    """Return what speaks HTTP on a connection, below TLS and tunnels."""
+    """Return the HTTP client of a connection, below TLS and tunnels."""
     found: layer.Layer | None = child
     while found is not None and not isinstance(found, Http1Client | Http2Client):
         found = getattr(found, "child_layer", None)
@@ -312,14 +314,14 @@ def _adopt(found: Http2Client, upstream: Upstream) -> None:
 
 @dataclass
 class GoAway(h2.events.Event):
-    """The upstream takes no new streams, and has not looked at those above *last*. h2's own event ends everything."""
+    """The upstream accepts no new streams and has not processed those above *last*. h2's own event ends all."""
 
     last: int = 0
     code: int = 0
 
 
 class Frames(BufferedH2Connection):
-    """h2's connection, which goes on after a GOAWAY, and gives what came before a frame that it cannot take."""
+    """h2's connection, but it goes on after a GOAWAY, and delivers what came before a malformed frame."""
 
     broken = False
 
@@ -345,7 +347,7 @@ def _is_about_one_stream(frame: Frame, error: h2.exceptions.ProtocolError) -> bo
     """Whether *frame* makes a malformed message and harms no other (RFC 9113, 8.1.1); h2 ends the connection then."""
     if isinstance(error, h2.exceptions.InvalidBodyLengthError):
         return True
-    # what has a cause is a header block that cannot be decoded, or a frame that is not allowed now
+    # an error with a cause is about a header block that cannot be decoded, or a frame that is not allowed now
     return isinstance(frame, HeadersFrame) and type(error) is h2.exceptions.ProtocolError and error.__cause__ is None
 
 
@@ -371,10 +373,9 @@ class _Encoder(hpack.Encoder):
 
 class UpstreamHttp2(Http2Client):
     """
-    mitmproxy's HTTP/2 client, which says for each stream whether it was lost or never looked at.
+    mitmproxy's HTTP/2 client, but each stream that ends with its connection is reported as lost or unprocessed.
 
-    After a GOAWAY, and when it was retired, it takes no new streams, goes on with those it has, and closes behind the
-    last of them.
+    After a GOAWAY, and once it is retired, it accepts no new streams, completes its present ones, and then closes.
     """
 
     upstream: Upstream
@@ -387,7 +388,7 @@ class UpstreamHttp2(Http2Client):
         return self._and_close(super()._handle_event(event))
 
     def _and_close(self, following: Commands) -> Commands:
-        """Close a retired connection after *following*: h2 may hold a stream closed before its end is passed on."""
+        """Close a retired connection after *following*: h2 may close a stream before its end is passed on."""
         yield from following
         if self.upstream.retired and self.conn.connected and not self.h2_conn.open_outbound_streams:
             self.streams.clear()
@@ -412,13 +413,13 @@ class UpstreamHttp2(Http2Client):
     def reset(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
         if event.error_code != h2.errors.ErrorCodes.REFUSED_STREAM or event.stream_id not in self.streams:
             return (yield from super().handle_h2_event(event))
-        self.upstream.retired = True  # it has as much as it can do
+        self.upstream.retired = True  # it is at its limit
         del self.streams[event.stream_id]
         yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", ErrorCode.GENERIC_SERVER_ERROR))
         return False
 
     def skip(self, event: h2.events.UnknownFrameReceived) -> Generator[commands.Command, Any, bool]:
-        """Pass a frame of a type that is not known, of which mitmproxy logs each."""
+        """Skip a frame of an unknown type; mitmproxy logs each."""
         yield from ()
         return False
 
@@ -439,9 +440,9 @@ _HANDLERS: dict[type, Callable[[UpstreamHttp2, Any], Generator[commands.Command,
 
 class ClientHttp2(Http2Server):
     """
-    mitmproxy's HTTP/2 server, which hears a cancel that comes in one piece with the end of the request.
+    mitmproxy's HTTP/2 server, but it sees a cancel that comes in one piece with the end of the request.
 
-    A head that is larger than the client takes is an error of its own stream; sent, it would end those of others.
+    A head larger than the client accepts fails its own stream; sent, it would end all streams of the connection.
     """
 
     def __init__(self, context: Context) -> None:
@@ -454,7 +455,7 @@ class ClientHttp2(Http2Server):
         if type(event) is ResponseHeaders:
             most = self.h2_conn.remote_settings.max_header_list_size
             if most is not None and _size(event.response.headers.fields) > most:
-                message = "the answer has larger headers than the client takes"
+                message = "the answer has larger headers than the client accepts"
                 event = ResponseProtocolError(event.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
         following: Commands = super()._handle_event(event)
         return following

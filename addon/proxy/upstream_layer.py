@@ -45,21 +45,21 @@ class _Streams(dict[int, HttpStream]):
 
 
 class PatchbayLayer(ConnectionLayer):
-    """mitmproxy's HTTP layer, with our streams in it."""
+    """mitmproxy's HTTP layer with PatchbayStreams."""
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup) and event.command not in self.command_sources:
-            return no_commands()  # of a timer that was called off
+            return no_commands()  # of a timer that was cancelled
         if isinstance(event, events.ConnectionClosed):
             unended.discard(event.connection)
         if isinstance(event, events.Start) and self.context.client.alpn == b"h2":
             self.connections.setdefault(self.context.client, ClientHttp2(self.context.fork()))
         following: Commands = super()._handle_event(event)
-        return _joined(self._with_line(following) if self.line else following)
+        return _joined(self._and_retry(following) if self.awaiting_settings else following)
 
-    def _with_line(self, following: Commands) -> Commands:
+    def _and_retry(self, following: Commands) -> Commands:
         yield from following
-        yield from self.serve_line()
+        yield from self.retry_waiting()
 
     def make_stream(self, stream_id: int) -> Commands:
         self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
@@ -81,10 +81,10 @@ class PatchbayLayer(ConnectionLayer):
 
 def _joined(generator: Commands) -> Commands:
     """
-    Join what goes to one connection in one go: a head and its body, or the events of a stream that came together.
+    Join what one event sends to one connection: a head and its body, or events of a stream that came together.
 
-    mitmproxy writes each by itself, and each writing is a call of the system that costs more than all else done to it.
-    Nothing waits: what one event brings about is sent before the next is looked at.
+    mitmproxy writes each piece by itself, and a system call costs more than all other work on it. Nothing waits for
+    the next event.
     """
     waiting: list[bytes] = []
     size, connection = 0, None
@@ -108,7 +108,7 @@ def _joined(generator: Commands) -> Commands:
 
 
 def _refuse_head(child: Http1Server) -> Commands:
-    """End a connection whose client sends on and on, and never what it wants."""
+    """Close a connection whose client sends a head without an end."""
     if child.state == child.read_headers:
         yield commands.SendData(child.conn, _HEAD_TOO_LARGE)
     child.state = child.done
@@ -116,7 +116,7 @@ def _refuse_head(child: Http1Server) -> Commands:
 
 
 class Closed(layer.Layer):
-    """A connection that goes nowhere: what is left when nobody could say what it should be."""
+    """A connection that is closed at once, because its protocol is refused or could not be decided."""
 
     def _handle_event(self, event: events.Event) -> Commands:
         if isinstance(event, events.Start):
@@ -124,14 +124,14 @@ class Closed(layer.Layer):
 
 
 def install(decided: layer.NextLayer) -> None:
-    """Put our layer in the place of mitmproxy's. To be called when the built-in `next_layer` has decided."""
+    """Adopt each HTTP layer among *decided*. Call it when the built-in `next_layer` has decided."""
     for found in decided.context.layers:
         if type(found) is HttpLayer:
             adopt(found)
 
 
 def adopt(found: HttpLayer) -> None:
-    """Make *found*, a layer of mitmproxy's own that has not begun yet, one of ours."""
+    """Turn *found*, a layer of mitmproxy's own that has not started, into a PatchbayLayer."""
     found.__class__ = PatchbayLayer
     found.streams = _Streams(found.streams)
     cast("PatchbayLayer", found).take_over()
@@ -139,9 +139,9 @@ def adopt(found: HttpLayer) -> None:
 
 def _framed(request: http.Request, event: ResponseHeaders) -> http.Response:
     """
-    Give an HTTP/1 answer of unknown length a framing of its own.
+    Chunk an HTTP/1 answer of unknown length.
 
-    From an HTTP/2 upstream it has none, mitmproxy then ends it by closing, and a broken answer would look complete.
+    From an HTTP/2 upstream it has no framing: mitmproxy would end it by closing, and a broken answer look complete.
     """
     response = event.response
     if (

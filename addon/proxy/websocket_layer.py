@@ -1,4 +1,4 @@
-"""mitmproxy's WebSocket layer with bounds on what a message may be, and a cover over what an upstream quotes."""
+"""mitmproxy's WebSocket layer with bounds on messages, and with the keys covered that an upstream quotes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ Commands = Generator[commands.Command, Any, None]
 _ENDING = "patchbay_ending"
 _LAST = "patchbay_last"
 _PING = "patchbay_ping"
-_READ = 1 << 16  # bytes that mitmproxy reads at a time
-_SLICE = 4096  # bytes that are parsed at a time
-_SPELL = 0.002  # seconds of work after which others get their turn
-_FRAGMENTS = 1024  # of one message; where there are more they are not sent on as they came
-_EACH = 16  # bytes that a frame counts for, also if it is empty
+_READ = 1 << 16  # bytes that mitmproxy reads at once
+_SLICE = 4096  # bytes that are parsed at once
+_SPELL = 0.002  # seconds of work before a pause for others
+_FRAGMENTS = 1024  # of one message; with more, it is not sent on in its own fragments
+_EACH = 16  # bytes that each frame counts for, even an empty one
 _GOING_AWAY = wsproto.events.CloseConnection(CloseReason.GOING_AWAY)
 _BROKEN_OFF = "the other end broke the connection off"
 
 
 def end_with(message: WebSocketMessage, code: int, reason: str) -> None:
-    """Let *message*, while it is shown, be the last of its WebSocket: it goes nowhere, and both ends are told why."""
+    """Drop *message* in its hook and close its WebSocket with *code* and *reason* for both ends."""
     message.drop()
     vars(message)[_ENDING] = code, reason
 
 
 def end_behind(message: WebSocketMessage, code: int, reason: str) -> None:
-    """Close the WebSocket of *message*, while it is shown, right behind it. The client alone is told why."""
+    """In the hook of *message*, close its WebSocket right behind it, with *code* and *reason* for the client alone."""
     vars(message)[_LAST] = code, reason
 
 
 def closing(flow: http.HTTPFlow, code: int, reason: str) -> websocket.WebSocketMessageInjected:
-    """Return the event that closes the WebSocket of *flow*. The client alone is told why."""
+    """Return the event that closes the WebSocket of *flow*, with *code* and *reason* for the client alone."""
     message = WebSocketMessage(Opcode.TEXT, True, b"")
     end_behind(message, code, reason)
     return websocket.WebSocketMessageInjected(flow, message)
@@ -55,18 +55,18 @@ def ping(flow: http.HTTPFlow) -> websocket.WebSocketMessageInjected:
 
 
 class _Incoming:
-    """What one end sends: bytes that are not parsed yet, events that are not handled yet, the message that began."""
+    """The input of one end: bytes that are not parsed yet, events that are not handled yet, the unfinished message."""
 
     def __init__(self, source: websocket.WebsocketConnection) -> None:
         self.source = source
         self.unread: deque[bytes | None] = deque()  # None: the connection is closed
         self.events: deque[wsproto.events.Event] = deque()
         self.assembly = _Assembly()
-        self._waiting = 0  # bytes that came since all was handled
+        self._waiting = 0  # bytes that came since the input was empty
         self._is_over = False
 
     def add(self, data: bytes | None, limit: int) -> None:
-        """Add what came to what waits, of which more than *limit* bytes end the socket."""
+        """Queue *data*; more than *limit* queued bytes end the socket."""
         if self._is_over:
             return
         if not (self.unread or self.events):
@@ -81,7 +81,7 @@ class _Incoming:
             self.unread.append(data)
 
     def parse(self) -> None:
-        """Parse the next slice of what came."""
+        """Parse the next slice of the queue."""
         data = self.unread.popleft()
         if data is not None and len(data) > _SLICE:
             self.unread.appendleft(data[_SLICE:])
@@ -90,7 +90,7 @@ class _Incoming:
         self.events.extend(self.source.events())
 
     def ends(self) -> bool:
-        """Parse what came, one slice at least and for a moment at most, and say whether the other end leaves."""
+        """Parse one slice or more, for a moment at most, and return whether this end closes the socket."""
         until = time.monotonic() + _SPELL
         while self.unread:
             self.parse()
@@ -100,7 +100,7 @@ class _Incoming:
 
 
 class _Assembly:
-    """The message of one direction that has begun to come."""
+    """The unfinished message of one direction."""
 
     def __init__(self) -> None:
         self.size = 0  # bytes; each frame counts for some
@@ -122,7 +122,7 @@ class _Assembly:
         return b"".join(self._pieces)
 
     def fragmentizer(self, is_text: bool) -> websocket.Fragmentizer:
-        """Return what cuts a message as this one was cut, if that is worth it."""
+        """Return the Fragmentizer that cuts a message as this one was cut, unless its fragments are too many."""
         cut = websocket.Fragmentizer([], is_text)
         if len(self._fragments) < _FRAGMENTS:
             cut.fragment_lengths = self._fragments
@@ -133,9 +133,9 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
     """
     One WebSocket of an account.
 
-    A message of more than *limit* bytes ends it (1009). *scrub* covers the keys in reasons and pings of the upstream;
-    messages are shown to the addon, which does so itself. *pause* makes the command that lets others go on. *left* is
-    called when the client leaves, also while a message of its waits; *heard* when the upstream says anything.
+    A message of more than *limit* bytes ends it (1009). *scrub* covers the keys in the upstream's close reasons and
+    pings; the addon covers those in messages. *pause* makes the command that pauses for others. *left* is called when
+    the client leaves, also while a message of its waits; *heard* for any frame of the upstream.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         self._is_over = False
 
     def handle_event(self, event: events.Event) -> Commands:
-        # unlike relay_messages this also sees what comes while a message waits
+        # unlike relay_messages this also sees events that come while a message waits
         if isinstance(event, events.ConnectionEvent) and not self._is_over:
             self._take(event, event.connection == self.context.client)
         return super().handle_event(event)
@@ -180,7 +180,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
             yield from self._relayed(event.connection == self.context.client)
 
     def _relayed(self, from_client: bool) -> Commands:
-        """Relay what has come from one end, with pauses."""
+        """Relay the input of one end, with pauses."""
         coming, begun = self._coming[from_client], time.monotonic()
         while (coming.events or coming.unread) and not self._is_over:
             if not coming.events:
@@ -247,9 +247,9 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         yield from _sent(target, type(event)(payload=payload))
 
     def _closed(self, event: wsproto.events.CloseConnection, from_client: bool) -> Commands:
-        """Pass on that one end has closed the socket, or broken it off."""
+        """Pass on that one end has closed the socket, or its connection has ended."""
         if event.code == CloseReason.ABNORMAL_CLOSURE:
-            # there is no frame that says so, and wsproto would send 1000, as if all had been said
+            # no frame has this code, and wsproto would send 1000, a normal end
             broken = wsproto.events.CloseConnection(CloseReason.INTERNAL_ERROR, _BROKEN_OFF)
             yield from self._end(event, from_client, client=broken, server=_GOING_AWAY)
         elif event.reason and not from_client:
@@ -270,7 +270,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         client: wsproto.events.CloseConnection | None = None,
         server: wsproto.events.CloseConnection | None = None,
     ) -> Commands:
-        """End the socket: *event* is noted, and both ends are told of it, or of what stands for it there."""
+        """End the socket: record *event*, and send it, or *client* and *server* in its place, to the two ends."""
         assert self.flow.websocket
         self.flow.websocket.timestamp_end = time.time()
         self.flow.websocket.closed_by_client = from_client
@@ -287,5 +287,5 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
 
 
 def _sent(end: websocket.WebsocketConnection, event: wsproto.events.Event) -> Commands:
-    if end.state is ConnectionState.OPEN:  # it may have said that it leaves
+    if end.state is ConnectionState.OPEN:  # it may be closing
         yield end.send2(event)

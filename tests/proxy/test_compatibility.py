@@ -62,7 +62,7 @@ def _open_gate(self: Any) -> Any:
     [
         ("_gated", _key_left_out, "copy for the wire"),
         ("_settle", _never_next, "reached the client"),
-        ("make_server_connection", _open_gate, "without a route"),
+        ("make_server_connection", _open_gate, "without a lease"),
     ],
 )
 def test_what_no_longer_works_is_noticed(

@@ -86,4 +86,4 @@ def test_shadow_on_one_port_is_warned_about(caplog: pytest.LogCaptureFixture) ->
         assert caplog.messages == []
         warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["reverse:http://patchbay.invalid"])
 
-    assert "nobody answers" in caplog.text
+    assert "nothing answers" in caplog.text

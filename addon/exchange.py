@@ -160,7 +160,7 @@ class Exchange:
 
     def records(self) -> list[dict[str, Any]]:
         """Return, as plain types, what it takes to judge the attempts' answers again; see `crosstalk.reverify`."""
-        return [attempt.watch.record() for attempt in self.attempts]
+        return [attempt.watch.record.encoded() for attempt in self.attempts]
 
 
 def continued_thread(body: Body) -> str:

@@ -21,6 +21,7 @@ from .accounts.pool import Accounts
 from .answer.reader import AnswerReader
 from .answer_urls import AddressMap
 from .body import Body
+from .crosstalk.attempt_record import AttemptRecord, Moment
 from .crosstalk.recent import RecentExchanges
 from .crosstalk.request_summary import RequestSummary
 from .crosstalk.watch import Watch
@@ -275,31 +276,33 @@ class Router:
         return lease
 
     def _watch(self, exchange: Exchange, lease: Lease, stamps: correlation.Stamps, now: float) -> Watch:
-        endpoint, provider = exchange.request.endpoint, lease.account.provider
-        return Watch(
-            provider.echo,
-            stamps.expected,
+        endpoint, provider, model = exchange.request.endpoint, lease.account.provider, lease.model or exchange.model
+        record = AttemptRecord(
             request_id=lease.request_id,
-            earlier=tuple(attempt.lease.request_id for attempt in exchange.attempts),
-            client_id=stamps.client_id,
-            sent=stamps.sent,
-            # a compacted history holds what was said, ids and all
-            generation=endpoint.kind == "generation" and not endpoint.suffix.endswith("/compact"),
             exchange=exchange.id,
             account=lease.account.id,
             affinity=exchange.identity.affinity,
             thread=exchange.identity.thread,
-            digest=exchange.digest,
-            mint=self._mint,
-            ledger=self.ledger,
-            now=now,
-            memory=self.memory,
-            asked=RequestSummary(
-                endpoint, self._summarised(exchange, lease), lease.model or exchange.model, exchange.stream
-            ),
+            digest=exchange.digest.hex(),
+            expected=dict(stamps.expected),
+            own=sorted(stamps.sent),
+            earlier=[attempt.lease.request_id for attempt in exchange.attempts],
+            client_id=stamps.client_id,
+            promised=provider.echo.promised,
+            headers=dict(provider.echo.headers),
+            body=dict(provider.echo.body),
+            # a compacted history holds what was said, ids and all
+            generation=endpoint.kind == "generation" and not endpoint.suffix.endswith("/compact"),
             host=str(lease.origin),
-            silent=frozenset(provider.disabled_detectors),
+            silent=sorted(provider.disabled_detectors),
+            model=model,
+            stream=exchange.stream,
+            dialect=endpoint.dialect,
+            suffix=endpoint.suffix,
+            at=Moment(0, now),
         )
+        asked = RequestSummary(endpoint, self._summarised(exchange, lease), model, exchange.stream)
+        return Watch(record, self._mint, self.ledger, now, self.memory, asked)
 
     def _summarised(self, exchange: Exchange, lease: Lease) -> Body:
         """Return the body that says what was asked: on a socket what goes up, since nothing else is kept of it."""

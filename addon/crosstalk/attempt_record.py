@@ -1,160 +1,128 @@
-"""What a detector may know about the attempt whose answer it looks at."""
+"""What was sent with one attempt, and when its answer came: stored with the flow, and read back by `verify`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from ..correlation import Mint, Returned
-from ..ledger import Entry, Ledger
-from .host_habits import PROVEN, TWICE, Standing
-from .recent import LiveAttempt, RecentExchanges
-from .request_summary import RequestSummary
+from msgspec import Meta, Struct, ValidationError, convert, field, to_builtins
+from msgspec.structs import replace
+
+from ..ledger import Entry
+from ..values.account import Depth, Echo
+from .host_habits import Standing
+
+VERSION = 1
+LATER, BROKEN = "recorded by a later release of Patchbay", "its record is broken"
+# What was counted before records named their kinds: version 0, which had no member for its version either.
+_KINDS_OF_0 = (
+    "age", "created", "date", "disorder", "early", "echo", "framing", "id", "kept", "loose", "model", "over",
+    "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool",
+)  # fmt: skip
 
 
-@dataclass(slots=True)
-class AttemptRecord:
+class Moment(Struct, frozen=True, array_like=True, order=True):
+    """When something happened: *number* is its place among all that this instance saw, *clock* the time."""
+
+    number: int
+    clock: float
+
+
+class Owner(Struct, frozen=True, array_like=True):
+    """Another exchange whose id an answer brought: another instance's stands in no other record."""
+
+    exchange: str
+    request_id: str
+    at: float
+    digest: str
+
+
+class AttemptRecord(Struct):
     """
-    One attempt. *entry* is what the ledger says of it; *expected* names, per place, what must come back there.
+    One attempt, as it is stored: with the request and the answer it is all that its verdict comes from.
 
-    *own* are ids of the client that went up with it, *earlier* the ids of this exchange's attempts before. *promised*:
-    the provider gives back what it was sent. *generation*: the answer was made for this request alone; one that is
-    fetched from a store is legally another request's. *status* is the answer's, 0 until its head has come.
+    *expected*: place → the value that must come back there. *own* are ids of the client that went up with it,
+    *client_id* the one of them that stands in for ours, *earlier* the ids of this exchange's attempts before.
+    *promised*, *headers* and *body* are the provider's echo. *generation*: the answer is made for this request alone;
+    one that is fetched from a store is legally another request's. *silent* are the detectors that are switched off.
 
-    *memory*, *asked* and *host* are missing where only ids are looked at. *kept*: the answer says that it comes from a
-    cache. *date*: what the answer's head says of the time, by the host's own clock; *headed* is when it came.
-    *names* are the first of the provider's ids at each place, *born* a digest of what the answer's id came in. *broken*
-    are the rules of the host that this answer broke, *held* those it kept; *judged* is how those stood that were asked
-    about, when they were asked about first. *noted* is what the ledger was told of this answer.
+    *at*, *seen* and *ended* are moments: when the attempt was sent, when each fact came, and its
+    end. *kinds* names the kinds of facts that *seen* counts, since another release may look at more or fewer of them.
+    *early*: the head came before the request had gone up; *whole*: the answer came to its end. *owners* are other
+    exchanges whose ids the answer brought, *habits* says how the host's rules stood when they were first asked about.
+
+    Members may be added at any time: readers skip those they do not know. A change in what a member means needs a new
+    VERSION, and a record of a version above its own is not judged again by a reader.
     """
 
-    entry: Entry
-    mint: Mint
-    ledger: Ledger
-    expected: Mapping[str, str] = field(default_factory=dict)
-    own: frozenset[str] = frozenset()
-    earlier: tuple[str, ...] = ()
-    promised: bool = False
-    generation: bool = False
-    status: int = 0
-    memory: RecentExchanges | None = None
-    asked: RequestSummary | None = None
-    host: str = ""
-    kept: bool = False
-    date: float | None = None
-    headed: float | None = None
-    names: dict[str, str] = field(default_factory=dict)
-    born: str = ""
-    models: list[str] = field(default_factory=list)
-    held: set[str] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
-    judged: dict[str, Standing] = field(default_factory=dict)
-    noted: list[tuple[str, str]] = field(default_factory=list)
-    foreign: bool = False  # the answer is proved to be another's, so what stands in it was not given to this attempt
-    clock: int = 0  # how often our clock was set when it was sent
-    last: tuple[str, float, Returned] | None = None  # what was asked of `returned`, and what it said
+    request_id: str
+    exchange: str
+    account: str
+    affinity: str
+    thread: str
+    digest: Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
+    expected: dict[str, str]
+    own: list[str]
+    earlier: list[str]
+    client_id: str
+    promised: bool
+    headers: dict[str, Depth]
+    body: dict[str, Depth]
+    generation: bool
+    host: str
+    silent: list[str]
+    model: str
+    stream: bool
+    dialect: str
+    suffix: str
+    at: Moment
+    seen: list[Moment] = []
+    early: bool = False
+    whole: bool = False
+    ended: list[float] = []  # the two members of a moment, or none
+    version: int = 0
+    kinds: list[str] = field(default_factory=lambda: list(_KINDS_OF_0))
+    habits: dict[str, Standing] | None = None
+    owners: dict[str, Owner] = {}
 
-    def returned(self, value: str, now: float) -> Returned:
-        """Say what *value* is to this attempt."""
-        if self.last is None or self.last[:2] != (value, now):  # several detectors ask of one fact
-            found = self.mint.classify(
-                value,
-                mine=self.entry.request_id,
-                sent=self.own,
-                earlier=self.earlier,
-                exchange=self.entry.exchange,
-                ledger=self.ledger,
-                now=now,
-            )
-            self.last = value, now, found
-        return self.last[2]
+    @property
+    def echo(self) -> Echo:
+        """Where a request id may come back, by the provider."""
+        return Echo(headers=self.headers, body=self.body, promised=self.promised)
 
-    def repeats(self, other: Entry) -> bool:
-        """
-        Whether *other* asked for the same thing before us, so that its answer is a retry's or a cache's.
+    @property
+    def end(self) -> Moment | None:
+        """When the answer ended, if it did."""
+        return Moment(int(self.ended[0]), self.ended[1]) if self.ended else None
 
-        An answer to a request that was sent *after* ours cannot have come from there.
-        """
-        return bool(other.digest) and other.digest == self.entry.digest and other.at <= self.entry.at
+    def entry(self, now: float, words: bytes = b"") -> Entry:
+        """Return what the ledger says of the attempt, which was sent *now*."""
+        digest = bytes.fromhex(self.digest)
+        return Entry(self.exchange, self.request_id, self.account, self.affinity, self.thread, digest, now, words=words)
 
-    def asked_alike(self, other: Entry) -> bool:
-        """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
-        same, words = other.digest == self.entry.digest, other.words == self.entry.words
-        return (bool(other.digest) and same) or (bool(other.words) and words)
+    def sent_again(self) -> AttemptRecord:
+        """Return the record as it was when the attempt was sent."""
+        habits = dict(self.habits or {})
+        return replace(self, seen=[], ended=[], early=False, whole=False, owners={}, habits=habits)
 
-    def note(self, kind: str, token: str, entry: Entry, now: float) -> None:
-        """Have the ledger know that *token* came to this attempt."""
-        self.ledger.note(kind, token, replace(entry, seen=now, born=self.born), now)
-        self.noted.append((kind, token))
+    def encoded(self) -> dict[str, Any]:
+        """Return the record as plain types."""
+        told: dict[str, Any] = to_builtins(self)
+        return told
 
-    def disown(self) -> None:
-        """Forget what came in the answer: it is another's, who may get it yet."""
-        for kind, token in self.noted:
-            self.ledger.drop(kind, token, self.entry.exchange)
-        self.noted.clear()
 
-    # -- habits of the host ----------------------------------------------------------------------------------------
+def version(stored: Mapping[str, Any]) -> int:
+    """Return the version of a stored record; 0 for those of before they had one."""
+    named = stored.get("version", 0)
+    return named if isinstance(named, int) else VERSION + 1
 
-    def broke(self, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
-        """Note that this answer breaks *rule*; what is said of the rule is how it stood before. See `host_habits`."""
-        self.standing(rule)
-        if rule not in self.broken:
-            self.broken.add(rule)
-            if self.memory is not None:
-                self.memory.habits.broke(self.host, rule, now, found=found, explained=explained)
 
-    def standing(self, rule: str) -> Standing:
-        """Return how *rule* stood at the host when it was asked about first."""
-        if rule not in self.judged:
-            habits = self.memory.habits if self.memory else None
-            stood = habits.standing(self.host, rule, self.entry.request_id) if habits else Standing()
-            self.judged[rule] = stood
-        return self.judged[rule]
-
-    def stands(self, rule: str, answers: int) -> bool:
-        """Whether the host kept *rule* in at least *answers* answers in a row before this one; see `host_habits`."""
-        return self.standing(rule).stands(answers)
-
-    def suspects(self, rule: str, answers: int) -> bool:
-        """The same for a finding that nothing but the host's habits speaks for."""
-        return self.standing(rule).suspects(answers)
-
-    def swapped(self, rule: str, other: Entry | None) -> bool:
-        """Whether *rule* stands, or was broken last by the answer to *other*, with which this one was exchanged."""
-        stood = self.standing(rule)
-        pair = self.pair(other)
-        return stood.stands(PROVEN) or (bool(pair) and stood.mirrors(PROVEN, pair, self.entry.at))
-
-    def pair(self, other: Entry | None) -> str:
-        """Return how it is written that the answer to *other* may have come to us."""
-        return f"{self.entry.request_id} → {other.request_id}" if other is not None else ""
-
-    def explained(self, rule: str) -> bool:
-        """Whether *rule* stands where another exchange under way explains why this answer breaks it."""
-        return self.standing(rule).seldom
-
-    def is_new(self, rule: str, answers: int) -> bool:
-        """Whether the host never broke *rule* before, or has kept it since as `stands` says."""
-        stood = self.standing(rule)
-        return not stood.doubted and (not stood.broken or stood.stands(answers))
-
-    def void(self, rule: str) -> bool:
-        """Whether the host breaks *rule* as a matter of course."""
-        return self.standing(rule).void
-
-    def repeated(self, rule: str, other: Entry, at_once: int = PROVEN, later: int = TWICE) -> bool:
-        """
-        Whether *rule*, which lets nothing come twice, stands for what came to *other* and comes to us now.
-
-        It takes *at_once* answers in a row where both waited at the same time, else *later*.
-        """
-        return self.memory is None or self.stands(rule, at_once if other.seen > self.entry.at else later)
-
-    def beside(self) -> Iterator[LiveAttempt]:
-        """Yield the attempts of other exchanges at this host that are or were under way beside this one."""
-        return self.memory.others(self.entry, self.host) if self.memory is not None else iter(())
-
-    def other_offered(self, tool: str) -> Entry | None:
-        """Return the one exchange under way at this host that offered *tool*; None when there is none, or several."""
-        found = {live.entry.exchange: live.entry for live in self.beside() if tool in (live.asked.tools or ())}
-        return next(iter(found.values())) if len(found) == 1 else None
+def read(stored: Mapping[str, Any]) -> AttemptRecord | str:
+    """Return the record that is *stored*, or why it cannot be judged by: a dump may come from anywhere."""
+    if version(stored) > VERSION:
+        return LATER
+    try:
+        record = convert(stored, AttemptRecord)
+    except ValidationError:
+        return BROKEN
+    return record if len(record.ended) in (0, 2) else BROKEN

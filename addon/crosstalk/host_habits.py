@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
@@ -42,8 +44,7 @@ _ALIKE = {"results": "tool-call", "duplicate": "created"}
 _LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(Struct, frozen=True, omit_defaults=True):
     """
     How one rule stood at one host at one moment.
 
@@ -63,13 +64,6 @@ class Standing:
     needs: int = 0
     demoted: bool = False
     doubted: bool = False
-
-    def told(self) -> dict[str, object]:
-        """Return, as plain types, what is not as it begins."""
-        if self is _UNKNOWN:  # of most rules, at most answers
-            return {}
-        stands = ((name, getattr(self, name), began) for name, began in zip(_NAMES, _BEGAN, strict=True))
-        return {name: value for name, value, began in stands if value != began}
 
     def stands(self, answers: int) -> bool:
         """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
@@ -326,8 +320,6 @@ class HostHabits:
 
 
 _UNKNOWN, _DOUBTED = Standing(), Standing(doubted=True)
-_NAMES = tuple(each.name for each in fields(Standing))
-_BEGAN = tuple(getattr(_UNKNOWN, name) for name in _NAMES)
 
 
 def _bare(parts: list[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """
 The same verdicts once more, over exchanges that were stored: the same reader, the same detectors, in the same order.
 
-What it takes besides the stored request and answer is `Watch.record`; under the key with which it was recorded, the
+What it takes besides the stored request and answer is the AttemptRecord; under the key with which it was recorded, the
 verdict is the one that was given then. Records of earlier releases are read as they were meant.
 """
 
@@ -9,66 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, get_args
-
-import msgspec
+from typing import Any, get_args
 
 from ..answer.reader import AnswerReader
 from ..body import Body
 from ..correlation import Mint
 from ..ledger import Entry, Ledger
-from ..values.account import Echo
 from ..values.answer import Fact, Head
 from ..values.decision import Verdict, VerdictKind
 from ..values.http import Endpoint
+from .attempt_record import AttemptRecord, Moment, read
 from .host_habits import PROVED, PROVEN, SELDOM, HostHabits, Standing, detector_of
 from .recent import RecentExchanges
 from .request_summary import RequestSummary
-from .watch import SEEN, VERSION, Watch
+from .watch import SEEN, Watch
 
-# What was counted before records named their kinds: version 0, which had no member for its version either.
-_KINDS_OF_0 = frozenset(
-    {"age", "created", "date", "disorder", "early", "echo", "framing", "id", "kept", "loose", "model", "over",
-     "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool"}
-)  # fmt: skip
-_LATER, _BROKEN = "recorded by a later release of Patchbay", "its record is broken"
 # Detectors whose proofs needed no standing before records held how the host's rules stood.
 _ALWAYS = frozenset({"disorder", "settings", "stray-head"})
 _GIVEN_UP = Fact("given up")  # nobody is beside it any more
-
-
-class _Shape(msgspec.Struct, frozen=True):
-    """What a record of a version that is known here must hold; a dump may come from anywhere."""
-
-    request_id: str
-    exchange: str
-    account: str
-    affinity: str
-    thread: str
-    digest: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{2})*$")]
-    expected: dict[str, str]
-    own: list[str]
-    earlier: list[str]
-    client_id: str
-    promised: bool
-    headers: dict[str, str]
-    body: dict[str, str]
-    generation: bool
-    host: str
-    silent: list[str]
-    model: str
-    stream: bool
-    dialect: str
-    suffix: str
-    at: tuple[int, float]
-    seen: list[tuple[int, float]]
-    early: bool = False
-    whole: bool = False
-    ended: list[float] = []
-    version: int = 0
-    kinds: list[str] = []
-    habits: dict[str, Standing] | None = None
-    owners: dict[str, tuple[str, str, float, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +103,9 @@ class _Run:
         self.stored = stored
         self._mint, self._ledger, self._memory = mint, ledger, memory
         self._watches: dict[int, Watch] = {}
-        self._unreadable = next(filter(None, map(_unreadable, stored.attempts)), "")
+        found = [read(each) for each in stored.attempts]
+        self._unreadable = next((each for each in found if isinstance(each, str)), "")
+        self._records = [each for each in found if isinstance(each, AttemptRecord)]
         self._partial = stored.ours or bool(self._unreadable)
         self._status = stored.head.status if stored.head else 0
 
@@ -153,26 +113,23 @@ class _Run:
         """Yield when what happened: (clock, order, *number*, attempt, the fact; None is the sending)."""
         if self._unreadable:
             return
-        for at, record in enumerate(self.stored.attempts):
-            order, now = record["at"]
-            yield now, order, number, at, None
-            if record.get("ended") and (self.stored.ours or not record.get("whole")):
-                order, now = record["ended"]
-                yield now, order, number, at, _GIVEN_UP
-        if self.stored.attempts:
-            last = self.stored.attempts[-1]
-            kinds = frozenset(last.get("kinds", _KINDS_OF_0))
-            facts = [fact for fact in _facts(self.stored, last) if fact.kind in kinds]
-            self._partial = self._partial or len(facts) < len(last["seen"]) - bool(last.get("whole"))
+        for at, record in enumerate(self._records):
+            yield record.at.clock, record.at.number, number, at, None
+            if (end := record.end) and (self.stored.ours or not record.whole):
+                yield end.clock, end.number, number, at, _GIVEN_UP
+        if self._records:
+            last = self._records[-1]
+            facts = [fact for fact in _facts(self.stored, last) if fact.kind in last.kinds]
+            self._partial = self._partial or len(facts) < len(last.seen) - last.whole
             if self.stored.ours:
                 return
-            for (order, now), fact in _timed(last, facts):
-                yield now, order, number, len(self.stored.attempts) - 1, fact
+            for moment, fact in _timed(last, facts):
+                yield moment.clock, moment.number, number, len(self._records) - 1, fact
 
     def step(self, attempt: int, fact: Fact | None, now: float) -> None:
         """Let what happened at *now* happen again."""
         if fact is None:
-            self._watches[attempt] = self._sent(self.stored.attempts[attempt], now)
+            self._watches[attempt] = self._sent(self._records[attempt], now)
             if attempt:
                 self._watches[attempt - 1].end(now, whole=False)
         elif fact is _GIVEN_UP:
@@ -192,71 +149,30 @@ class _Run:
             return Verdict("unverifiable", note=self._unreadable)
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")
 
-    def _sent(self, record: Mapping[str, Any], now: float) -> Watch:
-        endpoint = Endpoint(record["dialect"], suffix=record["suffix"])
-        for value, (exchange, request_id, at, digest) in (record.get("owners") or {}).items():
+    def _sent(self, record: AttemptRecord, now: float) -> Watch:
+        for value, owner in record.owners.items():
             if self._ledger.find("request", value, now) is None:  # another instance's, whose flows are elsewhere
-                owner = Entry(exchange, request_id, digest=bytes.fromhex(digest), at=at)
-                self._ledger.note("request", value, owner, now)
-        return Watch(
-            _echo(record),
-            record["expected"],
-            request_id=record["request_id"],
-            exchange=record["exchange"],
-            mint=self._mint,
-            ledger=self._ledger,
-            now=now,
-            earlier=tuple(record["earlier"]),
-            client_id=record["client_id"],
-            sent=frozenset(record["own"]),
-            account=record["account"],
-            affinity=record["affinity"],
-            thread=record["thread"],
-            digest=bytes.fromhex(record["digest"]),
-            generation=record["generation"],
-            memory=self._memory,
-            asked=RequestSummary(endpoint, self.stored.request, record["model"], record["stream"]),
-            host=record["host"],
-            silent=frozenset(record["silent"]),
-            judged=msgspec.convert(record.get("habits") or {}, dict[str, Standing]),
-        )
+                entry = Entry(owner.exchange, owner.request_id, digest=bytes.fromhex(owner.digest), at=owner.at)
+                self._ledger.note("request", value, entry, now)
+        endpoint = Endpoint(record.dialect, suffix=record.suffix)
+        asked = RequestSummary(endpoint, self.stored.request, record.model, record.stream)
+        return Watch(record.sent_again(), self._mint, self._ledger, now, self._memory, asked)
 
 
-def version(record: Mapping[str, Any]) -> int:
-    """Return the version of a `Watch.record`; 0 for those of before they had one."""
-    named = record.get("version", 0)
-    return named if isinstance(named, int) else VERSION + 1
-
-
-def _unreadable(record: Mapping[str, Any]) -> str:
-    """Say why *record* cannot be judged by, empty where it can."""
-    if version(record) > VERSION:
-        return _LATER
-    try:
-        shape = msgspec.convert(record, _Shape)
-    except msgspec.ValidationError:
-        return _BROKEN
-    return "" if len(shape.ended) in (0, 2) else _BROKEN
-
-
-def _timed(record: Mapping[str, Any], facts: list[Fact]) -> Iterator[tuple[tuple[int, float], Fact]]:
+def _timed(record: AttemptRecord, facts: list[Fact]) -> Iterator[tuple[Moment, Fact]]:
     """Yield *facts*, and that the answer is over if it ended well, each with the moment at which it came."""
-    moments, over = record["seen"], [Fact("over")] if record.get("whole") else []
+    moments, over = record.seen, [Fact("over")] if record.whole else []
     if len(facts) + len(over) > len(moments) >= SEEN:  # the times of the last ones were not kept; they came before this
-        late = record.get("ended") or moments[-1]
+        late = record.end or moments[-1]
         moments = [*moments, *[late] * (len(facts) + len(over) - len(moments))]
     yield from zip(moments, [*facts[: len(moments) - len(over)], *over], strict=False)
 
 
-def _echo(record: Mapping[str, Any]) -> Echo:
-    return Echo(headers=record["headers"], body=record["body"], promised=record["promised"])
-
-
-def _facts(stored: StoredExchange, record: Mapping[str, Any]) -> list[Fact]:
+def _facts(stored: StoredExchange, record: AttemptRecord) -> list[Fact]:
     if stored.head is None:
         return []
-    reader = AnswerReader(record["dialect"], _echo(record), asked_stream=bool(record["stream"]))
-    facts = reader.head(replace(stored.head, early=bool(record.get("early"))))
+    reader = AnswerReader(record.dialect, record.echo, asked_stream=record.stream)
+    facts = reader.head(replace(stored.head, early=record.early))
     for message in stored.messages or ():
         facts += reader.message(message)
     return [*facts, *reader.feed(stored.answer), *reader.end()]

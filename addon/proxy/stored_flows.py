@@ -13,9 +13,9 @@ from mitmproxy import exceptions, http, io
 from .. import dialects
 from ..body import Body
 from ..correlation import NAMESPACE_HEADER, Mint
+from ..crosstalk.attempt_record import VERSION, AttemptRecord, Moment, version
 from ..crosstalk.detectors import KINDS
-from ..crosstalk.reverify import StoredExchange, version
-from ..crosstalk.watch import VERSION
+from ..crosstalk.reverify import StoredExchange
 from ..replacement import CROSSTALK
 from ..values.answer import Head
 from ..values.http import Headers, Origin, Served
@@ -260,17 +260,15 @@ def _on_the_wire(flow: http.HTTPFlow, mint: Mint) -> list[dict[str, Any]]:
         return []
     began, ended = flow.request.timestamp_start, flow.response.timestamp_end if flow.response else None
     places = {"header x-request-id": headers.get("x-request-id", ""), "body request_id": request_id}
-    return [
-        {
-            "request_id": request_id, "exchange": request_id, "account": "", "affinity": "", "thread": "",
-            "digest": "", "expected": {place: value for place, value in places.items() if value}, "own": [],
-            "earlier": [], "client_id": "", "promised": False, "headers": {"x-request-id": "handler"},
-            "body": {"request_id": "body"}, "generation": True, "host": flow.request.host, "silent": [], "model": "",
-            "stream": False, "dialect": _dialect(flow), "suffix": "", "at": [0, began],
-            "whole": False, "seen": [[number, ended or began] for number in range(256)],
-            "version": VERSION, "kinds": sorted(KINDS),
-        }
-    ]  # fmt: skip
+    record = AttemptRecord(
+        request_id=request_id, exchange=request_id, account="", affinity="", thread="", digest="",
+        expected={place: value for place, value in places.items() if value}, own=[], earlier=[], client_id="",
+        promised=False, headers={"x-request-id": "handler"}, body={"request_id": "body"}, generation=True,
+        host=flow.request.host, silent=[], model="", stream=False, dialect=_dialect(flow), suffix="",
+        at=Moment(0, began), version=VERSION, kinds=sorted(KINDS),
+        seen=[Moment(number, ended or began) for number in range(256)],
+    )  # fmt: skip
+    return [record.encoded()]
 
 
 def _dialect(flow: http.HTTPFlow) -> str:

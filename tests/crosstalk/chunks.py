@@ -102,7 +102,7 @@ def _one(tally: Tally, random: Random) -> None:
     for fact in facts:
         line.watch.see(fact, head.status, world.now)
     line.watch.end(world.now)
-    msgspec.json.encode([line.watch.record(), report.verdict(line.verdict())])
+    msgspec.json.encode([line.watch.record.encoded(), report.verdict(line.verdict())])
     tally.verdicts[line.verdict().kind] += 1
     tally.facts.update(fact.kind for fact in facts)
     _events(pieces)

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from patchbay.answer import reader
 from patchbay.body import Body
-from patchbay.crosstalk import detectors, watch
+from patchbay.crosstalk import attempt_record, detectors, watch
 from patchbay.crosstalk.reverify import StoredExchange, judge
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Finding
@@ -92,7 +92,7 @@ def test_members_that_nobody_knows_are_skipped(more: dict[str, Any]) -> None:
     assert all(each.agrees and each.verdict.note != "the verdict of then" for each in judged)
 
 
-@pytest.mark.parametrize("version", [watch.VERSION + 1, "2026-11", None])
+@pytest.mark.parametrize("version", [attempt_record.VERSION + 1, "2026-11", None])
 def test_a_record_of_a_later_version_is_not_judged_again(version: object) -> None:
     """T12: what its members mean is not known here, so what was said stands."""
     world = _world()
@@ -111,7 +111,7 @@ def test_the_end_of_an_answer_of_many_facts_is_judged_as_well(monkeypatch: pytes
     world = _world()
     world.warm(3)
 
-    assert {len(line.watch.record()["seen"]) for line in world.lines} == {4}  # type: ignore[arg-type]
+    assert {len(line.watch.record.encoded()["seen"]) for line in world.lines} == {4}  # type: ignore[arg-type]
     judged = judge(world.stored(), world.mint)
     assert all(each.agrees and each.verdict.note != "the verdict of then" for each in judged)
 
@@ -119,9 +119,9 @@ def test_the_end_of_an_answer_of_many_facts_is_judged_as_well(monkeypatch: pytes
 def test_a_record_names_its_version_and_its_kinds() -> None:
     """T12: one place writes both."""
     world = _world()
-    record = world.lines[0].watch.record()
+    record = world.lines[0].watch.record.encoded()
 
-    assert record["version"] == watch.VERSION
+    assert record["version"] == attempt_record.VERSION
     assert record["kinds"] == sorted(detectors.KINDS)
     assert judge([StoredExchange((record,), Body(None))], world.mint)[0].verdict.kind == "unverifiable"
 

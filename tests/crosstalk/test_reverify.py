@@ -54,7 +54,7 @@ def test_a_record_is_made_of_plain_types() -> None:
     modes.settings(world)
 
     for line in world.lines:
-        record = line.watch.record()
+        record = line.watch.record.encoded()
         assert msgspec.json.decode(msgspec.json.encode(record)) == record
 
 

@@ -13,12 +13,15 @@ from patchbay.answer.reader import facts_of_json
 from patchbay.body import Body
 from patchbay.correlation import Mint, stamps
 from patchbay.crosstalk import report
+from patchbay.crosstalk.attempt_record import Owner
 from patchbay.crosstalk.watch import Watch
 from patchbay.ledger import Ledger
 from patchbay.settings.presets import PRESETS
 from patchbay.values.account import Echo, Provider
 from patchbay.values.answer import Fact
 from patchbay.values.http import Headers
+
+from .records import record
 
 MINT = Mint(b"k" * 32)
 HEADER, BODY = "header x-request-id", "body request_id"
@@ -40,12 +43,12 @@ class Bay:
         self.now += 1
         request_id = self.mint.new(self.now, self.random.randbytes)
         stamped = stamps(self.provider, headers or Headers(), Body(b"{}"), request_id=request_id)
-        watch = Watch(
-            self.provider.echo, stamped.expected, request_id=request_id, exchange=exchange, mint=self.mint,
-            ledger=self.ledger, now=self.now, client_id=stamped.client_id, sent=stamped.sent,
+        sent = record(
+            self.provider.echo, stamped, request_id=request_id, exchange=exchange,
             digest=exchange.encode() if digest is None else digest, account="acc-" + exchange,
-            affinity="ses-" + exchange, generation=True, **more,
+            affinity="ses-" + exchange, **more,
         )  # fmt: skip
+        watch = Watch(sent, self.mint, self.ledger, self.now)
         return Line(request_id, watch, self)
 
 
@@ -229,7 +232,7 @@ def test_the_owner_of_such_an_id_is_named_once_the_neighbour_has_told_of_it() ->
     assert not mine.watch.is_nameless
     assert "unknown" not in {finding.victim for finding in verdict.findings}
     assert mine.watch.settle(bay.now) == []
-    assert mine.watch.record()["owners"] == {theirs.id: ["x", theirs.id, known.at, known.digest.hex()]}
+    assert mine.watch.record.owners == {theirs.id: Owner("x", theirs.id, known.at, known.digest.hex())}
 
 
 def test_an_answer_that_a_neighbour_got_to_an_equal_request_is_taken_back() -> None:
@@ -312,7 +315,7 @@ def test_a_stored_answer_may_be_fetched_by_anybody() -> None:
     bay = Bay(COMPATIBLE)
     bay.send("a").get(Fact("id", ID, "body id"))
     fetch = bay.send("b")
-    fetch.watch._sent.generation = False
+    fetch.watch.record.generation = False
 
     assert fetch.get(Fact("id", ID, "body id")) == "unverifiable"
 

@@ -28,6 +28,7 @@ from patchbay.values.http import Endpoint, Headers
 from ..simulator import render
 from ..simulator.dialects import DIALECTS
 from ..simulator.reply import Echoed, Reply, Tool, Usage, mint, speak
+from .records import record
 
 NAMES = {"openai_chat": "chat", "openai_responses": "responses", "anthropic": "anthropic", "gemini": "gemini"}
 PATHS = {
@@ -113,13 +114,13 @@ class World:
         provider = DEPTHS[self.depth]
         request_id = self.mint.new(self.now, self.random.randbytes)
         stamped = correlation.stamps(provider, Headers(), body, request_id=request_id)
-        return request_id, Watch(
-            provider.echo, stamped.expected, request_id=request_id, exchange=f"x{self.number}", mint=self.mint,
-            ledger=self.ledger, now=self.now, sent=stamped.sent, account="a", affinity=f"s{self.number}",
-            digest=digest, generation=True, memory=self.memory,
-            asked=RequestSummary(endpoint, body, model, self.stream),
-            host="http://host", silent=self.silent,
+        sent = record(
+            provider.echo, stamped, request_id=request_id, exchange=f"x{self.number}", digest=digest, account="a",
+            affinity=f"s{self.number}", client_id="", host="http://host", silent=sorted(self.silent), model=model,
+            stream=self.stream, dialect=endpoint.dialect, suffix=endpoint.suffix,
         )  # fmt: skip
+        asked = RequestSummary(endpoint, body, model, self.stream)
+        return request_id, Watch(sent, self.mint, self.ledger, self.now, self.memory, asked)
 
     def wire(self, line: Line, reply: Reply | None = None) -> Wire:
         """Return the answer to *line* as the host would send it."""
@@ -164,7 +165,7 @@ class World:
         """Return every exchange as a dump would keep it."""
         return [
             StoredExchange(
-                attempts=(line.watch.record(),),
+                attempts=(line.watch.record.encoded(),),
                 request=Body(render._json(line.document)),
                 head=line.got[0] if line.got else None,
                 answer=line.got[1] if line.got else b"",

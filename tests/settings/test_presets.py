@@ -20,6 +20,8 @@ from patchbay.values.answer import Fact
 from patchbay.values.decision import Finding
 from patchbay.values.http import Headers
 
+from ..crosstalk.records import record
+
 MINT = Mint(b"k" * 32)
 NOW = 1_800_000_000.0
 MINE, THEIRS = (MINT.new(NOW, Random(seed).randbytes) for seed in (1, 2))
@@ -40,19 +42,8 @@ def stamped(provider: Provider, path: str = "/v1/chat/completions", body: object
 
 
 def watch(ledger: Ledger, provider: Provider, request_id: str, exchange: str, sent: Stamps) -> Watch:
-    return Watch(
-        provider.echo,
-        sent.expected,
-        request_id=request_id,
-        exchange=exchange,
-        mint=MINT,
-        ledger=ledger,
-        now=NOW,
-        client_id=sent.client_id,
-        sent=sent.sent,
-        digest=exchange.encode(),
-        generation=True,
-    )
+    told = record(provider.echo, sent, request_id=request_id, exchange=exchange, digest=exchange.encode())
+    return Watch(told, MINT, ledger, NOW)
 
 
 def verdict(name: str, fact: Fact, **headers: str) -> tuple[str, list[Finding]]:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from . import form, ids, model, provenance, settings, state, time, tools
 
-Detector = Callable[[AttemptRecord, Fact, float], Iterator[Finding]]
+Detector = Callable[[DetectorContext, Fact, float], Iterator[Finding]]
 
 # name → the detector, and the kinds of facts it looks at
 DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {

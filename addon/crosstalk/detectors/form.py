@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from ..host_habits import KNOWN, NEVER, PROVED
 from .finding import Strength, found
 
 FAMILY = "form"
 
 
-def shape(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def shape(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An answer that looks like another dialect's: proof at a host that is known to answer in the right one.
 
     Errors are exempt: gateways write them as they like.
     """
     asked = sent.asked
-    if asked is None or not asked.shape or sent.status >= 400 or not sent.generation:
+    if asked is None or not asked.shape or sent.status >= 400 or not sent.record.generation:
         return
     rule = f"shape {asked.shape}"
     if fact.kind == "over":
@@ -39,10 +39,10 @@ def shape(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     yield found("shape", FAMILY, strength, fact, asked.shape, victim)
 
 
-def framing(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def framing(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A stream of events where a whole answer was asked for."""
     asked = sent.asked
-    if fact.kind != "framing" or asked is None or asked.stream or sent.status >= 400 or not sent.generation:
+    if fact.kind != "framing" or asked is None or asked.stream or sent.status >= 400 or not sent.record.generation:
         return
     if fact.value != "events":
         sent.held.add("framing")
@@ -54,9 +54,9 @@ def framing(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
         )
 
 
-def stray(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def stray(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """The head of another HTTP answer in the middle of this one's body."""
-    if not sent.generation or sent.status >= 400:
+    if not sent.record.generation or sent.status >= 400:
         return
     if fact.kind == "over":
         sent.held.add("stray-head")

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from ..host_habits import FORGOTTEN, ID_TWICE, KNOWN, PROVEN, SELDOM
 from .finding import Strength, found
 
@@ -20,7 +20,7 @@ _COUNTED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's
 _CHANGES = 0.4  # of the letters of a random word have another case than the one before; a name has fewer humps
 
 
-def contract(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def contract(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Where the provider promises an echo, any other value belongs to another request.
 
@@ -28,8 +28,8 @@ def contract(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     answers in a row bring ids that were never ours is the host's own, until the first id of ours comes back there; a
     member of the body never is.
     """
-    expected = sent.expected.get(fact.where, "")
-    if fact.kind != "echo" or not sent.promised or not expected or sent.status >= 400:
+    expected = sent.record.expected.get(fact.where, "")
+    if fact.kind != "echo" or not sent.record.promised or not expected or sent.status >= 400:
         return
     returned = sent.returned(str(fact.value), now)
     if returned.kind == "blank":
@@ -41,7 +41,7 @@ def contract(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.where.startswith("header ") and sent.memory is not None:
         rule = f"contract {fact.where}"
         if not never_ours:
-            sent.memory.habits.kept(sent.host, rule, now)
+            sent.memory.habits.kept(sent.record.host, rule, now)
         else:
             sent.broke(rule, now)
             if sent.standing(rule).demoted:
@@ -51,7 +51,7 @@ def contract(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     yield found("contract", FAMILY, "proof", fact, expected, returned.entry)
 
 
-def tag(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An id of ours that we gave to another exchange proves itself, in every structured place.
 
@@ -80,14 +80,14 @@ def tag(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("mangled-tag", FAMILY, _odd(sent, rule, now), fact, sent.entry.request_id)
 
 
-def _odd(sent: AttemptRecord, rule: str, now: float) -> Strength:
+def _odd(sent: DetectorContext, rule: str, now: float) -> Strength:
     """Say what an id in our form is worth that we never gave out: some hosts cut ids, or answer from a recording."""
     if sent.status < 400:
         sent.broke(rule, now)
     return "strong" if sent.is_new(rule, KNOWN) else "weak"
 
 
-def duplicate(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One id of the provider's on two exchanges that asked for different things: one of the two answers is misdelivered.
 
@@ -102,7 +102,7 @@ def duplicate(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if fact.kind not in ("id", "provider_id") or not isinstance(value, str) or sent.status >= 400:
         return
-    if not sent.generation or not telling(value) or sent.returned(value, now).kind != "foreign":
+    if not sent.record.generation or not telling(value) or sent.returned(value, now).kind != "foreign":
         return
     other = sent.ledger.find("answer", value, now)
     rule = "duplicate body" if fact.kind == "id" else f"duplicate {fact.where}"
@@ -136,12 +136,12 @@ def duplicate(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
 
 
-def tool_call(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def tool_call(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """The id of a tool call that another exchange was given already. Void for ids that count."""
     value = fact.value
     if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or sent.status >= 400:
         return
-    if not sent.generation or not telling(value) or _COUNTED.search(value) or not _random(value):
+    if not sent.record.generation or not telling(value) or _COUNTED.search(value) or not _random(value):
         return
     other = sent.ledger.find("call", value, now)
     if other is None:
@@ -155,14 +155,20 @@ def tool_call(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("tool-call", FAMILY, "weak", fact, "an id of its own")
 
 
-def strange(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An id that is not made of ours, at a host that has made the ids of all such answers of ours before.
 
     An engine that works under our id has not made this answer; or something in front of it has asked in another name.
     """
     asked, value = sent.asked, fact.value
-    if fact.kind != "id" or asked is None or not sent.generation or sent.status >= 400 or not isinstance(value, str):
+    if (
+        fact.kind != "id"
+        or asked is None
+        or not sent.record.generation
+        or sent.status >= 400
+        or not isinstance(value, str)
+    ):
         return
     rule = f"strange-id {asked.dialect} {asked.suffix[:64]}"
     returned = sent.returned(value, now)
@@ -175,17 +181,17 @@ def strange(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
         yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 
-def stripped(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def stripped(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """Our id is missing where this host has always given it back."""
-    if fact.kind != "over" or not sent.generation or sent.status >= 400:
+    if fact.kind != "over" or not sent.record.generation or sent.status >= 400:
         return
-    for place in sent.expected:
+    for place in sent.record.expected:
         rule = f"stripped {place}"
         if rule not in sent.held and rule not in sent.broken:
             sent.broke(rule, now)
             stood = sent.standing(rule)
             if stood.kept >= PROVEN and not stood.demoted and stood.kept > SELDOM * stood.broken:
-                yield found("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.expected[place])
+                yield found("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.record.expected[place])
 
 
 def _random(value: str) -> bool:

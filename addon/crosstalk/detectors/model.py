@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from ..host_habits import PROVEN
 from .finding import Strength, found
 
@@ -19,7 +19,7 @@ _DATED = re.compile(
 _ROUTERS = re.compile(r"(?:^|[/-])(?:auto|router|default|best|fast)(?:$|[/-])")
 
 
-def answered(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def answered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Another model than the one that was asked for, and than those the request itself names to fall back on.
 
@@ -27,7 +27,7 @@ def answered(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     asked for, at a host that has always answered our question under its own name.
     """
     asked, memory = sent.asked, sent.memory
-    if fact.kind != "model" or asked is None or memory is None or not asked.model or not sent.generation:
+    if fact.kind != "model" or asked is None or memory is None or not asked.model or not sent.record.generation:
         return
     if sent.status >= 400 or not isinstance(fact.value, str):
         return
@@ -38,7 +38,7 @@ def answered(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
         return
     if _ROUTERS.search(asked.model.lower()) or any(alike(plain(name), got) for name in asked.fallbacks):
         return
-    if memory.has_answered(sent.host, asked.model, got):
+    if memory.has_answered(sent.record.host, asked.model, got):
         return
     sent.models.append(got)
     sent.broke(rule, now)
@@ -57,7 +57,7 @@ def alike(wanted: str, got: str) -> bool:
     return wanted == got or wanted.startswith(got) or got.startswith(wanted)
 
 
-def _asked_by(sent: AttemptRecord, got: str) -> Entry | None:
+def _asked_by(sent: DetectorContext, got: str) -> Entry | None:
     others = {
         live.entry.exchange: live.entry
         for live in sent.beside()

@@ -10,7 +10,7 @@ from blake3 import blake3
 from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from ..host_habits import KNOWN
 from .finding import Strength, found
 
@@ -19,7 +19,7 @@ _LENGTH, _WORDS = 200, 20  # characters and distinct words below which texts are
 _COMMON = Entry("")
 
 
-def same_text(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def same_text(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One long text in answer to two requests that end in different words.
 
@@ -28,12 +28,12 @@ def same_text(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     asked, text = sent.asked, fact.value
     if fact.kind == "over":
-        if sent.generation and 0 < sent.status < 400:
+        if sent.record.generation and 0 < sent.status < 400:
             sent.held.add("same-text")
         return
     if fact.kind != "text" or asked is None or not isinstance(text, str) or len(text) < _LENGTH:
         return
-    if not sent.generation or sent.status >= 400 or not asked.sampled or len(set(text.split())) < _WORDS:
+    if not sent.record.generation or sent.status >= 400 or not asked.sampled or len(set(text.split())) < _WORDS:
         return
     if sent.foreign:
         return  # it is its owner's, who may get it yet
@@ -52,14 +52,14 @@ def same_text(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("same-text", FAMILY, "weak", fact, "a text of its own", received=told)
 
 
-def results(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def results(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Results of tools, handed in side by side, whose calls came from the answers to two conversations.
 
     Calls that are answered together were made together, by one answer. A history that was taken over whole, by a fork
     or a sub-agent, is another conversation's throughout, and so no sign of anything.
     """
-    if fact.kind != "over" or sent.asked is None or not sent.generation or not sent.ledger.holds("call"):
+    if fact.kind != "over" or sent.asked is None or not sent.record.generation or not sent.ledger.holds("call"):
         return
     owners: dict[str, Entry] = {}
     for call in sent.asked.results:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from ..host_habits import KNOWN, NEVER, PROVED, Standing
 from ..recent import RecentExchanges
 from .finding import found
@@ -20,7 +20,7 @@ _NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in whic
 _TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, that nobody arrives at by chance
 
 
-def echo(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Settings that are not those we sent: proof when one of them is what exactly one other exchange sent.
 
@@ -29,7 +29,12 @@ def echo(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     answers names nobody. Only what we sent is compared. A setting that this host has always repeated faithfully is a
     strong sign by itself; one that it rewrites as a matter of course is none.
     """
-    if fact.kind != "settings" or not isinstance(fact.value, Mapping) or not sent.generation or sent.asked is None:
+    if (
+        fact.kind != "settings"
+        or not isinstance(fact.value, Mapping)
+        or not sent.record.generation
+        or sent.asked is None
+    ):
         return
     if sent.status >= 400:
         return
@@ -66,8 +71,8 @@ class _Differs:
     common: bool
 
 
-def _compared(sent: AttemptRecord, memory: RecentExchanges, name: str, mine: str, theirs: str) -> _Differs:
-    other = memory.sender(sent.host, name, theirs)
+def _compared(sent: DetectorContext, memory: RecentExchanges, name: str, mine: str, theirs: str) -> _Differs:
+    other = memory.sender(sent.record.host, name, theirs)
     if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other)):
         other = None
     waiting = {live.entry.exchange: live.entry for live in sent.beside()} if other is not None else {}
@@ -79,7 +84,7 @@ def _compared(sent: AttemptRecord, memory: RecentExchanges, name: str, mine: str
     return _Differs(name, mine, theirs, other, told, telling, owner is not None, common)
 
 
-def _judged(sent: AttemptRecord, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
+def _judged(sent: DetectorContext, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
     rule = _rule(it.name)
     if it.owner is not None and (
         it.telling or alike > 1
@@ -102,7 +107,7 @@ def _judged(sent: AttemptRecord, it: _Differs, alike: int, now: float) -> Iterat
         yield found("settings", FAMILY, "weak", place, it.mine)
 
 
-def _seldom(sent: AttemptRecord, it: _Differs, rule: str) -> bool:
+def _seldom(sent: DetectorContext, it: _Differs, rule: str) -> bool:
     if it.owner is not None:
         stood = sent.standing(rule)  # a gateway that writes its tenant into every answer has never repeated ours
         named = it.name in _NAMES and not stood.kept
@@ -121,7 +126,7 @@ def _rule(name: str) -> str:
     return f"settings {name.partition('.')[0]}"
 
 
-def _is_common(sent: AttemptRecord, memory: RecentExchanges, name: str, value: str) -> bool:
+def _is_common(sent: DetectorContext, memory: RecentExchanges, name: str, value: str) -> bool:
     """Whether the host wrote *value* into the answer of another that had not sent it either; part of the record."""
-    common = memory.received(sent.host, name, value, sent.entry.exchange)
+    common = memory.received(sent.record.host, name, value, sent.entry.exchange)
     return sent.judged.setdefault(f"settings {name} of several", Standing(broken=int(common))).broken > 0

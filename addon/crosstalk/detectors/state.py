@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from ..host_habits import KNOWN, PROVED
 from .finding import Strength, found
 
@@ -22,13 +22,13 @@ RULES = (
 _KEPT = frozenset(f"disorder {what}" for what in RULES)
 
 
-def disorder(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def disorder(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An event that does not belong where it stands.
 
     What some gateways do to every stream is a sign only at a host that has kept the rule before.
     """
-    if not sent.generation or sent.status >= 400:
+    if not sent.record.generation or sent.status >= 400:
         return
     if fact.kind == "over":
         if sent.asked is None or sent.asked.stream:  # an answer in one piece keeps no order
@@ -42,7 +42,7 @@ def disorder(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
         yield found("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
 
 
-def _worth(sent: AttemptRecord, fact: Fact, rule: str) -> Strength:
+def _worth(sent: DetectorContext, fact: Fact, rule: str) -> Strength:
     if sent.memory is None:
         return "proof" if fact.where in _PROOFS else "weak"
     if fact.where in _WEAK:

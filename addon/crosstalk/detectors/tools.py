@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 from ...values.answer import Fact
 from ...values.decision import Finding
-from ..attempt_record import AttemptRecord
+from ..detector_context import DetectorContext
 from .finding import Strength, found
 
 FAMILY = "tools"
 
 
-def unoffered(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
+def unoffered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     A tool by a name that we did not offer: weak, since models invent names and gateways change them.
 
     Strong when exactly one other exchange under way offered it, and this host keeps to what it is offered.
     """
     asked = sent.asked
-    if fact.kind != "tool" or asked is None or not sent.generation or sent.status >= 400:
+    if fact.kind != "tool" or asked is None or not sent.record.generation or sent.status >= 400:
         return
     offered, name = asked.tools, str(fact.value)
     if offered is None:

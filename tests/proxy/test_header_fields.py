@@ -38,7 +38,7 @@ def test_what_is_changed_often_is_put_back_once(raw, changes):
     for name, value in changes:
         there[name] = value
         ours.put(name, value)
-    ours.each(bytes.upper)
+    ours.each_field(lambda _, value: value.upper())
     ours.on(back)
     assert back.fields == tuple((name, value.upper()) for name, value in there.fields)
     assert ours.values() == b"\n".join(value for _, value in back.fields)

@@ -227,3 +227,65 @@ def test_with_an_id_it_follows_the_session_and_binds_nothing(path):
     beside = teller.ask(path, {"input": SAID}, {"X-Session-ID": "s"})
 
     assert (beside.affinity, beside.binds) == (main.affinity, False)
+
+
+@pytest.mark.parametrize("name", auxiliary_calls._LIMITS)
+@pytest.mark.parametrize(("most", "is_short"), [(64, True), (65, False)])
+def test_a_short_answer_about_a_chat_serves_it(name, most, is_short):
+    quoted = "User: hello\nAssistant: hi\nUser: what is next?"
+
+    assert auxiliary_calls.serves_a_chat(request(CHAT, chat(quoted, **{name: most}))) == is_short
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, chat("User: hello", **{name: most})))
+
+
+@pytest.mark.parametrize("name", ["generationConfig", "generation_config"])
+@pytest.mark.parametrize("inner", ["maxOutputTokens", "max_output_tokens"])
+def test_each_limit_of_gemini_makes_a_probe(name, inner):
+    assert auxiliary_calls.is_probe(request(GEMINI, {name: {inner: 1}}))
+    assert not auxiliary_calls.is_probe(request(GEMINI, {name: {inner: 2}}))
+    assert not auxiliary_calls.is_probe(request(GEMINI, {name: 1}))
+
+
+@pytest.mark.parametrize("word", auxiliary_calls._BRIEF)
+def test_each_word_for_a_summary_counts_beside_a_word_for_a_chat(word):
+    assert auxiliary_calls.says_summary(f"Here is the {word} of our conversation")
+    assert auxiliary_calls.says_summary(f"{word} {'x' * 150} chat")
+    assert not auxiliary_calls.says_summary(f"the plain {word} {'x' * 170} chat")
+    assert not auxiliary_calls.says_summary(f"the plain {word} of a book")
+
+
+@pytest.mark.parametrize("at", [0, 1_990, 2_100, 5_000, 8_000])
+def test_a_summary_is_looked_for_at_either_end(at):
+    words = "a summary of our chat"
+    text = "x " * (at // 2) + words + " x" * ((10_000 - at - len(words)) // 2)
+
+    assert auxiliary_calls.says_summary(text) == (at in (0, 8_000))
+
+
+@pytest.mark.parametrize(
+    "choice", ["auto", "none", None, {"type": "auto"}, {"type": "none"}, "required", {"type": "any"}]
+)
+def test_a_tool_that_the_answer_must_call_is_no_choice(choice):
+    body = chat("Generate a title for this chat", tools=[{"name": "title"}], tool_choice=choice)
+    forced = choice == "required" or choice == {"type": "any"}
+
+    assert auxiliary_calls.serves_a_chat(request(CHAT, body)) == forced
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, {**body, "tools": [{"name": "a"}, {"name": "b"}]}))
+
+
+@pytest.mark.parametrize(
+    "hole", ["<|fim_prefix|>", "<fim_prefix>", "<PRE> ", "<|prefix|>", "<\uff5cfim▁begin\uff5c>", "[SUFFIX]"]
+)
+def test_each_mark_of_a_gap(hole):
+    assert auxiliary_calls.serves_a_chat(request("/v1/completions", {"prompt": f"{hole}def f():"}))
+    assert auxiliary_calls.serves_a_chat(request("/v1/completions", {"prompt": "def f():", "suffix": "return 1"}))
+    assert not auxiliary_calls.serves_a_chat(request("/v1/completions", {"prompt": "def f():", "suffix": ""}))
+    late = {"prompt": "x" * 2000 + hole}
+    assert not auxiliary_calls.serves_a_chat(request("/v1/completions", late))
+
+
+@pytest.mark.parametrize("messages", [3, 4])
+def test_an_auxiliary_call_has_three_messages_at_most(messages):
+    texts = [{"role": "user", "content": "Generate a title for this chat"}] * messages
+
+    assert auxiliary_calls.serves_a_chat(request(CHAT, {"messages": texts, "system": TITLE})) == (messages == 3)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from patchbay.body import Body
-from patchbay.identity import history
+from patchbay.identity import history, turns
 from patchbay.identity.turns import Conversation
 
 from .traffic import chat
@@ -253,7 +253,7 @@ def test_context_alone_is_better_than_nothing():
     ],
 )  # fmt: skip
 def test_garbage_is_read_without_raising(body):
-    read(body)
+    assert isinstance(read(body), Conversation)
 
 
 def test_numbers_beyond_reason_and_lone_surrogates_in_arguments_are_digested():
@@ -292,3 +292,66 @@ def test_a_text_says_the_same_however_it_is_wrapped(role, text):
     gemini = {"contents": [{"role": {"assistant": "model"}.get(role, role), "parts": [{"text": text}]}]}
 
     assert read(plain) == read(block) == read(marked) == read(gemini)
+
+
+@pytest.mark.parametrize(
+    ("message", "role"),
+    [
+        ("hi", "user"), (7, ""), (None, ""), ([], ""), ({}, "user"), ({"role": 7}, "user"), ({"role": "odd"}, "user"),
+        ({"role": "user"}, "user"), ({"role": "system"}, "system"), ({"role": "developer"}, "system"),
+        ({"role": "assistant"}, "assistant"), ({"role": "model"}, "assistant"), ({"role": "tool"}, "tool"),
+        ({"role": "function"}, "tool"), ({"type": "message"}, "user"), ({"type": "text"}, "user"),
+        ({"type": "input_text"}, "user"), ({"type": "item_reference"}, ""), ({"type": "function_call"}, "assistant"),
+        ({"type": "local_shell_call_output"}, "tool"), ({"type": "web_search_call"}, "assistant"),
+        *(({"type": kind}, "") for kind in turns.THINKING), *(({"type": kind}, "tool") for kind in turns.RESULTS),
+    ],
+)  # fmt: skip
+def test_each_kind_of_message_has_its_role(message, role):
+    assert history.role_of(message) == role
+
+
+@pytest.mark.parametrize("place", ["system", "instructions", "systemInstruction", "system_instruction"])
+def test_each_place_of_instructions_is_read(place):
+    for body in ({place: "Be brief."}, {"request": {place: {"parts": [{"text": "Be brief."}]}}}):
+        assert list(history.instructions(Body(json.dumps(body).encode()))) == ["Be brief."]
+        assert read({**body, **chat("hi")}).system != b""
+
+
+@pytest.mark.parametrize("size", [9_999, 10_000, 10_001])
+def test_so_many_messages_of_a_history_are_read(size):
+    found = read({"messages": [{"role": "user", "content": "a"}] * size})
+
+    assert len(found.turns) == found.messages == min(size, 10_000)
+
+
+def test_a_history_is_extended_up_to_its_bound():
+    before = read(chat("a", "b"))
+    more = Body(json.dumps({"messages": [{"role": "user", "content": "c"}] * 10_000}).encode())
+
+    assert len(history.extended(before, more, "messages").turns) == 10_000
+    assert history.extended(before, Body(json.dumps(chat("c")).encode()), "messages").turns[2].index == 2
+
+
+@pytest.mark.parametrize("body", [{"prompt": "hi"}, {"prompt": [{"role": "user", "content": "hi"}]}, {"input": "hi"}])
+def test_a_prompt_is_a_history(body):
+    assert same(body, chat("hi"))
+
+
+@pytest.mark.parametrize("block", [{"type": "image"}, {"text": "b", "x": 1}, {"type": "odd", "text": "b"}])
+def test_a_message_of_one_block_counts_all_of_it(block):
+    assert not same(user(block), user({"type": "text", "text": "a"}))
+
+
+@pytest.mark.parametrize(
+    ("message", "texts"),
+    [
+        ("hi", ("hi",)), ({"content": "a"}, ("a",)), ({"role": "user", "content": ["a", {"text": "b"}]}, ("a", "b")),
+        ({"role": "model", "parts": [{"text": "a"}, {"text": "b", "thought": True}]}, ("a",)),
+        ({"role": "assistant", "content": [{"type": "thinking", "text": "t"}, {"type": "text", "text": "b"}]}, ("b",)),
+        ({"role": "assistant", "content": None, "refusal": "no"}, ("no",)), ({"type": "text", "text": "a"}, ("a",)),
+        ({"role": "assistant", "content": [{"refusal": "no"}]}, ("no",)), (7, ()), ({"role": "user", "content": 7}, ()),
+    ],
+)  # fmt: skip
+def test_the_texts_of_a_message(message, texts):
+    assert history.texts_of(message) == texts
+    assert history.text_of(message) == "".join(texts)

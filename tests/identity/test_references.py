@@ -152,3 +152,111 @@ def test_a_message_of_very_many_parts_is_read_to_a_bound():
 def test_an_address_of_one_thing_is_told_from_that_of_a_collection(path, one):
     """P1: a collection, an endpoint and a model are every account's."""
     assert references.names_one(path) is one
+
+
+def places(body, path=RESPONSES):
+    return [(each.place, each.value) for each in references.owning(request(path, body))]
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        ({"previous_response_id": "x"}, "reference"), ({"previous_interaction_id": "x"}, "reference"),
+        ({"conversation": "x"}, "reference"), ({"conversation": {"id": "x"}}, "reference"),
+        ({"container": "x"}, "container"), ({"container": {"id": "x"}}, "container"), ({"batch_id": "x"}, "reference"),
+        ({"thread": {"previous_message_id": "x"}}, "reference"), ({"cachedContent": "x"}, "cache"),
+        ({"cached_content": "x"}, "cache"), ({"request": {"cachedContent": "x"}}, "cache"),
+        ({"input_file_id": "x"}, "file"), ({"file_id": "x"}, "file"), ({"training_file": "x"}, "file"),
+        ({"input": [{"id": "x"}]}, "reference"), ({"input": [{"type": "item_reference", "id": "x"}]}, "reference"),
+        ({"input": [{"type": "input_file", "file_id": "x"}]}, "file"),
+        ({"contents": [{"parts": [{"fileData": {"fileUri": "x"}}]}]}, "file"),
+        ({"contents": [{"parts": [{"file_data": {"file_uri": "x"}}]}]}, "file"),
+        ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "sealed"),
+        ({"tools": [{"type": "file_search", "vector_store_ids": ["x"]}], "input": []}, "file"),
+        ({"tools": [{"type": "code_interpreter", "container": "x"}], "input": []}, "container"),
+        ({"tools": [{"type": "x", "environment": {"type": "container_reference", "container_id": "x"}}]}, "container"),
+        ({"tools": [{"type": "x", "file_ids": ["x"]}]}, "file"),
+    ],
+)  # fmt: skip
+def test_each_reference_that_owns(body, place):
+    assert places(body) == [(place, "x")]
+
+
+@pytest.mark.parametrize("member", sorted(references._OWNING_MEMBERS))
+def test_each_owning_member_is_read(member):
+    inner = {"request": {"cachedContent": "x"}, "thread": {"previous_message_id": "x"}}.get(member, "x")
+
+    assert len(places({member: inner})) == 1
+
+
+@pytest.mark.parametrize("place", ["tool", "signature", "item", "text", "reference", "reasoning", "sealed"])
+def test_each_place_that_links(place):
+    assert references.Reference(place, "abc_Zk3v9QxWm2TnB7cL").links
+    assert references.Reference(place, "x").links == (place in ("text", "reference"))
+
+
+@pytest.mark.parametrize(
+    "place", ["reference", "reasoning", "file", "container", "cache", "state", "address", "sealed"]
+)
+def test_each_place_that_owns(place):
+    assert references.Reference(place, "x").owns
+    assert references.Reference(place, "abc_Zk3v9QxWm2TnB7cL").links == (place in references.LINKS)
+
+
+@pytest.mark.parametrize("place", ["tool", "signature", "item", "text"])
+def test_each_place_that_does_not_own(place):
+    assert not references.Reference(place, "abc_Zk3v9QxWm2TnB7cL").owns
+
+
+@pytest.mark.parametrize(
+    ("token", "strong"),
+    [
+        ("abcdef0123456789", True), ("abcdef012345678", False), ("msg_abcdef0123456789", True),
+        ("0123401234012345", True), ("0123401234012340", False), ("abcdefghijklmnop", False),
+        ("run:abcdef0123456789:12", False), ("0101010101010101", False),
+        ("run:abcdef0123456789:12345", True), ("a_abcdef0123456789", True),
+    ],
+)  # fmt: skip
+def test_a_strong_token_is_long_and_irregular(token, strong):
+    assert references.is_strong(token) == strong
+
+
+@pytest.mark.parametrize(("before", "is_read"), [(511, True), (512, False)])
+def test_so_many_references_of_a_request_are_read(before, is_read):
+    calls = [{"type": "function_call_output", "call_id": f"call_Zk3v9QxWm2TnB7c{n:04}"} for n in range(before)]
+    body = {"input": [{"type": "function_call_output", "call_id": TOKEN_LAST}, *calls]}
+    found = [each.value for each in references.newest_first(Body(json.dumps(body).encode()))]
+
+    assert (TOKEN_LAST in found) == is_read
+
+
+TOKEN_LAST = "call_QxWm2TnB7cLZk3v9"
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(262_143, True), (262_144, False)])
+def test_so_many_characters_of_answers_are_looked_up(size, is_read):
+    oldest = "the oldest answer of all of these answers is read last"
+    texts = [{"role": "assistant", "content": oldest}, {"role": "assistant", "content": "a" * size}]
+    found = references.newest_first(Body(json.dumps({"messages": texts}).encode()))
+
+    assert [each.value == "a" * size for each in found] == [True, False][: 1 + is_read]
+
+
+@pytest.mark.parametrize("name", ["input", "args", "arguments", "response", "output", "metadata"])
+def test_no_id_is_read_from_what_tools_say(name):
+    message = {"role": "assistant", "content": [{"type": "x", name: {"id": "abc_Zk3v9QxWm2TnB7cL"}}]}
+
+    assert list(references.of_message(message)) == []
+
+
+def test_a_file_in_the_result_of_a_call_is_a_file():
+    output = {"type": "function_call_output", "output": [{"type": "input_file", "file_id": "x"}]}
+
+    assert places({"input": [output]}) == [("file", "x")]
+
+
+def test_the_places_that_own_are_these():
+    assert {
+        "reference", "reasoning", "file", "container", "cache", "state", "address", "sealed",
+    } == references.OWNS  # fmt: skip
+    assert references.SPARED < references.OWNS

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from patchbay.body import Body
+from patchbay.identity import turns
 from patchbay.identity.history import conversation_of
 from patchbay.identity.turns import Conversation, Turn, answer_turns
 from patchbay.keyed import fingerprint
@@ -80,3 +82,108 @@ def test_calls_are_turns_of_their_own_where_the_dialect_has_items() -> None:
     assert len(answer_turns("", calls, apart=True)) == 2
     assert answer_turns("", calls, apart=True)[1] == answer_turns("", (("pwd", "{}"),), apart=True)[0]
     assert answer_turns("<think>so</think>", (), apart=False) == ()
+
+
+def digests(*content: Any, role: str = "user") -> list[tuple[str, bytes]]:
+    found = conversation_of(Body(json.dumps({"messages": [{"role": role, "content": list(content)}]}).encode()))
+    return [(turn.role, turn.digest) for turn in found.turns]
+
+
+@pytest.mark.parametrize("kind", sorted(turns.THINKING))
+def test_each_kind_of_thinking_drops_out(kind: str) -> None:
+    assert digests({"type": kind, "text": "a"}) == []
+    assert digests({"text": "a", "thought": True}) == []
+
+
+@pytest.mark.parametrize("kind", [*sorted(turns.RESULTS), "web_search_tool_result", "local_shell_call_output"])
+@pytest.mark.parametrize("member", ["content", "output"])
+def test_each_kind_of_result_is_a_turn_of_a_tool(kind: str, member: str) -> None:
+    (found,) = digests({"type": kind, member: "a.txt", "tool_use_id": "x"})
+
+    assert found[0] == "tool"
+    assert [found] == digests({"type": "tool_result", "content": [{"text": "a.txt"}], "tool_use_id": "y"})
+    assert [found] != digests({"type": kind, member: "b.txt"})
+    assert digests({"type": kind}) == digests({"type": kind, member: None}) != []
+
+
+@pytest.mark.parametrize("kind", sorted(turns._CALLS))
+@pytest.mark.parametrize("member", ["arguments", "input", "args"])
+def test_each_kind_of_call_is_its_name_and_its_arguments(kind: str, member: str) -> None:
+    found = digests({"type": kind, "id": "1", "name": "ls", member: {"p": "a", "q": 1}}, role="assistant")
+
+    assert found == digests(
+        {"type": "tool_use", "id": "2", "name": "ls", "input": {"q": 1, "p": "a"}}, role="assistant"
+    )
+    assert found == digests({"name": "ls", "arguments": '{"p": "a", "q": 1}'}, role="assistant")
+    assert found != digests({"type": kind, "name": "cat", member: {"p": "a", "q": 1}}, role="assistant")
+    assert found != digests({"type": kind, "name": "ls", member: {"p": "b", "q": 1}}, role="assistant")
+    assert digests({"type": kind, "name": "ls"}, role="assistant") != found
+
+
+@pytest.mark.parametrize("member", ["functionCall", "function_call", "function"])
+def test_each_member_with_a_call_is_read(member: str) -> None:
+    plain = digests({"type": "tool_use", "name": "ls", "input": {"p": 1}}, role="assistant")
+
+    assert digests({member: {"name": "ls", "args": {"p": 1}}}, role="assistant") == plain
+
+
+@pytest.mark.parametrize("member", ["functionResponse", "function_response"])
+def test_each_member_with_a_response_is_read(member: str) -> None:
+    assert digests({member: {"name": "ls", "response": "a.txt"}}) == digests(
+        {"type": "tool_result", "content": "a.txt"}
+    )
+
+
+@pytest.mark.parametrize("member", turns._MEDIA)
+@pytest.mark.parametrize("key", turns._MEDIA_KEYS)
+def test_each_place_of_media_counts(member: str, key: str) -> None:
+    found = digests({"type": "media", member: {key: "AAAA", "detail": "low"}})
+
+    assert found == digests({"type": "input_x", member: {"detail": "high", key: "AAAA"}})
+    assert found != digests({"type": "media", member: {key: "AAAB"}})
+    assert len(found) == 1
+
+
+def test_media_without_a_known_place_count_as_they_are() -> None:
+    assert digests({"type": "input_image", "odd": 1}) == digests({"odd": 1, "type": "input_image", "id": "x"})
+    assert digests({"type": "input_image", "odd": 1}) != digests({"type": "input_image", "odd": 2})
+    assert digests({"type": "image", "odd": 1}) != digests({"type": "image", "odd": 2})
+    assert digests({"id": "x"}) == []
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        *(f"<{tag}>a</{tag}>" for tag in (
+            "session_context", "environment_context", "environment_details", "user_instructions",
+            "permissions instructions", "system-reminder")),
+        "# AGENTS.md instructions for /x\n<INSTRUCTIONS>a</INSTRUCTIONS>",
+        "This is the Gemini CLI. We are setting up the context for our chat.\nToday is Friday.",
+    ],
+)  # fmt: skip
+def test_each_kind_of_context_is_an_instruction(context: str) -> None:
+    found = conversation_of(Body(json.dumps(chat(context, "so", "hi")).encode()))
+
+    assert [turn.role for turn in found.turns] == ["assistant", "user"]
+    assert found.system != b""
+    assert found.context != ()
+
+
+@pytest.mark.parametrize(("depth", "differs"), [(5, True), (6, True), (7, True)])
+def test_a_nested_result_counts_however_deep(depth: int, differs: bool) -> None:
+    def nested(text: str) -> Any:
+        part: Any = text
+        for _ in range(depth):
+            part = [{"type": "tool_result", "content": part}]
+        return part
+
+    assert (digests(*nested("a")) != digests(*nested("b"))) == differs
+
+
+@pytest.mark.parametrize("size", [65_535, 65_536, 65_537])
+def test_long_instructions_are_masked_like_short_ones(size: int) -> None:
+    one, other = ((f"It is {day}." + "a" * size)[:size] for day in ("2026-11-21", "2026-11-22"))
+
+    assert turns.digests_of_instructions([one]) == turns.digests_of_instructions([other])
+    assert turns.digests_of_instructions([one]) != turns.digests_of_instructions([one[:-1]])
+    assert turns.digests_of_instructions(["", " ", "x-anthropic-billing-header: a"]) == ()

@@ -1,0 +1,116 @@
+"""What an answered request teaches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from patchbay.identity.learn import _FACTS, _SEEN
+from patchbay.values.answer import Fact
+
+from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, chat
+
+TOKEN = "toolu_Zk3v9QxWm2TnB7cL"
+
+
+def quoting(token: str = TOKEN) -> dict[str, Any]:
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": token, "name": "ls", "input": {}}]}
+    return {"messages": [{"role": "user", "content": "another"}, call]}
+
+
+@pytest.mark.parametrize(("before", "is_known"), [(_FACTS - 1, True), (_FACTS, False)])
+def test_so_many_facts_of_an_answer_are_learned(before: int, is_known: bool):
+    teller = Teller()
+    facts = [*(Fact("model", "m") for _ in range(before)), Fact("token", TOKEN, "tool")]
+    first = teller.serve(MESSAGES, chat("hi"), {"x-session-id": "s"}, facts)
+
+    assert (teller.ask(MESSAGES, quoting()).affinity == first.affinity) == is_known
+
+
+@pytest.mark.parametrize("kind", ["id", "token", "text", "calls", "model", "usage"])
+def test_a_first_turn_began_once_something_was_answered(kind: str):
+    """Without it the next equal opening is a retry."""
+    teller = Teller()
+    value = {"calls": (("ls", "{}"),)}.get(kind, "a text of some length")
+    first = teller.serve(CHAT, chat("hi"), {}, [Fact(kind, value)])
+
+    assert (teller.ask(CHAT, chat("hi")).affinity != first.affinity) == (kind in _SEEN)
+
+
+@pytest.mark.parametrize(
+    ("token", "where", "is_known"),
+    [
+        (TOKEN, "tool", True),
+        ("call_0", "tool", False),
+        ("sig_1", "signature", False),
+        ("resp_1", "reference", True),
+    ],
+)
+def test_a_counter_of_a_gateway_is_no_token(token: str, where: str, is_known: bool):
+    teller = Teller()
+    teller.serve(RESPONSES, {"input": "hi"}, {"x-session-id": "s"}, [Fact("token", token, where)])
+
+    asked = {"input": "b", "previous_response_id": token}
+    assert (
+        teller.ask(RESPONSES, asked).affinity == teller.ask(RESPONSES, {}, {"x-session-id": "s"}).affinity
+    ) == is_known
+
+
+SEALED = {"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "gAAAAABoZk3v9QxWm2TnB7cL"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "fact", "ties"),
+    [
+        (RESPONSES, Fact("id", "resp_1"), True),
+        (CHAT, Fact("id", "chatcmpl-1"), False),
+        (MESSAGES, Fact("token", "sig_Zk3v9QxWm2TnB7cL", "signature"), False),
+        (RESPONSES, Fact("token", "sig_Zk3v9QxWm2TnB7cL", "signature"), True),
+        (CHAT, Fact("token", TOKEN, "tool"), False),
+        (CHAT, Fact("token", "credit_Zk3v9QxWm2TnB7cL", "credit"), False),
+        (CHAT, Fact("token", "file-1", "file"), True),
+        (GEMINI, Fact("token", "cachedContents/1", "cache"), True),
+    ],
+)
+def test_some_answers_tie_a_history_to_an_account(path: str, fact: Fact, ties: bool):
+    teller = Teller()
+    teller.serve(path, {}, {"x-session-id": "s"}, [fact])
+
+    assert teller.identifier._lineage.ties(b"", teller.now) == ties
+
+
+def test_the_id_of_a_model_is_learned_nowhere():
+    teller = Teller()
+    teller.serve("/v1/models/gpt-5", None, {}, [Fact("id", "gpt-5-Zk3v9QxWm2TnB7cL")], method="GET")
+
+    assert teller.identifier._lineage.is_empty()
+
+
+def test_the_last_text_of_an_answer_counts():
+    teller = Teller()
+    texts = [f"The {name} answer is long enough that it names its conversation." for name in ("first", "second")]
+    first = teller.serve(CHAT, chat("hi"), {"x-session-id": "s"}, [Fact("text", text) for text in texts])
+
+    assert teller.ask(CHAT, chat("other", texts[1], "go")).affinity == first.affinity
+    assert teller.ask(CHAT, chat("other", texts[0], "go")).affinity != first.affinity
+
+
+@pytest.mark.parametrize(("characters", "is_known"), [(39, False), (40, True)])
+def test_a_text_of_40_characters_names_its_conversation(characters: int, is_known: bool):
+    teller = Teller()
+    text = ("abcdefghij" * 4)[:characters]
+    first = teller.serve(CHAT, chat("hi"), {"x-session-id": "s"}, [Fact("text", f" {text} ")])
+
+    assert (teller.ask(CHAT, chat("other", text, "go")).affinity == first.affinity) == is_known
+
+
+def test_an_account_is_no_owner_of_what_a_history_quotes_of_unseen_answers():
+    teller = Teller()
+    teller.serve(MESSAGES, chat("hi"), {"x-session-id": "s"}, account="a")
+    body = {"messages": [*chat("hi")["messages"], quoting()["messages"][1]]}
+    first = teller.serve(MESSAGES, chat("q"), {}, [], account="a")
+    teller.serve(MESSAGES, {"messages": [*chat("q")["messages"], body["messages"][1]]}, {}, [], account="a")
+    linked = teller.ask(MESSAGES, quoting())
+
+    assert (linked.tier, linked.affinity, linked.home) == ("token", first.affinity, "")

@@ -6,16 +6,16 @@ import contextlib
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
 
+from . import json_splice
+
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 _KEY = re.compile(rb'\s*,?\s*("(?:[^"\\]|\\.)*")\s*:\s*')
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\]:,]', re.DOTALL)
-_VALUE = re.compile(rb"[ \t\r\n]*")
 _EMPTY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\{\s*\}\s*")
 _MAX_DEPTH_ERRORS = (ValueError, RecursionError, msgspec.DecodeError, UnicodeDecodeError)
 MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__": lambda _: False})()
@@ -85,16 +85,9 @@ class Body:
         fields = self._read()
         if self.raw is None or name not in fields:
             return None
-        at, found = self.raw.index(b"{") + 1, None
-        for member, value in fields.items():
-            key = _KEY.match(self.raw, at)
-            text = bytes(value)  # comparing views goes item by item and takes far longer than the copy
-            if not key or msgspec.json.decode(key[1]) != member or not self.raw.startswith(text, key.end()):
-                return None
-            at = key.end() + len(text)
-            if member == name:
-                found = key.end(), at
-        return found if self.raw[at:].strip() == b"}" else None
+        with contextlib.suppress(ValueError):
+            return _spans(self.raw, fields)[name]
+        return None
 
     def splice(self, changes: Mapping[str, object]) -> bytes:
         """
@@ -154,7 +147,7 @@ def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int
     at = raw.index(b"{") + 1
     for name, value in fields.items():
         key = _KEY.match(raw, at)
-        text = bytes(value)
+        text = bytes(value)  # comparing views goes item by item and takes far longer than the copy
         if not key or msgspec.json.decode(key[1]) != name or not raw.startswith(text, key.end()):
             raise ValueError("the body holds a member twice")
         spans[name] = (key.end(), key.end() + len(text))
@@ -170,34 +163,11 @@ def _spans_of(raw: bytes, fields: Mapping[str, msgspec.Raw], changing: Container
         if fields:
             return _spans(raw, fields)
     spans: dict[str, tuple[int, int]] = {}
-    for name, start, end in _scanned(raw):
-        if name in spans and name in changing:
+    for part in json_splice.members(raw, raw.index(b"{")):  # slower, but for lenient JSON too
+        if part.name in spans and part.name in changing:
             raise ValueError("the body holds a member twice")
-        spans[name] = start, end
+        spans[part.name] = part.value, part.end
     return spans
-
-
-def _scanned(raw: bytes) -> Iterator[tuple[str, int, int]]:
-    """
-    Yield each top-level member of the lenient JSON object *raw* with the span of its value.
-
-    Slower than `_spans`: it goes by the brackets, quotes and commas alone.
-    """
-    depth, key, name, start = 0, b'""', "", 0
-    for token in _TOKEN.finditer(raw):
-        mark = token[0]
-        if mark in (b"}", b"]", b",") and depth == 1 and start:
-            yield name, start, start + len(raw[start : token.start()].rstrip())
-            start = 0
-        if mark in (b"{", b"["):
-            depth += 1
-        elif mark in (b"}", b"]"):
-            depth -= 1
-        elif mark == b":" and depth == 1:
-            name = _lenient(key)
-            start = _VALUE.match(raw, token.end()).end()  # type: ignore[union-attr]
-        elif depth == 1 and not start:
-            key = mark
 
 
 def _sorted(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:

@@ -180,9 +180,7 @@ def _header_unusable() -> Refusal:
 
 def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     bare = arrival.path.partition("?")[0]
-    once = unquote(bare)
-    odd = not bare.startswith("/") or _ODD.search(once)
-    if odd or any(_climbs(read) for read in {bare, once, unquote(once)}):
+    if not bare.startswith("/") or _ODD.search(unquote(bare)):
         return Refusal(400, "path_unusable", "The path of this request is ambiguous")
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)
     if joined or dialects.is_ambiguous(arrival.method, bare):
@@ -205,10 +203,6 @@ def _slashes(arrival: Arrival) -> str:
         here = f"{'https' if arrival.secure else 'http'}://{arrival.host}{before}"
         return f": your base URL ends in '/'; use {here} as the base URL"
     return f": it ends in '/'; use {fixed} behind your base URL"
-
-
-def _climbs(path: str) -> bool:
-    return "." in path and any(segment.partition(";")[0] in (".", "..") for segment in path.split("/"))
 
 
 def _is_same(origin: str, arrival: Arrival) -> bool:

@@ -30,18 +30,10 @@ _RESOURCE = re.compile(r"/v1/messages/(?:count_tokens|batches(?:/.*)?)$|/v1/skil
 _VERTEX = re.compile(r"/v1(?:beta1)?/projects/.*/publishers/anthropic/models/(?P<model>[^/:]+):(?P<verb>\w+)$")
 _READS = ("GET", "DELETE", "POST")
 _ERROR_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    408: "timeout_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-    529: "overloaded_error",
-}
+    400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
+    404: "not_found_error", 408: "timeout_error", 413: "request_too_large", 429: "rate_limit_error",
+    503: "overloaded_error", 504: "timeout_error", 529: "overloaded_error",
+}  # fmt: skip
 # A 503 of ours that is no overload: Claude Code retries an overloaded API again and again.
 _NO_OVERLOAD = frozenset(
     {"upstream_credentials_exhausted", "upstream_unreachable", "upstream_failing", "owner_unavailable"}

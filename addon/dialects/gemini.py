@@ -65,19 +65,10 @@ _GENERATES = frozenset(
 _VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens", "countMessageTokens", "computeTokens"}
 
 _ERROR_STATUS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    402: "RESOURCE_EXHAUSTED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    413: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    499: "CANCELLED",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
+    400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "RESOURCE_EXHAUSTED", 403: "PERMISSION_DENIED",
+    404: "NOT_FOUND", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
+    501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
 _FILES = (b"fileUri", b"file_uri")
 _SIGNATURES = ("thoughtSignature", "thought_signature")
 _UNSIGNED = b'"skip_thought_signature_validator"'  # the API's word for "no signature": function calls need one

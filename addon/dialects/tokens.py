@@ -11,13 +11,9 @@ from ..values.answer import Fact
 
 _LISTED = 100  # entries of a listing that are worth remembering
 _RESOURCES = {
-    "file": "file",
-    "batch": "batch",
-    "message_batch": "batch",
-    "conversation": "conversation",
-    "container": "container",
-    "vector_store": "file",
-}
+    "file": "file", "batch": "batch", "message_batch": "batch", "conversation": "conversation",
+    "container": "container", "vector_store": "file",
+}  # fmt: skip
 _PREFIXES = (("msgbatch_", "batch"), ("file-", "file"), ("file_", "file"), ("conv_", "conversation"))
 
 

@@ -466,13 +466,6 @@ class AnswerReader:
             facts += self._text.facts()  # now: a client may hang up as soon as it has seen the end
 
 
-def facts_of_json(dialect: str, body: bytes, echo: Echo | None = None) -> list[Fact]:
-    """Return the facts of a whole JSON *body* of a successful answer."""
-    reader = AnswerReader(dialect, echo)
-    facts = reader.feed(body)
-    return facts + reader.end()
-
-
 def _json(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)

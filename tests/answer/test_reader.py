@@ -13,10 +13,12 @@ import pytest
 from backports import zstd
 from hypothesis import given, strategies as st
 
-from patchbay.answer.reader import AnswerReader, facts_of_json
+from patchbay.answer.reader import AnswerReader
 from patchbay.values.account import Echo
 from patchbay.values.answer import Fact, Head, Usage
 from patchbay.values.http import Headers
+
+from .whole import facts_of_json
 
 ECHO = Echo(headers={"X-Request-ID": "handler"}, body={"request_id": "body"}, promised=True)
 

@@ -9,7 +9,6 @@ from random import Random
 import pytest
 from msgspec import to_builtins
 
-from patchbay.answer.reader import facts_of_json
 from patchbay.body import Body
 from patchbay.correlation import Mint, stamps
 from patchbay.crosstalk import report
@@ -21,6 +20,7 @@ from patchbay.values.account import Echo, Provider
 from patchbay.values.answer import Fact
 from patchbay.values.http import Headers
 
+from ..answer.whole import facts_of_json
 from .records import record
 
 MINT = Mint(b"k" * 32)

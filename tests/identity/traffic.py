@@ -9,7 +9,6 @@ from typing import Any
 from blake3 import blake3
 
 from patchbay import dialects
-from patchbay.answer.reader import facts_of_json
 from patchbay.body import Body
 from patchbay.client_claim import claim
 from patchbay.identity.identify import Identifier
@@ -18,6 +17,8 @@ from patchbay.settings.settings import SessionSettings
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
 from patchbay.values.http import Client, Headers, Origin, Request
+
+from ..answer.whole import facts_of_json
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 GEMINI = "/v1beta/models/gemini-2.5-pro:generateContent"

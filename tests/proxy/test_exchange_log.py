@@ -1,0 +1,136 @@
+"""An exchange that ends is written on its flow, in the journal, and as an incident."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mitmproxy.http import HTTPFlow
+from mitmproxy.test import tflow
+
+from patchbay.exchange import Exchange
+from patchbay.journal import Journal
+from patchbay.proxy import exchange_log
+from patchbay.proxy.exchange_log import ExchangeLog
+from patchbay.proxy.incident_recorder import IncidentRecorder
+from patchbay.router import Router
+from patchbay.settings.settings import CrosstalkSettings, JournalSettings
+from patchbay.values.decision import Outcome
+
+from ..test_router import answer, good, opened, request, routed, router
+
+KEY = bytes(32)
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.router: Router = router()
+        self.failures = 0
+        self.incidents = IncidentRecorder(folder, CrosstalkSettings())
+        self.log = ExchangeLog(self.router, KEY, self.incidents, self._failed)
+        self.flow: HTTPFlow = tflow.tflow(resp=True)
+
+    def _failed(self) -> None:
+        self.failures += 1
+
+    def exchange(self) -> Exchange:
+        made = opened(self.router, request(x_session_id="s"))
+        routed(self.router, made)
+        answer(self.router, made, *good())
+        return made
+
+    def close(self, exchange: Exchange, error: str = "", **more: Any) -> None:
+        members = {"exchange": exchange, "streamed_copy": b"12345", "copy_is_partial": False, "own_answer": False}
+        driver: Any = SimpleNamespace(**members | more)
+        self.log.closed(self.flow, driver, error)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_an_exchange_is_written_on_its_flow(bench: Bench) -> None:
+    exchange = bench.exchange()
+    bench.close(exchange, "the client left")
+    found = bench.flow.metadata
+
+    assert found["patchbay.error"] == "the client left"
+    assert found["patchbay.status"] == bench.flow.response.status_code  # type: ignore[union-attr]
+    assert found["patchbay.served"]["account"] == found["patchbay.account"]
+    assert [record["request_id"] for record in found["patchbay.sent"]] == [found["patchbay.request_id"]]
+    assert "patchbay.kept_bytes" not in found and "patchbay.own_answer" not in found
+    assert bench.flow.comment.endswith("the client left")
+    assert bench.failures == 0
+
+
+def test_the_status_is_the_one_that_the_client_got(bench: Bench) -> None:
+    assert bench.flow.response
+    bench.flow.response.status_code = 418
+    bench.close(bench.exchange())
+    assert bench.flow.metadata["patchbay.status"] == 418
+
+    bench.flow.response = None
+    bench.close(bench.exchange())
+    assert bench.flow.metadata["patchbay.status"] == 200  # of the attempt, where the client got none
+
+
+def test_how_much_of_a_longer_answer_is_kept_is_said(bench: Bench) -> None:
+    bench.close(bench.exchange(), copy_is_partial=True, own_answer=True)
+
+    assert bench.flow.metadata["patchbay.kept_bytes"] == 5
+    assert bench.flow.metadata["patchbay.own_answer"] is True
+    assert bench.flow.comment.endswith("only the first 5 bytes of the answer are kept")
+
+
+def test_it_is_a_line_of_the_journal(bench: Bench, tmp_path: Path) -> None:
+    bench.log.journal = Journal(JournalSettings(str(tmp_path / "journal")))
+    exchange, message = bench.exchange(), bench.exchange()
+    bench.close(exchange)
+    bench.log.message_closed(bench.flow, message, bench.router.close(message, "", 1.0, status=200))
+    bench.log.journal.close()
+    lines = [json.loads(line) for line in (tmp_path / "journal").read_text().splitlines()]
+
+    assert [line["exchange"] for line in lines] == [exchange.id, message.id]
+    assert bench.flow.metadata["patchbay.exchange"] == exchange.id  # a message leaves the line of the upgrade
+    assert [line["exchange"] for line in bench.flow.metadata["patchbay.exchanges"]] == [message.id]
+
+
+@pytest.mark.parametrize(
+    ("kind", "failures"), [("ok", 0), ("request", 0), ("cancelled", 0), ("rate", 1), ("auth", 1), ("server", 1)]
+)
+def test_the_failure_of_an_account_is_told(bench: Bench, kind: Any, failures: int) -> None:
+    exchange = bench.exchange()
+    exchange.attempts[-1].outcome = Outcome(kind)
+    bench.close(exchange)
+
+    assert bench.failures == failures
+
+
+def test_evidence_of_an_incident_is_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(bench.incidents, "record", lambda flow, exchange, decision: kept.append(decision.exchange))
+    first, second = bench.exchange(), bench.exchange()
+    bench.log.opened(bench.flow, first)
+    assert bench.incidents.flow_of(first.id) is bench.flow
+    bench.close(first)
+    bench.log.message_closed(bench.flow, second, bench.router.close(second, "", 1.0))
+
+    assert kept == [first.id, second.id]
+
+
+def test_what_is_demoted_is_logged_with_the_next_exchange(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    news = [SimpleNamespace(over=over) for over in (False, True)]
+    decision = bench.router.close(bench.exchange(), "", 1.0)
+    bench.router.memory = SimpleNamespace(habits=SimpleNamespace(has_news=True, news=lambda: news))  # type: ignore[assignment]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exchange_log.report, "demotion", lambda each: f"over: {each.over}")
+        bench.log._written(decision)
+
+    levels = [(record.levelno, record.getMessage()) for record in caplog.records if "over" in record.getMessage()]
+    assert levels == [(logging.WARNING, "patchbay: over: False"), (logging.INFO, "patchbay: over: True")]

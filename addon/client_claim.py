@@ -10,7 +10,6 @@ import re
 from .values.http import Headers
 
 _KEYS = ("x-api-key", "x-goog-api-key", "api-key")
-_ACCOUNTS = ("chatgpt-account-id",)
 # OAuth tokens are renewed every few hours; a scope made of one would cut every session as often.
 _ROTATING = re.compile(r"sk-ant-oat|eyJ|ya29\.|tid=|gho_|ghu_", re.ASCII)
 _STABLE_CLAIMS = ("sub", "account_uuid", "chatgpt_account_id", "email")
@@ -25,9 +24,8 @@ def claim(headers: Headers) -> str:
     An API key counts as itself, in whichever header it stands; an OAuth token only by its account. The claim may be a
     secret: digest it, never keep or log it.
     """
-    for name in _ACCOUNTS:
-        if account := headers.get(name).strip():
-            return f"account:{account}"
+    if account := headers.get("chatgpt-account-id").strip():
+        return f"account:{account}"
     token = _token(headers)
     if not token:
         return ""

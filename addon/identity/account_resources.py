@@ -48,10 +48,8 @@ class AccountResources:
         accounts the first one counts: no account could serve both.
         """
         searched = self._lineage.ties(request.client.scope, now)
-        found = self._owner(outline or request, now, searched=searched)  # new references come first, and read faster
-        if found[0] is None and searched and outline:
-            return self._owner(request, now, searched=True)
-        return found
+        found = self._owner(outline or request, now, searched=searched)  # the newest references, and less to read
+        return self._owner(request, now, searched=True) if found[0] is None and searched and outline else found
 
     def stored_at(self, request: Request, now: float) -> frozenset[str] | None:
         """

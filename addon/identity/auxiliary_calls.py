@@ -13,6 +13,7 @@ from typing import Any
 
 from ..values.http import Endpoint, Request
 from .history import instructions, messages_of, role_of, text_of
+from .normalise import clipped
 
 _COUNTING = ("/count_tokens", ":counttokens", ":computetokens", "/input_tokens")
 _LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -61,7 +62,7 @@ _SUMMARY = re.compile(
     rf"|^\W*(?:please |now )*(?:{_BRIEFLY.pattern})\w*(?: (?:it|this|that|everything|all|above|of|the))*\W*$"
 )
 _SEARCHED = 2000  # characters at either end of a message that may be a summary, or ask for one
-_TASK_CHARACTERS = 800  # at either end of a message, where its task stands
+_TASK_CHARACTERS = 1600  # at the ends of a message, where its task stands
 _TRANSCRIPT = re.compile(
     r"<(?:chat_?history|conversation(?:_history)?|chat|transcript)>|\"role\"\s*:\s*\"(?:assistant|model)\"",
     re.IGNORECASE,
@@ -109,7 +110,7 @@ def serves_a_chat(request: Request) -> bool:
     asked = [text_of(message) for message in messages if role_of(message) == "user"]
     if any(_is_chore(text[:_LEADING]) for text in led):
         return True
-    task = "\n".join(text if len(text) <= 2 * _TASK_CHARACTERS else _ends(text) for text in asked)
+    task = "\n".join(clipped(text, _TASK_CHARACTERS) for text in asked)
     is_chore = _is_chore(task)
     if is_chore and len(asked) == 1 and _OF_THE_CHAT.search(task):
         return True
@@ -137,10 +138,6 @@ def _is_chore(text: str) -> bool:
 def _holds(text: str, words: Sequence[str]) -> bool:
     """Whether *text*, in lower case, holds one of *words*: most hold none, and a pattern takes far longer."""
     return any(word in text for word in words)
-
-
-def _ends(text: str) -> str:
-    return f"{text[:_TASK_CHARACTERS]}\n{text[-_TASK_CHARACTERS:]}"
 
 
 def _quotes_a_chat(text: str) -> bool:

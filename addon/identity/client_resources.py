@@ -104,7 +104,8 @@ def _named(request: Request) -> Iterator[str]:
         if name not in _SAID or (name == "prompt" and isinstance(value, dict)):
             yield from _strings(value)
         elif name in _BRIEF and isinstance(value, list | dict):
-            yield from (reference.value for item in _listed(value) for reference in _references_in(item))
+            items = value if isinstance(value, list) else [value]
+            yield from (reference.value for item in items for reference in _references_in(item))
 
 
 def _references(items: list[Any]) -> Iterator[str]:
@@ -117,10 +118,6 @@ def _references(items: list[Any]) -> Iterator[str]:
         for name, value in node.items() if isinstance(node, dict) else ():
             if isinstance(value, str) and _IS_REFERENCE(name) and (name != "id" or _SAYS.isdisjoint(node)):
                 yield value
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _fields(request: Request) -> Iterator[str]:

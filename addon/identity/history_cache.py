@@ -182,7 +182,8 @@ class SessionHistories:
         if place is None:
             self._marks.pop(session, None)
             return
-        start, end = place[0], place[1] + len(raw) - len(read_raw)
+        _, start, end = place
+        end += len(raw) - len(read_raw)
         self._marks[session] = _HistoryEnd(start, end, _edges(raw, start, end))
 
     def __len__(self) -> int:
@@ -227,14 +228,14 @@ class KnownPrefixes:
         place = _history_span(read) if len(raw) >= LONG and conversation.first_answer >= 0 else None
         if place is None:
             return
-        name = next(name for name in HISTORIES if name in read)
-        end = place[1] + len(raw) - len(read.raw or b"")
+        name, start, end = place
+        end += len(raw) - len(read.raw or b"")
         at = extension.prefix.at if extension else now
         found = _digest(raw[:end])
         self._drop(found)
         if extension:
             self._drop(extension.prefix.digest)
-        prefix = KnownPrefix(name, place[0], end, raw[end - _TAIL : end], found, _digest(raw[:LONG]), conversation, at)
+        prefix = KnownPrefix(name, start, end, raw[end - _TAIL : end], found, _digest(raw[:LONG]), conversation, at)
         if end >= LONG and len(conversation.turns) <= self._limit:
             self._put(prefix)
 
@@ -307,8 +308,8 @@ def _cut(raw: bytes, known: _HistoryEnd | KnownPrefix) -> Body | None:
     return short if short.is_plain else None
 
 
-def _history_span(body: Body) -> tuple[int, int] | None:
-    """Return where the first message begins in the bytes of *body* and the last one ends."""
+def _history_span(body: Body) -> tuple[str, int, int] | None:
+    """Return the member of *body* with its history, and where its first message begins and its last one ends."""
     name = next((name for name in HISTORIES if name in body), "")
     span = body.span(name)
     if span is None or body.raw is None:
@@ -318,4 +319,4 @@ def _history_span(body: Body) -> tuple[int, int] | None:
         return None
     while end > start and body.raw[end - 1] in _BLANKS:
         end -= 1
-    return (start, end) if end > start else None
+    return (name, start, end) if end > start else None

@@ -308,7 +308,7 @@ class Identifier:
             self._by_known_history(query)  # a prefix that was served, or a first turn with its answer
             or self._by_quoted_chat(query)  # an auxiliary call quotes the chat that it serves
             or self._by_remains(query)  # a client has compacted or cut the history
-            or self._by_first_turn(query)
+            or self._by_first_turn(query, "opening")
         )
 
     def _by_known_history(self, query: _Query) -> Identity | None:
@@ -341,19 +341,15 @@ class Identifier:
         if found is None:
             return None
         if not found.continues:
-            query.note("content", f"opening, with a {found.where}")
-            return replace(self._new(query), home=found.entry.account)
+            return replace(self._by_first_turn(query, f"opening, with a {found.where}"), home=found.entry.account)
         query.note("token", f"history {found.where}")
         identity = replace(self._linked("token", found.entry, "", query), strength="derived")
         # a compacted history is a new thread from here on; a window is the same thread
         return replace(identity, thread=self._content_thread(query)) if found.where == "summary" else identity
 
-    def _by_first_turn(self, query: _Query) -> Identity:
-        query.note("content", "opening")
-        return self._new(query)
-
-    def _new(self, query: _Query) -> Identity:
+    def _by_first_turn(self, query: _Query, where: str) -> Identity:
         """Identify by the first user turn; `_begun` gives the conversation an affinity of its own."""
+        query.note("content", where)
         first = self._first_user_turn(query.scope, self._conversation(query))
         return Identity(first, self._content_thread(query), tier="content")
 

@@ -77,6 +77,11 @@ def masked(text: str) -> str:
     return text
 
 
+def clipped(text: str, most: int) -> str:
+    """Return both ends of *text*, half of *most* characters each, or all of it if it has no more."""
+    return text if len(text) <= most else f"{text[: most // 2]}\n{text[-most // 2 :]}"
+
+
 def lasting(part: dict[str, Any]) -> dict[str, Any]:
     """Return *part* without the members that change between requests."""
     return {name: value for name, value in part.items() if name not in _VOLATILE_KEYS and value is not None}

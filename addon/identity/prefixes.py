@@ -15,15 +15,11 @@ _KEPT = 64  # prefixes of one request, the newest
 _PROBED = 1024
 
 
-def prefixes(turns: Sequence[Turn]) -> tuple[bytes, ...]:
-    """Return one digest for each prefix of *turns*, the shortest first; each stands for all turns up to its own."""
-    return _prefixes(b"", turns)
-
-
-def _prefixes(last: bytes, turns: Sequence[Turn]) -> tuple[bytes, ...]:
+def prefixes(turns: Sequence[Turn], last: bytes = b"") -> tuple[bytes, ...]:
+    """Return one digest for each prefix of *turns*, which follow the prefix *last*: the shortest first."""
     found: list[bytes] = []
     for turn in turns:
-        last = _grown(last, turn.role, turn.digest)
+        last = fingerprint(last, turn.role.encode(), turn.digest)
         found.append(last)
     return tuple(found)
 
@@ -31,7 +27,7 @@ def _prefixes(last: bytes, turns: Sequence[Turn]) -> tuple[bytes, ...]:
 def prefixes_of(conversation: Conversation) -> tuple[bytes, ...]:
     """Return what `prefixes` does for the turns of *conversation*, some of which may be known."""
     known = conversation.prefixes
-    return known + _prefixes(known[-1] if known else b"", conversation.turns[len(known) :])
+    return known + prefixes(conversation.turns[len(known) :], known[-1] if known else b"")
 
 
 def with_prefixes(conversation: Conversation) -> Conversation:
@@ -42,10 +38,6 @@ def with_prefixes(conversation: Conversation) -> Conversation:
 def _prefix(conversation: Conversation, place: int) -> bytes:
     known = conversation.prefixes
     return known[place] if place < len(known) else prefixes(conversation.turns[: place + 1])[-1]
-
-
-def _grown(last: bytes, role: str, turn: bytes) -> bytes:
-    return fingerprint(last, role.encode(), turn)
 
 
 class Prefixes:

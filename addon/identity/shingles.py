@@ -10,6 +10,8 @@ import re
 from itertools import accumulate
 from zlib import crc32
 
+from .seeds import encode
+
 LENGTH = 90  # letters and digits of one shingle: some 120 characters of prose
 MAX_TEXT = 8_192  # characters of one text that are read: its beginning and its end
 _TAIL = 2_048  # … of which the end
@@ -34,7 +36,7 @@ def shingles(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
     found = tuple(dict.fromkeys(_beginnings(text)))
     if len(found) <= limit:
         return found
-    chosen = tuple(sorted(found, key=_rank)[:limit])
+    chosen = tuple(sorted(found, key=lambda shingle: crc32(encode(shingle)))[:limit])
     return (found[0], *chosen) if first and found[0] not in chosen else chosen
 
 
@@ -71,7 +73,3 @@ def _plain(text: str) -> str:
     if "\\" in text:
         text = _ESCAPE.sub("\n", text)
     return _ENTITY.sub(" ", text) if "&" in text else text
-
-
-def _rank(shingle: str) -> int:
-    return crc32(shingle.encode("utf-8", "surrogatepass"))

@@ -191,10 +191,6 @@ def _member(path: str) -> Read:
     return read
 
 
-def _own(request: Request) -> Iterable[object]:
-    return request.headers.all("x-patchbay-session-id")
-
-
 def _user_id(request: Request) -> str:
     metadata = request.body.get("metadata")
     value = metadata.get("user_id") if isinstance(metadata, dict) else None
@@ -288,12 +284,13 @@ def _by_need(is_header: bool) -> dict[str, tuple[int, ...]]:
     return places
 
 
+_OWN = _HEADER + "x-patchbay-session-id"
 _IN_TURN = (_HEADER + _TURN_METADATA, "client_metadata")
 
 # The order within a tier is the order here; the order of the tiers is `sessions.order`. Never in this list: ids of
 # users, devices, windows, machines, requests, traces and MCP transports: none of them names a conversation.
 SIGNALS: tuple[Signal, ...] = (
-    Signal("own", "header x-patchbay-session-id", _own, (_HEADER + "x-patchbay-session-id",)),
+    Signal("own", _OWN, lambda request: request.headers.all("x-patchbay-session-id"), (_OWN,)),
     *_headers("parent", "x-parent-session-id", "x-session-parent-id"),
     Signal("parent", "body metadata.user_id parent_session_id", _claude_json("parent_session_id"), ("metadata",)),
     Signal("parent", "turn metadata forked_from_thread_id", _turn("forked_from_thread_id"), _IN_TURN),

@@ -21,7 +21,7 @@ from ..values.http import Request
 from .auxiliary_calls import says_summary
 from .history import instructions, messages_of, role_of, text_of, texts_of
 from .lineage import Lineage
-from .normalise import masked, squeezed
+from .normalise import clipped, masked, squeezed
 from .references import MIN_TEXT
 from .seeds import encode
 from .shingles import LENGTH, letters, shingles
@@ -253,11 +253,7 @@ def _quoting(request: Request, messages: Sequence[Any], conversation: Conversati
 
 
 def _onward(text: str) -> str:
-    return fingerprint(encode(_lasting(_clipped(text)))).hex()
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= _LONG else f"{text[: _LONG // 2]}\n{text[-_LONG // 2 :]}"
+    return fingerprint(encode(_lasting(clipped(text, _LONG)))).hex()
 
 
 @lru_cache(512)
@@ -337,5 +333,5 @@ def _opening_key(messages: Sequence[Any], before: int, conversation: Conversatio
     if not 0 <= place < len(messages) or (first < 0 and not answer):
         return ""
     answered = conversation.turns[first] if first >= 0 else Turn("assistant", answer, 0)
-    words = _opening_words(_clipped(text_of(messages[place])))
+    words = _opening_words(clipped(text_of(messages[place]), _LONG))
     return f"opening {words} {answered.digest.hex()}" if len(words) >= _WORDS else ""

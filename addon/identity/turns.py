@@ -59,9 +59,6 @@ class Turn:
             return NotImplemented
         return (self.role, self.digest, self.index) == (other.role, other.digest, other.index)
 
-    def __hash__(self) -> int:
-        return hash((self.role, self.digest, self.index))
-
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

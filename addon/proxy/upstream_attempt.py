@@ -14,18 +14,7 @@ from typing import Any
 
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers.http import (
-    ErrorCode,
-    GetHttpConnection,
-    HttpErrorHook,
-    RequestData,
-    RequestEndOfMessage,
-    RequestHeaders,
-    RequestProtocolError,
-    RequestTrailers,
-    ResponseHeaders,
-    SendHttp,
-)
+from mitmproxy.proxy.layers import http as host
 
 from ..values.answer import Failure
 from .exchange_driver import ExchangeDriver
@@ -39,7 +28,7 @@ Commands = Generator[commands.Command, Any, None]
 ATTEMPT = 1 << 40
 ALIVE = 120.0  # seconds after which an exchange without a bound shows that its connection is not idle
 RESENDS = 3  # times that a request goes again because its upstream had not processed it
-_GATED = (RequestHeaders, RequestData, ResponseHeaders)
+_GATED = (host.RequestHeaders, host.RequestData, host.ResponseHeaders)
 
 
 class Timer(commands.RequestWakeup):
@@ -107,31 +96,33 @@ class UpstreamAttempt(ConnectingStream):
                 command = generator.send(reply)
             except StopIteration:
                 return
-            if isinstance(command, SendHttp) and isinstance(command.event, _GATED):
+            if isinstance(command, host.SendHttp) and isinstance(command.event, _GATED):
                 command = self._gated(command)
-            elif isinstance(command, HttpErrorHook) and command.flow.error:
+            elif isinstance(command, host.HttpErrorHook) and command.flow.error:
                 command.flow.error.msg = discreet(command.flow.error.msg)
             reply = yield command
 
-    def _gated(self, command: SendHttp) -> SendHttp:
+    def _gated(self, command: host.SendHttp) -> host.SendHttp:
         """Put the wire copy in the place of what would leave. The one gate: without a driver, nothing goes upstream."""
         attached, event = self.attached, command.event
-        if isinstance(event, ResponseHeaders):
+        if isinstance(event, host.ResponseHeaders):
             given = attached.client_response(event.response) if attached else event.response
-            return command if given is event.response else SendHttp(replace(event, response=given), command.connection)
+            if given is event.response:
+                return command
+            return host.SendHttp(replace(event, response=given), command.connection)
         if isinstance(attached, Passthrough):
-            if isinstance(event, RequestHeaders):
+            if isinstance(event, host.RequestHeaders):
                 event = replace(event, request=attached.wire_request(event.request))
-            return SendHttp(event, command.connection)
+            return host.SendHttp(event, command.connection)
         if attached is None or not attached.ready:
             raise PermissionError("a request without a lease")
-        if isinstance(event, RequestHeaders):
+        if isinstance(event, host.RequestHeaders):
             assert isinstance(command.connection, Server)
             event = replace(event, request=attached.wire_request(event.request, command.connection))
             self.upstream_open = True
-        elif isinstance(event, RequestData) and self.client_state == self.state_done:
+        elif isinstance(event, host.RequestData) and self.client_state == self.state_done:
             event = replace(event, data=attached.wire_body(event.data))
-        return SendHttp(event, command.connection)
+        return host.SendHttp(event, command.connection)
 
     # -- the connection --------------------------------------------------------------------------------------------
 
@@ -152,7 +143,7 @@ class UpstreamAttempt(ConnectingStream):
             self._arm("head", attached.timeouts.first_byte)
         return connected
 
-    def _give_up_connecting(self, event: events.Wakeup, command: GetHttpConnection) -> Commands:
+    def _give_up_connecting(self, event: events.Wakeup, command: host.GetHttpConnection) -> Commands:
         if event.command is not self.timer:
             return
         for connection, waiting in self.above.waiting_for_establishment.items():
@@ -175,8 +166,8 @@ class UpstreamAttempt(ConnectingStream):
     def _abandon(self) -> Commands:
         if self.upstream_open:
             self.upstream_open = False
-            given_up = RequestProtocolError(self.stream_id, "the attempt was given up", ErrorCode.CANCEL)
-            yield SendHttp(given_up, self.context.server)
+            given_up = host.RequestProtocolError(self.stream_id, "the attempt was given up", host.ErrorCode.CANCEL)
+            yield host.SendHttp(given_up, self.context.server)
 
     def _failure(self, kind: str, message: str, *, shared: bool) -> Failure:
         """Return a failure. One that all requests on its connection share counts once."""
@@ -194,12 +185,12 @@ class UpstreamAttempt(ConnectingStream):
             return
         request, content = self.flow.request, self.flow.request.raw_content
         last = not (content or request.trailers)
-        yield SendHttp(RequestHeaders(self.stream_id, request, last), self.context.server)
+        yield host.SendHttp(host.RequestHeaders(self.stream_id, request, last), self.context.server)
         if content:
-            yield SendHttp(RequestData(self.stream_id, content), self.context.server)
+            yield host.SendHttp(host.RequestData(self.stream_id, content), self.context.server)
         if request.trailers:
-            yield SendHttp(RequestTrailers(self.stream_id, request.trailers), self.context.server)
-        yield SendHttp(RequestEndOfMessage(self.stream_id), self.context.server)
+            yield host.SendHttp(host.RequestTrailers(self.stream_id, request.trailers), self.context.server)
+        yield host.SendHttp(host.RequestEndOfMessage(self.stream_id), self.context.server)
 
     def _goes_again(self, driver: ExchangeDriver, *, unprocessed: bool) -> bool:
         """

@@ -21,17 +21,7 @@ from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame
 from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers.http import (
-    ErrorCode,
-    GetHttpConnection,
-    GetHttpConnectionCompleted,
-    HttpLayer,
-    HttpStream,
-    RegisterHttpConnection,
-    RequestProtocolError,
-    ResponseHeaders,
-    ResponseProtocolError,
-)
+from mitmproxy.proxy.layers import http as host
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
@@ -45,7 +35,7 @@ IDLE = 32  # unused connections that one client keeps; mitmproxy has a limit for
 
 
 @dataclass
-class Lost(ResponseProtocolError):
+class Lost(host.ResponseProtocolError):
     """The connection ended before the answer did."""
 
 
@@ -111,7 +101,7 @@ class Upstream:
         return self.http.stream_id is None
 
 
-class ConnectingStream(HttpStream):
+class ConnectingStream(host.HttpStream):
     """A stream as the layer that gives it connections sees it."""
 
     upstream: Upstream | None = None  # the connection it was given last
@@ -130,7 +120,7 @@ class ConnectingStream(HttpStream):
 unended: WeakSet[Connection] = WeakSet()
 
 
-class FreshConnection(GetHttpConnection):
+class FreshConnection(host.GetHttpConnection):
     """
     Matches no connection that failed.
 
@@ -141,7 +131,7 @@ class FreshConnection(GetHttpConnection):
         return not connection.error and super().connection_spec_matches(connection)
 
 
-class ConnectionLayer(HttpLayer):
+class ConnectionLayer(host.HttpLayer):
     """
     mitmproxy's HTTP layer, with connections that only the streams of one owner share.
 
@@ -150,7 +140,7 @@ class ConnectionLayer(HttpLayer):
     """
 
     upstreams: dict[Connection, Upstream]
-    awaiting_settings: list[GetHttpConnection]
+    awaiting_settings: list[host.GetHttpConnection]
     given: int  # streams that were put on a connection
     overdue: Connection | None  # the last connection that took too long to establish
 
@@ -159,7 +149,7 @@ class ConnectionLayer(HttpLayer):
         self.upstreams, self.awaiting_settings, self.overdue = {}, [], None
         self.given = 0
 
-    def get_connection(self, event: GetHttpConnection, *, reuse: bool = True) -> Commands:
+    def get_connection(self, event: host.GetHttpConnection, *, reuse: bool = True) -> Commands:
         event.__class__ = FreshConnection
         asking = self._asking(event)
         if reuse and not asking.alone:
@@ -184,7 +174,7 @@ class ConnectionLayer(HttpLayer):
             upstream.retired = True
             yield commands.CloseConnection(upstream.connection)
 
-    def register_connection(self, command: RegisterHttpConnection) -> Commands:
+    def register_connection(self, command: host.RegisterHttpConnection) -> Commands:
         waiting = self.waiting_for_establishment[command.connection]
         first = self._asking(waiting[0])
         upstream = self._registered(command.connection, first.owner, failed=bool(command.err))
@@ -215,7 +205,9 @@ class ConnectionLayer(HttpLayer):
             else:
                 yield from self.get_connection(event)
 
-    def _go_again(self, command: RegisterHttpConnection, waiting: list[GetHttpConnection]) -> list[GetHttpConnection]:
+    def _go_again(
+        self, command: host.RegisterHttpConnection, waiting: list[host.GetHttpConnection]
+    ) -> list[host.GetHttpConnection]:
         """
         Take out of *waiting* the streams that may try once more: the upstream accepted the connection and closed it.
 
@@ -231,7 +223,7 @@ class ConnectionLayer(HttpLayer):
             self._asking(event).reopened = True
         return again
 
-    def _asking(self, event: GetHttpConnection) -> ConnectingStream:
+    def _asking(self, event: host.GetHttpConnection) -> ConnectingStream:
         return cast("ConnectingStream", self.command_sources[event])
 
     def retry_waiting(self) -> Commands:
@@ -240,19 +232,19 @@ class ConnectionLayer(HttpLayer):
         for event in waiting:
             yield from self.get_connection(event)
 
-    def _give(self, event: GetHttpConnection, upstream: Upstream) -> Commands:
+    def _give(self, event: host.GetHttpConnection, upstream: Upstream) -> Commands:
         child = self.command_sources.pop(event)
         asking = cast("ConnectingStream", child)
         asking.upstream, asking.reused, asking.heard = upstream, upstream.served > 0, upstream.heard
         upstream.served += 1
         self._use(upstream)
-        yield from self.event_to_child(child, GetHttpConnectionCompleted(event, (upstream.connection, None)))
+        yield from self.event_to_child(child, host.GetHttpConnectionCompleted(event, (upstream.connection, None)))
 
     def _use(self, upstream: Upstream) -> None:
         self.given += 1
         upstream.used = self.given
 
-    def _usable(self, event: GetHttpConnection, asking: ConnectingStream) -> list[Upstream]:
+    def _usable(self, event: host.GetHttpConnection, asking: ConnectingStream) -> list[Upstream]:
         """Return the established connections that *event* may use."""
         early = self.context.server  # mitmproxy may have opened it before the first request
         if early in self.connections and early not in self.upstreams and early.connected:
@@ -266,7 +258,9 @@ class ConnectionLayer(HttpLayer):
             if upstream.usable and upstream.owner == asking.owner and event.connection_spec_matches(upstream.connection)
         ]
 
-    def _establishing(self, event: GetHttpConnection, asking: ConnectingStream) -> list[GetHttpConnection] | None:
+    def _establishing(
+        self, event: host.GetHttpConnection, asking: ConnectingStream
+    ) -> list[host.GetHttpConnection] | None:
         """Return the waiting list of a connection that *event* can wait for as well."""
         known = self._known_limit(event)
         for connection, waiting in self.waiting_for_establishment.items():
@@ -276,7 +270,7 @@ class ConnectionLayer(HttpLayer):
                 return waiting
         return None
 
-    def _known_limit(self, event: GetHttpConnection) -> int | None:
+    def _known_limit(self, event: host.GetHttpConnection) -> int | None:
         """Return the stream limit of the latest HTTP/2 connection to the same address, if it is known."""
         for upstream in reversed(self.upstreams.values()):
             if upstream.is_http2 and upstream.settled and event.connection_spec_matches(upstream.connection):
@@ -383,7 +377,7 @@ class UpstreamHttp2(Http2Client):
     def _handle_event(self, event: events.Event) -> Commands:
         if type(event) is events.DataReceived:
             self.upstream.heard += 1
-        elif type(event) is RequestProtocolError:
+        elif type(event) is host.RequestProtocolError:
             self.streams.pop(self.our_stream_id.get(event.stream_id, 0), None)
         return self._and_close(super()._handle_event(event))
 
@@ -407,7 +401,7 @@ class UpstreamHttp2(Http2Client):
             del self.streams[stream_id]
             if not self.is_closed(stream_id):
                 self.h2_conn.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
-            yield ReceiveHttp(Unprocessed(stream_id, message, ErrorCode.GENERIC_SERVER_ERROR))
+            yield ReceiveHttp(Unprocessed(stream_id, message, host.ErrorCode.GENERIC_SERVER_ERROR))
         return False
 
     def reset(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
@@ -415,7 +409,7 @@ class UpstreamHttp2(Http2Client):
             return (yield from super().handle_h2_event(event))
         self.upstream.retired = True  # it is at its limit
         del self.streams[event.stream_id]
-        yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", ErrorCode.GENERIC_SERVER_ERROR))
+        yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", host.ErrorCode.GENERIC_SERVER_ERROR))
         return False
 
     def skip(self, event: h2.events.UnknownFrameReceived) -> Generator[commands.Command, Any, bool]:
@@ -428,7 +422,7 @@ class UpstreamHttp2(Http2Client):
         lost, self.streams = self.streams, {}
         self._handle_event = self.done  # type: ignore[method-assign]
         for stream_id in lost:
-            yield ReceiveHttp(Lost(stream_id, msg, ErrorCode.GENERIC_SERVER_ERROR))
+            yield ReceiveHttp(Lost(stream_id, msg, host.ErrorCode.GENERIC_SERVER_ERROR))
 
 
 _HANDLERS: dict[type, Callable[[UpstreamHttp2, Any], Generator[commands.Command, Any, bool]]] = {
@@ -452,11 +446,11 @@ class ClientHttp2(Http2Server):
         _widen(self.h2_conn)
 
     def _handle_event(self, event: events.Event) -> Commands:
-        if type(event) is ResponseHeaders:
+        if type(event) is host.ResponseHeaders:
             most = self.h2_conn.remote_settings.max_header_list_size
             if most is not None and _size(event.response.headers.fields) > most:
                 message = "the answer has larger headers than the client accepts"
-                event = ResponseProtocolError(event.stream_id, message, ErrorCode.GENERIC_SERVER_ERROR)
+                event = host.ResponseProtocolError(event.stream_id, message, host.ErrorCode.GENERIC_SERVER_ERROR)
         following: Commands = super()._handle_event(event)
         return following
 
@@ -467,7 +461,7 @@ class ClientHttp2(Http2Server):
         return following
 
     def _cancelled(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
-        yield ReceiveHttp(RequestProtocolError(event.stream_id, "stream reset by client", ErrorCode.CANCEL))
+        yield ReceiveHttp(host.RequestProtocolError(event.stream_id, "stream reset by client", host.ErrorCode.CANCEL))
         return False
 
 

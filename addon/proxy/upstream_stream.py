@@ -20,26 +20,7 @@ from typing import Any
 from mitmproxy import flow, http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers.http import (
-    DropStream,
-    ErrorCode,
-    GetHttpConnection,
-    HttpErrorHook,
-    HTTPMode,
-    HttpRequestHeadersHook,
-    HttpResponseHeadersHook,
-    RequestData,
-    RequestEndOfMessage,
-    RequestHeaders,
-    RequestProtocolError,
-    RequestTrailers,
-    ResponseData,
-    ResponseEndOfMessage,
-    ResponseHeaders,
-    ResponseProtocolError,
-    ResponseTrailers,
-    SendHttp,
-)
+from mitmproxy.proxy.layers import http as host
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
@@ -56,10 +37,10 @@ from .upstream_connections import Lost, Unprocessed
 
 logger = logging.getLogger(__name__)
 
-_BODY_UPWARDS = frozenset({RequestData, RequestTrailers, RequestEndOfMessage})
-_BROKEN = frozenset({ResponseProtocolError, Lost, Unprocessed})
-_DOWNWARDS = _BROKEN | {ResponseHeaders, ResponseData, ResponseTrailers, ResponseEndOfMessage}
-_ENDS = _BROKEN | {ResponseEndOfMessage}
+_BODY_UPWARDS = frozenset({host.RequestData, host.RequestTrailers, host.RequestEndOfMessage})
+_BROKEN = frozenset({host.ResponseProtocolError, Lost, Unprocessed})
+_DOWNWARDS = _BROKEN | {host.ResponseHeaders, host.ResponseData, host.ResponseTrailers, host.ResponseEndOfMessage}
+_ENDS = _BROKEN | {host.ResponseEndOfMessage}
 _QUEUED = 128  # events of a stream that may wait while it pauses
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
 BACKLOG = 4 << 20  # bytes of a stream that wait for the window of an HTTP/2 client; above, its upstream is not read
@@ -122,15 +103,15 @@ class PatchbayStream(UpstreamAttempt):
 
     def handle_event(self, event: events.Event) -> Commands:
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
-        if isinstance(event, RequestProtocolError) and (driver := self.driver):
+        if isinstance(event, host.RequestProtocolError) and (driver := self.driver):
             driver.client_left()
         if self._paused:
-            if isinstance(event, RequestData) and (driver := self.driver):
+            if isinstance(event, host.RequestData) and (driver := self.driver):
                 self.waiting += len(event.data)
                 self.overrun = self.overrun or self.waiting > driver.body_limit
                 if self.overrun:
                     return no_commands()
-            if isinstance(event, events.Wakeup) and isinstance(self._paused.command, GetHttpConnection):
+            if isinstance(event, events.Wakeup) and isinstance(self._paused.command, host.GetHttpConnection):
                 return self._give_up_connecting(event, self._paused.command)
         return super().handle_event(event)
 
@@ -152,7 +133,7 @@ class PatchbayStream(UpstreamAttempt):
         kind, driver = type(event), self.driver
         if self.answering and kind in _BODY_UPWARDS:
             return  # queued while the answer was made, which does without it
-        if isinstance(event, RequestTrailers):
+        if isinstance(event, host.RequestTrailers):
             event.trailers = bare(event.trailers)
         if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
             if event.stream_id != self.wire_id or self.answering or (driver and not self.upstream_open):
@@ -164,7 +145,7 @@ class PatchbayStream(UpstreamAttempt):
             self.touched = time.monotonic()
             if not self.upstream_open and self.held is None:
                 self._disarm()
-            if driver and isinstance(event, ResponseData) and self.answer_filter and not self.answer_filter.packed:
+            if driver and isinstance(event, host.ResponseData) and self.answer_filter and not self.answer_filter.packed:
                 event.data = self.answer_filter.plain(event.data)
                 if event.data:
                     yield from self._read(event, driver)
@@ -177,19 +158,19 @@ class PatchbayStream(UpstreamAttempt):
     def _filtered(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         try:
             match event:
-                case ResponseData():
+                case host.ResponseData():
                     if self.answer_filter:
                         yield from self._unpacked(event, driver, self.answer_filter)
                     return
-                case ResponseHeaders():
+                case host.ResponseHeaders():
                     self.answer_filter = driver.answer_filter()
                     has_body = not event.end_stream and self.flow.request.method != "HEAD"
                     self.answer_filter.head(event.response, self.flow.request, has_body=has_body)
-                case ResponseTrailers() if self.answer_filter:
+                case host.ResponseTrailers() if self.answer_filter:
                     self.answer_filter.trailers(event.trailers)
-                case ResponseEndOfMessage() if self.answer_filter and (rest := self.answer_filter.rest()):
+                case host.ResponseEndOfMessage() if self.answer_filter and (rest := self.answer_filter.rest()):
                     intake = self.answer_filter
-                    yield from self._read(ResponseData(event.stream_id, rest), driver)
+                    yield from self._read(host.ResponseData(event.stream_id, rest), driver)
                     if self.answer_filter is not intake:
                         return
         except CodingError as e:
@@ -197,7 +178,7 @@ class PatchbayStream(UpstreamAttempt):
             return
         yield from self._read(event, driver)
 
-    def _unpacked(self, event: ResponseData, driver: ExchangeDriver, intake: AnswerFilter) -> Commands:
+    def _unpacked(self, event: host.ResponseData, driver: ExchangeDriver, intake: AnswerFilter) -> Commands:
         """Go on with the decoded pieces of *event*, of which there may be many, with pauses for other streams."""
         begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
@@ -209,7 +190,7 @@ class PatchbayStream(UpstreamAttempt):
             if self.answer_filter is not intake or driver.left:
                 return  # the answer was given up meanwhile
             if piece:
-                yield from self._read(ResponseData(event.stream_id, piece), driver)
+                yield from self._read(host.ResponseData(event.stream_id, piece), driver)
 
     def _give_way(self) -> PatchbayGiveWayHook:
         server = self.context.server  # one of HTTP/2 has other streams, which go on
@@ -217,8 +198,8 @@ class PatchbayStream(UpstreamAttempt):
 
     def _read(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         """Tell *driver* of *event* and return what follows. No generator: it is called for every chunk."""
-        if self.held is None and isinstance(event, ResponseData | ResponseEndOfMessage):
-            if driver.answered(Chunk(event.data) if isinstance(event, ResponseData) else End()) == "cut":
+        if self.held is None and isinstance(event, host.ResponseData | host.ResponseEndOfMessage):
+            if driver.answered(Chunk(event.data) if isinstance(event, host.ResponseData) else End()) == "cut":
                 return self._cut(driver, driver.crosstalk_refusal)
             return self._passing(event, driver)
         following: Commands = super()._handle_event(event)
@@ -228,7 +209,7 @@ class PatchbayStream(UpstreamAttempt):
         """Give up an answer that cannot be decoded: keys that it quotes could not be covered."""
         yield from self._give_up_connection()
         if self._is_undelivered():
-            broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
+            broken = host.ResponseProtocolError(self.stream_id, why, host.ErrorCode.GENERIC_SERVER_ERROR)
             yield from self.handle_protocol_error(broken)
             return
         driver.answered(Failure("reset", why))
@@ -236,16 +217,16 @@ class PatchbayStream(UpstreamAttempt):
             driver, driver.upstream_refusal("upstream_unreadable", f"The upstream's answer is unusable: {why}")
         )
 
-    def _passing(self, event: ResponseData | ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
+    def _passing(self, event: host.ResponseData | host.ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
         """Hand the client's side what it gets of *event*."""
-        if isinstance(event, ResponseData):
+        if isinstance(event, host.ResponseData):
             event.data = driver.deliver(event.data)
             if not event.data:
                 return
         elif rest := driver.deliver_rest():
-            yield from super()._handle_event(ResponseData(event.stream_id, rest))
+            yield from super()._handle_event(host.ResponseData(event.stream_id, rest))
         yield from super()._handle_event(event)
-        if isinstance(event, ResponseData) and self.context.client.alpn == b"h2":
+        if isinstance(event, host.ResponseData) and self.context.client.alpn == b"h2":
             self.backlog += len(event.data)
             if self.backlog > BACKLOG and self.server_state == self.state_stream_response_body:
                 yield from self._wait_for_window(driver)
@@ -288,13 +269,13 @@ class PatchbayStream(UpstreamAttempt):
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         # only now: what comes with it must find the layer in its place
-        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+        yield host.SendHttp(host.ResponseEndOfMessage(self.stream_id), self.context.client)
 
     # -- failures --------------------------------------------------------------------------------------------------
 
-    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands:
+    def handle_protocol_error(self, event: host.RequestProtocolError | host.ResponseProtocolError) -> Commands:
         driver = self.driver
-        if driver is None or isinstance(event, RequestProtocolError):
+        if driver is None or isinstance(event, host.RequestProtocolError):
             yield from super().handle_protocol_error(event)
         else:
             lost = isinstance(event, Lost) or event.message == _CLOSED
@@ -303,7 +284,7 @@ class PatchbayStream(UpstreamAttempt):
             server.error = driver.answer_filter().text(server.error) if server.error else None
             yield from self._upstream_failed(event, driver, lost=lost)
 
-    def _upstream_failed(self, event: ResponseProtocolError, driver: ExchangeDriver, *, lost: bool) -> Commands:
+    def _upstream_failed(self, event: host.ResponseProtocolError, driver: ExchangeDriver, *, lost: bool) -> Commands:
         if driver.left or self.answering:  # a client's connections are cancelled with it, which is no failure
             yield from super().handle_protocol_error(event)
             return
@@ -321,7 +302,7 @@ class PatchbayStream(UpstreamAttempt):
             yield from self._send()
             return
         self.held = None  # half an answer is none
-        if event.code is ErrorCode.CONNECT_FAILED:
+        if event.code is host.ErrorCode.CONNECT_FAILED:
             failure = self._failure("connect", event.message, shared=True)
         else:
             kind = "lost" if isinstance(event, Lost) else "reset"
@@ -360,12 +341,12 @@ class PatchbayStream(UpstreamAttempt):
             refusal = driver.upstream_refusal("upstream_unreachable", f"The upstream's answer broke off: {why}")
             yield from self._cut(driver, refusal)
             return
-        broken = ResponseProtocolError(self.stream_id, why, ErrorCode.GENERIC_SERVER_ERROR)
+        broken = host.ResponseProtocolError(self.stream_id, why, host.ErrorCode.GENERIC_SERVER_ERROR)
         yield from super().handle_protocol_error(broken)
 
     # -- holding, and trying again ---------------------------------------------------------------------------------
 
-    def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands:
+    def state_wait_for_response_headers(self, event: host.ResponseHeaders) -> Commands:
         driver = self.driver
         if driver is None:
             yield from super().state_wait_for_response_headers(event)
@@ -390,9 +371,9 @@ class PatchbayStream(UpstreamAttempt):
         assert driver is not None and self.held is not None
         self.held.append(event)
         reaction: Reaction = "hold"
-        if isinstance(event, ResponseData):
+        if isinstance(event, host.ResponseData):
             reaction = driver.answered(Chunk(event.data))
-        elif isinstance(event, ResponseEndOfMessage):
+        elif isinstance(event, host.ResponseEndOfMessage):
             reaction = driver.answered(End())
         if reaction != "hold":
             yield from self._settle(reaction)
@@ -414,7 +395,7 @@ class PatchbayStream(UpstreamAttempt):
     def _is_silent(self, driver: ExchangeDriver) -> bool:
         """Whether a good answer that is held has stopped coming; an error is known by its head."""
         idle, head = driver.timeouts.idle, self.held[0] if self.held else None
-        good = isinstance(head, ResponseHeaders) and head.response.status_code < 400
+        good = isinstance(head, host.ResponseHeaders) and head.response.status_code < 400
         return good and idle > 0 and time.monotonic() >= self.touched + idle
 
     def _settle(self, reaction: Reaction, failure: str = "") -> Commands:
@@ -460,13 +441,13 @@ class PatchbayStream(UpstreamAttempt):
         if self.server_state == self.state_errored:  # killed, or the client left during the hook
             yield from self._abandon()
         for event in rest:
-            if isinstance(event, ResponseData | ResponseEndOfMessage) and (driver := self.driver):
+            if isinstance(event, host.ResponseData | host.ResponseEndOfMessage) and (driver := self.driver):
                 yield from self._passing(event, driver)
             else:
                 yield from self.server_state(event)
 
     def _send_again(self, before: Any) -> Commands:
-        if self.held and isinstance(self.held[-1], ResponseEndOfMessage):
+        if self.held and isinstance(self.held[-1], host.ResponseEndOfMessage):
             self.kept = self.held, before
         self.attempt += 1
         self.held = None
@@ -488,34 +469,34 @@ class PatchbayStream(UpstreamAttempt):
             yield from self._fail(refusal)
             return
         if last := driver.closing_event(refusal):
-            yield SendHttp(ResponseData(self.stream_id, last), self.context.client)
+            yield host.SendHttp(host.ResponseData(self.stream_id, last), self.context.client)
         self.flow.error = flow.Error(refusal.code)
         self.client_state = self.server_state = self.state_errored
-        yield HttpErrorHook(self.flow)
-        broken = ResponseProtocolError(self.stream_id, refusal.code, ErrorCode.KILL)
-        yield SendHttp(broken, self.context.client)
+        yield host.HttpErrorHook(self.flow)
+        broken = host.ResponseProtocolError(self.stream_id, refusal.code, host.ErrorCode.KILL)
+        yield host.SendHttp(broken, self.context.client)
         self.flow.live = False
-        yield DropStream(self.stream_id)
+        yield host.DropStream(self.stream_id)
 
     # -- what the client sends -------------------------------------------------------------------------------------
 
-    def state_wait_for_request_headers(self, event: RequestHeaders) -> Commands:
+    def state_wait_for_request_headers(self, event: host.RequestHeaders) -> Commands:
         yield from super().state_wait_for_request_headers(event)
         refused = getattr(self, "flow", None) and self.flow.response
         if refused and not event.end_stream and self.client_state == self.state_consume_request_body:
             yield from self._answer()  # at once: the body is not waited for, nor kept
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
-        if request and self.mode is HTTPMode.transparent and self.flow.request.method == "CONNECT":
+        if request and self.mode is host.HTTPMode.transparent and self.flow.request.method == "CONNECT":
             self.flow.response = own_responses.refusal("", misdirected.no_proxy(self.context.client), "")
-            yield HttpRequestHeadersHook(self.flow)
+            yield host.HttpRequestHeadersHook(self.flow)
             yield from self._answer()
             return True
         return (yield from super().check_invalid(request))
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
         driver = self.driver
-        size = len(self.request_body_buf) + (len(event.data) if isinstance(event, RequestData) else 0)
+        size = len(self.request_body_buf) + (len(event.data) if isinstance(event, host.RequestData) else 0)
         if driver and (self.overrun or size > driver.body_limit):
             self.request_body_buf.clear()
             yield from self._fail(guards.body_too_large(driver.body_limit))
@@ -538,16 +519,16 @@ class PatchbayStream(UpstreamAttempt):
             return
         self.head_sent = True
         self.client_state = self.state_stream_request_body
-        yield SendHttp(RequestHeaders(self.stream_id, self.flow.request, False), self.context.server)
+        yield host.SendHttp(host.RequestHeaders(self.stream_id, self.flow.request, False), self.context.server)
 
-    def state_stream_request_body(self, event: RequestData | RequestEndOfMessage) -> Commands:
+    def state_stream_request_body(self, event: host.RequestData | host.RequestEndOfMessage) -> Commands:
         driver = self.driver
         if driver and self.overrun:
             yield from self._fail(Refusal(503, "upload_waited", "The upload waited for an account for too long"))
             return
-        self.waiting -= min(self.waiting, len(event.data)) if isinstance(event, RequestData) else 0
+        self.waiting -= min(self.waiting, len(event.data)) if isinstance(event, host.RequestData) else 0
         yield from super().state_stream_request_body(event)
-        ended = isinstance(event, RequestEndOfMessage)
+        ended = isinstance(event, host.RequestEndOfMessage)
         if driver and ended and self.server_state == self.state_wait_for_response_headers:
             self._arm("head", driver.timeouts.first_byte)
 
@@ -557,7 +538,7 @@ class PatchbayStream(UpstreamAttempt):
         """End the exchange with *refusal*: as an answer while the client has none, else by breaking off."""
         if self.answering or not self._is_undelivered():
             self.answering = True
-            broken = ResponseProtocolError(self.stream_id, refusal.message, ErrorCode.GENERIC_SERVER_ERROR)
+            broken = host.ResponseProtocolError(self.stream_id, refusal.message, host.ErrorCode.GENERIC_SERVER_ERROR)
             yield from super().handle_protocol_error(broken)
             return
         self.answering = True
@@ -571,7 +552,7 @@ class PatchbayStream(UpstreamAttempt):
         """Give the client the answer of ours that the flow holds."""
         self.answering = True
         self.client_state = self.state_done  # what still comes in of the request is not waited for
-        yield HttpResponseHeadersHook(self.flow)
+        yield host.HttpResponseHeadersHook(self.flow)
         if (yield from self.check_killed(True)):
             return
         yield from self.send_response()

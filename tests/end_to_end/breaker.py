@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from patchbay import clients, dialects, guards, router
+from patchbay import clients, destinations, dialects, guards, router
 from patchbay.proxy import (
     credentials,
     exchange_driver,
@@ -35,7 +35,8 @@ POINTS: dict[str, tuple[Any, str]] = {
         (exchange_log.ExchangeLog, "opened closed"),
         (request_head, "read passes client guarded endpoint_shown"),
         (response_head, "for_client streams without_private"),
-        (router.Router, "open next answered verdict close serves"),
+        (router.Router, "open next answered close"),
+        (destinations.Destinations, "serves"),
         (
             exchange_driver.ExchangeDriver,
             "wire_request wire_body answered deliver refusal client_left",

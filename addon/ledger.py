@@ -1,5 +1,5 @@
 """
-The bounded memory of what was handed to whom: request ids we sent, ids and tokens that answers brought.
+The bounded memory of ids and tokens, each with its exchange: request ids we sent, ids and tokens of answers.
 
 Written where answers are read; read by identity (owner, lineage) and by crosstalk (victims). It knows neither.
 """
@@ -15,8 +15,10 @@ from .bounded import ChangeLog, ExpiringMap
 @dataclass(frozen=True, slots=True)
 class Entry:
     """
-    To whom something was handed. Entries with an equal *digest* come from the same request: a retry or a cache. Entries
-    with equal *words* come from the same conversation of any client; some caches take those for the same request too.
+    The exchange that a token belongs to.
+
+    Entries with an equal *digest* come from the same request: a retry or a cache. Entries with equal *words* come from
+    the same conversation of any client, which some caches take for the same request too.
 
     *at* is when the request was sent. Of a part of an answer, *seen* is when it came and *born* a digest of its event;
     both are empty where they do not matter.

@@ -1,7 +1,6 @@
 """
-Whose conversation is this?
+Which conversation is a request part of?
 
-`signals` reads the ids a request names itself by, `canonical` what it says and `quotes` what it repeats of earlier
-answers; `chain`, `lineage`, `aliases` and `readings` remember. `identify` makes one `Identity` of it all, `learn` takes
-in what answers gave away. `scope` reads who the client is, `sidecalls` what is no part of a conversation.
+`signals` reads session ids, `history` the turns, `references` the ids of earlier answers. `learn` fills the tables from
+answers: `prefixes`, `first_turns`, `lineage` and others. `identify` makes one `Identity` of them all.
 """

@@ -1,4 +1,4 @@
-"""Where the turns of a conversation stand in a request body, in every dialect, and what each message says."""
+"""Where the turns of a conversation stand in a request body, in every dialect, and role and texts of each message."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def instructions(body: Body) -> Iterator[str]:
 
 
 def role_of(message: Any) -> str:
-    """Return who speaks in *message*: `system`, `user`, `assistant`, `tool`, or the empty string if it is no turn."""
+    """Return the role of *message*: `system`, `user`, `assistant`, `tool`, or the empty string if it is no turn."""
     if isinstance(message, str):
         return "user"
     if not isinstance(message, dict):

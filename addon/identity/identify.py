@@ -295,7 +295,7 @@ class Identifier:
         thread = entry.thread or self._content_thread(query)
         return Identity(affinity, thread, tier=tier, strength="exact", value=value, home=entry.account)
 
-    # -- what is said ----------------------------------------------------------------------------------------------
+    # -- content ---------------------------------------------------------------------------------------------------
 
     def _by_content(self, query: _Query) -> Identity | None:
         """Identify by the history, in the first of these ways that gives an identity."""
@@ -334,7 +334,7 @@ class Identifier:
         return replace(self._linked("token", quoted, "", query), thread=self._content_thread(query))
 
     def _by_remains(self, query: _Query) -> Identity | None:
-        """Identify by what a client kept of a history: its newest exchange, a summary, a quote, or its first turn."""
+        """Identify by the parts of a history that a client kept: newest exchange, summary, quote or opening."""
         if "token" not in self._sessions.order or query.serves_a_chat:
             return None
         found = self._truncated.find(query.request, self._conversation(query), query.now)

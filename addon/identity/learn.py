@@ -1,4 +1,4 @@
-"""What an answered request teaches: the history that was served, and the ids and tokens of its answer."""
+"""Learning from an answered request: the history that was served, and the ids and tokens of the answer."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _answer_turns(request: Request, facts: Sequence[Fact], answer: str) -> tuple
 
 
 def _distinctive(facts: Sequence[Fact]) -> Iterator[bytes]:
-    """Yield what tells two answers apart: the text and the ids of tool calls."""
+    """Yield the parts by which two answers differ: the text and the ids of tool calls."""
     for fact in facts:
         if fact.kind == "text":
             yield encode(squeezed(str(fact.value)))

@@ -1,5 +1,5 @@
 """
-Texts and JSON values in the form that is hashed, without what a client may change between two requests.
+Texts and JSON values in the form that is hashed, without the parts that a client may change between two requests.
 
 Thinking, white space, line ends, Unicode composition, key order and cache markers drop out; dates, ids and folders are
 masked where a text is an instruction. Nothing is cut off before hashing.

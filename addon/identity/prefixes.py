@@ -25,7 +25,7 @@ def prefixes(turns: Sequence[Turn], last: bytes = b"") -> tuple[bytes, ...]:
 
 
 def prefixes_of(conversation: Conversation) -> tuple[bytes, ...]:
-    """Return what `prefixes` does for the turns of *conversation*, some of which may be known."""
+    """Return the `prefixes` of *conversation*; those that it holds already are not made again."""
     known = conversation.prefixes
     return known + prefixes(conversation.turns[len(known) :], known[-1] if known else b"")
 
@@ -56,9 +56,9 @@ class Prefixes:
 
     def find(self, scope: bytes, conversation: Conversation, now: float) -> Entry | None:
         """
-        Return what is known of the longest served prefix of *conversation* that has an answer in it.
+        Return the entry of the longest served prefix of *conversation* that has an answer in it.
 
-        It has no affinity when several conversations have that prefix.
+        The entry has no affinity when several conversations have that prefix.
         """
         answer = conversation.first_answer
         if answer < 0 or not self._knows_first_turn(scope, conversation):
@@ -94,7 +94,7 @@ class Prefixes:
         begins: bool = False,
     ) -> None:
         """
-        Remember that *conversation* was served, and what it grows into by the turns of its *answer*.
+        Remember that *conversation* was served, and its extension by the turns of its *answer*.
 
         With *begins* this is the first request of a conversation; another conversation may begin with all of it.
 

@@ -56,7 +56,7 @@ _ESCAPED = re.compile(rb"\\.00[4-7].")  # letters, so that marks are not seen
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A *value* that an answer gave; the kind of *place* where it stands now says what it means."""
+    """A *value* that an answer gave; the kind of *place* where it stands now gives its meaning."""
 
     place: Place
     value: str

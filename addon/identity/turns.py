@@ -1,4 +1,4 @@
-"""Turns of a conversation: who speaks, and a digest of what is said, equal in every dialect and for every client."""
+"""Turns of a conversation: the role, and a digest of the content, equal in every dialect and for every client."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Part = tuple[bytes, bytes]  # the kind of a part (text, call, result, media, oth
 
 class Turn:
     """
-    One message: who speaks (`user`, `assistant`, `tool`), a digest of it, and its place in the history.
+    One message: its role (`user`, `assistant`, `tool`), its digest, and its place in the history.
 
     *said* is the digest, or the text of a message that is nothing else: its digest is made when it is asked for, which
     for most turns is never.

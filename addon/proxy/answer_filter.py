@@ -35,7 +35,7 @@ class AnswerFilter:
     for an answer that cannot be decoded; of an error answer (400 and above) the undecodable part is left out instead.
     """
 
-    packed = False  # the answer is encoded: `feed` decodes it
+    is_encoded = False  # the answer is encoded: `feed` decodes it
 
     def __init__(self, keys: Credentials, limit: int) -> None:
         self._keys = keys
@@ -65,7 +65,7 @@ class AnswerFilter:
         self._lenient = response.status_code >= 400
         value = _codings_of(response.headers)
         if value and has_body:
-            self.packed = True
+            self.is_encoded = True
             _announce_plain(response.headers)
             with self._leniently():
                 self._decoder = Decoder(value, free=_FREE_OF_AN_ERROR if self._lenient else _FREE, ratio=_RATIO)

@@ -161,12 +161,12 @@ class ExchangeDriver:
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
-    def answered(self, what: AnswerEvent) -> Reaction:
+    def answered(self, event: AnswerEvent) -> Reaction:
         """Tell the router what the upstream did, and return its reaction. Never raises."""
         exchange = self.exchange
         if exchange is None:
             return "deliver"
-        reaction = self._around.router.answered(exchange, what, self._around.now())
+        reaction = self._around.router.answered(exchange, event, self._around.now())
         if exchange.attempt and exchange.attempt.alarm:
             self._alarm(exchange)
         return reaction

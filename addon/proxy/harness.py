@@ -49,9 +49,9 @@ class StubDriver(ExchangeDriver):
     def wire_body(self, content: bytes) -> bytes:
         return content.upper()
 
-    def answered(self, what: AnswerEvent) -> Reaction:
-        if isinstance(what, Head):
-            return "hold" if what.status >= 400 else "deliver"
+    def answered(self, event: AnswerEvent) -> Reaction:
+        if isinstance(event, Head):
+            return "hold" if event.status >= 400 else "deliver"
         return "next"
 
     def answer_filter(self) -> AnswerFilter:

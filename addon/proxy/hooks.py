@@ -444,7 +444,7 @@ class Patchbay:
             return
         driver.head_taken = True
         if driver.shadow:
-            driver.redacted_heads.answered(flow.response)
+            driver.redacted_heads.redact_answer(flow.response)
             is_json = response_head.is_json(flow.response.headers.get("content-type", ""))
             flow.response.stream = driver.streaming = not is_json
         else:

@@ -53,7 +53,7 @@ class RedactedHeads:
     def __repr__(self) -> str:
         return "RedactedHeads()"
 
-    def restored(self, request: http.Request) -> http.Request:
+    def with_credentials(self, request: http.Request) -> http.Request:
         """
         Return a copy of *request*, the flow's, with the client's credentials; itself where it holds no placeholder.
 
@@ -79,15 +79,15 @@ class RedactedHeads:
         """Return the parameters of the query called one of *names*, as they came."""
         return clients.parameters(self._path, names)
 
-    def answered(self, response: http.Response) -> None:
-        """Put placeholders on *response*, the flow's; `told` returns what the client gets."""
+    def redact_answer(self, response: http.Response) -> None:
+        """Put placeholders on *response*, the flow's; `for_client` returns what the client gets."""
         self._told = response.headers.fields
         fields = HeaderFields(self._told)
         _cover(fields, _WORD)
         fields.on(response.headers)
         self._told_stands = response.headers.fields
 
-    def told(self, response: http.Response) -> http.Response:
+    def for_client(self, response: http.Response) -> http.Response:
         """Return a copy of *response* with the headers that the provider sent; itself where it holds no placeholder."""
         if self._told is None or self._told_stands is None or self._told == self._told_stands:
             return response

@@ -45,16 +45,16 @@ class ShadowDriver(ExchangeDriver):
         wanted = self.target.destination
         if server.address is None or (server.address[0].lower(), server.address[1]) != (wanted.host, wanted.port):
             raise PermissionError("this connection does not go to the client's destination")
-        return self.redacted_heads.restored(request)
+        return self.redacted_heads.with_credentials(request)
 
     def client_response(self, response: http.Response) -> http.Response:
-        return self.redacted_heads.told(response)
+        return self.redacted_heads.for_client(response)
 
     def wire_body(self, content: bytes) -> bytes:
         return content
 
-    def answered(self, what: AnswerEvent) -> Reaction:
-        super().answered(what)
+    def answered(self, event: AnswerEvent) -> Reaction:
+        super().answered(event)
         return "deliver"
 
     def answer_filter(self) -> AnswerFilter:
@@ -80,14 +80,14 @@ class Passthrough:
         return "Passthrough()"
 
     def wire_request(self, request: http.Request) -> http.Request:
-        return self._covered.restored(request)
+        return self._covered.with_credentials(request)
 
     def answered(self, response: http.Response) -> None:
         """Put placeholders for cookies and tokens on *response*, which is the flow's own."""
-        self._covered.answered(response)
+        self._covered.redact_answer(response)
 
     def client_response(self, response: http.Response) -> http.Response:
-        return self._covered.told(response)
+        return self._covered.for_client(response)
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:

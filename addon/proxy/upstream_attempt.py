@@ -59,7 +59,7 @@ class UpstreamAttempt(ConnectingStream):
     upstream_open = False  # the present attempt's answer has not ended yet
     timer: Timer | None = None
     resent = 0  # times that the request went again because its upstream had not processed it
-    begun = touched = 0.0  # when this attempt began, and when its upstream last sent something
+    started_at = heard_at = 0.0  # when this attempt started, and when its upstream last sent something
     uploading = False  # the body streams through; once its head is out, the request cannot be sent again
 
     @property
@@ -132,7 +132,7 @@ class UpstreamAttempt(ConnectingStream):
             raise PermissionError("a request without a lease")
         if isinstance(attached, Passthrough):
             return (yield from super().make_server_connection())
-        self.begun = time.monotonic()
+        self.started_at = time.monotonic()
         self._arm("connect", attached.timeouts.connect)
         connected = yield from super().make_server_connection()
         if connected and (yield from self.check_killed(True)):
@@ -219,7 +219,7 @@ class UpstreamAttempt(ConnectingStream):
         if driver is None:
             return
         if total := driver.timeouts.total:
-            left = max(0.001, self.begun + total - time.monotonic())
+            left = max(0.001, self.started_at + total - time.monotonic())
             seconds = min(seconds or left, left)
         if not seconds:  # mitmproxy closes a client's connection on which nothing happens for `tcp_timeout`
             seconds, what = ALIVE, "alive"
@@ -236,9 +236,9 @@ class UpstreamAttempt(ConnectingStream):
 
     def _idle_left(self, driver: ExchangeDriver) -> float:
         idle = driver.timeouts.idle
-        return max(0.001, self.touched + idle - time.monotonic()) if idle else 0.0
+        return max(0.001, self.heard_at + idle - time.monotonic()) if idle else 0.0
 
     def _goes_on(self, driver: ExchangeDriver) -> bool:
         """Whether the answer has not been idle for too long, nor has taken its total: a piece came since the timer."""
         idle, total, now = driver.timeouts.idle, driver.timeouts.total, time.monotonic()
-        return now < self.touched + (idle or now) and not (total and now >= self.begun + total)
+        return now < self.heard_at + (idle or now) and not (total and now >= self.started_at + total)

@@ -117,7 +117,7 @@ class PatchbayStream(UpstreamAttempt):
 
     def _handle_event(self, event: events.Event) -> Commands:
         try:
-            yield from self._on_the_wire(self._sorted(event))
+            yield from self._on_the_wire(self._dispatch(event))
         except Exception as e:
             # mitmproxy would log this and leave the client hanging; the message could quote a header, so only its type
             logger.error("an exchange failed inside: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
@@ -125,7 +125,7 @@ class PatchbayStream(UpstreamAttempt):
         if self.state_errored in (self.client_state, self.server_state) or self.server_state == self.state_done:
             self._disarm()  # a timer that still runs would keep the flow alive
 
-    def _sorted(self, event: events.Event) -> Commands:
+    def _dispatch(self, event: events.Event) -> Commands:
         if isinstance(event, events.Wakeup):
             if event.command is self.timer:
                 yield from self._time_is_up(self.timer.what)
@@ -142,25 +142,26 @@ class PatchbayStream(UpstreamAttempt):
                 return
             event.stream_id = self.stream_id  # mitmproxy's client side knows only this id
             self.upstream_open = self.upstream_open and kind not in _ENDS
-            self.touched = time.monotonic()
+            self.heard_at = time.monotonic()
             if not self.upstream_open and self.held is None:
                 self._disarm()
-            if driver and isinstance(event, host.ResponseData) and self.answer_filter and not self.answer_filter.packed:
-                event.data = self.answer_filter.plain(event.data)
+            filtering = self.answer_filter
+            if driver and filtering and isinstance(event, host.ResponseData) and not filtering.is_encoded:
+                event.data = filtering.plain(event.data)
                 if event.data:
-                    yield from self._read(event, driver)
+                    yield from self._report(event, driver)
                 return
             if driver:
-                yield from self._filtered(event, driver)
+                yield from self._filter(event, driver)
                 return
         yield from super()._handle_event(event)
 
-    def _filtered(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
+    def _filter(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         try:
             match event:
                 case host.ResponseData():
                     if self.answer_filter:
-                        yield from self._unpacked(event, driver, self.answer_filter)
+                        yield from self._decode(event, driver, self.answer_filter)
                     return
                 case host.ResponseHeaders():
                     self.answer_filter = driver.answer_filter()
@@ -169,39 +170,39 @@ class PatchbayStream(UpstreamAttempt):
                 case host.ResponseTrailers() if self.answer_filter:
                     self.answer_filter.trailers(event.trailers)
                 case host.ResponseEndOfMessage() if self.answer_filter and (rest := self.answer_filter.rest()):
-                    intake = self.answer_filter
-                    yield from self._read(host.ResponseData(event.stream_id, rest), driver)
-                    if self.answer_filter is not intake:
+                    filtering = self.answer_filter
+                    yield from self._report(host.ResponseData(event.stream_id, rest), driver)
+                    if self.answer_filter is not filtering:
                         return
         except CodingError as e:
             yield from self._unreadable(driver, str(e))
             return
-        yield from self._read(event, driver)
+        yield from self._report(event, driver)
 
-    def _unpacked(self, event: host.ResponseData, driver: ExchangeDriver, intake: AnswerFilter) -> Commands:
+    def _decode(self, event: host.ResponseData, driver: ExchangeDriver, filtering: AnswerFilter) -> Commands:
         """Go on with the decoded pieces of *event*, of which there may be many, with pauses for other streams."""
         begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
-        for piece in intake.feed(event.data, kept=kept):
+        for piece in filtering.feed(event.data, kept=kept):
             # what arrives in a pause is queued, and the queue must not grow
             if time.monotonic() - begun > SPELL and len(self._paused_event_queue) < _QUEUED:
                 yield self._give_way()
                 begun = time.monotonic()
-            if self.answer_filter is not intake or driver.left:
+            if self.answer_filter is not filtering or driver.left:
                 return  # the answer was given up meanwhile
             if piece:
-                yield from self._read(host.ResponseData(event.stream_id, piece), driver)
+                yield from self._report(host.ResponseData(event.stream_id, piece), driver)
 
     def _give_way(self) -> PatchbayGiveWayHook:
         server = self.context.server  # one of HTTP/2 has other streams, which go on
         return PatchbayGiveWayHook(Pause(self.flow, None if server.alpn == b"h2" else server))
 
-    def _read(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
+    def _report(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         """Tell *driver* of *event* and return what follows. No generator: it is called for every chunk."""
         if self.held is None and isinstance(event, host.ResponseData | host.ResponseEndOfMessage):
             if driver.answered(Chunk(event.data) if isinstance(event, host.ResponseData) else End()) == "cut":
                 return self._cut(driver, driver.crosstalk_refusal)
-            return self._passing(event, driver)
+            return self._deliver(event, driver)
         following: Commands = super()._handle_event(event)
         return following
 
@@ -217,7 +218,7 @@ class PatchbayStream(UpstreamAttempt):
             driver, driver.upstream_refusal("upstream_unreadable", f"The upstream's answer is unusable: {why}")
         )
 
-    def _passing(self, event: host.ResponseData | host.ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
+    def _deliver(self, event: host.ResponseData | host.ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
         """Hand the client's side what it gets of *event*."""
         if isinstance(event, host.ResponseData):
             event.data = driver.deliver(event.data)
@@ -248,7 +249,7 @@ class PatchbayStream(UpstreamAttempt):
             return driver.left or self._unsent() <= BACKLOG // 2 or time.monotonic() > ends
 
         yield PatchbayGiveWayHook(Pause(self.flow, self.context.server, over=is_over))
-        self.touched = time.monotonic()
+        self.heard_at = time.monotonic()
         self.backlog = self._unsent()
         if self.backlog > BACKLOG // 2 and not driver.left:
             yield from self._cut(driver, Refusal(408, "client_stalled", "The client takes nothing of its answer"))
@@ -396,7 +397,7 @@ class PatchbayStream(UpstreamAttempt):
         """Whether a good answer that is held has stopped coming; an error is known by its head."""
         idle, head = driver.timeouts.idle, self.held[0] if self.held else None
         good = isinstance(head, host.ResponseHeaders) and head.response.status_code < 400
-        return good and idle > 0 and time.monotonic() >= self.touched + idle
+        return good and idle > 0 and time.monotonic() >= self.heard_at + idle
 
     def _settle(self, reaction: Reaction, failure: str = "") -> Commands:
         """Carry out *reaction*, which is not to hold: the next attempt, a cut, or the answer that is held or kept."""
@@ -442,7 +443,7 @@ class PatchbayStream(UpstreamAttempt):
             yield from self._abandon()
         for event in rest:
             if isinstance(event, host.ResponseData | host.ResponseEndOfMessage) and (driver := self.driver):
-                yield from self._passing(event, driver)
+                yield from self._deliver(event, driver)
             else:
                 yield from self.server_state(event)
 

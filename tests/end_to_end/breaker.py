@@ -52,7 +52,7 @@ POINTS: dict[str, tuple[Any, str]] = {
         (
             upstream_stream.PatchbayStream,
             "state_wait_for_request_headers state_consume_request_body _answer"
-            " handle_event _handle_event _sorted _on_the_wire _gated make_server_connection"
+            " handle_event _handle_event _dispatch _on_the_wire _gated make_server_connection"
             " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
         ),
         (upstream_layer.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),

@@ -156,5 +156,5 @@ def test_in_shadow_nothing_is_changed() -> None:
     intake.head(answer, REQUEST, has_body=True)
 
     assert answer.headers.fields is before
-    assert not intake.packed
+    assert not intake.is_encoded
     assert intake.plain(TEXT) == TEXT

@@ -194,7 +194,7 @@ def test_the_flow_shows_none_and_the_wire_gets_every_byte() -> None:
     assert flow.request.headers["sec-websocket-protocol"] == "realtime"
     assert flow.request.headers["sec-websocket-key"] == "dGhlIHNhbXBsZSBub25jZQ=="
     assert flow.request.headers["idempotency-key"] == "0123"
-    sent = covered.restored(flow.request)
+    sent = covered.with_credentials(flow.request)
     assert (sent.headers.fields, sent.path) == (CAME, PATH)
     assert lacks_credentials(flow.request)
     assert KEY not in repr(covered)
@@ -219,8 +219,8 @@ def test_a_credential_of_no_shape_is_covered_wherever_the_head_repeats_it(field:
     assert flow.request.headers["x-note"] == "one"
     assert flow.request.path.endswith("&b=1")
     assert covered.by_value == {b"x-foo", b"user-agent"}
-    assert covered.restored(flow.request).headers.fields == came
-    assert covered.restored(flow.request).path == f"/v1/{key}/x?{key}&a={key}&b=1"
+    assert covered.with_credentials(flow.request).headers.fields == came
+    assert covered.with_credentials(flow.request).path == f"/v1/{key}/x?{key}&a={key}&b=1"
 
 
 LIKE_A_KEY = "AKIAIOSFODNN7EXAMPLEAA"  # as three of a million random values begin
@@ -241,7 +241,7 @@ def test_what_http_draws_at_random_is_no_key_whatever_it_looks_like(name: str, v
     flow, response = flow_of(), tutils.tresp(headers=Headers([(name.encode(), value.encode())]))
     flow.request.headers = Headers([(name.encode(), value.encode()), (b"x-note", f"see {LIKE_A_KEY}".encode())])
     covered = RedactedHeads(flow.request)
-    covered.answered(response)
+    covered.redact_answer(response)
 
     assert flow.request.headers[name] == response.headers[name] == value
     assert covered.by_value == {b"x-note"}
@@ -286,7 +286,7 @@ def test_a_name_and_a_password_before_a_host_are_not_shown() -> None:
 
     assert "hunter2" not in repr(flow.get_state())
     assert flow.request.headers["host"] == flow.request.authority == "api.example.com"
-    assert covered.restored(flow.request).headers["host"] == "me:hunter2@api.example.com"
+    assert covered.with_credentials(flow.request).headers["host"] == "me:hunter2@api.example.com"
 
 
 def test_a_field_called_like_a_key_is_a_credential() -> None:
@@ -312,7 +312,7 @@ def test_a_path_shows_no_key_with_or_without_a_name(path: str) -> None:
 
     assert KEY[7:] not in flow.request.path
     assert "hunter2" not in flow.request.path
-    assert covered.restored(flow.request).path == path
+    assert covered.with_credentials(flow.request).path == path
 
 
 def test_what_tools_send_besides_is_covered_nowhere() -> None:
@@ -336,14 +336,14 @@ def test_to_another_place_they_do_not_go() -> None:
     covered = RedactedHeads(flow.request)
     flow.request.host = "evil.example"
 
-    assert KEY[7:] not in repr(covered.restored(flow.request).get_state())
+    assert KEY[7:] not in repr(covered.with_credentials(flow.request).get_state())
 
 
 def test_nothing_to_cover_is_nothing_to_copy() -> None:
     flow = tflow.tflow()
     covered = RedactedHeads(flow.request)
 
-    assert covered.restored(flow.request) is flow.request
+    assert covered.with_credentials(flow.request) is flow.request
     assert not lacks_credentials(flow.request)
 
 
@@ -357,13 +357,13 @@ def test_cookies_of_an_answer_are_the_clients_alone() -> None:
     )
     response = tutils.tresp(headers=Headers(told))
     covered = RedactedHeads(tflow.tflow().request)
-    covered.answered(response)
+    covered.redact_answer(response)
 
     assert b"secret" not in repr(response.headers.fields).encode()
-    assert covered.told(response).headers.fields == told
+    assert covered.for_client(response).headers.fields == told
     response.headers["x-plain"] = "2"
-    assert covered.told(response).headers.get_all("set-cookie") == ["a=secret", "b=secret"]
-    assert covered.told(response).headers["x-plain"] == "2"
+    assert covered.for_client(response).headers.get_all("set-cookie") == ["a=secret", "b=secret"]
+    assert covered.for_client(response).headers["x-plain"] == "2"
 
 
 def test_an_account_is_named_where_a_credential_was() -> None:

@@ -842,7 +842,7 @@ def test_a_head_that_is_ambiguous_is_no_answer() -> None:
 class Unreadable(AnswerFilter):
     """Takes nothing after the first piece."""
 
-    packed = True
+    is_encoded = True
     pieces = 0
 
     def feed(self, data: bytes, *, kept: bool) -> Iterator[bytes]:

@@ -56,6 +56,13 @@ def test_attempts_at_an_account_that_is_known_to_be_down_are_wasted():
     assert later.wasted > first.wasted
 
 
+def test_the_first_failure_after_a_recovery_is_not_wasted():
+    twice = Sky({"a": [(0.0, 20.0, Fault(503)), (50.0, 75.0, Fault(503))]})
+    tally = live(day(twice, (Talk(0, (10.0, 25.0), "hello"),), TWO[:1]), 1)
+
+    assert (tally.turns, tally.failed, tally.wasted) == (1, 2, 1), "the home is tried a second time at once"
+
+
 def test_a_quota_is_renewed_after_its_period():
     tally = live(day(Sky(quota={"a": 1}, period=1000.0), (Talk(0, (10.0, 30.0), "hello"),), TWO[:1]), 1)
 

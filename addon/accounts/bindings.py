@@ -165,11 +165,6 @@ class Bindings:
             self._unbind(key, entry)
             self._note(key)
 
-    def uses(self, key: Key) -> int:
-        """Return how often *key* used its home; without one, how many requests of it are in flight."""
-        entry = self._entries.get(key)
-        return (entry.uses if entry.home else entry.held.total()) if entry else 0
-
     def sessions(self, account: str) -> int:
         """Return the number of conversations whose home is *account*, or is about to be."""
         return self._sessions[account]

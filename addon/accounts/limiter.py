@@ -241,11 +241,6 @@ class Limiter:
             for spent in usage.spent:
                 spent[0] += seconds
 
-    @property
-    def waiting(self) -> int:
-        """The length of the queue."""
-        return len(self._waiting)
-
     def waiting_for(self, account: str) -> int:
         """Return how many wait for something of *account*."""
         queues = [queue for scope, queue in self._queues.items() if account in scope[1:2]]

@@ -242,3 +242,29 @@ def test_every_penalty_starts_below_its_cap_and_grows():
     rows = [row for row in TRANSITIONS.values() if isinstance(row, Penalty)]
     assert len(rows) == 7
     assert all(0 < row.first <= row.cap and row.factor >= 1 for row in rows)
+
+
+def test_a_probe_of_a_penalty_that_was_taken_back_keeps_no_request_out():
+    found = {}
+    undo = applied(lambda: found, TWICE, Outcome("server"), 0.0, None, strict=False, doubtful=False)
+    cooldown = found["cooling"]
+    cooldown.probe, cooldown.probe_until = 3, 30.0
+    assert cooldown.opens_at(1.0) == NEVER
+    assert undo()
+
+
+def test_a_cooldown_that_follows_another_one_begins_anew():
+    found = cooling(50.0)
+    found.probes, found.probed_at = 3, 20.0
+    found.extend(90.0, Outcome("rate"), 50.0, hinted=False, strict=False, doubtful=True)
+
+    assert (found.since, found.probes, found.probed_at, found.doubtful) == (50.0, 0, 50.0, True)
+
+
+def test_a_penalty_stands_once_another_instance_told_of_one():
+    found = {}
+    undo = applied(lambda: found, RATE, Outcome("rate"), 0.0, None, strict=False, doubtful=False)
+    found["cooling"].adopt(shared(), 1.0)
+
+    assert not undo()
+    assert (found["cooling"].until, found["cooling"].verify_at, found["cooling"].hinted) == (500.0, 400.0, True)

@@ -37,6 +37,7 @@ def test_an_account_without_obstacle_is_an_option_with_its_lane():
         ({"models": Models(deny=("x",))}, {"others": ("x",)}, "model"),
         ({"models": Models(deny=("x",))}, {"sealed": "it is encrypted"}, "model"),
         ({}, {"sealed": "it is encrypted"}, ""),
+        ({"models": Models(deny=("x",))}, {}, ""),
         ({}, {"identity": Identity(owner=frozenset({"b"}))}, "owner"),
         ({}, {"identity": Identity(owner=frozenset({"a"}))}, ""),
         ({}, {"tried": frozenset({"a"})}, "tried"),

@@ -332,6 +332,12 @@ def test_little_left_is_a_state_until_there_is_enough_again_or_the_limit_is_full
     assert health.state("a", "m", 62) == "healthy"
 
 
+@pytest.mark.parametrize(("left", "low"), [(0.09, True), (0.1, False)])
+def test_less_than_a_tenth_is_little(health, left, low):
+    health.record_headroom("a", "m", [Bucket(left, 100)], 0)
+    assert health.is_low("a", "m", 0) == low
+
+
 def test_a_limit_that_is_full_in_a_moment_is_no_matter(health):
     health.record_headroom("a", "m", [Bucket(0.0, 4)], 0)
     assert not health.is_low("a", "m", 0)
@@ -347,6 +353,35 @@ def test_who_shares_an_allowance_shares_what_is_left_of_it(health):
 
     health.record_outcome("a", "m", Outcome("overload"), 100)
     assert health.available("b", "m", 101), "that is no allowance"
+
+
+# --- what recovers together
+
+
+@pytest.mark.parametrize(
+    ("fields", "open_at"),
+    [({}, 40.0), ({"upstream": "v"}, 600.0), ({"kind": "model"}, 600.0), ({"now": 61.0}, 661.0)],
+)
+def test_where_one_account_recovers_early_those_that_failed_with_it_are_probed(health, fields, open_at):
+    second = {"upstream": "u", "kind": "auth", "now": 0.0} | fields
+    health.record_outcome("a", "m", Outcome("auth"), 0, upstream="u")
+    kind, now = second.pop("kind"), second.pop("now")
+    health.record_outcome("b", "m", Outcome(kind), now, **second)
+    health.acquire("a", "m", 40, 1, early=True)
+    health.record_outcome("a", "m", Outcome("ok"), 40, 1, upstream="u")
+
+    assert health.available("a", "m", 40)
+    assert (health.until("b", "m", 40 if now < 40 else 62) or 40.0) == open_at
+
+
+def test_a_hint_that_is_trusted_is_not_verified_because_another_account_recovered(health):
+    for account in "ab":
+        outcome = Outcome("quota", until=5000, scope="account")
+        health.record_outcome(account, "m", outcome, 0, upstream="u", strict=account == "b")
+    health.acquire("a", "m", 40, 1, early=True)
+    health.record_outcome("a", "m", Outcome("ok"), 40, 1, upstream="u")
+
+    assert health.until("b", "m", 40) > 5000
 
 
 # --- whose fault it was

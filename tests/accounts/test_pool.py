@@ -452,7 +452,7 @@ def test_a_look_that_fails_lets_those_who_wait_for_it_be_told():
     accounts.release(look)
     assert called
     assert accounts.choose(request, 21).code == "model_cooldown"
-    assert accounts._limiter.waiting == 0
+    assert len(accounts._limiter._waiting) == 0
 
 
 def test_a_look_whose_client_leaves_is_the_next_ones():
@@ -649,7 +649,7 @@ def test_nobody_passes_who_came_later_and_the_next_is_called():
     assert served.account.id == "a"
     accounts.release(served)
     assert accounts.choose(second, 0).account.id == "a"
-    assert accounts._limiter.waiting == 0
+    assert len(accounts._limiter._waiting) == 0
 
 
 def test_one_conversation_s_flood_holds_up_no_other_one_of_the_same_client():
@@ -780,6 +780,35 @@ def test_when_all_are_busy_one_waits():
 def rest(accounts, *names, kind="rate", until=90, scope="lane"):
     for name in names:
         serve(accounts, ask(f"by {name}", pin=name), kind=kind, until=until, scope=scope)
+
+
+def unreached(times):
+    """Say of requests at *times* whether each refusal is final, where no upstream can be reached."""
+    accounts, found = pool(account("a")), []
+    for now in times:
+        request = ask(str(now))
+        choice = accounts.choose(request, now)
+        while isinstance(choice, Lease):
+            failed = Outcome("server", detail="connect", said="connection refused")
+            accounts.record_outcome(choice, failed, now)
+            accounts.release(choice)
+            request = replace(request, tried=frozenset("a"), ended={"a": failed})
+            choice = accounts.choose(request, now)
+        found.append(choice.final)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("times", "final"),
+    [
+        ((0.0, 9.9, 10.0), [False, False, True]),
+        ((0.0, 59.9), [False, True]),
+        ((0.0, 60.0), [False, False]),
+        ((0.0, 10.0, 70.0), [False, True, False]),
+    ],
+)
+def test_where_nothing_is_reached_for_ten_seconds_the_refusal_is_final_until_a_minute_without_requests(times, final):
+    assert unreached(times) == final
 
 
 def test_row_d3_when_all_are_cooling_it_says_until_when():
@@ -1023,7 +1052,7 @@ class Slots(RuleBasedStateMachine):
         numbers = [(choice.lane, choice.slot) for choice in self.open if choice.account.id == "a"]
         assert len(set(numbers)) == len(numbers)
         assert len({choice.lane for choice in self.open if choice.account.id == "b"}) <= 1
-        assert self.accounts._limiter.waiting == len(self.line)
+        assert len(self.accounts._limiter._waiting) == len(self.line)
 
     @invariant()
     def one_looks_at_a_time(self):

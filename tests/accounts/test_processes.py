@@ -11,8 +11,8 @@ ORDERS = """
 import sys
 from random import Random
 from patchbay.accounts.selection import STRATEGIES, Cursors, SelectionState
-from patchbay.values.account import Account, Secret
 from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Secret
 
 accounts = [Account(f"account-{n}", PRESETS["generic"], Secret("literal", "k"), weight=1 + n % 2) for n in range(4)]
 Random(sys.argv[1]).shuffle(accounts)

@@ -76,6 +76,23 @@ def test_a_success_of_the_guilty_says_nothing_and_that_of_a_third_much():
     assert faults.undone == ["b", "a"], "that was long ago"
 
 
+def test_a_success_of_a_third_counts_for_ten_seconds():
+    assert WINDOW == 10
+    for late, undone in ((0, []), (0.1, ["b", "a"])):
+        faults = Faults()
+        faults.shared.success("c", HERE, 0)
+        faults.show("a", now=WINDOW + late)
+        faults.show("b", now=WINDOW + late)
+        assert faults.undone == undone
+
+
+def test_what_a_conversation_met_counts_for_ten_minutes():
+    faults = Faults()
+    everywhere(faults, "x", kind="permission")
+    assert faults.shared.own_faults("c", 600.0) == {"a", "b"}
+    assert faults.shared.own_faults("c", 600.1) == set()
+
+
 def test_any_number_of_places_is_remembered_in_bounds():
     shared = UpstreamFaults()
     for number in range(MAX_PLACES + 10):

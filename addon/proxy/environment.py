@@ -30,7 +30,7 @@ class Problem:
     """
     What is wrong, in one line.
 
-    `stops`: it cannot start. `wrong`: what stands there cannot be used. `absent`: it is not there, on this machine now.
+    `stops`: the start is refused. `wrong`: unusable as it is. `absent`: not on this machine now.
     """
 
     kind: Literal["stops", "wrong", "absent"]

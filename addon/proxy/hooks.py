@@ -1,4 +1,4 @@
-"""mitmproxy's events, one method each: look, ask the router, act. Whatever goes wrong here becomes an error answer."""
+"""mitmproxy's events, one method each: look, ask the router, act. Every failure here becomes an error answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from .pending_connections import PendingConnections
 from .redacted_heads import lacks_credentials, placeholder
 from .request_head import RequestHead
 from .shadow import Passthrough, ShadowDriver
-from .websockets import Socket
+from .websockets import WebSocketDriver
 
 logger = logging.getLogger(__name__)
 
@@ -517,10 +517,10 @@ class Patchbay:
         if socket:
             socket.ended()
 
-    def _socket(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> Socket:
+    def _socket(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> WebSocketDriver:
         sockets = self._in_flight.sockets
         if driver not in sockets:  # also when the script was loaded anew while the socket was open
-            sockets[driver] = Socket(flow, driver, self._service().context)
+            sockets[driver] = WebSocketDriver(flow, driver, self._service().context)
         return sockets[driver]
 
     def broken(self, flow: http.HTTPFlow) -> None:

@@ -141,8 +141,8 @@ class Lifecycle:
             self.service.loaded.log_verdicts()
 
     def _refuse(self, why: str) -> None:
-        # What is raised while a script is loaded is shown with a traceback, and out of `load` not at all: mitmproxy
-        # would go on without us. An error in the log ends it once it has begun; until then every hook fails closed.
+        # mitmproxy shows what a script raises with a traceback, swallows what `load` raises, and goes on without us.
+        # An error in the log ends it once it has started; until then every hook fails closed.
         self.refused = True
         logger.error("%s", why)
 

@@ -86,7 +86,7 @@ class Persistence:
             self._slow = loop.time() - asked > CATCH_UP
             told.set()
 
-        if self._behind.ask(lambda: _said(loop, said)) and seconds > 0 and not self._slow:
+        if self._behind.request_news(lambda: _said(loop, said)) and seconds > 0 and not self._slow:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(told.wait(), seconds)
             self._slow = self._slow or loop.time() - asked > CATCH_UP
@@ -105,7 +105,7 @@ class Persistence:
 
     def _hand_on(self, behind: WriteBehind, now: float, most: int | None) -> None:
         """Write changes; to a store that was lost and came back also *most* records of the whole state."""
-        if behind.came_back():
+        if behind.recovered():
             self._resend = self._state.everything(now)
         records = [*itertools.islice(self._resend, most), *self._state.changes(now)]
         if records:
@@ -113,7 +113,7 @@ class Persistence:
 
     def _begin(self, behind: WriteBehind) -> None:
         self._state.watch(shared=behind.shared)
-        if behind.looked(PATIENCE):
+        if behind.wait_for_first_read(PATIENCE):
             news = behind.take()
             unread = self._state.adopt(news, time.time())
             logger.info("patchbay: %d records taken over from the store", len(news) - unread)

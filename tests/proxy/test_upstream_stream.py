@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
@@ -20,7 +21,7 @@ from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.upstream_attempt import ALIVE
 from patchbay.proxy.upstream_stream import STALLED
 from patchbay.proxy.websocket_layer import PatchbayWebsocket
-from patchbay.values.account import Timeouts
+from patchbay.values.account import Secret, Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head
 
 from .rig import LIMIT, OVER, Clock, Http2, Rig, Version
@@ -412,6 +413,56 @@ def test_trailers_pass_and_carry_no_credential() -> None:
     assert "sk-of" not in repr(rig.requests)
 
 
+def knowing(rig: Rig, key: str) -> None:
+    """Let *rig*'s driver know *key*, which an upstream may quote."""
+    credentials = Credentials()
+    asyncio.run(credentials.ready(Secret("literal", key)))
+    rig.driver.answer_filter = lambda: AnswerFilter(credentials, LIMIT)  # type: ignore[method-assign]
+
+
+@OVER
+@pytest.mark.parametrize("cut", [0, 1, 5, 20, 23])
+def test_a_key_that_a_stream_quotes_is_covered_wherever_it_is_cut(over: tuple[Version, Version], cut: int) -> None:
+    key = "sk-real-0123456789abcdef"
+    rig = Rig(*over)
+    knowing(rig, key)
+    rig.ask()
+    rig.head()
+    rig.data(b"x" + key[:cut].encode())
+    rig.data(key[cut:].encode() + b"y")
+    rig.end()
+
+    assert key.encode() not in rig.answer.body
+    assert (len(rig.answer.body), rig.answer.end) == (len(key) + 2, "complete")
+    assert not any(isinstance(each, Chunk) and key.encode() in each.data for each in rig.driver.told)
+
+
+@OVER
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_is_kept_back_at_the_end_comes_before_the_end(over: tuple[Version, Version], streams: bool) -> None:
+    rig = Rig(*over)
+    rig.streams = streams
+    knowing(rig, "sk-real-0123456789abcdef")
+    rig.ask()
+    rig.head()
+    rig.data(b"so far sk-re")
+    rig.end()
+
+    assert (rig.answer.body, rig.answer.end) == (b"so far sk-re", "complete")
+    assert rig.driver.told[-2:] == [Chunk(b"sk-re"), End()]
+
+
+def test_a_failure_quotes_no_key() -> None:
+    rig = Rig()
+    rig.moves = False
+    knowing(rig, "sk-real-0123456789abcdef")
+    rig.ask()
+    rig.from_upstream(b"HTTP/1.1 sk-real-0123456789abcdef\r\n\r\n")
+
+    assert rig.driver.failures == ["reset"]
+    assert "sk-real" not in repr(rig.driver.told) + repr(rig.answer)
+
+
 # -- a client of HTTP/2 that reads slowly ------------------------------------------------------------------------------
 
 
@@ -453,6 +504,7 @@ def test_a_client_that_takes_nothing_for_long_is_given_up(
     for _ in range(12):
         rig.data(b"x" * 6000)
     pause = rig.suspended[0].args()[0]
+    assert STALLED == 300
     clock.now += STALLED
     assert not pause.over()
     clock.now += 1
@@ -478,6 +530,57 @@ def test_a_connection_that_others_use_is_read_on(clock: Clock, monkeypatch: pyte
     monkeypatch.setattr(upstream_stream, "SHARED_BACKLOG", 2000)
     rig.data(b"x" * 900, attempt=0)
     assert "patchbay_give_way" in rig.hooks
+
+
+@pytest.mark.parametrize(("more", "pauses"), [(0, False), (1, True)])
+def test_four_mebibytes_may_wait_for_a_client(more: int, pauses: bool, clock: Clock) -> None:
+    rig = Rig("h2", "h1", clock)
+    rig.ask()
+    rig.head()
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(4):
+        rig.data(bytes(1 << 20))
+    assert not rig.suspended
+    rig.data(bytes(more))
+
+    assert bool(rig.suspended) is pauses
+
+
+@pytest.mark.parametrize(("unsent", "over"), [(501, False), (500, True)])
+def test_reading_goes_on_when_half_of_it_was_taken(
+    unsent: int, over: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream_stream, "BACKLOG", 1000)
+    rig = Rig("h2", "h1", clock)
+    rig.ask()
+    rig.head()
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(12):
+        rig.data(b"x" * 6000)
+    pause = rig.suspended[0].args()[0]
+    peer = rig.peer
+    assert isinstance(peer, Http2)
+    for stream in (None, rig.stream_id):
+        peer.speaker.increment_flow_control_window(12 * 6000 - 65535 - unsent, stream)
+    rig._from_client(b"")
+
+    assert pause.over() is over
+
+
+def test_a_client_that_leaves_meanwhile_ends_the_pause(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_stream, "BACKLOG", 1000)
+    rig = Rig("h2", "h1", clock)
+    rig.ask()
+    rig.head()
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(12):
+        rig.data(b"x" * 6000)
+    rig.leave()
+    assert rig.suspended[0].args()[0].over()
+    rig.go_on()
+
+    assert rig.hooks.count("error") == 1
+    assert rig.flows[0].error.msg != "client_stalled"
 
 
 # -- requests that stream up -------------------------------------------------------------------------------------------
@@ -545,7 +648,10 @@ def test_a_body_that_is_read_is_bounded(over: tuple[Version, Version], over_by: 
 
     if over_by:
         assert (rig.answer.start, json.loads(rig.answer.body)["error"]["code"]) == ("413", "body_too_large")
+        rig.send(b"more")
+        rig.finish()
         assert rig.requests == []
+        assert "request" not in rig.hooks
     else:
         rig.finish()
         assert len(rig.request.body) == LIMIT

@@ -105,10 +105,6 @@ class Credentials:
         after = self._held.get(secret)
         return after is not None and after.value not in ("", before.value if before else "")
 
-    def values(self) -> frozenset[bytes]:
-        """Return every value that is known now or was until recently."""
-        return frozenset(value.encode() for value in self._known)
-
     def cover(self) -> Redactor:
         """What covers every value that is known now or was until recently."""
         if self._cover is None:
@@ -189,7 +185,6 @@ class Credentials:
             task.exception()  # mark it as retrieved: each waiter has left, or has raised it
 
     async def _take(self, secret: Secret) -> None:
-        """Read *secret* and keep what came of it, also a failure."""
         try:
             value, stamp = await self._read(secret)
             held = _Held(_sound(value), self._clock(), stamp)

@@ -116,7 +116,6 @@ def _shared(path: Path) -> str:
 
 
 def _key(folder: Path) -> str:
-    """Say what is wrong with the key in *folder*, if there is one yet."""
     folder = folder.expanduser()
     try:
         if (folder / "master.key").exists():

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from mitmproxy import ctx
 
-from .client_connections import proxyserver
+from .client_connections import hang_up, proxyserver
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +133,7 @@ async def _hang_up(then: Callable[[], None]) -> None:
     """Close all connections, then call *then*: asyncio prints a traceback for a connection left open."""
     try:
         for handler in tuple(proxyserver().connections.values()):
-            io = handler.transports.get(handler.client)
-            if io is not None and io.handler is not None:
-                io.handler.cancel("the proxy ends")
+            hang_up(handler.client.id, "the proxy ends")
         deadline = time.monotonic() + _HANG_UP
         while proxyserver().connections and time.monotonic() < deadline:
             await asyncio.sleep(_GLANCE)

@@ -387,7 +387,6 @@ class Patchbay:
                     return None
 
     async def _has_keys(self, exchange: Exchange, lease: Lease) -> bool:
-        """Make the credentials of *lease* available; where there is none, *exchange* needs another lease."""
         try:
             for secret in lease.account.secrets:
                 await self._keys.ready(secret)
@@ -571,5 +570,4 @@ def _dialect(flow: http.HTTPFlow) -> str:
 
 
 def _size(flow: http.HTTPFlow) -> int:
-    """Return how many bytes of bodies *flow* holds."""
     return sum(len(message.raw_content or b"") for message in (flow.request, flow.response) if message)

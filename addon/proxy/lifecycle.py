@@ -172,7 +172,6 @@ class Lifecycle:
             self._change(self.service, found)
 
     def _started(self, found: reload.Settings) -> Service:
-        """Build the service. Raises OSError, ValueError and StoreError for what it cannot use."""
         config, folder = found.config, Path(found.config.state).expanduser()
         key = master_key(folder)
         router = Router(config, key, SystemRandom(), secrets.token_bytes)

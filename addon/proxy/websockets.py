@@ -58,7 +58,7 @@ _ELSEWHERE = Refusal(
 
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """Why a socket is closed, in the words of RFC 6455."""
+    """Code and reason of a close frame (RFC 6455)."""
 
     code: int
     reason: str
@@ -183,7 +183,7 @@ class WebSocketDriver:
             self._pass_unread(message, upgrade)
             return
         event = _read(message)
-        if isinstance(event, _Unreadable):
+        if isinstance(event, _Closing):
             if not self._driver.shadow:
                 end_with(message, event.code, event.reason)
             return
@@ -281,7 +281,6 @@ class WebSocketDriver:
         return self._context.router.access.oversteps(exchange.request, self._driver.lease)
 
     def _is_account_gone(self) -> bool:
-        """Whether the settings do not serve the account of this socket any more."""
         settings, lease = self._context.router.config, self._driver.lease
         if settings is not self._settings_seen and lease and not self._driver.shadow:
             self._settings_seen = settings
@@ -289,7 +288,6 @@ class WebSocketDriver:
         return self._idle_close is not None
 
     def _request(self, body: Body, upgrade: Exchange) -> Request | Refusal:
-        """Return the request of a message with *body*, with the present rights of its client."""
         asked = upgrade.request
         client = asked.client if self._driver.shadow else self._context.client_now(asked.client)
         if client is None:
@@ -329,7 +327,7 @@ class WebSocketDriver:
             return
         self._note_place(exchange)
         if attempt.head is None:  # messages have no head of their own
-            if not self._driver.shadow and isinstance(_read(message), _Unreadable):
+            if not self._driver.shadow and isinstance(_read(message), _Closing):
                 message.drop()
                 self._fail(exchange, Failure("reset", "what came is no event"), _UNREADABLE)
                 return
@@ -361,7 +359,6 @@ class WebSocketDriver:
             self._close_behind(message, self._idle_close)
 
     def _fail(self, exchange: Exchange, failure: Failure, blame: tuple[str, str]) -> None:
-        """Give up an upstream that does not answer *exchange*."""
         self._context.router.answered(exchange, failure, time.time())
         self._leave_account(exchange)
         self._send_error(self._driver.upstream_refusal(*blame))
@@ -371,7 +368,6 @@ class WebSocketDriver:
     # -- whether the upstream is there -----------------------------------------------------------------------------
 
     def _watch_silence(self) -> None:
-        """Start to check that the upstream is not silent for too long."""
         self._driver.upstream_heard()
         if self._silence_timer is None and self._exchanges:
             self._schedule(self._silence_limit, self._check_silence)
@@ -453,7 +449,6 @@ class WebSocketDriver:
         return msgspec.json.encode(event)
 
     def _send_error(self, refusal: Refusal) -> None:
-        """Send the client *refusal* as an event of its protocol."""
         proxyserver().inject_websocket(self.flow, True, self._event(refusal), True)
 
     def _close_behind(self, message: WebSocketMessage, why: _Closing) -> None:
@@ -483,21 +478,13 @@ class WebSocketDriver:
             flow_record.add_forgotten(self.flow, gone)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unreadable:
-    """Why a message is no event, in the words of RFC 6455."""
-
-    code: int
-    reason: str
-
-
-def _read(message: WebSocketMessage) -> Body | _Unreadable:
+def _read(message: WebSocketMessage) -> Body | _Closing:
     """Return the event in *message*: a JSON object in a text message."""
     if not message.is_text:
-        return _Unreadable(1003, "Events are JSON in text messages; this one is binary")
+        return _Closing(1003, "Events are JSON in text messages; this one is binary")
     body = Body(message.content)
     if not body.is_too_deep and not (body.is_object and isinstance(body.get("type"), str)):
-        return _Unreadable(1007, "Events are JSON objects with a type; this one is none")
+        return _Closing(1007, "Events are JSON objects with a type; this one is none")
     return body
 
 

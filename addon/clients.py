@@ -1,8 +1,8 @@
 """
-Who asks: the client's own key names it and tells what it may; without configured keys everybody here is one client.
+Clients: identified by their own keys, with rights. Also the places of credentials in a request.
 
-A scope is what keeps one client from steering another's sessions. It comes from a stable claim, never from a token that
-is refreshed every few hours.
+A scope separates the sessions of clients. Without configured clients it comes from a stable claim of the credential, as
+a token may change every few hours.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, unquote_plus
 
-from blake3 import blake3
-
-from . import secret_patterns
+from . import keyed, secret_patterns
 from .client_claim import claim
 from .requested_models import RequestedModels, bare, matches
 from .settings.settings import ClientKey
 from .values.decision import Refusal
 from .values.http import Client, Endpoint, Headers, Request
 
-# Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
+# Header → the prefix of the key in it. A browser's realtime socket sends its key among the subprotocols.
 CREDENTIAL_HEADERS: Mapping[str, str] = {
     "authorization": "Bearer ",
     "x-api-key": "",
@@ -32,10 +30,10 @@ CREDENTIAL_HEADERS: Mapping[str, str] = {
 WEBSOCKET_KEY = "openai-insecure-api-key."
 QUERY_KEY = "key"
 NO_HEADERS = Headers()
-HIDDEN = "patchbay"  # stands where a credential of the client's was
+HIDDEN = "patchbay"  # replaces a credential of the client
 _NOTHING: Mapping[str, str] = {}
 QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
-# What tells an upstream whose account a client has, or had; and an answer's headers that tell the client whose ours is.
+# Headers that reveal the client's own account to the upstream, and our account to the client.
 REVEALING_UPWARD = frozenset(
     {"cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
      "chatgpt-account-id"}
@@ -44,7 +42,7 @@ REVEALING_DOWNWARD = frozenset(
     {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
      "chatgpt-account-id"}
 )  # fmt: skip
-GONE = Refusal(401, "client_unknown", "This client is not known to the proxy any more")
+GONE = Refusal(401, "client_unknown", "This client is no longer known to the proxy")
 _MAX_NAME = 256
 _LISTS = re.compile(
     r"(?:/v\d+[a-z0-9]*)?(?:/projects/.*)?/(?:files|batches|uploads|vector_stores|containers|chat/completions|responses"
@@ -56,7 +54,7 @@ _LISTS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A configured client with its key's present value."""
+    """A configured client, and the value of its key."""
 
     key: ClientKey
     value: bytes
@@ -64,31 +62,31 @@ class Known:
 
 def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes, *, loopback: bool) -> Client | Refusal:
     """
-    Say who sent a request with *headers* and *path*, before its credentials are replaced.
+    Return the client of a request with *headers* and *path*, before its credentials are replaced.
 
-    With *known* clients, one of their keys must be there. *secret* keys the digest that becomes the scope; *loopback*
-    says whether the peer is on this machine.
+    With *known* clients, the request needs the key of one. *secret* keys the scope; *loopback*: the peer is on this
+    machine.
     """
     if not known:
         named = claim(headers) or _in_query(path)
         return Client(scope=_scope(secret, named) if named else b"", may_pin=loopback)
     sent = [_digest(secret, value.encode("utf-8", "surrogateescape")) for value in presented(headers, path)]
     found: Known | None = None
-    for candidate in known:  # all of them, always: how long this takes must not tell how near a guess was
+    for candidate in known:  # all of them: the time must not depend on the match
         kept = _digest(secret, candidate.value)
         for value in sent:
             if hmac.compare_digest(kept, value):
                 found = candidate
     if found is None:
-        return Refusal(401, "client_unknown", "This proxy asks for a client key, and none was given that it knows")
+        return Refusal(401, "client_unknown", "This proxy requires a client key, and the request has no known one")
     return _client(found, secret)
 
 
 def again(client: Client, known: Sequence[Known], secret: bytes) -> Client | None:
     """
-    Return what *client*, who was identified earlier, is and may now that *known* are the clients; None: it is unknown.
+    Return *client*, identified earlier, with its rights by the present *known* clients; None: it is unknown now.
 
-    Who came when there were no clients, and who came as one of them before there were none, stays what it was.
+    Without *known* clients it is unchanged.
     """
     if not known:
         return client
@@ -102,13 +100,13 @@ def _client(known: Known, secret: bytes) -> Client:
 
 
 def overstepped(client: Client, endpoint: Endpoint, naming: RequestedModels) -> Refusal | None:
-    """Say what *client* may not do, when it asks *endpoint* for the models of *naming*."""
+    """Refuse a request of *client* to *endpoint* for the models of *naming* that exceeds its rights."""
     if client.pools and endpoint.family not in client.pools:
         return Refusal(403, "pool_not_allowed", f"This client may not use the pool {endpoint.family or 'of any path'}")
     if not client.models:
         return None
     if naming.hidden:
-        message = f"This client may use some models only, and this request has to name one of them: {naming.hidden}"
+        message = f"This client may use some models only, and its requests must name them: {naming.hidden}"
         return Refusal(403, "model_not_allowed", message)
     for model in naming.all:
         if not _may_ask(client, model):
@@ -117,13 +115,13 @@ def overstepped(client: Client, endpoint: Endpoint, naming: RequestedModels) -> 
 
 
 def _may_ask(client: Client, model: str) -> bool:
-    if model != model.strip() or not model.isprintable():  # who strips it, asks for another one
+    if model != model.strip() or not model.isprintable():  # a server may strip it, and find another model
         return False
     return matches(client.models, {model, bare(model)})
 
 
 def lists(request: Request) -> bool:
-    """Whether *request* asks for a list of what is stored for an account, whoever stored it."""
+    """Whether *request* lists the objects stored at an account, of all clients."""
     upgrades = request.endpoint.asks == "socket" and request.headers.get("upgrade").strip().lower() == "websocket"
     if request.method not in ("GET", "HEAD") or upgrades:
         return False
@@ -131,7 +129,7 @@ def lists(request: Request) -> bool:
 
 
 def presented(headers: Headers, path: str) -> Iterator[str]:
-    """Yield every key that stands in *headers* or in the query of *path*."""
+    """Yield every key in *headers* and in the query of *path*."""
     for name, prefix in CREDENTIAL_HEADERS.items():
         for value in headers.all(name):
             start = len(prefix) if value[: len(prefix)].lower() == prefix.lower() else 0
@@ -145,7 +143,7 @@ def presented(headers: Headers, path: str) -> Iterator[str]:
 
 
 def form(headers: Headers, path: str) -> str:
-    """Say in which form the client sent its own credential: `bearer`, a header's name, `query`, or nothing."""
+    """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
     for name in CREDENTIAL_HEADERS:
         if name in headers:
             return "bearer" if name == "authorization" else name
@@ -153,16 +151,15 @@ def form(headers: Headers, path: str) -> str:
 
 
 def is_credential(name: str, value: str) -> bool:
-    """Whether a header or a parameter is the client's credential: its *name* says so, or one of them holds a key."""
+    """Whether a header or a parameter is a credential, by its *name*, or since name or value holds a key."""
     return secret_patterns.names_key(name) or secret_patterns.is_key(name) or secret_patterns.holds_key(value)
 
 
 def without_key(path: str, instead: str | None = None, passing: Mapping[str, str] = _NOTHING) -> str:
     """
-    Return *path* without credentials: those of the query are replaced by *instead*, or taken off; other bytes stay.
+    Return *path* without credentials: *instead* replaces those of the query, or they are removed; other bytes stay.
 
-    *passing* are parameters that stay though they are credentials, with their values. A key that is a piece of the path
-    itself is replaced.
+    *passing* are credentials in the query that stay, with their values. A key in a segment of the path is replaced.
     """
     bare, mark, query = path.partition("?")
     if secret_patterns.holds_key(bare):
@@ -184,7 +181,7 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
 
 
 def is_same_path(one: str, other: str) -> bool:
-    """Whether two paths are the same but for the credentials in them."""
+    """Whether two paths are equal but for their credentials."""
     return one == other or without_key(one) == without_key(other)
 
 
@@ -193,14 +190,14 @@ def _is_hidden(value: str) -> bool:
 
 
 def parameters(path: str, names: Collection[str]) -> dict[str, str]:
-    """Return the parameters called one of *names* that stand in the query of *path*, as they are written."""
+    """Return the query parameters of *path* among *names*, undecoded."""
     query = path.partition("?")[2]
     parts = (part.partition("=") for part in query.split("&"))
     return {name: value for name, _, value in parts if unquote_plus(name) in names}
 
 
 def with_key(path: str, key: str) -> str:
-    """Return *path* with *key* in its query, in place of any that stands there."""
+    """Return *path* with *key* in its query, in place of another one."""
     bare, _, query = path.partition("?")
     kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) != QUERY_KEY]
     return f"{bare}?" + "&".join([*kept, f"{QUERY_KEY}={quote(key, safe='')}"])
@@ -214,8 +211,8 @@ def _in_query(path: str) -> str:
 
 
 def _digest(secret: bytes, value: bytes) -> bytes:
-    return blake3(value, key=secret).digest()
+    return keyed.tag(secret, value, 32)
 
 
 def _scope(secret: bytes, named: str) -> bytes:
-    return blake3(named.encode("utf-8", "surrogateescape"), key=secret).digest(16)
+    return keyed.tag(secret, named.encode("utf-8", "surrogateescape"))

@@ -1,8 +1,8 @@
 """
-What Patchbay needs around it, asked before anything else is imported: in a foreign mitmproxy something may be missing.
+The requirements of Patchbay, checked before any other import: another environment's mitmproxy may lack some.
 
-Knows the standard library alone, and no syntax that an older Python cannot read. NEEDS is what pyproject.toml declares;
-`tests/test_needs.py` holds the two together, and every import of the package against them.
+Uses only the standard library, and only syntax of older Pythons. NEEDS equals the dependencies in pyproject.toml;
+`tests/test_needs.py` compares the two, and every import of the package with them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PYTHON = (3, 12)
 
 
 class Need(NamedTuple):
-    """A distribution, the module it is imported by, the versions that fit, and the Python that brings it itself."""
+    """A distribution, its module, its versions, and the Python that includes it."""
 
     distribution: str
     module: str
@@ -33,7 +33,7 @@ class Need(NamedTuple):
 
     @property
     def requirement(self) -> str:
-        """What an installer is asked for."""
+        """The requirement as installers take it."""
         return f"{self.distribution}>={self.least}" + (f",<{self.below}" if self.below else "")
 
 
@@ -52,7 +52,7 @@ NEEDS = (
 
 
 class Python(NamedTuple):
-    """A Python, as far as it matters here. *runs* is what its packages belong to."""
+    """A Python interpreter and its environment."""
 
     version: tuple[int, ...]
     program: str
@@ -62,9 +62,9 @@ class Python(NamedTuple):
 
 def check(folder: Path) -> None:
     """
-    End the process with one line, the package being in *folder*, where it lacks something or cannot be loaded.
+    End the process with one line if the package in *folder* lacks a requirement or cannot be loaded.
 
-    mitmproxy would show a traceback, and serve clients without us until it notices.
+    mitmproxy would show a traceback, and serve clients without the addon.
     """
     here = Python(sys.version_info[:3], sys.executable, Path(sys.prefix), bool(getattr(sys, "frozen", False)))
     wrong = {need: why for need in NEEDS if here.version < need.until and (why := _objection(need))}
@@ -79,7 +79,7 @@ def check(folder: Path) -> None:
 
 
 def broken(e: Exception, here: Python) -> str:
-    """Return the line for *e*, raised while the package was loaded: a part of it or of its needs is damaged."""
+    """Return the line for *e*, raised while the package was loaded: its files or a requirement are damaged."""
     at = e.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -87,33 +87,33 @@ def broken(e: Exception, here: Python) -> str:
     what = " ".join(f"{type(e).__name__}: {e}".split())
     return (
         f"patchbay cannot be loaded with Python {'.'.join(map(str, here.version))} ({here.program}): {what}{where}; "
-        "a file of it or of a package that it needs is missing or damaged: install both anew, in an empty environment"
+        "a file of Patchbay or of a required package is missing or damaged: reinstall both in a new environment"
     )
 
 
 def _end() -> None:
-    # An exception would be shown with a traceback, and mitmproxy 11 swallows even this one and goes on without us.
-    with contextlib.suppress(RuntimeError):  # there is no loop
+    # mitmproxy shows a traceback for an exception, and mitmproxy 11 ignores even SystemExit.
+    with contextlib.suppress(RuntimeError):  # no running loop
         asyncio.get_running_loop().call_soon(sys.exit, 1)
     raise SystemExit(1)
 
 
 def said(wrong: dict[Need, str], here: Python, folder: Path) -> str:
-    """Return the line for what is *wrong* with a Python: what it is, what is missing, the command that mends it."""
+    """Return the line for what is *wrong* with a Python: its name, what is missing, and the command to fix it."""
     problems = [f"{need.distribution} {why}" for need, why in wrong.items()]
     if here.version < PYTHON:
         problems.append("Python is older than {}.{}".format(*PYTHON))
     version = ".".join(map(str, here.version))
     line = (
         f"patchbay does not run in this mitmproxy {_version('mitmproxy') or '(unknown version)'} with Python {version} "
-        f"({here.program}): {', '.join(problems)}; mend it with:  {remedy(list(wrong), here)}"
+        f"({here.program}): {', '.join(problems)}; to fix it, run:  {remedy(list(wrong), here)}"
     )
     own = own_program(folder, here.prefix)
     return f"{line}  (or run {own}, which was installed with it)" if own else line
 
 
 def remedy(missing: list[Need], here: Python) -> str:
-    """Return the command that brings what is *missing*, by whatever has made this environment."""
+    """Return the command that installs what is *missing*, with the tool that made this environment."""
     old = here.version < PYTHON
     name = shlex.quote(here.prefix.name)
     wanted = " ".join(shlex.quote(need.requirement) for need in (NEEDS if old else missing))
@@ -133,7 +133,7 @@ def remedy(missing: list[Need], here: Python) -> str:
 
 
 def own_program(folder: Path, prefix: Path) -> str:
-    """Return the mitmdump of the environment in which *folder* is installed, if that is not the one of *prefix*."""
+    """Return the mitmdump of the environment that *folder* is installed in, unless it is that of *prefix*."""
     for above in folder.parents:
         program = above / "bin" / "mitmdump"
         if (above / "pyvenv.cfg").is_file() and program.is_file():
@@ -142,7 +142,7 @@ def own_program(folder: Path, prefix: Path) -> str:
 
 
 def _objection(need: Need) -> str:
-    """Say what is wrong with what is installed for *need*, or nothing."""
+    """Return what is wrong with the installation of *need*, or nothing."""
     try:
         importlib.import_module(need.module)
     except Exception:  # a damaged package may raise anything
@@ -177,7 +177,7 @@ def _new_environment() -> str:
 
 
 def _is_the_systems(here: Python) -> bool:
-    """Whether a distribution of the system owns this Python, and nothing shall be installed into it (PEP 668)."""
+    """Whether the operating system manages this Python, so that nothing may be installed into it (PEP 668)."""
     return not (here.prefix / "pyvenv.cfg").is_file() and os.path.exists(
         os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
     )

@@ -1,8 +1,8 @@
 """
-What looks like a key: the shapes that providers give theirs, and long runs of characters that nobody would choose.
+What looks like a key: the formats of providers' keys, and long runs of random characters.
 
-The one cover for texts that are shown. It errs on the safe side; what must stay usable (a header's value, the name of a
-model) is asked with `is_key`, which knows the shapes alone, or with `holds_key`.
+Every text that is shown passes `covered` or `shown`, which err on the safe side. Values that must stay usable (of a
+header, the name of a model) are checked with `is_key`, which knows only the formats, or with `holds_key`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from itertools import pairwise
 
 HIDDEN = "(not shown: it looks like a key)"
 
-_USUAL = 64  # characters of the name of a header or a parameter
-_LONG_ENOUGH = 20  # characters of a key that is recognised by its shape alone; as many as a long run has
+_USUAL = 64  # characters of a cached name
+_LONG_ENOUGH = 20  # characters of a key that is recognised by its format alone
 _RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]+")
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _LONG_RUN = re.compile(r"[A-Za-z0-9_\-.+/=~%]{20,}")
-_PLAIN_ID = re.compile(r"[0-9a-f\-]+")  # a UUID, a hash: no shape begins with that
-# Prefixes that hardly anybody puts before a name. What follows may be anything.
+_PLAIN_ID = re.compile(r"[0-9a-f\-]+")  # a UUID, a hash: no format begins so
+# Prefixes that no name has. Anything may follow.
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:sk|csk|rk|ak|pcsk)[-_](?=[A-Za-z0-9_\-]{8})|gsk_(?=\w{6})|AIza(?=[\w\-]{8})|ya29\.(?=[\w\-]{4})"
@@ -32,7 +32,7 @@ _SHAPES = re.compile(
     r")[A-Za-z0-9_\-.+/=~%]+",
     re.IGNORECASE,
 )
-# Prefixes that a name may have as well: what follows must look like no word.
+# Prefixes that a name may have too: what follows must not look like words.
 _SOFT = re.compile(
     r"(?<![A-Za-z0-9])(?:hf_|xai-|fw_|r8_|sess-|vck_|npm_|pypi-|jina_|rpa_|flp_|dop_v1_|esecret_|key-|pa-)([\w\-]{12,})",
     re.IGNORECASE,
@@ -41,13 +41,13 @@ _NUMBERED = re.compile(
     r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Fa-f])|[0-9A-Fa-f]{32,}"
 )
 _PRIVATE = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY")
-# `key=…` where a name was meant, `Bearer …`, and the password of a URL
+# `key=…` in place of a name, `Bearer …`, and the password of a URL
 _GIVEN = re.compile(
     r"(?:key|token|secret|passw(?:or)?d|pwd|credentials?|auth\w{0,20})[\"']?\s{0,9}[:=]\s{0,9}[^\s:=]|\b(?:bearer|basic)\s{1,9}\S{6}",
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
-# A whole line that is a credential, whatever it is called, and a member or a parameter with its value.
+# A line that is a credential, and a member or a parameter with its value.
 _SCHEMED = re.compile(r"^[ \t]*(?:bearer|basic|token)[ \t]+[!-~]{12,}[ \t]*$", re.IGNORECASE | re.MULTILINE)
 _STATED = re.compile(
     r"[?&;\"']([A-Za-z0-9_.\-]{2,64})[\"']?\s{0,4}[=:]\s{0,4}(?:[\"']|(?![0-9.]+[&,}\s]))[^\s\"'&,}\[{]{6}"
@@ -56,21 +56,20 @@ _PASSWORD = re.compile(r"://[^/\s@:]{0,256}:[^/\s@]{1,256}@")
 
 
 def is_key(text: str) -> bool:
-    """Whether *text* holds a key of a shape that some provider gives its keys."""
+    """Whether *text* holds a key in a provider's format."""
     return any(_has_shape(run) for run in _LONG_RUN.findall(text) if not _PLAIN_ID.fullmatch(run))
 
 
 def is_no_host(name: str) -> bool:
-    """Whether *name*, of a host, holds a key: one of words alone may begin like a key, as `sk-cloud.example` does."""
+    """Whether *name*, of a host, holds a key: names made of words may begin like one (`sk-cloud.example`)."""
     return is_key(name) and _is_no_word(name)
 
 
 def holds_key(text: str) -> bool:
     """
-    Whether *text*, a value or lines of them, holds a key of a known shape, or says that a credential stands in it.
+    Whether *text*, one or more lines, holds a key in a known format, or a marked credential.
 
-    It says so with `Bearer …` alone in a line, a password in a URL, and a parameter or a member of JSON that is called
-    like a credential.
+    Marks are a line `Bearer …`, a password in a URL, and a parameter or JSON member with the name of a credential.
     """
     if is_key(text) or _SCHEMED.search(text) or ("-----" in text and _PRIVATE.search(text)):
         return True
@@ -81,7 +80,7 @@ def holds_key(text: str) -> bool:
 
 
 def may_be_key(text: str) -> bool:
-    """Whether *text* holds what may be a key: a known shape of any length, or a long run that looks drawn by lot."""
+    """Whether *text* may hold a key: a known format of any length, or a long run that looks random."""
     if _SHAPES.search(text) or _PRIVATE.search(text) or _NUMBERED.search(text):
         return True
     if any(_is_no_word(match[1]) for match in _SOFT.finditer(text)):
@@ -91,9 +90,9 @@ def may_be_key(text: str) -> bool:
 
 def shown(text: str) -> str:
     """
-    Return *text*, a piece of what a user wrote, as a message may show it: all of it or nothing.
+    Return *text*, written by a user, for a message: all of it or nothing.
 
-    Not even the rest of a text that holds a key is shown: nobody can say where in it the key ends.
+    A text that holds a key is hidden as a whole: the end of the key is unknown.
     """
     if may_be_key(text) or _GIVEN.search(text) or _LOGIN.search(text):
         return HIDDEN
@@ -102,7 +101,7 @@ def shown(text: str) -> str:
 
 
 def covered(line: str) -> str:
-    """Return *line*, a message of ours with what users wrote in it, with every piece hidden that may be a key."""
+    """Return *line*, a message with texts of users in it, with everything hidden that may be a key."""
     if not may_be_key(line) and "@" not in line:
         return line
     line = _SHAPES.sub(HIDDEN, _LOGIN.sub("…@", line))
@@ -121,7 +120,7 @@ def _without_keys(run: str) -> str:
 
 
 def _is_random(word: str) -> bool:
-    """Whether *word* (letters and digits) is one that nobody would choose for a name."""
+    """Whether *word* (letters and digits) looks random."""
     if len(word) < 16:
         return False
     if word.isalpha():
@@ -130,7 +129,7 @@ def _is_random(word: str) -> bool:
 
 
 def _is_drawn(run: str) -> bool:
-    """Whether the characters of *run*, whatever stands between them, change their kind as often as by lot."""
+    """Whether the kinds of characters in *run* alternate as often as in random text."""
     words = _WORD.findall(run)
     size = sum(map(len, words))
     return size >= 20 and any(c.isdigit() for c in run) and sum(map(_turns, words)) >= 0.25 * size
@@ -143,7 +142,7 @@ def _is_no_word(text: str) -> bool:
 
 
 def _turns(word: str) -> int:
-    """Return how often a digit stands beside a letter in *word*, or a capital behind a small letter."""
+    """Count changes between letter and digit, and from a lower-case to a capital letter, in *word*."""
     return sum(a.isdigit() != b.isdigit() or (a.islower() and b.isupper()) for a, b in pairwise(word))
 
 
@@ -160,7 +159,7 @@ _ENDINGS = (
     "cookie", "credential", "credentials", "auth",
 )  # fmt: skip
 _NO_AUTH = frozenset({"author", "authors", "authored", "authority", "authorities", "authoring"})
-# What stands before `key` or `token` where the word means the name of a thing, a place in a list, or a piece of text.
+# Words before `key` or `token` where these mean a name, a position, or a piece of text.
 _HARMLESS_BEFORE = frozenset(
     "idempotency idempotence websocket cache routing route partition shard sort surrogate affinity conversation thread"
     " chat dedup dedupe deduplication correlation trace request lookup hash primary foreign row object group"
@@ -168,7 +167,7 @@ _HARMLESS_BEFORE = frozenset(
     " first last stop eos bos pad count".split()
 )
 _HARMLESS_BEHIND_AUTH = frozenset("type mode method methods scheme provider required status".split())
-# … and behind it, where a number or a kind of them is meant.
+# Words after it where a number or a kind is meant.
 _HARMLESS_BEHIND = frozenset(
     "count counts limit limits budget usage remaining reset type types expires expiry ttl rate length size id"
     " efficient required".split()
@@ -176,7 +175,7 @@ _HARMLESS_BEHIND = frozenset(
 
 
 def remembered[Name: (str, bytes)](judge: Callable[[Name], bool]) -> Callable[[Name], bool]:
-    """Let *judge* remember what it said of names of usual length; of others it is asked each time, to bound memory."""
+    """Cache the results of *judge* for names of usual length; longer ones are not cached, to bound memory."""
     known = lru_cache(4096)(judge)
 
     @wraps(judge)
@@ -189,9 +188,9 @@ def remembered[Name: (str, bytes)](judge: Callable[[Name], bool]) -> Callable[[N
 @remembered
 def names_key(name: str) -> bool:
     """
-    Whether a header or a parameter called *name* carries a credential, as far as its name tells.
+    Whether a header or a parameter called *name* carries a credential, by its name.
 
-    Hyphens, underscores and capitals inside a word part it: `x-acme-token`, `access_token` and `apiKey` are alike.
+    Hyphens, underscores and inner capitals separate words: `x-acme-token`, `access_token`, `apiKey`.
     """
     parts = _PARTS.findall(_HUMPS.sub("-", name).lower())
     return any(_is_of_key(part, parts[:at], parts[at + 1 :]) for at, part in enumerate(parts))

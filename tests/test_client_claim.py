@@ -50,3 +50,33 @@ def test_a_deeply_nested_or_huge_jwt_is_left_alone():
 
     assert claim(Headers([("authorization", f"Bearer eyJ.{deep}.x")])) == ""
     assert claim(Headers([("authorization", f"Bearer {jwt(sub='a' * 20_000)}")])) == ""
+
+
+@pytest.mark.parametrize("rest", [16_383, 16_384, 16_385])
+def test_so_long_a_jwt_is_read(rest):
+    token = jwt(sub="ann")
+    token += "s" * (rest - len(token))
+
+    assert claim(Headers([("authorization", f"Bearer {token}")])) == ("sub:ann" if rest <= 16_384 else "")
+
+
+@pytest.mark.parametrize("claims", [b"[]", b"7", b'"sub"', b"null", b'{"sub": 7}', b'{"sub": ""}', b"{}"])
+def test_claims_that_name_no_account(claims):
+    payload = base64.urlsafe_b64encode(claims).decode().rstrip("=")
+
+    assert claim(Headers([("authorization", f"Bearer eyJ.{payload}.x")])) == ""
+    assert claim(Headers([("authorization", f"Bearer eyJ.{payload}")])) == ""
+
+
+@pytest.mark.parametrize("name", ["sub", "account_uuid", "chatgpt_account_id", "email"])
+def test_each_claim_that_names_an_account(name):
+    nested = jwt(**{"https://api.openai.com/auth": {name: "a"}, name: "b"})
+
+    assert claim(Headers([("authorization", f"Bearer {jwt(**{name: 'a'})}")])) == f"{name}:a"
+    assert claim(Headers([("authorization", f"Bearer {nested}")])) == f"{name}:a"
+
+
+@pytest.mark.parametrize("token", ["sk-ant-oat", "eyJ", "ya29.", "tid=", "gho_", "ghu_"])
+def test_each_kind_of_rotating_token(token):
+    assert claim(Headers([("authorization", f"Bearer {token}x")])) == ""
+    assert claim(Headers([("authorization", f"Bearer x{token}")])) == f"key:x{token}"

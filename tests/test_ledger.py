@@ -48,3 +48,72 @@ def test_it_knows_which_kinds_it_holds():
     ledger.find("two", "a", now=30)
     ledger.find("two", "b", now=30)
     assert not ledger.holds("two")  # too old
+
+
+def test_a_token_is_dropped_by_its_own_exchange_alone() -> None:
+    ledger = Ledger()
+    ledger.note("answer", "a", Entry("x"), now=0)
+    ledger.drop("answer", "a", "y")
+    ledger.drop("answer", "unknown", "x")
+    assert ledger.find("answer", "a", now=1) == Entry("x")
+
+    ledger.drop("answer", "a", "x")
+    assert ledger.find("answer", "a", now=1) is None
+    assert not ledger.holds("answer")
+
+
+def test_changes_and_rows_are_those_of_the_watched_kinds() -> None:
+    ledger = Ledger(ttl=10)
+    ledger.note("one", "early", Entry("x"), now=0)
+    ledger.watch(["one"])
+    ledger.note("one", "a", Entry("y"), now=1)
+    ledger.note("one", "a", Entry("z"), now=2)
+    ledger.note("two", "b", Entry("x"), now=2)
+    ledger.note("one", "gone", Entry("x"), now=2)
+    ledger.drop("one", "gone", "x")
+
+    early, told = LedgerRow("one", "early", 10, Entry("x")), LedgerRow("one", "a", 12, Entry("z"))
+    assert ledger.changes() == [told]
+    assert ledger.changes() == []
+    assert ledger.all() == [early, told]
+
+
+def test_a_row_of_another_instance_counts_when_it_is_newer() -> None:
+    ledger = Ledger(ttl=10)
+    ledger.watch(["k"])
+    ledger.note("k", "a", Entry("ours", at=5), now=5)
+    ledger.changes()
+    for told in (Entry("older", at=4), Entry("same", at=5)):
+        ledger.adopt(LedgerRow("k", "a", 15, told), now=6)
+    ledger.adopt(LedgerRow("k", "b", 6, Entry("expired", at=9)), now=6)
+    assert [row.entry.exchange for row in ledger.all()] == ["ours"]
+
+    ledger.adopt(LedgerRow("k", "a", 16, Entry("longer", at=5)), now=6)
+    assert ledger.find("k", "a", now=15.9) == Entry("longer", at=5)
+    ledger.adopt(LedgerRow("k", "a", 12, Entry("newer", at=6)), now=6)
+    assert ledger.find("k", "a", now=11) == Entry("newer", at=6)
+    assert ledger.changes() == []  # told by others, so not told to others
+
+
+def test_an_adopted_row_is_counted_once() -> None:
+    ledger = Ledger()
+    for exchange in ("x", "y"):
+        ledger.adopt(LedgerRow("k", "a", 10, Entry(exchange, at=len(exchange))), now=0)
+    assert ledger.holds("k")
+
+    ledger.drop("k", "a", "x")
+    assert not ledger.holds("k")
+
+
+def test_a_new_limit_and_a_new_life_hold_from_the_next_note_on() -> None:
+    ledger = Ledger(limit=9, ttl=10)
+    for token in "abc":
+        ledger.note("k", token, Entry(token), now=0)
+    ledger.resize(2, 20)
+    assert len(ledger) == 3
+
+    ledger.note("k", "d", Entry("d"), now=0)
+    assert len(ledger) == 2
+    assert ledger.find("k", "d", now=19) == Entry("d")
+    assert ledger.note("k", "e", Entry("e"), now=0, ttl=5) is None
+    assert ledger.find("k", "e", now=5) is None

@@ -44,24 +44,18 @@ _READS = ("GET", "DELETE", "POST", "PATCH", "PUT")
 _MADE = frozenset({"image", "audio", "document", "video", "arguments_delta"})  # outputs that are no text
 _OF_MODELS = re.compile(r"/models(?:[/:]|$)")
 _KEEPS = frozenset(
-    {
-        "cancel", "wait", "register", "download", "query", "importFile", "uploadToFileSearchStore", "batchCreate",
-        "batchUpdate", "batchDelete", "transferOwnership", "updateGenerateContentBatch", "updateEmbedContentBatch",
-    }
-)  # fmt: skip
+    "cancel wait register download query importFile uploadToFileSearchStore batchCreate batchUpdate batchDelete"
+    " transferOwnership updateGenerateContentBatch updateEmbedContentBatch".split()
+)
 _ADMINISTERS = frozenset(  # verbs of Code Assist that run no model
-    {
-        "loadCodeAssist", "onboardUser", "fetchAdminControls", "getCodeAssistGlobalUserSetting",
-        "setCodeAssistGlobalUserSetting", "recordCodeAssistMetrics", "recordClientEvent", "listExperiments",
-        "retrieveUserQuota", "fetchAvailableModels", "listRemoteRepositories",
-    }
-)  # fmt: skip
+    "loadCodeAssist onboardUser fetchAdminControls getCodeAssistGlobalUserSetting"
+    " setCodeAssistGlobalUserSetting recordCodeAssistMetrics recordClientEvent listExperiments"
+    " retrieveUserQuota fetchAvailableModels listRemoteRepositories".split()
+)
 _GENERATES = frozenset(
-    {
-        "generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents", "generateAnswer", "predict",
-        "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateMessage", "generateText",
-    }
-)  # fmt: skip
+    "generateContent streamGenerateContent embedContent batchEmbedContents generateAnswer predict"
+    " predictLongRunning batchGenerateContent asyncBatchEmbedContent generateMessage generateText".split()
+)
 _VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens", "countMessageTokens", "computeTokens"}
 
 _ERROR_STATUS = {

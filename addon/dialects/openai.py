@@ -1,4 +1,4 @@
-"""The error shape and account-bound fields of both OpenAI dialects, and the dialect of paths that no dialect knows."""
+"""The parts that both OpenAI dialects share (errors, usage, account-bound fields), and the dialect of other paths."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from ..values.answer import Fact
+from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
 from . import errors, tokens
 from .dialect import BoundField, Dialect
@@ -77,6 +77,22 @@ ERROR_RULES = (
                         "unprocessable_entity bad_request badrequesterror", statuses=CLIENT_ERRORS),
     rule_for("server", "server_error internal_error internal_server_error api_error", statuses="500 502 503 504"),
 )  # fmt: skip
+
+
+def usage(data: object, prompt: str, completion: str) -> Iterator[Fact]:
+    """Yield the `usage` of an answer. Some servers name *prompt* and *completion* as the other dialect does."""
+    if not isinstance(data, dict):
+        return
+    details = tokens.member(data, f"{prompt}_details")
+    yield Fact(
+        "usage",
+        Usage(
+            prompt=tokens.count(data, prompt, "prompt_tokens", "input_tokens"),
+            completion=tokens.count(data, completion, "completion_tokens", "output_tokens"),
+            cached=tokens.count(details, "cached_tokens") or tokens.count(data, "prompt_cache_hit_tokens"),
+            cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens"),
+        ),
+    )
 
 
 def error_object(refusal: Refusal) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..values.answer import Fact, Usage
+from ..values.answer import Fact
 from ..values.http import Endpoint, Runs
 from . import errors, openai, tokens
 from .dialect import Dialect
@@ -71,7 +71,8 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("object", data, "object")
     for choice in tokens.dicts(data.get("choices")):
         yield from _choice(choice)
-    yield from _usage(data.get("usage") or tokens.member(data, "x_groq").get("usage"))
+    usage = data.get("usage") or tokens.member(data, "x_groq").get("usage")
+    yield from openai.usage(usage, "prompt_tokens", "completion_tokens")
     if "choices" not in data:
         yield from tokens.resource(data)
 
@@ -125,21 +126,6 @@ def _texts(content: object) -> list[str]:
         return [content] if content else []
     parts = (part.get("text") for part in tokens.dicts(content))
     return [part for part in parts if isinstance(part, str) and part]
-
-
-def _usage(usage: object) -> Iterator[Fact]:
-    if not isinstance(usage, dict):
-        return
-    details = tokens.member(usage, "prompt_tokens_details")
-    yield Fact(
-        "usage",
-        Usage(
-            prompt=tokens.count(usage, "prompt_tokens", "input_tokens"),
-            completion=tokens.count(usage, "completion_tokens", "output_tokens"),
-            cached=tokens.count(details, "cached_tokens") or tokens.count(usage, "prompt_cache_hit_tokens"),
-            cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens"),
-        ),
-    )
 
 
 def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:

@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from .. import json_splice
 from ..body import Body
-from ..values.answer import Fact, Usage
+from ..values.answer import Fact
 from ..values.decision import Refusal
 from ..values.http import Endpoint, Runs
 from . import errors, openai, tokens
@@ -116,7 +116,7 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.token(conversation.get("id") if isinstance(conversation, dict) else conversation, "conversation")
     for item in tokens.dicts(response.get("output")):
         yield from _item(item)
-    yield from _usage(response.get("usage"))
+    yield from openai.usage(response.get("usage"), "input_tokens", "output_tokens")
 
 
 def _settings_of(data: Body | Mapping[str, Any]) -> dict[str, str]:
@@ -184,21 +184,6 @@ def _item_text(item: dict[str, Any]) -> Iterator[Fact]:
                 yield Fact("text", part["text"])
     elif item.get("type") != "reasoning":
         yield Fact("content", "tool")
-
-
-def _usage(usage: object) -> Iterator[Fact]:
-    if not isinstance(usage, dict):
-        return
-    details = tokens.member(usage, "input_tokens_details")
-    yield Fact(
-        "usage",
-        Usage(
-            prompt=tokens.count(usage, "input_tokens", "prompt_tokens"),
-            completion=tokens.count(usage, "output_tokens", "completion_tokens"),
-            cached=tokens.count(details, "cached_tokens"),
-            cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens"),
-        ),
-    )
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:

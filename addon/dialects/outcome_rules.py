@@ -72,12 +72,8 @@ AT_ONCE = rule_for("rate", phrase=r"too many (concurrent|simultaneous|pending|qu
                     statuses="400 409 422 500 503")  # fmt: skip
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
-NO_MODEL = rule_for(
-    "model",
-    phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
-    statuses="403 404",
-    why="model not allowed",
-)
+NO_MODEL = rule_for("model", phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
+                    statuses="403 404", why="model not allowed")  # fmt: skip
 FROM_HERE = rule_for("permission", "unsupported_country_region_territory",
                       r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
                       r"public (network )?access is disabled", "403",

@@ -30,12 +30,12 @@ def transport_of(client_id: str, end: connection.Connection | None) -> Any:
     return handler.transports.get(end) if handler else None
 
 
-def hang_up(client_id: str) -> None:
+def hang_up(client_id: str, why: str = "no request came in time") -> None:
     """Close the connection *client_id*."""
     handler = handler_of(client_id)
     found = handler.transports.get(handler.client) if handler else None
     if found and found.handler:
-        found.handler.cancel("no request came in time")
+        found.handler.cancel(why)
 
 
 def speaks_http(client: connection.Client) -> bool:

@@ -1,17 +1,17 @@
-"""The wall clock, watched: what was learned by it is worth nothing once somebody has set it."""
+"""The wall clock, watched for jumps: what was learned about times is void once the clock has been set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-JUMP = 1.5  # seconds between two looks that only a clock which was set, or a machine that slept, is off by
+JUMP = 1.5  # seconds; only a clock that was set, or a machine that slept, is further off between two calls
 
 
 class Clock:
     """
-    Says the time of *wall*, and calls *jumped* when it went another way than *steady*, which is never set.
+    The time of *wall*; calls *jumped* when it differs from *steady*, which is never set.
 
-    A clock that is slowly corrected does not jump: each look is compared with the last one.
+    A slow correction is no jump: each call is compared with the one before.
     """
 
     def __init__(self, wall: Callable[[], float], steady: Callable[[], float], jumped: Callable[[], None]) -> None:

@@ -1,15 +1,15 @@
-"""What the browser of a page that is allowed to ask wants to hear before it asks, and before it shows an answer."""
+"""CORS: the preflight and the response headers for pages that the settings allow."""
 
 from __future__ import annotations
 
 from mitmproxy import http
 
 _METHODS = "GET, POST, PUT, PATCH, DELETE"
-_SECONDS = "600"  # for which a browser need not ask again
+_SECONDS = "600"  # for which a browser caches the preflight
 
 
 def preflight(request: http.Request, origin: str) -> http.Response | None:
-    """Answer a browser that asks whether a page of *origin* may send what it wants to; None: it does not ask."""
+    """Return the answer to a preflight of an allowed page of *origin*; None where *request* is none."""
     if not origin or request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
         return None
     headers = {
@@ -23,7 +23,7 @@ def preflight(request: http.Request, origin: str) -> http.Response | None:
 
 
 def admit(response: http.Response, origin: str) -> None:
-    """Let a page of *origin* read *response*, which may have been made for another."""
+    """Let a page of *origin* read *response*, whatever other origin its upstream allowed."""
     if origin:
         response.headers["access-control-allow-origin"] = origin
         response.headers["access-control-expose-headers"] = "*"

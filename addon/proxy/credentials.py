@@ -41,7 +41,7 @@ class KeyUnavailable(Exception):
     """
     A credential cannot be had now. The message names its source, never its value.
 
-    *absent*: there is nothing where it should be; else what stands there cannot be used.
+    *absent*: nothing is there; else what is there cannot be used.
     """
 
     def __init__(self, message: str, absent: bool = False) -> None:
@@ -105,10 +105,6 @@ class Credentials:
         after = self._held.get(secret)
         return after is not None and after.value not in ("", before.value if before else "")
 
-    def values(self) -> frozenset[bytes]:
-        """Return every value that is known now or was until recently."""
-        return frozenset(value.encode() for value in self._known)
-
     def cover(self) -> Redactor:
         """What covers every value that is known now or was until recently."""
         if self._cover is None:
@@ -116,7 +112,7 @@ class Credentials:
         return self._cover
 
     def scrub(self, data: bytes) -> bytes:
-        """Return *data* with every known value covered, however it is escaped; see `Cover`."""
+        """Return *data* with every known value covered, however it is escaped; see `Redactor`."""
         return self.cover().scrub(data)
 
     def scrub_text(self, text: str) -> str:
@@ -153,7 +149,7 @@ class Credentials:
         }
 
     def fingerprint(self, secret: Secret) -> str:
-        """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
+        """Return a digest that changes with *secret* or its value. Its key is this process's own."""
         held = self._held.get(secret)
         parts = (secret.source, secret.value, secret.pointer, *secret.argv, held.value if held else "")
         return keyed.digest(self._seal, *(part.encode("utf-8", "surrogateescape") for part in parts)).hex()
@@ -186,10 +182,9 @@ class Credentials:
         if self._flights.get(secret) is task:
             del self._flights[secret]
         if not task.cancelled():
-            task.exception()  # whoever waited has it; nobody may have waited to the end
+            task.exception()  # mark it as retrieved: each waiter has left, or has raised it
 
     async def _take(self, secret: Secret) -> None:
-        """Read *secret* and keep what came of it, also a failure."""
         try:
             value, stamp = await self._read(secret)
             held = _Held(_sound(value), self._clock(), stamp)
@@ -296,7 +291,7 @@ def _stamp(found: os.stat_result) -> Stamp:
 def _from_file(secret: Secret) -> tuple[str, Stamp]:
     try:
         path = Path(secret.value).expanduser()
-        # not to wait where somebody put a pipe
+        # O_NONBLOCK: the open would wait at a pipe
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as e:
         raise KeyUnavailable(e.strerror or "cannot be opened", absent=isinstance(e, FileNotFoundError)) from e

@@ -30,7 +30,7 @@ class Problem:
     """
     What is wrong, in one line.
 
-    `stops`: it cannot start. `wrong`: what stands there cannot be used. `absent`: it is not there, on this machine now.
+    `stops`: the start is refused. `wrong`: unusable as it is. `absent`: not on this machine now.
     """
 
     kind: Literal["stops", "wrong", "absent"]
@@ -116,7 +116,6 @@ def _shared(path: Path) -> str:
 
 
 def _key(folder: Path) -> str:
-    """Say what is wrong with the key in *folder*, if there is one yet."""
     folder = folder.expanduser()
     try:
         if (folder / "master.key").exists():

@@ -66,7 +66,6 @@ class ExchangeLog:
         self._incidents.record(flow, exchange, decision)
 
     def _written(self, decision: Decision) -> dict[str, Any]:
-        """Write the journal's line of *decision* and return it."""
         if self._router.memory.habits.has_news:
             for news in self._router.memory.habits.news():
                 logger.log(logging.INFO if news.over else logging.WARNING, "patchbay: %s", report.demotion(news))

@@ -1,4 +1,4 @@
-"""The end of the proxy: between the wish and the deed, answers that are under way get a time of grace."""
+"""Shutdown: answers under way get a grace period; new requests are refused meanwhile."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from collections.abc import Callable
 
 from mitmproxy import ctx
 
-from .client_connections import proxyserver
+from .client_connections import hang_up, proxyserver
 
 logger = logging.getLogger(__name__)
 
 _HANG_UP = 1.0  # seconds at most for connections to close
-_GLANCE = 0.02  # seconds between two looks at what is still under way
+_GLANCE = 0.02  # seconds between two checks
 
 
 class GracefulShutdown:
     """
-    Stands in for mitmproxy's `shutdown`, which would end everything at once.
+    Takes the place of mitmproxy's `shutdown`, which would end everything at once.
 
-    *grace* is how many seconds there are, *under_way* how many answers, *cut* closes what is not finished by then. The
-    second wish to end is carried out at once.
+    *grace* gives the seconds, *under_way* the number of answers; *cut* closes what is unfinished by then. A second
+    request to shut down ends the proxy at once.
     """
 
     def __init__(self, grace: Callable[[], float], under_way: Callable[[], int], cut: Callable[[], None]) -> None:
@@ -38,11 +38,11 @@ class GracefulShutdown:
 
     @property
     def begun(self) -> bool:
-        """Whether no new requests are taken any more."""
+        """Whether the proxy shuts down and takes no new requests."""
         return self._task is not None
 
     def install(self) -> None:
-        """Take the place of the master's `shutdown`; a second time does nothing."""
+        """Replace the master's `shutdown`, once."""
         if self._theirs is None:
             self._theirs = ctx.master.shutdown
             ctx.master.shutdown = self.wish  # type: ignore[method-assign]
@@ -50,7 +50,7 @@ class GracefulShutdown:
             self._restore_signals = [handle_directly(loop, number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def remove(self) -> None:
-        """Give the place back; an end that was wished for comes now, since nobody else remembers the wish."""
+        """Restore the master's `shutdown`; where a shutdown has begun, end now: no other object would."""
         if self.begun:
             self._end()
             return
@@ -61,7 +61,7 @@ class GracefulShutdown:
         self._theirs = None
 
     def wish(self) -> None:
-        """Wish for the end. May be called from any thread, and from a signal's handler."""
+        """Request the shutdown. May be called from any thread, and from a signal handler."""
         ctx.master.event_loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
@@ -130,12 +130,10 @@ def _ignore_interrupts() -> None:
 
 
 async def _hang_up(then: Callable[[], None]) -> None:
-    """Close what connections there are, and go on: one that is open at the end is a traceback of asyncio's."""
+    """Close all connections, then call *then*: asyncio prints a traceback for a connection left open."""
     try:
         for handler in tuple(proxyserver().connections.values()):
-            io = handler.transports.get(handler.client)
-            if io is not None and io.handler is not None:
-                io.handler.cancel("the proxy ends")
+            hang_up(handler.client.id, "the proxy ends")
         deadline = time.monotonic() + _HANG_UP
         while proxyserver().connections and time.monotonic() < deadline:
             await asyncio.sleep(_GLANCE)
@@ -153,7 +151,7 @@ async def _close_listeners() -> None:
 
 
 def _unsent() -> bool:
-    """Whether bytes for a client are still waiting to leave: an exchange is over before its last byte is out."""
+    """Whether bytes for a client are still buffered: an exchange ends before its last byte has left."""
     for handler in tuple(proxyserver().connections.values()):
         io = handler.transports.get(handler.client)
         transport = getattr(io.writer, "transport", None) if io and io.writer else None

@@ -1,4 +1,4 @@
-"""mitmproxy's events, one method each: look, ask the router, act. Whatever goes wrong here becomes an error answer."""
+"""mitmproxy's events, one method each: look, ask the router, act. Every failure here becomes an error answer."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from .pending_connections import PendingConnections
 from .redacted_heads import lacks_credentials, placeholder
 from .request_head import RequestHead
 from .shadow import Passthrough, ShadowDriver
-from .websockets import Socket
+from .websockets import WebSocketDriver
 
 logger = logging.getLogger(__name__)
 
@@ -387,7 +387,6 @@ class Patchbay:
                     return None
 
     async def _has_keys(self, exchange: Exchange, lease: Lease) -> bool:
-        """Make the credentials of *lease* available; where there is none, *exchange* needs another lease."""
         try:
             for secret in lease.account.secrets:
                 await self._keys.ready(secret)
@@ -517,10 +516,10 @@ class Patchbay:
         if socket:
             socket.ended()
 
-    def _socket(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> Socket:
+    def _socket(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> WebSocketDriver:
         sockets = self._in_flight.sockets
         if driver not in sockets:  # also when the script was loaded anew while the socket was open
-            sockets[driver] = Socket(flow, driver, self._service().context)
+            sockets[driver] = WebSocketDriver(flow, driver, self._service().context)
         return sockets[driver]
 
     def broken(self, flow: http.HTTPFlow) -> None:
@@ -571,5 +570,4 @@ def _dialect(flow: http.HTTPFlow) -> str:
 
 
 def _size(flow: http.HTTPFlow) -> int:
-    """Return how many bytes of bodies *flow* holds."""
     return sum(len(message.raw_content or b"") for message in (flow.request, flow.response) if message)

@@ -8,7 +8,7 @@ from mitmproxy import http
 from mitmproxy.connection import Client
 
 from .exchange_driver import ExchangeDriver
-from .websockets import Socket
+from .websockets import WebSocketDriver
 
 
 class InFlight:
@@ -17,7 +17,7 @@ class InFlight:
     def __init__(self, close: Callable[[http.HTTPFlow, ExchangeDriver, str], None]) -> None:
         self._close = close
         self.flows: dict[ExchangeDriver, http.HTTPFlow] = {}
-        self.sockets: dict[ExchangeDriver, Socket] = {}
+        self.sockets: dict[ExchangeDriver, WebSocketDriver] = {}
 
     def count(self) -> int:
         """Return how many answers are under way."""
@@ -43,12 +43,12 @@ class InFlight:
     def settings_changed(self) -> None:
         """Let each WebSocket check that its account is still served."""
         for socket in tuple(self.sockets.values()):
-            socket.reloaded()
+            socket.settings_changed()
 
     def account_failed(self) -> None:
         """Let each WebSocket check that its account may still be used."""
         for socket in tuple(self.sockets.values()):
-            socket.settled()
+            socket.account_failed()
 
 
 def driver_of(flow: http.HTTPFlow) -> ExchangeDriver | None:

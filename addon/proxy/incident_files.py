@@ -1,4 +1,4 @@
-"""What is kept of an answer that belonged to another request: one JSON file each, and a command that may be run."""
+"""Writes the evidence of each incident to a JSON file, and runs the command of crosstalk.on_incident."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..settings.settings import CrosstalkSettings
 
 logger = logging.getLogger(__name__)
 FOLDER = "incidents"
-_WAITING = 1000  # incidents that are not written yet; more than that are lost, and said to be
+_WAITING = 1000  # incidents that are not written yet; further ones are lost, with a warning
 _SECONDS = 60.0  # a command may take
 
 
 class IncidentFiles:
     """
-    Files of mode 0600 in the state folder, written by a thread of their own, of which the newest are kept.
+    Files of mode 0600 in the state folder, written by a thread of their own; only the newest stay.
 
-    `write` returns at once. The command gets the name of the file as its last argument, at most once in `every`; what
-    it prints is thrown away. *environment* gives what the command inherits.
+    The command gets the name of the file as its last argument, at most once in `every`; its output is discarded.
+    *environment* gives what the command inherits.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class IncidentFiles:
         self._ran: float | None = None
 
     def change(self, settings: CrosstalkSettings) -> None:
-        """Let *settings* hold from the next incident on."""
+        """Use *settings* from the next incident on."""
         self._settings = settings
 
     def write(self, name: str, bundle: dict[str, Any]) -> None:
-        """Keep *bundle* under *name*, soon."""
+        """Have *bundle* written under *name*; returns at once."""
         if self._settings.incidents <= 0:
             return
         if self._thread is None:

@@ -141,8 +141,8 @@ class Lifecycle:
             self.service.loaded.log_verdicts()
 
     def _refuse(self, why: str) -> None:
-        # What is raised while a script is loaded is shown with a traceback, and out of `load` not at all: mitmproxy
-        # would go on without us. An error in the log ends it once it has begun; until then every hook fails closed.
+        # mitmproxy shows what a script raises with a traceback, swallows what `load` raises, and goes on without us.
+        # An error in the log ends it once it has started; until then every hook fails closed.
         self.refused = True
         logger.error("%s", why)
 
@@ -172,7 +172,6 @@ class Lifecycle:
             self._change(self.service, found)
 
     def _started(self, found: reload.Settings) -> Service:
-        """Build the service. Raises OSError, ValueError and StoreError for what it cannot use."""
         config, folder = found.config, Path(found.config.state).expanduser()
         key = master_key(folder)
         router = Router(config, key, SystemRandom(), secrets.token_bytes)

@@ -1,4 +1,4 @@
-"""What mitmproxy and others write into the log passes the same cover as everything else that an upstream may quote."""
+"""Covers known keys in every log record, also in those of mitmproxy and its libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _QUOTED_BYTES = re.compile(r"\bb(?:'.*'|\".*\")", re.DOTALL)
 
 
 class LogRedaction:
-    """Makes log records in which *scrub* has covered every key. `install` puts it in force for all loggers."""
+    """A factory of log records in which *scrub* has covered every key; `install` makes it that of all loggers."""
 
     def __init__(self, scrub: Callable[[str], str]) -> None:
         self._scrub = scrub
@@ -26,7 +26,7 @@ class LogRedaction:
             logging.setLogRecordFactory(self._made)
 
     def remove(self) -> None:
-        """Take it off, unless somebody has put another one in its place."""
+        """Restore the factory from before, unless another one has been installed since."""
         if self._before is not None and logging.getLogRecordFactory() == self._made:
             logging.setLogRecordFactory(self._before)
         self._before = None
@@ -36,7 +36,7 @@ class LogRedaction:
         record = before(*args, **kwargs)
         try:
             self._cover(record)
-        except Exception:  # a message that does not fit its arguments; who formats it will say so
+        except Exception:  # a message that does not fit its arguments
             record.msg, record.args = f"a message that cannot be formatted ({record.name})", ()
         return record
 

@@ -1,4 +1,4 @@
-"""Requests that reach the wrong kind of listener, or come by a base URL with a part too many: what to use instead."""
+"""Requests to the wrong kind of listener, or by a base URL with a doubled version, and what to use instead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def address(client: connection.Client) -> str:
 
 
 def no_proxy(client: connection.Client, status: int = 405, code: str = "not_a_proxy") -> Refusal:
-    """Refuse a request that takes a reverse listener for an HTTP proxy."""
+    """Refuse a request that uses a reverse listener as an HTTP proxy."""
     here = address(client)
     return Refusal(
         status,
@@ -35,7 +35,7 @@ def no_proxy(client: connection.Client, status: int = 405, code: str = "not_a_pr
 
 
 def no_base_url(flow: http.HTTPFlow, destination: Origin) -> Refusal | None:
-    """Refuse *flow* if it takes an HTTP proxy for its provider, and so would be sent back here."""
+    """Refuse *flow* if it uses an HTTP proxy as its base URL, and so would be sent back here."""
     client = flow.client_conn
     mode = client.proxy_mode
     if not isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode) or not client.sockname:
@@ -67,7 +67,7 @@ def is_absolute(request: http.Request) -> bool:
 
 
 class Warnings:
-    """What tools do wrong, each said once."""
+    """Warnings about tools, each logged once."""
 
     def __init__(self) -> None:
         self._told: set[str] = set()
@@ -79,7 +79,7 @@ class Warnings:
             logger.warning("patchbay: %s", secret_patterns.covered(message))
 
     def tell_path(self, client: connection.Client, bare: str, endpoint: Endpoint) -> None:
-        """Log that a version stands twice in the path *bare*, if it does."""
+        """Log that the path *bare* has its version twice, if it does."""
         if endpoint.dialect and (once := upstream_url.once(bare)) != bare:
             doubled = bare[: -len(endpoint.suffix)] if bare.endswith(endpoint.suffix) else "/v1/v1"
             self.tell(

@@ -1,4 +1,4 @@
-"""What of mitmproxy's own settings would give keys away: refused at the start and when it changes, or warned about."""
+"""Options of mitmproxy that would expose keys: refused at the start and at a change, or warned about."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _KEY_LOGS = ("SSLKEYLOGFILE", "MITMPROXY_SSLKEYLOGFILE")
 
 
 def check(settings: Config) -> None:
-    """Raise ValueError, saying what to do, when mitmproxy's options and *settings* together give keys away."""
+    """Raise ValueError, saying what to do, when mitmproxy's options and *settings* together expose keys."""
     for mistake in refused(ctx.options, settings):
         raise ValueError(mistake)
 
 
 def warn(env: Mapping[str, str] = os.environ) -> None:
-    """Log what gives keys away but may be meant."""
+    """Log what exposes keys but may be intended."""
     for warning in (*_logged_sessions(env), *_open_doors(ctx.options), *_as_root(os.geteuid())):
         logger.warning("patchbay: %s", warning)
 
 
 def refused(options: Options, settings: Config) -> Iterator[str]:
-    """Yield what must not be, each with what to do instead."""
+    """Yield what is refused, each with what to do instead."""
     if options.ssl_insecure:
         yield (
-            "ssl_insecure would hand the accounts' keys to whoever answers; turn it off, and for a CA of your own set "
-            "ssl_verify_upstream_trusted_ca"
+            "ssl_insecure would send the accounts' keys to any server that answers; turn it off, and for a CA "
+            "of your own set ssl_verify_upstream_trusted_ca"
         )
     if options.proxy_debug:
         yield "proxy_debug writes the bytes on the wire to the log, and the keys are among them; turn it off"
@@ -53,8 +53,8 @@ def refused(options: Options, settings: Config) -> Iterator[str]:
     if not settings.clients:
         for host in _reachable(options):
             yield (
-                f"it would listen on {host or 'every interface'}, and whoever reaches it could spend the accounts; "
-                "give every client a key (clients: in the settings), or listen on 127.0.0.1"
+                f"it would listen on {host or 'every interface'}, and every machine that reaches it could use "
+                "the accounts; give every client a key (clients: in the settings), or listen on 127.0.0.1"
             )
 
 
@@ -63,7 +63,7 @@ def _reachable(options: Options) -> Iterator[str]:
     for text in options.mode:
         mode = mode_specs.ProxyMode.parse(text)
         if isinstance(mode, mode_specs.LocalMode | mode_specs.WireGuardMode | mode_specs.TunMode):
-            continue  # programs of this machine, or peers with keys of their own
+            continue  # programs of this machine, or peers with a key
         host = mode.listen_host(options.listen_host)
         if not is_loopback(host):
             yield host
@@ -73,7 +73,7 @@ def _reachable(options: Options) -> Iterator[str]:
 def _logged_sessions(env: Mapping[str, str]) -> Iterator[str]:
     for name in _KEY_LOGS:
         if env.get(name):
-            yield f"{name} is set: who has that file can read every key in a recording of the traffic"
+            yield f"{name} is set: with that file every key in a recording of the traffic can be read"
 
 
 def _open_doors(options: Options) -> Iterator[str]:
@@ -81,15 +81,15 @@ def _open_doors(options: Options) -> Iterator[str]:
     if behind and not options.keep_host_header:
         yield "keep_host_header is off: a page in your browser may reach the proxy under any name (DNS rebinding)"
     if not options.validate_inbound_headers:
-        yield "validate_inbound_headers is off: requests that can be read in two ways are let in"
+        yield "validate_inbound_headers is off: ambiguous requests are accepted"
     for name in ("emudhra", "emudhra_old"):  # from mitmproxy 12.3 on
         if getattr(options, name, False):
             yield (
-                f"{name} is on: certificates are signed with a CA key that is public, so anybody on the way can pose "
-                "as this proxy to your tools; turn it off, and let the tools trust mitmproxy's own CA"
+                f"{name} is on: certificates are signed with a CA key that is public, so any machine on "
+                "the way can pose as this proxy to your tools; turn it off, and let the tools trust mitmproxy's own CA"
             )
 
 
 def _as_root(user: int) -> Iterator[str]:
     if user == 0:
-        yield "it runs as root, whose rights it does not need: run it as a user of its own"
+        yield "it runs as root and does not need to: run it as a user of its own"

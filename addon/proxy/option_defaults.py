@@ -1,4 +1,4 @@
-"""mitmproxy options that have another default with us: this machine only, and no upstream connection before a route."""
+"""mitmproxy options with another default here: this machine only, and no upstream connection before a lease."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .client_connections import proxyserver, transport_of
 
 logger = logging.getLogger(__name__)
 
-_GLANCE = 0.005  # seconds between two looks at the start of mitmproxy
+_GLANCE = 0.005  # seconds between two checks whether mitmproxy has started
 _COLLECT_AFTER = 10_000  # objects more than before
 LISTEN_HOST = "127.0.0.1"
 _OURS = {
     "listen_host": LISTEN_HOST,
-    # eager opens a connection to wherever the client points, before anybody was asked
+    # eager opens a connection to the host the client names, before the request is checked
     "connection_strategy": "lazy",
-    # by which name a client called us: what tells a page that was led here by a name of its owner's
+    # the name in Host tells DNS rebinding from a client
     "keep_host_header": True,
 }
-_changed: set[str] = set()  # what we set; this module outlives a reload of the addon
+_changed: set[str] = set()  # set here; this module outlives a reload of the addon
 _tasks: set[asyncio.Task[None]] = set()
 
 
 def apply() -> None:
-    """Set our defaults for what the user left alone. To be called while the addon loads."""
+    """Set the defaults for options the user has not set. To be called while the addon loads."""
     ours = {name: value for name, value in _OURS.items() if ctx.options._options[name].value is optmanager.unset}
     ctx.options.update(**ours)
     _changed.update(ours)
@@ -47,14 +47,14 @@ def untouched(request: http.Request, mode: ProxyMode) -> None:
 
 
 def settle() -> None:
-    """Let the garbage collector leave alone what was loaded. To be called when the addon is ready."""
-    # it lives as long as the process, and to go through it again and again was an eighth of the work
+    """Exclude what was loaded from garbage collection. To be called when the addon is ready."""
+    # it lives as long as the process; collecting it again and again was an eighth of the work
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 async def hold_back(client: Client) -> None:
-    """Let *client* wait until mitmproxy has started; with --listen-host it can connect before any script is loaded."""
+    """Hold *client* until mitmproxy has started; with --listen-host it can connect before any script is loaded."""
     if not _is_starting():
         return
     await _started()
@@ -63,7 +63,7 @@ async def hold_back(client: Client) -> None:
 
 
 def listen() -> None:
-    """Open the listeners that are not open, where they should be, once mitmproxy has started."""
+    """Open the listeners that are closed, or are at the wrong address, once mitmproxy has started."""
     for server in proxyserver().servers:
         if not server.is_running or _is_elsewhere(server):
             task = asyncio.get_running_loop().create_task(_listen(server))
@@ -77,7 +77,7 @@ async def _started() -> None:
 
 
 def _is_starting() -> bool:
-    """Whether not all of mitmproxy's addons run, or an error in the log would end it."""
+    """Whether mitmproxy still starts: until then an error in the log ends it."""
     check = ctx.master.addons.get("errorcheck")
     return check is not None and check.logger in logging.getLogger().handlers
 

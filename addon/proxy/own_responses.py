@@ -1,4 +1,4 @@
-"""Answers of our own, in the dialect of whoever asked."""
+"""Answers of Patchbay's own, in the dialect of the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Carries records between what the router knows and the store behind it, a few times a second."""
+"""Carries records between the state of the router and the store, a few times a second."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..values.record import Record
 
 logger = logging.getLogger(__name__)
 
-VARIABLE = "PATCHBAY_STORE"  # what holds where the settings name no store
-EVERY = 0.2  # seconds between two looks
-PATIENCE = 2.0  # seconds at the start for what an earlier process knew
-AT_ONCE = 2000  # records in one look, so that no exchange waits long for it
-CATCH_UP = 0.25  # seconds a request may wait for what other instances have just told a shared store
-NEW = 0.02  # seconds until one asks again for a conversation that nobody knows: its last turn may just have ended
+VARIABLE = "PATCHBAY_STORE"  # the store where the settings name none
+EVERY = 0.2  # seconds between two exchanges of records
+PATIENCE = 2.0  # seconds at the start for the records of earlier processes
+AT_ONCE = 2000  # records at a time, so that no request waits long
+CATCH_UP = 0.25  # seconds a request may wait for the latest records of other instances
+NEW = 0.02  # seconds until an unknown conversation is looked up again: its last turn may just have ended elsewhere
 
 
 class Persistence:
     """
-    The way between *state* and the store of *settings*, if there is one; *key* is the master key.
+    Connects *state* to the store of *settings*, if there is one; *key* is the master key.
 
-    Made, it holds what the store knew, as far as that came in time. Raises StoreError when the store cannot be had.
+    The constructor loads what the store holds, within PATIENCE. Raises StoreError for an unusable store.
     """
 
     def __init__(self, settings: Config, key: bytes, state: State) -> None:
@@ -40,19 +40,19 @@ class Persistence:
         self._resend: Iterator[Record] = iter(())
         self._task: asyncio.Task[None] | None = None
         self._handing = False
-        self._slow = False  # the store took longer than CATCH_UP the last time, so nobody waits for it
+        self._slow = False  # the store took longer than CATCH_UP the last time, so no request waits for it
         url, store = store_of(settings, key)
         if store is not None:
             self._behind = WriteBehind(store, url.partition(":")[0])
             self._begin(self._behind)
 
     def start(self) -> None:
-        """Go on by itself from now on; to be called in the loop."""
+        """Exchange records from now on; to be called in the loop."""
         if self._behind is not None and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(self._behind), name="patchbay-keeping")
 
     def end(self) -> None:
-        """Hand over what is left and wait until it is written, a few seconds at most."""
+        """Write what is left, within a few seconds."""
         if self._task is not None:
             self._task.cancel()
         if self._behind is not None:
@@ -66,16 +66,16 @@ class Persistence:
         return self._behind is not None and self._behind.shared
 
     def soon(self) -> None:
-        """Hand on what changed at once, where other instances share the store: their next request may be about it."""
+        """Write changes at once where other instances share the store: their next request may need them."""
         if self._behind is not None and self._behind.shared and self._task is not None and not self._handing:
             self._handing = True
             asyncio.get_running_loop().call_soon(self._now, self._behind)
 
     async def caught_up(self, seconds: float = CATCH_UP) -> float:
         """
-        Take over all that other instances have told a shared store until now; return what is left of *seconds*.
+        Read what other instances have written to a shared store until now; return what is left of *seconds*.
 
-        Waits that long at most, and not at all for a store that is not shared, fails, or was too slow the last time.
+        Does not wait for a store that is not shared, fails, or was too slow the last time.
         """
         if self._behind is None or not self._behind.shared:
             return seconds
@@ -86,7 +86,7 @@ class Persistence:
             self._slow = loop.time() - asked > CATCH_UP
             told.set()
 
-        if self._behind.ask(lambda: _said(loop, said)) and seconds > 0 and not self._slow:
+        if self._behind.request_news(lambda: _said(loop, said)) and seconds > 0 and not self._slow:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(told.wait(), seconds)
             self._slow = self._slow or loop.time() - asked > CATCH_UP
@@ -99,13 +99,13 @@ class Persistence:
         self._hand_on(behind, time.time(), AT_ONCE)
 
     def look(self, behind: WriteBehind, now: float) -> None:
-        """Take over some news and hand on what changed."""
+        """Read news, and write changes."""
         self._state.adopt(behind.take(AT_ONCE), now)
         self._hand_on(behind, now, AT_ONCE)
 
     def _hand_on(self, behind: WriteBehind, now: float, most: int | None) -> None:
-        """Hand on what changed; and to a store that came back, which may have lost all, *most* of what is known."""
-        if behind.came_back():
+        """Write changes; to a store that was lost and came back also *most* records of the whole state."""
+        if behind.recovered():
             self._resend = self._state.everything(now)
         records = [*itertools.islice(self._resend, most), *self._state.changes(now)]
         if records:
@@ -113,7 +113,7 @@ class Persistence:
 
     def _begin(self, behind: WriteBehind) -> None:
         self._state.watch(shared=behind.shared)
-        if behind.looked(PATIENCE):
+        if behind.wait_for_first_read(PATIENCE):
             news = behind.take()
             unread = self._state.adopt(news, time.time())
             logger.info("patchbay: %d records taken over from the store", len(news) - unread)
@@ -123,7 +123,7 @@ class Persistence:
             await asyncio.sleep(EVERY)
             try:
                 self.look(behind, time.time())
-            except Exception as e:  # the proxy goes on without a store rather than the store without a proxy
+            except Exception as e:  # the proxy goes on without its store
                 logger.warning("patchbay: state could not be handed on: %s", type(e).__name__)
 
 

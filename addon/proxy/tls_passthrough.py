@@ -1,8 +1,8 @@
 """
-Where we are one proxy among others: whose tunnels are opened, and how many connections a client gets.
+Which tunnels are decrypted, and how many upstream connections a client gets.
 
-Only connections to the configured providers are looked into. Everything else passes as it is, TLS and all, so that the
-client sees the handshake of the server it asked for and needs no certificate of ours.
+Only connections to the configured providers are decrypted. The rest passes as it is, so that the client sees the TLS
+handshake of its server and needs no certificate of mitmproxy's.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
 
 
 def ours(config: Config, address: tuple[str, int] | None) -> bool:
-    """Whether *address* is that of an enabled account's provider. The rest is none of our business."""
+    """Whether *address* is that of an enabled account's provider."""
     if address is None:
         return False
     host, port = address[0].lower(), address[1]
     if config.mode == "shadow" and not config.accounts and host in _KNOWN:
-        return True  # who looks on without an account looks at the providers we know
+        return True  # without accounts, shadow observes every provider with a preset
     return any(
         account.enabled and account.origin and (account.origin.host, account.origin.port) == (host, port)
         for account in config.accounts
@@ -63,7 +63,7 @@ def next_layer(decided: layer.NextLayer, config: Config) -> None:
 
 
 def decide(decided: layer.NextLayer, config: Config) -> bool:
-    """Let a tunnel to somewhere else pass, and say whether that was the decision. Asked before mitmproxy decides."""
+    """Let a tunnel to another host pass, and return whether it does. Called before mitmproxy decides."""
     at = decided.context
     if decided.layer or not _in_tunnel(at) or ours(config, _address(at.server.address)):
         return False
@@ -76,10 +76,10 @@ def decide(decided: layer.NextLayer, config: Config) -> bool:
 
 def passes_unread(decided: layer.NextLayer, config: Config) -> bool:
     """
-    Whether bytes would pass to a provider of ours, or behind a reverse listener for HTTP, that nobody here reads.
+    Whether bytes would pass unread to a configured provider, or through a reverse listener for HTTP.
 
-    The client's own key may be among them. mitmproxy lets bytes pass that are no HTTP, and all of a host that
-    `ignore_hosts`, `allow_hosts` or `tcp_hosts` takes out. Asked when mitmproxy has decided.
+    The client's own key may be among them. mitmproxy forwards bytes that are no HTTP, and those of a host in
+    `ignore_hosts`, `allow_hosts` or `tcp_hosts`. Called when mitmproxy has decided.
     """
     if config.mode == "shadow" or not any(isinstance(each, TCPLayer | UDPLayer) for each in _decided(decided.layer)):
         return False
@@ -95,14 +95,14 @@ def _decided(found: layer.Layer | None) -> Iterator[layer.Layer]:
 
 
 def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
-    """Return the answer to the CONNECT of *flow* where it goes nowhere we let anybody go."""
+    """Return the refusal of the CONNECT of *flow* where the settings let no other traffic pass."""
     if config.other_traffic != "refuse" or ours(config, (flow.request.host, flow.request.port)):
         return None
     return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other: refuse)\n")
 
 
 def warn(config: Config) -> None:
-    """Say what will surprise on one port: accounts of several services that only a model's name could tell apart."""
+    """Warn of accounts on one port that only the name of a model could tell apart."""
     if not any(_is_anywhere(server.mode) for server in proxyserver().servers):
         return
     for family, accounts in upstream_url.mixed(config.accounts).items():
@@ -115,7 +115,7 @@ def warn(config: Config) -> None:
 
 
 def widen(client: Client) -> None:
-    """Let *client* have as many upstream connections as it has streams."""
+    """Allow *client* as many upstream connections as it has streams."""
     handler = handler_of(client.id)
     if handler is not None:
         handler.max_conns = defaultdict(lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS))

@@ -1,9 +1,9 @@
 """
 WebSockets: one exchange from a `response.create` to the event that ends it, on the account that took the upgrade.
 
-A socket cannot change its account. A message that another account would have to answer is refused here, in the words of
-the protocol, and goes nowhere. When the account fails or is not served any more, the socket is closed right behind what
-the client has to know, so that its next try gets another account.
+A socket cannot change its account. A message that needs another account is refused here, as an event of the protocol,
+and is not sent. When the account fails or is not served any more, the socket is closed right behind the last event, so
+that the client connects again and gets another account.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .websocket_layer import closing, end_behind, end_with, ping
 logger = logging.getLogger(__name__)
 
 _OBJECT = 512  # bytes of memory that a message takes beside its content
-MAX_OPEN = 16  # exchanges on one socket; the protocol knows one at a time, and some clients ask ahead
+MAX_OPEN = 16  # exchanges on one socket; the protocol has one at a time, and some clients ask ahead
 SILENCE = 20.0  # seconds for which an upstream that owes an answer may say nothing before it is pinged
 PONG = 5.0  # seconds it has to answer the ping
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
@@ -58,7 +58,7 @@ _ELSEWHERE = Refusal(
 
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """Why a socket is closed, in the words of RFC 6455."""
+    """Code and reason of a close frame (RFC 6455)."""
 
     code: int
     reason: str
@@ -73,39 +73,40 @@ _INSIDE = _Closing(1011, "Patchbay failed; see its log")
 _CUT = _Closing(1011, "an answer that belongs to another request came")
 
 
-class Socket:
+class WebSocketDriver:
     """
-    One WebSocket whose upgrade *driver* carried.
+    One WebSocket, whose upgrade *driver* carried.
 
-    `from_client` and `from_upstream` are shown every message before it goes on, and drop or change it.
+    `message` gets every message before it is forwarded, and may drop or change it.
     """
 
-    def __init__(self, flow: http.HTTPFlow, driver: ExchangeDriver, around: DriverContext) -> None:
+    def __init__(self, flow: http.HTTPFlow, driver: ExchangeDriver, context: DriverContext) -> None:
         self.flow = flow
         self._driver = driver
-        self._around = around
-        self._open: deque[Exchange] = deque()
+        self._context = context
+        self._exchanges: deque[Exchange] = deque()
         self._alarmed: set[tuple[str, str]] = set()
-        self._places: dict[str, list[int]] = {}  # exchange → its request and the first and last message of its answer
-        self._kept = 0
-        self._timer: asyncio.TimerHandle | None = None  # looks whether the upstream is still there
-        self._pinged = 0.0
-        self._settings: Config = around.router.config  # under which the account was found to be served
-        self._closes: _Closing | None = None  # once nothing is under way
-        self._hung_up = False  # and nothing more is passed on
+        # by exchange: its request, and the first and last message of its answer
+        self._message_places: dict[str, list[int]] = {}
+        self._kept_bytes = 0
+        self._silence_timer: asyncio.TimerHandle | None = None  # until the next check of a silent upstream
+        self._pinged_at = 0.0
+        self._settings_seen: Config = context.router.config  # under these the account was served
+        self._idle_close: _Closing | None = None
+        self._is_closing = False  # nothing more is forwarded
         self._is_over = False
-        self._served = False  # an answer came
-        self._last: Exchange | None = None
+        self._has_answered = False
+        self._last_exchange: Exchange | None = None
 
     @property
     def in_flight(self) -> int:
         """How many answers are under way."""
-        return len(self._open)
+        return len(self._exchanges)
 
     async def message(self, message: WebSocketMessage) -> None:
-        """Look at *message*, and drop or change it where that must be. A failure lets nothing pass and hangs up."""
+        """Check *message*, and drop or change it where necessary. A failure drops it and closes the socket."""
         try:
-            self._keep(message)
+            self._forget_oldest(message)
             if message.from_client:
                 await self._from_client(message)
             elif not message.injected:
@@ -113,52 +114,52 @@ class Socket:
         except Exception as e:
             logger.error("a message failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
             message.drop()
-            message.content = b""  # it may hold what is not to be seen
+            message.content = b""  # it may hold a secret
             if message.from_client:
-                self._say(_BROKEN)
-            self._hang_up(_INSIDE)
-            self._give_up()
+                self._send_error(_BROKEN)
+            self._close_socket(_INSIDE)
+            self._end_after_failure()
 
-    def reloaded(self) -> None:
-        """Take note that the settings changed: a socket whose account is not served any more ends once it is idle."""
-        self._driver.woken.set()  # a message that waits is asked again what its client may
-        if self._is_moved() and not self._open:
-            self._hang_up(_NOT_SERVED)
+    def settings_changed(self) -> None:
+        """Close the socket once it is idle, where the new settings do not serve its account any more."""
+        self._driver.woken.set()  # rights are checked again for a message that waits
+        if self._is_account_gone() and not self._exchanges:
+            self._close_socket(_NOT_SERVED)
 
-    def settled(self) -> None:
-        """Take note that some account failed: a socket that is idle on one that rests ends before anything is lost."""
-        last = self._last or self._driver.exchange
-        if self._driver.shadow or self._open or self._hung_up or last is None:
+    def account_failed(self) -> None:
+        """Close an idle socket whose account is in cooldown, before a message is lost."""
+        last = self._last_exchange or self._driver.exchange
+        if self._driver.shadow or self._exchanges or self._is_closing or last is None:
             return
-        if not self._around.router.may_continue(last, time.time()):
-            self._hang_up(_REFUSED)
+        if not self._context.router.may_continue(last, time.time()):
+            self._close_socket(_REFUSED)
 
     def ended(self, error: str = "") -> None:
-        """Take note that the socket is closed; *error* says why the answers that are open will not be finished."""
+        """Close the exchanges of a socket that is closed; *error* says why their answers are not finished."""
         socket = self.flow.websocket
         by_client = socket is None or bool(socket.closed_by_client)
         why = error or ("Client disconnected." if by_client else "the WebSocket was closed")
-        by_upstream = not (by_client or error or self._hung_up)
+        by_upstream = not (by_client or error or self._is_closing)
         self._is_over = True
-        self._driver.client_left()  # nothing waits for a socket that is gone
-        if self._timer:
-            self._timer.cancel()
-        if by_upstream and not self._served and self._driver.exchange:
-            self._around.router.leave_socket(self._driver.exchange, time.time())
-        while self._open:
-            exchange = self._open.popleft()
+        self._driver.client_left()  # ends every wait of this socket
+        if self._silence_timer:
+            self._silence_timer.cancel()
+        if by_upstream and not self._has_answered and self._driver.exchange:
+            self._context.router.leave_socket(self._driver.exchange, time.time())
+        while self._exchanges:
+            exchange = self._exchanges.popleft()
             if by_upstream:
-                self._around.router.answered(exchange, Failure("reset", why), time.time())
-                self._left(exchange)
+                self._context.router.answered(exchange, Failure("reset", why), time.time())
+                self._leave_account(exchange)
             self._close(exchange, why)
 
-    def _left(self, exchange: Exchange) -> None:
+    def _leave_account(self, exchange: Exchange) -> None:
         """Let the next socket of the conversation of *exchange* get another account."""
         for each in (exchange, self._driver.exchange):
             if each:
-                self._around.router.leave_socket(each, time.time())
+                self._context.router.leave_socket(each, time.time())
 
-    def _give_up(self) -> None:
+    def _end_after_failure(self) -> None:
         try:
             self.ended(_BROKEN.code)
         except Exception as e:
@@ -170,19 +171,19 @@ class Socket:
         upgrade = self._driver.exchange
         if upgrade is None:
             return
-        if self._hung_up:  # it came before the client could know
+        if self._is_closing:  # it came before the client could know
             message.drop()
             return
-        if self._is_moved() and not self._open:
+        if self._is_account_gone() and not self._exchanges:
             message.drop()
-            self._end_behind(message, _NOT_SERVED)
+            self._close_behind(message, _NOT_SERVED)
             return
         opening = dialects.of(self._driver.target.endpoint.dialect).opening_message
         if not opening:
-            self._unread(message, upgrade)
+            self._pass_unread(message, upgrade)
             return
         event = _read(message)
-        if isinstance(event, _Unreadable):
+        if isinstance(event, _Closing):
             if not self._driver.shadow:
                 end_with(message, event.code, event.reason)
             return
@@ -195,60 +196,62 @@ class Socket:
         elif refusal := _in_two_ways(event):
             self._refuse(message, refusal)
         elif _opens(event, opening):
-            await self._create(message, request, upgrade)
+            await self._open_exchange(message, request, upgrade)
         elif refused := self._refused_event(request):
             self._refuse(message, refused)
 
     def _refused_event(self, request: Request) -> Refusal | None:
-        lease, access = self._driver.lease, self._around.router.access
+        lease, access = self._driver.lease, self._context.router.access
         return access.refused_event(request, lease, time.time()) if lease else None
 
-    def _unread(self, message: WebSocketMessage, upgrade: Exchange) -> None:
-        """End a socket whose messages nobody here reads, once its client may not have it any more."""
+    def _pass_unread(self, message: WebSocketMessage, upgrade: Exchange) -> None:
+        """Close a socket whose messages are not read here once its client may not use it any more."""
         asked = upgrade.request
-        client = asked.client if self._driver.shadow else self._around.client_now(asked.client)
+        client = asked.client if self._driver.shadow else self._context.client_now(asked.client)
         if client == asked.client:
             return
         if client is None:
             end_with(message, 1008, GONE.message)
-        elif refusal := self._around.router.access.oversteps(replace(asked, client=client)):
+        elif refusal := self._context.router.access.oversteps(replace(asked, client=client)):
             end_with(message, 1008, refusal.message)
 
-    async def _create(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
-        opened = self._around.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._driver.lease)
+    async def _open_exchange(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
+        opened = self._context.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._driver.lease)
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return
-        self._open.append(opened)
-        self._last = opened
-        self._places[opened.id] = [self._number(), -1, -1]
-        self._around.opened(self.flow, opened)
-        refusal = _CROWDED if len(self._open) > MAX_OPEN else await self._routed(opened, message)
+        self._exchanges.append(opened)
+        self._last_exchange = opened
+        self._message_places[opened.id] = [self._position(), -1, -1]
+        self._context.opened(self.flow, opened)
+        refusal = _CROWDED if len(self._exchanges) > MAX_OPEN else await self._route(opened, message)
         if refusal and not self._driver.shadow:
-            if opened in self._open:
-                self._open.remove(opened)
+            if opened in self._exchanges:
+                self._exchanges.remove(opened)
             opened.refusal = refusal
             self._refuse(message, refusal)
             self._close(opened, "", refusal.status)
         elif not self._driver.shadow:
-            self._watch()
+            self._watch_silence()
 
-    async def _routed(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
-        """Give *exchange* its lease, and *message* what is stamped on it; or say why it cannot be sent."""
+    async def _route(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
+        """Give *exchange* its lease, and stamp *message*; or return why it cannot be sent."""
         turn = self._driver.woken
         exchange.woken = turn.set
         while True:
-            if refusal := self._unfit(exchange):
+            if refusal := self._misplaced(exchange):
                 return refusal
-            decided = self._around.router.next(exchange, time.time())
+            decided = self._context.router.next(exchange, time.time())
             if not isinstance(decided, Wait) or self._driver.shadow:
                 break
-            if len(self._open) > 1:  # nothing passes while this one waits, not even the answer it would wait for
+            if (
+                len(self._exchanges) > 1
+            ):  # while this message waits nothing is forwarded, not even the answer it would wait for
                 return _CROWDED
             turn.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(turn.wait(), max(0.01, decided.until - time.time()))
-            if refusal := self._asked_again(exchange):
+            if refusal := self._check_again(exchange):
                 return refusal
         if isinstance(decided, Refusal):
             return _fitting(exchange, decided)
@@ -256,39 +259,37 @@ class Socket:
             message.content = decided.body
         return None
 
-    def _unfit(self, exchange: Exchange) -> Refusal | None:
-        """Say why the account of this socket cannot answer *exchange* while another one may."""
+    def _misplaced(self, exchange: Exchange) -> Refusal | None:
+        """Return why the account of this socket cannot answer *exchange* while another account may."""
         if self._driver.shadow:
             return None
-        if self._is_moved():
+        if self._is_account_gone():
             return self._driver.upstream_refusal(*_MOVED)
-        if not self._around.router.access.is_served_elsewhere(exchange):
+        if not self._context.router.access.is_served_elsewhere(exchange):
             return None
-        self._left(exchange)
+        self._leave_account(exchange)
         return self._driver.upstream_refusal(*_UNSERVED)
 
-    def _asked_again(self, exchange: Exchange) -> Refusal | None:
-        """Say why *exchange*, which waited in line, may not be sent any more."""
+    def _check_again(self, exchange: Exchange) -> Refusal | None:
+        """Return why *exchange*, which waited, may not be sent any more."""
         if self._is_over or self._driver.client_gone.is_set():
             return _LEFT
-        client = self._around.client_now(exchange.request.client)
+        client = self._context.client_now(exchange.request.client)
         if client is None:
             return GONE
         exchange.request = replace(exchange.request, client=client)
-        return self._around.router.access.oversteps(exchange.request, self._driver.lease)
+        return self._context.router.access.oversteps(exchange.request, self._driver.lease)
 
-    def _is_moved(self) -> bool:
-        """Whether the account of this socket is not served any more: then it ends as soon as nothing is under way."""
-        settings, lease = self._around.router.config, self._driver.lease
-        if settings is not self._settings and lease and not self._driver.shadow:
-            self._settings = settings
-            self._closes = None if self._around.router.destinations.still_serves(lease.account) else _NOT_SERVED
-        return self._closes is not None
+    def _is_account_gone(self) -> bool:
+        settings, lease = self._context.router.config, self._driver.lease
+        if settings is not self._settings_seen and lease and not self._driver.shadow:
+            self._settings_seen = settings
+            self._idle_close = None if self._context.router.destinations.still_serves(lease.account) else _NOT_SERVED
+        return self._idle_close is not None
 
     def _request(self, body: Body, upgrade: Exchange) -> Request | Refusal:
-        """Return the request that a message with *body* makes, with what its client may now: settings change."""
         asked = upgrade.request
-        client = asked.client if self._driver.shadow else self._around.client_now(asked.client)
+        client = asked.client if self._driver.shadow else self._context.client_now(asked.client)
         if client is None:
             return GONE
         return replace(asked, body=body, client=client)
@@ -299,138 +300,136 @@ class Socket:
         message.drop()
         if refusal is _LEFT:
             return
-        self._say(refusal)
+        self._send_error(refusal)
         if refusal.code == GONE.code:
-            self._hang_up(_UNKNOWN)
+            self._close_socket(_UNKNOWN)
         elif refusal.code == _MOVED[0]:
-            self._hang_up(_NOT_SERVED)
+            self._close_socket(_NOT_SERVED)
         elif (refusal.status in (429, 503) and refusal is not _CROWDED) or refusal.code == "account_unknown":
-            self._hang_up(_REFUSED)  # another socket may get an account that can
+            self._close_socket(_REFUSED)  # another socket may get an account that can
 
     # -- downwards -------------------------------------------------------------------------------------------------
 
     def _from_upstream(self, message: WebSocketMessage) -> None:
         if not self._driver.shadow:
-            scrubbed = self._around.keys.scrub(message.content)
+            scrubbed = self._context.keys.scrub(message.content)
             if scrubbed != message.content:
                 message.content = scrubbed
-        if self._hung_up:
+        if self._is_closing:
             message.drop()
             return
-        if not self._open:
+        if not self._exchanges:
             return
-        exchange, router, now = self._open[0], self._around.router, self._around.now()
+        exchange, router, now = self._exchanges[0], self._context.router, self._context.now()
         attempt = exchange.attempt
         if attempt is None:  # in shadow, where no account would have been found
-            self._shadowed(exchange, message)
+            self._end_in_shadow(exchange, message)
             return
-        self._answered(exchange)
+        self._note_place(exchange)
         if attempt.head is None:  # messages have no head of their own
-            if not self._driver.shadow and isinstance(_read(message), _Unreadable):
+            if not self._driver.shadow and isinstance(_read(message), _Closing):
                 message.drop()
-                self._fails(exchange, Failure("reset", "what came is no event"), _UNREADABLE)
+                self._fail(exchange, Failure("reset", "what came is no event"), _UNREADABLE)
                 return
             router.answered(exchange, Head(200, Headers()), now)
         reaction = router.answered(exchange, Message(message.content), now)
-        self._alarm(exchange)
+        self._raise_alarms(exchange)
         if reaction == "cut" and not self._driver.shadow:
-            self._open.popleft()
+            self._exchanges.popleft()
             self._close(exchange, "", CROSSTALK.status)
             self._cut(message)
         elif attempt.ended:
-            self._open.popleft()
+            self._exchanges.popleft()
             self._finished(exchange, message)
 
     def _finished(self, exchange: Exchange, message: WebSocketMessage) -> None:
-        """Close *exchange*, whose last event *message* is, and with it a socket that can go on no longer."""
+        """Close *exchange*, which ends with *message*, and the socket where it cannot be used any longer."""
         status = 200
         failed = failover.has_failed(exchange) and not self._driver.shadow
         if failed:
-            self._left(exchange)
+            self._leave_account(exchange)
             if instead := replacement(exchange):
                 exchange.refusal, status = instead, instead.status
                 message.content = self._event(instead)
-        self._served = self._served or not failed
+        self._has_answered = self._has_answered or not failed
         self._close(exchange, "", status)
         if failed:
-            self._end_behind(message, _FAILED)
-        elif self._closes and not self._open:
-            self._end_behind(message, self._closes)
+            self._close_behind(message, _FAILED)
+        elif self._idle_close and not self._exchanges:
+            self._close_behind(message, self._idle_close)
 
-    def _fails(self, exchange: Exchange, failure: Failure, blame: tuple[str, str]) -> None:
-        """Give up the upstream, which owes *exchange* an answer and will not give it."""
-        self._around.router.answered(exchange, failure, time.time())
-        self._left(exchange)
-        self._say(self._driver.upstream_refusal(*blame))
-        self._hang_up(_LOST)
+    def _fail(self, exchange: Exchange, failure: Failure, blame: tuple[str, str]) -> None:
+        self._context.router.answered(exchange, failure, time.time())
+        self._leave_account(exchange)
+        self._send_error(self._driver.upstream_refusal(*blame))
+        self._close_socket(_LOST)
         self.ended(failure.message)
 
     # -- whether the upstream is there -----------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        """Watch over the answer that the upstream owes from now on."""
+    def _watch_silence(self) -> None:
         self._driver.upstream_heard()
-        if self._timer is None and self._open:
-            self._look_in(self._patience, self._look)
+        if self._silence_timer is None and self._exchanges:
+            self._schedule(self._silence_limit, self._check_silence)
 
     @property
-    def _patience(self) -> float:
+    def _silence_limit(self) -> float:
         return min(SILENCE, self._driver.timeouts.idle or SILENCE)
 
-    def _look_in(self, seconds: float, look: Callable[[], None]) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, look)
+    def _schedule(self, seconds: float, look: Callable[[], None]) -> None:
+        self._silence_timer = asyncio.get_running_loop().call_later(seconds, look)
 
-    def _look(self) -> None:
-        """Ping an upstream that is silent for long, and give it up when it does not answer that either."""
-        self._timer = None
-        if self._is_over or not self._open:
+    def _check_silence(self) -> None:
+        """Ping an upstream that is silent, and give it up when it does not answer the ping."""
+        self._silence_timer = None
+        if self._is_over or not self._exchanges:
             return
         silent = time.monotonic() - self._driver.heard_at
-        if silent < self._patience:
-            self._pinged = 0.0
-            self._look_in(self._patience - silent, self._look)
-        elif not self._pinged:
-            self._pinged = time.monotonic()
+        if silent < self._silence_limit:
+            self._pinged_at = 0.0
+            self._schedule(self._silence_limit - silent, self._check_silence)
+        elif not self._pinged_at:
+            self._pinged_at = time.monotonic()
             self._inject(ping(self.flow))
-            self._look_in(PONG, self._look)
+            self._schedule(PONG, self._check_silence)
         else:
-            self._fails(self._open[0], Failure("timeout", "the upstream is silent, and answers no ping"), _SILENT)
+            self._fail(self._exchanges[0], Failure("timeout", "the upstream is silent, and answers no ping"), _SILENT)
 
     # -- messages of an answer -------------------------------------------------------------------------------------
 
-    def _answered(self, exchange: Exchange) -> None:
-        place = self._places.get(exchange.id)
+    def _note_place(self, exchange: Exchange) -> None:
+        place = self._message_places.get(exchange.id)
         if place is not None:
-            place[2] = self._number()
+            place[2] = self._position()
             place[1] = place[2] if place[1] < 0 else place[1]
 
     def _cut(self, message: WebSocketMessage) -> None:
-        # whose answer comes next on this socket, nobody can say
+        # the next answer on this socket may belong to any request
         message.drop()
-        self._say(CROSSTALK)
-        self._hang_up(_CUT)
+        self._send_error(CROSSTALK)
+        self._close_socket(_CUT)
 
-    def _shadowed(self, exchange: Exchange, message: WebSocketMessage) -> None:
+    def _end_in_shadow(self, exchange: Exchange, message: WebSocketMessage) -> None:
         if any(end in message.content[:64] for end in (b"response.completed", b"response.failed", b'"error"')):
-            self._open.popleft()
+            self._exchanges.popleft()
             self._close(exchange, "")
 
-    def _alarm(self, exchange: Exchange) -> None:
+    def _raise_alarms(self, exchange: Exchange) -> None:
         for finding in exchange.verdict.findings:
             if finding.strength == "proof" and (exchange.id, finding.where) not in self._alarmed:
                 self._alarmed.add((exchange.id, finding.where))
-                self._around.alarm(self.flow, exchange, finding)
+                self._context.alarm(self.flow, exchange, finding)
 
     # -- both ------------------------------------------------------------------------------------------------------
 
     def _close(self, exchange: Exchange, error: str, status: int | None = None) -> None:
         self._alarmed = {known for known in self._alarmed if known[0] != exchange.id}
-        decision = self._around.router.close(exchange, error, time.time(), status=status)
-        self._note(exchange, decision)
-        self._around.record(self.flow, exchange, decision)
+        decision = self._context.router.close(exchange, error, time.time(), status=status)
+        self._write_record(exchange, decision)
+        self._context.record(self.flow, exchange, decision)
 
-    def _note(self, exchange: Exchange, decision: Decision) -> None:
-        request, first, last = self._places.pop(exchange.id, (-1, -1, -1))
+    def _write_record(self, exchange: Exchange, decision: Decision) -> None:
+        request, first, last = self._message_places.pop(exchange.id, (-1, -1, -1))
         sent = exchange.records()
         if sent:
             places = {"request": request, "first": first, "last": last}
@@ -438,8 +437,8 @@ class Socket:
                 self.flow, {"sent": sent, "verdict": decision.verdict, "victim": decision.victim, **places}
             )
 
-    def _number(self) -> int:
-        """Return which message of all that passed here the present one is."""
+    def _position(self) -> int:
+        """Return the number of the present message among all of this socket."""
         kept = self.flow.websocket.messages if self.flow.websocket else []
         return flow_metadata.forgotten(self.flow) + len(kept) - 1
 
@@ -449,52 +448,43 @@ class Socket:
         event = {"type": "error", "status": refusal.status, "error": said["error"], "headers": heads}
         return msgspec.json.encode(event)
 
-    def _say(self, refusal: Refusal) -> None:
-        """Tell the client, in an event of its protocol, what became of its message."""
+    def _send_error(self, refusal: Refusal) -> None:
         proxyserver().inject_websocket(self.flow, True, self._event(refusal), True)
 
-    def _end_behind(self, message: WebSocketMessage, why: _Closing) -> None:
-        self._hung_up = True
+    def _close_behind(self, message: WebSocketMessage, why: _Closing) -> None:
+        self._is_closing = True
         end_behind(message, why.code, why.reason)
 
-    def _hang_up(self, why: _Closing) -> None:
-        """Close the socket behind what has been said on it so far."""
-        self._hung_up = True
+    def _close_socket(self, why: _Closing) -> None:
+        """Close the socket behind the messages sent so far."""
+        self._is_closing = True
         self._inject(closing(self.flow, why.code, why.reason))
 
     def _inject(self, event: WebSocketMessageInjected) -> None:
         with contextlib.suppress(ValueError):  # its client is gone already
             proxyserver().inject_event(event)
 
-    def _keep(self, message: WebSocketMessage) -> None:
-        """Forget the oldest messages of the flow where they are too many: mitmproxy itself keeps all of them."""
-        self._kept += len(message.content) + _OBJECT
+    def _forget_oldest(self, message: WebSocketMessage) -> None:
+        """Drop the oldest messages from the flow above limits.keep_streamed: mitmproxy itself keeps all of them."""
+        self._kept_bytes += len(message.content) + _OBJECT
         kept = self.flow.websocket.messages if self.flow.websocket else []
-        room = self._around.router.config.limits.keep_streamed
+        room = self._context.router.config.limits.keep_streamed
         gone = 0
-        while self._kept > room and gone < len(kept) - 1:
-            self._kept -= len(kept[gone].content) + _OBJECT
+        while self._kept_bytes > room and gone < len(kept) - 1:
+            self._kept_bytes -= len(kept[gone].content) + _OBJECT
             gone += 1
         if gone:
             del kept[:gone]
             flow_record.add_forgotten(self.flow, gone)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unreadable:
-    """Why a message is no event, in the words of RFC 6455."""
-
-    code: int
-    reason: str
-
-
-def _read(message: WebSocketMessage) -> Body | _Unreadable:
-    """Return what *message* says. Events are JSON objects in text messages; who takes others, we do not know."""
+def _read(message: WebSocketMessage) -> Body | _Closing:
+    """Return the event in *message*: a JSON object in a text message."""
     if not message.is_text:
-        return _Unreadable(1003, "Events are JSON in text messages; this one is binary")
+        return _Closing(1003, "Events are JSON in text messages; this one is binary")
     body = Body(message.content)
     if not body.is_too_deep and not (body.is_object and isinstance(body.get("type"), str)):
-        return _Unreadable(1007, "Events are JSON objects with a type; this one is none")
+        return _Closing(1007, "Events are JSON objects with a type; this one is none")
     return body
 
 
@@ -511,7 +501,7 @@ def _in_two_ways(body: Body) -> Refusal | None:
 
 
 def _fitting(exchange: Exchange, refusal: Refusal) -> Refusal:
-    """Return *refusal* in the word for it on a WebSocket, at which clients send what they have in full."""
+    """Return *refusal* with the code at which clients send their whole input, where that applies."""
     chained = bool(exchange.request.body.text("previous_response_id"))
     if chained and refusal.code == "owner_unavailable":
         return replace(_ELSEWHERE, fields={"param": "previous_response_id"})

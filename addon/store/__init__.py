@@ -1,7 +1,7 @@
 """
-What outlives a process: the master key, and a store of records behind the memory.
+What survives a restart: the master key, and a store of records that are written behind the memory.
 
-The store is a file (SQLite) or a server that several instances share (Redis), and is never waited for by a request.
+The store is a file (SQLite), or a server (Redis) that several instances share. `opened` makes it from its URL.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ DEFAULT_FILE = "state.db"
 
 def opened(url: str, folder: Path, space: str) -> Store | None:
     """
-    Return the store that *url* names, or None for memory alone; `sqlite` is a file in *folder*.
+    Return the store of *url*, not yet connected, or None for memory; `sqlite` is a file in *folder*.
 
-    Instances share a Redis only within one *space*. Nothing is connected yet. Raises StoreError when what it needs is
-    not installed.
+    Instances share a Redis server within one *space*. Raises StoreError if its package is not installed.
     """
     scheme, _, rest = url.partition("://")
     match scheme:
@@ -39,5 +38,5 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
 
 
 def sqlite_path(rest: str) -> Path:
-    """Return the file that `sqlite://` with *rest* behind it names."""
+    """Return the file of the URL `sqlite://` + *rest*."""
     return Path(rest.removeprefix("/") if rest.startswith("/~") else rest).expanduser()

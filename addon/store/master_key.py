@@ -1,4 +1,4 @@
-"""What outlives a process: for now the master key, a file of 32 random bytes that only its owner may read."""
+"""The master key: a file of 32 random bytes that only its owner may read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ KEY_BYTES = 32
 
 def master_key(folder: Path) -> bytes:
     """
-    Return the key in *folder*, making it once.
+    Return the key in *folder*; the first call creates it.
 
-    Raises OSError when the folder cannot be used, PermissionError when others may read the key, ValueError when the
-    file is not a key.
+    Raises OSError for an unusable folder, PermissionError if others may read the key, ValueError for a file of another
+    size.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / "master.key"
@@ -25,7 +25,7 @@ def master_key(folder: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    # written aside and linked, so that another process starting now finds the whole key or none, and one of us wins
+    # written to another name and linked, so that a second process that starts now finds the whole key or none
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secrets.token_bytes(KEY_BYTES))

@@ -1,4 +1,4 @@
-"""What a store is, whatever keeps it."""
+"""The interface of a store."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from ..values.record import Record
 
 
 class StoreError(Exception):
-    """A store cannot be used, now or at all. The message never holds a password."""
+    """A store is unavailable, now or at all. The message never holds a password."""
 
 
 class Store(Protocol):
     """
-    Records beyond this process. Used by one thread at a time; `write` and `news` may raise StoreError.
+    Records outside this process. Used by one thread at a time; `write` and `news` may raise StoreError.
 
-    What is past its time is not told, and forgotten soon after.
+    Expired records are not returned, and deleted soon after.
     """
 
     shared: bool
-    """Whether several instances work on it at once, so that what one of them just wrote matters to the others."""
+    """Whether several instances use it at once, so that requests wait for the latest records."""
 
     def write(self, records: Sequence[Record], now: float) -> None:
-        """Merge *records* into what is there: of two with one key, that of the greater `order` stays."""
+        """Merge *records* into the store: of two with one key, that of the greater `order` stays."""
 
     def news(self, now: float) -> list[Record]:
         """
-        Return what came in since the last call; the first time, and the first after a failure, all there is.
+        Return the records since the last call; the first call, and the first after a failure, returns all.
 
-        What this very store wrote is left out, except for what it wrote to be over.
+        Records that this store wrote are left out, except for deletions.
         """
 
     def close(self) -> None:
-        """Let go of files and connections. Raises nothing; the store may be used again."""
+        """Close files and connections. Raises nothing; the store may be used again."""

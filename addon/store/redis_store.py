@@ -1,4 +1,4 @@
-"""Records on a Redis (or Valkey) server, for several instances of one team."""
+"""Records on a Redis or Valkey server, shared by several instances."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 from ..values.record import Record
 from .protocol import StoreError
 
-_PATIENCE = 1.0  # seconds for one answer of the server; only a thread of ours waits
-_BATCH = 500  # records in one step
-_MAX_CHANGES = 50_000  # how far back an instance can catch up without reading everything
+_TIMEOUT = 1.0  # seconds for one answer of the server; only the background thread waits
+_BATCH = 500  # records per script call
+_MAX_CHANGES = 50_000  # that an instance may miss without reading everything
 _SCAN = 1000
-_MEASURED = 30.0  # seconds for which it holds how far our clock and the server's are apart
-_APART = 2.0  # seconds from which on they are
-_TOO_FAR = 90 * 86_400.0  # … and from which on one of them tells no time at all
-_OWN_CLOCK = frozenset(("rest",))  # records that say themselves by which clock their times are
+_OFFSET_TTL = 30.0  # seconds for which a measured clock offset holds
+_MIN_OFFSET = 2.0  # seconds; a smaller offset counts as none
+_MAX_OFFSET = 90 * 86_400.0  # seconds; beyond it one of the clocks is not set
+_OWN_CLOCK = frozenset(("rest",))  # kinds whose records name the clock of their times
 
-# One step of the server for many records, so that no two instances can cut into each other. ARGV: writer, longest
-# stream, then five values for each of KEYS but the first, which is the stream of changes.
+# Merges many records atomically. KEYS: the stream of changes, then the records. ARGV: writer, longest stream, then five
+# values for each record.
 _MERGE = """
 for i = 2, #KEYS do
   local at = 3 + (i - 2) * 5
@@ -50,11 +50,11 @@ _FIELDS = ("kind", "key", "value", "rank", "expires")
 
 class RedisStore:
     """
-    A store on the server of *url*, apart from those of other *space*s.
+    A store on the server of *url*, separate from those of other *space*s.
 
-    There, times are those of the server's clock, so that instances whose clocks differ understand each other.
+    Stored times are by the server's clock, so that instances with different clocks agree.
 
-    Raises StoreError when the package `redis` is not installed.
+    Raises StoreError if the package `redis` is not installed.
     """
 
     shared = True
@@ -66,22 +66,22 @@ class RedisStore:
             raise StoreError("a redis:// store needs the package redis: pip install 'patchbay[redis]'") from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._server: Any = redis.Redis.from_url(
-            url, decode_responses=True, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE
+            url, decode_responses=True, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
         )
         self._merge = self._server.register_script(_MERGE)
         self._where = f"redis at {urlsplit(url).hostname or 'localhost'}"
-        self._prefix = f"patchbay:{{{space}}}:"  # the braces keep everything on one node of a cluster
+        self._prefix = f"patchbay:{{{space}}}:"  # braces: all keys on one node of a cluster
         self._stream = f"{self._prefix}changes"
         self._writer = secrets.token_hex(8)
         self._denied: type[Exception] = redis.ResponseError
         self._seen = ""
-        self._apart = 0.0  # seconds by which the server's clock is ahead of ours
+        self._offset = 0.0  # seconds by which the server's clock is ahead of ours
         self._measured = -math.inf
 
     def write(self, records: Sequence[Record], now: float) -> None:
         with self._guarded():
             self._measure(now)
-            told = (_moved(record, self._apart) for record in records if record.expires > now)
+            told = (_moved(record, self._offset) for record in records if record.expires > now)
             for batch in itertools.batched(told, _BATCH):
                 keys = [self._stream, *(f"{self._prefix}{record.kind}:{record.key}" for record in batch)]
                 self._merge(keys=keys, args=[self._writer, _MAX_CHANGES, *itertools.chain(*map(_values, batch))])
@@ -89,7 +89,7 @@ class RedisStore:
     def news(self, now: float) -> list[Record]:
         with self._guarded():
             self._measure(now)
-            told = (_moved(record, -self._apart) for record in self._changes())
+            told = (_moved(record, -self._offset) for record in self._changes())
             return [record for record in told if record.expires > now]
 
     def close(self) -> None:
@@ -98,13 +98,13 @@ class RedisStore:
             self._server.close()
 
     def _measure(self, now: float) -> None:
-        if abs(now - self._measured) < _MEASURED:
+        if abs(now - self._measured) < _OFFSET_TTL:
             return
         self._measured = now
-        with contextlib.suppress(self._denied):  # to some users of a server it does not tell the time
+        with contextlib.suppress(self._denied):  # users may lack the right to the TIME command
             seconds, micros = self._server.time()
-            apart = seconds + micros / 1e6 - now
-            self._apart = float(round(apart)) if _APART <= abs(apart) <= _TOO_FAR else 0.0
+            offset = seconds + micros / 1e6 - now
+            self._offset = float(round(offset)) if _MIN_OFFSET <= abs(offset) <= _MAX_OFFSET else 0.0
 
     def _changes(self) -> list[Record]:
         if not self._seen:
@@ -131,7 +131,7 @@ class RedisStore:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except self._errors as e:  # its text may hold what the server was told
+        except self._errors as e:  # its text may hold the arguments
             self.close()
             raise StoreError(f"{self._where}: {type(e).__name__}") from e
 
@@ -148,6 +148,6 @@ def _values(record: Record) -> tuple[str, str, str, str, str]:
 
 def _records(rows: Iterable[dict[str, str]]) -> Iterator[Record]:
     for row in rows:
-        with contextlib.suppress(KeyError, ValueError):  # gone meanwhile, or not one of ours
+        with contextlib.suppress(KeyError, ValueError):  # expired meanwhile, or of another program
             kind, key, value, rank, expires = (row[name] for name in _FIELDS)
             yield Record(kind, key, value, float(rank), float(expires))

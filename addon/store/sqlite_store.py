@@ -1,4 +1,4 @@
-"""Records in one file, for one instance or a few on the same machine."""
+"""Records in an SQLite file, for one instance, or a few on one machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .protocol import StoreError
 
 _BUSY = 1.0  # seconds to wait for another process that writes
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_SWEEP = 10.0  # seconds between two looks for what is past its time
+_SWEEP = 10.0  # seconds between two deletions of expired records
 
-# `user_version` counts the writes, so that a reader sees at a glance whether there is anything new.
+# `user_version` counts the writes, so that a reader sees cheaply whether there is anything new.
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
@@ -42,12 +42,12 @@ WHERE number > ? AND expires > ? AND (writer <> ? OR value = '' OR ? < 0) ORDER 
 
 class SqliteStore:
     """
-    A store in the file *path*, readable by its owner only; it and its folder are made when they are missing.
+    A store in the file *path*, readable by its owner only; the file and its folder are created if missing.
 
-    A file that was removed, replaced, emptied or broken while it was open is an error once, and is made anew.
+    A file that is removed, replaced, emptied or broken while open is an error once, and is created again.
     """
 
-    shared = False  # several processes may use one, but it is made for one instance
+    shared = False  # usually of one instance
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -90,13 +90,13 @@ class SqliteStore:
                 yield file
         except (sqlite3.Error, OSError) as e:
             self.close()
-            if self._opened_as and getattr(e, "sqlite_errorcode", None) in _BROKEN:  # it was ours a moment ago
+            if self._opened_as and getattr(e, "sqlite_errorcode", None) in _BROKEN:  # it was a store before
                 raise StoreError(f"{self._path}: {e}; {self._set_aside()}") from e
             raise StoreError(f"{self._path}: {e}") from e
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is not None and self._stamp() != self._opened_as:
-            raise FileNotFoundError("the file was removed or replaced while it was open; it is made anew")
+            raise FileNotFoundError("the file was removed or replaced while it was open; it is created again")
         if self._connection is None:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -106,7 +106,7 @@ class SqliteStore:
         return self._connection
 
     def _stamp(self) -> tuple[int, int] | None:
-        """Return what tells one file from another at the same place; None where there is none, or nothing in it."""
+        """Return the identity of the file at the path; None without a file, or for an empty one."""
         try:
             found = self._path.stat()
         except OSError:
@@ -114,15 +114,15 @@ class SqliteStore:
         return (found.st_dev, found.st_ino) if found.st_size else None
 
     def _set_aside(self) -> str:
-        """Move a file away that is no store of ours any more, and say so; the next call makes a new one."""
+        """Rename a broken file and say so; the next call creates a new one."""
         aside = self._path.with_name(f"{self._path.name}.broken")
         try:
             self._path.replace(aside)
             for more in ("-wal", "-shm"):
                 self._path.with_name(self._path.name + more).unlink(missing_ok=True)
         except OSError as e:
-            return f"it cannot be moved away: {e.strerror}"
-        return f"it is kept as {aside.name}, and made anew"
+            return f"it cannot be renamed: {e.strerror}"
+        return f"it is kept as {aside.name}, and created again"
 
 
 def _number(file: sqlite3.Connection) -> int:

@@ -1,4 +1,4 @@
-"""A thread between the memory and a store, so that nothing ever waits for a disk or a server."""
+"""A background thread between the memory and a store, so that nothing else waits for a disk or a server."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from .protocol import Store, StoreError
 
 logger = logging.getLogger(__name__)
 
-EVERY = 0.2  # seconds between two looks at the store
-RETRY = 1.0  # seconds until a store that failed is asked again
-MAX_WAITING = 200_000  # records in either direction; the oldest leave first
+EVERY = 0.2  # seconds between two reads of the store
+RETRY = 1.0  # seconds until a failed store is tried again
+MAX_WAITING = 200_000  # records in either direction; the oldest are dropped
 _Waiting = dict[tuple[str, str], Record]
 
 
 class WriteBehind:
     """
-    Write behind to *store* and bring its news, from a thread of its own.
+    Writes to *store* and reads its news in a thread.
 
-    A store that fails is asked again every second; what was to be written waits meanwhile, of each key the last.
-    *name* is what messages call it.
+    A failed store is tried again every second; meanwhile the last record of each key waits. *name* is for messages.
     """
 
     def __init__(self, store: Store, name: str, clock: Callable[[], float] = time.time, every: float = EVERY) -> None:
@@ -36,56 +35,56 @@ class WriteBehind:
         self._lock = threading.Lock()
         self._out: _Waiting = {}
         self._in: _Waiting = {}
-        self._asking: list[Callable[[], None]] = []
+        self._requests: list[Callable[[], None]] = []
         self._wake = threading.Event()
-        self._looked = threading.Event()
+        self._first_read = threading.Event()
         self._ended = threading.Event()
         self._failing = False
-        self._came_back = False
+        self._recovered = False
         self._thread = threading.Thread(target=self._work, name="patchbay-store", daemon=True)
         self._thread.start()
 
     def put(self, records: Iterable[Record]) -> None:
-        """Have *records* written, soon."""
+        """Queue *records* for writing."""
         with self._lock:
             _add(self._out, records)
         self._wake.set()
 
     def take(self, most: int = MAX_WAITING) -> list[Record]:
-        """Return what the store told, *most* at a time."""
+        """Return and remove the news that were read, *most* at a time."""
         with self._lock:
             keys = list(itertools.islice(self._in, most))
             return [self._in.pop(key) for key in keys]
 
     @property
     def shared(self) -> bool:
-        """Whether other instances work on this store as well."""
+        """Whether several instances use this store at once."""
         return self._store.shared
 
-    def ask(self, told: Callable[[], None]) -> bool:
+    def request_news(self, ready: Callable[[], None]) -> bool:
         """
-        Ask the store for news at once; *told* is called, from the thread, when they are there to `take`.
+        Read the news of the store at once; the thread calls *ready* when `take` returns them.
 
-        Return False, and call nothing, while the store fails: then nobody should wait for it.
+        Return False, and call nothing, while the store fails.
         """
         if self._failing or self._ended.is_set():
             return False
         with self._lock:
-            self._asking.append(told)
+            self._requests.append(ready)
         self._wake.set()
         return True
 
-    def came_back(self) -> bool:
-        """Say, once, that the store had failed and works again: it may have lost everything."""
-        came, self._came_back = self._came_back, False
-        return came
+    def recovered(self) -> bool:
+        """Whether the store works again after a failure, once: it may have lost its records."""
+        recovered, self._recovered = self._recovered, False
+        return recovered
 
-    def looked(self, seconds: float) -> bool:
-        """Wait until the store was asked for the first time, *seconds* at most; return whether it told anything."""
-        return self._looked.wait(seconds) and not self._failing
+    def wait_for_first_read(self, seconds: float) -> bool:
+        """Wait at most *seconds* for the first read of the store; return whether it succeeded."""
+        return self._first_read.wait(seconds) and not self._failing
 
     def close(self, seconds: float = 5.0) -> None:
-        """Write what is left, *seconds* at most, and let go of the store."""
+        """Write the queued records and close the store, within *seconds*."""
         self._ended.set()
         self._wake.set()
         self._thread.join(seconds)
@@ -93,48 +92,48 @@ class WriteBehind:
     def _work(self) -> None:
         while not self._ended.is_set():
             worked = self._turn()
-            self._looked.set()
+            self._first_read.set()
             if worked:
                 self._wake.wait(self._every)
                 self._wake.clear()
-            else:  # a store that fails is not asked at every word
+            else:  # not at every `put`
                 self._ended.wait(RETRY)
         if not self._turn():
-            self._turn()  # a file that went since the last turn is an error once, and is made anew
+            self._turn()  # a file that was removed is an error once, and is created again
         self._store.close()
 
     def _turn(self) -> bool:
         with self._lock:
             out, self._out = self._out, {}
-            asking, self._asking = self._asking, []
+            requests, self._requests = self._requests, []
         try:
             if out:
                 self._store.write(list(out.values()), self._clock())
             news = self._store.news(self._clock())
-        except Exception as e:  # whatever a store does, the thread goes on
+        except Exception as e:  # the thread survives any error of a store
             self._failed(out, e)
             return False
         else:
             self._worked(news)
             return True
         finally:
-            for told in asking:
-                told()
+            for ready in requests:
+                ready()
 
     def _failed(self, out: _Waiting, e: Exception) -> None:
         with self._lock:
             self._out = out | self._out
         if not self._failing:
             reason = secret_patterns.covered(str(e)) if isinstance(e, StoreError) else type(e).__name__
-            logger.warning("the store (%s) cannot be used; going on without it: %s", self._name, reason)
+            logger.warning("the store (%s) is unavailable; continuing without it: %s", self._name, reason)
         self._failing = True
 
     def _worked(self, news: list[Record]) -> None:
         with self._lock:
             _add(self._in, news)
         if self._failing:
-            logger.info("the store (%s) can be used again", self._name)
-            self._came_back = True
+            logger.info("the store (%s) is available again", self._name)
+            self._recovered = True
         self._failing = False
 
 

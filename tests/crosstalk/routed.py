@@ -11,10 +11,11 @@ from patchbay import dialects
 from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.crosstalk.watch import Watch
+from patchbay.dialects import FAMILIES
 from patchbay.exchange import Exchange
 from patchbay.router import Router
 from patchbay.settings.settings import Config, CrosstalkSettings
-from patchbay.values.account import FAMILIES, Account, Secret
+from patchbay.values.account import Account, Secret
 from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Refusal, Verdict, Wait
 from patchbay.values.http import Client, Endpoint, Headers, Origin, Request

@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 
 import pytest
+from msgspec import to_builtins
 
-from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, LONGER, MOST, Demotion, HostHabits
+from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, LONGER, MOST, Demotion, HostHabits, Standing
 from patchbay.crosstalk.recent import RecentExchanges
 from patchbay.crosstalk.reverify import judge
 from patchbay.values.answer import Fact
@@ -308,3 +309,31 @@ def test_who_gets_an_answer_that_came_before_it_asked_is_not_its_owner() -> None
 
     assert world.blocked == {later.number}
     assert world.verdict(later).victim == world.name(owner)
+
+
+@pytest.mark.parametrize(("kept", "broken", "void"), [(12, 3, True), (13, 3, False), (0, 2, False), (40, 10, True)])
+def test_a_rule_is_void_where_one_answer_in_five_breaks_it(kept: int, broken: int, void: bool) -> None:
+    assert Standing(kept=kept, broken=broken).void == void
+    assert Standing(kept=1000, demoted=True).void
+
+
+@pytest.mark.parametrize(("kept", "broken", "seldom"), [(2, 0, False), (3, 0, True), (8, 2, False), (9, 2, True)])
+def test_a_rule_is_seldom_broken_where_fewer_than_one_answer_in_five_does(kept: int, broken: int, seldom: bool) -> None:
+    assert Standing(kept=kept, broken=broken).seldom == seldom
+    assert not Standing(kept=1000, row=2.0).seldom
+
+
+@pytest.mark.parametrize(("kept", "broken", "rare"), [(63, 0, False), (64, 0, True), (64, 4, False), (65, 4, True)])
+def test_a_rule_is_rarely_broken_where_fewer_than_one_answer_in_seventeen_does(
+    kept: int, broken: int, rare: bool
+) -> None:
+    assert Standing(kept=kept, broken=broken).rare == rare
+    assert Standing(kept=64, row=1.0).rare and not Standing(kept=64, row=2.0).rare
+
+
+@pytest.mark.parametrize("name", ["kept", "broken", "run", "row", "before", "began", "last", "needs", "demoted"])
+def test_a_standing_is_stored_as_far_as_it_is_not_as_it_begins(name: str) -> None:
+    odd = {"last": "a → b", "demoted": True}.get(name, 3)
+
+    assert to_builtins(Standing(**{name: odd})) == {name: odd}
+    assert to_builtins(Standing()) == {}

@@ -10,7 +10,7 @@ import pytest
 from msgspec import to_builtins
 
 from patchbay.body import Body
-from patchbay.correlation import Mint, stamps
+from patchbay.correlation import Mint, Stamps, stamps
 from patchbay.crosstalk import report
 from patchbay.crosstalk.attempt_record import Owner
 from patchbay.crosstalk.watch import Watch
@@ -424,3 +424,16 @@ def test_twenty_thousand_clean_exchanges_are_clean_and_cheap() -> None:
 
     assert time.thread_time() - began < 20
     assert len(bay.ledger) <= 5000
+
+
+def test_the_guid_form_of_our_id_is_known_as_ours_and_a_client_s_own_guid_is_not() -> None:
+    bay = Bay()
+    line = bay.send("a")
+    ours, own = MINT.guid(line.id), "0b1f6a4e-3c55-4a8e-9b1d-2f6a7c8d9e0f"
+    stamped = Stamps(expected={"header x-request-id": own, "body request_id": ours})
+    sent = record(bay.provider.echo, stamped, request_id=line.id, exchange="a", digest=b"a")
+
+    Watch(sent, MINT, bay.ledger, bay.now)
+
+    assert bay.ledger.find("request", own, bay.now) is None
+    assert bay.ledger.find("request", ours, bay.now) is not None

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from patchbay.dialects.openai import NO_DIALECT, error, error_event, error_object
-from patchbay.values.answer import Fact
+from patchbay.dialects.openai import NO_DIALECT, error, error_event, error_object, usage
+from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
 TYPES = {
@@ -68,3 +68,23 @@ def test_each_stored_thing_on_a_path_of_no_dialect_is_told(kind: str, member: st
 def test_nothing_else_of_such_a_path_is_understood() -> None:
     for data in ({"id": "x", "object": "page"}, {"id": "x"}, {"error": {"message": "no"}}, {"object": "thread"}):
         assert list(NO_DIALECT.read("", data)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 4}, Usage(9, 4)),
+        ({"input_tokens": 9, "output_tokens": 4}, Usage(9, 4)),
+        ({"prompt_tokens": 9, "input_tokens": 1, "prompt_tokens_details": {"cached_tokens": 5}}, Usage(9, 0, 5)),
+        ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 6}, Usage(9, 0, 6)),
+        ({"prompt_tokens_details": {"cache_write_tokens": 7}}, Usage(cache_write=7)),
+        ({"prompt_tokens_details": {"cache_creation_tokens": 8}}, Usage(cache_write=8)),
+        ({}, Usage()),
+    ],
+)
+def test_each_name_for_a_count_is_read(data: dict[str, object], told: Usage) -> None:
+    assert list(usage(data, "prompt_tokens", "completion_tokens")) == [Fact("usage", told)]
+
+
+def test_a_usage_that_is_no_object_is_none() -> None:
+    assert [*usage(None, "a", "b"), *usage([1], "a", "b")] == []

@@ -122,7 +122,7 @@ def test_a_file_that_is_deleted_meanwhile_is_made_anew_with_all_that_is_known(
         for file in (tmp_path / "state").glob("state.db*"):
             file.unlink()
         assert eventually((tmp_path / "state" / "state.db").exists)
-        assert eventually(lambda: "the store (sqlite) can be used again" in running.log)
+        assert eventually(lambda: "the store (sqlite) is available again" in running.log)
         assert running.log.count("state.db: the file was removed or replaced while it was open") == 1
 
     with proxy(tmp_path, text, mode=f"reverse:{simulator.url}") as running:
@@ -154,7 +154,7 @@ def test_a_store_that_cannot_be_had_is_said_and_done_without(tmp_path: Path, sim
     with proxy(tmp_path, settings(tmp_path, "sqlite:///dev/null/none.db"), mode=f"reverse:{simulator.url}") as running:
         first = homes(running, ["x", "y", "z"])
         assert homes(running, ["x", "y", "z"]) == first
-        assert eventually(lambda: "cannot be used; going on without it" in running.log)
+        assert eventually(lambda: "is unavailable; continuing without it" in running.log)
     assert running.log.count("cannot be used") == 1
 
 
@@ -216,10 +216,10 @@ def test_both_go_on_when_redis_is_stopped_and_agree_again_when_it_is_back(
         meanwhile = homes(left, later)
         assert len(times) == 30 and median(times) < 0.5  # seconds; no request waits for a dead server
         for running in (left, right):
-            assert eventually(lambda running=running: "cannot be used; going on without it" in running.log)
+            assert eventually(lambda running=running: "is unavailable; continuing without it" in running.log)
 
         server.start()  # and it has forgotten everything
         for running in (left, right):
-            assert eventually(lambda running=running: "can be used again" in running.log)
+            assert eventually(lambda running=running: "available again" in running.log)
         assert eventually(lambda: server.count("binding") >= len(names) + len(later))
         assert homes(right, later[::-1]) == meanwhile

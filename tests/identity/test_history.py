@@ -355,3 +355,8 @@ def test_a_message_of_one_block_counts_all_of_it(block):
 def test_the_texts_of_a_message(message, texts):
     assert history.texts_of(message) == texts
     assert history.text_of(message) == "".join(texts)
+
+
+@pytest.mark.parametrize("other", [{"messages": [7]}, {"messages": 7}, {"messages": []}, {"messages": {}}])
+def test_a_list_without_messages_is_no_history(other):
+    assert same({**other, "input": "hi"}, chat("hi"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from patchbay.body import Body
 from patchbay.identity.history import conversation_of
 from patchbay.identity.prefixes import Prefixes, prefixes
@@ -94,3 +96,120 @@ def test_among_many_each_history_that_is_kept_is_found():
 
     kept = 40 // 3  # two prefixes, and that it was served
     assert found == list(range(30 - kept, 30))
+
+
+OTHER = Entry("", account="b", affinity="y", thread="u")
+
+
+def test_a_prefix_of_two_conversations_names_neither():
+    chain = made()
+    chain.note(b"", talk("a", "b", "c"), ENTRY, 0)
+    chain.note(b"", talk("a", "b", "d"), OTHER, 0)
+
+    assert chain.find(b"", talk("a", "b", "e"), 1).affinity == ""
+    assert chain.find(b"", talk("a", "b", "c", "e", "f"), 1).affinity == ""  # the other may ask it too
+
+
+def test_with_its_answer_each_of_two_conversations_is_told_again():
+    chain = made()
+    chain.note(b"", talk("a", "b", "c"), ENTRY, 0, answer_turns("for x", (), apart=False))
+    chain.note(b"", talk("a", "b", "c"), OTHER, 0, answer_turns("for y", (), apart=False))
+
+    assert chain.find(b"", talk("a", "b", "c", "for x", "go"), 1).affinity == "x"
+    assert chain.find(b"", talk("a", "b", "c", "for y", "go"), 1).affinity == "y"
+
+
+def test_the_first_entry_under_a_seed_stays():
+    chain = made()
+
+    assert chain.first("p", b"", "s", ENTRY, 0) == ENTRY
+    assert chain.first("p", b"", "s", OTHER, 59) == ENTRY
+    assert chain.first("q", b"", "s", OTHER, 0) == OTHER
+    assert chain.first("p", b"ann", "s", OTHER, 0) == OTHER
+    assert chain.first("p", b"", "s", OTHER, 60) == OTHER
+
+
+def test_a_first_turn_with_its_answer_is_given_a_thread():
+    chain = made()
+    chain.name(b"", "s", ENTRY, 0)
+
+    assert chain.named(b"", "s", 59) == ENTRY
+    assert chain.named(b"", "s", 60) is None
+    assert chain.named(b"ann", "s", 1) is None
+    assert chain.named(b"", "t", 1) is None
+
+
+def test_a_stored_thread_never_changes():
+    conversation = conversation_of(Body(json.dumps(chat("a", "b", "c", system="S")).encode()))
+
+    assert made().thread_seed(b"ann", conversation) == made().thread_seed(b"ann", talk_of("a", "b", "other"))
+    assert made().thread_seed(b"ann", conversation) == "b1bc691700c0fec3026baa2f5b45e5ee"
+
+
+def talk_of(*texts: str) -> Conversation:
+    return conversation_of(Body(json.dumps(chat(*texts, system="S")).encode()))
+
+
+@pytest.mark.parametrize(("turns", "found"), [(1023, True), (1024, False)])
+def test_so_many_turns_after_a_known_prefix_are_probed(turns: int, found: bool):
+    chain = made()
+    chain.note(b"", talk("a", "b"), ENTRY, 0)
+    long = talk("a", "b", *(str(number) for number in range(turns)))
+
+    assert (chain.find(b"", long, 1) == ENTRY) == found
+
+
+@pytest.mark.parametrize(("turns", "found"), [(63, True), (64, False)])
+def test_so_many_prefixes_of_a_request_are_kept(turns: int, found: bool):
+    chain = made()
+    texts = ["a", "b", *(str(number) for number in range(turns))]
+    chain.note(b"", talk(*texts), ENTRY, 0)
+
+    assert (chain.find(b"", talk("a", "b", "other"), 1) == ENTRY) == found
+
+
+def test_a_first_turn_in_use_stays_in_memory():
+    chain = made(limit=6)
+    chain.note(b"", talk("a", "b", "c"), ENTRY, 0)
+    for number in range(4):
+        assert chain.find(b"", talk("a", "b", "c", "d", "e"), 1) == ENTRY
+        chain.note(b"", talk(f"x{number}"), OTHER, 0)
+
+
+def test_a_new_limit_and_a_new_life_hold_from_the_next_prefix_on():
+    chain = made(limit=50)
+    chain.resize(2, 600)
+    chain.note(b"", talk("a", "b", "c"), ENTRY, 0)
+
+    assert len(chain) == 2
+    assert chain.find(b"", talk("a", "b", "c"), 599) == ENTRY
+
+
+def test_only_turns_after_a_served_request_name_a_conversation_once_its_answer_was_seen():
+    """Many conversations may begin with the same examples."""
+    chain = made()
+    chain.note(b"", talk("a", "example", "b"), ENTRY, 0, answer_turns("ours", (), apart=False), seen=True)
+    assert chain.find(b"", talk("a", "example", "c"), 1) is None
+    assert chain.find(b"", talk("a", "example", "b", "ours", "c"), 1) == ENTRY
+
+    chain.note(b"", talk("a", "example", "b", "ours", "c"), ENTRY, 1, seen=True)
+    assert chain.find(b"", talk("a", "example", "b", "ours", "d"), 2) == ENTRY
+    assert chain.find(b"", talk("a", "example", "c"), 2) is None
+
+
+def test_another_conversation_may_begin_with_all_of_a_first_request():
+    chain = made()
+    chain.note(b"", talk("a", "example", "b"), ENTRY, 0, answer_turns("ours", (), apart=False), begins=True)
+
+    assert chain.find(b"", talk("a", "example", "b"), 1) == ENTRY  # by its example, since no answer was seen
+    assert chain.find(b"", talk("a", "example", "b", "ours", "c"), 1) == ENTRY
+
+
+def test_the_first_turns_of_a_served_request_are_left_out():
+    chain = made()
+    chain.note(b"", talk("a"), ENTRY, 0)
+    whole = talk("a", "one", "b", "two", "c")
+
+    assert [turn.index for turn in chain.answers(b"", whole, 1)] == [1]
+    assert [turn.index for turn in chain.answers(b"", whole, 1, served=3)] == [3]
+    assert [turn.index for turn in chain.answers(b"", whole, 1, served=1)] == [1]

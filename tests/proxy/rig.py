@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, Literal, cast
 
+import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -27,6 +28,8 @@ from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overd
 from patchbay.values.decision import Refusal
 
 Version = Literal["h1", "h2"]
+PAIRS: list[tuple[Version, Version]] = [("h1", "h1"), ("h1", "h2"), ("h2", "h1"), ("h2", "h2")]
+OVER = pytest.mark.parametrize("over", PAIRS, ids=[f"{client}-{upstream}" for client, upstream in PAIRS])
 LIMIT = 1000  # bytes of a body that the driver lets wait
 
 

@@ -41,9 +41,9 @@ class World:
         self.state = SimpleNamespace(leak=lambda leak, now: self.leaks.append(leak))
         self.flow = tflow.tflow()
         self.driver = SimpleNamespace(victim_lookups=set())
-        route = SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"))
+        lease = SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"))
         self.exchange: Any = SimpleNamespace(
-            attempts=[SimpleNamespace(lease=route, route=route)], identity=SimpleNamespace(affinity="")
+            attempts=[SimpleNamespace(lease=lease)], identity=SimpleNamespace(affinity="")
         )
         self.exchange.is_nameless = self.nameless
 

@@ -77,6 +77,24 @@ def test_a_whole_answer_of_a_model_has_its_own_timeouts(method: str, path: str, 
     assert driven.driver.timeouts == (timeouts.of_whole if whole and not stream else timeouts)
 
 
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_whether_a_request_goes_again_is_the_exchanges_choice(
+    repeatable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = opened()
+    monkeypatch.setattr(type(driven.driver.exchange), "repeatable", repeatable)
+
+    assert driven.driver.repeatable is repeatable
+
+
+def test_a_connection_that_is_not_verified_gets_no_credential() -> None:
+    driven = opened()
+    driven.verified = False
+
+    with pytest.raises(PermissionError):
+        driven.sent()
+
+
 def test_an_upload_has_the_timeouts_of_any_answer() -> None:
     driven = opened(GENERIC, "/v1/files", body=b"{}")
 
@@ -304,7 +322,8 @@ def test_a_refusal_speaks_the_callers_dialect(path: str) -> None:
 
 def test_a_refusal_about_an_upstream_names_its_account() -> None:
     driven = Driven()
-    assert driven.driver.upstream_refusal("upstream_unreachable", "It is gone").message == "It is gone"
+    found = driven.driver.upstream_refusal("upstream_unreachable", "It is gone")
+    assert (found.status, found.message) == (502, "It is gone")
     driven.open()
     found = driven.driver.upstream_refusal("upstream_unreachable", "It is gone", status=504)
 

@@ -75,7 +75,7 @@ async def test_a_request_gets_a_route_and_the_flow_a_placeholder(addon: Patchbay
     asked = await ask(addon, flow(body=MODEL))
 
     assert asked.response is None
-    route = driver(asked).route
+    route = driver(asked).lease
     assert route is not None and route.account.id in ("one", "two")
     assert asked.request.headers["authorization"] == f"Bearer patchbay:{route.account.id}"
     assert (asked.request.host, asked.request.port) == ("127.0.0.1", 9)
@@ -228,7 +228,7 @@ async def test_an_upload_streams_and_is_routed_by_its_head(addon: Patchbay) -> N
 
     assert asked.response is None
     assert asked.request.stream is True
-    assert driver(asked).route is not None
+    assert driver(asked).lease is not None
     exchange = driver(asked).exchange
     await addon.request(asked)
     assert driver(asked).exchange is exchange  # it is not opened twice
@@ -276,7 +276,7 @@ async def test_an_account_without_its_key_is_left_for_another(tmp_path: Path, ca
     with patchbay(tmp_path, settings) as addon:
         for number in range(4):
             asked = await ask(addon, flow(x_session_id=str(number)))
-            route = driver(asked).route
+            route = driver(asked).lease
             assert route is not None and route.account.id == "two"
     assert "account one: file:" in caplog.text
 
@@ -284,14 +284,14 @@ async def test_an_account_without_its_key_is_left_for_another(tmp_path: Path, ca
 @in_loop
 async def test_the_next_attempt_gets_another_account(addon: Patchbay) -> None:
     asked = await ask(addon, flow())
-    exchange, first = driver(asked).exchange, driver(asked).route
+    exchange, first = driver(asked).exchange, driver(asked).lease
     assert exchange and first
     service(addon).router.answered(exchange, Head(429, Fields()), 1.0)
     wanted = SimpleNamespace(flow=asked, again=False, instead=None)
 
     await addon.patchbay_next(wanted)  # type: ignore[arg-type]
 
-    second = driver(asked).route
+    second = driver(asked).lease
     assert wanted.again is True
     assert second and second.account.id != first.account.id
     assert asked.request.headers["authorization"].endswith(second.account.id)
@@ -329,7 +329,7 @@ async def test_a_key_that_was_refused_is_read_again(tmp_path: Path) -> None:
 
         await addon._reread(exchange)
 
-        assert addon._keys.value(exchange.attempts[-1].route.account.secret) == "sk-new-0123456789abcdef"
+        assert addon._keys.value(exchange.attempts[-1].lease.account.secret) == "sk-new-0123456789abcdef"
 
 
 @in_loop
@@ -358,7 +358,7 @@ async def test_in_shadow_all_is_decided_and_nothing_is_changed(tmp_path: Path) -
     with patchbay(tmp_path, "mode: shadow" + ACCOUNTS) as addon:
         asked = await ask(addon, flow())
         assert isinstance(driver_of(asked), ShadowDriver)
-        assert driver(asked).route is not None
+        assert driver(asked).lease is not None
         response = answer(asked, b"data: {}\n\n", content_type="text/event-stream")
         addon.responseheaders(asked)
         assert response.stream is True
@@ -388,7 +388,7 @@ async def test_an_answer_names_the_account_and_hides_what_reveals_it(addon: Patc
     asked = await answered(addon, openai_organization="org-1", x_patchbay_account="forged", connection="keep-alive")
     headers = asked.response.headers
 
-    assert headers["x-patchbay-account"] == driver(asked).route.account.id  # type: ignore[union-attr]
+    assert headers["x-patchbay-account"] == driver(asked).lease.account.id  # type: ignore[union-attr]
     assert headers["x-patchbay-request-id"].startswith("pb1-")
     assert "openai-organization" not in headers
     assert asked.response.stream is False
@@ -476,7 +476,7 @@ async def test_a_request_hook_that_fails_leaves_no_route(addon: Patchbay, monkey
     asked = await ask(addon, flow())
 
     assert error_of(asked)[0] == 502
-    assert driver(asked).route is None and driver(asked).closed
+    assert driver(asked).lease is None and driver(asked).closed
     assert asked.metadata["patchbay.error"] == "patchbay_failed"
     assert addon._in_flight.count() == 0
 
@@ -490,7 +490,7 @@ async def test_a_failure_behind_the_head_of_an_answer_kills_the_flow(
     asked = await answered(addon)
 
     assert asked.error is not None and asked.error.msg == Error.KILLED_MESSAGE
-    assert driver(asked).route is None
+    assert driver(asked).lease is None
 
 
 @in_loop

@@ -20,11 +20,11 @@ class Socket:
     def ended(self, error: str) -> None:
         self.told.append(error)
 
-    def reloaded(self) -> None:
-        self.told.append("reloaded")
+    def settings_changed(self) -> None:
+        self.told.append("settings")
 
-    def settled(self) -> None:
-        self.told.append("settled")
+    def account_failed(self) -> None:
+        self.told.append("account")
 
 
 def made() -> tuple[InFlight, list[tuple[Any, ...]], Any]:
@@ -73,7 +73,7 @@ def test_sockets_hear_of_other_settings_and_of_failed_accounts() -> None:
     found.settings_changed()
     found.account_failed()
 
-    assert found.sockets[drivers[2]].told == ["reloaded", "settled"]  # type: ignore[attr-defined]
+    assert found.sockets[drivers[2]].told == ["settings", "account"]  # type: ignore[attr-defined]
 
 
 def test_only_a_driver_is_one() -> None:

@@ -14,7 +14,7 @@ from mitmproxy.addons import clientplayback
 from mitmproxy.exceptions import OptionsError
 from mitmproxy.test import tflow
 
-from patchbay.proxy import compatibility, option_checks
+from patchbay.proxy import compatibility, option_checks, option_defaults
 from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.lifecycle import Lifecycle
 
@@ -112,7 +112,7 @@ async def test_another_file_is_taken_over_while_it_runs(tmp_path: Path) -> None:
         assert [each.id for each in before.router.config.accounts] == ["one", "two", "three"]
         assert before.router.config.state == str(tmp_path / "state")  # it holds from the next start on
         assert not (tmp_path / "elsewhere").exists()
-        assert driver(asked).route is not None
+        assert driver(asked).lease is not None
 
 
 @in_loop
@@ -141,7 +141,7 @@ async def test_such_an_option_at_the_start_refuses_it(tmp_path: Path, caplog: py
     with patchbay(tmp_path, ssl_insecure=True) as addon:
         assert lifecycle(addon).service is None
 
-    assert "ssl_insecure would hand the accounts' keys" in caplog.text
+    assert "ssl_insecure would send the accounts' keys" in caplog.text
 
 
 @in_loop
@@ -173,7 +173,10 @@ async def test_a_change_reaches_every_part(tmp_path: Path) -> None:
 
 
 @in_loop
-async def test_it_runs_and_what_it_began_is_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_it_runs_and_what_it_began_is_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(option_defaults, "settle", lambda: None)  # it would freeze what all tests have loaded
     caplog.set_level(logging.INFO)
     journal = tmp_path / "journal.jsonl"
     with patchbay(tmp_path, f"journal: {{path: {journal}}}" + ACCOUNTS) as addon:

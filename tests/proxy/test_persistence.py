@@ -132,7 +132,7 @@ class Recorder:
     def take(self, most: int) -> Sequence[Record]:
         return []
 
-    def came_back(self) -> bool:
+    def recovered(self) -> bool:
         back, self.back = self.back, False
         return back
 
@@ -234,7 +234,7 @@ class Asked(Recorder):
 
     shared = True
 
-    def ask(self, told: Callable[[], None]) -> bool:
+    def request_news(self, told: Callable[[], None]) -> bool:
         self.asking.append(told)
         return True
 

@@ -100,6 +100,13 @@ def test_the_headers_of_an_account_are_on_the_copy(monkeypatch: pytest.MonkeyPat
     assert "second-" not in repr(driven.flow.get_state())
 
 
+def test_the_credential_stands_where_the_client_had_its_own() -> None:
+    driven = Driven(headers=[("AUTHORIZATION", f"Bearer {CLIENT_KEY}"), ("X-Last", "1")])
+    fields = [field for field in driven.sent().headers.fields if field[0] in (b"AUTHORIZATION", b"X-Last")]
+
+    assert fields == [(b"AUTHORIZATION", f"Bearer {KEY}".encode()), (b"X-Last", b"1")]
+
+
 def test_a_header_that_was_a_key_by_its_value_stays_here() -> None:
     sent = Driven(headers=[("X-Whatever", "sk-proj-" + "a1B2" * 12), ("X-Fine", "fine")]).sent()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import logging
@@ -11,247 +12,62 @@ from dataclasses import dataclass, replace
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from mitmproxy import http
-from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
-from mitmproxy.test import tflow
 
 from patchbay.content_coding import CodingError
-from patchbay.proxy import harness, upstream_stream
+from patchbay.proxy import upstream_stream
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.credentials import Credentials
-from patchbay.proxy.shadow import Passthrough
 from patchbay.proxy.upstream_attempt import ALIVE
 from patchbay.proxy.upstream_stream import STALLED
 from patchbay.proxy.websocket_layer import PatchbayWebsocket
-from patchbay.values.account import Timeouts
-from patchbay.values.answer import Chunk, End, Failure, Head, Overdue
-from patchbay.values.decision import Refusal
-
-from .rig import LIMIT, Clock, Http2, Rig, Version, patched
-
-PAIRS: list[tuple[Version, Version]] = [("h1", "h1"), ("h1", "h2"), ("h2", "h1"), ("h2", "h2")]
-OVER = pytest.mark.parametrize("over", PAIRS, ids=[f"{client}-{upstream}" for client, upstream in PAIRS])
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return patched(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_fails_inside(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    yield
-    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
-
-
-# -- the states --------------------------------------------------------------------------------------------------------
-
-
-def connecting(rig: Rig) -> None:
-    rig.slow = True
-    rig.ask()
-
-
-def waiting(rig: Rig) -> None:
-    rig.ask()
-
-
-def holding(rig: Rig, status: int = 429) -> None:
-    rig.driver.reacts |= {Head: "hold", Chunk: "hold", End: "hold"}
-    rig.ask()
-    rig.head(status)
-    rig.data(b"one")
-
-
-def holding_a_good_one(rig: Rig) -> None:
-    holding(rig, 200)
-
-
-def settling(rig: Rig) -> None:
-    rig.paused = {"patchbay_next"}
-    rig.driver.reacts[Head] = "next"
-    rig.ask()
-    rig.head(429)
-    rig.driver.reacts[Head] = "deliver"
-
-
-def second_attempt(rig: Rig) -> None:
-    """With a whole answer kept of the first."""
-    rig.driver.reacts |= {Head: "hold", Chunk: "hold", End: "next"}
-    rig.ask()
-    rig.answers(429, b"kept")
-    rig.driver.reacts |= {Head: "deliver", Chunk: "deliver", End: "deliver"}
-    rig.hooks.clear()
-    rig.driver.told.clear()
-
-
-def streaming(rig: Rig) -> None:
-    rig.ask()
-    rig.head()
-    rig.data(b"one")
-
-
-def collecting(rig: Rig) -> None:
-    """The client gets an answer in one piece."""
-    rig.streams = False
-    streaming(rig)
-
-
-def uploading(rig: Rig) -> None:
-    rig.uploads = True
-    rig.ask(b"up", ends=False)
-    rig.moves = False  # once its head has gone up, a streamed request has no next attempt
-
-
-def uploaded(rig: Rig) -> None:
-    uploading(rig)
-    rig.finish()
-
-
-# -- the events --------------------------------------------------------------------------------------------------------
-
-
-def answered(rig: Rig) -> None:
-    rig.head()
-    rig.data(b"two")
-    rig.end()
-
-
-def goes_on(rig: Rig) -> None:
-    rig.data(b"two")
-    rig.end()
-
-
-def said_next(rig: Rig) -> None:
-    """A whole answer that the driver does not want."""
-    rig.driver.reacts |= {Head: "hold", Chunk: "hold", End: "next"}
-    rig.answers(503, b"bad")
-    rig.driver.reacts |= {Head: "deliver", Chunk: "deliver", End: "deliver"}
-
-
-def said_next_and_none_is_left(rig: Rig) -> None:
-    rig.moves = False
-    said_next(rig)
-
-
-def released(rig: Rig) -> None:
-    rig.driver.reacts |= {Chunk: "deliver", End: "deliver"}
-    rig.data(b"two")
-
-
-def dropped(rig: Rig) -> None:
-    rig.driver.reacts[Chunk] = "next"
-    rig.data(b"two")
-
-
-def said_cut(rig: Rig) -> None:
-    rig.driver.reacts[Chunk] = "cut"
-    rig.data(b"two")
-
-
-def cut_by_its_head(rig: Rig) -> None:
-    rig.driver.reacts[Head] = "cut"
-    rig.head()
-
-
-def cut_at_its_end(rig: Rig) -> None:
-    rig.driver.reacts[End] = "cut"
-    rig.end()
-
-
-def broken_off(rig: Rig) -> None:
-    rig.break_off()
-
-
-def broken_off_and_none_is_left(rig: Rig) -> None:
-    rig.moves = False
-    rig.break_off()
-
-
-def left(rig: Rig) -> None:
-    rig.leave()
-
-
-def time_is_up(rig: Rig) -> None:
-    assert rig.timer
-    rig.expire(rig.timer[0])
-
-
-def time_is_up_and_none_is_left(rig: Rig) -> None:
-    rig.moves = False
-    time_is_up(rig)
-
-
-def overdue_and_held_on(rig: Rig) -> None:
-    rig.driver.reacts[Overdue] = "hold"
-    rig.expire("hold")
-
-
-def overdue_and_next(rig: Rig) -> None:
-    rig.driver.reacts[Overdue] = "next"
-    rig.expire("hold")
-
-
-def connected(rig: Rig) -> None:
-    rig.connected()
-
-
-def refused(rig: Rig) -> None:
-    rig.slow = False
-    rig.refused()
-
-
-def refused_and_none_is_left(rig: Rig) -> None:
-    rig.moves = False
-    rig.refused()
-
-
-def too_late_to_connect(rig: Rig) -> None:
-    rig.expire("connect")
-    rig.slow = False
-    rig.refused()
-
-
-def left_before_connected(rig: Rig) -> None:
-    rig.leave()
-    rig.connected()
-
-
-def found(rig: Rig) -> None:
-    rig.go_on()
-
-
-def none_found(rig: Rig) -> None:
-    rig.moves = False
-    rig.go_on()
-
-
-def another_answer(rig: Rig) -> None:
-    rig.moves, rig.instead = False, Refusal(503, "none_left", "none is left")
-    rig.go_on()
-
-
-def left_meanwhile(rig: Rig) -> None:
-    rig.leave()
-    rig.go_on()
-
-
-def old_answer_goes_on(rig: Rig) -> None:
-    goes_on(rig)
-    rig.go_on()
-
-
-def old_answer_goes_on_and_none_is_found(rig: Rig) -> None:
-    goes_on(rig)
-    none_found(rig)
-
-
-def upload_goes_on(rig: Rig) -> None:
-    rig.send(b"more")
-
-
-def upload_ends(rig: Rig) -> None:
-    rig.finish()
+from patchbay.values.account import Secret, Timeouts
+from patchbay.values.answer import Chunk, End, Failure, Head
+
+from .rig import LIMIT, OVER, Clock, Http2, Rig, Version
+from .stream_states import (
+    another_answer,
+    answered,
+    broken_off,
+    broken_off_and_none_is_left,
+    collecting,
+    connected,
+    connecting,
+    cut_at_its_end,
+    cut_by_its_head,
+    dropped,
+    found,
+    goes_on,
+    holding,
+    holding_a_good_one,
+    left,
+    left_before_connected,
+    left_meanwhile,
+    none_found,
+    old_answer_goes_on,
+    old_answer_goes_on_and_none_is_found,
+    overdue_and_held_on,
+    overdue_and_next,
+    refused,
+    refused_and_none_is_left,
+    released,
+    said_cut,
+    said_next,
+    said_next_and_none_is_left,
+    second_attempt,
+    settling,
+    streaming,
+    time_is_up,
+    time_is_up_and_none_is_left,
+    too_late_to_connect,
+    upload_ends,
+    upload_goes_on,
+    uploaded,
+    uploading,
+    waiting,
+)
+
+pytestmark = pytest.mark.usefixtures("nothing_fails_inside")
 
 
 # -- what follows ------------------------------------------------------------------------------------------------------
@@ -433,236 +249,6 @@ def test_every_state_and_event_is_in_the_table() -> None:
     }  # fmt: skip
 
 
-# -- the gate ----------------------------------------------------------------------------------------------------------
-
-
-@OVER
-@pytest.mark.parametrize("attached", ["nothing", "not ready"])
-@pytest.mark.parametrize("uploads", [False, True])
-def test_without_a_route_nothing_leaves(
-    over: tuple[Version, Version], attached: str, uploads: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    rig = Rig(*over)
-    rig.uploads = uploads
-    rig.driver.ready = False
-    if attached == "nothing":
-        rig.attached = None
-    rig.ask()
-
-    assert rig.answer.start == "502"
-    assert rig.upstreams == {}
-    assert "PermissionError" in caplog.text
-    caplog.clear()
-
-
-@OVER
-def test_a_route_that_is_gone_when_the_connection_stands_sends_nothing(
-    over: tuple[Version, Version], caplog: pytest.LogCaptureFixture
-) -> None:
-    rig = Rig(*over)
-    rig.slow = True
-    rig.ask()
-    rig.driver.ready = False
-    rig.connected()
-
-    assert rig.requests == []
-    assert rig.answer.start == "502"
-    caplog.clear()
-
-
-@OVER
-def test_the_credential_is_on_the_wire_copy_alone(over: tuple[Version, Version]) -> None:
-    rig = Rig(*over)
-    rig.ask()
-
-    assert rig.request.headers["authorization"] == harness.KEY
-    assert harness.KEY not in repr(rig.flows[0].get_state())
-
-
-@OVER
-def test_an_error_inside_is_an_answer_not_a_hang(
-    over: tuple[Version, Version], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """mitmproxy would log it with its message, which could quote a header, and leave the client waiting."""
-
-    def fails(*_: object) -> None:
-        raise ValueError(harness.KEY)
-
-    rig = Rig(*over)
-    rig.ask()
-    monkeypatch.setattr(rig.driver, "answered", fails)
-    rig.head()
-
-    assert (rig.answer.start, json.loads(rig.answer.body)["error"]["code"]) == ("502", "patchbay_failed")
-    assert "ValueError" in caplog.text
-    assert harness.KEY not in caplog.text
-    assert rig.left_behind == []
-    caplog.clear()
-
-
-# -- a flow that passes ------------------------------------------------------------------------------------------------
-
-
-@OVER
-def test_what_is_attached_as_passthrough_goes_as_it_came(over: tuple[Version, Version]) -> None:
-    class Plain(Passthrough):
-        def wire_request(self, request: http.Request) -> http.Request:
-            request = super().wire_request(request).copy()
-            request.headers.setdefault("content-length", "2")
-            return request
-
-    rig = Rig(*over)
-    rig.attached = Plain(tflow.tflow())
-    rig.ask()
-    rig.answers(503, b"busy")
-
-    assert "authorization" not in rig.request.headers
-    assert rig.request.body == b"hi"
-    assert (rig.answer.start, rig.answer.body, rig.answer.end) == ("503", b"busy", "complete")
-    assert rig.driver.told == rig.driver.calls == []
-
-
-@OVER
-def test_a_passthrough_that_breaks_off_is_mitmproxys_own_affair(over: tuple[Version, Version]) -> None:
-    rig = Rig(*over)
-    rig.attached = Passthrough(tflow.tflow())
-    rig.ask(b"", method="GET")
-    rig.break_off()
-
-    assert rig.answer.start == "502" or rig.answer.end == "broken"
-    assert rig.driver.told == []
-    assert rig.left_behind == []
-
-
-# -- time --------------------------------------------------------------------------------------------------------------
-
-
-@OVER
-def test_a_piece_starts_the_idle_time_anew(over: tuple[Version, Version], clock: Clock) -> None:
-    rig = Rig(*over, clock)
-    streaming(rig)
-    clock.now += 20
-    rig.data(b"two")
-    stream_timer = rig.timer
-    clock.now += 10  # 30 since the timer was set, 10 since the last piece
-    assert rig.stream.timer
-    rig.feed(events.Wakeup(rig.stream.timer))
-
-    assert stream_timer == ("idle", 30)
-    assert (rig.answer.end, rig.timer) == ("", ("idle", 20))
-    rig.expire("idle")
-    assert rig.answer.end == "broken"
-
-
-@OVER
-@pytest.mark.parametrize("idle", [0, 30])
-def test_the_total_bounds_an_answer_that_goes_on(over: tuple[Version, Version], clock: Clock, idle: int) -> None:
-    rig = Rig(*over, clock)
-    rig.driver.timeouts = Timeouts(connect=10, first_byte=20, idle=idle, total=25)
-    streaming(rig)
-    assert rig.timer == ("idle", 25)
-    clock.now += 24
-    rig.data(b"two")
-    clock.now += 1
-    assert rig.stream.timer
-    rig.feed(events.Wakeup(rig.stream.timer))
-
-    assert (rig.answer.body, rig.answer.end) == (b"onetwo", "broken")
-    assert rig.driver.failures == ["timeout"]
-
-
-@OVER
-def test_the_total_is_shorter_than_the_wait_for_a_head(over: tuple[Version, Version], clock: Clock) -> None:
-    rig = Rig(*over, clock)
-    rig.driver.timeouts = Timeouts(connect=10, first_byte=20, idle=30, total=15)
-    rig.slow = True
-    rig.ask()
-    assert rig.timer == ("connect", 10)
-    clock.now += 6
-    rig.connected()
-
-    assert rig.timer == ("head", 9)
-
-
-@OVER
-def test_without_bounds_the_exchange_stays_alive(over: tuple[Version, Version], clock: Clock) -> None:
-    """mitmproxy closes a client's connection on which nothing happens."""
-    rig = Rig(*over, clock)
-    rig.driver.timeouts = Timeouts(0, 0, 0, 0)
-    rig.ask()
-    for _ in range(3):
-        rig.expire("alive")
-    rig.head()
-    for _ in range(3):
-        rig.expire("alive")
-    rig.data(b"late")
-    rig.end()
-
-    assert (rig.answer.body, rig.answer.end, rig.driver.failures) == (b"late", "complete", [])
-
-
-@OVER
-@pytest.mark.parametrize(("status", "released"), [(200, True), (429, False)])
-def test_a_good_answer_that_fell_silent_is_not_held_to_the_end(
-    over: tuple[Version, Version], clock: Clock, status: int, released: bool
-) -> None:
-    """Its upstream has stopped; an error is known by its head, whatever becomes of its body."""
-    rig = Rig(*over, clock)
-    rig.driver.hold_seconds = 100
-    rig.driver.reacts |= {Head: "hold", Chunk: "hold", End: "hold"}
-    rig.ask()
-    rig.head(status)
-    assert rig.timer == ("hold", 30)
-    rig.expire("hold")
-
-    assert (rig.driver.failures == ["timeout"]) is released
-    assert rig.timer == (("head", 20) if released else ("hold", pytest.approx(0.001)))
-
-
-@OVER
-def test_what_is_held_is_held_for_its_time_alone(over: tuple[Version, Version], clock: Clock) -> None:
-    rig = Rig(*over, clock)
-    rig.driver.hold_seconds = 40
-    rig.driver.timeouts = Timeouts(connect=10, first_byte=20, idle=30, total=0)
-    rig.driver.reacts |= {Head: "hold", Chunk: "hold", End: "hold"}
-    rig.ask()
-    rig.head(200)
-    clock.now += 29
-    rig.data(b"one")
-    clock.now += 1
-    assert rig.stream.timer
-    rig.feed(events.Wakeup(rig.stream.timer))
-    assert rig.timer == ("hold", 10)
-    rig.expire("hold")
-
-    assert (rig.answer.start, rig.answer.body, rig.timer) == ("200", b"one", ("idle", 30))
-
-
-@OVER
-def test_a_timer_that_was_called_off_changes_nothing(over: tuple[Version, Version], clock: Clock) -> None:
-    rig = Rig(*over, clock)
-    rig.ask()
-    old = rig.stream.timer
-    assert old
-    rig.head()
-    rig.feed(events.Wakeup(old))
-    rig.data(b"one")
-    rig.end()
-    rig.feed(events.Wakeup(old))
-
-    assert (rig.answer.body, rig.answer.end) == (b"one", "complete")
-    assert rig.driver.failures == []
-
-
-@OVER
-def test_a_connection_that_timed_out_is_used_no_more(over: tuple[Version, Version], clock: Clock) -> None:
-    rig = Rig(*over, clock)
-    waiting(rig)
-    time_is_up(rig)
-
-    assert rig.requests[0][0] is not rig.requests[1][0]
-
-
 # -- keeping the last answer -------------------------------------------------------------------------------------------
 
 
@@ -714,112 +300,6 @@ def test_a_cut_over_http2_leaves_the_connection_to_the_others() -> None:
     rig.ask()
     rig.answers(200, b"ok")
     assert (rig.answer.body, rig.answer.end) == (b"ok", "complete")
-
-
-# -- connections that end ----------------------------------------------------------------------------------------------
-
-
-def test_a_kept_connection_that_closed_costs_no_attempt() -> None:
-    rig = Rig()
-    rig.ask()
-    rig.answers(200, b"ok")
-    rig.ask()
-    rig.hang_up()
-
-    assert rig.driver.failures == []
-    assert [server.connected for server, _ in rig.requests] == [False, False, True]
-    rig.answers(200, b"again")
-    assert rig.answer.body == b"again"
-
-
-def test_a_kept_connection_that_closes_twice_is_a_failure() -> None:
-    rig = Rig()
-    rig.ask()
-    rig.answers(200, b"ok")
-    rig.ask()
-    rig.hang_up()
-    rig.hang_up()
-
-    assert rig.driver.failures == ["reset"]
-
-
-def test_a_streamed_request_is_not_sent_twice_though_its_connection_was_kept() -> None:
-    rig = Rig()
-    rig.ask()
-    rig.answers(200, b"ok")
-    uploaded(rig)
-    rig.hang_up()
-
-    assert rig.driver.failures == ["reset"]
-    assert rig.answer.start == "502"
-
-
-@pytest.mark.parametrize(("repeatable", "attempts"), [(True, 2), (False, 1)])
-def test_of_a_lost_http2_connection_a_repeatable_request_goes_once_more(repeatable: bool, attempts: int) -> None:
-    """Another request may have been the reason; so it goes alone."""
-    rig = Rig("h2", "h2")
-    rig.driver.repeatable = repeatable
-    rig.moves = False
-    rig.ask()
-    rig.hang_up()
-
-    assert len(rig.requests) == attempts
-    assert rig.driver.failures == ([] if repeatable else ["lost"])
-
-
-def test_a_shared_failure_counts_once() -> None:
-    rig = Rig("h2", "h2")
-    rig.driver.repeatable = False
-    rig.ask()
-    rig.ask()
-    rig.from_upstream(b"")  # else the connection had closed before, and the second would go again
-    server = rig.requests[0][0]
-    server.state = ConnectionState.CLOSED
-    rig.feed(events.ConnectionClosed(server))
-
-    failures = [each for each in rig.driver.told if isinstance(each, Failure)]
-    assert [each.counted for each in failures] == [False, True]
-
-
-@OVER
-def test_what_was_refused_before_is_asked_again(over: tuple[Version, Version]) -> None:
-    """mitmproxy keeps a connection that failed, and every later request to that address would fail with it."""
-    rig = Rig(*over)
-    rig.slow, rig.moves = True, False
-    rig.ask()
-    rig.refused()
-    rig.slow = False
-    rig.ask()
-    rig.answers(200, b"back")
-
-    assert rig.answer.body == b"back"
-
-
-@OVER
-def test_a_client_that_left_while_it_was_connected_sends_nothing(over: tuple[Version, Version]) -> None:
-    rig = Rig(*over)
-    connecting(rig)
-    left_before_connected(rig)
-
-    assert rig.requests == []
-    assert rig.driver.left
-
-
-def test_a_connect_timeout_while_a_stream_waits_opens_a_connection_of_its_own(clock: Clock) -> None:
-    """The first connection of HTTP/2 has as many streams as it may have, and its SETTINGS never come."""
-    rig = Rig("h2", "h2", clock)
-    for _ in range(11):
-        rig.ask()
-    asked = len(rig.requests)
-    rig.stream_id += 0
-    waits = [stream for stream in rig.layer.streams.values() if stream._paused]
-    assert len(waits) == 1 and asked == 10
-    timer = waits[0].timer
-    assert timer and timer.what == "connect"
-    rig.feed(events.Wakeup(timer))
-
-    assert len(rig.upstreams) == 2
-    assert len(rig.requests) == 11
 
 
 # -- what an answer may hold -------------------------------------------------------------------------------------------
@@ -933,6 +413,56 @@ def test_trailers_pass_and_carry_no_credential() -> None:
     assert "sk-of" not in repr(rig.requests)
 
 
+def knowing(rig: Rig, key: str) -> None:
+    """Let *rig*'s driver know *key*, which an upstream may quote."""
+    credentials = Credentials()
+    asyncio.run(credentials.ready(Secret("literal", key)))
+    rig.driver.answer_filter = lambda: AnswerFilter(credentials, LIMIT)  # type: ignore[method-assign]
+
+
+@OVER
+@pytest.mark.parametrize("cut", [0, 1, 5, 20, 23])
+def test_a_key_that_a_stream_quotes_is_covered_wherever_it_is_cut(over: tuple[Version, Version], cut: int) -> None:
+    key = "sk-real-0123456789abcdef"
+    rig = Rig(*over)
+    knowing(rig, key)
+    rig.ask()
+    rig.head()
+    rig.data(b"x" + key[:cut].encode())
+    rig.data(key[cut:].encode() + b"y")
+    rig.end()
+
+    assert key.encode() not in rig.answer.body
+    assert (len(rig.answer.body), rig.answer.end) == (len(key) + 2, "complete")
+    assert not any(isinstance(each, Chunk) and key.encode() in each.data for each in rig.driver.told)
+
+
+@OVER
+@pytest.mark.parametrize("streams", [True, False])
+def test_what_is_kept_back_at_the_end_comes_before_the_end(over: tuple[Version, Version], streams: bool) -> None:
+    rig = Rig(*over)
+    rig.streams = streams
+    knowing(rig, "sk-real-0123456789abcdef")
+    rig.ask()
+    rig.head()
+    rig.data(b"so far sk-re")
+    rig.end()
+
+    assert (rig.answer.body, rig.answer.end) == (b"so far sk-re", "complete")
+    assert rig.driver.told[-2:] == [Chunk(b"sk-re"), End()]
+
+
+def test_a_failure_quotes_no_key() -> None:
+    rig = Rig()
+    rig.moves = False
+    knowing(rig, "sk-real-0123456789abcdef")
+    rig.ask()
+    rig.from_upstream(b"HTTP/1.1 sk-real-0123456789abcdef\r\n\r\n")
+
+    assert rig.driver.failures == ["reset"]
+    assert "sk-real" not in repr(rig.driver.told) + repr(rig.answer)
+
+
 # -- a client of HTTP/2 that reads slowly ------------------------------------------------------------------------------
 
 
@@ -974,6 +504,7 @@ def test_a_client_that_takes_nothing_for_long_is_given_up(
     for _ in range(12):
         rig.data(b"x" * 6000)
     pause = rig.suspended[0].args()[0]
+    assert STALLED == 300
     clock.now += STALLED
     assert not pause.over()
     clock.now += 1
@@ -999,6 +530,57 @@ def test_a_connection_that_others_use_is_read_on(clock: Clock, monkeypatch: pyte
     monkeypatch.setattr(upstream_stream, "SHARED_BACKLOG", 2000)
     rig.data(b"x" * 900, attempt=0)
     assert "patchbay_give_way" in rig.hooks
+
+
+@pytest.mark.parametrize(("more", "pauses"), [(0, False), (1, True)])
+def test_four_mebibytes_may_wait_for_a_client(more: int, pauses: bool, clock: Clock) -> None:
+    rig = Rig("h2", "h1", clock)
+    rig.ask()
+    rig.head()
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(4):
+        rig.data(bytes(1 << 20))
+    assert not rig.suspended
+    rig.data(bytes(more))
+
+    assert bool(rig.suspended) is pauses
+
+
+@pytest.mark.parametrize(("unsent", "over"), [(501, False), (500, True)])
+def test_reading_goes_on_when_half_of_it_was_taken(
+    unsent: int, over: bool, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream_stream, "BACKLOG", 1000)
+    rig = Rig("h2", "h1", clock)
+    rig.ask()
+    rig.head()
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(12):
+        rig.data(b"x" * 6000)
+    pause = rig.suspended[0].args()[0]
+    peer = rig.peer
+    assert isinstance(peer, Http2)
+    for stream in (None, rig.stream_id):
+        peer.speaker.increment_flow_control_window(12 * 6000 - 65535 - unsent, stream)
+    rig._from_client(b"")
+
+    assert pause.over() is over
+
+
+def test_a_client_that_leaves_meanwhile_ends_the_pause(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_stream, "BACKLOG", 1000)
+    rig = Rig("h2", "h1", clock)
+    rig.ask()
+    rig.head()
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(12):
+        rig.data(b"x" * 6000)
+    rig.leave()
+    assert rig.suspended[0].args()[0].over()
+    rig.go_on()
+
+    assert rig.hooks.count("error") == 1
+    assert rig.flows[0].error.msg != "client_stalled"
 
 
 # -- requests that stream up -------------------------------------------------------------------------------------------
@@ -1066,7 +648,10 @@ def test_a_body_that_is_read_is_bounded(over: tuple[Version, Version], over_by: 
 
     if over_by:
         assert (rig.answer.start, json.loads(rig.answer.body)["error"]["code"]) == ("413", "body_too_large")
+        rig.send(b"more")
+        rig.finish()
         assert rig.requests == []
+        assert "request" not in rig.hooks
     else:
         rig.finish()
         assert len(rig.request.body) == LIMIT

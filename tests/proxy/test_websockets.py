@@ -23,7 +23,7 @@ from patchbay.exchange import Exchange
 from patchbay.proxy import websockets
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import DriverContext, ExchangeDriver, RequestTarget
-from patchbay.proxy.websockets import Socket
+from patchbay.proxy.websockets import WebSocketDriver
 from patchbay.router import Router
 from patchbay.settings import reader
 from patchbay.values.answer import Chunk, End, Head
@@ -66,7 +66,7 @@ class Line:
             lambda flow, exchange, decision: self.decisions.append(decision),
         )
         self.driver = _upgraded(self.router, self.flow, around)
-        self.socket = Socket(self.flow, self.driver, around)
+        self.socket = WebSocketDriver(self.flow, self.driver, around)
         self.pings = 0
         self.closing: list[tuple[int, str]] = []
 
@@ -100,7 +100,7 @@ class Line:
         """Let the time come at which the socket looks whether its upstream is there."""
 
         async def looked() -> None:
-            self.socket._look()
+            self.socket._check_silence()
 
         asyncio.run(looked())
 
@@ -426,11 +426,11 @@ def test_an_idle_socket_ends_when_its_account_begins_to_rest(line: Line) -> None
     """R35: so that the client connects anew before it asks, and loses nothing; one that is busy goes on."""
     line.up()
     _rest(line, "one")
-    line.socket.settled()
+    line.socket.account_failed()
     assert line.hung_up == 0
     line.down("response.completed", status="completed", output=[])
-    line.socket.settled()
-    line.socket.settled()
+    line.socket.account_failed()
+    line.socket.account_failed()
 
     assert [code for code, _ in line.closing] == [1013] and line.said == []
 
@@ -439,7 +439,7 @@ def test_an_idle_socket_on_an_account_that_is_well_stays(line: Line) -> None:
     line.up()
     line.down("response.completed", status="completed", output=[])
     _rest(line, "two")
-    line.socket.settled()
+    line.socket.account_failed()
 
     assert line.hung_up == 0
 
@@ -471,7 +471,7 @@ def test_a_message_that_waits_leaves_with_its_socket(line: Line) -> None:
 def test_a_message_that_waited_is_asked_again(line: Line, client: Client | None, status: Any, closed: Any) -> None:
     """R34: its client may have less by then, or be gone."""
     now = line.driver.exchange.request.client if line.driver.exchange else Client()
-    line.socket._around = replace(line.socket._around, client_now=lambda _: now)
+    line.socket._context = replace(line.socket._context, client_now=lambda _: now)
 
     def changed() -> None:
         nonlocal now
@@ -500,7 +500,7 @@ def _waiting(line: Line, meanwhile: Any = None) -> WebSocketMessage:
         decided.clear()
         if meanwhile:
             meanwhile()
-            line.socket.reloaded()
+            line.socket.settings_changed()
         else:
             line.driver.client_left()
         await task
@@ -520,7 +520,7 @@ WITHOUT = {
 def test_a_socket_ends_with_its_account(line: Line, settings: str) -> None:
     """R34: once it is idle, so that the client's next try gets another account."""
     line.router.reload(reader.load(settings, "config.yaml"))
-    line.socket.reloaded()
+    line.socket.settings_changed()
 
     assert [code for code, _ in line.closing] == [1012]
 
@@ -530,7 +530,7 @@ def test_what_is_under_way_ends_on_an_account_that_is_gone(line: Line, settings:
     """R34: the socket is closed behind the last event of it."""
     line.up()
     line.router.reload(reader.load(settings, "config.yaml"))
-    line.socket.reloaded()
+    line.socket.settings_changed()
     assert line.hung_up == 0
     last = line.down("response.completed", status="completed", output=[])
 
@@ -631,7 +631,7 @@ def test_a_socket_that_nobody_reads_ends_with_its_client_s_rights(line: Line, no
     line.driver.target = RequestTarget(endpoint, DESTINATION, "bearer")
     assert line.driver.exchange
     line.driver.exchange.request = replace(line.driver.exchange.request, path="/v1/realtime?model=m", endpoint=endpoint)
-    line.socket._around = replace(line.socket._around, client_now=lambda client: now)
+    line.socket._context = replace(line.socket._context, client_now=lambda client: now)
 
     passed = line.pass_on(b"anything", from_client=True, kind=Opcode.BINARY)
 

@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     if not PROGRAM:
         pytest.skip(MISSING)
     with redis_server(tmp_path_factory.mktemp("redis")) as running, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(redis_store, "_PATIENCE", 30.0)  # a server that is slow to answer is another matter
+        patched.setattr(redis_store, "_TIMEOUT", 30.0)  # a server that is slow to answer is another matter
         yield running
 
 

@@ -89,7 +89,7 @@ def test_of_one_key_only_the_last_is_written(fake: Fake) -> None:
 def test_news_are_taken_in_pieces(fake: Fake) -> None:
     fake.telling = [record("a"), record("b"), record("c")]
     running = started(fake)
-    assert running.looked(LONG)
+    assert running.wait_for_first_read(LONG)
 
     assert len(running.take(2)) == 2
     assert len(running.take(2)) == 1
@@ -104,18 +104,18 @@ def test_a_store_that_fails_is_said_once_and_asked_again(
     caplog.set_level(logging.INFO, "patchbay.store.write_behind")
     fake.broken = failure
     running = started(fake)
-    assert not running.looked(LONG)
+    assert not running.wait_for_first_read(LONG)
     running.put([record("a")])
     for _ in range(3):
         assert fake.tried.acquire(timeout=LONG)
-    assert not running.came_back()
+    assert not running.recovered()
     fake.broken = None
     assert fake.written.acquire(timeout=LONG)
     running.close(LONG)
 
     assert fake.held == {"a": record("a")}
-    assert running.came_back()
-    assert not running.came_back()
+    assert running.recovered()
+    assert not running.recovered()
     assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"]
     assert "sk-secret" not in caplog.text
 
@@ -135,19 +135,19 @@ def test_what_waits_is_bounded(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_who_asks_is_told_when_the_news_of_that_moment_are_there(fake: Fake) -> None:
     running = started(fake)
-    assert running.looked(LONG)
+    assert running.wait_for_first_read(LONG)
     told = threading.Event()
     fake.telling = [record("a")]
-    assert running.ask(told.set)
+    assert running.request_news(told.set)
     assert told.wait(LONG)
     assert running.take() == [record("a")]
     running.close(LONG)
-    assert not running.ask(told.set)
+    assert not running.request_news(told.set)
 
 
 def test_nobody_waits_for_the_news_of_a_store_that_fails(fake: Fake) -> None:
     fake.broken = StoreError("down")
     running = started(fake)
-    assert not running.looked(LONG)
-    assert not running.ask(lambda: None)
+    assert not running.wait_for_first_read(LONG)
+    assert not running.request_news(lambda: None)
     running.close(LONG)

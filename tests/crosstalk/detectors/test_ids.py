@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from patchbay.crosstalk.detectors.ids import telling
+from patchbay.crosstalk.detectors.ids import _random, telling
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,22 @@ def test_a_random_id_is_telling(value: str) -> None:
 )
 def test_a_counter_is_not(value: str) -> None:
     assert not telling(value)
+
+
+@pytest.mark.parametrize("value", ["toolu_01abc", "call_a1", "call_1a", "call_XyZaBcDeFgHi", "fc_qWeRtYuIoP"])
+def test_letters_among_digits_or_capitals_strewn_about_look_drawn(value: str) -> None:
+    assert _random(value)
+
+
+@pytest.mark.parametrize("value", ["call_weather", "123456", "call_getWeatherToday", "CALL", ""])
+def test_a_word_a_count_and_a_name_with_humps_do_not(value: str) -> None:
+    assert not _random(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "tells"),
+    [("chatcmpl-abcdef123456", True), ("chatcmpl-abcdef12345", False), ("abcdef" * 2, True), ("abcde" * 3, False),
+     ("a1b2c3" + "d" * 250, True), ("a1b2c3" + "d" * 251, False)],
+)  # fmt: skip
+def test_an_id_tells_from_twelve_characters_of_six_kinds_on(value: str, tells: bool) -> None:
+    assert telling(value) == tells

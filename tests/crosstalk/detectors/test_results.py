@@ -8,6 +8,7 @@ import pytest
 
 from patchbay.body import Body
 from patchbay.crosstalk.request_summary import RequestSummary
+from patchbay.ledger import Entry
 from patchbay.values.http import Endpoint
 
 from ...simulator import render
@@ -65,3 +66,15 @@ def test_any_history_can_be_asked(turns: object) -> None:
     asked = RequestSummary(Endpoint("openai_chat", suffix="/chat/completions"), Body(render._json({"messages": turns})))
 
     assert asked.results == ()
+
+
+def test_of_two_conversations_the_one_that_is_not_ours_is_the_victim() -> None:
+    world = World("none", "openai_chat", False, 1)
+    ours, theirs = called(world), called(world)
+    victim = f"x{world.number}"
+    line = world.send(messages=handed_in("openai_chat", [ours, theirs]))
+    world.ledger.note("call", ours, Entry("an earlier turn", affinity=f"s{line.number}"), world.now)
+
+    world.deliver(line, line.own)
+
+    assert [(each.detector, each.victim) for each in line.verdict().findings] == [("results", victim)]

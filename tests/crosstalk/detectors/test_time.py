@@ -1,0 +1,73 @@
+"""Times in an answer: how far they may be off before they are a sign."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+
+from patchbay.crosstalk.detectors.time import _seconds
+from patchbay.values.answer import Fact
+
+from ..world import World
+from .test_habits import over, strengths
+
+
+def known(kind: str) -> World:
+    """Return a world whose host has been right by *kind* in eight answers."""
+    world = World("none", "openai_chat", False, 1)
+    for _ in range(8):
+        line = world.send()
+        over(world, line, Fact(kind, 0.0 if kind == "took" else int(world.now) if kind == "created" else 0, "header"))
+    return world
+
+
+def waited(world: World, kind: str, value: object, seconds: float) -> list[tuple[str, str]]:
+    """Return what is found in an answer that says *value* after so many *seconds*."""
+    line = world.send()
+    world.now += seconds
+    return strengths(over(world, line, Fact(kind, value, "header")))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds", "strange"),
+    [(1.24, 1.0, False), (1.26, 1.0, True), (104.0, 100.0, False), (106.0, 100.0, True), (0.3, 0.0, True)],
+)
+def test_a_server_may_say_a_quarter_of_a_second_or_five_per_cent_more_than_we_waited(
+    value: float, seconds: float, strange: bool
+) -> None:
+    assert waited(known("took"), "took", value, seconds) == ([("took", "strong")] if strange else [])
+
+
+@pytest.mark.parametrize(("value", "strange"), [(5, False), (6, True)])
+def test_an_age_may_be_three_seconds_more_than_we_waited(value: int, strange: bool) -> None:
+    assert waited(known("age"), "age", value, 2.0) == ([("age", "strong")] if strange else [])
+
+
+@pytest.mark.parametrize(("early", "strange"), [(2.9, False), (3.1, True)])
+def test_an_answer_may_be_made_three_seconds_before_it_was_asked_for(early: float, strange: bool) -> None:
+    world = known("created")
+    line = world.send()
+
+    found = over(world, line, Fact("created", world.now - early, "body created"))
+
+    assert strengths(found) == ([("created", "strong")] if strange else [])
+
+
+AT = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value", [AT.timestamp(), int(AT.timestamp()), str(int(AT.timestamp())), AT.isoformat(), format_datetime(AT, True)]
+)
+def test_a_time_is_read_in_every_form(value: object) -> None:
+    assert _seconds(value) == AT.timestamp()
+
+
+@pytest.mark.parametrize(
+    "value", [True, None, "", "x", "yesterday", 1e11, 0, -1, "1e999", "9" * 30, "Thu, 99 Foo 2026 99:99:99 GMT",
+              "2026-11-26T12:00:00", "٣٤", [], "12,5"],
+)  # fmt: skip
+def test_what_is_no_time_is_none(value: object) -> None:
+    assert _seconds(value) is None

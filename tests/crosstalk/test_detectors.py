@@ -1,0 +1,46 @@
+"""The table of the detectors, and docs/crosstalk.md held to it."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from patchbay.crosstalk import detectors
+from patchbay.crosstalk.detectors import BY_KIND, DETECTORS, KINDS
+
+from .test_each_detector import CASES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "crosstalk.md").read_text(encoding="utf-8")
+ROWS = dict(re.findall(r"^\| `([\w-]+)` \| .* \| ([^|]*) \|$", PAGE, flags=re.MULTILINE))
+FAMILIES = [
+    import_module(f"{detectors.__name__}.{path.stem}").FAMILY
+    for path in sorted(Path(detectors.__file__ or "").parent.glob("*.py"))
+    if path.stem not in ("__init__", "finding")
+]
+
+
+def test_the_page_has_a_row_for_each_detector_in_their_order() -> None:
+    assert list(ROWS) == list(DETECTORS)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_row_says_what_the_detector_is_worth(name: str) -> None:
+    assert re.search(rf"\b{CASES[name].strength}\b", ROWS[name])
+
+
+def test_the_page_names_each_family() -> None:
+    named = re.search(r"different families \(([\w, \n]+)\)", PAGE)
+
+    assert named is not None
+    assert sorted(re.split(r",\s+", named[1])) == sorted(FAMILIES)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_detector_looks_at_the_facts_of_its_kinds_only(name: str) -> None:
+    detector, kinds = DETECTORS[name]
+
+    assert kinds
+    assert {kind for kind in KINDS if (name, detector) in BY_KIND[kind]} == kinds

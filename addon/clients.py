@@ -34,14 +34,10 @@ HIDDEN = "patchbay"  # replaces a credential of the client
 _NOTHING: Mapping[str, str] = {}
 QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
 # Headers that reveal the client's own account to the upstream, and our account to the client.
-REVEALING_UPWARD = frozenset(
-    {"cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
-     "chatgpt-account-id"}
-)  # fmt: skip
-REVEALING_DOWNWARD = frozenset(
-    {"set-cookie", "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
-     "chatgpt-account-id"}
-)  # fmt: skip
+_ACCOUNT_HEADERS = frozenset(
+    "openai-organization openai-project anthropic-organization-id x-goog-user-project chatgpt-account-id".split()
+)
+REVEALING_UPWARD, REVEALING_DOWNWARD = _ACCOUNT_HEADERS | {"cookie"}, _ACCOUNT_HEADERS | {"set-cookie"}
 GONE = Refusal(401, "client_unknown", "This client is no longer known to the proxy")
 _MAX_NAME = 256
 _LISTS = re.compile(

@@ -29,8 +29,8 @@ _PATHS = ("x-original-url", "x-rewrite-url")  # some servers read these in place
 _PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
 _SPELLED_OTHERWISE = frozenset(
-    "authorization proxy-authorization x-api-key x-goog-api-key api-key content-length transfer-encoding host cookie"
-    " openai-organization openai-project x-goog-user-project chatgpt-account-id".split()
+    "proxy-authorization x-api-key x-goog-api-key api-key content-length transfer-encoding openai-organization"
+    " openai-project x-goog-user-project chatgpt-account-id".split()
 )
 
 

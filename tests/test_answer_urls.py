@@ -341,3 +341,71 @@ def test_a_request_by_a_prefix_of_a_front_names_a_file_as_its_upstream_does() ->
     told = json.loads(answer_urls.for_upstream(request(raw, here), raw, way().account, API))
 
     assert told["contents"][0]["parts"][0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"
+
+
+SAID = (
+    "content text delta output outputs arguments args input message messages candidates parts choices instructions"
+    " prompt metadata system tools parameters schema functionCall functionResponse attributes labels title"
+    " description display_name displayName revised_prompt answer completion generated_text contents annotation"
+    " annotations citations action sources summary code logs stdout stderr refusal transcript thinking value"
+    " queries query search_query operation commands command diff word words segments token tokens logprobs document"
+    " documents datasource_item sample tool_calls step_details name filename file_name fileName"
+).split()
+
+
+@pytest.mark.parametrize("member", SAID)
+def test_each_member_that_holds_texts_stays_as_it_is(member: str) -> None:
+    url = "https://api.example.com/v1/files/b"
+    for said in (url, [url], {"url": url}):
+        text = json.dumps({"id": "x", member: said}).encode()
+        assert way().body(text) == text
+
+
+def test_a_response_is_a_text_or_an_object_with_addresses() -> None:
+    url = "https://api.example.com/v1/files/b"
+
+    assert json.loads(way().body(json.dumps({"response": url}).encode())) == {"response": url}
+    assert json.loads(way().body(json.dumps({"response": {"url": url}}).encode())) == {
+        "response": {"url": f"{HERE}/v1/files/b"}
+    }
+
+
+@pytest.mark.parametrize(
+    "member", ["uri", "fileUri", "file_uri", "url", "image_url", "file_url", "video_url", "audio_url"]
+)
+def test_each_member_of_a_request_that_holds_an_address_is_mapped(member: str) -> None:
+    asked = request({"contents": [{member: f"{HERE}/v1beta/files/abc"}]}, HERE)
+    account = Account("a", PRESETS["generic"], Secret("literal", "k"), origin=API)
+    told = json.loads(answer_urls.for_upstream(asked, asked.body.raw or b"", account, API))
+
+    assert told["contents"][0][member] == "https://api.example.com/v1beta/files/abc"
+
+
+@pytest.mark.parametrize("outer", ["arguments", "args", "functionCall", "functionResponse", "metadata", "text"])
+def test_no_address_below_a_text_of_a_request_is_mapped(outer: str) -> None:
+    asked = request({"contents": [{outer: {"url": f"{HERE}/v1beta/files/abc"}}]}, HERE)
+    account = Account("a", PRESETS["generic"], Secret("literal", "k"), origin=API)
+    raw = asked.body.raw or b""
+
+    assert answer_urls.for_upstream(asked, raw, account, API) == raw
+
+
+@pytest.mark.parametrize("name", ["access-control-allow-origin", "content-security-policy", "x-patchbay-upstream"])
+def test_each_header_with_a_policy_stays(name: str) -> None:
+    assert way().header(name, "https://api.example.com/v1/files/b") == "https://api.example.com/v1/files/b"
+
+
+@pytest.mark.parametrize(("over", "mapped"), [(0, True), (1, False)])
+def test_a_body_of_exactly_the_limit_is_mapped(over: int, mapped: bool) -> None:
+    url = b'{"url": "https://api.example.com/v1/files/b"}'
+    text = url + b" " * (answer_urls.READ - len(url) + over)
+
+    assert (way().body(text) != text) is mapped
+
+
+def test_no_more_addresses_are_remembered_than_the_limit() -> None:
+    found = way()
+    for number in range(answer_urls.GIVEN + 5):
+        found.note(f"/v1/files/{number}")
+
+    assert len(found.given) == answer_urls.GIVEN

@@ -246,3 +246,21 @@ def test_a_body_is_not_packed_for_the_way(value: str) -> None:
         headers = Headers((("transfer-encoding", said),))
         found = guards.refusal(Arrival("POST", "/v1/responses", headers, "localhost", ()), endpoint)
         assert (found is not None) == refused
+
+
+@pytest.mark.parametrize("name", ["X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"])
+@pytest.mark.parametrize(("method", "is_refused"), [("post", False), (" POST ", False), ("DELETE", True), ("", True)])
+def test_each_header_for_another_method_must_name_the_request_s_own(name: str, method: str, is_refused: bool) -> None:
+    assert refused({name: method}) == ("header_unusable" if is_refused else "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "proxy-authorization", "x-api-key", "x-goog-api-key", "api-key", "content-length", "transfer-encoding",
+        "openai-organization", "openai-project", "x-goog-user-project", "chatgpt-account-id", "x-patchbay-anything",
+    ],
+)  # fmt: skip
+def test_each_header_that_a_server_may_read_under_another_spelling_is_refused(name: str) -> None:
+    for spelled in (name.replace("-", "_"), name.replace("-", "_", 1).title()):
+        assert refused({spelled: "x"}) == "header_unusable"

@@ -54,7 +54,7 @@ RECIPES: dict[str, tuple[Insertion, ...]] = {
         Insertion(
             PRESETS,
             r"    for preset in \(",
-            'Provider("acme", "acme", _OPENAI, "https://acme.example/v1", "bearer"),\n',
+            '_preset("acme", _OPENAI, "https://acme.example/v1"),\n',
         ),
     ),
     "session signal": (Insertion(SIGNALS, r"SIGNALS: .*\(", '*_headers("generic_header", "x-acme-session"),\n'),),

@@ -50,3 +50,31 @@ def test_a_form_where_none_is_taken_is_read(path: str) -> None:
     endpoint = dialects.endpoint("POST", path)
 
     assert not uploads.streams_through("POST", path, endpoint, Headers((("content-type", "multipart/form-data"),)))
+
+
+def test_a_body_is_small_up_to_a_mebibyte() -> None:
+    assert uploads.SMALL == 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/files", "/v1/uploads", "/v1/audio/transcriptions", "/v1/images/edits", "/v1/skills", "/v1/containers",
+     "/v1/containers/c/files", "/upload/v1beta/files", "/path/of/no/dialect"],
+)  # fmt: skip
+def test_each_endpoint_that_takes_a_form_streams_it(path: str) -> None:
+    headers = Headers((("content-type", PARTS), ("content-length", LARGE)))
+
+    assert uploads.streams_through("POST", path, dialects.endpoint("POST", path), headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "streams"),
+    [
+        ("/v1/files", True), ("/v1/uploads", True), ("/upload/v1beta/files", True), ("/v1/containers", False),
+        ("/v1/skills", False), ("/v1/images/edits", False), ("/x/files", False), ("/upload/x", False),
+    ],
+)  # fmt: skip
+def test_each_resource_that_keeps_a_file_streams_its_bytes(path: str, streams: bool) -> None:
+    headers = Headers((("content-type", "application/octet-stream"), ("content-length", LARGE)))
+
+    assert uploads.streams_through("PUT", path, dialects.endpoint("POST", path), headers) is streams

@@ -112,6 +112,8 @@ def check(arguments: argparse.Namespace) -> int:
     return 0
 
 
+_CONFIG = Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"})
+_STATE = Argument("--state", {"help": "the folder with the key, the store and incidents; else that of the settings"})
 COMMANDS: tuple[Command, ...] = (
     Command("path", "print the file to load with mitmproxy's -s", path),
     Command(
@@ -130,7 +132,7 @@ COMMANDS: tuple[Command, ...] = (
                 {"nargs": "?", "default": "-", "help": "raw HTTP or JSON {method, path, headers, body}; - is stdin"},
             ),
             Argument("--flow", {"metavar": "N", "help": "the file is a mitmproxy flow file: explain its Nth flow"}),
-            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            _CONFIG,
             Argument("--upstream", {"metavar": "URL", "help": "the URL of `--mode reverse:URL`"}),
             Argument("--json", {"action": "store_true", "help": "print JSON"}),
         ),
@@ -142,8 +144,8 @@ COMMANDS: tuple[Command, ...] = (
         (
             Argument("file", {"help": "a file that mitmdump -w or mitmweb has saved"}),
             Argument("--all", {"action": "store_true", "help": "print clean exchanges too"}),
-            Argument("--state", {"help": "the folder with the key; else that of the settings"}),
-            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            _STATE,
+            _CONFIG,
         ),
     ),
     Command(
@@ -155,8 +157,8 @@ COMMANDS: tuple[Command, ...] = (
             Argument(
                 "--export", {"metavar": "FILE", "help": "write them as JSON, for a provider's ticket; - is stdout"}
             ),
-            Argument("--state", {"help": "the folder with the incidents; else that of the settings"}),
-            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            _STATE,
+            _CONFIG,
         ),
     ),
     Command(
@@ -165,8 +167,8 @@ COMMANDS: tuple[Command, ...] = (
         habits.habits,
         (
             Argument("--reset", {"nargs": "+", "metavar": ("HOST", "DETECTOR"), "help": "restore the rules of HOST"}),
-            Argument("--state", {"help": "the folder with the key and the store; else that of the settings"}),
-            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            _STATE,
+            _CONFIG,
         ),
     ),
     Command(
@@ -175,8 +177,8 @@ COMMANDS: tuple[Command, ...] = (
         wake.wake,
         (
             Argument("account", {"help": "the account's id"}),
-            Argument("--state", {"help": "the folder with the key and the store; else that of the settings"}),
-            Argument("--config", {"help": "the settings; else $PATCHBAY_CONFIG, else ./config.yaml"}),
+            _STATE,
+            _CONFIG,
         ),
     ),
     Command("version", "print the versions a bug report needs", version),

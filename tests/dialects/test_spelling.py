@@ -8,6 +8,7 @@ from random import Random
 import pytest
 
 from patchbay import dialects, upstream_url
+from patchbay.dialects import spelling
 from patchbay.guards import Arrival, Guards
 from patchbay.settings.settings import Config
 from patchbay.values.decision import Refusal
@@ -238,3 +239,71 @@ def test_the_bytes_of_a_path_that_need_not_change_go_up_as_they_came() -> None:
 def test_a_path_that_climbs_for_some_server_is_refused(below: str, climbs: str) -> None:
     """T4, R38: a path that may lead out of what gets a key is refused, also where nobody here reads it."""
     assert refused(f"{below}{climbs}{climbs}/organization/admin_api_keys", "GET")
+
+
+@pytest.mark.parametrize(
+    ("path", "loosest"),
+    [
+        ("/v1/files/a", "/v1/files/a"),
+        ("/v1/files/a. ", "/v1/files/a"),
+        ("/v1/fi%6ces/a;x=1", "/v1/files/a"),
+        ("/v1/files%2Fa%3Fb", "/v1/files/a"),
+        ("/v1/files/a%2520%253Bx", "/v1/files/a"),
+        ("/v1/%09files%20/a..", "/v1/files/a"),
+        ("/v1\\files/\uff41", "/v1/files/a"),
+        ("/v1/files/%", "/v1/files/%"),
+        ("/v1/files/%ff", "/v1/files/%ff"),
+        ("/v1/files/;%25252561", "/v1/files/;%25252561"),
+    ],
+)
+def test_the_least_strict_server_decodes_all_and_cuts_parameters(path: str, loosest: str) -> None:
+    assert spelling.loosest(path) == loosest
+
+
+@pytest.mark.parametrize(("times", "decodes"), [(0, True), (1, True), (3, True), (4, False)])
+def test_a_path_is_decoded_up_to_a_number_of_times(times: int, decodes: bool) -> None:
+    encoded = "/%61"
+    for _ in range(times - 1):
+        encoded = encoded.replace("%", "%25")
+    encoded = encoded if times else "/a"
+
+    if decodes:
+        assert spelling.decoded(encoded) == "/a"
+    else:
+        with pytest.raises(ValueError, match="too often"):
+            spelling.decoded(encoded)
+
+
+@pytest.mark.parametrize("path", ["/a%", "/%zz", "/%f", "/%25zz"])
+def test_a_percent_sign_that_encodes_nothing_is_an_error(path: str) -> None:
+    with pytest.raises(ValueError, match="encodes nothing"):
+        spelling.decoded(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "climbs"),
+    [("/a/../b", True), ("/a/.", True), ("/...", True), ("/a/ ..\t/b", True), ("/..;x/b", True), ("/.?x", True),
+     ("/#/..#b", True), ("/a.b/c..", False), ("/ab", False), ("/", False)],
+)  # fmt: skip
+def test_a_segment_of_dots_climbs(path: str, climbs: bool) -> None:
+    assert spelling.climbs(path) is climbs
+
+
+@pytest.mark.parametrize(
+    ("path", "simplest"),
+    [
+        ("//V1//Files/", "/v1/files"), ("/v1/files;a=1/b", "/v1/files/b"), ("/v1/files./b. ", "/v1/files/b"),
+        ("/v1/files?x/y", "/v1/files"), ("/V1BETA2/GEMINI:Files", "/v1beta2/GEMINI:files"),
+        ("/V1Internal:FILES", "/v1internal:files"), ("/Other", "/Other"), ("", "/"),
+    ],
+)  # fmt: skip
+def test_the_simplest_spelling_knows_words_and_versions(path: str, simplest: str) -> None:
+    assert spelling.simplest(path, {"files": "files"}) == simplest
+
+
+@pytest.mark.parametrize(
+    ("path", "plain"),
+    [("/%66iles", "/files"), ("/a%2fb", "/a%2Fb"), ("/a%3Fb%3b", "/a%3Fb%3B"), ("/%7E%3a", "/~:"), ("/%zz", "/%zz")],
+)
+def test_only_needless_encodings_are_undone(path: str, plain: str) -> None:
+    assert spelling.plain(path) == plain

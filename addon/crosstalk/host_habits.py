@@ -2,19 +2,20 @@
 What each host is known to do: the rules it keeps, and those it breaks every day.
 
 A detector accuses only where its rule stands: the host has kept it in enough answers in a row. A rule that is broken
-again and again is demoted at that host: it says nothing there until the host has kept it for long, or somebody resets
-it. Bounded; it knows no clock.
+again and again is demoted at that host: it says nothing there until the host has kept it for long, or it is reset.
 
 A rule is named by its detector and, behind a space, what the detector tells apart: `shape embedding`, `age`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from msgspec import Struct
+
+from ..bounded import BoundedMap, ChangeLog
 
 PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
@@ -149,18 +150,17 @@ class _Habit:
     demoted: bool = False
     since: float = 0.0  # of the last demotion, or of its end
     score: float = 0.0
-    accused: bool = False  # it stood when it was broken, so that somebody may have been alarmed
+    accused: bool = False  # it stood when it was broken, so it may have raised an alarm
 
 
 class HostHabits:
-    """Counts by (host, rule). The longest unused leave first."""
+    """Counts by (host, rule), bounded: the least recently used are evicted."""
 
     def __init__(self) -> None:
-        self._habits: OrderedDict[tuple[str, str], _Habit] = OrderedDict()
+        self._habits: BoundedMap[tuple[str, str], _Habit] = BoundedMap(_LIMIT)
         self._news: deque[Demotion] = deque(maxlen=_NEWS)
-        self._doubts: OrderedDict[str, dict[str, tuple[str, int]]] = OrderedDict()
-        self._watched = False
-        self._changed: dict[tuple[str, str], None] = {}
+        self._doubts: BoundedMap[str, dict[str, tuple[str, int]]] = BoundedMap(_LIMIT)
+        self._changed: ChangeLog[tuple[str, str]] = ChangeLog()
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
         """Return how *rule* stands at *host* now, for *answer*."""
@@ -177,10 +177,7 @@ class HostHabits:
 
     def suspected(self, host: str, detector: str, answer: str) -> None:
         """Note that *answer* of *host* was suspected by *detector*: for a while, it doubts its other rules there."""
-        self._doubts.setdefault(host, {})[_scope(detector)] = answer, AGAIN
-        self._doubts.move_to_end(host)
-        while len(self._doubts) > _LIMIT:
-            self._doubts.popitem(last=False)
+        self._doubts[host] = {**self._doubts.get(host, {}), _scope(detector): (answer, AGAIN)}
 
     def answered(self, host: str) -> None:
         """Note that an answer of *host* has come whole."""
@@ -255,12 +252,11 @@ class HostHabits:
 
     def watch(self) -> None:
         """Keep track of demotions from now on, for `changes`."""
-        self._watched = True
+        self._changed.watch()
 
     def changes(self) -> list[Demotion]:
         """Return what changed since the last call."""
-        changed, self._changed = self._changed, {}
-        return [self._told(key) for key in changed if key in self._habits]
+        return [self._told(key) for key in self._changed.take() if key in self._habits]
 
     def all(self) -> Iterator[Demotion]:
         """Yield all demotions, and those that have ended."""
@@ -285,22 +281,20 @@ class HostHabits:
     def _end(self, key: tuple[str, str], now: float) -> None:
         was = self._habits[key]
         self._habits[key] = _Habit(since=max(now, was.since))
-        if was.demoted and self._watched:
-            self._changed[key] = None
+        if was.demoted:
+            self._changed.note(key)
 
     def _in_a_row(self, host: str, rule: str, habit: _Habit, row: float, now: float) -> None:
         """Set the row; that of an id in a header goes on after a restart, since three in a row are few."""
         habit.row = row
         if detector_of(rule) == CONTRACT and not habit.demoted and row < IN_A_ROW:
             habit.since = max(now, habit.since)
-            if self._watched:
-                self._changed[host, rule] = None
+            self._changed.note((host, rule))
 
     def _change(self, host: str, rule: str, habit: _Habit, now: float, *, demoted: bool) -> None:
         habit.demoted, habit.since, habit.run, habit.score = demoted, max(now, habit.since), 0, 0.0
         self._news.append(Demotion(host, rule, habit.since, over=not demoted))
-        if self._watched:
-            self._changed[host, rule] = None
+        self._changed.note((host, rule))
 
     @staticmethod
     def _is_habit(rule: str, habit: _Habit) -> bool:
@@ -309,13 +303,9 @@ class HostHabits:
 
     def _habit(self, host: str, rule: str) -> _Habit:
         key = host, rule
-        habit = self._habits.get(key)
+        habit = self._habits.use(key)
         if habit is None:
             habit = self._habits[key] = _Habit()
-            while len(self._habits) > _LIMIT:
-                self._habits.popitem(last=False)
-        else:
-            self._habits.move_to_end(key)
         return habit
 
 

@@ -1,15 +1,14 @@
 """
-What one instance remembers for its detectors: who is under way, what was sent lately, and the habits of each host.
-
-Bounded, and it knows no clock.
+What one instance remembers for its detectors: attempts under way, what was sent lately, the habits of each host.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..bounded import BoundedMap
 from ..ledger import Entry
 from .host_habits import BY_OUR_CLOCK, HostHabits
 from .request_summary import RequestSummary
@@ -28,50 +27,48 @@ class LiveAttempt:
 
 
 class RecentExchanges:
-    """See the module. Every table lets go of the oldest."""
+    """See the module. Every table evicts the least recently used entry."""
 
     def __init__(self) -> None:
-        self._live: OrderedDict[str, LiveAttempt] = OrderedDict()
+        self._live: BoundedMap[str, LiveAttempt] = BoundedMap(_LIVE)
         self._ended: deque[tuple[float, LiveAttempt]] = deque(maxlen=_JUST_ENDED)
-        self._sent: OrderedDict[tuple[str, str, str], Entry | None] = OrderedDict()
-        self._asked: OrderedDict[bytes, str] = OrderedDict()
-        self._received: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+        self._sent: BoundedMap[tuple[str, str, str], Entry | None] = BoundedMap(_SENT)
+        self._asked: BoundedMap[bytes, str] = BoundedMap(_LIVE)
+        self._received: BoundedMap[tuple[str, str, str], str] = BoundedMap(_RECEIVED)
+        self._models: BoundedMap[tuple[str, str, str], None] = BoundedMap(_MODELS)
         self.habits = HostHabits()
-        self._models: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._ticks = 0
         self.clock = 0  # how often our clock was set
 
     def tick(self) -> int:
-        """Return the next number: the order in which things were seen, for whoever looks at them again later."""
+        """Return the next number: the order in which things were seen."""
         self._ticks += 1
         return self._ticks
 
     def clock_was_set(self) -> None:
         """
-        Take note that our clock was set: what hosts were found to do by it must be learned anew.
+        Forget what hosts were found to do by our clock, which was set.
 
         Answers that are under way are not judged by it.
         """
         self.clock += 1
         self.habits.unlearn(BY_OUR_CLOCK)
 
-    # -- who is under way ------------------------------------------------------------------------------------------
+    # -- attempts under way ------------------------------------------------------------------------------------------
 
     def begin(self, live: LiveAttempt) -> None:
         """Remember an attempt, and the settings it sent, until `finish`."""
-        _put(self._live, live.entry.request_id, live, _LIVE)
+        self._live[live.entry.request_id] = live
         if live.entry.digest:
             self._asked.setdefault(live.entry.digest, live.entry.exchange)
-            while len(self._asked) > _LIVE:
-                self._asked.popitem(last=False)
         for name, value in live.asked.settings.items():
             key = (live.host, name, value)
             before = self._sent.get(key, live.entry)
             alone = before is not None and before.exchange == live.entry.exchange
-            _put(self._sent, key, live.entry if alone else None, _SENT)
+            self._sent[key] = live.entry if alone else None
 
     def finish(self, request_id: str, now: float) -> None:
-        """Take note that the attempt of *request_id* is over. A few of the last stay in view, small ones only."""
+        """End the attempt of *request_id*. A few of the last stay in view, small ones only."""
         live = self._live.pop(request_id, None)
         if live is not None and live.asked.size <= _SMALL:
             self._ended.append((now, live))
@@ -95,25 +92,18 @@ class RecentExchanges:
         """
         Note that *exchange* was answered with a setting that it had not sent; return whether others were before.
 
-        A value that *host* writes into several answers is the host's own, whoever else sent it.
+        A value that *host* writes into several answers is the host's own, even if another exchange sent it.
         """
         before = self._received.get((host, name, value))
-        _put(self._received, (host, name, value), before or exchange, _RECEIVED)
+        self._received[host, name, value] = before or exchange
         return before is not None and before != exchange
 
     # -- models ----------------------------------------------------------------------------------------------------
 
     def answers(self, host: str, asked: str, model: str) -> None:
         """Note that *host* answers as *model* when it is asked for *asked*."""
-        _put(self._models, (host, asked, model), None, _MODELS)
+        self._models[host, asked, model] = None
 
     def has_answered(self, host: str, asked: str, model: str) -> bool:
         """Whether *host* has answered so before."""
         return (host, asked, model) in self._models
-
-
-def _put[K, V](table: OrderedDict[K, V], key: K, value: V, limit: int) -> None:
-    table[key] = value
-    table.move_to_end(key)
-    while len(table) > limit:
-        table.popitem(last=False)

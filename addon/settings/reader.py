@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
-from urllib.parse import urlsplit
 
 from .. import secret_patterns
 from ..dialects import FAMILIES
@@ -22,7 +21,7 @@ from ..values.account import (
     SecretHeader,
     Serialize,
 )
-from ..values.http import Origin, is_loopback
+from ..values.http import is_loopback
 from . import syntax, yaml_document
 from .presets import PRESETS
 from .renamed import RENAMED
@@ -38,7 +37,7 @@ from .settings import (
     SessionSettings,
     Strategy,
 )
-from .yaml_document import Document, Each, Either, InvalidSetting, Mistake, Named, Notes, Section, Setting
+from .yaml_document import Each, Either, InvalidSetting, Mistake, Named, Notes, Section, Setting
 
 
 class ConfigError(ValueError):
@@ -55,11 +54,7 @@ def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) 
 
     With *env*, a variable that is missing there is a warning. Raises ConfigError with every mistake at once.
     """
-    return parse(yaml_document.parse(text), name, env=env)
-
-
-def parse(found: Document, name: str, *, env: Mapping[str, str] | None = None) -> Config:
-    """Read settings from a document. See `load`."""
+    found = yaml_document.parse(text)
     name = secret_patterns.covered(name)
     notes = Notes(list(found.mistakes))
     draft = None
@@ -358,17 +353,11 @@ def _offers(entries: Mapping[str, _Read]) -> dict[str, _Offer | None]:
 
 
 def _offer_of(preset: Provider) -> _Offer:
-    if not preset.base_url:
-        return _Offer(preset)
-    parts = urlsplit(preset.base_url)
-    origin = Origin(parts.scheme, parts.hostname or "", parts.port or syntax.PORTS[parts.scheme])
-    return _Offer(preset, syntax.BaseUrl(preset.base_url, origin, parts.path.rstrip("/")), stated=True)
+    url = syntax.BaseUrl.of(preset.base_url) if preset.base_url else None
+    return _Offer(preset, url, stated=url is not None)
 
 
-_TAKEN_OVER = (
-    "credential", "model_ids", "disabled_detectors", "families", "api_version", "slots", "serialize", "pass_headers",
-    "pass_query", "paths",
-)  # fmt: skip
+_MERGED = ("preset", "base_url", "stamp", "echo", "timeouts", "error_rules")  # into the preset's
 
 
 def _offer(name: str, setting: Setting, values: dict[str, Any]) -> _Offer | None:
@@ -388,7 +377,7 @@ def _offer(name: str, setting: Setting, values: dict[str, Any]) -> _Offer | None
         echo=replace(base.provider.echo, **values.get("echo", {})),
         timeouts=replace(base.provider.timeouts, **values.get("timeouts", {})),
         error_rules=tuple(values.get("error_rules", ())) + base.provider.error_rules,
-        **{key: values[key] for key in _TAKEN_OVER if key in values},
+        **{key: value for key, value in values.items() if key not in _MERGED},
     )
     return _Offer(provider, url, stated="base_url" in stated or base.stated)
 

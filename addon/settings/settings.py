@@ -9,11 +9,7 @@ from typing import Literal
 from ..values.account import Account, Secret
 
 Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
-
-
 RepeatSlow = Literal["none", "streams", "all"]
-
-
 TIERS = (
     "own", "parent", "claude_session", "codex", "harness", "generic_header", "body_session", "conversation",
     "token", "cache_key", "user", "content",

@@ -33,7 +33,7 @@ _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*:[0-9a-f:.]+")
 _ALLOWED_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
-PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443}
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
 _ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
 _CREDENTIAL_HEADERS = frozenset(
@@ -52,6 +52,14 @@ class BaseUrl:
     text: str
     origin: Origin | None
     path: str
+
+    @classmethod
+    def of(cls, text: str) -> BaseUrl:
+        """Take a valid URL apart. An IPv6 address is compressed, as origins are compared by their text."""
+        parts = urlsplit(text)
+        host = parts.hostname or ""
+        host = str(ipaddress.ip_address(host)) if ":" in host else host
+        return cls(text, Origin(parts.scheme, host, parts.port or _PORTS[parts.scheme]), parts.path.rstrip("/"))
 
 
 def identifier(setting: Setting) -> str:
@@ -320,7 +328,7 @@ def base_url(setting: Setting) -> BaseUrl:
     if found == "reverse":
         return BaseUrl(found, None, "")
     scheme, separator, _ = found.partition("://")
-    if not separator or scheme.lower() not in PORTS:
+    if not separator or scheme.lower() not in _PORTS:
         said = "" if "@" in found or "?" in found else f", is {setting.said()}"
         raise setting.wrong(f"must begin with https:// or http://, or be 'reverse'{said}")
     try:
@@ -332,9 +340,7 @@ def base_url(setting: Setting) -> BaseUrl:
     _check_path(setting, parts.path)
     _without_key(setting, parts.hostname or "", secret_patterns.is_no_host)
     _without_key(setting, parts.path)
-    host = _compressed(parts.hostname or "")
-    origin = Origin(parts.scheme, host, port or PORTS[parts.scheme])
-    return BaseUrl(found, origin, parts.path.rstrip("/"))
+    return BaseUrl.of(found)
 
 
 def _check_url(setting: Setting, found: str, netloc: str, host: str, port: int | None) -> None:
@@ -358,10 +364,6 @@ def _is_address(host: str) -> bool:
         return bool(ipaddress.ip_address(host))
     except ValueError:
         return False
-
-
-def _compressed(host: str) -> str:
-    return str(ipaddress.ip_address(host)) if ":" in host else host
 
 
 def allowed_host(setting: Setting) -> str:

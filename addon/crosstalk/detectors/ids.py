@@ -162,13 +162,9 @@ def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     An engine that works under our id has not made this answer; or something in front of it has asked in another name.
     """
     asked, value = sent.asked, fact.value
-    if (
-        fact.kind != "id"
-        or asked is None
-        or not sent.record.generation
-        or sent.status >= 400
-        or not isinstance(value, str)
-    ):
+    if fact.kind != "id" or asked is None or sent.status >= 400 or not isinstance(value, str):
+        return
+    if not sent.record.generation:
         return
     rule = f"strange-id {asked.dialect} {asked.suffix[:64]}"
     returned = sent.returned(value, now)

@@ -29,14 +29,9 @@ def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     answers names nobody. Only what we sent is compared. A setting that this host has always repeated faithfully is a
     strong sign by itself; one that it rewrites as a matter of course is none.
     """
-    if (
-        fact.kind != "settings"
-        or not isinstance(fact.value, Mapping)
-        or not sent.record.generation
-        or sent.asked is None
-    ):
+    if fact.kind != "settings" or not isinstance(fact.value, Mapping) or sent.asked is None:
         return
-    if sent.status >= 400:
+    if not sent.record.generation or sent.status >= 400:
         return
     differing: list[_Differs] = []
     for name, mine in sent.asked.settings.items():

@@ -1,0 +1,163 @@
+"""What one exchange says of itself, and the decision made of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from patchbay import dialects
+from patchbay.body import Body
+from patchbay.exchange import Exchange, continued_thread, decide
+from patchbay.values.answer import Head, Usage
+from patchbay.values.decision import Outcome, Refusal, Verdict
+
+from .test_router import JSON, opened, request, routed, router
+
+
+def begun(path: str = "/v1/chat/completions", method: str = "POST", now: float = 100.0, **more: Any) -> Exchange:
+    body = more.pop("body", None)
+    of = router()
+    asked = replace(request(body, path, **more), method=method, endpoint=dialects.endpoint(method, path))
+    exchange = opened(of, asked, now)
+    routed(of, exchange, now)
+    return exchange
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "POST"])
+def test_a_resource_may_be_asked_twice_where_its_method_is_safe(method: str) -> None:
+    exchange = begun("/v1/files/file-1", method)
+
+    assert exchange.is_safe == exchange.repeatable == (method in ("GET", "HEAD", "OPTIONS"))
+
+
+def test_a_model_may_be_asked_twice_unless_it_works_in_the_background_or_the_body_is_gone() -> None:
+    assert begun().repeatable
+    assert begun(body={"model": "m", "background": False}).repeatable
+    assert not begun(body={"model": "m", "background": True}).repeatable
+    exchange = begun()
+    exchange.request = replace(exchange.request, body=Body(None))
+    assert not exchange.repeatable
+
+
+def test_a_generation_is_posted_and_no_message_of_a_socket() -> None:
+    exchange = begun()
+    assert exchange.is_generation and not exchange.is_upgrade
+    exchange.socket = exchange.attempts[0].lease
+    assert not exchange.is_generation
+
+    upgrade = begun("/v1/responses", "GET", upgrade="WebSocket")
+    assert upgrade.is_upgrade and not upgrade.is_generation
+    assert not begun("/v1/files", "POST").is_generation
+
+
+@pytest.mark.parametrize("status", [0, 200, 399, 400, 599])
+def test_an_attempt_is_good_or_failed_by_its_status(status: int) -> None:
+    attempt = begun().attempts[0]
+    attempt.head = Head(status, JSON) if status else None
+
+    assert (attempt.status, attempt.failed, attempt.is_good) == (status, status >= 400, 0 < status < 400)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"previous_response_id": "r"}, {"previous_interaction_id": "i"}, {"conversation": "c"}, {"prompt": {"id": "p"}},
+     {"thread": {"previous_message_id": "m"}}],
+)  # fmt: skip
+def test_words_that_are_stored_at_an_account_are_not_known(body: dict[str, Any]) -> None:
+    text = "quoted words of the client, long enough"
+    known = begun(body={"model": "m", "messages": [text]})
+    unknown = begun(body={"model": "m", "messages": [text], **body})
+
+    assert known.client_text is known.client_text
+    assert known.client_text._raw == known.request.body.raw and unknown.client_text._raw is None
+
+
+@pytest.mark.parametrize(
+    ("thread", "previous"),
+    [({"previous_message_id": "m"}, "m"), ({"previous_message_id": 1}, ""), ("m", ""), (None, "")],
+)
+def test_a_thread_is_continued_by_the_id_of_its_last_message(thread: object, previous: str) -> None:
+    assert continued_thread(Body(b"{}") if thread is None else _body(thread)) == previous
+
+
+def _body(thread: object) -> Body:
+    return request({"thread": thread}).body
+
+
+# -- the decision ------------------------------------------------------------------------------------------------------
+
+
+def test_a_decision_before_any_attempt_names_no_account() -> None:
+    exchange = opened(router(), request(), 100.0)
+    exchange.refusal = Refusal(503, "none_left", "no account")
+
+    found = decide(exchange, "", 101.5, status=503, mode="serve")
+
+    assert (found.account, found.provider, found.request_id, found.session_id, found.pool) == ("", "", "", "", "")
+    assert (found.binding, found.error, found.event_type) == ("none", "none_left", "chat_completion_error")
+    assert (found.verdict, found.attempts, found.tokens, found.status) == ("unverifiable", [], None, 503)
+    assert exchange.verdict == Verdict("unverifiable", note="nothing was sent") and exchange.candidates == ()
+    assert not exchange.is_nameless and exchange.records() == []
+
+
+def test_a_decision_has_the_ids_the_times_and_the_counts() -> None:
+    exchange = begun(x_session_id="s", x_request_id="mine")
+    attempt = exchange.attempts[0]
+    attempt.head, attempt.outcome, attempt.finished = Head(200, JSON), Outcome("ok"), 100.25
+    attempt.usage, exchange.first_byte = Usage(5, 2), 100.12345
+
+    found = decide(exchange, "", 101.23456, status=None, mode="shadow")
+
+    lease = attempt.lease
+    assert (found.account, found.request_id, found.session_id) == (lease.account.id, lease.request_id, lease.session_id)
+    assert (found.pool, found.binding, found.provider) == (lease.pool, "new", "generic")
+    assert (found.session, found.tier) == (exchange.identity.affinity, "generic_header")
+    assert (found.time, found.duration_seconds, found.first_byte_seconds) == (100.0, 1.2346, 0.1235)
+    assert (found.status, found.tokens, found.mode, found.client_request_id) == (200, Usage(5, 2), "shadow", "mine")
+    assert found.encoded()["attempts"] == [
+        {"account": lease.account.id, "request_id": lease.request_id, "status": 200, "outcome": "ok", "seconds": 0.25}
+    ]
+    assert exchange.candidates == lease.candidates
+
+
+def test_what_the_client_got_goes_before_what_the_upstream_said() -> None:
+    exchange = begun()
+    attempt = exchange.attempts[0]
+    attempt.head, attempt.error, exchange.refusal = Head(500, JSON), "upstream", Refusal(503, "ours", "")
+
+    assert decide(exchange, "theirs", 101.0, status=499, mode="serve").status == 499
+    assert [decide(exchange, error, 101.0, status=None, mode="serve").error for error in ("theirs", "")] == [
+        "theirs", "upstream",
+    ]  # fmt: skip
+    attempt.error = ""
+    assert decide(exchange, "", 101.0, status=None, mode="serve").error == "ours"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("/v1/chat/completions", "chat_completion"), ("/v1/messages", "anthropic"), ("/v1/responses", "openai_responses")],
+)
+def test_an_event_is_a_success_or_an_error_of_its_dialect(path: str, name: str) -> None:
+    exchange = begun(path)
+    exchange.attempts[0].outcome = Outcome("ok")
+
+    def event(error: str = "", status: int | None = 200) -> str:
+        return decide(exchange, error, 101.0, status=status, mode="serve").event_type
+
+    assert (event(), event(status=None), event(status=399)) == (f"{name}_success",) * 3
+    assert (event("client_left"), event(status=400)) == (f"{name}_error",) * 2
+    exchange.attempts[0].outcome = Outcome("rate")
+    assert event() == f"{name}_error"
+    exchange.attempts[0].outcome, exchange.refusal = Outcome("ok"), Refusal(429, "late", "")
+    assert event() == f"{name}_error"
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"),
+    [({"x_request_id": "a", "x_client_request_id": "b"}, "a"), ({"x_client_request_id": "b"}, "b"), ({}, ""),
+     ({"x_request_id": "x" * 200}, "x" * 128), ({"x_request_id": "a\x07"}, "")],
+)  # fmt: skip
+def test_the_client_s_own_id_is_kept_printable_and_short(headers: dict[str, str], found: str) -> None:
+    assert decide(begun(**headers), "", 101.0, status=200, mode="serve").client_request_id == found

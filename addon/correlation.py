@@ -1,8 +1,8 @@
 """
-Request ids: minted so that they are known again, stamped where a provider looks, told apart when something comes back.
+Request ids: minted so that they are recognised, stamped where a provider looks, classified when a value comes back.
 
 An id is `pb1-` and 48 characters: 12 random bytes, the time sealed with them, and a 96-bit tag over both. Without the
-key it is noise: nobody can link two of them, or make one that we would take for ours. Where a provider wants a GUID,
+key it is noise: two of them cannot be linked, nor one be forged. Where a provider wants a GUID,
 the id has a second form: its time and two bytes of a digest, sealed under the 58-bit tag that fills the rest.
 """
 
@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
-from blake3 import blake3
-
 from .body import Body
+from .keyed import derive, digest, tag
 from .ledger import Entry, Ledger
 from .values.account import Provider
 from .values.http import Headers
@@ -74,9 +73,9 @@ class Mint:
     def guid(self, request_id: str) -> str:
         """Return *request_id* in the form of a GUID (version 8), always the same one."""
         clock = int((self.time_of(request_id) or 0.0) * 1000).to_bytes(_TIME)
-        plain = clock + blake3(request_id.encode(), key=self._guid_tag_key).digest(_GUID_BYTES - _TIME)
-        tag = self._guid_tag(plain)
-        bits = tag << 64 | int.from_bytes(plain) ^ self._guid_pad(tag)
+        plain = clock + tag(self._guid_tag_key, request_id.encode(), _GUID_BYTES - _TIME)
+        proof = self._guid_tag(plain)
+        bits = proof << 64 | int.from_bytes(plain) ^ self._guid_pad(proof)
         whole = bits >> 74 << 80 | 8 << 76 | (bits >> 62 & 0xFFF) << 64 | 2 << 62 | bits & (1 << 62) - 1
         text = f"{whole:032x}"
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
@@ -138,7 +137,7 @@ class Mint:
         return Returned("mangled" if _bare(text).startswith(PREFIX) else "foreign", text)
 
     def _within(self, text: str) -> str:
-        """Return the first id of ours that stands in *text*, in quotes, in a list or behind somebody's prefix."""
+        """Return the first id of ours that stands in *text*, in quotes, in a list or behind a prefix."""
         found = _ID.findall(text.lower()) if len(text) > _LENGTH else ()
         return next((each for each in found if self._opened(each) is not None), "")
 
@@ -147,8 +146,8 @@ class Mint:
             raw = base64.b32decode(request_id[len(PREFIX) :].encode().translate(_FROM_CROCKFORD))
         except (binascii.Error, ValueError):
             return None
-        visible, tag = raw[: _RANDOM + _TIME], raw[_RANDOM + _TIME :]
-        if tag != self._tag(visible):  # no secret is guarded by it, so no constant time is needed
+        visible, proof = raw[: _RANDOM + _TIME], raw[_RANDOM + _TIME :]
+        if proof != self._tag(visible):  # no secret is guarded by it, so no constant time is needed
             return None
         return int.from_bytes(self._sealed(visible[:_RANDOM], visible[_RANDOM:])) / 1000
 
@@ -156,34 +155,31 @@ class Mint:
         whole = int(guid.replace("-", ""), 16)
         # its version, which Envoy writes over, and its variant are no part of it
         bits = whole >> 80 << 74 | (whole >> 64 & 0xFFF) << 62 | whole & (1 << 62) - 1
-        tag = bits >> 64
-        plain = (bits & (1 << 64) - 1 ^ self._guid_pad(tag)).to_bytes(_GUID_BYTES)
-        return int.from_bytes(plain[:_TIME]) / 1000 if tag == self._guid_tag(plain) else None
+        proof = bits >> 64
+        plain = (bits & (1 << 64) - 1 ^ self._guid_pad(proof)).to_bytes(_GUID_BYTES)
+        return int.from_bytes(plain[:_TIME]) / 1000 if proof == self._guid_tag(plain) else None
 
     def _guid_tag(self, plain: bytes) -> int:
-        return int.from_bytes(blake3(plain, key=self._guid_tag_key).digest(8)) >> 6
+        return int.from_bytes(tag(self._guid_tag_key, plain, 8)) >> 6
 
-    def _guid_pad(self, tag: int) -> int:
-        return int.from_bytes(blake3(tag.to_bytes(8), key=self._guid_seal_key).digest(_GUID_BYTES))
+    def _guid_pad(self, proof: int) -> int:
+        return int.from_bytes(tag(self._guid_seal_key, proof.to_bytes(8), _GUID_BYTES))
 
     def _sealed(self, noise: bytes, clock: bytes) -> bytes:
-        pad = blake3(noise, key=self._seal_key).digest(_TIME)
+        pad = tag(self._seal_key, noise, _TIME)
         return bytes(a ^ b for a, b in zip(clock, pad, strict=True))
 
     def _tag(self, visible: bytes) -> bytes:
-        return blake3(PREFIX.encode() + visible, key=self._tag_key).digest(_TAG)
+        return tag(self._tag_key, PREFIX.encode() + visible, _TAG)
 
 
 def session_id(key: bytes, affinity: str, account_id: str) -> str:
     """
     Return the session id, 32 hex characters, that *account_id*'s provider sees for *affinity*.
 
-    It differs for every account, so that nobody upstream can tell that two accounts serve one person.
+    It differs for every account, so that a provider cannot see that two accounts serve one person.
     """
-    hasher = blake3(key=_purpose(key, "session"))
-    for part in (affinity.encode(), account_id.encode()):
-        hasher.update(len(part).to_bytes(8) + part)
-    return hasher.hexdigest(16)
+    return digest(_purpose(key, "session"), affinity.encode(), account_id.encode()).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +345,5 @@ def _same(value: str, sent: str) -> bool:
     return len(text) >= _CUT and wanted.startswith(text)
 
 
-@lru_cache(64)
 def _purpose(key: bytes, purpose: str) -> bytes:
-    return blake3(key, derive_key_context=f"patchbay 2026 correlation {purpose}").digest()
+    return derive(key, f"patchbay 2026 correlation {purpose}")

@@ -1,9 +1,8 @@
 """
-What of our memory is worth keeping beyond this process, as records: homes, rests, owners of tokens, aliases of ids,
-and rules that were demoted at a host.
+The state that outlives the process, as records: homes, rests, owners of tokens, aliases of ids, demoted rules of hosts.
 
-Memory is what counts; a store is told what changed and tells what others, or an earlier process, knew. Each record is
-merged by a rule that gives the same whichever comes first.
+A store gets the changes and returns those of other instances or of an earlier process. Records merge to the same state
+in any order.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .values.account import OutcomeKind
 from .values.record import Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
-WOKEN = "woken"  # a record's kind: somebody said that an account is well
+WOKEN = "woken"  # a record's kind: a user said that an account is well
 _WOKEN_TTL = 600.0  # seconds in which another instance, or a new one, hears of it
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
 _ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
@@ -51,7 +50,7 @@ class Leak:
 
 
 class State:
-    """The records of one router. *leaked* is called with what another instance says of an answer that went astray."""
+    """The records of one router. `leaked` is called with a leak that another instance reports."""
 
     def __init__(
         self, bindings: Bindings, health: Health, ledger: Ledger, aliases: Aliases, habits: HostHabits | None = None
@@ -65,7 +64,7 @@ class State:
         self._leaks: list[Record] = []
         self.leaked: Callable[[Leak], None] = lambda _: None
         self._woken: list[Record] = []
-        self.woken: Callable[[str], None] = health.wake  # what is done when somebody says that an account is well
+        self.woken: Callable[[str], None] = health.wake  # called when a user says that an account is well
 
     def watch(self, *, shared: bool = False) -> None:
         """Keep track of changes from now on; with *shared*, also of what only other instances have a use for."""
@@ -75,7 +74,7 @@ class State:
         self._habits.watch()
 
     def leak(self, leak: Leak, now: float) -> None:
-        """Tell the other instances that the answer to an exchange which is none of ours came to one of ours."""
+        """Tell the other instances that the answer to an exchange of theirs came to one of ours."""
         self._leaks.append(Record("leak", leak.victim, _text((leak.receiver, leak.disputed)), now, now + _LEAK_TTL))
 
     def changes(self, now: float) -> list[Record]:
@@ -94,7 +93,7 @@ class State:
         self._woken.append(of_woken(account, now))
 
     def everything(self, now: float) -> Iterator[Record]:
-        """Yield all there is to keep, for a store that may have lost it. What goes meanwhile may be left out."""
+        """Yield all records, for a store that may have lost them. Those that expire meanwhile may be left out."""
         yield from self._present_rests(now).values()
         yield from map(_of_binding, self._bindings.all(now))
         yield from map(_of_entry, self._ledger.all())
@@ -102,12 +101,12 @@ class State:
         yield from map(of_demotion, self._habits.all())
 
     def adopt(self, records: Iterable[Record], now: float) -> int:
-        """Merge what a store tells into what is known; return how many records could not be read."""
+        """Merge the *records* of a store; return how many could not be read."""
         unread = 0
         for record in records:
             try:
                 self._adopt(record, now)
-            except (msgspec.MsgspecError, ValueError, TypeError):  # another version wrote it, or nobody sane
+            except (msgspec.MsgspecError, ValueError, TypeError):  # written by another version, or broken
                 unread += 1
         return unread
 
@@ -183,7 +182,7 @@ def _over(told: Record, now: float) -> Record:
 
 
 def of_woken(account: str, now: float) -> Record:
-    """Return the word that *account* is well, as it is told to others."""
+    """Return the record that wakes *account* at the other instances."""
     return Record(WOKEN, account, "well", now, now + _WOKEN_TTL)
 
 

@@ -1,4 +1,4 @@
-"""What a request asked for, as far as its answer can be held against it. Read from the body only when it is wanted."""
+"""What a request asked for, as far as its answer can be compared with it; read from the body on demand."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class RequestSummary:
 
     @property
     def words(self) -> bytes:
-        """A digest of all that was said to the model, whoever said it; empty when there is nothing."""
+        """A digest of all turns of the conversation; empty when there are none."""
         turns = self._body.slice(dialects.of(self.dialect).history)
         return blake3(turns).digest(16) if turns else b""
 
     @property
     def last_turn(self) -> bytes:
-        """A digest of the last thing that was said to the model; empty when there is none."""
+        """A digest of the last turn; empty when there is none."""
         turns = self._body.get(dialects.of(self.dialect).history)
         if isinstance(turns, list) and turns:
             turns = turns[-1]

@@ -26,7 +26,7 @@ from .watch import SEEN, Watch
 
 # Detectors whose proofs needed no standing before records held how the host's rules stood.
 _ALWAYS = frozenset({"disorder", "settings", "stray-head"})
-_GIVEN_UP = Fact("given up")  # nobody is beside it any more
+_GIVEN_UP = Fact("given up")  # the attempt is under way no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
 
 
 class _HabitsOfBefore(HostHabits):
-    """For records that do not say how the rules stood: then, three answers that kept one were enough for anything."""
+    """For records without standings: at that time, three answers that kept a rule were enough for any finding."""
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
         stood = super().standing(host, rule)
@@ -97,7 +97,7 @@ class _HabitsOfBefore(HostHabits):
 
 
 class _Run:
-    """One stored exchange, as it goes again."""
+    """One stored exchange, judged step by step."""
 
     def __init__(self, stored: StoredExchange, mint: Mint, ledger: Ledger, memory: RecentExchanges) -> None:
         self.stored = stored
@@ -110,7 +110,7 @@ class _Run:
         self._status = stored.head.status if stored.head else 0
 
     def steps(self, number: int) -> Iterator[tuple[float, int, int, int, Fact | None]]:
-        """Yield when what happened: (clock, order, *number*, attempt, the fact; None is the sending)."""
+        """Yield the steps: (clock, order, *number*, attempt, the fact; None is the sending)."""
         if self._unreadable:
             return
         for at, record in enumerate(self._records):
@@ -127,7 +127,7 @@ class _Run:
                 yield moment.clock, moment.number, number, len(self._records) - 1, fact
 
     def step(self, attempt: int, fact: Fact | None, now: float) -> None:
-        """Let what happened at *now* happen again."""
+        """Repeat the step of *now*."""
         if fact is None:
             self._watches[attempt] = self._sent(self._records[attempt], now)
             if attempt:
@@ -140,7 +140,7 @@ class _Run:
             self._watches[attempt].see(fact, self._status, now)
 
     def verdict(self) -> Verdict:
-        """Return what it all amounts to."""
+        """Return the verdict."""
         last = self._watches.get(len(self.stored.attempts) - 1)
         said = self.stored.said
         if self._partial and said in get_args(VerdictKind):

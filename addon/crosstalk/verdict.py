@@ -17,7 +17,7 @@ def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str =
 
     Proof is crosstalk; so are two strong findings of different families that name one victim. One strong finding, or
     three weak ones that name one victim, are a suspicion. Without either, an echo clears, if it is deep: one in a head
-    says nothing about the body behind it, whoever wrote it. *loose*: neither does one at the beginning of a stream
+    says nothing about the body behind it. *loose*: neither does one at the beginning of a stream
     whose later events bear no name. What cannot be checked is unverifiable.
     """
     echo = _deepest(matched)

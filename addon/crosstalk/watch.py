@@ -67,7 +67,7 @@ class Watch:
         self._reused = 0 < len(record.client_id) <= _ID_LENGTH and self._note_own(record.client_id, now)
 
     def see(self, fact: Fact, status: int, now: float) -> list[Finding]:
-        """Take note of *fact* in an answer of *status* (0: unknown); return what was found by it for the first time."""
+        """Take in *fact* of an answer of *status* (0: unknown); return the findings that are new."""
         detectors = BY_KIND.get(fact.kind)
         if detectors is None or self._over:
             return []
@@ -100,7 +100,7 @@ class Watch:
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
-        """Take note that the answer is over, and learn how this host answers from one that came *whole*."""
+        """End the answer, and learn the host's habits from it if it came *whole*."""
         if self._over:
             return []
         fresh = self.see(_OVER, self._sent.status, now) if whole else []

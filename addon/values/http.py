@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["generation", "resource", "local", "other"]
 # Which models a request may run, and where it names them: `model` and its like in the path or the body, each of the
-# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or nobody knows (`unread`).
+# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or unknown (`unread`).
 # `named`: what a request keeps or joins may run a model, which it may name and need not.
 Runs = Literal["model", "named", "batch", "file", "tuning", "socket", "nothing", "unread"]
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Record:
     """
-    Something worth remembering beyond this process; *rank* and *expires* are in the clock's seconds.
+    What is remembered beyond this process; *rank* and *expires* are in the clock's seconds.
 
-    Of two with the same *kind* and *key* the one of the greater `order` stays, whoever wrote it and whichever comes
-    first. An empty *value* says that it is over.
+    Of two with the same *kind* and *key* the greater `order` stays, in whatever order they come. An empty *value* ends it.
     """
 
     kind: str

@@ -12,7 +12,7 @@ Strength = Literal["proof", "strong", "weak"]
 _SHOWN = 160  # characters of a value that came from outside
 
 
-def found(
+def finding(
     detector: str,
     family: str,
     strength: Strength,

@@ -8,7 +8,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import KNOWN, NEVER, PROVED
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "form"
 
@@ -36,7 +36,7 @@ def shape(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
     strength: Strength = "proof" if stands else "strong" if sent.suspects(rule, KNOWN) else "weak"
     victim = next(iter(others.values())) if len(others) == 1 else None
-    yield found("shape", FAMILY, strength, fact, asked.shape, victim)
+    yield finding("shape", FAMILY, strength, fact, asked.shape, victim)
 
 
 def framing(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -49,7 +49,7 @@ def framing(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke("framing", now)
     if not sent.void("framing"):
-        yield found(
+        yield finding(
             "framing", FAMILY, "strong" if sent.suspects("framing", KNOWN) else "weak", fact, "one whole answer"
         )
 
@@ -64,4 +64,4 @@ def stray(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     sent.broke("stray-head", now)
     if not sent.void("stray-head"):
         strength: Strength = "proof" if sent.memory is None or sent.stands("stray-head", NEVER) else "weak"
-        yield found("stray-head", FAMILY, strength, fact, "the body of one answer")
+        yield finding("stray-head", FAMILY, strength, fact, "the body of one answer")

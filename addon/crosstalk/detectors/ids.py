@@ -10,7 +10,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import FORGOTTEN, ID_TWICE, KNOWN, PROVEN, SELDOM
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "ids"
 _PLACES = ("echo", "id", "provider_id", "token")
@@ -48,7 +48,7 @@ def contract(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
                 return
     if ours or (returned.entry and sent.repeats(returned.entry)):
         return
-    yield found("contract", FAMILY, "proof", fact, expected, returned.entry)
+    yield finding("contract", FAMILY, "proof", fact, expected, returned.entry)
 
 
 def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -69,15 +69,15 @@ def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             sent.held.add(rule)
         case "another" if returned.entry and not sent.repeats(returned.entry):
             proof: Strength = "proof" if sent.status < 400 else "strong"
-            yield found("tag", FAMILY, proof, fact, sent.entry.request_id, returned.entry)
+            yield finding("tag", FAMILY, proof, fact, sent.entry.request_id, returned.entry)
         case "ours":
             # A neighbour's, which we never saw. Made after ours was sent, it may also be that of an instance upstream
             # of us, which asked in our name.
             made = sent.mint.time_of(returned.value) or 0.0
             told = _odd(sent, rule, now) if made < sent.entry.at else "weak"
-            yield found("unknown-tag", FAMILY, told, fact, sent.entry.request_id)
+            yield finding("unknown-tag", FAMILY, told, fact, sent.entry.request_id)
         case "mangled":
-            yield found("mangled-tag", FAMILY, _odd(sent, rule, now), fact, sent.entry.request_id)
+            yield finding("mangled-tag", FAMILY, _odd(sent, rule, now), fact, sent.entry.request_id)
 
 
 def _odd(sent: DetectorContext, rule: str, now: float) -> Strength:
@@ -131,9 +131,9 @@ def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
         if same and counts and (worth == "proof" or not sent.standing(rule).doubted):
             asked_before = sent.memory is not None and sent.memory.asked_before(sent.entry)
             disputed = first and (other.seen >= sent.entry.at or asked_before)
-            yield found("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
+            yield finding("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
         else:
-            yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
+            yield finding("duplicate", FAMILY, "weak", fact, "an id of its own")
 
 
 def tool_call(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -150,9 +150,9 @@ def tool_call(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     elif other.exchange != sent.entry.exchange and not sent.asked_alike(other):
         sent.broke("tool-call", now)
         if sent.repeated("tool-call", other) and not (sent.kept or sent.standing("tool-call").doubted):
-            yield found("tool-call", FAMILY, "strong", fact, "an id of its own", other)
+            yield finding("tool-call", FAMILY, "strong", fact, "an id of its own", other)
         else:
-            yield found("tool-call", FAMILY, "weak", fact, "an id of its own")
+            yield finding("tool-call", FAMILY, "weak", fact, "an id of its own")
 
 
 def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -174,7 +174,7 @@ def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke(rule, now)
     if sent.suspects(rule, FORGOTTEN if sent.standing(rule).broken else KNOWN):  # some ask elsewhere now and then
-        yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
+        yield finding("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 
 def stripped(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -187,7 +187,7 @@ def stripped(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
             sent.broke(rule, now)
             stood = sent.standing(rule)
             if stood.kept >= PROVEN and not stood.demoted and stood.kept > SELDOM * stood.broken:
-                yield found("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.record.expected[place])
+                yield finding("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.record.expected[place])
 
 
 def _random(value: str) -> bool:

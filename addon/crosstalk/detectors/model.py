@@ -10,7 +10,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import PROVEN
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "model"
 _DATED = re.compile(
@@ -44,7 +44,7 @@ def answered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     sent.broke(rule, now)
     other = _asked_by(sent, fact.value)
     strength: Strength = "strong" if other is not None and sent.stands(rule, PROVEN) else "weak"
-    yield found("model", FAMILY, strength, fact, asked.model, other)
+    yield finding("model", FAMILY, strength, fact, asked.model, other)
 
 
 def plain(name: str) -> str:

@@ -12,7 +12,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import KNOWN
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "content"
 _LENGTH, _WORDS = 200, 20  # characters and distinct words below which texts are alike by chance
@@ -47,9 +47,9 @@ def same_text(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
         sent.broke("same-text", now)
         told = f"{len(text)} characters"
         if sent.repeated("same-text", other, KNOWN) and not (sent.kept or sent.standing("same-text").doubted):
-            yield found("same-text", FAMILY, "strong", fact, "a text of its own", other, received=told)
+            yield finding("same-text", FAMILY, "strong", fact, "a text of its own", other, received=told)
         else:
-            yield found("same-text", FAMILY, "weak", fact, "a text of its own", received=told)
+            yield finding("same-text", FAMILY, "weak", fact, "a text of its own", received=told)
 
 
 def results(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -75,4 +75,4 @@ def results(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     place = Fact("request", "", "request tool results")
     told = f"{len(owners)} conversations"
     strength: Strength = "strong" if sent.is_new("results", KNOWN) else "weak"  # some clients mix them as a rule
-    yield found("results", FAMILY, strength, place, "the calls of one answer", victim, received=told)
+    yield finding("results", FAMILY, strength, place, "the calls of one answer", victim, received=told)

@@ -11,13 +11,13 @@ from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import KNOWN, NEVER, PROVED, Standing
 from ..recent import RecentExchanges
-from .finding import found
+from .finding import finding
 
 FAMILY = "settings"
 # What no server could make up so that it equals what another request sent. Numbers it may well set itself.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
 _NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in which a gateway may write its tenant
-_TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, that nobody arrives at by chance
+_TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, from which on it is no chance
 
 
 def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -26,7 +26,7 @@ def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
     One by itself proves it where this host is known to repeat it, two where that one still waits for its answer: a
     gateway writes its tenant into every answer, and some request may have sent that name. A value that came in several
-    answers names nobody. Only what we sent is compared. A setting that this host has always repeated faithfully is a
+    answers has no owner. Only what we sent is compared. A setting that this host has always repeated faithfully is a
     strong sign by itself; one that it rewrites as a matter of course is none.
     """
     if fact.kind != "settings" or not isinstance(fact.value, Mapping) or sent.asked is None:
@@ -95,11 +95,11 @@ def _judged(sent: DetectorContext, it: _Differs, alike: int, now: float) -> Iter
     repeats = sent.explained(rule) and sent.standing(rule).kept >= NEVER
     owned = it.owner is not None and (alike > 1 or (it.telling and repeats))
     if owned or (known and not it.common):
-        yield found("settings", FAMILY, "proof", place, it.mine, it.sender)
+        yield finding("settings", FAMILY, "proof", place, it.mine, it.sender)
     elif not it.common and (_seldom(sent, it, rule) or sent.suspects(rule, KNOWN)):
-        yield found("settings", FAMILY, "strong", place, it.mine, it.sender)
+        yield finding("settings", FAMILY, "strong", place, it.mine, it.sender)
     else:
-        yield found("settings", FAMILY, "weak", place, it.mine)
+        yield finding("settings", FAMILY, "weak", place, it.mine)
 
 
 def _seldom(sent: DetectorContext, it: _Differs, rule: str) -> bool:

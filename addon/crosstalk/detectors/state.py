@@ -8,7 +8,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import KNOWN, PROVED
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "state"
 # Two answers in one stream, at a host that sends one otherwise.
@@ -39,7 +39,7 @@ def disorder(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     rule = f"disorder {fact.where}"
     sent.broke(rule, now, found=str(fact.value))
     if not sent.void(rule):
-        yield found("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
+        yield finding("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
 
 
 def _worth(sent: DetectorContext, fact: Fact, rule: str) -> Strength:

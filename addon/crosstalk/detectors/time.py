@@ -10,7 +10,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import BY_OUR_CLOCK, KNOWN, detector_of
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "time"
 _SLACK = 3.0  # seconds: both clocks are read to whole seconds
@@ -75,7 +75,7 @@ def early(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke("early", now)
     if not sent.void("early"):
-        yield found("early", FAMILY, "weak", fact, "after the whole request")
+        yield finding("early", FAMILY, "weak", fact, "after the whole request")
 
 
 def _judged(sent: DetectorContext) -> bool:
@@ -91,7 +91,7 @@ def _kept(sent: DetectorContext, rule: str, fits: bool, fact: Fact, expected: st
     sent.broke(rule, now)
     if not sent.void(rule):
         strength: Strength = "strong" if sent.suspects(rule, KNOWN) else "weak"
-        yield found(detector_of(rule), FAMILY, strength, fact, expected)
+        yield finding(detector_of(rule), FAMILY, strength, fact, expected)
 
 
 def _expected(early: float) -> str:

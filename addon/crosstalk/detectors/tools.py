@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from .finding import Strength, found
+from .finding import Strength, finding
 
 FAMILY = "tools"
 
@@ -30,4 +30,4 @@ def unoffered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     other = sent.other_offered(name)
     sent.broke("tool-name", now, found=sent.pair(other))
     strength: Strength = "strong" if other is not None and sent.swapped("tool-name", other) else "weak"
-    yield found("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)
+    yield finding("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

@@ -193,3 +193,49 @@ def test_what_a_client_may_is_asked_again_by_its_key() -> None:
     assert clients.again(ann, (other,), SECRET) is None
     assert clients.again(Client(), KNOWN, SECRET) is None
     assert clients.again(ann, (), SECRET) == ann
+
+
+@pytest.mark.parametrize("name", clients.CREDENTIAL_HEADERS)
+def test_a_key_is_found_in_every_header_for_one(name: str) -> None:
+    prefix = clients.CREDENTIAL_HEADERS[name]
+    headers = Headers([(name, f"{prefix} the-key ")])
+
+    assert list(clients.presented(headers, "/")) == ["the-key"]
+    assert clients.form(headers, "/") == ("bearer" if name == "authorization" else name)
+
+
+@pytest.mark.parametrize("name", sorted(clients.QUERY_KEYS))
+def test_a_key_is_found_in_every_parameter_for_one(name: str) -> None:
+    path = f"/v1/x?alt=sse&{name}=the-key"
+
+    assert list(clients.presented(Headers(), path)) == ["the-key"]
+    assert clients.form(Headers(), path) == "query"
+    assert clients.without_key(path) == "/v1/x?alt=sse"
+
+
+@pytest.mark.parametrize("kind", clients._LISTS.pattern.rpartition("(?:")[2].rstrip(")").split("|"))
+def test_every_kind_of_stored_objects_has_a_list(kind: str) -> None:
+    def lists(method: str, suffix: str) -> bool:
+        endpoint = Endpoint("openai_chat", "openai", "resource", suffix)
+        request = Request(method, suffix, Headers(), Body(b""), endpoint, ANYWHERE)
+        return clients.lists(request)
+
+    assert all(lists("GET", f"{before}/{kind}{after}") for before in ("", "/v1", "/v1beta") for after in ("", "/"))
+    assert lists("HEAD", f"/v1/{kind}")
+    assert not lists("POST", f"/v1/{kind}")
+    assert not lists("GET", f"/v1/{kind}/id-1")
+
+
+@pytest.mark.parametrize("name", clients.REVEALING_UPWARD ^ clients.REVEALING_DOWNWARD)
+def test_cookies_reveal_an_account_in_their_own_direction(name: str) -> None:
+    assert (name in clients.REVEALING_UPWARD) == (name == "cookie")
+    assert len(clients.REVEALING_UPWARD & clients.REVEALING_DOWNWARD) == 5
+
+
+def test_a_model_has_to_match_one_of_several_patterns() -> None:
+    client = Client(models=("mini-*", "gpt-*"), providers=("vllm-*", "openai"))
+    named = {model: requested_models.RequestedModels(model) for model in ("gpt-5", "mini-1", "o3")}
+
+    refused = [model for model, naming in named.items() if clients.overstepped(client, CHAT, naming)]
+    assert refused == ["o3"]
+    assert [client.may_use(name) for name in ("vllm-1", "openai", "azure")] == [True, True, False]

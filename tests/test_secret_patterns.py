@@ -156,3 +156,31 @@ def test_names_of_any_length_are_judged_and_only_usual_ones_remembered() -> None
     long = "x" * 10_000 + "-token"
     assert [judge(name) for name in ("a-token", "a-token", long, long)] == [True] * 4
     assert asked == ["a-token", long, long]
+
+
+@pytest.mark.parametrize("word", sorted(secret_patterns._OWN_WORDS | set(secret_patterns._ENDINGS)))
+def test_every_word_for_a_credential_names_one(word: str) -> None:
+    assert secret_patterns.names_key(f"x-{word}")
+    assert not secret_patterns.names_key(f"x-{word[0]}q")
+
+
+@pytest.mark.parametrize("word", sorted(secret_patterns._HARMLESS_BEFORE))
+def test_every_word_before_a_key_that_is_none(word: str) -> None:
+    assert not any(secret_patterns.names_key(f"x-{word}-{kind}") for kind in ("key", "keys", "token"))
+
+
+@pytest.mark.parametrize("word", sorted(secret_patterns._HARMLESS_BEHIND))
+def test_every_word_after_a_token_that_counts_it(word: str) -> None:
+    assert not secret_patterns.names_key(f"x-token-{word}")
+    assert secret_patterns.names_key("x-token-word")
+
+
+@pytest.mark.parametrize("word", sorted(secret_patterns._HARMLESS_BEHIND_AUTH))
+def test_every_word_after_auth_that_describes_it(word: str) -> None:
+    assert not secret_patterns.names_key(f"x-auth-{word}")
+    assert secret_patterns.names_key("x-auth-word")
+
+
+@pytest.mark.parametrize("word", sorted(secret_patterns._NO_AUTH))
+def test_every_word_that_only_begins_like_auth(word: str) -> None:
+    assert not secret_patterns.names_key(f"x-{word}")

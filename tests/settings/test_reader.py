@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from patchbay.settings import reader
+from patchbay.settings import reader, syntax
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.reader import ConfigError, load
 from patchbay.settings.settings import (
@@ -180,6 +180,8 @@ def test_no_text_does_anything_but_load_or_be_refused(text: str) -> None:
         try:
             load(whole, "c")
         except ConfigError as e:
+            assert e.mistakes
+            assert all(re.match(r"c:\d+:\d+: ", mistake) for mistake in e.mistakes)
             str(e).encode()
 
 
@@ -674,3 +676,20 @@ def test_a_whole_answer_has_no_bound_unless_the_settings_name_one() -> None:
     assert (timeouts.of_whole.first_byte, timeouts.of_whole.idle, timeouts.of_whole.connect) == (0.0, 0.0, 3.0)
     [account] = reader.load(mine.format("{first_byte: 4s, idle: 5s}") + accounts, "config.yaml").accounts
     assert (account.provider.timeouts.of_whole.first_byte, account.provider.timeouts.of_whole.idle) == (4.0, 5.0)
+
+
+@pytest.mark.parametrize("name", sorted(syntax._CREDENTIAL_HEADERS | syntax._PROXY_HEADERS | {"x-patchbay-session-id"}))
+def test_every_header_of_patchbay_or_the_proxy_is_refused(name: str) -> None:
+    kinds = [
+        (syntax._CREDENTIAL_HEADERS, "the credential comes from key: only"),
+        (syntax._PROXY_HEADERS, "belongs to the connection or the body"),
+    ]
+    why = next((told for names, told in kinds if name in names), "X-Patchbay-* is Patchbay's own")
+    (own,) = wrong_account(f"headers: {{{name.title()}: x}}")
+    assert own.endswith(why)
+
+    passed = f"providers: {{p: {{preset: openai, pass_headers: [{name.title()}]}}}}\n{ONE}"
+    if name == "cookie":
+        assert load(passed, "c")
+    else:
+        assert "must not pass" in mistakes(passed)[0]

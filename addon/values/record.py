@@ -10,7 +10,7 @@ class Record:
     """
     What is remembered beyond this process; *rank* and *expires* are in the clock's seconds.
 
-    Of two with the same *kind* and *key* the greater `order` stays, in whatever order they come. An empty *value* ends it.
+    Of two with the same *kind* and *key* the greater `order` stays, whichever comes first. An empty *value* ends it.
     """
 
     kind: str

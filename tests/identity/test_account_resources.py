@@ -22,6 +22,7 @@ UPLOAD = "/upload/v1beta/files?upload_id=Zk3v9QxWm2TnB7cLAb1x&upload_protocol=re
 class Tables:
     def __init__(self, ttl: float = 60) -> None:
         seeds, ledger = Seeds(b"k" * 32), Ledger()
+        self.ledger = ledger
         self.lineage = Lineage(seeds, ledger)
         self.client_resources = ClientResources(seeds, ledger)
         self.resources = AccountResources(self.lineage, self.client_resources, ttl)
@@ -159,3 +160,18 @@ def test_a_value_that_an_answer_gives_is_not_bound_by_a_request():
     tables.resources.note_bound(request("/v1/messages", FIELDS), "x", "a", 0)
 
     assert tables.lineage.is_empty()
+
+
+def test_two_references_to_one_account_are_one_piece_of_evidence():
+    tables = Tables()
+    tables.own("a", "resp_1")
+    tables.own("a", FILE)
+
+    assert len(tables.resources.owner(asking(FILE, previous_response_id="resp_1"), None, 1)[1]) == 1
+
+
+def test_only_an_address_that_opens_itself_identifies_its_client():
+    tables = Tables()
+    tables.resources.note_addresses(request("/v1/files", {}), "b", ["/v1/files/file-1"], 0)
+
+    assert len(tables.ledger) == 1

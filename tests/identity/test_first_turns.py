@@ -191,3 +191,22 @@ def test_a_user_in_front_of_a_rewritten_history_names_the_one_conversation_it_ha
     user = {"metadata": {"user_id": "u"}}
     first = teller.serve(MESSAGES, chat("a", **user), answer=[])
     assert teller.ask(MESSAGES, chat("b", "unknown", "c", **user)).affinity == first.affinity
+
+
+def test_what_is_released_takes_no_memory():
+    first_turns = made(ttl=60)
+    first_turns.hold(["m", "m", "n"])
+    first_turns.release(["m", "n"])
+    assert first_turns.is_taken(b"", "m", 0)
+    assert not first_turns.is_taken(b"", "n", 0)
+
+    first_turns.release(["m"])
+    assert not first_turns._held
+
+
+def test_a_fresh_affinity_is_that_of_its_exchange():
+    first_turns = made(ttl=60)
+    fresh = [first_turns.fresh_affinity(b"", "n", exchange) for exchange in ("", "", "x", "x", "y")]
+
+    assert len(set(fresh)) == 4
+    assert fresh[2] == fresh[3]

@@ -11,12 +11,12 @@ import pytest
 from patchbay.body import Body
 from patchbay.identity import history_cache
 from patchbay.identity.history import conversation_of
-from patchbay.identity.history_cache import KnownPrefixes, SessionHistories
+from patchbay.identity.history_cache import HistoryCache, KnownPrefixes, SessionHistories
 from patchbay.identity.turns import Conversation
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
 
-from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller
+from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, request
 
 LINE = "as much as one says in a line or so, "
 
@@ -260,3 +260,52 @@ def test_what_only_one_account_can_read_is_seen_wherever_it_stands(headers):
 
     assert teller.serve(RESPONSES, {"input": [*talk, secret, *more]}, headers, account="b").owner == {"b"}
     assert teller.serve(RESPONSES, {"input": [*talk, secret, *more, *more]}, headers, account="b").owner == {"b"}
+
+
+@pytest.mark.parametrize(("size", "is_long"), [(16_383, False), (16_384, True)])
+def test_so_long_a_body_is_looked_up(size, is_long):
+    assert history_cache.is_long(Body(b"x" * size)) == is_long
+    assert not history_cache.is_long(Body(None))
+
+
+def test_a_session_vouches_for_its_history_and_bytes_must_prove_others():
+    cache = HistoryCache(100, 60)
+    changed = body(23).replace(b"10: as", b"10: so", 1)
+    assert cache.shortened(request(CHAT, body(21)), "s", 0) is None
+    first = request(CHAT, body(21))
+    assert cache.shortened(first, "", 0) is None
+    cache.keep(first, 0)
+
+    assert names(cache.shortened(request(CHAT, changed), "s", 1)) == ("messages",)
+    assert cache.shortened(request(CHAT, changed), "", 1) is None
+    extending = request(CHAT, body(23))
+    assert names(cache.shortened(extending, "", 1)) == ("messages",)
+    assert cache.known_turns(extending) == 21
+    assert (cache.new_messages(extending)[0], len(cache.new_messages(extending)[1])) == (21, 2)
+    assert cache.conversation(extending).turns == conversation_of(extending.body).turns
+
+
+def test_a_session_without_a_history_is_forgotten():
+    seen = known(body(21))
+    seen.shortened("s", Body(b'{"messages": []}'))
+
+    assert len(seen) == 0
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(41, 1), (42, 2)])
+def test_so_many_turns_are_kept(limit, kept):
+    seen = KnownPrefixes(limit, ttl=60)
+    for model in "ab":
+        seen.note(*told(body(21, model=model)), None, 0)
+
+    assert len(seen) == len(seen._by_head) == kept
+
+
+def test_a_new_limit_and_a_new_life_hold_from_the_next_request_on():
+    seen = KnownPrefixes(1000, ttl=60)
+    seen.note(*told(body(21)), None, 0)
+    seen.resize(20, 600)
+    assert seen.find(Body(body(23)), 599) is not None
+
+    seen.note(*told(body(23)), None, 1)
+    assert len(seen) == 1

@@ -114,3 +114,39 @@ def test_an_account_is_no_owner_of_what_a_history_quotes_of_unseen_answers():
     linked = teller.ask(MESSAGES, quoting())
 
     assert (linked.tier, linked.affinity, linked.home) == ("token", first.affinity, "")
+
+
+@pytest.mark.parametrize(
+    ("tier", "headers", "body", "from_history"),
+    [
+        ("cache_key", {}, {"prompt_cache_key": "k"}, True),
+        ("user", {}, {"metadata": {"user_id": "u"}}, True),
+        ("content", {}, {}, True),
+        ("generic_header", {"x-session-id": "s"}, {}, False),
+    ],
+)
+def test_the_thread_of_some_tiers_is_that_of_the_history(tier, headers, body, from_history):
+    found = [Teller().ask(CHAT, chat(text, **body), headers) for text in ("one", "other")]
+
+    assert {each.tier for each in found} == {tier}
+    assert (found[0].thread != found[1].thread) == from_history
+
+
+def test_facts_after_the_text_do_not_hide_it():
+    teller = Teller()
+    text = "An answer that is long enough to name its conversation by itself."
+    first = teller.serve(CHAT, chat("hi"), {"x-session-id": "s"}, [Fact("text", text), Fact("model", "m")])
+
+    assert teller.ask(CHAT, chat("other", text, "go")).affinity == first.affinity
+
+
+def test_equal_first_turns_are_told_apart_by_the_calls_of_their_answers():
+    teller = Teller()
+    tokens = ["call_Zk3v9QxWm2TnB7cL", "call_QxWm2TnB7cLZk3v9"]
+    for token in tokens:
+        teller.serve(CHAT, chat("hi", prompt_cache_key="k"), {}, [Fact("token", token, "tool")])
+    calls = [{"messages": [{"role": "tool", "tool_call_id": token, "content": "x"}]} for token in tokens]
+    threads = [teller.ask(CHAT, body).thread for body in calls]
+
+    assert threads[0] != threads[1]
+    assert all(threads)

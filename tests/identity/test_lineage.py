@@ -83,3 +83,13 @@ def test_what_others_may_say_in_the_same_words_is_kept_apart():
     lineage.note(b"", "the same", Entry("", affinity="z"), 0, 60)
     assert lineage.find(b"", "the same", 1).affinity == "z"
     assert words.find(b"", "the same", 1).affinity == ""
+
+
+def test_a_token_without_a_conversation_is_given_one_later():
+    ledger = Ledger()
+    lineage = Lineage(Seeds(b"k" * 32), ledger)
+    lineage.note(b"", "t", Entry("", account="a"), 0, 60)
+    lineage.note(b"", "t", Entry("", account="a", affinity="x"), 0, 60)
+
+    assert lineage.find(b"", "t", 1).affinity == "x"
+    assert ledger.holds("lineage")

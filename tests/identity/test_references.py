@@ -260,3 +260,46 @@ def test_the_places_that_own_are_these():
         "reference", "reasoning", "file", "container", "cache", "state", "address", "sealed",
     } == references.OWNS  # fmt: skip
     assert references.SPARED < references.OWNS
+
+
+@pytest.mark.parametrize(("size", "links"), [(39, False), (40, True)])
+def test_an_answer_of_40_characters_links(size, links):
+    message = {"role": "assistant", "content": "a b" + "c" * (size - 2)}
+
+    assert [each.place for each in references.of_message(message)] == ["text"] * links
+
+
+def test_no_key_stands_in_an_address():
+    found = [each.value for each in references.of_address("/v1/files/1?alt=media&key=sk-secret&upload_id=1")]
+
+    assert found == ["/v1/files/1?alt=media&upload_id=1"]
+
+
+@pytest.mark.parametrize(("depth", "is_read"), [(8, True), (9, False)])
+def test_so_deep_an_id_is_read(depth, is_read):
+    node = {"call_id": TOKEN}
+    for _ in range(depth):
+        node = {"inner": node}
+
+    assert [each.value for each in references.of_message(node)] == [TOKEN] * is_read
+
+
+@pytest.mark.parametrize(
+    ("node", "place"),
+    [
+        ({"type": "redacted_thinking", "data": TOKEN}, "signature"), ({"signature": TOKEN}, "signature"),
+        ({"thoughtSignature": TOKEN}, "signature"), ({"thought_signature": TOKEN}, "signature"),
+        ({"tool_use_id": TOKEN}, "tool"), ({"tool_call_id": TOKEN}, "tool"), ({"call_id": TOKEN}, "tool"),
+        ({"type": "message", "id": TOKEN}, "item"), ({"type": "reasoning", "id": TOKEN}, "reference"),
+        ({"type": "reasoning", "encrypted_content": TOKEN}, "reasoning"), ({"encrypted_content": TOKEN}, "sealed"),
+        ({"file_id": TOKEN}, "file"), ({"uri": TOKEN}, "file"), ({"fileUri": TOKEN}, "file"),
+        ({"file_uri": TOKEN}, "file"), ({"container": TOKEN}, "container"), ({"content": [{"id": TOKEN}]}, "tool"),
+    ],
+)  # fmt: skip
+def test_each_member_of_a_message_that_refers(node, place):
+    assert [(each.place, each.value) for each in references.of_message(node)] == [(place, TOKEN)]
+
+
+@pytest.mark.parametrize("node", [{"data": TOKEN}, {"container_id": TOKEN}, {"name": TOKEN}, {"id": ""}, {"id": 7}])
+def test_other_members_refer_to_nothing(node):
+    assert list(references.of_message(node)) == []

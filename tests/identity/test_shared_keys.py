@@ -36,3 +36,20 @@ def test_keys_and_openings_are_remembered_in_bounds():
 
     assert len(keys) == 3
     assert all(len(openings) <= SEVERAL + 1 for _, openings in keys._keys.values())
+
+
+def test_nine_openings_make_a_key_shared():
+    keys = SharedKeys(10, 60)
+
+    assert [keys.is_shared("k", str(number), 0) for number in range(10)] == [False] * 8 + [True] * 2
+
+
+def test_a_new_limit_and_a_new_life_hold_from_the_next_key_on():
+    keys = SharedKeys(10, 60)
+    keys.resize(1, 600)
+    for number in range(9):
+        keys.is_shared("k", str(number), 0)
+
+    assert keys.is_shared("k", "0", 599)
+    assert not keys.is_shared("other", "0", 599)
+    assert not keys.is_shared("k", "0", 599)

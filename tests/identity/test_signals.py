@@ -318,3 +318,27 @@ def test_a_sub_agent_is_named_by_header_or_inside_the_user_id():
     assert signals.agent(request(MESSAGES, {}, {"X-Claude-Code-Agent-Id": "a"})) == "a"
     assert signals.agent(request(MESSAGES, inside)) == "a"
     assert signals.agent(request(MESSAGES, {})) == ""
+
+
+def test_the_words_in_the_place_of_an_id_are_these():
+    """Written out, so that none of them is lost."""
+    assert set(PLACEHOLDERS.split()) == signals._PLACEHOLDERS
+    assert set(CONSTANTS.split()) == signals._CONSTANTS
+    assert set("session conversation chat thread id user".split()) == signals._NOUNS
+    assert set("main root primary default".split()) == signals._MAIN_AGENTS
+
+
+PLACEHOLDERS = """
+undefined null none nil nan true false string n/a na -1 empty unknown unset default test example placeholder changeme
+change-me todo tbd dummy sample anonymous session session_id session-id sessionid conversation_id conversation-id
+conversationid thread_id thread-id threadid chat_id chat-id chatid your_session_id your-session-id uuid id
+"""
+CONSTANTS = """
+default main global common app application prod production dev development staging local localhost anonymous anon
+unknown guest public system client service server
+"""
+
+
+@pytest.mark.parametrize("body", [{"conversation": None}, {"conversation": {}}, {"session_id": None}, {"metadata": {}}])
+def test_an_absent_value_is_no_evidence(body):
+    assert signals.find(request(CHAT, body)) == ((), ())

@@ -31,7 +31,7 @@ DETECTORS = "addon/crosstalk/detectors/__init__.py"
 LOUD = """
 def loud(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if str(fact.value).endswith("!"):
-        yield found("loud-model", FAMILY, "weak", fact, "a model without an exclamation mark")
+        yield finding("loud-model", FAMILY, "weak", fact, "a model without an exclamation mark")
 
 
 """

@@ -76,6 +76,14 @@ def test_a_warning_is_no_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "sk-a-real-one" not in said
 
 
+def test_a_former_name_of_a_setting_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"grace: 3s\n{GOOD}")
+
+    assert main(["check", str(file)]) == 0
+    assert capsys.readouterr().err == f"warning: {file}:1:1: grace: is now called 'grace_period'\n"
+
+
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none.yaml")]) == 2
     assert capsys.readouterr().err == f"{tmp_path / 'none.yaml'}: No such file or directory\n"

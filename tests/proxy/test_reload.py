@@ -215,3 +215,12 @@ def test_another_key_of_a_client_is_taken_over(tmp_path: Path) -> None:
     bench.look()
 
     assert [known.value for known in bench.taken[-1].clients] == [b"client-new"]
+
+
+def test_a_former_name_of_a_setting_is_said_at_a_reload(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(tmp_path, ONE)
+    bench.write(f"failover: {{seconds: 7s}}\n{ONE}")
+    bench.look()
+
+    assert bench.config.failover.timeout == 7
+    assert caplog.text.count("config.yaml:1:12: failover.seconds: is now called 'timeout'") == 1

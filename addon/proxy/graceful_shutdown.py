@@ -45,7 +45,7 @@ class GracefulShutdown:
         """Replace the master's `shutdown`, once."""
         if self._theirs is None:
             self._theirs = ctx.master.shutdown
-            ctx.master.shutdown = self.wish  # type: ignore[method-assign]
+            ctx.master.shutdown = self.request_shutdown  # type: ignore[method-assign]
             loop = ctx.master.event_loop
             self._restore_signals = [handle_directly(loop, number) for number in (signal.SIGINT, signal.SIGTERM)]
 
@@ -56,11 +56,11 @@ class GracefulShutdown:
             return
         while self._restore_signals:
             self._restore_signals.pop()()
-        if self._theirs is not None and ctx.master.shutdown == self.wish:
+        if self._theirs is not None and ctx.master.shutdown == self.request_shutdown:
             ctx.master.shutdown = self._theirs  # type: ignore[method-assign]
         self._theirs = None
 
-    def wish(self) -> None:
+    def request_shutdown(self) -> None:
         """Request the shutdown. May be called from any thread, and from a signal handler."""
         ctx.master.event_loop.call_soon_threadsafe(self._begin)
 

@@ -3,10 +3,16 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from mitmproxy.test import tflow
 
-from patchbay.proxy.graceful_shutdown import handle_directly
+from patchbay.proxy import client_connections, graceful_shutdown
+from patchbay.proxy.graceful_shutdown import GracefulShutdown, handle_directly
+
+from .addon import in_loop
 
 BURST = 5000  # wake-ups, far more than the socket that wakes a loop has room for
 
@@ -98,3 +104,172 @@ def test_a_handler_that_was_set_since_stays() -> None:
         assert signal.getsignal(signal.SIGTERM) is another
 
     asyncio.run(story())
+
+
+# -- the shutdown -----------------------------------------------------------------------------------------------------
+
+
+class Host:
+    """mitmproxy's master, with its listeners and connections."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[str] = []
+        self.under_way = 0
+        self.connections: dict[str, Any] = {}
+        self.servers: list[Any] = []
+        addons = SimpleNamespace(get={"proxyserver": self}.get)
+        loop = asyncio.get_running_loop()
+        self.master: Any = SimpleNamespace(addons=addons, event_loop=loop, shutdown=self.theirs)
+        for module in (graceful_shutdown, client_connections):
+            monkeypatch.setattr(module, "ctx", SimpleNamespace(master=self.master))
+        monkeypatch.setattr(graceful_shutdown, "_ignore_interrupts", lambda: self.told.append("no interrupts"))
+        monkeypatch.setattr(graceful_shutdown, "_GLANCE", 0.0)
+        self.shutdown = GracefulShutdown(lambda: 60.0, lambda: self.under_way, lambda: self.told.append("cut"))
+
+    def theirs(self) -> None:
+        self.told.append("ended")
+
+    def connect(self, *, buffered: int = 0, closing: bool = False) -> Any:
+        client = tflow.tclient_conn()
+        transport = SimpleNamespace(is_closing=lambda: closing, get_write_buffer_size=lambda: buffered)
+
+        def cancel(why: str) -> None:
+            self.told.append(why)
+            del self.connections[client.id]
+
+        io = SimpleNamespace(writer=SimpleNamespace(transport=transport), handler=SimpleNamespace(cancel=cancel))
+        self.connections[client.id] = SimpleNamespace(client=client, transports={client: io})
+        return io
+
+    def listen(self, *, runs: bool = True, fails: bool = False) -> None:
+        async def stop() -> None:
+            self.told.append("listener closed")
+            if fails:
+                raise OSError("busy")
+
+        self.servers.append(SimpleNamespace(is_running=runs, stop=stop))
+
+    async def until(self, told: str) -> None:
+        async with asyncio.timeout(10):
+            while told not in self.told:
+                await asyncio.sleep(0)
+
+
+ENDED = ["no interrupts", "cut", "ended"]
+
+
+@in_loop
+async def test_with_nothing_under_way_it_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.listen()
+    host.shutdown.install()
+    host.shutdown.install()  # once is enough
+    host.master.shutdown()
+    await host.until("ended")
+
+    assert host.told == ENDED
+    assert not host.shutdown.begun
+
+
+@in_loop
+@pytest.mark.parametrize("buffered", [True, False])
+async def test_it_waits_for_answers_and_for_their_last_bytes(monkeypatch: pytest.MonkeyPatch, buffered: bool) -> None:
+    host = Host(monkeypatch)
+    host.listen(fails=True)
+    host.listen(runs=False)
+    host.under_way = 0 if buffered else 1
+    io = host.connect(buffered=1) if buffered else None
+    host.shutdown.install()
+    host.master.shutdown()
+    await host.until("listener closed")
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert host.shutdown.begun
+    assert host.told == ["listener closed"]
+    host.under_way = 0
+    if io:
+        io.writer.transport.get_write_buffer_size = lambda: 0
+    await host.until("ended")
+
+    assert host.told == ["listener closed", "no interrupts", "cut", *(["the proxy ends"] if io else []), "ended"]
+
+
+@in_loop
+async def test_bytes_for_a_connection_that_closes_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.connect(buffered=1, closing=True)
+    host.shutdown.install()
+    host.master.shutdown()
+    await host.until("ended")
+
+    assert host.told == ["no interrupts", "cut", "the proxy ends", "ended"]
+
+
+@in_loop
+async def test_a_second_request_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.under_way = 1
+    host.shutdown.install()
+    host.master.shutdown()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert host.shutdown.begun and host.told == []
+    host.master.shutdown()
+    await host.until("ended")
+
+    assert host.told == ENDED
+
+
+@in_loop
+async def test_it_ends_when_the_grace_period_is_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    host = Host(monkeypatch)
+    host.under_way, host.shutdown._grace = 2, lambda: 0.0
+    host.shutdown.install()
+    host.master.shutdown()
+    await host.until("ended")
+
+    assert host.told == ENDED
+    assert "2 answers under way, at most 0 s for them" in caplog.text
+
+
+@in_loop
+async def test_a_connection_that_does_not_close_holds_it_up_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graceful_shutdown, "_HANG_UP", 0.0)
+    host = Host(monkeypatch)
+    host.connect().handler = None
+    host.shutdown.install()
+    host.master.shutdown()
+    await host.until("ended")
+
+    assert len(host.connections) == 1
+
+
+@in_loop
+async def test_removed_it_gives_the_shutdown_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shutdown.install()
+    assert host.master.shutdown == host.shutdown.request_shutdown
+    host.shutdown.remove()
+    assert host.master.shutdown == host.theirs
+
+    host.shutdown.install()
+    other = host.master.shutdown = lambda: None
+    host.shutdown.remove()
+    assert host.master.shutdown is other  # another program's
+
+
+@in_loop
+async def test_removed_while_it_waits_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.under_way = 1
+    host.shutdown.install()
+    host.master.shutdown()
+    while not host.shutdown.begun:
+        await asyncio.sleep(0)
+    host.shutdown.remove()
+    await host.until("ended")
+
+    assert host.told == ENDED

@@ -185,7 +185,7 @@ async def test_it_runs_and_what_it_began_is_ended(
         names = {task.get_name() for task in asyncio.all_tasks()}
         assert "patchbay-reload" in names
         asked = await ask(addon, flow())
-        assert ctx.master.shutdown == lifecycle(addon).shutdown.wish
+        assert ctx.master.shutdown == lifecycle(addon).shutdown.request_shutdown
         lifecycle(addon)._in_flight.end_all("the proxy was ended")
 
     await asyncio.sleep(0)

@@ -64,7 +64,9 @@ def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) 
     if notes.mistakes or not isinstance(draft, _Draft):
         raise ConfigError(tuple(_line(name, note) for note in _bounded(notes.mistakes)))
     accounts = tuple(replace(account, place=f"{name}:{account.place}") for account in draft.config.accounts)
-    warnings = tuple(_line(name, warning) for warning in sorted([*_warnings(draft, env), *_once_each(notes.warnings)]))
+    warnings = tuple(
+        _line(name, warning) for warning in sorted([*_warnings(draft, env), *_one_per_name(notes.warnings)])
+    )
     places = {path: f"{name}:{place.line}:{place.column}" for path, place in yaml_document.places(found.root)}
     return replace(draft.config, accounts=accounts, warnings=warnings, places=places)
 
@@ -76,7 +78,7 @@ _HARMLESS = "example-"  # the prefix of a literal credential that opens nothing
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
+class _ProviderEntry:
     """A provider that accounts may name. *url* is None without a valid one; *stated*: one was written."""
 
     provider: Provider
@@ -291,7 +293,7 @@ class _Draft:
 
 
 def _draft(setting: Setting, values: dict[str, Any]) -> _Draft:
-    offers = _offers(values.pop("providers", {}))
+    entries = _provider_entries(values.pop("providers", {}))
     members = setting.members()
     where = members.get("accounts", setting)
     if values.get("mode") != "shadow":  # shadow mode needs no account
@@ -300,7 +302,7 @@ def _draft(setting: Setting, values: dict[str, Any]) -> _Draft:
         elif "accounts" in values and not where.items():
             where.note("must hold at least one account")
     read, clients = values.pop("accounts", ()), values.pop("clients", ())
-    config = Config(accounts=tuple(_accounts(read, offers)), clients=tuple(_clients(clients)), **values)
+    config = Config(accounts=tuple(_accounts(read, entries)), clients=tuple(_clients(clients)), **values)
     used = [*clients, *(one for one in read if one[1].get("enabled", True))]
     return _Draft(config, where, tuple(found for each in used for found in _secrets(*each)))
 
@@ -341,33 +343,31 @@ SETTINGS = Section(
 
 # -- what settings mean together --------------------------------------------------------------------------------------
 
-_Read = tuple[Setting, dict[str, Any]]
+_Values = tuple[Setting, dict[str, Any]]
 
 
-def _offers(entries: Mapping[str, _Read]) -> dict[str, _Offer | None]:
+def _provider_entries(written: Mapping[str, _Values]) -> dict[str, _ProviderEntry | None]:
     """Return every provider by name; None for an entry with mistakes."""
-    offers: dict[str, _Offer | None] = {name: _offer_of(preset) for name, preset in PRESETS.items()}
-    for name, (setting, values) in entries.items():
-        offers[name] = _offer(name, setting, values)
-    return offers
+    presets = {name: _entry_of_preset(preset) for name, preset in PRESETS.items()}
+    return presets | {name: _provider_entry(name, *entry) for name, entry in written.items()}
 
 
-def _offer_of(preset: Provider) -> _Offer:
+def _entry_of_preset(preset: Provider) -> _ProviderEntry:
     url = syntax.BaseUrl.of(preset.base_url) if preset.base_url else None
-    return _Offer(preset, url, stated=url is not None)
+    return _ProviderEntry(preset, url, stated=url is not None)
 
 
 _MERGED = ("preset", "base_url", "stamp", "echo", "timeouts", "error_rules")  # into the preset's
 
 
-def _offer(name: str, setting: Setting, values: dict[str, Any]) -> _Offer | None:
+def _provider_entry(name: str, setting: Setting, values: dict[str, Any]) -> _ProviderEntry | None:
     stated = setting.members()
     preset = values.get("preset", name if "preset" not in stated else "")
     if preset not in PRESETS:
         if "preset" not in stated:
             setting.note(f"preset is missing: one of {', '.join(PRESETS)}")
         return None
-    base = _offer_of(PRESETS[preset])
+    base = _entry_of_preset(PRESETS[preset])
     url = values.get("base_url", base.url)
     provider = replace(
         base.provider,
@@ -379,26 +379,26 @@ def _offer(name: str, setting: Setting, values: dict[str, Any]) -> _Offer | None
         error_rules=tuple(values.get("error_rules", ())) + base.provider.error_rules,
         **{key: value for key, value in values.items() if key not in _MERGED},
     )
-    return _Offer(provider, url, stated="base_url" in stated or base.stated)
+    return _ProviderEntry(provider, url, stated="base_url" in stated or base.stated)
 
 
-def _accounts(read: Iterable[_Read], offers: Mapping[str, _Offer | None]) -> Iterator[Account]:
+def _accounts(read: Iterable[_Values], entries: Mapping[str, _ProviderEntry | None]) -> Iterator[Account]:
     taken: dict[str, int] = {}
     for setting, values in read:
-        _once(setting, "id", values, taken)
+        _check_unique(setting, "id", values, taken)
         with contextlib.suppress(InvalidSetting):
-            yield _account(setting, values, offers)
+            yield _account(setting, values, entries)
 
 
-def _account(setting: Setting, values: dict[str, Any], offers: Mapping[str, _Offer | None]) -> Account:
+def _account(setting: Setting, values: dict[str, Any], entries: Mapping[str, _ProviderEntry | None]) -> Account:
     if "provider" not in values:
         raise InvalidSetting
-    offer = _named(values["provider"], offers)
-    url = values.get("base_url", offer.url)
+    entry = _entry_named(values["provider"], entries)
+    url = values.get("base_url", entry.url)
     stated = setting.members()
     if url is None or ("base_url" in stated and "base_url" not in values):
-        if "base_url" not in stated and not offer.stated:
-            setting.note(f"base_url is missing: '{offer.provider.name}' has no default")
+        if "base_url" not in stated and not entry.stated:
+            setting.note(f"base_url is missing: '{entry.provider.name}' has no default")
         raise InvalidSetting
     where = stated.get("base_url", setting)
     plain = url.origin and url.origin.scheme == "http" and not is_loopback(url.origin.host)
@@ -406,12 +406,12 @@ def _account(setting: Setting, values: dict[str, Any], offers: Mapping[str, _Off
         raise where.wrong("must be https: no key goes over plain http beyond this machine (see insecure_http)")
     if not {"id", "key"} <= values.keys():
         raise InvalidSetting
-    provider = offer.provider
+    provider = entry.provider
     bounds = {"slots": provider.slots, "serialize": provider.serialize}
     rules = tuple(values.pop("error_rules", ())) + provider.error_rules
     own = values.get("headers", {})
     return Account(
-        provider=offer.provider,
+        provider=entry.provider,
         secret=values["key"],
         origin=url.origin,
         base_path=url.path,
@@ -421,33 +421,33 @@ def _account(setting: Setting, values: dict[str, Any], offers: Mapping[str, _Off
         secret_headers=tuple(
             SecretHeader(name, header.secret, header.scheme) for name, header in own.items() if header.secret
         ),
-        **bounds | {name: value for name, value in values.items() if name not in _TOLD_APART},
+        **bounds | {name: value for name, value in values.items() if name not in _CONVERTED},
     )
 
 
-_TOLD_APART = ("provider", "base_url", "key", "headers")
+_CONVERTED = ("provider", "base_url", "key", "headers")
 
 
-def _named(setting: Setting, offers: Mapping[str, _Offer | None]) -> _Offer:
+def _entry_named(setting: Setting, entries: Mapping[str, _ProviderEntry | None]) -> _ProviderEntry:
     name = yaml_document.text(setting)
-    if name not in offers:
-        hint = yaml_document.meant(name, offers) or f"; there are {', '.join(offers)}"
-        raise setting.wrong(f"{setting.said()} is not a provider{hint}")
-    if (found := offers[name]) is None:
+    if name not in entries:
+        hint = yaml_document.suggestion(name, entries) or f"; there are {', '.join(entries)}"
+        raise setting.wrong(f"{setting.described()} is not a provider{hint}")
+    if (found := entries[name]) is None:
         raise InvalidSetting
     return found
 
 
-def _clients(read: Iterable[_Read]) -> Iterator[ClientKey]:
+def _clients(read: Iterable[_Values]) -> Iterator[ClientKey]:
     taken: dict[str, int] = {}
     for setting, values in read:
-        _once(setting, "name", values, taken)
+        _check_unique(setting, "name", values, taken)
         if {"name", "key"} <= values.keys():
             rights = {name: value for name, value in values.items() if name not in ("name", "key")}
             yield ClientKey(values["name"], values["key"], **rights)
 
 
-def _once(setting: Setting, key: str, values: Mapping[str, Any], taken: dict[str, int]) -> None:
+def _check_unique(setting: Setting, key: str, values: Mapping[str, Any], taken: dict[str, int]) -> None:
     if (name := values.get(key)) is None:
         return
     here = setting.members()[key]
@@ -473,7 +473,7 @@ def _bounded(notes: list[Mistake]) -> list[Mistake]:
     return [*ordered[:_MAX_MISTAKES], Mistake(last.place, "", f"and {more} more")]
 
 
-def _once_each(warnings: list[Mistake]) -> Iterator[Mistake]:
+def _one_per_name(warnings: list[Mistake]) -> Iterator[Mistake]:
     """Yield one warning for each former name, at its first place."""
     found: dict[str, set[Mistake]] = {}
     for warning in warnings:

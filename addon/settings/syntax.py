@@ -65,7 +65,7 @@ class BaseUrl:
 def identifier(setting: Setting) -> str:
     found = yaml_document.text(setting)
     if not _ID.fullmatch(found):
-        raise setting.wrong(f"must be 1 to 64 letters, digits, '.', '_' or '-', is {setting.said()}")
+        raise setting.wrong(f"must be 1 to 64 letters, digits, '.', '_' or '-', is {setting.described()}")
     return _without_key(setting, found, secret_patterns.may_be_key)
 
 
@@ -318,7 +318,7 @@ def template(setting: Setting) -> str:
         if name not in _FIELDS:
             known = ", ".join(f"{{{field}}}" for field in _FIELDS)
             raise setting.wrong(
-                f"{{{yaml_document.shown(name)}}} is none of {known}{yaml_document.meant(name, _FIELDS)}"
+                f"{{{yaml_document.shown(name)}}} is none of {known}{yaml_document.suggestion(name, _FIELDS)}"
             )
     return found
 
@@ -329,7 +329,7 @@ def base_url(setting: Setting) -> BaseUrl:
         return BaseUrl(found, None, "")
     scheme, separator, _ = found.partition("://")
     if not separator or scheme.lower() not in _PORTS:
-        said = "" if "@" in found or "?" in found else f", is {setting.said()}"
+        said = "" if "@" in found or "?" in found else f", is {setting.described()}"
         raise setting.wrong(f"must begin with https:// or http://, or be 'reverse'{said}")
     try:
         parts = urlsplit(found)
@@ -370,7 +370,7 @@ def allowed_host(setting: Setting) -> str:
     found = yaml_document.text(setting).lower()
     if not _ALLOWED_HOST.fullmatch(found):
         raise setting.wrong(
-            f"must be a host's name or address without a port, such as box.lan or *.lan, is {setting.said()}"
+            f"must be a host's name or address without a port, such as box.lan or *.lan, is {setting.described()}"
         )
     return found.strip("[]")
 
@@ -378,7 +378,7 @@ def allowed_host(setting: Setting) -> str:
 def allowed_origin(setting: Setting) -> str:
     found = yaml_document.text(setting).lower()
     if not _ALLOWED_ORIGIN.fullmatch(found):
-        raise setting.wrong(f"must be an origin such as http://localhost:3000, is {setting.said()}")
+        raise setting.wrong(f"must be an origin such as http://localhost:3000, is {setting.described()}")
     return found
 
 
@@ -410,7 +410,7 @@ def endpoint_suffixes(setting: Setting) -> frozenset[str]:
 
 def _endpoint_suffix(setting: Setting) -> str:
     if not _ENDPOINT.fullmatch(found := yaml_document.text(setting)):
-        raise setting.wrong(f"must be the end of a path, as in /chat/completions, is {setting.said()}")
+        raise setting.wrong(f"must be the end of a path, as in /chat/completions, is {setting.described()}")
     return found
 
 
@@ -421,13 +421,13 @@ def path_patterns(setting: Setting) -> tuple[str, ...]:
 def _path_pattern(setting: Setting) -> str:
     found = yaml_document.text(setting)
     if found != "*" and not (found.startswith("/") and _PATH.fullmatch(found)):
-        raise setting.wrong(f"must be a path such as /v1/assistants, or '*' for all of them, is {setting.said()}")
+        raise setting.wrong(f"must be a path such as /v1/assistants, or '*' for all of them, is {setting.described()}")
     return found
 
 
 def api_version(setting: Setting) -> str:
     if not _VERSION.fullmatch(found := yaml_document.text(setting)):
-        raise setting.wrong(f"must be a version such as 2024-10-21, is {setting.said()}")
+        raise setting.wrong(f"must be a version such as 2024-10-21, is {setting.described()}")
     return _without_key(setting, found, secret_patterns.may_be_key)
 
 

@@ -22,7 +22,7 @@ MAX_SIZE = 1_000_000  # characters
 MAX_NODES = 100_000  # with every alias written out
 MAX_DEPTH = 50
 
-_NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _OLD_FLAGS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
@@ -34,7 +34,7 @@ _FACTORS = {"B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB"
 _LONG = re.compile(r"(?=.*[0-9])[A-Za-z0-9_\-.+/=]{20,}")  # a value that may be a key
 _QUOTED = re.compile(r"'[^']+'|\"[^\"]+\"")
 _RUN_TOGETHER = re.compile(r"([A-Za-z_]+)\s*[:=]")  # `name:value` and `name=value` are one word to YAML
-_MAX_SAID = 60  # characters of a value in a message
+_MAX_SHOWN = 60  # characters of a value in a message
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -150,8 +150,8 @@ class Setting:
         return self.node.place
 
     @property
-    def is_nothing(self) -> bool:
-        return isinstance(self.node, Scalar) and not self.node.quoted and self.node.text in _NOTHING
+    def is_null(self) -> bool:
+        return isinstance(self.node, Scalar) and not self.node.quoted and self.node.text in _NULL
 
     def note(self, message: str) -> None:
         """Note that *message* is wrong with this setting."""
@@ -168,10 +168,10 @@ class Setting:
 
     def members(self) -> dict[str, Setting]:
         """Return the entries of a mapping; null is an empty one."""
-        if self.is_nothing:
+        if self.is_null:
             return {}
         if not isinstance(self.node, Members):
-            raise self.wrong(f"must be a mapping (name: value), is {self.said()}")
+            raise self.wrong(f"must be a mapping (name: value), is {self.described()}")
         path = f"{self.path}." if self.path else ""
         return {
             name: Setting(member.value, path + shown(name), self.notes, member.place)
@@ -180,26 +180,26 @@ class Setting:
 
     def items(self) -> list[Setting]:
         """Return the items of a list; null is an empty one."""
-        if self.is_nothing:
+        if self.is_null:
             return []
         if not isinstance(self.node, Items):
-            raise self.wrong(f"must be a list, is {self.said()}")
+            raise self.wrong(f"must be a list, is {self.described()}")
         return [Setting(node, f"{self.path}[{at}]", self.notes) for at, node in enumerate(self.node.nodes)]
 
     def scalar(self, must: str) -> Scalar:
         """Return the scalar; anything else is a mistake: it *must* be …"""
-        if not isinstance(self.node, Scalar) or self.is_nothing:
-            raise self.wrong(f"must be {must}, is {self.said()}")
+        if not isinstance(self.node, Scalar) or self.is_null:
+            raise self.wrong(f"must be {must}, is {self.described()}")
         return self.node
 
-    def plain(self, must: str) -> str:
+    def unquoted(self, must: str) -> str:
         """Return the text of an unquoted scalar: numbers and flags have no quotes."""
         found = self.scalar(must)
         if found.quoted:
             raise self.wrong(f"must be {must}, is text; take the quotes off")
         return found.text
 
-    def said(self) -> str:
+    def described(self) -> str:
         """Return the value for a message: short, printable, and hidden if it looks like a key."""
         match self.node:
             case Items():
@@ -207,7 +207,7 @@ class Setting:
             case Members():
                 return "a mapping"
             case Scalar(text=text, quoted=quoted):
-                if self.is_nothing:
+                if self.is_null:
                     return "empty"
                 said = secret_patterns.HIDDEN if _LONG.fullmatch(text) else shown(text)
                 return f"'{said}'" if quoted or not _NUMBER.fullmatch(text) else said
@@ -228,20 +228,20 @@ def text(setting: Setting) -> str:
 
 def flag(setting: Setting) -> bool:
     """Read `true` or `false`; `yes` and its like are mistakes."""
-    found = setting.plain("true or false")
+    found = setting.unquoted("true or false")
     if found in _FLAGS:
         return _FLAGS[found]
     hint = _OLD_FLAGS.get(found.lower())
-    raise setting.wrong(f"must be true or false, is {setting.said()}" + (f"; write {hint}" if hint else ""))
+    raise setting.wrong(f"must be true or false, is {setting.described()}" + (f"; write {hint}" if hint else ""))
 
 
 def whole(least: int | None = None, most: int | None = None) -> Read:
     """Make a reader of whole numbers from *least* to *most*."""
 
     def read(setting: Setting) -> int:
-        found = setting.plain("a whole number")
+        found = setting.unquoted("a whole number")
         if not _WHOLE.fullmatch(found):
-            raise setting.wrong(f"must be a whole number, is {setting.said()}")
+            raise setting.wrong(f"must be a whole number, is {setting.described()}")
         number = int(found)
         if least is not None and number < least:
             raise setting.wrong(f"must be {least} or more, is {found}")
@@ -254,9 +254,9 @@ def whole(least: int | None = None, most: int | None = None) -> Read:
 
 def positive(setting: Setting) -> float:
     """Read a number above 0."""
-    found = setting.plain("a number")
+    found = setting.unquoted("a number")
     if not _NUMBER.fullmatch(found) or not math.isfinite(float(found)):
-        raise setting.wrong(f"must be a number, is {setting.said()}")
+        raise setting.wrong(f"must be a number, is {setting.described()}")
     if float(found) <= 0:
         raise setting.wrong(f"must be > 0, is {found}")
     return float(found)
@@ -271,7 +271,7 @@ def seconds(setting: Setting) -> float:
     elif found and units:
         value = sum(float(count) * unit for count, unit in zip(units.groups(), _UNITS, strict=True) if count)
     else:
-        raise setting.wrong(f"must be a duration such as 90s, 500ms or 1h30m, is {setting.said()}")
+        raise setting.wrong(f"must be a duration such as 90s, 500ms or 1h30m, is {setting.described()}")
     if value <= 0:
         raise setting.wrong(f"must be longer than 0, is {found}")
     return value
@@ -286,7 +286,7 @@ def size(setting: Setting) -> int:
     elif units and units[2] in _FACTORS:
         value = int(float(units[1]) * _FACTORS[units[2]])
     else:
-        raise setting.wrong(f"must be a size such as 64MB, 1MiB or a number of bytes, is {setting.said()}")
+        raise setting.wrong(f"must be a size such as 64MB, 1MiB or a number of bytes, is {setting.described()}")
     if value <= 0:
         raise setting.wrong(f"must be > 0, is {found}")
     return value
@@ -298,16 +298,16 @@ def one_of(*names: str) -> Read:
     def read(setting: Setting) -> str:
         found = setting.scalar("one of " + ", ".join(names)).text
         if found not in names:
-            raise setting.wrong(f"{setting.said()} is none of {', '.join(names)}{meant(found, names)}")
+            raise setting.wrong(f"{setting.described()} is none of {', '.join(names)}{suggestion(found, names)}")
         return found
 
     return read
 
 
-def meant(word: str, names: Iterable[str]) -> str:
+def suggestion(word: str, names: Iterable[str]) -> str:
     """Return a "did you mean" for the nearest of *names*, or nothing if none is near *word*."""
     names = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(word[:_MAX_SAID].lower(), names, 1)
+    near = difflib.get_close_matches(word[:_MAX_SHOWN].lower(), names, 1)
     return f", did you mean '{shown(names[near[0]])}'?" if near else ""
 
 
@@ -408,7 +408,7 @@ def _unknown(setting: Setting, member: Setting, name: str, keys: Mapping[str, Re
         where, message = inside + joined[1], f"must be written '{joined[1]}: …', with a space after the colon"
     else:
         where = inside + (secret_patterns.HIDDEN if _LONG.fullmatch(name) else shown(name))
-        message = "is not a setting" + (meant(name, keys) or f"; there are {', '.join(keys)}")
+        message = "is not a setting" + (suggestion(name, keys) or f"; there are {', '.join(keys)}")
     setting.notes.mistakes.append(Mistake(member.key or member.place, where, message))
 
 
@@ -416,7 +416,7 @@ def shown(value: str) -> str:
     """Return *value*, a text of the document, for a message: one short line, hidden if it looks like a key."""
     value = secret_patterns.shown(value)
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
-    return line if len(line) <= _MAX_SAID else line[:_MAX_SAID] + "…"
+    return line if len(line) <= _MAX_SHOWN else line[:_MAX_SHOWN] + "…"
 
 
 # -- from text to nodes -----------------------------------------------------------------------------------------------

@@ -432,7 +432,7 @@ class Patchbay:
         if flow.response is None:
             return
         if isinstance(attached := getattr(flow, "patchbay", None), Passthrough):
-            attached.answered(flow.response)
+            attached.redact_answer(flow.response)
         driver = driver_of(flow)
         if driver is None:
             return

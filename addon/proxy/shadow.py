@@ -74,20 +74,20 @@ class Passthrough:
     """Attached to a flow that is no request for a model: it passes as the client sent it."""
 
     def __init__(self, flow: http.HTTPFlow) -> None:
-        self._covered = RedactedHeads(flow.request)
+        self._heads = RedactedHeads(flow.request)
 
     def __repr__(self) -> str:
         return "Passthrough()"
 
     def wire_request(self, request: http.Request) -> http.Request:
-        return self._covered.with_credentials(request)
+        return self._heads.with_credentials(request)
 
-    def answered(self, response: http.Response) -> None:
-        """Put placeholders for cookies and tokens on *response*, which is the flow's own."""
-        self._covered.redact_answer(response)
+    def redact_answer(self, response: http.Response) -> None:
+        """Put placeholders for cookies and tokens on *response*, the flow's."""
+        self._heads.redact_answer(response)
 
     def client_response(self, response: http.Response) -> http.Response:
-        return self._covered.for_client(response)
+        return self._heads.for_client(response)
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:

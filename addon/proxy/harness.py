@@ -22,6 +22,11 @@ from .credentials import Credentials
 from .exchange_driver import DriverContext, ExchangeDriver
 
 KEY = "self-test-key"
+_OPTIONS: dict[str, bool | int | str] = {
+    "store_streamed_bodies": False, "stream_large_bodies": "", "body_size_limit": "", "validate_inbound_headers": True,
+    "keep_host_header": False, "normalize_outbound_headers": True, "http2": True, "http2_ping_keepalive": 58,
+    "websocket": True, "rawtcp": True, "connection_strategy": "lazy", "proxy_debug": False,
+}  # fmt: skip
 
 
 class StubDriver(ExchangeDriver):
@@ -129,21 +134,7 @@ def _client() -> Client:
 
 def _options() -> options.Options:
     made = options.Options()
-    wanted: dict[str, tuple[type, Any]] = {
-        "store_streamed_bodies": (bool, False),
-        "stream_large_bodies": (str, ""),
-        "body_size_limit": (str, ""),
-        "validate_inbound_headers": (bool, True),
-        "keep_host_header": (bool, False),
-        "normalize_outbound_headers": (bool, True),
-        "http2": (bool, True),
-        "http2_ping_keepalive": (int, 58),
-        "websocket": (bool, True),
-        "rawtcp": (bool, True),
-        "connection_strategy": (str, "lazy"),
-        "proxy_debug": (bool, False),
-    }
-    for name, (kind, value) in wanted.items():
+    for name, value in _OPTIONS.items():
         if name not in made:
-            made.add_option(name, kind, value, "")
+            made.add_option(name, type(value), value, "")
     return made

@@ -46,9 +46,7 @@ class Attempt:
     lacks: str = ""  # why an answer of a good status is no answer
     slow: bool = False  # given up while the upstream may be working on it: the request must not be repeated
     served: bool = False  # the first content came
-    closed: bool = False  # the answer gave a reason for its end, so it may be empty
     ended: bool = False
-    released: bool = False
     usage: Usage | None = None
     error: str = ""
     finished: float | None = None

@@ -428,8 +428,6 @@ class Router:
             match fact.kind:
                 case "usage":
                     attempt.usage = fact.value if isinstance(fact.value, Usage) else attempt.usage
-                case "finish":
-                    attempt.closed = True
                 case "content":
                     self._serve(exchange, attempt, now)
                 case "error" if attempt.is_good and exchange.request.endpoint.kind != "resource":
@@ -468,18 +466,16 @@ class Router:
         attempt.watch.end(now, whole=outcome.kind == "ok")
         if outcome.kind == "ok" and not attempt.reader.streamed:
             self._serve(exchange, attempt, now)
-        if not attempt.released:
-            attempt.released = True
-            # in shadow it was the client's own key: its failure says nothing about the account
-            counts = self.config.mode == "serve" or outcome.kind == "ok"
-            told = outcome if counts else Outcome("cancelled", scope="none")
-            # a key that cannot be had here is no matter of the request, however many accounts lack theirs
-            unsent = outcome.kind == "auth" and not attempt.reached
-            lease = replace(attempt.lease, ask=replace(attempt.lease.ask, waiter="")) if unsent else attempt.lease
-            spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
-            self.accounts.record_outcome(lease, told, now, spent)
-            self.accounts.release(attempt.lease)
-            self.changed()
+        # in shadow it was the client's own key: its failure says nothing about the account
+        counts = self.config.mode == "serve" or outcome.kind == "ok"
+        told = outcome if counts else Outcome("cancelled", scope="none")
+        # a key that cannot be had here is no matter of the request, however many accounts lack theirs
+        unsent = outcome.kind == "auth" and not attempt.reached
+        lease = replace(attempt.lease, ask=replace(attempt.lease.ask, waiter="")) if unsent else attempt.lease
+        spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
+        self.accounts.record_outcome(lease, told, now, spent)
+        self.accounts.release(attempt.lease)
+        self.changed()
 
     # -- addresses in answers --------------------------------------------------------------------------------------
 

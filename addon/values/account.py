@@ -9,18 +9,12 @@ from typing import Literal
 from .http import Origin
 
 Depth = Literal["none", "edge", "handler", "body", "engine"]
-
-
 OutcomeKind = Literal[
     "ok", "rate", "quota", "overload", "auth", "permission", "model", "server", "request", "cancelled"
 ]
 
 CredentialForm = Literal["auto", "bearer", "x-api-key", "x-goog-api-key", "api-key", "query"]
-
-
 Layout = Literal["plain", "azure"]
-
-
 Serialize = Literal["none", "thread", "account", "model_switch"]
 
 

@@ -57,8 +57,6 @@ class Overdue:
 
 
 AnswerEvent = Head | Chunk | Message | End | Failure | Overdue
-
-
 Reaction = Literal["deliver", "hold", "next", "cut"]
 
 

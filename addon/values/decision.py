@@ -12,8 +12,6 @@ from .account import OutcomeKind
 from .answer import Usage
 
 VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
-
-
 Strength = Literal["exact", "derived", "guess"]
 
 

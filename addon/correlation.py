@@ -199,31 +199,14 @@ class Stamps:
     sent: frozenset[str] = frozenset()
 
 
-def stamps(
-    provider: Provider,
-    headers: Headers,
-    body: Body,
-    *,
-    request_id: str,
-    request_guid: str = "",
-    session_id: str = "",
-    thread_id: str = "",
-    model_id: str = "",
-    at: str = "",
-) -> Stamps:
+def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str, at: str = "", **others: str) -> Stamps:
     """
     Say what *provider* wants on a request for *at* (`/chat/completions`) with the client's *headers* and *body*.
 
-    A header or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
+    *others* are the fields of templates besides *request_id*: request_guid, session_id, thread_id, model_id. A header
+    or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
     """
-    fields = {
-        "request_id": request_id,
-        "request_guid": request_guid,
-        "session_id": session_id,
-        "thread_id": thread_id,
-        "model_id": model_id,
-    }
-    stamp = provider.stamp
+    fields, stamp = {"request_id": request_id, **others}, provider.stamp
     added = [
         (name, value)
         for name, value in _rendered(stamp.headers, fields)

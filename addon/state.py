@@ -214,15 +214,8 @@ def _of_request(told: LedgerRow) -> Record:
 
 def _to_request(record: Record) -> LedgerRow:
     exchange, request_id, account, affinity, digest, words = msgspec.json.decode(record.value, type=_REQUEST)
-    entry = Entry(
-        exchange,
-        request_id,
-        account,
-        affinity,
-        digest=bytes.fromhex(digest),
-        at=record.rank,
-        words=bytes.fromhex(words),
-    )
+    body, said = bytes.fromhex(digest), bytes.fromhex(words)
+    entry = Entry(exchange, request_id, account, affinity, digest=body, at=record.rank, words=said)
     return LedgerRow(REQUEST, record.key, record.expires, entry)
 
 

@@ -108,7 +108,7 @@ def _endpoint(method: str, path: str) -> Endpoint | None:
 
 
 def _runs(method: str, suffix: str) -> Runs:
-    """Say what a request for a resource runs; a verb that is unknown, or out of place, is unread."""
+    """Return what a request for a resource runs; an unknown or misplaced verb is `unread`."""
     last = suffix.rpartition("/")[2]
     if method in ("GET", "DELETE"):
         return "nothing"

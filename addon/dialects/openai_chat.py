@@ -28,7 +28,7 @@ _RESOURCE = re.compile(
     r"(?:^(?=/models$)|/v\d+|/openai|/codex)(?P<suffix>/(?:models|files|batches|uploads|vector_stores|containers|fine_tuning"
     r"|chat/completions|skills)(?:/.*)?)$"
 )
-_VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be done with a model
+_VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's action on a model
 _READS = ("GET", "DELETE", "POST")
 _KEEPS = ("/files", "/uploads", "/vector_stores", "/containers", "/skills")
 _FROM_FILES = ("/batches", "/fine_tuning")

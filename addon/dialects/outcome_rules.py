@@ -24,7 +24,7 @@ class OutcomeRule:
     One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
 
     Inside a stream there is no status; codes and phrases decide alone. *bare*: the row says no more than the status.
-    *why* is one of `refusals.REASONS`, where the client is told more than the kind.
+    *why* is one of `refusals.REASONS`, where the message to the client gives more than the kind.
     """
 
     kind: OutcomeKind
@@ -59,7 +59,7 @@ def rule_for(
 # A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
 PLAN = rule_for("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
 
-# Too much to do for the moment, whatever the status: some say it under 400.
+# Overload, whatever the status: some providers report it as 400.
 BUSY = rule_for("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded|too busy|"
                                     r"\b(server|engine|model|service|system|gpus|workers|slots) (is |are )?"
                                     r"(currently |all )?(busy|warming up|starting up|in use)\b|"

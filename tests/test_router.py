@@ -20,9 +20,9 @@ from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, FailoverSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
-from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
+from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction
 from patchbay.values.decision import Refusal, Wait
-from patchbay.values.http import Client, Headers, Origin, Request
+from patchbay.values.http import Client, Headers, Origin, Request, Served
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 JSON = Headers([("content-type", "application/json")])
@@ -698,274 +698,81 @@ def test_what_is_remembered_of_sockets_is_bounded() -> None:
     assert len(of.websockets._left) <= 10
 
 
-# -- what belongs to one account ---------------------------------------------------------------------------------------
+def test_an_attempt_that_was_not_sent_may_be_followed_by_another_of_any_request() -> None:
+    of = router()
+    exchange = opened(of, request({"model": "m", "background": True}))
+    routed(of, exchange)
+
+    of.unsent(exchange, "no key", 0.0)
+
+    assert not exchange.attempts[0].reached
+    assert isinstance(of.next(exchange, 0.0), Lease)
 
 
-def responses(*items: Any, **more: Any) -> Request:
-    asked = {"model": "m", "input": [{"role": "user", "content": "hello"}, *items], "store": False, **more}
-    return request(asked, "/v1/responses", x_session_id="s")
+@pytest.mark.parametrize("more", [0, 1])
+def test_ids_of_an_answer_are_learned_up_to_a_bound(more: int) -> None:
+    of = router()
+    exchange = opened(of, request(stream_of_tools()))
+    routed(of, exchange)
+    attempt = exchange.attempts[0]
+    answer(of, exchange, Head(200, SSE))
+    attempt.learned += [Fact("id", str(number)) for number in range(1024 - len(attempt.learned) - 1 + more)]
+
+    of._read(exchange, attempt, [Fact("id", "the last one")], 0.0)
+
+    assert (attempt.learned[-1].value == "the last one") == (more == 0)
+    assert len(attempt.learned) == 1024
 
 
-def reasoned(sealed: str, number: int = 1) -> tuple[Head, Chunk, End]:
-    reasoning = {"id": f"rs_{number}", "type": "reasoning", "summary": [], "encrypted_content": sealed}
-    message = {"type": "message", "content": [{"type": "output_text", "text": "hi"}]}
-    said = {"id": f"resp_{number}", "object": "response", "status": "completed", "output": [reasoning, message]}
-    return Head(200, JSON), Chunk(json.dumps(said).encode()), End()
+def stream_of_tools() -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 
 
-def sealed_item(sealed: str) -> dict[str, Any]:
-    return {"type": "reasoning", "summary": [], "encrypted_content": sealed}
+@pytest.mark.parametrize(("data", "over"), [('{"type":"response.completed","response":{}}', True),
+                                            ('{"type":"error","status":500,"error":{"message":"x"}}', True),
+                                            ('{"type":"response.created","response":{}}', False)])  # fmt: skip
+def test_an_exchange_on_a_socket_ends_with_its_last_event(data: str, over: bool) -> None:
+    of = router()
+    upgraded = opened(of, upgrade("s"))
+    socket = routed(of, upgraded)
+    exchange = of.open(request({"model": "m", "input": []}, "/v1/responses"), 0.0, reverse=UPSTREAM, socket=socket)
+    assert isinstance(exchange, Exchange)
+    routed(of, exchange)
+    answer(of, exchange, Head(200, Headers()))
+
+    answer(of, exchange, Message(data.encode()))
+
+    assert exchange.attempts[0].ended == over
 
 
-def served(of: Router, asked: Request, now: float, *what: AnswerEvent) -> Lease:
-    exchange = opened(of, asked, now)
-    route = routed(of, exchange, now)
-    answer(of, exchange, *what, now=now)
-    of.close(exchange, "", now)
-    return route
+def test_what_is_held_counts_and_what_is_delivered_does_not() -> None:
+    of = router()
+    exchange = opened(of, request(stream_of_tools()))
+    routed(of, exchange)
+    answer(of, exchange, Head(200, SSE), Chunk(b": wait\n\n"))
+    assert exchange.attempts[0].held_bytes == 8
+    answer(of, exchange, *events(delta("hi")))
+    counted = exchange.attempts[0].held_bytes
+
+    answer(of, exchange, *events(delta("more")))
+
+    assert exchange.attempts[0].held_bytes == counted > 8
 
 
-UNREADABLE = bad(400, code="invalid_encrypted_content", type="invalid_request_error")
-OUT = bad(429, code="insufficient_quota", type="insufficient_quota")
-SEAL = "gAAAAABsealed0123456789abcdefXYZ"
+def test_an_address_is_known_by_its_query_and_to_no_generation() -> None:
+    of = router()
+    assert of.given_to("/upload/1", 0.0) is None and of.given_to("/upload/1?id=2", 0.0) is None
+    assert not of.is_given(opened(of, request()), 0.0)
+    assert of.address_map(opened(of, request())) is None
 
 
-def begun(owner: str) -> tuple[Router, str]:
-    """Return a router at which an answer with sealed reasoning was given, and the account that gave it."""
-    of = router(account("a"), account("b"), account("c"), failover=FailoverSettings(encrypted_reasoning=owner))  # type: ignore[arg-type]
-    return of, served(of, responses(), 0, *reasoned(SEAL)).account.id
-
-
-def test_sealed_reasoning_stays_home_while_its_account_is_well() -> None:
-    of, home = begun("strip")
-    route = served(of, responses(sealed_item(SEAL)), 1, *reasoned("gAAAAABother9876543210zyx", 2))
-
-    assert (route.account.id, route.body) == (home, None)
-
-
-def test_by_refuse_a_conversation_whose_account_is_out_hears_what_to_do() -> None:
-    """A3: the refusal names the account, what it owns, how long it is out, and the setting."""
-    of, home = begun("refuse")
-    exchange = opened(of, responses(sealed_item(SEAL)), 1)
-    routed(of, exchange, 1)
-    answer(of, exchange, *OUT, now=1)
-    refused = of.next(exchange, 1)
-
-    assert isinstance(refused, Refusal)
-    assert (refused.status, refused.code) == (503, "owner_unavailable")
-    assert refused.message.startswith(f"Account {home} owns this conversation's encrypted reasoning and is out for ")
-    assert refused.message.endswith("start a new conversation, or set failover.encrypted_reasoning to strip")
-
-
-def test_by_try_another_account_gets_it_as_it_is() -> None:
-    """A3: and what it says to that is the answer."""
-    of, home = begun("try")
-    exchange = opened(of, responses(sealed_item(SEAL)), 1)
-    routed(of, exchange, 1)
-    answer(of, exchange, *OUT, now=1)
-    route = routed(of, exchange, 1)
-
-    assert (route.account.id != home, route.body) == (True, None)
-    assert answer(of, exchange, *UNREADABLE, now=1)[-1] == "deliver"
-
-
-def test_by_strip_it_goes_on_without_what_another_account_sealed() -> None:
-    """A3: within one exchange, at the account that refused it, once; and the next turn goes there so at once."""
-    of, home = begun("strip")
-    exchange = opened(of, responses(sealed_item(SEAL)), 1)
-    assert routed(of, exchange, 1).account.id == home
-    assert answer(of, exchange, *OUT, now=1)[-1] == "next"
-    tried = routed(of, exchange, 1)
-    assert tried.body is None
-    assert answer(of, exchange, *UNREADABLE, now=1)[-1] == "next"
-    stripped = routed(of, exchange, 1)
-    assert stripped.account.id == tried.account.id != home
-    assert [item.get("type") for item in json.loads(stripped.body or b"")["input"]] == [None]
-    theirs = "gAAAAABtheirs9876543210zyxwvu"
-    answer(of, exchange, *reasoned(theirs, 2), now=1)
-    of.close(exchange, "", 1)
-
-    route = served(of, responses(sealed_item(SEAL), sealed_item(theirs)), 2, *reasoned("gAAAAABthird0123456789abc", 3))
-    assert route.account.id == tried.account.id
-    assert [item.get("encrypted_content") for item in json.loads(route.body or b"")["input"]] == [None, theirs]
-
-
-def test_what_is_refused_without_what_was_sealed_is_refused() -> None:
-    """A3: no second time, and not where there is nothing to take out."""
-    of, _ = begun("strip")
-    exchange = opened(of, responses(sealed_item(SEAL)), 1)
-    routed(of, exchange, 1)
-    assert answer(of, exchange, *UNREADABLE, now=1)[-1] == "next"
-    routed(of, exchange, 1)
-    assert answer(of, exchange, *UNREADABLE, now=1)[-1] == "deliver"
-    plain = opened(of, responses(), 2)
-    routed(of, plain, 2)
-    assert answer(of, plain, *UNREADABLE, now=2)[-1] == "deliver"
-
-
-@pytest.mark.parametrize(
-    ("item", "what"),
-    [
-        ({"type": "compaction", "encrypted_content": SEAL}, "compacted history"),
-        ({"type": "item_reference", "id": "rs_1"}, "stored response"),
-    ],
-)
-@pytest.mark.parametrize("owner", ["refuse", "try", "strip"])
-def test_what_is_kept_for_one_account_does_not_move(item: dict[str, Any], what: str, owner: str) -> None:
-    """A3: a compacted history is all there is of it, and a reference is nothing elsewhere."""
-    of, home = begun(owner)
-    exchange = opened(of, responses(item), 1)
-    assert routed(of, exchange, 1).account.id == home
-    answer(of, exchange, *OUT, now=1)
-    refused = of.next(exchange, 1)
-
-    assert isinstance(refused, Refusal)
-    assert f"owns this conversation's {what}" in refused.message
-    assert "failover.encrypted_reasoning" not in refused.message
-
-
-def test_the_owner_is_removed_from_the_settings() -> None:
-    """A3: an account that is gone holds no conversation."""
-    of, home = begun("strip")
-    of.reload(replace(of.config, accounts=tuple(one for one in of.config.accounts if one.id != home)))
-
-    assert routed(of, opened(of, responses(sealed_item(SEAL)), 1), 1).account.id != home
-
-
-def messages(**more: Any) -> Request:
-    asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **more}
-    return request(asked, "/v1/messages", x_session_id="s")
-
-
-def claude(number: str) -> tuple[Head, Chunk, End]:
-    said = {"id": number, "type": "message", "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}
-    return Head(200, JSON), Chunk(json.dumps(said).encode()), End()
-
-
-def test_what_belongs_to_the_old_account_does_not_travel() -> None:
-    """P9: within the exchange that moves, and in later turns; at home not a byte changes."""
-    of = router(account("a"), account("b"), account("c"))
-    home = served(of, messages(workspace_id="wrkspc_1"), 0, *claude("msg_01abcdef0123456789abcd")).account.id
-    again = messages(workspace_id="wrkspc_1", diagnostics={"previous_message_id": "msg_01abcdef0123456789abcd"})
-    exchange = opened(of, again, 1)
-    assert (routed(of, exchange, 1).account.id, exchange.attempts[-1].lease.body) == (home, None)
-    answer(of, exchange, *bad(401, type="authentication_error"), now=1)
-    moved = routed(of, exchange, 9)
-    assert moved.account.id != home
-    assert json.loads(moved.body or b"") == {
-        "model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}],
-        "diagnostics": {"previous_message_id": None},
-    }  # fmt: skip
-    answer(of, exchange, *claude("msg_01zyxwvu9876543210zyxw"), now=9)
-    of.close(exchange, "", 9)
-
-    known = messages(diagnostics={"previous_message_id": "msg_01zyxwvu9876543210zyxw"})
-    later = opened(of, known, 10)
-    route = routed(of, later, 10)
-    assert (route.account.id, route.body) == (moved.account.id, None)
-
-
-def test_a_header_of_the_old_account_stays_behind() -> None:
-    """P9: a workspace, chosen by a header."""
-    of = router(account("a"), account("b"))
-    asked = request(None, "/v1/messages", x_session_id="s", anthropic_workspace_id="wrkspc_1")
+def test_a_replay_teaches_nothing() -> None:
+    of = router()
+    asked = replace(request(x_session_id="s"), replay=Served("a"))
     exchange = opened(of, asked)
-    first = routed(of, exchange)
-    assert "anthropic-workspace-id" not in dict(first.edit.headers)
-    answer(of, exchange, *bad(401, type="authentication_error"))
+    routed(of, exchange)
+    answer(of, exchange, *good())
+    of.close(exchange, "", 0.0, status=200)
 
-    assert dict(routed(of, exchange).edit.headers)["anthropic-workspace-id"] is None
-
-
-def test_a_workspace_is_left_behind_by_the_conversation_that_moves_alone() -> None:
-    """P9: another conversation that begins elsewhere keeps it: accounts of one organisation may share workspaces."""
-    of = router(*(account(name) for name in "abcdef"))
-    homes = set()
-    for n in range(12):
-        asked = replace(messages(workspace_id="wrkspc_1"), headers=Headers([("x-session-id", f"s{n}")]))
-        for turn in range(2):
-            route = served(of, asked, n, *claude(f"msg_{n}_{turn}_abcdef0123456789ab"))
-            assert route.body is None
-        homes.add(route.account.id)
-
-    assert len(homes) > 1
-
-
-def test_a_workspace_stays_behind_in_later_turns_too() -> None:
-    """P9: after the move the client still sends it."""
-    of = router(account("a"), account("b"))
-    asked = messages(workspace_id="wrkspc_1")
-    home = served(of, asked, 0, *claude("msg_1_abcdef0123456789abcd")).account.id
-    served(of, asked, 1, *bad(401, type="authentication_error"))
-    for turn in range(2, 4):
-        route = served(of, asked, turn, *claude(f"msg_{turn}_abcdef0123456789abcd"))
-        assert route.account.id != home
-        assert "workspace_id" not in json.loads(route.body or b"")
-
-
-def stream_failed(code: str) -> tuple[AnswerEvent, ...]:
-    error = {"code": code, "message": "The encrypted content could not be verified."}
-    failed = {"type": "response.failed", "response": {"id": "resp_9", "object": "response", "error": error}}
-    return Head(200, SSE), *events(failed), End()
-
-
-def test_a_stream_that_begins_with_the_refusal_is_taken_back_too() -> None:
-    """A3: while the client has seen nothing of it."""
-    of, home = begun("strip")
-    exchange = opened(of, responses(sealed_item(SEAL), stream=True), 1)
-    routed(of, exchange, 1)
-    reactions = answer(of, exchange, *stream_failed("invalid_encrypted_content"), now=1)
-    assert "next" in reactions
-    route = routed(of, exchange, 1)
-
-    assert route.account.id == home
-    assert b"encrypted_content" not in (route.body or b"encrypted_content")
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "error"),
-    [
-        ("/v1/messages",
-         {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [
-             {"type": "thinking", "thinking": "hm", "signature": SEAL}, {"type": "text", "text": "t"}]},
-             {"role": "user", "content": "?"}]},
-         {"type": "invalid_request_error", "message": "messages.1: Invalid `signature` in `thinking` block"}),
-        ("/v1beta/models/m:generateContent",
-         {"contents": [{"role": "user", "parts": [{"text": "hi"}]},
-                       {"role": "model", "parts": [{"text": "t", "thoughtSignature": SEAL}]},
-                       {"role": "user", "parts": [{"text": "?"}]}]},
-         {"code": 400, "message": "Thought signature is not valid"}),
-        ("/v1/responses",
-         {"input": [{"role": "user", "content": "hi"}, sealed_item(SEAL),
-                    {"role": "user", "content": "?"}]},
-         {"code": "invalid_encrypted_content", "type": "invalid_request_error"}),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("owner", ["refuse", "try", "strip"])
-def test_every_family_says_it_in_its_own_words(path: str, body: Any, error: dict[str, Any], owner: str) -> None:
-    """A3: encrypted reasoning, signed thinking and thought signatures, of an account nobody here knows."""
-    of = router(failover=FailoverSettings(encrypted_reasoning=owner))  # type: ignore[arg-type]
-    exchange = opened(of, request({"model": "m", **body}, path, x_session_id="s"))
-    first = routed(of, exchange)
-    reaction = answer(of, exchange, *bad(400, **error))[-1]
-    assert (first.body, reaction) == (None, "next" if owner == "strip" else "deliver")
-    if owner == "strip":
-        again = routed(of, exchange)
-        assert SEAL.encode() not in (again.body or SEAL.encode())
-        assert again.account.id == first.account.id
-
-
-def test_a_session_header_with_a_word_that_many_use_is_replaced_by_ours() -> None:
-    """I1: `X-Session-ID: default` would be one session upstream for all of them; any other name stays the client's."""
-    of = router(account("a"))
-    ours = []
-    words = ("default", "Main", "test", "undefined", "{{session}}")
-    for name in (*words, "chat-17", "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"):
-        exchange = opened(of, request(x_session_id=name))
-        route = of.next(exchange, 0.0)
-        assert isinstance(route, Lease)
-        went = dict(route.edit.headers).get("X-Session-ID")
-        assert went in (None, route.session_id)
-        ours.append(went is not None)
-
-    assert ours == [True] * len(words) + [False, False]
+    attempt = exchange.attempts[0]
+    assert (attempt.learned_from, attempt.served) == (False, False)

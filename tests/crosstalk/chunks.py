@@ -26,7 +26,7 @@ from patchbay.answer.json_stream import JsonElements
 from patchbay.answer.reader import AnswerReader
 from patchbay.answer.sse import ServerSentEvents
 from patchbay.crosstalk import report
-from patchbay.proxy.message_content import unpacked
+from patchbay.proxy.message_content import decoded
 from patchbay.values.answer import Fact, Head
 from patchbay.values.http import Headers
 
@@ -150,7 +150,7 @@ def _pack(tally: Tally, random: Random, coding: str, body: bytes) -> None:
     packed = _broken(random, packed) if random.random() < 0.7 else packed
     request = http.Request.make("POST", "http://a/", headers={"content-encoding": coding})
     request.raw_content = packed
-    unpacked(request, random.choice([100, 10_000, 1_000_000]))
+    decoded(request, random.choice([100, 10_000, 1_000_000]))
     tally.bodies += 1
 
 

@@ -15,11 +15,12 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 
 from blake3 import blake3
 
-from . import keylike
-from .config import ClientKey
-from .identity.scope import claim
-from .naming import Naming, bare, matches
-from .values import Client, Endpoint, Headers, Refusal, Request
+from . import secret_patterns
+from .client_claim import claim
+from .requested_models import RequestedModels, bare, matches
+from .settings.settings import ClientKey
+from .values.decision import Refusal
+from .values.http import Client, Endpoint, Headers, Request
 
 # Header → what stands before the key in it. The upgrade of a browser's realtime socket carries one among its protocols.
 CREDENTIAL_HEADERS: Mapping[str, str] = {
@@ -100,7 +101,7 @@ def _client(known: Known, secret: bytes) -> Client:
     return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models, _digest(secret, known.value))
 
 
-def overstepped(client: Client, endpoint: Endpoint, naming: Naming) -> Refusal | None:
+def overstepped(client: Client, endpoint: Endpoint, naming: RequestedModels) -> Refusal | None:
     """Say what *client* may not do, when it asks *endpoint* for the models of *naming*."""
     if client.pools and endpoint.family not in client.pools:
         return Refusal(403, "pool_not_allowed", f"This client may not use the pool {endpoint.family or 'of any path'}")
@@ -153,7 +154,7 @@ def form(headers: Headers, path: str) -> str:
 
 def is_credential(name: str, value: str) -> bool:
     """Whether a header or a parameter is the client's credential: its *name* says so, or one of them holds a key."""
-    return keylike.names_key(name) or keylike.is_key(name) or keylike.holds_key(value)
+    return secret_patterns.names_key(name) or secret_patterns.is_key(name) or secret_patterns.holds_key(value)
 
 
 def without_key(path: str, instead: str | None = None, passing: Mapping[str, str] = _NOTHING) -> str:
@@ -164,8 +165,8 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
     itself is replaced.
     """
     bare, mark, query = path.partition("?")
-    if keylike.holds_key(bare):
-        pieces = ((instead or HIDDEN) if keylike.holds_key(piece) else piece for piece in bare.split("/"))
+    if secret_patterns.holds_key(bare):
+        pieces = ((instead or HIDDEN) if secret_patterns.holds_key(piece) else piece for piece in bare.split("/"))
         bare = "/".join(pieces)
     if not mark:
         return bare
@@ -177,7 +178,7 @@ def without_key(path: str, instead: str | None = None, passing: Mapping[str, str
         elif not (_is_hidden(value) or is_credential(unquote_plus(name), unquote_plus(value))):
             parts.append(part)
         elif instead is not None:
-            name = HIDDEN if keylike.is_key(unquote_plus(name)) else name
+            name = HIDDEN if secret_patterns.is_key(unquote_plus(name)) else name
             parts.append(f"{name}={quote(instead, safe=':')}")
     return bare + ("?" + "&".join(parts) if parts else "")
 

@@ -20,8 +20,8 @@ from blake3 import blake3
 
 from .body import Body
 from .ledger import Entry, Ledger
-from .providers import Provider
-from .values import Headers
+from .values.account import Provider
+from .values.http import Headers
 
 PREFIX = "pb1-"
 NAMESPACE_HEADER = "X-Patchbay-Request-Id"

@@ -15,9 +15,10 @@ from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
 from . import dialects
-from .config import Config
-from .paths import ANYWHERE
-from .values import Endpoint, Headers, Refusal, is_loopback
+from .settings.settings import Config
+from .upstream_url import ANYWHERE
+from .values.decision import Refusal
+from .values.http import Endpoint, Headers, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from . import config
-from .crosstalk import evidence
-from .values import Decision
+from .crosstalk import report
+from .settings.settings import JournalSettings
+from .values.decision import Decision
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def line(decision: Decision) -> dict[str, Any]:
         "verdict": verdict.kind,
         "echo": verdict.echo,
         "victim": verdict.victim,
-        "findings": [evidence.finding(found) for found in verdict.findings],
+        "findings": [report.finding(found) for found in verdict.findings],
         "mode": decision.mode,
     }  # fmt: skip
 
@@ -80,7 +80,7 @@ class Journal:
     *max_bytes* the file is renamed to `….1`, and so on up to *keep* old ones. Raises OSError when it cannot be opened.
     """
 
-    def __init__(self, settings: config.Journal) -> None:
+    def __init__(self, settings: JournalSettings) -> None:
         self._settings = settings
         self._path = Path(settings.path).expanduser()
         self._path.parent.mkdir(parents=True, exist_ok=True)

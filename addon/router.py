@@ -16,55 +16,29 @@ from random import Random
 import msgspec
 from blake3 import blake3
 
-from . import clients, correlation, naming, paths, tied, upstream_url
+from . import account_bound, answer_urls, clients, correlation, dialects, requested_models, upstream_url
 from .accounts import models, refusals
 from .accounts.outcome import ALONE, NO_API, classify, classify_error, classify_failure
 from .accounts.pool import Accounts, Ask, Choice
-from .accounts.quoted import ClientWords
-from .answer import BODY_BYTES, Answer as Reader
+from .accounts.quoted_text import ClientText
+from .answer.reader import BODY_BYTES, AnswerReader as Reader
+from .answer_urls import Way
 from .body import Body, members
-from .config import Account, Config
-from .crosstalk.asked import Asked
-from .crosstalk.memory import Memory
+from .crosstalk.recent import RecentExchanges
+from .crosstalk.request_summary import RequestSummary
 from .crosstalk.watch import Watch
-from .identity import quotes
+from .dialects.dialect import BoundField
+from .identity import references
 from .identity.identify import Identifier
 from .identity.signals import names_one
 from .ledger import Ledger
-from .naming import Naming
-from .providers import Stamp
+from .requested_models import RequestedModels
+from .settings.settings import Config
 from .state import State
-from .tied import Tie
-from .upstream_url import Way
-from .values import (
-    Answer,
-    Candidate,
-    Chunk,
-    Client,
-    Decision,
-    Edit,
-    End,
-    Endpoint,
-    Fact,
-    Failure,
-    Finding,
-    Head,
-    Headers,
-    Identity,
-    Message,
-    Origin,
-    Outcome,
-    Overdue,
-    Reaction,
-    Refusal,
-    Request,
-    Route,
-    Served,
-    Tried,
-    Usage,
-    Verdict,
-    Wait,
-)
+from .values.account import Account, Stamp
+from .values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction, Usage
+from .values.decision import Candidate, Decision, Edit, Finding, Identity, Outcome, Refusal, Route, Tried, Verdict, Wait
+from .values.http import Client, Endpoint, Headers, Origin, Request, Served
 
 UNNAMED = 1000  # models that `model_ids` has no entry for, of which is remembered that it was said
 HELD_BYTES = 256 * 1024  # of an error or a whole answer: enough to read any error, small enough to keep many
@@ -142,7 +116,7 @@ class Exchange:
     request: Request
     identity: Identity
     model: str
-    names: Naming
+    names: RequestedModels
     stream: bool
     digest: bytes
     opened: float
@@ -163,7 +137,7 @@ class Exchange:
     stay_until: float = 0.0
     refusal: Refusal | None = None
     decision: Decision | None = None
-    words: ClientWords | None = None  # what the client wrote, once an error asked for it
+    words: ClientText | None = None  # what the client wrote, once an error asked for it
 
     @property
     def attempt(self) -> Attempt | None:
@@ -192,7 +166,7 @@ class Router:
         self.config = config
         self._scopes = _scopes(config)
         self.ledger = Ledger(config.limits.remembered)
-        self.memory = Memory()
+        self.memory = RecentExchanges()
         self.accounts = Accounts(config, _derived(key, "accounts"), random)
         self._identifier = Identifier(_derived(key, "identity"), config.sessions, self.ledger)
         self._mint = mint_of(key)
@@ -331,7 +305,7 @@ class Router:
 
     def passes(self, request: Request, socket: Route, now: float) -> Refusal | None:
         """Say why a message on the WebSocket of *socket* that asks for no answer may not go on, if it may not."""
-        names = naming.of_message(request.body, creates=False)
+        names = requested_models.of_message(request.body, creates=False)
         if request.body.text("type") not in _EVENTS:
             names = replace(names, hidden=names.hidden or "nobody here knows this event")
         if refusal := clients.overstepped(request.client, request.endpoint, names):
@@ -376,11 +350,15 @@ class Router:
             return Refusal(404, code, f"There is no {found[:256]!r}")
         return None
 
-    def _naming(self, request: Request, socket: Route | None) -> Naming:
+    def _naming(self, request: Request, socket: Route | None) -> RequestedModels:
         """Return the models of *request*: all of them where somebody's rights or lists depend on it."""
         if not (request.client.models or self.accounts.restricts):
-            return naming.read(request)
-        return naming.strictly(request) if socket is None else naming.of_message(request.body, creates=True)
+            return requested_models.read(request)
+        return (
+            requested_models.strictly(request)
+            if socket is None
+            else requested_models.of_message(request.body, creates=True)
+        )
 
     def _spoken_model(self, request: Request, identity: Identity, model: str, socket: Route | None) -> str:
         """
@@ -398,7 +376,7 @@ class Router:
 
     def serves(self, endpoint: Endpoint, destination: Origin, reverse: Origin | None = None) -> bool:
         """Whether any enabled account answers for *endpoint* at *destination*; *reverse* as in `open`."""
-        anywhere = paths.is_anywhere(destination)
+        anywhere = upstream_url.is_anywhere(destination)
         if anywhere and not endpoint.family:
             return False  # a path of no dialect says nothing about which provider it is for
         path = "" if endpoint.family else endpoint.suffix
@@ -408,7 +386,7 @@ class Router:
         self, endpoint: Endpoint, destination: Origin, reverse: Origin | None, client: Client, now: float
     ) -> Refusal | None:
         """Say why no enabled account answers for *endpoint*, where it is of a protocol; see `serves`."""
-        there = None if paths.is_anywhere(destination) else destination
+        there = None if upstream_url.is_anywhere(destination) else destination
         return self.accounts.unserved(endpoint.family, there, reverse, client, now)
 
     def has_account_at(self, destination: Origin) -> bool:
@@ -428,7 +406,7 @@ class Router:
         self, endpoint: Endpoint, path: str, headers: Container[str], destination: Origin, reverse: Origin | None
     ) -> Endpoint:
         """Return what *path* means: where several dialects spell it alike, the first that an account here speaks."""
-        readings = paths.readings(endpoint, path, headers)
+        readings = upstream_url.readings(endpoint, path, headers)
         if len(readings) == 1:
             return endpoint
         return next((each for each in readings if self.serves(each, destination, reverse)), endpoint)
@@ -438,7 +416,7 @@ class Router:
         attempt, request = exchange.attempt, exchange.request
         if attempt is None:
             return None
-        route, anywhere = attempt.route, paths.is_anywhere(request.destination)
+        route, anywhere = attempt.route, upstream_url.is_anywhere(request.destination)
         return Way(route.account, route.origin, request.address, request.path, route.edit.path, anywhere)
 
     def given(self, exchange: Exchange, way: Way, now: float) -> None:
@@ -507,7 +485,7 @@ class Router:
             attempt.reached = False
             self._finish(exchange, attempt, refusals.unsent(reason), now)
 
-    def answered(self, exchange: Exchange, what: Answer, now: float) -> Reaction:
+    def answered(self, exchange: Exchange, what: AnswerEvent, now: float) -> Reaction:
         """
         Take note of what the upstream of the present attempt did, and say what is to be done about it.
 
@@ -522,7 +500,7 @@ class Router:
             return self._foreign(exchange, attempt, unseen, now)
         return reaction
 
-    def _noted(self, exchange: Exchange, attempt: Attempt, what: Answer, now: float) -> Reaction:
+    def _noted(self, exchange: Exchange, attempt: Attempt, what: AnswerEvent, now: float) -> Reaction:
         match what:
             case Head():
                 return self._head(exchange, attempt, what, now)
@@ -682,12 +660,12 @@ class Router:
     def _destination(self, exchange: Exchange) -> Origin | None:
         """Return where *exchange* must go; None leaves it to the model. What names none goes to the first pool."""
         request = exchange.request
-        if not paths.is_anywhere(request.destination):
+        if not upstream_url.is_anywhere(request.destination):
             return request.destination
         bound = exchange.pin or exchange.model or exchange.identity.owner is not None
         if request.endpoint.kind != "resource" or bound:
             return None
-        return paths.first(self.config.accounts, request.endpoint.family, exchange.reverse)
+        return upstream_url.first(self.config.accounts, request.endpoint.family, exchange.reverse)
 
     def _begin(self, exchange: Exchange, ask: Ask, choice: Choice, now: float) -> Route:
         request, account = exchange.request, choice.account
@@ -708,7 +686,7 @@ class Router:
             else "",
             model_id=self._model_id(choice),
         )
-        path, renamed = paths.renamed(request, account, choice.model)
+        path, renamed = upstream_url.renamed(request, account, choice.model)
         body = {**stamped.body, **renamed}
         left = self._left_behind(exchange, choice, now)
         prepared = self._prepared(exchange, choice, left, now)
@@ -720,11 +698,11 @@ class Router:
             session_id=session_id,
             attempt=len(exchange.attempts) + 1,
             edit=Edit(
-                (*((tie.header, None) for tie in left if tie.header), *account.headers.items(), *stamped.headers),
-                paths.join(account, path, request.endpoint, choice.model),
+                (*((bound.header, None) for bound in left if bound.header), *account.headers.items(), *stamped.headers),
+                upstream_url.join(account, path, request.endpoint, choice.model),
                 body,
             ),
-            body=paths.changed(asked, body) if body else None if asked is request else prepared.raw,
+            body=upstream_url.changed(asked, body) if body else None if asked is request else prepared.raw,
             binding=choice.binding,
         )
         watch = Watch(
@@ -745,7 +723,7 @@ class Router:
             ledger=self.ledger,
             now=now,
             memory=self.memory,
-            asked=Asked(
+            asked=RequestSummary(
                 request.endpoint, self._asked_in(exchange, route), choice.model or exchange.model, exchange.stream
             ),
             host=str(choice.origin),
@@ -757,7 +735,7 @@ class Router:
         self.changed()
         return route
 
-    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[Tie, ...]:
+    def _left_behind(self, exchange: Exchange, choice: Choice, now: float) -> tuple[BoundField, ...]:
         """Return what of *exchange* belongs to another account than that of *choice*, and does not go there."""
         if self.config.mode != "serve":
             return ()
@@ -766,23 +744,25 @@ class Router:
         moved = moved or any(attempt.choice.account.id != account for attempt in exchange.attempts)
         return self._identifier.left_behind(exchange.request, identity.affinity, account, now, moved=moved)
 
-    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[Tie, ...], now: float) -> Body:
+    def _prepared(self, exchange: Exchange, choice: Choice, left: tuple[BoundField, ...], now: float) -> Body:
         """Return the body of *exchange* as the account of *choice* can use it; the client's own where it is that."""
         request, account = exchange.request, choice.account
         if not request.body.raw or self.config.mode != "serve":
             return request.body
-        raw = tied.without(request.body, left) if left else request.body.raw
+        raw = account_bound.without(request.body, left) if left else request.body.raw
         key = (request.client.scope, exchange.identity.affinity, account.id)
         if account.id in exchange.unsealed or key in self._unsealed:
             raw = self._unsealed_for(exchange, Body(raw), account.id, now)
-        raw = upstream_url.upwards(request, raw, account, choice.origin)
+        raw = answer_urls.upwards(request, raw, account, choice.origin)
         return request.body if raw == request.body.raw else Body(raw)
 
     def _unsealed_for(self, exchange: Exchange, body: Body, account: str, now: float) -> bytes:
         """Return *body* without what others than *account* sealed; without all of it where that is nothing."""
         request, raw = exchange.request, body.raw or b""
-        kept = tied.unsealed(body, lambda sealed: self._identifier.owner_of(request, sealed, now) == account)
-        return tied.unsealed(body, lambda sealed: False) if kept == raw and account in exchange.unsealed else kept
+        kept = account_bound.unsealed(body, lambda sealed: self._identifier.owner_of(request, sealed, now) == account)
+        return (
+            account_bound.unsealed(body, lambda sealed: False) if kept == raw and account in exchange.unsealed else kept
+        )
 
     def _unseals(self, exchange: Exchange, attempt: Attempt) -> bool:
         """Say whether *attempt* was refused for what another account sealed, and may be made again without it, once."""
@@ -790,10 +770,10 @@ class Router:
         wanted = self.config.failover.owner == "strip" and self.config.mode == "serve" and exchange.socket is None
         if not (wanted and exchange.repeatable and account not in exchange.unsealed):
             return False
-        misses = tied.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)
-        if not (misses or tied.is_refused(attempt.complaint)):
+        misses = account_bound.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)
+        if not (misses or account_bound.is_refused(attempt.complaint)):
             return False
-        if tied.unsealed(request.body, lambda sealed: False) == request.body.raw:
+        if account_bound.unsealed(request.body, lambda sealed: False) == request.body.raw:
             return False
         exchange.unsealed.add(account)
         exchange.renewed.add(account)
@@ -1185,7 +1165,7 @@ def _told(exchange: Exchange, fact: Fact, said: Head | None, now: float) -> Outc
     return classify_error(family, code, message, now, own, _sent(exchange), part)
 
 
-def _sent(exchange: Exchange) -> ClientWords:
+def _sent(exchange: Exchange) -> ClientText:
     """Return what the client wrote, as far as it is known; nothing of it is read unless an error asks for it."""
     if exchange.words is None:
         request = exchange.request
@@ -1194,7 +1174,7 @@ def _sent(exchange: Exchange) -> ClientWords:
         stored = stored or bool(_thread_of(request.body))
         stored = stored or isinstance(request.body.get("prompt"), dict)
         raw = None if stored else request.body.raw
-        exchange.words = ClientWords(raw, request.path, request.headers, exchange.model)
+        exchange.words = ClientText(raw, request.path, request.headers, exchange.model)
     return exchange.words
 
 
@@ -1209,7 +1189,7 @@ def _owner_out(exchange: Exchange, refused: Refusal, setting: str) -> Refusal:
     if thread and setting != "refuse":
         return _thread_not_found(f"{told}; send the whole conversation")
     way = "start a new conversation"
-    if setting == "refuse" and place in quotes.SPARED:
+    if setting == "refuse" and place in references.SPARED:
         way += ", or set failover.owner to strip"
     return replace(refused, message=f"{told}; {way}")
 
@@ -1268,8 +1248,8 @@ def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, stat
     request, attempt = exchange.request, exchange.attempt
     failed = bool(error) or exchange.refusal is not None or (status or 0) >= 400
     failed = failed or attempt is None or (attempt.outcome is not None and attempt.outcome.kind != "ok")
-    what = request.endpoint.dialect or "request"
-    event = "crosstalk" if verdict.kind == "crosstalk" else f"{_event(what)}_{'error' if failed else 'success'}"
+    what = dialects.of(request.endpoint.dialect).event_type or request.endpoint.dialect or "request"
+    event = "crosstalk" if verdict.kind == "crosstalk" else f"{what}_{'error' if failed else 'success'}"
     route = attempt.route if attempt else None
     return Decision(
         exchange=exchange.id,
@@ -1301,10 +1281,6 @@ def _decision(exchange: Exchange, verdict: Verdict, error: str, now: float, stat
         verdict=verdict,
         mode=mode,
     )
-
-
-def _event(dialect: str) -> str:
-    return {"openai_chat": "chat_completion"}.get(dialect, dialect)
 
 
 def _own_id(headers: Headers) -> str:

@@ -19,8 +19,9 @@ from .accounts.health import LONGEST, Blocked, Health, Rest
 from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import KINDS as LINEAGES, demoted
-from .ledger import Entry, Ledger, Told
-from .values import OutcomeKind, Record
+from .ledger import Entry, Ledger, LedgerRow
+from .values.account import OutcomeKind
+from .values.record import Record
 
 _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 WOKEN = "woken"  # a record's kind: somebody said that an account is well
@@ -199,11 +200,11 @@ def _to_rest(record: Record) -> Rest:
     return Rest(account, lane, state, kind, record.expires, math.inf if verify_at is None else verify_at, at)
 
 
-def _of_entry(told: Told) -> Record:
+def _of_entry(told: LedgerRow) -> Record:
     return _of_request(told) if told.kind == REQUEST else _of_owner(told)
 
 
-def _of_request(told: Told) -> Record:
+def _of_request(told: LedgerRow) -> Record:
     entry = told.entry
     value = _text((
         entry.exchange, entry.request_id, entry.account, entry.affinity, entry.digest.hex(), entry.words.hex()
@@ -211,7 +212,7 @@ def _of_request(told: Told) -> Record:
     return Record("request", told.token, value, entry.at, told.expires)
 
 
-def _to_request(record: Record) -> Told:
+def _to_request(record: Record) -> LedgerRow:
     exchange, request_id, account, affinity, digest, words = msgspec.json.decode(record.value, type=_REQUEST)
     entry = Entry(
         exchange,
@@ -222,7 +223,7 @@ def _to_request(record: Record) -> Told:
         at=record.rank,
         words=bytes.fromhex(words),
     )
-    return Told(REQUEST, record.key, record.expires, entry)
+    return LedgerRow(REQUEST, record.key, record.expires, entry)
 
 
 def _to_leak(record: Record) -> Leak:
@@ -230,19 +231,19 @@ def _to_leak(record: Record) -> Leak:
     return Leak(record.key, receiver, disputed)
 
 
-def _of_owner(told: Told) -> Record:
+def _of_owner(told: LedgerRow) -> Record:
     entry = told.entry
     value = _text((entry.account, entry.affinity, entry.thread))
     return Record("owner", _text((told.kind, told.token)), value, entry.at, told.expires)
 
 
-def _to_owner(record: Record) -> Told:
+def _to_owner(record: Record) -> LedgerRow:
     kind, token = msgspec.json.decode(record.key, type=tuple[str, str])
     account, affinity, thread = msgspec.json.decode(record.value, type=tuple[str, str, str])
     if kind not in OWNERS:
         raise ValueError("no kind that is kept")
     entry = Entry("", account=account, affinity=affinity, thread=thread, at=record.rank)
-    return Told(kind, token, record.expires, entry)
+    return LedgerRow(kind, token, record.expires, entry)
 
 
 def _of_alias(seed: str, alias: Alias) -> Record:

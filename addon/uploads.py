@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .values import Endpoint, Headers
+from .values.http import Endpoint, Headers
 
 SMALL = 1024 * 1024  # bytes; a smaller body is read like any other, so that it can be sent to another account
 _SENDS = frozenset({"POST", "PUT", "PATCH"})

@@ -1,263 +1,239 @@
-"""
-Addresses of an account's own upstream in an answer, as its client can use them: results, uploads, operations, pages.
-
-A client that reached this proxy by an address (behind a reverse listener) gets that address in their place, so that
-what it asks next comes here again and goes to the same account. Texts that a model or a client wrote are not touched:
-what a generation says, what stands in a member that holds such texts, and what is downloaded.
-"""
+"""Where a request goes: destinations, and the path under an account's base URL."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from urllib.parse import unquote, urljoin
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from urllib.parse import quote, unquote
 
-from . import clients, dialects, json_text, paths
-from .config import Account
-from .values import Endpoint, Headers, Origin, Request, is_loopback
+from . import dialects, form_data, requested_models
+from .dialects import spelling
+from .values.account import Account
+from .values.http import Endpoint, Origin, Request
 
-READ = 16 * 1024 * 1024  # bytes of an answer in which addresses are looked for; a larger one passes as it is
-LINE = 1024 * 1024  # bytes of a line of a stream that wait for its end; a longer one passes as it is
-GIVEN = 256  # addresses of one answer that are remembered
-_PORTS = {"http": 80, "https": 443}
-_URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]\"<>\\]+)(?::(?P<port>\d{1,5}))?"
-                  r"(?P<path>/[^\s?#\"<>\\]*)?(?P<query>\?[^\s#\"<>\\]*)?(?P<fragment>#[^\s\"<>\\]*)?",
-                  re.IGNORECASE)  # fmt: skip
-_IN_LINK = re.compile(r"<([^<>\s]*)>")
-_IN_REFRESH = re.compile(r"(?<=url=)[^\s;\"']+", re.IGNORECASE)
-_PLACES = frozenset("location content-location operation-location".split())  # their values are always addresses
-_PORT = re.compile(r":\d{1,5}$")
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-_AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
-# Members that hold what a model said, or what the client gave and wants back as it gave it.
-_SAID = frozenset(
-    "content text delta output outputs arguments args input message messages candidates parts choices instructions"
-    " prompt metadata system tools parameters schema functionCall functionResponse attributes labels title"
-    " description display_name displayName revised_prompt answer completion generated_text contents annotation"
-    " annotations citations action sources summary code logs stdout stderr refusal transcript thinking value"
-    " queries query search_query operation commands command diff word words segments token tokens logprobs document"
-    " documents datasource_item sample tool_calls step_details name filename file_name fileName".split()
-)
-_TOLD = frozenset({"response"})  # a text by itself, but an object may hold anything
-# Members of a request by which it names a thing that lies somewhere.
-_LIES_AT = frozenset("uri fileUri file_uri url image_url file_url video_url audio_url".split())
-_WRITTEN = frozenset("arguments args functionCall functionResponse metadata text".split())
-_WORDLESS = ("/images/", "/audio/", "/videos")  # generations whose answers are no text
-_DOWNLOADS = re.compile(r"(?:/content|/results|:download|/download)$")
-_LINES = frozenset(
-    "text/event-stream application/x-ndjson application/ndjson application/jsonl application/x-jsonl"
-    " application/jsonlines application/x-jsonlines".split()
-)
-_NO_ADDRESS = ("access-control-", "content-security-policy", "x-patchbay-")  # origins that stand there are policies
+# The target of `--mode reverse:http://patchbay.invalid`: one port for every provider, and nothing answers without us.
+ANYWHERE = "patchbay.invalid"
+_API_VERSION = "api-version"
+_VERSIONED = re.compile(r"/v\d+$")
+_DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/)|/v1(?=/v1(?:alpha|beta)\d*/))+")
+_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # what a body says in its member `model`
+_ID = re.compile(r".*id|.*session.*|.*cursor|.*upload.*|after|before", re.IGNORECASE)
+_OPENS_ITSELF = re.compile(r"[?&]upload_?id=[^&]{16}", re.IGNORECASE)
+_SHARING = {  # by path: the dialects that spell it alike
+    path: tuple(dialect for dialect in dialects.DIALECTS if path in dialect.shared_paths)
+    for path in sorted({path for dialect in dialects.DIALECTS for path in dialect.shared_paths})
+}
+_SHARED = re.compile(rf"(?:^|/v1)(?P<suffix>(?P<kind>{'|'.join(_SHARING)})(?:/.*)?)$")
 
 
-def address(headers: Headers, authority: str, scheme: str) -> str:
+def is_anywhere(origin: Origin) -> bool:
+    """Whether *origin* leaves it to the dialect and the model where a request goes."""
+    return origin.host == ANYWHERE
+
+
+def once(path: str) -> str:
     """
-    Return the address by which a client reached this proxy, as `http://127.0.0.1:8080`; empty where it names none.
+    Return *path* (without its query) with its version written once.
 
-    *headers* are its request's, *authority* is HTTP/2's word for `Host`. A front that ends TLS says in
-    `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix` how it was called.
+    It stands twice where a base URL ends in one and the tool adds it too: `/v1/v1/messages`, `/v1/v1beta/models/…`.
     """
-    forwarded = headers.get("x-forwarded-proto").partition(",")[0].strip().lower()
-    called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
-    if not _AUTHORITY.fullmatch(called):
-        return ""
-    scheme = forwarded if forwarded in _PORTS else scheme
-    port = headers.get("x-forwarded-port").partition(",")[0].strip()
-    if headers.get("x-forwarded-host") and not _PORT.search(called) and _PORT.fullmatch(f":{port}"):
-        called += "" if int(port) == _PORTS[scheme] else f":{port}"
-    prefix = headers.get("x-forwarded-prefix").partition(",")[0].strip().rstrip("/")
-    return f"{scheme}://{called}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+    return _DOUBLED.sub(r"\1", path, count=1) if path.count("/v") > 1 else path
 
 
-@dataclass(slots=True)
-class Way:
+def takes(account: Account, path: str) -> bool:
     """
-    How one request came and where it went, and so what an address of its upstream is to its client.
+    Whether *account*'s key may go with *path*, which is none of its dialects' (empty: it is one of theirs).
 
-    *address* is as in the function of that name; empty: the client named the upstream itself, and addresses stay as
-    they are. *asked* and *went* are its path here and there. *anywhere*: only paths of a dialect are served here.
-    *given* are the targets (path and query, without keys) of the addresses that the client was given.
+    At a service we know, a path we do not know may be its administration. A server given by `--mode reverse:` is the
+    user's own to know.
     """
-
-    account: Account
-    origin: Origin
-    address: str
-    asked: str
-    went: str
-    anywhere: bool = False
-    given: list[str] = field(default_factory=list)
-
-    @property
-    def mark(self) -> bytes:
-        """What stands in every text that holds an address of this upstream, however its slashes are written."""
-        return b"http" if is_loopback(self.origin.host) else self.origin.host.encode()
-
-    def told(self, url: str) -> str:
-        """Return what the client is told in place of *url*; *url* itself where it is no address of this upstream."""
-        found = _URL.fullmatch(url)
-        if found is None or not self._is_ours(found):
-            return url
-        bare, query = found["path"] or "", _without_keys(found["query"] or "")
-        asked = self._asked_for(bare, query) if self.address else bare
-        if asked is None:
-            return url
-        self.note(asked + query)
-        return f"{self.address}{asked}{query}{found['fragment'] or ''}" if self.address else url
-
-    def note(self, target: str) -> None:
-        """Remember that the client was given *target*, a path with its query."""
-        if target.startswith("/") and len(self.given) < GIVEN:
-            self.given.append(clients.without_key(target))
-
-    def header(self, name: str, value: str) -> str:
-        """Return the *value* that the client gets of the header *name* (lower case)."""
-        if name.startswith(_NO_ADDRESS):
-            return value
-        if name == "link":
-            return _IN_LINK.sub(lambda found: f"<{self._referred(found[1])}>", value)
-        if name == "refresh":
-            return _IN_REFRESH.sub(lambda found: self._referred(found[0]), value)
-        if name in _PLACES:
-            return self._referred(value.strip())
-        return self.told(value.strip()) if _URL.fullmatch(value.strip()) else value
-
-    def _referred(self, value: str) -> str:
-        """Return what the client gets of *value*, a reference that may be relative (RFC 3986, 4.2)."""
-        if value.startswith("//"):
-            whole = f"{self.origin.scheme}:{value}"
-            told = self.told(whole)
-            return value if told == whole else told
-        if not _URL.fullmatch(value):
-            self.note(urljoin(self.asked, value))  # it leads the client here by itself
-            return value
-        return self.told(value)
-
-    def body(self, text: bytes) -> bytes:
-        """Return the JSON *text* with what the client is told in place of each address."""
-        if len(text) > READ:
-            return text
-        return json_text.with_strings(text, self._member, self.mark)
-
-    def _member(self, value: str, names: tuple[str, ...]) -> str:
-        said = not _SAID.isdisjoint(names) or (names and names[-1] in _TOLD)
-        return value if said else self.told(value)
-
-    def _is_ours(self, found: re.Match[str]) -> bool:
-        scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
-        port, own = int(found["port"] or _PORTS[scheme]), self.origin
-        if host != own.host and not (is_loopback(host) and is_loopback(own.host)):
-            return False
-        if port == own.port:
-            return scheme == own.scheme or found["port"] is not None
-        # a server behind something that ends TLS may write the scheme and the port that it is asked by
-        return {port, own.port} == set(_PORTS.values())
-
-    def _asked_for(self, bare: str, query: str) -> str | None:
-        """Return the path that brings a client of ours to *bare* upstream; None where there is none."""
-        if not bare:
-            return None if self.account.base_path else bare
-        here, there = _beginnings(self.asked, self.went)
-        candidates = [here + bare[len(there) :]] if (bare + "/").startswith(there + "/") else []
-        return next((path for path in (*candidates, bare) if self._leads_to(path, bare, query)), None)
-
-    def _leads_to(self, path: str, bare: str, query: str) -> bool:
-        endpoint = dialects.endpoint("GET", path)
-        endpoint = endpoint if endpoint.dialect else dialects.endpoint("POST", path)
-        if not endpoint.dialect and (self.anywhere or not paths.takes(self.account, path)):
-            return False
-        readings = paths.readings(endpoint, path, ())
-        spoken = [each for each in readings if each.family in ("", *self.account.provider.families)]
-        goes = (paths.join(self.account, path + query, each, each.model) for each in spoken)
-        return any(target.partition("?")[0] == bare for target in goes)
+    allowed = account.provider.paths
+    if not path or account.origin is None or "*" in allowed:
+        return True
+    return _is_allowed(allowed, path) or _is_allowed(allowed, join(account, path, Endpoint(suffix=path)))
 
 
-class Lines:
-    """The lines of a stream (server-sent events, JSON lines) as they pass, each when it is whole."""
-
-    def __init__(self, way: Way) -> None:
-        self._way = way
-        self._kept = bytearray()
-        self._passing = False  # the rest of a line that is too long
-
-    def feed(self, data: bytes) -> bytes:
-        """Return the lines that are whole with *data*."""
-        self._kept += data
-        end = max(self._kept.rfind(b"\n"), self._kept.rfind(b"\r")) + 1
-        whole, rest = bytes(self._kept[:end]), self._kept[end:]
-        out = b"".join(self._lines(whole))
-        if self._passing or len(rest) > LINE:
-            self._passing = True
-            out += bytes(rest)
-            rest = bytearray()
-        self._kept = rest
-        return out
-
-    def rest(self) -> bytes:
-        """Return what was kept back, once: nothing comes behind it."""
-        rest, self._kept = bytes(self._kept), bytearray()
-        return rest if self._passing else self._way.body(rest)
-
-    def _lines(self, whole: bytes) -> Iterator[bytes]:
-        for line in whole.splitlines(keepends=True):
-            yield line if self._passing else self._way.body(line)
-            self._passing = False
+def _is_allowed(patterns: Iterable[str], path: str) -> bool:
+    read = spelling.plain(path)
+    return any(_is_below(read, pattern) for pattern in patterns)
 
 
-def reads(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
+def _is_below(path: str, pattern: str) -> bool:
+    return fnmatchcase(path, pattern) or (len(pattern) > 1 and fnmatchcase(path, pattern.rstrip("/") + "/*"))
+
+
+def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[Endpoint, ...]:
     """
-    Say how addresses are looked for in the body of an answer: `whole`, by `lines`, or not at all (empty).
+    Return all that *path* (with its query) may mean where several dialects spell it alike, the likeliest first.
 
-    *path* is that of the request, *status* and *headers* are the answer's.
+    Models and files are spelled alike by OpenAI, Anthropic and Google, skills by the first two; a header that only one
+    of them knows decides.
     """
     bare, _, query = path.partition("?")
-    words = endpoint.kind == "generation" and status != 202 and not endpoint.suffix.startswith(_WORDLESS)
-    if words or status == 206 or status >= 400 or _DOWNLOADS.search(unquote(bare)) or "alt=media" in query.split("&"):
-        return ""
-    if headers.get("content-disposition").lower().startswith("attachment"):
-        return ""
-    kind = headers.get("content-type").partition(";")[0].strip().lower()
-    if kind in _LINES:
-        return "lines"
-    return "whole" if kind in ("application/json", "text/json") or kind.endswith("+json") else ""
+    found = _SHARED.search(bare)
+    sharing = _SHARING[found["kind"]] if found else ()
+    if found is None or endpoint.dialect != sharing[0].name:  # the first that knows a path has it
+        return (endpoint,)
+    marked = next((dialect for dialect in sharing if dialect.is_marked(headers, query)), sharing[0])
+    at = f"/v1{found['suffix']}"
+    meant = {each.name: replace(endpoint, dialect=each.name, family=each.family, suffix=at) for each in sharing[1:]}
+    meant = {endpoint.dialect: endpoint, **meant}
+    return (meant.pop(marked.name), *meant.values())
 
 
-def upwards(request: Request, raw: bytes, account: Account, origin: Origin) -> bytes:
-    """Return *raw*, the body of *request*, with the addresses that its client was given as *account*'s upstream knows
-    them."""
-    mark = request.address.partition("://")[2].partition("/")[0].encode()
-    if not mark or mark not in raw:
-        return raw
-    return json_text.with_strings(raw, _upward(request.address, account, origin), mark)
+def first(accounts: Iterable[Account], family: str, reverse: Origin | None = None) -> Origin | None:
+    """Return where the first enabled account that speaks *family* is: of many pools, one answers for all of them."""
+    for account in accounts:
+        origin = account.origin or reverse
+        if account.enabled and origin and family in account.provider.families:
+            return origin
+    return None
 
 
-def _upward(begins: str, account: Account, origin: Origin) -> Callable[[str, tuple[str, ...]], str]:
-    base = str(origin)
-    default = f":{_PORTS[origin.scheme]}"
-    base = base.removesuffix(default)
+def mixed(accounts: Iterable[Account]) -> dict[str, tuple[str, ...]]:
+    """
+    Return, by family, the accounts of different services that all serve every model.
 
-    def change(value: str, names: tuple[str, ...]) -> str:
-        target = value.removeprefix(begins)
-        named = names and names[-1] in _LIES_AT and _WRITTEN.isdisjoint(names) and "input" not in names[1:]
-        if not named or target == value or not target.startswith("/"):
-            return value
-        endpoint = dialects.endpoint("GET", target.partition("?")[0])
-        return base + paths.join(account, target, endpoint, endpoint.model)
-
-    return change
-
-
-def _without_keys(query: str) -> str:
-    """Return *query* without what a key may stand in; a signature that an upstream wrote into it is no key of ours."""
-    kept = [part for part in query[1:].split("&") if unquote(part.partition("=")[0]) not in clients.QUERY_KEYS]
-    return "?" + "&".join(kept) if query and any(kept) else ""
+    On one port nothing but the model tells those services apart, so any of them may get any conversation.
+    """
+    found: dict[str, dict[Origin, str]] = {}
+    for account in accounts:
+        every = "*" in account.models.allow and not account.models.deny
+        if account.enabled and account.origin and every:
+            for family in sorted(account.provider.families):
+                found.setdefault(family, {}).setdefault(account.origin, account.id)
+    return {family: tuple(ids.values()) for family, ids in found.items() if len(ids) > 1}
 
 
-def _beginnings(asked: str, went: str) -> tuple[str, str]:
-    """Return what stands before the segments that two paths end with alike."""
-    one, other = asked.partition("?")[0].split("/"), went.partition("?")[0].split("/")
-    while len(one) > 1 and len(other) > 1 and one[-1] == other[-1]:
-        one.pop()
-        other.pop()
-    return "/".join(one), "/".join(other)
+def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> str:
+    """
+    Return *path* (with its query) as it reads under the account's base URL; *model* is the provider's name for it.
+
+    Without a path in the base URL it stays as the client sent it, but for a version that stands twice (see `once`). A
+    dialect's own part replaces the client's prefix (`/v1/chat/completions` under `…/api/v1` is
+    `/api/v1/chat/completions`); elsewhere what both share is written once, and a path of the provider's that has no
+    version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
+    """
+    bare, mark, query = path.partition("?")
+    if account.provider.layout == "azure" and endpoint.dialect:
+        return _azure(account, endpoint, model, query)
+    base = account.base_path.rstrip("/")
+    if endpoint.dialect:
+        bare = once(bare)
+    if account.origin is None or not (base or _is_deployment(bare)):
+        return bare + mark + query
+    if endpoint.suffix and endpoint.dialect and spelling.plain(bare).endswith(endpoint.suffix):
+        bare = endpoint.suffix
+    base = base or "/v1"  # a path for Azure, under a host that is not
+    joined = base + bare[_overlap(base, bare) :]
+    if not endpoint.dialect and _is_beside(account.provider.paths, bare, joined):
+        base = _VERSIONED.sub("", base)
+        joined = base + bare[_overlap(base, bare) :]
+    return joined + mark + query
+
+
+def _is_beside(patterns: tuple[str, ...], bare: str, joined: str) -> bool:
+    return "*" not in patterns and _is_allowed(patterns, bare) and not _is_allowed(patterns, joined)
+
+
+def names_id(name: str) -> bool:
+    """Whether a parameter of a query that is called *name* holds an id of something that an account keeps."""
+    return _ID.fullmatch(name) is not None
+
+
+def opens_itself(path: str) -> bool:
+    """Whether *path* (with its query) is the address of an upload, which is asked without a credential: it is one."""
+    return _OPENS_ITSELF.search(path) is not None
+
+
+def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
+    """Whether the path at *account*'s provider says which model is asked, so that the body need not."""
+    if account.provider.layout == "azure":
+        return _deploys(account, endpoint, query)
+    return bool(endpoint.model) and dialects.of(endpoint.dialect).names_model_in_path
+
+
+def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
+    """Return the path, and the members of the body, by which *request* names *model* as *account*'s provider does."""
+    in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
+    said = "" if in_path else requested_models.in_body(request)
+    if not model or (_is_named(request.endpoint, model) if in_path else model == said):
+        return request.path, {}
+    if in_path:
+        return with_model(request.path, request.endpoint.model, model), {}
+    by_member = request.endpoint.model or request.endpoint.asks in _BY_MEMBER
+    return request.path, {"model": model} if by_member and (said or request.body.is_object) else {}
+
+
+def changed(request: Request, changes: Mapping[str, object]) -> bytes:
+    """Return the body of *request*, JSON or a form, with *changes* and every other byte as it was."""
+    kind, raw = request.headers.get("content-type"), request.body.raw
+    if raw and form_data.is_form(kind) and not request.body.is_object:
+        return form_data.replaced(raw, kind, {name: str(value) for name, value in changes.items()})
+    return request.body.splice(changes)
+
+
+def _is_named(endpoint: Endpoint, model: str) -> bool:
+    return model == endpoint.model or unquote(model) == unquote(endpoint.model)
+
+
+def with_model(path: str, old: str, new: str) -> str:
+    """Return *path* with the model in it (Gemini) replaced."""
+    bare, mark, query = path.partition("?")
+    for read in (bare, spelling.plain(bare)):
+        for spelled in (old, quote(old, safe="")):
+            if f"/{spelled}:" in read:
+                return read.replace(f"/{spelled}:", f"/{quote(new, safe='')}:", 1) + mark + query
+    return path
+
+
+# Azure has two forms. In the older one, a version stands in the query and the deployment in the path (of what asks a
+# model; the rest stands under `/openai`). In `/openai/v1` paths are OpenAI's, the deployment is the model, and a
+# version is only said to get a preview.
+
+
+def _azure(account: Account, endpoint: Endpoint, model: str, query: str) -> str:
+    base = account.base_path.rstrip("/")
+    version = account.provider.api_version or _said(query)
+    if _is_deployment(base + "/"):
+        path = base
+    elif _deploys(account, endpoint, query):
+        path = f"{base.removesuffix('/openai')}/openai/deployments/{_deployment(endpoint, model)}"
+    elif base.endswith("/v1"):
+        path, version = base, account.provider.api_version
+    else:
+        path = base.removesuffix("/openai") + ("/openai" if version else "/openai/v1")
+    kept = [part for part in query.split("&") if part and part.partition("=")[0] != _API_VERSION]
+    told = [f"{_API_VERSION}={quote(version, safe='')}"] if version else []
+    return path + endpoint.suffix + ("?" if kept or told else "") + "&".join(kept + told)
+
+
+def _deploys(account: Account, endpoint: Endpoint, query: str) -> bool:
+    base = account.base_path.rstrip("/")
+    if _is_deployment(base + "/"):
+        return True
+    asks = endpoint.kind == "generation" and dialects.of(endpoint.dialect).has_deployments
+    return asks and not base.endswith("/v1") and bool(account.provider.api_version or _said(query))
+
+
+def _deployment(endpoint: Endpoint, model: str) -> str:
+    asis = not model or model == endpoint.model  # it comes from a path, where it is quoted already
+    return endpoint.model if asis else quote(model, safe="")
+
+
+def _said(query: str) -> str:
+    values = (part.partition("=") for part in query.split("&"))
+    return next((unquote(value) for name, _, value in values if name == _API_VERSION), "")
+
+
+def _is_deployment(path: str) -> bool:
+    return "/openai/deployments/" in path
+
+
+def _overlap(base: str, path: str) -> int:
+    for start in range(len(base)):
+        if base[start] == "/" and (path + "/").startswith(base[start:] + "/"):
+            return len(base) - start
+    return 0

@@ -25,11 +25,12 @@ from pathlib import Path
 import anthropic
 import openai
 
-from patchbay import config, dialects
+from patchbay import dialects
 from patchbay.body import Body
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.values import Headers, Origin, Request
+from patchbay.settings.settings import Sessions
+from patchbay.values.http import Headers, Origin, Request
 from tests.end_to_end.harness import BIN, ROOT, generic_config, proxy
 from tests.ports import free_port
 
@@ -214,8 +215,8 @@ async def events(setup: Setup, clients: int, pause: float, figures: Figures) -> 
 
 # -- failover ---------------------------------------------------------------------------------------------------------
 
-MOVED, RETRIED = "Patchbay moves it to the next account", "the client asks again, through one line that streams"
-DIRECTLY = "the client asks again, with nothing between"
+MOVED, RETRIED = "Patchbay moves it to the next account", "the client retries, through one line that streams"
+DIRECTLY = "the client retries, without a proxy"
 STAYED, AFTER = "a stream through Patchbay", "the same after it was moved"
 ASKED, BY_SDK = 60, 30  # times a round
 LONG = 3000  # events
@@ -334,7 +335,7 @@ def _identities(content: bytes, number: int) -> Iterator[tuple[str, float]]:
     fresh = iter(range(1_000_000))
 
     def identifier() -> Identifier:
-        return Identifier(bytes(32), config.Sessions(), Ledger())
+        return Identifier(bytes(32), Sessions(), Ledger())
 
     def ask(who: Identifier, content: bytes, headers: tuple[tuple[str, str], ...] = ()) -> Callable[[], object]:
         return lambda: who.identify(_request(content, headers), 1.0)
@@ -440,46 +441,46 @@ def _upstream() -> Iterator[str]:
 def report(figures: tuple[Figures, ...], rounds: int, names: list[str]) -> str:
     requests, processor, streams, moves, identities, sdks, after = figures
     parts = [
-        "# What it costs",
+        "# Cost",
         "",
-        "Written by `scripts/bench --write`; the machine and its other work count as much as the program, so only the"
-        " ratios travel.",
+        "Written by `scripts/bench --write`. Absolute values depend on the machine and its load; the ratios are"
+        " comparable.",
         "",
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds in which all setups take turns.",
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, {rounds} rounds; all setups alternate in each.",
         "",
-        "## Requests for each second of processor time",
+        "## Requests per second of processor time",
         "",
-        "Sizes are those of the request. The share is that of mitmdump alone. What one process can do at most; it"
-        " hardly depends on what else the machine does.",
+        "The most that a process can do, nearly independent of other load. Sizes are request sizes; ratios are relative"
+        " to mitmdump alone.",
         "",
         *_table(processor, names, BARE, "{:.0f}", "{:.2f}"),
         "",
-        "## Requests for each second",
+        "## Requests per second",
         "",
         *_table(requests, names, BARE, "{:.0f}", "{:.2f}"),
         "",
         "## Events of a stream",
         "",
-        f"The ratio is to the addon of one line. {BARE} alone keeps an answer until it is whole. Delay is the time from"
-        " the provider's sending to the client's hearing.",
+        f"Ratios are relative to an addon of one line that streams. {BARE} alone buffers the whole answer. Delay is the"
+        " time from the provider's write to the client's read.",
         "",
         *_table(streams, STREAMS, LINE, "{:.0f}", "{:.2f}"),
         "",
-        "## A stream whose first account is limited",
+        "## A stream with a rate-limited first account",
         "",
-        "Two requests go up either way; the client that asks again does so at once.",
+        "Both ways send two requests upstream; a client that retries does so at once.",
         "",
         *_table(moves, [RETRIED, MOVED], RETRIED, "{:.1f}", "{:.2f}"),
         "",
-        "The official SDKs, told by the provider that they may come back at once.",
+        "The official SDKs, with a `retry-after-ms` that allows an immediate retry.",
         "",
         *_table(sdks, [RETRIED, MOVED, DIRECTLY], RETRIED, "{:.1f}", "{:.2f}"),
         "",
-        "The events behind the first.",
+        "The events after the first.",
         "",
         *_table(after, [STAYED, AFTER], STAYED, "{:.1f}", "{:.2f}"),
         "",
-        "## Whose conversation, against `json.loads` of the same body",
+        "## Recognising the conversation, relative to `json.loads` of the body",
         "",
         *_plain(identities, ("id in a header", "id in the body", "no id, first sight", "no id, known prefix")),
         "",

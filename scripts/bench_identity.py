@@ -21,10 +21,12 @@ from pathlib import Path
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Sessions
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.values import Fact, Headers, Identity, Origin, Request
+from patchbay.settings.settings import Sessions
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Identity
+from patchbay.values.http import Headers, Origin, Request
 
 HERE = Origin("https", "llm.example", 443)
 PATHS = {"openai_chat": "/v1/chat/completions", "anthropic": "/v1/messages", "openai_responses": "/v1/responses",

@@ -1,78 +1,86 @@
 """
-Simulates a day of 40 conversations over 5 accounts with faults, and counts cold turns.
+Simulated days: conversations over accounts with faults, through the real router on a simulated clock.
 
 A turn is cold when the account that serves it does not hold the conversation's prompt cache: it never served it, or
-longer ago than the cache lives. The router is the real one; time and answers are simulated. The first turn of a
-conversation is always cold and is counted for nobody.
+longer ago than the cache lives. The first turn of a conversation is always cold and is not counted.
+
+`--ablate` switches off one mechanism after another and shows what each day is like without it.
 """
 
 from __future__ import annotations
 
 import argparse
-import heapq
-import json
-import random
 import sys
-from dataclasses import dataclass, field
-from itertools import count
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
-from patchbay import dialects
-from patchbay.body import Body
-from patchbay.config import Account, Config, Failover, Secret, Sessions
-from patchbay.providers import PRESETS
-from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Request, Route, Wait
+from patchbay.settings.settings import Sessions
 
-CONVERSATIONS, ACCOUNTS, HOURS = 40, 5, 16
-CACHE = 300.0  # seconds a provider keeps a prompt warm after its last use
-ANSWER = (
-    b'{"id":"chatcmpl-0123456789abcdef",'
-    b'"choices":[{"message":{"role":"assistant","content":"Yes."},"finish_reason":"stop"}]}'
-)
-UPSTREAM = Origin("http", "127.0.0.1", 9)
-JSON = Headers([("content-type", "application/json")])
-# Most faults of a day hit one request and are over; some last. Each is a status and a Retry-After.
-PASSING = ((429, 1.0), (429, 2.0), (529, None), (503, None), (500, None))
-PASSING_SHARE = 0.03  # of all attempts
-LASTING = ((429, 20.0), (429, None), (529, None), (503, None))
-LASTING_EVERY, LASTING_LENGTH = 3600.0, (10.0, 60.0)  # seconds
+from .ablations import MECHANISMS
+from .days import DAYS, clear
+from .simulated_day import Tally, live
 
+PAGE = Path(__file__).parent.parent / "docs" / "days.md"
+AS_IT_IS = "as it is"
+TEXT = """\
+# Simulated days
 
-@dataclass
-class Tally:
-    """What became of the turns."""
+Written by `scripts/day --ablate --write`. Each day puts conversations and faulty accounts on the real router, with a \
+simulated clock; it has the conditions that some mechanisms were built for.
 
-    turns: int = 0
-    cold: int = 0
-    failed: int = 0
-    served: dict[str, dict[int, float]] = field(default_factory=dict)
+| day | conditions |
+|---|---|
+{days}
 
-    def serve(self, account: str, conversation: int, now: float, first: bool) -> None:
-        last = self.served.setdefault(account, {}).get(conversation, -1e9)
-        self.served[account][conversation] = now
-        if not first:
-            self.turns += 1
-            self.cold += now - last > CACHE
+*cold*: turns at an account without the conversation's prompt cache. *failed*: exchanges that ended with an error, of \
+conversations that some account would serve. *wasted*: attempts at an account that had failed before and had not \
+recovered. *lower*: turns at an account below the highest priority. *p95*: the wait of which 95 % of the turns stay \
+below, in seconds, the client's retries included. Figures are sums over {seeds} seeds.
+
+{figures}
+
+## Without one mechanism
+
+Each cell is *cold / failed / wasted* with the mechanism switched off; `=` where nothing changed. The last column \
+names the days that get worse on most seeds: more cold turns and failures in sum, or as many of them and more wasted \
+attempts or turns at a lower priority. A mechanism that no day needs is deleted.
+
+{table}
+"""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures; return 1 when a claim does not hold, or when no day needs one of the mechanisms."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    plain = Sessions(order=())
+    parser.add_argument("--ablate", action="store_true", help="switch off each mechanism in turn (minutes)")
+    parser.add_argument("--seeds", type=int, default=3, help="with --ablate: so many seeds, from --seed on")
+    parser.add_argument("--write", action="store_true", help="with --ablate: write docs/days.md")
+    options = parser.parse_args(argv)
+    if options.ablate:
+        return ablate(range(options.seed, options.seed + options.seeds), write=options.write)
+    holds = compare(options.seed)
+    print(f"\n{figures({day.name: [live(day, options.seed)] for day in DAYS})}")
+    return 0 if holds else 1
+
+
+def compare(seed: int) -> bool:
+    """Print an ordinary day beside other ways of choosing; say whether the claims hold."""
+    ordinary, plain = DAYS[0], Sessions(order=())
     runs = {
-        "Patchbay, no faults": live(options.seed, faults=False),
-        "Patchbay": live(options.seed, faults=True),
-        "on_error: clear": live(options.seed, faults=True, sessions=Sessions(on_error="clear")),
-        "round robin": live(options.seed, faults=True, sessions=plain, strategy="round_robin"),
-        "fill first": live(options.seed, faults=True, sessions=plain, strategy="fill_first"),
+        "Patchbay, no faults": live(replace(ordinary, sky=clear), seed),
+        "Patchbay": live(ordinary, seed),
+        "on_error: clear": live(ordinary, seed, sessions=Sessions(on_error="clear")),
+        "round robin": live(ordinary, seed, sessions=plain, strategy="round_robin"),
+        "fill first": live(ordinary, seed, sessions=plain, strategy="fill_first"),
     }
-    print(f"{CONVERSATIONS} conversations over {ACCOUNTS} accounts, {HOURS} hours, seed {options.seed}\n")
+    print(f"An ordinary day over {len(ordinary.accounts)} accounts, seed {seed}\n")
     print(f"{'':24}{'turns':>8}{'cold':>8}{'share':>9}{'failed':>8}")
     for name, tally in runs.items():
-        share = tally.cold / tally.turns
-        print(f"{name:24}{tally.turns:8}{tally.cold:8}{share:9.2%}{tally.failed:8}")
+        print(f"{name:24}{tally.turns:8}{tally.cold:8}{tally.cold / tally.turns:9.2%}{tally.failed:8}")
     shares = {name: tally.cold / tally.turns for name, tally in runs.items()}
     extra = shares["Patchbay"] - shares["Patchbay, no faults"]
     cleared = shares["on_error: clear"] - shares["Patchbay, no faults"]
@@ -84,83 +92,79 @@ def main() -> int:
     print()
     for holds, text in claims:
         print(f"  {'✓' if holds else '✗ NOT SO:'} {text}")
-    return 0 if all(holds for holds, _ in claims) else 1
+    return all(holds for holds, _ in claims)
 
 
-def live(seed: int, *, faults: bool, **settings: Any) -> Tally:
-    """Live one day under *settings* and return what became of it."""
-    luck = random.Random(seed)
-    accounts = tuple(
-        Account(f"account-{n}", PRESETS["generic"], Secret("literal", "k"), UPSTREAM) for n in range(ACCOUNTS)
-    )
-    numbers = count()
-    config = Config(accounts, failover=Failover(attempts=4), **settings)
-    router = Router(config, bytes(32), random.Random(seed), lambda size: next(numbers).to_bytes(size))
-    bad = {account.id: _episodes(random.Random(f"{seed}/{account.id}")) if faults else [] for account in accounts}
-    tally = Tally()
-    for now, conversation, turn in _turns(luck):
-        _take(router, bad, tally, now, conversation, turn)
-    return tally
+def figures(found: dict[str, list[Tally]]) -> str:
+    """Return the table of the days as they are."""
+    lines = ["| day | turns | cold | failed | wasted | lower | p95 |", "|---|--:|--:|--:|--:|--:|--:|"]
+    for name, tallies in found.items():
+        day = _sum(tallies)
+        cells = (name, day.turns, day.cold, day.failed, day.wasted, day.lower, f"{day.p95:.1f}")
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
 
 
-def _turns(luck: random.Random) -> list[tuple[float, int, int]]:
-    turns: list[tuple[float, int, int]] = []
-    for conversation in range(CONVERSATIONS):
-        now = luck.uniform(0, (HOURS - 2) * 3600)
-        for turn in range(min(400, int(luck.paretovariate(1.2) * 20))):
-            heapq.heappush(turns, (now, conversation, turn))
-            now += luck.expovariate(1 / 40)
-    return [heapq.heappop(turns) for _ in range(len(turns))]
+def ablate(seeds: Sequence[int], *, write: bool) -> int:
+    """Print, and *write*, the days without each mechanism; return 1 when no day needs one of them."""
+    names = (AS_IT_IS, *MECHANISMS)
+    tasks = [(name, day, seed) for day in range(len(DAYS)) for name in names for seed in seeds]
+    found: dict[tuple[str, str], list[Tally]] = {}
+    with ProcessPoolExecutor(2) as pool:
+        for (name, day, _), tally in zip(tasks, pool.map(_without, tasks), strict=True):
+            found.setdefault((name, DAYS[day].name), []).append(tally)
+    needed = {name: list(_needs(name, found)) for name in MECHANISMS}
+    whole = figures({day.name: found[AS_IT_IS, day.name] for day in DAYS})
+    table = _table(found, needed)
+    print(f"{whole}\n\n{table}")
+    if write:
+        days = "\n".join(f"| {day.name} | {day.why} |" for day in DAYS)
+        PAGE.write_text(TEXT.format(days=days, seeds=len(seeds), figures=whole, table=table), encoding="utf-8")
+    return 0 if all(needed.values()) else 1
 
 
-def _episodes(luck: random.Random) -> list[tuple[float, float, tuple[int, float | None]]]:
-    """Return the times in which one account is bad for longer."""
-    found, now = [], 0.0
-    while now < HOURS * 3600:
-        now += luck.expovariate(1 / LASTING_EVERY)
-        found.append((now, now + luck.uniform(*LASTING_LENGTH), luck.choice(LASTING)))
-    return found
+def _without(task: tuple[str, int, int]) -> Tally:
+    name, day, seed = task
+    with MECHANISMS.get(name, nullcontext)():
+        return live(DAYS[day], seed)
 
 
-def _take(router: Router, bad: dict[str, Any], tally: Tally, now: float, conversation: int, turn: int) -> None:
-    said = {"model": "m", "messages": [{"role": "user", "content": f"conversation {conversation}"}]}
-    request = Request(
-        "POST", "/v1/chat/completions", Headers([("x-session-id", f"day-{conversation}")]),
-        Body(json.dumps(said).encode()), dialects.endpoint("POST", "/v1/chat/completions"), UPSTREAM, Client(),
-    )  # fmt: skip
-    exchange = router.open(request, now)
-    assert isinstance(exchange, Exchange)
-    served = _answered(router, bad, exchange, now)
-    if served:
-        tally.serve(served, conversation, now, turn == 0)
-    else:
-        tally.failed += 1
-    router.close(exchange, "", now, status=200 if served else 503)
+def _needs(mechanism: str, found: dict[tuple[str, str], list[Tally]]) -> Iterator[str]:
+    """Yield the days that get worse without *mechanism*."""
+    for day in DAYS:
+        pairs = list(zip(found[AS_IT_IS, day.name], found[mechanism, day.name], strict=True))
+        lost = [without.cold + without.failed - whole.cold - whole.failed for whole, without in pairs]
+        wasted = [without.wasted - whole.wasted for whole, without in pairs]
+        lower = [without.lower - whole.lower for whole, without in pairs]
+        if _is_worse(lost) or (sum(lost) >= 0 and (_is_worse(wasted) or _is_worse(lower))):
+            yield day.name
 
 
-def _answered(router: Router, bad: dict[str, Any], exchange: Exchange, now: float) -> str:
-    """Send attempts until one is answered; return which account did it."""
-    while True:
-        route = router.next(exchange, now)
-        if isinstance(route, Wait):
-            now = route.until
-            continue
-        if not isinstance(route, Route):
-            return ""
-        fault = next((fault for start, end, fault in bad[route.account.id] if start <= now < end), None)
-        luck = random.Random(f"{route.account.id}/{now}/{route.attempt}")
-        if bad[route.account.id] and luck.random() < PASSING_SHARE:
-            fault = fault or luck.choice(PASSING)
-        if fault is None:
-            for what in (Head(200, JSON), Chunk(ANSWER), End()):
-                router.answered(exchange, what, now)
-            return route.account.id
-        status, after = fault
-        fields = [("content-type", "application/json")] + ([("retry-after", str(after))] if after else [])
-        for what in (Head(status, Headers(fields)), Chunk(b'{"error":{"message":"busy"}}'), End()):
-            reaction = router.answered(exchange, what, now)
-        if reaction != "next":
-            return ""
+def _is_worse(differences: list[int]) -> bool:
+    return sum(differences) > 0 and sum(each > 0 for each in differences) * 2 > len(differences)
+
+
+def _table(found: dict[tuple[str, str], list[Tally]], needed: dict[str, list[str]]) -> str:
+    lines = ["| without | " + " | ".join(day.name for day in DAYS) + " | worse |", "|---|" + "---|" * (len(DAYS) + 1)]
+    whole = [_cell(found[AS_IT_IS, day.name]) for day in DAYS]
+    lines.append(f"| *{AS_IT_IS}* | " + " | ".join(whole) + " | |")
+    for name in MECHANISMS:
+        cells = [_cell(found[name, day.name]) for day in DAYS]
+        shown = ["=" if cell == before else cell for cell, before in zip(cells, whole, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(shown) + f" | {', '.join(needed[name]) or '**none**'} |")
+    return "\n".join(lines)
+
+
+def _cell(tallies: list[Tally]) -> str:
+    day = _sum(tallies)
+    return f"{day.cold} / {day.failed} / {day.wasted}"
+
+
+def _sum(tallies: list[Tally]) -> Tally:
+    whole = Tally()
+    for tally in tallies:
+        whole.add(tally)
+    return whole
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mitmproxy import ctx, http
 
-from patchbay.proxy.wire import PatchbayStream
+from patchbay.proxy.upstream_stream import PatchbayStream
 
 _OUT = Path(os.environ["PROBE"])
 

@@ -25,8 +25,9 @@ from typing import Any
 import httpx
 import trustme
 
-from patchbay.answer import Answer
-from patchbay.values import Head, Headers
+from patchbay.answer.reader import AnswerReader
+from patchbay.values.answer import Head
+from patchbay.values.http import Headers
 from tests.end_to_end.dialogue import DIALECTS, body, credential, path
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
@@ -216,7 +217,7 @@ def heard(dialect: str, answer: httpx.Response) -> tuple[str, str, str]:
         return "", f"{answer.status_code} {answer.text[:300]}", served
     if '"error":{' in answer.text.replace(" ", ""):
         return "", f"an error in the answer: {answer.text[-300:]}", served
-    reader = Answer(dialect)
+    reader = AnswerReader(dialect)
     facts = [*reader.head(Head(200, Headers(answer.headers.items()))), *reader.feed(answer.content), *reader.end()]
     text = next((str(fact.value) for fact in facts if fact.kind == "text"), "")
     return text, "" if text else f"no words: {answer.text[:300]}", served

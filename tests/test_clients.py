@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 
-from patchbay import clients, dialects, naming
+from patchbay import clients, dialects, requested_models
 from patchbay.accounts.pool import Accounts, Ask, Choice
 from patchbay.body import Body
-from patchbay.config import Account, ClientKey, Config, Secret
-from patchbay.providers import PRESETS
-from patchbay.values import Client, Endpoint, Headers, Identity, Origin, Refusal, Request
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import ClientKey, Config
+from patchbay.values.account import Account, Secret
+from patchbay.values.decision import Identity, Refusal
+from patchbay.values.http import Client, Endpoint, Headers, Origin, Request
 
 SECRET = bytes(32)
 KNOWN = (
@@ -152,7 +154,7 @@ def test_a_client_may_do_what_its_rights_say(
     rights: dict[str, tuple[str, ...]], endpoint: Endpoint, method: str, model: str, code: str
 ) -> None:
     asked = Request(method, endpoint.suffix, Headers(), Body(json.dumps({"model": model}).encode()), endpoint, ANYWHERE)
-    refusal = clients.overstepped(Client(**rights), endpoint, naming.strictly(asked))  # type: ignore[arg-type]
+    refusal = clients.overstepped(Client(**rights), endpoint, requested_models.strictly(asked))  # type: ignore[arg-type]
 
     assert (refusal.code if refusal else "") == code
     assert refusal is None or refusal.status == 403

@@ -11,8 +11,9 @@ from hypothesis import given, strategies as st
 from patchbay.body import Body
 from patchbay.correlation import Mint, Stamps, session_id, stamps
 from patchbay.ledger import Entry, Ledger
-from patchbay.providers import PRESETS, Echo, Provider, Stamp
-from patchbay.values import Headers
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Echo, Provider, Stamp
+from patchbay.values.http import Headers
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 MINT = Mint(KEY)

@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from patchbay.accounts import refusals
+from patchbay.cli.main import COMMANDS
 from patchbay.identity.signals import SIGNALS
 from patchbay.proxy.hooks import _ENDING
-from patchbay.values import Refusal
+from patchbay.values.decision import Refusal
 from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
 
@@ -27,7 +29,8 @@ from .simulator import Simulator, simulator_thread
 from .test_layering import FLOORS
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TEMPLATES = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *TEMPLATES])
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEADERS = (ROOT / "docs" / "headers.md").read_text(encoding="utf-8")
 CODE = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "addon").rglob("*.py"))).lower()
@@ -115,6 +118,50 @@ def test_every_file_of_the_package_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"`((?:addon|tests|docs)/[\w./-]*\w)`", page.read_text(encoding="utf-8")))
 
     assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_sub_command_that_is_named_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^)(?:patchbay|scripts/python -m patchbay\.cli) ([a-z]+)", text, re.MULTILINE))
+
+    assert named <= {command.name for command in COMMANDS}
+
+
+def test_a_report_of_a_problem_holds_the_versions_and_the_incident() -> None:
+    """The forms are for one forge; CONTRIBUTING.md says the same for every other way."""
+    asked = [page.read_text(encoding="utf-8") for page in (*TEMPLATES, ROOT / "CONTRIBUTING.md")]
+
+    assert len(TEMPLATES) == 2
+    assert all("`patchbay version`" in text for text in asked)
+    assert sum("`patchbay incidents ID --export " in text for text in asked) == 2
+
+
+def test_every_step_of_the_check_has_a_hook() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    entries = [hook["entry"] for hook in hooks]
+    steps = re.findall(
+        r"^(scripts/python -m (?:ruff \w+|mypy))", (ROOT / "scripts" / "check").read_text(), re.MULTILINE
+    )
+
+    assert len(steps) == 3
+    assert [step for step in steps if not any(entry.startswith(step) for entry in entries)] == []
+    assert "scripts/check" in entries
+    assert {hook["language"] for hook in hooks} == {"system"}
+
+
+def test_a_released_version_has_its_section_in_the_changelog() -> None:
+    """`## [Unreleased]` first; each section below it is a version with its date, newest first."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *cut = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    dates = [re.fullmatch(r"\[\d+\.\d+\.\d+\] - (\d{4}-\d\d-\d\d)", title) for title in cut]
+    kinds = re.findall(r"^### (.*)$", text, re.MULTILINE)
+
+    assert first == "[Unreleased]"
+    assert all(dates)
+    assert [date[1] for date in dates if date] == sorted((date[1] for date in dates if date), reverse=True)
+    assert kinds
+    assert set(kinds) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
 def test_no_tracked_file_names_a_folder_of_one_machine() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from patchbay import dialects
-from patchbay.config import Account, Config, Limits, Secret
 from patchbay.guards import Arrival, Guards
-from patchbay.providers import PRESETS
-from patchbay.values import Endpoint, Headers, Origin, Refusal
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config, Limits
+from patchbay.values.account import Account, Secret
+from patchbay.values.decision import Refusal
+from patchbay.values.http import Endpoint, Headers, Origin
 
 CHAT = Endpoint("openai_chat", "openai", "generation", "/chat/completions")
 OPENAI = Account("one", PRESETS["openai"], Secret("literal", ""), Origin("https", "api.openai.com", 443))

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from patchbay import config, journal
-from patchbay.values import Decision, Evidence, Finding, Identity, Tried, Usage, Verdict
+from patchbay import journal
+from patchbay.settings.settings import JournalSettings
+from patchbay.values.answer import Usage
+from patchbay.values.decision import Decision, Evidence, Finding, Identity, Tried, Verdict
 
 
 def decision(**more: object) -> Decision:
@@ -48,7 +50,7 @@ def test_a_line_is_plain_json_and_holds_no_raw_id() -> None:
 
 def test_lines_are_written_in_order_to_a_file_of_mode_0600(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "journal.jsonl"
-    writer = journal.Journal(config.Journal(str(path)))
+    writer = journal.Journal(JournalSettings(str(path)))
     for number in range(50):
         writer.write(journal.line(decision(exchange=str(number))))
     writer.close()
@@ -60,7 +62,7 @@ def test_lines_are_written_in_order_to_a_file_of_mode_0600(tmp_path: Path) -> No
 def test_a_file_that_is_deleted_or_renamed_is_made_anew(tmp_path: Path) -> None:
     """R19: as state.db is."""
     path = tmp_path / "deep" / "journal.jsonl"
-    writer = journal.Journal(config.Journal(str(path)))
+    writer = journal.Journal(JournalSettings(str(path)))
     for number, away in enumerate(
         (lambda: shutil.rmtree(path.parent), lambda: path.rename(tmp_path / "old"), path.unlink)
     ):
@@ -84,7 +86,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    writer = journal.Journal(config.Journal(str(path), max_bytes=2000, keep=2))
+    writer = journal.Journal(JournalSettings(str(path), max_bytes=2000, keep=2))
     for number in range(40):
         writer.write(journal.line(decision(exchange=str(number))))
     writer.close()
@@ -99,7 +101,7 @@ def test_files_are_rotated_and_the_oldest_go(tmp_path: Path) -> None:
 
 def test_a_path_that_is_no_text_does_not_end_the_journal(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    writer = journal.Journal(config.Journal(str(path)))
+    writer = journal.Journal(JournalSettings(str(path)))
     for odd in ("/\udcff", "/v1"):
         writer.write(journal.line(decision(path=odd)))
     writer.close()
@@ -111,7 +113,7 @@ def test_what_waits_for_a_disk_is_bounded_and_the_loss_is_told(tmp_path: Path, m
     monkeypatch.setattr(journal, "WAITING", 3)
     monkeypatch.setattr(journal, "MOMENT", 30.0)  # nothing is written before it is closed
     path = tmp_path / "journal.jsonl"
-    writer = journal.Journal(config.Journal(str(path)))
+    writer = journal.Journal(JournalSettings(str(path)))
     for number in range(5):
         writer.write(journal.line(decision(exchange=str(number))))
     writer.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patchbay.ledger import Entry, Ledger, Told
+from patchbay.ledger import Entry, Ledger, LedgerRow
 
 
 def test_what_was_noted_is_found_until_it_is_too_old() -> None:
@@ -42,7 +42,7 @@ def test_it_knows_which_kinds_it_holds():
     assert not ledger.holds("other")
 
     ledger.note("two", "a", Entry("x"), now=0)
-    ledger.adopt(Told("two", "b", 20, Entry("x", at=1)), now=0)
+    ledger.adopt(LedgerRow("two", "b", 20, Entry("x", at=1)), now=0)
     assert not ledger.holds("one")  # pushed out
 
     ledger.find("two", "a", now=30)

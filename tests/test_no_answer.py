@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
-from patchbay.answer import Answer as Reader
+from patchbay.answer.reader import AnswerReader as Reader
 from patchbay.body import Body
-from patchbay.values import Chunk, End, Endpoint, Fact, Failure, Head, Headers, Overdue, Refusal
+from patchbay.values.answer import Chunk, End, Fact, Failure, Head, Overdue
+from patchbay.values.decision import Refusal
+from patchbay.values.http import Endpoint, Headers
 
-from .test_router import JSON, SSE, answer, opened, request, routed, router
+from ..test_router import JSON, SSE, answer, opened, request, routed, router
 
 PATHS = {
     "openai_chat": "/v1/chat/completions",
@@ -247,7 +249,7 @@ def test_a_status_that_answers_nothing_moves_on_at_its_head(path: str, status: i
 @pytest.mark.parametrize("path", PATHS.values())
 def test_a_page_moves_on_while_it_is_held_and_is_an_error_always(path: str, hold: bool) -> None:
     """R9, A10: what the client has seen cannot be taken back, but the journal says what it was."""
-    from patchbay.config import Failover
+    from patchbay.settings.settings import Failover
 
     of = router(failover=Failover(hold=hold))
     exchange = opened(of, ask(path))
@@ -400,7 +402,7 @@ def test_an_endpoint_that_is_none_knows_no_answer() -> None:
 )
 def test_a_request_that_is_merely_slow_runs_on_one_account(repeat: Any, stream: bool, moves: bool) -> None:
     """A4: a POST that was sent whole is not repeated because its answer takes long, unless the settings say so."""
-    from patchbay.config import Failover
+    from patchbay.settings.settings import Failover
 
     of = router(failover=Failover(repeat_slow=repeat))
     exchange = opened(of, ask("/v1/chat/completions", **({"stream": True} if stream else {})))

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from patchbay.providers import PRESETS
-from patchbay.values import Client, Decision, Request, Served
+from patchbay.settings.presets import PRESETS
+from patchbay.values.decision import Decision
+from patchbay.values.http import Client, Request, Served
 
 from .test_router import account, answer, bad, good, opened, request, routed, router
 

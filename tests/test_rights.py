@@ -18,11 +18,14 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Account, ClientKey, Config, Models, Secret
 from patchbay.guards import Arrival, Guards
-from patchbay.providers import PRESETS
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Refusal, Request, Route
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import ClientKey, Config
+from patchbay.values.account import Account, Models, Secret
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Refusal, Route
+from patchbay.values.http import Client, Headers, Origin, Request
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 ANN = Client(b"ann", "ann", models=("mini*",), key=b"ann")

@@ -13,25 +13,13 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Account, Config, Failover, Models, Secret, Sessions
-from patchbay.providers import PRESETS
 from patchbay.router import Exchange, Router
-from patchbay.values import (
-    Answer,
-    Chunk,
-    Client,
-    End,
-    Failure,
-    Head,
-    Headers,
-    Origin,
-    Overdue,
-    Reaction,
-    Refusal,
-    Request,
-    Route,
-    Wait,
-)
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config, Failover, Sessions
+from patchbay.values.account import Account, Models, Secret
+from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
+from patchbay.values.decision import Refusal, Route, Wait
+from patchbay.values.http import Client, Headers, Origin, Request
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 JSON = Headers([("content-type", "application/json")])
@@ -76,7 +64,7 @@ def routed(of: Router, exchange: Exchange, now: float = 0.0) -> Route:
     return route
 
 
-def answer(of: Router, exchange: Exchange, *what: Answer, now: float = 0.0) -> list[Reaction]:
+def answer(of: Router, exchange: Exchange, *what: AnswerEvent, now: float = 0.0) -> list[Reaction]:
     return [of.answered(exchange, each, now) for each in what]
 
 
@@ -89,7 +77,7 @@ def bad(status: int, **error: Any) -> tuple[Head, Chunk, End]:
     return Head(status, JSON), Chunk(json.dumps({"error": {"message": "no", **error}}).encode()), End()
 
 
-def events(*data: dict[str, Any]) -> tuple[Answer, ...]:
+def events(*data: dict[str, Any]) -> tuple[AnswerEvent, ...]:
     return tuple(Chunk(b"data: " + json.dumps(each).encode() + b"\n\n") for each in data)
 
 
@@ -244,7 +232,7 @@ def test_an_account_that_is_not_let_in_is_our_trouble_and_not_the_client_s() -> 
     assert (instead.status, instead.code) == (502, "upstream_credentials_exhausted")
 
 
-def through(of: Router, now: float, *ends: Answer | list[Answer]) -> Refusal:
+def through(of: Router, now: float, *ends: AnswerEvent | list[AnswerEvent]) -> Refusal:
     """Let an exchange fail as *ends* say, one attempt each; return what its client gets."""
     exchange = opened(of, request(), now)
     for end in ends:
@@ -609,7 +597,9 @@ def test_a_model_that_is_looked_up_in_vain_is_no_lane_of_an_account() -> None:
     assert {status.state for status in of.accounts.status(1)} == {"healthy"}
 
 
-def served_after(of: Router, dead: Container[str], tries: int, told: tuple[Answer, ...]) -> tuple[list[str], list[int]]:
+def served_after(
+    of: Router, dead: Container[str], tries: int, told: tuple[AnswerEvent, ...]
+) -> tuple[list[str], list[int]]:
     """Let one conversation try again and again; return which account served each time, and how many were asked."""
     served, asked = [], []
     for now in range(0, 2 * tries, 2):
@@ -724,7 +714,7 @@ def sealed_item(sealed: str) -> dict[str, Any]:
     return {"type": "reasoning", "summary": [], "encrypted_content": sealed}
 
 
-def served(of: Router, asked: Request, now: float, *what: Answer) -> Route:
+def served(of: Router, asked: Request, now: float, *what: AnswerEvent) -> Route:
     exchange = opened(of, asked, now)
     route = routed(of, exchange, now)
     answer(of, exchange, *what, now=now)
@@ -910,7 +900,7 @@ def test_a_workspace_stays_behind_in_later_turns_too() -> None:
         assert "workspace_id" not in json.loads(route.body or b"")
 
 
-def stream_failed(code: str) -> tuple[Answer, ...]:
+def stream_failed(code: str) -> tuple[AnswerEvent, ...]:
     error = {"code": code, "message": "The encrypted content could not be verified."}
     failed = {"type": "response.failed", "response": {"id": "resp_9", "object": "response", "error": error}}
     return Head(200, SSE), *events(failed), End()

@@ -14,7 +14,8 @@ from patchbay.crosstalk.host_habits import HostHabits
 from patchbay.identity.aliases import Aliases
 from patchbay.ledger import Entry, Ledger
 from patchbay.state import Leak, State
-from patchbay.values import Outcome, Record
+from patchbay.values.decision import Outcome
+from patchbay.values.record import Record
 
 KEY = Key("openai@any", b"\x00\xff", "aff", "gpt")
 TTL = 100.0

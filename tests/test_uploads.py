@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patchbay import dialects, uploads
-from patchbay.values import Headers
+from patchbay.values.http import Headers
 
 LARGE = str(uploads.SMALL + 1)
 PARTS = "multipart/form-data; boundary=x"

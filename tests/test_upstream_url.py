@@ -1,343 +1,264 @@
-"""Addresses of an upstream as its client can use them."""
+"""Where a path goes under an account's base URL."""
 
 from __future__ import annotations
 
-import json
-from itertools import pairwise
-from typing import Any
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, strategies as st
 
 from patchbay import dialects, upstream_url
 from patchbay.body import Body
-from patchbay.config import Account, Secret
-from patchbay.providers import PRESETS
-from patchbay.upstream_url import Lines, Way
-from patchbay.values import Endpoint, Headers, Origin, Request
-
-HERE = "http://127.0.0.1:8080"
-API = Origin("https", "api.example.com", 443)
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Models, Provider, Secret
+from patchbay.values.http import Headers, Origin, Request
 
 
-def way(
-    base: str = "",
-    *,
-    preset: str = "generic",
-    address: str = HERE,
-    asked: str = "/v1/files/a",
-    went: str = "",
-    origin: Origin = API,
-    **more: Any,
-) -> Way:
-    account = Account("a", PRESETS[preset], Secret("literal", "k"), origin=origin, base_path=base)
-    return Way(account, origin, address, asked, went or base + asked, **more)
+def account(base_path: str) -> Account:
+    origin = Origin("https", "api.example", 443)
+    return Account("a", PRESETS["openai_compatible"], Secret("literal", "k"), origin, base_path)
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("base", "path", "expected"),
     [
-        ("https://api.example.com/v1/files/b", f"{HERE}/v1/files/b"),
-        ("https://api.example.com:443/v1/files/b", f"{HERE}/v1/files/b"),
-        ("HTTPS://API.example.com/v1/files/b", f"{HERE}/v1/files/b"),
-        ("http://api.example.com/v1/files/b", f"{HERE}/v1/files/b"),
-        ("http://api.example.com:443/v1/files/b", f"{HERE}/v1/files/b"),
-        ("https://api.example.com/v1/files?after=x&limit=2#top", f"{HERE}/v1/files?after=x&limit=2#top"),
-        ("https://api.example.com/v1/files?key=AIzaSy&after=x", f"{HERE}/v1/files?after=x"),
-        ("https://api.example.com/v1/files?key=removed-by-patchbay--", f"{HERE}/v1/files"),
-        ("https://api.example.com/v1/files/b?sig=abc%2F", f"{HERE}/v1/files/b?sig=abc%2F"),
-        ("https://api.example.com", HERE),
-        ("https://api.example.com./v1/files/b", f"{HERE}/v1/files/b"),
+        ("", "/v1/chat/completions?x=1", "/v1/chat/completions?x=1"),
+        ("/v1", "/v1/chat/completions", "/v1/chat/completions"),
+        ("/api/v1", "/v1/chat/completions", "/api/v1/chat/completions"),
+        ("/v1beta/openai", "/v1/chat/completions", "/v1beta/openai/chat/completions"),
+        ("/v1", "/chat/completions", "/v1/chat/completions"),
+        ("/api/v1", "/api/v1/responses/resp_1", "/api/v1/responses/resp_1"),
+        ("/v1", "/v1/messages", "/v1/messages"),
+        ("/proxy", "/v1/messages?beta=true", "/proxy/v1/messages?beta=true"),
+        ("/gw", "/v1beta/models/g:generateContent", "/gw/v1beta/models/g:generateContent"),
+        ("/api/v1", "/v1/rerank", "/api/v1/rerank"),
+        ("/api/v1", "/health", "/api/v1/health"),
     ],
 )
-def test_an_address_of_the_upstream_becomes_ours(url: str, told: str) -> None:
-    """P1: whatever it is written like; keys do not stand in it."""
-    assert way().told(url) == told
+def test_a_path_is_read_under_the_base_url(base: str, path: str, expected: str) -> None:
+    endpoint = dialects.endpoint("POST", path.partition("?")[0])
+
+    assert upstream_url.join(account(base), path, endpoint) == expected
+
+
+def test_the_model_in_a_path_is_replaced_once() -> None:
+    path = "/v1beta/models/gemini-x:streamGenerateContent?alt=sse"
+
+    assert (
+        upstream_url.with_model(path, "gemini-x", "tuned/y") == "/v1beta/models/tuned%2Fy:streamGenerateContent?alt=sse"
+    )
+    assert upstream_url.with_model(path, "other", "y") == path
+
+
+def azure(base_path: str, version: str = "") -> Account:
+    provider: Provider = replace(PRESETS["azure"], api_version=version)
+    return Account("a", provider, Secret("literal", "k"), Origin("https", "r.openai.azure.com", 443), base_path)
+
+
+CHAT = "/v1/chat/completions"
+OLDER = "/openai/deployments/theirs/chat/completions"
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("base", "version", "method", "path", "expected", "in_path"),
     [
-        "https://api.example.com.evil.org/v1/files/b", "https://api.example.com:8443/v1/files/b",
-        "https://user@api.example.com/v1/files/b", "https://other.example.com/v1/files/b", "//api.example.com/v1/files",
-        "see https://api.example.com/v1/files/b", "https://api.example.com/v1/files/b is it", "ftp://api.example.com/",
-        "", "https://", "https://api.example.com:99999999/v1",
-    ],
-)  # fmt: skip
-def test_anything_else_stays(url: str) -> None:
-    """P1: another's address, and a text with one in it."""
-    found = way()
-
-    assert (found.told(url), found.given) == (url, [])
-
-
-@pytest.mark.parametrize(
-    ("base", "asked", "went", "there", "here"),
-    [
-        ("/api/v1", "/v1/jobs", "/api/v1/jobs", "/api/v1/jobs/1", "/v1/jobs/1"),
-        ("/api/v1", "/jobs", "/api/v1/jobs", "/api/v1/jobs/1", "/jobs/1"),
-        ("/api/v1", "/v1/files/x", "/api/v1/files/x", "/api/v1/files/y", "/v1/files/y"),
-        ("", "/v1/files/x", "/v1/files/x", "/v1/files/y", "/v1/files/y"),
-        ("/a/b", "/gate/v1/messages/batches/x", "/a/b/v1/messages/batches/x", "/a/b/v1/messages/batches/x/results",
-         "/gate/v1/messages/batches/x/results"),
-    ],
-)  # fmt: skip
-def test_the_path_is_the_one_that_leads_there(base: str, asked: str, went: str, there: str, here: str) -> None:
-    """P1: a base URL with a path, and a client with one of its own before its requests."""
-    assert way(base, asked=asked, went=went).told(f"https://api.example.com{there}") == f"{HERE}{here}"
-
-
-@pytest.mark.parametrize(
-    ("found", "path"),
-    [
-        (way(preset="openai"), "/admin/keys"),
-        (way(anywhere=True), "/jobs/1"),
-        (way("/api"), "/elsewhere"),
-        (way("/api"), ""),
-    ],
-)
-def test_an_address_that_cannot_be_reached_through_here_stays(found: Way, path: str) -> None:
-    """P1: a path that gets no key here, or that no path of ours leads to."""
-    assert found.told(f"https://api.example.com{path}") == f"https://api.example.com{path}"
-
-
-def test_a_client_of_the_proxy_keeps_addresses_and_they_are_remembered() -> None:
-    """P1: in regular mode nothing changes, but the account that gave an address is asked for it."""
-    found = way(address="")
-    url = "https://api.example.com/upload/v1beta/files?upload_id=x&key=k"
-
-    assert found.told(url) == url
-    assert found.given == ["/upload/v1beta/files?upload_id=x"]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "told"),
-    [
-        ("location", "https://api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
-        ("azure-asyncoperation", "https://api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
-        ("x-whatever", "https://api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
-        ("link", '<https://api.example.com/v1/files>; rel="next", <https://a/>', f'<{HERE}/v1/files>; rel="next", <https://a/>'),
-        ("access-control-allow-origin", "https://api.example.com", "https://api.example.com"),
-        ("location", "/v1/files/1", "/v1/files/1"),
-        ("location", "//api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
-        ("content-location", "//API.example.com:443/v1/files/1", f"{HERE}/v1/files/1"),
-        ("location", "//other.example.com/v1/files/1", "//other.example.com/v1/files/1"),
-        ("link", '<//api.example.com/v1/a1>; rel=a, </v1/b1>; rel=b', f'<{HERE}/v1/a1>; rel=a, </v1/b1>; rel=b'),
-        ("refresh", "5; url=https://api.example.com/v1/files/1", f"5; url={HERE}/v1/files/1"),
-        ("refresh", "5", "5"),
-        ("content-type", "application/json", "application/json"),
-    ],
-)  # fmt: skip
-def test_addresses_in_headers(name: str, value: str, told: str) -> None:
-    """P1: by the value, whatever the header is called."""
-    assert way().header(name, value) == told
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "given"),
-    [
-        ("location", "/v1/files/1", ["/v1/files/1"]),
-        ("location", "b/status?n=1", ["/v1/files/b/status?n=1"]),
-        ("location", "?after=x", ["/v1/files/a?after=x"]),
-        ("link", '</v1/files?after=x>; rel="next", <../jobs/7>; rel=up', ["/v1/files?after=x", "/v1/jobs/7"]),
-        ("location", "//other.example.com/v1/files/1", []),
-        ("x-whatever", "/v1/files/1", []),
+        # with a version: the deployment stands in the path
+        ("", "V", "POST", CHAT, "/openai/deployments/dep/chat/completions?api-version=V", True),
+        ("/openai", "V", "POST", CHAT, "/openai/deployments/dep/chat/completions?api-version=V", True),
+        ("", "V", "POST", "/v1/embeddings?x=1", "/openai/deployments/dep/embeddings?x=1&api-version=V", True),
+        ("", "V", "POST", "/v1/images/generations", "/openai/deployments/dep/images/generations?api-version=V", True),
+        ("", "V", "POST", f"{OLDER}?api-version=W", "/openai/deployments/dep/chat/completions?api-version=V", True),
+        # … but not for what names its model in the body, or none
+        ("", "V", "POST", "/v1/responses", "/openai/responses?api-version=V", False),
+        ("", "V", "GET", "/v1/responses/resp_1", "/openai/responses/resp_1?api-version=V", False),
+        ("", "V", "GET", "/v1/files/file-1/content", "/openai/files/file-1/content?api-version=V", False),
+        # without one: OpenAI's paths
+        ("", "", "POST", CHAT, "/openai/v1/chat/completions", False),
+        ("/openai", "", "POST", "/v1/responses", "/openai/v1/responses", False),
+        ("/openai/v1", "", "POST", CHAT, "/openai/v1/chat/completions", False),
+        ("/openai/v1", "preview", "POST", CHAT, "/openai/v1/chat/completions?api-version=preview", False),
+        ("/openai/v1", "", "GET", "/v1/models", "/openai/v1/models", False),
+        ("/openai/v1", "", "POST", f"{OLDER}?api-version=W", "/openai/v1/chat/completions", False),
+        # a version that only the client says
+        ("", "", "POST", f"{OLDER}?api-version=W", "/openai/deployments/dep/chat/completions?api-version=W", True),
+        # a base URL that names the deployment, and a gateway before it all
+        ("/openai/deployments/one", "V", "POST", CHAT, "/openai/deployments/one/chat/completions?api-version=V", True),
+        ("/gw", "V", "POST", CHAT, "/gw/openai/deployments/dep/chat/completions?api-version=V", True),
+        ("/gw", "", "POST", CHAT, "/gw/openai/v1/chat/completions", False),
     ],
 )
-def test_an_address_without_a_host_is_remembered_too(name: str, value: str, given: list[str]) -> None:
-    """P1: relative references lead here by themselves, and to the account that gave them."""
-    found = way()
+def test_azure_s_paths(base: str, version: str, method: str, path: str, expected: str, in_path: bool) -> None:
+    bare, _, query = path.partition("?")
+    endpoint = dialects.endpoint(method, bare)
 
-    assert (found.header(name, value), found.given) == (value, given)
+    assert upstream_url.join(azure(base, version), path, endpoint, "dep") == expected
+    assert upstream_url.names_model(azure(base, version), endpoint, query) == in_path
 
 
-@pytest.mark.parametrize("written", ["HTTPS://API.Example.com/v1/files/b", "https://api.example.com./v1/files/b"])
-def test_an_address_in_a_body_may_be_written_in_other_ways(written: str) -> None:
-    """P1: names of hosts have no case, and a dot may end them."""
-    told = way().body(json.dumps({"a": written, "text": written}).encode())
+def test_a_deployment_s_name_is_quoted() -> None:
+    endpoint = dialects.endpoint("POST", CHAT)
 
-    assert json.loads(told) == {"a": f"{HERE}/v1/files/b", "text": written}
+    assert "/deployments/a%2F..%2Fb%3Fc/chat" in upstream_url.join(azure("", "V"), CHAT, endpoint, "a/../b?c")
+
+
+def asked(path: str, body: bytes = b"{}", method: str = "POST") -> Request:
+    endpoint = dialects.endpoint(method, path.partition("?")[0])
+    return Request(method, path, Headers(), Body(body), endpoint, Origin("http", "patchbay.invalid", 80))
+
+
+GEMINI = "/v1beta/models/gemini-x:generateContent"
 
 
 @pytest.mark.parametrize(
-    "item",
+    ("at", "path", "body", "model", "expected"),
     [
-        {"type": "file_search_call", "queries": ["URL"]},
-        {"type": "apply_patch_call", "operation": {"type": "update_file", "path": "URL", "diff": "URL"}},
-        {"type": "shell_call", "action": {"commands": ["URL"]}},
-        {"text": "said", "words": [{"word": "URL"}], "segments": [{"text": "URL"}], "logprobs": [{"token": "URL"}]},
-        {"results": [{"document": "URL"}, {"document": {"text": "URL"}}]},
-        {"id": "file-1", "filename": "URL", "name": "URL", "displayName": "URL"},
-        {"data": [{"datasource_item": {"a": "URL"}, "sample": {"b": "URL"}}]},
-        {"step_details": {"tool_calls": [{"code_interpreter": {"input": "URL"}, "x": "URL"}]}},
-        {"search_query": ["URL"], "data": [{"content": [{"text": "URL"}], "attributes": {"a": "URL"}}]},
+        (account("/v1"), CHAT, b'{"model":"a"}', "b", (CHAT, {"model": "b"})),
+        (account("/v1"), CHAT, b'{"model":"a"}', "a", (CHAT, {})),
+        (account("/v1"), CHAT, b'{"model":"a"}', "", (CHAT, {})),
+        (account("/v1"), "/v1/audio/transcriptions", b"--form", "b", ("/v1/audio/transcriptions", {})),
+        (account("/v1"), OLDER, b'{"model":"a"}', "theirs", (OLDER, {"model": "theirs"})),
+        (account("/v1"), OLDER, b"{}", "theirs", (OLDER, {"model": "theirs"})),
+        (azure("", "V"), CHAT, b'{"model":"a"}', "b", (CHAT, {})),
+        (azure("", "V"), "/v1/responses", b'{"model":"a"}', "b", ("/v1/responses", {"model": "b"})),
+        (azure("/openai/v1"), CHAT, b'{"model":"a"}', "b", (CHAT, {"model": "b"})),
+        (account(""), GEMINI, b"{}", "y", (GEMINI.replace("gemini-x", "y"), {})),
+        (account(""), GEMINI.replace("gemini-x", "a%40b"), b"{}", "a%40b", (GEMINI.replace("gemini-x", "a%40b"), {})),
+        (account(""), GEMINI.replace("gemini-x", "a@b"), b"{}", "a@b", (GEMINI.replace("gemini-x", "a@b"), {})),
     ],
 )
-def test_words_in_resources_stay_as_they_are(item: object) -> None:
-    """P1: lists of items, transcriptions, search and evaluations hold what a model or a client wrote."""
-    raw = json.dumps(item).replace("URL", "https://api.example.com/v1/files/b").encode()
-
-    assert way().body(raw) == raw
-
-
-def test_members_are_mapped_by_their_value_and_words_are_not() -> None:
-    """P1: any member; not what a model said, nor what the client gave."""
-    url = "https://api.example.com/v1/files/b"
-    text = {
-        "next": url,
-        "deep": [{"urls": [url, {"x": 1}, url]}],
-        "response": {"video": {"uri": url}},
-        "content": [{"text": url}],
-        "metadata": {"mine": url},
-        "output": url,
-    }
-    escaped = json.dumps(text).replace("/", "\\/").encode()
-    ours = f"{HERE}/v1/files/b"
-    wanted = text | {
-        "next": ours,
-        "deep": [{"urls": [ours, {"x": 1}, ours]}],
-        "response": {"video": {"uri": ours}},
-    }
-
-    assert json.loads(way().body(json.dumps(text).encode())) == wanted
-    assert json.loads(way().body(escaped)) == wanted
-    assert json.loads(way().body(json.dumps({"response": url}).encode())) == {"response": url}
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "path", "status", "headers", "how"),
-    [
-        (("POST", "/v1/chat/completions"), "", 200, {}, ""),
-        (("POST", "/v1/images/generations"), "", 200, {}, "whole"),
-        (("POST", "/v1/responses"), "", 202, {}, "whole"),
-        (("GET", "/v1/messages/batches/b"), "", 200, {}, "whole"),
-        (("GET", "/v1/messages/batches/b/results"), "", 200, {"content-type": "application/x-jsonl"}, ""),
-        (("GET", "/v1/files/f/content"), "", 200, {}, ""),
-        (("GET", "/v1beta/files/f:download"), "", 200, {}, ""),
-        (("GET", "/v1beta/files/f%3Adownload"), "", 200, {}, ""),
-        (("GET", "/v1beta/files/f"), "?alt=media", 200, {}, ""),
-        (("GET", "/v1/files"), "", 500, {}, ""),
-        (("GET", "/v1/files"), "", 206, {"content-range": "bytes 0-9/20"}, ""),
-        (("GET", "/v1/files"), "", 200, {"content-type": "image/png"}, ""),
-        (("GET", "/v1/files"), "", 200, {"content-type": "application/problem+json; charset=utf-8"}, "whole"),
-        (("GET", "/v1/files"), "", 200, {"content-disposition": 'attachment; filename="x"'}, ""),
-        (("GET", "/events"), "", 200, {"content-type": "text/event-stream"}, "lines"),
-    ],
-)  # fmt: skip
-def test_where_addresses_are_looked_for(
-    endpoint: Any, path: str, status: int, headers: dict[str, str], how: str
+def test_a_model_is_named_where_the_provider_looks(
+    at: Account, path: str, body: bytes, model: str, expected: tuple[str, dict[str, object]]
 ) -> None:
-    """P1: not in a generation's words, nor in what is downloaded."""
-    found = dialects.endpoint(*endpoint)
-    head = Headers(({"content-type": "application/json"} | headers).items())
-
-    assert upstream_url.reads(found, endpoint[1] + path, status, head) == how
+    assert upstream_url.renamed(asked(path, body), at, model) == expected
 
 
-STREAM = b"".join(
-    (
-        b'event: a\r\ndata: {"url": "https://api.example.com/v1/files/1", "text": "https://api.example.com/v1/x"}\r\n\r\n',
-        b'data: {"u":"https:\\/\\/api.example.com\\/v1\\/files\\/2"}\n\n: comment\r',
-        b'{"id": 3, "urls": ["https://api.example.com/v1/files/3"]}\n',
-        b'{"last": "https://api.example.com/v1/files/4"}',
-    )
-)
+def test_a_deployment_from_the_client_s_path_is_not_quoted_twice() -> None:
+    path = OLDER.replace("theirs", "my%20one")
+    endpoint = dialects.endpoint("POST", path)
+
+    assert upstream_url.join(azure("", "V"), path, endpoint, endpoint.model) == f"{path}?api-version=V"
 
 
-@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
-def test_lines_are_mapped_wherever_they_are_cut(cuts: list[int]) -> None:
-    """P1: every cut of a stream gives what the stream gives in one piece."""
-    whole, cut = Lines(way()), Lines(way())
-    places = [0, *sorted(cuts), len(STREAM)]
-    pieces = [cut.feed(STREAM[at:end]) for at, end in pairwise(places)]
+def test_azure_s_path_at_another_provider_is_that_provider_s() -> None:
+    path = f"{OLDER}?api-version=W"
+    endpoint = dialects.endpoint("POST", OLDER)
 
-    assert b"".join(pieces) + cut.rest() == whole.feed(STREAM) + whole.rest()
+    assert upstream_url.join(account("/v1"), path, endpoint, "m") == "/v1/chat/completions?api-version=W"
+    assert upstream_url.join(account(""), path, endpoint, "m") == "/v1/chat/completions?api-version=W"
 
 
-def test_every_single_cut_of_a_stream() -> None:
-    """P1: each byte alone, and each pair of pieces; only addresses change."""
-    one = Lines(way())
-    wanted = b"".join(one.feed(STREAM[at : at + 1]) for at in range(len(STREAM))) + one.rest()
-    for at in range(len(STREAM)):
-        two = Lines(way())
-        assert two.feed(STREAM[:at]) + two.feed(STREAM[at:]) + two.rest() == wanted
-
-    assert wanted.count(HERE.encode()) == 4
-    assert b'"text": "https://api.example.com/v1/x"' in wanted
-
-
-def test_a_line_passes_with_its_end_and_one_without_an_end_is_not_kept() -> None:
-    """P1: nothing is held that is whole, and no line grows without a bound."""
-    lines = Lines(way())
-    long = b'{"x": "' + b"y" * upstream_url.LINE
-
-    assert lines.feed(b'{"a": 1}\n{"b"') == b'{"a": 1}\n'
-    assert lines.feed(b": 2}\n" + long) == b'{"b": 2}\n' + long
-    assert lines.feed(b"z") == b"z"
-    assert lines.feed(b'"}\n{"u": "https://api.example.com/v1/files/1"}\n').endswith(
-        f'"{HERE}/v1/files/1"}}\n'.encode()
+def test_a_path_of_no_dialect_stays_under_azure_s_base_url() -> None:
+    assert (
+        upstream_url.join(azure("/openai", "V"), "/status", dialects.endpoint("GET", "/status"), "") == "/openai/status"
     )
 
 
-# -- the way back ----------------------------------------------------------------------------------------------------
+def test_the_first_pool_is_that_of_the_first_account_that_can_be_used() -> None:
+    other = replace(account("/v1"), id="b", origin=Origin("https", "b.example", 443))
+    pool = (replace(account(""), enabled=False), replace(other, origin=None), other)
+    reverse = Origin("http", "127.0.0.1", 8000)
+
+    assert upstream_url.first(pool, "openai") == other.origin
+    assert upstream_url.first(pool, "openai", reverse) == reverse
+    assert upstream_url.first(pool, "gemini") is None
 
 
-def request(body: object, address: str = HERE) -> Request:
-    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Request("POST", "/v1beta/models/m:generateContent", Headers(), Body(raw), Endpoint(), API, address=address)
+def test_services_that_only_the_model_could_tell_apart_are_named() -> None:
+    one, two = (replace(account(""), id=name, origin=Origin("https", f"{name}.example", 443)) for name in "ab")
+    narrow = replace(two, models=Models(allow=("gpt-*",)))
 
-
-def test_a_request_names_a_file_as_its_upstream_does() -> None:
-    """P1: a file's uri that was mapped in an answer means the file upstream when it comes back."""
-    part = {"fileData": {"fileUri": f"{HERE}/v1beta/files/abc", "mimeType": "text/plain"}}
-    written = {"functionCall": {"name": "get", "args": {"uri": f"{HERE}/v1beta/files/abc"}}}
-    said = {"text": f"{HERE}/v1beta/files/abc"}
-    asked = request({"contents": [{"parts": [part, written, said]}]})
-    account = way().account
-    raw = upstream_url.upwards(asked, asked.body.raw or b"", account, API)
-    parts = json.loads(raw)["contents"][0]["parts"]
-
-    assert parts[0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"
-    assert parts[1:] == [written, said]
-
-
-@pytest.mark.parametrize("address", ["", HERE])
-def test_a_request_without_our_address_is_not_touched(address: str) -> None:
-    asked = request({"contents": [{"parts": [{"fileData": {"fileUri": "https://x.y/z"}}]}]}, address)
-    raw = asked.body.raw or b""
-
-    assert upstream_url.upwards(asked, raw, way().account, API) is raw
+    assert upstream_url.mixed((one, two)) == {"openai": ("a", "b")}
+    assert upstream_url.mixed((one, replace(one, id="c"))) == {}
+    assert upstream_url.mixed((one, narrow)) == {}
+    assert upstream_url.mixed((one, replace(two, models=Models(deny=("gpt-*",))))) == {}
+    assert upstream_url.mixed((one, replace(two, enabled=False))) == {}
+    assert upstream_url.mixed((one, replace(two, origin=None))) == {}
+    assert upstream_url.mixed((one, replace(two, provider=PRESETS["anthropic"]))) == {}
+    assert upstream_url.mixed((one, replace(two, provider=PRESETS["litellm"]))) == {"openai": ("a", "b")}
 
 
 @pytest.mark.parametrize(
-    ("headers", "authority", "scheme", "told"),
+    ("path", "headers", "families"),
     [
-        ({"host": "127.0.0.1:8080"}, "", "http", HERE),
-        ({"host": "x"}, "box.lan:1", "https", "https://box.lan:1"),
-        ({"host": "127.0.0.1:8080", "x-forwarded-proto": "https"}, "", "http", "https://127.0.0.1:8080"),
-        ({"host": "a", "x-forwarded-proto": "https, http", "x-forwarded-host": "llm.example.com, b"}, "", "http", "https://llm.example.com"),
-        ({"host": "a", "x-forwarded-proto": "gopher", "x-forwarded-host": "a b"}, "", "http", ""),
-        ({"host": "[::1]:8080"}, "", "http", "http://[::1]:8080"),
-        ({"host": "a", "x-forwarded-proto": "https", "x-forwarded-host": "b", "x-forwarded-port": "8443"}, "", "http", "https://b:8443"),
-        ({"host": "a", "x-forwarded-proto": "https", "x-forwarded-host": "b", "x-forwarded-port": "443"}, "", "http", "https://b"),
-        ({"host": "a", "x-forwarded-host": "b:1", "x-forwarded-port": "8443"}, "", "http", "http://b:1"),
-        ({"host": "a", "x-forwarded-prefix": "/llm/"}, "", "http", "http://a/llm"),
-        ({"host": "a", "x-forwarded-prefix": "//evil.org"}, "", "http", "http://a"),
-        ({"host": "a", "x-forwarded-prefix": "/../x"}, "", "http", "http://a"),
-        ({}, "", "http", ""),
-        ({"host": 'a"b'}, "", "http", ""),
+        ("/v1/models", (), ["openai", "anthropic", "gemini"]),
+        ("/v1/models", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/v1/models?key=k", (), ["gemini", "openai", "anthropic"]),
+        ("/v1/models/gemini-3", ("x-goog-api-key",), ["gemini", "openai", "anthropic"]),
+        ("/v1/files/file_1/content", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/gw/v1/files", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/models", ("anthropic-version",), ["anthropic", "openai", "gemini"]),
+        ("/v1/batches/batch_1", ("anthropic-version",), ["openai"]),
+        ("/v1beta/openai/models", ("x-goog-api-key",), ["openai"]),
+        ("/openai/files", (), ["openai"]),
+        ("/v1/messages/batches", ("anthropic-version",), ["anthropic"]),
+        ("/v1beta/models", (), ["gemini"]),
     ],
-)  # fmt: skip
-def test_the_address_a_client_used(headers: dict[str, str], authority: str, scheme: str, told: str) -> None:
-    """P1: also behind a front that ends TLS."""
-    assert upstream_url.address(Headers(headers.items()), authority, scheme) == told
+)
+def test_what_dialects_spell_alike_is_read_as_the_headers_say(
+    path: str, headers: tuple[str, ...], families: list[str]
+) -> None:
+    found = upstream_url.readings(dialects.endpoint("GET", path.partition("?")[0]), path, headers)
+
+    assert [each.family for each in found] == families
+    assert all(path.partition("?")[0].endswith(each.suffix) for each in found if path != "/models")
 
 
-def test_a_request_by_a_prefix_of_a_front_names_a_file_as_its_upstream_does() -> None:
-    """P1: a front that takes a prefix off its paths, and a host in upper case."""
-    here = "https://Front.example.com/llm"
-    body = {"contents": [{"parts": [{"fileData": {"fileUri": f"{here}/v1beta/files/abc"}}]}]}
-    raw = json.dumps(body).replace("/", "\\/").encode()
-    told = json.loads(upstream_url.upwards(request(raw, here), raw, way().account, API))
+@pytest.mark.parametrize(
+    ("preset", "base", "path", "expected"),
+    [
+        ("ollama", "/v1", "/api/chat", "/api/chat"),
+        ("ollama", "/proxy/v1", "/api/tags?x=1", "/proxy/api/tags?x=1"),
+        ("ollama", "/v1", "/v1/chat/completions", "/v1/chat/completions"),
+        ("vllm", "/v1", "/tokenize", "/tokenize"),
+        ("vllm", "/v1", "/v1/score", "/v1/score"),
+        ("deepseek", "/v1", "/user/balance", "/user/balance"),
+        ("openai", "/v1", "/threads/t", "/v1/threads/t"),
+        ("openai", "/gateway/v1", "/v1/threads/t", "/gateway/v1/threads/t"),
+        ("azure", "/openai/v1", "/openai/threads", "/openai/threads"),
+        ("azure", "/openai/v1", "/openai/v1/videos", "/openai/v1/videos"),
+        ("generic", "/v1", "/api/chat", "/v1/api/chat"),
+    ],
+)
+def test_what_has_no_version_stands_beside_what_has_one(preset: str, base: str, path: str, expected: str) -> None:
+    """R38: what goes upstream is the path that was found to get a key."""
+    asked = Account("a", PRESETS[preset], Secret("literal", "k"), Origin("http", "h", 1), base)
 
-    assert told["contents"][0]["parts"][0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"
+    assert upstream_url.join(asked, path, dialects.endpoint("GET", path.partition("?")[0])) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "once"),
+    [
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/v1/v1/messages", "/v1/messages"),
+        ("/v1beta/v1beta/models/m:generateContent", "/v1beta/models/m:generateContent"),
+        ("/v1/v1beta/models/m:generateContent", "/v1beta/models/m:generateContent"),
+        ("/openai/v1/v1/chat/completions", "/openai/v1/chat/completions"),
+        ("/v1/messages", "/v1/messages"),
+        ("/v1/v11/messages", "/v1/v11/messages"),
+        ("/odd/v1/v1/messages", "/odd/v1/v1/messages"),
+        ("/v1/v2/messages", "/v1/v2/messages"),
+        ("/v1/videos/v1/v1", "/v1/videos/v1/v1"),
+    ],
+)
+def test_a_version_that_stands_twice_is_written_once(path: str, once: str) -> None:
+    """P4: the base URL ends in a version, and the tool adds it too."""
+    assert upstream_url.once(path) == once
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "joined"),
+    [
+        ("", "/v1/v1/messages", "/v1/messages"),
+        ("", "/v1/v1/messages?beta=true", "/v1/messages?beta=true"),
+        ("/v1", "/v1/v1/messages", "/v1/messages"),
+        ("/api/v1/v1", "/v1/messages", "/api/v1/v1/messages"),
+        ("/v1/v1", "/v1/v1/messages", "/v1/v1/messages"),
+        ("", "/v1/v1/own/path", "/v1/v1/own/path"),
+        ("", "/odd/v1/v1/chat/completions", "/odd/v1/v1/chat/completions"),
+    ],
+)
+def test_a_doubled_version_goes_up_once(base: str, path: str, joined: str) -> None:
+    """P4: but where the account's base URL has it, or no dialect knows the path."""
+    endpoint = dialects.endpoint("POST", path.partition("?")[0])
+
+    assert upstream_url.join(account(base), path, endpoint) == joined

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..config import Account
-from .slots import Claim
+from ..values.account import Account
+from .limiter import Limit
 
 MINUTE = 60.0
 
@@ -28,30 +28,30 @@ def is_bounded(account: Account) -> bool:
     return bool(at_once or account.rpm or account.tpm)
 
 
-def claims(account: Account, wish: Wish) -> tuple[Claim, ...]:
+def claims(account: Account, wish: Wish) -> tuple[Limit, ...]:
     """Return what a request of this *wish* needs of *account*."""
     return tuple(_claims(account, wish))
 
 
-def _claims(account: Account, wish: Wish) -> Iterator[Claim]:
+def _claims(account: Account, wish: Wish) -> Iterator[Limit]:
     client, at_once = wish.client.hex(), account.max_concurrent
     if at_once:
-        yield Claim(("account", account.id), at_once, f"busy ({at_once} at once)")
+        yield Limit(("account", account.id), at_once, f"busy ({at_once} at once)")
     match account.serialize:
         case "account":
-            yield Claim(("serial", account.id), 1, "busy (one request at a time)")
+            yield Limit(("serial", account.id), 1, "busy (one request at a time)")
         case "thread" if wish.thread:
-            yield Claim(("thread", wish.pool, client, wish.thread), 1, "busy with this thread")
+            yield Limit(("thread", wish.pool, client, wish.thread), 1, "busy with this thread")
         case "model_switch":
             why = "busy with another model for this client"
-            yield Claim(("model", account.id, client), 1, why, tenant=wish.lane)
+            yield Limit(("model", account.id, client), 1, why, tenant=wish.lane)
         case _:
             pass
     if account.slots:
         scope = ("slot", account.id, client, wish.lane)
-        yield Claim(scope, account.slots, f"busy ({account.slots} sessions for this client and model)", numbered=True)
+        yield Limit(scope, account.slots, f"busy ({account.slots} sessions for this client and model)", numbered=True)
     if account.rpm:
-        yield Claim(("rpm", account.id), account.rpm, f"at its limit ({account.rpm} requests a minute)", window=MINUTE)
+        yield Limit(("rpm", account.id), account.rpm, f"at its limit ({account.rpm} requests a minute)", window=MINUTE)
     if account.tpm:
         why = f"at its limit ({account.tpm} tokens a minute)"
-        yield Claim(("tpm", account.id), account.tpm, why, amount=max(wish.tokens, 1), window=MINUTE)
+        yield Limit(("tpm", account.id), account.tpm, why, amount=max(wish.tokens, 1), window=MINUTE)

@@ -15,9 +15,10 @@ from random import Random
 from types import MappingProxyType
 from typing import Literal
 
-from ..values import Outcome, OutcomeKind
+from ..values.account import OutcomeKind
+from ..values.decision import Outcome
 from .limits import ABSURD, Bucket
-from .shared import Place, Shared, is_doubtful
+from .upstream_faults import Place, UpstreamFaults, is_doubtful
 
 Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
 State = Literal["healthy", "throttled", "half-open"] | Blocked
@@ -189,7 +190,7 @@ class Health:
         self._lanes: OrderedDict[tuple[str, str], _Marks] = OrderedDict()
         self._errors: dict[str, tuple[float, float]] = {}
         self._low: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._shared = Shared()
+        self._shared = UpstreamFaults()
         self._clock = _NEVER
 
     # -- what is asked ---------------------------------------------------------------------------------------------

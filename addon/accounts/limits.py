@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from ..body import Body
-from ..values import Headers
-from . import complaint, quoted
-from .complaint import Complaint
-from .quoted import ClientWords
+from ..values.http import Headers
+from . import error_body, quoted_text
+from .error_body import ErrorBody
+from .quoted_text import ClientText
 
 ABSURD = 31 * 86400.0  # seconds; nobody means this
 
@@ -97,10 +97,10 @@ def retry_at(headers: Headers, body: Body | None, now: float) -> float | None:
     `retry-after-ms`, then `retry-after`, then what the body says, then the buckets that are empty. What is not positive
     (`-1` stands for "unknown" at some), or is further away than a month, is no hint.
     """
-    return hint(headers, complaint.read(body), now)
+    return hint(headers, error_body.read(body), now)
 
 
-def hint(headers: Headers, said: Complaint, now: float, sent: ClientWords = quoted.NOTHING) -> float | None:
+def hint(headers: Headers, said: ErrorBody, now: float, sent: ClientText = quoted_text.NOTHING) -> float | None:
     """Do what `retry_at` does, for an error that was read already; a time that *sent* holds is a client's words."""
     ranks: tuple[Callable[[], float | None], ...] = (
         lambda: _milliseconds(headers, now),
@@ -134,7 +134,7 @@ def moment(text: object, now: float) -> float | None:
     return at if at is not None and 0 < at - now <= ABSURD else None
 
 
-def in_text(message: str, now: float, sent: ClientWords = quoted.NOTHING) -> float | None:
+def in_text(message: str, now: float, sent: ClientText = quoted_text.NOTHING) -> float | None:
     """Find a phrase such as `try again in 5.2s` or `retry after 37 seconds` in a lower-case *message*."""
     found = _WORDS.search(message)
     if not found:
@@ -168,9 +168,9 @@ def _milliseconds(headers: Headers, now: float) -> float | None:
     return None
 
 
-def _in_body(said: Complaint, now: float, sent: ClientWords) -> float | None:
+def _in_body(said: ErrorBody, now: float, sent: ClientText) -> float | None:
     for part in said.parts:
-        for name in complaint.TIMES:
+        for name in error_body.TIMES:
             value = told = part.get(name)
             if name.endswith("_ms") and isinstance(value, int | float) and not isinstance(value, bool):
                 value = value / 1000
@@ -191,12 +191,12 @@ def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
                 yield at
 
 
-def _quoted_buckets(said: Complaint, now: float, sent: ClientWords) -> Iterator[float]:
+def _quoted_buckets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[float]:
     """An aggregator that has begun its answer already puts the headers it would have sent into the body."""
     for part in said.parts:
-        quoted = part.get("headers")
-        if isinstance(quoted, dict):
-            told = ((name, _text(quoted[name])) for name in list(quoted)[:32])
+        quoted_text = part.get("headers")
+        if isinstance(quoted_text, dict):
+            told = ((name, _text(quoted_text[name])) for name in list(quoted_text)[:32])
             yield from _empty_buckets(Headers(each for each in told if not sent.hold_member(*each)), now)
 
 

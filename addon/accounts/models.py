@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ..config import Account
-from ..naming import bare, matches
+from ..requested_models import bare, matches
+from ..values.account import Account
 
 # Only words that can be an effort or a budget: some models have brackets of their own.
 _EFFORT = re.compile(r"(?P<base>.+?)(?P<effort>\((?:none|auto|minimal|low|medium|high|xhigh|max|-1|[0-9]{1,7})\))")

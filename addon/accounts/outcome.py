@@ -22,11 +22,13 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..body import Body
-from ..providers import ErrorRule
-from ..values import Head, Headers, Outcome, OutcomeKind
-from . import complaint, limits, quoted
-from .complaint import Complaint
-from .quoted import ClientWords
+from ..values.account import ErrorRule, OutcomeKind
+from ..values.answer import Head
+from ..values.decision import Outcome
+from ..values.http import Headers
+from . import error_body, limits, quoted_text
+from .error_body import ErrorBody
+from .quoted_text import ClientText
 
 Scope = Literal["lane", "account", "none"]
 
@@ -52,18 +54,18 @@ class Rule:
         """Whether nothing follows for the account."""
         return self.kind in BLAMELESS or self.scope == "none"
 
-    def fits(self, status: int, said: Complaint) -> bool:
+    def fits(self, status: int, said: ErrorBody) -> bool:
         """Say whether this row is about an error of *status* (0: inside a stream) that said *said*."""
         if status and self.statuses and status not in self.statuses:
             return False
         return bool(self.coded(said)) or bool(self.found(said))
 
-    def coded(self, said: Complaint) -> frozenset[str]:
+    def coded(self, said: ErrorBody) -> frozenset[str]:
         """Return the codes of this row that were said; those of a model, unless another place has the fault."""
         elsewhere = self.kind == "model" and said.place and not _ABOUT["model"].search(said.place)
         return frozenset() if elsewhere else self.codes & said.codes
 
-    def found(self, said: Complaint) -> re.Match[str] | None:
+    def found(self, said: ErrorBody) -> re.Match[str] | None:
         """Find the phrase in the provider's own words; a row without consequences is also met by quoted ones."""
         if not self.phrase:
             return None
@@ -73,7 +75,7 @@ class Rule:
         found = None if at_fault else self.phrase.search(said.own)
         return None if found and _ELSEWHERE.search(said.own, 0, found.start()) else found
 
-    def is_told_by_client(self, said: Complaint, sent: ClientWords) -> bool:
+    def is_told_by_client(self, said: ErrorBody, sent: ClientText) -> bool:
         """Say whether everything for which this row fits may be words of the client's."""
         if self.is_blameless:
             return False
@@ -356,7 +358,7 @@ def classify(
     body: Body | None,
     now: float,
     own: Sequence[ErrorRule] = (),
-    sent: ClientWords = quoted.NOTHING,
+    sent: ClientText = quoted_text.NOTHING,
 ) -> Outcome:
     """
     Say what an answer of *family* means for the account that gave it.
@@ -366,12 +368,12 @@ def classify(
     """
     if head.status < 400:
         if 200 <= head.status < 300:
-            said = complaint.read(body) if complaint.is_error(body) else None
+            said = error_body.read(body) if error_body.is_error(body) else None
             if said is None:
                 return Outcome("ok")
             return _settled(family, _spoken_status(said, sent), said, head.headers, now, own, sent)
         return _outcome("request", detail=str(head.status))
-    said = complaint.read(body)
+    said = error_body.read(body)
     if _is_no_api_answer(head, body, said) and not any(_is_meant(rule, head.status, said) for rule in own):
         until = limits.hint(head.headers, said, now)
         return _outcome("server", until=until, detail=f"{head.status} {NO_API}")
@@ -384,7 +386,7 @@ def classify_error(
     message: str,
     now: float,
     own: Sequence[ErrorRule] = (),
-    sent: ClientWords = quoted.NOTHING,
+    sent: ClientText = quoted_text.NOTHING,
     part: Mapping[str, object] | None = None,
 ) -> Outcome:
     """
@@ -392,7 +394,7 @@ def classify_error(
 
     *code* is its type or code, *part* its object, the rest as in `classify`.
     """
-    said = complaint.spoken(code, message, part)
+    said = error_body.spoken(code, message, part)
     return _settled(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
 
 
@@ -404,11 +406,11 @@ def classify_failure(kind: str) -> Outcome:
 def _settled(
     family: str,
     status: int,
-    said: Complaint,
+    said: ErrorBody,
     headers: Headers,
     now: float,
     own: Sequence[ErrorRule],
-    sent: ClientWords,
+    sent: ClientText,
 ) -> Outcome:
     judged = _judge(family, status, said, headers, now, sent)
     rule = next((rule for rule in own if _is_meant(rule, status, said)), None)
@@ -424,14 +426,14 @@ def _settled(
     return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail, bare=bare)
 
 
-def _is_meant(rule: ErrorRule, status: int, said: Complaint) -> bool:
+def _is_meant(rule: ErrorRule, status: int, said: ErrorBody) -> bool:
     if rule.status and status not in rule.status:
         return False
     text = rule.contains.lower()
     return text in said.message or any(text in code for code in said.codes)
 
 
-def _is_met_by_client(rule: ErrorRule, said: Complaint, sent: ClientWords) -> bool:
+def _is_met_by_client(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> bool:
     """Say whether the text a user's rule asks for may stand in an error only because the client wrote it."""
     text = rule.contains.lower()
     if not text or any(text in code and not sent.hold_code(code) for code in said.codes):
@@ -440,7 +442,7 @@ def _is_met_by_client(rule: ErrorRule, said: Complaint, sent: ClientWords) -> bo
     return at < 0 or sent.hold(said.message, at, at + len(text))
 
 
-def _judge(family: str, status: int, said: Complaint, headers: Headers, now: float, sent: ClientWords) -> Outcome:
+def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: float, sent: ClientText) -> Outcome:
     until = limits.hint(headers, said, now, sent)
     if _is_daily(said, sent):
         # The delay stated beside a day's quota is often that of its minute window.
@@ -467,7 +469,7 @@ def _judge(family: str, status: int, said: Complaint, headers: Headers, now: flo
     return replace(found, certain=certain, bare=bare)
 
 
-def _is_about_request(status: int, rule: Rule | None, said: Complaint) -> bool:
+def _is_about_request(status: int, rule: Rule | None, said: ErrorBody) -> bool:
     """Say whether nothing follows for an account: a row says so, or a code that blames the request, and no better."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
@@ -488,7 +490,7 @@ def _is_challenged(headers: Headers) -> bool:
     return "invalid_token" in headers.get("www-authenticate").lower()
 
 
-def _is_no_api_answer(head: Head, body: Body | None, said: Complaint) -> bool:
+def _is_no_api_answer(head: Head, body: Body | None, said: ErrorBody) -> bool:
     """Say whether an error comes from something on the way: a challenge, a captive portal, a page, a proxy."""
     if head.status == 407 or (head.status in _NO_API_STATUS and not said.parts):
         return True
@@ -507,18 +509,18 @@ def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None 
     return Outcome(kind, until if kind in _HINTED else None, scope or SCOPES[kind], detail)
 
 
-def _spoken_status(said: Complaint, sent: ClientWords) -> int:
+def _spoken_status(said: ErrorBody, sent: ClientText) -> int:
     """Return the status that an error without one names, if it is not a client's word."""
     return 0 if said.status and sent.hold_code(str(said.status)) else said.status
 
 
-def _by_status(status: int, said: Complaint) -> OutcomeKind:
+def _by_status(status: int, said: ErrorBody) -> OutcomeKind:
     if status == 403 and said.place and _blames_request(said.codes):
         return "request"
     return BY_STATUS.get(status, "request" if 400 <= status < 500 else "server")
 
 
-def _is_daily(said: Complaint, sent: ClientWords) -> bool:
+def _is_daily(said: ErrorBody, sent: ClientText) -> bool:
     """Gemini names the quota that is used up; zero quota is another matter, since waiting does not help there."""
     quotas = [quota for part in said.parts if isinstance(quota := part.get("quotaId"), str)]
     daily = [quota for quota in quotas if _A_DAY.search(quota.lower())]
@@ -531,7 +533,7 @@ def _is_account_wide(headers: Headers) -> bool:
     )
 
 
-def _detail(status: int, rule: Rule | None, said: Complaint) -> str:
+def _detail(status: int, rule: Rule | None, said: ErrorBody) -> str:
     """Name the status and the word of *our* table that was found: what an upstream wrote may hold anything."""
     word = min(rule.codes & said.codes, default="") if rule else ""
     why = rule.why if rule else ""

@@ -14,14 +14,17 @@ from random import Random
 from typing import Literal
 from zlib import crc32
 
-from .. import paths
-from ..config import Account, Config
-from ..values import Candidate, Client, Head, Identity, Origin, Outcome, OutcomeKind, Refusal, Served, Wait
+from .. import upstream_url
+from ..settings.settings import Config
+from ..values.account import Account, OutcomeKind
+from ..values.answer import Head
+from ..values.decision import Candidate, Identity, Outcome, Refusal, Wait
+from ..values.http import Client, Origin, Served
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
 from .claims import Wish, claims, is_bounded
 from .health import Health
-from .slots import Claim, Scope, Slots
+from .limiter import Limit, Limiter, Scope
 
 LASTING = 10.0  # seconds after which it is no passing fault any more that nothing can be reached
 QUIET = 60.0  # seconds without a request, after which such an outage counts as a new one
@@ -149,7 +152,7 @@ class _View:
     lane: str
     cause: Cause = ""
     reason: str = ""
-    claim: Claim | None = None  # what it is busy with
+    claim: Limit | None = None  # what it is busy with
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ class Accounts:
         self._cursors = selection.Cursors(random)
         self._health = Health(random, _quotas(config))
         self._bindings = Bindings(config.sessions.ttl, config.sessions.limit)
-        self._slots = Slots(config.queue.limit)
+        self._slots = Limiter(config.queue.limit)
         self._in_flight: Counter[str] = Counter()
         self._tickets: set[int] = set()
         self._last_ticket = 0
@@ -393,7 +396,7 @@ class Accounts:
             account.enabled
             and (origin := account.origin or reverse) is not None
             and (not family or family in account.provider.families)
-            and paths.takes(account, path)
+            and upstream_url.takes(account, path)
             and (destination is None or destination == origin)
             for account in self._config.accounts
         )
@@ -441,7 +444,7 @@ class Accounts:
             return None
         if not ask.client.may_use(account.provider.name):  # to this client there is no such account
             return None
-        if not paths.takes(account, ask.path):
+        if not upstream_url.takes(account, ask.path):
             return None
         return origin if ask.destination is None or ask.destination == origin else None
 
@@ -453,10 +456,10 @@ class Accounts:
             return _View(account, origin, lane, "busy", claim.why, claim)
         return _View(account, origin, lane, cause, reason)
 
-    def _obstructed(self, ask: Ask, account: Account, lane: str, now: float) -> Claim | None:
+    def _obstructed(self, ask: Ask, account: Account, lane: str, now: float) -> Limit | None:
         return self._slots.obstacle(self._claims(ask, account, lane), now, ask.waiter, _party(ask))
 
-    def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Claim, ...]:
+    def _claims(self, ask: Ask, account: Account, lane: str) -> tuple[Limit, ...]:
         if ask.opens or not is_bounded(account):
             return ()
         return claims(account, Wish(pool_name(ask), ask.client.scope, ask.identity.thread, lane, ask.tokens))
@@ -609,8 +612,8 @@ class Accounts:
         strategy = selection.STAND_INS[self._config.strategy]
         return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))[0]
 
-    def _state(self, ask: Ask, now: float) -> selection.State:
-        return selection.State(
+    def _state(self, ask: Ask, now: float) -> selection.SelectionState:
+        return selection.SelectionState(
             self._key,
             self._cursors,
             in_flight=lambda account: self._in_flight[account],

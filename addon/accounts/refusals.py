@@ -16,8 +16,10 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Literal
 
+from .. import dialects
 from ..dialects.errors import LONGEST_WAIT
-from ..values import Outcome, OutcomeKind, Refusal
+from ..values.account import OutcomeKind
+from ..values.decision import Outcome, Refusal
 
 _MAX_NAME = 256
 OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
@@ -26,7 +28,6 @@ _MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters in a message, which 
 _DAY = 86400.0
 FAR = 60.0  # seconds to a reset, beyond which the first answer already is ours, and not a provider's own 429
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
-_FAMILIES = MappingProxyType({"openai": "OpenAI", "anthropic": "Anthropic", "gemini": "Gemini"})
 
 # `unreachable`: no answer came; `unsent`: there is no key; `tried`: it failed in this exchange, for an unknown reason.
 Cause = OutcomeKind | Literal["unreachable", "unsent", "disabled", "tried", "busy"]
@@ -76,7 +77,6 @@ _SAID: Mapping[str, _Said] = MappingProxyType({
     "busy": _Said(503, "queue_exhausted", "Every account for {what} is busy"),
     "": _Said(503, "auth_unavailable", "No account can serve {what} now"),
 })  # fmt: skip
-_OWN_STATUS = {("anthropic", "quota"): 402}  # where a family has a status of its own for it
 # What accounts may have in common although their causes differ; the first that holds all of them counts.
 _ALIKE: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"rate", "window"}), "rate"),
@@ -154,7 +154,7 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
         fields |= _resets(absent, now)
     if group == "model" and model:
         fields["param"] = "model"
-    status = _OWN_STATUS.get((family, group), said.status)
+    status = dialects.of_family(family).quota_status if group == "quota" else said.status
     lasts = _until_first([each.deadline for each in absent], now)
     return Refusal(status, said.code, message, wait, fields, all(_is_final(each, now) for each in absent), lasts)
 
@@ -163,7 +163,7 @@ def all_disabled(absent: Sequence[Absent], family: str, now: float, *, anywhere:
     """Refuse because all accounts that speak *family*, *absent*, are disabled; none: because there is none there."""
     if absent:
         return none_left("", absent, now, family)
-    name = _FAMILIES.get(family, family)
+    name = dialects.of_family(family).vendor or family
     where = "" if anywhere else " at this upstream"
     return Refusal(404, "auth_not_found", f"There is no account here for {name}{where}", final=True)
 

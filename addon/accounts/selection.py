@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 from blake3 import blake3
 
-from ..config import Account
+from ..values.account import Account
 
 BOUND = 1.25  # times the weighted mean; new sessions go elsewhere above it
 ALIKE = 1.5  # the same for a session that began like one the account has, since it may be that one's first turn again
@@ -56,7 +56,7 @@ class Cursors:
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class SelectionState:
     """
     What a strategy may know beside the candidates.
 
@@ -71,7 +71,7 @@ class State:
     round: tuple[str, ...] = ()
 
 
-Strategy = Callable[[str, Sequence[Account], State], list[Account]]
+Strategy = Callable[[str, Sequence[Account], SelectionState], list[Account]]
 
 
 def derive_key(key: bytes) -> bytes:
@@ -79,7 +79,7 @@ def derive_key(key: bytes) -> bytes:
     return blake3(key, derive_key_context=_PURPOSE).digest()
 
 
-def rendezvous(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+def rendezvous(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
     """
     Order by weighted highest random weight: the same for everyone with the same key, whatever else is going on.
 
@@ -91,7 +91,7 @@ def rendezvous(seed: str, candidates: Sequence[Account], state: State) -> list[A
     return sorted(candidates, key=lambda each: (-_score(state.key, seed, each), each.id))
 
 
-def round_robin(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+def round_robin(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
     """Take turns; between the groups first, when every candidate has one and there are two or more."""
     by_group: dict[str, dict[str, Account]] = {}
     for account in candidates:
@@ -104,12 +104,12 @@ def round_robin(seed: str, candidates: Sequence[Account], state: State) -> list[
     return first + [by_group[group][name] for group in groups[1:] for name in sorted(by_group[group])]
 
 
-def fill_first(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+def fill_first(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
     """Take the first of the file as long as it can serve, then the second."""
     return list(candidates)
 
 
-def least_busy(seed: str, candidates: Sequence[Account], state: State) -> list[Account]:
+def least_busy(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
     """Take the one with the fewest requests in flight for its weight, then with fewer recent errors, then by id."""
     return sorted(candidates, key=lambda each: (_load(each, state), state.errors(each.id), each.id))
 
@@ -163,7 +163,7 @@ def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[st
     return {each.id: total * max(each.weight, 0.0) / weight if weight else total for each in among}
 
 
-def _turn(accounts: Mapping[str, Account], state: State, round_: tuple[str, ...]) -> list[Account]:
+def _turn(accounts: Mapping[str, Account], state: SelectionState, round_: tuple[str, ...]) -> list[Account]:
     if not accounts:
         return []
     return [accounts[name] for name in state.cursors.turn((*state.round, *round_), sorted(accounts))]
@@ -178,5 +178,5 @@ def _score(key: bytes, seed: str, account: Account) -> float:
     return -account.weight / math.log((number + 0.5) / 2**52)
 
 
-def _load(account: Account, state: State) -> float:
+def _load(account: Account, state: SelectionState) -> float:
     return state.in_flight(account.id) / account.weight if account.weight > 0 else math.inf

@@ -18,39 +18,29 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from .. import clients, config, dialects, keylike, paths
+from .. import clients, dialects, secret_patterns, upstream_url
 from ..body import Body
+from ..proxy import environment
 from ..router import Exchange, Router
+from ..settings import reader
+from ..settings.settings import Config
 from ..store import master_key
-from ..values import (
-    Answer,
-    Chunk,
-    Client,
-    End,
-    Evidence,
-    Head,
-    Headers,
-    Message,
-    Origin,
-    Refusal,
-    Request,
-    Route,
-    Served,
-    Wait,
-)
-from . import asked
-from .asked import Asked
+from ..values.answer import AnswerEvent, Chunk, End, Head, Message
+from ..values.decision import Evidence, Refusal, Route, Wait
+from ..values.http import Client, Headers, Origin, Request, Served
+from . import request_file
+from .request_file import RequestFile
 from .terminal import visible
 
 if TYPE_CHECKING:
-    from ..proxy import flows
-    from ..proxy.flows import Happened
+    from ..proxy import flow_record
+    from ..proxy.flow_record import FlowRecord
 
 EXIT_MISTAKES, EXIT_USAGE = 1, 2
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
-_OF_A_SOCKET: Answer = Head(200, Headers())  # messages have no head of their own
+_OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +55,7 @@ class Explained:
     exchange: Exchange | None
     decided: Route | Wait | Refusal
     notes: tuple[str, ...] = ()
-    happened: Happened | None = None
+    happened: FlowRecord | None = None
     place: int = 0
 
 
@@ -76,7 +66,7 @@ def explain(arguments: argparse.Namespace) -> int:
         key = _key(settings, notes)
         router = Router(settings, key, SystemRandom(), secrets.token_bytes)
         explained = (_of_flow if arguments.flow else _of_text)(arguments, router, key, notes)
-    except config.ConfigError as e:
+    except reader.ConfigError as e:
         return _complain(str(e), EXIT_MISTAKES)
     except OSError as e:
         return _complain(f"{e.filename or arguments.file}: {e.strerror or e}", EXIT_USAGE)
@@ -152,7 +142,7 @@ _TOLD = (
 )  # fmt: skip
 
 
-def _plain(happened: Happened) -> dict[str, Any]:
+def _plain(happened: FlowRecord) -> dict[str, Any]:
     told = {name: happened.line.get(name) for name in _TOLD}
     messages = [{name: line.get(name) for name in _TOLD} for line in happened.messages]
     return {**told, "candidates": dict(happened.candidates or {}), "on_socket": messages}
@@ -233,43 +223,43 @@ def _account(decided: Route | Wait | Refusal) -> str:
 # -- what is read ----------------------------------------------------------------------------------------------------
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[config.Config, list[str]]:
-    file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
-    settings = config.load(file.read_bytes(), str(file), env=os.environ)
+def _settings(arguments: argparse.Namespace) -> tuple[Config, list[str]]:
+    file = environment.settings_file(arguments.config)
+    settings = reader.load(file.read_bytes(), str(file), env=os.environ)
     notes = ["what a running proxy remembers is not known here"]
     if settings.clients and not arguments.flow:
         notes.append("clients' keys are not read here: the request is taken for an unnamed client's")
     return settings, notes
 
 
-def _key(settings: config.Config, notes: list[str]) -> bytes:
+def _key(settings: Config, notes: list[str]) -> bytes:
     """Return the key of this instance, if it has one already: none is made by asking."""
     folder = Path(settings.state).expanduser()
     if (folder / "master.key").exists():
         return master_key(folder)
-    where = keylike.covered(str(folder))
+    where = secret_patterns.covered(str(folder))
     notes.append(f"there is no key in {where}, so seeds and a new conversation's account are only examples")
     return _NO_KEY
 
 
 def _of_text(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
     text = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
-    upstream = asked.split(arguments.upstream)[1] if arguments.upstream else None
-    given = asked.read(text)
+    upstream = request_file.split(arguments.upstream)[1] if arguments.upstream else None
+    given = request_file.read(text)
     return _explained(_request(given, router, upstream, _unnamed(given.headers, given.path, key)), router, upstream,
                       notes, now=0.0)  # fmt: skip
 
 
 def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
-    from ..proxy import flows  # the host is loaded only when it is needed
+    from ..proxy import flow_record  # the host is loaded only when it is needed
 
     if not (arguments.flow.isascii() and arguments.flow.isdecimal()):
         raise ValueError("--flow takes the number of a flow, counted from 1")
     now, number = 0.0, int(arguments.flow[:20])
-    for place, flow in enumerate(flows.read(Path(arguments.file), key, router.made), 1):
+    for place, flow in enumerate(flow_record.read(Path(arguments.file), key, router.made), 1):
         now += 1.0
         given = _given(flow)
-        upstream = None if given.destination and paths.is_anywhere(given.destination) else given.destination
+        upstream = None if given.destination and upstream_url.is_anywhere(given.destination) else given.destination
         request = _request(given, router, upstream, _client(flow, router.config, key))
         if place == number:
             last = _explained(request, router, upstream, notes, now, flow.happened.served if flow.happened else None)
@@ -278,25 +268,25 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
     raise ValueError(f"there is no flow {number} in it")
 
 
-def _given(flow: flows.Stored) -> Asked:
+def _given(flow: flow_record.StoredAnswer) -> RequestFile:
     """Return the request of *flow* as it was read then: with the placeholder that stood there before its account."""
     path, origin = flow.path, flow.origin
     if flow.happened is None:
-        return Asked(flow.method, path, flow.headers, flow.body, origin)
+        return RequestFile(flow.method, path, flow.headers, flow.body, origin)
     if flow.happened.text("pool").endswith("@any"):  # on one port; the flow names the account's own host
-        origin = Origin("http", paths.ANYWHERE, 80)
-    return Asked(flow.method, clients.without_key(path, "patchbay"), flow.headers, flow.body, origin)
+        origin = Origin("http", upstream_url.ANYWHERE, 80)
+    return RequestFile(flow.method, clients.without_key(path, "patchbay"), flow.headers, flow.body, origin)
 
 
-def _client(flow: flows.Stored, settings: config.Config, key: bytes) -> Client:
+def _client(flow: flow_record.StoredAnswer, settings: Config, key: bytes) -> Client:
     """Return who sent *flow*: the scope of then with the rights of now, else what its own credential says."""
-    from ..proxy import flows
+    from ..proxy import flow_record
 
     scope = flow.happened.scope if flow.happened else None
     if scope is None:
         path = flow.path
-        kept = flows.without_placeholders(flow.headers)
-        if flows.is_placeholder(next(clients.presented(Headers(), path), "")):
+        kept = flow_record.without_placeholders(flow.headers)
+        if flow_record.is_placeholder(next(clients.presented(Headers(), path), "")):
             path = clients.without_key(path)
         return _unnamed(kept, path, key)
     name = flow.happened.text("client") if flow.happened else ""
@@ -311,7 +301,7 @@ def _unnamed(headers: Headers, path: str, key: bytes) -> Client:
     return Client() if isinstance(found, Refusal) else found  # only where clients are configured, and here none are
 
 
-def _notes(flow: flows.Stored, explained: Explained) -> Iterator[str]:
+def _notes(flow: flow_record.StoredAnswer, explained: Explained) -> Iterator[str]:
     happened, exchange = flow.happened, explained.exchange
     if happened is None:
         yield "the flow does not say what happened"
@@ -324,7 +314,9 @@ def _notes(flow: flows.Stored, explained: Explained) -> Iterator[str]:
         yield "the flow was edited since; the second part is about what it holds now"
 
 
-def _again(flow: flows.Stored, request: Request, router: Router, upstream: Origin | None, now: float) -> None:
+def _again(
+    flow: flow_record.StoredAnswer, request: Request, router: Router, upstream: Origin | None, now: float
+) -> None:
     """Let *router* learn what it learned from *flow*: who served which conversation, and what the answer gave away."""
     before = flow.happened.served if flow.happened else Served(flow.account)
     exchange = router.open(request, now, reverse=upstream)
@@ -359,13 +351,13 @@ def _served(router: Router, exchange: Exchange, before: Served, now: float) -> R
     return None
 
 
-def _request(given: Asked, router: Router, upstream: Origin | None, client: Client) -> Request:
+def _request(given: RequestFile, router: Router, upstream: Origin | None, client: Client) -> Request:
     bare = given.path.partition("?")[0]
-    destination = given.destination or Origin("http", paths.ANYWHERE, 80)
+    destination = given.destination or Origin("http", upstream_url.ANYWHERE, 80)
     endpoint = dialects.endpoint(given.method, bare)
     endpoint = router.resolved(endpoint, given.path, given.headers, destination, upstream)
     if not router.serves(endpoint, destination, upstream):
-        destination = Origin("http", paths.ANYWHERE, 80)
+        destination = Origin("http", upstream_url.ANYWHERE, 80)
     return Request(given.method, given.path, given.headers, Body(given.body), endpoint, destination, client)
 
 

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from .. import config, state
+from .. import state
 from ..crosstalk.host_habits import Demotion
-from ..proxy.keeping import store_of
+from ..proxy.persistence import store_of
+from ..settings import reader
+from ..settings.settings import Config
 from ..store import Store, StoreError
 from .verify import EXIT_USAGE, key_in
 
@@ -32,15 +34,15 @@ def habits(arguments: argparse.Namespace) -> int:
             return EXIT_USAGE
         with contextlib.closing(store):
             return _reset(store, *arguments.reset[:2]) if arguments.reset else _list(store)
-    except (OSError, ValueError, config.ConfigError, StoreError) as e:
+    except (OSError, ValueError, reader.ConfigError, StoreError) as e:
         print(e, file=sys.stderr)
         return EXIT_USAGE
 
 
-def settings_and_store(arguments: argparse.Namespace) -> tuple[config.Config, Store | None]:
+def settings_and_store(arguments: argparse.Namespace) -> tuple[Config, Store | None]:
     """Return the settings that *arguments* name, and their store, if there is one. Raises what reading them raises."""
     file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
-    settings = config.load(file.read_bytes(), str(file)) if file.exists() else config.Config(())
+    settings = reader.load(file.read_bytes(), str(file)) if file.exists() else Config(())
     if arguments.state:
         settings = replace(settings, state=arguments.state)
     return settings, store_of(settings, key_in(Path(settings.state).expanduser()))[1]

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from .. import config, keylike
+from .. import secret_patterns
+from ..settings import reader
 from .terminal import visible
 from .verify import EXIT_USAGE, state_folder
 
@@ -22,7 +23,7 @@ def incidents(arguments: argparse.Namespace) -> int:
     try:
         folder = state_folder(arguments) / "incidents"
         found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
-    except (OSError, config.ConfigError) as e:
+    except (OSError, reader.ConfigError) as e:
         print(e, file=sys.stderr)
         return EXIT_USAGE
     wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
@@ -34,7 +35,7 @@ def incidents(arguments: argparse.Namespace) -> int:
     for each in wanted:
         print(_shown(each) if arguments.id else visible(_line(each)))
     if not arguments.id:
-        print(keylike.covered(f"{len(wanted)} incidents in {folder}"))
+        print(secret_patterns.covered(f"{len(wanted)} incidents in {folder}"))
     return 0
 
 
@@ -69,5 +70,5 @@ def _export(wanted: list[dict[str, Any]], target: str) -> int:
     except OSError as e:
         print(f"{target}: {e.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    print(keylike.covered(f"{target}: {len(wanted)} incidents"))
+    print(secret_patterns.covered(f"{target}: {len(wanted)} incidents"))
     return 0

@@ -19,8 +19,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import TextIO
 
-from .. import config, keylike
+from .. import secret_patterns
 from ..proxy import environment
+from ..settings import reader
+from ..settings.settings import Config
 from . import explain, habits, incidents, verify, wake
 
 FOLDER = Path(__file__).resolve().parent.parent
@@ -77,25 +79,20 @@ def check(arguments: argparse.Namespace) -> int:
 
     Around them are the files, folders, variables and programs that they name. A program is not run.
     """
-    file = config_file(arguments.config)
+    file = environment.settings_file(arguments.config)
     try:
-        settings = config.load(environment.text_of(file), str(file), env=os.environ)
+        settings = reader.load(environment.text_of(file), str(file), env=os.environ)
     except OSError as e:
         return _complain(f"{file}: {e.strerror or e}", EXIT_USAGE)
-    except config.ConfigError as e:
+    except reader.ConfigError as e:
         return _complain(str(e), EXIT_MISTAKES)
     found = environment.problems(settings, os.environ)
     for warning in (*settings.warnings, *(each.text for each in found if each.kind == "absent")):
         print(f"warning: {warning}", file=sys.stderr)
     if mistakes := [each.text for each in found if each.kind != "absent"]:
         return _complain("\n".join(mistakes), EXIT_MISTAKES)
-    print(f"{keylike.covered(str(file))}: {_summary(settings)}")
+    print(f"{secret_patterns.covered(str(file))}: {_summary(settings)}")
     return 0
-
-
-def config_file(named: str | None) -> Path:
-    """Return the settings file to use: the one *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here."""
-    return Path(named or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -189,7 +186,7 @@ class _Covered(io.TextIOBase):
         self._out = out
 
     def write(self, text: str) -> int:
-        self._out.write(keylike.covered(text))
+        self._out.write(secret_patterns.covered(text))
         return len(text)
 
     def flush(self) -> None:
@@ -201,7 +198,7 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _summary(settings: config.Config) -> str:
+def _summary(settings: Config) -> str:
     enabled = sum(account.enabled for account in settings.accounts)
     return f"no mistakes; {len(settings.accounts)} accounts, {enabled} of them enabled"
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import config, keylike
+from .. import secret_patterns
 from ..correlation import Mint
-from ..crosstalk import evidence
-from ..crosstalk.again import Judged, Stored, judge
+from ..crosstalk import report
+from ..crosstalk.reverify import Judged, StoredExchange, judge
+from ..proxy import environment
 from ..router import mint_of
+from ..settings import reader
+from ..settings.settings import Config
 from ..store import master_key
 from .terminal import visible
 
@@ -26,7 +28,7 @@ def verify(arguments: argparse.Namespace) -> int:
     try:
         mint = mint_of(key_in(state_folder(arguments)))
         judged = judge(_read(Path(arguments.file), mint, broken), mint)
-    except (OSError, ValueError, config.ConfigError) as e:
+    except (OSError, ValueError, reader.ConfigError) as e:
         print(f"{arguments.file}: {e}", file=sys.stderr)
         return EXIT_USAGE
     if broken and not judged:
@@ -38,26 +40,28 @@ def verify(arguments: argparse.Namespace) -> int:
     counts = Counter(each.verdict.kind for each in judged)
     differ = sum(not each.agrees for each in judged)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(counts.items())) or "no exchange of Patchbay's"
-    print(f"{keylike.covered(arguments.file)}: {told}" + (f"; {differ} not as it was said then" if differ else ""))
+    print(
+        f"{secret_patterns.covered(arguments.file)}: {told}" + (f"; {differ} not as it was said then" if differ else "")
+    )
     for why in broken:
         print(f"{arguments.file}: {why}; what stands before that was judged", file=sys.stderr)
     return EXIT_FOUND if counts["crosstalk"] or differ else EXIT_USAGE if broken else 0
 
 
-def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[Stored]:
+def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]:
     """Yield what *file* holds, up to where it is *broken*: a proxy that was killed leaves half a flow."""
-    from ..proxy import dump  # the host is loaded only when it is needed
+    from ..proxy import stored_flows  # the host is loaded only when it is needed
 
     try:
-        yield from dump.read(file, mint)
-    except dump.Unreadable as e:
+        yield from stored_flows.read(file, mint)
+    except stored_flows.Unreadable as e:
         broken.append(str(e))
 
 
 def line(judged: Judged) -> str:
     """Return one line about *judged*."""
     stored, verdict = judged.stored, judged.verdict
-    parts = [stored.request_id, verdict.kind, evidence.comment(verdict)]
+    parts = [stored.request_id, verdict.kind, report.comment(verdict)]
     if not judged.agrees:
         parts.append(f"said then: {stored.said}" + (f", victim {stored.victim}" if stored.victim else ""))
     if stored.cut:
@@ -69,8 +73,8 @@ def state_folder(arguments: argparse.Namespace) -> Path:
     """Return the state folder that the arguments name, or that of the settings."""
     if arguments.state:
         return Path(arguments.state).expanduser()
-    file = Path(arguments.config or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
-    settings = config.load(file.read_bytes(), str(file)) if file.exists() else config.Config(())
+    file = environment.settings_file(arguments.config)
+    settings = reader.load(file.read_bytes(), str(file)) if file.exists() else Config(())
     return Path(settings.state).expanduser()
 
 

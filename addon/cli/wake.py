@@ -9,7 +9,9 @@ import time
 
 import msgspec
 
-from .. import config, state
+from .. import state
+from ..settings import reader
+from ..settings.settings import Config
 from ..store import Store, StoreError
 from .habits import EXIT_NONE, settings_and_store
 from .verify import EXIT_USAGE
@@ -25,12 +27,12 @@ def wake(arguments: argparse.Namespace) -> int:
             return EXIT_USAGE
         with contextlib.closing(store):
             return _wake(settings, store, arguments.account)
-    except (OSError, ValueError, config.ConfigError, StoreError) as e:
+    except (OSError, ValueError, reader.ConfigError, StoreError) as e:
         print(e, file=sys.stderr)
         return EXIT_USAGE
 
 
-def _wake(settings: config.Config, store: Store, account: str) -> int:
+def _wake(settings: Config, store: Store, account: str) -> int:
     known = [each.id for each in settings.accounts]
     if account not in known:
         print(f"there is no account {account!r}; there are: {', '.join(known) or 'none'}", file=sys.stderr)

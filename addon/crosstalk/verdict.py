@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from ..values import Depth, Finding, Verdict
+from ..values.account import Depth
+from ..values.decision import Finding, Verdict
 
 _DEEP: frozenset[Depth] = frozenset({"body", "engine"})
 

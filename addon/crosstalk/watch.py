@@ -6,14 +6,15 @@ from collections.abc import Mapping
 
 from ..correlation import Mint
 from ..ledger import Entry, Ledger
-from ..providers import Echo
-from ..values import Depth, Fact, Finding, Verdict
+from ..values.account import Depth, Echo
+from ..values.answer import Fact
+from ..values.decision import Finding, Verdict
 from . import verdict as verdicts
-from .asked import Asked
-from .detectors import BY_KIND, found, ids
+from .attempt_record import AttemptRecord
+from .detectors import BY_KIND, finding, ids
 from .host_habits import Standing
-from .memory import Live, Memory
-from .sent import Sent
+from .recent import LiveAttempt, RecentExchanges
+from .request_summary import RequestSummary
 
 _ID_LENGTH = 512  # characters of a client's id that are worth remembering
 _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
@@ -57,14 +58,14 @@ class Watch:
         thread: str = "",
         digest: bytes = b"",
         generation: bool = False,
-        memory: Memory | None = None,
-        asked: Asked | None = None,
+        memory: RecentExchanges | None = None,
+        asked: RequestSummary | None = None,
         host: str = "",
         silent: frozenset[str] = frozenset(),
         judged: Mapping[str, Standing] | None = None,
     ) -> None:
         words = asked.words if asked and generation else b""
-        self._sent = Sent(
+        self._sent = AttemptRecord(
             entry=Entry(exchange, request_id, account, affinity, thread, digest, now, words=words),
             mint=mint,
             ledger=ledger,
@@ -97,7 +98,7 @@ class Watch:
         self._loose = self._early = False
         ledger.note("request", request_id, self._sent.entry, now)
         if memory and asked and generation:
-            memory.begin(Live(self._sent.entry, asked, host))
+            memory.begin(LiveAttempt(self._sent.entry, asked, host))
         for other_form in {value for value in expected.values() if len(value) == 36 and mint.recognise(value)}:
             ledger.note("request", other_form, self._sent.entry, now)
         self._reused = 0 < len(client_id) <= _ID_LENGTH and self._note_own(client_id, now)
@@ -184,7 +185,7 @@ class Watch:
             self._owners[returned.value] = returned.entry
 
     def _take_back(self, fact: Fact) -> None:
-        told = found.shown(str(fact.value))
+        told = finding.shown(str(fact.value))
         for detector in _UNOWNED:
             self._findings.pop((detector, fact.where, told), None)
 
@@ -265,7 +266,7 @@ class Watch:
         self._findings[key] = finding
         return True
 
-    def _learn(self, memory: Memory, now: float) -> None:
+    def _learn(self, memory: RecentExchanges, now: float) -> None:
         """Remember which rules the host kept; what an answer did that our own ids prove another's says nothing."""
         sent = self._sent
         if sent.status >= 400 or not sent.status or any(_is_tagged(finding) for finding in self._findings.values()):

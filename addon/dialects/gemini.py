@@ -7,16 +7,22 @@ https://ai.google.dev/api/generate-content
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import msgspec
 
-from ..values import Endpoint, Fact, Kind, Refusal, Runs, Usage
+from .. import json_splice
+from ..body import Body, members
+from ..json_splice import JsonPart, Splice
+from ..values.answer import Fact, Usage
+from ..values.decision import Refusal
+from ..values.http import Endpoint, Kind, Runs
 from . import errors, tokens
+from .dialect import Dialect, Keeps
+from .order import StreamOrder, index_of
 
-NAME = "gemini"
-FAMILY = "gemini"
+_NAME = "gemini"
 
 _VERSION = r"/v\d+(?:alpha|beta)?\d*"
 _MODEL = re.compile(
@@ -30,7 +36,6 @@ _RESOURCE = re.compile(
     r"|fileSearchStores|corpora)(?:[/:].*)?|interactions/.+)$"
 )
 _INTERACTIONS = re.compile(_VERSION + r"/(?:projects/.*/)?interactions$")
-TERMINAL = frozenset({"finishReason", "blockReason", "interaction.complete", "interaction.completed"})
 _TEXT = re.compile(r":(?:g|streamG)enerateContent$")
 # Members in which other verbs answer. An answer has one of them, and not an empty one; other shapes are not judged.
 _RESULTS = ("embedding", "embeddings", "predictions", "answer", "candidates")
@@ -56,19 +61,36 @@ _GENERATES = frozenset(
         "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateMessage", "generateText",
     }
 )  # fmt: skip
-VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens", "countMessageTokens", "computeTokens"}
+_VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens", "countMessageTokens", "computeTokens"}
+
+_ERROR_STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    402: "RESOURCE_EXHAUSTED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    409: "ABORTED",
+    413: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    499: "CANCELLED",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_FILES = (b"fileUri", b"file_uri")
+_SIGNATURES = ("thoughtSignature", "thought_signature")
+_UNSIGNED = b'"skip_thought_signature_validator"'  # the API's word for "no signature": function calls need one
 
 
-def endpoint(method: str, path: str) -> Endpoint | None:
-    """Say what *path* means here, or None when this dialect does not know it."""
+def _endpoint(method: str, path: str) -> Endpoint | None:
     if method == "POST" and (found := _MODEL.search(path)):
         return _verb(found[0], found["verb"], found["model"])
     if method == "POST" and (found := _ASSIST.search(path)):
         return _verb(found[0], found["verb"], "")
     if method == "POST" and (found := _INTERACTIONS.search(path)):
-        return Endpoint(NAME, FAMILY, "generation", found[0])
+        return Endpoint(_NAME, _NAME, "generation", found[0])
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(NAME, FAMILY, "resource", found[0], runs=_runs(method, found[0]))
+        return Endpoint(_NAME, _NAME, "resource", found[0], runs=_runs(method, found[0]))
     return None
 
 
@@ -93,36 +115,33 @@ def _runs(method: str, suffix: str) -> Runs:
 def _verb(suffix: str, verb: str, model: str) -> Endpoint:
     kind: Kind = "generation" if verb in _GENERATES else "resource"
     runs: Runs = "nothing" if not model and verb in _ADMINISTERS else "model"
-    return Endpoint(NAME, FAMILY, kind, suffix, model, verb == "streamGenerateContent", runs)
+    return Endpoint(_NAME, _NAME, kind, suffix, model, verb == "streamGenerateContent", runs)
 
 
-def error(refusal: Refusal, request_id: str) -> bytes:
-    """Return the body of an error answer; our own code stands in `details` as the reason."""
+def _error(refusal: Refusal, request_id: str) -> bytes:
     details: list[dict[str, Any]] = [
         {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refusal.code, "domain": "patchbay"}
     ]
     wait = refusal.retry_after
-    if wait is not None and refusal.final:  # Gemini CLI asks again unless it is told of more than five minutes
+    if wait is not None and refusal.final:  # Gemini CLI retries unless the delay is above five minutes
         wait = max(wait, refusal.lasts or 0.0)
     if wait is not None:
         details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{max(wait, 1):g}s"})
     inner = {
         "code": refusal.status,
         "message": refusal.message,
-        "status": errors.word(errors.GEMINI_STATUS, refusal.status, "INTERNAL"),
+        "status": errors.word(_ERROR_STATUS, refusal.status, "INTERNAL"),
         "details": details,
     }
     extra = {name: value for name, value in refusal.fields.items() if name not in inner}
     return msgspec.json.encode({"error": {**inner, **extra}})
 
 
-def error_event(refusal: Refusal, request_id: str) -> bytes:
-    """Return the event that ends a stream with an error."""
-    return b"data: " + error(refusal, request_id) + b"\n\n"
+def _error_event(refusal: Refusal, request_id: str) -> bytes:
+    return b"data: " + _error(refusal, request_id) + b"\n\n"
 
 
-def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
-    """Yield the facts of one chunk of a stream, or of a whole body."""
+def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     inner = tokens.member(data, "response")
     if "candidates" in inner or "usageMetadata" in inner:  # Code Assist wraps what the API gives
         data = inner
@@ -143,19 +162,14 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from _resource(data)
 
 
-def is_text(suffix: str) -> bool:
-    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+def _is_text(suffix: str) -> bool:
     return bool(_TEXT.search(suffix) or _INTERACTIONS.search(suffix))
 
 
-def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
-    """
-    Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it.
-
-    A prompt that is blocked is answered by the reason; where every picture is blocked, `:predict` says nothing at all.
-    """
+def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    # a blocked prompt is answered by the reason; where every picture is blocked, `:predict` answers `{}`
     if _TEXT.search(suffix):
-        return any(fact.kind in ("content", "finish") for fact in read("", data))
+        return any(fact.kind in ("content", "finish") for fact in _read("", data))
     named = [name for name in _RESULTS if name in data]
     return bool(data or suffix.endswith(":predict")) and (not named or any(data[name] for name in named))
 
@@ -264,3 +278,112 @@ def _usage(usage: object) -> Iterator[Fact]:
             cached=tokens.count(usage, "cachedContentTokenCount", "total_cached_tokens"),
         ),
     )
+
+
+def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
+    data = tokens.member(data, "response") or data  # Code Assist wraps what the API gives
+    for candidate in tokens.dicts(data.get("candidates"))[:1]:
+        for part in tokens.dicts(tokens.member(candidate, "content").get("parts")):
+            if call := tokens.member(part, "functionCall"):
+                # a call comes in one piece and without a number: a name begins the next call
+                yield from tokens.call("", call.get("name"), call.get("args"))
+
+
+class _ChunkOrder(StreamOrder):
+    """Every chunk with candidates bears the id of its answer."""
+
+    __slots__ = ()
+
+    def step(self, data: dict[str, Any]) -> Iterator[Fact]:
+        data = inner if isinstance(inner := data.get("response"), dict) else data
+        candidates = data.get("candidates")
+        if candidates and isinstance(candidates, list):
+            yield from self.name(data.get("responseId"), index_of(candidates[0]))
+
+
+def _has_shape(data: dict[str, Any]) -> bool:
+    return "candidates" in data or "candidates" in tokens.member(data, "response")
+
+
+def _is_marked(headers: Container[str], query: str) -> bool:
+    return "x-goog-api-key" in headers or query.startswith("key=") or "&key=" in query
+
+
+def _hides_models(suffix: str, raw: bytes) -> bool:
+    """Whether the requests of a batch are not all in its body."""
+    if "batch" not in suffix.lower():
+        return False
+    try:
+        batch = _folded(raw).get("batch", b"{}")
+        source = _folded(_folded(batch).get("inputconfig", b"{}"))
+    except ValueError:
+        return False  # the body is sealed already: its members could not be read either
+    return bool(source.keys() - {"requests"})
+
+
+def _folded(raw: bytes) -> dict[str, bytes]:
+    return {name.replace("_", "").casefold(): value for name, value in members(raw).items()}
+
+
+def _without_sealed(body: Body, keeps: Keeps) -> bytes:
+    """Take the signatures off parts."""
+    raw = body.raw or b""
+    edits: list[Splice] = []
+    if span := body.span("contents") if "contents" in body else None:
+        edits += _unsigned(raw, span[0], keeps)
+    if span := body.span("request") if "request" in body else None:  # Code Assist wraps what the API takes
+        for member in json_splice.members(raw, span[0]):
+            if member.name == "contents":
+                edits += _unsigned(raw, member.value, keeps)
+    return json_splice.edited(raw, edits)
+
+
+def _unsigned(raw: bytes, at: int, keeps: Keeps) -> Iterator[Splice]:
+    for content in json_splice.items(raw, at):
+        if raw.find(b"ignature", content.start, content.end) < 0:
+            continue
+        for member in json_splice.members(raw, content.value):
+            for part in json_splice.items(raw, member.value) if member.name == "parts" else ():
+                yield from _unsigned_part(raw, json_splice.members(raw, part.value), keeps)
+
+
+def _unsigned_part(raw: bytes, part: list[JsonPart], keeps: Keeps) -> Iterator[Splice]:
+    calls = any(member.name in ("functionCall", "function_call") for member in part)
+    for place, member in enumerate(part):
+        if member.name in _SIGNATURES and not keeps(json_splice.string(raw[member.value : member.end])):
+            if calls:
+                yield member.value, member.end, _UNSIGNED
+            else:
+                yield from json_splice.removed(part, {place})
+
+
+DIALECT = Dialect(
+    name=_NAME,
+    family=_NAME,
+    vendor="Gemini",
+    endpoint=_endpoint,
+    path_words=_VERBS
+    | frozenset(
+        "models projects publishers tunedModels endpoints dynamic cachedContents files batches operations"
+        " fileSearchStores corpora interactions upload cancel".split()
+    ),
+    shared_paths=frozenset({"/models", "/files"}),
+    is_marked=_is_marked,
+    names_model_in_path=True,
+    key_form="x-goog-api-key",
+    history="contents",
+    owning_marks={"contents": _FILES, "request": _FILES},
+    without_sealed=_without_sealed,
+    hides_models=_hides_models,
+    read=_read,
+    read_calls=_read_calls,
+    order=_ChunkOrder,
+    terminal=frozenset({"finishReason", "blockReason", "interaction.complete", "interaction.completed"}),
+    is_text=_is_text,
+    holds_answer=_holds_answer,
+    streams_array=True,
+    has_shape=_has_shape,
+    answer_shape=lambda suffix: _NAME if suffix.endswith((":generateContent", ":streamGenerateContent")) else "",
+    error=_error,
+    error_event=_error_event,
+)

@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
+from ..values.answer import Fact, Usage
+from ..values.http import Endpoint, Runs
+from . import errors, openai, tokens
+from .dialect import Dialect
+from .order import MEMBERS, StreamOrder, disorder, index_of, shown
 
-from ..values import Endpoint, Fact, Refusal, Runs, Usage
-from . import errors, tokens
-
-NAME = "openai_chat"
-FAMILY = "openai"
+_NAME = "openai_chat"
 
 _GENERATION = re.compile(
     r"(?:/deployments/(?P<model>[^/]+))?(?P<suffix>/(?:chat/completions|completions|embeddings|moderations|rerank"
@@ -32,25 +32,24 @@ _VERB = re.compile(r":[a-z][A-Za-z]+$")  # Gemini's way to say what is to be don
 _READS = ("GET", "DELETE", "POST")
 _KEEPS = ("/files", "/uploads", "/vector_stores", "/containers", "/skills")
 _FROM_FILES = ("/batches", "/fine_tuning")
-TERMINAL = frozenset({"[DONE]", "finish"})
 _TEXT = re.compile(r"/(?:chat/)?completions$")
 # Members in which other endpoints answer. An answer has one of them, and not an empty one; other shapes are not judged.
 _RESULTS = ("data", "results", "embeddings", "embedding")
 # Members of a message that answer without its text: pictures are OpenRouter's, lists of thoughts Mistral's.
 _OTHER_CONTENT = ("reasoning_content", "reasoning", "refusal", "audio", "images")
+_SHAPES = {"/chat/completions": _NAME, "/completions": _NAME, "/embeddings": "embedding"}
 _STORED = re.compile(r"/chat/completions/[^/]+")  # a completion that was kept, or a batch of them (vLLM)
 
 
-def endpoint(method: str, path: str) -> Endpoint | None:
-    """Say what *path* means here, or None when this dialect does not know it."""
+def _endpoint(method: str, path: str) -> Endpoint | None:
     if method == "POST" and (found := _GENERATION.search(path)):
-        return Endpoint(NAME, FAMILY, "generation", found["suffix"], found["model"] or "")
+        return Endpoint(_NAME, openai.FAMILY, "generation", found["suffix"], found["model"] or "")
     if method not in _READS or not (found := _RESOURCE.search(path)):
         return None
     suffix = found["suffix"]
     if suffix.startswith("/models") and (method == "POST" or _VERB.search(suffix)):
         return None
-    return Endpoint(NAME, FAMILY, "resource", suffix, runs=_runs(method, suffix))
+    return Endpoint(_NAME, openai.FAMILY, "resource", suffix, runs=_runs(method, suffix))
 
 
 def _runs(method: str, suffix: str) -> Runs:
@@ -62,18 +61,7 @@ def _runs(method: str, suffix: str) -> Runs:
     return "named" if _STORED.fullmatch(suffix) else "unread"
 
 
-def error(refusal: Refusal, request_id: str) -> bytes:
-    """Return the body of an error answer. The shape has no place for *request_id*; it travels in a header."""
-    return msgspec.json.encode({"error": errors.openai_error(refusal)})
-
-
-def error_event(refusal: Refusal, request_id: str) -> bytes:
-    """Return the event that ends a stream with an error: no `[DONE]` follows, or it would read as success."""
-    return b"data: " + error(refusal, request_id) + b"\n\n"
-
-
-def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
-    """Yield the facts of one chunk of a stream, or of a whole body."""
+def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     if refused := errors.read(data, "event" if name else "body"):
         yield refused
         return
@@ -88,14 +76,12 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from tokens.resource(data)
 
 
-def is_text(suffix: str) -> bool:
-    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
+def _is_text(suffix: str) -> bool:
     return bool(_TEXT.search(suffix))
 
 
-def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
-    """Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it."""
-    if is_text(suffix):
+def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    if _is_text(suffix):
         return any(
             isinstance(choice.get("finish_reason"), str) or any(fact.kind == "content" for fact in _choice(choice))
             for choice in tokens.dicts(data.get("choices"))
@@ -154,3 +140,81 @@ def _usage(usage: object) -> Iterator[Fact]:
             cache_write=tokens.count(details, "cache_write_tokens", "cache_creation_tokens"),
         ),
     )
+
+
+def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
+    for choice in tokens.dicts(data.get("choices"))[:1]:
+        message = tokens.member(choice, "delta") or tokens.member(choice, "message")
+        for place, call in enumerate(tokens.dicts(message.get("tool_calls"))):
+            function = tokens.member(call, "function")
+            yield from tokens.call(call.get("index", place), function.get("name"), function.get("arguments"))
+
+
+class _ChunkOrder(StreamOrder):
+    """Every chunk bears the id of its answer; a choice that is finished says no more."""
+
+    __slots__ = ("_without_role",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._without_role: set[object] = set()  # choices whose content came without a role
+
+    def step(self, data: dict[str, Any]) -> Iterator[Fact]:
+        choices = data.get("choices")
+        if not choices or not isinstance(choices, list):
+            return  # usage alone, or the report of a content filter: their ids are often blank
+        yield from self.name(data.get("id"), index_of(choices[0]))
+        if self._ended:
+            yield disorder("after-end", "a chunk after [DONE]")
+        for choice in tokens.dicts(choices):
+            yield from self._choice(choice)
+
+    def _choice(self, choice: dict[str, Any]) -> Iterator[Fact]:
+        index, delta = index_of(choice), tokens.member(choice, "delta")
+        self._called = self._called or bool(delta.get("tool_calls") or delta.get("function_call"))
+        if choice.get("finish_reason") == "tool_calls" and not self._called:
+            yield disorder("no-call", f"choice {shown(index)}")
+        says, role = bool(delta.get("content") or delta.get("tool_calls")), bool(delta.get("role"))
+        if says and index in self._closed:
+            yield disorder("after-finish", f"choice {shown(index)}")
+        if role and index in self._without_role and not says:
+            yield disorder("role-again", f"choice {shown(index)}")
+        if says and not role and len(self._without_role) < MEMBERS:
+            self._without_role.add(index)
+        if choice.get("finish_reason"):
+            self.close(index)
+
+
+def _is_embeddings(data: dict[str, Any]) -> bool:
+    entries = data.get("data")
+    first = entries[0] if isinstance(entries, list) and entries else None
+    return isinstance(first, dict) and first.get("object") == "embedding"
+
+
+DIALECT = Dialect(
+    name=_NAME,
+    family=openai.FAMILY,
+    vendor=openai.VENDOR,
+    event_type="chat_completion",
+    endpoint=_endpoint,
+    path_words=frozenset(
+        "chat completions embeddings moderations rerank images generations edits variations audio speech transcriptions"
+        " translations models files batches uploads vector_stores containers fine_tuning cancel pause skills openai"
+        " deployments codex".split()
+    ),
+    shared_paths=frozenset({"/models", "/files", "/skills"}),
+    has_deployments=True,
+    owning_marks={"messages": (b"file_id",)},
+    bound_fields=openai.BOUND_FIELDS,
+    read=_read,
+    read_calls=_read_calls,
+    order=_ChunkOrder,
+    terminal=frozenset({"[DONE]", "finish"}),
+    is_text=_is_text,
+    holds_answer=_holds_answer,
+    has_shape=lambda data: "choices" in data,
+    other_shapes={"embedding": _is_embeddings},
+    answer_shape=lambda suffix: _SHAPES.get(suffix, ""),
+    error=openai.error,
+    error_event=openai.error_event,
+)

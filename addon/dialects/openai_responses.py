@@ -13,19 +13,23 @@ from typing import Any
 import msgspec
 from blake3 import blake3
 
-from ..values import Endpoint, Fact, Refusal, Runs, Usage
-from . import errors, tokens
+from .. import json_splice
+from ..body import Body
+from ..values.answer import Fact, Usage
+from ..values.decision import Refusal
+from ..values.http import Endpoint, Runs
+from . import errors, openai, tokens
+from .dialect import Dialect, Keeps
+from .order import SHOWN, StreamOrder, disorder, shown
 
-NAME = "openai_responses"
-FAMILY = "openai"
+_NAME = "openai_responses"
 
 _GENERATION = re.compile(r"/responses(?:/compact)?$")
 _RESOURCE = re.compile(
     r"(?:^|/v\d+|/openai|/codex)(?P<suffix>/(?:responses/input_tokens|responses/[^/]+(?:/cancel|/input_items)?"
     r"|conversations(?:/.*)?))$"
 )
-_ENDS = ("response.completed", "response.failed", "response.incomplete", "response.cancelled")
-TERMINAL = frozenset(_ENDS)
+_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 _UNDER_WAY = frozenset({"queued", "in_progress", "incomplete", "failed", "cancelled"})  # may have no output
 _READS = ("GET", "DELETE", "POST")
 # What an answer repeats of its request, and can be compared with it.
@@ -35,13 +39,12 @@ _HUGE = 1e15  # no setting; an integer of a thousand digits is no float either
 _DIGESTED = ("instructions",)
 
 
-def endpoint(method: str, path: str) -> Endpoint | None:
-    """Say what *path* means here, or None when this dialect does not know it."""
+def _endpoint(method: str, path: str) -> Endpoint | None:
     # A WebSocket opens with a GET of the same path; its messages are this dialect's events.
     if method in ("POST", "GET") and (found := _GENERATION.search(path)):
-        return Endpoint(NAME, FAMILY, "generation", found[0], runs="socket" if method == "GET" else "model")
+        return Endpoint(_NAME, openai.FAMILY, "generation", found[0], runs="socket" if method == "GET" else "model")
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(NAME, FAMILY, "resource", found["suffix"], runs=_runs(method, found["suffix"]))
+        return Endpoint(_NAME, openai.FAMILY, "resource", found["suffix"], runs=_runs(method, found["suffix"]))
     return None
 
 
@@ -51,18 +54,9 @@ def _runs(method: str, suffix: str) -> Runs:
     return "named" if suffix.startswith("/conversations") else "model"  # Mistral's conversations run one
 
 
-def error(refusal: Refusal, request_id: str) -> bytes:
-    """Return the body of an error answer. The shape has no place for *request_id*; it travels in a header."""
-    return msgspec.json.encode({"error": errors.openai_error(refusal)})
-
-
-def error_event(refusal: Refusal, request_id: str) -> bytes:
-    """
-    Return the events that end a stream with an error.
-
-    OpenAI's SDKs raise on the first; Codex ignores that one and waits for `response.failed`, so both are sent.
-    """
-    inner = errors.openai_error(refusal)
+def _error_event(refusal: Refusal, request_id: str) -> bytes:
+    # OpenAI's SDKs raise on the first; Codex ignores it and waits for `response.failed`
+    inner = openai.error_object(refusal)
     flat = {"code": inner["code"], "message": inner["message"], "param": None}
     first = {"type": "error", **flat, "sequence_number": 0, "error": inner}
     response = {"id": request_id, "object": "response", "status": "failed", "error": inner, "output": []}
@@ -70,8 +64,7 @@ def error_event(refusal: Refusal, request_id: str) -> bytes:
     return _event("error", first) + _event("response.failed", last)
 
 
-def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
-    """Yield the facts of one event of a stream, or of a whole body (*name* is empty)."""
+def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     kind = data.get("type")
     event = kind if isinstance(kind, str) and ("." in kind or kind == "error") else name
     if not event or event == "message":
@@ -85,17 +78,8 @@ def read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
         yield from _part(event, data)
 
 
-def is_text(suffix: str) -> bool:
-    """Whether a generation at *suffix* is always answered in this dialect's JSON or events (audio is not)."""
-    return True
-
-
-def holds_answer(suffix: str, data: dict[str, Any]) -> bool:
-    """
-    Whether *data*, the whole body of a good answer to a generation at *suffix*, answers it.
-
-    One that is finished may have said nothing (`generate: false`), and then it says that it is finished.
-    """
+def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
+    # an answer that is finished may hold no output (`generate: false`); its status says so
     output, status = data.get("output"), data.get("status")
     return bool(tokens.dicts(output)) or status in _UNDER_WAY or (output == [] and isinstance(status, str))
 
@@ -127,7 +111,7 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("created", response, "created_at")
     yield from tokens.text("object", response, "object")
     if response.get("object") == "response":
-        yield Fact("settings", settings(response), "body response")
+        yield Fact("settings", _settings_of(response), "body response")
     conversation = response.get("conversation")
     yield from tokens.token(conversation.get("id") if isinstance(conversation, dict) else conversation, "conversation")
     for item in tokens.dicts(response.get("output")):
@@ -135,12 +119,8 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     yield from _usage(response.get("usage"))
 
 
-def settings(data: Mapping[str, Any]) -> dict[str, str]:
-    """
-    Return the settings that stand in *data*, a request or the answer that repeats them, in a form to be compared.
-
-    Long texts are digests. What is not there, or null, is left out.
-    """
+def _settings_of(data: Body | Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings in *data*, a request or the answer that repeats them; of long texts, digests."""
     found = {name: str(value) for name in _SCALARS if isinstance(value := data.get(name), str) and value}
     for name in _NUMBERS:
         value = data.get(name)
@@ -223,3 +203,98 @@ def _usage(usage: object) -> Iterator[Fact]:
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+
+
+def _error_headers(refusal: Refusal) -> list[tuple[str, str]]:
+    # Codex sleeps for the whole of `Retry-After`, silently, at every status but a 429 whose type it knows
+    sleeps = errors.is_hopeless(refusal) and refusal.status != 429
+    return [field for field in errors.headers(refusal) if not (sleeps and field[0] == "retry-after")]
+
+
+def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
+    if data.get("type") == "response.output_item.done":
+        yield from _item_call(data.get("output_index"), tokens.member(data, "item"))
+    elif data.get("object") == "response":
+        for place, item in enumerate(tokens.dicts(data.get("output"))):
+            yield from _item_call(place, item)
+
+
+def _item_call(place: object, item: dict[str, Any]) -> Iterator[Fact]:
+    if item.get("type") == "function_call":
+        yield from tokens.call(place, item.get("name"), item.get("arguments"))
+
+
+class _ResponseOrder(StreamOrder):
+    """Events are numbered, items are opened before their deltas, and the end bears the id of the start."""
+
+    __slots__ = ()
+
+    def step(self, data: dict[str, Any]) -> Iterator[Fact]:
+        kind, response = data.get("type"), data.get("response")
+        if not isinstance(kind, str):
+            return
+        yield from self.count(data.get("sequence_number"))
+        if self._ended and kind.startswith("response."):
+            yield disorder("after-end", kind[:SHOWN])
+        if kind == "response.created" and isinstance(response, dict):
+            yield from self.start(response.get("id"))
+        elif isinstance(response, dict) and self._began and response.get("id") not in ("", None, self._began):
+            yield disorder("another-end", f"{self._began} → {shown(response.get('id'))}")
+        elif kind == "response.output_item.added" and isinstance(data.get("item"), dict):
+            self.open(data["item"].get("id"))
+        elif (item := data.get("item_id")) and isinstance(item, str) and self._open and item not in self._open:
+            yield disorder("unopened", shown(item))
+        self._ended = self._ended or kind in _ENDS
+
+
+def _has_shape(data: dict[str, Any]) -> bool:
+    kind = data.get("type")
+    return (isinstance(kind, str) and kind.startswith("response.")) or data.get("object") == "response"
+
+
+def _without_sealed(body: Body, keeps: Keeps) -> bytes:
+    """Take out items of reasoning: without their sealed content, another account knows nothing of them."""
+    raw = body.raw or b""
+    span = body.span("input") if "input" in body else None
+    items = json_splice.items(raw, span[0]) if span else []
+    sealed = {
+        place
+        for place, item in enumerate(items)
+        if _is_sealed(json_splice.object_with(b"encrypted_content", raw, item), keeps)
+    }
+    return json_splice.edited(raw, json_splice.removed(items, sealed))
+
+
+def _is_sealed(item: dict[str, object], keeps: Keeps) -> bool:
+    content = item.get("encrypted_content")
+    return item.get("type") == "reasoning" and isinstance(content, str) and content != "" and not keeps(content)
+
+
+DIALECT = Dialect(
+    name=_NAME,
+    family=openai.FAMILY,
+    vendor=openai.VENDOR,
+    endpoint=_endpoint,
+    path_words=frozenset(
+        "responses compact input_tokens input_items cancel conversations openai deployments codex".split()
+    ),
+    history="input",
+    owning_marks={"input": (b"encrypted_content", b"item_reference", b"file_id", b'"rs_', b'"uri"')},
+    bound_fields=openai.BOUND_FIELDS,
+    without_sealed=_without_sealed,
+    settings=_settings_of,
+    opening_message="response.create",
+    read=_read,
+    read_calls=_read_calls,
+    order=_ResponseOrder,
+    terminal=_ENDS,
+    is_text=lambda suffix: True,
+    holds_answer=_holds_answer,
+    stores_answers=True,
+    splits_answers=True,
+    has_shape=_has_shape,
+    answer_shape=lambda suffix: _NAME if suffix.endswith("/responses") else "",
+    error=openai.error,
+    error_event=_error_event,
+    error_headers=_error_headers,
+)

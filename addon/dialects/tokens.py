@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..values import Fact
+import msgspec
+
+from ..values.answer import Fact
 
 _LISTED = 100  # entries of a listing that are worth remembering
 _RESOURCES = {
@@ -42,6 +44,21 @@ def text(kind: str, data: dict[str, Any], *names: str) -> Iterator[Fact]:
 def container(value: object) -> Iterator[Fact]:
     """Yield the id of a container that is given as an object or by its id."""
     yield from token(value.get("id") if isinstance(value, dict) else value, "container")
+
+
+def call(where: object, name: object, arguments: object) -> Iterator[Fact]:
+    """
+    Yield `called` (the name) and `arguments` (a piece of JSON text) for a tool call, or a piece of it.
+
+    *where* tells the call from the others of the answer. A later request repeats both as they were, unlike the call's
+    id, which a framework may rewrite.
+    """
+    if isinstance(name, str) and name:
+        yield Fact("called", name, str(where))
+    if isinstance(arguments, dict) and arguments:
+        arguments = msgspec.json.encode(arguments).decode()
+    if isinstance(arguments, str) and arguments:
+        yield Fact("arguments", arguments, str(where))
 
 
 def resource(data: dict[str, Any]) -> Iterator[Fact]:

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from .. import paths
+from .. import dialects, upstream_url
+from ..keyed import fingerprint
 from ..ledger import Entry
-from ..values import Fact, Identity, Request
-from . import quotes, sidecalls
-from .canonical import Conversation, answer_turns, squeeze
-from .chain import Chain
-from .familiar import is_long
-from .holders import Holders
+from ..values.answer import Fact
+from ..values.decision import Identity
+from ..values.http import Request
+from . import auxiliary_calls, references
+from .client_resources import ClientResources
+from .first_turns import FirstTurns
+from .history import Conversation, answer_turns, squeezed
+from .history_cache import is_long
 from .lineage import Lineage
-from .openings import Openings
-from .quotes import MIN_TEXT
+from .prefixes import Prefixes
 from .readings import Readings
-from .recall import Recall, Served
-from .seeds import Seeds, digest, encode
+from .references import MIN_TEXT
+from .seeds import Seeds, encode
+from .truncated_history import ServedRequest, TruncatedHistories
 
 OWNED_TTL = 30 * 86_400.0  # seconds: as long as providers keep what they store for an account
 ADDRESS_TTL = 86_400.0  # seconds in which an address that an answer gave leads to the account of that answer
@@ -39,11 +42,11 @@ class Learner:
         self,
         seeds: Seeds,
         lineage: Lineage,
-        holders: Holders,
-        chain: Chain,
+        holders: ClientResources,
+        chain: Prefixes,
         readings: Readings,
-        recall: Recall,
-        openings: Openings,
+        recall: TruncatedHistories,
+        openings: FirstTurns,
         ttl: float,
     ) -> None:
         self._seeds = seeds
@@ -51,8 +54,8 @@ class Learner:
         self._holders = holders
         self._chain = chain
         self._readings = readings
-        self._recall = recall
-        self._openings = openings
+        self._truncated = recall
+        self._first_turns = openings
         self.ttl = ttl
 
     def learn(self, request: Request, identity: Identity, account: str, facts: Sequence[Fact], now: float) -> None:
@@ -66,22 +69,22 @@ class Learner:
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is not an id of ours
         self._tokens(request, entry, told, answer, now)
-        if identity.tier in ("content", "token") and sidecalls.converses(request.endpoint):
+        if identity.tier in ("content", "token") and auxiliary_calls.converses(request.endpoint):
             before, messages = self._readings.added(request)
             conversation = self._readings.of(request)
-            served = Served(request, conversation, before, messages, answer, identity.binds)
-            self._recall.note(served, entry, now)
+            served = ServedRequest(request, conversation, before, messages, answer, identity.binds)
+            self._truncated.note(served, entry, now)
 
     def given(self, request: Request, account: str, targets: Iterable[str], now: float) -> None:
         """Remember that *account*'s answer to *request* gave away addresses: their *targets*, paths with a query."""
         client, entry = request.client, Entry("", account=account, at=now)
-        for target in filter(quotes.names_one, targets):
-            whole, *ids = quotes.of_address(target)
+        for target in filter(references.names_one, targets):
+            whole, *ids = references.of_address(target)
             self._lineage.note(client.scope, whole.value, entry, now, ADDRESS_TTL)
             for quote in ids:
                 self._lineage.note(client.scope, quote.value, entry, now, max(OWNED_TTL, self.ttl))
                 self._holders.note(request, Fact("token", quote.value, quote.place), now, max(OWNED_TTL, self.ttl))
-            if ids and paths.opens_itself(target):  # it cannot be guessed, so it identifies the client
+            if ids and upstream_url.opens_itself(target):  # it cannot be guessed, so it identifies the client
                 holder = Entry("", affinity=client.scope.hex() or "-", thread=client.key.hex(), at=now)
                 self._lineage.note(_ANY_CLIENT, whole.value, holder, now, ADDRESS_TTL)
 
@@ -96,8 +99,8 @@ class Learner:
 
         Some SDKs send no credential to such an address: it is one.
         """
-        whole, *ids = quotes.of_address(path)
-        known = ids and paths.opens_itself(path)
+        whole, *ids = references.of_address(path)
+        known = ids and upstream_url.opens_itself(path)
         entry = self._lineage.find(_ANY_CLIENT, whole.value, now) if known else None
         if entry is None or not entry.affinity:
             return None
@@ -124,11 +127,11 @@ class Learner:
         seen = any(fact.kind in _SEEN for fact in facts)
         self._chain.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.began))
         if identity.began and seen:
-            self._openings.note(scope, identity.began, entry, now)
+            self._first_turns.note(scope, identity.began, entry, now)
         else:
-            self._openings.keep(scope, entry, now)
-        if turns and len(squeeze(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
-            self._openings.grew(scope, self._chain.grown(conversation, turns), entry, now)
+            self._first_turns.keep(scope, entry, now)
+        if turns and len(squeezed(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart
+            self._first_turns.grew(scope, self._chain.grown(conversation, turns), entry, now)
         return entry
 
     def _told_apart(self, scope: bytes, identity: Identity, entry: Entry, facts: Sequence[Fact], now: float) -> Entry:
@@ -136,7 +139,7 @@ class Learner:
         Give a first turn under an id that began like another one a thread of its own, by its answer.
         """
         given = tuple(_given(facts))
-        answer = digest(given)
+        answer = fingerprint(*given)
         if given:
             first = self._chain.first("opening", scope, identity.thread, replace(entry, digest=answer), now)
             if first.digest != answer:
@@ -149,7 +152,7 @@ class Learner:
         before, messages = self._readings.added(request)
         turns = tuple(self._chain.answers(scope, conversation, now, self._readings.learned(request)))
         for turn in turns[-_HISTORY_TURNS:]:
-            for quote in quotes.of_message(messages[turn.index - before]):
+            for quote in references.of_message(messages[turn.index - before]):
                 if quote.links and self._lineage.find(scope, quote.value, now) is None:
                     # who gave it is a guess as good as none: it must not tie a request to an account
                     self._lineage.note(scope, quote.value, replace(entry, account=""), now, self.ttl)
@@ -162,11 +165,11 @@ class Learner:
             self._holders.note(request, fact, now, max(OWNED_TTL, self.ttl))
             if fact.kind not in ("id", "token") or not isinstance(fact.value, str) or not fact.value:
                 continue
-            if fact.where in _GUESSABLE and not quotes.is_strong(fact.value):
+            if fact.where in _GUESSABLE and not references.is_strong(fact.value):
                 continue
             ttl = self.ttl if fact.where == "tool" else max(OWNED_TTL, self.ttl)
             self._lineage.note(scope, fact.value, entry, now, ttl)
-        text = squeeze(answer)
+        text = squeezed(answer)
         if entry.affinity and len(text) >= MIN_TEXT:
             self._lineage.note(scope, text, entry, now, self.ttl)
 
@@ -178,7 +181,7 @@ def _ties(request: Request, fact: Fact) -> bool:
     Where nothing is stored, a history does not refer to an answer by its id, and a signature is good everywhere.
     """
     if fact.kind == "id" or fact.where == "signature":
-        return request.endpoint.kind != "generation" or request.endpoint.dialect == "openai_responses"
+        return request.endpoint.kind != "generation" or dialects.of(request.endpoint.dialect).stores_answers
     return fact.kind == "token" and fact.where not in ("tool", "credit")
 
 
@@ -188,13 +191,13 @@ def _answer_turns(request: Request, facts: Sequence[Fact], answer: str) -> tuple
     calls = found if isinstance(found, tuple) else ()
     if not calls and any(fact.kind == "token" and fact.where == "tool" for fact in facts):
         return ()
-    return answer_turns(answer, calls, apart=request.endpoint.dialect == "openai_responses")
+    return answer_turns(answer, calls, apart=dialects.of(request.endpoint.dialect).splits_answers)
 
 
 def _given(facts: Sequence[Fact]) -> Iterator[bytes]:
     """Yield what tells one answer from another: its text and the ids of its tool calls."""
     for fact in facts:
         if fact.kind == "text":
-            yield encode(squeeze(str(fact.value)))
+            yield encode(squeezed(str(fact.value)))
         elif fact.kind == "token" and fact.where == "tool":
             yield encode(str(fact.value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..ledger import Entry, Ledger
-from .quotes import resource_name
+from .references import resource_name
 from .seeds import Seeds
 
 KINDS = ("lineage", "recall")  # what only an answer gave away, and what others may say in the same words

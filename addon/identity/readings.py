@@ -7,10 +7,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..body import Body
-from ..values import Request
-from .canonical import Conversation, go_on, history, read
-from .chain import with_prefixes
-from .familiar import Histories, Past
+from ..values.http import Request
+from .history import Conversation, conversation_of, extended, messages_of
+from .history_cache import Histories, Past
+from .prefixes import with_prefixes
 
 _RENEWED = 4  # times in the life of what is learned that a history is read in whole
 _TURNS = 5  # of the histories that are kept, for each session of the limit
@@ -52,9 +52,9 @@ class Readings:
         if reading.conversation is None:
             if reading.grown:
                 past, short = reading.grown
-                reading.conversation = go_on(past.conversation, short, past.name)
+                reading.conversation = extended(past.conversation, short, past.name)
             else:
-                reading.conversation = read(request.body)
+                reading.conversation = conversation_of(request.body)
         return reading.conversation
 
     def learned(self, request: Request) -> int:
@@ -66,7 +66,7 @@ class Readings:
         """Return the messages that *request* adds to what is known, and how many there are before them."""
         grown = self._reading(request).grown
         if grown is None:
-            return 0, history(request.body)
+            return 0, messages_of(request.body)
         past, short = grown
         return past.conversation.messages, short.get(past.name)
 

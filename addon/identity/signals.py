@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from ..values import Evidence, Request
-from .quotes import is_strong
+from ..values.decision import Evidence
+from ..values.http import Request
+from .references import is_strong
 
 MAX_ID = 256  # characters
 # Words in the place of an id. What was to be filled in names nothing; what somebody may have chosen, for one session or
@@ -73,7 +74,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundId:
     """A usable id: outer blanks are off, and it is no placeholder."""
 
     tier: str
@@ -112,16 +113,16 @@ def names_one(tier: str, value: str) -> bool:
     return usable(value) != "" and not is_common(tier, value)
 
 
-def find(request: Request) -> tuple[tuple[Found, ...], tuple[Evidence, ...]]:
+def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
     """Return every usable id of *request* in the order of SIGNALS, and evidence of what stood there unusable."""
-    found: list[Found] = []
+    found: list[FoundId] = []
     unusable: list[Evidence] = []
     for place in _present(request):
         signal = SIGNALS[place]
         values = tuple(signal.read(request))
         for value in values:
             if text := usable(value):
-                found.append(Found(signal.tier, signal.where, text))
+                found.append(FoundId(signal.tier, signal.where, text))
                 break
         else:
             if values:

@@ -9,8 +9,8 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy.mode_specs import ReverseMode
 from mitmproxy.tls import ClientHelloData
 
-from .. import paths
-from ..values import Origin
+from .. import upstream_url
+from ..values.http import Origin
 
 REMEMBERED = 1000  # upstreams
 
@@ -43,4 +43,4 @@ class Upstreams:
 def _is_anywhere(mode: object) -> bool:
     if not isinstance(mode, ReverseMode):
         return False
-    return paths.is_anywhere(Origin(mode.scheme, mode.address[0].lower(), mode.address[1]))
+    return upstream_url.is_anywhere(Origin(mode.scheme, mode.address[0].lower(), mode.address[1]))

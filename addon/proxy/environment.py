@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from .. import keylike
-from ..config import Config, Secret
+from .. import secret_patterns
+from ..settings.settings import Config
 from ..store import DEFAULT_FILE, master_key, sqlite_path
-from . import keys
-from .keeping import VARIABLE
+from ..values.account import Secret
+from . import credentials
+from .persistence import VARIABLE
 
 _LARGEST = 16 * 1024 * 1024  # bytes of a settings file
 _HANDED_OVER = (Path("/dev/fd"), Path("/proc/self/fd"))  # a shell's `<(…)`
@@ -34,6 +35,11 @@ class Problem:
 
     kind: Literal["stops", "wrong", "absent"]
     text: str
+
+
+def settings_file(named: str | None) -> Path:
+    """Return the settings file to use: the file *named*, else $PATCHBAY_CONFIG, else `config.yaml` right here."""
+    return Path(named or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
 
 
 def text_of(path: Path) -> bytes:
@@ -71,7 +77,7 @@ _Found = tuple[Literal["stops", "wrong", "absent"], str, str]
 
 def _said(settings: Config, setting: str, text: str) -> str:
     place = settings.places.get(setting, "")
-    return keylike.covered(f"{place}: {setting}: {text}" if place else f"{setting}: {text}")
+    return secret_patterns.covered(f"{place}: {setting}: {text}" if place else f"{setting}: {text}")
 
 
 # -- folders and files that are written -------------------------------------------------------------------------------
@@ -155,19 +161,19 @@ def _store(settings: Config, env: Mapping[str, str], *, state_is_well: bool) -> 
 def _secrets(settings: Config, env: Mapping[str, str]) -> Iterator[_Found]:
     """Yield what is wrong with the keys that are used. A variable that is not set is among the settings' warnings."""
     for at, client in enumerate(settings.clients):
-        if wrong := keys.unusable(client.secret, env):
+        if wrong := credentials.unusable(client.secret, env):
             yield "stops", f"clients[{at}].key", wrong.text
     for at, account in enumerate(settings.accounts):
         if not account.enabled:
             continue
         named = {f"headers.{header.name}": header.secret for header in account.secret_headers}
         for setting, secret in {"key": account.secret, **named}.items():
-            wrong = keys.unusable(secret, env)
+            wrong = credentials.unusable(secret, env)
             if wrong and not (wrong.absent and secret.source == "env"):
                 yield "absent" if wrong.absent else "wrong", f"accounts[{at}].{setting}", wrong.text
 
 
 def _programs(settings: Config) -> Iterator[_Found]:
     command = settings.crosstalk.on_incident
-    if command and (wrong := keys.unusable(Secret("cmd", argv=command), {})):
+    if command and (wrong := credentials.unusable(Secret("cmd", argv=command), {})):
         yield "absent", "crosstalk.on_incident", wrong.text

@@ -19,50 +19,53 @@ from mitmproxy import command, connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import commands, events, layer, mode_specs, server_hooks
 
-from .. import clients, config, dialects, guards, journal, keylike, paths, uploads, upstream_url
+from .. import answer_urls, clients, dialects, guards, journal, secret_patterns, uploads, upstream_url
+from ..answer.sse import EventBuffer
 from ..body import Body
 from ..journal import Journal
 from ..router import Exchange, Router, mint_of
+from ..settings import reader
+from ..settings.settings import Config, JournalSettings
 from ..state import Leak
 from ..store import StoreError, master_key
-from ..values import Client, Decision, Endpoint, Finding, Headers, Origin, Refusal, Request, Route, Wait, is_loopback
+from ..values.decision import Decision, Finding, Refusal, Route, Wait
+from ..values.http import Client, Endpoint, Headers, Origin, Request, is_loopback
 from . import (
     alpn,
-    answers,
-    defaults,
-    dump,
+    compatibility,
+    cors,
     environment,
-    fields,
-    flows,
-    internals,
+    flow_record,
+    flow_view,
+    header_fields,
     keepalive,
-    keeping,
+    message_content,
     misdirected,
-    origins,
-    packed,
-    render,
+    option_checks,
+    option_defaults,
+    own_responses,
+    persistence,
     replay,
-    start,
-    tunnels,
+    stored_flows,
+    tls_passthrough,
     upstream_connections,
-    wire,
+    upstream_stream,
 )
-from .aftermath import Aftermath, Again, habits, tell_habits
 from .clock import Clock
-from .cord import Asked, Cord, Surroundings
-from .covered import lacks_credentials, placeholder
-from .ending import Ending
-from .fields import Fields
-from .keeping import Keeping
-from .keys import Keys, KeyUnavailable
-from .leftovers import Leftovers
-from .log_cover import LogCover
-from .newcomers import Newcomers
+from .credentials import Credentials, KeyUnavailable
+from .event_loop_share import EventLoopShare
+from .exchange_driver import DriverContext, ExchangeDriver, RequestTarget
+from .graceful_shutdown import GracefulShutdown
+from .header_fields import HeaderFields
+from .incident_recorder import Again, IncidentRecorder, habits, tell_habits
+from .log_redaction import LogRedaction
+from .memory_trim import MemoryTrim
+from .pending_connections import PendingConnections
+from .persistence import Persistence
+from .redacted_heads import lacks_credentials, placeholder
 from .reload import Reload, Settings, fixed
-from .shadow import ShadowCord, Untouched, warn_of_nowhere
-from .sockets import Socket
-from .turns import Turns
-from .whole import Whole
+from .shadow import Passthrough, ShadowDriver, warn_of_nowhere
+from .websockets import Socket
 
 logger = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -119,27 +122,27 @@ class Patchbay:
     name = "patchbay"
 
     def __init__(self) -> None:
-        self.keys = Keys()
-        self._log_cover = LogCover(self.keys.scrub_text)
-        self._turns = Turns(time.monotonic)
+        self.keys = Credentials()
+        self._log_cover = LogRedaction(self.keys.scrub_text)
+        self._turns = EventLoopShare(time.monotonic)
         self._upstreams = alpn.Upstreams()
         self._warnings = misdirected.Warnings()
         self.router: Router | None = None
         self._secret = b""
         self._refused = False  # the settings were unusable at the start, and mitmproxy is about to end
         self._clients: tuple[clients.Known, ...] = ()
-        self._guards = guards.Guards(config.Config(()))
+        self._guards = guards.Guards(Config(()))
         self._journal: Journal | None = None
-        self._around: Surroundings | None = None
+        self._around: DriverContext | None = None
         self._reload: Reload | None = None
-        self._keeping: Keeping | None = None
-        self._aftermath: Aftermath | None = None
+        self._keeping: Persistence | None = None
+        self._aftermath: IncidentRecorder | None = None
         self._again: Again | None = None
-        self._under_way: dict[Cord, http.HTTPFlow] = {}
-        self._sockets: dict[Cord, Socket] = {}
-        self._leftovers = Leftovers(self._in_flight)
-        self._newcomers = Newcomers(_hang_up)
-        self._ending = Ending(lambda: self._router().config.grace, self._in_flight, self._cut)
+        self._under_way: dict[ExchangeDriver, http.HTTPFlow] = {}
+        self._sockets: dict[ExchangeDriver, Socket] = {}
+        self._leftovers = MemoryTrim(self._in_flight)
+        self._newcomers = PendingConnections(_hang_up)
+        self._ending = GracefulShutdown(lambda: self._router().config.grace, self._in_flight, self._cut)
 
     # -- life cycle ------------------------------------------------------------------------------------------------
 
@@ -148,28 +151,28 @@ class Patchbay:
             _OPTION, str, "", "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
         )
         try:
-            internals.check()
+            compatibility.check()
         except RuntimeError as e:
             self._refuse(f"patchbay does not run on this mitmproxy: {e}")
             return
         replay.install()
         self._log_cover.install()
-        defaults.apply()
+        option_defaults.apply()
 
     def configure(self, updated: set[str]) -> None:
         if self._refused:
             return
         if self.router is None:
-            self._begin_with(_config_path(ctx.options.patchbay_config))
+            self._begin_with(environment.settings_file(ctx.options.patchbay_config))
         elif _OPTION in updated:
-            self._configure(_config_path(ctx.options.patchbay_config))
-            start.warn()
-        elif updated & start.WATCHED:
+            self._configure(environment.settings_file(ctx.options.patchbay_config))
+            option_checks.warn()
+        elif updated & option_checks.WATCHED:
             try:
-                start.check(self.router.config)
+                option_checks.check(self.router.config)
             except ValueError as e:
                 raise exceptions.OptionsError(f"patchbay: {e}") from None
-            start.warn()
+            option_checks.warn()
 
     def _begin_with(self, path: Path) -> None:
         try:
@@ -177,7 +180,7 @@ class Patchbay:
         except exceptions.OptionsError as e:
             self._refuse(str(e))
         else:
-            start.warn()
+            option_checks.warn()
 
     def _refuse(self, why: str) -> None:
         # What is raised while a script is loaded is shown with a traceback, and out of `load` not at all: mitmproxy
@@ -188,13 +191,13 @@ class Patchbay:
     def running(self) -> None:
         if self._refused:
             return
-        defaults.settle()
-        defaults.listen()
+        option_defaults.settle()
+        option_defaults.listen()
         self._ending.install()
         assert self.router is not None and self._reload is not None and self._keeping is not None
         self._reload.start()
         self._keeping.start()
-        tunnels.warn(self.router.config)
+        tls_passthrough.warn(self.router.config)
         warn_of_nowhere(self.router.config, ctx.options.mode)
         enabled = sum(account.enabled for account in self.router.config.accounts)
         logger.info("patchbay: %d accounts (%d enabled)", len(self.router.config.accounts), enabled)
@@ -221,21 +224,21 @@ class Patchbay:
 
     def _configure(self, path: Path) -> None:
         try:
-            settings = config.load(_text_of(path), path.name, env=os.environ)
+            settings = reader.load(_text_of(path), path.name, env=os.environ)
             settings = environment.looked_at(settings, os.environ)
             self._withhold(settings)
             key = master_key(Path(settings.state).expanduser())
             known = tuple(clients.Known(client, self.keys.now(client.secret).encode()) for client in settings.clients)
-            start.check(settings)
+            option_checks.check(settings)
             found = Settings(settings, known)
             if self.router is None:
                 self._begin(found, key)
             else:
                 self._reloaded(fixed(self.router.config, found))
-        except config.ConfigError as e:
+        except reader.ConfigError as e:
             raise exceptions.OptionsError(str(e)) from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
-            raise exceptions.OptionsError("patchbay: " + keylike.covered(_told(e))) from None
+            raise exceptions.OptionsError("patchbay: " + secret_patterns.covered(_told(e))) from None
         for warning in settings.warnings:
             logger.warning("patchbay: %s", warning)
         self._watch(path)
@@ -245,8 +248,8 @@ class Patchbay:
         router.unnamed = self._warn_of_model
         router.changed = self._changed
         self._journal = Journal(found.config.journal) if found.config.journal.path else None
-        self._keeping = Keeping(found.config, key, router.state)
-        self._aftermath = Aftermath(
+        self._keeping = Persistence(found.config, key, router.state)
+        self._aftermath = IncidentRecorder(
             Path(found.config.state).expanduser(), found.config.crosstalk, self.keys.environment
         )
         self._again = Again(mint_of(key))
@@ -255,7 +258,7 @@ class Patchbay:
         self._clients = found.clients
         self._guards = guards.Guards(found.config)
         self.router = router
-        self._around = Surroundings(
+        self._around = DriverContext(
             self.router,
             self.keys,
             verified=lambda: not ctx.options.ssl_insecure,
@@ -282,7 +285,7 @@ class Patchbay:
             self._reload.start()
 
     def _reloaded(self, found: Settings) -> None:
-        start.check(found.config)
+        option_checks.check(found.config)
         before = self._router().config
         if found.config.journal != before.journal:
             self._change_journal(found.config.journal)
@@ -295,14 +298,14 @@ class Patchbay:
         for socket in tuple(self._sockets.values()):
             socket.reloaded()
 
-    def _withhold(self, settings: config.Config) -> None:
+    def _withhold(self, settings: Config) -> None:
         secrets = [secret for account in settings.accounts for secret in account.secrets]
         secrets += [client.secret for client in settings.clients]
-        store = {settings.store, os.environ.get(keeping.VARIABLE, "")}
+        store = {settings.store, os.environ.get(persistence.VARIABLE, "")}
         named = {url.removeprefix("env:") for url in store if url.startswith("env:")}
-        self.keys.withhold(secrets, {*named, keeping.VARIABLE})  # a store's address may hold a password
+        self.keys.withhold(secrets, {*named, persistence.VARIABLE})  # a store's address may hold a password
 
-    def _change_journal(self, settings: config.Journal) -> None:
+    def _change_journal(self, settings: JournalSettings) -> None:
         before, self._journal = self._journal, Journal(settings) if settings.path else None
         if before:  # it writes what is left, and nothing shall wait for that
             asyncio.get_running_loop().run_in_executor(None, before.close)
@@ -333,8 +336,8 @@ class Patchbay:
         if self._refused:
             client.error = "Patchbay cannot start."
             return
-        await defaults.hold_back(client)
-        tunnels.widen(client)
+        await option_defaults.hold_back(client)
+        tls_passthrough.widen(client)
         if _speaks_http(client):
             self._newcomers.came(client.id)
 
@@ -351,7 +354,7 @@ class Patchbay:
         if found and isinstance(found.writer, asyncio.StreamWriter):
             keepalive.probe(found.writer.get_extra_info("socket"))
 
-    def _lost(self, left: Sequence[tuple[Cord, http.HTTPFlow]], sockets: Sequence[Cord]) -> None:
+    def _lost(self, left: Sequence[tuple[ExchangeDriver, http.HTTPFlow]], sockets: Sequence[ExchangeDriver]) -> None:
         # mitmproxy cancels the tasks of a client that has gone, and one that waited for its turn then takes its event
         # along: a stream that waits for a connection is told neither of it nor that the client left.
         for cord, flow in left:
@@ -364,7 +367,7 @@ class Patchbay:
     def http_connect(self, flow: http.HTTPFlow) -> None:
         self._newcomers.settled(flow.client_conn.id)
         placeholder(flow.request)  # the client's password for a proxy
-        flow.response = flow.response or tunnels.refusal(flow, self._router().config)
+        flow.response = flow.response or tls_passthrough.refusal(flow, self._router().config)
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         self._upstreams.greeted(data)
@@ -383,15 +386,15 @@ class Patchbay:
 
     def next_layer(self, decided: layer.NextLayer) -> None:
         try:
-            if not tunnels.decide(decided, self._router().config):
+            if not tls_passthrough.decide(decided, self._router().config):
                 ctx.master.addons.get("nextlayer").next_layer(decided)
-                if tunnels.passes_unread(decided, self._router().config):
+                if tls_passthrough.passes_unread(decided, self._router().config):
                     logger.info("patchbay: closed a connection to a provider: what it carries is not read as HTTP")
-                    decided.layer = wire.Closed(decided.context)
-                wire.install(decided)
+                    decided.layer = upstream_stream.Closed(decided.context)
+                upstream_stream.install(decided)
         except Exception as e:
             logger.error("next_layer failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
-            decided.layer = wire.Closed(decided.context)
+            decided.layer = upstream_stream.Closed(decided.context)
 
     @_closed_on_failure
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -406,31 +409,31 @@ class Patchbay:
         destination = self._destination(flow, endpoint)
         if refused := misdirected.no_base_url(flow, destination):
             self._misdirected(flow, refused)
-            flow.response = answers.refusal(endpoint.dialect, refused, "")
+            flow.response = own_responses.refusal(endpoint.dialect, refused, "")
             return
         endpoint = self._resolved(endpoint, flow, destination)
         serves = self._router().serves(endpoint, destination, _reverse(flow))
         shadow = self._router().config.mode == "shadow"
-        headers = fields.read(flow.request.headers)
+        headers = header_fields.read(flow.request.headers)
         # what asks a model is looked at in shadow, also where no account would serve it
         passes = not serves and (not endpoint.dialect if shadow else self._lets_be(flow, headers, destination))
         if passes or shadow:
-            defaults.untouched(flow.request, flow.client_conn.proxy_mode)
+            option_defaults.untouched(flow.request, flow.client_conn.proxy_mode)
         if passes:
-            flow.patchbay = Untouched(flow)  # type: ignore[attr-defined]
+            flow.patchbay = Passthrough(flow)  # type: ignore[attr-defined]
             if flow.is_replay and lacks_credentials(flow.request):
-                flow.response = answers.refusal(endpoint.dialect, _NOT_KEPT, "")
+                flow.response = own_responses.refusal(endpoint.dialect, _NOT_KEPT, "")
             return
         client = self._client(flow, headers)
         form = clients.form(headers, flow.request.path)
         streams = uploads.streams_through(flow.request.method, bare, endpoint, headers)
         if streams and not isinstance(client, Refusal) and not shadow:
             streams = not self._router().must_read(client, endpoint)
-        cord = (ShadowCord if shadow else Cord)(flow, self._surroundings(), endpoint.dialect)
+        cord = (ShadowDriver if shadow else ExchangeDriver)(flow, self._surroundings(), endpoint.dialect)
         flow.patchbay = cord  # type: ignore[attr-defined]
         if (shown := flow.request.path.partition("?")[0]) != bare:  # there was a key in it
             endpoint = self._resolved(dialects.endpoint(flow.request.method, shown), flow, destination)
-        cord.asked = Asked(endpoint, destination, form, _address(flow, headers))
+        cord.asked = RequestTarget(endpoint, destination, form, _address(flow, headers))
         if shadow and flow.is_replay and lacks_credentials(flow.request):
             flow.response = cord.refusal(_NOT_KEPT)
         elif shadow:
@@ -441,7 +444,7 @@ class Patchbay:
             flow.response = cord.refusal(refused)
             if refused.code == "path_unusable":
                 self._warnings.tell(refused.message)
-        elif asks := origins.preflight(flow.request, self._guards.allowed_origin(headers)):
+        elif asks := cors.preflight(flow.request, self._guards.allowed_origin(headers)):
             flow.response = asks
         elif isinstance(client, Refusal):
             flow.response = cord.refusal(client)
@@ -469,7 +472,7 @@ class Patchbay:
         cord = _cord(flow)
         if cord is None or flow.response or cord.client is None or cord.exchange:
             return
-        content = packed.unpacked(flow.request, self._router().config.limits.body)
+        content = message_content.unpacked(flow.request, self._router().config.limits.body)
         if isinstance(content, Refusal):
             if not cord.shadow:
                 flow.request.raw_content = b""  # nobody else should try to unpack it
@@ -482,7 +485,7 @@ class Patchbay:
             return
         await self._open(flow, cord, body)
 
-    async def _open(self, flow: http.HTTPFlow, cord: Cord, body: Body) -> None:
+    async def _open(self, flow: http.HTTPFlow, cord: ExchangeDriver, body: Body) -> None:
         """Open the exchange of *flow* with *body* and give it its first route, or an answer that says why not."""
         assert cord.client is not None
         assert self._keeping is not None
@@ -507,7 +510,7 @@ class Patchbay:
         self._under_way[cord] = flow
         self._opened(flow, opened)
         if self._keeping.shared and self._router().is_new(opened, time.time()):
-            await asyncio.sleep(keeping.NEW)
+            await asyncio.sleep(persistence.NEW)
             await self._keeping.caught_up(left)
             self._router().look_again(opened, time.time())
         if cord.shadow:
@@ -517,7 +520,7 @@ class Patchbay:
         if refusal:
             flow.response = cord.refusal(refusal)
 
-    async def patchbay_next(self, turn: wire.Turn) -> None:
+    async def patchbay_next(self, turn: upstream_stream.Turn) -> None:
         try:
             cord = _cord(turn.flow)
             if cord and not cord.gone.is_set():
@@ -527,7 +530,7 @@ class Patchbay:
         except Exception as e:
             logger.error("patchbay_next failed: %s", type(e).__name__, exc_info=logger.isEnabledFor(logging.DEBUG))
 
-    async def patchbay_give_way(self, pause: wire.Pause) -> None:
+    async def patchbay_give_way(self, pause: upstream_stream.Pause) -> None:
         resume = _stop_reading(pause)  # what arrives would be kept in a queue
         try:
             while pause.over and not pause.over():
@@ -540,12 +543,12 @@ class Patchbay:
     @_closed_on_failure
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         cord = _cord(flow)
-        if flow.response and isinstance(plugged := getattr(flow, "patchbay", None), Untouched):
+        if flow.response and isinstance(plugged := getattr(flow, "patchbay", None), Passthrough):
             plugged.answered(flow.response)
         if cord is None or flow.response is None:
             return
         if "origin" in flow.request.headers and not cord.shadow:
-            origins.admit(flow.response, self._guards.allowed_origin(fields.read(flow.request.headers)))
+            cors.admit(flow.response, self._guards.allowed_origin(header_fields.read(flow.request.headers)))
         if cord.own_answer or (cord.route is None and not cord.shadow):
             return
         cord.answering = True
@@ -566,12 +569,12 @@ class Patchbay:
         cord.found_addresses(told, flow.response.status_code)
         told.on(headers)
         asked = cord.exchange is not None and cord.exchange.stream  # JSON may then be an array that grows, or lines
-        read = COLLECTED if cord.asked.endpoint.kind == "generation" else upstream_url.READ
+        read = COLLECTED if cord.asked.endpoint.kind == "generation" else answer_urls.READ
         asked = asked or _length(told) > read  # nobody reads it
         if flow.response.status_code < 400 and (asked or not _is_json(told.first(b"content-type").decode("latin-1"))):
             flow.response.stream = cord.streaming = True
             if self._router().config.crosstalk.reaction != "observe" and _is_events(told):
-                cord.in_events = Whole()
+                cord.in_events = EventBuffer()
 
     @_closed_on_failure
     async def response(self, flow: http.HTTPFlow) -> None:
@@ -609,7 +612,7 @@ class Patchbay:
         if cord is not None:
             self._socket(flow, cord)
 
-    def _socket(self, flow: http.HTTPFlow, cord: Cord) -> Socket:
+    def _socket(self, flow: http.HTTPFlow, cord: ExchangeDriver) -> Socket:
         if cord not in self._sockets:  # also when the script was loaded anew while the socket stood
             self._sockets[cord] = Socket(flow, cord, self._surroundings())
         return self._sockets[cord]
@@ -638,7 +641,7 @@ class Patchbay:
         if cord is None:
             flow.patchbay = None  # type: ignore[attr-defined]
             dialect = dialects.endpoint(flow.request.method, flow.request.path.partition("?")[0]).dialect
-            flow.response = flow.response or answers.refusal(dialect, _BROKEN, "")
+            flow.response = flow.response or own_responses.refusal(dialect, _BROKEN, "")
         else:
             cord.route = None
             if cord.answering:  # an upstream's body would be poured into any answer we made now
@@ -650,7 +653,7 @@ class Patchbay:
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    async def _plug(self, flow: http.HTTPFlow, cord: Cord, *, moving: bool = False) -> Refusal | None:
+    async def _plug(self, flow: http.HTTPFlow, cord: ExchangeDriver, *, moving: bool = False) -> Refusal | None:
         """Give *cord* its next route with the credential at hand, waiting where one must; or say why there is none."""
         exchange = cord.exchange
         assert exchange is not None
@@ -690,7 +693,7 @@ class Patchbay:
         exchange.request = replace(exchange.request, client=client)
         return self._router().oversteps(exchange.request)
 
-    def _decide(self, cord: Cord, exchange: Exchange) -> None:
+    def _decide(self, cord: ExchangeDriver, exchange: Exchange) -> None:
         """Decide as if *exchange* were served; it is not, so nothing is waited for and nothing refused."""
         decided = self._router().next(exchange, time.time())
         match decided:
@@ -715,7 +718,7 @@ class Patchbay:
         if flow.is_replay == "request" and isinstance(mode, mode_specs.ReverseMode):
             # the flow says where its account was; the client had left that open, so another may serve it now
             anywhere = Origin(mode.scheme, mode.address[0].lower(), mode.address[1])
-            if paths.is_anywhere(anywhere) and self._router().serves(endpoint, found, None):
+            if upstream_url.is_anywhere(anywhere) and self._router().serves(endpoint, found, None):
                 return anywhere
         return found
 
@@ -727,7 +730,7 @@ class Patchbay:
         if refused and any([await self.keys.refresh(secret) for secret in account.secrets]):
             self._router().renewed(exchange, account.id)
 
-    def _close(self, flow: http.HTTPFlow, cord: Cord, error: str) -> None:
+    def _close(self, flow: http.HTTPFlow, cord: ExchangeDriver, error: str) -> None:
         if cord.closed or cord.exchange is None:
             return
         cord.closed = True
@@ -737,8 +740,8 @@ class Patchbay:
         decision = self._router().close(cord.exchange, error, time.time(), status=status)
         self._record(flow, decision)
         sent, kept = self._router().sent(cord.exchange), len(cord.copy) if cord.cut_short else None
-        dump.closed(flow, sent, own_answer=cord.own_answer, kept_bytes=kept)
-        flows.note(flow, cord.exchange, decision, self._secret)
+        stored_flows.closed(flow, sent, own_answer=cord.own_answer, kept_bytes=kept)
+        flow_record.note(flow, cord.exchange, decision, self._secret)
         replay.remark(flow, cord.exchange, decision)
         if kept is not None:
             flow.comment += f" · only the first {kept} bytes of the answer are kept"
@@ -752,7 +755,7 @@ class Patchbay:
     def _record_message(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         tell_habits(self._router().memory)
         told = journal.line(decision)
-        render.on_socket(flow, decision, told)
+        flow_view.on_socket(flow, decision, told)
         if self._journal:
             self._journal.write(told)
         if self._aftermath:
@@ -762,7 +765,7 @@ class Patchbay:
     def _record(self, flow: http.HTTPFlow, decision: Decision) -> None:
         tell_habits(self._router().memory)
         told = journal.line(decision)
-        render.on_flow(flow, decision, told)
+        flow_view.on_flow(flow, decision, told)
         if self._journal:
             self._journal.write(told)
         self._settled(decision)
@@ -803,8 +806,8 @@ class Patchbay:
     async def _named(self, exchange: Exchange) -> list[Finding]:
         """Return what is found in the answer to *exchange*, once the other instances have told whose ids are in it."""
         assert self._keeping is not None
-        left = keeping.CATCH_UP
-        for pause in (0.0, keeping.NEW):
+        left = persistence.CATCH_UP
+        for pause in (0.0, persistence.NEW):
             if pause:
                 await asyncio.sleep(pause)
             left = await self._keeping.caught_up(left)
@@ -871,14 +874,10 @@ class Patchbay:
             raise RuntimeError("not configured")
         return self.router
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self) -> DriverContext:
         if self._around is None:
             raise RuntimeError("not configured")
         return self._around
-
-
-def _config_path(option: str) -> Path:
-    return Path(option or os.environ.get("PATCHBAY_CONFIG") or "config.yaml").expanduser()
 
 
 def _text_of(path: Path) -> bytes:
@@ -888,19 +887,19 @@ def _text_of(path: Path) -> bytes:
     except (OSError, ValueError) as e:
         wrong = f"no file {path}" if isinstance(e, FileNotFoundError) else _told(e)
         where = f"settings are at --set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"
-        raise exceptions.OptionsError(f"patchbay: {keylike.covered(wrong)}; {where}") from None
+        raise exceptions.OptionsError(f"patchbay: {secret_patterns.covered(wrong)}; {where}") from None
 
 
 def _told(e: Exception) -> str:
     return f"{e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename and e.strerror else str(e)
 
 
-def _cord(flow: http.HTTPFlow) -> Cord | None:
+def _cord(flow: http.HTTPFlow) -> ExchangeDriver | None:
     plugged = getattr(flow, "patchbay", None)
-    return plugged if isinstance(plugged, Cord) else None
+    return plugged if isinstance(plugged, ExchangeDriver) else None
 
 
-async def _wait(cord: Cord, until: float) -> bool:
+async def _wait(cord: ExchangeDriver, until: float) -> bool:
     """Wait until it may be *cord*'s turn, or the clock says *until*; return False when the client left meanwhile."""
     cord.stirred.clear()
     if not cord.gone.is_set():
@@ -928,7 +927,7 @@ def _speaks_http(client: connection.Client) -> bool:
     return isinstance(mode, mode_specs.RegularMode | mode_specs.UpstreamMode)
 
 
-def _stop_reading(pause: wire.Pause) -> Callable[[], None]:
+def _stop_reading(pause: upstream_stream.Pause) -> Callable[[], None]:
     """Read no more of the connection of *pause*; return what goes on with it."""
     handler = _handler(pause.flow)
     found = handler.transports.get(pause.connection) if handler and pause.connection else None
@@ -971,7 +970,7 @@ def _reverse(flow: http.HTTPFlow) -> Origin | None:
     if not isinstance(mode, mode_specs.ReverseMode):
         return None
     upstream = Origin(mode.scheme, mode.address[0].lower(), mode.address[1])
-    return None if paths.is_anywhere(upstream) else upstream
+    return None if upstream_url.is_anywhere(upstream) else upstream
 
 
 def _destination(flow: http.HTTPFlow) -> Origin:
@@ -983,7 +982,7 @@ def _address(flow: http.HTTPFlow, headers: Headers) -> str:
     if not _is_reverse(flow):
         return ""
     scheme = "https" if flow.client_conn.tls else "http"
-    return upstream_url.address(headers, flow.request.authority, scheme)
+    return answer_urls.address(headers, flow.request.authority, scheme)
 
 
 def _from_loopback(flow: http.HTTPFlow) -> bool:
@@ -995,14 +994,14 @@ def _is_private(name: bytes) -> bool:
     return name.startswith(b"x-patchbay-") or name in _REVEALING
 
 
-def _without_private(headers: http.Headers) -> Fields:
+def _without_private(headers: http.Headers) -> HeaderFields:
     """Return *headers* of an answer without what is ours to say, or tells whose account served it."""
-    told = Fields(headers.fields)
+    told = HeaderFields(headers.fields)
     told.drop(_is_private)
     return told
 
 
-def _is_events(head: Fields) -> bool:
+def _is_events(head: HeaderFields) -> bool:
     return head.first(b"content-type").startswith(b"text/event-stream") and b"content-encoding" not in head
 
 
@@ -1011,13 +1010,13 @@ def _is_json(content_type: str) -> bool:
     return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
-def _length(told: fields.Fields) -> int:
+def _length(told: header_fields.HeaderFields) -> int:
     length = told.first(b"content-length")
     return int(length) if length.isdigit() else 0
 
 
 def _local(flow: http.HTTPFlow, bare: str, destination: Origin) -> http.Response | None:
     """Answer what clients ask to see whether anybody is there, where there is no one upstream to ask."""
-    if bare == "/" and flow.request.method in ("GET", "HEAD") and paths.is_anywhere(destination):
+    if bare == "/" and flow.request.method in ("GET", "HEAD") and upstream_url.is_anywhere(destination):
         return http.Response.make(200, b"", {"content-type": "text/plain"})
     return None

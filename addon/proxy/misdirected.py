@@ -7,8 +7,9 @@ import logging
 from mitmproxy import connection, http
 from mitmproxy.proxy import mode_specs
 
-from .. import keylike, paths
-from ..values import Endpoint, Origin, Refusal, is_loopback
+from .. import secret_patterns, upstream_url
+from ..values.decision import Refusal
+from ..values.http import Endpoint, Origin, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ def no_base_url(flow: http.HTTPFlow, destination: Origin) -> Refusal | None:
         400,
         "not_a_base_url",
         f"{here} is an HTTP proxy (--mode {mode.type_name}) and no provider: set HTTPS_PROXY={here} for the tool and "
-        f"leave its base URL alone, or start Patchbay with --mode reverse:http://{paths.ANYWHERE} to use {here} as the "
-        "base URL",
+        f"leave its base URL alone, or start Patchbay with --mode reverse:http://{upstream_url.ANYWHERE} to use {here} "
+        "as the base URL",
     )
 
 
@@ -75,11 +76,11 @@ class Warnings:
         """Log *message*, unless it has been told already."""
         if message not in self._told and len(self._told) < MAX_TOLD:
             self._told.add(message)
-            logger.warning("patchbay: %s", keylike.covered(message))
+            logger.warning("patchbay: %s", secret_patterns.covered(message))
 
     def tell_path(self, client: connection.Client, bare: str, endpoint: Endpoint) -> None:
         """Log that a version stands twice in the path *bare*, if it does."""
-        if endpoint.dialect and (once := paths.once(bare)) != bare:
+        if endpoint.dialect and (once := upstream_url.once(bare)) != bare:
             doubled = bare[: -len(endpoint.suffix)] if bare.endswith(endpoint.suffix) else "/v1/v1"
             self.tell(
                 f"a tool asks for {doubled}…: its base URL ends in a version that it adds itself; use "

@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import config, keylike
+from .. import secret_patterns
 from ..clients import Known
-from ..config import Config, ConfigError, Secret
 from ..router import Router
+from ..settings import reader
+from ..settings.reader import ConfigError
+from ..settings.settings import ClientKey, Config
+from ..values.account import Secret
 from . import environment
-from .keys import Keys, KeyUnavailable
+from .credentials import Credentials, KeyUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class Reload:
     *apply* takes over settings that are good, on the loop; what it raises as OSError makes them bad.
     """
 
-    def __init__(self, path: Path, router: Router, keys: Keys, apply: Callable[[Settings], None]) -> None:
+    def __init__(self, path: Path, router: Router, keys: Credentials, apply: Callable[[Settings], None]) -> None:
         self._path = path
         self._router = router
         self._keys = keys
@@ -99,7 +102,7 @@ class Reload:
         except ConfigError as e:
             logger.warning("patchbay: %s holds mistakes, so nothing changes:\n%s", _called(self._path), e)
         except (OSError, ValueError, KeyUnavailable) as e:
-            told = keylike.covered(str(e))  # it may quote a path of the settings
+            told = secret_patterns.covered(str(e))  # it may quote a path of the settings
             logger.warning("patchbay: %s cannot be used, so nothing changes: %s", _called(self._path), told)
         else:
             _say(self._path, before, found)
@@ -127,10 +130,10 @@ def read(path: Path) -> Config:
     text = environment.text_of(path)
     if not text.strip():
         raise Unfinished("it is empty")
-    return environment.looked_at(config.load(text, path.name, env=os.environ), os.environ)
+    return environment.looked_at(reader.load(text, path.name, env=os.environ), os.environ)
 
 
-async def _known(client: config.ClientKey, keys: Keys) -> Known:
+async def _known(client: ClientKey, keys: Credentials) -> Known:
     await keys.ready(client.secret)
     return Known(client, keys.value(client.secret).encode())
 
@@ -147,7 +150,7 @@ def _say(path: Path, before: Config, found: Config) -> None:
 
 
 def _called(path: Path) -> str:
-    return keylike.covered(path.name)
+    return secret_patterns.covered(path.name)
 
 
 def _file(secret: Secret) -> Path:

@@ -13,8 +13,9 @@ from mitmproxy.options import Options
 
 from .. import clients
 from ..router import Exchange, Router
-from ..values import Client, Decision, Headers, Refusal, Served
-from . import flows, wire
+from ..values.decision import Decision, Refusal
+from ..values.http import Client, Headers, Served
+from . import flow_record, upstream_stream
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Replay(_THEIRS):
 
     def __init__(self, flow: http.HTTPFlow, options: Options) -> None:
         super().__init__(flow, options)
-        wire.adopt(self.layer)
+        upstream_stream.adopt(self.layer)
         _running[flow.id] = self
 
 
@@ -53,7 +54,7 @@ def client(flow: http.HTTPFlow, known: Sequence[clients.Known], secret: bytes) -
     It has that client's rights of today and its scope of then. Whoever sits at the proxy replays it, and needs no
     client's key for that.
     """
-    name, scope = flows.client(flow), flows.scope(flow)
+    name, scope = flow_record.client(flow), flow_record.scope(flow)
     for one in known:
         if one.key.name == name:
             sent = Headers((("x-api-key", one.value.decode("utf-8", "surrogateescape")),))
@@ -67,7 +68,7 @@ def served(flow: http.HTTPFlow, router: Router, key: bytes) -> Served | None:
     """Return how *flow* was served before, None when it is no replay; *key* is the master key."""
     if flow.is_replay is None:
         return None
-    return flows.served(flow, key, ours=router.made(flows.request_id(flow)))
+    return flow_record.served(flow, key, ours=router.made(flow_record.request_id(flow)))
 
 
 def remark(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:

@@ -8,19 +8,18 @@ from collections.abc import Sequence
 from mitmproxy import http
 from mitmproxy.connection import Server
 
-from ..config import Config
-from ..paths import ANYWHERE
-from ..providers import Timeouts
-from ..values import Answer, Reaction
-from . import wire
-from .cord import Cord
-from .covered import Covered
-from .intake import Intake, Unchanged
+from ..settings.settings import Config
+from ..upstream_url import ANYWHERE
+from ..values.account import Timeouts
+from ..values.answer import AnswerEvent, Reaction
+from .answer_filter import AnswerFilter, Unchanged
+from .exchange_driver import ExchangeDriver
+from .redacted_heads import RedactedHeads
 
 logger = logging.getLogger(__name__)
 
 
-class ShadowCord(Cord):
+class ShadowDriver(ExchangeDriver):
     """
     Keeps the client's own credentials out of the flow, and puts them back on the wire.
 
@@ -31,7 +30,7 @@ class ShadowCord(Cord):
     timeouts = Timeouts(0.0, 0.0, 0.0, 0.0)
 
     def __repr__(self) -> str:
-        return "ShadowCord()"
+        return "ShadowDriver()"
 
     @property
     def ready(self) -> bool:
@@ -49,11 +48,11 @@ class ShadowCord(Cord):
     def wire_body(self, content: bytes) -> bytes:
         return content
 
-    def answered(self, what: Answer) -> Reaction:
+    def answered(self, what: AnswerEvent) -> Reaction:
         super().answered(what)
         return "deliver"
 
-    def intake(self) -> Intake:
+    def intake(self) -> AnswerFilter:
         return Unchanged(self._around.keys, self.body_limit)
 
     def passing(self, data: bytes) -> bytes:
@@ -61,14 +60,14 @@ class ShadowCord(Cord):
         return data
 
 
-class Untouched(wire.Untouched):
-    """Plugged into a flow that is none of our business: it passes as the client sent it, and shows no credential."""
+class Passthrough:
+    """Attached to a flow that is no request for a model: it passes as the client sent it."""
 
     def __init__(self, flow: http.HTTPFlow) -> None:
-        self._covered = Covered(flow.request)
+        self._covered = RedactedHeads(flow.request)
 
     def __repr__(self) -> str:
-        return "Untouched()"
+        return "Passthrough()"
 
     def wire_request(self, request: http.Request) -> http.Request:
         return self._covered.restored(request)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .behind import Behind
-from .contract import Store, StoreError
 from .master_key import KEY_BYTES, master_key
+from .protocol import Store, StoreError
+from .write_behind import WriteBehind
 
-__all__ = ["KEY_BYTES", "Behind", "Store", "StoreError", "master_key", "opened", "sqlite_path"]
+__all__ = ["KEY_BYTES", "Store", "StoreError", "WriteBehind", "master_key", "opened", "sqlite_path"]
 
 DEFAULT_FILE = "state.db"
 
@@ -27,13 +27,13 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
     scheme, _, rest = url.partition("://")
     match scheme:
         case "sqlite":
-            from .sqlite import Sqlite
+            from .sqlite_store import SqliteStore
 
-            return Sqlite(sqlite_path(rest) if rest else folder / DEFAULT_FILE)
+            return SqliteStore(sqlite_path(rest) if rest else folder / DEFAULT_FILE)
         case "redis" | "rediss":
-            from .shared import Redis
+            from .redis_store import RedisStore
 
-            return Redis(url, space)
+            return RedisStore(url, space)
         case _:
             return None
 

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from patchbay.values import Chunk, End, Head, Headers
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.http import Headers
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from patchbay.accounts.health import LEASE, MAX_LANES, TRANSITIONS, Health, State
 from patchbay.accounts.limits import Bucket
-from patchbay.values import Outcome
+from patchbay.values.decision import Outcome
 
 M, H = 60.0, 3600.0
 

@@ -9,7 +9,7 @@ from hypothesis import given, strategies as st
 
 from patchbay.accounts import limits
 from patchbay.body import Body
-from patchbay.values import Headers
+from patchbay.values.http import Headers
 
 NOW = 1_790_000_000.0
 

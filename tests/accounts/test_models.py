@@ -6,10 +6,10 @@ import pytest
 
 from patchbay import clients
 from patchbay.accounts import models
-from patchbay.config import Account, Models, Secret
-from patchbay.naming import Naming
-from patchbay.providers import PRESETS
-from patchbay.values import Client, Endpoint
+from patchbay.requested_models import RequestedModels
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Models, Secret
+from patchbay.values.http import Client, Endpoint
 
 
 def account(quota="", **rules):
@@ -87,7 +87,9 @@ def test_an_entry_that_equals_a_name_matches_it_everywhere(entry, model, matched
 
     assert models.serves(account(allow=(entry,)), model) is matched
     assert models.serves(account(deny=(entry,)), model) is not matched
-    bare = clients.overstepped(client, Endpoint("openai_chat", "openai", "generation"), Naming(models.base(model)))
+    bare = clients.overstepped(
+        client, Endpoint("openai_chat", "openai", "generation"), RequestedModels(models.base(model))
+    )
     assert (bare is None) is matched
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patchbay.values import Identity
+from patchbay.values.decision import Identity
 
 from .test_pool import ask, serve, served_by, three
 

@@ -9,8 +9,9 @@ from hypothesis import given, strategies as st
 
 from patchbay.accounts import outcome
 from patchbay.body import Body
-from patchbay.providers import ErrorRule
-from patchbay.values import Head, Headers
+from patchbay.values.account import ErrorRule
+from patchbay.values.answer import Head
+from patchbay.values.http import Headers
 
 NOW = 1_790_000_000.0
 

@@ -12,9 +12,12 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from patchbay.accounts.pool import Accounts, Ask, Choice, _party
-from patchbay.config import Account, Config, Models, Queue, Secret, Sessions
-from patchbay.providers import PRESETS
-from patchbay.values import Client, Head, Headers, Identity, Origin, Outcome, Refusal, Wait
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config, Queue, Sessions
+from patchbay.values.account import Account, Models, Secret
+from patchbay.values.answer import Head
+from patchbay.values.decision import Identity, Outcome, Refusal, Wait
+from patchbay.values.http import Client, Headers, Origin
 
 HERE = Origin("https", "api.openai.com", 443)
 THERE = Origin("https", "llm.example", 443)

@@ -10,8 +10,7 @@ from hypothesis import given, strategies as st
 from patchbay import dialects
 from patchbay.accounts import refusals
 from patchbay.accounts.refusals import NAMED, Absent, none_left
-from patchbay.dialects import errors
-from patchbay.values import Outcome, Refusal
+from patchbay.values.decision import Outcome, Refusal
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
 
@@ -121,7 +120,7 @@ def test_asking_again_is_advised_only_where_one_account_may_be_back(accounts, fi
     refusal = none_left("m", accounts, NOW)
 
     assert refusal.final is final
-    assert dict(errors.headers("anthropic", refusal)).get("x-should-retry") == ("false" if final else None)
+    assert dict(dialects.of("anthropic").error_headers(refusal)).get("x-should-retry") == ("false" if final else None)
     assert (said("anthropic", refusal)["type"] == "api_error") is (refusal.status == 503 and final)
 
 
@@ -132,7 +131,7 @@ def test_gemini_cli_is_not_told_to_wait_for_what_waiting_seldom_cures(cause, sec
     refusal = none_left("m", resting, NOW, "gemini")
     details = said("gemini", refusal)["details"]
 
-    assert dict(errors.headers("gemini", refusal))["retry-after"] == "30"
+    assert dict(dialects.of("gemini").error_headers(refusal))["retry-after"] == "30"
     assert [each["retryDelay"] for each in details if "retryDelay" in each] == [f"{seconds}s"]
 
 
@@ -153,7 +152,7 @@ def test_whatever_is_wrong_it_is_told_shortly_in_every_dialect(model, account, d
     assert len(found.message) < 1500
     for dialect in ("openai_chat", "openai_responses", "anthropic", "gemini", ""):
         assert json.loads(dialects.of(dialect).error(found, "id"))["error"]["message"] == found.message
-        assert all(value.isascii() for _, value in errors.headers(dialect, found))
+        assert all(value.isascii() for _, value in dialects.of(dialect).error_headers(found))
 
 
 # --- a limit that is reached
@@ -180,7 +179,7 @@ def test_a_used_up_window_is_told_in_the_word_that_codex_knows():
 
 def test_a_used_up_window_is_told_in_the_words_of_the_other_families():
     """A7: Anthropic's 429 has the headers that Claude Code reads, Google's a RetryInfo."""
-    anthropic, headers = said("anthropic", WINDOW), dict(errors.headers("anthropic", WINDOW))
+    anthropic, headers = said("anthropic", WINDOW), dict(dialects.of("anthropic").error_headers(WINDOW))
     assert anthropic["type"] == "rate_limit_error"
     assert headers["anthropic-ratelimit-unified-status"] == "rejected"
     assert headers["anthropic-ratelimit-unified-reset"] == str(int(NOW + 7200))
@@ -226,7 +225,7 @@ def test_out_of_credit_is_told_in_the_family_s_own_word():
 def test_a_client_is_told_whether_to_ask_again(refusal, wait, again):
     """A6: for longer than the SDKs wait, they would ask again at once, and in vain."""
     for dialect in ("openai_chat", "anthropic", "gemini", ""):
-        headers = dict(errors.headers(dialect, refusal))
+        headers = dict(dialects.of(dialect).error_headers(refusal))
         assert headers.get("retry-after") == wait
         assert headers.get("x-should-retry") == (None if again else "false")
 
@@ -235,9 +234,9 @@ def test_codex_is_not_told_to_wait_for_what_waiting_does_not_cure():
     """A5: it would show nothing for so long."""
     refused = none_left("m", [absent("a", "auth", 600, "401")], NOW)
 
-    assert "retry-after" not in dict(errors.headers("openai_responses", refused))
-    assert dict(errors.headers("openai_chat", refused))["retry-after"] == "600"
-    assert "retry-after" in dict(errors.headers("openai_responses", WINDOW))
+    assert "retry-after" not in dict(dialects.of("openai_responses").error_headers(refused))
+    assert dict(dialects.of("openai_chat").error_headers(refused))["retry-after"] == "600"
+    assert "retry-after" in dict(dialects.of("openai_responses").error_headers(WINDOW))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import pytest
 from patchbay.accounts import outcome
 from patchbay.accounts.health import Health
 from patchbay.body import Body
-from patchbay.values import Head, Headers, Outcome
+from patchbay.values.answer import Head
+from patchbay.values.decision import Outcome
+from patchbay.values.http import Headers
 
 from .test_outcome import NOW, TABLE
 

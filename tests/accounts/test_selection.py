@@ -9,9 +9,9 @@ from random import Random
 import pytest
 
 from patchbay.accounts import selection
-from patchbay.accounts.selection import STRATEGIES, Cursors, State
-from patchbay.config import Account, Secret
-from patchbay.providers import PRESETS
+from patchbay.accounts.selection import STRATEGIES, Cursors, SelectionState
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Secret
 
 
 def account(name, **fields):
@@ -23,7 +23,7 @@ def accounts(names, **fields):
 
 
 def state(secret=b"secret", seed=1, **fields):
-    return State(selection.derive_key(secret), Cursors(Random(seed)), **fields)
+    return SelectionState(selection.derive_key(secret), Cursors(Random(seed)), **fields)
 
 
 def ids(order):

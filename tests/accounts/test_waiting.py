@@ -19,10 +19,13 @@ import pytest
 from patchbay import dialects
 from patchbay.accounts.health import LAST_CHANCE
 from patchbay.body import Body
-from patchbay.config import Account, Config, Failover, Secret
-from patchbay.providers import PRESETS
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Refusal, Request, Route, Wait
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config, Failover
+from patchbay.values.account import Account, Secret
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Refusal, Route, Wait
+from patchbay.values.http import Client, Headers, Origin, Request
 
 from .refusals import ABOUT_THE_REQUEST, JSON, KINDS, Kind
 

@@ -17,7 +17,7 @@ from patchbay.cli.main import main
 from patchbay.router import mint_of
 from patchbay.store import master_key
 
-from ..proxy.test_dump import BEFORE, KEY as BEFORE_KEY
+from ..proxy.test_stored_flows import BEFORE, KEY as BEFORE_KEY
 
 SETTINGS = """\
 state: {state}

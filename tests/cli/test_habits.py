@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from patchbay.cli.main import main
-from patchbay.config import Config
 from patchbay.crosstalk.host_habits import Demotion
-from patchbay.proxy.keeping import store_of
+from patchbay.proxy.persistence import store_of
+from patchbay.settings.settings import Config
 from patchbay.state import of_demotion
 from patchbay.store import master_key
 

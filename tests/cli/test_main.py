@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from patchbay.cli import main as cli
-from patchbay.cli.main import config_file, main
+from patchbay.cli.main import main
 
 ROOT = Path(__file__).parent.parent.parent
 GOOD = """\
@@ -74,15 +74,6 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path, capsys: pytest.CaptureF
 
     assert main(["check", str(file)]) == 1
     assert str(file) in capsys.readouterr().err
-
-
-def test_the_file_is_the_one_named_then_the_variable_then_the_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
-    assert config_file(None) == Path("config.yaml")
-
-    monkeypatch.setenv("PATCHBAY_CONFIG", "/etc/patchbay.yaml")
-    assert config_file(None) == Path("/etc/patchbay.yaml")
-    assert config_file("mine.yaml") == Path("mine.yaml")
 
 
 def test_without_a_command_the_help_lists_them(capsys: pytest.CaptureFixture[str]) -> None:

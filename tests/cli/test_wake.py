@@ -9,12 +9,13 @@ from random import Random
 import pytest
 
 from patchbay.cli.main import main
-from patchbay.config import Config, load
-from patchbay.proxy import keeping
-from patchbay.proxy.keeping import Keeping, store_of
+from patchbay.proxy import persistence
+from patchbay.proxy.persistence import Persistence, store_of
 from patchbay.router import Router
+from patchbay.settings.reader import load
+from patchbay.settings.settings import Config
 from patchbay.store import master_key
-from patchbay.values import Outcome
+from patchbay.values.decision import Outcome
 
 ACCOUNTS = "accounts: [{id: a, provider: openai, key: example-one}, {id: b, provider: openai, key: example-two}]\n"
 
@@ -22,7 +23,7 @@ ACCOUNTS = "accounts: [{id: a, provider: openai, key: example-one}, {id: b, prov
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(keeping, "PATIENCE", 30.0)  # seconds; only a failing test takes them
+    monkeypatch.setattr(persistence, "PATIENCE", 30.0)  # seconds; only a failing test takes them
     (tmp_path / "state").mkdir(mode=0o700)
     text = f"state: {tmp_path / 'state'}\nstore: sqlite\n{ACCOUNTS}"
     (tmp_path / "config.yaml").write_text(text)
@@ -30,10 +31,10 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return load(text, "config.yaml")
 
 
-def process(settings: Config) -> tuple[Router, Keeping]:
+def process(settings: Config) -> tuple[Router, Persistence]:
     key = master_key(Path(settings.state))
     router = Router(settings, key, Random(0), lambda count: bytes(count))
-    return router, Keeping(settings, key, router.state)
+    return router, Persistence(settings, key, router.state)
 
 
 def rests(router: Router) -> list[bool]:
@@ -48,21 +49,21 @@ def spoiled(router: Router, kind: str = "quota") -> None:
 
 def test_a_rest_that_is_kept_is_over_for_the_next_process(settings: Config) -> None:
     """A14: by the command line, while no proxy runs."""
-    router, keeping = process(settings)
+    router, persistence = process(settings)
     spoiled(router)
-    keeping.end()
+    persistence.end()
 
     assert main(["wake", "a"]) == 0
 
-    router, keeping = process(settings)
-    keeping.end()
+    router, persistence = process(settings)
+    persistence.end()
     assert rests(router) == [False, True]
 
 
 @pytest.mark.parametrize("kind", ["quota", "auth", "permission", "model"])
 def test_a_running_proxy_hears_of_it_whatever_the_account_rests_for(settings: Config, kind: str) -> None:
     """A14: also what is kept nowhere, such as a bad key."""
-    router, keeping = process(settings)
+    router, persistence = process(settings)
     spoiled(router, kind)
     _, store = store_of(settings, master_key(Path(settings.state)))
     assert store is not None
@@ -73,7 +74,7 @@ def test_a_running_proxy_hears_of_it_whatever_the_account_rests_for(settings: Co
 
     assert rests(router) == [False, True]
     store.close()
-    keeping.end()
+    persistence.end()
 
 
 def test_another_instance_hears_of_it_from_the_one_that_was_told(settings: Config) -> None:

@@ -22,11 +22,12 @@ import msgspec
 from backports import zstd
 from mitmproxy import http
 
-from patchbay.answer import Answer
-from patchbay.crosstalk import evidence
-from patchbay.proxy.packed import unpacked
-from patchbay.sse import Elements, Events
-from patchbay.values import Fact, Head, Headers
+from patchbay.answer.reader import AnswerReader
+from patchbay.answer.sse import Elements, Events
+from patchbay.crosstalk import report
+from patchbay.proxy.message_content import unpacked
+from patchbay.values.answer import Fact, Head
+from patchbay.values.http import Headers
 
 from .world import NAMES, World
 
@@ -96,11 +97,11 @@ def _one(tally: Tally, random: Random) -> None:
     tally.chunks += len(pieces)
     head = _head(random, line.own.headers, coding)
     dialect = line.dialect if random.random() < 0.8 else random.choice(list(NAMES))
-    facts = _read(tally, Answer(dialect, line.provider.echo), head, pieces)
+    facts = _read(tally, AnswerReader(dialect, line.provider.echo), head, pieces)
     for fact in facts:
         line.watch.see(fact, head.status, world.now)
     line.watch.end(world.now)
-    msgspec.json.encode([line.watch.record(), evidence.verdict(line.verdict())])
+    msgspec.json.encode([line.watch.record(), report.verdict(line.verdict())])
     tally.verdicts[line.verdict().kind] += 1
     tally.facts.update(fact.kind for fact in facts)
     _events(pieces)
@@ -110,7 +111,7 @@ def _one(tally: Tally, random: Random) -> None:
 # -- what reads --------------------------------------------------------------------------------------------------------
 
 
-def _read(tally: Tally, reader: Answer, head: Head, pieces: list[bytes]) -> list[Fact]:
+def _read(tally: Tally, reader: AnswerReader, head: Head, pieces: list[bytes]) -> list[Fact]:
     facts, fed = reader.head(head), 0
     for piece in pieces:
         facts += reader.feed(piece)
@@ -136,7 +137,7 @@ def _events(pieces: list[bytes]) -> None:
 
 
 def _messages(random: Random, dialect: str, pieces: list[bytes]) -> None:
-    reader = Answer(dialect)
+    reader = AnswerReader(dialect)
     reader.head(Head(200, Headers()))
     for piece in random.sample(pieces, min(4, len(pieces))):
         reader.message(piece)

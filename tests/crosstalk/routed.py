@@ -9,11 +9,13 @@ from typing import Literal
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Account, Config, Crosstalk, Secret
 from patchbay.crosstalk.watch import Watch
-from patchbay.providers import FAMILIES
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Endpoint, Head, Headers, Origin, Refusal, Request, Route, Verdict, Wait
+from patchbay.settings.settings import Config, Crosstalk
+from patchbay.values.account import FAMILIES, Account, Secret
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Refusal, Route, Verdict, Wait
+from patchbay.values.http import Client, Endpoint, Headers, Origin, Request
 
 from .world import DEPTHS, PATHS, Line, Wire, World
 

@@ -7,7 +7,8 @@ from email.utils import formatdate
 
 import pytest
 
-from patchbay.values import Chunk, End, Head, Headers
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.http import Headers
 
 from ..test_router import answer, opened, request, routed, router
 

@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
-from patchbay.crosstalk.memory import Memory
+from patchbay.crosstalk.recent import RecentExchanges
 
 from ..simulator.reply import Echoed, mint
 from . import honest_hosts as habits, test_owners as owners
@@ -93,7 +93,7 @@ def serve(host: Host) -> tuple[int, int, str]:
 
 
 def _restart(world: Routed) -> None:
-    before, world.router.memory = world.router.memory, Memory()
+    before, world.router.memory = world.router.memory, RecentExchanges()
     for told in before.habits.all():
         world.router.memory.habits.adopt(told)
 

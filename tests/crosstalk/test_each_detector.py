@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from patchbay.crosstalk.detectors import DETECTORS
-from patchbay.values import Fact, Finding
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Finding
 
 from .world import Line, World
 

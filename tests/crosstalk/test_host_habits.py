@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from patchbay.crosstalk.again import judge
 from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, LONGER, MOST, Demotion, HostHabits
-from patchbay.crosstalk.memory import Memory
-from patchbay.values import Fact
+from patchbay.crosstalk.recent import RecentExchanges
+from patchbay.crosstalk.reverify import judge
+from patchbay.values.answer import Fact
 
 from . import modes
 from .routed import Routed
@@ -263,7 +263,7 @@ def test_a_verdict_rests_on_what_was_known_of_the_host_then() -> None:
 
 def test_a_habit_survives_the_process() -> None:
     """H1: what is demoted stays so in the next one, which says nothing of it again."""
-    one, two = Memory(), Memory()
+    one, two = RecentExchanges(), RecentExchanges()
     one.habits.watch()
     for now in (1.0, 2.0, 3.0):
         one.habits.broke(HOST, "contract header x-request-id", now)

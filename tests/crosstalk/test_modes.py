@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from patchbay import providers
 from patchbay.crosstalk.detectors import DETECTORS
+from patchbay.settings import presets
 
 from . import modes
 from .world import NAMES, Wire, World
@@ -167,7 +167,7 @@ def test_an_answer_that_was_mixed_into_another_before_it_came_to_its_own_is_no_o
 
 
 def test_every_detector_can_be_silenced_by_name() -> None:
-    assert tuple(DETECTORS) == providers.DETECTORS
+    assert tuple(DETECTORS) == presets.DETECTORS
 
 
 def test_many_clean_exchanges_in_four_dialects_raise_no_alarm() -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from patchbay import answer
+from patchbay.answer import reader
 from patchbay.body import Body
 from patchbay.crosstalk import detectors, watch
-from patchbay.crosstalk.again import Stored, judge
-from patchbay.values import Fact, Finding
+from patchbay.crosstalk.reverify import StoredExchange, judge
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Finding
 
 from . import modes
 from .world import World
@@ -26,11 +27,11 @@ def _world() -> World:
     return world
 
 
-def _changed(stored: Stored, **members: Any) -> Stored:
+def _changed(stored: StoredExchange, **members: Any) -> StoredExchange:
     return replace(stored, attempts=tuple({**record, **members} for record in stored.attempts))
 
 
-def _without(stored: Stored, *names: str) -> Stored:
+def _without(stored: StoredExchange, *names: str) -> StoredExchange:
     kept = [{name: value for name, value in record.items() if name not in names} for record in stored.attempts]
     return replace(stored, attempts=tuple(kept))
 
@@ -47,8 +48,8 @@ def _more_facts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _also(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    plain = getattr(answer.Answer, name)
-    monkeypatch.setattr(answer.Answer, name, lambda self, given: [Fact("novel", name), *plain(self, given)])
+    plain = getattr(reader.AnswerReader, name)
+    monkeypatch.setattr(reader.AnswerReader, name, lambda self, given: [Fact("novel", name), *plain(self, given)])
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["version 1", "version 0"])
@@ -106,7 +107,7 @@ def test_a_record_of_a_later_version_is_not_judged_again(version: object) -> Non
 def test_the_end_of_an_answer_of_many_facts_is_judged_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """T12: the times of the first facts are kept; those that follow are counted all the same."""
     monkeypatch.setattr(watch, "SEEN", 4)
-    monkeypatch.setattr("patchbay.crosstalk.again.SEEN", 4)
+    monkeypatch.setattr("patchbay.crosstalk.reverify.SEEN", 4)
     world = _world()
     world.warm(3)
 
@@ -122,7 +123,7 @@ def test_a_record_names_its_version_and_its_kinds() -> None:
 
     assert record["version"] == watch.VERSION
     assert record["kinds"] == sorted(detectors.KINDS)
-    assert judge([Stored((record,), Body(None))], world.mint)[0].verdict.kind == "unverifiable"
+    assert judge([StoredExchange((record,), Body(None))], world.mint)[0].verdict.kind == "unverifiable"
 
 
 ODD: tuple[object, ...] = (None, True, -1, 1.5, "x", b"\xff", [], [1, None], [["a", 1]], {"a": 1}, [{}])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from patchbay.crosstalk.verdict import weigh
-from patchbay.values import Depth, Finding
+from patchbay.values.account import Depth
+from patchbay.values.decision import Finding
 
 
 def found(text: str) -> tuple[Finding, ...]:

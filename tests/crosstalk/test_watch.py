@@ -8,14 +8,16 @@ from random import Random
 
 import pytest
 
-from patchbay.answer import facts_of_json
+from patchbay.answer.reader import facts_of_json
 from patchbay.body import Body
 from patchbay.correlation import Mint, stamps
-from patchbay.crosstalk import evidence
+from patchbay.crosstalk import report
 from patchbay.crosstalk.watch import Watch
 from patchbay.ledger import Ledger
-from patchbay.providers import PRESETS, Echo, Provider
-from patchbay.values import Fact, Headers
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Echo, Provider
+from patchbay.values.answer import Fact
+from patchbay.values.http import Headers
 
 MINT = Mint(b"k" * 32)
 HEADER, BODY = "header x-request-id", "body request_id"
@@ -67,16 +69,16 @@ def test_an_echo_of_ours_in_the_body_is_clean_and_one_in_the_head_proves_nothing
 
     assert line.get(echo(line.id)) == "unverifiable"
     assert line.watch.verdict().echo == "header"
-    assert evidence.comment(line.watch.verdict()) == "echo matched (header), which says nothing about the body"
+    assert report.comment(line.watch.verdict()) == "echo matched (header), which says nothing about the body"
     assert line.get(echo(line.id, BODY)) == "clean"
-    assert evidence.comment(line.watch.verdict()) == "echo matched (body)"
+    assert report.comment(line.watch.verdict()) == "echo matched (body)"
 
 
 def test_no_echo_is_unverifiable_and_never_clean() -> None:
     line = Bay().send("a")
 
     assert line.get(Fact("id", ID, "body id"), Fact("content", "text")) == "unverifiable"
-    assert evidence.comment(line.watch.verdict()) == "no echo"
+    assert report.comment(line.watch.verdict()) == "no echo"
 
 
 @pytest.mark.parametrize("blank", ["", " ", "null", "-"])
@@ -92,7 +94,7 @@ def test_both_sides_of_a_swap_name_each_other() -> None:
     assert (a.watch.verdict().victim, b.watch.verdict().victim) == ("b", "a")
     finding = a.watch.verdict().findings[0]
     assert (finding.strength, finding.expected, finding.received, finding.where) == ("proof", a.id, b.id, HEADER)
-    assert evidence.comment(a.watch.verdict()) == f"CROSSTALK: expected {a.id}, received {b.id}, victim b"
+    assert report.comment(a.watch.verdict()) == f"CROSSTALK: expected {a.id}, received {b.id}, victim b"
     entry = bay.ledger.find("request", b.id, bay.now)
     assert entry is not None
     assert (entry.exchange, entry.account, entry.affinity) == ("b", "acc-b", "ses-b")
@@ -171,7 +173,7 @@ def test_an_id_of_another_exchange_in_an_error_is_a_suspicion() -> None:
     a, b = bay.send("a"), bay.send("b")
 
     assert a.get(echo(b.id), status=502) == "suspect"
-    assert evidence.comment(a.watch.verdict()).startswith("suspect: expected ")
+    assert report.comment(a.watch.verdict()).startswith("suspect: expected ")
 
 
 def test_a_late_answer_of_an_earlier_attempt_is_no_crosstalk() -> None:
@@ -181,7 +183,7 @@ def test_a_late_answer_of_an_earlier_attempt_is_no_crosstalk() -> None:
 
     assert second.get(echo(first.id)) == "unverifiable"
     assert second.watch.verdict().note == "late attempt"
-    assert evidence.comment(second.watch.verdict()) == "no echo; late attempt"
+    assert report.comment(second.watch.verdict()) == "no echo; late attempt"
 
 
 def test_the_answer_of_an_equal_request_before_ours_is_a_replay() -> None:
@@ -400,10 +402,10 @@ def test_evidence_is_made_of_plain_types() -> None:
     bay = Bay()
     a, b = bay.send("a"), bay.send("b")
     a.get(echo(b.id))
-    plain = evidence.verdict(a.watch.verdict())
+    plain = report.verdict(a.watch.verdict())
 
     assert (plain["verdict"], plain["victim"]) == ("crosstalk", "b")
-    assert plain["findings"] == [evidence.finding(each) for each in a.watch.verdict().findings]
+    assert plain["findings"] == [report.finding(each) for each in a.watch.verdict().findings]
 
 
 def test_twenty_thousand_clean_exchanges_are_clean_and_cheap() -> None:

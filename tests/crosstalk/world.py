@@ -12,15 +12,18 @@ from random import Random
 from typing import Any
 
 from patchbay import correlation, dialects
-from patchbay.answer import Answer
+from patchbay.answer.reader import AnswerReader
 from patchbay.body import Body
-from patchbay.crosstalk.again import Stored
-from patchbay.crosstalk.asked import Asked
-from patchbay.crosstalk.memory import Memory
+from patchbay.crosstalk.recent import RecentExchanges
+from patchbay.crosstalk.request_summary import RequestSummary
+from patchbay.crosstalk.reverify import StoredExchange
 from patchbay.crosstalk.watch import Watch
 from patchbay.ledger import Ledger
-from patchbay.providers import PRESETS, Provider
-from patchbay.values import Endpoint, Head, Headers, Verdict
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Provider
+from patchbay.values.answer import Head
+from patchbay.values.decision import Verdict
+from patchbay.values.http import Endpoint, Headers
 
 from ..simulator import render
 from ..simulator.dialects import DIALECTS
@@ -81,7 +84,7 @@ class World:
         self.random = Random(f"{seed}:{depth}:{dialect}:{stream}")
         self.mint = correlation.Mint(b"k" * 32)
         self.ledger = Ledger()
-        self.memory = Memory()
+        self.memory = RecentExchanges()
         self.now = 1_760_000_000.0
         self.number = 0
         self.silent: frozenset[str] = frozenset()
@@ -113,7 +116,8 @@ class World:
         return request_id, Watch(
             provider.echo, stamped.expected, request_id=request_id, exchange=f"x{self.number}", mint=self.mint,
             ledger=self.ledger, now=self.now, sent=stamped.sent, account="a", affinity=f"s{self.number}",
-            digest=digest, generation=True, memory=self.memory, asked=Asked(endpoint, body, model, self.stream),
+            digest=digest, generation=True, memory=self.memory,
+            asked=RequestSummary(endpoint, body, model, self.stream),
             host="http://host", silent=self.silent,
         )  # fmt: skip
 
@@ -135,7 +139,7 @@ class World:
         self, line: Line, wire: Wire, *, status: int = 200, extra: tuple[tuple[str, str], ...] = ()
     ) -> Iterator[None]:
         """The same, a piece at a time, so that several answers pass side by side."""
-        reader = Answer(line.dialect, line.provider.echo)
+        reader = AnswerReader(line.dialect, line.provider.echo)
         self.now += 0.01
         head = Head(status, Headers((*wire.headers, *extra)))
         line.got = (head, b"".join(wire.pieces))
@@ -156,10 +160,10 @@ class World:
         while running:
             running = [each for each in running if next(each, _OVER) is not _OVER]
 
-    def stored(self) -> list[Stored]:
+    def stored(self) -> list[StoredExchange]:
         """Return every exchange as a dump would keep it."""
         return [
-            Stored(
+            StoredExchange(
                 attempts=(line.watch.record(),),
                 request=Body(render._json(line.document)),
                 head=line.got[0] if line.got else None,

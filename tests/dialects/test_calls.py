@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay import dialects
-from patchbay.answer import Answer
+from patchbay.answer.reader import AnswerReader
 from patchbay.body import Body
-from patchbay.dialects import calls
-from patchbay.identity.canonical import answer_turns, read
-from patchbay.values import Head, Headers
+from patchbay.identity.history import answer_turns, conversation_of
+from patchbay.values.answer import Head
+from patchbay.values.http import Headers
 
 from ..identity.talks import CHAT, GEMINI, MESSAGES, RESPONSES, Call, History, Reply, answer
 
@@ -30,7 +30,7 @@ REPLIES = {
 def facts_of(path: str, reply: Reply, *, stream: bool, step: int = 0) -> dict[str, object]:
     """Read *reply* in pieces of *step* bytes; return the values of its facts by kind."""
     kind, body = answer(path, reply, stream=stream)
-    reader = Answer(dialects.endpoint("POST", path).dialect)
+    reader = AnswerReader(dialects.endpoint("POST", path).dialect)
     facts = reader.head(Head(200, Headers([("content-type", kind)])))
     for at in range(0, len(body), step or len(body)):
         facts += reader.feed(body[at : at + (step or len(body))])
@@ -72,7 +72,7 @@ def test_a_later_request_has_the_turns_that_the_answer_foretold(path, stream, re
     history = History(path)
     history.say("hi")
     history.hear(reply, [f"mine_{number}" for number in range(len(reply.calls))])
-    turns = read(Body(json.dumps(history.body()).encode())).turns[1:]
+    turns = conversation_of(Body(json.dumps(history.body()).encode())).turns[1:]
 
     foretold = answer_turns(str(found.get("text", "")), found["calls"], apart=path == RESPONSES)  # type: ignore[arg-type]
     assert [turn.digest for turn in turns] == list(foretold)
@@ -98,7 +98,7 @@ def test_arguments_in_many_pieces_are_put_together_though_not_each_is_read(path)
             for piece in pieces
         ]
         events.append({"type": "message_stop"})
-    reader = Answer(dialects.endpoint("POST", path).dialect)
+    reader = AnswerReader(dialects.endpoint("POST", path).dialect)
     reader.head(Head(200, Headers([("content-type", "text/event-stream")])))
     facts = [fact for event in events for fact in reader.feed(b"data: " + json.dumps(event).encode() + b"\n\n")]
     told = {fact.kind: fact.value for fact in [*facts, *reader.end()]}
@@ -108,7 +108,7 @@ def test_arguments_in_many_pieces_are_put_together_though_not_each_is_read(path)
 
 
 def test_arguments_beyond_what_is_kept_are_not_told():
-    reader = Answer("anthropic", keep_text=100)
+    reader = AnswerReader("anthropic", keep_text=100)
     kind, body = answer(MESSAGES, REPLIES["long"], stream=True)
     reader.head(Head(200, Headers([("content-type", kind)])))
 
@@ -128,4 +128,4 @@ JSON = st.recursive(
 @given(data=st.dictionaries(st.sampled_from(["type", "choices", "content", "output", "candidates", "item"]), JSON))
 def test_whatever_an_answer_is_reading_it_does_not_raise(data):
     for dialect in ("openai_chat", "anthropic", "openai_responses", "gemini", "none"):
-        list(calls.read(dialect, data))
+        list(dialects.of(dialect).read_calls(data))

@@ -16,9 +16,11 @@ from google import genai
 from google.genai import errors as google_errors
 
 from patchbay import dialects
-from patchbay.answer import Answer
+from patchbay.answer.reader import AnswerReader
 from patchbay.dialects import errors
-from patchbay.values import Head, Headers, Refusal
+from patchbay.values.answer import Head
+from patchbay.values.decision import Refusal
+from patchbay.values.http import Headers
 
 COOLDOWN = Refusal(
     429, "model_cooldown", "All credentials for model m are cooling down via provider p", 12.0,
@@ -97,7 +99,7 @@ def test_openai_s_sdk_raises_in_mid_stream(dialect: str) -> None:
 
 @pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic", "gemini", ""])
 def test_we_read_our_own_refusals(dialect: str) -> None:
-    answer = Answer(dialect or "openai_chat")
+    answer = AnswerReader(dialect or "openai_chat")
     answer.head(Head(200, Headers([("content-type", "text/event-stream")])))
     told = [fact for fact in answer.feed(dialects.of(dialect).error_event(CROSSTALK, "pb1-x")) if fact.kind == "error"]
 

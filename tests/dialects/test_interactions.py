@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
-from patchbay.dialects import gemini
-from patchbay.values import Fact
+from patchbay.values.answer import Fact
 
 STEPS: list[dict[str, Any]] = [
     {"type": "user_input", "content": [{"type": "text", "text": "what I asked"}]},
@@ -22,7 +21,7 @@ WHOLE = {"id": "v1_x", "status": "completed", "model": "g", "created": "2026-11-
 
 
 def told(data: dict[str, Any], name: str = "") -> list[tuple[str, object]]:
-    return [(fact.kind, fact.value) for fact in gemini.read(name, data) if fact.kind != "usage"]
+    return [(fact.kind, fact.value) for fact in dialects.of("gemini").read(name, data) if fact.kind != "usage"]
 
 
 def test_a_whole_interaction_names_itself_and_what_its_model_said() -> None:
@@ -63,7 +62,7 @@ def test_a_delta_says_what_kind_of_content_began(delta: dict[str, Any], facts: l
 
 def test_an_error_in_its_stream_is_one() -> None:
     event = {"event_type": "error", "error": {"code": "rate_limit_exceeded", "message": "slow down"}}
-    (fact,) = gemini.read("error", event)
+    (fact,) = dialects.of("gemini").read("error", event)
     assert isinstance(fact, Fact)
     assert (fact.kind, fact.value["code"] if isinstance(fact.value, dict) else "") == ("error", "rate_limit_exceeded")
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.dialects import order, shape
-from patchbay.dialects.order import Order
+from patchbay import dialects
 
 
 def disorder(dialect: str, *events: dict[str, Any]) -> list[str]:
-    following = Order(dialect)
+    following = dialects.of(dialect).order()
     found = [fact.where for event in events for fact in following.feed(event)]
     return found + [fact.where for fact in following.end()]
 
@@ -121,11 +120,11 @@ JSON = st.recursive(
 
 @given(st.sampled_from(["openai_chat", "openai_responses", "anthropic", "gemini"]), st.lists(JSON, max_size=6))
 def test_no_event_stops_it(dialect: str, events: list[Any]) -> None:
-    following = order.Order(dialect)
+    following = dialects.of(dialect).order()
     for event in events:
         if isinstance(event, dict):
             list(following.feed(event))
-            shape.of(event)
+            dialects.shape_of(event)
     list(following.end())
 
 
@@ -146,7 +145,7 @@ def test_no_event_stops_it(dialect: str, events: list[Any]) -> None:
     ],
 )
 def test_an_object_looks_like_one_dialect_or_none(data: dict[str, Any], looks: str) -> None:
-    assert shape.of(data) == looks
+    assert dialects.shape_of(data) == looks
 
 
 def test_a_choice_by_a_strange_number_is_the_first() -> None:

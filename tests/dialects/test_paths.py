@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patchbay import dialects
-from patchbay.values import Endpoint
+from patchbay.values.http import Endpoint
 
 CHAT, RESPONSES, CLAUDE, GEMINI = "openai_chat", "openai_responses", "anthropic", "gemini"
 
@@ -59,7 +59,7 @@ def test_a_path_is_known(method: str, path: str, dialect: str, kind: str, suffix
     found = dialects.endpoint(method, path)
 
     assert (found.dialect, found.kind, found.suffix) == (dialect, kind, suffix)
-    assert found.family == dialects.of(dialect).FAMILY
+    assert found.family == dialects.of(dialect).family
 
 
 @pytest.mark.parametrize(
@@ -123,4 +123,4 @@ def test_a_path_of_no_dialect_is_nobody_s(method: str, path: str) -> None:
 
 
 def test_paths_of_no_dialect_have_errors_all_the_same() -> None:
-    assert dialects.of("").FAMILY == ""
+    assert dialects.of("").family == ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from patchbay.dialects.openai_responses import settings
+from patchbay import dialects
+
+settings = dialects.of("openai_responses").settings
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from random import Random
 
 import pytest
 
-from patchbay import dialects, paths
-from patchbay.config import Config
+from patchbay import dialects, upstream_url
 from patchbay.guards import Arrival, Guards
-from patchbay.values import Headers, Refusal
+from patchbay.settings.settings import Config
+from patchbay.values.decision import Refusal
+from patchbay.values.http import Headers
 
 PLAIN = (
     "/v1/chat/completions",
@@ -220,13 +221,13 @@ def test_a_header_does_not_change_the_method(name: str) -> None:
 
 def test_the_bytes_of_a_path_that_need_not_change_go_up_as_they_came() -> None:
     """T4: reading a path does not rewrite it; giving a model another name does."""
-    from ..test_paths import account, asked
+    from ..test_upstream_url import account, asked
 
     path = "/v1beta/models/a%2Db%3AgenerateContent?alt=sse%20x"
 
-    assert paths.renamed(asked(path), account(""), "a-b") == (path, {})
-    assert paths.renamed(asked(path), account(""), "c")[0] == "/v1beta/models/c:generateContent?alt=sse%20x"
-    at_base = paths.join(
+    assert upstream_url.renamed(asked(path), account(""), "a-b") == (path, {})
+    assert upstream_url.renamed(asked(path), account(""), "c")[0] == "/v1beta/models/c:generateContent?alt=sse%20x"
+    at_base = upstream_url.join(
         account("/gw/v1"), "/openai/v1/%63hat/completions?q=%63", asked("/v1/chat/completions").endpoint
     )
     assert at_base == "/gw/v1/chat/completions?q=%63"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from patchbay import clients, dialects, guards, router
-from patchbay.proxy import cord, hooks, keys, render, wire
+from patchbay.proxy import credentials, exchange_driver, flow_view, hooks, upstream_stream
 
 _WHICH = Path(os.environ["BREAK"])
 
@@ -21,19 +21,22 @@ POINTS: dict[str, tuple[Any, str]] = {
         (guards.Guards, "refusal"),
         (hooks.Patchbay, "_plug _close _record _router _lets_be _client _destination _guarded _open"),
         (router.Router, "open next answered verdict close serves"),
-        (cord.Cord, "wire_request wire_body answered passing refusal client_left _with_credential _check"),
-        (keys.Keys, "ready value scrub"),
+        (
+            exchange_driver.ExchangeDriver,
+            "wire_request wire_body answered passing refusal client_left _with_credential _check",
+        ),
+        (credentials.Credentials, "ready value scrub"),
         (clients, "identify form without_key"),
         (dialects, "endpoint"),
-        (render, "on_flow"),
-        (wire, "install"),
+        (flow_view, "on_flow"),
+        (upstream_stream, "install"),
         (
-            wire.PatchbayStream,
+            upstream_stream.PatchbayStream,
             "state_wait_for_request_headers state_consume_request_body _answer"
             " handle_event _handle_event _sorted _on_the_wire _dressed make_server_connection"
             " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
         ),
-        (wire.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
+        (upstream_stream.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
     )
     for name in names.split()
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from patchbay.proxy import keeping
+from patchbay.proxy import persistence
 
 LONG = 20.0  # seconds
 
-keeping.CATCH_UP = LONG
-keeping.Keeping.caught_up.__defaults__ = (LONG,)
+persistence.CATCH_UP = LONG
+persistence.Persistence.caught_up.__defaults__ = (LONG,)
 addons: list[object] = []

@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 
-from patchbay.providers import PRESETS
+from patchbay.settings.presets import PRESETS
 
 from ..simulator import Record, Simulator, simulator_thread
 from ..simulator.play import Play

@@ -15,7 +15,7 @@ from random import Random
 import httpx
 
 from ..identity.shapes import GEMINI, MESSAGES, SHAPES, Asked, Speaker
-from ..identity.test_sidecalls import CHORES, LONG, SAID
+from ..identity.test_auxiliary_calls import CHORES, LONG, SAID
 from ..simulator import Simulator
 from ..simulator.play import Play
 from .conftest import KEYS

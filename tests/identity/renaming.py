@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from patchbay.identity import canonical, sidecalls
+from patchbay.identity import auxiliary_calls, history
 
 ADDON = Path(__file__).parent.parent.parent / "addon"
 _RUN = re.compile(r"\\u[0-9a-fA-F]{4}|\\[a-z]|(?:[^\W_]|[\u0300-\u036f])+")  # JSON's escapes, and runs of letters
@@ -26,7 +26,7 @@ _CLASSES = ("123456789", "abcdef", "ghijklmnopqrstuvwxyz", "ABCDEF", "GHIJKLMNOP
 _FIXED = frozenset(("type", "role", "object", "user-agent", "authorization", "x-api-key", "x-goog-api-key", "api-key",
                     "chatgpt-account-id", "content-type", "mimeType", "media_type", "model"))  # fmt: skip
 _UUID = "12345678-1234-1234-1234-123456789abc"  # in other words it is still one
-_SPANS = (*(p for p in canonical._VOLATILE if not p.fullmatch(_UUID)), sidecalls._TITLE, canonical._BILLING)
+_SPANS = (*(p for p in history._VOLATILE if not p.fullmatch(_UUID)), auxiliary_calls._TITLE, history._BILLING)
 
 
 class Renamer:

@@ -15,10 +15,13 @@ from typing import Any, Literal
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Account, Config, Secret
-from patchbay.providers import PRESETS
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, Client, End, Head, Headers, Origin, Request, Route
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config
+from patchbay.values.account import Account, Secret
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Route
+from patchbay.values.http import Client, Headers, Origin, Request
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 GEMINI = "/v1beta/models/gemini-2.5-pro:generateContent"

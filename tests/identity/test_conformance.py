@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from patchbay.values import Identity, Request
+from patchbay.values.decision import Identity
+from patchbay.values.http import Request
 
 from .renaming import Renamer
 from .traffic import Teller, facts, request

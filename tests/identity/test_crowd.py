@@ -11,10 +11,13 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Account, Config, Secret
-from patchbay.providers import PRESETS
 from patchbay.router import Exchange, Router
-from patchbay.values import Chunk, End, Head, Headers, Origin, Request, Route
+from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import Config
+from patchbay.values.account import Account, Secret
+from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Route
+from patchbay.values.http import Headers, Origin, Request
 
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES
 

@@ -7,8 +7,9 @@ import random
 
 import pytest
 
-from patchbay.config import TIERS
-from patchbay.values import Fact, Identity
+from patchbay.settings.settings import TIERS
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Identity
 
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
 

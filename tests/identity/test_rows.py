@@ -9,10 +9,11 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.config import Sessions
 from patchbay.identity.identify import Identifier
 from patchbay.ledger import Ledger
-from patchbay.values import Client, Headers, Identity, Origin, Request
+from patchbay.settings.settings import Sessions
+from patchbay.values.decision import Identity
+from patchbay.values.http import Client, Headers, Origin, Request
 
 PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses", "anthropic": "/v1/messages"}
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.config import TIERS
 from patchbay.identity import signals
+from patchbay.settings.settings import TIERS
 
 from .traffic import CHAT, MESSAGES, RESPONSES, request
 

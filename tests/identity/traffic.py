@@ -9,13 +9,15 @@ from typing import Any
 from blake3 import blake3
 
 from patchbay import dialects
-from patchbay.answer import facts_of_json
+from patchbay.answer.reader import facts_of_json
 from patchbay.body import Body
-from patchbay.config import Sessions
+from patchbay.client_claim import claim
 from patchbay.identity.identify import Identifier
-from patchbay.identity.scope import claim
 from patchbay.ledger import Ledger
-from patchbay.values import Client, Fact, Headers, Identity, Origin, Request
+from patchbay.settings.settings import Sessions
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Identity
+from patchbay.values.http import Client, Headers, Origin, Request
 
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 GEMINI = "/v1beta/models/gemini-2.5-pro:generateContent"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from patchbay import config
 from patchbay.cli.main import main
 from patchbay.proxy import environment
+from patchbay.settings import reader
 
 KEY = "sk-0123456789abcdef0123456789"
 
@@ -25,7 +25,7 @@ def settings(folder: Path, key: str, more: str = "", where: str = "accounts: [{i
 
 
 def problems(folder: Path, text: str, **env: str) -> list[tuple[str, str]]:
-    loaded = config.load(text, "config.yaml", env=env)
+    loaded = reader.load(text, "config.yaml", env=env)
     return [(found.kind, found.text) for found in environment.problems(loaded, env)]
 
 
@@ -92,14 +92,14 @@ def test_a_key_in_quotes_in_a_variable_is_a_mistake(tmp_path: Path, quote: str) 
 @pytest.mark.parametrize("written", [f"'\"{KEY}\"'", f"\"'{KEY}'\"", f"'`{KEY}`'"])
 def test_a_key_in_quotes_in_the_file_itself_is_a_mistake(tmp_path: Path, written: str) -> None:
     """T16"""
-    with pytest.raises(config.ConfigError, match=r"accounts\[0\]\.key: must be the key alone: .*quotes") as e:
+    with pytest.raises(reader.ConfigError, match=r"accounts\[0\]\.key: must be the key alone: .*quotes") as e:
         problems(tmp_path, settings(tmp_path, written))
 
     assert KEY not in str(e.value)
 
 
 def test_a_variable_that_is_not_set_is_said_once(tmp_path: Path) -> None:
-    loaded = environment.looked_at(config.load(settings(tmp_path, "env:MINE"), "config.yaml", env={}), {})
+    loaded = environment.looked_at(reader.load(settings(tmp_path, "env:MINE"), "config.yaml", env={}), {})
 
     assert ["MINE" in warning for warning in loaded.warnings] == [True]
 
@@ -126,7 +126,7 @@ def test_a_client_without_its_key_stops_a_start(tmp_path: Path) -> None:
 
     assert [kind for kind, _ in problems(tmp_path, text)] == ["stops"]
     with pytest.raises(ValueError, match=r"config\.yaml:2:.* clients\[0\]\.key: file:/nope: "):
-        environment.looked_at(config.load(text, "config.yaml"), {})
+        environment.looked_at(reader.load(text, "config.yaml"), {})
 
 
 @pytest.mark.parametrize("setting", ["state: {}", "state: {}/below", "journal: {{path: '{}/journal.jsonl'}}"])
@@ -211,3 +211,12 @@ def test_check_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: 
 
     assert main(["check", str(file)]) == code
     assert capsys.readouterr().err.startswith(f"{told}{file}:2:")
+
+
+def test_the_file_is_the_one_named_then_the_variable_then_the_one_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    assert environment.settings_file(None) == Path("config.yaml")
+
+    monkeypatch.setenv("PATCHBAY_CONFIG", "/etc/patchbay.yaml")
+    assert environment.settings_file(None) == Path("/etc/patchbay.yaml")
+    assert environment.settings_file("mine.yaml") == Path("mine.yaml")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import http1, internals
+from patchbay.proxy import harness, http1
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 INTERIM = (
@@ -19,7 +19,7 @@ INTERIM = (
 )
 
 
-class _Rig(internals._Rig):
+class _Rig(harness.Harness):
     """The one of the self-check, which also says what timers were set, and what was closed."""
 
     def __init__(self, *, moves: bool = False) -> None:
@@ -28,15 +28,15 @@ class _Rig(internals._Rig):
         self.moves = moves
         super().__init__(ready=True)
 
-    def _carried_out(self, command: commands.Command) -> list[events.Event]:
+    def carry_out(self, command: commands.Command) -> list[events.Event]:
         if isinstance(command, commands.RequestWakeup):
             self.timers.append(command)
         if isinstance(command, commands.CloseConnection):
             self.closed.append(command.connection)
-        return super()._carried_out(command)
+        return super().carry_out(command)
 
-    def _hook(self, hook: commands.StartHook) -> None:
-        super()._hook(hook)
+    def run_hook(self, hook: commands.StartHook) -> None:
+        super().run_hook(hook)
         if hook.name == "patchbay_next":
             hook.args()[0].again = self.moves
 

@@ -6,7 +6,7 @@ from hypothesis import given, strategies as st
 from mitmproxy.connection import Server
 from mitmproxy.proxy.commands import CloseConnection, SendData
 
-from patchbay.proxy import wire
+from patchbay.proxy import upstream_stream
 
 ONE, TWO = (Server(address=("127.0.0.1", port)) for port in (1, 2))
 PIECES = st.builds(SendData, st.sampled_from([ONE, TWO]), st.binary(max_size=6))
@@ -14,7 +14,7 @@ COMMANDS = st.lists(st.one_of(PIECES, st.builds(CloseConnection, st.just(ONE))),
 
 
 def joined(commands):
-    return list(wire._joined(iter(commands)))
+    return list(upstream_stream._joined(iter(commands)))
 
 
 def told(commands):
@@ -45,5 +45,8 @@ def test_what_goes_elsewhere_or_is_no_sending_comes_between():
 
 
 def test_large_pieces_are_not_copied_together():
-    large = b"x" * wire.JOINED
-    assert [len(sent.data) for sent in joined([SendData(ONE, b"head"), SendData(ONE, large)])] == [4, wire.JOINED]
+    large = b"x" * upstream_stream.JOINED
+    assert [len(sent.data) for sent in joined([SendData(ONE, b"head"), SendData(ONE, large)])] == [
+        4,
+        upstream_stream.JOINED,
+    ]

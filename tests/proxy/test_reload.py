@@ -11,11 +11,11 @@ from random import Random
 
 import pytest
 
-from patchbay.config import Config
-from patchbay.proxy.keys import Keys
+from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.reload import Reload, Settings, read
 from patchbay.router import Router
-from patchbay.values import Outcome
+from patchbay.settings.settings import Config
+from patchbay.values.decision import Outcome
 
 ONE = "accounts: [{id: a, provider: openai, key: example-one}]\n"
 TWO = "accounts: [{id: a, provider: openai, key: example-one}, {id: b, provider: openai, key: example-two}]\n"
@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, folder: Path, text: str) -> None:
         self.path = folder / "config.yaml"
         self.path.write_text(text)
-        self.keys = Keys()
+        self.keys = Credentials()
         self.router = Router(read(self.path), bytes(32), Random(0), lambda count: bytes(count))
         self.taken: list[Settings] = []
         self.reload = Reload(self.path, self.router, self.keys, self._take)

@@ -10,10 +10,10 @@ from mitmproxy.connection import Server
 from mitmproxy.http import Headers, HTTPFlow
 from mitmproxy.test import tflow
 
-from patchbay import config
-from patchbay.proxy.cord import Asked
-from patchbay.proxy.shadow import ShadowCord, warn_of_nowhere
-from patchbay.values import Endpoint, Origin
+from patchbay.proxy.exchange_driver import RequestTarget
+from patchbay.proxy.shadow import ShadowDriver, warn_of_nowhere
+from patchbay.settings import reader
+from patchbay.values.http import Endpoint, Origin
 
 KEY = "sk-the-clients-own-0123456789"
 CAME = (
@@ -26,12 +26,12 @@ CAME = (
 )
 
 
-def hung(path: str = f"/v1/x?a=1&key={KEY}&b=%2F") -> tuple[HTTPFlow, ShadowCord]:
+def hung(path: str = f"/v1/x?a=1&key={KEY}&b=%2F") -> tuple[HTTPFlow, ShadowDriver]:
     flow = tflow.tflow()
     flow.request.headers, flow.request.path = Headers(CAME), path
     around: Any = None
-    cord = ShadowCord(flow, around, "")
-    cord.asked = Asked(Endpoint(), Origin("https", "api.example.com", 443), "")
+    cord = ShadowDriver(flow, around, "")
+    cord.asked = RequestTarget(Endpoint(), Origin("https", "api.example.com", 443), "")
     return flow, cord
 
 
@@ -81,9 +81,9 @@ def test_a_cord_shows_nothing() -> None:
 def test_shadow_on_one_port_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
     accounts = "accounts: [{id: a, provider: openai, key: example-key}]"
     with caplog.at_level(logging.WARNING):
-        warn_of_nowhere(config.load(f"mode: shadow\n{accounts}", "x"), ["reverse:https://api.openai.com"])
-        warn_of_nowhere(config.load(accounts, "x"), ["reverse:http://patchbay.invalid"])
+        warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["reverse:https://api.openai.com"])
+        warn_of_nowhere(reader.load(accounts, "x"), ["reverse:http://patchbay.invalid"])
         assert caplog.messages == []
-        warn_of_nowhere(config.load(f"mode: shadow\n{accounts}", "x"), ["reverse:http://patchbay.invalid"])
+        warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["reverse:http://patchbay.invalid"])
 
     assert "nobody answers" in caplog.text

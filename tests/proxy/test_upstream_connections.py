@@ -14,14 +14,14 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import internals, upstream_connections, wire
-from patchbay.values import Failure
+from patchbay.proxy import harness, upstream_connections, upstream_stream
+from patchbay.values.answer import Failure
 
 GONE = 2**31 - 1
 OK = [(":status", "200")]
 
 
-class Cord(internals._Cord):
+class Cord(harness.StubDriver):
     """One exchange: its account, and what it was told."""
 
     def __init__(self, owner: str, *, repeatable: bool) -> None:
@@ -29,17 +29,13 @@ class Cord(internals._Cord):
         self.owner = owner
         self.repeatable = repeatable
         self.told: list[Any] = []
-        self.left = False
 
     def answered(self, what: Any) -> Any:
         self.told.append(what)
         return "next" if isinstance(what, Failure) else "deliver"
 
-    def client_left(self) -> None:
-        self.left = True
 
-
-class Rig(internals._Rig):
+class Rig(harness.Harness):
     """An HTTP/2 client, and as many HTTP/2 upstreams as are asked for; each says what it has to when it is told to."""
 
     def __init__(self) -> None:
@@ -54,15 +50,15 @@ class Rig(internals._Rig):
         self.asking.initiate_connection()
         self.got: dict[int, list[Any]] = {}
 
-    def _carried_out(self, command: commands.Command) -> list[events.Event]:
+    def carry_out(self, command: commands.Command) -> list[events.Event]:
         if isinstance(command, commands.OpenConnection):
             if self.slow:
                 self.waits.append(command)
                 return []
-            found = super()._carried_out(command)
+            found = super().carry_out(command)
             self._opened(command.connection)
             return found
-        return super()._carried_out(command)
+        return super().carry_out(command)
 
     def _opened(self, server: Any) -> None:
         self.servers[server] = H2Connection(H2Configuration(client_side=False))
@@ -83,7 +79,7 @@ class Rig(internals._Rig):
             self.feed(events.OpenConnectionCompleted(command, None))
         self._heard()
 
-    def _hook(self, hook: commands.StartHook) -> None:
+    def run_hook(self, hook: commands.StartHook) -> None:
         self.hooks.append(hook.name)
         argument: Any = hook.args()[0]
         if hook.name == "requestheaders":
@@ -124,7 +120,7 @@ class Rig(internals._Rig):
     def expire(self, number: int) -> None:
         """Let the timer of the client's stream *number* run out."""
         stream = self.layer.streams[number]
-        assert isinstance(stream, wire.PatchbayStream)
+        assert isinstance(stream, upstream_stream.PatchbayStream)
         assert stream.timer
         self.feed(events.Wakeup(stream.timer))
         self._heard()
@@ -389,14 +385,14 @@ def test_what_must_not_be_done_twice(rig: Rig, kept: bool, read: bool, again: bo
 def test_a_refused_stream_leaves_its_connection(rig: Rig) -> None:
     """R31: it was not looked at, so it goes again whatever it asks for, a few times."""
     rig.ask(1, once=True)
-    for _ in range(wire.RESENDS):
+    for _ in range(upstream_stream.RESENDS):
         server = rig.where(1)[-1]
         rig.says(server, RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
         assert not server.connected
-    assert len(rig.where(1)) == 1 + wire.RESENDS
+    assert len(rig.where(1)) == 1 + upstream_stream.RESENDS
     rig.says(rig.where(1)[-1], RstStreamFrame(1, ErrorCodes.REFUSED_STREAM))
 
-    assert len(rig.where(1)) == 1 + wire.RESENDS
+    assert len(rig.where(1)) == 1 + upstream_stream.RESENDS
     assert any(isinstance(each, Failure) for each in rig.cords[1].told)
 
 

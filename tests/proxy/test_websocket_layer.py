@@ -10,26 +10,26 @@ import pytest
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 
-from patchbay.config import Secret
-from patchbay.proxy import intake, internals, websocket_layer
-from patchbay.proxy.keys import Keys
+from patchbay.proxy import answer_filter, compatibility, harness, websocket_layer
+from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, ping
+from patchbay.values.account import Secret
 
 KEY = "sk-real-0123456789abcdef"
 LIMIT = 1000  # of the rig
 TOO_BIG = struct.pack("!H", 1009)
 
 
-class Rig(internals._Rig):
+class Rig(harness.Harness):
     """A WebSocket that has been opened."""
 
     def __init__(self) -> None:
         super().__init__(ready=True)
-        keys = Keys()
+        keys = Credentials()
         keys.now(Secret("literal", KEY))
-        self.cord.intake = lambda: intake.Intake(keys, LIMIT)  # type: ignore[method-assign]
-        self.feed(events.DataReceived(self.client, internals._UPGRADE))
-        self.from_server(internals._UPGRADED)
+        self.cord.intake = lambda: answer_filter.AnswerFilter(keys, LIMIT)  # type: ignore[method-assign]
+        self.feed(events.DataReceived(self.client, compatibility._UPGRADE))
+        self.from_server(compatibility._UPGRADED)
         self.taken(self.client)
         self.taken(self.server)
 
@@ -165,8 +165,8 @@ class WaitingRig(Rig):
     def _gone(self) -> None:
         self.left += 1
 
-    def _carried_out(self, command: commands.Command) -> list[events.Event]:
-        done = super()._carried_out(command)
+    def carry_out(self, command: commands.Command) -> list[events.Event]:
+        done = super().carry_out(command)
         if isinstance(command, commands.StartHook) and command.name == "websocket_message" and self.messages[-1:]:
             self.waiting.append(command)
             return []
@@ -287,7 +287,7 @@ def test_close_codes_pass_both_ways(rig: Rig, code: int | None, by_client: bool)
 
 def test_a_socket_is_closed_right_behind_a_message(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """R35: in one go, so that no message of the client can come between; the upstream is told nothing of why."""
-    hook = rig._hook
+    hook = rig.run_hook
 
     def ends(command: commands.StartHook) -> None:
         hook(command)
@@ -295,7 +295,7 @@ def test_a_socket_is_closed_right_behind_a_message(rig: Rig, monkeypatch: pytest
             assert rig.flow and rig.flow.websocket
             end_behind(rig.flow.websocket.messages[-1], 1013, "elsewhere")
 
-    monkeypatch.setattr(rig, "_hook", ends)
+    monkeypatch.setattr(rig, "run_hook", ends)
     rig.from_server(frame(1, b"last") + frame(1, b"late"))
 
     assert rig.taken(rig.client) == frame(1, b"last") + frame(8, struct.pack("!H", 1013) + b"elsewhere")

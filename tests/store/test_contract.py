@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
-from patchbay.store import Store, opened, shared
-from patchbay.store.contract import StoreError
-from patchbay.values import Record
+from patchbay.store import Store, opened, redis_store
+from patchbay.store.protocol import StoreError
+from patchbay.values.record import Record
 
 Make = Callable[[], Store]
 NOW = 4_000_000_000.0  # later than any clock this will run by: Redis forgets by its own
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     if not PROGRAM:
         pytest.skip(MISSING)
     with redis_server(tmp_path_factory.mktemp("redis")) as running, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(shared, "_PATIENCE", 30.0)  # a server that is slow to answer is another matter
+        patched.setattr(redis_store, "_PATIENCE", 30.0)  # a server that is slow to answer is another matter
         yield running
 
 

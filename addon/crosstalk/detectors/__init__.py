@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ...values import Fact, Finding
-from ..sent import Sent
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from . import form, ids, model, provenance, settings, state, time, tools
 
-Detector = Callable[[Sent, Fact, float], Iterator[Finding]]
+Detector = Callable[[AttemptRecord, Fact, float], Iterator[Finding]]
 
 # name → the detector, and the kinds of facts it looks at
 DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import KNOWN, NEVER, PROVED
-from ..sent import Sent
-from .found import Strength, found
+from .finding import Strength, found
 
 FAMILY = "form"
 
 
-def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def shape(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An answer that looks like another dialect's: proof at a host that is known to answer in the right one.
 
@@ -38,7 +39,7 @@ def shape(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     yield found("shape", FAMILY, strength, fact, asked.shape, victim)
 
 
-def framing(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def framing(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """A stream of events where a whole answer was asked for."""
     asked = sent.asked
     if fact.kind != "framing" or asked is None or asked.stream or sent.status >= 400 or not sent.generation:
@@ -53,7 +54,7 @@ def framing(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         )
 
 
-def stray(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def stray(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """The head of another HTTP answer in the middle of this one's body."""
     if not sent.generation or sent.status >= 400:
         return

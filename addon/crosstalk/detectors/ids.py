@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import FORGOTTEN, ID_TWICE, KNOWN, PROVEN, SELDOM
-from ..sent import Sent
-from .found import Strength, found
+from .finding import Strength, found
 
 FAMILY = "ids"
 _PLACES = ("echo", "id", "provider_id", "token")
@@ -19,7 +20,7 @@ _COUNTED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's
 _CHANGES = 0.4  # of the letters of a random word have another case than the one before; a name has fewer humps
 
 
-def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def contract(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Where the provider promises an echo, any other value belongs to another request.
 
@@ -50,7 +51,7 @@ def contract(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     yield found("contract", FAMILY, "proof", fact, expected, returned.entry)
 
 
-def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def tag(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An id of ours that we gave to another exchange proves itself, in every structured place.
 
@@ -79,14 +80,14 @@ def tag(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("mangled-tag", FAMILY, _odd(sent, rule, now), fact, sent.entry.request_id)
 
 
-def _odd(sent: Sent, rule: str, now: float) -> Strength:
+def _odd(sent: AttemptRecord, rule: str, now: float) -> Strength:
     """Say what an id in our form is worth that we never gave out: some hosts cut ids, or answer from a recording."""
     if sent.status < 400:
         sent.broke(rule, now)
     return "strong" if sent.is_new(rule, KNOWN) else "weak"
 
 
-def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def duplicate(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One id of the provider's on two exchanges that asked for different things: one of the two answers is misdelivered.
 
@@ -135,7 +136,7 @@ def duplicate(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("duplicate", FAMILY, "weak", fact, "an id of its own")
 
 
-def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def tool_call(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """The id of a tool call that another exchange was given already. Void for ids that count."""
     value = fact.value
     if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or sent.status >= 400:
@@ -154,7 +155,7 @@ def tool_call(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("tool-call", FAMILY, "weak", fact, "an id of its own")
 
 
-def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def strange(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An id that is not made of ours, at a host that has made the ids of all such answers of ours before.
 
@@ -174,7 +175,7 @@ def strange(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         yield found("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
 
 
-def stripped(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def stripped(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """Our id is missing where this host has always given it back."""
     if fact.kind != "over" or not sent.generation or sent.status >= 400:
         return

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 
 from ...ledger import Entry
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import PROVEN
-from ..sent import Sent
-from .found import Strength, found
+from .finding import Strength, found
 
 FAMILY = "model"
 _DATED = re.compile(
@@ -18,7 +19,7 @@ _DATED = re.compile(
 _ROUTERS = re.compile(r"(?:^|[/-])(?:auto|router|default|best|fast)(?:$|[/-])")
 
 
-def answered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def answered(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Another model than the one that was asked for, and than those the request itself names to fall back on.
 
@@ -56,7 +57,7 @@ def alike(wanted: str, got: str) -> bool:
     return wanted == got or wanted.startswith(got) or got.startswith(wanted)
 
 
-def _asked_by(sent: Sent, got: str) -> Entry | None:
+def _asked_by(sent: AttemptRecord, got: str) -> Entry | None:
     others = {
         live.entry.exchange: live.entry
         for live in sent.beside()

@@ -8,17 +8,18 @@ from dataclasses import replace
 from blake3 import blake3
 
 from ...ledger import Entry
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import KNOWN
-from ..sent import Sent
-from .found import Strength, found
+from .finding import Strength, found
 
 FAMILY = "content"
 _LENGTH, _WORDS = 200, 20  # characters and distinct words below which texts are alike by chance
 _COMMON = Entry("")
 
 
-def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def same_text(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One long text in answer to two requests that end in different words.
 
@@ -51,7 +52,7 @@ def same_text(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
             yield found("same-text", FAMILY, "weak", fact, "a text of its own", received=told)
 
 
-def results(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def results(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Results of tools, handed in side by side, whose calls came from the answers to two conversations.
 

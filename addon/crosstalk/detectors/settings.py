@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...ledger import Entry
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import KNOWN, NEVER, PROVED, Standing
-from ..memory import Memory
-from ..sent import Sent
-from .found import found
+from ..recent import RecentExchanges
+from .finding import found
 
 FAMILY = "settings"
 # What no server could make up so that it equals what another request sent. Numbers it may well set itself.
@@ -19,7 +20,7 @@ _NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in whic
 _TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, that nobody arrives at by chance
 
 
-def echo(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def echo(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Settings that are not those we sent: proof when one of them is what exactly one other exchange sent.
 
@@ -65,7 +66,7 @@ class _Differs:
     common: bool
 
 
-def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> _Differs:
+def _compared(sent: AttemptRecord, memory: RecentExchanges, name: str, mine: str, theirs: str) -> _Differs:
     other = memory.sender(sent.host, name, theirs)
     if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other)):
         other = None
@@ -78,7 +79,7 @@ def _compared(sent: Sent, memory: Memory, name: str, mine: str, theirs: str) -> 
     return _Differs(name, mine, theirs, other, told, telling, owner is not None, common)
 
 
-def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
+def _judged(sent: AttemptRecord, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
     rule = _rule(it.name)
     if it.owner is not None and (
         it.telling or alike > 1
@@ -101,7 +102,7 @@ def _judged(sent: Sent, it: _Differs, alike: int, now: float) -> Iterator[Findin
         yield found("settings", FAMILY, "weak", place, it.mine)
 
 
-def _seldom(sent: Sent, it: _Differs, rule: str) -> bool:
+def _seldom(sent: AttemptRecord, it: _Differs, rule: str) -> bool:
     if it.owner is not None:
         stood = sent.standing(rule)  # a gateway that writes its tenant into every answer has never repeated ours
         named = it.name in _NAMES and not stood.kept
@@ -120,7 +121,7 @@ def _rule(name: str) -> str:
     return f"settings {name.partition('.')[0]}"
 
 
-def _is_common(sent: Sent, memory: Memory, name: str, value: str) -> bool:
+def _is_common(sent: AttemptRecord, memory: RecentExchanges, name: str, value: str) -> bool:
     """Whether the host wrote *value* into the answer of another that had not sent it either; part of the record."""
     common = memory.received(sent.host, name, value, sent.entry.exchange)
     return sent.judged.setdefault(f"settings {name} of several", Standing(broken=int(common))).broken > 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import KNOWN, PROVED
-from ..sent import Sent
-from .found import Strength, found
+from .finding import Strength, found
 
 FAMILY = "state"
 # Two answers in one stream, at a host that sends one otherwise.
@@ -21,7 +22,7 @@ RULES = (
 _KEPT = frozenset(f"disorder {what}" for what in RULES)
 
 
-def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def disorder(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An event that does not belong where it stands.
 
@@ -41,7 +42,7 @@ def disorder(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         yield found("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
 
 
-def _worth(sent: Sent, fact: Fact, rule: str) -> Strength:
+def _worth(sent: AttemptRecord, fact: Fact, rule: str) -> Strength:
     if sent.memory is None:
         return "proof" if fact.where in _PROOFS else "weak"
     if fact.where in _WEAK:

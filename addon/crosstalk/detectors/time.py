@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
-from ...values import Fact, Finding
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
 from ..host_habits import BY_OUR_CLOCK, KNOWN, detector_of
-from ..sent import Sent
-from .found import Strength, found
+from .finding import Strength, found
 
 FAMILY = "time"
 _SLACK = 3.0  # seconds: both clocks are read to whole seconds
 _TOOK_SLACK = 0.25
 
 
-def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def created(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An answer that says it was created before its request was sent.
 
@@ -42,7 +43,7 @@ def created(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         yield from _kept(sent, "created by-date", early <= _SLACK, fact, _expected(early), now)
 
 
-def took(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def took(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """A server that says it worked on an answer for longer than we have waited for it."""
     if fact.kind != "took" or not isinstance(fact.value, int | float) or not _judged(sent):
         return
@@ -51,7 +52,7 @@ def took(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     yield from _kept(sent, "took", fits, fact, f"at most {waited:.3f} s", now)
 
 
-def age(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def age(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """An `Age` above nothing, on an answer that was made for this request."""
     if fact.kind == "kept":
         sent.kept = True
@@ -61,7 +62,7 @@ def age(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
     yield from _kept(sent, "age", fact.value <= waited + _SLACK, fact, "a fresh answer", now)
 
 
-def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def early(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An answer whose head came while its request was still on its way up: weak, some servers need not hear all of it.
 
@@ -77,13 +78,13 @@ def early(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
         yield found("early", FAMILY, "weak", fact, "after the whole request")
 
 
-def _judged(sent: Sent) -> bool:
+def _judged(sent: AttemptRecord) -> bool:
     if sent.memory is None or sent.memory.clock != sent.clock:  # it was set while we waited
         return False
     return sent.generation and sent.status < 400 and not sent.kept
 
 
-def _kept(sent: Sent, rule: str, fits: bool, fact: Fact, expected: str, now: float) -> Iterator[Finding]:
+def _kept(sent: AttemptRecord, rule: str, fits: bool, fact: Fact, expected: str, now: float) -> Iterator[Finding]:
     if fits:
         sent.held.add(rule)
         return

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...values import Fact, Finding
-from ..sent import Sent
-from .found import Strength, found
+from ...values.answer import Fact
+from ...values.decision import Finding
+from ..attempt_record import AttemptRecord
+from .finding import Strength, found
 
 FAMILY = "tools"
 
 
-def unoffered(sent: Sent, fact: Fact, now: float) -> Iterator[Finding]:
+def unoffered(sent: AttemptRecord, fact: Fact, now: float) -> Iterator[Finding]:
     """
     A tool by a name that we did not offer: weak, since models invent names and gateways change them.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from patchbay.values import Fact, Finding
+from patchbay.values.answer import Fact
+from patchbay.values.decision import Finding
 
 from ..world import Line, World
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from patchbay.body import Body
-from patchbay.crosstalk.asked import Asked
-from patchbay.values import Endpoint
+from patchbay.crosstalk.request_summary import RequestSummary
+from patchbay.values.http import Endpoint
 
 from ...simulator import render
 from ..world import World
@@ -62,6 +62,6 @@ def test_a_history_that_was_taken_over_is_not(dialect: str) -> None:
 
 @pytest.mark.parametrize("turns", [None, [], "text", [1, "x"], [{"role": "tool"}], [{"content": [{"tool_use_id": 7}]}]])
 def test_any_history_can_be_asked(turns: object) -> None:
-    asked = Asked(Endpoint("openai_chat", suffix="/chat/completions"), Body(render._json({"messages": turns})))
+    asked = RequestSummary(Endpoint("openai_chat", suffix="/chat/completions"), Body(render._json({"messages": turns})))
 
     assert asked.results == ()

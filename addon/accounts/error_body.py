@@ -1,0 +1,190 @@
+"""What an error body says, whatever its shape: code words, a message, and the objects in which hints may stand."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ..body import Body
+from . import quoted_text
+
+_CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId")
+_TEXT_KEYS = ("message", "msg", "detail", "error", "error_description")
+_MAX_TEXT = 600  # characters of one message; the words that matter come first, quoted input later
+_MAX_CODE = 96
+_MAX_INNER = 4096  # characters of a message in which another error stands
+# A gateway puts the error of the provider behind it into its own message, as JSON or as Python shows it:
+# `AnthropicException - {"type": "error", "error": {"message": "…"}}`. An aggregator has a member for it.
+_BEFORE_INNER = re.compile(r"\A\Z|(?:exception|error)\b[^{]*\Z", re.IGNORECASE)
+_INNER = re.compile(r"[\"']message\\*[\"']\s*:\s*\\*(?P<mark>[\"'])(?P<text>(?:\\[^\"']|(?!(?P=mark))[^\\])*)")
+_ESCAPE = re.compile(r"\\+u([0-9A-Fa-f]{4})")
+_RAW = "raw"
+_MAX_PARTS = 24
+_MAX_DEPTH = 6
+# Members that say when to come back, the most direct first.
+TIMES = (
+    "retryDelay", "resets_in_seconds", "resets_at", "quotaResetDelay", "quotaResetTimeStamp", "retry_after_ms",
+    "retry_after", "retry_after_seconds", "retryAfter", "retryAfterSeconds", "reset_seconds", "reset_at", "resetAt",
+    "resetsAt", "reset_in_seconds",
+)  # fmt: skip
+_HINTS = ("details", "metadata", *TIMES)
+# Members whose objects are the provider's own. Others hold what was sent: `input`, `ctx`, `body`, `instance`.
+_INSIDE = frozenset({
+    "error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror",
+})  # fmt: skip
+_PLACES = ("param", "loc", "field")  # where in the request the fault is
+_NO_PLACES = frozenset({"body", "query", "path", "header", "null", "none"})  # the first of a `loc`, and nothing at all
+_ANSWER = frozenset({"object", "choices", "candidates"})  # members of an answer, which may have failed in part
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """
+    One error, read.
+
+    *codes* and *message* are lower case. *own* is the message with its quotations blanked, of the same length. *place*
+    is the part of the request that the error names as wrong. *status* is a numeric code of HTTP's range, or 0. *parts*
+    are the objects of the error, outermost first. Nothing here may be logged: a message can quote what was sent.
+    """
+
+    codes: frozenset[str] = frozenset()
+    message: str = field(default="", repr=False)
+    status: int = 0
+    parts: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
+    own: str = field(default="", repr=False)
+    place: str = field(default="", repr=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.codes or self.message or self.parts)
+
+
+def read(body: Body | None) -> ErrorBody:
+    """Read the error in *body*; one without anything in it when there is no body or no error to be found."""
+    document = _document(body)
+    if document is None:
+        return _complaint((), [_plain_text(body)], ())
+    parts = tuple(_parts(document))
+    return _complaint(
+        (code for part in parts for code in _codes(part)), (text for part in parts for text in _texts(part)), parts
+    )
+
+
+def spoken(code: str, message: str, part: Mapping[str, object] | None = None) -> ErrorBody:
+    """Make a complaint from the *code* and *message* of an error inside a stream; *part* is its object."""
+    parts = tuple(_parts(part)) if part else ()
+    codes = {code[:_MAX_CODE].lower()} - {""} | {each for one in parts for each in _codes(one)}
+    return _complaint(codes, [message[:_MAX_TEXT]], parts)
+
+
+def is_error(body: Body | None) -> bool:
+    """Say whether a body that came with a good status is an error all the same, and nothing else."""
+    document = _document(body)
+    return document is not None and bool(document.get("error")) and not _ANSWER & set(document)
+
+
+def _complaint(codes: Iterable[str], texts: Iterable[str], parts: tuple[Mapping[str, object], ...]) -> ErrorBody:
+    words = frozenset(codes)
+    messages = [html.unescape(text).lower() for text in texts]
+    message, own = " ".join(messages), " ".join(map(quoted_text.own_words, messages))
+    bound = 2 * _MAX_TEXT
+    return ErrorBody(words, message[:bound], _status(words), parts, own[:bound], _place(parts))
+
+
+def _document(body: Body | None) -> Mapping[str, object] | None:
+    if body is None or not body.raw:
+        return None
+    if body.is_object:
+        names = (*_CODE_KEYS, *_TEXT_KEYS, *_ANSWER, *_HINTS)
+        return {name: body.get(name) for name in names if name in body}
+    return _first_of_array(body.raw)
+
+
+def _first_of_array(raw: bytes) -> Mapping[str, object] | None:
+    """Gemini answers a stream that is not SSE with an array; its error is the first element."""
+    if raw.lstrip()[:1] != b"[":
+        return None
+    try:
+        found = msgspec.json.decode(raw)
+    except (ValueError, RecursionError):
+        return None
+    return found[0] if found and isinstance(found[0], dict) else None
+
+
+def _parts(document: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
+    """Walk from the outside in, breadth first, and stop early: an error is small, an attack is not."""
+    queue: list[tuple[int, object]] = [(0, document)]
+    found = 0
+    for depth, value in queue:
+        if isinstance(value, dict):
+            found += 1
+            yield value
+            inner: list[object] = [each for name, each in value.items() if name in _INSIDE]
+        else:
+            inner = list(value) if isinstance(value, list) else []
+        if depth < _MAX_DEPTH and len(queue) < _MAX_PARTS * 4:
+            queue += [(depth + 1, each) for each in inner[:_MAX_PARTS] if isinstance(each, dict | list)]
+        if found >= _MAX_PARTS:
+            return
+
+
+def _codes(part: Mapping[str, object]) -> Iterator[str]:
+    for key in _CODE_KEYS:
+        value = part.get(key)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            yield str(value)[:_MAX_CODE].lower() if isinstance(value, str) else _number(value)
+    if "flagged_input" in part:
+        yield "flagged_input"
+
+
+def _number(value: int) -> str:
+    return str(value) if abs(value) < 100_000 else ""  # str() of a huge int can raise
+
+
+def _texts(part: Mapping[str, object]) -> Iterator[str]:
+    for key in _TEXT_KEYS:
+        value = part.get(key)
+        if isinstance(value, str):
+            yield value[:_MAX_TEXT]
+            yield from _inner(value)
+    if isinstance(raw := part.get(_RAW), str):
+        yield from _inner(raw)
+
+
+def _inner(text: str) -> Iterator[str]:
+    begins = text.find("{", 0, _MAX_INNER)
+    if begins < 0 or not _BEFORE_INNER.search(text[max(0, begins - 100) : begins]):
+        return
+    if found := _INNER.search(text[begins:_MAX_INNER]):
+        yield _ESCAPE.sub(lambda one: chr(int(one[1], 16)), found["text"])[:_MAX_TEXT]
+
+
+def _place(parts: Iterable[Mapping[str, object]]) -> str:
+    """Return the first place of the request that *parts* name: `messages[0].role`, `messages.0.role`."""
+    for part in parts:
+        for key in _PLACES:
+            value = part.get(key)
+            steps = value[:8] if isinstance(value, list) else [value] if isinstance(value, str) else []
+            named = [step[:_MAX_CODE].lower() for step in steps if isinstance(step, str)]
+            if place := ".".join(step for step in named if step and step not in _NO_PLACES):
+                return place
+    return ""
+
+
+def _status(codes: frozenset[str]) -> int:
+    numbers = [int(code) for code in codes if len(code) == 3 and code.isascii() and code.isdigit()]
+    return next((number for number in sorted(numbers) if 400 <= number < 600), 0)
+
+
+def _plain_text(body: Body | None) -> str:
+    raw = (body.raw if body else None) or b""
+    if len(raw) > 2048 or raw.lstrip()[:1] in (b"<", b"{", b"["):  # a page of a web server tells us nothing
+        return ""
+    try:
+        text = msgspec.json.decode(raw, type=str)  # a message alone, as JSON
+    except (ValueError, RecursionError):
+        text = raw.decode("utf-8", "replace")
+    return text[:_MAX_TEXT]

@@ -1,0 +1,1 @@
+"""Reading an upstream's answer: framing, events, facts."""

@@ -1,0 +1,263 @@
+"""
+Addresses of an account's own upstream in an answer, as its client can use them: results, uploads, operations, pages.
+
+A client that reached this proxy by an address (behind a reverse listener) gets that address in their place, so that
+what it asks next comes here again and goes to the same account. Texts that a model or a client wrote are not touched:
+what a generation says, what stands in a member that holds such texts, and what is downloaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urljoin
+
+from . import clients, dialects, json_splice, upstream_url
+from .values.account import Account
+from .values.http import Endpoint, Headers, Origin, Request, is_loopback
+
+READ = 16 * 1024 * 1024  # bytes of an answer in which addresses are looked for; a larger one passes as it is
+LINE = 1024 * 1024  # bytes of a line of a stream that wait for its end; a longer one passes as it is
+GIVEN = 256  # addresses of one answer that are remembered
+_PORTS = {"http": 80, "https": 443}
+_URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]\"<>\\]+)(?::(?P<port>\d{1,5}))?"
+                  r"(?P<path>/[^\s?#\"<>\\]*)?(?P<query>\?[^\s#\"<>\\]*)?(?P<fragment>#[^\s\"<>\\]*)?",
+                  re.IGNORECASE)  # fmt: skip
+_IN_LINK = re.compile(r"<([^<>\s]*)>")
+_IN_REFRESH = re.compile(r"(?<=url=)[^\s;\"']+", re.IGNORECASE)
+_PLACES = frozenset("location content-location operation-location".split())  # their values are always addresses
+_PORT = re.compile(r":\d{1,5}$")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+# Members that hold what a model said, or what the client gave and wants back as it gave it.
+_SAID = frozenset(
+    "content text delta output outputs arguments args input message messages candidates parts choices instructions"
+    " prompt metadata system tools parameters schema functionCall functionResponse attributes labels title"
+    " description display_name displayName revised_prompt answer completion generated_text contents annotation"
+    " annotations citations action sources summary code logs stdout stderr refusal transcript thinking value"
+    " queries query search_query operation commands command diff word words segments token tokens logprobs document"
+    " documents datasource_item sample tool_calls step_details name filename file_name fileName".split()
+)
+_TOLD = frozenset({"response"})  # a text by itself, but an object may hold anything
+# Members of a request by which it names a thing that lies somewhere.
+_LIES_AT = frozenset("uri fileUri file_uri url image_url file_url video_url audio_url".split())
+_WRITTEN = frozenset("arguments args functionCall functionResponse metadata text".split())
+_WORDLESS = ("/images/", "/audio/", "/videos")  # generations whose answers are no text
+_DOWNLOADS = re.compile(r"(?:/content|/results|:download|/download)$")
+_LINES = frozenset(
+    "text/event-stream application/x-ndjson application/ndjson application/jsonl application/x-jsonl"
+    " application/jsonlines application/x-jsonlines".split()
+)
+_NO_ADDRESS = ("access-control-", "content-security-policy", "x-patchbay-")  # origins that stand there are policies
+
+
+def address(headers: Headers, authority: str, scheme: str) -> str:
+    """
+    Return the address by which a client reached this proxy, as `http://127.0.0.1:8080`; empty where it names none.
+
+    *headers* are its request's, *authority* is HTTP/2's word for `Host`. A front that ends TLS says in
+    `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix` how it was called.
+    """
+    forwarded = headers.get("x-forwarded-proto").partition(",")[0].strip().lower()
+    called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
+    if not _AUTHORITY.fullmatch(called):
+        return ""
+    scheme = forwarded if forwarded in _PORTS else scheme
+    port = headers.get("x-forwarded-port").partition(",")[0].strip()
+    if headers.get("x-forwarded-host") and not _PORT.search(called) and _PORT.fullmatch(f":{port}"):
+        called += "" if int(port) == _PORTS[scheme] else f":{port}"
+    prefix = headers.get("x-forwarded-prefix").partition(",")[0].strip().rstrip("/")
+    return f"{scheme}://{called}{prefix if _PREFIX.fullmatch(prefix) else ''}"
+
+
+@dataclass(slots=True)
+class Way:
+    """
+    How one request came and where it went, and so what an address of its upstream is to its client.
+
+    *address* is as in the function of that name; empty: the client named the upstream itself, and addresses stay as
+    they are. *asked* and *went* are its path here and there. *anywhere*: only paths of a dialect are served here.
+    *given* are the targets (path and query, without keys) of the addresses that the client was given.
+    """
+
+    account: Account
+    origin: Origin
+    address: str
+    asked: str
+    went: str
+    anywhere: bool = False
+    given: list[str] = field(default_factory=list)
+
+    @property
+    def mark(self) -> bytes:
+        """What stands in every text that holds an address of this upstream, however its slashes are written."""
+        return b"http" if is_loopback(self.origin.host) else self.origin.host.encode()
+
+    def told(self, url: str) -> str:
+        """Return what the client is told in place of *url*; *url* itself where it is no address of this upstream."""
+        found = _URL.fullmatch(url)
+        if found is None or not self._is_ours(found):
+            return url
+        bare, query = found["path"] or "", _without_keys(found["query"] or "")
+        asked = self._asked_for(bare, query) if self.address else bare
+        if asked is None:
+            return url
+        self.note(asked + query)
+        return f"{self.address}{asked}{query}{found['fragment'] or ''}" if self.address else url
+
+    def note(self, target: str) -> None:
+        """Remember that the client was given *target*, a path with its query."""
+        if target.startswith("/") and len(self.given) < GIVEN:
+            self.given.append(clients.without_key(target))
+
+    def header(self, name: str, value: str) -> str:
+        """Return the *value* that the client gets of the header *name* (lower case)."""
+        if name.startswith(_NO_ADDRESS):
+            return value
+        if name == "link":
+            return _IN_LINK.sub(lambda found: f"<{self._referred(found[1])}>", value)
+        if name == "refresh":
+            return _IN_REFRESH.sub(lambda found: self._referred(found[0]), value)
+        if name in _PLACES:
+            return self._referred(value.strip())
+        return self.told(value.strip()) if _URL.fullmatch(value.strip()) else value
+
+    def _referred(self, value: str) -> str:
+        """Return what the client gets of *value*, a reference that may be relative (RFC 3986, 4.2)."""
+        if value.startswith("//"):
+            whole = f"{self.origin.scheme}:{value}"
+            told = self.told(whole)
+            return value if told == whole else told
+        if not _URL.fullmatch(value):
+            self.note(urljoin(self.asked, value))  # it leads the client here by itself
+            return value
+        return self.told(value)
+
+    def body(self, text: bytes) -> bytes:
+        """Return the JSON *text* with what the client is told in place of each address."""
+        if len(text) > READ:
+            return text
+        return json_splice.with_strings(text, self._member, self.mark)
+
+    def _member(self, value: str, names: tuple[str, ...]) -> str:
+        said = not _SAID.isdisjoint(names) or (names and names[-1] in _TOLD)
+        return value if said else self.told(value)
+
+    def _is_ours(self, found: re.Match[str]) -> bool:
+        scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
+        port, own = int(found["port"] or _PORTS[scheme]), self.origin
+        if host != own.host and not (is_loopback(host) and is_loopback(own.host)):
+            return False
+        if port == own.port:
+            return scheme == own.scheme or found["port"] is not None
+        # a server behind something that ends TLS may write the scheme and the port that it is asked by
+        return {port, own.port} == set(_PORTS.values())
+
+    def _asked_for(self, bare: str, query: str) -> str | None:
+        """Return the path that brings a client of ours to *bare* upstream; None where there is none."""
+        if not bare:
+            return None if self.account.base_path else bare
+        here, there = _beginnings(self.asked, self.went)
+        candidates = [here + bare[len(there) :]] if (bare + "/").startswith(there + "/") else []
+        return next((path for path in (*candidates, bare) if self._leads_to(path, bare, query)), None)
+
+    def _leads_to(self, path: str, bare: str, query: str) -> bool:
+        endpoint = dialects.endpoint("GET", path)
+        endpoint = endpoint if endpoint.dialect else dialects.endpoint("POST", path)
+        if not endpoint.dialect and (self.anywhere or not upstream_url.takes(self.account, path)):
+            return False
+        readings = upstream_url.readings(endpoint, path, ())
+        spoken = [each for each in readings if each.family in ("", *self.account.provider.families)]
+        goes = (upstream_url.join(self.account, path + query, each, each.model) for each in spoken)
+        return any(target.partition("?")[0] == bare for target in goes)
+
+
+class Lines:
+    """The lines of a stream (server-sent events, JSON lines) as they pass, each when it is whole."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._kept = bytearray()
+        self._passing = False  # the rest of a line that is too long
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the lines that are whole with *data*."""
+        self._kept += data
+        end = max(self._kept.rfind(b"\n"), self._kept.rfind(b"\r")) + 1
+        whole, rest = bytes(self._kept[:end]), self._kept[end:]
+        out = b"".join(self._lines(whole))
+        if self._passing or len(rest) > LINE:
+            self._passing = True
+            out += bytes(rest)
+            rest = bytearray()
+        self._kept = rest
+        return out
+
+    def rest(self) -> bytes:
+        """Return what was kept back, once: nothing comes behind it."""
+        rest, self._kept = bytes(self._kept), bytearray()
+        return rest if self._passing else self._way.body(rest)
+
+    def _lines(self, whole: bytes) -> Iterator[bytes]:
+        for line in whole.splitlines(keepends=True):
+            yield line if self._passing else self._way.body(line)
+            self._passing = False
+
+
+def reads(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
+    """
+    Say how addresses are looked for in the body of an answer: `whole`, by `lines`, or not at all (empty).
+
+    *path* is that of the request, *status* and *headers* are the answer's.
+    """
+    bare, _, query = path.partition("?")
+    words = endpoint.kind == "generation" and status != 202 and not endpoint.suffix.startswith(_WORDLESS)
+    if words or status == 206 or status >= 400 or _DOWNLOADS.search(unquote(bare)) or "alt=media" in query.split("&"):
+        return ""
+    if headers.get("content-disposition").lower().startswith("attachment"):
+        return ""
+    kind = headers.get("content-type").partition(";")[0].strip().lower()
+    if kind in _LINES:
+        return "lines"
+    return "whole" if kind in ("application/json", "text/json") or kind.endswith("+json") else ""
+
+
+def upwards(request: Request, raw: bytes, account: Account, origin: Origin) -> bytes:
+    """Return *raw*, the body of *request*, with the addresses that its client was given as *account*'s upstream knows
+    them."""
+    mark = request.address.partition("://")[2].partition("/")[0].encode()
+    if not mark or mark not in raw:
+        return raw
+    return json_splice.with_strings(raw, _upward(request.address, account, origin), mark)
+
+
+def _upward(begins: str, account: Account, origin: Origin) -> Callable[[str, tuple[str, ...]], str]:
+    base = str(origin)
+    default = f":{_PORTS[origin.scheme]}"
+    base = base.removesuffix(default)
+
+    def change(value: str, names: tuple[str, ...]) -> str:
+        target = value.removeprefix(begins)
+        named = names and names[-1] in _LIES_AT and _WRITTEN.isdisjoint(names) and "input" not in names[1:]
+        if not named or target == value or not target.startswith("/"):
+            return value
+        endpoint = dialects.endpoint("GET", target.partition("?")[0])
+        return base + upstream_url.join(account, target, endpoint, endpoint.model)
+
+    return change
+
+
+def _without_keys(query: str) -> str:
+    """Return *query* without what a key may stand in; a signature that an upstream wrote into it is no key of ours."""
+    kept = [part for part in query[1:].split("&") if unquote(part.partition("=")[0]) not in clients.QUERY_KEYS]
+    return "?" + "&".join(kept) if query and any(kept) else ""
+
+
+def _beginnings(asked: str, went: str) -> tuple[str, str]:
+    """Return what stands before the segments that two paths end with alike."""
+    one, other = asked.partition("?")[0].split("/"), went.partition("?")[0].split("/")
+    while len(one) > 1 and len(other) > 1 and one[-1] == other[-1]:
+        one.pop()
+        other.pop()
+    return "/".join(one), "/".join(other)

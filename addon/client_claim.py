@@ -1,0 +1,66 @@
+"""Who the client is, for as long as it stays the same client: a claim that outlives a rotating token."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+
+from .values.http import Headers
+
+_KEYS = ("x-api-key", "x-goog-api-key", "api-key")
+_ACCOUNTS = ("chatgpt-account-id",)
+# OAuth tokens are renewed every few hours; a scope made of one would cut every session as often.
+_ROTATING = re.compile(r"sk-ant-oat|eyJ|ya29\.|tid=|gho_|ghu_", re.ASCII)
+_STABLE_CLAIMS = ("sub", "account_uuid", "chatgpt_account_id", "email")
+_OPENAI_CLAIMS = "https://api.openai.com/auth"
+_TOKEN_LIMIT = 16_384
+
+
+def claim(headers: Headers) -> str:
+    """
+    Return what names the client in what it sent, the empty string when nothing stable does: the one local scope.
+
+    An API key counts as itself, in whichever header it stands; an OAuth token only by the account it belongs to. The
+    claim may be a secret: digest it, never keep or log it.
+    """
+    for name in _ACCOUNTS:
+        if account := headers.get(name).strip():
+            return f"account:{account}"
+    token = _token(headers)
+    if not token:
+        return ""
+    if _ROTATING.match(token):
+        return _stable(token)
+    return f"key:{token}"
+
+
+def _token(headers: Headers) -> str:
+    scheme, _, value = headers.get("authorization").strip().partition(" ")
+    if scheme.lower() == "bearer" and value.strip():
+        return value.strip()
+    for name in _KEYS:
+        if key := headers.get(name).strip():
+            return key
+    return ""
+
+
+def _stable(token: str) -> str:
+    """Read the account out of a JWT. Nothing is verified: a claim only keeps scopes apart, it opens nothing."""
+    pieces = token.split(".")
+    if len(pieces) != 3 or len(token) > _TOKEN_LIMIT:
+        return ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(pieces[1] + "=" * (-len(pieces[1]) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        return ""
+    if not isinstance(claims, dict):
+        return ""
+    nested = claims.get(_OPENAI_CLAIMS)
+    for name in _STABLE_CLAIMS:
+        for place in (nested, claims):
+            value = place.get(name) if isinstance(place, dict) else None
+            if isinstance(value, str) and value:
+                return f"{name}:{value}"
+    return ""

@@ -1,0 +1,163 @@
+"""What a request asked for, as far as its answer can be held against it. Read from the body only when it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from blake3 import blake3
+
+from .. import dialects
+from ..body import Body
+from ..values.http import Endpoint
+
+_TOOLS = 4096  # names of one request
+_RESULTS = 64  # turns at the end of a history that are looked at for results
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class RequestSummary:
+    """One request. *model* is what went up as the model, which need not be what the client wrote."""
+
+    __slots__ = ("_body", "_settings", "_tools", "dialect", "model", "stream", "suffix")
+
+    def __init__(self, endpoint: Endpoint, body: Body, model: str = "", stream: bool = False) -> None:
+        self.dialect, self.suffix = endpoint.dialect, endpoint.suffix
+        self.model, self.stream = model, stream
+        self._body = body
+        self._tools: frozenset[str] | None = None
+        self._settings: dict[str, str] | None = None
+
+    @property
+    def shape(self) -> str:
+        """The shape that the answer must have, one of `dialects.SHAPES`; empty where it may have several."""
+        return dialects.of(self.dialect).answer_shape(self.suffix)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the request's body."""
+        return len(self._body.raw or b"")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that an answer in the dialect repeats."""
+        if self._settings is None:
+            self._settings = dialects.of(self.dialect).settings(self._body)
+        return self._settings
+
+    @property
+    def tools(self) -> frozenset[str] | None:
+        """The names of the tools that were offered; None when the provider has tools of its own in play."""
+        if self._tools is None:
+            names = _names(self._body.get("tools"))
+            self._tools = frozenset(list(names)[:_TOOLS]) if names is not None else frozenset({_ANY})
+        return None if _ANY in self._tools else self._tools
+
+    @property
+    def sampled(self) -> bool:
+        """Whether two answers may be expected to differ: no temperature of 0, no seed."""
+        config = self._body.get("generationConfig")
+        inside = config if isinstance(config, dict) else {}
+        heat = self._body.get("temperature", inside.get("temperature"))
+        return heat != 0 and "seed" not in self._body and "seed" not in inside
+
+    @property
+    def words(self) -> bytes:
+        """A digest of all that was said to the model, whoever said it; empty when there is nothing."""
+        turns = self._body.slice(dialects.of(self.dialect).history)
+        return blake3(turns).digest(16) if turns else b""
+
+    @property
+    def last_turn(self) -> bytes:
+        """A digest of the last thing that was said to the model; empty when there is none."""
+        turns = self._body.get(dialects.of(self.dialect).history)
+        if isinstance(turns, list) and turns:
+            turns = turns[-1]
+        return blake3(msgspec.json.encode(turns)).digest(16) if turns else b""
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The ids of the tool calls whose results the request ends with: those of one answer, run side by side."""
+        found: list[str] = []
+        for turn in _backwards(self._body.slice(dialects.of(self.dialect).history)):
+            ids = _result_ids(turn)
+            if not ids:
+                break
+            found += ids
+        return tuple(found[:_TOOLS])
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """The models that the request itself allows besides its own: a provider or gateway may answer as any."""
+        found: list[str] = []
+        for name in _FALLBACKS:
+            if name in self._body:
+                _strings(self._body.get(name), found)
+        return tuple(found)
+
+    def quotes(self, text: str) -> bool:
+        """Whether the request holds *text* already, so that an answer may well repeat it."""
+        piece = msgspec.json.encode(text[:80])[1:-1]
+        return piece in (self._body.raw or b"")
+
+
+_ANY = "\0any"
+
+
+# Anthropic and LiteLLM; OpenRouter (`route` says that `models` is meant so); further gateways
+_FALLBACKS = ("fallbacks", "fallback", "models", "fallback_models", "fallback_model", "context_window_fallbacks")
+
+
+def _strings(value: Any, into: list[str], depth: int = 0) -> None:
+    """Collect all texts in *value*, names of members included: `["a", {"model": "b"}, {"c": ["d"]}]`."""
+    if isinstance(value, str):
+        into.append(value)
+    elif isinstance(value, dict | list) and depth < 4:
+        for each in [*value, *value.values()] if isinstance(value, dict) else value:
+            if len(into) < _RESULTS:
+                _strings(each, into, depth + 1)
+
+
+def _backwards(turns: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the last few of *turns*, a JSON array, from its end, reading no more of them than is asked for."""
+    try:
+        for raw in reversed(_ARRAY.decode(turns)[-_RESULTS:]):
+            turn = msgspec.json.decode(raw)
+            if isinstance(turn, dict):
+                yield turn
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return
+
+
+def _result_ids(turn: dict[str, Any]) -> list[str]:
+    if turn.get("role") == "tool":
+        ids: list[Any] = [turn.get("tool_call_id")]
+    elif str(turn.get("type") or "").endswith("_call_output"):
+        ids = [turn.get("call_id")]
+    else:
+        inside = turn.get("content") or turn.get("parts")
+        blocks = [block for block in inside if isinstance(block, dict)] if isinstance(inside, list) else []
+        ids = [block.get("tool_use_id") or _of_function(block) for block in blocks]
+    return [each for each in ids if isinstance(each, str) and each]
+
+
+def _of_function(block: dict[str, Any]) -> object:
+    response = block.get("functionResponse")
+    return response.get("id") if isinstance(response, dict) else None
+
+
+def _names(tools: Any) -> set[str] | None:
+    """Return the names in *tools* of any dialect; None where one is the provider's own: that calls what it likes."""
+    names: set[str] = set()
+    for tool in tools if isinstance(tools, list) else ():
+        if not isinstance(tool, dict):
+            return None
+        declared = tool.get("functionDeclarations") or tool.get("function_declarations")
+        inner = tool.get("function")
+        for each in declared if isinstance(declared, list) else (inner if isinstance(inner, dict) else tool,):
+            name = each.get("name") if isinstance(each, dict) else None
+            if not isinstance(name, str) or ("type" in tool and tool["type"] not in ("function", "custom")):
+                return None
+            names.add(name)
+    return names

@@ -1,0 +1,95 @@
+"""The value that a dialect's file fills in: all that the other rooms ask about a wire protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..body import Body
+from ..values.account import CredentialForm
+from ..values.answer import Fact
+from ..values.decision import Refusal
+from ..values.http import Endpoint
+from . import errors
+from .order import StreamOrder
+
+Json = dict[str, Any]
+Keeps = Callable[[str], bool]  # whether the account can read this sealed content, or verify this signature
+
+
+@dataclass(frozen=True, slots=True)
+class BoundField:
+    """
+    A *member* of the request body (dotted: one level down) or a *header* whose value belongs to one account.
+
+    The owner is the account whose answer gave the value; with *accepted*, the account that first served a request with
+    it, since no answer gives it. For another account *instead* (JSON) replaces the value; empty: the member goes.
+    """
+
+    member: str = ""
+    header: str = ""
+    instead: bytes = b""
+    accepted: bool = False
+
+
+def _no_facts(data: Json) -> Iterator[Fact]:
+    return iter(())
+
+
+def _unread(body: Body, keeps: Keeps) -> bytes:
+    return body.raw or b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """
+    One wire protocol.
+
+    Paths come without their query. *read* gets one event of a stream (its name is never empty), or a whole body (the
+    name is empty), and yields its facts; *read_calls* yields `called` and `arguments` facts of the same. A default
+    stands for "this protocol has no such thing".
+    """
+
+    name: str
+    family: str  # dialects of one family have a pool in common
+    vendor: str = ""  # the family, in messages
+    event_type: str = ""  # in the journal; empty: the name
+
+    # paths
+    endpoint: Callable[[str, str], Endpoint | None]  # by method and path; None: a path of another dialect
+    path_words: frozenset[str] = frozenset()  # in the case that its servers expect
+    shared_paths: frozenset[str] = frozenset()  # `/models` and the like below `/v1`, which other dialects have too
+    is_marked: Callable[[Container[str], str], bool] = lambda headers, query: False  # only this dialect's clients do so
+    names_model_in_path: bool = False
+    has_deployments: bool = False  # Azure serves its generations below `/openai/deployments/<model>`
+
+    # requests
+    key_form: CredentialForm = "bearer"
+    history: str = "messages"  # the member that holds the conversation
+    owning_marks: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # by member: bytes that name a resource
+    bound_fields: tuple[BoundField, ...] = ()
+    without_sealed: Callable[[Body, Keeps], bytes] = _unread  # without reasoning and signatures that are not kept
+    settings: Callable[[Body | Mapping[str, Any]], dict[str, str]] = lambda data: {}  # that an answer repeats
+    hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them
+    opening_message: str = ""  # the `type` of the WebSocket message that opens an exchange
+
+    # answers
+    read: Callable[[str, Json], Iterator[Fact]]
+    read_calls: Callable[[Json], Iterator[Fact]] = _no_facts
+    order: type[StreamOrder] = StreamOrder
+    terminal: frozenset[str] = frozenset()  # values of `end` facts that complete a stream; "finish": so does that fact
+    is_text: Callable[[str], bool] = lambda suffix: False  # whether answers at a suffix are always JSON or events
+    holds_answer: Callable[[str, Json], bool] = lambda suffix, data: True  # whether a good answer's body answers
+    streams_array: bool = False  # a JSON array in an answer is a stream of its elements
+    stores_answers: bool = False  # an account keeps its answers, and their ids and signatures are good nowhere else
+    splits_answers: bool = False  # text and calls of one answer come back as turns of their own
+    has_shape: Callable[[Json], bool] = lambda data: False  # whether an object bears a mark that no other dialect has
+    other_shapes: Mapping[str, Callable[[Json], bool]] = field(default_factory=dict)
+    answer_shape: Callable[[str], str] = lambda suffix: ""  # the shape of an answer at a suffix; empty: several
+
+    # errors
+    error: Callable[[Refusal, str], bytes]  # the body; with the request's id
+    error_event: Callable[[Refusal, str], bytes]  # the event or events that end a stream
+    error_headers: Callable[[Refusal], list[tuple[str, str]]] = errors.headers
+    quota_status: int = 429  # of "every account is out of credit"

@@ -1,0 +1,202 @@
+"""
+Whether this mitmproxy is the one we know: names and parameters first, then exchanges through the real code, no I/O.
+
+`wire` stands on parts of mitmproxy that are nobody's promise. If one of them moved, a key could stay in a flow or
+a request could leave without one; so the addon refuses to start instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import hpack
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import StreamEnded
+from hyperframe.frame import GoAwayFrame
+from mitmproxy import master
+from mitmproxy.addons import clientplayback, errorcheck, proxyserver
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import events, layer, mode_servers
+from mitmproxy.proxy.layers import http as host, websocket
+from mitmproxy.proxy.layers.http import _http2
+from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
+from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+
+from . import upstream_stream
+from .harness import KEY, Harness
+
+_RELIED_ON: tuple[tuple[type, str, str], ...] = (
+    (host.HttpLayer, "event_to_child", "self child event"),
+    (host.HttpLayer, "make_stream", "self stream_id"),
+    (host.HttpLayer, "get_connection", "self event reuse"),
+    (host.HttpLayer, "_handle_event", "self event"),
+    (host.HttpLayer, "register_connection", "self command"),
+    (host.HttpStream, "_handle_event", "self event"),
+    (layer.Layer, "handle_event", "self event"),
+    (host.HttpStream, "state_wait_for_response_headers", "self event"),
+    (host.HttpStream, "state_wait_for_request_headers", "self event"),
+    (host.HttpStream, "state_consume_request_body", "self event"),
+    (host.HttpStream, "state_stream_request_body", "self event"),
+    (host.HttpStream, "start_request_stream", "self"),
+    (host.HttpStream, "state_errored", "self _"),
+    (host.HttpStream, "state_done", "self _"),
+    (host.HttpStream, "handle_protocol_error", "self event"),
+    (host.HttpStream, "make_server_connection", "self"),
+    (host.HttpStream, "send_response", "self already_streamed"),
+    (host.HttpStream, "check_killed", "self emit_error_hook"),
+    (host.HttpStream, "flow_done", "self"),
+    (host.HttpStream, "check_invalid", "self request"),
+    (host.HttpStream, "passthrough", "self event"),
+    (host.GetHttpConnection, "connection_spec_matches", "self connection"),
+    (_http2.Http2Client, "_handle_event", "self event"),
+    (_http2.Http2Connection, "handle_h2_event", "self event"),
+    (_http2.Http2Connection, "close_connection", "self msg"),
+    (_http2.Http2Server, "_handle_event", "self event"),
+    (_http2.BufferedH2Connection, "_receive_frame", "self frame"),
+    (hpack.Encoder, "encode", "self headers huffman"),
+    (Http1Connection, "_handle_event", "self event"),
+    (Http1Connection, "read_body", "self event"),
+    (Http1Server, "send", "self event"),
+    (Http1Server, "read_headers", "self event"),
+    (Http1Client, "send", "self event"),
+    (Http1Client, "read_headers", "self event"),
+    (websocket.WebsocketLayer, "relay_messages", "self event"),
+    (websocket.WebsocketLayer, "done", "self _"),
+    (websocket.WebsocketConnection, "send2", "self event"),
+    (websocket.Fragmentizer, "__call__", "self content"),
+    (proxyserver.Proxyserver, "inject_websocket", "self flow to_client message is_text"),
+    (clientplayback.ClientPlayback, "playback", "self"),
+    (clientplayback.ReplayHandler, "__init__", "self flow options"),
+    (master.Master, "shutdown", "self"),
+    (errorcheck.ErrorCheck, "finish", "self"),
+    (mode_servers.ServerInstance, "stop", "self"),
+)
+
+
+def check() -> None:
+    """Raise RuntimeError, saying what changed, when this mitmproxy is not one we can stand on."""
+    _names()
+    upstream_stream.logger.disabled = True  # it is made to fail here, and an error logged at start ends mitmproxy
+    try:
+        _nothing_leaves_without_a_route()
+        _the_key_is_on_the_wire_only()
+        _a_failed_answer_moves_on()
+        _every_message_is_shown()
+        _what_a_kept_connection_did_not_answer_goes_again()
+        _a_goaway_is_read_to_its_last_stream()
+    finally:
+        upstream_stream.logger.disabled = False
+
+
+def _demand(holds: bool, what: str) -> None:
+    if not holds:
+        raise RuntimeError(what)
+
+
+def _names() -> None:
+    for owner, name, parameters in _RELIED_ON:
+        found = getattr(owner, name, None)
+        _demand(found is not None, f"{owner.__name__}.{name} is gone")
+        has = " ".join(inspect.signature(found).parameters) if found else ""
+        _demand(has == parameters, f"{owner.__name__}.{name} takes ({has}) instead of ({parameters})")
+    replays = inspect.unwrap(clientplayback.ClientPlayback.playback).__code__.co_names
+    _demand("stream_buffers" in BufferedH2Connection.__annotations__, "BufferedH2Connection.stream_buffers is gone")
+    _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
+    ours = {name for name in vars(upstream_stream.PatchbayStream) if not name.startswith("__")}
+    taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}
+    _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
+
+
+def _nothing_leaves_without_a_route() -> None:
+    rig = Harness(ready=False)
+    rig.ask()
+    _demand(rig.server is None, "a connection is made for a request without a route")
+    _demand(b" 502 " in rig.taken(rig.client), "a request without a route is not answered with an error")
+
+
+def _the_key_is_on_the_wire_only() -> None:
+    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=KEY)
+    _demand(b"200 OK" in rig.taken(rig.client), "an answer does not arrive")
+    _demand(KEY not in repr(rig.flow.get_state() if rig.flow else ""), "a key is in the flow")
+    _demand(rig.hooks == ["requestheaders", "request", "responseheaders", "response"], f"other hooks: {rig.hooks}")
+
+
+def _a_failed_answer_moves_on() -> None:
+    rig = _answered(b"HTTP/1.1 429 No\r\ncontent-length: 2\r\n\r\nno", expect=KEY)
+    _demand(not rig.taken(rig.client), "a held answer reached the client")
+    _demand(f"{KEY}-two".encode() in rig.taken(rig.server), "a request is not sent again")
+
+
+def _answered(answer: bytes, *, expect: str) -> Harness:
+    rig = Harness(ready=True)
+    rig.ask()
+    up = rig.taken(rig.server)
+    _demand(expect.encode() in up and up.endswith(b"HI"), "the copy for the wire is not what is sent")
+    assert rig.server is not None
+    rig.feed(events.DataReceived(rig.server, answer))
+    return rig
+
+
+def _every_message_is_shown() -> None:
+    rig = Harness(ready=True)
+    _demand(hasattr(rig.layer, "_paused_event_queue"), "Layer._paused_event_queue is gone")
+    rig.feed(events.DataReceived(rig.client, _UPGRADE))
+    assert rig.server is not None
+    _demand(KEY.encode() in rig.taken(rig.server), "an upgrade goes up without its credential")
+    rig.feed(events.DataReceived(rig.server, _UPGRADED + b"\x81\x02hi"))
+    _demand(rig.hooks.count("websocket_message") == 1, "a message is not shown before it goes on")
+    _demand(rig.taken(rig.client).endswith(b"\x81\x02hi"), "a message does not arrive")
+    rig.feed(events.DataReceived(rig.server, b"\x89\x02hi"))
+    _demand(rig.taken(rig.client).endswith(b"\x89\x02hi"), "a ping does not arrive")
+    rig.drops = True
+    rig.feed(events.DataReceived(rig.client, b"\x81\x82\x00\x00\x00\x00no"))
+    _demand(not rig.taken(rig.server), "a message that was dropped goes up")
+    rig.feed(events.DataReceived(rig.server, b"\x82\x7e\x03\xe9" + bytes(1001)))
+    _demand(b"\x03\xf1" in rig.taken(rig.client), "a message above the bound does not end a WebSocket")
+
+
+def _what_a_kept_connection_did_not_answer_goes_again() -> None:
+    rig = _answered(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", expect=KEY)
+    kept = rig.server
+    assert kept is not None
+    rig.ask()
+    _demand(rig.server is kept and rig.taken(kept).endswith(b"HI"), "a connection is not used again")
+    kept.state = ConnectionState.CLOSED
+    rig.feed(events.ConnectionClosed(kept))
+    _demand(rig.server is not kept, "a kept connection that closed is not replaced")
+    _demand(rig.taken(rig.server).endswith(b"HI"), "what a kept connection did not answer is not sent again")
+    _demand("patchbay_next" not in rig.hooks, "what a kept connection did not answer counts as an attempt")
+
+
+def _a_goaway_is_read_to_its_last_stream() -> None:
+    rig = Harness(ready=True, http2=True)
+    asking, answering = H2Connection(), H2Connection(H2Configuration(client_side=False))
+    asking.initiate_connection()
+    for stream_id in (1, 3):
+        asking.send_headers(stream_id, _GET, end_stream=True)
+    rig.feed(events.DataReceived(rig.client, asking.data_to_send()))
+    first = rig.server
+    assert first is not None
+    answering.initiate_connection()
+    answering.receive_data(rig.taken(first))
+    rig.feed(events.DataReceived(first, answering.data_to_send() + _GOAWAY))
+    _demand(rig.server is not first, "a stream that a GOAWAY leaves out is not sent again")
+    answering.send_headers(1, [(":status", "200")], end_stream=True)
+    rig.feed(events.DataReceived(first, answering.data_to_send()))
+    got = asking.receive_data(rig.taken(rig.client))
+    ended = [event.stream_id for event in got if isinstance(event, StreamEnded)]
+    _demand(ended == [1], "a stream that a GOAWAY leaves in is not read to its end")
+    _demand(not first.connected, "a connection that goes away is not closed behind its last stream")
+
+
+_GET = [(":method", "GET"), (":scheme", "http"), (":authority", "t.invalid"), (":path", "/")]
+_GOAWAY = GoAwayFrame(0, last_stream_id=1).serialize()
+_UPGRADE = (
+    b"GET http://t.invalid/ HTTP/1.1\r\nhost: t.invalid\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+_UPGRADED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)

@@ -1,0 +1,438 @@
+"""
+The values of secrets: read from where they are kept, held in memory, and recognised wherever they turn up.
+
+The only place a value lives. No message, log line or repr of this module carries one, nor what a command printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import stat
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from .. import secret_patterns
+from ..values.account import Secret
+from .redaction import MIN_COVERED, Redactor
+
+MAX_FILE = 1_000_000  # bytes; also of what a command may print
+MAX_KNOWN = 4096  # values that are recognised, the latest first
+MAX_HELD = 4096  # secrets whose value is at hand
+_QUOTED = 12  # characters of the beginning of a value that are covered in a message
+RETRY = 5.0  # seconds after which a command that failed may be run again
+KILL_WAIT = 1.0  # seconds to wait for a killed command to end
+
+_SOUND = re.compile(r"[!-~]+")
+
+
+class KeyUnavailable(Exception):
+    """
+    A credential cannot be had now. The message names its source, never its value.
+
+    *absent*: there is nothing where it should be; else what stands there cannot be used.
+    """
+
+    def __init__(self, message: str, absent: bool = False) -> None:
+        super().__init__(message)
+        self.absent = absent
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why a credential cannot be had, in words that name its source; *absent* as in KeyUnavailable."""
+
+    text: str
+    absent: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """What changes when a file does."""
+
+    modified: int
+    changed: int  # also by chmod, unless the clock of the file system has not moved on since
+    mode: int
+    size: int
+    inode: int
+    device: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A value as it was read at *at*. *failed* is why a later reading gave none, if that is so."""
+
+    value: str = field(repr=False)
+    at: float
+    stamp: _Stamp | None = None
+    failed: str = ""
+
+
+class Credentials:
+    """
+    Values by secret.
+
+    `ready` makes one available, `value` returns it without waiting, `refresh` reads it anew after it was refused.
+    *env* and *clock* (monotonic seconds) are there for tests.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._env = os.environ if env is None else env
+        self._clock = clock
+        self._held: OrderedDict[Secret, _Held] = OrderedDict()
+        self._flights: dict[Secret, asyncio.Task[None]] = {}
+        self._known: OrderedDict[str, None] = OrderedDict()
+        self._cover: Redactor | None = Redactor(())
+        self._message_cover: Redactor | None = self._cover
+        self._seal = secrets.token_bytes(32)
+        self._withheld: tuple[frozenset[str], frozenset[str]] = frozenset(), frozenset()  # variables, values
+
+    def __repr__(self) -> str:
+        return f"Keys({len(self._held)} held)"
+
+    async def ready(self, secret: Secret) -> None:
+        """Make the value of *secret* available, reading it when it is new or stale. Raises KeyUnavailable."""
+        if not self._is_fresh(secret):
+            await self._flight(secret)
+        self.value(secret)
+
+    def value(self, secret: Secret) -> str:
+        """Return the value of *secret* from memory. Raises KeyUnavailable."""
+        held = self._held.get(secret)
+        if held is None:
+            raise KeyUnavailable(f"{named(secret)}: has not been read yet")
+        if not held.value:
+            raise KeyUnavailable(held.failed)
+        return held.value
+
+    def now(self, secret: Secret) -> str:
+        """Read *secret* at once and return its value; blocks, so only for the start. Raises KeyUnavailable."""
+        if not self._is_fresh(secret):
+            with ThreadPoolExecutor(1) as aside:  # a loop may be running here already
+                aside.submit(asyncio.run, self._take(secret)).result()
+        return self.value(secret)
+
+    async def refresh(self, secret: Secret) -> bool:
+        """Read *secret* anew, as after a 401. Say whether its value changed; a failure is no change."""
+        if secret.source == "literal":
+            return False
+        before = self._held.get(secret)
+        await self._flight(secret)
+        after = self._held.get(secret)
+        return after is not None and after.value not in ("", before.value if before else "")
+
+    def values(self) -> frozenset[bytes]:
+        """Return every value that is known now or was until recently."""
+        return frozenset(value.encode() for value in self._known)
+
+    def cover(self) -> Redactor:
+        """What covers every value that is known now or was until recently."""
+        if self._cover is None:
+            self._cover = Redactor(self._known)
+        return self._cover
+
+    def scrub(self, data: bytes) -> bytes:
+        """Return *data* with every known value covered, however it is escaped; see `Cover`."""
+        return self.cover().scrub(data)
+
+    def scrub_text(self, text: str) -> str:
+        """Return *text*, a message, with every known value covered, also where it is cut off."""
+        before = text.encode("utf-8", "backslashreplace")
+        after = self._cover_of_messages().scrub(before)
+        return text if after == before else after.decode()
+
+    def _cover_of_messages(self) -> Redactor:
+        """What covers also the beginning of a value: a message about what came may quote only so many bytes of it."""
+        if self._message_cover is None:
+            self._message_cover = Redactor((*self._known, *(value[:_QUOTED] for value in self._known)))
+        return self._message_cover
+
+    def withhold(self, secrets: Iterable[Secret], variables: Iterable[str] = ()) -> None:
+        """Let no child process inherit *secrets*, nor the environment *variables* besides theirs."""
+        listed = tuple(secrets)
+        names = {secret.value for secret in listed if secret.source == "env"} | set(variables)
+        literal = {secret.value for secret in listed if secret.source == "literal"}
+        self._withheld = frozenset(names), frozenset(literal)
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for a child process: ours, without the variables that hold a credential."""
+        names, literal = self._withheld
+        values = {self._env[name].strip() for name in names if name in self._env} | literal | set(self._known)
+        values = {value for value in values if len(value) >= MIN_COVERED}
+        return {
+            name: value
+            for name, value in self._env.items()
+            if name not in names and not any(known in value for known in values)
+        }
+
+    def fingerprint(self, secret: Secret) -> str:
+        """Return a digest that changes with *secret* or its value. Keyed for this process: it tells nobody anything."""
+        held = self._held.get(secret)
+        parts = (secret.source, secret.value, secret.pointer, *secret.argv, held.value if held else "")
+        digest = blake3(key=self._seal)
+        for part in parts:
+            text = part.encode("utf-8", "surrogateescape")
+            digest.update(len(text).to_bytes(8, "big") + text)
+        return digest.hexdigest(16)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _is_fresh(self, secret: Secret) -> bool:
+        held = self._held.get(secret)
+        if held is None:
+            return False
+        match secret.source:
+            case "literal":
+                return True
+            case "env":
+                return held.value == self._env.get(secret.value, "").strip() != ""
+            case "file":
+                return bool(held.value) and held.stamp == _stamp_at(secret)
+            case "cmd":
+                return self._clock() - held.at < (RETRY if held.failed else secret.ttl)
+
+    async def _flight(self, secret: Secret) -> None:
+        """Join the reading of *secret* that is under way, or begin one. One who leaves does not end it for the rest."""
+        task = self._flights.get(secret)
+        if task is None or task.done():
+            task = self._flights[secret] = asyncio.create_task(self._take(secret))
+            task.add_done_callback(lambda done: self._landed(secret, done))
+        await asyncio.shield(task)
+
+    def _landed(self, secret: Secret, task: asyncio.Task[None]) -> None:
+        if self._flights.get(secret) is task:
+            del self._flights[secret]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may have waited to the end
+
+    async def _take(self, secret: Secret) -> None:
+        """Read *secret* and keep what came of it, also a failure."""
+        try:
+            value, stamp = await self._read(secret)
+            held = _Held(_sound(value), self._clock(), stamp)
+        except KeyUnavailable as e:
+            held = self._after(secret, f"{named(secret)}: {e}")
+        except Exception as e:  # what it says could quote what was read
+            held = self._after(secret, f"{named(secret)}: cannot be read ({type(e).__name__})")
+        self._keep(secret, held)
+
+    async def _read(self, secret: Secret) -> tuple[str, _Stamp | None]:
+        match secret.source:
+            case "literal":
+                return secret.value, None
+            case "env":
+                return _from_variable(secret, self._env), None
+            case "file":
+                return await asyncio.to_thread(_from_file, secret)
+            case "cmd":
+                return await _from_command(secret, self.environment()), None
+
+    def _after(self, secret: Secret, failed: str) -> _Held:
+        # a command may fail for a while, as when a vault is locked; its last value may still be good
+        held = self._held.get(secret)
+        last = held.value if held and secret.source == "cmd" else ""
+        return _Held(last, self._clock(), failed=failed)
+
+    def _keep(self, secret: Secret, held: _Held) -> None:
+        self._held[secret] = held
+        self._held.move_to_end(secret)
+        while len(self._held) > MAX_HELD:
+            self._held.popitem(last=False)
+        if not held.value:
+            return
+        if held.value not in self._known:
+            self._cover = self._message_cover = None
+        self._known[held.value] = None
+        self._known.move_to_end(held.value)
+        while len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+
+
+def named(secret: Secret) -> str:
+    """
+    Return what a message may call *secret*: its source, and no more of a command than the program.
+
+    A key that was written where a name or a path belongs is not shown.
+    """
+    match secret.source:
+        case "literal":
+            return "the key in the settings"
+        case "env":
+            return secret_patterns.covered(f"env:{secret.value}")
+        case "file":
+            return secret_patterns.covered(f"file:{secret.value}" + (f"#{secret.pointer}" if secret.pointer else ""))
+        case "cmd":
+            return secret_patterns.covered(f"cmd {secret.argv[0]}")
+
+
+def unusable(secret: Secret, env: Mapping[str, str]) -> Unusable | None:
+    """Say why *secret* cannot be had, if that can be said without running a command. Reads its file."""
+    try:
+        match secret.source:
+            case "literal":
+                _sound(secret.value)
+            case "env":
+                _sound(_from_variable(secret, env))
+            case "file":
+                _sound(_from_file(secret)[0])
+            case "cmd" if not shutil.which(secret.argv[0]):
+                raise KeyUnavailable("there is no such program", absent=True)
+    except KeyUnavailable as e:
+        return Unusable(f"{named(secret)}: {e}", e.absent)
+    return None
+
+
+def _from_variable(secret: Secret, env: Mapping[str, str]) -> str:
+    if not env.get(secret.value):
+        raise KeyUnavailable("is empty" if secret.value in env else "is not set", absent=True)
+    return env[secret.value]
+
+
+def _sound(value: str) -> str:
+    """Return *value* without the blanks around it, or refuse what would break or end a header."""
+    found = value.strip()
+    if not found:
+        raise KeyUnavailable("is empty")
+    if len(found) > 1 and found[0] == found[-1] and found[0] in "'\"`":  # as files for `docker --env-file` keep them
+        raise KeyUnavailable("stands in quotes, which would be sent with it; take them off")
+    if not _SOUND.fullmatch(found):
+        raise KeyUnavailable("must be one line of visible ASCII characters, without blanks")
+    return found
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _path(secret: Secret) -> Path:
+    return Path(secret.value).expanduser()
+
+
+def _stamp_at(secret: Secret) -> _Stamp | None:
+    try:
+        return _stamp(_path(secret).stat())
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return _Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size, found.st_ino, found.st_dev)
+
+
+def _from_file(secret: Secret) -> tuple[str, _Stamp]:
+    try:
+        path = _path(secret)
+        # not to wait where somebody put a pipe
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as e:
+        raise KeyUnavailable(e.strerror or "cannot be opened", absent=isinstance(e, FileNotFoundError)) from e
+    except (ValueError, RuntimeError):
+        raise KeyUnavailable("is no path that can be opened") from None
+    try:
+        found = os.fstat(handle)
+        _check(found, secret)
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
+    finally:
+        os.close(handle)
+    return _member(_decoded(data), secret.pointer), _stamp(found)
+
+
+def _check(found: os.stat_result, secret: Secret) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise KeyUnavailable("is no ordinary file")
+    if found.st_mode & 0o077:
+        raise KeyUnavailable(f"must be readable by its owner only: chmod 600 {secret_patterns.covered(secret.value)}")
+
+
+def _decoded(data: bytes) -> str:
+    if len(data) > MAX_FILE:
+        raise KeyUnavailable(f"holds more than {MAX_FILE} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise KeyUnavailable("holds no UTF-8 text") from None
+
+
+def _member(text: str, pointer: str) -> str:
+    if not pointer:
+        if text.lstrip().startswith("{"):
+            raise KeyUnavailable("holds JSON; name the member that is the key, as in file:PATH#/access_token")
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise KeyUnavailable("holds no JSON to look into") from None
+    for step in pointer.split("/")[1:]:
+        value = _step(value, step.replace("~1", "/").replace("~0", "~"))
+    if not isinstance(value, str):
+        raise KeyUnavailable("does not point at text")
+    return value
+
+
+def _step(value: Any, step: str) -> Any:
+    if isinstance(value, dict) and step in value:
+        return value[step]
+    if isinstance(value, list) and re.fullmatch(r"0|[1-9][0-9]{0,8}", step) and int(step) < len(value):
+        return value[int(step)]
+    raise KeyUnavailable("points at nothing")
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+async def _from_command(secret: Secret, env: Mapping[str, str]) -> str:
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *secret.argv,
+            env=env,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,  # it may hold the key
+            start_new_session=True,  # so that its children can be ended with it, and Ctrl-C is ours alone
+        )
+    except OSError as e:
+        raise KeyUnavailable(e.strerror or "cannot be started") from e
+    try:
+        async with asyncio.timeout(secret.timeout):
+            data = await _printed(process)
+            code = await process.wait()
+    except TimeoutError:
+        await _end(process)
+        raise KeyUnavailable(f"took longer than {secret.timeout:g} seconds") from None
+    except BaseException:
+        await _end(process)
+        raise
+    if code != 0:
+        raise KeyUnavailable(f"exit code {code}")
+    return _decoded(data)
+
+
+async def _printed(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stdout is not None
+    data = bytearray()
+    while chunk := await process.stdout.read(65536):
+        data += chunk
+        if len(data) > MAX_FILE:
+            raise KeyUnavailable(f"printed more than {MAX_FILE} bytes")
+    return bytes(data)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_WAIT):
+            await process.wait()

@@ -1,0 +1,124 @@
+"""
+Header fields in one's own hand: looked at and changed many times, and put back on a message once.
+
+mitmproxy's multi-map goes through all fields, and folds each one's case anew, for every look at one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from ..values.http import Headers
+
+Raw = tuple[tuple[bytes, bytes], ...]
+
+# What concerns one connection alone (RFC 9110, 7.6.1), and what may not be taken off as if it did.
+# `Proxy-*` is for one hop as well, but for the field that tells the reader of an answer what a proxy did.
+_HOPS = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings"))
+_PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
+_NEEDED = frozenset(
+    (b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"authorization",
+     b"upgrade")
+)  # fmt: skip
+
+
+class HeaderFields:
+    """The fields of one message in their order. Every *name* is bytes in lower case, but in `put`."""
+
+    __slots__ = ("_fields", "_names")
+
+    def __init__(self, fields: Raw) -> None:
+        self._fields = list(fields)
+        self._names = [name.lower() for name, _ in fields]
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._names
+
+    def first(self, name: bytes) -> bytes:
+        """Return the first value of *name*, or nothing."""
+        return self._fields[self._names.index(name)][1] if name in self._names else b""
+
+    def put(self, name: bytes, value: bytes) -> None:
+        """Set *name*, in any case, to *value* alone: in its place and spelling if it stands there, else at the end."""
+        lower = name.lower()
+        if lower not in self._names:
+            self._fields.append((name, value))
+            self._names.append(lower)
+            return
+        at = self._names.index(lower)
+        self._fields[at] = (self._fields[at][0], value)
+        if self._names.count(lower) > 1:
+            kept = [i for i, found in enumerate(self._names) if found != lower or i == at]
+            self._fields, self._names = [self._fields[i] for i in kept], [self._names[i] for i in kept]
+
+    def drop(self, unwanted: Callable[[bytes], bool]) -> None:
+        """Take off every field whose name is *unwanted*."""
+        if any(map(unwanted, self._names)):
+            kept = [i for i, name in enumerate(self._names) if not unwanted(name)]
+            self._fields, self._names = [self._fields[i] for i in kept], [self._names[i] for i in kept]
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Add one field more at the end."""
+        self._fields.append((name, value))
+        self._names.append(name.lower())
+
+    def listed(self) -> frozenset[bytes]:
+        """Return the names that `Connection` lists, without those that a message needs wherever it goes."""
+        if b"connection" not in self._names:
+            return frozenset()
+        said = [value for name, (_, value) in zip(self._names, self._fields, strict=True) if name == b"connection"]
+        return frozenset(word.strip().lower() for value in said for word in value.split(b",")) - _NEEDED
+
+    def drop_hops(self, connection: bytes = b"") -> None:
+        """
+        Take off what concerns one connection alone, and what `Connection` says does so too.
+
+        Where `Connection` stood, *connection* is what it says of the next one: nothing, `keep-alive` or `Upgrade`.
+        """
+        hops = _HOPS | self.listed()
+        hops |= {name for name in self._names if name[:6] == _PROXY and name != _PROXY_STATUS}
+        if connection and b"connection" in self._names:
+            hops -= {b"connection", b"upgrade"} if connection == b"Upgrade" else {b"connection"}
+            if self.first(b"connection").lower() != connection.lower() or self._names.count(b"connection") > 1:
+                self.put(b"connection", connection)
+        self.drop(hops.__contains__)
+
+    def names(self) -> list[bytes]:
+        """Return the name of each field, in lower case."""
+        return self._names
+
+    def values(self) -> bytes:
+        """Return all values, a line each."""
+        return b"\n".join([value for _, value in self._fields])
+
+    def each(self, change: Callable[[bytes], bytes]) -> None:
+        """Put every value through *change*."""
+        self._fields = [(name, change(value)) for name, value in self._fields]
+
+    def each_field(self, change: Callable[[bytes, bytes], bytes]) -> None:
+        """Put every value through *change*, which is told its name (in lower case) as well."""
+        self._fields = [
+            (field, change(name, value)) for name, (field, value) in zip(self._names, self._fields, strict=True)
+        ]
+
+    def raw(self) -> Raw:
+        """Return what stands on a message."""
+        return tuple(self._fields)
+
+    def on(self, headers: http.Headers) -> None:
+        """Put the fields on *headers*."""
+        headers.fields = self.raw()
+
+
+def read(headers: http.Headers) -> Headers:
+    """Return *headers* as the rooms outside know them: as text, in which no byte is lost."""
+    return as_text(headers.fields)
+
+
+def as_text(fields: Raw) -> Headers:
+    """Return *fields* as the rooms outside know them."""
+    return Headers(
+        [(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape")) for name, value in fields]
+    )

@@ -1,0 +1,149 @@
+"""Carries records between what the router knows and the store behind it, a few times a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from blake3 import blake3
+
+from ..settings.settings import Config
+from ..state import State
+from ..store import Store, StoreError, WriteBehind, opened
+from ..values.record import Record
+
+logger = logging.getLogger(__name__)
+
+VARIABLE = "PATCHBAY_STORE"  # what holds where the settings name no store
+EVERY = 0.2  # seconds between two looks
+PATIENCE = 2.0  # seconds at the start for what an earlier process knew
+AT_ONCE = 2000  # records in one look, so that no exchange waits long for it
+CATCH_UP = 0.25  # seconds a request may wait for what other instances have just told a shared store
+NEW = 0.02  # seconds until one asks again for a conversation that nobody knows: its last turn may just have ended
+
+
+class Persistence:
+    """
+    The way between *state* and the store of *settings*, if there is one; *key* is the master key.
+
+    Made, it holds what the store knew, as far as that came in time. Raises StoreError when the store cannot be had.
+    """
+
+    def __init__(self, settings: Config, key: bytes, state: State) -> None:
+        self._state = state
+        self._behind: WriteBehind | None = None
+        self._resend: Iterator[Record] = iter(())
+        self._task: asyncio.Task[None] | None = None
+        self._handing = False
+        self._slow = False  # the store took longer than CATCH_UP the last time, so nobody waits for it
+        url, store = store_of(settings, key)
+        if store is not None:
+            self._behind = WriteBehind(store, url.partition(":")[0])
+            self._begin(self._behind)
+
+    def start(self) -> None:
+        """Go on by itself from now on; to be called in the loop."""
+        if self._behind is not None and self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run(self._behind), name="patchbay-keeping")
+
+    def end(self) -> None:
+        """Hand over what is left and wait until it is written, a few seconds at most."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._behind is not None:
+            self._hand_on(self._behind, time.time(), most=None)
+            self._behind.close()
+            self._behind = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other instances work on the same store."""
+        return self._behind is not None and self._behind.shared
+
+    def soon(self) -> None:
+        """Hand on what changed at once, where other instances share the store: their next request may be about it."""
+        if self._behind is not None and self._behind.shared and self._task is not None and not self._handing:
+            self._handing = True
+            asyncio.get_running_loop().call_soon(self._now, self._behind)
+
+    async def caught_up(self, seconds: float = CATCH_UP) -> float:
+        """
+        Take over all that other instances have told a shared store until now; return what is left of *seconds*.
+
+        Waits that long at most, and not at all for a store that is not shared, fails, or was too slow the last time.
+        """
+        if self._behind is None or not self._behind.shared:
+            return seconds
+        loop = asyncio.get_running_loop()
+        asked, told = loop.time(), asyncio.Event()
+
+        def said() -> None:
+            self._slow = loop.time() - asked > CATCH_UP
+            told.set()
+
+        if self._behind.ask(lambda: _said(loop, said)) and seconds > 0 and not self._slow:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(told.wait(), seconds)
+            self._slow = self._slow or loop.time() - asked > CATCH_UP
+        if self._behind is not None:
+            self._state.adopt(self._behind.take(AT_ONCE), time.time())
+        return max(0.0, seconds - (loop.time() - asked))
+
+    def _now(self, behind: WriteBehind) -> None:
+        self._handing = False
+        self._hand_on(behind, time.time(), AT_ONCE)
+
+    def look(self, behind: WriteBehind, now: float) -> None:
+        """Take over some news and hand on what changed."""
+        self._state.adopt(behind.take(AT_ONCE), now)
+        self._hand_on(behind, now, AT_ONCE)
+
+    def _hand_on(self, behind: WriteBehind, now: float, most: int | None) -> None:
+        """Hand on what changed; and to a store that came back, which may have lost all, *most* of what is known."""
+        if behind.came_back():
+            self._resend = self._state.everything(now)
+        records = [*itertools.islice(self._resend, most), *self._state.changes(now)]
+        if records:
+            behind.put(records)
+
+    def _begin(self, behind: WriteBehind) -> None:
+        self._state.watch(shared=behind.shared)
+        if behind.looked(PATIENCE):
+            news = behind.take()
+            unread = self._state.adopt(news, time.time())
+            logger.info("patchbay: %d records taken over from the store", len(news) - unread)
+
+    async def _run(self, behind: WriteBehind) -> None:
+        while True:
+            await asyncio.sleep(EVERY)
+            try:
+                self.look(behind, time.time())
+            except Exception as e:  # the proxy goes on without a store rather than the store without a proxy
+                logger.warning("patchbay: state could not be handed on: %s", type(e).__name__)
+
+
+def _said(loop: asyncio.AbstractEventLoop, said: Callable[[], None]) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+        loop.call_soon_threadsafe(said)
+
+
+def store_of(settings: Config, key: bytes) -> tuple[str, Store | None]:
+    """Return the URL of the store of *settings*, and the store, if there is one. Raises StoreError."""
+    url = _resolved(settings.store or os.environ.get(VARIABLE, ""))
+    space = blake3(key, derive_key_context="patchbay 2026 store").hexdigest(8)
+    return url, opened(url, Path(settings.state).expanduser(), space)
+
+
+def _resolved(url: str) -> str:
+    source, _, name = url.partition(":")
+    if source != "env":
+        return url
+    if not os.environ.get(name):
+        raise StoreError(f"store: the environment variable {name} is not set")
+    return os.environ[name]

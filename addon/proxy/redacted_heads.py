@@ -1,0 +1,211 @@
+"""
+Heads of messages as a flow may show them: with placeholders where their credentials were, which are kept aside.
+
+A flow is saved, shown and exported at any moment, so the placeholders stand in it from the first hook on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+
+from mitmproxy import http
+from mitmproxy.net.http import url
+
+from .. import clients, secret_patterns
+from ..values.http import Origin
+from .header_fields import HeaderFields, Raw
+
+# The headers in one of which a provider wants its key, with what stands before it there.
+CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
+_WORD = clients.HIDDEN.encode()
+_PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
+_WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
+_IN_PATH = re.compile(rf"[/=]{clients.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
+_PROTOCOLS = b"sec-websocket-protocol"
+# Values that senders draw at random, so that some look like a key (3 of a million nonces): the nonce of a WebSocket
+# upgrade and its answer (RFC 6455, section 4), and the boundary of a multipart body (RFC 2046, section 5.1.1).
+_RANDOM = {
+    b"sec-websocket-key": re.compile(rb"[A-Za-z0-9+/]{22}=="),
+    b"sec-websocket-accept": re.compile(rb"[A-Za-z0-9+/]{27}="),
+    b"content-type": re.compile(rb"multipart/[a-z-]+; *boundary=\"?[A-Za-z0-9'()+_,./:=?-]{1,70}\"?", re.IGNORECASE),
+}
+_SHORTEST = 20  # bytes of a value that may be a key
+_PRESENTED = 16  # bytes of a client's credential that is looked for elsewhere in the head
+
+
+class RedactedHeads:
+    """The head of one request as it came, and of its answer, while the flow holds placeholders for what is secret."""
+
+    __slots__ = ("_came", "_destination", "_path", "_stands", "_stands_path", "_told", "_told_stands", "by_value")
+
+    def __init__(self, request: http.Request) -> None:
+        self._came, self._path = request.headers.fields, request.path
+        placeholder(request)
+        self._stands, self._stands_path = request.headers.fields, request.path
+        self._destination = _destination(request)
+        # names that tell nothing, of fields whose value was a key
+        self.by_value = _hidden(self._stands) - _hidden(self._came) if self._stands != self._came else frozenset()
+        self._told: Raw | None = None
+        self._told_stands: Raw | None = None
+
+    def __repr__(self) -> str:
+        return "Covered()"
+
+    def restored(self, request: http.Request) -> http.Request:
+        """
+        Return a copy of *request*, the flow's own, with the client's credentials, or itself where nothing is covered.
+
+        What was edited meanwhile stays edited. To another destination than the client's they do not go.
+        """
+        if (self._came, self._path) == (self._stands, self._stands_path) or _destination(request) != self._destination:
+            return request
+        copy = request.copy()
+        copy.headers = _uncovered(copy.headers, self._came, self._stands)
+        if copy.path == self._stands_path:
+            copy.path = self._path
+        elif key := next(clients.presented(clients.NO_HEADERS, self._path), ""):
+            copy.path = clients.with_key(copy.path, key)
+        return copy
+
+    def given(self, names: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the fields called one of *names* (lower case) that were covered, as they came."""
+        for name, value in self._came:
+            if name.lower().decode("latin-1") in names and (name, value) not in self._stands:
+                yield name, value
+
+    def parameters(self, names: Collection[str]) -> dict[str, str]:
+        """Return the parameters of the query called one of *names*, as they came."""
+        return clients.parameters(self._path, names)
+
+    def answered(self, response: http.Response) -> None:
+        """Put placeholders on *response*, the flow's own; `told` returns what the client gets."""
+        self._told = response.headers.fields
+        fields = HeaderFields(self._told)
+        _cover(fields, _WORD)
+        fields.on(response.headers)
+        self._told_stands = response.headers.fields
+
+    def told(self, response: http.Response) -> http.Response:
+        """Return a copy of *response* with the headers that the provider sent, or itself where none is covered."""
+        if self._told is None or self._told_stands is None or self._told == self._told_stands:
+            return response
+        copy = response.copy()
+        copy.headers = _uncovered(copy.headers, self._told, self._told_stands)
+        return copy
+
+
+def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> None:
+    """Put a word that names no secret in the place of every credential the client sent, and let it go to *origin*."""
+    word = f"{clients.HIDDEN}:{account}" if account else clients.HIDDEN
+    fields = HeaderFields(request.headers.fields)
+    presented = [] if account else _presented(fields)
+    _cover(fields, word.encode(), by_value=not account)  # once there is an account, the values have been looked at
+    for value in presented:
+        _cover_again(request, fields, value)
+    if b"@" in fields.first(b"host"):
+        fields.put(b"host", fields.first(b"host").rpartition(b"@")[2])
+    request.data.authority = request.data.authority.rpartition(b"@")[2]
+    if origin is not None:
+        aim(request, fields, origin)
+    fields.on(request.headers)
+    if _PROTOCOLS in fields:
+        _hide_protocol(request)
+    if "?" in request.path or secret_patterns.holds_key(request.path):
+        request.path = clients.without_key(request.path, word)
+
+
+def bare(trailers: http.Headers) -> http.Headers:
+    """Return *trailers* without credentials: nothing that is put on a wire comes so late, so none is kept aside."""
+    return http.Headers([(n, v) for n, v in trailers.fields if not (names_credential(n.lower()) or _is_key(v))])
+
+
+def lacks_credentials(request: http.Request) -> bool:
+    """Whether *request*, which was stored, holds placeholders where its client had credentials."""
+    values = (value for _, value in request.headers.fields)
+    return any(map(_WITH_SCHEME.fullmatch, values)) or _IN_PATH.search(request.path) is not None
+
+
+@secret_patterns.remembered
+def names_credential(name: bytes) -> bool:
+    """Whether a header called *name* carries a credential, as far as its name tells."""
+    text = name.decode("latin-1")
+    return secret_patterns.names_key(text) or secret_patterns.is_key(text)
+
+
+def aim(request: http.Request, fields: HeaderFields, origin: Origin) -> None:
+    """Let *request* go to *origin*, by every name in which it says where it goes."""
+    data, name = request.data, _called(origin)
+    data.scheme, data.host, data.port = origin.scheme.encode(), origin.host, origin.port
+    if b"host" in fields:
+        fields.put(b"host", name.encode("utf-8", "surrogateescape"))
+    if data.authority:
+        request.authority = name
+
+
+def _cover(fields: HeaderFields, word: bytes, *, by_value: bool = True) -> None:
+    for name in {name for name in fields.names() if names_credential(name)}:
+        fields.put(name, CREDENTIALS.get(name, b"") + word)
+    if by_value and _is_key(fields.values()):
+        fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
+
+
+def _presented(fields: HeaderFields) -> list[bytes]:
+    """Return the credentials that a client shows as such, of whatever shape."""
+    found = (fields.first(name).rpartition(b" ")[2] for name in CREDENTIALS)
+    return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
+
+
+def _cover_again(request: http.Request, fields: HeaderFields, value: bytes) -> None:
+    """Cover *value*, a credential, wherever else it stands in the head."""
+    if value in fields.values():
+        fields.each_field(lambda name, held: _WORD if value in held and name not in (_PROTOCOLS, b"host") else held)
+    if value in request.data.path:
+        request.data.path = request.data.path.replace(value, _WORD)
+
+
+def _is_key(value: bytes) -> bool:
+    return len(value) >= _SHORTEST and secret_patterns.holds_key(value.decode("latin-1"))
+
+
+def _needs_value(name: bytes, value: bytes) -> bool:
+    """Whether the field *name* works with *value* alone, though it looks like a key."""
+    return name == _PROTOCOLS or (name in _RANDOM and _RANDOM[name].fullmatch(value) is not None)
+
+
+def _hidden(fields: Raw) -> frozenset[bytes]:
+    return frozenset(name.lower() for name, value in fields if value == _WORD and not names_credential(name.lower()))
+
+
+def _uncovered(headers: http.Headers, came: Raw, stands: Raw) -> http.Headers:
+    """Return *headers*, which stood as *stands* once and may have been edited, with what *came* in their place."""
+    if headers.fields == stands:
+        return http.Headers(came)
+    given, covered = http.Headers(came), http.Headers(stands)
+    for name in {name.lower() for name in given if given.get_all(name) != covered.get_all(name)}:
+        if headers.get_all(name) == covered.get_all(name):
+            headers.set_all(name, given.get_all(name))
+    return headers
+
+
+def _destination(request: http.Request) -> tuple[bytes, str, int]:
+    return request.data.scheme, request.data.host, request.data.port
+
+
+@lru_cache(256)
+def _called(origin: Origin) -> str:
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    return url.hostport(origin.scheme, host, origin.port)
+
+
+def _hide_protocol(request: http.Request) -> None:
+    protocols = request.headers.get("sec-websocket-protocol", "")
+    each = [protocol.strip() for protocol in protocols.split(",")]
+    kept = [protocol for protocol in each if not _carries_key(protocol)]
+    if len(kept) < len(each):
+        request.headers["sec-websocket-protocol"] = ", ".join(kept)
+
+
+def _carries_key(protocol: str) -> bool:
+    return protocol.startswith(clients.WEBSOCKET_KEY) or clients.is_credential(protocol.rpartition(".")[0], protocol)

@@ -1,0 +1,296 @@
+"""
+Covers known values wherever they are quoted: as they are, escaped for JSON, C, URLs or HTML, in base64, hex or UTF.
+
+An answer of an upstream passes here before anything else sees it. What has no value in it costs a few searches.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
+from html.entities import html5
+from urllib.parse import quote, quote_plus
+
+Raw = tuple[tuple[bytes, bytes], ...]
+
+MARK = b"removed-by-patchbay"
+MIN_COVERED = 8  # characters; anything shorter is too likely to be a piece of ordinary text
+
+_GOOD_PART = 16  # characters of the beginning of a value that are covered where a text ends behind them
+_GROUPED = 6  # bytes in which forms agree that are searched for together
+_SHORT = 2048  # bytes in which one search for all beats one for each
+_ROUNDS = 4  # escapes inside escapes: JSON in a URL in HTML
+_OPEN_ESCAPE = re.compile(rb"[\\%&][\\%&#;{}+A-Za-z0-9]{0,40}\Z")
+_ESCAPING = (b"\\", b"%", b"&")  # what every escape begins with
+_WIDEST = 48  # bytes that an escaped character takes at most, with escapes inside escapes
+_ENTITIES = {
+    name[:-1].encode(): text.encode()
+    for name, text in html5.items()
+    if name.endswith(";") and len(text) == 1 and "!" <= text <= "~"
+}
+# From the first of several backslashes: from each of them, a long row would take quadratic time.
+_ESCAPES = (
+    rb"(?<!\\)\\+(?:(?:[uU](?:0000)?00|[xX])([2-7][0-9a-fA-F])|(?:[uxX]\{|N\{U\+)0{0,6}([2-7][0-9a-fA-F])\}"
+    rb"|(?:0?|o\{0{0,4})([01][0-7]{2})\}?|o\{([4-7][0-7])\}|(%s))"
+    rb"|%%(?:25)*(?:u00)?([2-7][0-9a-fA-F])"
+    rb"|&(?:amp;)*(?:#0{0,16}([0-9]{2,3});?|#[xX]0{0,16}([2-7][0-9a-fA-F]);?|([a-zA-Z]{2,16});)"
+)
+_OCTAL, _QUOTED, _DECIMAL, _NAMED = (3, 4), 5, 7, 9  # groups of it; the others are hexadecimal
+_ONES = bytes.maketrans(b"0123456789", b"1111111111")
+_IN_ESCAPES = b"\\%&#;{}+" + (string.ascii_letters + string.digits).encode()
+
+
+class Redactor:
+    """
+    Knows *values* in every spelling.
+
+    A cover has the length of what it hides and nothing in it that needs escaping: lengths, JSON and headers stay sound.
+    """
+
+    def __init__(self, values: Iterable[str]) -> None:
+        self._values = tuple(value.encode() for value in values if len(value) >= MIN_COVERED)
+        self._longest_first = tuple(sorted(self._values, key=lambda value: (-len(value), value)))
+        forms = {form for value in self._values for form in _forms(value)}
+        self._groups = tuple(_groups(forms))
+        self._anchors = tuple(anchor for anchor, _ in self._groups)
+        self._folded = tuple({anchor.lower() for anchor in self._anchors})
+        self._hints = re.compile(_any_of(self._anchors)).search
+        self._suspicious = re.compile(_any_of((*self._anchors, *_ESCAPING))).search
+        self._inside = frozenset(b"".join(forms) + _IN_ESCAPES) if forms else frozenset()
+        self._window = _WIDEST * max(map(len, self._values), default=0)
+        punctuation = sorted({char for value in self._values for char in value if not chr(char).isalnum()})
+        quoted = b"[" + b"".join(re.escape(bytes((char,))) for char in punctuation) + b"]" if punctuation else b"(?!)"
+        self._escape = re.compile(_ESCAPES % quoted)
+
+    def scrub(self, data: bytes) -> bytes:
+        """Return *data* with every value covered."""
+        if len(data) < _SHORT and not self._suspicious(data):
+            return data
+        if self._hints(data) if len(data) < _SHORT else any(anchor in data for anchor in self._anchors):
+            data = self._literally(data)
+        if (b"\\" in data or b"%" in data or b"&" in data) and self._values and self._escape.search(data):
+            return self._unescaped(data)
+        return data
+
+    def name(self, data: bytes) -> bytes:
+        """Return *data*, the name of a header, with every value covered, in whatever case."""
+        folded = data.lower()
+        for value in self._longest_first:
+            if value.lower() in folded:
+                data = re.sub(re.escape(value), lambda at: _cover(len(at[0])), data, flags=re.IGNORECASE)
+        return self.scrub(data)
+
+    def fields(self, fields: Raw) -> Raw:
+        """Return the header *fields* with every value covered in their names and values."""
+        names = b"\n".join([name for name, _ in fields]).lower()
+        values = b"\n".join([value for _, value in fields])
+        if any(anchor in names for anchor in self._folded) or self.scrub(names) is not names:
+            fields = tuple((self.name(name), value) for name, value in fields)
+        if self.scrub(values) is not values:
+            fields = tuple((name, self.scrub(value)) for name, value in fields)
+        return fields
+
+    def begun(self, data: bytes) -> int:
+        """Return how many bytes at the end of *data*, which is scrubbed, may be the beginning of a value."""
+        if not data or data[-1] not in self._inside:
+            return 0
+        kept = self._prefix(data)
+        window = data[-self._window :]
+        if b"\\" in window or b"%" in window or b"&" in window:
+            cut = _open(window)
+            kept = max(kept, len(window) - cut, self._escaped_prefix(window, cut), self._escaped_prefix(window))
+        return kept
+
+    def ended(self, data: bytes) -> bytes:
+        """Return *data*, the end of a text, with a good part of a value covered: it may have been cut on purpose."""
+        start = len(data)
+        if (part := self._prefix(data)) >= _GOOD_PART:
+            start -= part
+        text, places = self._plain(data)
+        for cut in {_open(text), len(text)}:
+            if (part := self._longest(text[:cut])) >= _GOOD_PART:
+                start = min(start, places[cut - part])
+        return data[:start] + _cover(len(data) - start)
+
+    def _literally(self, data: bytes) -> bytes:
+        there = [form for anchor, forms in self._groups if anchor in data for form in forms]
+        for form in sorted(there, key=len, reverse=True):  # one may be a part of another
+            if form in data:
+                data = data.replace(form, _cover_of(form))
+        return data
+
+    def _unescaped(self, data: bytes) -> bytes:
+        """Cover what is a value once the escapes in *data* are undone."""
+        text, places = self._plain(data)
+        out: bytearray | None = None
+        for value in self._longest_first:
+            at = text.find(value)
+            while at >= 0:
+                start, end = places[at], places[at + len(value)]
+                out = bytearray(data) if out is None else out
+                out[start:end] = _cover(end - start)
+                at = text.find(value, at + 1)
+        return data if out is None else bytes(out)
+
+    def _plain(self, data: bytes) -> tuple[bytes, list[int] | range]:
+        """Return *data* without its escapes, and where in it each byte of that begins, and where the last one ends."""
+        text = data
+        places: list[int] | range = range(len(data) + 1)
+        for _ in range(_ROUNDS):
+            out: list[bytes] = []
+            at: list[int] = []
+            done = 0
+            for found in self._escape.finditer(text):
+                char = _char(found)
+                if char:
+                    out += [text[done : found.start()], char]
+                    at += places[done : found.start() + 1]
+                    done = found.end()
+            if not done:
+                break
+            text, places = b"".join((*out, text[done:])), [*at, *places[done:]]
+        return text, places
+
+    def _escaped_prefix(self, window: bytes, end: int | None = None) -> int:
+        """Return how many bytes from the end of *window* a value begins, of which what stands before *end* is known."""
+        text, places = self._plain(window[:end])
+        begins = [cut - self._longest(text[:cut]) for cut in {_open(text), len(text)}]
+        return max((len(window) - places[at] for at in begins if at < len(text)), default=0)
+
+    def _longest(self, text: bytes) -> int:
+        return max((_overlap(text, value) for value in self._values), default=0)
+
+    def _prefix(self, data: bytes) -> int:
+        """Return the length of the longest end of *data* that is the beginning of a form."""
+        longest = 0
+        for anchor, forms in self._groups:
+            if (found := _overlap(data, anchor)) > longest:
+                longest = found
+            if data.rfind(anchor, -len(forms[0])) >= 0:  # the longest comes first
+                longest = max(longest, *(_overlap(data, form) for form in forms))
+        return longest
+
+
+class RedactedStream:
+    """
+    A stream in which values are covered across every cut.
+
+    Only bytes that may be the beginning of a value are kept back, at most until the next chunk, or the `rest`.
+    *cover* returns the cover of now: values may become known while the stream runs.
+    """
+
+    __slots__ = ("_cover", "_kept")
+
+    def __init__(self, cover: Callable[[], Redactor]) -> None:
+        self._cover = cover
+        self._kept = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what may go on with *data*."""
+        cover = self._cover()
+        data = cover.scrub(self._kept + data if self._kept else data)
+        kept = cover.begun(data)
+        self._kept = data[-kept:] if kept else b""
+        return data[:-kept] if kept else data
+
+    def rest(self) -> bytes:
+        """Return what was kept back, once: nothing comes behind it. The better part of a value is covered as well."""
+        kept, self._kept = self._kept, b""
+        return self._cover().ended(kept) if kept else kept
+
+
+def _char(found: re.Match[bytes]) -> bytes:
+    """Return the character that an escape stands for; empty where it is none that is printed."""
+    kind = found.lastindex
+    if kind is None:
+        return b""
+    value = found[kind]
+    if kind == _QUOTED:
+        return value
+    if kind == _NAMED:
+        return _ENTITIES.get(value, b"")
+    number = int(value, 8 if kind in _OCTAL else 10 if kind == _DECIMAL else 16)
+    return bytes((number,)) if 0x20 < number < 0x7F else b""
+
+
+def _open(data: bytes) -> int:
+    """Return where an escape begins that *data* may have only a part of; its length where there is none."""
+    found = _OPEN_ESCAPE.search(data)
+    return found.start() if found else len(data)
+
+
+def _overlap(data: bytes, form: bytes) -> int:
+    """Return the length of the longest end of *data* that is a beginning of *form*, but not all of it."""
+    at = data.find(form[:1], 1 - len(form)) if len(form) > 1 else -1
+    while at >= 0:
+        if form.startswith(data[at:]):
+            return len(data) - at
+        at = data.find(form[:1], at + 1)
+    return 0
+
+
+def _groups(forms: set[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+    """Yield *forms* by what they begin with, the longest first: one may be the beginning of another."""
+    groups: dict[bytes, list[bytes]] = {}
+    for form in sorted(forms, key=lambda form: (-len(form), form)):
+        groups.setdefault(form[:_GROUPED], []).append(form)
+    for group in groups.values():
+        yield _common(min(group), max(group)), tuple(group)
+
+
+def _any_of(words: Iterable[bytes]) -> bytes:
+    """Return an expression for any of *words*, sorted by the first byte: what a search begins with decides its cost."""
+    rests: dict[bytes, list[bytes]] = {}
+    for word in words:
+        rests.setdefault(word[:1], []).append(re.escape(word[1:]))
+    return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items()) or b"(?!)"
+
+
+def _common(first: bytes, last: bytes) -> bytes:
+    """Return what all of a sorted list begin with."""
+    at = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[:at]
+
+
+def _forms(value: bytes) -> Iterator[bytes]:
+    """Yield the spellings of *value* that are searched for as they are."""
+    for spelled in _spellings(value.decode()):
+        yield spelled.encode()
+    for alignment in range(3):
+        yield from _in_base64(value, alignment)
+    yield value.hex().encode()
+    yield value.hex().upper().encode()
+    if len(value) >= _GOOD_PART:  # anything shorter could be an ordinary word then
+        yield value.lower()
+        yield value.upper()
+    yield value.decode().encode("utf-16-le")[:-1]  # in either byte order
+    yield value.decode().encode("utf-32-le")[:-3]
+    for comma in (",", ", "):  # as JSON has a list of its bytes
+        yield comma.join(map(str, value)).encode()
+
+
+def _in_base64(value: bytes, alignment: int) -> Iterator[bytes]:
+    """Yield the characters that *value* alone decides where *alignment* bytes, modulo three, stand before it."""
+    packed = b64encode(bytes(alignment) + value)
+    start, end = (alignment * 8 + 5) // 6, (alignment + len(value)) * 8 // 6
+    inner = packed[start:end]
+    yield inner
+    yield inner.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _spellings(value: str) -> set[str]:
+    quoted = {value, quote(value), quote(value, safe=""), quote_plus(value)}
+    escaped = json.dumps(value)[1:-1]
+    return quoted | {escaped, escaped.replace("/", "\\/")}
+
+
+def _cover_of(form: bytes) -> bytes:
+    # a list of numbers stays one
+    return _cover(len(form)) if form.strip(b"0123456789, ") else form.translate(_ONES)
+
+
+def _cover(length: int) -> bytes:
+    return (MARK + b"-" * length)[:length]

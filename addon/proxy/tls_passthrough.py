@@ -1,0 +1,129 @@
+"""
+Where we are one proxy among others: whose tunnels are opened, and how many connections a client gets.
+
+Only connections to the configured providers are looked into. Everything else passes as it is, TLS and all, so that the
+client sees the handshake of the server it asked for and needs no certificate of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from mitmproxy import ctx, http
+from mitmproxy.connection import Client
+from mitmproxy.proxy import context, layer, mode_specs
+from mitmproxy.proxy.layers import TCPLayer, UDPLayer
+from mitmproxy.proxy.layers.http import HttpStream
+
+from .. import upstream_url
+from ..settings.presets import PRESETS
+from ..settings.settings import Config
+from ..values.http import Origin
+from . import upstream_stream
+
+logger = logging.getLogger(__name__)
+
+# mitmproxy allows five upstream connections at a time to each address for one client connection. An HTTP/2 client puts
+# all it does on one, and where the provider speaks HTTP/1 each of its streams needs a connection of its own.
+UPSTREAM_CONNECTIONS = 256  # to one address: more than the 100 streams of a client and its idle connections
+_KNOWN = frozenset(
+    urlsplit(preset.base_url).hostname for preset in PRESETS.values() if preset.base_url.startswith("https:")
+)
+_HTTP = frozenset(("http", "https", "http3"))  # what a reverse listener may be for
+_PROXIES = (mode_specs.RegularMode, mode_specs.UpstreamMode)
+
+
+def ours(config: Config, address: tuple[str, int] | None) -> bool:
+    """Whether *address* is that of an enabled account's provider. The rest is none of our business."""
+    if address is None:
+        return False
+    host, port = address[0].lower(), address[1]
+    if config.mode == "shadow" and not config.accounts and host in _KNOWN:
+        return True  # who looks on without an account looks at the providers we know
+    return any(
+        account.enabled and account.origin and (account.origin.host, account.origin.port) == (host, port)
+        for account in config.accounts
+    )
+
+
+def decide(decided: layer.NextLayer, config: Config) -> bool:
+    """Let a tunnel to somewhere else pass, and say whether that was the decision. Asked before mitmproxy decides."""
+    at = decided.context
+    if decided.layer or not _in_tunnel(at) or ours(config, _address(at.server.address)):
+        return False
+    if config.other == "refuse":
+        decided.layer = upstream_stream.Closed(at)
+    else:
+        decided.layer = TCPLayer(at, ignore=not ctx.options.show_ignored_hosts)
+    return True
+
+
+def passes_unread(decided: layer.NextLayer, config: Config) -> bool:
+    """
+    Whether bytes would pass to a provider of ours, or behind a reverse listener for HTTP, that nobody here reads.
+
+    The client's own key may be among them. mitmproxy lets bytes pass that are no HTTP, and all of a host that
+    `ignore_hosts`, `allow_hosts` or `tcp_hosts` takes out. Asked when mitmproxy has decided.
+    """
+    if config.mode == "shadow" or not any(isinstance(each, TCPLayer | UDPLayer) for each in _decided(decided.layer)):
+        return False
+    mode = decided.context.client.proxy_mode
+    reads = isinstance(mode, mode_specs.ReverseMode) and mode.scheme in _HTTP
+    return reads or ours(config, _address(decided.context.server.address))
+
+
+def _decided(found: layer.Layer | None) -> Iterator[layer.Layer]:
+    while found is not None:
+        yield found
+        found = getattr(found, "child_layer", None)
+
+
+def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
+    """Return the answer to the CONNECT of *flow* where it goes nowhere we let anybody go."""
+    if config.other != "refuse" or ours(config, (flow.request.host, flow.request.port)):
+        return None
+    return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other: refuse)\n")
+
+
+def warn(config: Config) -> None:
+    """Say what will surprise on one port: accounts of several services that only a model's name could tell apart."""
+    servers = ctx.master.addons.get("proxyserver").servers
+    if not any(_is_anywhere(server.mode) for server in servers):
+        return
+    for family, accounts in upstream_url.mixed(config.accounts).items():
+        logger.warning(
+            "patchbay: on one port, %s serve every %s model, so any of them may get any conversation;"
+            " say in `models` what each has",
+            " and ".join(accounts),
+            family,
+        )
+
+
+def widen(client: Client) -> None:
+    """Let *client* have as many upstream connections as it has streams."""
+    handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+    if handler is not None:
+        handler.max_conns = defaultdict(lambda: asyncio.Semaphore(UPSTREAM_CONNECTIONS))
+
+
+def _is_anywhere(mode: mode_specs.ProxyMode) -> bool:
+    if not isinstance(mode, mode_specs.ReverseMode):
+        return False
+    return upstream_url.is_anywhere(Origin(mode.scheme, mode.address[0].lower(), mode.address[1]))
+
+
+def _in_tunnel(at: context.Context) -> bool:
+    if isinstance(at.client.proxy_mode, mode_specs.Socks5Mode):
+        return True
+    return isinstance(at.client.proxy_mode, _PROXIES) and any(isinstance(each, HttpStream) for each in at.layers)
+
+
+def _address(address: tuple[object, ...] | None) -> tuple[str, int] | None:
+    match address:
+        case (str(host), int(port), *_):
+            return host, port
+    return None

@@ -1,0 +1,404 @@
+"""
+Which models a request may run: read from its path, its query and whatever its body names them in.
+
+`read` is cheap and enough where nobody's rights depend on it. Where they do, `strictly` reads all that some server
+could take for the name of a model; what cannot be read is `hidden`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from unicodedata import normalize
+from urllib.parse import unquote
+
+import msgspec
+
+from . import dialects, form_data
+from .body import Body, items, members, text_of
+from .values.http import Request
+
+_MAX_DEPTH = 8
+_SAFE = ("GET", "HEAD", "OPTIONS")
+# What is said runs nothing; nor, inside of something else, does what describes an answer or a tool.
+_SAID = frozenset(
+    {
+        "messages", "input", "contents", "content", "system", "instructions", "prompt", "metadata", "response_format",
+        "text", "systeminstruction", "system_instruction",
+    }
+)  # fmt: skip
+_DESCRIBES = frozenset(
+    {
+        "parameters", "input_schema", "inputschema", "schema", "json_schema", "responseschema", "response_schema",
+        "responsejsonschema", "parametersjsonschema", "properties", "function", "functiondeclarations",
+        "function_declarations", "custom", "examples", "arguments",
+    }
+)  # fmt: skip
+# Headers by which gateways are told of models: one in the value, a routing parameter, settings in JSON.
+_NAMES_ONE = re.compile(r"(?:^|-)models?(?:-|$)")
+_ROUTING = "x-goog-request-params"
+_STORED_SETTINGS = "x-portkey-config"
+_SETTINGS = ("-config", "-fallbacks", "-targets", "-override", "-overrides", "-params")
+# What stands for a model that is set up elsewhere; the name of it is asked like a model's.
+_STANDS_FOR = frozenset({"agent", "agent_id", "assistant_id", "preset", "deployment", "deployment_id", "engine"})
+# Letters that hide a name: escaped ones, and the two that some JSON readers take for `s` and `k`.
+_ESCAPED = re.compile(rb"\\u(?:00[4-7]|017f|212a)", re.IGNORECASE)
+_FOLDED = "\u017f".encode(), "\u212a".encode()
+# What may name a model, to be looked at in full.
+_MAY_NAME = re.compile(rb'(?:models?|model_?ids?|model_?names?|fallbacks?)[^"]?"\s*:\s*["\[{]', re.IGNORECASE)
+_PIECES = re.compile(r"[\[\].]")  # of the name of a field: `model[0]`, `extra[model]`, `extra.model`
+_IN_PATH = frozenset({"models", "model", "tunedmodels", "engines", "engine", "deployments", "deployment", "endpoints"})
+_NO_MODELS = frozenset({"openapi", "count-tokens"})  # what Vertex writes where a model stands
+_PREFIX = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:publishers/[^/]+/)?models/")
+_SIZE = re.compile(r"\[(\d+[km])\]", re.IGNORECASE)
+_CHARSETS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedModels:
+    """
+    The models a request may run. *model* is the one that picks the account and its lane; *others* are all the rest.
+
+    *hidden* says why there may be more that nobody can see here (empty: there are none); *sealed*: nor can it be told
+    which accounts serve them.
+    """
+
+    model: str = ""
+    others: tuple[str, ...] = ()
+    hidden: str = ""
+    sealed: bool = False
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        return (self.model, *self.others) if self.model else self.others
+
+
+def read(request: Request) -> RequestedModels:
+    """Return the one model that *request* names in the usual place, where its path means one."""
+    return RequestedModels(unquote(request.endpoint.model) or in_body(request))
+
+
+def in_body(request: Request) -> str:
+    """Return the model that the body of *request* names in the usual place: its member, or its field, `model`."""
+    if request.endpoint.asks not in _BY_MEMBER:
+        return ""
+    said, raw = request.body.text("model"), request.body.raw
+    if said or not raw or request.endpoint.asks != "model" or request.body.is_object:
+        return said
+    kind = request.headers.get("content-type")
+    return form_data.value(raw, kind, "model") if form_data.is_form(kind) else ""
+
+
+_BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})
+
+
+def strictly(request: Request) -> RequestedModels:
+    """Return every model that *request* may run, however it names it."""
+    endpoint, found = request.endpoint, _Found()
+    upgrades = bool(request.headers.get("upgrade").strip())
+    if endpoint.asks == "nothing" and not upgrades:
+        if request.method not in _SAFE:  # what is changed or deleted is what the path names
+            found.names |= dict.fromkeys(_named_by_segments(request.path.partition("?")[0]))
+        return _named("", found)
+    match endpoint.asks:
+        case "batch":
+            _batch(request.body, found)
+        case "file":
+            found.seal("it names its models in a file")
+        case "tuning":
+            _body(request, found)
+            found.hide("training may run models that it does not name")
+        case "model":
+            _body(request, found)
+            if not (found.names or endpoint.model):
+                found.hide("it names none")
+        case "named" if request.body.raw != b"":
+            _body(request, found)
+        case "unread" if request.method not in _SAFE:
+            _unread_body(request, found)
+            found.hide("nobody here reads this path")
+        case _:
+            pass
+    if dialects.of(endpoint.dialect).hides_models(endpoint.suffix, request.body.raw or b""):
+        found.hide("it may name models in a file")
+    found.take_path(request)
+    found.take_headers(request)
+    if upgrades and endpoint.asks != "socket":
+        (found.hide if found.names else found.seal)("nobody here reads the messages of this WebSocket")
+    return _named(read(request).model, found)
+
+
+def of_message(body: Body, *, creates: bool) -> RequestedModels:
+    """Return every model that a message of a client on a WebSocket names; one that *creates* has to name one."""
+    found = _Found()
+    found.take_json(body.raw or b"")
+    if creates and not found.names:
+        found.hide("it names none")
+    return _named(body.text("model"), found)
+
+
+def matches(patterns: Iterable[str], names: Collection[str]) -> bool:
+    """
+    Whether one of *patterns* (shell-style: `*`, `?`, `[…]`) matches one of *names*; one that equals a name always does.
+
+    A context size in brackets, as in `claude-x[1m]`, is a part of the name and no set of letters.
+    """
+    return any(
+        pattern in names or any(fnmatchcase(name, _with_sizes(pattern)) for name in names) for pattern in patterns
+    )
+
+
+def _with_sizes(pattern: str) -> str:
+    return _SIZE.sub(r"[[]\1]", pattern) if "[" in pattern else pattern
+
+
+def bare(model: str) -> str:
+    """Return *model* without what Google may write before its name."""
+    found = _PREFIX.match(model)
+    return model[found.end() :] if found else model
+
+
+@dataclass(slots=True)
+class _Found:
+    """What was found so far. *names* keep their order."""
+
+    names: dict[str, None] = field(default_factory=dict)
+    taken: int = 0  # how often one was named
+    hidden: str = ""
+    sealed: bool = False
+
+    def hide(self, why: str) -> None:
+        self.hidden = self.hidden or why
+
+    def seal(self, why: str) -> None:
+        self.hide(why)
+        self.sealed = True
+
+    def take(self, name: str) -> None:
+        """Take the model *name*. Gateways ask several models at once that are listed with commas."""
+        if name:
+            self.names |= dict.fromkeys((name, *filter(None, map(str.strip, name.split(",")))))
+            self.taken += 1
+
+    def take_path(self, request: Request) -> None:
+        """Take what the path names, and the query."""
+        path, _, query = request.path.partition("?")
+        self.take(unquote(request.endpoint.model))
+        if request.endpoint.asks != "socket":
+            self.names |= dict.fromkeys(_named_by_segments(path))
+        if query:
+            self.take_fields(form_data.urlencoded(query))
+
+    def take_headers(self, request: Request) -> None:
+        """Take what headers name, as far as it is a custom to name models there."""
+        for name in request.headers.names():
+            if name == _ROUTING:
+                self.take_fields(
+                    tuple(pair for value in request.headers.all(name) for pair in form_data.urlencoded(value))
+                )
+            elif _NAMES_ONE.search(name.replace("_", "-")):
+                for value in request.headers.all(name):
+                    self.take(value.strip())
+            elif name == _STORED_SETTINGS:
+                self.hide("a header names settings that may name more")
+            elif name.endswith(_SETTINGS) and any("model" in value.lower() for value in request.headers.all(name)):
+                self.hide("a header may name more")
+
+    def take_fields(self, fields: tuple[form_data.Field, ...]) -> None:
+        """Take what *fields* of a form or a query name; a list in JSON is sealed."""
+        for name, value in fields:
+            if _field_names_model(name):
+                self.take(value)
+                self.take(unquote(value))
+                if value.lstrip()[:1] in ("[", "{"):
+                    self.seal("a model is named in a way that cannot be read")
+
+    def take_json(self, raw: bytes) -> None:
+        try:
+            self.walk(members(raw), 0)
+        except ValueError as e:
+            self.seal(str(e))
+
+    def walk(self, inside: dict[str, bytes], depth: int) -> None:
+        """Take what stands in the members *inside*. Raises ValueError where a member stands twice."""
+        for name, raw in inside.items():
+            word = _word(name)
+            if word.endswith(_SWITCHES) and raw[:1] not in _MAY_BE_NAMES:
+                continue
+            if _names_model(word) or (depth == 0 and word in _STANDS_FOR):
+                self.take_value(raw, depth)
+            elif word in _SAID or (depth and word in _DESCRIBES):
+                continue
+            elif raw[:1] in (b"{", b"[") and _may_name(raw):
+                self.enter(raw, depth)
+
+    def take_value(self, raw: bytes, depth: int) -> None:
+        if raw[:1] == b"[":
+            for item in items(raw):
+                self.take_value(item, depth)
+        elif raw[:1] == b"{":
+            before = self.taken
+            self.enter(raw, depth)
+            if self.taken == before:
+                self.seal("a model is named in a way that cannot be read")
+        elif raw[:1] == b'"':
+            self.take(text_of(raw))
+        elif raw != b"null":
+            self.seal("a model is named in a way that cannot be read")
+
+    def enter(self, raw: bytes, depth: int) -> None:
+        if depth >= _MAX_DEPTH:
+            self.seal("it is nested too deeply")
+        elif raw[:1] == b"[":
+            for item in items(raw):
+                if item[:1] in (b"{", b"["):
+                    self.enter(item, depth + 1)
+        else:
+            self.walk(members(raw), depth + 1)
+
+
+def _may_name(raw: bytes) -> bool:
+    return bool(_MAY_NAME.search(raw)) or _hides_letters(raw)
+
+
+def _hides_letters(raw: bytes) -> bool:
+    return (b"\\u" in raw and bool(_ESCAPED.search(raw))) or any(letter in raw for letter in _FOLDED)
+
+
+def _named(first: str, found: _Found) -> RequestedModels:
+    first = first or next(iter(found.names), "")
+    return RequestedModels(first, tuple(name for name in found.names if name != first), found.hidden, found.sealed)
+
+
+def _names_model(word: str) -> bool:
+    """Whether a member called *word* (as `_word` returns it) names a model."""
+    return word.endswith(_NAMES)
+
+
+_NAMES = (
+    "model", "models", "fallback", "fallbacks", "model_id", "model_ids", "modelid", "modelids", "model_name",
+    "model_names", "modelname", "modelnames",
+)  # fmt: skip
+
+
+_SWITCHES = ("fallback", "fallbacks")  # OpenRouter's `allow_fallbacks: false` names nothing
+_MAY_BE_NAMES = (b'"', b"[", b"{")
+
+
+def _word(name: str) -> str:
+    """Return *name* as the least strict reader takes it: without its case, and what cannot be seen around it."""
+    return name.strip("\0 \t\r\n\f\v").casefold()
+
+
+def _field_names_model(name: str) -> bool:
+    """Whether a field of a form or a query names a model, also where it is encoded twice, or an item of a list."""
+    word = _word(normalize("NFKC", unquote(unquote(name))))
+    pieces = {word, *map(_word, _PIECES.split(word.replace("-", "_")))}
+    return any(_names_model(piece) or piece in _STANDS_FOR for piece in pieces if piece)
+
+
+def _body(request: Request, found: _Found) -> None:
+    kinds = request.headers.all("content-type")
+    kind = kinds[0].partition(";")[0].strip().lower() if kinds else ""
+    raw = request.body.raw
+    if raw is None:
+        found.seal("its body is not read")
+    elif len(kinds) > 1 or "," in kind:
+        found.seal("it says twice what its body is")
+    elif kind.startswith("multipart/"):
+        _form(raw, kinds[0], found)
+    else:
+        if kinds and any(charset.lower() not in _CHARSETS for charset in _CHARSET.findall(kinds[0])):
+            found.seal("its charset is none of JSON's")
+        if kind == "application/x-www-form-urlencoded":
+            found.take_fields(form_data.urlencoded(raw.decode("utf-8", "replace")))
+        if kind != "application/x-www-form-urlencoded" or not found.names or request.body.is_object:
+            found.take_json(raw)
+
+
+def _form(raw: bytes, content_type: str, found: _Found) -> None:
+    try:
+        fields = form_data.multipart(raw, content_type)
+    except ValueError as e:
+        found.seal(str(e))
+        return
+    found.take_fields(fields)
+    if any(not value and _field_names_model(name) for name, value in fields):  # a file, for some servers
+        found.seal("a model is named in a way that cannot be read")
+
+
+def _unread_body(request: Request, found: _Found) -> None:
+    """Take what the body of a path of no dialect names, as far as it can be read: it may be anything."""
+    inner = _Found()
+    _body(request, inner)
+    found.names |= inner.names
+
+
+def _batch(body: Body, found: _Found) -> None:
+    """Take what each of the `requests` of a batch names; one that names none is hidden."""
+    try:
+        outer = members(body.raw or b"")
+        requests = items(outer.pop("requests", b""))
+        if any(name.casefold() == "requests" for name in outer):
+            raise ValueError("the body holds a member twice")
+        for each in requests:
+            if model := _plainly(each):
+                found.take(model)
+            else:
+                _one_of_batch(members(each), found)
+    except ValueError as e:
+        found.seal(str(e))
+        return
+    if not requests:
+        found.seal("it names none")
+
+
+class _Params(msgspec.Struct):
+    model: str
+
+
+class _One(msgspec.Struct):
+    params: _Params
+
+
+_ONE = msgspec.json.Decoder(_One)
+
+
+def _plainly(each: bytes) -> str:
+    """Return the model of a request of a batch that says the word once and escapes nothing: a batch may have many."""
+    lower = each.lower()
+    plain = (
+        lower.count(b"model") == 1 == lower.count(b'"params"')
+        and b"fallback" not in lower
+        and not _hides_letters(lower)
+    )
+    if not plain:
+        return ""
+    try:
+        return _ONE.decode(each).params.model
+    except msgspec.MsgspecError:
+        return ""
+
+
+def _one_of_batch(each: dict[str, bytes], found: _Found) -> None:
+    params = members(each.get("params", b""))
+    if not (params.get("model", b"")[:1] == b'"' and text_of(params["model"])):
+        raise ValueError("a request of the batch names no model")
+    found.walk(params, 1)
+    for name, raw in each.items():
+        if name.casefold() == "params" and name != "params":
+            raise ValueError("the body holds a member twice")
+        if name != "params" and _names_model(name.casefold()):
+            found.take_value(raw, 1)
+
+
+def _named_by_segments(path: str) -> Iterator[str]:
+    """Yield what stands behind `models`, `engines` or their like somewhere in *path*: gateways name models there."""
+    segments = [unquote(segment) for segment in path.split("/") if segment]
+    for place, segment in enumerate(segments[:-1]):
+        named = segments[place + 1].partition(":")[0]
+        if segment.casefold() in _IN_PATH and named not in _NO_MODELS:
+            yield named

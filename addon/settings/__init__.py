@@ -1,0 +1,1 @@
+"""The settings: their values, and reading them from YAML."""

@@ -1,0 +1,173 @@
+"""The values that travel between the rooms: frozen, plain, and ignorant of mitmproxy, files and clocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, KeysView, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ..body import Body
+
+Kind = Literal["generation", "resource", "local", "other"]
+# Which models a request may run, and where it names them: `model` and its like in the path or the body, each of the
+# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or nobody knows (`unread`).
+# `named`: what a request keeps or joins may run a model, which it may name and need not.
+Runs = Literal["model", "named", "batch", "file", "tuning", "socket", "nothing", "unread"]
+
+
+class Headers:
+    """
+    An immutable multi-map of header fields, in wire order, looked up without regard to case.
+
+    A value is one field's text as it stood on the wire; repeated fields stay apart.
+    """
+
+    __slots__ = ("_index", "fields")
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self.fields: tuple[tuple[str, str], ...] = tuple(fields)
+        self._index: dict[str, list[str]] = {}
+        for name, value in self.fields:
+            self._index.setdefault(name.lower(), []).append(value)
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the first value of *name* (lower case), or *default*."""
+        values = self._index.get(name)
+        return values[0] if values else default
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value of *name* (lower case), in order."""
+        return tuple(self._index.get(name, ()))
+
+    def names(self) -> KeysView[str]:
+        """Return the lower-case names that occur."""
+        return self._index.keys()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._index
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __repr__(self) -> str:  # values may be private; names are enough to read a test failure
+        return f"Headers({', '.join(self._index)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request goes: scheme, host (lower case) and port. A credential belongs to exactly one of these."""
+
+    scheme: str
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+@lru_cache(256)
+def is_loopback(host: str) -> bool:
+    """Whether *host* is this machine, by name or address."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """
+    Who asks: a configured client, or everybody on this machine.
+
+    *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope. *pools*,
+    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them. *key* is a keyed
+    digest of the key by which a configured client is known; empty for anybody else.
+    """
+
+    scope: bytes = b""
+    name: str = "local"
+    may_pin: bool = False
+    pools: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    key: bytes = field(default=b"", repr=False)
+
+    def may_use(self, provider: str) -> bool:
+        """Whether it may use accounts of *provider*."""
+        return not self.providers or any(fnmatchcase(provider, pattern) for pattern in self.providers)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """
+    What a path means to a dialect.
+
+    *suffix* is the part after the client's own prefix (`/chat/completions` of `/api/v1/chat/completions`); *model* and
+    *stream* are set only where the path says so (Gemini). *dialect* and *family* are empty for a path of no dialect.
+    """
+
+    dialect: str = ""
+    family: str = ""
+    kind: Kind = "other"
+    suffix: str = ""
+    model: str = ""
+    stream: bool = False
+    runs: Runs | None = None  # None: what is usual for its kind
+
+    @property
+    def asks(self) -> Runs:
+        """Where a request for it names the models it runs."""
+        return self.runs or _USUALLY.get(self.kind, "unread")
+
+
+_USUALLY: Mapping[Kind, Runs] = {"generation": "model", "resource": "nothing"}
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """
+    How a request was served before, as its flow tells: what its replay goes by.
+
+    *account* is empty where none served it, or nothing is known of it. *digest* is that of the request as it was then
+    (empty: not known); *edited* says that it is known to have changed since. *slot* is that of the upstream session.
+    """
+
+    account: str = ""
+    affinity: str = ""
+    thread: str = ""
+    tier: str = ""
+    session_id: str = ""
+    slot: int | None = None
+    digest: str = ""
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    One client request, with the client's credentials already replaced by a placeholder.
+
+    *path* carries the query. *destination* is where the client wanted it to go. *replay* is there if it is one.
+    *address* is the one by which the client reached this proxy; empty: it named the upstream itself.
+    """
+
+    method: str
+    path: str
+    headers: Headers
+    body: Body
+    endpoint: Endpoint
+    destination: Origin
+    client: Client = Client()
+    replay: Served | None = None
+    address: str = ""
+    credential_form: str = ""  # the form in which the client sent its own credential, if it sent one

@@ -1,0 +1,25 @@
+"""A record of the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """
+    Something worth remembering beyond this process; *rank* and *expires* are in the clock's seconds.
+
+    Of two with the same *kind* and *key* the one of the greater `order` stays, whoever wrote it and whichever comes
+    first. An empty *value* says that it is over.
+    """
+
+    kind: str
+    key: str
+    value: str
+    rank: float
+    expires: float
+
+    @property
+    def order(self) -> tuple[float, float, str]:
+        return self.rank, self.expires, self.value

@@ -1,0 +1,516 @@
+"""What is taken is given back once, bounds hold, and nobody passes who came later."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from patchbay.accounts.claims import Wish, claims
+from patchbay.accounts.limiter import Limit, Limiter
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Secret
+
+
+def account(**fields):
+    return Account("a", PRESETS["openai"], Secret("literal", "k"), **fields)
+
+
+def wish(client=b"x", thread="t", lane="m", tokens=10, pool="p"):
+    return Wish(pool, client, thread, lane, tokens)
+
+
+def at_once(most, scope="a"):
+    return (Limit((scope,), most, "busy"),)
+
+
+def minute(most, amount=1):
+    return (Limit(("rpm", "a"), most, "limit", amount=amount, window=60),)
+
+
+def model(name):
+    return (Limit(("model",), 1, "other model", tenant=name),)
+
+
+def numbered(most):
+    return (Limit(("slot",), most, "sessions", numbered=True),)
+
+
+@pytest.fixture
+def slots():
+    return Limiter(limit=10)
+
+
+class Caller:
+    """Somebody who waits, and counts how often it was called."""
+
+    def __init__(self, slots, name, what):
+        self.slots, self.name, self.what, self.calls = slots, name, what, 0
+        self.waits()
+
+    def waits(self):
+        wanted = [(claim.scope, claim.tenant) for claim in self.what]
+        return self.slots.wait(self.name, self.called, wanted)
+
+    def called(self):
+        self.calls += 1
+
+    def may(self, now=0):
+        return self.slots.obstacle(self.what, now, self.name) is None
+
+    def goes(self, ticket, now=0):
+        assert self.may(now)
+        self.slots.take(ticket, self.what, now)
+        self.slots.leave(self.name)
+
+
+# --- what an account's settings ask for
+
+
+def test_an_account_without_bounds_asks_for_nothing():
+    assert claims(account(), wish()) == ()
+
+
+def test_every_setting_is_a_claim_in_a_scope_of_its_own():
+    found = claims(account(max_concurrent=2, serialize="account", slots=5, rpm=10, tpm=100), wish())
+    assert [(claim.scope[0], claim.most, claim.amount) for claim in found] == [
+        ("account", 2, 1), ("serial", 1, 1), ("slot", 5, 1), ("rpm", 10, 1), ("tpm", 100, 10),
+    ]  # fmt: skip
+
+
+def test_a_session_slot_is_a_clients_own_for_a_model():
+    scopes = {claims(account(slots=5), wish(client=c, lane=m))[0].scope for c in (b"x", b"y") for m in ("m", "n")}
+    assert len(scopes) == 4
+
+
+def test_threads_are_told_apart_by_client_and_pool_and_not_by_account():
+    (one,) = claims(account(serialize="thread"), wish())
+    others = [wish(thread="u"), wish(client=b"y"), wish(pool="q")]
+    assert all(claims(account(serialize="thread"), other)[0].scope != one.scope for other in others)
+    assert "a" not in one.scope
+    assert claims(account(serialize="thread"), wish(thread="")) == ()
+
+
+def test_a_model_switch_is_a_matter_of_client_and_account():
+    (one,) = claims(account(serialize="model_switch"), wish())
+    (other,) = claims(account(serialize="model_switch"), wish(lane="n"))
+    (stranger,) = claims(account(serialize="model_switch"), wish(client=b"y"))
+    assert (one.scope, one.tenant, other.scope, other.tenant) == (other.scope, "m", one.scope, "n")
+    assert stranger.scope != one.scope
+
+
+# --- taking and giving back
+
+
+def test_a_bound_holds_and_what_is_given_back_is_free(slots):
+    for ticket in (1, 2):
+        assert slots.obstacle(at_once(2), 0) is None
+        slots.take(ticket, at_once(2), 0)
+    assert slots.obstacle(at_once(2), 0).why == "busy"
+    assert slots.release(1)
+    assert slots.obstacle(at_once(2), 0) is None
+
+
+def test_a_ticket_gives_back_once(slots):
+    slots.take(1, at_once(2), 0)
+    slots.take(2, at_once(2), 0)
+    assert slots.release(1)
+    assert not slots.release(1)
+    assert slots.used(("a",)) == 1
+    slots.release(2)
+    assert not slots._rooms
+
+
+def test_each_has_a_number_of_its_own_the_wanted_one_if_it_is_free(slots):
+    first = slots.take(1, numbered(3), 0, wanted=1_000_000_007)
+    assert first.number == 1_000_000_007 % 3
+    others = {slots.take(ticket, numbered(3), 0, wanted=1_000_000_007).number for ticket in (2, 3)}
+    assert {first.number} | others == {0, 1, 2}
+    assert slots.obstacle(numbered(3), 0) is not None
+
+    slots.release(1)
+    assert slots.take(4, numbered(3), 0, wanted=5).number == first.number
+
+
+def test_models_share_the_scope_with_their_like_only(slots):
+    slots.take(1, model("m"), 0)
+    slots.take(2, model("m"), 0)
+    assert slots.obstacle(model("n"), 0) is not None
+    slots.release(1)
+    assert slots.obstacle(model("n"), 0) is not None
+    slots.release(2)
+    assert slots.obstacle(model("n"), 0) is None
+
+
+# --- by the minute
+
+
+def test_a_minutes_bound_is_not_given_back_but_passes(slots):
+    for ticket in (1, 2):
+        slots.take(ticket, minute(2), 10.5)
+        slots.release(ticket)
+    assert slots.obstacle(minute(2), 70.9) is not None
+    assert slots.free_at(minute(2)[0], 20) == 71
+    assert slots.obstacle(minute(2), 71) is None
+
+
+def test_it_says_when_enough_has_passed_for_what_is_asked(slots):
+    for second in range(5):
+        slots.take(second, minute(100, 20), second)
+    assert slots.free_at(minute(100, 15)[0], 10) == 61
+    assert slots.free_at(minute(100, 50)[0], 10) == 63
+    assert slots.free_at(at_once(1)[0], 10) is None
+
+
+def test_what_is_larger_than_the_whole_bound_passes_alone(slots):
+    assert slots.obstacle(minute(10, 50), 0) is None
+    slots.take(1, minute(10, 50), 0)
+    assert slots.obstacle(minute(10, 1), 0) is not None
+
+
+def test_an_estimate_is_put_right(slots):
+    slots.take(1, (Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 0)
+    slots.corrected(1, "tpm", 10, 5)
+    assert slots.used(("tpm", "a")) == 10
+    slots.corrected(2, "tpm", 10, 5)
+    assert slots.obstacle((Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 6) is None
+
+
+def test_a_minute_is_remembered_in_bounds(slots):
+    for n in range(10_000):
+        slots.take(n, minute(1e9), n / 100)
+        slots.release(n)
+    assert len(slots._rooms["rpm", "a"].passed) <= 62
+
+
+# --- the line
+
+
+def test_who_is_next_is_called_and_a_newcomer_does_not_pass(slots):
+    slots.take(1, at_once(1), 0)
+    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
+    slots.release(1)
+    assert (first.calls, second.calls) == (1, 0)
+    assert slots.obstacle(at_once(1), 0, "newcomer") is not None
+    assert not second.may()
+
+    first.goes(2)
+    slots.release(2)
+    second.goes(3)
+    assert slots.waiting == 0
+
+
+def test_who_keeps_waiting_keeps_its_place(slots):
+    slots.take(1, at_once(1), 0)
+    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
+    assert first.waits()
+    slots.release(1)
+    assert first.may()
+    assert not second.may()
+
+
+def test_two_that_are_freed_at_once_go_to_the_first_two(slots):
+    slots.take(1, at_once(2), 0)
+    slots.take(2, at_once(2), 0)
+    line = [Caller(slots, str(n), at_once(2)) for n in range(3)]
+    slots.release(1)
+    slots.release(2)
+    line[0].goes(3)
+    assert line[1].calls >= 1
+    line[1].goes(4)
+    assert not line[2].may()
+
+
+def test_who_leaves_gives_its_turn_to_the_next(slots):
+    slots.take(1, at_once(1), 0)
+    Caller(slots, "first", at_once(1))
+    second = Caller(slots, "second", at_once(1))
+    slots.release(1)
+    slots.leave("first")
+    assert second.calls == 1
+    assert second.may()
+    slots.leave("never here")
+
+
+def test_who_turns_to_something_else_gives_its_turn_to_the_next(slots):
+    slots.take(1, at_once(1), 0)
+    first = Caller(slots, "first", at_once(1))
+    second = Caller(slots, "second", at_once(1))
+    slots.release(1)
+    first.what = at_once(1, "other")
+    first.waits()
+    assert second.calls == 1
+
+
+def test_one_in_line_for_either_takes_one_and_frees_the_other(slots):
+    slots.take(1, at_once(1, "a"), 0)
+    slots.take(2, at_once(1, "b"), 0)
+    first = Caller(slots, "first", at_once(1, "a") + at_once(1, "b"))
+    second = Caller(slots, "second", at_once(1, "b"))
+    slots.release(1)
+    assert first.calls == 1
+    slots.take(3, at_once(1, "a"), 0)
+    slots.leave("first")
+    slots.release(2)
+    assert second.may()
+
+
+def test_a_model_whose_turn_it_is_is_not_starved_by_the_one_that_runs(slots):
+    slots.take(1, model("m"), 0)
+    other = Caller(slots, "other", model("n"))
+    assert slots.obstacle(model("m"), 0, "late") is not None, "it would run on for ever"
+    late = Caller(slots, "late", model("m"))
+
+    slots.release(1)
+    assert (other.calls, late.calls) == (1, 0)
+    other.goes(2)
+    assert not late.may()
+    slots.release(2)
+    assert late.calls >= 1
+    assert late.may()
+
+
+def test_all_of_a_model_whose_turn_it_is_are_called(slots):
+    slots.take(1, model("m"), 0)
+    line = [Caller(slots, str(n), model(name)) for n, name in enumerate("nnmn")]
+    slots.release(1)
+    assert [caller.calls for caller in line] == [1, 1, 0, 0]
+
+
+def test_the_line_is_bounded():
+    slots = Limiter(limit=2)
+    assert [slots.wait(name, lambda: None, []) for name in ("x", "y", "x", "z")] == [True, True, True, False]
+    assert slots.waiting == 2
+
+
+def test_everybody_can_be_stirred(slots):
+    line = [Caller(slots, str(n), at_once(1)) for n in range(3)]
+    slots.stir(("a",))
+    slots.stir(("nobody",))
+    assert [caller.calls for caller in line] == [1, 1, 1]
+
+
+# --- a line that is fair
+
+
+class Clients:
+    """Requests of several clients for one bound, by name: `a0`, `a1`, …; each holds its place until it is told."""
+
+    def __init__(self, limit=10, most=1):
+        self.slots, self.what = Limiter(limit), at_once(most)
+        self.waiting, self.running, self.told, self.count = [], [], [], 0
+
+    def comes(self, client):
+        """Return `served`, `waits` or `refused`."""
+        name = f"{client}{self.count}"
+        self.count += 1
+        return name, self.again(name)
+
+    def again(self, name):
+        client = name[0].encode()
+        if self.slots.obstacle(self.what, 0, name, client) is None:
+            self.slots.take(int(name[1:]), self.what, 0, waiter=name)
+            self.slots.leave(name)
+            self.running.append(name)
+            return "served"
+        wanted = [(claim.scope, claim.tenant) for claim in self.what]
+        if self.slots.wait(name, lambda: self.told.append(name), wanted, client):
+            self.waiting = [*(each for each in self.waiting if each != name), name]
+            return "waits"
+        return "refused"
+
+    def one_ends(self):
+        """Return who was served because of it, and who was refused."""
+        self.slots.release(int(self.running.pop(0)[1:]))
+        return self.look()
+
+    def look(self):
+        heard = []
+        while self.told:
+            name = self.told.pop(0)
+            self.waiting.remove(name)
+            heard.append((name, self.again(name)))
+        return heard
+
+
+def test_who_looks_again_in_vain_keeps_its_turn():
+    """R12: every waiter looks by itself now and then, also when nobody called it."""
+    line = Clients(limit=1000)
+    for _ in range(10):
+        line.comes("a")
+    ann = line.comes("b")[0]
+    line.one_ends()
+    assert [line.again(ann) for _ in range(3)] == ["waits"] * 3
+    assert [name for name, said in line.one_ends() if said == "served"] == [ann]
+
+
+def test_a_client_s_one_request_waits_for_one_of_every_other_client():
+    """R12: however many requests of another client came before."""
+    line = Clients(limit=1000)
+    for _ in range(100):
+        line.comes("a")
+    ann = line.comes("b")[0]
+    cy = line.comes("c")[0]
+    served = [name for _ in range(4) for name, said in line.one_ends() if said == "served"]
+
+    assert served == ["a1", ann, cy, "a2"]
+
+
+def test_a_client_that_comes_again_and_again_starves_nobody():
+    """R12: who had a turn waits for the others'."""
+    line = Clients(limit=1000)
+    for _ in range(20):
+        line.comes("a")
+    turns = []
+    for _ in range(10):
+        line.comes("b")
+        turns += [name[0] for name, said in line.one_ends() if said == "served"]
+
+    assert "".join(turns) == "ab" * 5
+
+
+def test_a_full_line_makes_room_for_a_client_with_fewer_in_it():
+    """R12: the newest request of the client with the most leaves, and hears so."""
+    line = Clients(limit=5)
+    flood = [line.comes("a")[0] for _ in range(6)]
+    assert line.comes("a")[1] == "refused"
+
+    ann, said = line.comes("b")
+    assert said == "waits"
+    assert [name for name, said in line.look() if said == "refused"] == [flood[-1]]
+    assert line.slots.waiting == 5
+    assert [name for name, _ in line.one_ends()] == [flood[1]]
+    assert line.one_ends() == [(ann, "served")]
+
+
+def test_clients_that_have_equally_many_in_a_full_line_do_not_drive_each_other_out():
+    line = Clients(limit=4)
+    for client in "aabab":
+        line.comes(client)
+    assert [line.comes(client)[1] for client in "ab"] == ["refused", "refused"]
+    assert line.look() == []
+
+
+def test_one_that_turns_to_another_bound_keeps_what_its_client_waited(slots):
+    """R12: what was not given out is no turn taken."""
+    slots.take(1, at_once(1), 0)
+    first, second = Caller(slots, "first", at_once(1)), Caller(slots, "second", at_once(1))
+    slots.leave("first")
+    slots.wait("other", lambda: None, [(("a",), None)], b"other")
+    assert slots.obstacle(at_once(2), 0, "second") is None
+    assert second.calls == 1
+    assert first.calls == 0
+
+
+@given(
+    st.lists(st.sampled_from(["a"] * 8 + ["b", "c", "d", "end", "end"]), max_size=120),
+    st.integers(4, 8),
+    st.integers(1, 3),
+)
+def test_no_client_keeps_another_one_out(steps, limit, most):
+    """R12: with room for one of each client, whoever has nothing in line gets in, and waits a bounded time."""
+    line, came = Clients(limit, most), {}
+    for step in steps:
+        if step == "end":
+            for name, said in line.one_ends() if line.running else []:
+                if said == "served":
+                    came.pop(name, None)
+                    came = {each: turns + 1 for each, turns in came.items()}
+            assert all(turns <= 3 for name, turns in came.items() if alone(line, name)), (came, line.waiting)
+            continue
+        others = {name[0] for name in line.waiting} - {step}
+        name, said = line.comes(step)
+        assert said != "refused" or step in {each[0] for each in line.waiting}, (step, line.waiting, others)
+        if said == "waits" and alone(line, name):
+            came[name] = 0
+        assert all(told != "served" for _, told in line.look())
+        assert line.slots.waiting == len(line.waiting) <= limit
+
+
+def alone(line, name):
+    """Whether *name* is all that its client has in line."""
+    return [each for each in line.waiting if each[0] == name[0]] == [name]
+
+
+class Table(RuleBasedStateMachine):
+    """Whatever happens: bounds hold, nothing is lost, the first in line can go when there is room, all ends empty."""
+
+    KINDS = (at_once(2), numbered(2), model("m"), model("n"), at_once(2) + numbered(2), at_once(2) + model("m"))
+
+    def __init__(self):
+        super().__init__()
+        self.slots = Limiter(limit=5)
+        self.open, self.line, self.tickets = {}, {}, 0
+
+    def goes(self, what):
+        self.tickets += 1
+        self.open[self.tickets] = (what, self.slots.take(self.tickets, what, 0).number)
+
+    @rule(what=st.sampled_from(KINDS))
+    def come(self, what):
+        self.tickets += 1
+        name = f"w{self.tickets}"
+        claim = self.slots.obstacle(what, 0, name)
+        if claim is None:
+            self.goes(what)
+        elif self.slots.wait(name, lambda: None, [(claim.scope, claim.tenant)]):
+            self.line[name] = what
+
+    @rule(which=st.integers(0, 4))
+    def again(self, which):
+        if which >= len(self.line):
+            return
+        name = list(self.line)[which]
+        claim = self.slots.obstacle(self.line[name], 0, name)
+        if claim is None:
+            self.goes(self.line.pop(name))
+            self.slots.leave(name)
+        else:
+            self.slots.wait(name, lambda: None, [(claim.scope, claim.tenant)])
+
+    @rule(which=st.integers(0, 4))
+    def give_up(self, which):
+        if which < len(self.line):
+            name = list(self.line)[which]
+            del self.line[name]
+            self.slots.leave(name)
+
+    @rule(which=st.integers(0, 4), times=st.integers(1, 2))
+    def end(self, which, times):
+        if which < len(self.open):
+            ticket = list(self.open)[which]
+            del self.open[ticket]
+            assert [self.slots.release(ticket) for _ in range(times)] == [True, False][:times]
+
+    @invariant()
+    def bounds_hold(self):
+        held = [(claim, number) for what, number in self.open.values() for claim in what]
+        assert sum(claim.scope == ("a",) for claim, _ in held) <= 2
+        numbers = [number for claim, number in held if claim.numbered]
+        assert len(numbers) == len(set(numbers)) <= 2
+        assert len({claim.tenant for claim, _ in held if claim.tenant}) <= 1
+        assert self.slots.used(("a",)) == sum(claim.scope == ("a",) for claim, _ in held)
+        assert self.slots.waiting == len(self.line)
+
+    @invariant()
+    def the_first_in_line_can_go_when_nobody_holds_anything(self):
+        if self.line and not self.open:
+            first = next(iter(self.line))
+            assert self.slots.obstacle(self.line[first], 0, first) is None
+
+    def teardown(self):
+        for ticket in list(self.open):
+            self.slots.release(ticket)
+        for name in list(self.line):
+            self.slots.leave(name)
+        assert not self.slots._rooms
+        assert not self.slots._lines
+        assert not self.slots._held
+
+
+TestTable = Table.TestCase
+TestTable.settings = settings(
+    max_examples=int(os.environ.get("PATCHBAY_HISTORIES", "60")), stateful_step_count=30, deadline=None
+)

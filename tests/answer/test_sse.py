@@ -1,0 +1,176 @@
+"""Events out of bytes, however they are cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay.answer.sse import BUFFERED, Elements, Event, EventBuffer, Events
+
+STREAM = b': hello\n\nevent: one\nid: 7\ndata: {"a":1}\n\ndata: two\ndata:  lines\n\ndata\n\n: ping\n\ndata: [DONE]\n\n'
+EVENTS = [Event("one", b'{"a":1}'), Event("", b"two\n lines"), Event("", b""), Event("", b"[DONE]")]
+
+
+def read(*pieces: bytes, limit: int = 4096) -> list[Event]:
+    events = Events(limit)
+    return [event for piece in pieces for event in events.feed(piece)] + events.end()
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_every_cut_gives_the_same_events(newline: bytes, bom: bytes) -> None:
+    stream = bom + STREAM.replace(b"\n", newline)
+
+    assert read(stream) == EVENTS
+    for at in range(len(stream) + 1):
+        assert read(stream[:at], stream[at:]) == EVENTS, at
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_single_bytes_give_the_same_events(newline: bytes) -> None:
+    stream = STREAM.replace(b"\n", newline)
+
+    assert read(*(stream[i : i + 1] for i in range(len(stream)))) == EVENTS
+
+
+@given(st.lists(st.integers(0, 200), max_size=8), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_any_cuts_give_the_same_events(cuts: list[int], newline: bytes) -> None:
+    stream = STREAM.replace(b"\n", newline)
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    pieces = [stream[a:b] for a, b in pairwise(places)]
+
+    assert read(*pieces) == EVENTS
+
+
+def test_mixed_line_ends_are_one_line_end_each() -> None:
+    assert read(b"data: a\r\n\ndata: b\n\r\ndata: c\r\rdata: d\r\n\r\n") == [
+        Event("", x) for x in (b"a", b"b", b"c", b"d")
+    ]
+
+
+def test_an_event_is_given_as_soon_as_its_blank_line_has_come() -> None:
+    events = Events()
+
+    assert events.feed(b"data: a\n") == []
+    assert events.feed(b"\n") == [Event("", b"a")]
+
+
+def test_a_lone_return_ends_an_event_before_we_know_what_follows() -> None:
+    events = Events()
+
+    assert events.feed(b"data: a\r\r") == [Event("", b"a")]
+    assert events.feed(b"\ndata: b\r\n\r\n") == [Event("", b"b")]
+
+
+def test_the_last_event_needs_no_blank_line() -> None:
+    assert read(b"data: a\n\ndata: b") == [Event("", b"a"), Event("", b"b")]
+
+
+def test_comments_and_names_without_data_are_no_events() -> None:
+    assert read(b": OPENROUTER PROCESSING\n\nevent: ping\n\nretry: 3\n\n") == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1000])
+def test_an_overlong_event_is_dropped_and_said_so_once(size: int) -> None:
+    stream = b"data: a\n\ndata: " + b"x" * 500 + b"\n\ndata: b\n\n"
+    pieces = [stream[i : i + size] for i in range(0, len(stream), size)]
+
+    assert read(*pieces, limit=100) == [Event("", b"a"), Event("", b"", dropped=True), Event("", b"b")]
+
+
+def test_the_tail_of_a_dropped_event_is_no_event_of_its_own() -> None:
+    pieces = (b"data: " + b"x" * 500, b"\ndata: forged\n\ndata: b\n\n")
+
+    assert read(*pieces, limit=100) == [Event("", b"", dropped=True), Event("", b"b")]
+
+
+def test_an_endless_event_holds_no_memory() -> None:
+    events = Events(limit=1000)
+    for _ in range(1000):
+        events.feed(b"data: " + b"x" * 100)
+
+    assert len(events._buffer) <= 1100
+
+
+@given(st.binary(max_size=300))
+def test_garbage_never_raises(data: bytes) -> None:
+    read(data)
+    Elements().feed(data)
+
+
+ARRAY = b'[{"a": "}\\"{\\\\"},\r\n {"b": {"c": [{}, "]"]}}\n,{"d": "\xc3\xa9"}]'
+OBJECTS = [b'{"a": "}\\"{\\\\"}', b'{"b": {"c": [{}, "]"]}}', b'{"d": "\xc3\xa9"}']
+
+
+def elements(*pieces: bytes, limit: int = 4096) -> list[Event]:
+    array = Elements(limit)
+    return [event for piece in pieces for event in array.feed(piece)] + array.end()
+
+
+def test_every_cut_gives_the_same_elements() -> None:
+    wanted = [Event("", each) for each in OBJECTS]
+
+    assert elements(ARRAY) == wanted
+    for at in range(len(ARRAY) + 1):
+        assert elements(ARRAY[:at], ARRAY[at:]) == wanted, at
+    assert elements(*(ARRAY[i : i + 1] for i in range(len(ARRAY)))) == wanted
+
+
+def test_an_element_is_given_as_soon_as_its_brace_has_come() -> None:
+    array = Elements()
+
+    assert array.feed(b'[{"a":1') == []
+    assert array.feed(b"}") == [Event("", b'{"a":1}')]
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1000])
+def test_an_overlong_element_is_dropped_and_said_so_once(size: int) -> None:
+    stream = b'[{"a":1},{"b":"' + b"x" * 500 + b'"},{"c":1}]'
+    found = elements(*(stream[i : i + size] for i in range(0, len(stream), size)), limit=100)
+
+    assert [event for event in found if not event.dropped] == [Event("", b'{"a":1}'), Event("", b'{"c":1}')]
+    assert sum(event.dropped for event in found) == 1
+
+
+EVENT = st.sampled_from([b"data: a", b"event: x\ndata: b", b": note", b"data: long " + b"x" * 40, b""])
+ENDS = st.sampled_from([b"\n\n", b"\r\n\r\n", b"\r\r"])
+
+
+@st.composite
+def cut_stream(draw: st.DrawFn) -> list[bytes]:
+    end = draw(ENDS)
+    line = end[: len(end) // 2]
+    events = [event.replace(b"\n", line) + end for event in draw(st.lists(EVENT, max_size=6))]
+    data = b"".join(events) + draw(st.sampled_from([b"", b"data: half", b"data: line" + line]))
+    places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=8)))
+    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@given(cut_stream())
+def test_nothing_is_lost_and_all_that_passes_is_whole(pieces):
+    stream = EventBuffer()
+    passed = [stream.feed(piece) for piece in pieces]
+
+    assert b"".join(passed) + stream.rest() == b"".join(pieces)
+    sofar = [b"".join(passed[: at + 1]) for at in range(len(passed))]
+    assert all(not came or came.endswith((b"\n\n", b"\r\n\r", b"\r\n\r\n", b"\r\r")) for came in sofar)
+    assert stream.rest() == b""
+
+
+@given(cut_stream())
+def test_what_is_whole_waits_for_nothing(pieces):
+    stream, came, went = EventBuffer(), b"", b""
+    for piece in pieces:
+        came += piece
+        went += stream.feed(piece)
+        left = came[len(went) :].lstrip(b"\r\n")
+        assert b"\n\n" not in left and b"\r\n\r\n" not in left and b"\r\r" not in left
+
+
+def test_an_event_without_an_end_is_not_kept_for_ever():
+    stream = EventBuffer()
+    assert stream.feed(b"x" * BUFFERED) == b""
+    assert len(stream.feed(b"yy")) == BUFFERED + 2
+    assert stream.rest() == b""

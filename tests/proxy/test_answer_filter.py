@@ -1,0 +1,159 @@
+"""What an upstream sends is decoded within bounds and covered, or not taken."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+
+import brotli  # type: ignore[import-untyped]
+import pytest
+from backports import zstd
+from mitmproxy import http
+
+from patchbay.content_coding import CodingError, TooLarge, UnknownCoding
+from patchbay.proxy.answer_filter import AnswerFilter, Unchanged
+from patchbay.proxy.credentials import Credentials
+from patchbay.values.account import Secret
+
+KEY = "sk-real-0123456789abcdef"
+REQUEST = http.Request.make("POST", "http://a/")
+WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "deflate": ("deflate", zlib.compress),
+    "br": ("br", brotli.compress),
+    "zstd": ("zstd", zstd.compress),
+    "gzip in zstd": ("gzip, zstd", lambda data: zstd.compress(gzip.compress(data))),
+}
+TEXT = f'{{"error": "your key is {KEY}"}}\n'.encode()
+
+
+def keys() -> Credentials:
+    made = Credentials()
+    made.now(Secret("literal", KEY))
+    return made
+
+
+def response(status: int = 200, **headers: str) -> http.Response:
+    made = http.Response.make(status)
+    made.headers = http.Headers([(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()])
+    return made
+
+
+def taken(answer: http.Response, limit: int = 10**8, request: http.Request = REQUEST) -> AnswerFilter:
+    made = AnswerFilter(keys(), limit)
+    made.head(answer, request, has_body=True)
+    return made
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_packed_answer_is_covered_across_every_cut(way: str) -> None:
+    """R4: a key inside a packed body is covered wherever its chunks end."""
+    coding, pack = WAYS[way]
+    packed = pack(TEXT)
+    for at in range(len(packed) + 1):
+        answer = response(content_encoding=coding, content_length=str(len(packed)))
+        intake = taken(answer)
+        pieces = [*intake.feed(packed[:at], kept=True), *intake.feed(packed[at:], kept=True), intake.rest()]
+
+        assert b"".join(pieces) == TEXT.replace(KEY.encode(), b"removed-by-patchbay-----")
+        assert "content-encoding" not in answer.headers
+        assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_bomb_is_given_up_early(way: str, kept: bool) -> None:
+    """R2: it is noticed before much of it is there, whether it is kept or streams through."""
+    coding, pack = WAYS[way]
+    packed, came = pack(bytes(40_000_000)), 0
+    intake = taken(response(content_encoding=coding))
+    with pytest.raises(TooLarge):
+        for piece in intake.feed(packed, kept=kept):
+            came += len(piece)
+    assert came < 25_000_000
+
+
+def test_what_is_kept_is_bounded_however_well_it_is_packed() -> None:
+    """R2: a whole answer is bounded like a request's body."""
+    packed = gzip.compress(bytes(range(256)) * 100, 0)
+    with pytest.raises(TooLarge):
+        list(taken(response(content_encoding="gzip"), limit=1000).feed(packed, kept=True))
+    assert b"".join(taken(response(content_encoding="gzip"), limit=1000).feed(packed, kept=False))
+
+
+@pytest.mark.parametrize("coding", ["bz2", "hex", "rot13", "utf-16", "gzip, base64"])
+def test_a_coding_that_nobody_knows_is_not_taken(coding: str) -> None:
+    """R4: mitmproxy's views decode some of them, so a key would be seen there."""
+    with pytest.raises(UnknownCoding):
+        taken(response(content_encoding=coding))
+
+
+def test_of_an_error_what_cannot_be_read_is_left_out() -> None:
+    intake = taken(response(429, content_encoding="bz2"))
+    assert list(intake.feed(b"BZh", kept=True)) == []
+    assert intake.rest() == b""
+
+    intake = taken(response(429, content_encoding="gzip"))
+    packed = gzip.compress(TEXT)
+    assert b"".join(intake.feed(packed[:-8], kept=True)).startswith(b'{"error"')
+    assert list(intake.feed(b"12345678", kept=True)) == []
+    assert list(intake.feed(b"more", kept=True)) == []
+    assert intake.rest() == b""
+
+
+def test_an_answer_that_is_cut_short_is_not_taken_for_a_whole_one() -> None:
+    intake = taken(response(content_encoding="gzip"))
+    list(intake.feed(gzip.compress(TEXT)[:-9], kept=True))
+
+    with pytest.raises(CodingError):
+        intake.rest()
+
+
+def test_what_it_is_transferred_in_is_taken_off_as_well() -> None:
+    answer = response(transfer_encoding="gzip, chunked")
+    intake = taken(answer)
+
+    assert KEY.encode() not in b"".join(intake.feed(gzip.compress(TEXT), kept=True)) + intake.rest()
+    assert answer.headers["transfer-encoding"] == "chunked"
+
+
+def test_a_head_is_covered() -> None:
+    """R4: the reason, names in any case, values and trailers."""
+    answer = response(401, x_key=KEY, **{KEY: "1", f"x-{KEY.upper()}": f"Bearer {KEY}"})
+    answer.reason = f"No {KEY}"
+    intake = taken(answer)
+    trailers = http.Headers(((KEY.encode(), KEY.encode()),))
+    intake.trailers(trailers)
+
+    told = repr((answer.reason, answer.headers.fields, trailers.fields)).lower()
+    assert KEY[8:] not in told
+    assert answer.headers["x-key"] == "removed-by-patchbay-----"
+
+
+def test_a_head_without_a_key_is_left_as_it_is() -> None:
+    answer = response(200, content_type="application/json", X_Request_Id="abc")
+    before = answer.headers.fields
+    taken(answer)
+
+    assert answer.headers.fields is before
+
+
+def test_a_protocol_that_was_not_asked_for_is_not_switched_to() -> None:
+    with pytest.raises(CodingError):
+        taken(response(101, upgrade="x"))
+    upgrade = http.Request.make("GET", "http://a/", headers={"upgrade": "websocket"})
+    answer = response(101, upgrade="websocket", sec_websocket_extensions="permessage-deflate")
+    taken(answer, request=upgrade)
+    assert "sec-websocket-extensions" not in answer.headers
+
+
+def test_in_shadow_nothing_is_changed() -> None:
+    answer = response(200, content_encoding="gzip", x_key=KEY)
+    before = answer.headers.fields
+    intake = Unchanged(keys(), 100)
+    intake.head(answer, REQUEST, has_body=True)
+
+    assert answer.headers.fields is before
+    assert not intake.packed
+    assert intake.plain(TEXT) == TEXT

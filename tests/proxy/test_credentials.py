@@ -1,0 +1,492 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from h2.events import ConnectionTerminated
+
+from patchbay.proxy import credentials as module
+from patchbay.proxy.credentials import Credentials, KeyUnavailable, named
+from patchbay.proxy.redaction import MARK
+from patchbay.values.account import Secret
+
+LITERAL = Secret("literal", "sk-literal-0001")
+LONG_ENOUGH = 30.0  # seconds; `sleep 300` does not end in them
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KILL_WAIT", LONG_ENOUGH)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def got(keys: Credentials, secret: Secret) -> str:
+    asyncio.run(keys.ready(secret))
+    return keys.value(secret)
+
+
+def refused(keys: Credentials, secret: Secret) -> str:
+    with pytest.raises(KeyUnavailable) as caught:
+        asyncio.run(keys.ready(secret))
+    with pytest.raises(KeyUnavailable):
+        keys.value(secret)
+    return str(caught.value)
+
+
+def kept(path: Path, text: str, mode: int = 0o600) -> Secret:
+    """Put *text* in a file, as by a tool that replaces it whole."""
+    fresh = path.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.chmod(mode)
+    fresh.replace(path)
+    return Secret("file", str(path))
+
+
+def shell(code: str, *arguments: str, ttl: float = 300.0, timeout: float = LONG_ENOUGH) -> Secret:
+    return Secret("cmd", argv=("/bin/sh", "-c", code, "sh", *arguments), ttl=ttl, timeout=timeout)
+
+
+def test_a_value_is_there_only_after_ready() -> None:
+    keys = Credentials()
+
+    with pytest.raises(KeyUnavailable, match="has not been read yet"):
+        keys.value(LITERAL)
+    assert got(keys, LITERAL) == "sk-literal-0001"
+
+
+def test_a_variable_is_read_and_read_again_when_it_changes() -> None:
+    env = {"KEY": "  sk-first-0001\n"}
+    keys, secret = Credentials(env), Secret("env", "KEY")
+    assert got(keys, secret) == "sk-first-0001"
+
+    env["KEY"] = "sk-other-0002"
+    assert got(keys, secret) == "sk-other-0002"
+
+    del env["KEY"]
+    assert refused(keys, secret) == "env:KEY: is not set"
+
+
+@pytest.mark.parametrize("value", ["sk-a\r\nX-Evil: 1", "sk a", "sk-\x00", "sk-ü", "sk-\x7f", "", " \n"])
+def test_what_would_break_a_header_is_refused_and_not_quoted(value: str) -> None:
+    said = refused(Credentials({"KEY": value}), Secret("env", "KEY"))
+
+    assert said in (
+        "env:KEY: must be one line of visible ASCII characters, without blanks",
+        "env:KEY: is empty",
+    )
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, reads = Credentials(), []
+    sound: Callable[[Secret], object] = module._from_file
+    monkeypatch.setattr(module, "_from_file", lambda secret: (reads.append(1), sound(secret))[1])
+    secret = kept(tmp_path / "key", "sk-first-0001\n")
+
+    assert [got(keys, secret), got(keys, secret)] == ["sk-first-0001"] * 2
+    assert len(reads) == 1
+
+    kept(tmp_path / "key", "sk-other-0002\n")
+    assert got(keys, secret) == "sk-other-0002"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
+def test_a_file_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
+    secret = kept(tmp_path / "key", "sk-first-0001", mode)
+
+    assert refused(Credentials(), secret) == (
+        f"file:{secret.value}: must be readable by its owner only: chmod 600 {secret.value}"
+    )
+
+
+def test_a_file_that_is_opened_to_others_later_is_refused_then(tmp_path: Path) -> None:
+    keys, secret = Credentials(), kept(tmp_path / "key", "sk-first-0001")
+    assert got(keys, secret)
+
+    os.chmod(secret.value, 0o644)
+
+    assert "chmod 600" in refused(keys, secret)
+
+
+def test_another_mode_is_a_change_whatever_the_clock_says(tmp_path: Path) -> None:
+    """The clock of a file system stands still for milliseconds, so a file may change twice at one time."""
+    found = Path(kept(tmp_path / "key", "sk-first-0001").value).stat()
+    opened = SimpleNamespace(**{name: getattr(found, name) for name in dir(found) if name.startswith("st_")})
+    opened.st_mode |= 0o044
+
+    assert module._stamp(opened) != module._stamp(found)  # type: ignore[arg-type]
+
+
+def test_a_missing_file_a_folder_and_a_pipe_are_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    said = [refused(Credentials(), Secret("file", str(tmp_path / name))) for name in ("none", "", "pipe")]
+
+    assert [one.partition(": ")[2] for one in said] == [
+        "No such file or directory",
+        "is no ordinary file",
+        "is no ordinary file",
+    ]
+
+
+def test_a_file_that_goes_takes_its_key_with_it(tmp_path: Path) -> None:
+    keys, secret = Credentials(), kept(tmp_path / "key", "sk-first-0001")
+    assert got(keys, secret)
+
+    Path(secret.value).unlink()
+
+    assert "No such file" in refused(keys, secret)
+
+
+def test_a_pointer_finds_the_member(tmp_path: Path) -> None:
+    text = json.dumps({"a/b": [{"m~n": "sk-inside-0001"}], "n": 1})
+    path = kept(tmp_path / "auth.json", text).value
+    keys = Credentials()
+
+    assert got(keys, Secret("file", path, "/a~1b/0/m~0n")) == "sk-inside-0001"
+    assert refused(keys, Secret("file", path, "/a~1b/1")).endswith("points at nothing")
+    assert refused(keys, Secret("file", path, "/n")).endswith("does not point at text")
+    assert "name the member" in refused(keys, Secret("file", path))
+
+
+def test_a_pointer_into_no_json_quotes_nothing(tmp_path: Path) -> None:
+    path = kept(tmp_path / "key", "sk-plain-0001").value
+
+    assert "sk-plain" not in refused(Credentials(), Secret("file", path, "/a"))
+
+
+def test_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kept(tmp_path / "key", "sk-at-home-01")
+
+    assert got(Credentials(), Secret("file", "~/key")) == "sk-at-home-01"
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_command_runs_without_shell_or_input(tmp_path: Path) -> None:
+    secret = Secret("cmd", argv=("/bin/echo", "$HOME;`id`"))
+    assert got(Credentials(), secret) == "$HOME;`id`"
+
+    assert got(Credentials(), shell("cat; echo noise >&2; echo sk-after-eof")) == "sk-after-eof"
+
+
+def test_a_command_runs_once_for_all_who_wait(tmp_path: Path) -> None:
+    secret = shell('echo x >> "$1"; echo sk-shared-0001', str(tmp_path / "runs"))
+    keys = Credentials()
+
+    async def everybody() -> None:
+        await asyncio.gather(*(keys.ready(secret) for _ in range(20)))
+
+    asyncio.run(everybody())
+    assert keys.value(secret) == "sk-shared-0001"
+    assert (tmp_path / "runs").read_text() == "x\n"
+
+
+@pytest.mark.usefixtures("processes")
+def test_one_who_leaves_does_not_end_the_reading_for_the_rest(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    secret, keys = shell('read word < "$1"; echo "$word"', str(tmp_path / "gate")), Credentials()
+
+    async def story() -> None:
+        first, second = asyncio.create_task(keys.ready(secret)), asyncio.create_task(keys.ready(secret))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.to_thread((tmp_path / "gate").write_text, "sk-gated-0001\n")
+        await second
+
+    asyncio.run(story())
+    assert keys.value(secret) == "sk-gated-0001"
+
+
+def test_a_command_is_run_again_after_its_time(tmp_path: Path) -> None:
+    clock = Clock()
+    keys, secret = Credentials(clock=clock), shell('echo x >> "$1"; wc -l < "$1"', str(tmp_path / "runs"), ttl=60)
+    assert got(keys, secret) == "1"
+
+    clock.now = 59.9
+    assert got(keys, secret) == "1"
+    clock.now = 60
+    assert got(keys, secret) == "2"
+
+
+def test_a_command_that_fails_says_its_code_and_nothing_else() -> None:
+    said = refused(Credentials(), shell("echo sk-on-stdout; echo sk-on-stderr >&2; exit 3"))
+
+    assert said == "cmd /bin/sh: exit code 3"
+
+
+def test_a_command_that_failed_is_left_alone_for_a_moment(tmp_path: Path) -> None:
+    clock = Clock()
+    keys, secret = Credentials(clock=clock), shell('echo x >> "$1"; exit 1', str(tmp_path / "runs"))
+    for clock.now in (0.0, module.RETRY - 0.1, module.RETRY):
+        refused(keys, secret)
+
+    assert (tmp_path / "runs").read_text() == "x\n" * 2
+
+
+def test_the_last_value_outlives_a_failing_command(tmp_path: Path) -> None:
+    """A vault that has locked itself says nothing about the key it gave before."""
+    clock = Clock()
+    (tmp_path / "vault").write_text("sk-vault-0001")
+    keys, secret = Credentials(clock=clock), shell('cat "$1"', str(tmp_path / "vault"), ttl=60)
+    assert got(keys, secret) == "sk-vault-0001"
+
+    (tmp_path / "vault").unlink()
+    clock.now = 60
+    assert got(keys, secret) == "sk-vault-0001"
+
+    (tmp_path / "vault").write_text("sk-vault-0002")
+    clock.now += module.RETRY
+    assert got(keys, secret) == "sk-vault-0002"
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_slow_command_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed, fifo, started = asyncio.timeout, tmp_path / "fifo", tmp_path / "started"
+
+    def from_then_on(seconds: float) -> asyncio.Timeout:
+        """Let the command's time begin once there is a child to end."""
+        end = time.monotonic() + LONG_ENOUGH
+        while not started.exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        return timed(seconds)
+
+    monkeypatch.setattr(asyncio, "timeout", from_then_on)
+    with held_open(fifo) as has_ended:
+        secret = shell('exec 3> "$1"; sleep 300 & : > "$2"; wait', str(fifo), str(started), timeout=0.3)
+
+        assert refused(Credentials(), secret) == "cmd /bin/sh: took longer than 0.3 seconds"
+        assert has_ended()
+
+
+@contextlib.contextmanager
+def held_open(fifo: Path) -> Iterator[Callable[[], bool]]:
+    """Yield a function that waits until all processes that hold *fifo* open have ended, and says whether they have."""
+    os.mkfifo(fifo)
+    handle = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        yield lambda: bool(select.select([handle], [], [], LONG_ENOUGH)[0])
+    finally:
+        os.close(handle)
+
+
+def test_a_program_that_is_not_there_and_one_without_end_are_refused() -> None:
+    assert refused(Credentials(), Secret("cmd", argv=("/none/at/all", "sk-argument"))) == (
+        "cmd /none/at/all: No such file or directory"
+    )
+    assert "printed more than" in refused(Credentials(), shell("exec cat /dev/zero"))
+
+
+# -- refresh, now -----------------------------------------------------------------------------------------------------
+
+
+def test_refresh_says_whether_the_value_changed(tmp_path: Path) -> None:
+    (tmp_path / "vault").write_text("sk-vault-0001")
+    keys, secret = Credentials(), shell('cat "$1"', str(tmp_path / "vault"), ttl=1e9)
+    assert got(keys, secret) == "sk-vault-0001"
+
+    assert not asyncio.run(keys.refresh(secret))
+    (tmp_path / "vault").write_text("sk-vault-0002")
+    assert asyncio.run(keys.refresh(secret))
+    assert keys.value(secret) == "sk-vault-0002"
+
+
+def test_refresh_never_raises_and_a_failure_is_no_change(tmp_path: Path) -> None:
+    keys, secret = Credentials(), kept(tmp_path / "key", "sk-first-0001")
+    assert got(keys, secret)
+    Path(secret.value).unlink()
+
+    assert not asyncio.run(keys.refresh(secret))
+    assert not asyncio.run(keys.refresh(LITERAL))
+
+
+def test_now_reads_at_once_even_inside_a_loop(tmp_path: Path) -> None:
+    keys, secret = Credentials(), shell("echo sk-command-0001")
+
+    async def starting() -> tuple[str, str]:
+        return keys.now(secret), keys.now(kept(tmp_path / "key", "sk-file-0001"))
+
+    assert asyncio.run(starting()) == ("sk-command-0001", "sk-file-0001")
+    with pytest.raises(KeyUnavailable, match="env:NOT_THERE"):
+        keys.now(Secret("env", "NOT_THERE"))
+
+
+# -- scrubbing, fingerprints ------------------------------------------------------------------------------------------
+
+
+def knowing(*values: str) -> Credentials:
+    keys = Credentials()
+    for value in values:
+        got(keys, Secret("literal", value))
+    return keys
+
+
+def test_a_known_value_is_covered_at_its_own_length() -> None:
+    body = b'{"error": "Incorrect API key: sk-literal-0001"}'
+    scrubbed = knowing("sk-literal-0001").scrub(body)
+
+    assert b"sk-literal" not in scrubbed
+    assert len(scrubbed) == len(body)
+    assert json.loads(scrubbed)["error"].startswith("Incorrect API key: removed-by")
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        'a/b+c=d"e\\f<g',
+        "a/b%2Bc%3Dd%22e%5Cf%3Cg",
+        "a%2Fb%2Bc%3Dd%22e%5Cf%3Cg",
+        "a%2fb%2bc%3dd%22e%5cf%3cg",
+        'a/b+c=d\\"e\\\\f<g',
+        'a\\/b+c=d\\"e\\\\f<g',
+        'a/b+c=d\\"e\\\\f\\u003cg',
+    ],
+)
+def test_a_value_is_covered_however_it_is_escaped(spelled: str) -> None:
+    scrubbed = knowing('a/b+c=d"e\\f<g').scrub(b"key=" + spelled.encode() + b"&x")
+
+    assert scrubbed == b"key=" + (MARK + b"-" * 40)[: len(spelled)] + b"&x"
+
+
+def test_of_two_values_the_longer_is_covered_whole() -> None:
+    scrubbed = knowing("sk-live-1", "sk-live-1-and-more").scrub(b"sk-live-1-and-more, sk-live-1")
+
+    assert scrubbed == b"removed-by-patchba, removed-b"
+
+
+def test_a_value_is_covered_from_when_it_is_known() -> None:
+    keys = knowing("sk-first-0001")
+    before = keys.scrub(b"sk-other-0002")
+    got(keys, Secret("literal", "sk-other-0002"))
+
+    assert (before, keys.scrub(b"sk-other-0002")) == (b"sk-other-0002", b"removed-by-pa")
+
+
+def test_in_a_message_the_beginning_of_a_value_is_covered_too() -> None:
+    """R4: of what an HTTP/2 upstream says as it leaves, a message quotes twenty bytes in hexadecimal."""
+    keys = knowing("sk-live-0123456789abcdef")
+    event = ConnectionTerminated()
+    event.error_code, event.last_stream_id, event.additional_data = 0, 0, b"sk-live-0123456789abcdef"
+    said = repr(event)
+
+    assert b"0123".hex() in said
+    assert b"0123".hex() not in keys.scrub_text(said)
+    assert keys.scrub_text("sk-live-0123 and \ud800") == "removed-by-p and \\ud800"
+    assert keys.scrub_text("nothing \ud800") == "nothing \ud800"
+
+
+def test_a_short_value_and_unknown_text_are_left() -> None:
+    assert knowing("tiny", "sk-literal-0001").scrub(b"a tiny sk-literal-0002") == b"a tiny sk-literal-0002"
+
+
+def test_a_value_that_was_replaced_is_still_covered(tmp_path: Path) -> None:
+    """An answer to a request that went out with it may still be on its way."""
+    keys = Credentials()
+    for value in ("sk-first-0001", "sk-other-0002"):
+        got(keys, kept(tmp_path / "key", value))
+
+    assert keys.values() == {b"sk-first-0001", b"sk-other-0002"}
+    assert keys.scrub(b"sk-first-0001 sk-other-0002") == b"removed-by-pa removed-by-pa"
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_KNOWN", 2)
+    monkeypatch.setattr(module, "MAX_HELD", 2)
+    keys = knowing("sk-first-0001", "sk-other-0002", "sk-third-0003")
+
+    assert keys.values() == {b"sk-other-0002", b"sk-third-0003"}
+    with pytest.raises(KeyUnavailable):
+        keys.value(Secret("literal", "sk-first-0001"))
+
+
+def test_a_fingerprint_changes_with_the_source_and_with_the_value(tmp_path: Path) -> None:
+    keys, secret = Credentials(), kept(tmp_path / "key", "sk-first-0001")
+    got(keys, secret)
+    first = keys.fingerprint(secret)
+
+    assert first == keys.fingerprint(Secret("file", secret.value))
+    assert first != keys.fingerprint(Secret("file", secret.value, "/a"))
+    kept(tmp_path / "key", "sk-other-0002")
+    got(keys, secret)
+    assert first != keys.fingerprint(secret)
+    assert Credentials().fingerprint(LITERAL) != Credentials().fingerprint(LITERAL)
+
+
+def test_nothing_shows_a_value(tmp_path: Path) -> None:
+    secret = shell("echo sk-command-0001")
+    keys = knowing("sk-literal-0001")
+    got(keys, secret)
+
+    shown = repr((keys, keys._held, LITERAL, secret)) + named(LITERAL) + named(secret)
+    assert "sk-" not in shown
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        Secret("file", "/run/sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJ"),
+        Secret("file", "/nowhere", "/sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJ"),
+        Secret("env", "Zq8wNfT2vXb7RkLm4HcJ0123456789ab"),
+        Secret("cmd", argv=("Zq8wNfT2vXb7RkLm4HcJ0123456789ab",)),
+    ],
+    ids=["path", "pointer", "variable", "program"],
+)
+def test_a_key_in_the_place_of_its_source_is_not_named(secret: Secret) -> None:
+    """T6: what is wrong with it is said all the same."""
+    told = refused(Credentials(env={}), secret)
+
+    assert "Zq8wNfT2" not in told
+    assert told.partition(": ")[2]
+
+
+def test_a_command_does_not_inherit_the_keys_of_others(tmp_path: Path) -> None:
+    """R17: neither the variables that `env:` names, nor others with a known key in them; everything else it keeps."""
+    key, other = "sk-one-0123456789abcdef", "sk-two-0123456789abcdef"
+    env = {
+        **os.environ,
+        "ONE": key,
+        "AGAIN": f"Bearer {key}",
+        "STORE": "redis://:word@host",
+        "TWO": other,
+        "MINE": "my-own",
+    }
+    keys = Credentials(env)
+    keys.withhold([Secret("env", "ONE"), Secret("literal", other), Secret("env", "SHORT")], ["STORE"])
+    show = f"import os; print(','.join(sorted(set(os.environ) & set({sorted(env)!r}))))"
+
+    shown = keys.now(Secret("cmd", argv=(sys.executable, "-c", show))).split(",")
+
+    assert {"MINE", "PATH"} <= set(shown)
+    assert not {"ONE", "AGAIN", "STORE", "TWO"} & set(shown)
+
+
+def test_a_key_that_was_read_meanwhile_is_withheld_too(tmp_path: Path) -> None:
+    """R17"""
+    path = tmp_path / "key"
+    path.write_text("sk-of-a-file-0123456789")
+    path.chmod(0o600)
+    keys = Credentials({"COPY": "sk-of-a-file-0123456789", "PATH": "/bin"})
+    assert "COPY" in keys.environment()
+
+    keys.now(Secret("file", str(path)))
+
+    assert keys.environment() == {"PATH": "/bin"}

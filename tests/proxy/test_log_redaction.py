@@ -1,0 +1,73 @@
+"""No key in the log, whoever writes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from patchbay.proxy.log_redaction import LogRedaction
+from patchbay.proxy.redaction import Redactor
+
+KEY = "sk-live-0123456789abcdef"
+
+
+def scrub(text: str) -> str:
+    return Redactor((KEY,)).scrub(text.encode()).decode()
+
+
+@pytest.fixture(autouse=True)
+def installed() -> Iterator[LogRedaction]:
+    before = logging.getLogRecordFactory()
+    cover = LogRedaction(scrub)
+    cover.install()
+    yield cover
+    cover.remove()
+    assert logging.getLogRecordFactory() is before
+
+
+def test_a_message_is_covered(caplog: pytest.LogCaptureFixture) -> None:
+    """R4: what mitmproxy logs of an upstream's words passes the cover."""
+    logger = logging.getLogger("mitmproxy.somewhere")
+    logger.warning("Received %s from %r", f"a bad line: {KEY!r}", KEY.encode())
+    logger.warning(f"payload: {KEY.encode()!r}")
+
+    assert "0123456789" not in caplog.text
+    assert caplog.text.count("removed-by-patchbay") == 3
+
+
+def test_a_traceback_is_covered(caplog: pytest.LogCaptureFixture) -> None:
+    """R4: and so does what an exception says."""
+    try:
+        raise ValueError(f"cannot parse {KEY}")
+    except ValueError:
+        logging.getLogger("mitmproxy.somewhere").exception("has crashed")
+
+    assert "0123456789" not in caplog.text
+    assert "has crashed" in caplog.text
+    assert "ValueError" in caplog.text
+
+
+def test_other_messages_are_left_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("x").warning("%s of %d", "one", 2)
+
+    assert caplog.records[0].args == ("one", 2)
+    assert caplog.messages == ["one of 2"]
+
+
+def test_a_message_that_does_not_fit_its_arguments_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("x").warning("%d", KEY)
+
+    assert "0123456789" not in caplog.text
+
+
+def test_one_that_came_later_is_not_thrown_out(installed: LogRedaction) -> None:
+    before, ours = installed._before, logging.getLogRecordFactory()
+    logging.setLogRecordFactory(logging.LogRecord)
+    installed.remove()
+
+    assert logging.getLogRecordFactory() is logging.LogRecord
+    assert before is not None
+    assert ours != before
+    logging.setLogRecordFactory(before)

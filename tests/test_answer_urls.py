@@ -1,0 +1,343 @@
+"""Addresses of an upstream as its client can use them."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from patchbay import answer_urls, dialects
+from patchbay.answer_urls import Lines, Way
+from patchbay.body import Body
+from patchbay.settings.presets import PRESETS
+from patchbay.values.account import Account, Secret
+from patchbay.values.http import Endpoint, Headers, Origin, Request
+
+HERE = "http://127.0.0.1:8080"
+API = Origin("https", "api.example.com", 443)
+
+
+def way(
+    base: str = "",
+    *,
+    preset: str = "generic",
+    address: str = HERE,
+    asked: str = "/v1/files/a",
+    went: str = "",
+    origin: Origin = API,
+    **more: Any,
+) -> Way:
+    account = Account("a", PRESETS[preset], Secret("literal", "k"), origin=origin, base_path=base)
+    return Way(account, origin, address, asked, went or base + asked, **more)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://api.example.com/v1/files/b", f"{HERE}/v1/files/b"),
+        ("https://api.example.com:443/v1/files/b", f"{HERE}/v1/files/b"),
+        ("HTTPS://API.example.com/v1/files/b", f"{HERE}/v1/files/b"),
+        ("http://api.example.com/v1/files/b", f"{HERE}/v1/files/b"),
+        ("http://api.example.com:443/v1/files/b", f"{HERE}/v1/files/b"),
+        ("https://api.example.com/v1/files?after=x&limit=2#top", f"{HERE}/v1/files?after=x&limit=2#top"),
+        ("https://api.example.com/v1/files?key=AIzaSy&after=x", f"{HERE}/v1/files?after=x"),
+        ("https://api.example.com/v1/files?key=removed-by-patchbay--", f"{HERE}/v1/files"),
+        ("https://api.example.com/v1/files/b?sig=abc%2F", f"{HERE}/v1/files/b?sig=abc%2F"),
+        ("https://api.example.com", HERE),
+        ("https://api.example.com./v1/files/b", f"{HERE}/v1/files/b"),
+    ],
+)
+def test_an_address_of_the_upstream_becomes_ours(url: str, told: str) -> None:
+    """P1: whatever it is written like; keys do not stand in it."""
+    assert way().told(url) == told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.example.com.evil.org/v1/files/b", "https://api.example.com:8443/v1/files/b",
+        "https://user@api.example.com/v1/files/b", "https://other.example.com/v1/files/b", "//api.example.com/v1/files",
+        "see https://api.example.com/v1/files/b", "https://api.example.com/v1/files/b is it", "ftp://api.example.com/",
+        "", "https://", "https://api.example.com:99999999/v1",
+    ],
+)  # fmt: skip
+def test_anything_else_stays(url: str) -> None:
+    """P1: another's address, and a text with one in it."""
+    found = way()
+
+    assert (found.told(url), found.given) == (url, [])
+
+
+@pytest.mark.parametrize(
+    ("base", "asked", "went", "there", "here"),
+    [
+        ("/api/v1", "/v1/jobs", "/api/v1/jobs", "/api/v1/jobs/1", "/v1/jobs/1"),
+        ("/api/v1", "/jobs", "/api/v1/jobs", "/api/v1/jobs/1", "/jobs/1"),
+        ("/api/v1", "/v1/files/x", "/api/v1/files/x", "/api/v1/files/y", "/v1/files/y"),
+        ("", "/v1/files/x", "/v1/files/x", "/v1/files/y", "/v1/files/y"),
+        ("/a/b", "/gate/v1/messages/batches/x", "/a/b/v1/messages/batches/x", "/a/b/v1/messages/batches/x/results",
+         "/gate/v1/messages/batches/x/results"),
+    ],
+)  # fmt: skip
+def test_the_path_is_the_one_that_leads_there(base: str, asked: str, went: str, there: str, here: str) -> None:
+    """P1: a base URL with a path, and a client with one of its own before its requests."""
+    assert way(base, asked=asked, went=went).told(f"https://api.example.com{there}") == f"{HERE}{here}"
+
+
+@pytest.mark.parametrize(
+    ("found", "path"),
+    [
+        (way(preset="openai"), "/admin/keys"),
+        (way(anywhere=True), "/jobs/1"),
+        (way("/api"), "/elsewhere"),
+        (way("/api"), ""),
+    ],
+)
+def test_an_address_that_cannot_be_reached_through_here_stays(found: Way, path: str) -> None:
+    """P1: a path that gets no key here, or that no path of ours leads to."""
+    assert found.told(f"https://api.example.com{path}") == f"https://api.example.com{path}"
+
+
+def test_a_client_of_the_proxy_keeps_addresses_and_they_are_remembered() -> None:
+    """P1: in regular mode nothing changes, but the account that gave an address is asked for it."""
+    found = way(address="")
+    url = "https://api.example.com/upload/v1beta/files?upload_id=x&key=k"
+
+    assert found.told(url) == url
+    assert found.given == ["/upload/v1beta/files?upload_id=x"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("location", "https://api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
+        ("azure-asyncoperation", "https://api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
+        ("x-whatever", "https://api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
+        ("link", '<https://api.example.com/v1/files>; rel="next", <https://a/>', f'<{HERE}/v1/files>; rel="next", <https://a/>'),
+        ("access-control-allow-origin", "https://api.example.com", "https://api.example.com"),
+        ("location", "/v1/files/1", "/v1/files/1"),
+        ("location", "//api.example.com/v1/files/1", f"{HERE}/v1/files/1"),
+        ("content-location", "//API.example.com:443/v1/files/1", f"{HERE}/v1/files/1"),
+        ("location", "//other.example.com/v1/files/1", "//other.example.com/v1/files/1"),
+        ("link", '<//api.example.com/v1/a1>; rel=a, </v1/b1>; rel=b', f'<{HERE}/v1/a1>; rel=a, </v1/b1>; rel=b'),
+        ("refresh", "5; url=https://api.example.com/v1/files/1", f"5; url={HERE}/v1/files/1"),
+        ("refresh", "5", "5"),
+        ("content-type", "application/json", "application/json"),
+    ],
+)  # fmt: skip
+def test_addresses_in_headers(name: str, value: str, told: str) -> None:
+    """P1: by the value, whatever the header is called."""
+    assert way().header(name, value) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "given"),
+    [
+        ("location", "/v1/files/1", ["/v1/files/1"]),
+        ("location", "b/status?n=1", ["/v1/files/b/status?n=1"]),
+        ("location", "?after=x", ["/v1/files/a?after=x"]),
+        ("link", '</v1/files?after=x>; rel="next", <../jobs/7>; rel=up', ["/v1/files?after=x", "/v1/jobs/7"]),
+        ("location", "//other.example.com/v1/files/1", []),
+        ("x-whatever", "/v1/files/1", []),
+    ],
+)
+def test_an_address_without_a_host_is_remembered_too(name: str, value: str, given: list[str]) -> None:
+    """P1: relative references lead here by themselves, and to the account that gave them."""
+    found = way()
+
+    assert (found.header(name, value), found.given) == (value, given)
+
+
+@pytest.mark.parametrize("written", ["HTTPS://API.Example.com/v1/files/b", "https://api.example.com./v1/files/b"])
+def test_an_address_in_a_body_may_be_written_in_other_ways(written: str) -> None:
+    """P1: names of hosts have no case, and a dot may end them."""
+    told = way().body(json.dumps({"a": written, "text": written}).encode())
+
+    assert json.loads(told) == {"a": f"{HERE}/v1/files/b", "text": written}
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "file_search_call", "queries": ["URL"]},
+        {"type": "apply_patch_call", "operation": {"type": "update_file", "path": "URL", "diff": "URL"}},
+        {"type": "shell_call", "action": {"commands": ["URL"]}},
+        {"text": "said", "words": [{"word": "URL"}], "segments": [{"text": "URL"}], "logprobs": [{"token": "URL"}]},
+        {"results": [{"document": "URL"}, {"document": {"text": "URL"}}]},
+        {"id": "file-1", "filename": "URL", "name": "URL", "displayName": "URL"},
+        {"data": [{"datasource_item": {"a": "URL"}, "sample": {"b": "URL"}}]},
+        {"step_details": {"tool_calls": [{"code_interpreter": {"input": "URL"}, "x": "URL"}]}},
+        {"search_query": ["URL"], "data": [{"content": [{"text": "URL"}], "attributes": {"a": "URL"}}]},
+    ],
+)
+def test_words_in_resources_stay_as_they_are(item: object) -> None:
+    """P1: lists of items, transcriptions, search and evaluations hold what a model or a client wrote."""
+    raw = json.dumps(item).replace("URL", "https://api.example.com/v1/files/b").encode()
+
+    assert way().body(raw) == raw
+
+
+def test_members_are_mapped_by_their_value_and_words_are_not() -> None:
+    """P1: any member; not what a model said, nor what the client gave."""
+    url = "https://api.example.com/v1/files/b"
+    text = {
+        "next": url,
+        "deep": [{"urls": [url, {"x": 1}, url]}],
+        "response": {"video": {"uri": url}},
+        "content": [{"text": url}],
+        "metadata": {"mine": url},
+        "output": url,
+    }
+    escaped = json.dumps(text).replace("/", "\\/").encode()
+    ours = f"{HERE}/v1/files/b"
+    wanted = text | {
+        "next": ours,
+        "deep": [{"urls": [ours, {"x": 1}, ours]}],
+        "response": {"video": {"uri": ours}},
+    }
+
+    assert json.loads(way().body(json.dumps(text).encode())) == wanted
+    assert json.loads(way().body(escaped)) == wanted
+    assert json.loads(way().body(json.dumps({"response": url}).encode())) == {"response": url}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "path", "status", "headers", "how"),
+    [
+        (("POST", "/v1/chat/completions"), "", 200, {}, ""),
+        (("POST", "/v1/images/generations"), "", 200, {}, "whole"),
+        (("POST", "/v1/responses"), "", 202, {}, "whole"),
+        (("GET", "/v1/messages/batches/b"), "", 200, {}, "whole"),
+        (("GET", "/v1/messages/batches/b/results"), "", 200, {"content-type": "application/x-jsonl"}, ""),
+        (("GET", "/v1/files/f/content"), "", 200, {}, ""),
+        (("GET", "/v1beta/files/f:download"), "", 200, {}, ""),
+        (("GET", "/v1beta/files/f%3Adownload"), "", 200, {}, ""),
+        (("GET", "/v1beta/files/f"), "?alt=media", 200, {}, ""),
+        (("GET", "/v1/files"), "", 500, {}, ""),
+        (("GET", "/v1/files"), "", 206, {"content-range": "bytes 0-9/20"}, ""),
+        (("GET", "/v1/files"), "", 200, {"content-type": "image/png"}, ""),
+        (("GET", "/v1/files"), "", 200, {"content-type": "application/problem+json; charset=utf-8"}, "whole"),
+        (("GET", "/v1/files"), "", 200, {"content-disposition": 'attachment; filename="x"'}, ""),
+        (("GET", "/events"), "", 200, {"content-type": "text/event-stream"}, "lines"),
+    ],
+)  # fmt: skip
+def test_where_addresses_are_looked_for(
+    endpoint: Any, path: str, status: int, headers: dict[str, str], how: str
+) -> None:
+    """P1: not in a generation's words, nor in what is downloaded."""
+    found = dialects.endpoint(*endpoint)
+    head = Headers(({"content-type": "application/json"} | headers).items())
+
+    assert answer_urls.reads(found, endpoint[1] + path, status, head) == how
+
+
+STREAM = b"".join(
+    (
+        b'event: a\r\ndata: {"url": "https://api.example.com/v1/files/1", "text": "https://api.example.com/v1/x"}\r\n\r\n',
+        b'data: {"u":"https:\\/\\/api.example.com\\/v1\\/files\\/2"}\n\n: comment\r',
+        b'{"id": 3, "urls": ["https://api.example.com/v1/files/3"]}\n',
+        b'{"last": "https://api.example.com/v1/files/4"}',
+    )
+)
+
+
+@given(st.lists(st.integers(0, len(STREAM)), max_size=12))
+def test_lines_are_mapped_wherever_they_are_cut(cuts: list[int]) -> None:
+    """P1: every cut of a stream gives what the stream gives in one piece."""
+    whole, cut = Lines(way()), Lines(way())
+    places = [0, *sorted(cuts), len(STREAM)]
+    pieces = [cut.feed(STREAM[at:end]) for at, end in pairwise(places)]
+
+    assert b"".join(pieces) + cut.rest() == whole.feed(STREAM) + whole.rest()
+
+
+def test_every_single_cut_of_a_stream() -> None:
+    """P1: each byte alone, and each pair of pieces; only addresses change."""
+    one = Lines(way())
+    wanted = b"".join(one.feed(STREAM[at : at + 1]) for at in range(len(STREAM))) + one.rest()
+    for at in range(len(STREAM)):
+        two = Lines(way())
+        assert two.feed(STREAM[:at]) + two.feed(STREAM[at:]) + two.rest() == wanted
+
+    assert wanted.count(HERE.encode()) == 4
+    assert b'"text": "https://api.example.com/v1/x"' in wanted
+
+
+def test_a_line_passes_with_its_end_and_one_without_an_end_is_not_kept() -> None:
+    """P1: nothing is held that is whole, and no line grows without a bound."""
+    lines = Lines(way())
+    long = b'{"x": "' + b"y" * answer_urls.LINE
+
+    assert lines.feed(b'{"a": 1}\n{"b"') == b'{"a": 1}\n'
+    assert lines.feed(b": 2}\n" + long) == b'{"b": 2}\n' + long
+    assert lines.feed(b"z") == b"z"
+    assert lines.feed(b'"}\n{"u": "https://api.example.com/v1/files/1"}\n').endswith(
+        f'"{HERE}/v1/files/1"}}\n'.encode()
+    )
+
+
+# -- the way back ----------------------------------------------------------------------------------------------------
+
+
+def request(body: object, address: str = HERE) -> Request:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Request("POST", "/v1beta/models/m:generateContent", Headers(), Body(raw), Endpoint(), API, address=address)
+
+
+def test_a_request_names_a_file_as_its_upstream_does() -> None:
+    """P1: a file's uri that was mapped in an answer means the file upstream when it comes back."""
+    part = {"fileData": {"fileUri": f"{HERE}/v1beta/files/abc", "mimeType": "text/plain"}}
+    written = {"functionCall": {"name": "get", "args": {"uri": f"{HERE}/v1beta/files/abc"}}}
+    said = {"text": f"{HERE}/v1beta/files/abc"}
+    asked = request({"contents": [{"parts": [part, written, said]}]})
+    account = way().account
+    raw = answer_urls.upwards(asked, asked.body.raw or b"", account, API)
+    parts = json.loads(raw)["contents"][0]["parts"]
+
+    assert parts[0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"
+    assert parts[1:] == [written, said]
+
+
+@pytest.mark.parametrize("address", ["", HERE])
+def test_a_request_without_our_address_is_not_touched(address: str) -> None:
+    asked = request({"contents": [{"parts": [{"fileData": {"fileUri": "https://x.y/z"}}]}]}, address)
+    raw = asked.body.raw or b""
+
+    assert answer_urls.upwards(asked, raw, way().account, API) is raw
+
+
+@pytest.mark.parametrize(
+    ("headers", "authority", "scheme", "told"),
+    [
+        ({"host": "127.0.0.1:8080"}, "", "http", HERE),
+        ({"host": "x"}, "box.lan:1", "https", "https://box.lan:1"),
+        ({"host": "127.0.0.1:8080", "x-forwarded-proto": "https"}, "", "http", "https://127.0.0.1:8080"),
+        ({"host": "a", "x-forwarded-proto": "https, http", "x-forwarded-host": "llm.example.com, b"}, "", "http", "https://llm.example.com"),
+        ({"host": "a", "x-forwarded-proto": "gopher", "x-forwarded-host": "a b"}, "", "http", ""),
+        ({"host": "[::1]:8080"}, "", "http", "http://[::1]:8080"),
+        ({"host": "a", "x-forwarded-proto": "https", "x-forwarded-host": "b", "x-forwarded-port": "8443"}, "", "http", "https://b:8443"),
+        ({"host": "a", "x-forwarded-proto": "https", "x-forwarded-host": "b", "x-forwarded-port": "443"}, "", "http", "https://b"),
+        ({"host": "a", "x-forwarded-host": "b:1", "x-forwarded-port": "8443"}, "", "http", "http://b:1"),
+        ({"host": "a", "x-forwarded-prefix": "/llm/"}, "", "http", "http://a/llm"),
+        ({"host": "a", "x-forwarded-prefix": "//evil.org"}, "", "http", "http://a"),
+        ({"host": "a", "x-forwarded-prefix": "/../x"}, "", "http", "http://a"),
+        ({}, "", "http", ""),
+        ({"host": 'a"b'}, "", "http", ""),
+    ],
+)  # fmt: skip
+def test_the_address_a_client_used(headers: dict[str, str], authority: str, scheme: str, told: str) -> None:
+    """P1: also behind a front that ends TLS."""
+    assert answer_urls.address(Headers(headers.items()), authority, scheme) == told
+
+
+def test_a_request_by_a_prefix_of_a_front_names_a_file_as_its_upstream_does() -> None:
+    """P1: a front that takes a prefix off its paths, and a host in upper case."""
+    here = "https://Front.example.com/llm"
+    body = {"contents": [{"parts": [{"fileData": {"fileUri": f"{here}/v1beta/files/abc"}}]}]}
+    raw = json.dumps(body).replace("/", "\\/").encode()
+    told = json.loads(answer_urls.upwards(request(raw, here), raw, way().account, API))
+
+    assert told["contents"][0]["parts"][0]["fileData"]["fileUri"] == "https://api.example.com/v1beta/files/abc"

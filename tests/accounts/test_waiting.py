@@ -8,9 +8,9 @@ one never notices. Where all accounts show it for a moment, all of them are back
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import count, cycle, pairwise
 from random import Random
 from typing import Any
 
@@ -44,6 +44,7 @@ GOOD: dict[str, Any] = {
                   "content": [{"type": "text", "text": "well"}]},
     "gemini": {"candidates": [{"content": {"role": "model", "parts": [{"text": "well"}]}, "finishReason": "STOP"}]},
 }  # fmt: skip
+SIZES = (1, 4)  # accounts of a pool
 BACK = 35.0  # seconds after which a pool is well again when what it showed has passed
 
 
@@ -119,6 +120,13 @@ def names(kind: Kind) -> str:
     return kind.name
 
 
+def in_turn(kinds: Iterable[Kind], sizes: Iterable[int]) -> list[Any]:
+    """Return each of *kinds* with one of *sizes*, which take turns."""
+    return [
+        pytest.param(kind, size, id=f"{kind.name}, {size}") for kind, size in zip(kinds, cycle(sizes), strict=False)
+    ]
+
+
 def test_can_waiting_cure_it_is_asked_of_at_least_forty_kinds_of_refusal() -> None:
     """A1: and of each cure there are some."""
     assert len({(kind.status, json.dumps(kind.body), str(kind.headers)) for kind in KINDS}) >= 100
@@ -126,8 +134,7 @@ def test_can_waiting_cure_it_is_asked_of_at_least_forty_kinds_of_refusal() -> No
     assert {kind.cure for kind in KINDS} == {"nothing", "time", "somebody"}
 
 
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("kind", ABOUT_THE_REQUEST, ids=names)
+@pytest.mark.parametrize(("kind", "size"), in_turn(ABOUT_THE_REQUEST, SIZES))
 def test_can_waiting_cure_it_no_then_the_other_conversation_never_notices(kind: Kind, size: int) -> None:
     """A1, A2: not between the attempts of the one that is refused, not when it comes back again and again."""
     pool = Pool(kind.family, size, lambda who, *_: kind if who == "refused" else None)
@@ -168,8 +175,7 @@ def test_can_waiting_cure_it_no_then_three_conversations_do_not_shut_out_a_fourt
     assert after.by == home or kind.passes, "what ten requests met just now may be an outage"
 
 
-@pytest.mark.parametrize("size", [1, 4])
-@pytest.mark.parametrize("kind", KINDS, ids=names)
+@pytest.mark.parametrize(("kind", "size"), in_turn(KINDS, SIZES))
 def test_can_waiting_cure_it_yes_then_the_pool_is_back_in_35_seconds(kind: Kind, size: int) -> None:
     """R8: all accounts show it to everybody for five seconds, whatever it is, and are well then."""
     pool = Pool(kind.family, size, lambda _, __, now: kind if now < 5.0 else None)

@@ -12,7 +12,7 @@ from .honest_hosts import HABITS, Habit, Right, settled
 from .routed import Policy, Routed
 from .world import Line
 
-ANSWERS = 64  # of each host, since the habit is there
+ANSWERS = 64  # of each host, since the habit is there, where everything is tried
 AT_ONCE = 4  # requests under way
 WORKERS = 8
 STRANGE = 3  # the worker that has the habit, where one has
@@ -20,6 +20,7 @@ Way = Literal["alone", "one worker of eight", "deploy after 12", "deploy after 4
 ONE_OF_EIGHT: Way = "one worker of eight"
 BEFORE: dict[Way, int] = {"alone": 0, ONE_OF_EIGHT: 0, "deploy after 12": 12, "deploy after 40": 40}
 WAYS: tuple[Way, ...] = tuple(BEFORE)
+ENOUGH: dict[Way, int] = {"alone": 32, ONE_OF_EIGHT: 48, "deploy after 12": 24, "deploy after 40": 24}  # for the suite
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,10 @@ def hosts(*habits: Habit) -> Iterator[Host]:
                             yield Host(habit, dialect, stream, way)
 
 
-def serve(host: Host, seed: int, reaction: Policy = "block", silent: tuple[str, ...] = ()) -> Said:
-    """Let *host* answer `ANSWERS` requests with its habit, after those that it answers without, and count."""
+def serve(
+    host: Host, seed: int, reaction: Policy = "block", silent: tuple[str, ...] = (), answers: int = ANSWERS
+) -> Said:
+    """Let *host* answer so many requests with its habit, after those that it answers without, and count."""
     habit = host.habit
     world = Routed(habit.depth, host.dialect, host.stream, seed, reaction, silent)
     random = Random(f"{seed} {host}")
@@ -76,8 +79,8 @@ def serve(host: Host, seed: int, reaction: Policy = "block", silent: tuple[str, 
     open_lines: list[tuple[Line, Iterator[None]]] = []
     asked = strange = 0
     at_once = 1 if habit.depth == "handler" else AT_ONCE  # its rule counts answers in a row
-    while asked < before + ANSWERS or open_lines:
-        if asked < before + ANSWERS and len(open_lines) < at_once:
+    while asked < before + answers or open_lines:
+        if asked < before + answers and len(open_lines) < at_once:
             line = _asked(world, habit, asked)
             worker = random.randrange(WORKERS)
             wire = line.own

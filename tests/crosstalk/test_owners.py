@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import product
 from random import Random
 
 import pytest
@@ -178,12 +179,16 @@ class Outcome:
 
 @cache
 def outcome(depth: str, reaction: Policy) -> Outcome:
-    """Let wrong deliveries of each kind happen in a world of their own, with right answers between them."""
+    """
+    Let wrong deliveries of each kind happen in a world of their own, with right answers between them.
+
+    Each kind happens in all dialects, in half of them as a stream; where it does with one reaction, it does not with
+    the other.
+    """
     found = Outcome()
-    for dialect, stream in PLACES:
-        for number, case in enumerate(CASES):
-            if case is spliced and not stream:
-                continue
+    for (place, (dialect, stream)), (number, case) in product(enumerate(PLACES), enumerate(CASES)):
+        turn = number + place // 2 + (reaction == "retry")
+        if stream == bool(turn % 2) and (stream or case is not spliced):
             world = Routed(depth, dialect, stream, number, reaction)
             world.warm(15)
             for _ in range(ROUNDS):
@@ -209,13 +214,13 @@ def _hold(found: Outcome, world: Routed, case: Case, name: str) -> None:
             found.silent.append(f"{name}: {world.verdict(two)}")
 
 
-@pytest.mark.parametrize("reaction", ["block", "retry"])
-def test_no_rightful_owner_loses_its_answer(reaction: Policy) -> None:
+def test_no_rightful_owner_loses_its_answer() -> None:
     """H9: over a thousand wrong deliveries, the wrong one first or the owner first."""
-    outcomes = {depth: outcome(depth, reaction) for depth in ("none", "body", "engine")}
+    reactions: tuple[Policy, ...] = ("block", "retry")
+    outcomes = {key: outcome(*key) for key in product(("none", "body", "engine"), reactions)}
 
     assert sum(found.wrong for found in outcomes.values()) > 1000
-    assert {depth: len(found.lost) for depth, found in outcomes.items() if found.lost} == {}, next(
+    assert {key: len(found.lost) for key, found in outcomes.items() if found.lost} == {}, next(
         found.lost[:4] for found in outcomes.values() if found.lost
     )
 
@@ -272,10 +277,10 @@ def test_a_host_does_not_hide_its_mix_ups_by_their_number(depth: str, rate: floa
     for at, reaction in ((0, "observe"), (3, "block")):
         dialect, stream = PLACES[(at + round(rate * 100)) % len(PLACES)]
         world = Routed(depth, dialect, stream, 7, reaction)  # type: ignore[arg-type]
-        wrong = _mixes_up(world, rate, faults, 500)
+        wrong = _mixes_up(world, rate, faults, 200)
         missed = [truth for truth in wrong if world.verdict(truth.line).kind != "crosstalk"]
 
-        assert len(wrong) >= 0.99 * rate * 500
+        assert len(wrong) >= 0.98 * rate * 200
         assert not missed, f"{len(missed)} of {len(wrong)}: {world.verdict(missed[0].line)}"
 
 

@@ -126,9 +126,10 @@ def merged(talks: list[Talk]) -> list[list[str]]:
     return [sorted(names) for names in by_session.values() if len(names) > 1]
 
 
-@pytest.mark.parametrize("restart", [False, True], ids=["", "over a restart"])
-@pytest.mark.parametrize("accounts", [1, 8])
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("seed", "accounts", "restart"),
+    [(1, 1, False), (1, 8, True), (2, 8, False), (2, 1, True), (3, 8, False), (3, 8, True)],
+)
 def test_later_turns_are_at_home(seed: int, accounts: int, restart: bool) -> None:
     """I2, I3: of 51 conversations in 17 shapes at least 99 of 100 later turns are at home, and no two are one."""
     held = talks(seed, list(SHAPES))

@@ -202,6 +202,7 @@ def test_a_command_runs_once_for_all_who_wait(tmp_path: Path) -> None:
     assert (tmp_path / "runs").read_text() == "x\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_one_who_leaves_does_not_end_the_reading_for_the_rest(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "gate")
     secret, keys = shell('read word < "$1"; echo "$word"', str(tmp_path / "gate")), Credentials()
@@ -259,6 +260,7 @@ def test_the_last_value_outlives_a_failing_command(tmp_path: Path) -> None:
     assert got(keys, secret) == "sk-vault-0002"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_slow_command_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed, fifo, started = asyncio.timeout, tmp_path / "fifo", tmp_path / "started"
 

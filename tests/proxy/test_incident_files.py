@@ -44,6 +44,7 @@ def test_none_are_kept_where_none_are_wanted(tmp_path: Path) -> None:
     assert kept(tmp_path) == []
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_command_is_told_the_file_and_not_too_often(tmp_path: Path) -> None:
     script = tmp_path / "told"
     script.write_text(f'#!/bin/sh\necho "$1 $2" >> {tmp_path}/calls\n')
@@ -58,6 +59,7 @@ def test_the_command_is_told_the_file_and_not_too_often(tmp_path: Path) -> None:
     assert (tmp_path / "calls").read_text() == f"a word {tmp_path}/incidents/19700101T000000-n0.json\n"
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_command_inherits_what_it_is_given(tmp_path: Path) -> None:
     """R17"""
     command = ("/bin/sh", "-c", f'echo "$MINE$KEY" > {tmp_path}/inherited')
@@ -69,6 +71,7 @@ def test_the_command_inherits_what_it_is_given(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ("false",)])
+@pytest.mark.usefixtures("processes")
 def test_a_command_that_fails_hurts_nothing(tmp_path: Path, command: tuple[str, ...]) -> None:
     incidents = IncidentFiles(tmp_path, CrosstalkSettings(on_incident=command, on_incident_interval=0.0))
     incidents.write("a", {"time": 0.0})

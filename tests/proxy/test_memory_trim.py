@@ -24,10 +24,11 @@ class Circle:
 def _no_other_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(memory_trim, "YOUNG", 0.0)
     monkeypatch.setattr(memory_trim, "IDLE", 0.01)
-    gc.collect()
+    gc.freeze()  # what other tests left is not looked through with every look
     gc.disable()
     yield
     gc.enable()
+    gc.unfreeze()
 
 
 def is_gone_after(sizes: list[int], *, old: bool = False, busy: int = 0, seconds: float = 0.3) -> bool:

@@ -227,6 +227,7 @@ class Rig(harness.Harness):
         self.waits: list[commands.OpenConnection] = []
         self.paused: set[str] = set()  # hooks that wait for `go_on`
         self.suspended: list[commands.StartHook] = []
+        self.closed: list[object] = []  # connections that the layer closed
         self.kills: set[str] = set()  # hooks in which the user kills the flow
         self.streams = True  # answers stream
         self.uploads = False  # request bodies stream
@@ -270,6 +271,7 @@ class Rig(harness.Harness):
             return [] if self.slow else [self._opened(self.waits.pop())]
         if isinstance(command, commands.CloseConnection):
             connection = command.connection
+            self.closed.append(connection)
             peer = self.peer if connection is self.client else self.upstreams.get(cast("Server", connection))
             if peer and connection in self.sent:
                 peer.receive(self.taken(connection))
@@ -302,7 +304,7 @@ class Rig(harness.Harness):
         if hook.name == "requestheaders":
             self.flows.append(argument)
             argument.request.stream = self.uploads
-            argument.response = self.own
+            argument.response = self.own or argument.response
         if hook.name == "responseheaders" and not self.own:
             argument.response.stream = self.streams
         if hook.name in self.kills:

@@ -7,7 +7,7 @@ import json
 import pytest
 from mitmproxy import http
 from mitmproxy.connection import ConnectionState
-from mitmproxy.proxy import events
+from mitmproxy.proxy import commands, events
 from mitmproxy.test import tflow
 
 from patchbay.proxy import harness
@@ -93,6 +93,43 @@ def test_an_error_inside_is_an_answer_not_a_hang(
     assert harness.KEY not in caplog.text
     assert rig.left_behind == []
     caplog.clear()
+
+
+@OVER
+def test_the_client_gets_the_head_that_the_driver_gives(over: tuple[Version, Version]) -> None:
+    rig = Rig(*over)
+
+    def given(response: http.Response) -> http.Response:
+        copy = response.copy()
+        copy.headers["x-given"] = "1"
+        return copy
+
+    rig.driver.client_response = given  # type: ignore[method-assign]
+    streaming(rig)
+
+    assert rig.answer.headers["x-given"] == "1"
+    assert "x-given" not in rig.flows[0].response.headers
+
+
+@OVER
+def test_the_whole_request_goes_up_again(over: tuple[Version, Version]) -> None:
+    rig = Rig(*over)
+    rig.ask(b"body")
+    rig.break_off()
+    assert [(message.body, message.end) for _, message in rig.requests] == [(b"BODY", "complete")] * 2
+    rig.answers(200, b"ok")
+    rig.ask(b"", method="GET")
+
+    assert (rig.request.start, rig.request.body, rig.request.end) == ("GET", b"", "complete")
+
+
+def test_trailers_of_a_request_go_up_again() -> None:
+    rig = Rig("h1", "h2")
+    rig.ask(b"hi", ends=False)
+    rig._from_client(b"0\r\nx-sum: 1\r\n\r\n")
+    rig.break_off()
+
+    assert [message.trailers for _, message in rig.requests] == [{"x-sum": "1"}] * 2
 
 
 # -- a flow that passes ------------------------------------------------------------------------------------------------
@@ -258,6 +295,44 @@ def test_a_connection_that_timed_out_is_used_no_more(over: tuple[Version, Versio
     assert rig.requests[0][0] is not rig.requests[1][0]
 
 
+@OVER
+def test_an_upload_has_no_time_of_its_own(over: tuple[Version, Version], clock: Clock) -> None:
+    rig = Rig(*over, clock)
+    rig.uploads = True
+    rig.ask(b"up", ends=False)
+    assert rig.timer == ("alive", 120)
+    rig.finish()
+
+    assert rig.timer == ("head", 20)
+
+
+@OVER
+def test_a_connection_that_takes_too_long_is_closed(over: tuple[Version, Version], clock: Clock) -> None:
+    rig = Rig(*over, clock)
+    connecting(rig)
+    rig.feed(events.Wakeup(commands.RequestWakeup(1)))
+    [wait] = rig.waits
+    assert wait.connection not in rig.closed
+    rig.expire("connect")
+
+    assert wait.connection in rig.closed
+
+
+def test_an_old_timer_gives_up_no_connection(clock: Clock) -> None:
+    """It was set for the attempt before, which has failed meanwhile."""
+    rig = Rig(clock=clock)
+    connecting(rig)
+    old = rig.stream.timer
+    assert old
+    rig.layer.command_sources[old] = rig.stream
+    rig.refused()
+    rig.layer.command_sources[old] = rig.stream
+    [wait] = rig.waits
+    rig.feed(events.Wakeup(old))
+
+    assert wait.connection not in rig.closed
+
+
 # -- connections that end ----------------------------------------------------------------------------------------------
 
 
@@ -307,6 +382,30 @@ def test_of_a_lost_http2_connection_a_repeatable_request_goes_once_more(repeatab
 
     assert len(rig.requests) == attempts
     assert rig.driver.failures == ([] if repeatable else ["lost"])
+
+
+def test_a_request_that_loses_two_connections_of_http2_has_failed() -> None:
+    rig = Rig("h2", "h2")
+    rig.moves = False
+    rig.ask()
+    rig.hang_up()
+    rig.hang_up()
+
+    assert len(rig.requests) == 2
+    assert rig.driver.failures == ["lost"]
+
+
+def test_a_failure_of_one_stream_is_not_shared() -> None:
+    rig = Rig("h2", "h2")
+    rig.driver.repeatable, rig.moves = False, False
+    rig.ask()
+    rig.break_off()
+    rig.ask()
+    rig.from_upstream(b"")
+    rig.hang_up()
+
+    failures = [each for each in rig.driver.told if isinstance(each, Failure)]
+    assert [(each.kind, each.counted) for each in failures] == [("reset", False), ("lost", False)]
 
 
 def test_a_shared_failure_counts_once() -> None:

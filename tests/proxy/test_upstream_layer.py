@@ -61,6 +61,11 @@ def test_large_pieces_are_not_copied_together():
     ]
 
 
+def test_pieces_are_joined_up_to_a_bound():
+    third = b"x" * (upstream_layer.JOINED // 3 + 1)
+    assert [len(sent.data) // len(third) for sent in joined([SendData(ONE, third)] * 5)] == [2, 2, 1]
+
+
 def test_a_log_line_of_the_host_quotes_no_bytes():
     """What mitmproxy cannot read of a client may hold its key."""
     line = commands.Log("cannot parse b'authorization: sk-proj-0123456789abcdefghij' from 127.0.0.1", 30)
@@ -133,8 +138,9 @@ def test_a_head_without_an_end_is_refused(more: int, refused: bool):
 
     assert (rig.answer.start == "431") == refused
     assert rig.client.connected != refused
-    rig.feed(events.DataReceived(rig.client, b"a" * 100))
+    rig.feed(events.DataReceived(rig.client, b"a\r\nhost: t.invalid\r\n\r\n" if refused else b"a" * 100))
     assert rig.requests == []
+    assert rig.hooks == []
 
 
 # -- streams and attempts ----------------------------------------------------------------------------------------------

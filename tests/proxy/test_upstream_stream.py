@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from mitmproxy import http
 from mitmproxy.proxy import events
+from mitmproxy.proxy.layers.http import HTTPMode
 
 from patchbay.content_coding import CodingError
 from patchbay.proxy import upstream_stream
@@ -684,6 +685,27 @@ def test_an_answer_set_at_the_head_is_given_at_once(over: tuple[Version, Version
         rig.send(b"more")
         rig.finish()
     assert rig.hooks.count("response") == 1
+
+
+@OVER
+def test_an_answer_to_a_request_without_a_body_has_all_hooks(over: tuple[Version, Version]) -> None:
+    rig = Rig(*over)
+    rig.own = http.Response.make(403, b"no")
+    rig.ask(b"", method="GET")
+
+    assert rig.hooks == ["requestheaders", "request", "responseheaders", "response"]
+    assert (rig.answer.start, rig.answer.body) == ("403", b"no")
+
+
+def test_a_transparent_listener_is_no_proxy() -> None:
+    rig = Rig()
+    rig.layer.mode = HTTPMode.transparent
+    rig.stream_id = 1
+    rig.feed(events.DataReceived(rig.client, b"CONNECT api.example.com:443 HTTP/1.1\r\n\r\n"))
+
+    assert rig.answer.start[0] == "4"
+    assert "error" in json.loads(rig.answer.body)
+    assert rig.upstreams == {}
 
 
 @OVER

@@ -289,3 +289,8 @@ def test_an_auxiliary_call_has_three_messages_at_most(messages):
     texts = [{"role": "user", "content": "Generate a title for this chat"}] * messages
 
     assert auxiliary_calls.serves_a_chat(request(CHAT, {"messages": texts, "system": TITLE})) == (messages == 3)
+
+
+@pytest.mark.parametrize("system", ["You know all tags and titles.", "Complete what is asked.", "Suggest a book."])
+def test_a_word_of_a_chore_alone_makes_none(system):
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, chat("hi", system=system)))

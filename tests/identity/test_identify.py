@@ -612,6 +612,7 @@ def test_the_default_order_asks_every_tier():
 # -- each reason and each way, by itself ----------------------------------------------------------------------------
 
 AFFINITY, PARENT = "x-session-affinity", "x-parent-session-id"
+CLAUDE_AGENT = {"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a"}
 
 
 @pytest.mark.parametrize(
@@ -689,3 +690,37 @@ def test_signals_without_a_part_in_it_are_evidence():
         ("codex", "not in sessions.order"),
         ("cache_key", "not in sessions.order"),
     }
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "subagents", "affinity", "thread"),
+    [
+        ({"x-patchbay-session-id": "s"}, {}, "inherit", "2c1936225e9cf61a", "94b53bbe97930b20"),
+        ({"x-session-id": "s"}, {}, "inherit", "2c1936225e9cf61a", "94b53bbe97930b20"),
+        ({}, {"prompt_cache_key": "k"}, "inherit", "df3a84c06e3ad400", "89beab2368936c25"),
+        ({}, {"metadata": {"user_id": "u"}}, "inherit", "4a90185a22a0d168", "89beab2368936c25"),
+        ({}, {}, "inherit", "3020c8d14cd64872", "89beab2368936c25"),
+        (CLAUDE_AGENT, {}, "inherit", "2c1936225e9cf61a", "9b0ef6580f8d3d7d"),
+        (CLAUDE_AGENT, {}, "isolate", "aec19ad5d500ead8", "9b0ef6580f8d3d7d"),
+        ({"session-id": "s", "thread-id": "t"}, {}, "isolate", "7e0222654ea2d14c", "3967e9af7e13cb10"),
+    ],
+)
+def test_stored_affinities_and_threads_never_change(headers, body, subagents, affinity, thread):
+    """Stores, journals and dumps of earlier versions hold them."""
+    teller = Teller(subagents=subagents)
+    identity = teller.ask(CHAT, chat("q", **body), {**headers, "x-api-key": "key"})
+
+    assert (identity.affinity[:16], identity.thread[:16]) == (affinity, thread)
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-session-id": "s"}])
+def test_of_a_long_request_the_new_messages_alone_are_searched_for_ids(headers):
+    teller = Teller()
+    texts = [f"turn {number}: {'as much as one says ' * 100}" for number in range(21)]
+    teller.serve(CHAT, chat(*texts), headers)
+    again = request(CHAT, chat(*texts, "an answer", "and then?"), headers)
+    outline = teller.identifier._outline(again, teller.now)
+
+    assert outline is not None
+    assert len(outline.body.get("messages")) == 2
+    assert teller.identifier._outline(request(CHAT, chat(*texts[:3]), headers), teller.now) is None

@@ -150,3 +150,30 @@ def test_equal_first_turns_are_told_apart_by_the_calls_of_their_answers():
 
     assert threads[0] != threads[1]
     assert all(threads)
+
+
+STRONG_KEY = "3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"
+
+
+@pytest.mark.parametrize("kind", ["text", "call"])
+def test_first_turns_under_one_key_have_threads_by_their_answers(kind: str):
+    teller = Teller()
+    answers = {
+        "text": [
+            Fact("text", f"The {name} answer, long enough to name its conversation.") for name in ("one", "other")
+        ],
+        "call": [Fact("token", f"call_{name}Wm2TnB7cLZk3v9", "tool") for name in ("Ab1", "Ab2")],
+    }[kind]
+    for fact in (*answers, answers[0]):
+        teller.serve(CHAT, chat("hi", prompt_cache_key=STRONG_KEY), {}, [fact])
+    quotes = [
+        {"role": "assistant", "content": fact.value}
+        if kind == "text"
+        else {"role": "tool", "tool_call_id": fact.value, "content": "x"}
+        for fact in answers
+    ]
+    found = [teller.ask(CHAT, {"messages": [quote, {"role": "user", "content": "go"}]}) for quote in quotes]
+
+    assert found[0].affinity == found[1].affinity
+    assert found[0].thread != found[1].thread
+    assert found[0].thread == teller.ask(CHAT, chat("hi", prompt_cache_key=STRONG_KEY)).thread

@@ -109,3 +109,24 @@ def test_of_a_huge_text_both_ends_are_read():
     assert _first(text) == _first(TEXT)
     assert len(shingles._bounded(text)) == MAX_TEXT + 1
     assert set(shingles.shingles(TEXT[::-1], 100)) & set(shingles.shingles(text, 10_000))
+
+
+@pytest.mark.parametrize(("size", "count"), [(89, 0), (90, 1)])
+def test_a_shingle_has_90_letters(size, count):
+    assert len(shingles.shingles("x" * size, 9)) == count
+
+
+@pytest.mark.parametrize(("size", "whole"), [(8_192, True), (8_193, False)])
+def test_so_long_a_text_is_read_in_whole(size, whole):
+    text = "x" * 6_144 + "y" + "z" * (size - 6_145)
+
+    assert (shingles._bounded(text) == text) == whole
+    assert shingles._bounded(text).replace("\n", "")[:6_144] == text[:6_144]
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [("a-b c\nd", "abcd"), (r"a\nb\tc\x", "abcx"), ("a&amp;b&#39;c", "abc"), ("é: ü", "éü"), ("", ""), ("1_2", "12")],
+)
+def test_letters_and_digits_are_kept(text, kept):
+    assert letters(text) == kept

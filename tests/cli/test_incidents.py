@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from patchbay.cli.main import main
+
+FINDING = {"detector": "tag"}
+INCIDENTS = [
+    {"id": "pb1-one", "time": 1.0, "provider": "p", "account": "a", "victim": "x2", "findings": [FINDING, FINDING]},
+    {"id": "pb1-two", "time": 2.0, "provider": "p", "account": "b", "findings": [{"detector": "contract"}]},
+]
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "incidents"
+    folder.mkdir()
+    for number, incident in enumerate(INCIDENTS):
+        (folder / f"{number}.json").write_text(json.dumps(incident))
+    (folder / "9.json").write_text("{")
+    return tmp_path
+
+
+def run(state: Path, *arguments: str) -> int:
+    return main(["incidents", "--state", str(state), *arguments])
+
+
+def test_they_are_listed_and_an_unreadable_file_is_named(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state) == 0
+
+    told = capsys.readouterr()
+    one, two, sum_ = told.out.splitlines()
+    assert one.endswith("pb1-one  p a  victim x2  tag")
+    assert two.endswith("pb1-two  p b  victim unknown  contract")
+    assert sum_ == f"2 incidents in {state / 'incidents'}"
+    assert told.err == f"{state / 'incidents/9.json'}: unreadable\n"
+
+
+def test_the_beginning_of_an_id_shows_one(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "pb1-t") == 0
+    assert json.loads(capsys.readouterr().out) == INCIDENTS[1]
+
+
+def test_an_unknown_id_is_exit_code_1(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "pb1-three") == 1
+    assert "no incident pb1-three in" in capsys.readouterr().err
+
+
+def test_they_are_exported_to_a_file_and_to_stdout(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "--export", "ticket.json") == 0
+    assert capsys.readouterr().out == "ticket.json: 2 incidents\n"
+    assert run(state, "--export", "-") == 0
+    assert (state / "ticket.json").read_text() == capsys.readouterr().out
+    assert json.loads((state / "ticket.json").read_text()) == {"incidents": INCIDENTS}
+
+
+def test_a_file_that_cannot_be_written_is_a_usage_error(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state, "--export", "none/ticket.json") == 2
+    assert "none/ticket.json: No such file or directory\n" in capsys.readouterr().err

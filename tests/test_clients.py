@@ -239,3 +239,22 @@ def test_a_model_has_to_match_one_of_several_patterns() -> None:
     refused = [model for model, naming in named.items() if clients.overstepped(client, CHAT, naming)]
     assert refused == ["o3"]
     assert [client.may_use(name) for name in ("vllm-1", "openai", "azure")] == [True, True, False]
+
+
+def test_only_the_upgrade_of_a_socket_is_no_list() -> None:
+    upgrade = Headers([("upgrade", " WebSocket ")])
+
+    def lists(path: str, headers: Headers) -> bool:
+        endpoint = dialects.endpoint("GET", path)
+        return clients.lists(Request("GET", path, headers, Body(b""), endpoint, ANYWHERE))
+
+    assert dialects.endpoint("GET", "/v1/responses").asks == "socket"
+    assert [lists("/v1/responses", each) for each in (Headers(), upgrade)] == [True, False]
+    assert [lists("/v1/files", each) for each in (Headers(), upgrade)] == [True, True]
+
+
+def test_a_key_in_a_segment_of_the_path_is_replaced_in_any_case() -> None:
+    path = "/v1/sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi/x"
+
+    assert clients.without_key(path) == "/v1/patchbay/x"
+    assert clients.without_key(path, "other") == "/v1/other/x"

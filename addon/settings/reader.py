@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -74,6 +75,7 @@ def load(text: str | bytes, name: str, *, env: Mapping[str, str] | None = None) 
 # -- the sections of the settings, and how each value is read ----------------------------------------------------------
 
 _MAX_MISTAKES = 100
+_INDEX = re.compile(r"\[\d+\]")  # of an item, in the path of a setting
 _HARMLESS = "example-"  # the prefix of a literal credential that opens nothing
 
 
@@ -477,7 +479,7 @@ def _one_per_name(warnings: list[Mistake]) -> Iterator[Mistake]:
     """Yield one warning for each former name, at its first place."""
     found: dict[str, set[Mistake]] = {}
     for warning in warnings:
-        found.setdefault(warning.path.rpartition(".")[2] + warning.message, set()).add(warning)
+        found.setdefault(_INDEX.sub("[]", warning.path), set()).add(warning)
     for same in found.values():
         first = min(same)
         more = f" ({len(same)} places)" if len(same) > 1 else ""

@@ -12,6 +12,8 @@ from patchbay.settings.renamed import RENAMED
 from patchbay.settings.settings import Config
 from patchbay.settings.yaml_document import Notes, Section, Setting
 
+from .written import ONE
+
 ACCOUNT = "{id: a, provider: p, key: example-key, %s}"
 PROVIDERS = "providers: {p: {preset: generic, base_url: reverse, %s}}"
 # section → the text of a file with the setting `%s` in that section, and the reader of the section
@@ -94,6 +96,16 @@ def test_a_former_name_in_many_places_is_one_warning() -> None:
 
     assert load(f"accounts: [{accounts}]", "c").warnings == (
         "c:1:74: accounts[0].quota: is now called 'quota_group' (9 places)",
+    )
+
+
+def test_one_former_name_in_two_sections_is_two_warnings() -> None:
+    found = load(f"failover: {{seconds: 7s}}\nqueue: {{seconds: 8s}}\n{ONE}", "c")
+
+    assert (found.failover.timeout, found.queue.timeout) == (7, 8)
+    assert found.warnings == (
+        "c:1:12: failover.seconds: is now called 'timeout'",
+        "c:2:9: queue.seconds: is now called 'timeout'",
     )
 
 

@@ -201,3 +201,25 @@ def test_every_header_of_patchbay_or_the_proxy_is_refused(name: str) -> None:
         assert load(passed, "c")
     else:
         assert "must not pass" in mistakes(passed)[0]
+
+
+def test_a_key_in_quotes_within_the_quotes_of_yaml_is_refused() -> None:
+    assert wrong_key("\"'abc'\"").endswith("must be the key alone, without quotes inside the quotes of YAML")
+    assert key('"\'abc"').value == "'abc"
+
+
+@pytest.mark.parametrize("name", syntax._FIELDS)
+def test_every_field_of_a_template_is_known(name: str) -> None:
+    provider = f"providers: {{p: {{preset: openai, stamp: {{headers: {{X-One: 'a-{{{name}}}'}}}}}}}}"
+
+    assert load(f"{provider}\n{ONE}", "c")
+    assert "is none of" in mistakes(f"{provider.replace(name, name + 'x')}\n{ONE}")[0]
+
+
+def test_a_path_begins_with_a_slash() -> None:
+    def provider(paths: str) -> str:
+        return f"providers: {{p: {{preset: openai, paths: [{paths}]}}}}\n{ONE}"
+
+    assert load(provider("/v1/x, '*', '/a*'"), "c")
+    for wrong in ("v1/x", "'**'", "/a b"):
+        assert "must be a path such as /v1/assistants" in mistakes(provider(wrong))[0]

@@ -791,3 +791,95 @@ def test_an_account_that_takes_every_path_is_taken_beside_one_that_does_not() ->
         found = decided(of, row, Client())
         assert isinstance(found, Lease)
         assert found.account.id == "own"
+
+
+# -- what hooks and sockets ask ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "reads"),
+    [(Row("", CHAT), True), (Row("", "/v1/messages/batches"), True), (Row("", "/v1/files", method="GET"), False)],
+)
+def test_a_body_is_read_first_where_it_names_models_and_somebody_s_models_are_limited(row: Row, reads: bool) -> None:
+    endpoint = row.asked(BOB).endpoint
+
+    assert router().access.must_read(ANN, endpoint) == reads
+    assert router(account(ALLOWS)).access.must_read(BOB, endpoint) == reads
+    assert router(account(Models(upstream_names={"m": "theirs"}))).access.must_read(BOB, endpoint) == reads
+    assert not router().access.must_read(BOB, endpoint)
+
+
+def test_a_client_whose_rights_were_taken_meanwhile_oversteps() -> None:
+    access = router().access
+
+    assert access.oversteps(Row("", CHAT, one("mini-1")).asked(ANN)) is None
+    assert access.oversteps(Row("", CHAT, one("big-1")).asked(BOB)) is None
+    refused = access.oversteps(Row("", CHAT, one("big-1")).asked(ANN))
+    assert refused is not None and refused.status == 403
+
+
+def on_socket(*accounts: Account) -> tuple[Router, Lease]:
+    of = router(*accounts)
+    upgraded = of.open(Row("", RESPONSES, b"", UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM)
+    assert isinstance(upgraded, Exchange)
+    socket = of.next(upgraded, 0.0)
+    assert isinstance(socket, Lease)
+    return of, socket
+
+
+def test_an_event_that_names_a_model_of_another_account_is_refused_by_name() -> None:
+    of, socket = on_socket(account(DENIES))
+    event = {"type": "response.append", "model": "big-1"}
+
+    refused = of.access.refused_event(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), socket, 0.0)
+
+    assert refused is not None and (refused.status, refused.code) == (403, "model_not_allowed")
+    assert "big-1" in refused.message
+
+
+@pytest.mark.parametrize(
+    ("other", "elsewhere"),
+    [(account(name="b"), True), (account(name="b", enabled=False), False), (account(DENIES, "b"), False)],
+    ids=["an account that serves it", "disabled", "denied"],
+)
+def test_a_model_that_the_socket_s_account_lacks_may_be_served_elsewhere(other: Account, elsewhere: bool) -> None:
+    of, socket = on_socket(account(DENIES), other)
+    socket = replace(socket, account=of.config.accounts[0])
+    event = {"type": "response.create", "model": "big-1"}
+    exchange = of.open(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM, socket=socket)
+    assert isinstance(exchange, Exchange)
+
+    assert of.access.is_served_elsewhere(exchange) == elsewhere
+    exchange.socket = None
+    assert not of.access.is_served_elsewhere(exchange)
+
+
+def test_a_model_that_the_socket_s_account_serves_is_not_served_elsewhere() -> None:
+    of, socket = on_socket(account(DENIES), account(name="b"))
+    event = {"type": "response.create", "model": "mini-1"}
+    exchange = of.open(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM, socket=socket)
+
+    assert isinstance(exchange, Exchange) and not of.access.is_served_elsewhere(exchange)
+
+
+def test_a_client_that_may_not_pin_is_refused() -> None:
+    row = Row("", CHAT, one("m"), (*JSON.items(), ("x-patchbay-account", "a")))
+
+    refused = decided(router(), row, BOB)
+    assert isinstance(refused, Refusal) and (refused.status, refused.code) == (403, "pin_not_allowed")
+    assert isinstance(decided(router(), row, replace(BOB, may_pin=True)), Lease)
+
+
+@pytest.mark.parametrize(
+    ("headers", "raw", "broken"),
+    [(JSON.items(), b"{", True), ((("content-type", "application/json; charset=utf-8"),), b"[1]", True),
+     ((), b"{", True), ((("content-type", "text/plain"),), b"{", False), (JSON.items(), b"", False)],
+)  # fmt: skip
+def test_json_that_cannot_be_read_is_refused_where_models_are_limited(headers: Any, raw: bytes, broken: bool) -> None:
+    asked = Row("", CHAT, raw, tuple(headers)).asked(BOB)
+    asked = replace(asked, headers=Headers(headers))
+    of = router(account(ALLOWS))
+
+    refused = of.access.refusal(asked, of.access.names(asked), 0.0)
+
+    assert (refused is not None and "not a valid JSON object" in refused.message) == broken

@@ -10,6 +10,7 @@ import pytest
 
 from patchbay.accounts.lease import Lease
 from patchbay.router import Router
+from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import FailoverSettings
 from patchbay.values.answer import AnswerEvent, Chunk, End, Head
 from patchbay.values.decision import Refusal
@@ -286,3 +287,54 @@ def test_a_session_header_with_a_word_that_many_use_is_replaced_by_ours() -> Non
         ours.append(went is not None)
 
     assert ours == [True] * len(words) + [False, False]
+
+
+# -- names that are stamped --------------------------------------------------------------------------------------------
+
+
+def test_a_session_of_a_slot_is_the_client_s_and_the_model_s_and_no_conversation_s() -> None:
+    of = router(account("a"))
+    exchange = opened(of, request(x_session_id="s"))
+    lease = routed(of, exchange)
+
+    def session(**more: Any) -> str:
+        return of.editor.edit(exchange, replace(lease, **more), 0.0)[0].session_id
+
+    assert session() == lease.session_id != session(slot=1)
+    assert session(slot=1) == session(slot=1) != session(slot=2)
+    assert session(slot=1, lane="m") != session(slot=1, lane="n")
+
+
+def test_a_conversation_that_was_unsealed_stays_with_that_account() -> None:
+    of = router(account("a"), account("b"))
+    exchange = opened(of, responses(sealed_item(SEAL)))
+    first = routed(of, exchange)
+    answer(of, exchange, *UNREADABLE)
+
+    assert exchange.identity.owner == frozenset({first.account.id})
+    assert exchange.unsealed == exchange.renewed == {first.account.id}
+
+
+def test_a_message_shares_the_headers_of_its_socket() -> None:
+    of = router(account("a"))
+    exchange = opened(of, request(x_session_id="s"))
+    lease = routed(of, exchange)
+    exchange.socket = replace(
+        lease, edit=replace(lease.edit, headers=(("X-Request-ID", "of-the-socket"), ("Gone", None)))
+    )
+
+    edited = dict(of.editor.edit(exchange, lease, 0.0)[0].edit.headers)
+
+    assert "X-Request-ID" not in edited  # it went up with the upgrade
+
+
+def test_a_model_without_an_id_is_said_once() -> None:
+    said: list[tuple[str, str]] = []
+    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    of = router(account("a", preset.name))
+    of.editor.unnamed = lambda provider, model: said.append((provider, model))
+
+    for name in ("gpt-5", "gpt-5", "gpt-6"):
+        routed(of, opened(of, request({"model": name, "messages": []})))
+
+    assert said == [(preset.name, "gpt-5"), (preset.name, "gpt-6")]

@@ -776,3 +776,64 @@ def test_a_replay_teaches_nothing() -> None:
 
     attempt = exchange.attempts[0]
     assert (attempt.learned_from, attempt.served) == (False, False)
+
+
+def test_a_request_is_estimated_at_four_bytes_a_token() -> None:
+    of = router()
+    exchange = opened(of, request())
+
+    assert routed(of, exchange).ask.tokens == len(exchange.request.body.raw or b"") // 4
+
+
+def test_our_ids_are_known_and_no_other() -> None:
+    of = router()
+
+    assert of.made(routed(of, opened(of, request())).request_id)
+    assert not of.made("pb1-" + "0" * 48)
+
+
+def test_without_an_attempt_there_is_nothing_to_settle_or_to_leave_unsent() -> None:
+    of = router()
+    exchange = opened(of, request())
+
+    of.unsent(exchange, "no key", 0.0)
+
+    assert of.settle(exchange, 0.0) == [] and exchange.attempts == []
+
+
+@pytest.mark.parametrize(("last", "whole"), [((), True), ((Failure("reset", "gone"),), False)])
+def test_a_host_is_learned_from_answers_that_came_whole(last: tuple[AnswerEvent, ...], whole: bool) -> None:
+    of = router()
+    exchange = opened(of, request())
+    routed(of, exchange)
+
+    answer(of, exchange, *(good() if whole else (*good()[:2], *last)))
+
+    assert exchange.attempts[0].watch.record.whole == whole
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_conversation_is_learned_from_good_answers_alone(status: int) -> None:
+    of = router()
+    exchange = opened(of, request())
+    routed(of, exchange)
+    answer(of, exchange, *(good() if status == 200 else bad(status)))
+
+    of.close(exchange, "", 0.0, status=status)
+
+    assert exchange.attempts[0].learned_from == (status == 200)
+
+
+def test_addresses_go_by_the_path_here_and_the_path_upstream() -> None:
+    of = router(account("a", base_path="/base"))
+    exchange = opened(of, replace(request(path="/v1/files"), address="http://here"))
+    lease = routed(of, exchange)
+
+    found = of.address_map(exchange)
+
+    assert found is not None
+    assert (found.account, found.origin, found.address) == (lease.account, lease.origin, "http://here")
+    assert (found.asked, found.went, found.anywhere) == ("/v1/files", lease.edit.path, False)
+    found.given.append("/v1/files/1?sig=2")
+    of.given(exchange, found, 0.0)
+    assert found.given == []

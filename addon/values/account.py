@@ -143,7 +143,7 @@ class Models:
     """
     What an account serves. Patterns are shell-style wildcards; deny wins over allow.
 
-    *aliases*: the name a client asks for → the name it means, before allow and deny are asked. *names*: that name →
+    *aliases*: the name a client asks for → the name it means, before allow and deny are asked. *upstream_names*: that name →
     what this account's provider calls it.
     """
 

@@ -121,9 +121,10 @@ def outage(luck: Random) -> Sky:
 
 
 def wrong_hints(luck: Random) -> Sky:
-    """Return limits of minutes whose hints say days."""
-    faults = (Fault(429, 2 * 86400), Fault(429, 5 * 86400), Fault(429, 20))
-    return Sky(_each(luck, FIVE, lambda each: episodes(each, 3 * HOUR, (60, 900), faults)))
+    """Return limits of a minute whose hints say days, at accounts that take three requests at a time."""
+    faults = (Fault(429, 2 * 86400), Fault(429, 5 * 86400))
+    found = _each(luck, FIVE, lambda each: episodes(each, 20 * MINUTE, (20, 60), faults))
+    return Sky(found, at_once=3, at_once_after=2)
 
 
 def quota(luck: Random) -> Sky:
@@ -176,9 +177,9 @@ DAYS = (
     ),
     Day(
         "wrong hints",
-        "Limits of minutes whose Retry-After says days.",
+        "Limits of a minute whose Retry-After says days, at accounts that take three requests at a time.",
         FIVE,
-        lambda luck: spread(luck, 40),
+        busy,
         wrong_hints,
     ),
     Day("daily quota", "Quotas that are used up before they are renewed.", FIVE, short, quota),
@@ -199,7 +200,7 @@ DAYS = (
     Day("burst", "All accounts are down, then take three requests at a time.", FIVE, busy, burst),
     Day(
         "denials",
-        "Some conversations are denied everywhere; one account denies all for hours.",
+        "Some conversations are denied everywhere, again and again; one account denies all for hours.",
         FIVE,
         lambda luck: spread(luck, 40),
         denials,

@@ -121,10 +121,9 @@ def outage(luck: Random) -> Sky:
 
 
 def wrong_hints(luck: Random) -> Sky:
-    """Return limits of a minute whose hints say days, at accounts that take three requests at a time."""
-    faults = (Fault(429, 2 * 86400), Fault(429, 5 * 86400))
-    found = _each(luck, FIVE, lambda each: episodes(each, 20 * MINUTE, (20, 60), faults))
-    return Sky(found, at_once=3, at_once_after=2)
+    """Return limits of minutes whose hints say days."""
+    faults = (Fault(429, 2 * 86400), Fault(429, 5 * 86400), Fault(429, 20))
+    return Sky(_each(luck, FIVE, lambda each: episodes(each, 3 * HOUR, (60, 900), faults)))
 
 
 def quota(luck: Random) -> Sky:
@@ -177,9 +176,9 @@ DAYS = (
     ),
     Day(
         "wrong hints",
-        "Limits of a minute whose Retry-After says days, at accounts that take three requests at a time.",
+        "Limits of minutes whose Retry-After says days.",
         FIVE,
-        busy,
+        lambda luck: spread(luck, 40),
         wrong_hints,
     ),
     Day("daily quota", "Quotas that are used up before they are renewed.", FIVE, short, quota),

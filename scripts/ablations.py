@@ -48,3 +48,9 @@ MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingPro
     "bounded load": lambda: patch.object(selection, "admit", lambda order, sessions: order[0]),
     "jitter": lambda: patch.object(health, "JITTER", (0.0, 0.0)),
 })  # fmt: skip
+
+# Mechanisms whose effect no day shows, and what shows it.
+ELSEWHERE: Mapping[str, str] = MappingProxyType({
+    "crowd splitting": "none; the load of `scripts/fleets`",
+    "recovering together": "none; `tests/accounts/test_waiting.py`",
+})  # fmt: skip

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from patchbay.settings.settings import SessionSettings
 
-from .ablations import MECHANISMS
+from .ablations import ELSEWHERE, MECHANISMS
 from .days import DAYS, clear
 from .simulated_day import Tally, live
 
@@ -46,7 +46,7 @@ below, in seconds, the client's retries included. Figures are sums over {seeds} 
 
 Each cell is *cold / failed / wasted* with the mechanism switched off; `=` where nothing changed. The last column \
 names the days that get worse on most seeds: more cold turns and failures in sum, or as many of them and more wasted \
-attempts or turns at a lower priority. A mechanism that no day needs is deleted.
+attempts or turns at a lower priority. A mechanism that nothing needs is deleted.
 
 {table}
 
@@ -129,7 +129,7 @@ def ablate(seeds: Sequence[int], *, write: bool) -> int:
     if write:
         days = "\n".join(f"| {day.name} | {day.why} |" for day in DAYS)
         PAGE.write_text(TEXT.format(days=days, seeds=len(seeds), figures=whole, table=table), encoding="utf-8")
-    return 0 if all(needed.values()) else 1
+    return 0 if all(needed[name] or name in ELSEWHERE for name in MECHANISMS) else 1
 
 
 def _without(task: tuple[str, int, int]) -> Tally:
@@ -160,7 +160,9 @@ def _table(found: dict[tuple[str, str], list[Tally]], needed: dict[str, list[str
     for name in MECHANISMS:
         cells = [_cell(found[name, day.name]) for day in DAYS]
         shown = ["=" if cell == before else cell for cell, before in zip(cells, whole, strict=True)]
-        lines.append(f"| {name} | " + " | ".join(shown) + f" | {', '.join(needed[name]) or '**none**'} |")
+        lines.append(
+            f"| {name} | " + " | ".join(shown) + f" | {', '.join(needed[name]) or ELSEWHERE.get(name, '**none**')} |"
+        )
     return "\n".join(lines)
 
 

@@ -191,15 +191,15 @@ DAYS = (
     ),
     Day(
         "equal openings",
-        "A hundred conversations at once, without ids, that begin with equal words.",
+        "A hundred conversations in a minute, without ids, with equal first words; twelve requests at a time for each.",
         FIVE,
         equal,
         limited,
     ),
-    Day("burst", "All accounts are down, then take three requests at a time.", FIVE, busy, burst),
+    Day("burst", "All accounts are down, then each takes 14 requests a minute.", FIVE, busy, burst),
     Day(
         "denials",
-        "Some conversations are denied everywhere; one account denies all for hours.",
+        "Some conversations are denied everywhere, again and again; one account denies all for hours.",
         FIVE,
         lambda luck: spread(luck, 40),
         denials,

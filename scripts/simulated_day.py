@@ -232,9 +232,7 @@ class _Run:
                     said = {"role": "assistant", "content": _answer(client)}
                     client.history += [said, {"role": "user", "content": f"go on {client.turn}"}]
                     break
-                if client.talk.number in self.sky.denied:
-                    break
-                self.tally.failed += 1
+                self.tally.failed += client.talk.number not in self.sky.denied
                 yield self.now + RETRY_AFTER
 
     def _exchange(self, client: _Client, asked: float) -> Generator[float, None, bool]:

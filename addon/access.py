@@ -52,18 +52,18 @@ class Access:
             return _PIN
         if names.hidden and _is_broken(request):
             return refusals.broken_json()
-        return clients.overstepped(request.client, request.endpoint, names) or self._foreign(request, now)
+        return clients.exceeded_right(request.client, request.endpoint, names) or self._foreign(request, now)
 
     def oversteps(self, request: Request, socket: Lease | None = None) -> Refusal | None:
         """Return why *request*, which was let in before, would be refused now: the rights of its client may change."""
-        return clients.overstepped(request.client, request.endpoint, self.names(request, socket))
+        return clients.exceeded_right(request.client, request.endpoint, self.names(request, socket))
 
     def refused_event(self, request: Request, socket: Lease, now: float) -> Refusal | None:
         """Return why an event on the WebSocket of *socket* that asks for no answer is refused, if it is."""
         names = requested_models.of_message(request.body, creates=False)
         if request.body.text("type") not in _EVENTS:
             names = replace(names, hidden=names.hidden or "this event is unknown here")
-        if refusal := clients.overstepped(request.client, request.endpoint, names) or self._foreign(request, now):
+        if refusal := clients.exceeded_right(request.client, request.endpoint, names) or self._foreign(request, now):
             return refusal
         if self._serves_all(self._by_id.get(socket.account.id, socket.account), names):
             return None
@@ -93,7 +93,7 @@ class Access:
         """Refuse access to what the provider stores for another client."""
         if not request.client.key:
             return None
-        if self._scopes > 1 and clients.lists(request):
+        if self._scopes > 1 and clients.is_list(request):
             return _LIST
         if self._scopes > 1 and request.body.is_object and _is_twofold(request.body):
             return _TWOFOLD

@@ -66,7 +66,7 @@ def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes,
     if not known:
         named = claim(headers) or _in_query(path)
         return Client(scope=_scope(secret, named) if named else b"", may_pin=loopback)
-    sent = [_digest(secret, value.encode("utf-8", "surrogateescape")) for value in presented(headers, path)]
+    sent = [_digest(secret, value.encode("utf-8", "surrogateescape")) for value in keys_in(headers, path)]
     found: Known | None = None
     for candidate in known:  # all of them: the time must not depend on the match
         kept = _digest(secret, candidate.value)
@@ -78,7 +78,7 @@ def identify(headers: Headers, path: str, known: Sequence[Known], secret: bytes,
     return _client(found, secret)
 
 
-def again(client: Client, known: Sequence[Known], secret: bytes) -> Client | None:
+def with_present_rights(client: Client, known: Sequence[Known], secret: bytes) -> Client | None:
     """
     Return *client*, identified earlier, with its rights by the present *known* clients; None: it is unknown now.
 
@@ -95,7 +95,7 @@ def _client(known: Known, secret: bytes) -> Client:
     return Client(scope, key.name, key.may_pin, key.pools, key.providers, key.models, _digest(secret, known.value))
 
 
-def overstepped(client: Client, endpoint: Endpoint, naming: RequestedModels) -> Refusal | None:
+def exceeded_right(client: Client, endpoint: Endpoint, naming: RequestedModels) -> Refusal | None:
     """Refuse a request of *client* to *endpoint* for the models of *naming* that exceeds its rights."""
     if client.pools and endpoint.family not in client.pools:
         return Refusal(403, "pool_not_allowed", f"This client may not use the pool {endpoint.family or 'of any path'}")
@@ -116,7 +116,7 @@ def _may_ask(client: Client, model: str) -> bool:
     return matches(client.models, {model, bare(model)})
 
 
-def lists(request: Request) -> bool:
+def is_list(request: Request) -> bool:
     """Whether *request* lists the objects stored at an account, of all clients."""
     upgrades = request.endpoint.asks == "socket" and request.headers.get("upgrade").strip().lower() == "websocket"
     if request.method not in ("GET", "HEAD") or upgrades:
@@ -124,7 +124,7 @@ def lists(request: Request) -> bool:
     return bool(_LISTS.fullmatch(request.endpoint.suffix.rstrip("/")))
 
 
-def presented(headers: Headers, path: str) -> Iterator[str]:
+def keys_in(headers: Headers, path: str) -> Iterator[str]:
     """Yield every key in *headers* and in the query of *path*."""
     for name, prefix in CREDENTIAL_HEADERS.items():
         for value in headers.all(name):
@@ -138,7 +138,7 @@ def presented(headers: Headers, path: str) -> Iterator[str]:
         yield key
 
 
-def form(headers: Headers, path: str) -> str:
+def credential_form(headers: Headers, path: str) -> str:
     """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
     for name in CREDENTIAL_HEADERS:
         if name in headers:

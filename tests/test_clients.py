@@ -155,7 +155,7 @@ def test_a_client_may_do_what_its_rights_say(
     rights: dict[str, tuple[str, ...]], endpoint: Endpoint, method: str, model: str, code: str
 ) -> None:
     asked = Request(method, endpoint.suffix, Headers(), Body(json.dumps({"model": model}).encode()), endpoint, ANYWHERE)
-    refusal = clients.overstepped(Client(**rights), endpoint, requested_models.anywhere(asked))  # type: ignore[arg-type]
+    refusal = clients.exceeded_right(Client(**rights), endpoint, requested_models.anywhere(asked))  # type: ignore[arg-type]
 
     assert (refusal.code if refusal else "") == code
     assert refusal is None or refusal.status == 403
@@ -186,13 +186,13 @@ def test_what_a_client_may_is_asked_again_by_its_key() -> None:
     fewer = clients.Known(ClientKey("ann", Secret("literal", ""), models=("mini*",)), b"ann-key")
     other = clients.Known(ClientKey("ann", Secret("literal", "")), b"another-key")
 
-    assert clients.again(ann, KNOWN, SECRET) == ann
-    found = clients.again(ann, (fewer,), SECRET)
+    assert clients.with_present_rights(ann, KNOWN, SECRET) == ann
+    found = clients.with_present_rights(ann, (fewer,), SECRET)
     assert found is not None
     assert found.models == ("mini*",)
-    assert clients.again(ann, (other,), SECRET) is None
-    assert clients.again(Client(), KNOWN, SECRET) is None
-    assert clients.again(ann, (), SECRET) == ann
+    assert clients.with_present_rights(ann, (other,), SECRET) is None
+    assert clients.with_present_rights(Client(), KNOWN, SECRET) is None
+    assert clients.with_present_rights(ann, (), SECRET) == ann
 
 
 @pytest.mark.parametrize("name", clients.CREDENTIAL_HEADERS)
@@ -200,16 +200,16 @@ def test_a_key_is_found_in_every_header_for_one(name: str) -> None:
     prefix = clients.CREDENTIAL_HEADERS[name]
     headers = Headers([(name, f"{prefix} the-key ")])
 
-    assert list(clients.presented(headers, "/")) == ["the-key"]
-    assert clients.form(headers, "/") == ("bearer" if name == "authorization" else name)
+    assert list(clients.keys_in(headers, "/")) == ["the-key"]
+    assert clients.credential_form(headers, "/") == ("bearer" if name == "authorization" else name)
 
 
 @pytest.mark.parametrize("name", sorted(clients.QUERY_KEYS))
 def test_a_key_is_found_in_every_parameter_for_one(name: str) -> None:
     path = f"/v1/x?alt=sse&{name}=the-key"
 
-    assert list(clients.presented(Headers(), path)) == ["the-key"]
-    assert clients.form(Headers(), path) == "query"
+    assert list(clients.keys_in(Headers(), path)) == ["the-key"]
+    assert clients.credential_form(Headers(), path) == "query"
     assert clients.without_key(path) == "/v1/x?alt=sse"
 
 
@@ -218,7 +218,7 @@ def test_every_kind_of_stored_objects_has_a_list(kind: str) -> None:
     def lists(method: str, suffix: str) -> bool:
         endpoint = Endpoint("openai_chat", "openai", "resource", suffix)
         request = Request(method, suffix, Headers(), Body(b""), endpoint, ANYWHERE)
-        return clients.lists(request)
+        return clients.is_list(request)
 
     assert all(lists("GET", f"{before}/{kind}{after}") for before in ("", "/v1", "/v1beta") for after in ("", "/"))
     assert lists("HEAD", f"/v1/{kind}")
@@ -236,7 +236,7 @@ def test_a_model_has_to_match_one_of_several_patterns() -> None:
     client = Client(models=("mini-*", "gpt-*"), providers=("vllm-*", "openai"))
     named = {model: requested_models.RequestedModels(model) for model in ("gpt-5", "mini-1", "o3")}
 
-    refused = [model for model, naming in named.items() if clients.overstepped(client, CHAT, naming)]
+    refused = [model for model, naming in named.items() if clients.exceeded_right(client, CHAT, naming)]
     assert refused == ["o3"]
     assert [client.may_use(name) for name in ("vllm-1", "openai", "azure")] == [True, True, False]
 
@@ -246,7 +246,7 @@ def test_only_the_upgrade_of_a_socket_is_no_list() -> None:
 
     def lists(path: str, headers: Headers) -> bool:
         endpoint = dialects.endpoint("GET", path)
-        return clients.lists(Request("GET", path, headers, Body(b""), endpoint, ANYWHERE))
+        return clients.is_list(Request("GET", path, headers, Body(b""), endpoint, ANYWHERE))
 
     assert dialects.endpoint("GET", "/v1/responses").asks == "socket"
     assert [lists("/v1/responses", each) for each in (Headers(), upgrade)] == [True, False]

@@ -282,7 +282,7 @@ def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
     if scope is None:
         path = flow.path
         kept = stored_flows.without_placeholders(flow.headers)
-        if stored_flows.is_placeholder(next(clients.presented(Headers(), path), "")):
+        if stored_flows.is_placeholder(next(clients.keys_in(Headers(), path), "")):
             path = clients.without_key(path)
         return _unnamed(kept, path, key)
     name = str(flow.record.line.get("client") or "") if flow.record else ""

@@ -249,7 +249,7 @@ class Patchbay:
         """Attach a driver to *flow*, and answer it where its head alone decides; open it where its body streams."""
         service = self._service()
         client = request_head.client(flow, head.headers, service.clients, service.key, service.router)
-        form = clients.form(head.headers, flow.request.path)
+        form = clients.credential_form(head.headers, flow.request.path)
         streams = uploads.streams_through(flow.request.method, head.path, head.endpoint, head.headers)
         if streams and not isinstance(client, Refusal) and not kind.shadow:
             streams = not service.router.access.must_read(client, head.endpoint)

@@ -202,7 +202,7 @@ class Lifecycle:
 
     def _client_now(self, client: Client) -> Client | None:
         assert self.service is not None
-        return clients.again(client, self.service.clients, self.service.key)
+        return clients.with_present_rights(client, self.service.clients, self.service.key)
 
     def _change(self, service: Service, found: reload.Settings) -> None:
         before, config = service.router.config, found.config

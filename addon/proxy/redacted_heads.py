@@ -65,7 +65,7 @@ class RedactedHeads:
         copy.headers = _uncovered(copy.headers, self._came, self._stands)
         if copy.path == self._stands_path:
             copy.path = self._path
-        elif key := next(clients.presented(clients.NO_HEADERS, self._path), ""):
+        elif key := next(clients.keys_in(clients.NO_HEADERS, self._path), ""):
             copy.path = clients.with_key(copy.path, key)
         return copy
 

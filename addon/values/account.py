@@ -143,8 +143,8 @@ class Models:
     """
     What an account serves. Patterns are shell-style wildcards; deny wins over allow.
 
-    *aliases*: the name a client asks for → the name it means, before allow and deny are asked. *upstream_names*: that name →
-    what this account's provider calls it.
+    *aliases*: the client's name of a model → the model, applied before allow and deny. *upstream_names*: a model → the
+    provider's name for it.
     """
 
     allow: tuple[str, ...] = ("*",)

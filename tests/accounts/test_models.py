@@ -87,7 +87,7 @@ def test_an_entry_that_equals_a_name_matches_it_everywhere(entry, model, matched
 
     assert models.serves(account(allow=(entry,)), model) is matched
     assert models.serves(account(deny=(entry,)), model) is not matched
-    bare = clients.overstepped(
+    bare = clients.exceeded_right(
         client, Endpoint("openai_chat", "openai", "generation"), RequestedModels(models.base(model))
     )
     assert (bare is None) is matched

@@ -264,3 +264,40 @@ def test_each_header_for_another_method_must_name_the_request_s_own(name: str, m
 def test_each_header_that_a_server_may_read_under_another_spelling_is_refused(name: str) -> None:
     for spelled in (name.replace("-", "_"), name.replace("-", "_", 1).title()):
         assert refused({spelled: "x"}) == "header_unusable"
+
+
+def test_each_refusal_has_its_status() -> None:
+    arrivals = {
+        (403, "host_not_allowed"): Arrival("POST", "/v1/files", Headers(), "evil.example", ()),
+        (403, "cross_site"): Arrival("POST", "/v1/files", Headers([("origin", "https://x.y")]), "localhost", ()),
+        (400, "header_unusable"): Arrival("POST", "/v1/files", Headers([("x_api_key", "a")]), "localhost", ()),
+        (400, "path_unusable"): Arrival("POST", "/v1/../files", Headers(), "localhost", ()),
+        (431, "head_too_large"): Arrival("POST", "/v1/files", Headers([("a", "b" * 10**6)]), "localhost", ()),
+    }
+    for told, arrival in arrivals.items():
+        found = GUARDS.refusal(arrival, dialects.endpoint("POST", "/v1/files"))
+        assert found is not None and (found.status, found.code) == told
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("//v1/messages", "use http://localhost as the base URL"),
+        ("/api//v1/messages", "use http://localhost/api as the base URL"),
+        ("/v1/messages/", "use /v1/messages behind your base URL"),
+        ("//nowhere", "does your base URL end in '/'?"),
+    ],
+)
+def test_a_slash_too_many_is_shown(path: str, hint: str) -> None:
+    found = GUARDS.refusal(Arrival("POST", path, Headers(), "localhost", ()), dialects.endpoint("POST", path))
+
+    assert found is not None and hint in found.message
+
+
+def test_a_path_that_names_a_model_and_no_action_is_refused() -> None:
+    path = "/v1beta/models/g:unknownVerb"
+    endpoint = dialects.endpoint("PATCH", path)
+    found = GUARDS.refusal(Arrival("PATCH", path, Headers(), "localhost", ()), endpoint)
+
+    assert endpoint.asks == "unread"
+    assert found is not None and "no known action" in found.message

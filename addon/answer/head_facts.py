@@ -9,15 +9,15 @@ from ..values.answer import Fact, Head
 
 # Headers in which providers and gateways put an id of their own. Not here: `cf-ray` and trace ids, which name a
 # connection or a whole trace; `x-client-request-id`, which clients reuse; `x-patchbay-*` of an instance upstream.
-PROVIDER_IDS = (
+_PROVIDER_IDS = (
     "request-id", "x-request-id", "apim-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-ms-request-id",
     "x-generation-id", "x-inference-id", "x-litellm-call-id", "x-ds-trace-id", "x-oai-request-id", "x-goog-request-id",
     "mistral-correlation-id",
 )  # fmt: skip
-MILLISECONDS = ("openai-processing-ms", "x-envoy-upstream-service-time")  # that the server says it took
-CACHES = ("x-cache", "cf-cache-status", "cf-aig-cache-status", "x-portkey-cache-status", "helicone-cache",
+_MILLISECONDS = ("openai-processing-ms", "x-envoy-upstream-service-time")  # that the server says it took
+_CACHES = ("x-cache", "cf-cache-status", "cf-aig-cache-status", "x-portkey-cache-status", "helicone-cache",
           "x-cache-hit", "x-openrouter-cache-status", "x-litellm-cache-hit")  # fmt: skip
-HITS = frozenset({"hit", "true", "1", "revalidated", "stale"})
+_HITS = frozenset({"hit", "true", "1", "revalidated", "stale"})
 
 
 def head_facts(head: Head, echo: Echo) -> Iterator[Fact]:
@@ -27,15 +27,15 @@ def head_facts(head: Head, echo: Echo) -> Iterator[Fact]:
     for name, depth in echoes.items():
         if value := head.headers.get(name):
             yield Fact("echo", value, f"header {name}", depth)
-    for name in PROVIDER_IDS:
+    for name in _PROVIDER_IDS:
         if name in there and name not in echoes and (value := head.headers.get(name)):
             yield Fact("provider_id", value, f"header {name}")
-    for name in CACHES:
-        if name in there and head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in HITS:
+    for name in _CACHES:
+        if name in there and head.headers.get(name).partition(" ")[0].partition(",")[0].strip().lower() in _HITS:
             yield Fact("kept", "hit", f"header {name}")
     if date := head.headers.get("date"):
         yield Fact("date", date, "header date")
-    for name in MILLISECONDS:
+    for name in _MILLISECONDS:
         if name in there and (took := _count(head.headers.get(name))) is not None:
             yield Fact("took", took / 1000, f"header {name}")
     if "age" in there and (age := _count(head.headers.get("age"))) is not None:

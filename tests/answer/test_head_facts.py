@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from patchbay.answer.head_facts import CACHES, HITS, MILLISECONDS, PROVIDER_IDS, head_facts
+from patchbay.answer.head_facts import head_facts
 from patchbay.values.account import Echo
 from patchbay.values.answer import Fact, Head
 from patchbay.values.http import Headers
+
+PROVIDER_IDS = (
+    "request-id", "x-request-id", "apim-request-id", "x-amzn-requestid", "x-amzn-request-id", "x-ms-request-id",
+    "x-generation-id", "x-inference-id", "x-litellm-call-id", "x-ds-trace-id", "x-oai-request-id", "x-goog-request-id",
+    "mistral-correlation-id",
+)  # fmt: skip
+CACHES = (
+    "x-cache", "cf-cache-status", "cf-aig-cache-status", "x-portkey-cache-status", "helicone-cache", "x-cache-hit",
+    "x-openrouter-cache-status", "x-litellm-cache-hit",
+)  # fmt: skip
 
 
 def facts(*fields: tuple[str, str], echo: Echo | None = None, early: bool = False) -> list[Fact]:
@@ -17,7 +27,7 @@ def facts(*fields: tuple[str, str], echo: Echo | None = None, early: bool = Fals
 @pytest.mark.parametrize("name", PROVIDER_IDS)
 def test_each_header_with_an_id_of_the_provider_is_told_unless_it_echoes_ours(name: str) -> None:
     assert facts((name.title(), "req_1")) == [Fact("provider_id", "req_1", f"header {name}")]
-    assert facts((name, "")) == []
+    assert facts((name, "")) == facts((name, ""), echo=Echo({name: "edge"})) == []
     assert facts((name, "pb1-a"), echo=Echo({name.upper(): "edge"})) == [
         Fact("echo", "pb1-a", f"header {name}", "edge")
     ]
@@ -33,13 +43,13 @@ def test_each_header_of_a_cache_tells_a_hit(name: str) -> None:
     assert facts((name, "MISS")) == []
 
 
-@pytest.mark.parametrize("word", sorted(HITS))
+@pytest.mark.parametrize("word", ["hit", "true", "1", "revalidated", "stale"])
 def test_each_word_for_a_hit_is_read_at_the_beginning_of_the_value(word: str) -> None:
     assert [fact.kind for fact in facts(("x-cache", f"{word.upper()}, x"))] == ["kept"]
     assert facts(("x-cache", f"no {word}")) == []
 
 
-@pytest.mark.parametrize("name", MILLISECONDS)
+@pytest.mark.parametrize("name", ["openai-processing-ms", "x-envoy-upstream-service-time"])
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [("0", 0.0), ("1500", 1.5), (" 7 ", 0.007), ("9" * 11, 99999999.999), ("9" * 12, None), ("", None), ("-1", None),

@@ -148,3 +148,13 @@ def test_an_event_without_an_end_is_not_kept_for_ever():
     assert stream.feed(b"x" * BUFFERED) == b""
     assert len(stream.feed(b"yy")) == BUFFERED + 2
     assert stream.rest() == b""
+
+
+@pytest.mark.parametrize("mark", [b"\xef", b"\xef\xbb", b"\xef\xbb\xbf", b""])
+def test_the_beginning_of_a_byte_order_mark_waits_for_its_rest(mark: bytes) -> None:
+    events = ServerSentEvents()
+
+    assert events.feed(mark) == []
+    rest = b"\xef\xbb\xbf"[len(mark) :] if mark else b""
+    assert events.feed(rest + b"data: a\n\n") == [Event("", b"a")]
+    assert events.feed(b"\xef\xbb\xbfdata: b\n\ndata: c\n\n") == [Event("", b"c")]

@@ -234,3 +234,49 @@ def test_an_error_of_any_shape_is_read(body: dict[str, Any], code: str, kind: st
 @pytest.mark.parametrize("body", [{}, {"error": None}, {"error": {}}, {"error": ""}, {"id": "x"}, {"error": False}])
 def test_what_is_no_error_is_none(body: dict[str, Any]) -> None:
     assert errors.read(body, "body") is None
+
+
+@pytest.mark.parametrize(
+    ("wait", "header"), [(None, None), (0.0, "1"), (0.2, "1"), (1.0, "1"), (1.2, "2"), (60.0, "60"), (90.5, "91")]
+)
+def test_retry_after_is_in_whole_seconds_and_at_least_one(wait: float | None, header: str | None) -> None:
+    assert dict(errors.headers(Refusal(429, "x", "y", wait))).get("retry-after") == header
+
+
+@pytest.mark.parametrize("status", [*range(400, 430), 500, 502, 503, 529])
+@pytest.mark.parametrize(
+    ("wait", "final", "hopeless"),
+    [(None, False, False), (60.0, False, False), (60.1, False, True), (None, True, True), (1.0, True, True)],
+)
+def test_a_hopeless_refusal_is_not_retried_where_clients_retry(
+    status: int, wait: float | None, final: bool, hopeless: bool
+) -> None:
+    refusal = Refusal(status, "x", "y", wait, final=final)
+    retried = status >= 500 or status in (408, 409, 429)
+
+    assert errors.is_hopeless(refusal) is hopeless
+    assert ("x-should-retry" in dict(errors.headers(refusal))) is (hopeless and retried)
+    assert not errors.is_limit(refusal)
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "kind", "code"),
+    [
+        ({"error": {"message": "m", "type": "t", "code": 7}}, "m", "t", "7"),
+        ({"error": {"message": "m", "type": "t", "status": "S", "code": True}}, "m", "S", ""),
+        ({"error": "flat", "code": "c"}, "flat", "", "c"),
+        ({"message": "m"}, "m", "", ""),
+        ({"detail": "d", "type": "t"}, "d", "t", ""),
+        ({"object": "error", "message": "m"}, "m", "", ""),
+        ({}, "", "", ""),
+    ],
+)
+def test_a_refused_body_is_an_error_in_any_shape(
+    body: dict[str, Any], message: str, kind: str, code: str
+) -> None:
+    fact = errors.read_refused(body)
+
+    assert (fact.kind, fact.where) == ("error", "body")
+    assert isinstance(fact.value, dict)
+    raw = body["error"] if isinstance(body.get("error"), dict) else body
+    assert fact.value == {"code": code, "type": kind, "message": message, "raw": raw}

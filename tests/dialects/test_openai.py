@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from patchbay.dialects.openai import NO_DIALECT, error, error_event, error_object, usage
+from patchbay.dialects.openai import BOUND_FIELDS, NO_DIALECT, error, error_event, error_object, usage
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
@@ -88,3 +88,9 @@ def test_each_name_for_a_count_is_read(data: dict[str, object], told: Usage) -> 
 
 def test_a_usage_that_is_no_object_is_none() -> None:
     assert [*usage(None, "a", "b"), *usage([1], "a", "b")] == []
+
+
+def test_fields_that_belong_to_an_account_are_those_of_both_dialects() -> None:
+    assert [field.member or field.header for field in BOUND_FIELDS] == [
+        "prompt_cache_options.comparison_response_id", "x-codex-turn-state",
+    ]  # fmt: skip

@@ -54,6 +54,7 @@ def test_arguments_are_json_text_whole_or_in_pieces(arguments: object, told: lis
     facts = list(tokens.call(3, "read", arguments))
 
     assert facts == [Fact("called", "read", "3"), *(Fact("arguments", each, "3") for each in told)]
+    assert list(tokens.call(3, "", arguments)) == list(tokens.call(3, None, arguments))
     assert [fact.kind for fact in tokens.call(3, None, arguments)] == ["arguments"] * len(told)
 
 

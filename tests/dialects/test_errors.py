@@ -271,12 +271,21 @@ def test_a_hopeless_refusal_is_not_retried_where_clients_retry(
         ({}, "", "", ""),
     ],
 )
-def test_a_refused_body_is_an_error_in_any_shape(
-    body: dict[str, Any], message: str, kind: str, code: str
-) -> None:
+def test_a_refused_body_is_an_error_in_any_shape(body: dict[str, Any], message: str, kind: str, code: str) -> None:
     fact = errors.read_refused(body)
 
     assert (fact.kind, fact.where) == ("error", "body")
     assert isinstance(fact.value, dict)
     raw = body["error"] if isinstance(body.get("error"), dict) else body
     assert fact.value == {"code": code, "type": kind, "message": message, "raw": raw}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "limit"),
+    [
+        (Refusal(429, "x", "y", 61.0, {"resets_at": 7}), True), (Refusal(429, "x", "y", 60.0, {"resets_at": 7}), False),
+        (Refusal(503, "x", "y", 61.0, {"resets_at": 7}), False), (Refusal(429, "x", "y", 61.0), False),
+    ],
+)  # fmt: skip
+def test_a_limit_lasts_longer_than_clients_wait(refusal: Refusal, limit: bool) -> None:
+    assert errors.is_limit(refusal) is limit

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay import dialects
+from patchbay.dialects.order import index_of
 
 
 def disorder(dialect: str, *events: dict[str, Any]) -> list[str]:
@@ -152,3 +153,25 @@ def test_a_choice_by_a_strange_number_is_the_first() -> None:
     strange = {"index": [{}], "delta": {"content": "x"}, "finish_reason": "stop"}
 
     assert disorder("openai_chat", *({"id": "a", "choices": [strange]} for _ in range(2))) == ["after-finish"]
+
+
+def test_an_event_that_repeats_the_last_counts_for_its_id_alone() -> None:
+    """The run of an id grows by each repetition, but not by those of an event without one."""
+    named, nameless = chunk("a"), {"choices": [], "usage": {}}
+    for between, told in ((named, ["switch"]), (nameless, [])):
+        order = dialects.of("openai_chat").order()
+        for event in (named, between) if between is nameless else (named,):
+            assert not list(order.feed(event))
+        assert not list(order.repeat(None))
+        assert not [*order.feed(chunk("b")), *order.feed(chunk("b"))]
+        assert [fact.where for fact in order.end()] == told
+
+
+def test_numbers_of_repeated_events_go_on() -> None:
+    order = dialects.of("openai_responses").order()
+
+    assert [fact.where for number in (5, 6, 8, 8) for fact in order.repeat(number)] == ["sequence-gap", "sequence-back"]
+
+
+def test_a_choice_that_is_none_has_the_first_index() -> None:
+    assert [index_of(choice) for choice in ({"index": 2}, {"index": "2"}, {}, None, "x")] == [2, 0, 0, 0, 0]

@@ -43,7 +43,7 @@ class World:
         self.driver = SimpleNamespace(victim_lookups=set())
         lease = SimpleNamespace(request_id="pb1-x", account=SimpleNamespace(id="one"))
         self.exchange: Any = SimpleNamespace(
-            attempts=[SimpleNamespace(lease=lease)], identity=SimpleNamespace(affinity="")
+            attempts=[SimpleNamespace(lease=None), SimpleNamespace(lease=lease)], identity=SimpleNamespace(affinity="")
         )
         self.exchange.is_nameless = self.nameless
 
@@ -101,6 +101,35 @@ async def test_other_instances_name_the_victim(monkeypatch: pytest.MonkeyPatch) 
     assert world.asked == [persistence.CATCH_UP, persistence.CATCH_UP / 2]
     assert world.leaks == [Leak("b", "pb1-x", False)]
     assert world.told == 1
+
+
+@in_loop
+async def test_once_a_victim_is_named_no_instance_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another id in the same answer stays unknown."""
+    world = World(named=[(finding("b"),), (finding("c"),)])
+    settle = world.settle
+
+    def still_nameless(exchange: Any, now: float) -> list[Finding]:
+        found = settle(exchange, now)
+        exchange.is_nameless = True
+        return found
+
+    monkeypatch.setattr(world, "settle", still_nameless)
+    await world.alarm(monkeypatch, finding())
+    assert (world.recorded, len(world.asked)) == ([finding("b")], 1)
+
+
+@in_loop
+async def test_an_id_that_is_known_meanwhile_and_harmless_is_no_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+
+    def settled(exchange: Any, now: float) -> list[Finding]:
+        exchange.is_nameless = False
+        return []
+
+    monkeypatch.setattr(world, "settle", settled)
+    await world.alarm(monkeypatch, finding())
+    assert (world.recorded, len(world.asked)) == ([], 1)
 
 
 @in_loop

@@ -132,5 +132,8 @@ def test_what_is_demoted_is_logged_with_the_next_exchange(bench: Bench, caplog: 
         patched.setattr(exchange_log.report, "demotion", lambda each: f"over: {each.over}")
         bench.log._written(decision)
 
+        bench.router.memory.habits.has_news = False  # type: ignore[misc]
+        bench.log._written(decision)
+
     levels = [(record.levelno, record.getMessage()) for record in caplog.records if "over" in record.getMessage()]
     assert levels == [(logging.WARNING, "patchbay: over: False"), (logging.INFO, "patchbay: over: True")]

@@ -188,4 +188,5 @@ def test_the_digest_is_kept_where_the_flow_ends_as_it_came(
     routed(of, exchange)
     flow_record.write_served(flow, exchange, of.close(exchange, "", 1.0), KEY)
 
+    assert flow.metadata["patchbay.served"]["request_id"] == exchange.attempts[-1].lease.request_id
     assert flow.metadata["patchbay.served"]["digest"] == (exchange.digest.hex() if kept else "")

@@ -282,6 +282,37 @@ async def test_an_account_without_its_key_is_left_for_another(tmp_path: Path, ca
 
 
 @in_loop
+async def test_a_request_that_no_account_can_serve_is_refused(tmp_path: Path) -> None:
+    with patchbay(tmp_path, ACCOUNTS.replace("key:", "models: [other], key:")) as addon:
+        asked = await ask(addon, flow())
+        assert error_of(asked)[0] == 404
+        assert driver(asked).exchange is not None and driver(asked).lease is None
+        await addon.response(asked)
+        assert asked.metadata["patchbay.status"] == 404
+
+
+@in_loop
+@pytest.mark.parametrize("left", [True, False])
+async def test_a_request_waits_for_its_turn_unless_its_client_leaves(tmp_path: Path, left: bool) -> None:
+    one = ACCOUNTS.partition("  - {id: two")[0].replace("key:", "max_concurrent: 1, key:")
+    with patchbay(tmp_path, one) as addon:
+        first, second = await ask(addon, flow(x_session_id="a")), flow(x_session_id="b")
+        waiting = asyncio.create_task(ask(addon, second))
+        while driver_of(second) is None or driver(second).exchange is None:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        if left:
+            driver(second).client_left()
+        else:
+            first.error = Error("gone")
+            addon.error(first)
+        await waiting
+
+    assert (second.response is not None and error_of(second)[0] == 499) if left else second.response is None
+
+
+@in_loop
 async def test_the_next_attempt_gets_another_account(addon: Patchbay) -> None:
     asked = await ask(addon, flow())
     exchange, first = driver(asked).exchange, driver(asked).lease
@@ -447,6 +478,20 @@ async def test_an_error_closes_the_exchange(addon: Patchbay) -> None:
 
     assert asked.metadata["patchbay.error"] == "Client disconnected."
     assert addon._in_flight.count() == 0
+
+
+@in_loop
+async def test_an_error_behind_a_streamed_answer_keeps_what_came(addon: Patchbay) -> None:
+    asked = await answered(addon, b"", content_type="text/event-stream")
+    driver(asked).deliver(b"data: {}\n\n")
+    asked.error = Error("reset")
+    addon.error(asked)
+    assert asked.response.raw_content == b"data: {}\n\n"
+
+    gone = await answered(addon, b"", content_type="text/event-stream")
+    gone.response, gone.error = None, Error("reset")
+    addon.error(gone)
+    assert gone.metadata["patchbay.error"] == "reset"
 
 
 # -- failures ---------------------------------------------------------------------------------------------------------
@@ -641,6 +686,18 @@ async def test_a_pause_ends_when_the_client_takes_its_answer_again(
 
     assert resumed == [True, True]
     assert next(looks, None) is None
+
+
+def test_what_an_upstream_speaks_is_remembered(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    upstreams = SimpleNamespace(**{name: told.append for name in vars(type(addon._http1_upstreams)) if name[0] != "_"})
+    monkeypatch.setattr(addon, "_http1_upstreams", upstreams)
+    server, hello = tflow.tserver_conn(), SimpleNamespace(client_hello=None)
+    addon.tls_clienthello(hello)  # type: ignore[arg-type]
+    addon.tls_established_server(SimpleNamespace(conn=server))  # type: ignore[arg-type]
+    addon.tls_established_server(SimpleNamespace(conn=tflow.tclient_conn()))  # type: ignore[arg-type]
+
+    assert told == [hello, server]
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------

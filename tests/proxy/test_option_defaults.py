@@ -98,6 +98,7 @@ async def test_where_the_user_keeps_the_host_it_is_kept() -> None:
 
 def test_the_collector_leaves_alone_what_was_loaded() -> None:
     before = gc.get_threshold()
+    gc.unfreeze()
     try:
         option_defaults.settle()
 

@@ -11,6 +11,7 @@ from random import Random
 
 import pytest
 
+from patchbay.proxy import reload
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.reload import Reload, Settings, read
 from patchbay.router import Router
@@ -224,3 +225,21 @@ def test_a_former_name_of_a_setting_is_said_at_a_reload(tmp_path: Path, caplog: 
 
     assert bench.config.failover.timeout == 7
     assert caplog.text.count("config.yaml:1:12: failover.seconds: is now called 'timeout'") == 1
+
+
+def test_once_started_it_looks_by_itself_until_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(tmp_path, ONE)
+    monkeypatch.setattr(reload, "EVERY", 0.0)
+    monkeypatch.setattr(reload, "CALM", 0.0)
+
+    async def runs() -> None:
+        bench.reload.start()
+        bench.write(TWO)
+        async with asyncio.timeout(30):
+            while not bench.taken:
+                await asyncio.sleep(0.01)
+        assert bench.reload.stop()
+        assert not bench.reload.stop()
+
+    asyncio.run(runs())
+    assert len(bench.config.accounts) == 2

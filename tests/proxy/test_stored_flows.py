@@ -122,3 +122,19 @@ def test_what_is_no_dump_is_said_to_be_none(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "x").write_bytes(raw)
     with pytest.raises(stored_flows.BrokenDump):
         list(stored_flows.exchanges(tmp_path / "x", mint_of(KEY)))
+
+
+def test_a_flow_without_an_id_of_ours_holds_no_exchange() -> None:
+    assert list(stored_flows.exchanges_of(tflow.tflow(resp=True), mint_of(KEY))) == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found"),
+    [
+        ({"request_id": "pb1-line"}, "pb1-line"),
+        ({"request_id": "x", "served": {"request_id": "pb1-s"}}, "pb1-s"),
+        ({}, ""),
+    ],
+)
+def test_the_id_of_a_flow_is_that_of_the_attempt_that_served_it(metadata: dict[str, object], found: str) -> None:
+    assert stored_flows.request_id(_flow(**metadata)) == found

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from mitmproxy.connection import Server
+from mitmproxy.proxy import context
+from mitmproxy.proxy.layers import TCPLayer
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
@@ -112,3 +116,27 @@ def test_services_that_share_one_port_unawares_are_warned_of(
 
     assert ("a and b and e serve every openai model" in caplog.text) == warned
     assert bool(caplog.records) == warned
+
+
+@pytest.mark.parametrize(
+    ("mode", "address", "layered", "shadow", "unread"),
+    [
+        ("regular", ("api.openai.com", 443), True, False, True),
+        ("regular", ("example.com", 443), True, False, False),
+        ("regular", ("api.openai.com", 443), False, False, False),
+        ("regular", ("api.openai.com", 443), True, True, False),
+        ("reverse:https://example.com", ("example.com", 443), True, False, True),
+        ("reverse:tcp://example.com:443", ("example.com", 443), True, False, False),
+    ],
+)
+def test_bytes_that_are_not_read_do_not_pass_to_a_provider(
+    mode: str, address: tuple[str, int], layered: bool, shadow: bool, unread: bool
+) -> None:
+    """The client's own key may be among them. A layer may stand below others."""
+    at: Any = context.Context(tflow.tclient_conn(), SimpleNamespace())  # type: ignore[arg-type]
+    at.client.proxy_mode, at.server.address = ProxyMode.parse(mode), address
+    found = TCPLayer(at) if layered else None
+    decided: Any = SimpleNamespace(context=at, layer=SimpleNamespace(child_layer=found))
+    config = replace(settings(), mode="shadow") if shadow else settings()
+
+    assert tls_passthrough.passes_unread(decided, config) is unread

@@ -63,7 +63,7 @@ class Driven:
             self.router,
             self.credentials,
             lambda: self.verified,
-            lambda flow, exchange, finding: self.alarms.append(finding),
+            self._alarm,
             lambda flow, timer: None,
             lambda flow, exchange: None,
             lambda flow, exchange, decision: self.decisions.append(decision),
@@ -72,6 +72,10 @@ class Driven:
         self.driver.target = RequestTarget(self.endpoint, origin, "bearer")
         self.server = Server(address=(origin.host, origin.port))
         self.server.tls = origin.scheme == "https"
+
+    def _alarm(self, flow: HTTPFlow, exchange: Exchange, finding: Finding) -> None:
+        assert (flow, exchange) == (self.flow, self.driver.exchange)
+        self.alarms.append(finding)
 
     def open(self, form: str = "bearer", **more: Any) -> Exchange:
         """Open the exchange and give the driver its lease."""

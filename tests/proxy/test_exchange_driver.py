@@ -109,6 +109,7 @@ def test_without_an_exchange_nothing_is_repeated_and_all_is_delivered() -> None:
     assert driver.answered(Head(500, Headers())) == "deliver"
     assert driver.deliver(b"as it is") == b"as it is"
     assert driver.deliver_rest() == b""
+    assert driver.wire_body(b"as it is") == b"as it is"
 
 
 def test_limits_are_those_of_the_settings() -> None:

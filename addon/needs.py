@@ -116,7 +116,7 @@ def remedy(missing: list[Need], here: Python) -> str:
     """Return the command that installs what is *missing*, with the tool that made this environment."""
     old = here.version < PYTHON
     name = shlex.quote(here.prefix.name)
-    wanted = " ".join(shlex.quote(need.requirement) for need in (NEEDS if old else missing))
+    wanted = " ".join(shlex.quote(need.requirement) for need in missing)
     if here.frozen or _is_the_systems(here):
         return _new_environment()
     if (here.prefix / "uv-receipt.toml").is_file():

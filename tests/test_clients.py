@@ -258,3 +258,22 @@ def test_a_key_in_a_segment_of_the_path_is_replaced_in_any_case() -> None:
 
     assert clients.without_key(path) == "/v1/patchbay/x"
     assert clients.without_key(path, "other") == "/v1/other/x"
+
+
+def test_a_long_name_of_a_model_is_cut_in_its_refusal() -> None:
+    refusal = clients.exceeded_right(Client(models=("a",)), CHAT, requested_models.RequestedModels("m" * 300))
+
+    assert refusal is not None
+    assert f"'{'m' * 256}'" in refusal.message
+
+
+def test_a_parameter_whose_name_is_a_key_loses_its_name() -> None:
+    key = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
+
+    assert clients.without_key(f"/x?{key}=1&a=b", "placeholder") == "/x?patchbay=placeholder&a=b"
+    assert clients.without_key(f"/x?{key}=1&a=b") == "/x?a=b"
+
+
+def test_parameters_are_found_by_name_as_they_are_written() -> None:
+    assert clients.parameters("/x?a%62=1%20&c=2&d", {"ab", "d"}) == {"a%62": "1%20", "d": ""}
+    assert clients.parameters("/x", {"ab"}) == {}

@@ -166,3 +166,27 @@ def test_a_mitmproxy_that_lacks_something_ends_with_one_line(
     assert line.startswith("patchbay does not run in this mitmproxy 1")
     assert told in line
     assert f"{sys.executable} -m pip install" in line
+
+
+@pytest.mark.parametrize(("version", "old"), [((3, 11, 9), True), ((3, 12, 0), False)])
+def test_the_line_says_what_is_missing_and_how_to_fix_it(tmp_path: Path, version: tuple[int, ...], old: bool) -> None:
+    (tmp_path / "pyvenv.cfg").touch()
+    here = Python(version, "/usr/bin/python", tmp_path)
+    line = needs.said({MSGSPEC: "is missing", HOST: "1 is older than 12.2"}, here, tmp_path)
+
+    dotted = ".".join(map(str, version))
+    assert f"with Python {dotted} (/usr/bin/python): msgspec is missing, mitmproxy 1 is older than 12.2" in line
+    assert ("Python is older than 3.12" in line) == old
+    assert line.endswith(needs.remedy([MSGSPEC, HOST], here))
+    assert "\n" not in line
+
+
+def test_the_program_that_was_installed_with_the_package_is_named(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    (own / "bin").mkdir(parents=True)
+    (own / "pyvenv.cfg").touch()
+    (own / "bin" / "mitmdump").touch()
+    here = Python((3, 12, 0), "/usr/bin/python", tmp_path / "other")
+
+    assert f"(or run {own / 'bin' / 'mitmdump'}," in needs.said({MSGSPEC: "is missing"}, here, own / "lib" / "patchbay")
+    assert "(or run" not in needs.said({MSGSPEC: "is missing"}, here, tmp_path / "elsewhere")

@@ -184,3 +184,23 @@ def test_every_word_after_auth_that_describes_it(word: str) -> None:
 @pytest.mark.parametrize("word", sorted(secret_patterns._NO_AUTH))
 def test_every_word_that_only_begins_like_auth(word: str) -> None:
     assert not secret_patterns.names_key(f"x-{word}")
+
+
+def test_authored_is_no_word_for_a_credential() -> None:
+    for word in ("author", "authors", "authored", "authority", "authorities", "authoring"):
+        assert not secret_patterns.names_key(f"x-{word}-by")
+
+
+def test_a_long_word_of_letters_alone_is_a_key_from_32_letters() -> None:
+    assert not secret_patterns.may_be_key("internationalizationally" + "abcdefg")
+    assert secret_patterns.may_be_key("internationalizationally" + "abcdefgh")
+
+
+def test_one_word_of_letters_and_digits_behind_a_prefix_makes_a_key() -> None:
+    assert secret_patterns.is_key("npm_hello-abcdefghi1")
+    assert not secret_patterns.is_key("npm_hello-abcdefghij")
+
+
+def test_a_key_with_blanks_in_it_is_hidden() -> None:
+    assert secret_patterns.shown("sk-ant api03 Zq8wNfT2vXb7RkLm4H cJdP9sGyU1eA0oIi") == secret_patterns.HIDDEN
+    assert secret_patterns.shown("gpt 5 mini") == "gpt 5 mini"

@@ -223,3 +223,31 @@ def test_a_path_begins_with_a_slash() -> None:
     assert load(provider("/v1/x, '*', '/a*'"), "c")
     for wrong in ("v1/x", "'**'", "/a b"):
         assert "must be a path such as /v1/assistants" in mistakes(provider(wrong))[0]
+
+
+def test_a_single_quotation_mark_is_a_key_like_any_other() -> None:
+    assert key('"\'"').value == "'"
+
+
+def test_a_path_of_a_file_may_look_like_anything_with_a_slash_in_it() -> None:
+    random = "Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
+
+    assert load(f"state: ./{random}\n{ONE}", "c").state == f"./{random}"
+    assert load(f"state: folder\n{ONE}", "c").state == "folder"
+    assert "looks like a key" in mistakes(f"state: {random}\n{ONE}")[0]
+
+
+@pytest.mark.parametrize("member", ["a.b.c", "a b", ".a", "a."])
+def test_a_member_is_a_name_or_two(member: str) -> None:
+    def provider(name: str) -> str:
+        return f"providers: {{p: {{preset: openai, stamp: {{body: {{'{name}': x}}}}}}}}\n{ONE}"
+
+    assert load(provider("outer.inner"), "c")
+    assert "must name a member of the body" in mistakes(provider(member))[0]
+
+
+def test_a_list_that_grants_something_is_not_empty() -> None:
+    assert load(f"providers: {{p: {{preset: openai, families: [openai]}}}}\n{ONE}", "c")
+    assert "must name at least one of" in mistakes(f"providers: {{p: {{preset: openai, families: []}}}}\n{ONE}")[0]
+    assert account("models: [a]").models.allow == ("a",)
+    assert "must name at least one model" in wrong_account("models: []")[0]

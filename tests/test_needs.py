@@ -190,3 +190,33 @@ def test_the_program_that_was_installed_with_the_package_is_named(tmp_path: Path
 
     assert f"(or run {own / 'bin' / 'mitmdump'}," in needs.said({MSGSPEC: "is missing"}, here, own / "lib" / "patchbay")
     assert "(or run" not in needs.said({MSGSPEC: "is missing"}, here, tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("need", "why"),
+    [
+        (Need("pyyaml", "yaml", "1.0"), ""),
+        (Need("pyyaml", "yaml", "99.0"), " is older than 99.0"),
+        (Need("pyyaml", "yaml", "1.0", below="2"), " is newer than Patchbay knows (below 2)"),
+        (Need("pyyaml", "no_such_module", "1.0"), "is installed, and cannot be imported"),
+        (Need("no-such-distribution", "no_such_module", "1.0"), "is missing"),
+    ],
+)
+def test_an_installation_fits_or_says_why_not(need: Need, why: str) -> None:
+    found = needs._objection(need)
+
+    assert found.endswith(why) if why else found == ""
+
+
+@pytest.mark.parametrize(("own", "managed"), [(False, False), (False, True), (True, False), (True, True)])
+def test_the_system_s_python_gets_no_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, managed: bool
+) -> None:
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    if own:
+        (tmp_path / "pyvenv.cfg").touch()
+    if managed:
+        (tmp_path / "EXTERNALLY-MANAGED").touch()
+    command = needs.remedy([MSGSPEC], Python((3, 12, 0), "/usr/bin/python", tmp_path))
+
+    assert ("-m venv" in command) == (managed and not own)

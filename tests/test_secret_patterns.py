@@ -202,5 +202,5 @@ def test_one_word_of_letters_and_digits_behind_a_prefix_makes_a_key() -> None:
 
 
 def test_a_key_with_blanks_in_it_is_hidden() -> None:
-    assert secret_patterns.shown("sk-ant api03 Zq8wNfT2vXb7RkLm4H cJdP9sGyU1eA0oIi") == secret_patterns.HIDDEN
+    assert secret_patterns.shown("sk-ant a3Zq wNfT vXbRk Lmcj dpSg") == secret_patterns.HIDDEN
     assert secret_patterns.shown("gpt 5 mini") == "gpt 5 mini"

@@ -1,8 +1,4 @@
-"""
-The wire protocols that Patchbay reads, one file each, and what they hold together: paths, shapes, members of requests.
-
-The tuple below registers them; the first dialect that knows a path has it.
-"""
+"""The wire protocols that Patchbay reads, one file each. The first of DIALECTS that knows a path has it."""
 
 from __future__ import annotations
 
@@ -47,11 +43,7 @@ def shape_of(data: dict[str, Any]) -> str:
 
 
 def endpoint(method: str, path: str) -> Endpoint:
-    """
-    Return what *path* (without its query) means; for a path of no dialect, an Endpoint without one.
-
-    Two spellings of one path (RFC 3986) mean the same.
-    """
+    """Return what *path* (without its query), in any spelling (RFC 3986), means; an unknown path has no dialect."""
     return _cached_endpoint(method, path) if len(path) <= _SHORT else _endpoint(method, path)
 
 

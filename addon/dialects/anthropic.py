@@ -1,8 +1,4 @@
-"""
-Anthropic's Messages, its batches and files.
-
-https://docs.anthropic.com/en/api/messages-streaming
-"""
+"""Anthropic's Messages, its batches and files (https://docs.anthropic.com/en/api/messages-streaming)."""
 
 from __future__ import annotations
 
@@ -49,7 +45,6 @@ _BLOCK_OF_DELTA = {
 _BLOCKS = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 _SERVER_TOOLS = ("server_", "mcp_", "web_", "code_", "bash_", "text_editor_", "tool_search")
 _THINKING = ("thinking", "redacted_thinking")
-
 
 _ERROR_RULES = (
     rule_for("quota", "credits_required", scope="lane"),
@@ -98,11 +93,7 @@ def _vertex(found: re.Match[str]) -> Endpoint | None:
 
 
 def _error(refusal: Refusal, request_id: str) -> bytes:
-    inner = {
-        "type": _error_type(refusal),
-        "message": refusal.message,
-        "code": refusal.code,
-    }
+    inner = {"type": _error_type(refusal), "message": refusal.message, "code": refusal.code}
     extra = {name: value for name, value in refusal.fields.items() if name not in inner}  # last: the SDK shows it all
     return msgspec.json.encode({"type": "error", "error": {**inner, **extra}, "request_id": request_id})
 
@@ -111,10 +102,6 @@ def _error_type(refusal: Refusal) -> str:
     if refusal.code in _NO_OVERLOAD or (refusal.status == 503 and refusal.final):
         return "api_error"
     return errors.word(_ERROR_TYPES, refusal.status, "api_error")
-
-
-def _error_event(refusal: Refusal, request_id: str) -> bytes:
-    return b"event: error\ndata: " + _error(refusal, request_id) + b"\n\n"
 
 
 def _error_headers(refusal: Refusal) -> list[tuple[str, str]]:
@@ -136,7 +123,10 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     elif kind == "message_start":
         yield from _message(tokens.member(data, "message"))
     elif kind == "message_delta":
-        yield from _closing(data)
+        delta = tokens.member(data, "delta")
+        yield from tokens.reference(delta.get("container"), "container")
+        yield from _usage(data.get("usage"))
+        yield from _finish(delta)
     elif kind == "message_stop":
         yield Fact("end", kind)
     elif kind == "completion":
@@ -165,7 +155,7 @@ def _message(message: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("model", message, "model")
     yield from tokens.text("created", message, "created_at")
     yield from tokens.text("object", message, "type")
-    yield from tokens.container(message.get("container"))
+    yield from tokens.reference(message.get("container"), "container")
     for block in tokens.dicts(message.get("content")):
         yield from _block(block)
     if isinstance(message.get("completion"), str) and message["completion"]:  # the old text completions
@@ -206,13 +196,6 @@ def _delta(delta: dict[str, Any]) -> Iterator[Fact]:
     elif delta.get("partial_json"):
         yield Fact("content", "tool")
     yield from tokens.signature(delta.get("signature"))
-
-
-def _closing(data: dict[str, Any]) -> Iterator[Fact]:
-    delta = tokens.member(data, "delta")
-    yield from tokens.container(delta.get("container"))
-    yield from _usage(data.get("usage"))
-    yield from _finish(delta)
 
 
 def _text(text: str) -> Iterator[Fact]:
@@ -332,7 +315,6 @@ def _has_shape(data: dict[str, Any]) -> bool:
 
 
 def _without_sealed(body: Body, keeps: Keeps) -> bytes:
-    """Take out blocks of signed thinking; switch thinking off where the request would be refused without them."""
     raw = body.raw or b""
     span = body.span("messages") if "messages" in body else None
     raw = json_splice.edited(raw, _thinking(raw, span[0], keeps)) if span else raw
@@ -363,11 +345,7 @@ def _is_signed(block: dict[str, object], keeps: Keeps) -> bool:
 
 
 def _thinking_off(body: Body) -> Iterator[Splice]:
-    """
-    Switch thinking off in a tool loop whose last assistant turn does not begin with thinking.
-
-    Where thinking is `enabled`, such a request is refused; after the user's next question it may be on again.
-    """
+    # A tool loop whose last assistant turn does not begin with thinking is refused where thinking is `enabled`.
     thinking, messages = body.get("thinking"), body.get("messages")
     if not (isinstance(thinking, dict) and thinking.get("type") == "enabled" and isinstance(messages, list)):
         return
@@ -425,7 +403,7 @@ DIALECT = Dialect(
     answer_shape=lambda suffix: _NAME if suffix.endswith(("/messages", "Predict")) else "",
     error_rules=_ERROR_RULES,
     error=_error,
-    error_event=_error_event,
+    error_event=lambda refusal, request_id: b"event: error\ndata: " + _error(refusal, request_id) + b"\n\n",
     error_headers=_error_headers,
     quota_status=402,
 )

@@ -25,7 +25,7 @@ class BoundField:
     A *member* of the request body (dotted: one level down) or a *header* whose value belongs to one account.
 
     The owner is the account whose answer gave the value; with *accepted*, the account that first served a request with
-    it, since no answer gives it. For another account *instead* (JSON) replaces the value; empty: the member goes.
+    it. For another account *instead* (JSON) replaces the value; empty: the member goes.
     """
 
     member: str = ""
@@ -34,22 +34,12 @@ class BoundField:
     accepted: bool = False
 
 
-def _no_facts(data: Json) -> Iterator[Fact]:
-    return iter(())
-
-
-def _unread(body: Body, keeps: Keeps) -> bytes:
-    return body.raw or b""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """
-    One wire protocol.
+    One wire protocol; a default means that it has no such thing. Paths come without their query.
 
-    Paths come without their query. *read* gets one event of a stream (its name is never empty), or a whole body (the
-    name is empty), and yields its facts; *read_calls* yields `called` and `arguments` facts of the same. A default
-    stands for "this protocol has no such thing".
+    *read* and *read_calls* get one event of a stream (its name is never empty), or a whole body (the name is empty).
     """
 
     name: str
@@ -70,14 +60,14 @@ class Dialect:
     history: str = "messages"  # the member that holds the conversation
     owning_marks: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # by member: bytes that name a resource
     bound_fields: tuple[BoundField, ...] = ()
-    without_sealed: Callable[[Body, Keeps], bytes] = _unread  # without reasoning and signatures that are not kept
+    without_sealed: Callable[[Body, Keeps], bytes] = lambda body, keeps: body.raw or b""  # without unreadable reasoning
     settings: Callable[[Body | Mapping[str, Any]], dict[str, str]] = lambda data: {}  # that an answer repeats
     hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them
     opening_message: str = ""  # the `type` of the WebSocket message that opens an exchange
 
     # answers
     read: Callable[[str, Json], Iterator[Fact]]
-    read_calls: Callable[[Json], Iterator[Fact]] = _no_facts
+    read_calls: Callable[[Json], Iterator[Fact]] = lambda data: iter(())  # `called` and `arguments`
     order: type[StreamOrder] = StreamOrder
     terminal: frozenset[str] = frozenset()  # values of `end` facts that complete a stream; "finish": so does that fact
     is_text: Callable[[str], bool] = lambda suffix: False  # whether answers at a suffix are always JSON or events

@@ -40,10 +40,9 @@ def word(words: dict[int, str], status: int, other: str) -> str:
 
 def read(data: dict[str, Any], where: str) -> Fact | None:
     """
-    Return an `error` fact when *data* is an error of any shape that is common on the wire.
+    Return an `error` fact (`code`, `type`, `message`, the `raw` object) if *data* is an error of any common shape.
 
-    Its value is a dict of `code`, `type`, `message` and the untouched `raw` object. Gateways mix the shapes of all
-    families, so every dialect reads all of them.
+    Gateways mix the shapes of all families, so every dialect reads all of them.
     """
     inner = data.get("error")
     if isinstance(inner, dict) and inner:
@@ -57,11 +56,8 @@ def read(data: dict[str, Any], where: str) -> Fact | None:
 
 def read_refused(data: dict[str, Any]) -> Fact:
     """Return an `error` fact of a body that came with a status of 400 or more, whatever its shape."""
-    found = read(data, "body")
-    if found:
-        return found
     message = data.get("message") or data.get("detail") or ""
-    return _fact({**data, "message": message}, "body", data)
+    return read(data, "body") or _fact({**data, "message": message}, "body", data)
 
 
 def _fact(inner: dict[str, Any], where: str, raw: dict[str, Any]) -> Fact:

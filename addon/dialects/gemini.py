@@ -1,13 +1,9 @@
-"""
-Google's generateContent, at the Gemini API, Vertex AI and Code Assist, with its caches, files and interactions.
-
-https://ai.google.dev/api/generate-content
-"""
+"""Google's generateContent, caches, files and interactions (https://ai.google.dev/api/generate-content)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -67,7 +63,6 @@ _FILES = (b"fileUri", b"file_uri")
 _SIGNATURES = ("thoughtSignature", "thought_signature")
 _UNSIGNED = b'"skip_thought_signature_validator"'  # the API's word for "no signature": function calls need one
 
-
 # "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
 _ERROR_RULES = (
     ZERO_LIMIT,
@@ -108,7 +103,6 @@ def _endpoint(method: str, path: str) -> Endpoint | None:
 
 
 def _runs(method: str, suffix: str) -> Runs:
-    """Return what a request for a resource runs; an unknown or misplaced verb is `unread`."""
     last = suffix.rpartition("/")[2]
     if method in ("GET", "DELETE"):
         return "nothing"
@@ -150,10 +144,6 @@ def _error(refusal: Refusal, request_id: str) -> bytes:
     return msgspec.json.encode({"error": {**inner, **extra}})
 
 
-def _error_event(refusal: Refusal, request_id: str) -> bytes:
-    return b"data: " + _error(refusal, request_id) + b"\n\n"
-
-
 def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     inner = tokens.member(data, "response")
     if "candidates" in inner or "usageMetadata" in inner:  # Code Assist wraps what the API gives
@@ -173,10 +163,6 @@ def _read(name: str, data: dict[str, Any]) -> Iterator[Fact]:
     yield from _blocked(tokens.member(data, "promptFeedback"))
     if "candidates" not in data:
         yield from _resource(data)
-
-
-def _is_text(suffix: str) -> bool:
-    return bool(_TEXT.search(suffix) or _INTERACTIONS.search(suffix))
 
 
 def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
@@ -242,8 +228,7 @@ def _interaction(data: dict[str, Any]) -> Iterator[Fact]:
 
 
 def _step(step: dict[str, Any], where: str) -> Iterator[Fact]:
-    """Yield the facts of one step of an interaction; what the user said, and what tools said, is no answer."""
-    kind = step.get("type")
+    kind = step.get("type")  # inputs of the user and results of tools are no answer
     if kind == "model_output":
         for content in tokens.dicts(step.get("content")):
             yield from _output(content, where)
@@ -314,16 +299,7 @@ class _CandidateOrder(StreamOrder):
             yield from self.name(data.get("responseId"), index_of(candidates[0]))
 
 
-def _has_shape(data: dict[str, Any]) -> bool:
-    return "candidates" in data or "candidates" in tokens.member(data, "response")
-
-
-def _is_marked(headers: Container[str], query: str) -> bool:
-    return "x-goog-api-key" in headers or query.startswith("key=") or "&key=" in query
-
-
 def _hides_models(suffix: str, raw: bytes) -> bool:
-    """Whether the requests of a batch are not all in its body."""
     if "batch" not in suffix.lower():
         return False
     try:
@@ -339,7 +315,6 @@ def _folded(raw: bytes) -> dict[str, bytes]:
 
 
 def _without_sealed(body: Body, keeps: Keeps) -> bytes:
-    """Take the signatures off parts."""
     raw = body.raw or b""
     edits: list[Splice] = []
     if span := body.span("contents") if "contents" in body else None:
@@ -381,7 +356,7 @@ DIALECT = Dialect(
         " fileSearchStores corpora interactions upload cancel".split()
     ),
     shared_paths=frozenset({"/models", "/files"}),
-    is_marked=_is_marked,
+    is_marked=lambda headers, query: "x-goog-api-key" in headers or "&key=" in f"&{query}",
     names_model_in_path=True,
     key_form="x-goog-api-key",
     history="contents",
@@ -392,12 +367,12 @@ DIALECT = Dialect(
     read_calls=_read_calls,
     order=_CandidateOrder,
     terminal=frozenset({"finishReason", "blockReason", "interaction.complete", "interaction.completed"}),
-    is_text=_is_text,
+    is_text=lambda suffix: bool(_TEXT.search(suffix) or _INTERACTIONS.search(suffix)),
     holds_answer=_holds_answer,
     streams_array=True,
-    has_shape=_has_shape,
+    has_shape=lambda data: "candidates" in data or "candidates" in tokens.member(data, "response"),
     answer_shape=lambda suffix: _NAME if suffix.endswith((":generateContent", ":streamGenerateContent")) else "",
     error_rules=_ERROR_RULES,
     error=_error,
-    error_event=_error_event,
+    error_event=lambda refusal, request_id: b"data: " + _error(refusal, request_id) + b"\n\n",
 )

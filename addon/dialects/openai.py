@@ -27,7 +27,6 @@ _STORED = (
     "thread", "assistant", "video", "eval", "chatkit", "agent", "session", "environment", "vault", "memory_store"
 )  # fmt: skip
 
-
 ERROR_RULES = (
     rule_for("rate", "in_flight_budget_exhausted"),
     rule_for("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
@@ -97,19 +96,10 @@ def usage(data: object, prompt: str, completion: str) -> Iterator[Fact]:
 
 def error_object(refusal: Refusal) -> dict[str, Any]:
     """Return the object that stands under `error`."""
-    inner = {
-        "message": refusal.message,
-        "type": _type(refusal),
-        "param": refusal.fields.get("param"),
-        "code": refusal.code,
-    }
+    kind = _TYPES_OF_CODES.get(refusal.code) or errors.word(_TYPES, refusal.status, "api_error")
+    kind = "usage_limit_reached" if errors.is_limit(refusal) else kind
+    inner = {"message": refusal.message, "type": kind, "param": refusal.fields.get("param"), "code": refusal.code}
     return {**inner, **{name: value for name, value in refusal.fields.items() if name not in inner}}
-
-
-def _type(refusal: Refusal) -> str:
-    if errors.is_limit(refusal):
-        return "usage_limit_reached"
-    return _TYPES_OF_CODES.get(refusal.code) or errors.word(_TYPES, refusal.status, "api_error")
 
 
 def error(refusal: Refusal, request_id: str) -> bytes:
@@ -123,11 +113,7 @@ def error_event(refusal: Refusal, request_id: str) -> bytes:
 
 
 def _read_stored(name: str, data: dict[str, Any]) -> Iterator[Fact]:
-    """
-    Yield the id of a stored thing (a thread, a video) of a body that says its type, and nothing else.
-
-    Not even an `error` in a good answer means the same everywhere.
-    """
+    # no other fact: not even an `error` in a good answer means the same everywhere
     kind = data.get("object") or data.get("type")
     if not name and isinstance(kind, str) and kind.startswith(_STORED):
         yield from tokens.token(data.get("id"), "file")

@@ -1,8 +1,4 @@
-"""
-OpenAI's chat completions and what belongs to them: completions, embeddings, images, audio, models, files, batches.
-
-https://platform.openai.com/docs/api-reference/chat
-"""
+"""OpenAI's chat completions, embeddings, images, audio, models, files: https://platform.openai.com/docs/api-reference."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""
-OpenAI's Responses, and the conversations they are kept in.
-
-https://platform.openai.com/docs/api-reference/responses
-"""
+"""OpenAI's Responses and their conversations (https://platform.openai.com/docs/api-reference/responses)."""
 
 from __future__ import annotations
 
@@ -85,7 +81,7 @@ def _holds_answer(suffix: str, data: dict[str, Any]) -> bool:
 
 
 def _with_head(error: Fact, data: dict[str, Any]) -> Fact:
-    """Add what an error on a WebSocket says of the answer it stands for: its status, and some of its headers."""
+    # on a WebSocket, an error holds the status and some headers of the answer that it stands for
     status = data.get("status") or data.get("status_code")
     if not isinstance(error.value, dict) or not isinstance(status, int) or isinstance(status, bool):
         return error
@@ -112,15 +108,13 @@ def _response(response: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.text("object", response, "object")
     if response.get("object") == "response":
         yield Fact("settings", _settings_of(response), "body response")
-    conversation = response.get("conversation")
-    yield from tokens.token(conversation.get("id") if isinstance(conversation, dict) else conversation, "conversation")
+    yield from tokens.reference(response.get("conversation"), "conversation")
     for item in tokens.dicts(response.get("output")):
         yield from _item(item)
     yield from openai.usage(response.get("usage"), "input_tokens", "output_tokens")
 
 
 def _settings_of(data: Body | Mapping[str, Any]) -> dict[str, str]:
-    """Return the settings in *data*, a request or the answer that repeats them; of long texts, digests."""
     found = {name: str(value) for name in _SCALARS if isinstance(value := data.get(name), str) and value}
     for name in _NUMBERS:
         value = data.get(name)
@@ -171,7 +165,7 @@ def _item(item: dict[str, Any]) -> Iterator[Fact]:
     yield from tokens.token(item.get("id"), "item")
     yield from tokens.token(item.get("call_id"), "tool")
     yield from tokens.signature(item.get("encrypted_content"))
-    yield from tokens.container(item.get("container_id"))
+    yield from tokens.reference(item.get("container_id"), "container")
     if item.get("call_id") and isinstance(item.get("name"), str):
         yield Fact("tool", item["name"])
 
@@ -238,7 +232,6 @@ def _has_shape(data: dict[str, Any]) -> bool:
 
 
 def _without_sealed(body: Body, keeps: Keeps) -> bytes:
-    """Take out items of reasoning: without their sealed content, another account knows nothing of them."""
     raw = body.raw or b""
     span = body.span("input") if "input" in body else None
     items = json_splice.items(raw, span[0]) if span else []

@@ -1,8 +1,4 @@
-"""
-The order of a stream: which event may follow which, and events that belong to another answer.
-
-A violation is a fact of kind `disorder` whose *where* names the rule; detectors decide how much it weighs.
-"""
+"""The order of a stream's events. A violation is a fact of kind `disorder`, whose *where* names the rule."""
 
 from __future__ import annotations
 
@@ -58,8 +54,6 @@ class StreamOrder:
         """Note `[DONE]`, after which nothing may come."""
         self._ended = True
 
-    # -- for the dialects ------------------------------------------------------------------------------------------
-
     def count(self, number: object) -> Iterator[Fact]:
         """Check that sequence numbers grow by one."""
         if not isinstance(number, int) or isinstance(number, bool):
@@ -71,11 +65,7 @@ class StreamOrder:
             yield disorder("sequence-gap", f"{before} → {number}")
 
     def name(self, name: object, choice: int) -> Iterator[Fact]:
-        """
-        Follow the id that every event of a *choice* bears. Two ids that alternate are two answers in one stream.
-
-        One change is not enough: gateways put an id of their own on the first and the last event.
-        """
+        """Check the id that every event of a *choice* bears: ids that alternate are two answers in one stream."""
         if not isinstance(name, str) or not name:
             return
         names = self._names.get(choice)
@@ -88,8 +78,8 @@ class StreamOrder:
         if runs and runs[-1][0] == name:
             runs[-1][1] += 1
             return
-        if any(run[0] == name for run in runs[:-1]):
-            names.returns += 1
+        # one return is not enough: gateways put an id of their own on the first and the last event
+        names.returns += any(run[0] == name for run in runs[:-1])
         if names.returns > 1:
             yield disorder("alternates", f"{runs[-1][0]} → {shown(name)}")
         if len(runs) < _RUNS:

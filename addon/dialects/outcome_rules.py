@@ -1,8 +1,4 @@
-"""
-Rules about errors: which outcome the codes, phrases and statuses of a provider mean for its account.
-
-Each dialect has a table of them, read from the top; rows that several tables share stand here.
-"""
+"""Rules by which a provider's errors mean an outcome for its account, and the rows that several dialects share."""
 
 from __future__ import annotations
 
@@ -23,8 +19,7 @@ class OutcomeRule:
     """
     One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
 
-    Inside a stream there is no status; codes and phrases decide alone. *bare*: the row says no more than the status.
-    *why* is one of `refusals.REASONS`, where the message to the client gives more than the kind.
+    A stream has no status. *bare*: the row says no more than the status. *why*, of `refusals.REASONS`: for the client.
     """
 
     kind: OutcomeKind

@@ -19,11 +19,7 @@ _VERSION = re.compile(r"v\d+(?:alpha|beta)?\d*|v1internal")
 
 
 def plain(path: str) -> str:
-    """
-    Return *path* (without its query) with all needless percent-encodings undone (RFC 3986, 6.2.2.2).
-
-    Letters, digits and the marks that may stand in a segment are decoded; anything that could end a segment stays.
-    """
+    """Return *path* (without its query) without needless percent-encodings (RFC 3986, 6.2.2.2)."""
     return _ENCODED.sub(_decoded_mark, path) if "%" in path else path
 
 
@@ -62,11 +58,7 @@ def climbs(path: str) -> bool:
 
 
 def simplest(path: str, words: Mapping[str, str]) -> str:
-    """
-    Return *path*, which is decoded, without empty segments, parameters and trailing dots.
-
-    Each part of a segment that is among *words*, by its lower case, is spelled as there.
-    """
+    """Return the decoded *path* without empty segments, parameters and trailing dots, spelled as in *words*."""
     return "/" + "/".join(filter(None, (_simple(part, words) for part in path.partition("?")[0].split("/"))))
 
 

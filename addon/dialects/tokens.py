@@ -37,18 +37,13 @@ def text(kind: str, data: dict[str, Any], *names: str) -> Iterator[Fact]:
             return
 
 
-def container(value: object) -> Iterator[Fact]:
-    """Yield the id of a container that is given as an object or by its id."""
-    yield from token(value.get("id") if isinstance(value, dict) else value, "container")
+def reference(value: object, where: str) -> Iterator[Fact]:
+    """Yield the id of a thing that is given as an object or by its id."""
+    yield from token(value.get("id") if isinstance(value, dict) else value, where)
 
 
 def call(where: object, name: object, arguments: object) -> Iterator[Fact]:
-    """
-    Yield `called` (the name) and `arguments` (a piece of JSON text) for a tool call, or a piece of it.
-
-    *where* tells the call from the others of the answer. A later request repeats both as they were, unlike the call's
-    id, which a framework may rewrite.
-    """
+    """Yield `called` and `arguments` (JSON text) of a tool call, or a piece; *where* is its place in the answer."""
     if isinstance(name, str) and name:
         yield Fact("called", name, str(where))
     if isinstance(arguments, dict) and arguments:

@@ -64,7 +64,10 @@ def test_strange_values_are_empty() -> None:
     assert [tokens.dicts(value) for value in strange] == [[], [], [], [], [], [{"a": 1}]]
     assert [tokens.member({"m": value}, "m") for value in strange] == [{}, {}, {}, {}, {"a": 1}, {}]
     assert [fact.value for value in strange for fact in tokens.token(value, "x")] == ["x"]
-    assert [fact.value for value in (*strange, {"id": "c"}) for fact in tokens.container(value)] == ["x", "c"]
+    assert [fact.value for value in (*strange, {"id": "c"}) for fact in tokens.reference(value, "x")] == [
+        "x",
+        "c",
+    ]
 
 
 def test_the_first_member_that_holds_something_is_told() -> None:

@@ -251,3 +251,11 @@ def test_a_list_that_grants_something_is_not_empty() -> None:
     assert "must name at least one of" in mistakes(f"providers: {{p: {{preset: openai, families: []}}}}\n{ONE}")[0]
     assert account("models: [a]").models.allow == ("a",)
     assert "must name at least one model" in wrong_account("models: []")[0]
+
+
+def test_a_right_of_a_client_names_something() -> None:
+    def client(rights: str) -> str:
+        return f"clients: [{{name: x, key: env:X, {rights}}}]\n{ONE}"
+
+    assert load(client("pools: [openai]"), "c").clients[0].pools == ("openai",)
+    assert "must name at least one; leave it out to allow all" in mistakes(client("pools: []"))[0]

@@ -357,7 +357,7 @@ class PatchbayStream(UpstreamAttempt):
         reaction = driver.answered(head)
         if reaction == "deliver" or (early and not self.uploading and reaction != "cut"):
             self._arm("idle", driver.timeouts.idle)
-            yield from super().state_wait_for_response_headers(event)
+            yield from self._deliver_head(event)
             return
         self.held = [event]
         self.server_state = self.state_hold
@@ -366,6 +366,11 @@ class PatchbayStream(UpstreamAttempt):
             self._hold(driver)
         else:
             yield from self._settle(reaction)
+
+    def _deliver_head(self, head: events.Event) -> Commands:
+        yield from super().state_wait_for_response_headers(head)
+        if self.server_state == self.state_errored:  # killed, or the client left during the hook
+            yield from self._abandon()
 
     def state_hold(self, event: events.Event) -> Commands:
         driver = self.driver
@@ -438,9 +443,7 @@ class PatchbayStream(UpstreamAttempt):
             self._arm("idle", driver.timeouts.idle)
         (head, *rest), self.held = self.held, None
         self.server_state = self.state_wait_for_response_headers
-        yield from super().state_wait_for_response_headers(head)
-        if self.server_state == self.state_errored:  # killed, or the client left during the hook
-            yield from self._abandon()
+        yield from self._deliver_head(head)
         for event in rest:
             if isinstance(event, host.ResponseData | host.ResponseEndOfMessage) and (driver := self.driver):
                 yield from self._deliver(event, driver)

@@ -724,6 +724,23 @@ def test_a_flow_that_the_user_kills_ends(over: tuple[Version, Version], hook: st
     assert rig.driver.armed == []
 
 
+@OVER
+@pytest.mark.parametrize("held", [False, True])
+def test_a_flow_that_is_killed_at_the_head_of_its_answer_cancels_its_upstream(
+    over: tuple[Version, Version], held: bool
+) -> None:
+    rig = Rig(*over)
+    rig.kills = {"responseheaders"}
+    rig.driver.reacts[Head] = "hold" if held else "deliver"
+    rig.ask()
+    rig.head(200)
+    if held:
+        rig.data(b"released")
+
+    assert rig.is_given_up()
+    assert rig.answer.end != "complete"
+
+
 # -- WebSocket ---------------------------------------------------------------------------------------------------------
 
 

@@ -118,3 +118,13 @@ def test_a_setting_without_a_use_is_a_warning() -> None:
     assert section(Setting(root, "", notes)) == {"kept": True}
     assert [(each.path, each.message) for each in notes.warnings] == [("gone", "is no longer used")]
     assert not notes.mistakes
+
+
+def test_no_former_name_is_forgotten() -> None:
+    """Names of released versions: files with them exist."""
+    released = (
+        ".other .grace sessions.cache_ttl failover.seconds failover.hold failover.hold_seconds failover.patience"
+        " failover.owner crosstalk.every queue.seconds queue.patience limits.head limits.headers limits.remembered"
+        " providers.silent stamp.namespace stamp.body_at accounts.quota models.names"
+    )
+    assert set(released.split()) <= {f"{section}.{old}" for section, old, _ in TABLE}

@@ -110,7 +110,7 @@ _ON_THE_WAY = tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said
     (r"getaddrinfo|name or service|name resolution|nodename|errno -[2-5]\b|no address|\bdns\b", "name not resolved"),
     (r"certificate", "TLS certificate not trusted"),
     (r"\b(tls|ssl)\b|handshake", "TLS handshake failed"),
-    (r"unreachable|no lease|errno 1(01|13)\b", "no lease to it"),
+    (r"unreachable|no route|errno 1(01|13)\b", "no route to it"),
     (r"timed? ?out|errno 110\b|in time|too long", "timed out"),
     (r"reset|broken pipe|closed|disconnect|eof|goaway|errno (32|104)\b", "connection closed without an answer"),
 ))  # fmt: skip

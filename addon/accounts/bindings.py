@@ -258,7 +258,6 @@ class Bindings:
         self._forget_if_unused(key, entry)
 
     def _set_home(self, entry: _Entry, home: str) -> None:
-        """Set the home, and move the entry from one count to another: it counts at its home, or where it is held."""
         for account in (entry.home,) if entry.home else tuple(entry.held):
             self._count(account, -1)
         entry.home = home

@@ -59,8 +59,6 @@ class Health:
         self._faults = UpstreamFaults()
         self._clock = NEVER
 
-    # -- queries ---------------------------------------------------------------------------------------------------
-
     def available(self, account: str, lane: str, now: float) -> bool:
         """Whether a request may go to *account* for *lane*. When it does, call `acquire` next."""
         return all(each.opens_at(now) <= now for _, each in self._of(account, lane))
@@ -189,8 +187,6 @@ class Health:
         weight, at = self._errors.get(account, (0.0, now))
         return weight * math.exp2(-max(now - at, 0.0) / ERROR_HALF_LIFE)
 
-    # -- events ----------------------------------------------------------------------------------------------------
-
     def clock(self, now: float) -> float:
         """
         Record the time, and return by how much the clock was set back.
@@ -306,14 +302,14 @@ class Health:
     def credential_changed(self, account: str) -> None:
         """Forget what was wrong with the former credential of *account*."""
         lanes = [found for (name, _), found in self._lanes.items() if name == account]
-        for found in (self._accounts.get(account, {}), *lanes, self._accounts.get(self._quota(account), {})):
+        for found in (self._accounts.get(account, {}), *lanes, self._accounts.get(self._quota_key(account), {})):
             found.pop("auth-failed", None)
             found.pop("billing-blocked", None)
         self._drop_empty(account)
 
     def wake(self, account: str) -> None:
         """End every cooldown of *account*, of its lanes, and of the quota that it shares, on behalf of a user."""
-        self._accounts.pop(self._quota(account), None)
+        self._accounts.pop(self._quota_key(account), None)
         self.forget(account)
 
     def forget(self, account: str) -> None:
@@ -322,8 +318,6 @@ class Health:
         self._errors.pop(account, None)
         for key in [key for key in self._lanes if key[0] == account]:
             del self._lanes[key]
-
-    # -- other instances -------------------------------------------------------------------------------------------
 
     def cooldowns(self, now: float) -> Iterator[SharedCooldown]:
         """Yield the cooldowns that other instances, or a later process, should know."""
@@ -357,28 +351,24 @@ class Health:
             del found[told.state]
             self._drop_empty(told.account)
 
-    # -- where cooldowns are kept ----------------------------------------------------------------------------------
-
-    def _quota(self, account: str) -> str:
-        """Return the key of the cooldowns that a `quota:` shares, which is no account's id; empty: it has none."""
+    def _quota_key(self, account: str) -> str:
         quota = self.quotas.get(account, "")
         return f"quota:{quota}" if quota else ""
 
     def _limited(self, account: str, lane: str) -> tuple[str, str]:
-        quota = self._quota(account)
+        quota = self._quota_key(account)
         return (quota, "") if quota else (account, lane)
 
     def _of_account(self, account: str) -> Iterator[tuple[Blocked, Cooldown]]:
         yield from self._accounts.get(account, {}).items()
         if self.quotas.get(account):
-            yield from self._accounts.get(self._quota(account), {}).items()
+            yield from self._accounts.get(self._quota_key(account), {}).items()
 
     def _of(self, account: str, lane: str) -> Iterator[tuple[Blocked, Cooldown]]:
         yield from self._of_account(account)
         yield from self._lanes.get((account, lane), {}).items()
 
     def _closed(self, account: str, lane: str, now: float) -> list[tuple[Blocked, Cooldown]]:
-        """Return the cooldowns that keep a request out now."""
         return [(state, each) for state, each in self._of(account, lane) if each.opens_at(now) > now]
 
     def _at(self, account: str, lane: str | None) -> Cooldowns:
@@ -392,19 +382,16 @@ class Health:
         return found
 
     def _drop_empty(self, account: str, *lanes: str) -> None:
-        for name in (account, self._quota(account)):
+        for name in (account, self._quota_key(account)):
             if not self._accounts.get(name, True):
                 del self._accounts[name]
         for lane in lanes or [lane for name, lane in self._lanes if name == account]:
             if not self._lanes.get((account, lane), True):
                 del self._lanes[account, lane]
 
-    # -- consequences ----------------------------------------------------------------------------------------------
-
     def _impose(
         self, account: str, place: Place, penalty: Penalty, outcome: Outcome, now: float, strict: bool
     ) -> Callable[[], bool]:
-        """Apply *penalty*, and what it escalates to; return the function that takes both back."""
         upstream, lane = place
         doubtful, penalties = is_doubtful(outcome), [penalty]
         if penalty.escalates:  # what is said of the whole account counts at once
@@ -413,13 +400,12 @@ class Health:
         until = (lambda: self._hinted(outcome, now)) if outcome.until is not None and outcome.until > now else None
         undo = []
         for each in penalties:
-            where = partial(self._at, *self._reach(account, lane, each, outcome))
+            where = partial(self._at, *self._kept_at(account, lane, each, outcome))
             undo.append(applied(where, each, outcome, now, until, strict=strict, doubtful=doubtful, upstream=upstream))
         return lambda: all([each() for each in undo])  # noqa: C419 - each of them, also after one that fails
 
-    def _reach(self, account: str, lane: str, penalty: Penalty, outcome: Outcome) -> tuple[str, str | None]:
-        """Return where the cooldown of a *penalty* is kept, for `_at`."""
-        quota = self._quota(account)
+    def _kept_at(self, account: str, lane: str, penalty: Penalty, outcome: Outcome) -> tuple[str, str | None]:
+        quota = self._quota_key(account)
         if penalty.uses_quota and quota:
             return quota, None
         whole = penalty.reach == "account" or (penalty.reach == "scope" and outcome.scope == "account")
@@ -434,12 +420,8 @@ class Health:
         return any(each.probe == ticket for _, each in self._of(account, lane))
 
     def _recover(self, account: str, lane: str, ticket: int, now: float, *, whole: bool = True) -> None:
-        """
-        Remove the cooldowns that are over, and those that the request *ticket* probed with success.
-
-        An answer that began before the trouble says nothing about it, so a cooldown that runs stays.
-        """
-        quota = self._accounts.get(self._quota(account), {}) if self.quotas.get(account) else {}
+        """Remove the cooldowns that are over or that *ticket* probed; an answer from earlier proves no more."""
+        quota = self._accounts.get(self._quota_key(account), {}) if self.quotas.get(account) else {}
         ended: list[tuple[Blocked, Cooldown]] = []
         for found in (self._accounts.get(account, {}), self._lanes.get((account, lane), {}), quota):
             for state, each in list(found.items()):

@@ -49,8 +49,6 @@ class _Usage:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A queued request: its place, its callback, and the scopes it waits for, each with its tenant."""
-
     place: int
     woken: Callable[[], None]
     client: bytes
@@ -91,10 +89,9 @@ class _Queue:
         mine = self.waiters.get(client, [])
         before = bisect_left(mine, (place, ""))
         turn = self.turns.get(client, self.first_turn()) + before
-        return before + sum(self._before(other, turn, place) for other in self.waiters if other != client)
+        return before + sum(self._ahead_among(other, turn, place) for other in self.waiters if other != client)
 
-    def _before(self, other: bytes, turn: int, place: int) -> int:
-        """Return how many requests of *other* go before the one that came at *place* and has this *turn*."""
+    def _ahead_among(self, other: bytes, turn: int, place: int) -> int:
         theirs = self.waiters[other]
         steps = turn - self.turns[other]
         if steps < 0:
@@ -128,8 +125,6 @@ class Limiter:
         self._clients: dict[bytes, dict[str, None]] = {}  # the waiters of each client, the newest last
         self._places = 0
 
-    # -- acquire and release ---------------------------------------------------------------------------------------
-
     def obstacle(self, limits: Iterable[Limit], now: float, waiter: str = "", client: bytes = b"") -> Limit | None:
         """Return the first of *limits* that leaves no room for *waiter* of *client*; earlier waiters come first."""
         return next((limit for limit in limits if not self._fits(limit, now, waiter, client)), None)
@@ -153,7 +148,7 @@ class Limiter:
         The request that waited as *waiter* has had its turn, and leaves the queue.
         """
         number: int | None = None
-        self._served(waiter, limits)
+        self._leave_served(waiter, limits)
         for limit in limits:
             usage = self._usage.setdefault(limit.scope, _Usage())
             if limit.window:
@@ -188,8 +183,6 @@ class Limiter:
             self._call_next(limit.scope)
         return True
 
-    # -- the queue -------------------------------------------------------------------------------------------------
-
     def wait(
         self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], client: bytes = b""
     ) -> bool:
@@ -201,7 +194,7 @@ class Limiter:
         """
         before = self._waiting.get(waiter)
         client = before.client if before else client
-        if before is None and len(self._waiting) >= self.limit and not self._made_room(client):
+        if before is None and len(self._waiting) >= self.limit and not self._makes_room_for(client):
             return False
         if before is None:
             self._places += 1
@@ -251,8 +244,6 @@ class Limiter:
         usage = self._usage.get(scope)
         return usage.used if usage else 0
 
-    # -- internals -------------------------------------------------------------------------------------------------
-
     def _fits(self, limit: Limit, now: float, waiter: str, client: bytes) -> bool:
         usage, queue = self._usage.get(limit.scope), self._queues.get(limit.scope)
         mine = self._waiting.get(waiter)
@@ -267,8 +258,7 @@ class Limiter:
             return not ahead and (used <= 0 or used + limit.amount <= limit.most)
         return used + ahead + limit.amount <= limit.most
 
-    def _made_room(self, client: bytes) -> bool:
-        """Take the newest request of the client with the most out of a full queue, if *client* has fewer even then."""
+    def _makes_room_for(self, client: bytes) -> bool:
         most = max(self._clients, key=lambda each: len(self._clients[each]), default=client)
         if len(self._clients.get(client, ())) + 1 >= len(self._clients.get(most, ())):
             return False
@@ -278,8 +268,7 @@ class Limiter:
         woken()
         return True
 
-    def _served(self, waiter: str, limits: Sequence[Limit]) -> None:
-        """Take *waiter* out of the queue for what it got: its client's next request comes one turn later."""
+    def _leave_served(self, waiter: str, limits: Sequence[Limit]) -> None:
         entry = self._waiting.get(waiter)
         if entry is None:
             return
@@ -320,11 +309,7 @@ class Limiter:
             del self._usage[limit.scope]
 
     def _call_next(self, scope: Scope) -> None:
-        """
-        Call the next request for *scope*; with tenants, all of one tenant that may go together.
-
-        A request that is not served by it waits on, and passes its turn to the next one when it leaves.
-        """
+        """Call the next request for *scope*; with tenants, all of the same tenant that may go together."""
         usage = self._usage.get(scope)
         order = self._in_order(scope)
         if not order:

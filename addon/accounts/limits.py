@@ -60,14 +60,13 @@ def headroom(headers: Headers, now: float) -> list[Bucket]:
     for name, value in headers:
         key = name.lower()
         if "ratelimit" in key and len(found) < _MAX_BUCKETS:
-            bucket = _utilization(headers, key, value, now) or _remaining(headers, key, value, now)
+            bucket = _anthropic_window(headers, key, value, now) or _remaining(headers, key, value, now)
             if bucket:
                 found.append(bucket)
     return found
 
 
-def _utilization(headers: Headers, key: str, value: str, now: float) -> Bucket | None:
-    """Anthropic's windows state their used part."""
+def _anthropic_window(headers: Headers, key: str, value: str, now: float) -> Bucket | None:
     if not key.endswith("-utilization") or not _NUMBER.fullmatch(value.strip()):
         return None
     reset = moment(headers.get(key.replace("utilization", "reset")), now)
@@ -101,8 +100,8 @@ def retry_at(headers: Headers, said: ErrorBody, now: float, sent: ClientText = q
         lambda: moment(headers.get("retry-after"), now),
         lambda: _in_body(said, now, sent),
         lambda: in_text(said.own, now, sent),
-        lambda: _latest(_empty_buckets(headers, now)),
-        lambda: _latest(_quoted_buckets(said, now, sent)),
+        lambda: _latest(_resets_of_empty_buckets(headers, now)),
+        lambda: _latest(_quoted_resets(said, now, sent)),
         lambda: _codex(headers, now),
         lambda: _structured(headers, now),
         lambda: min(_lone_resets(headers, now), default=None),
@@ -175,8 +174,7 @@ def _in_body(said: ErrorBody, now: float, sent: ClientText) -> float | None:
     return None
 
 
-def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
-    """Only the reset of an empty bucket is a hint."""
+def _resets_of_empty_buckets(headers: Headers, now: float) -> Iterator[float]:
     for name, value in headers:
         key = name.lower()
         if "ratelimit" in key and "reset" in key and _is_empty(headers, key):
@@ -185,13 +183,13 @@ def _empty_buckets(headers: Headers, now: float) -> Iterator[float]:
                 yield at
 
 
-def _quoted_buckets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[float]:
+def _quoted_resets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[float]:
     """An aggregator whose answer has begun puts the headers into the body."""
     for part in said.parts:
         quoted_text = part.get("headers")
         if isinstance(quoted_text, dict):
             told = ((name, _text(quoted_text[name])) for name in list(quoted_text)[:32])
-            yield from _empty_buckets(Headers(each for each in told if not sent.hold_member(*each)), now)
+            yield from _resets_of_empty_buckets(Headers(each for each in told if not sent.hold_member(*each)), now)
 
 
 def _codex(headers: Headers, now: float) -> float | None:

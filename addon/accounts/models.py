@@ -64,7 +64,6 @@ def _matches(patterns: tuple[str, ...], model: str) -> bool:
 
 
 def _is_denied(patterns: tuple[str, ...], model: str) -> bool:
-    """Whether a pattern matches *model* in any spelling that a provider may accept."""
     if not patterns:
         return False
     plain = model.strip().casefold()

@@ -219,7 +219,7 @@ def _classified(
         return judged
     kind = rule.outcome or judged.kind
     detail = f"{judged.detail.partition(' ')[0]} by your rule"
-    if kind not in BLAMELESS and _is_met_by_client(rule, said, sent):
+    if kind not in BLAMELESS and _is_met_by_client_text(rule, said, sent):
         return Outcome(kind, scope="none", detail=detail)
     until = judged.until if rule.cooldown is None else now + rule.cooldown
     kept = rule.outcome is None or (kind == judged.kind and judged.scope != "none")
@@ -234,8 +234,7 @@ def _is_meant(rule: ErrorRule, status: int, said: ErrorBody) -> bool:
     return text in said.message or any(text in code for code in said.codes)
 
 
-def _is_met_by_client(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> bool:
-    """Whether the text of a user's rule may be in the error only because the client wrote it."""
+def _is_met_by_client_text(rule: ErrorRule, said: ErrorBody, sent: ClientText) -> bool:
     text = rule.contains.lower()
     if not text or any(text in code and not sent.hold_code(code) for code in said.codes):
         return False
@@ -263,7 +262,7 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
     found = _outcome(kind, scope, until, _detail(status, rule, said))
-    bare = kind in _NEEDS_EVIDENCE and found.until is None and (rule.bare if rule else not _is_challenged(headers))
+    bare = kind in _NEEDS_EVIDENCE and found.until is None and (rule.bare if rule else not _is_token_invalid(headers))
     certain = status in _CERTAIN
     if rule is not None and kind not in BLAMELESS:
         certain = certain or not all(map(sent.hold_code, _coded(rule, said)))
@@ -271,7 +270,6 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
 
 
 def _fits(rule: OutcomeRule, status: int, said: ErrorBody) -> bool:
-    """Whether *rule* is about an error of *status* (0: inside a stream) that said *said*."""
     if status and rule.statuses and status not in rule.statuses:
         return False
     return bool(_coded(rule, said)) or bool(_found(rule, said))
@@ -295,7 +293,6 @@ def _found(rule: OutcomeRule, said: ErrorBody) -> re.Match[str] | None:
 
 
 def _is_told_by_client(rule: OutcomeRule, said: ErrorBody, sent: ClientText) -> bool:
-    """Whether all that *rule* goes by may be the client's own words."""
     if rule.is_blameless:
         return False
     codes, found = _coded(rule, said), _found(rule, said)
@@ -309,7 +306,6 @@ def _is_told_by_client(rule: OutcomeRule, said: ErrorBody, sent: ClientText) -> 
 
 
 def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) -> bool:
-    """Whether the error is about the request alone: by its row, or by a code where the row knows no more."""
     if limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
     if rule is None and status == 408:  # the request did not arrive in time
@@ -320,17 +316,14 @@ def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) ->
 
 
 def _blames_request(codes: frozenset[str]) -> bool:
-    """Whether one of *codes* blames the request."""
     return bool(codes & _AT_FAULT) or any(map(_BLAMES.fullmatch, codes))
 
 
-def _is_challenged(headers: Headers) -> bool:
-    """Whether a 401 states that the token itself is invalid (RFC 6750)."""
+def _is_token_invalid(headers: Headers) -> bool:
     return "invalid_token" in headers.get("www-authenticate").lower()
 
 
 def _is_no_api_answer(head: Head, body: Body | None, said: ErrorBody) -> bool:
-    """Whether an error comes from a device on the way: a challenge, a captive portal, a page, a proxy."""
     if head.status == 407 or (head.status in _NO_API_STATUS and not said.parts):
         return True
     if head.status >= 500 or head.status in _PAGE_IS_ANSWER or said.parts:
@@ -349,7 +342,6 @@ def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None 
 
 
 def _spoken_status(said: ErrorBody, sent: ClientText) -> int:
-    """Return the status that the error's text names, unless it is the client's text."""
     return 0 if said.status and sent.hold_code(str(said.status)) else said.status
 
 

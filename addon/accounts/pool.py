@@ -196,8 +196,6 @@ class Accounts:
         self.health.credential_changed(account)
         self._limiter.call_all(probe_scope(account))
 
-    # -- questions -------------------------------------------------------------------------------------------------
-
     @property
     def renames(self) -> bool:
         """Whether some account calls a model by another name than clients do."""
@@ -226,14 +224,8 @@ class Accounts:
         accounts, draining = self._config.accounts, self._draining
         return status(accounts, draining, self._in_flight, self.health, self.bindings, self._limiter, now)
 
-    # -- choosing --------------------------------------------------------------------------------------------------
-
     def _at_home(self, ask: Ask, now: float) -> Lease | None:
-        """
-        Choose the home of a conversation that can serve it at once, without looking at any other account.
-
-        None where other accounts may matter: the cost of a turn at home does not grow with the pool.
-        """
+        """Choose the home if no other account may matter: the cost of a turn at home does not grow with the pool."""
         if not ask.identity.affinity or ask.pin or ask.served or ask.tried or ask.retry_home or ask.websocket:
             return None
         key = ask.key
@@ -262,16 +254,12 @@ class Accounts:
         if not eligible:
             return self._last_chance(ask, options, now) or self._none(ask, options, now)
         pick = self._pick(ask, self._eligibility.willing(ask, eligible, now) or eligible, options, now)
-        if pick.binding not in ("hit", "inherited") and (better := self._better(ask, pick.account, options, now)):
+        if pick.binding not in ("hit", "inherited") and (better := self._better_busy(ask, pick.account, options, now)):
             return self._wait(ask, better, now)
         return self._grant(ask, pick, options, now)
 
     def _well_first(self, options: list[Option], now: float) -> list[Option]:
-        """
-        Return *options* without the accounts that cool down for some model, while another has no cooldown at all.
-
-        An upgrade names no model, and the messages on its WebSocket can go to no other account.
-        """
+        """Leave out accounts that cool down for some model: messages on a WebSocket can go to no other account."""
         able = [option.account.id for option in options if not option.obstacle]
         well = {account for account in able if self.health.is_well(account, now)}
         if not well:
@@ -286,7 +274,6 @@ class Accounts:
     def _as_before(
         self, ask: Ask, served: Served, options: Sequence[Option], now: float
     ) -> Lease | Wait | Refusal | None:
-        """Choose the account that *served* the request before; None when it cannot serve."""
         option = next((option for option in options if option.account.id == served.account), None)
         if option is None:
             return None
@@ -338,7 +325,6 @@ class Accounts:
         return None
 
     def _new_home(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
-        """Pick for a conversation without a home: the account it is already on its way to, or by strategy."""
         identity = ask.identity
         warm = next((account for account in fit if account.id == identity.home), None)
         if not identity.binds:  # a side call leaves no trace, not even that of a session under way
@@ -418,7 +404,7 @@ class Accounts:
         self._tickets.add(ticket)
         self._in_flight[account.id] += 1
         before = ask.served.slot if ask.served and ask.served.account == account.id else None
-        wanted = _wanted(ask.identity.affinity) if before is None else before
+        wanted = _preferred_slot(ask.identity.affinity) if before is None else before
         held = self._limiter.acquire(
             ticket, self._eligibility.limits(ask, account, option.lane), now, wanted, ask.waiter
         )
@@ -440,24 +426,16 @@ class Accounts:
         )
 
     def _set_clock(self, now: float) -> None:
-        """Record the time. When the clock was set back, deadlines move with it, so that nothing lasts longer."""
         if back := self.health.clock(now):
             self._limiter.shift(back)
 
-    # -- when no account can serve now -----------------------------------------------------------------------------
-
-    def _better(self, ask: Ask, than: Account, options: Sequence[Option], now: float) -> list[Option]:
-        """Return the accounts of a higher priority than *than* that are only busy, while it is worth a wait."""
+    def _better_busy(self, ask: Ask, than: Account, options: Sequence[Option], now: float) -> list[Option]:
         if now >= ask.patient:
             return []
         return [each for each in options if each.obstacle == "busy" and each.account.priority > than.priority]
 
     def _last_chance(self, ask: Ask, options: Sequence[Option], now: float) -> Lease | None:
-        """
-        Let one request probe a lane that cools down, when no account is left, from time to time.
-
-        Each lane is probed by itself: one may have recovered while the others have not.
-        """
+        """Let one request probe a lane that cools down, from time to time; each lane is probed by itself."""
         if any(each.obstacle in ("busy", "probed") for each in options) or len(ask.tried) >= MAX_TRIED:
             return None
         out = [(self.health.last_chance(each.account.id, each.lane, now, ask.conversation), each)
@@ -471,7 +449,6 @@ class Accounts:
         return self._grant(ask, _Pick(option.account, "none", "longer cooldown"), options, now)
 
     def _wait(self, ask: Ask, options: Sequence[Option], now: float) -> Wait | Refusal:
-        """Queue *ask* for what *options* are busy with."""
         awaited = [option.awaited for option in options]
         if ask.waiter and not self._limiter.wait(ask.waiter, ask.woken, awaited, ask.party):
             absent = [self._eligibility.absent(ask, option, now) for option in options]
@@ -523,8 +500,7 @@ def _others_first(options: list[Option], left: Mapping[str, float]) -> list[Opti
     ]
 
 
-def _wanted(affinity: str) -> int:
-    """Return the slot number that a conversation asks for first, so that it finds its former upstream session."""
+def _preferred_slot(affinity: str) -> int:
     return int.from_bytes(affinity.encode("utf-8", "replace")[-8:], "big")
 
 

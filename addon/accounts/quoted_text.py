@@ -101,7 +101,7 @@ class ClientText:
         if not self.is_known:
             return True
         self._read()
-        told = {_plain(message[start:end]), _plain(message[slice(*_whole_words(message, start, end))])} - {b""}
+        told = {_plain(message[start:end]), _plain(message[slice(*_widened_to_words(message, start, end))])} - {b""}
         if not told or any(b" %b " % each in self._text for each in told):
             return bool(told)
         if names_model:
@@ -203,7 +203,6 @@ def _normal(text: bytes) -> bytes:
 
 
 def _folded(text: str) -> str:
-    """Return *text* with case and width folded, without accents and invisible characters."""
     return _UNSEEN.sub("", _ACCENTS.sub("", unicodedata.normalize("NFKD", text))).upper().lower()
 
 
@@ -227,8 +226,7 @@ def _read_again(raw: bytes) -> Iterator[bytes]:
         yield _UNSEEN.sub(" ", text).encode("utf-8", "replace")
 
 
-def _whole_words(message: str, start: int, end: int) -> tuple[int, int]:
-    """Widen the part of *message* from *start* to *end* to whole words."""
+def _widened_to_words(message: str, start: int, end: int) -> tuple[int, int]:
     while start > 0 and _WORD.match(message[start - 1]):
         start -= 1
     while end < len(message) and _WORD.match(message[end]):
@@ -241,7 +239,6 @@ def _plain(text: str) -> bytes:
 
 
 def _unescaped(raw: bytes) -> bytes:
-    """Decode the escapes of JSON in bulk; escaped marks become blanks."""
     if b"\\" not in raw:
         return raw
     for escape in _BLANKS:
@@ -255,11 +252,7 @@ def _unescaped(raw: bytes) -> bytes:
 
 
 def _runs(message: str, start: int, end: int) -> Iterator[bytes]:
-    """
-    Yield the runs of words in *message* that overlap the part from *start* to *end*.
-
-    A single word is in many requests by chance; only `model` counts, because whole rows depend on it.
-    """
+    """Yield the runs of words that overlap the part; of single words only `model`: others are in requests by chance."""
     places = [(found.start(), found.end()) for found in _WORD.finditer(message)]
     words = [_plain(message[a:b]) for a, b in places]
     for first in range(len(places)):

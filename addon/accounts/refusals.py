@@ -144,14 +144,14 @@ def unsent(why: str) -> Outcome:
 
 def none_left(model: str, absent: Sequence[Absent], now: float, family: str = "") -> Refusal:
     """Refuse a request of *family* because of *absent*, all the accounts that serve *model*."""
-    group = _group(absent)
+    group = _common_cause(absent)
     said = _SAID[group]
     fields = _fields(model, absent)
     via = f" via provider {fields['provider']}" if "provider" in fields else ""
-    message = f"{said.message.format(what=_named(model), via=via)}: {_each(absent, now)}"
+    message = f"{said.message.format(what=_named(model), via=via)}: {_list(absent, now)}"
     wait = _wait(absent, now)
     if group in ("rate", "window"):
-        fields |= _resets(absent, now)
+        fields |= _reset_fields(absent, now)
     if group == "model" and model:
         fields["param"] = "model"
     status = dialects.of_family(family).quota_status if group == "quota" else said.status
@@ -179,7 +179,7 @@ def on_the_way_instead(status: int, refusal: Refusal | None) -> Refusal:
 
 def of_upstream(account: str, code: str, what: str, *, status: int = 502, more: str = "") -> Refusal:
     """Refuse because of *what* the upstream of *account* did; *more* follows the account's name."""
-    name = f" (account {_short(account, _MAX_ID)})" if account else ""
+    name = f" (account {_on_one_line(account, _MAX_ID)})" if account else ""
     return Refusal(status, code, f"{what}{name}{more}")
 
 
@@ -205,7 +205,7 @@ def owner_unavailable(absent: Sequence[Absent], now: float) -> Refusal:
     if not absent:
         message = "This request names something that belongs to an account which is not in this pool"
         return Refusal(503, "owner_unavailable", message, final=True)
-    message = f"This request names something that belongs to an account which cannot be used now: {_each(absent, now)}"
+    message = f"This request names something that belongs to an account which cannot be used now: {_list(absent, now)}"
     return Refusal(503, "owner_unavailable", message, _wait(absent, now))
 
 
@@ -228,13 +228,13 @@ def account_unknown(account: str) -> Refusal:
 def queue_full(limit: int, absent: Sequence[Absent], now: float) -> Refusal:
     """Refuse because all accounts are busy and the queue is full."""
     waiting = "1 request waits" if limit == 1 else f"{limit} requests wait"
-    message = f"All accounts are busy, and {waiting} already: {_each(absent, now)}"
+    message = f"All accounts are busy, and {waiting} already: {_list(absent, now)}"
     return Refusal(503, "queue_full", message, 1.0)
 
 
 def gave_up(code: str, why: str, absent: Sequence[Absent], now: float) -> Refusal:
     """Refuse because the settings allow no further attempt: *why*."""
-    message = f"Patchbay gave up: {why}" + (f": {_each(absent, now)}" if absent else "")
+    message = f"Patchbay gave up: {why}" + (f": {_list(absent, now)}" if absent else "")
     return Refusal(503, code, message, _wait(absent, now))
 
 
@@ -268,8 +268,7 @@ def duration(seconds: int) -> str:
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-def _group(absent: Sequence[Absent]) -> str:
-    """Return the row of `_SAID` for the common cause of *absent*; empty: there is none."""
+def _common_cause(absent: Sequence[Absent]) -> str:
     classes = {_class(each) for each in absent}
     if len(classes) == 1:
         return next(iter(classes))
@@ -285,20 +284,18 @@ def _class(one: Absent) -> str:
 
 
 def _is_final(one: Absent, now: float) -> bool:
-    """Whether this account does not come back within the longest wait of clients."""
     return _SAID[_class(one)].final or (one.hinted and one.chance is not None and one.chance - now > LONGEST_WAIT)
 
 
-def _each(absent: Sequence[Absent], now: float) -> str:
-    """Name the accounts that come back first, with reason and end, and count the others."""
+def _list(absent: Sequence[Absent], now: float) -> str:
     order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
-    told = [f"{_name(each)}: {_reason(each)}{_until(each, now)}" for each in order[:NAMED]]
+    told = [f"{_name(each)}: {_reason(each)}{_named_end(each, now)}" for each in order[:NAMED]]
     more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
     return "; ".join([*told, *more])
 
 
 def _name(one: Absent) -> str:
-    return _short(one.account, _MAX_ID)
+    return _on_one_line(one.account, _MAX_ID)
 
 
 def _reason(one: Absent) -> str:
@@ -313,8 +310,7 @@ def _reason(one: Absent) -> str:
     return f"{word} ({detail})" if detail else word
 
 
-def _until(one: Absent, now: float) -> str:
-    """Say when the provider's hint ends, or when the next attempt may be made."""
+def _named_end(one: Absent, now: float) -> str:
     at = one.deadline if one.hinted else one.chance
     if at is None or at <= now:
         return ""
@@ -324,8 +320,7 @@ def _until(one: Absent, now: float) -> str:
     return f" until {told}" if one.hinted else f", next try at {told}"
 
 
-def _resets(absent: Sequence[Absent], now: float) -> dict[str, object]:
-    """Return the end of the first cooldown, in the members that tools read."""
+def _reset_fields(absent: Sequence[Absent], now: float) -> dict[str, object]:
     back = min((each.deadline for each in absent if each.deadline is not None), default=now)
     seconds = max(math.ceil(back - now), 0)
     return {
@@ -354,10 +349,9 @@ def _fields(model: str, absent: Sequence[Absent]) -> dict[str, object]:
 
 
 def _named(model: str) -> str:
-    return f"model {_short(model, _MAX_MODEL)}" if model else "this request"
+    return f"model {_on_one_line(model, _MAX_MODEL)}" if model else "this request"
 
 
-def _short(name: str, most: int) -> str:
-    """Return a *name* of any origin on one line, in at most so many characters."""
+def _on_one_line(name: str, most: int) -> str:
     shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in name[: most + 1])
     return shown if len(shown) <= most else shown[: most - 1] + "…"

@@ -158,7 +158,6 @@ def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str
 
 
 def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[str, float]:
-    """Return each account's share by weight of all *sessions* plus one."""
     total = sum(sessions(each.id) for each in among) + 1
     weight = sum(max(each.weight, 0.0) for each in among)
     return {each.id: total * max(each.weight, 0.0) / weight if weight else total for each in among}

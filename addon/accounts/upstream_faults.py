@@ -220,7 +220,6 @@ def is_doubtful(outcome: Outcome) -> bool:
 
 
 def _is_about(fault: _Fault, place: Place) -> bool:
-    """Whether *fault* concerns *place*: a credential and money count for every lane of the upstream."""
     return fault.place == place or (fault.kind in _OF_ACCOUNT and fault.place[0] == place[0])
 
 

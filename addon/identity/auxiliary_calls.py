@@ -105,7 +105,7 @@ def serves_a_chat(request: Request) -> bool:
     led = [*instructions(request.body), *(text_of(message) for message in messages if role_of(message) == "system")]
     if not tools and any(_TITLE.search(text[:_LEADING]) for text in led):
         return True
-    if any(role_of(message) in ("assistant", "tool") for message in messages) or not _has_no_choice(request):
+    if any(role_of(message) in ("assistant", "tool") for message in messages) or not _has_no_tool_choice(request):
         return False
     asked = [text_of(message) for message in messages if role_of(message) == "user"]
     if any(_is_chore(text[:_LEADING]) for text in led):
@@ -147,8 +147,7 @@ def _quotes_a_chat(text: str) -> bool:
     return len(speakers) == 2
 
 
-def _has_no_choice(request: Request) -> bool:
-    """Whether *request* has no tools, or a single one that the answer must call."""
+def _has_no_tool_choice(request: Request) -> bool:
     tools = request.body.get("tools")
     choice = request.body.get("tool_choice") if tools else None
     forced = choice == "required" or (isinstance(choice, dict) and choice.get("type") not in ("auto", "none"))

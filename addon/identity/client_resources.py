@@ -109,12 +109,8 @@ def _named(request: Request) -> Iterator[str]:
 
 
 def _references(items: list[Any]) -> Iterator[str]:
-    """
-    Yield the ids by which *items* of a history, or tools, refer to stored resources, whatever their type says.
-
-    An item with content is no reference; ids of calls are the model's own.
-    """
-    for node in _walk(items, lambda node: (value for value in node.values() if isinstance(value, dict | list))):
+    """Yield the ids of stored resources; an item with content is no reference, ids of calls are the model's own."""
+    for node in _bounded_walk(items, lambda node: (value for value in node.values() if isinstance(value, dict | list))):
         for name, value in node.items() if isinstance(node, dict) else ():
             if isinstance(value, str) and _IS_REFERENCE(name) and (name != "id" or _SAYS.isdisjoint(node)):
                 yield value
@@ -139,8 +135,7 @@ def _values(fields: tuple[form_data.Field, ...]) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Yield the strings of *value*, and the references of content in it."""
-    for node in _walk([value], _beside_content):
+    for node in _bounded_walk([value], _beside_content):
         if isinstance(node, str):
             yield node
         for name, inner in node.items() if isinstance(node, dict) else ():
@@ -152,8 +147,7 @@ def _beside_content(node: dict[str, Any]) -> Iterator[Any]:
     return (value for name, value in node.items() if name not in _SAID)
 
 
-def _walk(values: list[Any], children: Callable[[dict[str, Any]], Iterable[Any]]) -> Iterator[Any]:
-    """Yield *values* and all below them, by the *children* of an object: the first `_MAX_NODES`."""
+def _bounded_walk(values: list[Any], children: Callable[[dict[str, Any]], Iterable[Any]]) -> Iterator[Any]:
     pending = list(reversed(values))
     for _ in range(_MAX_NODES):
         if not pending:

@@ -116,7 +116,6 @@ def _gathered(body: Body, messages: Sequence[Any], before: Conversation) -> Conv
 
 
 def _plain(message: Any) -> tuple[str, str] | None:
-    """Return role and text of a *message* that is one text and certainly a turn; None for others."""
     if type(message) is not dict or len(message) != 2:
         return None
     name, text = message.get("role"), message.get("content")
@@ -138,7 +137,6 @@ def _only_text(block: Any) -> Any:
 
 
 def _content(message: Any) -> Any:
-    """Return the content of *message*: its content, its parts, its tool calls, or itself when it is a part."""
     if not isinstance(message, dict):
         return message
     role = message.get("role")
@@ -154,7 +152,6 @@ def _content(message: Any) -> Any:
 
 
 def _texts(content: Any) -> Iterator[str]:
-    """Yield the plain texts in *content*: a string, a block, a list of either, or Gemini's `{parts}`."""
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):

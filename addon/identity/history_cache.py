@@ -131,8 +131,6 @@ class Extension:
 
 @dataclass(slots=True)
 class _Reading:
-    """What is known of one body: the prefix it extends, and its history once it was read."""
-
     extension: Extension | None
     conversation: Conversation | None = None
 
@@ -168,7 +166,7 @@ class SessionHistories:
         Its members beside the history are those of *body*. This one is remembered for the next time.
         """
         mark = self._marks.use(session)
-        short = _cut(body.raw or b"", mark) if mark and _has_edges(body.raw or b"", mark) else None
+        short = _without_known(body.raw or b"", mark) if mark and _has_edges(body.raw or b"", mark) else None
         if short is None:
             self._note(session, body, body)
         elif any(short.slice(name) not in (b"", b"[]") for name in HISTORIES):
@@ -176,7 +174,6 @@ class SessionHistories:
         return short
 
     def _note(self, session: str, body: Body, read: Body) -> None:
-        """Remember where the history of *body* ends, which *read*, the same or shortened, can say."""
         raw, read_raw = body.raw or b"", read.raw or b""
         place = _history_span(read)
         if place is None:
@@ -216,7 +213,7 @@ class KnownPrefixes:
         best = max(self._beginnings(body.raw or b""), key=lambda prefix: prefix.end, default=None)
         if best is None or best.at + self._ttl <= now:
             return None
-        short = _cut(body.raw or b"", best)
+        short = _without_known(body.raw or b"", best)
         if short is None or not _is_read_alike(short, best):
             return None
         self._prefixes.move_to_end(best.digest)
@@ -295,8 +292,7 @@ def _is_read_alike(short: Body, known: KnownPrefix) -> bool:
     return isinstance(value, list) and known.conversation.messages + len(value) <= MAX_TURNS
 
 
-def _cut(raw: bytes, known: _HistoryEnd | KnownPrefix) -> Body | None:
-    """Return the body *raw* without its *known* messages, None when the rest is no list that goes on."""
+def _without_known(raw: bytes, known: _HistoryEnd | KnownPrefix) -> Body | None:
     rest = raw[known.end :].lstrip(_BLANKS)
     if rest.startswith(b","):
         rest = rest[1:].lstrip(_BLANKS)
@@ -309,7 +305,6 @@ def _cut(raw: bytes, known: _HistoryEnd | KnownPrefix) -> Body | None:
 
 
 def _history_span(body: Body) -> tuple[str, int, int] | None:
-    """Return the member of *body* with its history, and where its first message begins and its last one ends."""
     name = next((name for name in HISTORIES if name in body), "")
     span = body.span(name)
     if span is None or body.raw is None:

@@ -38,8 +38,6 @@ _ISOLATED = frozenset(("own", "user"))  # ids of these tiers neither lend nor bo
 
 @dataclass(slots=True)
 class _Query:
-    """One request while it is identified."""
-
     request: Request
     now: float
     ids: tuple[FoundId, ...]
@@ -166,15 +164,12 @@ class Identifier:
         return query
 
     def _outline(self, request: Request, now: float) -> Request | None:
-        """Return a long *request* without its known history."""
         if not is_long(request.body):
             return None
         name = signals.first_of_headers(request)
         session = self._seeds.of_id("familiar", request.client.scope, name) if name else ""
         body = self._histories.shortened(request, session, now)
         return replace(request, body=body) if body else None
-
-    # -- tiers -----------------------------------------------------------------------------------------------------
 
     def _by_tier(self, tier: str, query: _Query) -> Identity | None:
         match tier:
@@ -193,7 +188,6 @@ class Identifier:
         return self._by_id(tier, query)
 
     def _common_id(self, tier: str, query: _Query) -> FoundId | None:
-        """Return the id of *tier* if several conversations may have it, which their histories can tell apart."""
         found = next((item for item in query.ids if item.tier == tier), None)
         if found is None or not is_common(tier, found.value) or "content" not in self._sessions.order:
             return None
@@ -212,12 +206,10 @@ class Identifier:
         return False
 
     def _by_history(self, query: _Query) -> Identity | None:
-        """Identify by a history that is known for certain: a token in it, or a known prefix."""
         linked = self._by_token(query) if "token" in self._sessions.order else None
         return linked or self._by_known_history(query)
 
     def _by_id(self, tier: str, query: _Query) -> Identity | None:
-        """Identify by the first id of *tier*: its own affinity if it is known, else that of a weaker id beside it."""
         place = next((place for place, item in enumerate(query.ids) if item.tier == tier), -1)
         if place < 0:
             return None
@@ -263,7 +255,6 @@ class Identifier:
         return "unknown, inside a named session" if inside and seeds else ""
 
     def _by_reference(self, query: _Query) -> Identity | None:
-        """Identify by a known response, conversation or item that the request names."""
         for reference, where in self._references(query):
             entry = self._lineage.find(query.scope, reference.value, query.now)
             if entry and entry.affinity:
@@ -281,7 +272,6 @@ class Identifier:
                     yield reference, "path"
 
     def _by_token(self, query: _Query) -> Identity | None:
-        """Identify by the newest token in the history that one of our answers gave."""
         link = self._link(query)
         if link is None:
             return None
@@ -295,10 +285,7 @@ class Identifier:
         thread = entry.thread or self._content_thread(query)
         return Identity(affinity, thread, tier=tier, strength="exact", value=value, home=entry.account)
 
-    # -- content ---------------------------------------------------------------------------------------------------
-
     def _by_content(self, query: _Query) -> Identity | None:
-        """Identify by the history, in the first of these ways that gives an identity."""
         if not query.is_readable:
             return None
         if self._conversation(query).root < 0:
@@ -334,7 +321,6 @@ class Identifier:
         return replace(self._linked("token", quoted, "", query), thread=self._content_thread(query))
 
     def _by_remains(self, query: _Query) -> Identity | None:
-        """Identify by the parts of a history that a client kept: newest exchange, summary, quote or opening."""
         if "token" not in self._sessions.order or query.serves_a_chat:
             return None
         found = self._truncated.find(query.request, self._conversation(query), query.now)
@@ -348,7 +334,6 @@ class Identifier:
         return replace(identity, thread=self._content_thread(query)) if found.where == "summary" else identity
 
     def _by_first_turn(self, query: _Query, where: str) -> Identity:
-        """Identify by the first user turn; `_begun` gives the conversation an affinity of its own."""
         query.note("content", where)
         first = self._first_user_turn(query.scope, self._conversation(query))
         return Identity(first, self._content_thread(query), tier="content")
@@ -383,7 +368,6 @@ class Identifier:
         return replace(identity, began=marks)
 
     def _is_shared_key(self, query: _Query) -> bool:
-        """Whether so many conversations began under the cache key of *query* that it names none of them."""
         found = next((item for item in query.ids if item.tier == "cache_key"), None)
         if found is None or not query.is_readable or self._conversation(query).root < 0:
             return False
@@ -401,8 +385,6 @@ class Identifier:
 
     def _first_user_turn(self, scope: bytes, conversation: Conversation) -> str:
         return self._seeds.derive("content", scope, conversation.turns[conversation.root].digest)
-
-    # -- the rest of an identity -----------------------------------------------------------------------------------
 
     def _note_unused(self, query: _Query, chosen: Identity) -> None:
         used = {(item.tier, item.where) for item in query.evidence}
@@ -443,8 +425,6 @@ class Identifier:
         named = self._prefixes.named(query.scope, seed, query.now) if conversation.first_answer >= 0 else None
         return named.thread if named else seed
 
-    # -- aliases: ids that lead to one another ---------------------------------------------------------------------
-
     def _seed_of(self, found: FoundId, query: _Query) -> str:
         """Return the seed of an id. Explicit ids share one namespace, wherever they stand; users have their own."""
         if found.tier == "user":
@@ -457,11 +437,7 @@ class Identifier:
         return self._seeds.of_id("id", query.scope, found.value)
 
     def _borrowed(self, found: FoundId, seed: str, query: _Query) -> str:
-        """
-        Return the affinity of a new id: that of a known weaker id beside it, or of a token, else its own.
-
-        A weaker id lends its affinity once: an application may use one cache key for all its conversations.
-        """
+        """Return the affinity of a new id: of a weaker id beside it, which lends once, or of a token, or its own."""
         if found.tier in _ISOLATED or seed != self._seeds.of_id("id", query.scope, found.value):
             return seed
         claimed = "" if _is_passing(found) else seed
@@ -474,7 +450,6 @@ class Identifier:
         return link[1].affinity if link else seed
 
     def _lend(self, found: FoundId, seed: str, affinity: str, query: _Query) -> None:
-        """Let unknown weaker ids of the request lead to the same *affinity*."""
         if found.tier in _ISOLATED or self._sessions.subagents == "isolate":
             return
         for weaker in self._weaker(found, query):
@@ -491,7 +466,6 @@ class Identifier:
                 yield item
 
     def _link(self, query: _Query) -> tuple[Reference, Entry] | None:
-        """Return the newest reference in the history to an answer of ours, with its entry."""
         if not query.is_readable or self._lineage.is_empty():
             return None
         bodies = [query.outline.body] if query.outline else []  # the new messages quote the last answer

@@ -64,7 +64,6 @@ class Learner:
     def _learn_history(
         self, request: Request, identity: Identity, entry: Entry, facts: Sequence[Fact], answer: str, now: float
     ) -> Entry:
-        """Remember the history that was served; return the entry of its answer, which may have another thread."""
         scope, conversation = request.client.scope, self.histories.conversation(request)
         if conversation.root < 0:
             return entry
@@ -128,11 +127,7 @@ class Learner:
 
 
 def _ties(request: Request, fact: Fact) -> bool:
-    """
-    Whether only one account can serve a history that holds *fact*: an item, reasoning, a file or a container.
-
-    Where nothing is stored, a history does not refer to an answer by its id, and every account accepts a signature.
-    """
+    """Whether one account alone serves a history with *fact*; all accept a signature, or an id if nothing is stored."""
     if fact.kind == "id" or fact.where == "signature":
         return request.endpoint.kind != "generation" or dialects.of(request.endpoint.dialect).stores_answers
     return fact.kind == "token" and fact.where not in ("tool", "credit")
@@ -148,7 +143,6 @@ def _answer_turns(request: Request, facts: Sequence[Fact], answer: str) -> tuple
 
 
 def _distinctive(facts: Sequence[Fact]) -> Iterator[bytes]:
-    """Yield the parts by which two answers differ: the text and the ids of tool calls."""
     for fact in facts:
         if fact.kind == "text":
             yield encode(squeezed(str(fact.value)))

@@ -123,7 +123,6 @@ def _without_thinking(text: str) -> str:
 
 
 def _outside(text: str, opening: str, closing: str) -> Iterator[str]:
-    """Yield the text outside the tags; an opening tag without a closing one is text."""
     at = 0
     while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start)) >= 0:
         yield text[at:start]

@@ -72,11 +72,7 @@ class Prefixes:
     def _shared_answer(
         self, scope: bytes, conversation: Conversation, known: Sequence[bytes], place: int, now: float
     ) -> Entry | None:
-        """
-        Return the entry of the history up to its last answer at or before *place*, if several conversations had that.
-
-        Then a question that the first of them asked next does not name it, since the others may ask it too.
-        """
+        """Return the entry up to the last answer if it is shared: then the next question names none either."""
         while place and conversation.turns[place].role != "assistant":
             place -= 1
         entry = self._find("prefix", scope, now, known[place])

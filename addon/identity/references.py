@@ -111,15 +111,14 @@ def owning(request: Request, *, in_history: bool = True) -> Iterator[Reference]:
     """
     body = request.body
     if body.holds_any(_OWNING_MEMBERS):
-        yield from _beside(body)
+        yield from _beside_history(body)
     for value in request.headers.all("x-codex-turn-state"):
         yield Reference("state", value)
     if in_history and _may_own(body):
         yield from _owning_history(body)
 
 
-def _beside(body: Body) -> Iterator[Reference]:
-    """Yield the references beside the history of *body* that tie it to one account."""
+def _beside_history(body: Body) -> Iterator[Reference]:
     for name in ("previous_response_id", "previous_interaction_id", "conversation", "container", "batch_id"):
         if value := _id(body.get(name)):
             yield Reference("container" if name == "container" else "reference", value)
@@ -201,7 +200,6 @@ def _owning_history(body: Body) -> Iterator[Reference]:
 
 
 def _structured(message: Any) -> Iterator[Reference]:
-    """Walk the objects of *message*, its lists last to first, without recursion."""
     pending: list[tuple[Any, int]] = [(message, 0)]
     seen = 0
     while pending and seen < _MAX_NODES:

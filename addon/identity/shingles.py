@@ -42,13 +42,13 @@ def shingles(text: str, limit: int, *, first: bool = False) -> tuple[str, ...]:
 
 def letters(text: str) -> str:
     """Return the letters and digits of *text*."""
-    return "".join(_pieces(_plain(text)))
+    return "".join(_letters_between_breaks(_plain(text)))
 
 
 def _beginnings(text: str) -> list[str]:
     if len(text) < LENGTH:
         return []
-    pieces = _pieces(_plain(_bounded(text)))
+    pieces = _letters_between_breaks(_plain(_bounded(text)))
     squeezed = "".join(pieces)
     last = len(squeezed) - LENGTH
     pattern = _BEGINNING if squeezed.isascii() else _BEGINNING_ANYWHERE
@@ -57,8 +57,7 @@ def _beginnings(text: str) -> list[str]:
     return [squeezed[place : place + LENGTH] for place in sorted(places) if place <= last]
 
 
-def _pieces(text: str) -> list[str]:
-    """Return the letters and digits of *text*, cut where a shingle may begin."""
+def _letters_between_breaks(text: str) -> list[str]:
     if text.isascii():
         return text.encode().translate(_TO_LINES, _NO_LETTERS).decode().split("\n")
     return ["".join(_LETTERS.findall(piece)) for piece in _BREAK.split(text)]

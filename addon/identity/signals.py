@@ -131,7 +131,6 @@ def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
 
 
 def _present(request: Request) -> list[int]:
-    """Return the places in SIGNALS that *request* may hold: most requests have two of the many."""
     places: set[int] = set()
     for name in request.headers.names():
         places.update(_BY_HEADER.get(name, ()))
@@ -214,7 +213,6 @@ def _claude_suffix(request: Request) -> Iterator[object]:
 
 
 def _claude_session(user: str) -> str:
-    """Return the session at the end of Claude Code's id of a *user*, the empty string for any other user."""
     match = _CLAUDE_USER.fullmatch(user) if len(user) <= _MAX_USER else None
     return (match["session"] or match["last"]) if match else ""
 
@@ -273,7 +271,6 @@ def _members(tier: str, *paths: str) -> tuple[Signal, ...]:
 
 
 def _by_need(is_header: bool) -> dict[str, tuple[int, ...]]:
-    """Return the places in SIGNALS by the header field, in both its spellings, or the member that they need."""
     places: dict[str, tuple[int, ...]] = {}
     for place, signal in enumerate(SIGNALS):
         for need in signal.needs:

@@ -119,26 +119,22 @@ class TruncatedHistories:
         """Remember the keys of *served* for *entry*; of a call that does not bind, only those of a summary."""
         if not entry.affinity:
             return
-        keys = [*_quotable(served)]
+        keys = [*_quotable_keys(served)]
         if served.binds:
             keys += self._opening(served, entry, now)
-            if not self._identifies(served.request.client.scope, served.answer, now):
+            if not self._names_its_conversation(served.request.client.scope, served.answer, now):
                 keys += _exchange_keys(_texts(served.messages), served.answer)
         for key in keys:
             self._words.note(served.request.client.scope, key, entry, now, self.ttl)
 
-    def _identifies(self, scope: bytes, answer: str, now: float) -> bool:
-        """Whether *answer* needs no exchange to name its conversation: a long text of a single one, or empty."""
+    def _names_its_conversation(self, scope: bytes, answer: str, now: float) -> bool:
         text = squeezed(answer)
         if len(text) < MIN_TEXT:
             return text == ""
         entry = self._lineage.find(scope, text, now)
         return entry is None or entry.affinity != ""
 
-    # -- exchanges -------------------------------------------------------------------------------------------------
-
     def _by_exchange(self, scope: bytes, messages: Sequence[Any], now: float) -> TruncatedMatch | None:
-        """Find the newest answer in *messages* by the question before it: a window may have cut off all others."""
         texts = _texts(messages)
         place = next((place for place in range(len(texts) - 1, -1, -1) if texts[place][0] == "assistant"), -1)
         if place < 1 or place + 1 == len(texts):
@@ -150,13 +146,11 @@ class TruncatedHistories:
                 return TruncatedMatch(entry, "exchange", continues=True)
         return None
 
-    # -- quotes ----------------------------------------------------------------------------------------------------
-
     def _by_quote(
         self, scope: bytes, request: Request, messages: Sequence[Any], conversation: Conversation, now: float
     ) -> TruncatedMatch | None:
         left = _OF_REQUEST
-        for message in _quoting(request, messages, conversation):
+        for message in _quoting_blocks(request, messages, conversation):
             if len(message.text) < MIN_TEXT:
                 continue
             looked_up = shingles(message.text, min(_OF_MESSAGE, left))
@@ -180,14 +174,11 @@ class TruncatedHistories:
         return TruncatedMatch(entry, "quote", continues=False)
 
     def _hits(self, scope: bytes, looked_up: Sequence[str], now: float) -> list[tuple[str, Entry]]:
-        """Return the keys of the shingles *looked_up* that a single conversation has, each with its entry."""
         found = ((key, self._words.find(scope, key, now)) for key in map(_SHINGLE.format, looked_up))
         return [(key, entry) for key, entry in found if entry and entry.affinity]
 
     def _were_summary(self, scope: bytes, hits: Sequence[tuple[str, Entry]], now: float) -> bool:
         return any(self._words.find(scope, _SUMMARY.format(key.partition(" ")[2]), now) for key, _ in hits)
-
-    # -- openings --------------------------------------------------------------------------------------------------
 
     def _by_opening(
         self, scope: bytes, messages: Sequence[Any], conversation: Conversation, now: float
@@ -197,11 +188,7 @@ class TruncatedHistories:
         return TruncatedMatch(entry, "opening", continues=True) if entry and entry.affinity else None
 
     def _opening(self, served: ServedRequest, entry: Entry, now: float) -> tuple[str, ...]:
-        """
-        Return the key of the opening that *served* answers or continues.
-
-        An answer in a history that we did not see may be an example, which all openings of a fleet share.
-        """
+        """Return the key of the opening; an answer that we did not see may be an example, which a fleet shares."""
         key = _opening_key(served.messages, served.before, served.conversation, served.answer)
         if not key or served.conversation.first_answer < 0:
             return (key,) if key else ()
@@ -218,8 +205,7 @@ class TruncatedHistories:
         return True
 
 
-def _quotable(served: ServedRequest) -> Iterator[str]:
-    """Yield the keys of the shingles that a later request may quote of an answer."""
+def _quotable_keys(served: ServedRequest) -> Iterator[str]:
     if len(served.answer) < LENGTH:
         return
     if _asks_for_summary(served):
@@ -241,8 +227,7 @@ def _asks_for_summary(served: ServedRequest) -> bool:
     return says_summary(last) or any(says_summary(text[:_TASK]) for text in instructed)
 
 
-def _quoting(request: Request, messages: Sequence[Any], conversation: Conversation) -> Iterator[_Block]:
-    """Yield the blocks that may quote an answer: messages at either end of a history, newest first; instructions."""
+def _quoting_blocks(request: Request, messages: Sequence[Any], conversation: Conversation) -> Iterator[_Block]:
     turns = conversation.turns
     for place in sorted({*range(_QUOTING), *range(len(turns) - _QUOTING, len(turns))}, reverse=True):
         if 0 <= place < len(turns) and turns[place].role != "tool" and turns[place].index < len(messages):
@@ -280,11 +265,7 @@ def _texts(messages: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _exchange_keys(before: Sequence[tuple[str, str]], answer: str) -> tuple[str, ...]:
-    """
-    Return the keys of the exchange that *answer* ends and the newest question in *before* begins.
-
-    A key holds as many exchanges in a row as identify a conversation, or this one alone if its question is long enough.
-    """
+    """Return the keys of the newest exchange: alone, if its question is long enough, and with those before it."""
     run = list(islice(_exchanges([*before, ("assistant", answer)]), _IN_A_ROW))
     if not run:
         return ()
@@ -302,7 +283,6 @@ def _exchange_keys(before: Sequence[tuple[str, str]], answer: str) -> tuple[str,
 
 
 def _exchanges(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the questions of *texts* with the letters and digits of their answers, the newest first."""
     answered = ""
     for role, text in reversed(texts):
         if role == "assistant":
@@ -319,7 +299,6 @@ def _pieces(text: str) -> tuple[str, ...]:
 
 
 def _last_line(text: str) -> str:
-    """Return the words of the last line of *text* that has any when masked, without its label."""
     for line in reversed(text[-_LONG:].splitlines()):
         if words := _lasting(_LABEL.sub("", _TAG.sub(" ", line).strip())):
             return words
@@ -327,7 +306,6 @@ def _last_line(text: str) -> str:
 
 
 def _opening_key(messages: Sequence[Any], before: int, conversation: Conversation, answer: str = "") -> str:
-    """Return the key of an opening, without numbers and dates, together with the first answer to it."""
     root, first = conversation.root, conversation.first_answer
     place = conversation.turns[root].index - before if root >= 0 else -1
     if not 0 <= place < len(messages) or (first < 0 and not answer):

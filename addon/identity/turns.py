@@ -196,7 +196,6 @@ def _part(part: dict[str, Any], depth: int) -> Iterator[Part]:
 
 
 def _call(part: dict[str, Any], kind: object) -> tuple[bytes, ...]:
-    """Return a tool call as name and arguments, without its id: `references` reads those."""
     inner = part.get("functionCall", part.get("function_call", part.get("function")))
     if isinstance(inner, dict):
         part = inner
@@ -220,7 +219,6 @@ def _result(part: dict[str, Any], kind: object) -> Any:
 
 
 def _media(part: dict[str, Any]) -> bytes:
-    """Return the digest of a picture, a sound or a file: of its data or its address, whichever is there."""
     kind = part.get("type")
     inner = next((part[name] for name in _MEDIA if name in part), None)
     if inner is None and not (isinstance(kind, str) and kind.startswith("input_")):

@@ -1,8 +1,4 @@
-"""
-Deltas that need not be parsed: in a stream nearly every event equals the one before but for a piece of text.
-
-Such an event tells nothing new but its text, and is recognised by the bytes around the text.
-"""
+"""Deltas that need not be parsed: nearly every event of a stream equals the last, in the bytes around its text."""
 
 from __future__ import annotations
 
@@ -98,7 +94,7 @@ class DeltaSkip:
         if self._misses >= MISSES or not text or len(texts) > 1 or any(fact.kind in _ALWAYS_PARSED for fact in found):
             return
         holes = _holes(event.data, text)
-        if not holes or not _are_all(event.data, holes, name, found, read):
+        if not holes or not _change_nothing_else(event.data, holes, name, found, read):
             return
         ends = [*(hole.start for hole in holes[1:]), len(event.data)]
         self._name, self._first = event.name, event.data[: holes[0].start]
@@ -107,13 +103,12 @@ class DeltaSkip:
         self._holes = tuple((hole.kind, event.data[hole.end : end]) for hole, end in zip(holes, ends, strict=True))
 
     def forget(self) -> None:
-        """Forget the form: an event of another form came."""
+        """Forget the form."""
         self._misses += not self._matched
         self._holes, self._matched = (), True
 
 
 def _delta(data: dict[str, Any]) -> str:
-    """Return a delta that is no text of the answer: thinking, or arguments of a tool."""
     delta = data.get("delta")
     choices = data.get("choices")
     if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict):
@@ -128,7 +123,6 @@ def _delta(data: dict[str, Any]) -> str:
 
 
 def _holes(data: bytes, text: str) -> list[_Hole]:
-    """Return the ranges in which the next event may differ from *data*; none where *text* is not found for certain."""
     try:
         quoted = msgspec.json.encode(text)
     except UnicodeEncodeError:  # half a character
@@ -157,8 +151,7 @@ def _value(data: bytes, key: bytes) -> int:
     return start
 
 
-def _are_all(data: bytes, holes: Sequence[_Hole], name: str, found: Sequence[Fact], read: Read) -> bool:
-    """Whether other bytes in the *holes* change the text, the number and the padding, and nothing else."""
+def _change_nothing_else(data: bytes, holes: Sequence[_Hole], name: str, found: Sequence[Fact], read: Read) -> bool:
     probes = {"text": msgspec.json.encode(_PROBE), "number": str(_NUMBER).encode(), "padding": b'"probe"'}
     probe, at = bytearray(), 0
     for hole in holes:

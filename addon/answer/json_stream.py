@@ -37,7 +37,7 @@ class JsonElements:
         while self._step(found):
             pass
         if not self._depth:
-            self._between(self._at)
+            self._note_brackets(self._at)
             self._cut(self._at)
         elif len(self._buffer) > self._limit:
             found += [] if self._skipping else [Event("", b"", dropped=True)]
@@ -76,14 +76,13 @@ class JsonElements:
 
     def _open(self, at: int) -> None:
         if not self._depth:
-            self._between(at)
+            self._note_brackets(at)
             self._cut(at)
             self._at = 1
             self._array = "none" if self._array == "unknown" else self._array
         self._depth += 1
 
-    def _between(self, at: int) -> None:
-        """Note the brackets before *at*, outside of any object."""
+    def _note_brackets(self, at: int) -> None:
         if self._array == "unknown" and b"[" in self._buffer[:at]:
             self._array = "open"
         if self._array == "open" and b"]" in self._buffer[:at]:

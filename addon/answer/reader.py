@@ -1,8 +1,4 @@
-"""
-An answer while it passes: bytes in, facts out. The only reader of answers, in every dialect, framing and coding.
-
-It never changes a byte and never raises: unreadable parts become facts as well (`malformed`, `unread`).
-"""
+"""The reader of every answer: bytes in, facts out. It never raises: `malformed` and `unread` are facts as well."""
 
 from __future__ import annotations
 
@@ -17,7 +13,6 @@ from blake3 import blake3
 from .. import dialects
 from ..content_coding import CodingError, Decoder, TooLarge, UnknownCoding, codings
 from ..dialects import errors, tokens
-from ..dialects.order import StreamOrder
 from ..values.account import Echo
 from ..values.answer import Fact, Head, Usage
 from ..values.http import Endpoint
@@ -54,12 +49,12 @@ class _Framing(Protocol):
 
 class AnswerReader:
     """
-    The reader of one answer in *dialect*: `head`, then `feed` for every chunk, then `end`.
+    The reader of one answer in *dialect*: `head`, then `feed` for every chunk, then `end`; `message` for WebSockets.
 
     Facts come in the order of the bytes. A kind at a place is told again only when its value changes; `usage` whenever
     it grows, so the last one holds; `content` once, at the first semantic event; `text` and `calls` (pairs of a name
-    and its arguments) once, at the end, when both fit into *keep_text* characters. Messages of a WebSocket go to
-    `message`. *asked_stream*: the request asked for a stream, so JSON may be the first of several objects.
+    and its arguments) once, at the end, when both fit into *keep_text* characters. *asked_stream*: JSON may be the
+    first of several objects.
     """
 
     def __init__(
@@ -128,14 +123,10 @@ class AnswerReader:
         return self._says_something and bool(self._ends & self._spoken.terminal)
 
     def lacks(self, endpoint: Endpoint) -> str:
-        """
-        Return what a good answer to a generation at *endpoint* lacks, now that it is over; empty: nothing.
-
-        Endpoints that may answer in other forms than JSON and events of their dialect are held to less.
-        """
+        """Return what a good answer to a generation at *endpoint* lacks, now that it is over; empty: nothing."""
         if self._is_partly_unread:
             return ""
-        text = dialects.of(endpoint.dialect).is_text(endpoint.suffix)
+        text = dialects.of(endpoint.dialect).is_text(endpoint.suffix)  # other forms are held to less
         if not self._has_bytes:
             return "it is empty" if text or self._content_type in _JSON_TYPES or not self._content_type else ""
         if self._is_blind:
@@ -191,8 +182,8 @@ class AnswerReader:
         """Return the facts of the answer's end; the upstream said that nothing follows."""
         facts: list[Fact] = []
         if self._framing and not self._is_blind:
-            self._guard(facts, self._end_framing, self._framing)
-        self._guard(facts, self._end_order, self._order)
+            self._guard(facts, lambda framing, into: self._read_events(framing.end(), into), self._framing)
+        self._guard(facts, lambda order, into: into.extend(order.end()), self._order)
         if self._is_finished and not self._is_closed:  # some servers leave out [DONE]
             self._close(facts, Fact("end", "eof"))
         facts += self._text.facts()
@@ -217,8 +208,6 @@ class AnswerReader:
         except CodingError:
             pass
         return bytes(out) or body
-
-    # -- from bytes to events --------------------------------------------------------------------------------------
 
     def _guard[T](self, facts: list[Fact], work: Callable[[T, list[Fact]], None], what: T) -> None:
         # A mistake of the reader must never reach the stream: after one, the rest of the answer passes unread.
@@ -259,11 +248,7 @@ class AnswerReader:
             self._read_events(self._framing.feed(data), facts)
 
     def _find_strays(self, data: bytes, facts: list[Fact]) -> None:
-        """
-        Find the head of another HTTP answer at the beginning of a line of JSON or events.
-
-        Texts in JSON are escaped and never look like one. A line of a file may, so files are not searched.
-        """
+        # a head of another HTTP answer: texts in JSON are escaped and never look like one
         around = self._tail + data
         if b"\nHTTP/1." in around and (found := _STRAY.search(around)):
             self._tell(facts, Fact("stray", found[1].decode(), "body"), once=True)
@@ -287,12 +272,6 @@ class AnswerReader:
             return ServerSentEvents()
         self._is_blind = True
         return WholeText(BODY_BYTES)
-
-    def _end_framing(self, framing: _Framing, facts: list[Fact]) -> None:
-        self._read_events(framing.end(), facts)
-
-    def _end_order(self, order: StreamOrder, facts: list[Fact]) -> None:
-        facts.extend(order.end())
 
     def _read_events(self, events: list[Event], facts: list[Fact]) -> None:
         if isinstance(self._framing, WholeText) or not self.streamed:
@@ -348,8 +327,6 @@ class AnswerReader:
             self._document = data
         return data
 
-    # -- from events to facts --------------------------------------------------------------------------------------
-
     def _read_object(self, name: str, data: dict[str, Any], facts: list[Fact]) -> list[Fact]:
         if not self._dialect.has_shape(data) and (shape := dialects.shape_of(data)):
             self._read_foreign(shape, name, data, facts)
@@ -374,7 +351,6 @@ class AnswerReader:
         return found
 
     def _read_foreign(self, shape: str, name: str, data: dict[str, Any], facts: list[Fact]) -> None:
-        """Tell that *data* has the *shape* of another dialect, and read its progress and its id in that dialect."""
         self._spoken = dialects.BY_NAME.get(shape, self._spoken)
         self._tell(facts, Fact("shape", shape, "event" if name else "body"), once=True)
         for fact in dialects.of(shape).read(name, data):
@@ -423,7 +399,7 @@ class AnswerReader:
                 self._tell(facts, fact)
 
     def _follow_naming(self, is_named: bool, facts: list[Fact]) -> None:
-        """Tell when the events that say something begin to come without a name, and when a name comes again."""
+        # `loose`: events that say something come without a name from now on, or with one again
         if is_named is self._is_loose and self._namings < _NAMINGS:
             self._is_loose = not is_named
             self._namings += 1
@@ -478,7 +454,6 @@ def _json(data: bytes) -> Any:
 
 
 def _echoes(echo: Echo, data: dict[str, Any]) -> Iterator[Fact]:
-    """Yield the values in the places of a request id: at the top, and inside the object that an event wraps."""
     for name, depth in echo.body.items():
         for outer in (data, data.get("response"), data.get("message")):
             value = _at(outer, name)

@@ -1,8 +1,4 @@
-"""
-Server-sent events out of bytes, however the bytes are cut.
-
-https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
-"""
+"""Server-sent events out of bytes, however these are cut (https://html.spec.whatwg.org/#event-stream-interpretation)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """
-Parts of a request that belong to one account, left out when another account gets the request.
+Parts of a request that belong to one account, left out when another account gets it.
 
-Ids and tokens stand in the fields that its dialect lists. Encrypted reasoning and signatures of thinking, which only
-their own account can read, are taken out once another account refused them.
+Ids and tokens stand in the fields that its dialect lists; sealed reasoning and signatures go once they are refused.
 """
 
 from __future__ import annotations
@@ -68,8 +67,7 @@ def unsealed(body: Body, keeps: Keeps) -> bytes:
     """
     Return the bytes of *body* without sealed reasoning and signed thinking, but for those that the account *keeps*.
 
-    Thinking is switched off where the request would be refused without its signatures. Every other byte stays; where
-    nothing is taken out, the body's own bytes are returned.
+    Thinking is switched off where the request would be refused without its signatures; no other byte changes.
     """
     for dialect in DIALECTS:  # gateways take the blocks of one dialect in requests of another
         raw = dialect.without_sealed(body, keeps)

@@ -1,9 +1,8 @@
 """
 URLs of an account's upstream in an answer (results, uploads, operations, pages), rewritten for the client.
 
-A client of a reverse listener gets this proxy's address in their place, so that its next request comes here and goes to
-the same account. Texts of a model or a client are not touched: those of a generation, of members that hold such texts,
-and of downloads.
+The next request of a reverse listener's client then comes here, and goes to the same account. Texts of a model or a
+client (generations, members that hold such texts, downloads) are not touched.
 """
 
 from __future__ import annotations
@@ -56,8 +55,7 @@ def client_address(headers: Headers, authority: str, scheme: str) -> str:
     """
     Return the address by which a client reached this proxy, as `http://127.0.0.1:8080`; empty where it names none.
 
-    *headers* are its request's, *authority* is HTTP/2's `:authority`. A front that terminates TLS states its own
-    address in `X-Forwarded-Proto`, `-Host`, `-Port` and `-Prefix`.
+    *authority* is HTTP/2's `:authority`. A front that terminates TLS states its address in `X-Forwarded-…` *headers*.
     """
     forwarded = headers.get("x-forwarded-proto").partition(",")[0].strip().lower()
     called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
@@ -100,7 +98,7 @@ class AddressMap:
         if found is None or not self._is_upstreams(found):
             return url
         bare, query = found["path"] or "", _without_keys(found["query"] or "")
-        asked = self._asked_for(bare, query) if self.address else bare
+        asked = self._path_here(bare, query) if self.address else bare
         if asked is None:
             return url
         self.note(asked + query)
@@ -116,15 +114,14 @@ class AddressMap:
         if name.startswith(_NO_ADDRESS):
             return value
         if name == "link":
-            return _IN_LINK.sub(lambda found: f"<{self._referred(found[1])}>", value)
+            return _IN_LINK.sub(lambda found: f"<{self._reference_for_client(found[1])}>", value)
         if name == "refresh":
-            return _IN_REFRESH.sub(lambda found: self._referred(found[0]), value)
+            return _IN_REFRESH.sub(lambda found: self._reference_for_client(found[0]), value)
         if name in _PLACES:
-            return self._referred(value.strip())
+            return self._reference_for_client(value.strip())
         return self.for_client(value.strip()) if _URL.fullmatch(value.strip()) else value
 
-    def _referred(self, value: str) -> str:
-        """Return the URL reference *value*, which may be relative (RFC 3986, 4.2), for the client."""
+    def _reference_for_client(self, value: str) -> str:
         if value.startswith("//"):
             whole = f"{self.origin.scheme}:{value}"
             found = self.for_client(whole)
@@ -154,11 +151,10 @@ class AddressMap:
         # behind a TLS terminator, a server may write its own scheme and port
         return {port, own.port} == set(_PORTS.values())
 
-    def _asked_for(self, bare: str, query: str) -> str | None:
-        """Return the path here that leads to *bare* upstream; None where no path does."""
+    def _path_here(self, bare: str, query: str) -> str | None:
         if not bare:
             return None if self.account.base_path else bare
-        here, there = _beginnings(self.asked, self.went)
+        here, there = _without_common_end(self.asked, self.went)
         candidates = [here + bare[len(there) :]] if (bare + "/").startswith(there + "/") else []
         return next((path for path in (*candidates, bare) if self._leads_to(path, bare, query)), None)
 
@@ -206,11 +202,7 @@ class LineRewriter:
 
 
 def body_form(endpoint: Endpoint, path: str, status: int, headers: Headers) -> str:
-    """
-    Return how the body of an answer is rewritten: `whole`, by `lines`, or not at all (empty).
-
-    *path* is that of the request, *status* and *headers* are the answer's.
-    """
+    """Return how the body of an answer to *path* is rewritten: `whole`, by `lines`, or not at all (empty)."""
     bare, _, query = path.partition("?")
     words = endpoint.kind == "generation" and status != 202 and not endpoint.suffix.startswith(_WORDLESS)
     if words or status == 206 or status >= 400 or _DOWNLOADS.search(unquote(bare)) or "alt=media" in query.split("&"):
@@ -232,9 +224,7 @@ def for_upstream(request: Request, raw: bytes, account: Account, origin: Origin)
 
 
 def _at_upstream(begins: str, account: Account, origin: Origin) -> Callable[[str, tuple[str, ...]], str]:
-    base = str(origin)
-    default = f":{_PORTS[origin.scheme]}"
-    base = base.removesuffix(default)
+    base = str(origin).removesuffix(f":{_PORTS[origin.scheme]}")
 
     def change(value: str, names: tuple[str, ...]) -> str:
         target = value.removeprefix(begins)
@@ -248,13 +238,11 @@ def _at_upstream(begins: str, account: Account, origin: Origin) -> Callable[[str
 
 
 def _without_keys(query: str) -> str:
-    """Return *query* without parameters for keys; a signature of the upstream is no key of ours and stays."""
     kept = [part for part in query[1:].split("&") if unquote(part.partition("=")[0]) not in clients.QUERY_KEYS]
     return "?" + "&".join(kept) if query and any(kept) else ""
 
 
-def _beginnings(asked: str, went: str) -> tuple[str, str]:
-    """Return two paths without the last segments that they have in common."""
+def _without_common_end(asked: str, went: str) -> tuple[str, str]:
     one, other = asked.partition("?")[0].split("/"), went.partition("?")[0].split("/")
     while len(one) > 1 and len(other) > 1 and one[-1] == other[-1]:
         one.pop()

@@ -23,10 +23,9 @@ MISSING: Any = type("Missing", (), {"__repr__": lambda _: "MISSING", "__bool__":
 
 class Body:
     """
-    The bytes of a message body, read lazily as one JSON object.
+    The bytes of a message body, read lazily as one JSON object; anything else has no members, and reading never raises.
 
-    *raw* is None for a body that is streamed through and cannot be read. Anything that is not a JSON object has no
-    members; reading never raises.
+    *raw* is None for a body that is streamed through.
     """
 
     __slots__ = ("__weakref__", "_fields", "_values", "is_too_deep", "raw")
@@ -91,16 +90,15 @@ class Body:
 
     def splice(self, changes: Mapping[str, object]) -> bytes:
         """
-        Return the body with top-level members replaced or added, every other byte as it was.
+        Return the body with members replaced or added (`metadata.key`: one level down), every other byte as it was.
 
-        A dotted name (`metadata.key`) reaches one level into an object member. Raises ValueError where the body is no
-        JSON object, or a changed member stands there twice, so that servers may read either.
+        Raises ValueError where the body is no JSON object, or a changed member stands there twice.
         """
         if self.raw is None or not self.is_object:
             raise ValueError("the body is not a JSON object that can be changed")
         if b"\0" in self.raw[:4]:
             raise ValueError("the body is not in UTF-8")  # UTF-16 or UTF-32, which readers detect by these bytes
-        whole, inside = _sorted(changes)
+        whole, inside = _whole_and_inside(changes)
         spans = _spans_of(self.raw, self._read(), {*whole, *inside})
         texts = {name: _encoded(value) for name, value in whole.items()}
         for name, values in inside.items():
@@ -134,7 +132,7 @@ def _decode(text: bytes | msgspec.Raw) -> Any:
 
 
 def _lenient(text: bytes, **options: Any) -> Any:
-    """Parse lenient JSON: with NaN, lone surrogates, a BOM, control characters or invalid UTF-8."""
+    # NaN, lone surrogates, a BOM, control characters, invalid UTF-8
     try:
         return json.loads(text, strict=False, **options)
     except UnicodeDecodeError:
@@ -142,7 +140,6 @@ def _lenient(text: bytes, **options: Any) -> Any:
 
 
 def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int, int]]:
-    """Return the span of each member's value by walking the keys: the values' lengths are known already."""
     spans: dict[str, tuple[int, int]] = {}
     at = raw.index(b"{") + 1
     for name, value in fields.items():
@@ -158,7 +155,6 @@ def _spans(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> dict[str, tuple[int
 
 
 def _spans_of(raw: bytes, fields: Mapping[str, msgspec.Raw], changing: Container[str]) -> dict[str, tuple[int, int]]:
-    """Return the spans of the members of the object *raw*; *fields* are those that were read."""
     with contextlib.suppress(ValueError):
         if fields:
             return _spans(raw, fields)
@@ -170,8 +166,7 @@ def _spans_of(raw: bytes, fields: Mapping[str, msgspec.Raw], changing: Container
     return spans
 
 
-def _sorted(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-    """Return the members that *changes* replaces, and those of the objects that it reaches into."""
+def _whole_and_inside(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
     whole = {name: value for name, value in changes.items() if "." not in name}
     inside: dict[str, dict[str, object]] = {}
     for name, value in changes.items():
@@ -187,7 +182,6 @@ def _sorted(changes: Mapping[str, object]) -> tuple[dict[str, object], dict[str,
 
 
 def _spliced(raw: bytes, values: Mapping[str, object]) -> bytes:
-    """Return the object *raw* with *values* set; any other value is replaced by an object."""
     member = Body(raw)
     if not member.is_object:
         return _encoded(values)
@@ -196,7 +190,6 @@ def _spliced(raw: bytes, values: Mapping[str, object]) -> bytes:
 
 
 def _replaced(raw: bytes, texts: Mapping[str, bytes], spans: Mapping[str, tuple[int, int]]) -> bytes:
-    """Return the object *raw* with *texts* at *spans*; members without a span are added at the end."""
     out, at = bytearray(), 0
     for (start, end), text in sorted((spans[name], text) for name, text in texts.items() if name in spans):
         out += raw[at:start] + text
@@ -216,11 +209,7 @@ def _encoded(value: object) -> bytes:
 
 
 def members(raw: bytes) -> dict[str, bytes]:
-    """
-    Return the JSON text of each member of the object *raw*.
-
-    Raises ValueError where *raw* is no object, or ambiguous: a member stands twice.
-    """
+    """Return the JSON text of each member of the object *raw*. Raises ValueError if one stands twice."""
     try:
         fields = _FIELDS.decode(raw)
     except _MAX_DEPTH_ERRORS:

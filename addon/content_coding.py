@@ -1,8 +1,4 @@
-"""
-Content codings (RFC 9110, 8.4.1) of requests and answers: gzip, deflate, br, zstd and stacks of them.
-
-Bodies are decoded in pieces of bounded size, so a caller can stop, or yield the event loop, in time (zip bombs).
-"""
+"""Content codings (RFC 9110, 8.4.1): gzip, deflate, br, zstd and stacks of them, decoded in pieces of bounded size."""
 
 from __future__ import annotations
 
@@ -46,10 +42,9 @@ def codings(value: str) -> tuple[str, ...]:
 
 class Decoder:
     """
-    Decodes one body with the Content-Encoding *value*: `feed` for every chunk, then `end`.
+    Decodes one body with the Content-Encoding *value* (or raises UnknownCoding): `feed` for every chunk, then `end`.
 
-    At most *free* bytes, plus *ratio* times the bytes fed, may come out; without both there is no bound. Raises
-    UnknownCoding.
+    At most *free* bytes, plus *ratio* times the bytes fed, may come out (zip bombs); without both there is no bound.
     """
 
     def __init__(self, value: str, free: int = 0, ratio: int = 0) -> None:
@@ -107,9 +102,6 @@ def decode(data: bytes, value: str, limit: int) -> bytes:
             raise TooLarge(f"the body is larger than {limit} bytes")
     decoder.end()
     return bytes(out)
-
-
-# -- one coding each ---------------------------------------------------------------------------------------------------
 
 
 class _Layer(Protocol):

@@ -50,24 +50,22 @@ def words(raw: bytes) -> Iterator[str]:
 
 def urlencoded(text: str) -> tuple[Field, ...]:
     """Return names and values of a query or an urlencoded body, split at `;` as well, as some servers do."""
-    return tuple(
-        dict.fromkeys(
-            found for separator in "&;" if separator in text or separator == "&" for found in _pairs(text, separator)
-        )
-    )
+    pairs: dict[Field, None] = {}
+    for separator in "&;" if ";" in text else "&":
+        pairs |= dict.fromkeys(parse_qsl(text, keep_blank_values=True, separator=separator, errors="replace"))
+    return tuple(pairs)
 
 
 def is_form(content_type: str) -> bool:
     """Whether a body of *content_type* is a form, of either kind."""
-    kind = _kind(content_type)
-    return kind in (_MULTIPART, _URLENCODED)
+    return _kind(content_type) in (_MULTIPART, _URLENCODED)
 
 
 def value(raw: bytes, content_type: str, name: str) -> str:
     """Return the value of the field *name* of the form *raw*; empty unless there is exactly one, and readable."""
     try:
         if _kind(content_type) == _URLENCODED:
-            found = [_unquoted(value) for _, key, value in _parts(raw) if key == name]
+            found = [_unquoted(value) for _, key, value in _parts_names_values(raw) if key == name]
         else:
             found = [value for key, value in multipart(raw, content_type) if key == name]
     except ValueError:
@@ -101,7 +99,7 @@ def _replaced_part(raw: bytes, content_type: str, name: str, new: str) -> bytes:
 
 
 def _replaced_pair(raw: bytes, content_type: str, name: str, new: str) -> bytes:
-    parts = list(_parts(raw))
+    parts = list(_parts_names_values(raw))
     found = [at for at, (_, key, _) in enumerate(parts) if key == name]
     if len(found) != 1:
         raise ValueError(f"the form does not have the field {name} once")
@@ -111,8 +109,7 @@ def _replaced_pair(raw: bytes, content_type: str, name: str, new: str) -> bytes:
     return "&".join(texts).encode("latin-1")
 
 
-def _parts(raw: bytes) -> Iterator[tuple[str, str, str]]:
-    """Yield each part of an urlencoded form, its decoded name, and its value as it stands."""
+def _parts_names_values(raw: bytes) -> Iterator[tuple[str, str, str]]:
     for part in raw.decode("latin-1").split("&"):
         key, _, value = part.partition("=")
         yield part, _unquoted(key), value
@@ -126,10 +123,6 @@ def _kind(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _pairs(text: str, separator: str) -> Iterator[Field]:
-    yield from parse_qsl(text, keep_blank_values=True, separator=separator, errors="replace")
-
-
 def _boundary(content_type: str) -> str:
     kind, _, _ = content_type.partition(";")
     rest = content_type[len(kind) :].rstrip()
@@ -141,7 +134,7 @@ def _boundary(content_type: str) -> str:
         if parameter[1].lower().startswith("boundary"):
             found.append(parameter[2] if parameter[2] is not None else parameter[3])
         at = parameter.end()
-    if kind.strip().lower() != "multipart/form-data" or len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
+    if kind.strip().lower() != _MULTIPART or len(found) != 1 or not _BOUNDARY.fullmatch(found[0]):
         raise ValueError("the body is no form with one boundary")
     return found[0]
 

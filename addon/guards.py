@@ -1,9 +1,8 @@
 """
 Checks of every request before its content: pages of other sites, heads out of bounds, ambiguous paths and headers.
 
-A web page can make a browser send requests to a port on this machine. It cannot read the answers, but with our keys
-they cost money; and by DNS rebinding it can read them too. So a request must come from a program or an allowed page,
-and its Host must be a name of this proxy.
+A web page can make a browser send requests here, which cost money, and by DNS rebinding can read the answers. So a
+request must come from a program or an allowed page, and its Host must be a name of this proxy.
 """
 
 from __future__ import annotations
@@ -37,10 +36,9 @@ _SPELLED_OTHERWISE = frozenset(
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """
-    How a request came in.
+    A request as it came in: its Host, the names of this proxy *here*, whether the connection is *secure* (TLS).
 
-    *host* is its Host, *here* are the names of this proxy on the connection, *secure*: it came over TLS. *target* is
-    the host and port that a client of a proxy named; Host must then equal it.
+    *target* is the host and port that a client of a proxy named; Host must then equal it.
     """
 
     method: str
@@ -112,7 +110,7 @@ class Guards:
             return None
         # Sec-Fetch-Mode says nothing: Node sends `cors` as well
         sites = all(site.strip().lower() in _OUR_OWN_PAGE for site in headers.all("sec-fetch-site"))
-        if sites and all(_is_same(origin, arrival) for origin in origins):
+        if sites and all(_is_requested_host(origin, arrival) for origin in origins):
             return None
         return Refusal(
             403,
@@ -142,40 +140,26 @@ def body_too_deep() -> Refusal:
 
 
 def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
-    if any(value.strip() != path for name in _PATHS for value in headers.all(name)):
-        return _header_unusable()
-    if any(value.strip().lower() != "chunked" for value in headers.all("transfer-encoding")):
-        return _header_unusable()  # transfer codings but chunked are not decoded here
-    if any(value.strip().upper() != method for name in _METHODS for value in headers.all(name)):
-        return _header_unusable()
-    for name in headers.names():
-        if "_" in name:
-            otherwise = name.replace("_", "-")
-            if otherwise in _SPELLED_OTHERWISE or otherwise.startswith("x-patchbay-"):
-                return _header_unusable()
-    if _upgrades_oddly(headers):
-        return _header_unusable()
-    if any("\n" in value or "\r" in value or "\0" in value for _, value in headers):
-        return _header_unusable()
-    return None
+    dashed = [name.replace("_", "-") for name in headers.names() if "_" in name]
+    is_unusable = (
+        any(value.strip() != path for name in _PATHS for value in headers.all(name))
+        # transfer codings but chunked are not decoded here
+        or any(value.strip().lower() != "chunked" for value in headers.all("transfer-encoding"))
+        or any(value.strip().upper() != method for name in _METHODS for value in headers.all(name))
+        or any(name in _SPELLED_OTHERWISE or name.startswith("x-patchbay-") for name in dashed)
+        or _upgrades_oddly(headers)
+        or any("\n" in value or "\r" in value or "\0" in value for _, value in headers)
+    )
+    return Refusal(400, "header_unusable", "A header of this request is ambiguous") if is_unusable else None
 
 
 def _upgrades_oddly(headers: Headers) -> bool:
-    """
-    Whether a server could open a WebSocket where mitmproxy sees none, or of an unknown version.
-
-    mitmproxy would then pass the bytes, and no message would be checked.
-    """
+    # a server could open a WebSocket where mitmproxy sees none, and would then pass its bytes unchecked
     asked = tuple(value.strip().lower() for value in headers.all("upgrade"))
-    if not any("websocket" in value for value in asked) and not any(
-        n.startswith("sec-websocket-") for n in headers.names()
-    ):
+    named = any(name.startswith("sec-websocket-") for name in headers.names())
+    if not named and not any("websocket" in value for value in asked):
         return False
     return asked != ("websocket",) or headers.all("sec-websocket-version") != ("13",)
-
-
-def _header_unusable() -> Refusal:
-    return Refusal(400, "header_unusable", "A header of this request is ambiguous")
 
 
 def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
@@ -184,14 +168,13 @@ def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
         return Refusal(400, "path_unusable", "The path of this request is ambiguous")
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)
     if joined or dialects.is_ambiguous(arrival.method, bare):
-        return Refusal(400, "path_unusable", f"The path of this request is ambiguous{_slashes(arrival)}")
+        return Refusal(400, "path_unusable", f"The path of this request is ambiguous{_slash_too_many(arrival)}")
     if endpoint.dialect and endpoint.asks == "unread":
         return Refusal(400, "path_unusable", "The path of this request names a model but no known action")
     return None
 
 
-def _slashes(arrival: Arrival) -> str:
-    """Return which slash of the path of *arrival* is one too many, and which base URL is right."""
+def _slash_too_many(arrival: Arrival) -> str:
     path = arrival.path.partition("?")[0]
     fixed = _SLASHES.sub("/", path).rstrip("/")
     if fixed == path:
@@ -205,8 +188,7 @@ def _slashes(arrival: Arrival) -> str:
     return f": it ends in '/'; use {fixed} behind your base URL"
 
 
-def _is_same(origin: str, arrival: Arrival) -> bool:
-    """Whether *origin* is the requested host, which is known to be this proxy's."""
+def _is_requested_host(origin: str, arrival: Arrival) -> bool:
     scheme, mark, authority = origin.strip().lower().partition("://")
     if not mark or scheme != ("https" if arrival.secure else "http"):
         return False

@@ -1,8 +1,4 @@
-"""
-Places of values in a JSON text, so that a few bytes of it change and no other does.
-
-The text is not validated: for text that is no JSON, results are meaningless, and nothing is raised.
-"""
+"""Places of values in a JSON text, for edits that change no other byte. The text is not validated."""
 
 from __future__ import annotations
 
@@ -84,11 +80,7 @@ def string(text: bytes) -> str:
 
 
 def with_strings(text: bytes, change: Callable[[str, tuple[str, ...]], str], mark: bytes) -> bytes:
-    """
-    Return *text* with *change* applied to every string value, with the names of the members around it.
-
-    Only strings that hold *mark*, in any case, are changed. A string that stays the same keeps its bytes.
-    """
+    """Return *text* with *change* (a string, the names around it) applied to strings that hold *mark*, in any case."""
     lower, mark = text.lower(), mark.lower()
     if mark not in lower:
         return text
@@ -160,7 +152,6 @@ def edited(text: bytes, edits: Iterable[Splice]) -> bytes:
 
 
 def _end(text: bytes, at: int) -> int:
-    """Return where the value that begins *at* ends."""
     first = text[at : at + 1]
     if first == b'"':
         found = _STRING.match(text, at)

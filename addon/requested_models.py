@@ -1,8 +1,8 @@
 """
 The models that a request may run, by its path, query, headers and body.
 
-`in_usual_place` is cheap, for requests whose client may use every model. Where rights depend on the models,
-`anywhere` collects every value that some server could take for a model's name; unreadable parts make it `hidden`.
+`in_usual_place` is cheap. Where a client's rights depend on the models, `anywhere` collects every value that some
+server could take for a model's name; unreadable parts make it `hidden`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,12 @@ _DESCRIBES = frozenset(
         "function_declarations", "custom", "examples", "arguments",
     }
 )  # fmt: skip
+_NAMES = (
+    "model", "models", "fallback", "fallbacks", "model_id", "model_ids", "modelid", "modelids", "model_name",
+    "model_names", "modelname", "modelnames",
+)  # fmt: skip
+_SWITCHES = ("fallback", "fallbacks")  # OpenRouter's `allow_fallbacks: false` names nothing
+_MAY_BE_NAMES = (b'"', b"[", b"{")
 # Headers in which gateways read models: a name, a routing parameter, settings in JSON.
 _NAMES_ONE = re.compile(r"(?:^|-)models?(?:-|$)")
 _ROUTING = "x-goog-request-params"
@@ -63,8 +69,7 @@ class RequestedModels:
     """
     The models a request may run. *model* picks the account and its lane; *others* are all the rest.
 
-    *hidden* says why there may be more models that cannot be read here (empty: there are none); *sealed*: nor is it
-    known which accounts serve them.
+    *hidden* says why there may be more (empty: there are none); *sealed*: nor is it known which accounts serve them.
     """
 
     model: str = ""
@@ -116,7 +121,9 @@ def anywhere(request: Request) -> RequestedModels:
         case "named" if request.body.raw != b"":
             _body(request, found)
         case "unread" if request.method not in _SAFE:
-            _unread_body(request, found)
+            inside = _FoundModels()  # a body of any form: nothing in it is hidden or sealed
+            _body(request, inside)
+            found.names |= inside.names
             found.hide("the endpoint is unknown")
         case _:
             pass
@@ -139,11 +146,7 @@ def of_message(body: Body, *, creates: bool) -> RequestedModels:
 
 
 def matches(patterns: Iterable[str], names: Collection[str]) -> bool:
-    """
-    Whether one of *patterns* (shell-style: `*`, `?`, `[…]`) matches or equals one of *names*.
-
-    A context size in brackets, as in `claude-x[1m]`, is a part of the name and no set of letters.
-    """
+    """Whether one of the shell-style *patterns* matches one of *names*; the size in `claude-x[1m]` is literal."""
     return any(
         pattern in names or any(fnmatchcase(name, _with_sizes(pattern)) for name in names) for pattern in patterns
     )
@@ -182,7 +185,6 @@ class _FoundModels:
             self.taken += 1
 
     def take_path(self, request: Request) -> None:
-        """Take the models of the path and the query."""
         path, _, query = request.path.partition("?")
         self.take(unquote(request.endpoint.model))
         if request.endpoint.asks != "socket":
@@ -191,7 +193,6 @@ class _FoundModels:
             self.take_fields(form_data.urlencoded(query))
 
     def take_headers(self, request: Request) -> None:
-        """Take the models of headers in which gateways read them."""
         for name in request.headers.names():
             if name == _ROUTING:
                 self.take_fields(
@@ -223,14 +224,14 @@ class _FoundModels:
     def walk(self, inside: dict[str, bytes], depth: int) -> None:
         """Take the models of the members *inside*. Raises ValueError where a member stands twice."""
         for name, raw in inside.items():
-            word = _word(name)
+            word = _loosest_word(name)
             if word.endswith(_SWITCHES) and raw[:1] not in _MAY_BE_NAMES:
                 continue
-            if _names_model(word) or (depth == 0 and word in _STANDS_FOR):
+            if word.endswith(_NAMES) or (depth == 0 and word in _STANDS_FOR):
                 self.take_value(raw, depth)
             elif word in _TEXTS or (depth and word in _DESCRIBES):
                 continue
-            elif raw[:1] in (b"{", b"[") and _may_name(raw):
+            elif raw[:1] in (b"{", b"[") and (_MAY_NAME.search(raw) or _hides_letters(raw)):
                 self.enter(raw, depth)
 
     def take_value(self, raw: bytes, depth: int) -> None:
@@ -258,10 +259,6 @@ class _FoundModels:
             self.walk(members(raw), depth + 1)
 
 
-def _may_name(raw: bytes) -> bool:
-    return bool(_MAY_NAME.search(raw)) or _hides_letters(raw)
-
-
 def _hides_letters(raw: bytes) -> bool:
     return (b"\\u" in raw and bool(_ESCAPED.search(raw))) or any(letter in raw for letter in _FOLDED)
 
@@ -271,30 +268,14 @@ def _named(first: str, found: _FoundModels) -> RequestedModels:
     return RequestedModels(first, tuple(name for name in found.names if name != first), found.hidden, found.sealed)
 
 
-def _names_model(word: str) -> bool:
-    return word.endswith(_NAMES)
-
-
-_NAMES = (
-    "model", "models", "fallback", "fallbacks", "model_id", "model_ids", "modelid", "modelids", "model_name",
-    "model_names", "modelname", "modelnames",
-)  # fmt: skip
-
-
-_SWITCHES = ("fallback", "fallbacks")  # OpenRouter's `allow_fallbacks: false` names nothing
-_MAY_BE_NAMES = (b'"', b"[", b"{")
-
-
-def _word(name: str) -> str:
-    """Return *name* as the least strict server reads it: without its case and the white space around it."""
+def _loosest_word(name: str) -> str:
     return name.strip("\0 \t\r\n\f\v").casefold()
 
 
 def _field_names_model(name: str) -> bool:
-    """Whether a form or query field names a model, also where its name is encoded twice or indexed."""
-    word = _word(normalize("NFKC", unquote(unquote(name))))
-    pieces = {word, *map(_word, _PIECES.split(word.replace("-", "_")))}
-    return any(_names_model(piece) or piece in _STANDS_FOR for piece in pieces if piece)
+    word = _loosest_word(normalize("NFKC", unquote(unquote(name))))  # it may be encoded twice, or indexed
+    pieces = {word, *map(_loosest_word, _PIECES.split(word.replace("-", "_")))}
+    return any(piece.endswith(_NAMES) or piece in _STANDS_FOR for piece in pieces if piece)
 
 
 def _body(request: Request, found: _FoundModels) -> None:
@@ -327,15 +308,7 @@ def _form(raw: bytes, content_type: str, found: _FoundModels) -> None:
         found.seal("a model is named in a way that cannot be read")
 
 
-def _unread_body(request: Request, found: _FoundModels) -> None:
-    """Take the models of the body of a path of no dialect, which may be of any form."""
-    inner = _FoundModels()
-    _body(request, inner)
-    found.names |= inner.names
-
-
 def _batch(body: Body, found: _FoundModels) -> None:
-    """Take the model of each of the `requests` of a batch."""
     try:
         outer = members(body.raw or b"")
         requests = items(outer.pop("requests", b""))
@@ -365,14 +338,10 @@ _ONE = msgspec.json.Decoder(_One)
 
 
 def _simple_model(each: bytes) -> str:
-    """Return the model of a simple request of a batch, which names it once and escapes nothing: they may be many."""
+    # the fast path, as requests may be many: named once, and nothing escaped
     lower = each.lower()
-    plain = (
-        lower.count(b"model") == 1 == lower.count(b'"params"')
-        and b"fallback" not in lower
-        and not _hides_letters(lower)
-    )
-    if not plain:
+    is_named_once = lower.count(b"model") == 1 == lower.count(b'"params"') and b"fallback" not in lower
+    if not is_named_once or _hides_letters(lower):
         return ""
     try:
         return _ONE.decode(each).params.model
@@ -388,12 +357,11 @@ def _one_of_batch(each: dict[str, bytes], found: _FoundModels) -> None:
     for name, raw in each.items():
         if name.casefold() == "params" and name != "params":
             raise ValueError("the body holds a member twice")
-        if name != "params" and _names_model(name.casefold()):
+        if name != "params" and name.casefold().endswith(_NAMES):
             found.take_value(raw, 1)
 
 
 def _named_by_segments(path: str) -> Iterator[str]:
-    """Yield the segments of *path* behind `models`, `engines` and the like: gateways name models there."""
     segments = [unquote(segment) for segment in path.split("/") if segment]
     for place, segment in enumerate(segments[:-1]):
         named = segments[place + 1].partition(":")[0]

@@ -11,11 +11,7 @@ _KEPT = ("/files", "/uploads", "/upload/")
 
 
 def streams_through(method: str, path: str, endpoint: Endpoint, headers: Headers) -> bool:
-    """
-    Whether the body of a request goes up chunk by chunk, so that only its head is known.
-
-    *path* comes without its query.
-    """
+    """Whether the body of a request to *path* (without its query) goes up in chunks, unread."""
     if method not in _SENDS or not _is_upload(path, endpoint, headers):
         return False
     length = headers.get("content-length").strip()

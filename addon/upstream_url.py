@@ -33,11 +33,7 @@ def is_anywhere(origin: Origin) -> bool:
 
 
 def once(path: str) -> str:
-    """
-    Return *path* (without its query) with its version once.
-
-    It stands twice where a base URL ends in a version and the tool adds one: `/v1/v1/messages`, `/v1/v1beta/models/…`.
-    """
+    """Return *path* (without its query) with its version once: base URLs and tools add one each (`/v1/v1/messages`)."""
     return _DOUBLED.sub(r"\1", path, count=1) if path.count("/v") > 1 else path
 
 
@@ -45,8 +41,7 @@ def takes(account: Account, path: str) -> bool:
     """
     Whether *account*'s key may go with *path*, which is of no dialect (empty: it is of one).
 
-    At a known service, an unknown path may administer the account. A server given by `--mode reverse:` is the user's
-    own choice.
+    At a known service an unknown path may administer the account, unlike at a server given by `--mode reverse:`.
     """
     allowed = account.provider.paths
     if not path or account.origin is None or "*" in allowed:
@@ -67,8 +62,7 @@ def readings(endpoint: Endpoint, path: str, headers: Container[str]) -> tuple[En
     """
     Return all that *path* (with its query) may mean where several dialects spell it alike, the likeliest first.
 
-    Models and files are spelled alike by OpenAI, Anthropic and Google, skills by the first two; a header that only one
-    of them knows decides.
+    A header that only one of them knows decides.
     """
     bare, _, query = path.partition("?")
     found = _SHARED.search(bare)
@@ -92,11 +86,7 @@ def first(accounts: Iterable[Account], family: str, reverse: Origin | None = Non
 
 
 def mixed(accounts: Iterable[Account]) -> dict[str, tuple[str, ...]]:
-    """
-    Return, by family, accounts of different services that all serve every model.
-
-    On one port only the model tells services apart, so any of these may get any conversation.
-    """
+    """Return, by family, accounts of different services that serve every model, so that no model tells them apart."""
     found: dict[str, dict[Origin, str]] = {}
     for account in accounts:
         every = "*" in account.models.allow and not account.models.deny
@@ -110,10 +100,9 @@ def join(account: Account, path: str, endpoint: Endpoint, model: str = "") -> st
     """
     Return *path* (with its query) under the account's base URL; *model* is the provider's name for the model.
 
-    Without a path in the base URL it stays as the client sent it, but for a doubled version (see `once`). The suffix of
-    a dialect's endpoint replaces the client's prefix (`/v1/chat/completions` under `…/api/v1` is
-    `/api/v1/chat/completions`). Of any other path, the part that both share is written once, and a path without a
-    version (`/api/chat` beside `…/v1`) stands beside the versioned ones.
+    A base URL without a path changes nothing but a doubled version (see `once`). Under `…/api/v1` the suffix of a
+    dialect's endpoint replaces the client's prefix (`/api/v1/chat/completions`); of any other path, the part that both
+    share is written once, and a path without a version (`/api/chat`) stands beside the versioned ones.
     """
     bare, mark, query = path.partition("?")
     if account.provider.layout == "azure" and endpoint.dialect:
@@ -155,7 +144,7 @@ def names_model(account: Account, endpoint: Endpoint, query: str) -> bool:
 
 
 def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[str, object]]:
-    """Return the path, and the body members to change, that make *request* name *model* for *account*'s provider."""
+    """Return the path, and the body members to change, by which *request* names *model* for *account*'s provider."""
     in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
     said = "" if in_path else requested_models.in_body(request)
     if not model or (_is_named(request.endpoint, model) if in_path else model == said):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from dataclasses import dataclass, field
 
+from ..bounded import ChangeLog
+
 SWEEP = 64  # expired bindings that one call removes at most; each call adds one, so this keeps up
 
 
@@ -62,7 +64,7 @@ class Bindings:
         self._bound: OrderedDict[Key, None] = OrderedDict()  # the longest idle first
         self._sessions: Counter[str] = Counter()
         self._generation = 0
-        self._changed: dict[Key, None] | None = None
+        self._changes: ChangeLog[Key] = ChangeLog()
 
     def home(self, key: Key, now: float) -> str:
         """Return the account *key* is bound to, or the empty string."""
@@ -130,7 +132,7 @@ class Bindings:
         if entry is None or entry.home != account or entry.generation != generation:
             return False
         self._unbind(key, entry)
-        self._note(key)
+        self._changes.note(key)
         return True
 
     def is_cold(self, key: Key, now: float, seconds: float) -> bool:
@@ -163,7 +165,7 @@ class Bindings:
         entry = self._entries.get(key)
         if entry is not None and entry.home:
             self._unbind(key, entry)
-            self._note(key)
+            self._changes.note(key)
 
     def sessions(self, account: str) -> int:
         """Return the number of conversations whose home is *account*, or is about to be."""
@@ -192,12 +194,11 @@ class Bindings:
 
     def watch(self) -> None:
         """Record changes from now on, for `changes`."""
-        self._changed = {}
+        self._changes.watch()
 
     def changes(self, now: float) -> list[Binding]:
         """Return the changes since the last call; none before `watch`."""
-        changed, self._changed = self._changed, None if self._changed is None else {}
-        return [self._told(key, now) for key in changed or ()]
+        return [self._told(key, now) for key in self._changes.take()]
 
     def all(self, now: float) -> list[Binding]:
         """Return every home, the longest idle first."""
@@ -209,7 +210,7 @@ class Bindings:
         bound = entry is not None and bool(entry.home)
         if told.expires <= now or not (told.home or bound):
             return
-        if not bound and told.key in (self._changed or ()):  # it was removed here, and no other instance knows yet
+        if not bound and told.key in self._changes:  # it was removed here, and no other instance knows yet
             return
         if entry is not None and (told.since, told.expires) <= (entry.since, entry.expires):
             return
@@ -237,10 +238,6 @@ class Bindings:
             return Binding(key, "", now, now + self._ttl)
         return Binding(key, entry.home, entry.since, entry.expires)
 
-    def _note(self, key: Key) -> None:
-        if self._changed is not None:
-            self._changed[key] = None
-
     def _shrink(self) -> None:
         while len(self._bound) > self._limit:
             oldest = next(iter(self._bound))
@@ -249,7 +246,7 @@ class Bindings:
     def _touch(self, key: Key, entry: _Entry, now: float) -> None:
         entry.expires = now + self._ttl
         self._bound.move_to_end(key)
-        self._note(key)
+        self._changes.note(key)
 
     def _unbind(self, key: Key, entry: _Entry) -> None:
         entry.generation = self._next_generation()

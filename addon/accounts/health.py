@@ -8,12 +8,12 @@ result.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
 
+from ..bounded import BoundedMap
 from ..values.decision import Outcome
 from .cooldown import (
     FLOOR,
@@ -53,9 +53,9 @@ class Health:
         self._random = random
         self.quotas: Mapping[str, str] = quotas or {}
         self._accounts: dict[str, Cooldowns] = {}
-        self._lanes: OrderedDict[tuple[str, str], Cooldowns] = OrderedDict()
+        self._lanes: BoundedMap[tuple[str, str], Cooldowns] = BoundedMap(MAX_LANES)
         self._errors: dict[str, tuple[float, float]] = {}
-        self._low: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._low: BoundedMap[tuple[str, str], float] = BoundedMap(MAX_LANES)
         self._faults = UpstreamFaults()
         self._clock = NEVER
 
@@ -201,8 +201,8 @@ class Health:
             for each in found.values():
                 each.shift(back)
         self._errors = {account: (weight, at + back) for account, (weight, at) in self._errors.items()}
-        for limited in self._low:
-            self._low[limited] += back
+        for limited, until in list(self._low.items()):
+            self._low[limited] = until + back
         self._faults.shift(back)
         return back
 
@@ -233,9 +233,6 @@ class Health:
         limited = self._limited(account, lane)
         if low:
             self._low[limited] = min(max(low), now + VERIFY_AFTER)
-            self._low.move_to_end(limited)
-            if len(self._low) > MAX_LANES:
-                self._low.popitem(last=False)
         elif all(bucket.left >= ENOUGH for bucket in buckets):
             self._low.pop(limited, None)
 
@@ -375,10 +372,7 @@ class Health:
         """Return the cooldowns of an account (*lane* None) or a lane, to be added to."""
         if lane is None:
             return self._accounts.setdefault(account, {})
-        found = self._lanes.setdefault((account, lane), {})
-        self._lanes.move_to_end((account, lane))
-        while len(self._lanes) > MAX_LANES:
-            self._lanes.popitem(last=False)
+        found = self._lanes[account, lane] = self._lanes.get((account, lane), {})
         return found
 
     def _drop_empty(self, account: str, *lanes: str) -> None:

@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
 
-from blake3 import blake3
-
+from .. import keyed
+from ..bounded import BoundedMap
 from ..values.account import Account
 
 BOUND = 1.25  # times the weighted mean; above it a new session goes to another account
-ALIKE = (
-    1.5  # the same for a session that began like one of the account: it may be a repetition of that one's first turn
-)
+ALIKE = 1.5  # the same for a session that began like one of the account: it may repeat that one's first turn
 FEW = 5  # sessions an account may always have, of those that began alike
 MAX_CURSORS = 4096
 _PURPOSE = "patchbay accounts: rendezvous order v1"
@@ -36,9 +33,8 @@ class Cursors:
     """
 
     def __init__(self, random: Random, limit: int = MAX_CURSORS) -> None:
-        self._last: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self._last: BoundedMap[tuple[str, ...], str] = BoundedMap(limit)
         self._random = random
-        self._limit = limit
 
     def turn(self, round_: tuple[str, ...], names: Sequence[str], *, at_random: bool = False) -> list[str]:
         """Return *names* (sorted, not empty), beginning with the one whose turn it is."""
@@ -48,9 +44,6 @@ class Cursors:
         else:
             start = bisect_right(names, last) % len(names)
         self._last[round_] = names[start]
-        self._last.move_to_end(round_)
-        while len(self._last) > self._limit:
-            self._last.popitem(last=False)
         return [*names[start:], *names[:start]]
 
     def __len__(self) -> int:
@@ -78,7 +71,7 @@ Strategy = Callable[[str, Sequence[Account], SelectionState], list[Account]]
 
 def derive_key(key: bytes) -> bytes:
     """Derive the key of the rendezvous order from the instance's *key*."""
-    return blake3(key, derive_key_context=_PURPOSE).digest()
+    return keyed.derive(key, _PURPOSE)
 
 
 def rendezvous(seed: str, candidates: Sequence[Account], state: SelectionState) -> list[Account]:
@@ -171,10 +164,8 @@ def _turn(accounts: Mapping[str, Account], state: SelectionState, round_: tuple[
 
 def _score(key: bytes, seed: str, account: Account) -> float:
     """Return -w / ln(u) with u in (0, 1) from 52 bits of the hash: more could round u to 1, and ln(1) is 0."""
-    digest = blake3(key=key)
-    for part in (seed.encode("utf-8", "replace"), account.id.encode("utf-8", "replace")):
-        digest.update(len(part).to_bytes(8, "big") + part)
-    number = int.from_bytes(digest.digest(8), "big") >> 12
+    digest = keyed.digest(key, seed.encode("utf-8", "replace"), account.id.encode("utf-8", "replace"), size=8)
+    number = int.from_bytes(digest, "big") >> 12
     return -account.weight / math.log((number + 0.5) / 2**52)
 
 

@@ -13,11 +13,12 @@ of another conversation is the probe.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from ..bounded import BoundedMap
 from ..values.account import OutcomeKind
 from ..values.decision import Outcome
 
@@ -65,23 +66,23 @@ class UpstreamFaults:
 
     def __init__(self) -> None:
         self._faults: deque[_Fault] = deque(maxlen=MAX_FAULTS)
-        self._succeeded: OrderedDict[Place, dict[str, float]] = OrderedDict()
-        self._served: OrderedDict[tuple[str, str], dict[str, float]] = OrderedDict()  # by account and lane
+        self._succeeded: BoundedMap[Place, dict[str, float]] = BoundedMap(MAX_PLACES)
+        # by account and lane
+        self._served: BoundedMap[tuple[str, str], BoundedMap[str, float]] = BoundedMap(MAX_PLACES)
         # by conversation: the accounts and lanes that refused it, and until when it asks others first
-        self._refused: OrderedDict[str, dict[tuple[str, str], float]] = OrderedDict()
+        self._refused: BoundedMap[str, dict[tuple[str, str], float]] = BoundedMap(MAX_REFUSED)
 
     def success(self, account: str, place: Place, now: float, exchange: str = "", conversation: str = "") -> None:
         """Record that *account* served *exchange* of *conversation* at *place*; its faults there are forgotten."""
-        succeeded = self._succeeded.setdefault(place, {})
+        succeeded = self._succeeded[place] = self._succeeded.get(place, {})
         for name in [name for name, at in succeeded.items() if now - at > WINDOW]:
             del succeeded[name]
         succeeded[account] = now
-        self._succeeded.move_to_end(place)
-        if len(self._succeeded) > MAX_PLACES:
-            self._succeeded.popitem(last=False)
-        self._record_served(account, place[1], conversation or exchange, now)
+        lane = account, place[1]
+        served = self._served[lane] = self._served.get(lane) or BoundedMap(MAX_SERVED)
+        served[conversation or exchange] = now
         if self._refused:
-            self._refused.get(conversation or exchange, {}).pop((account, place[1]), None)
+            self._refused.get(conversation or exchange, {}).pop(lane, None)
         for each in [each for each in self._faults if (each.by_request or each.doubted) and _is_about(each, place)]:
             each.served_since = True
             if each.account == account:
@@ -115,13 +116,10 @@ class UpstreamFaults:
         """Record that *account* refused *conversation*, which asks other accounts first for so many *seconds*."""
         if not conversation:
             return
-        refused = self._refused.setdefault(conversation, {})
+        refused = self._refused[conversation] = self._refused.get(conversation, {})
         refused[account, lane] = now + seconds
-        self._refused.move_to_end(conversation)
         if len(refused) > MAX_FAULTS:
             del refused[next(iter(refused))]
-        if len(self._refused) > MAX_REFUSED:
-            self._refused.popitem(last=False)
 
     def fault(
         self,
@@ -154,8 +152,8 @@ class UpstreamFaults:
         for fault in self._faults:
             fault.at += seconds
         for times in (*self._succeeded.values(), *self._served.values()):
-            for name in times:
-                times[name] += seconds
+            for name, at in list(times.items()):
+                times[name] = at + seconds
         for refused in self._refused.values():
             for where in refused:
                 refused[where] += seconds
@@ -179,20 +177,11 @@ class UpstreamFaults:
 
     def has_served(self, conversation: str, account: str, lane: str, now: float) -> bool:
         """Whether *account* served *conversation* on this lane lately."""
-        return now - self._served.get((account, lane), {}).get(conversation, -math.inf) <= MEMORY
-
-    def _record_served(self, account: str, lane: str, conversation: str, now: float) -> None:
-        served = self._served.setdefault((account, lane), {})
-        self._served.move_to_end((account, lane))
-        served.pop(conversation, None)
-        served[conversation] = now
-        if len(served) > MAX_SERVED:
-            del served[next(iter(served))]
-        if len(self._served) > MAX_PLACES:
-            self._served.popitem(last=False)
+        served = self._served.get((account, lane))
+        return served is not None and now - served.get(conversation, -math.inf) <= MEMORY
 
     def _has_served_others(self, account: str, lane: str, conversation: str, now: float) -> bool:
-        served = self._served.get((account, lane), {})
+        served: Mapping[str, float] = self._served.get((account, lane)) or {}
         return any(now - at <= MEMORY for name, at in served.items() if name != conversation)
 
     def _excuse(self, faults: list[_Fault], *, by_request: bool = False) -> None:

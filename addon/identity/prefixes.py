@@ -47,7 +47,7 @@ class Prefixes:
         self._seeds = seeds
         self._ttl = ttl
         self._entries: ExpiringMap[tuple[str, bytes], Entry] = ExpiringMap(limit)
-        self._first_turns: BoundedMap[bytes, None] = BoundedMap(limit)  # of the histories whose prefixes are in memory
+        self._first_turns: BoundedMap[bytes, bool] = BoundedMap(limit)  # of the histories whose prefixes are in memory
 
     def resize(self, limit: int, ttl: float) -> None:
         """Let *limit* and *ttl* hold from the next prefix on."""
@@ -100,7 +100,7 @@ class Prefixes:
         known = prefixes_of(conversation)
         if not known:
             return
-        self._first_turns[self._first_turn(scope, conversation)] = None
+        self._first_turns[self._first_turn(scope, conversation)] = True
         first = max(conversation.first_answer, len(known) - _KEPT, 0)
         last = -1 if begins and conversation.first_answer >= 0 else len(known)
         for prefix in reversed(known[self._served(scope, known, now, first) + 1 if seen else first : last]):
@@ -153,11 +153,7 @@ class Prefixes:
     # used whenever its prefixes are, and there is room for as many: it leaves after them.
 
     def _knows_first_turn(self, scope: bytes, conversation: Conversation) -> bool:
-        first_turn = self._first_turn(scope, conversation)
-        if first_turn not in self._first_turns:
-            return False
-        self._first_turns.move_to_end(first_turn)
-        return True
+        return self._first_turns.use(self._first_turn(scope, conversation)) is not None
 
     @staticmethod
     def _first_turn(scope: bytes, conversation: Conversation) -> bytes:

@@ -1,8 +1,4 @@
-"""
-An upstream's answer, decoded within bounds and with every known key covered.
-
-Router, flow, log and client see an answer only behind this filter.
-"""
+"""An upstream's answer before router, flow, log and client see it: decoded within bounds, every known key covered."""
 
 from __future__ import annotations
 
@@ -63,7 +59,7 @@ class AnswerFilter:
         if response.status_code == 101:  # it was not offered one
             response.headers.pop("sec-websocket-extensions", None)
         self._lenient = response.status_code >= 400
-        value = _codings_of(response.headers)
+        value = _body_codings(response.headers)
         if value and has_body:
             self.is_encoded = True
             _announce_plain(response.headers)
@@ -130,8 +126,7 @@ def _is_websocket(message: http.Message) -> bool:
     return bool(message.headers.get("upgrade", "").lower() == "websocket")
 
 
-def _codings_of(headers: http.Headers) -> str:
-    """Return the codings of a body: its content codings and its transfer codings."""
+def _body_codings(headers: http.Headers) -> str:
     if "content-encoding" not in headers and "transfer-encoding" not in headers:
         return ""
     named = (*headers.get_all("content-encoding"), *_transferred(headers))

@@ -20,7 +20,6 @@ from ..accounts.lease import Lease
 from ..accounts.refusals import of_upstream
 from ..answer.sse import EventBuffer
 from ..exchange import Exchange
-from ..replacement import CROSSTALK
 from ..router import Router
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Reaction
@@ -52,15 +51,12 @@ class DriverContext:
 
 @dataclass(frozen=True, slots=True)
 class RequestTarget:
-    """
-    What a request's head names: endpoint, destination, the form of the client's credential (*form*), and the address
-    of this proxy that the client used.
-    """
+    """What a request's head names."""
 
     endpoint: Endpoint
     destination: Origin
-    form: str
-    address: str = ""
+    form: str  # of the client's credential
+    address: str = ""  # of this proxy, as the client used it
 
 
 class ExchangeDriver:
@@ -97,8 +93,6 @@ class ExchangeDriver:
         self._lines: answer_urls.LineRewriter | None = None  # … while it streams
         self._alarmed: set[str] = set()
         self._body: bytes | None = None  # of the present attempt; None: the flow's own
-
-    # -- the attempt -----------------------------------------------------------------------------------------------
 
     @property
     def ready(self) -> bool:
@@ -159,8 +153,6 @@ class ExchangeDriver:
         """Return the body bytes that go upstream in place of *content*."""
         return content if self._body is None else self._body
 
-    # -- the answer ------------------------------------------------------------------------------------------------
-
     def answered(self, event: AnswerEvent) -> Reaction:
         """Tell the router what the upstream did, and return its reaction. Never raises."""
         exchange = self.exchange
@@ -211,7 +203,7 @@ class ExchangeDriver:
         addresses = self._around.router.address_map(exchange) if exchange else None
         if exchange is None or addresses is None:
             return
-        head.each_field(lambda name, value: _rewritten(addresses, name, value))
+        head.each_field(lambda name, value: _rewritten_header(addresses, name, value))
         self._around.router.given(exchange, addresses, time.time())
         request = exchange.request
         reads = answer_urls.body_form(request.endpoint, request.path, status, as_text(head.raw()))
@@ -244,8 +236,6 @@ class ExchangeDriver:
         scrub = self.answer_filter().bytes
         return PatchbayWebsocket(above, flow, self.body_limit, scrub, pause, self.client_left, self.upstream_heard)
 
-    # -- answers of ours -------------------------------------------------------------------------------------------
-
     def refusal(self, refusal: Refusal) -> http.Response:
         """Return *refusal* as an answer in the caller's dialect."""
         self.own_answer = True
@@ -257,11 +247,6 @@ class ExchangeDriver:
         """Return a refusal with *code* that names the account in use, whose upstream did *what*."""
         return of_upstream(self.lease.account.id if self.lease else "", code, what, status=status)
 
-    @property
-    def crosstalk_refusal(self) -> Refusal:
-        """What the client gets in place of an answer that belongs to another request."""
-        return CROSSTALK
-
     def closing_event(self, refusal: Refusal) -> bytes:
         """Return the event that ends a stream with *refusal*; empty where the stream has no place for one."""
         response = self._flow.response
@@ -269,8 +254,6 @@ class ExchangeDriver:
             return b""
         request_id = self.lease.request_id if self.lease else ""
         return self._copied(dialects.of(self._dialect).error_event(refusal, request_id))
-
-    # -- the client ------------------------------------------------------------------------------------------------
 
     @property
     def left(self) -> bool:
@@ -294,8 +277,7 @@ class ExchangeDriver:
         return as_text(fields.raw())
 
 
-def _rewritten(addresses: answer_urls.AddressMap, name: bytes, value: bytes) -> bytes:
-    """Return the *value* that the client gets of the header *name*."""
+def _rewritten_header(addresses: answer_urls.AddressMap, name: bytes, value: bytes) -> bytes:
     if b"/" not in value:
         return value
     return addresses.header(name.decode("latin-1"), value.decode("latin-1")).encode("latin-1", "replace")

@@ -1,8 +1,4 @@
-"""
-One client connection through `PatchbayLayer` without sockets: events in, commands carried out in memory.
-
-The self-check at start drives it, and so do tests.
-"""
+"""One client connection through `PatchbayLayer` without sockets, for the self-check at start and for tests."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""
-Header fields that are read and changed many times, and put back on a message once.
-
-mitmproxy's multi-map folds the case of every field for each access to one of them.
-"""
+"""Header fields for many reads and changes: mitmproxy's multi-map folds the case of all of them for each."""
 
 from __future__ import annotations
 

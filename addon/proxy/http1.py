@@ -1,8 +1,4 @@
-"""
-mitmproxy's HTTP/1 with what it lacks: trailers, interim answers, and a time limit for a request's head.
-
-mitmproxy raises on a trailer, takes a 103 for the answer, and waits without limit for the end of a head.
-"""
+"""mitmproxy's HTTP/1 with what it lacks: trailers, interim answers, and a time limit for a request's head."""
 
 from __future__ import annotations
 
@@ -10,15 +6,10 @@ import re
 from collections.abc import Generator
 from typing import Any
 
+from h11 import EndOfMessage
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import (
-    RequestEndOfMessage,
-    RequestTrailers,
-    ResponseEndOfMessage,
-    ResponseTrailers,
-    _http1,
-)
+from mitmproxy.proxy.layers.http import RequestEndOfMessage, RequestTrailers, ResponseEndOfMessage, ResponseTrailers
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 
@@ -29,7 +20,6 @@ _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[ \r\n]")
 _PROTOCOL = b"HTTP/1."  # an answer begins so, behind blank lines at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
-_END_OF_MESSAGE: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
 _LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
 
 Commands = Generator[commands.Command, Any, None]
@@ -99,10 +89,10 @@ class _Reader:
         return self._without_trailers(self._theirs.read_eof())
 
     def _without_trailers(self, event: Any) -> Any:
-        if isinstance(event, _END_OF_MESSAGE) and event.headers:
+        if isinstance(event, EndOfMessage) and event.headers:
             fields = [(bytes(name).lower(), bytes(value)) for name, value in event.headers]
             self.trailers = [field for field in fields if field[0] not in _NO_TRAILERS]
-            return _END_OF_MESSAGE()
+            return EndOfMessage()
         return event
 
 

@@ -1,8 +1,7 @@
 """
 Returns memory to the system after large bodies.
 
-A flow and mitmproxy's layers refer to each other, so only Python's cycle collector frees what an exchange held, and it
-runs when much else has been made: after one body of 63 MiB an idle proxy would keep all of it.
+Only the cycle collector frees an exchange, whose flow and layers refer to each other; in an idle proxy it never runs.
 """
 
 from __future__ import annotations

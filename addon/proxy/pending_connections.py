@@ -11,11 +11,7 @@ MOST = 1000  # connections at a time; above, the oldest is closed
 
 
 class PendingConnections:
-    """
-    Connections without a request, by their ids. *hang_up* closes one.
-
-    `http1` bounds the heads of HTTP/1; this also holds for TLS and HTTP/2, whose first bytes may come as slowly.
-    """
+    """Connections without a request, by id; *hang_up* closes one. TLS and HTTP/2 may come as slowly as HTTP/1 heads."""
 
     def __init__(self, hang_up: Callable[[str], None]) -> None:
         self._hang_up = hang_up

@@ -1,8 +1,4 @@
-"""
-Heads of messages with placeholders for their credentials, which are kept aside.
-
-A flow may be saved, shown and exported at any moment, so it holds the placeholders from the first hook on.
-"""
+"""Heads of messages with placeholders for their credentials: a flow may be saved or shown at any moment."""
 
 from __future__ import annotations
 
@@ -100,10 +96,10 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
     """Replace every credential of the client in *request* by a placeholder, and direct it to *origin*."""
     word = f"{clients.HIDDEN}:{account}" if account else clients.HIDDEN
     fields = HeaderFields(request.headers.fields)
-    presented = [] if account else _presented(fields)
+    presented = [] if account else _presented_credentials(fields)
     _cover(fields, word.encode(), by_value=not account)  # with an account, the values were covered before
     for value in presented:
-        _cover_again(request, fields, value)
+        _cover_in_rest(request, fields, value)
     if b"@" in fields.first(b"host"):
         fields.put(b"host", fields.first(b"host").rpartition(b"@")[2])
     request.data.authority = request.data.authority.rpartition(b"@")[2]
@@ -151,14 +147,12 @@ def _cover(fields: HeaderFields, word: bytes, *, by_value: bool = True) -> None:
         fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
 
 
-def _presented(fields: HeaderFields) -> list[bytes]:
-    """Return the values of the credential headers, of whatever shape."""
+def _presented_credentials(fields: HeaderFields) -> list[bytes]:
     found = (fields.first(name).rpartition(b" ")[2] for name in CREDENTIALS)
     return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
 
 
-def _cover_again(request: http.Request, fields: HeaderFields, value: bytes) -> None:
-    """Cover *value*, a credential, in the rest of the head."""
+def _cover_in_rest(request: http.Request, fields: HeaderFields, value: bytes) -> None:
     if value in fields.values():
         fields.each_field(lambda name, held: _WORD if value in held and name not in (_PROTOCOLS, b"host") else held)
     if value in request.data.path:

@@ -1,8 +1,4 @@
-"""
-Covers known values in every spelling: plain, escaped for JSON, C, URLs or HTML, in base64, hex or UTF.
-
-Every answer of an upstream passes here first. Data without a value costs a few searches.
-"""
+"""Covers known values in every spelling: plain, escaped for JSON, C, URLs or HTML, in base64, hex or UTF."""
 
 from __future__ import annotations
 
@@ -44,11 +40,7 @@ _IN_ESCAPES = b"\\%&#;{}+" + (string.ascii_letters + string.digits).encode()
 
 
 class Redactor:
-    """
-    Covers *values* in every spelling.
-
-    A cover has the length of what it hides and needs no escaping: lengths, JSON and headers stay valid.
-    """
+    """Covers *values* in every spelling; a cover is as long as its value, so lengths, JSON and headers stay valid."""
 
     def __init__(self, values: Iterable[str]) -> None:
         self._values = tuple(value.encode() for value in values if len(value) >= MIN_COVERED)
@@ -238,7 +230,7 @@ def _groups(forms: set[bytes]) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
     for form in sorted(forms, key=lambda form: (-len(form), form)):
         groups.setdefault(form[:_GROUPED], []).append(form)
     for group in groups.values():
-        yield _common(min(group), max(group)), tuple(group)
+        yield _common_prefix(min(group), max(group)), tuple(group)
 
 
 def _any_of(words: Iterable[bytes]) -> bytes:
@@ -249,15 +241,15 @@ def _any_of(words: Iterable[bytes]) -> bytes:
     return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items()) or b"(?!)"
 
 
-def _common(first: bytes, last: bytes) -> bytes:
-    """Return the common beginning of a sorted list."""
+def _common_prefix(first: bytes, last: bytes) -> bytes:
     at = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
     return first[:at]
 
 
 def _forms(value: bytes) -> Iterator[bytes]:
-    """Yield the spellings of *value* that are searched for literally."""
-    for spelled in _spellings(value.decode()):
+    text = value.decode()
+    escaped = json.dumps(text)[1:-1]
+    for spelled in (text, quote(text), quote(text, safe=""), quote_plus(text), escaped, escaped.replace("/", "\\/")):
         yield spelled.encode()
     for alignment in range(3):
         yield from _in_base64(value, alignment)
@@ -266,8 +258,8 @@ def _forms(value: bytes) -> Iterator[bytes]:
     if len(value) >= _GOOD_PART:  # a shorter value could be an ordinary word
         yield value.lower()
         yield value.upper()
-    yield value.decode().encode("utf-16-le")[:-1]  # in either byte order
-    yield value.decode().encode("utf-32-le")[:-3]
+    yield text.encode("utf-16-le")[:-1]  # in either byte order
+    yield text.encode("utf-32-le")[:-3]
     for comma in (",", ", "):  # a JSON list of its bytes
         yield comma.join(map(str, value)).encode()
 
@@ -279,12 +271,6 @@ def _in_base64(value: bytes, alignment: int) -> Iterator[bytes]:
     inner = packed[start:end]
     yield inner
     yield inner.translate(bytes.maketrans(b"+/", b"-_"))
-
-
-def _spellings(value: str) -> set[str]:
-    quoted = {value, quote(value), quote(value, safe=""), quote_plus(value)}
-    escaped = json.dumps(value)[1:-1]
-    return quoted | {escaped, escaped.replace("/", "\\/")}
 
 
 def _cover_of(form: bytes) -> bytes:

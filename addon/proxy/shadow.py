@@ -23,10 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ShadowDriver(ExchangeDriver):
-    """
-    Keeps the client's own credentials out of the flow, and puts them back on the wire, to the client's destination
-    alone.
-    """
+    """Keeps the client's credentials out of the flow; on the wire, its own destination alone gets them."""
 
     shadow = True
     may_resend = False

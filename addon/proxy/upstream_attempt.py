@@ -1,8 +1,4 @@
-"""
-One attempt of an exchange: its connection, its timer, and the gate through which its request leaves.
-
-`PatchbayStream` builds on it and decides what follows.
-"""
+"""One attempt of an exchange: its connection, its timer, and the gate through which its request leaves."""
 
 from __future__ import annotations
 
@@ -20,9 +16,7 @@ from ..values.answer import Failure
 from .exchange_driver import ExchangeDriver
 from .log_redaction import discreet
 from .shadow import Passthrough
-from .upstream_connections import ConnectingStream, ConnectionLayer
-
-Commands = Generator[commands.Command, Any, None]
+from .upstream_connections import Commands, ConnectingStream, ConnectionLayer
 
 # One upstream connection takes each stream id once, so attempt n of stream s is stream s + (n-1) * ATTEMPT there.
 ATTEMPT = 1 << 40
@@ -32,11 +26,7 @@ _GATED = (host.RequestHeaders, host.RequestData, host.ResponseHeaders)
 
 
 class Timer(commands.RequestWakeup):
-    """
-    A wake-up that can be cancelled.
-
-    mitmproxy's own cannot: each would sleep on, with its exchange's bodies, long after the exchange has ended.
-    """
+    """A wake-up that can be cancelled: mitmproxy's own keeps its exchange's bodies until it ends."""
 
     def __init__(self, seconds: float, what: str) -> None:
         super().__init__(seconds)
@@ -49,11 +39,7 @@ def no_commands() -> Commands:
 
 
 class UpstreamAttempt(ConnectingStream):
-    """
-    mitmproxy's stream with one attempt at a time.
-
-    `flow.patchbay` is an ExchangeDriver or a Passthrough; where it is missing, nothing leaves.
-    """
+    """mitmproxy's stream, an attempt at a time; without a driver or Passthrough at `flow.patchbay`, nothing leaves."""
 
     attempt = 1
     upstream_open = False  # the present attempt's answer has not ended yet
@@ -86,8 +72,6 @@ class UpstreamAttempt(ConnectingStream):
         found = layers[layers.index(self) - 1]
         assert isinstance(found, ConnectionLayer)
         return found
-
-    # -- the gate --------------------------------------------------------------------------------------------------
 
     def _on_the_wire(self, generator: Commands) -> Commands:
         reply = None
@@ -123,8 +107,6 @@ class UpstreamAttempt(ConnectingStream):
         elif isinstance(event, host.RequestData) and self.client_state == self.state_done:
             event = replace(event, data=attached.wire_body(event.data))
         return host.SendHttp(event, command.connection)
-
-    # -- the connection --------------------------------------------------------------------------------------------
 
     def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
         attached = self.attached
@@ -177,10 +159,7 @@ class UpstreamAttempt(ConnectingStream):
         counted, upstream.blamed = upstream.blamed, True
         return Failure(kind, message, counted=counted)
 
-    # -- the request -----------------------------------------------------------------------------------------------
-
-    def _send(self) -> Commands:
-        """Send the whole request along the driver's lease."""
+    def _send_request(self) -> Commands:
         if not (yield from self.make_server_connection()):
             return
         request, content = self.flow.request, self.flow.request.raw_content
@@ -194,11 +173,10 @@ class UpstreamAttempt(ConnectingStream):
 
     def _goes_again(self, driver: ExchangeDriver, *, unprocessed: bool) -> bool:
         """
-        Whether a request whose connection was lost goes once more to the same account, without counting as an attempt.
+        Whether a request whose connection was lost goes again to the same account, without counting as an attempt.
 
-        It does when its upstream has not processed it; when a connection that had served before was closed before
-        anything was read on it; and when other requests on a connection of HTTP/2 may be the reason, if the request is
-        repeatable.
+        It goes when it was not processed; when a reused connection ended unread; and, if repeatable, when other
+        requests on an HTTP/2 connection may be the reason.
         """
         if not driver.may_resend or self.uploading:
             return False
@@ -210,8 +188,6 @@ class UpstreamAttempt(ConnectingStream):
             return False
         self.alone = upstream.is_http2
         return (self.reused and upstream.heard == self.heard) or (upstream.is_http2 and driver.repeatable)
-
-    # -- the timer -------------------------------------------------------------------------------------------------
 
     def _arm(self, what: str, seconds: float) -> None:
         self._disarm()

@@ -121,11 +121,7 @@ unended: WeakSet[Connection] = WeakSet()
 
 
 class FreshConnection(host.GetHttpConnection):
-    """
-    Matches no connection that failed.
-
-    mitmproxy keeps such a connection while the client stays, and fails every later request to its address with it.
-    """
+    """Matches no failed connection: mitmproxy keeps those, and fails every later request to their address with them."""
 
     def connection_spec_matches(self, connection: Connection) -> bool:
         return not connection.error and super().connection_spec_matches(connection)
@@ -157,11 +153,11 @@ class ConnectionLayer(host.HttpLayer):
                 if upstream.room:
                     yield from self._give(event, upstream)
                     return
-            if waiting := self._establishing(event, asking):
+            if waiting := self._waiting_list(event, asking):
                 waiting.append(event)
                 return
             unsettled = any(not upstream.settled for upstream in self._usable(event, asking))
-            if unsettled and self._known_limit(event) is None:
+            if unsettled and self._known_stream_limit(event) is None:
                 self.awaiting_settings.append(event)
                 return
         yield from self._make_room()
@@ -179,7 +175,7 @@ class ConnectionLayer(host.HttpLayer):
         first = self._asking(waiting[0])
         upstream = self._registered(command.connection, first.owner, failed=bool(command.err))
         upstream.retired = first.alone and upstream.is_http2
-        if isinstance(upstream.http, Http2Client) and (known := self._known_limit(waiting[0])):
+        if isinstance(upstream.http, Http2Client) and (known := self._known_stream_limit(waiting[0])):
             upstream.http.provisional_max_concurrency = known
         for event in waiting:
             asking = self._asking(event)
@@ -208,12 +204,8 @@ class ConnectionLayer(host.HttpLayer):
     def _go_again(
         self, command: host.RegisterHttpConnection, waiting: list[host.GetHttpConnection]
     ) -> list[host.GetHttpConnection]:
-        """
-        Take out of *waiting* the streams that may try once more: the upstream accepted the connection and closed it.
-
-        Nothing was sent on it. A connection that was refused or took too long fails its streams.
-        """
-        connection = command.connection
+        """Take out of *waiting* the streams that may try again: the upstream accepted the connection and closed it."""
+        connection = command.connection  # nothing was sent on it
         accepted = isinstance(connection, Server) and connection.timestamp_tcp_setup is not None
         if not accepted or connection is self.overdue:
             return []
@@ -245,7 +237,6 @@ class ConnectionLayer(host.HttpLayer):
         upstream.used = self.given
 
     def _usable(self, event: host.GetHttpConnection, asking: ConnectingStream) -> list[Upstream]:
-        """Return the established connections that *event* may use."""
         early = self.context.server  # mitmproxy may have opened it before the first request
         if early in self.connections and early not in self.upstreams and early.connected:
             self._registered(early, asking.owner)
@@ -258,11 +249,10 @@ class ConnectionLayer(host.HttpLayer):
             if upstream.usable and upstream.owner == asking.owner and event.connection_spec_matches(upstream.connection)
         ]
 
-    def _establishing(
+    def _waiting_list(
         self, event: host.GetHttpConnection, asking: ConnectingStream
     ) -> list[host.GetHttpConnection] | None:
-        """Return the waiting list of a connection that *event* can wait for as well."""
-        known = self._known_limit(event)
+        known = self._known_stream_limit(event)
         for connection, waiting in self.waiting_for_establishment.items():
             first = self._asking(waiting[0])
             mine = first.owner == asking.owner and not first.alone
@@ -270,8 +260,7 @@ class ConnectionLayer(host.HttpLayer):
                 return waiting
         return None
 
-    def _known_limit(self, event: host.GetHttpConnection) -> int | None:
-        """Return the stream limit of the latest HTTP/2 connection to the same address, if it is known."""
+    def _known_stream_limit(self, event: host.GetHttpConnection) -> int | None:
         for upstream in reversed(self.upstreams.values()):
             if upstream.is_http2 and upstream.settled and event.connection_spec_matches(upstream.connection):
                 return max(1, upstream.limit)
@@ -280,7 +269,7 @@ class ConnectionLayer(host.HttpLayer):
     def _registered(self, connection: Connection, owner: object, *, failed: bool = False) -> Upstream:
         """Return *connection*, which belongs to *owner* from now on."""
         if connection not in self.upstreams:
-            found = None if failed else _speaker(self.connections[connection])
+            found = None if failed else _http_client(self.connections[connection])
             self.upstreams[connection] = upstream = Upstream(owner, connection, found, failed)
             if not failed:
                 unended.add(connection)
@@ -289,8 +278,7 @@ class ConnectionLayer(host.HttpLayer):
         return self.upstreams[connection]
 
 
-def _speaker(child: layer.Layer) -> Http1Client | Http2Client | None:
-    """Return the HTTP client of a connection, below TLS and tunnels."""
+def _http_client(child: layer.Layer) -> Http1Client | Http2Client | None:
     found: layer.Layer | None = child
     while found is not None and not isinstance(found, Http1Client | Http2Client):
         found = getattr(found, "child_layer", None)
@@ -300,10 +288,10 @@ def _speaker(child: layer.Layer) -> Http1Client | Http2Client | None:
 def _adopt(found: Http2Client, upstream: Upstream) -> None:
     found.__class__ = UpstreamHttp2
     cast("UpstreamHttp2", found).upstream = upstream
-    _take_over(found.h2_conn)
-
-
-# -- HTTP/2 ------------------------------------------------------------------------------------------------------------
+    found.h2_conn.__class__ = Frames
+    frames = cast("Frames", found.h2_conn)
+    frames._frame_dispatch_table[GoAwayFrame] = frames.go_away
+    _widen(frames)
 
 
 @dataclass
@@ -345,13 +333,6 @@ def _is_about_one_stream(frame: Frame, error: h2.exceptions.ProtocolError) -> bo
     return isinstance(frame, HeadersFrame) and type(error) is h2.exceptions.ProtocolError and error.__cause__ is None
 
 
-def _take_over(connection: BufferedH2Connection) -> None:
-    connection.__class__ = Frames
-    frames = cast("Frames", connection)
-    frames._frame_dispatch_table[GoAwayFrame] = frames.go_away
-    _widen(frames)
-
-
 def _widen(connection: BufferedH2Connection) -> None:
     connection.encoder.__class__ = _Encoder
     connection.decoder.max_header_list_size = HEADERS
@@ -366,11 +347,7 @@ class _Encoder(hpack.Encoder):
 
 
 class UpstreamHttp2(Http2Client):
-    """
-    mitmproxy's HTTP/2 client, but each stream that ends with its connection is reported as lost or unprocessed.
-
-    After a GOAWAY, and once it is retired, it accepts no new streams, completes its present ones, and then closes.
-    """
+    """mitmproxy's HTTP/2 client that reports lost and unprocessed streams; once retired, it ends its present ones."""
 
     upstream: Upstream
 

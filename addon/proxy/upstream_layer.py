@@ -1,8 +1,4 @@
-"""
-mitmproxy's HTTP layer with Patchbay's streams, and one write for what one event sends to a connection.
-
-`install` puts it in place of mitmproxy's own.
-"""
+"""mitmproxy's HTTP layer with Patchbay's streams, and one write for what one event sends to a connection."""
 
 from __future__ import annotations
 
@@ -16,8 +12,8 @@ from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from . import http1
 from .log_redaction import discreet
-from .upstream_attempt import ATTEMPT, Commands, no_commands
-from .upstream_connections import ClientHttp2, ConnectionLayer, unended
+from .upstream_attempt import ATTEMPT, no_commands
+from .upstream_connections import ClientHttp2, Commands, ConnectionLayer, unended
 from .upstream_stream import PatchbayStream
 
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
@@ -62,7 +58,7 @@ class PatchbayLayer(ConnectionLayer):
         if type(event) in _BEGINNINGS and not isinstance(child, host.HttpStream):
             http1.adopt(child)
         if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:
-            return _refuse_head(child)
+            return _refuse_endless_head(child)
         if isinstance(event, _UPWARDS) and not isinstance(child, host.HttpStream):
             stream = self.streams.get(event.stream_id)
             if isinstance(stream, PatchbayStream) and stream.attempt > 1:
@@ -73,12 +69,7 @@ class PatchbayLayer(ConnectionLayer):
 
 
 def _joined(generator: Commands) -> Commands:
-    """
-    Join what one event sends to one connection: a head and its body, or events of a stream that came together.
-
-    mitmproxy writes each piece by itself, and a system call costs more than all other work on it. Nothing waits for
-    the next event.
-    """
+    """Join what one event sends to one connection: each piece alone would cost a system call."""
     waiting: list[bytes] = []
     size, connection = 0, None
     for command in generator:
@@ -100,8 +91,7 @@ def _joined(generator: Commands) -> Commands:
         yield commands.SendData(connection, b"".join(waiting))
 
 
-def _refuse_head(child: Http1Server) -> Commands:
-    """Close a connection whose client sends a head without an end."""
+def _refuse_endless_head(child: Http1Server) -> Commands:
     if child.state == child.read_headers:
         yield commands.SendData(child.conn, _HEAD_TOO_LARGE)
     child.state = child.done
@@ -131,11 +121,7 @@ def adopt(found: host.HttpLayer) -> None:
 
 
 def _framed(request: http.Request, event: host.ResponseHeaders) -> http.Response:
-    """
-    Chunk an HTTP/1 answer of unknown length.
-
-    From an HTTP/2 upstream it has no framing: mitmproxy would end it by closing, and a broken answer look complete.
-    """
+    """Chunk an HTTP/1 answer of unknown length: mitmproxy would end it by closing, and a broken one look complete."""
     response = event.response
     if (
         event.end_stream

@@ -1,8 +1,4 @@
-"""
-The request of one attempt as its upstream gets it: a copy of the flow's, with the account's credential.
-
-The credential goes on the copy alone, after the connection was checked to lead to the account's own origin.
-"""
+"""The request of one attempt as its upstream gets it: a copy of the flow's, which alone carries the credential."""
 
 from __future__ import annotations
 
@@ -37,26 +33,17 @@ _LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """
-    One attempt's request in the making.
-
-    *heads* holds what the client sent as credentials. *is_given* tells whether the request's address is one that
-    Patchbay gave to this client. *limit* bounds the bytes of a body that is decoded.
-    """
+    """One attempt's request in the making."""
 
     exchange: Exchange
     lease: Lease
-    heads: RedactedHeads
+    heads: RedactedHeads  # with the credentials that the client sent
     credentials: Credentials
-    is_given: Callable[[], bool]
-    limit: int
+    is_given: Callable[[], bool]  # whether Patchbay gave the address to this client
+    limit: int  # bytes of a body that is decoded
 
     def copy(self, request: http.Request, server: Server) -> tuple[http.Request, bytes | None]:
-        """
-        Return the copy of *request*, the flow's, that goes upstream on *server*, and its body.
-
-        The body is None where it is the flow's own.
-        """
+        """Return the copy of *request* that goes upstream on *server*, and its body (None: the flow's own)."""
         wire, fields = _copied(request), HeaderFields(request.headers.fields)
         aim(wire, fields, self.lease.origin)
         if wire.data.authority and not (server.via or wire.is_http2):
@@ -72,7 +59,7 @@ class UpstreamRequest:
         return wire, body
 
     def _choose_fields(self, fields: HeaderFields, server: Server) -> None:
-        fields.drop_hops(_connection(fields, server))
+        fields.drop_hops(_connection_value(fields, server))
         fields.drop(_stays_here)
         if self.heads.by_value:
             fields.drop(self.heads.by_value.__contains__)
@@ -152,11 +139,7 @@ class UpstreamRequest:
 
 
 def check_destination(account: Account, origin: Origin, server: Server, *, verified: bool) -> None:
-    """
-    Raise PermissionError unless *server* leads to *origin* alone, over TLS or on this machine.
-
-    *verified*: certificates of upstreams are checked.
-    """
+    """Raise PermissionError unless *server* leads to *origin* alone, over TLS (*verified* certificates) or locally."""
     if server.address is None or (server.address[0].lower(), server.address[1]) != (origin.host, origin.port):
         raise PermissionError("this connection does not go to the account's origin")
     if server.tls != (origin.scheme == "https"):
@@ -187,19 +170,14 @@ def _stays_here(name: bytes) -> bool:
     return name.startswith(b"x-patchbay-") or name in _REVEALING or names_credential(name)
 
 
-def _connection(fields: HeaderFields, server: Server) -> bytes:
-    """Return the value of `Connection` toward *server*, whatever the client's own connection does."""
+def _connection_value(fields: HeaderFields, server: Server) -> bytes:
     if server.alpn == b"h2":
         return b""
     return b"Upgrade" if fields.first(b"upgrade").lower() == b"websocket" else b"keep-alive"
 
 
 def _frame(fields: HeaderFields, request: http.Request, server: Server) -> None:
-    """
-    Set in *fields* how the body ends, in the protocol that *server* speaks.
-
-    HTTP/2 frames it. Without a length, an HTTP/1 server would read a body as the next request.
-    """
+    """Set how the body ends toward *server*: HTTP/1 without a length would read it as the next request."""
     if server.alpn == b"h2":
         fields.drop(b"transfer-encoding".__eq__)
     elif b"content-length" not in fields and b"transfer-encoding" not in fields:

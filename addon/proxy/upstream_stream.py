@@ -1,11 +1,8 @@
 """
 The stream of one client request, in place of mitmproxy's own: every answer passes it before the client sees any of it.
 
-It hands each head, chunk, end and failure of an upstream to the exchange's driver, holds an answer back, cuts it, or
-sends the request again to another account, as the driver's reaction says.
-
-This file, `upstream_attempt` and `upstream_layer` alone touch mitmproxy's private HTTP state machine; `compatibility`
-checks at start that it is the one they are written for.
+The exchange's driver reacts to each head, chunk, end and failure of an upstream. This file, `upstream_attempt` and
+`upstream_layer` alone touch mitmproxy's private HTTP state machine, which `compatibility` checks at start.
 """
 
 from __future__ import annotations
@@ -26,14 +23,15 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 
 from .. import guards
 from ..content_coding import CodingError
+from ..replacement import CROSSTALK
 from ..values.answer import Chunk, End, Failure, Head, Overdue, Reaction
 from ..values.decision import Refusal
 from . import header_fields, misdirected, own_responses
 from .answer_filter import AnswerFilter
 from .exchange_driver import ExchangeDriver
 from .redacted_heads import bare
-from .upstream_attempt import Commands, UpstreamAttempt, no_commands
-from .upstream_connections import Lost, Unprocessed
+from .upstream_attempt import UpstreamAttempt, no_commands
+from .upstream_connections import Commands, Lost, Unprocessed
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +72,7 @@ class PatchbayGiveWayHook(commands.StartHook):
 
 @dataclass
 class Pause:
-    """
-    The argument of `patchbay_give_way`: a pause of *seconds*, or until *over* returns True.
-
-    Meanwhile *connection* is not read.
-    """
+    """The argument of `patchbay_give_way`: *seconds*, or until *over* is True; *connection* is not read meanwhile."""
 
     flow: http.HTTPFlow
     connection: Server | None
@@ -98,8 +92,6 @@ class PatchbayStream(UpstreamAttempt):
     head_sent = False  # of an upload
     waiting = 0  # bytes of a body that came while the stream was paused
     overrun = False  # they were more than may wait
-
-    # -- events in, commands out -----------------------------------------------------------------------------------
 
     def handle_event(self, event: events.Event) -> Commands:
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
@@ -161,7 +153,7 @@ class PatchbayStream(UpstreamAttempt):
             match event:
                 case host.ResponseData():
                     if self.answer_filter:
-                        yield from self._decode(event, driver, self.answer_filter)
+                        yield from self._report_decoded(event, driver, self.answer_filter)
                     return
                 case host.ResponseHeaders():
                     self.answer_filter = driver.answer_filter()
@@ -179,8 +171,7 @@ class PatchbayStream(UpstreamAttempt):
             return
         yield from self._report(event, driver)
 
-    def _decode(self, event: host.ResponseData, driver: ExchangeDriver, filtering: AnswerFilter) -> Commands:
-        """Go on with the decoded pieces of *event*, of which there may be many, with pauses for other streams."""
+    def _report_decoded(self, event: host.ResponseData, driver: ExchangeDriver, filtering: AnswerFilter) -> Commands:
         begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
         for piece in filtering.feed(event.data, kept=kept):
@@ -201,7 +192,7 @@ class PatchbayStream(UpstreamAttempt):
         """Tell *driver* of *event* and return what follows. No generator: it is called for every chunk."""
         if self.held is None and isinstance(event, host.ResponseData | host.ResponseEndOfMessage):
             if driver.answered(Chunk(event.data) if isinstance(event, host.ResponseData) else End()) == "cut":
-                return self._cut(driver, driver.crosstalk_refusal)
+                return self._cut(driver, CROSSTALK)
             return self._deliver(event, driver)
         following: Commands = super()._handle_event(event)
         return following
@@ -219,7 +210,6 @@ class PatchbayStream(UpstreamAttempt):
         )
 
     def _deliver(self, event: host.ResponseData | host.ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
-        """Hand the client's side what it gets of *event*."""
         if isinstance(event, host.ResponseData):
             event.data = driver.deliver(event.data)
             if not event.data:
@@ -234,7 +224,7 @@ class PatchbayStream(UpstreamAttempt):
 
     def _wait_for_window(self, driver: ExchangeDriver) -> Commands:
         """Read no more of an upstream than its client takes. Over HTTP/1 the client's socket sees to that."""
-        self.backlog = unsent = self._unsent()
+        self.backlog = unsent = self._unsent_bytes()
         if unsent <= BACKLOG // 2:
             return
         if upstream := self.upstream:
@@ -246,16 +236,15 @@ class PatchbayStream(UpstreamAttempt):
         ends = time.monotonic() + STALLED
 
         def is_over() -> bool:
-            return driver.left or self._unsent() <= BACKLOG // 2 or time.monotonic() > ends
+            return driver.left or self._unsent_bytes() <= BACKLOG // 2 or time.monotonic() > ends
 
         yield PatchbayGiveWayHook(Pause(self.flow, self.context.server, over=is_over))
         self.heard_at = time.monotonic()
-        self.backlog = self._unsent()
+        self.backlog = self._unsent_bytes()
         if self.backlog > BACKLOG // 2 and not driver.left:
             yield from self._cut(driver, Refusal(408, "client_stalled", "The client takes nothing of its answer"))
 
-    def _unsent(self) -> int:
-        """Return how many bytes of this stream wait for the client to open its window."""
+    def _unsent_bytes(self) -> int:
         client = self.above.connections[self.context.client]
         buffers = client.h2_conn.stream_buffers if isinstance(client, Http2Server) else {}
         return sum(len(waiting.data) for waiting in buffers.get(self.stream_id, ()))
@@ -271,8 +260,6 @@ class PatchbayStream(UpstreamAttempt):
         yield from self.child_layer.handle_event(events.Start())
         # only now: what comes with it must find the layer in its place
         yield host.SendHttp(host.ResponseEndOfMessage(self.stream_id), self.context.client)
-
-    # -- failures --------------------------------------------------------------------------------------------------
 
     def handle_protocol_error(self, event: host.RequestProtocolError | host.ResponseProtocolError) -> Commands:
         driver = self.driver
@@ -300,7 +287,7 @@ class PatchbayStream(UpstreamAttempt):
         if lost and self.held is None and self._goes_again(driver, unprocessed=isinstance(event, Unprocessed)):
             self.attempt += 1  # what may still come on the lost connection is dropped
             yield commands.Log("The upstream ended its connection: the request goes again on another", logging.DEBUG)
-            yield from self._send()
+            yield from self._send_request()
             return
         self.held = None  # half an answer is none
         if event.code is host.ErrorCode.CONNECT_FAILED:
@@ -309,10 +296,9 @@ class PatchbayStream(UpstreamAttempt):
             kind = "lost" if isinstance(event, Lost) else "reset"
             self.alone = self.alone or kind == "lost"
             failure = self._failure(kind, event.message, shared=lost)
-        yield from self._settle(driver.answered(failure), event.message)
+        yield from self._carry_out(driver.answered(failure), event.message)
 
     def _is_undelivered(self) -> bool:
-        """Whether the client can still get another answer."""
         return self.server_state in (self.state_wait_for_response_headers, self.state_hold)
 
     def _time_is_up(self, what: str) -> Commands:
@@ -332,20 +318,17 @@ class PatchbayStream(UpstreamAttempt):
             yield from self._abandon()
             self.held = None  # half an answer is none
             if self._is_undelivered():
-                yield from self._settle(reaction, why)
+                yield from self._carry_out(reaction, why)
             else:
                 yield from self._break_off(driver, why)
 
     def _break_off(self, driver: ExchangeDriver, why: str) -> Commands:
-        """End an answer that broke off; a client that has got nothing of it yet gets an error of ours."""
         if self.server_state == self.state_consume_response_body:
             refusal = driver.upstream_refusal("upstream_unreachable", f"The upstream's answer broke off: {why}")
             yield from self._cut(driver, refusal)
             return
         broken = host.ResponseProtocolError(self.stream_id, why, host.ErrorCode.GENERIC_SERVER_ERROR)
         yield from super().handle_protocol_error(broken)
-
-    # -- holding, and trying again ---------------------------------------------------------------------------------
 
     def state_wait_for_response_headers(self, event: host.ResponseHeaders) -> Commands:
         driver = self.driver
@@ -363,9 +346,9 @@ class PatchbayStream(UpstreamAttempt):
         self.server_state = self.state_hold
         if reaction == "hold":
             self.hold_until = time.monotonic() + driver.hold_seconds
-            self._hold(driver)
+            self._arm_hold(driver)
         else:
-            yield from self._settle(reaction)
+            yield from self._carry_out(reaction)
 
     def _deliver_head(self, head: events.Event) -> Commands:
         yield from super().state_wait_for_response_headers(head)
@@ -382,30 +365,27 @@ class PatchbayStream(UpstreamAttempt):
         elif isinstance(event, host.ResponseEndOfMessage):
             reaction = driver.answered(End())
         if reaction != "hold":
-            yield from self._settle(reaction)
+            yield from self._carry_out(reaction)
 
-    def _hold(self, driver: ExchangeDriver) -> None:
-        """Set the timer to when the answer has been held for long enough, or has been silent for too long."""
+    def _arm_hold(self, driver: ExchangeDriver) -> None:
         self._arm("hold", min(max(0.001, self.hold_until - time.monotonic()), self._idle_left(driver) or math.inf))
 
     def _held_long_enough(self, driver: ExchangeDriver) -> Commands:
         if time.monotonic() < self.hold_until:
-            self._hold(driver)
+            self._arm_hold(driver)
             return
         reaction: Reaction = driver.answered(Overdue())
         if reaction == "hold":  # its bound is now that of any answer
             self._arm("idle", self._idle_left(driver))
         else:
-            yield from self._settle(reaction)
+            yield from self._carry_out(reaction)
 
     def _is_silent(self, driver: ExchangeDriver) -> bool:
-        """Whether a good answer that is held has stopped coming; an error is known by its head."""
         idle, head = driver.timeouts.idle, self.held[0] if self.held else None
         good = isinstance(head, host.ResponseHeaders) and head.response.status_code < 400
         return good and idle > 0 and time.monotonic() >= self.heard_at + idle
 
-    def _settle(self, reaction: Reaction, failure: str = "") -> Commands:
-        """Carry out *reaction*, which is not to hold: the next attempt, a cut, or the answer that is held or kept."""
+    def _carry_out(self, reaction: Reaction, failure: str = "") -> Commands:
         self._disarm()
         driver = self.driver
         assert driver is not None
@@ -419,7 +399,7 @@ class PatchbayStream(UpstreamAttempt):
                 return
         if reaction == "cut":
             yield from self._give_up_connection()
-            yield from self._fail(driver.crosstalk_refusal)
+            yield from self._fail(CROSSTALK)
             return
         if self.held is None or wanted.again or wanted.instead:
             yield from self._abandon()
@@ -457,7 +437,7 @@ class PatchbayStream(UpstreamAttempt):
         self.held = None
         self.flow.response = None
         self.server_state = self.state_wait_for_response_headers
-        yield from self._begin_upload() if self.uploading else self._send()
+        yield from self._begin_upload() if self.uploading else self._send_request()
 
     def _abandon(self) -> Commands:
         self.answer_filter = None
@@ -482,19 +462,17 @@ class PatchbayStream(UpstreamAttempt):
         self.flow.live = False
         yield host.DropStream(self.stream_id)
 
-    # -- what the client sends -------------------------------------------------------------------------------------
-
     def state_wait_for_request_headers(self, event: host.RequestHeaders) -> Commands:
         yield from super().state_wait_for_request_headers(event)
         refused = getattr(self, "flow", None) and self.flow.response
         if refused and not event.end_stream and self.client_state == self.state_consume_request_body:
-            yield from self._answer()  # at once: the body is not waited for, nor kept
+            yield from self._send_own_answer()  # at once: the body is not waited for, nor kept
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
         if request and self.mode is host.HTTPMode.transparent and self.flow.request.method == "CONNECT":
             self.flow.response = own_responses.refusal("", misdirected.no_proxy(self.context.client), "")
             yield host.HttpRequestHeadersHook(self.flow)
-            yield from self._answer()
+            yield from self._send_own_answer()
             return True
         return (yield from super().check_invalid(request))
 
@@ -536,8 +514,6 @@ class PatchbayStream(UpstreamAttempt):
         if driver and ended and self.server_state == self.state_wait_for_response_headers:
             self._arm("head", driver.timeouts.first_byte)
 
-    # -- answers of ours -------------------------------------------------------------------------------------------
-
     def _fail(self, refusal: Refusal) -> Commands:
         """End the exchange with *refusal*: as an answer while the client has none, else by breaking off."""
         if self.answering or not self._is_undelivered():
@@ -550,10 +526,9 @@ class PatchbayStream(UpstreamAttempt):
         yield from self._abandon()
         driver = self.driver
         self.flow.response = driver.refusal(refusal) if driver else own_responses.refusal("", refusal, "")
-        yield from self._answer()
+        yield from self._send_own_answer()
 
-    def _answer(self) -> Commands:
-        """Give the client the answer of ours that the flow holds."""
+    def _send_own_answer(self) -> Commands:
         self.answering = True
         self.client_state = self.state_done  # what still comes in of the request is not waited for
         yield host.HttpResponseHeadersHook(self.flow)

@@ -61,7 +61,7 @@ class _Incoming:
         self.source = source
         self.unread: deque[bytes | None] = deque()  # None: the connection is closed
         self.events: deque[wsproto.events.Event] = deque()
-        self.assembly = _Assembly()
+        self.assembly = _UnfinishedMessage()
         self._waiting = 0  # bytes that came since the input was empty
         self._is_over = False
 
@@ -99,9 +99,7 @@ class _Incoming:
         return any(isinstance(event, wsproto.events.CloseConnection) for event in self.events)
 
 
-class _Assembly:
-    """The unfinished message of one direction."""
-
+class _UnfinishedMessage:
     def __init__(self) -> None:
         self.size = 0  # bytes; each frame counts for some
         self._pieces: list[bytes] = []
@@ -180,7 +178,6 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
             yield from self._relayed(event.connection == self.context.client)
 
     def _relayed(self, from_client: bool) -> Commands:
-        """Relay the input of one end, with pauses."""
         coming, begun = self._coming[from_client], time.monotonic()
         while (coming.events or coming.unread) and not self._is_over:
             if not coming.events:
@@ -195,17 +192,17 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
                 case wsproto.events.Ping() | wsproto.events.Pong() as event:
                     yield from self._control(event, from_client)
                 case wsproto.events.CloseConnection() as event:
-                    yield from self._closed(event, from_client)
+                    yield from self._pass_on_close(event, from_client)
 
     def _piece(self, event: wsproto.events.Message[Any], from_client: bool) -> Commands:
         coming = self._coming[from_client]
         coming.assembly.add(event)
         if coming.assembly.size > self._limit:
-            coming.assembly = _Assembly()
+            coming.assembly = _UnfinishedMessage()
             reason = f"a message of more than {self._limit} bytes"
             yield from self._end(wsproto.events.CloseConnection(CloseReason.MESSAGE_TOO_BIG, reason), from_client)
         elif event.message_finished:
-            whole, coming.assembly = coming.assembly, _Assembly()
+            whole, coming.assembly = coming.assembly, _UnfinishedMessage()
             is_text = isinstance(event.data, str)
             message = WebSocketMessage(Opcode.TEXT if is_text else Opcode.BINARY, from_client, whole.content())
             yield from self._shown(message, whole.fragmentizer(is_text))
@@ -246,8 +243,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         target = self.server_ws if from_client else self.client_ws
         yield from _sent(target, type(event)(payload=payload))
 
-    def _closed(self, event: wsproto.events.CloseConnection, from_client: bool) -> Commands:
-        """Pass on that one end has closed the socket, or its connection has ended."""
+    def _pass_on_close(self, event: wsproto.events.CloseConnection, from_client: bool) -> Commands:
         if event.code == CloseReason.ABNORMAL_CLOSURE:
             # no frame has this code, and wsproto would send 1000, a normal end
             broken = wsproto.events.CloseConnection(CloseReason.INTERNAL_ERROR, _BROKEN_OFF)

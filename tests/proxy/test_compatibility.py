@@ -61,7 +61,7 @@ def _open_gate(self: Any) -> Any:
     ("name", "broken", "noticed"),
     [
         ("_gated", _key_left_out, "copy for the wire"),
-        ("_settle", _never_next, "reached the client"),
+        ("_carry_out", _never_next, "reached the client"),
         ("make_server_connection", _open_gate, "without a lease"),
     ],
 )

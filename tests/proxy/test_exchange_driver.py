@@ -332,10 +332,6 @@ def test_a_refusal_about_an_upstream_names_its_account() -> None:
     assert "account main" in found.message
 
 
-def test_crosstalk_is_answered_with_an_error() -> None:
-    assert Driven().driver.crosstalk_refusal.code == "crosstalk_detected"
-
-
 @pytest.mark.parametrize(
     ("kind", "said"), [("text/event-stream; charset=utf-8", True), ("application/json", False), ("", False)]
 )

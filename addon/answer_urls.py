@@ -74,18 +74,16 @@ class AddressMap:
     """
     Maps the URLs of one request's upstream to URLs that its client can use.
 
-    *address* is that of `client_address`; empty: the client named the upstream itself, and URLs stay as they are.
-    *asked* and *went* are the request's paths here and upstream. *anywhere*: only paths of a dialect are served here.
-    *given* collects the targets (path and query, without keys) of the URLs that the client got.
+    Without an *address* the client named the upstream itself, and URLs stay as they are.
     """
 
     account: Account
     origin: Origin
-    address: str
-    asked: str
-    went: str
-    anywhere: bool = False
-    given: list[str] = field(default_factory=list)
+    address: str  # that of `client_address`
+    asked: str  # the request's path here
+    went: str  # the same, upstream
+    anywhere: bool = False  # only paths of a dialect are served here
+    given: list[str] = field(default_factory=list)  # targets, without keys, of the URLs that the client got
 
     @property
     def mark(self) -> bytes:

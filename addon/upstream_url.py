@@ -147,7 +147,7 @@ def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[s
     """Return the path, and the body members to change, by which *request* names *model* for *account*'s provider."""
     in_path = names_model(account, request.endpoint, request.path.partition("?")[2])
     said = "" if in_path else requested_models.in_body(request)
-    if not model or (_is_named(request.endpoint, model) if in_path else model == said):
+    if not model or (unquote(model) == unquote(request.endpoint.model) if in_path else model == said):
         return request.path, {}
     if in_path:
         return with_model(request.path, request.endpoint.model, model), {}
@@ -161,10 +161,6 @@ def changed(request: Request, changes: Mapping[str, object]) -> bytes:
     if raw and form_data.is_form(kind) and not request.body.is_object:
         return form_data.replaced(raw, kind, {name: str(value) for name, value in changes.items()})
     return request.body.splice(changes)
-
-
-def _is_named(endpoint: Endpoint, model: str) -> bool:
-    return model == endpoint.model or unquote(model) == unquote(endpoint.model)
 
 
 def with_model(path: str, old: str, new: str) -> str:

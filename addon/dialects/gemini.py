@@ -317,9 +317,9 @@ def _folded(raw: bytes) -> dict[str, bytes]:
 def _without_sealed(body: Body, keeps: Keeps) -> bytes:
     raw = body.raw or b""
     edits: list[Splice] = []
-    if span := body.span("contents") if "contents" in body else None:
+    if span := body.span("contents"):
         edits += _unsigned(raw, span[0], keeps)
-    if span := body.span("request") if "request" in body else None:  # Code Assist wraps what the API takes
+    if span := body.span("request"):  # Code Assist wraps what the API takes
         for member in json_splice.members(raw, span[0]):
             if member.name == "contents":
                 edits += _unsigned(raw, member.value, keeps)

@@ -37,9 +37,8 @@ _INSIDE = frozenset({
     "error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror",
 })  # fmt: skip
 _PLACES = ("param", "loc", "field")  # these name the faulty place in the request
-_NO_PLACES = frozenset(
-    {"body", "query", "path", "header", "null", "none"}
-)  # how a `loc` begins, and words for no place
+# How a `loc` begins, and words for no place.
+_NO_PLACES = frozenset({"body", "query", "path", "header", "null", "none"})
 _ANSWER = frozenset({"object", "choices", "candidates"})  # members of an answer, which may be partial
 
 

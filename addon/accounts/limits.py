@@ -29,8 +29,6 @@ _WORDS = re.compile(
     r"(?:(?P<go>(?:[0-9.]{1,16}(?:ms|d|h|m|s)){1,8})\b"
     r"|(?P<n>[0-9]{1,9}(?:\.[0-9]{1,9})?) ?(?P<unit>(?:ms|milli|s|sec|m|min|h|hr|hour|d|day)[a-z]{0,7}\b)?)"
 )
-
-
 _AT = re.compile(
     r"(?:try again|retry|resets?|available|regain access|restored)(?: again)? (?:at|on) "
     r"(\d{4}-\d\d-\d\d)(?:t| at | )([\d:.]{5,15}(?: ?z\b| ?utc\b|[+-]\d\d:\d\d)?)"
@@ -100,8 +98,8 @@ def retry_at(headers: Headers, said: ErrorBody, now: float, sent: ClientText = q
         lambda: moment(headers.get("retry-after"), now),
         lambda: _in_body(said, now, sent),
         lambda: in_text(said.own, now, sent),
-        lambda: _latest(_resets_of_empty_buckets(headers, now)),
-        lambda: _latest(_quoted_resets(said, now, sent)),
+        lambda: max(_resets_of_empty_buckets(headers, now), default=None),
+        lambda: max(_quoted_resets(said, now, sent), default=None),
         lambda: _codex(headers, now),
         lambda: _structured(headers, now),
         lambda: min(_lone_resets(headers, now), default=None),
@@ -177,10 +175,8 @@ def _in_body(said: ErrorBody, now: float, sent: ClientText) -> float | None:
 def _resets_of_empty_buckets(headers: Headers, now: float) -> Iterator[float]:
     for name, value in headers:
         key = name.lower()
-        if "ratelimit" in key and "reset" in key and _is_empty(headers, key):
-            at = moment(value, now)
-            if at is not None:
-                yield at
+        if "ratelimit" in key and "reset" in key and _is_empty(headers, key) and (at := moment(value, now)):
+            yield at
 
 
 def _quoted_resets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[float]:
@@ -235,10 +231,6 @@ def _is_empty(headers: Headers, reset: str) -> bool:
 
 def _is_zero(text: str) -> bool:
     return bool(_NUMBER.fullmatch(text.strip())) and float(text) == 0
-
-
-def _latest(moments: Iterator[float]) -> float | None:
-    return max(moments, default=None)
 
 
 def _number(text: str, now: float) -> float | None:

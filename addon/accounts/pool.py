@@ -305,10 +305,9 @@ class Accounts:
 
     def _moves_to(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
         """
-        Return where a conversation moves whose *home* could serve it but has lost its cache; None: it stays.
+        Return the new home of a conversation whose *home* has lost its cache: its fallback; None: it stays.
 
-        That is the fallback that served it meanwhile, which becomes its home. After a silence it is any account of a
-        higher priority: then *home* itself is returned, and is its home no more.
+        *home* itself: it is dropped, since after a silence an account of a higher priority may take the conversation.
         """
         cold = self._config.sessions.prompt_cache_ttl
         if not self.bindings.is_cold(key, now, cold):
@@ -345,8 +344,7 @@ class Accounts:
         """
         Return the key to bind, the home under it (or empty), and whether a home was lost on the way.
 
-        That is the conversation's own key, unless its home lacks what is asked for (the model, a WebSocket): then that
-        model has a home of its own, and the first one stays.
+        A model (or a WebSocket) that the conversation's home lacks has a home of its own, under a key of its own.
         """
         key, model_key = ask.key, ask.model_key
         home, lost = self._living(key, options, now)

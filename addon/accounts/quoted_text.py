@@ -52,9 +52,8 @@ _ENCODED = re.compile(
     rb"|\xe2\x80[\x8b-\x8f\xa8-\xae]|\xe2\x81[\xa0-\xaf]|\xc2\xad|\xef\xbb\xbf|\xe1\xa0\x8e|\xd8\x9c|\xcd\x8f"
 )
 _STILL_ENCODED = re.compile(r"%[2-7][0-9A-Fa-f]|&#x?[0-9A-Fa-f]{2,5};|\\u00[2-7]")
-_ENTITY = re.compile(
-    "&(?:#[0-9]{1,7}|#[Xx][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});"
-)  # a pattern for all of HTML's entities would cost far more
+# A pattern for all of HTML's entities would cost far more.
+_ENTITY = re.compile("&(?:#[0-9]{1,7}|#[Xx][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});")
 _ROUNDS = 3
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
 _JOINT = rb"(?:%5f|&#x?[0-9a-f]{1,4};|[^a-z0-9]{1,3})"  # between the words of a code

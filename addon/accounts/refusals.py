@@ -289,13 +289,9 @@ def _is_final(one: Absent, now: float) -> bool:
 
 def _list(absent: Sequence[Absent], now: float) -> str:
     order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
-    told = [f"{_name(each)}: {_reason(each)}{_named_end(each, now)}" for each in order[:NAMED]]
+    told = [f"{_on_one_line(each.account, _MAX_ID)}: {_reason(each)}{_named_end(each, now)}" for each in order[:NAMED]]
     more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
     return "; ".join([*told, *more])
-
-
-def _name(one: Absent) -> str:
-    return _on_one_line(one.account, _MAX_ID)
 
 
 def _reason(one: Absent) -> str:

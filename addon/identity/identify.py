@@ -340,10 +340,9 @@ class Identifier:
 
     def _begun(self, query: _Query, identity: Identity) -> Identity:
         """
-        Return *identity* with its marks if it is of a first turn, and with an affinity that no other conversation has.
+        Return *identity*, if it is of a first turn, with its marks and an affinity that no other conversation has.
 
-        The affinity of a first turn belongs to the first conversation that had it. The next ones begin at its account
-        while that has room, since each may be a retry of that first turn.
+        A later conversation with an equal first turn may be its retry, so it begins at that account if it has room.
         """
         named = identity.tier != "content"
         begins = is_common(identity.tier, identity.value) if named else identity.strength == "guess"

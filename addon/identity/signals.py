@@ -207,9 +207,8 @@ def _claude_json(name: str) -> Read:
     return read
 
 
-def _claude_suffix(request: Request) -> Iterator[object]:
-    if session := _claude_session(_user_id(request)):
-        yield session
+def _claude_suffix(request: Request) -> Iterable[object]:
+    return filter(None, (_claude_session(_user_id(request)),))
 
 
 def _claude_session(user: str) -> str:

@@ -251,11 +251,8 @@ def _opening_words(text: str) -> str:
     return letters(_DIGITS.sub("", masked(text)))  # used with each request of a conversation
 
 
-# A window may drop all calls and results of tools, so exchanges are compared without them.
-
-
 def _texts(messages: Sequence[Any]) -> list[tuple[str, str]]:
-    """Return role and text of the newest messages that have a text."""
+    """Return role and text of the newest messages with a text: a window may drop all calls and results of tools."""
     found: list[tuple[str, str]] = []
     for message in reversed(messages[-_RECENT:]):
         role = role_of(message)

@@ -44,16 +44,16 @@ POINTS: dict[str, tuple[Any, str]] = {
         (upstream_request.UpstreamRequest, "copy _with_credential"),
         (exchange_driver, "check_destination"),
         (credentials.Credentials, "ready value scrub"),
-        (clients, "identify form without_key"),
+        (clients, "identify credential_form without_key"),
         (dialects, "endpoint"),
         (flow_view, "show"),
         (flow_record, "write_decision write_attempts write_served"),
         (upstream_layer, "install"),
         (
             upstream_stream.PatchbayStream,
-            "state_wait_for_request_headers state_consume_request_body _answer"
-            " handle_event _handle_event _dispatch _on_the_wire _gated make_server_connection"
-            " handle_protocol_error state_wait_for_response_headers state_hold _settle _release _abandon _send_again",
+            "state_wait_for_request_headers state_consume_request_body _send_own_answer"
+            " handle_event _handle_event _dispatch _on_the_wire _gated make_server_connection handle_protocol_error"
+            " state_wait_for_response_headers state_hold _carry_out _release _abandon _send_again",
         ),
         (upstream_layer.PatchbayLayer, "_handle_event make_stream get_connection event_to_child"),
     )

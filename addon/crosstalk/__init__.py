@@ -1,6 +1,4 @@
 """
-Is this answer ours?
-
-`watch` follows one attempt's answer, fact by fact; `detectors` say what a fact means; `verdict` adds up what they
-found; `evidence` writes it down. Nothing here knows a proxy, a clock or a file, so the same code judges a saved flow.
+Crosstalk detection: `watch` feeds the facts of an answer to the `detectors`, `verdict` weighs their findings, `report`
+formats the result. The code takes neither proxy nor clock nor file, so `reverify` runs it over stored flows.
 """

@@ -1,4 +1,4 @@
-"""What was sent with one attempt, and when its answer came: stored with the flow, and read back by `verify`."""
+"""The attempt record: what was sent, and when the answer came; stored with the flow and read back by `verify`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .host_habits import Standing
 
 VERSION = 1
 LATER, BROKEN = "recorded by a later release of Patchbay", "its record is broken"
-# What was counted before records named their kinds: version 0, which had no member for its version either.
+# The kinds of version 0, whose records name neither their kinds nor their version.
 _KINDS_OF_0 = (
     "age", "created", "date", "disorder", "early", "echo", "framing", "id", "kept", "loose", "model", "over",
     "provider_id", "settings", "shape", "stray", "text", "token", "took", "tool",
@@ -22,14 +22,14 @@ _KINDS_OF_0 = (
 
 
 class Moment(Struct, frozen=True, array_like=True, order=True):
-    """When something happened: *number* is its place among all that this instance saw, *clock* the time."""
+    """A point in the order of events: *number* is the tick of this instance, *clock* the time."""
 
     number: int
     clock: float
 
 
 class Owner(Struct, frozen=True, array_like=True):
-    """Another exchange whose id an answer brought: another instance's stands in no other record."""
+    """Another exchange whose id an answer brought. The record is the only source if another instance owns it."""
 
     exchange: str
     request_id: str
@@ -39,20 +39,19 @@ class Owner(Struct, frozen=True, array_like=True):
 
 class AttemptRecord(Struct):
     """
-    One attempt, as it is stored: with the request and the answer it is all that its verdict comes from.
+    One attempt as stored. Record, request and answer together determine the verdict.
 
-    *expected*: place → the value that must come back there. *own* are ids of the client that went up with it,
-    *client_id* the one of them that stands in for ours, *earlier* the ids of this exchange's attempts before.
-    *promised*, *headers* and *body* are the provider's echo. *generation*: the answer is made for this request alone;
-    one that is fetched from a store is legally another request's. *silent* are the detectors that are switched off.
+    *expected*: place → the value that must come back there. *own*: the client's ids that went up; *client_id*: the one
+    among them that replaces ours; *earlier*: the ids of this exchange's earlier attempts. *promised*, *headers* and
+    *body* are the provider's echo. *generation*: the answer is made for this request alone, not fetched from a store.
+    *silent*: disabled detectors.
 
-    *at*, *seen* and *ended* are moments: when the attempt was sent, when each fact came, and its
-    end. *kinds* names the kinds of facts that *seen* counts, since another release may look at more or fewer of them.
-    *early*: the head came before the request had gone up; *whole*: the answer came to its end. *owners* are other
-    exchanges whose ids the answer brought, *habits* says how the host's rules stood when they were first asked about.
+    *at*, *seen* and *ended* are the moments of the sending, of each fact and of the end. *kinds*: the kinds of facts
+    that *seen* counts; releases differ in them. *early*: the head came before the request had gone up; *whole*: the
+    answer is complete. *owners*: other exchanges whose ids the answer brought. *habits*: the standing of the host's
+    rules at their first use.
 
-    Members may be added at any time: readers skip those they do not know. A change in what a member means needs a new
-    VERSION, and a record of a version above its own is not judged again by a reader.
+    Readers skip unknown members. A changed meaning needs a new VERSION; readers do not judge records of later ones.
     """
 
     request_id: str
@@ -87,21 +86,21 @@ class AttemptRecord(Struct):
 
     @property
     def echo(self) -> Echo:
-        """Where a request id may come back, by the provider."""
+        """The provider's echo."""
         return Echo(headers=self.headers, body=self.body, promised=self.promised)
 
     @property
     def end(self) -> Moment | None:
-        """When the answer ended, if it did."""
+        """The end of the answer, if it has come."""
         return Moment(int(self.ended[0]), self.ended[1]) if self.ended else None
 
     def entry(self, now: float, words: bytes = b"") -> Entry:
-        """Return what the ledger says of the attempt, which was sent *now*."""
+        """Return the ledger's entry of the attempt, sent *now*."""
         digest = bytes.fromhex(self.digest)
         return Entry(self.exchange, self.request_id, self.account, self.affinity, self.thread, digest, now, words=words)
 
     def sent_again(self) -> AttemptRecord:
-        """Return the record as it was when the attempt was sent."""
+        """Return the record as of the sending."""
         habits = dict(self.habits or {})
         return replace(self, seen=[], ended=[], early=False, whole=False, owners={}, habits=habits)
 
@@ -112,13 +111,13 @@ class AttemptRecord(Struct):
 
 
 def version(stored: Mapping[str, Any]) -> int:
-    """Return the version of a stored record; 0 for those of before they had one."""
+    """Return the version of a stored record; 0 where it names none."""
     named = stored.get("version", 0)
     return named if isinstance(named, int) else VERSION + 1
 
 
 def read(stored: Mapping[str, Any]) -> AttemptRecord | str:
-    """Return the record that is *stored*, or why it cannot be judged by: a dump may come from anywhere."""
+    """Return the *stored* record, or the reason why it is unusable: a dump may come from anywhere."""
     if version(stored) > VERSION:
         return LATER
     try:

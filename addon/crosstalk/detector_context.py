@@ -1,4 +1,4 @@
-"""What a detector may know about the attempt whose answer it looks at."""
+"""The context of a detector: the attempt, its answer so far, and the standing of the host's rules."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from .request_summary import RequestSummary
 @dataclass(slots=True)
 class DetectorContext:
     """
-    One attempt and its answer so far. *entry* is what the ledger says of the attempt.
+    One attempt and its answer so far. *entry* is the attempt's entry in the ledger.
 
-    *status* is the answer's, 0 until its head has come. *memory* and *asked* are missing where only ids are looked at.
-    *kept*: the answer says that it comes from a cache. *date*: what the answer's head says of the time, by the host's
-    own clock; *headed* is when it came. *names* are the first of the provider's ids at each place, *born* a digest of
-    what the answer's id came in. *broken* are the rules of the host that this answer broke, *held* those it kept;
-    *judged* is how those stood that were asked about, when they were asked about first. *noted* is what the ledger was
-    told of this answer.
+    *status* is 0 before the head. *memory* and *asked* are None where only ids are compared. *kept*: the answer comes
+    from a cache. *date*: the head's `Date`, by the host's clock; *headed*: the arrival of the head. *names*: the first
+    provider id at each place; *born*: a digest of the event that brought the answer's id. *broken* and *held*: the
+    host's rules that this answer broke and kept; *judged*: their standing at the first use. *noted*: the tokens of this
+    answer in the ledger.
     """
 
     record: AttemptRecord
@@ -49,7 +48,7 @@ class DetectorContext:
     last: tuple[str, float, Returned] | None = None  # what was asked of `returned`, and what it said
 
     def returned(self, value: str, now: float) -> Returned:
-        """Say what *value* is to this attempt."""
+        """Classify *value* for this attempt."""
         if self.last is None or self.last[:2] != (value, now):  # several detectors ask of one fact
             found = self.mint.classify(
                 value,
@@ -64,25 +63,21 @@ class DetectorContext:
         return self.last[2]
 
     def repeats(self, other: Entry) -> bool:
-        """
-        Whether *other* asked for the same thing before us, so that its answer is a retry's or a cache's.
-
-        An answer to a request that was sent *after* ours cannot have come from there.
-        """
+        """Whether *other* sent the same request no later than ours: its answer is a retry's or a cache's."""
         return bool(other.digest) and other.digest == self.entry.digest and other.at <= self.entry.at
 
     def asked_alike(self, other: Entry) -> bool:
-        """Whether *other* asked for the same thing, at whatever time: some hosts answer all who ask alike at once."""
+        """Whether *other* sent the same request or the same words, at any time: some hosts merge equal requests."""
         same, words = other.digest == self.entry.digest, other.words == self.entry.words
         return (bool(other.digest) and same) or (bool(other.words) and words)
 
     def note(self, kind: str, token: str, entry: Entry, now: float) -> None:
-        """Have the ledger know that *token* came to this attempt."""
+        """Enter in the ledger that *token* came to this attempt."""
         self.ledger.note(kind, token, replace(entry, seen=now, born=self.born), now)
         self.noted.append((kind, token))
 
     def disown(self) -> None:
-        """Forget what came in the answer: it is another's, who may get it yet."""
+        """Drop the answer's tokens from the ledger: they belong to another answer, which may still arrive."""
         for kind, token in self.noted:
             self.ledger.drop(kind, token, self.entry.exchange)
         self.noted.clear()
@@ -90,7 +85,7 @@ class DetectorContext:
     # -- habits of the host ----------------------------------------------------------------------------------------
 
     def broke(self, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
-        """Note that this answer breaks *rule*; what is said of the rule is how it stood before. See `host_habits`."""
+        """Note that this answer breaks *rule*; `standing` keeps the state before. See `host_habits`."""
         self.standing(rule)
         if rule not in self.broken:
             self.broken.add(rule)
@@ -98,7 +93,7 @@ class DetectorContext:
                 self.memory.habits.broke(self.record.host, rule, now, found=found, explained=explained)
 
     def standing(self, rule: str) -> Standing:
-        """Return how *rule* stood at the host when it was asked about first."""
+        """Return the standing of *rule* at the host, as of its first use for this answer."""
         if rule not in self.judged:
             habits = self.memory.habits if self.memory else None
             stood = habits.standing(self.record.host, rule, self.entry.request_id) if habits else Standing()
@@ -110,17 +105,17 @@ class DetectorContext:
         return self.standing(rule).stands(answers)
 
     def suspects(self, rule: str, answers: int) -> bool:
-        """The same for a finding that nothing but the host's habits speaks for."""
+        """The same for a finding that rests on the host's habits alone."""
         return self.standing(rule).suspects(answers)
 
     def swapped(self, rule: str, other: Entry | None) -> bool:
-        """Whether *rule* stands, or was broken last by the answer to *other*, with which this one was exchanged."""
+        """Whether *rule* stands, or the answer to *other*, swapped with this one, broke it last."""
         stood = self.standing(rule)
         pair = self.pair(other)
         return stood.stands(PROVEN) or (bool(pair) and stood.mirrors(PROVEN, pair, self.entry.at))
 
     def pair(self, other: Entry | None) -> str:
-        """Return how it is written that the answer to *other* may have come to us."""
+        """Return the note that the answer to *other* may have come to us."""
         return f"{self.entry.request_id} → {other.request_id}" if other is not None else ""
 
     def explained(self, rule: str) -> bool:
@@ -137,15 +132,11 @@ class DetectorContext:
         return self.standing(rule).void
 
     def repeated(self, rule: str, other: Entry, at_once: int = PROVEN, later: int = TWICE) -> bool:
-        """
-        Whether *rule*, which lets nothing come twice, stands for what came to *other* and comes to us now.
-
-        It takes *at_once* answers in a row where both waited at the same time, else *later*.
-        """
+        """Whether *rule* (a value comes once) stands: after *at_once* answers if both waited, else after *later*."""
         return self.memory is None or self.stands(rule, at_once if other.seen > self.entry.at else later)
 
     def beside(self) -> Iterator[LiveAttempt]:
-        """Yield the attempts of other exchanges at this host that are or were under way beside this one."""
+        """Yield the attempts of other exchanges at this host that overlap this one."""
         return self.memory.others(self.entry, self.record.host) if self.memory is not None else iter(())
 
     def other_offered(self, tool: str) -> Entry | None:

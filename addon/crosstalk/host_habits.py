@@ -1,10 +1,10 @@
 """
-What each host is known to do: the rules it keeps, and those it breaks every day.
+The habits of each host: how often its answers kept and broke each rule.
 
-A detector accuses only where its rule stands: the host has kept it in enough answers in a row. A rule that is broken
-again and again is demoted at that host: it says nothing there until the host has kept it for long, or it is reset.
+A detector reports a strong finding only where its rule stands: the host kept it in enough answers in a row. A rule that
+a host breaks habitually is demoted there, until a long run of answers keeps it or a user resets it.
 
-A rule is named by its detector and, behind a space, what the detector tells apart: `shape embedding`, `age`.
+A rule's name is that of its detector, with a space and a case behind it where there are several: `shape embedding`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from msgspec import Struct
 
 from ..bounded import BoundedMap, ChangeLog
 
-PROVEN = 3  # answers in a row that kept a rule, for a finding that another exchange under way explains
+PROVEN = 3  # answers in a row that kept a rule, for a finding that a concurrent exchange explains
 KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
-NEVER = 12  # … for a proof by what no host is known to do as a habit
+NEVER = 12  # … for a proof by a fault that is no known habit of hosts
 TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
 ID_TWICE = 24  # … where that proves something: three rounds
 AGAIN = 40  # … at least, for any finding once the rule was broken: an odd worker of eight shows by then
@@ -30,8 +30,8 @@ FORGOTTEN = 64  # answers in a row after which a demoted rule is back, at least
 IN_A_ROW = 3  # answers in a row that break a rule show a habit
 SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
 CONTRACT = "contract"
-BY_OUR_CLOCK = "created clock"  # what an answer says of the time, compared with our clock
-# what answers break that are given to others or mixed up, at whatever intervals: for these, AGAIN is enough
+BY_OUR_CLOCK = "created clock"  # the answer's time, compared with our clock
+# rules that misdelivered or mixed answers break, at any interval: for these, AGAIN is enough
 _DELIVERY = frozenset(
     {"disorder alternates", "disorder another-end", "disorder another-prompt", "disorder switch",
      "disorder two-starts", "duplicate", "same-text", "settings", "stray-head"}
@@ -47,12 +47,11 @@ _LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
 
 class Standing(Struct, frozen=True, omit_defaults=True):
     """
-    How one rule stood at one host at one moment.
+    The standing of one rule at one host at one moment.
 
-    *run* and *row*: how many answers in a row kept it, and broke it. *needs*: how many in a row it takes to count
-    again, once the host has broken it. When it was broken last, *last* was found, at the time *began*, *before* answers
-    in a row having kept it. *doubted*: another answer of the host was suspected not long ago by the same detector, by
-    whatever rule of it.
+    *run* and *row*: the answers in a row that kept it, and broke it. *needs*: the run after which a broken rule counts
+    again. The last break found *last* at the time *began*, after a run of *before*. *doubted*: the same detector
+    suspected another answer of the host recently, by any of its rules.
     """
 
     kept: int = 0
@@ -67,39 +66,39 @@ class Standing(Struct, frozen=True, omit_defaults=True):
     doubted: bool = False
 
     def stands(self, answers: int) -> bool:
-        """Whether the host has kept it in at least *answers* answers in a row; in more, once it was broken."""
+        """Whether the host has kept it in at least *answers* answers in a row, or *needs* once it was broken."""
         return not self.in_doubt and self.run >= max(answers, self.needs)
 
     def suspects(self, answers: int) -> bool:
         """
-        Whether breaking it is a sign where nothing else explains it: it stands, and the host has not surprised lately.
+        Whether a break counts without another explanation: the rule stands and is not in doubt.
 
-        A new version of a server breaks several rules at once. One of them is said; the others are learned.
+        A new version of a server breaks several rules at once: the first is reported, the others are learned.
         """
         return self.stands(answers) and not self.doubted
 
     def mirrors(self, answers: int, found: str, sent_at: float) -> bool:
         """
-        Whether the break before is the other half of *found* in an answer to what was sent at *sent_at*: `b → a`.
+        Whether the last break mirrors *found* (`b → a`) in the answer to a request of *sent_at*.
 
-        Two answers that went over into one another break a rule together; the first does not speak for the second.
+        Two answers that switch into each other both break the rule; the first break must not excuse the second.
         """
         here, there = found.split(" → "), self.last.split(" → ")
         return self.began > sent_at and self.before >= answers and len(here) == 2 and _bare(here) == _bare(there[::-1])
 
     @property
     def seldom(self) -> bool:
-        """Whether the host seldom breaks it: for findings that another exchange under way explains."""
+        """Whether the host seldom breaks it: for findings that a concurrent exchange explains."""
         return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
 
     @property
     def rare(self) -> bool:
-        """The same where the other exchange may explain it, but need not: more seldom than an odd worker would."""
+        """Whether breaks are rarer than one odd worker's: for findings that a concurrent exchange may explain."""
         return not self.in_doubt and self.kept >= PROVED and self.kept > 2 * KNOWN * self.broken
 
     @property
     def in_doubt(self) -> bool:
-        """Whether it may be none of the host's: two answers in a row broke it, so that the third shows a habit."""
+        """Whether the rule may not hold at the host: the next break in a row makes a habit, or has made it."""
         return self.demoted or self.row >= IN_A_ROW - 1
 
     @property
@@ -111,9 +110,9 @@ class Standing(Struct, frozen=True, omit_defaults=True):
 @dataclass(frozen=True, slots=True)
 class Demotion:
     """
-    A rule that says nothing at a host from the time *since*; *over*: it does again.
+    A rule that does not count at a host from the time *since*; *over*: it counts again.
 
-    *row*: of one that is not demoted, how many answers in a row broke it by then.
+    *row*: the answers in a row that had broken a rule which is not demoted.
     """
 
     host: str
@@ -124,7 +123,7 @@ class Demotion:
 
     @property
     def detector(self) -> str:
-        """The name of the detector whose rule it is."""
+        """The rule's detector."""
         return detector_of(self.rule)
 
 
@@ -148,13 +147,13 @@ class _Habit:
     last: str = ""
     needs: int = 0
     demoted: bool = False
-    since: float = 0.0  # of the last demotion, or of its end
+    since: float = 0.0  # the last demotion or its end
     score: float = 0.0
     accused: bool = False  # it stood when it was broken, so it may have raised an alarm
 
 
 class HostHabits:
-    """Counts by (host, rule), bounded: the least recently used are evicted."""
+    """The counts of each (host, rule), bounded: the least recently used are evicted."""
 
     def __init__(self) -> None:
         self._habits: BoundedMap[tuple[str, str], _Habit] = BoundedMap(_LIMIT)
@@ -163,24 +162,24 @@ class HostHabits:
         self._changed: ChangeLog[tuple[str, str]] = ChangeLog()
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
-        """Return how *rule* stands at *host* now, for *answer*."""
+        """Return the standing of *rule* at *host* now, for *answer*."""
         habit = self._habits.get((host, rule))
         doubts = self._doubts.get(host)
         doubted = doubts is not None and doubts.get(_scope(detector_of(rule)), (answer,))[0] != answer
         if habit is None:
             return _DOUBTED if doubted else _UNKNOWN
-        # named one by one: this is asked for every answer
+        # members one by one, for speed: every answer calls this
         return Standing(
             habit.kept, habit.broken, habit.run, habit.row, habit.before, habit.began, habit.last, habit.needs,
             habit.demoted, doubted,
         )  # fmt: skip
 
     def suspected(self, host: str, detector: str, answer: str) -> None:
-        """Note that *answer* of *host* was suspected by *detector*: for a while, it doubts its other rules there."""
+        """Note that *detector* suspected *answer* of *host*; its rules there are in doubt for a while."""
         self._doubts[host] = {**self._doubts.get(host, {}), _scope(detector): (answer, AGAIN)}
 
     def answered(self, host: str) -> None:
-        """Note that an answer of *host* has come whole."""
+        """Note a complete answer of *host*."""
         if (doubts := self._doubts.pop(host, None)) is not None:
             left = {scope: (answer, left - 1) for scope, (answer, left) in doubts.items() if left > 1}
             if left:
@@ -200,9 +199,9 @@ class HostHabits:
 
     def broke(self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
         """
-        Note that an answer of *host* broke *rule* by what was *found* in it.
+        Note that an answer of *host* broke *rule*; *found* is the evidence.
 
-        *explained*: another exchange waits for just such an answer. It says less about the host, and counts half.
+        *explained*: another exchange waits for such an answer, so the break says less about the host and counts half.
         """
         weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
@@ -218,14 +217,14 @@ class HostHabits:
             self._change(host, rule, habit, now, demoted=True)
 
     def shown(self) -> dict[str, dict[str, Standing]]:
-        """Return, for showing: host → rule → how it stands."""
+        """Return host → rule → standing, for display."""
         found: dict[str, dict[str, Standing]] = {}
         for host, rule in self._habits:
             found.setdefault(host, {})[rule] = self.standing(host, rule)
         return found
 
     def reset(self, host: str, detector: str, now: float) -> int:
-        """Forget what is known of *host*, or what *detector* knows of it; return how many rules that were."""
+        """Forget the rules of *host*, or those of *detector* there; return their number."""
         found = [key for key in self._habits if key[0] == host and detector in ("", detector_of(key[1]))]
         self._doubts.pop(host, None)
         for key in found:
@@ -233,37 +232,37 @@ class HostHabits:
         return len(found)
 
     def unlearn(self, rule: str) -> None:
-        """Forget for all hosts how *rule* was kept, but not where it was demoted."""
+        """Forget *rule* at all hosts where it is not demoted."""
         for key in [key for key, habit in self._habits.items() if key[1] == rule and not habit.demoted]:
             del self._habits[key]
 
     def news(self) -> list[Demotion]:
-        """Return what was demoted here, or stands again, since the last call: what is to be said once."""
+        """Return the demotions and their ends since the last call, each once, for the log."""
         found = list(self._news)
         self._news.clear()
         return found
 
     @property
     def has_news(self) -> bool:
-        """Whether there is anything to be said."""
+        """Whether `news` has any."""
         return bool(self._news)
 
-    # -- what others and later processes know of it ----------------------------------------------------------------
+    # -- shared state ----------------------------------------------------------------------------------------------
 
     def watch(self) -> None:
         """Keep track of demotions from now on, for `changes`."""
         self._changed.watch()
 
     def changes(self) -> list[Demotion]:
-        """Return what changed since the last call."""
+        """Return the changes since the last call."""
         return [self._told(key) for key in self._changed.take() if key in self._habits]
 
     def all(self) -> Iterator[Demotion]:
-        """Yield all demotions, and those that have ended."""
+        """Yield all demotions, ended ones too."""
         return (self._told(key) for key, habit in list(self._habits.items()) if habit.since)
 
     def adopt(self, told: Demotion) -> None:
-        """Take over what another instance, or an earlier one, found out later than we did."""
+        """Merge a demotion of another instance, or of an earlier process, if it is newer than ours."""
         habit = self._habit(told.host, told.rule)
         if habit.since >= told.since:
             return
@@ -285,7 +284,7 @@ class HostHabits:
             self._changed.note(key)
 
     def _in_a_row(self, host: str, rule: str, habit: _Habit, row: float, now: float) -> None:
-        """Set the row; that of an id in a header goes on after a restart, since three in a row are few."""
+        """Set the row. That of an id in a header outlives a restart, since three in a row are few."""
         habit.row = row
         if detector_of(rule) == CONTRACT and not habit.demoted and row < IN_A_ROW:
             habit.since = max(now, habit.since)
@@ -298,7 +297,7 @@ class HostHabits:
 
     @staticmethod
     def _is_habit(rule: str, habit: _Habit) -> bool:
-        # an id in a header may be a neighbour's now and then, so only an unbroken row makes it the host's own
+        # a single foreign id in a header may be crosstalk, so only an unbroken row makes a habit
         return habit.row >= IN_A_ROW or (detector_of(rule) != CONTRACT and habit.score >= _HABIT)
 
     def _habit(self, host: str, rule: str) -> _Habit:

@@ -1,6 +1,4 @@
-"""
-What one instance remembers for its detectors: attempts under way, what was sent lately, the habits of each host.
-"""
+"""The recent exchanges of one instance, for its detectors: attempts under way, sent settings, habits of hosts."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ class LiveAttempt:
 
 
 class RecentExchanges:
-    """See the module. Every table evicts the least recently used entry."""
+    """The tables of the module. Each evicts its least recently used entry."""
 
     def __init__(self) -> None:
         self._live: BoundedMap[str, LiveAttempt] = BoundedMap(_LIVE)
@@ -41,16 +39,12 @@ class RecentExchanges:
         self.clock = 0  # how often our clock was set
 
     def tick(self) -> int:
-        """Return the next number: the order in which things were seen."""
+        """Return the next number in the order of events."""
         self._ticks += 1
         return self._ticks
 
     def clock_was_set(self) -> None:
-        """
-        Forget what hosts were found to do by our clock, which was set.
-
-        Answers that are under way are not judged by it.
-        """
+        """Forget the habits by our clock, which was set. Answers under way are not judged by it."""
         self.clock += 1
         self.habits.unlearn(BY_OUR_CLOCK)
 
@@ -68,29 +62,29 @@ class RecentExchanges:
             self._sent[key] = live.entry if alone else None
 
     def finish(self, request_id: str, now: float) -> None:
-        """End the attempt of *request_id*. A few of the last stay in view, small ones only."""
+        """End the attempt of *request_id*; the last few small ones stay in `others`."""
         live = self._live.pop(request_id, None)
         if live is not None and live.asked.size <= _SMALL:
             self._ended.append((now, live))
 
     def asked_before(self, entry: Entry) -> bool:
-        """Whether another exchange asked for the same thing before: what is kept for it may be given to *entry*'s."""
+        """Whether another exchange sent the same request before *entry*, so that a cache may hold its answer."""
         return self._asked.get(entry.digest, entry.exchange) != entry.exchange
 
     def others(self, entry: Entry, host: str) -> Iterator[LiveAttempt]:
-        """Yield the attempts at *host*, of other exchanges than *entry*'s, that are or were under way beside it."""
+        """Yield the attempts of other exchanges at *host* that overlap *entry*."""
         beside = [live for over, live in self._ended if over >= entry.at]
         for live in (*self._live.values(), *beside):
             if live.host == host and live.entry.exchange != entry.exchange:
                 yield live
 
     def sender(self, host: str, name: str, value: str) -> Entry | None:
-        """Return the one exchange that sent *value* as its setting *name*; None when there is none, or several."""
+        """Return the exchange that alone sent *value* as its setting *name*, if there is one."""
         return self._sent.get((host, name, value))
 
     def received(self, host: str, name: str, value: str, exchange: str) -> bool:
         """
-        Note that *exchange* was answered with a setting that it had not sent; return whether others were before.
+        Note that *exchange* received a setting that it had not sent; return whether another had received it before.
 
         A value that *host* writes into several answers is the host's own, even if another exchange sent it.
         """
@@ -101,9 +95,9 @@ class RecentExchanges:
     # -- models ----------------------------------------------------------------------------------------------------
 
     def answers(self, host: str, asked: str, model: str) -> None:
-        """Note that *host* answers as *model* when it is asked for *asked*."""
+        """Note that *host* answers a request for *asked* as *model*."""
         self._models[host, asked, model] = None
 
     def has_answered(self, host: str, asked: str, model: str) -> bool:
-        """Whether *host* has answered so before."""
+        """Whether `answers` was noted."""
         return (host, asked, model) in self._models

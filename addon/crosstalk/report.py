@@ -1,4 +1,4 @@
-"""A verdict written down: as plain types for log, journal and metadata, and as one line for people."""
+"""The formats of a verdict: plain types for log, journal and metadata, and one line of text."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ def bundle(
     decision: Decision, note: str, records: Sequence[Mapping[str, Any]], around: Mapping[str, object]
 ) -> dict[str, object]:
     """
-    Return an incident as plain types: what a provider needs to find it in its own logs, and what was seen.
+    Return an incident as plain types: ids, times, sizes and compared values; no other content.
 
-    Ids, times, sizes and the values that were compared; of the request and the answer nothing else. *note* is the
-    verdict's, *records* are those of the attempts, *around* says what is known of the connection and of what the client
-    had been given when the first proof was found.
+    *note* is the verdict's, *records* are those of the attempts. *around*: the connection, and how much the client had
+    received at the first proof.
     """
     attempts = [
         {name: record[name] for name in ("request_id", "host", "digest", "earlier", "at", "seen")} for record in records
@@ -41,7 +40,7 @@ def bundle(
 
 
 def demotion(told: Demotion) -> str:
-    """Return one line that says what is no longer held against a host, or is again, and what can be done about it."""
+    """Return one line about a rule that is demoted at a host, or counts again, and the remedy."""
     what = f"{told.host}: {told.detector} ({told.rule.partition(' ')[2] or 'any'})"
     if told.over:
         return f"{what} is kept again, and counts again"
@@ -60,7 +59,7 @@ def demotion(told: Demotion) -> str:
 
 
 def comment(found: Verdict) -> str:
-    """Return one line that says what is known of an answer."""
+    """Return one line about an answer."""
     if found.kind in ("crosstalk", "suspect") and found.findings:
         worst = min(found.findings, key=lambda each: _STRONGEST[each.strength])
         name = "CROSSTALK" if found.kind == "crosstalk" else "suspect"

@@ -1,4 +1,4 @@
-"""What a request asked for, as far as its answer can be compared with it; read from the body on demand."""
+"""The members of a request that its answer can be compared with, read from the body on demand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class RequestSummary:
-    """One request. *model* is what went up as the model, which need not be what the client wrote."""
+    """One request. *model* is the model that went up, which may differ from the client's."""
 
     __slots__ = ("_body", "_settings", "_tools", "dialect", "model", "stream", "suffix")
 
@@ -31,7 +31,7 @@ class RequestSummary:
 
     @property
     def shape(self) -> str:
-        """The shape that the answer must have, one of `dialects.SHAPES`; empty where it may have several."""
+        """The shape of the answer, one of `dialects.SHAPES`; empty where several are possible."""
         return dialects.of(self.dialect).answer_shape(self.suffix)
 
     @property
@@ -41,14 +41,14 @@ class RequestSummary:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings that an answer in the dialect repeats."""
+        """The settings that answers in the dialect repeat."""
         if self._settings is None:
             self._settings = dialects.of(self.dialect).settings(self._body)
         return self._settings
 
     @property
     def tools(self) -> frozenset[str] | None:
-        """The names of the tools that were offered; None when the provider has tools of its own in play."""
+        """The names of the offered tools; None where the provider adds tools of its own."""
         if self._tools is None:
             names = _names(self._body.get("tools"))
             self._tools = frozenset(list(names)[:_TOOLS]) if names is not None else frozenset({_ANY})
@@ -56,7 +56,7 @@ class RequestSummary:
 
     @property
     def sampled(self) -> bool:
-        """Whether two answers may be expected to differ: no temperature of 0, no seed."""
+        """Whether two answers should differ: no temperature of 0, no seed."""
         config = self._body.get("generationConfig")
         inside = config if isinstance(config, dict) else {}
         heat = self._body.get("temperature", inside.get("temperature"))
@@ -64,7 +64,7 @@ class RequestSummary:
 
     @property
     def words(self) -> bytes:
-        """A digest of all turns of the conversation; empty when there are none."""
+        """A digest of all turns; empty when there are none."""
         turns = self._body.slice(dialects.of(self.dialect).history)
         return blake3(turns).digest(16) if turns else b""
 
@@ -78,7 +78,7 @@ class RequestSummary:
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The ids of the tool calls whose results the request ends with: those of one answer, run side by side."""
+        """The ids of the tool calls whose results end the request: parallel calls of one answer."""
         found: list[str] = []
         for turn in _backwards(self._body.slice(dialects.of(self.dialect).history)):
             ids = _result_ids(turn)
@@ -89,7 +89,7 @@ class RequestSummary:
 
     @property
     def fallbacks(self) -> tuple[str, ...]:
-        """The models that the request itself allows besides its own: a provider or gateway may answer as any."""
+        """The further models that the request allows: a provider or gateway may answer as any of them."""
         found: list[str] = []
         for name in _FALLBACKS:
             if name in self._body:
@@ -97,14 +97,12 @@ class RequestSummary:
         return tuple(found)
 
     def quotes(self, text: str) -> bool:
-        """Whether the request holds *text* already, so that an answer may well repeat it."""
+        """Whether the request holds *text* already, so that an answer may repeat it."""
         piece = msgspec.json.encode(text[:80])[1:-1]
         return piece in (self._body.raw or b"")
 
 
 _ANY = "\0any"
-
-
 # Anthropic and LiteLLM; OpenRouter (`route` says that `models` is meant so); further gateways
 _FALLBACKS = ("fallbacks", "fallback", "models", "fallback_models", "fallback_model", "context_window_fallbacks")
 
@@ -120,7 +118,7 @@ def _strings(value: Any, into: list[str], depth: int = 0) -> None:
 
 
 def _backwards(turns: bytes) -> Iterator[dict[str, Any]]:
-    """Yield the last few of *turns*, a JSON array, from its end, reading no more of them than is asked for."""
+    """Yield the last few of *turns*, a JSON array, from its end; each is decoded only when it is needed."""
     try:
         for raw in reversed(_ARRAY.decode(turns)[-_RESULTS:]):
             turn = msgspec.json.decode(raw)
@@ -148,7 +146,7 @@ def _of_function(block: dict[str, Any]) -> object:
 
 
 def _names(tools: Any) -> set[str] | None:
-    """Return the names in *tools* of any dialect; None where one is the provider's own: that calls what it likes."""
+    """Return the names in *tools* of any dialect; None where a tool is the provider's own, with names of its own."""
     names: set[str] = set()
     for tool in tools if isinstance(tools, list) else ():
         if not isinstance(tool, dict):

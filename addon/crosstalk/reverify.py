@@ -1,8 +1,8 @@
 """
-The same verdicts once more, over exchanges that were stored: the same reader, the same detectors, in the same order.
+The verdicts of stored exchanges, computed again by the same reader and detectors in the same order.
 
-What it takes besides the stored request and answer is the AttemptRecord; under the key with which it was recorded, the
-verdict is the one that was given then. Records of earlier releases are read as they were meant.
+The input is request, answer and attempt record. Under the key of the recording, the verdict is that of the recording;
+records of earlier releases keep their meaning.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .recent import RecentExchanges
 from .request_summary import RequestSummary
 from .watch import SEEN, Watch
 
-# Detectors whose proofs needed no standing before records held how the host's rules stood.
+# Detectors whose proofs needed no standing before records held the standings of the host's rules.
 _ALWAYS = frozenset({"disorder", "settings", "stray-head"})
 _GIVEN_UP = Fact("given up")  # the attempt is under way no longer
 
@@ -32,12 +32,10 @@ _GIVEN_UP = Fact("given up")  # the attempt is under way no longer
 @dataclass(frozen=True, slots=True)
 class StoredExchange:
     """
-    One exchange as it was stored: *attempts* are their records, *head* and *answer* belong to the last of them.
+    One exchange as stored: the records of its *attempts*; head and *answer* (or a WebSocket's *messages*) of the last.
 
-    On a WebSocket *messages* are what stands for *answer*.
-
-    *said* is the verdict that was given then (empty: none), *cut* whether the answer was not kept whole, *ours* whether
-    what is stored is an answer of Patchbay's own: then, and where less is stored than was seen, what was said stands.
+    *said* is the recorded verdict (empty: none). *cut*: the stored answer is incomplete; *ours*: the stored answer is
+    Patchbay's own. The recorded verdict holds for *ours*, and where facts are missing.
     """
 
     attempts: tuple[Mapping[str, Any], ...]
@@ -58,20 +56,20 @@ class StoredExchange:
 
 @dataclass(slots=True)
 class Judged:
-    """A stored exchange and the verdict of this time."""
+    """A stored exchange and its new verdict."""
 
     stored: StoredExchange
     verdict: Verdict
 
     @property
     def agrees(self) -> bool:
-        """Whether it is the verdict of that time, where there was one."""
+        """Whether the new verdict is the recorded one, where there is one."""
         said, now = (self.stored.said, self.stored.victim), (self.verdict.kind, self.verdict.victim)
         return not self.stored.said or said == now
 
 
 def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
-    """Judge stored exchanges anew, all of one instance together, in the order in which things happened then."""
+    """Judge all stored exchanges of one instance again, in the order of the recorded events."""
     ledger, memory = Ledger(), RecentExchanges()
     memory.habits = _HabitsOfBefore()
     steps: list[tuple[float, int, int, int, Fact | None]] = []
@@ -86,7 +84,7 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
 
 
 class _HabitsOfBefore(HostHabits):
-    """For records without standings: at that time, three answers that kept a rule were enough for any finding."""
+    """For records without standings: in their releases, three answers that kept a rule sufficed for any finding."""
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
         stood = super().standing(host, rule)
@@ -97,7 +95,7 @@ class _HabitsOfBefore(HostHabits):
 
 
 class _Run:
-    """One stored exchange, judged step by step."""
+    """One stored exchange, replayed step by step."""
 
     def __init__(self, stored: StoredExchange, mint: Mint, ledger: Ledger, memory: RecentExchanges) -> None:
         self.stored = stored
@@ -127,7 +125,7 @@ class _Run:
                 yield moment.clock, moment.number, number, len(self._records) - 1, fact
 
     def step(self, attempt: int, fact: Fact | None, now: float) -> None:
-        """Repeat the step of *now*."""
+        """Replay the step of *now*."""
         if fact is None:
             self._watches[attempt] = self._sent(self._records[attempt], now)
             if attempt:
@@ -160,7 +158,7 @@ class _Run:
 
 
 def _timed(record: AttemptRecord, facts: list[Fact]) -> Iterator[tuple[Moment, Fact]]:
-    """Yield *facts*, and that the answer is over if it ended well, each with the moment at which it came."""
+    """Yield *facts*, and the end of a complete answer, each with its moment."""
     moments, over = record.seen, [Fact("over")] if record.whole else []
     if len(facts) + len(over) > len(moments) >= SEEN:  # the times of the last ones were not kept; they came before this
         late = record.end or moments[-1]

@@ -1,4 +1,4 @@
-"""What findings amount to: the arithmetic, in one place."""
+"""The weighing of findings: several findings about one answer become one verdict."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ _DEEP: frozenset[Depth] = frozenset({"body", "engine"})
 
 def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str = "", *, loose: bool = False) -> Verdict:
     """
-    Add up *findings* and the places where our id came back (*matched*: place → depth).
+    Weigh *findings* and the places where our id came back (*matched*: place → depth).
 
-    Proof is crosstalk; so are two strong findings of different families that name one victim. One strong finding, or
-    three weak ones that name one victim, are a suspicion. Without either, an echo clears, if it is deep: one in a head
-    says nothing about the body behind it. *loose*: neither does one at the beginning of a stream
-    whose later events bear no name. What cannot be checked is unverifiable.
+    A proof is crosstalk, and so are two strong findings of different families that name one victim. One strong finding,
+    or three weak ones that name one victim, make the answer suspect. Otherwise an echo from the body or the engine
+    clears it, unless it is *loose*: later events of the stream carry no id. All else is unverifiable.
     """
     echo = _deepest(matched)
     victim = _victim(findings)
@@ -48,7 +47,7 @@ def _most_weak(findings: Sequence[Finding]) -> int:
 
 
 def _victim(findings: Sequence[Finding]) -> str:
-    """Name the one victim that the strongest findings agree on, or `unknown`: never one of several."""
+    """Return the only victim of the strongest findings that name any, else `unknown`."""
     for strength in ("proof", "strong", "weak"):
         named = {finding.victim for finding in findings if finding.strength == strength} - {"unknown"}
         if named:
@@ -57,6 +56,6 @@ def _victim(findings: Sequence[Finding]) -> str:
 
 
 def _deepest(matched: Mapping[str, Depth]) -> str:
-    """Return `body` or `header`: where our id came back, the place that proves more first."""
+    """Return where our id came back: `body`, else `header`."""
     places = sorted(matched, key=lambda place: matched[place] in _DEEP, reverse=True)
     return places[0].partition(" ")[0] if places else ""

@@ -1,4 +1,4 @@
-"""One attempt's answer, watched: facts go in, findings and in the end a verdict come out."""
+"""The watch over one attempt's answer: facts go in, findings and a verdict come out."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _ID_LENGTH = 512  # characters of a client's id that are worth remembering
 _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
 SEEN = 256  # facts of one answer whose time is kept
 _OVER = Fact("over")
-_UNOWNED = frozenset({"contract", "unknown-tag"})  # what is found of an id whose owner is not known
+_UNOWNED = frozenset({"contract", "unknown-tag"})  # findings about an id of unknown owner
 _OF_ALL = frozenset({"contract", "tag", "settings", "shape"})  # their proofs are about the answer, not a part of it
 
 
 class Watch:
     """
-    The watch over the answer to one attempt, from its sending on.
+    The watch over the answer to one attempt, from the sending on.
 
-    `see` takes facts in their order, `end` says that the answer is over; both write into *record* what it takes to come
-    to the same verdict again. *memory* and *asked* are what the detectors beyond ids need.
+    `see` takes the facts in order, `end` ends the answer; both complete *record*, from which `reverify` computes the
+    verdict again. Detectors beyond ids need *memory* and *asked*.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Watch:
         self._reused = 0 < len(record.client_id) <= _ID_LENGTH and self._note_own(record.client_id, now)
 
     def see(self, fact: Fact, status: int, now: float) -> list[Finding]:
-        """Take in *fact* of an answer of *status* (0: unknown); return the findings that are new."""
+        """Run the detectors on *fact* of an answer of *status* (0: unknown); return the new findings."""
         detectors = BY_KIND.get(fact.kind)
         if detectors is None or self._over:
             return []
@@ -100,7 +100,7 @@ class Watch:
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
-        """End the answer, and learn the host's habits from it if it came *whole*."""
+        """End the answer; learn the host's habits from a *whole* one."""
         if self._over:
             return []
         fresh = self.see(_OVER, self._sent.status, now) if whole else []
@@ -115,14 +115,14 @@ class Watch:
 
     @property
     def is_nameless(self) -> bool:
-        """Whether the answer holds an id whose owner was not known when it came."""
+        """Whether the answer holds an id whose owner is not known yet."""
         return bool(self._strangers)
 
     def settle(self, now: float) -> list[Finding]:
         """
-        Look again at the ids whose owner was not known when they came; return the findings that name one now.
+        Look up the owners of unknown ids again, since another instance may have sent them; return the new findings.
 
-        Another instance may have told of it meanwhile. What it asked for in the same words as we did is taken back.
+        The finding without an owner is withdrawn, for good where the owner sent the same request.
         """
         fresh: list[Finding] = []
         for fact in tuple(self._strangers):
@@ -140,7 +140,7 @@ class Watch:
         return fresh
 
     def _note_owner(self) -> None:
-        """Record whose id it was that was asked about last: another instance's stands in no other record."""
+        """Record the owner of the id that was classified last: no other record may name it."""
         returned = self._sent.last[2] if self._sent.last else None
         if returned is None or returned.entry is None or len(self.record.owners) >= _FINDINGS:
             return
@@ -154,7 +154,7 @@ class Watch:
             self._findings.pop((detector, fact.where, told), None)
 
     def verdict(self) -> Verdict:
-        """Say what is known so far."""
+        """Return the verdict so far."""
         if self._verdict is None:
             findings = tuple(self._findings.values())
             self._verdict = verdicts.weigh(findings, self._matched, "; ".join(self._notes), loose=self._loose)
@@ -172,7 +172,7 @@ class Watch:
         if returned.kind == "own" and returned.value == expected and self._reused:
             self._remark("the client uses one id for several requests")
         elif returned.kind == "mine" or (returned.kind == "own" and returned.value == expected):
-            # An answer whose own id is made of ours (vLLM) went through the engine under it, promised or not.
+            # An answer whose own id is made from ours (vLLM) comes from the engine, promised or not.
             self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
             self._sent.held.add(f"stripped {fact.where}")
             self._verdict = None
@@ -189,9 +189,10 @@ class Watch:
         return True
 
     def _learn(self, memory: RecentExchanges, now: float) -> None:
-        """Remember which rules the host kept; what an answer did that our own ids prove another's says nothing."""
+        """Learn the rules that the host kept, but not from an answer that our ids prove to be misdelivered."""
         sent = self._sent
-        if sent.status >= 400 or not sent.status or any(_is_tagged(finding) for finding in self._findings.values()):
+        tagged = any(each.detector == "tag" and each.strength == "proof" for each in self._findings.values())
+        if sent.status >= 400 or not sent.status or tagged:
             return
         for rule in sent.held - sent.broken:
             memory.habits.kept(sent.record.host, rule, now)
@@ -204,11 +205,7 @@ class Watch:
         self._verdict = None
 
     def _note_own(self, client_id: str, now: float) -> bool:
-        """Remember the client's own id as ours, and say whether another request carried it: then it proves nothing."""
+        """Enter the client's id as ours; return whether another request carried it, so that it proves nothing."""
         before = self._sent.ledger.note("request", client_id, self._sent.entry, now)
         mine = self._sent.entry
         return before is not None and before.exchange != mine.exchange and before.digest != mine.digest
-
-
-def _is_tagged(finding: Finding) -> bool:
-    return finding.detector == "tag" and finding.strength == "proof"

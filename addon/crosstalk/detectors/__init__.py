@@ -1,8 +1,8 @@
 """
-The detectors: functions of one fact and of what its attempt sent up. One family a file, one line here.
+The table of detectors, by name; each family has a module.
 
-A detector yields findings. It remembers nothing: memory is the ledger's, and that of the hosts' habits. The fact `over`
-is the last one, when the answer has ended.
+A detector is a function of one fact and its context, and yields findings. It has no state of its own: that is in the
+ledger and in the hosts' habits. The last fact of a complete answer is `over`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from . import form, ids, model, provenance, settings, state, time, tools
 
 Detector = Callable[[DetectorContext, Fact, float], Iterator[Finding]]
 
-# name → the detector, and the kinds of facts it looks at
+# name → the detector, and the kinds of facts it reads
 DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "contract": (ids.contract, frozenset({"echo"})),
     "tag": (ids.tag, frozenset({"echo", "id", "provider_id", "token"})),
@@ -38,7 +38,7 @@ DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
     "same-text": (provenance.same_text, frozenset({"text", "over"})),
     "results": (provenance.results, frozenset({"over"})),
 }
-# `loose` is no sign of anything; it says how far an echo reaches
+# no detector reads `loose`: it bounds the reach of an echo, see `verdict`
 KINDS = frozenset({"loose"}).union(*(kinds for _, kinds in DETECTORS.values()))
 BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {
     kind: tuple((name, detector) for name, (detector, kinds) in DETECTORS.items() if kind in kinds) for kind in KINDS

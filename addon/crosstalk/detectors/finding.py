@@ -1,4 +1,4 @@
-"""How a detector says what it saw: values from outside shortened and made printable, a victim named or unknown."""
+"""The constructor of findings: foreign values are shortened and made printable, the victim is named or unknown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def finding(
     received: str = "",
     disputed: bool = False,
 ) -> Finding:
-    """Return the finding of *detector* about *fact*; *received* stands for its value where that is not to be shown."""
+    """Return the finding of *detector* about *fact*; *received* replaces a value that must not be shown."""
     return Finding(
         detector=detector,
         family=family,
@@ -37,6 +37,6 @@ def finding(
 
 
 def shown(value: str) -> str:
-    """Return what came from outside as it may stand in a log: one line, printable, not endless."""
+    """Return a foreign *value* fit for a log: one line, printable, bounded."""
     text = value if value.isprintable() else value.encode("unicode_escape").decode()
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -1,4 +1,4 @@
-"""The family of form: an answer in another dialect, of another kind, or with another answer's head inside it."""
+"""Detectors of form: an answer in another dialect, in another framing, or with another answer's head inside."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ FAMILY = "form"
 
 
 def shape(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """
-    An answer that looks like another dialect's: proof at a host that is known to answer in the right one.
-
-    Errors are exempt: gateways write them as they like.
-    """
+    """An answer in another dialect: proof at a host that has kept the right one. Gateways' errors are exempt."""
     asked = sent.asked
     if asked is None or not asked.shape or sent.status >= 400 or not sent.record.generation:
         return
@@ -40,7 +36,7 @@ def shape(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def framing(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """A stream of events where a whole answer was asked for."""
+    """A stream of events in answer to a request for a whole answer."""
     asked = sent.asked
     if fact.kind != "framing" or asked is None or asked.stream or sent.status >= 400 or not sent.record.generation:
         return
@@ -49,9 +45,8 @@ def framing(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     sent.broke("framing", now)
     if not sent.void("framing"):
-        yield finding(
-            "framing", FAMILY, "strong" if sent.suspects("framing", KNOWN) else "weak", fact, "one whole answer"
-        )
+        strength: Strength = "strong" if sent.suspects("framing", KNOWN) else "weak"
+        yield finding("framing", FAMILY, strength, fact, "one whole answer")
 
 
 def stray(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:

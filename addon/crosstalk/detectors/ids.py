@@ -1,4 +1,4 @@
-"""The family of ids: what a value that came back proves about whose answer it stands in."""
+"""Detectors of ids: an id in an answer that belongs to another exchange, is missing, or comes twice."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def contract(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     """
     Where the provider promises an echo, any other value belongs to another request.
 
-    Absence and blanks are no alarm, and neither is an error answer: gateways in between write those. A header in which
-    answers in a row bring ids that were never ours is the host's own, until the first id of ours comes back there; a
-    member of the body never is.
+    Absent and blank values and error answers are exempt: gateways write those. A header in which answers in a row bring
+    foreign ids is the host's own, until an id of ours comes back there; a member of the body never is.
     """
     expected = sent.record.expected.get(fact.where, "")
     if fact.kind != "echo" or not sent.record.promised or not expected or sent.status >= 400:
@@ -36,7 +35,7 @@ def contract(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
         return
     ours = returned.kind in ("mine", "own", "earlier")
     if not ours:
-        sent.broken.add(f"stripped {fact.where}")  # something came: it is not missing as well
+        sent.broken.add(f"stripped {fact.where}")  # a wrong value is not a missing one
     never_ours = returned.kind in ("foreign", "mangled")
     if fact.where.startswith("header ") and sent.memory is not None:
         rule = f"contract {fact.where}"
@@ -53,9 +52,9 @@ def contract(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
 
 def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    An id of ours that we gave to another exchange proves itself, in every structured place.
+    An id that we minted for another exchange is a proof, in every structured place.
 
-    Nobody but us can make one, so no promise is needed. In an error answer it is worth less: error pages quote.
+    It cannot be forged, so no promise is needed. In an error answer it is strong only: error pages quote.
     """
     value = fact.value
     if fact.kind not in _PLACES or not isinstance(value, str) or len(value) > 256:
@@ -71,8 +70,7 @@ def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             proof: Strength = "proof" if sent.status < 400 else "strong"
             yield finding("tag", FAMILY, proof, fact, sent.entry.request_id, returned.entry)
         case "ours":
-            # A neighbour's, which we never saw. Made after ours was sent, it may also be that of an instance upstream
-            # of us, which asked in our name.
+            # Another instance's id. If it is newer than our request, it may be that of an instance upstream of us.
             made = sent.mint.time_of(returned.value) or 0.0
             told = _odd(sent, rule, now) if made < sent.entry.at else "weak"
             yield finding("unknown-tag", FAMILY, told, fact, sent.entry.request_id)
@@ -81,7 +79,7 @@ def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def _odd(sent: DetectorContext, rule: str, now: float) -> Strength:
-    """Say what an id in our form is worth that we never gave out: some hosts cut ids, or answer from a recording."""
+    """Return the strength of an id in our form that we did not mint: some hosts cut ids, or replay recordings."""
     if sent.status < 400:
         sent.broke(rule, now)
     return "strong" if sent.is_new(rule, KNOWN) else "weak"
@@ -89,12 +87,11 @@ def _odd(sent: DetectorContext, rule: str, now: float) -> Strength:
 
 def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    One id of the provider's on two exchanges that asked for different things: one of the two answers is misdelivered.
+    One provider id on two exchanges with different requests: one of the two answers is misdelivered.
 
-    Which of the two is open while both are under way, so that such a finding is disputed. An answer that has the id but
-    begins otherwise is another one: some hosts give their ids out again. Notes the first id of an
-    answer for those who come after: a second one may well be that of an answer which has been mixed into this one, and
-    whose own exchange is still to see it. Void for ids that repeat by nature, and where a stored answer is fetched.
+    Until both have ended, either may be, so the finding is disputed. An answer with the same id but another beginning
+    is another answer: some hosts reuse ids. Only the first id of an answer is noted for later answers: a second may
+    belong to an answer mixed into this one. Ids that repeat by nature and fetched answers are exempt.
     """
     value = fact.value
     if fact.kind == "born":
@@ -107,7 +104,7 @@ def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     other = sent.ledger.find("answer", value, now)
     rule = "duplicate body" if fact.kind == "id" else f"duplicate {fact.where}"
     if other is None:
-        # what is in an answer of another's is its owner's, who may get it yet
+        # ids in a misdelivered answer belong to its owner, which may still receive it
         if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
             sent.note("answer", value, sent.entry, now)
             sent.held.add(rule)
@@ -119,12 +116,12 @@ def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
             return
         first = sent.names.setdefault(fact.where, value) == value
         same = not (first and sent.born and other.born) or sent.born == other.born or fact.kind != "id"
-        # an id in the middle is that of an answer which was mixed into this one, as this one may be into it
-        # one that comes a second time only is that of an answer which two got, while both waited for theirs
+        # A later id is that of an answer mixed into this one. An id on its second appearance only is that of an answer
+        # that two exchanges received while both waited.
         again = sent.ledger.note("twice", value, sent.entry, now) is not None
         twice = sent.born and other.seen > sent.entry.at and sent.standing(rule).kept >= KNOWN and not again
-        # An embedding or a moderation holds no words, and may well be the same for different requests. Gateways cache
-        # heads and write trace ids into them, and some keep answers for requests that are alike.
+        # An embedding or a moderation holds no words and may be equal for different requests. Gateways cache heads,
+        # write trace ids into them, and cache answers across similar requests.
         spoken = sent.asked is None or sent.asked.shape not in ("", "embedding")
         worth: Strength = "proof" if fact.kind == "id" and spoken and not sent.kept else "strong"
         counts = sent.repeated(rule, other, later=ID_TWICE) or ((twice or not first) and sent.explained(rule))
@@ -137,7 +134,7 @@ def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
 
 
 def tool_call(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """The id of a tool call that another exchange was given already. Void for ids that count."""
+    """A tool call's id that another exchange has received already. Ids that count are exempt."""
     value = fact.value
     if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or sent.status >= 400:
         return
@@ -157,9 +154,9 @@ def tool_call(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
 
 def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    An id that is not made of ours, at a host that has made the ids of all such answers of ours before.
+    An id that is not made from ours, at a host whose ids were always made from ours.
 
-    An engine that works under our id has not made this answer; or something in front of it has asked in another name.
+    Our engine did not make this answer, or a gateway before it sent another id.
     """
     asked, value = sent.asked, fact.value
     if fact.kind != "id" or asked is None or sent.status >= 400 or not isinstance(value, str):
@@ -178,7 +175,7 @@ def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def stripped(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """Our id is missing where this host has always given it back."""
+    """Our id is missing in a place where this host has returned it."""
     if fact.kind != "over" or not sent.record.generation or sent.status >= 400:
         return
     for place in sent.record.expected:
@@ -191,7 +188,7 @@ def stripped(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
 
 
 def _random(value: str) -> bool:
-    """Whether *value* looks drawn rather than named: letters among digits, or capitals strewn about."""
+    """Whether *value* looks random: letters among digits, or capitals at random places."""
     if _DIGITS.search(value):
         return True
     word = value.rpartition("_")[2]
@@ -199,6 +196,6 @@ def _random(value: str) -> bool:
 
 
 def telling(value: str) -> bool:
-    """Whether *value* is random enough to be one answer's alone: no counter, no `chatcmpl-417`, nothing blank."""
+    """Whether *value* is random enough to identify one answer: no counter, no `chatcmpl-417`, not blank."""
     rest = _ID_HEAD.sub("", value.lower(), count=1)
     return len(rest) >= 12 and len(value) <= 256 and len(set(rest)) >= 6

@@ -1,4 +1,4 @@
-"""The family of the model: an answer by a model that was not asked for. Aliases and snapshots are learned per host."""
+"""The detector of models: an answer by another model. Aliases and snapshots are learned per host."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _ROUTERS = re.compile(r"(?:^|[/-])(?:auto|router|default|best|fast)(?:$|[/-])")
 
 def answered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    Another model than the one that was asked for, and than those the request itself names to fall back on.
+    A model other than the requested one and the request's fallbacks.
 
-    Weak by itself, since hosts rename models as they like. Strong when it is what exactly one other exchange under way
-    asked for, at a host that has always answered our question under its own name.
+    Weak, since hosts rename models. Strong where exactly one concurrent exchange requested it, at a host that has
+    answered our model under its own name.
     """
     asked, memory = sent.asked, sent.memory
     if fact.kind != "model" or asked is None or memory is None or not asked.model or not sent.record.generation:

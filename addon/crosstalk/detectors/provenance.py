@@ -1,4 +1,4 @@
-"""The family of content: what was given to one conversation and turns up in another."""
+"""Detectors of content: text or tool calls of one conversation that appear in another."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _COMMON = Entry("")
 
 def same_text(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    One long text in answer to two requests that end in different words.
+    One long text in answer to two requests with different last turns.
 
-    Not where either was asked to be repeatable, nor where the request holds the text already. A text that was found
-    twice is taken for a form letter and not looked at again.
+    Repeatable requests (seed, temperature 0) and texts that the request quotes are exempt. A text that was found twice
+    counts as boilerplate from then on.
     """
     asked, text = sent.asked, fact.value
     if fact.kind == "over":
@@ -36,7 +36,7 @@ def same_text(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     if not sent.record.generation or sent.status >= 400 or not asked.sampled or len(set(text.split())) < _WORDS:
         return
     if sent.foreign:
-        return  # it is its owner's, who may get it yet
+        return  # the text belongs to another exchange, which may still receive it
     token = blake3(text.encode("utf-8", "surrogatepass")).hexdigest(16)
     last = asked.last_turn
     other = sent.ledger.find("text", token, now)
@@ -54,10 +54,10 @@ def same_text(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
 
 def results(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    Results of tools, handed in side by side, whose calls came from the answers to two conversations.
+    Parallel tool results in one request whose calls came in answers to two conversations.
 
-    Calls that are answered together were made together, by one answer. A history that was taken over whole, by a fork
-    or a sub-agent, is another conversation's throughout, and so no sign of anything.
+    One answer makes all calls whose results are sent together. A copied history (fork, sub-agent) belongs to another
+    conversation throughout, and is no sign.
     """
     if fact.kind != "over" or sent.asked is None or not sent.record.generation or not sent.ledger.holds("call"):
         return

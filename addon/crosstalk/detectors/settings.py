@@ -1,4 +1,4 @@
-"""The family of settings: what an answer of the Responses API repeats of its request, before its first word."""
+"""The detector of settings: an answer (Responses API) repeats settings that its request did not send."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..recent import RecentExchanges
 from .finding import finding
 
 FAMILY = "settings"
-# What no server could make up so that it equals what another request sent. Numbers it may well set itself.
+# Settings whose values a server cannot guess. It may set numbers itself.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
 _NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in which a gateway may write its tenant
 _TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, from which on it is no chance
@@ -22,12 +22,12 @@ _TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, from whi
 
 def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    Settings that are not those we sent: proof when one of them is what exactly one other exchange sent.
+    Settings other than ours: proof where exactly one other exchange sent them.
 
-    One by itself proves it where this host is known to repeat it, two where that one still waits for its answer: a
-    gateway writes its tenant into every answer, and some request may have sent that name. A value that came in several
-    answers has no owner. Only what we sent is compared. A setting that this host has always repeated faithfully is a
-    strong sign by itself; one that it rewrites as a matter of course is none.
+    One setting is a proof at a host that repeats it; otherwise it takes two, of an exchange that still waits, because
+    gateways write their tenant's name into every answer. A value that came in several answers has no owner. Only
+    settings that we sent are compared. A difference alone is strong where the host has always repeated the setting, and
+    no sign where it rewrites it habitually.
     """
     if fact.kind != "settings" or not isinstance(fact.value, Mapping) or sent.asked is None:
         return
@@ -50,10 +50,10 @@ def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 @dataclass(frozen=True, slots=True)
 class _Differs:
     """
-    One setting that differs: *sender* is the one exchange that sent it so.
+    One setting that differs. *sender*: the only exchange that sent this value.
 
-    *common*: the host writes it into several answers, or made it of ours. *owner* is the sender, if it waits for its
-    answer and no server could make up what it sent; *telling*: not even by counting, or as a name that is short.
+    *owner*: the sender, if it waits for its answer and a server cannot guess the value. *telling*: the value is too
+    long and varied for chance. *common*: the host writes it into several answers, or derived it from ours.
     """
 
     name: str
@@ -81,9 +81,7 @@ def _compared(sent: DetectorContext, memory: RecentExchanges, name: str, mine: s
 
 def _judged(sent: DetectorContext, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
     rule = _rule(it.name)
-    if it.owner is not None and (
-        it.telling or alike > 1
-    ):  # an answer of another's says nothing about what this host does with settings
+    if it.owner is not None and (it.telling or alike > 1):  # a misdelivered answer shows no habit of the host
         sent.standing(rule)
         sent.broken.add(rule)
     else:
@@ -104,14 +102,14 @@ def _judged(sent: DetectorContext, it: _Differs, alike: int, now: float) -> Iter
 
 def _seldom(sent: DetectorContext, it: _Differs, rule: str) -> bool:
     if it.owner is not None:
-        stood = sent.standing(rule)  # a gateway that writes its tenant into every answer has never repeated ours
+        stood = sent.standing(rule)  # a gateway with its tenant's name in every answer has never repeated ours
         named = it.name in _NAMES and not stood.kept
         return sent.swapped(rule, it.owner) or not (stood.broken or named)
     return it.waits and it.name == "tools" and sent.explained(rule)
 
 
 def _rewritten(mine: str, theirs: str) -> bool:
-    """Whether *theirs* may be what a host makes of *mine*: other capitals or white space, cut, or with words around."""
+    """Whether a host may have derived *theirs* from *mine*: other case or white space, a part, or an addition."""
     ours, got = ("".join(value.casefold().split()) for value in (mine, theirs))
     shorter = min(len(ours), len(got))
     return ours == got or (shorter >= _TELLING and (ours in got or got in ours))
@@ -122,6 +120,6 @@ def _rule(name: str) -> str:
 
 
 def _is_common(sent: DetectorContext, memory: RecentExchanges, name: str, value: str) -> bool:
-    """Whether the host wrote *value* into the answer of another that had not sent it either; part of the record."""
+    """Whether another exchange received *value* without having sent it; the record keeps the result."""
     common = memory.received(sent.record.host, name, value, sent.entry.exchange)
     return sent.judged.setdefault(f"settings {name} of several", Standing(broken=int(common))).broken > 0

@@ -1,4 +1,4 @@
-"""The family of state: a stream that cannot be one answer, because its events do not follow from one another."""
+"""The detector of order: a stream whose events cannot belong to one answer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from ..host_habits import KNOWN, PROVED
 from .finding import Strength, finding
 
 FAMILY = "state"
-# Two answers in one stream, at a host that sends one otherwise.
-_PROOFS = frozenset({"two-starts", "alternates"})
-_MUTUAL = frozenset({"switch", "another-end", "another-prompt"})  # what two have that went over into one another
+_PROOFS = frozenset({"two-starts", "alternates"})  # two answers in one stream
+_MUTUAL = frozenset({"switch", "another-end", "another-prompt"})  # of two answers that switch into each other
 _WEAK = frozenset({"role-again", "sequence-gap"})
 RULES = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
@@ -23,15 +22,11 @@ _KEPT = frozenset(f"disorder {what}" for what in RULES)
 
 
 def disorder(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """
-    An event that does not belong where it stands.
-
-    What some gateways do to every stream is a sign only at a host that has kept the rule before.
-    """
+    """An event out of order: a sign only at a host that has kept the rule, since some gateways break every stream."""
     if not sent.record.generation or sent.status >= 400:
         return
     if fact.kind == "over":
-        if sent.asked is None or sent.asked.stream:  # an answer in one piece keeps no order
+        if sent.asked is None or sent.asked.stream:  # a whole answer shows no order
             sent.held |= _KEPT
         return
     if fact.kind != "disorder":
@@ -55,8 +50,5 @@ def _worth(sent: DetectorContext, fact: Fact, rule: str) -> Strength:
     if sent.stands(rule, PROVED):
         return "proof"
     beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
-    return (
-        "strong"
-        if sent.suspects(rule, KNOWN) or (beside and sent.standing(rule).rare and not sent.standing(rule).doubted)
-        else "weak"
-    )
+    stood = sent.standing(rule)
+    return "strong" if sent.suspects(rule, KNOWN) or (beside and stood.rare and not stood.doubted) else "weak"

@@ -1,4 +1,4 @@
-"""The family of time: an answer that was made before it was asked for, or that took longer than it could."""
+"""Detectors of time: an answer older than its request, or with a duration longer than the wait."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ _TOOK_SLACK = 0.25
 
 def created(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    An answer that says it was created before its request was sent.
+    An answer whose time of creation is before the sending of its request.
 
-    By the host's own clock, where its head has a `Date`: how old the answer is, and how long we have waited. And by
-    ours, which says something only at a host that has been right by it before.
+    The host's clock gives it where the head has a `Date`; ours counts only at hosts that have agreed with it.
     """
     if fact.kind == "date":
         sent.date = _seconds(fact.value)
@@ -44,7 +43,7 @@ def created(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def took(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """A server that says it worked on an answer for longer than we have waited for it."""
+    """A server-side duration longer than our wait."""
     if fact.kind != "took" or not isinstance(fact.value, int | float) or not _judged(sent):
         return
     waited = max(0.0, now - sent.entry.at)
@@ -53,7 +52,7 @@ def took(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def age(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """An `Age` above nothing, on an answer that was made for this request."""
+    """An `Age` older than the request, on an answer that is made for it."""
     if fact.kind == "kept":
         sent.kept = True
     if fact.kind != "age" or not isinstance(fact.value, int) or not _judged(sent):
@@ -63,11 +62,7 @@ def age(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def early(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
-    """
-    An answer whose head came while its request was still on its way up: weak, some servers need not hear all of it.
-
-    Errors and redirects are exempt: those refuse by the head.
-    """
+    """A head (no error, no redirect) before the end of the request: weak, since some servers answer early."""
     if not 200 <= sent.status < 300:
         return
     if fact.kind == "over":
@@ -79,7 +74,7 @@ def early(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 
 def _judged(sent: DetectorContext) -> bool:
-    if sent.memory is None or sent.memory.clock != sent.clock:  # it was set while we waited
+    if sent.memory is None or sent.memory.clock != sent.clock:  # our clock was set during the wait
         return False
     return sent.record.generation and sent.status < 400 and not sent.kept
 
@@ -99,7 +94,7 @@ def _expected(early: float) -> str:
 
 
 def _seconds(value: object) -> float | None:
-    """Return the time that *value* says: a number of seconds, RFC 3339, or the form of HTTP's `Date`."""
+    """Return the time of *value*: a number of seconds, RFC 3339, or the format of HTTP's `Date`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value) if 0 < value < 1e11 else None
     if not isinstance(value, str):

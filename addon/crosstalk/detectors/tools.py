@@ -1,4 +1,4 @@
-"""The family of tools: a call of a tool that was not offered."""
+"""The detector of tools: a call of a tool that the request did not offer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FAMILY = "tools"
 
 def unoffered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    A tool by a name that we did not offer: weak, since models invent names and gateways change them.
+    A tool that we did not offer: weak, since models invent names and gateways change them.
 
-    Strong when exactly one other exchange under way offered it, and this host keeps to what it is offered.
+    Strong where exactly one concurrent exchange offered it, at a host that calls offered tools only.
     """
     asked = sent.asked
     if fact.kind != "tool" or asked is None or not sent.record.generation or sent.status >= 400:

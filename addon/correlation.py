@@ -1,9 +1,9 @@
 """
-Request ids: minted so that they are recognised, stamped where a provider looks, classified when a value comes back.
+Request ids: minting, stamping requests, and classifying the values that come back.
 
-An id is `pb1-` and 48 characters: 12 random bytes, the time sealed with them, and a 96-bit tag over both. Without the
-key it is noise: two of them cannot be linked, nor one be forged. Where a provider wants a GUID,
-the id has a second form: its time and two bytes of a digest, sealed under the 58-bit tag that fills the rest.
+An id is `pb1-` and 48 characters: 12 random bytes, the time encrypted with them, and a 96-bit tag over both. Without
+the key it is noise that cannot be linked or forged. The second form, for providers that want a GUID, is the encrypted
+time, two bytes of a digest, and a 58-bit tag.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OWN_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What a value that came back is. *entry* says to whom the id belongs, for `another`; *value* is the bare id."""
+    """A classified value: *value* is the bare id, *entry* the ledger's entry of its owner, for `another`."""
 
     kind: ReturnedKind
     value: str = ""
@@ -54,7 +54,7 @@ class Returned:
 
 
 class Mint:
-    """Makes request ids under a 32-byte secret *key*, and knows them again with that key alone."""
+    """Mints request ids under a 32-byte secret *key*, and recognises them with that key alone."""
 
     def __init__(self, key: bytes) -> None:
         self._tag_key = _purpose(key, "tag")
@@ -81,7 +81,7 @@ class Mint:
         return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
     def recognise(self, value: str) -> str:
-        """Return the id of ours that *value* is, bare and in lower case, or the empty string."""
+        """Return *value* as a bare id of ours in lower case, or the empty string."""
         text = _bare(value)
         if len(text) == 36 and _UUID.fullmatch(text):
             return text[:14] + "8" + text[15:] if self._guid_opened(text) is not None else ""
@@ -89,7 +89,7 @@ class Mint:
         return found[0] if found and self._opened(found[0]) is not None else ""
 
     def time_of(self, request_id: str) -> float | None:
-        """Return when an id of ours was made, or None when it is not ours. Both forms know it."""
+        """Return the time of an id of ours, in either form; None for other ids."""
         if _UUID.fullmatch(request_id):
             return self._guid_opened(request_id)
         found = _ID.fullmatch(request_id)
@@ -107,9 +107,9 @@ class Mint:
         now: float,
     ) -> Returned:
         """
-        Say what *value*, which an answer brought, is to the attempt that sent *mine*.
+        Classify *value* of an answer, for the attempt that sent *mine*.
 
-        *sent* are ids of the client that went up with it, *earlier* the ids of this exchange's attempts before.
+        *sent*: the client's ids that went up with it; *earlier*: the ids of this exchange's earlier attempts.
         """
         text = value.strip()
         if text.lower() in _BLANK:
@@ -137,7 +137,7 @@ class Mint:
         return Returned("mangled" if _bare(text).startswith(PREFIX) else "foreign", text)
 
     def _within(self, text: str) -> str:
-        """Return the first id of ours that stands in *text*, in quotes, in a list or behind a prefix."""
+        """Return the first id of ours inside *text*."""
         found = _ID.findall(text.lower()) if len(text) > _LENGTH else ()
         return next((each for each in found if self._opened(each) is not None), "")
 
@@ -174,22 +174,17 @@ class Mint:
 
 
 def session_id(key: bytes, affinity: str, account_id: str) -> str:
-    """
-    Return the session id, 32 hex characters, that *account_id*'s provider sees for *affinity*.
-
-    It differs for every account, so that a provider cannot see that two accounts serve one person.
-    """
+    """Return the session id (32 hex characters) of *affinity*, another for each account: none can be linked."""
     return digest(_purpose(key, "session"), affinity.encode(), account_id.encode()).hex()
 
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
     """
-    What is put on one attempt, and what must come back.
+    The stamps of one attempt, and the values that must come back.
 
-    *expected*: place (`header x-request-id`, `body request_id`) → the value that went up there, or the one a provider
-    without that place would answer with. *sent*: the ids the client brought itself, which may come back too;
-    *client_id* the one among them that stands in for ours.
+    *expected*: place (`header x-request-id`, `body request_id`) → the value that must come back there. *sent*: the
+    client's own ids, which may come back too; *client_id*: the one among them that replaces ours.
     """
 
     headers: tuple[tuple[str, str], ...] = ()
@@ -201,7 +196,7 @@ class Stamps:
 
 def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str, at: str = "", **others: str) -> Stamps:
     """
-    Say what *provider* wants on a request for *at* (`/chat/completions`) with the client's *headers* and *body*.
+    Return the stamps that *provider* wants on a request for *at* (`/chat/completions`) with *headers* and *body*.
 
     *others* are the fields of templates besides *request_id*: request_guid, session_id, thread_id, model_id. A header
     or a member that the client sent itself is left alone; a template one of whose fields is empty is left out.
@@ -222,13 +217,12 @@ def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str,
     def wire(name: str) -> str | None:  # a header as it goes up
         return headers.get(name) if name in headers else went.get(name)
 
-    own = _own(headers, body, provider)
     return Stamps(
         headers=tuple(added),
         body=members,
         expected=_expected(provider, wire, body, members, request_id),
         client_id=_client_id(headers, body, provider),
-        sent=own,
+        sent=_own(headers, body, provider),
     )
 
 
@@ -268,12 +262,10 @@ def _expected(
 def _elsewhere(
     provider: Provider, wire: Callable[[str], str | None], members: Mapping[str, object], request_id: str
 ) -> str:
-    """Return our id if it went up under a name that is no echo's: one that `stamp:` gives, else our own header."""
+    """Return our id if it went up under another name than an echo's: one of `stamp:`, else our own header."""
     stamp = provider.stamp
     templates = {**stamp.headers, **stamp.body}
-    names = [name for name, template in templates.items() if "{request_id}" in template]
-    if not names:
-        names = [NAMESPACE_HEADER]
+    names = [name for name, template in templates.items() if "{request_id}" in template] or [NAMESPACE_HEADER]
     went = any(request_id in (wire(name.lower()) or "") or request_id in str(members.get(name)) for name in names)
     return request_id if went else ""
 
@@ -299,7 +291,7 @@ def _member(body: Body, name: str) -> object:
 
 
 def _bare(value: str) -> str:
-    """Return *value* in lower case, without what engines put before an id."""
+    """Return *value* in lower case, without the prefix of an engine."""
     text = value.strip().lower()
     for prefix in _ENGINE_PREFIXES:
         text = text.removeprefix(prefix)
@@ -308,11 +300,10 @@ def _bare(value: str) -> str:
 
 def _same(value: str, sent: str) -> bool:
     """
-    Whether *value* is *sent*, as proxies and engines hand it back.
+    Whether *value* is *sent*, as proxies and engines return it.
 
-    They fold case and put `chatcmpl-` before it; Envoy writes its trace decision into the fifteenth character of
-    whatever has the length of a UUID. They also cut it, or hang something on: that is allowed for in our own ids only,
-    since a client may well use `…-1` and `…-12` for two requests.
+    They fold case and prepend `chatcmpl-`; Envoy writes its trace decision into the fifteenth character of a UUID. Our
+    own ids may also come back cut or extended; a client's may not, since it may use `…-1` and `…-12` for two requests.
     """
     if not sent:
         return False

@@ -169,11 +169,7 @@ def continued_thread(body: Body) -> str:
 
 
 def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mode: str) -> Decision:
-    """
-    Return the decision about *exchange*, which ends *now*.
-
-    *error* says why the client did not get a whole answer; *status* is what it got.
-    """
+    """Return the decision about *exchange*, which ends *now*; *error* and *status* as for `Router.close`."""
     request, identity, attempt, verdict = exchange.request, exchange.identity, exchange.attempt, exchange.verdict
     lease = attempt.lease if attempt else None
     refusal = exchange.refusal.code if exchange.refusal else ""

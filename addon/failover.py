@@ -132,11 +132,7 @@ def _is_slow(exchange: Exchange, attempt: Attempt, failure: Failure, bounds: Fai
 
 
 def after_proof(exchange: Exchange, unseen: bool, crosstalk: CrosstalkSettings) -> Reaction:
-    """
-    Say what is done about an answer that is another's: the next attempt, once, or an end.
-
-    *unseen*: the client has got nothing of it.
-    """
+    """Return the reaction to a misdelivered answer: once the next attempt if it is *unseen*, else the end."""
     earlier = any(each.proof for each in exchange.attempts[:-1])
     again = crosstalk.reaction == "retry" and unseen and exchange.repeatable and not earlier
     return "next" if again else "cut"

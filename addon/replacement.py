@@ -86,11 +86,7 @@ def _unanswered(exchange: Exchange) -> Refusal | None:
 
 
 def _no_answer(exchange: Exchange) -> Refusal | None:
-    """
-    Return what replaces an attempt that was given up as too slow, or whose answer is none.
-
-    JSON that answers nothing is delivered as it came: a client of this dialect can read it.
-    """
+    """Return the replacement for a too slow attempt, or for a body that is no answer (other than JSON)."""
     last, refusal = exchange.attempt, exchange.refusal
     if last is None:
         return None

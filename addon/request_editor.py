@@ -128,8 +128,7 @@ class RequestEditor:
 
         The exchange goes to the same account again then.
         """
-        account = attempt.lease.account.id
-        config = self._config
+        account, config = attempt.lease.account.id, self._config
         wanted = config.failover.encrypted_reasoning == "strip" and config.mode == "serve" and exchange.socket is None
         if not (wanted and exchange.repeatable and account not in exchange.unsealed):
             return False
@@ -184,7 +183,6 @@ class RequestEditor:
 
 
 def _slot_session(slot: int, lane: str, client: bytes) -> str:
-    """Name one of the sessions upstream that a client has for a model; no affinity reads so."""
     return f"slot {slot} {client.hex()} {lane}"
 
 

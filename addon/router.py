@@ -347,7 +347,6 @@ class Router:
         return self._end(exchange, attempt, now) if step is None else self._take(exchange, attempt, step, now)
 
     def _take(self, exchange: Exchange, attempt: Attempt, step: Step, now: float) -> Reaction:
-        """Carry out *step*: the answer is held, released or given up."""
         if step.outcome is not None:
             attempt.held = False
             attempt.lacks = attempt.error = step.lacks
@@ -415,7 +414,6 @@ class Router:
         return failover.after_proof(exchange, unseen, self.config.crosstalk)
 
     def _read(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
-        """Take the *facts* of an answer in: for its verdict, its outcome, and what is learned of the conversation."""
         if not facts:
             return
         for fact in facts:

@@ -1,8 +1,8 @@
 """
-The state that outlives the process, as records: homes, rests, owners of tokens, aliases of ids, demoted rules of hosts.
+The state that outlives the process, as records: bindings, cooldowns, owners of tokens, aliases of ids, demoted rules.
 
-A store gets the changes and returns those of other instances or of an earlier process. Records merge to the same state
-in any order.
+A store takes the changes and returns those of other instances and earlier processes. Records merge to the same state in
+any order.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Leak:
     """
     The answer to the exchange *victim* came to the request *receiver* of another instance.
 
-    *disputed*: they got the same answer, and which of them it belongs to is open.
+    *disputed*: both received the same answer, and its owner is unknown.
     """
 
     victim: str
@@ -67,18 +67,18 @@ class State:
         self.woken: Callable[[str], None] = health.wake  # called when a user says that an account is well
 
     def watch(self, *, shared: bool = False) -> None:
-        """Keep track of changes from now on; with *shared*, also of what only other instances have a use for."""
+        """Log changes from now on; with *shared*, also those that only other instances use."""
         self._bindings.watch()
         self._ledger.watch((*OWNERS, REQUEST) if shared else OWNERS)
         self._aliases.watch()
         self._habits.watch()
 
     def leak(self, leak: Leak, now: float) -> None:
-        """Tell the other instances that the answer to an exchange of theirs came to one of ours."""
+        """Report to the other instances that an answer to an exchange of theirs came to one of ours."""
         self._leaks.append(Record("leak", leak.victim, _text((leak.receiver, leak.disputed)), now, now + _LEAK_TTL))
 
     def changes(self, now: float) -> list[Record]:
-        """Return what changed since the last call; nothing before `watch`."""
+        """Return the changes since the last call; none before `watch`."""
         found = [_of_binding(told) for told in self._bindings.changes(now)]
         found += [_of_entry(told) for told in self._ledger.changes()]
         found += [_of_alias(*told) for told in self._aliases.changes()]
@@ -88,12 +88,12 @@ class State:
         return found + leaks + woken + self._changed_rests(now)
 
     def wake(self, account: str, now: float) -> None:
-        """End whatever *account* rests for, here and at the other instances."""
+        """End all cooldowns of *account*, here and at the other instances."""
         self.woken(account)
         self._woken.append(of_woken(account, now))
 
     def everything(self, now: float) -> Iterator[Record]:
-        """Yield all records, for a store that may have lost them. Those that expire meanwhile may be left out."""
+        """Yield all records, for a store that may have lost them; those that expire meanwhile may be missing."""
         yield from self._present_rests(now).values()
         yield from map(_of_binding, self._bindings.all(now))
         yield from map(_of_entry, self._ledger.all())
@@ -132,14 +132,14 @@ class State:
             case "habit":
                 self._habits.adopt(to_demotion(record))
 
-    # What counts of a rest is how long it lasts, so it has no rank of its own. One that ended early (another secret, a
-    # request that got through) is told as over, under a new rank; the rests after it have the next one. So have those
-    # after one that a clock far ahead of ours wrote: it would win for as long as it is ahead.
+    # The longer of two cooldowns wins, so they share a rank. One that ended early (new secret, success) is recorded as
+    # over, under a new rank, and later ones have the next rank. So have those after a record of a clock far ahead of
+    # ours, which would win otherwise.
 
     def _changed_rests(self, now: float) -> list[Record]:
         present = self._present_rests(now)
         gone = {key: told for key, told in self._rests.items() if key not in present and told.expires > now}
-        over = {key: _over(told, now) for key, told in gone.items() if told.value != _OVER}
+        over = {key: replace(told, value=_OVER, rank=now) for key, told in gone.items() if told.value != _OVER}
         changed = [told for key, told in present.items() if self._rests.get(key) != told]
         self._rests = gone | over | present
         return [*changed, *over.values()]
@@ -177,17 +177,13 @@ def _of_rest(told: SharedCooldown) -> Record:
     return Record("rest", key, _text((told.kind, verify_at, told.at)), 0.0, told.until)
 
 
-def _over(told: Record, now: float) -> Record:
-    return replace(told, value=_OVER, rank=now)
-
-
 def of_woken(account: str, now: float) -> Record:
     """Return the record that wakes *account* at the other instances."""
     return Record(WOKEN, account, "well", now, now + _WOKEN_TTL)
 
 
 def ended(record: Record, account: str, now: float) -> Record | None:
-    """Return what tells others that *record* is over, if it is a rest of *account*. Raises msgspec's errors."""
+    """Return the record that ends *record*, if it is a cooldown of *account*. Raises msgspec's errors."""
     if record.kind != "rest" or record.value == _OVER or _to_rest(record).account != account:
         return None
     return replace(record, value=_OVER, rank=max(now, math.nextafter(record.rank, math.inf)))
@@ -249,13 +245,13 @@ def _to_alias(record: Record) -> Alias:
 
 
 def of_demotion(told: Demotion) -> Record:
-    """Return *told* as it is kept."""
+    """Return the record of *told*."""
     value = (str(told.row) if told.row else "") if told.over else DEMOTED
     return Record(HABIT, _text((told.host, told.rule)), value, told.since, told.since + _HABIT_TTL)
 
 
 def to_demotion(record: Record) -> Demotion:
-    """Return what *record* tells. Raises ValueError and msgspec's errors."""
+    """Return the demotion of *record*. Raises ValueError and msgspec's errors."""
     host, rule = msgspec.json.decode(record.key, type=tuple[str, str])
     row = record.value if record.value != DEMOTED else ""
     if row not in ("", *_ROWS):

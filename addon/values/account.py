@@ -39,7 +39,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """Where a request id may come back, and how deep the hand is that writes it there."""
+    """The places where a request id may come back, and the depth of their writers."""
 
     headers: Mapping[str, Depth] = field(default_factory=dict)
     body: Mapping[str, Depth] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""An upstream's answer: its events, what the router does with each, and the facts it states."""
+"""An upstream's answer: its events, the reactions of the router, and the facts in it."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ Reaction = Literal["deliver", "hold", "next", "cut"]
 @dataclass(frozen=True, slots=True)
 class Fact:
     """
-    One thing an answer said about itself.
+    One statement of an answer about itself.
 
     *kind*: `id` (the provider's id of the answer), `echo` (a value in a place where a request id may come back),
     `model`, `usage`, `content` (the first semantic event), `text`, `tool`, `error`, `created`, `end`, `malformed` ….
-    *where* names the place (`header x-request-id`, `body request_id`); *depth* grades who must have written it.
+    *where* names the place (`header x-request-id`, `body request_id`); *depth* grades its writer.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""What is decided about an exchange: identity, edits, outcome, findings, verdict, and the record of it all."""
+"""The decisions about an exchange: identity, edits, outcome, findings, verdict, and the record of them all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class Identity:
     """
-    Whose conversation a request belongs to.
+    The conversation of a request.
 
     *owner*: ids of the accounts an account-bound resource allows (None: no constraint). *affinity*: what picks the
     account, 32 hex characters (empty: nothing to hold on to). *thread*: one message history, the same form. *began*: of
@@ -106,7 +106,7 @@ class Outcome:
 
 class Finding(Struct, frozen=True, omit_defaults=True):
     """
-    What one detector saw.
+    The finding of one detector.
 
     *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`. *disputed*: that one
     and this one got the same answer at the same time, and which of them it belongs to cannot be known.
@@ -124,7 +124,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What all findings about one answer amount to. *echo* is where our id came back, if it did."""
+    """The weighed findings about one answer. *echo* is the place where our id came back, if it did."""
 
     kind: VerdictKind
     findings: tuple[Finding, ...] = ()
@@ -153,7 +153,7 @@ class Tried(Struct, frozen=True):
 
 class Decision(Struct, frozen=True):
     """
-    What was decided about one exchange: the members of a journal line, in its order.
+    The decision about one exchange: the members of a journal line, in its order.
 
     Ids, seeds, times and counts; never contents, never keys. The flow's metadata are the same members, see `encoded`.
     """

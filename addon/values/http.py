@@ -87,11 +87,11 @@ def is_loopback(host: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Client:
     """
-    Who asks: a configured client, or everybody on this machine.
+    The sender of a request: a configured client, or the local scope of this machine.
 
-    *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the one local scope. *pools*,
-    *providers* and *models* are what it may use: words, patterns and patterns; empty: all of them. *key* is a keyed
-    digest of the key by which a configured client is known; empty for anybody else.
+    *scope* is a keyed digest of a stable claim, never of a rotating token; empty for the local scope. *pools* (words),
+    *providers* and *models* (patterns) are its rights; empty: all. *key* is a keyed digest of a configured client's
+    key, empty for other clients.
     """
 
     scope: bytes = b""
@@ -136,10 +136,10 @@ _USUALLY: Mapping[Kind, Runs] = {"generation": "model", "resource": "nothing"}
 @dataclass(frozen=True, slots=True)
 class Served:
     """
-    How a request was served before, as its flow tells: what its replay goes by.
+    The earlier serving of a request that is replayed, from its flow's metadata.
 
-    *account* is empty where none served it, or nothing is known of it. *digest* is that of the request as it was then
-    (empty: not known); *edited* says that it is known to have changed since. *slot* is that of the upstream session.
+    *account* is empty where none served it or it is unknown. *digest* is that of the request then (empty: unknown);
+    *edited*: the request has changed since. *slot* is that of the upstream session.
     """
 
     account: str = ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Record:
     """
-    What is remembered beyond this process; *rank* and *expires* are in the clock's seconds.
+    State that outlives the process; *rank* and *expires* are in the clock's seconds.
 
     Of two with the same *kind* and *key* the greater `order` stays, whichever comes first. An empty *value* ends it.
     """

@@ -410,7 +410,8 @@ class WebSocketDriver:
         self._close_socket(_CUT)
 
     def _end_in_shadow(self, exchange: Exchange, message: WebSocketMessage) -> None:
-        if any(end in message.content[:64] for end in (b"response.completed", b"response.failed", b'"error"')):
+        ends = (*dialects.of(exchange.request.endpoint.dialect).terminal, "error")
+        if any(f'"{end}"'.encode() in message.content[:64] for end in ends):
             self._exchanges.popleft()
             self._close(exchange, "")
 

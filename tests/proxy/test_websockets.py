@@ -639,3 +639,19 @@ def test_a_socket_that_nobody_reads_ends_with_its_client_s_rights(line: Line, no
     assert ("patchbay_ending" in vars(passed)) == ends
     if ends:
         assert vars(passed)["patchbay_ending"][0] == 1008
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [*((kind, True) for kind in sorted(dialects.of("openai_responses").terminal)), ("error", True),
+     ("response.in_progress", False)],
+)  # fmt: skip
+def test_without_an_attempt_an_exchange_ends_with_each_terminal_event(line: Line, kind: str, ends: bool) -> None:
+    """As in shadow mode, where no account was found and the provider answers all the same."""
+    line.up()
+    exchange = line.socket._exchanges[0]
+    exchange.attempts.clear()
+    message = WebSocketMessage(Opcode.TEXT, False, json.dumps({"type": kind, "response": {}}).encode())
+    line.socket._end_in_shadow(exchange, message)
+
+    assert (exchange not in line.socket._exchanges) is ends

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import httpx
@@ -62,7 +63,7 @@ class Sink:
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream, suppress(OSError, ValueError):
-            while head := b"".join(iter(stream.readline, b"\r\n")):
+            while head := b"".join(takewhile(lambda line: line.strip(), iter(stream.readline, b""))):
                 upload = Taken(head)
                 self.taken.append(upload)
                 digest = hashlib.sha256()

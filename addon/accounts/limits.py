@@ -182,9 +182,9 @@ def _resets_of_empty_buckets(headers: Headers, now: float) -> Iterator[float]:
 def _quoted_resets(said: ErrorBody, now: float, sent: ClientText) -> Iterator[float]:
     """An aggregator whose answer has begun puts the headers into the body."""
     for part in said.parts:
-        quoted_text = part.get("headers")
-        if isinstance(quoted_text, dict):
-            told = ((name, _text(quoted_text[name])) for name in list(quoted_text)[:32])
+        fields = part.get("headers")
+        if isinstance(fields, dict):
+            told = ((name, _text(fields[name])) for name in list(fields)[:32])
             yield from _resets_of_empty_buckets(Headers(each for each in told if not sent.hold_member(*each)), now)
 
 

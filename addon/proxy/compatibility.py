@@ -77,7 +77,7 @@ def check() -> None:
     _names()
     upstream_stream.logger.disabled = True  # the check makes it fail, and an error logged at start ends mitmproxy
     try:
-        _nothing_leaves_without_a_route()
+        _nothing_leaves_without_a_lease()
         _the_key_is_on_the_wire_only()
         _a_failed_answer_moves_on()
         _every_message_is_shown()
@@ -107,7 +107,7 @@ def _names() -> None:
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
 
 
-def _nothing_leaves_without_a_route() -> None:
+def _nothing_leaves_without_a_lease() -> None:
     rig = Harness(ready=False)
     rig.ask()
     _demand(rig.server is None, "a connection is made for a request without a lease")

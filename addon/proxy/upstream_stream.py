@@ -2,7 +2,7 @@
 The stream of one client request, in place of mitmproxy's own: every answer passes it before the client sees any of it.
 
 The exchange's driver reacts to each head, chunk, end and failure of an upstream. This file, `upstream_attempt` and
-`upstream_layer` alone touch mitmproxy's private HTTP state machine, which `compatibility` checks at start.
+`upstream_layer` use mitmproxy's private HTTP state machine, which `compatibility` checks at start.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("nothing_fails_inside")
 @OVER
 @pytest.mark.parametrize("attached", ["nothing", "not ready"])
 @pytest.mark.parametrize("uploads", [False, True])
-def test_without_a_route_nothing_leaves(
+def test_without_a_lease_nothing_leaves(
     over: tuple[Version, Version], attached: str, uploads: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig = Rig(*over)

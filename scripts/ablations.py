@@ -37,7 +37,7 @@ MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingPro
     "hint verification": _method(Cooldown, "verify_delay", math.inf),
     "low headroom": _method(health.Health, "is_low", False),
     "crowd splitting": _method(selection, "has_room", True),
-    "priority wait": _method(pool.Accounts, "_better", []),
+    "priority wait": _method(pool.Accounts, "_better_busy", []),
     "leaving a cold home": _method(pool.Accounts, "_moves_to", None),
     "retrying the home": _method(Router, "_stays", None),
     "escalating denials": _penalties(escalates=None),

@@ -6,10 +6,15 @@ import re
 from collections.abc import Generator
 from typing import Any
 
-from h11 import EndOfMessage
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import RequestEndOfMessage, RequestTrailers, ResponseEndOfMessage, ResponseTrailers
+from mitmproxy.proxy.layers.http import (
+    RequestEndOfMessage,
+    RequestTrailers,
+    ResponseEndOfMessage,
+    ResponseTrailers,
+    _http1,
+)
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 
@@ -20,6 +25,7 @@ _INTERIM = re.compile(rb"HTTP/1\.[01] 1\d\d[ \r\n]")
 _PROTOCOL = b"HTTP/1."  # an answer begins so, behind blank lines at most
 _STATUS_LINE = len(b"HTTP/1.1 100 ")
 _NO_TRAILERS = frozenset((b"transfer-encoding", b"content-length", b"host", b"trailer", b"content-encoding", b"te"))
+_EndOfMessage: Any = _http1.h11.EndOfMessage  # of the library that mitmproxy reads with
 _LAST_CHUNK, _END = b"0\r\n", b"0\r\n\r\n"
 
 Commands = Generator[commands.Command, Any, None]
@@ -89,10 +95,10 @@ class _Reader:
         return self._without_trailers(self._theirs.read_eof())
 
     def _without_trailers(self, event: Any) -> Any:
-        if isinstance(event, EndOfMessage) and event.headers:
+        if isinstance(event, _EndOfMessage) and event.headers:
             fields = [(bytes(name).lower(), bytes(value)) for name, value in event.headers]
             self.trailers = [field for field in fields if field[0] not in _NO_TRAILERS]
-            return EndOfMessage()
+            return _EndOfMessage()
         return event
 
 

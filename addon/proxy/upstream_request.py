@@ -25,6 +25,7 @@ _HEADER_OF_FORM = {
     "x-api-key": b"X-Api-Key",
     "x-goog-api-key": b"X-Goog-Api-Key",
     "api-key": b"Api-Key",
+    "query": b"",  # no header: the key is a parameter of the path
 }
 _EXTENSIONS = b"sec-websocket-extensions"  # a compressed message has no size to hold against a limit
 _REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
@@ -119,7 +120,7 @@ class UpstreamRequest:
             fields.put(own.name.encode(), f"{own.scheme}{self.credentials.value(own.secret)}".encode())
         value = self.credentials.value(account.secret)
         form = self._form(account, value)
-        header = _HEADER_OF_FORM.get(form, b"")
+        header = _HEADER_OF_FORM[form]  # an unknown form must not put a key into the path
         keeps = header.lower()
         fields.drop(lambda name: name != keeps and name in CREDENTIALS)
         if not header:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from mitmproxy.connection import Server
 from mitmproxy.http import Headers
 
+from patchbay.proxy import upstream_request
 from patchbay.proxy.upstream_request import check_destination
 from patchbay.settings import reader
-from patchbay.values.account import Account
+from patchbay.values.account import Account, CredentialForm
 from patchbay.values.decision import Edit
 from patchbay.values.http import Origin
 
@@ -51,6 +52,12 @@ def test_the_credential_stands_in_the_form_of_the_provider_alone(form: str, came
     assert {header for header, _ in FORMS.values()} & {field.lower() for field in sent.headers} == {name}
     assert CLIENT_KEY not in repr(sent.headers.fields) + sent.path
     assert KEY not in repr(driven.flow.get_state())
+
+
+def test_every_form_of_a_credential_has_its_place() -> None:
+    """A form without one raises, and the attempt fails closed: its key would otherwise stand in a URL."""
+    assert {*upstream_request._HEADER_OF_FORM, "auto"} == set(get_args(CredentialForm))
+    assert [form for form, header in upstream_request._HEADER_OF_FORM.items() if not header] == ["query"]
 
 
 @pytest.mark.parametrize("came", [f"&key={CLIENT_KEY}", ""])

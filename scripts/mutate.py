@@ -4,8 +4,9 @@ Whether the unit tests notice small changes of the code: a sample of mutants of 
 A mutant is run against the tests that run its line: those of the module's own test file first, then those of its wing,
 then all unit tests (all but tests/end_to_end), the quickest first. It is killed when a test fails, or takes far too
 long. No test may start a process: one that does is left out. Nothing is written in the checkout but .mutation/, which
-keeps the lines that each test runs until the code or the test changes. Survivors that change no behaviour belong into
-tests/equivalent_mutants.txt. Exit code 1: less than 92 % are killed, or less than 85 % of a module outside cli/.
+keeps the lines that each test runs until the code or the test changes, and the survivors of the last stage that ended
+(survivors.txt). Survivors that change no behaviour belong into tests/equivalent_mutants.txt. Exit code 1: less than
+92 % are killed, or less than 85 % of a module outside cli/.
 """
 
 from __future__ import annotations
@@ -174,6 +175,12 @@ class Tests:
             self._save(file)
         return {file: self._recorded[file] for file in files}
 
+    def keep_survivors(self, results: Iterable[Result]) -> None:
+        """Write the survivors as they are after a stage, so that they can be read while the next one runs."""
+        self._kept.mkdir(exist_ok=True)
+        lines = [line + "\n" for result in results for line in survivors(result)]
+        (self._kept / "survivors.txt").write_text("".join(lines), encoding="utf-8")
+
     def _path(self, file: str) -> Path:
         return self._kept / f"{file.replace('/', '.')}-{_digest([self.tree / file])}-{self._code}.json"
 
@@ -195,15 +202,16 @@ def kill(results: Sequence[Result], tests: Tests, stages: Sequence[str], budget:
     """Take from the survivors of *results* those that a test notices."""
     tried: dict[int, set[str]] = {}
     for stage in stages:
+        files = {result.module: _files(tests.files, result.module, stage) for result in results if result.survivors}
+        tests.recorded(list(dict.fromkeys(file for each in files.values() for file in each)))
         for few in (True, False):
             jobs = []
             for result in results:
-                files = _files(tests.files, result.module, stage)
                 for mutant in result.survivors:
                     known = tried.setdefault(id(mutant), set())
-                    found = tests.recorded(files)
+                    found = tests.recorded(files[result.module])
                     wanted = [name for name in noticing(mutant, found) if name not in known]
-                    wanted = _first(wanted, found, FEW if few else len(files), budget if stage == "all" else 1e9)
+                    wanted = _first(wanted, found, FEW if few else len(found), budget if stage == "all" else 1e9)
                     known |= set(wanted)
                     if wanted:
                         jobs.append(_job(tests, result, mutant, wanted, found))
@@ -211,6 +219,7 @@ def kill(results: Sequence[Result], tests: Tests, stages: Sequence[str], budget:
                 _say(f"{stage} tests: {done} of {len(jobs)} mutants")
                 if failed is None or failed:
                     result.survivors.remove(mutant)
+        tests.keep_survivors(results)
 
 
 def _job(
@@ -266,8 +275,7 @@ def _seconds(found: Mapping[str, Recorded], test: str) -> float:
 def report(results: Sequence[Result]) -> Iterator[str]:
     """Yield a line for each survivor, and a table of the modules."""
     for result in results:
-        for mutant in result.survivors:
-            yield f"addon/{mutant.module}:{mutant.line}: {mutant.change}"
+        yield from survivors(result)
     yield f"\n{'module':40} mutants  killed  equivalent  survived    rate"
     total = Result("all", [], [], [])
     for result in results:
@@ -276,6 +284,12 @@ def report(results: Sequence[Result]) -> Iterator[str]:
         total.survivors += result.survivors
         yield _row(result) + ("" if _is_enough(result) else f"  below {CORE:.0f} %")
     yield _row(total) + ("" if rate(total) >= TOTAL else f"  below {TOTAL:.0f} %")
+
+
+def survivors(result: Result) -> Iterator[str]:
+    """Yield a line for each mutant that no test noticed."""
+    for mutant in result.survivors:
+        yield f"addon/{mutant.module}:{mutant.line}: {mutant.change}"
 
 
 def _row(result: Result) -> str:

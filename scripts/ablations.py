@@ -46,7 +46,6 @@ MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingPro
     "probing a doubted fault": _method(health.Health, "may_probe_doubtful", False),
     "recovering together": _method(health.Health, "_verify_alike", None),
     "bounded load": lambda: patch.object(selection, "admit", lambda order, sessions: order[0]),
-    "jitter": lambda: patch.object(health, "JITTER", (0.0, 0.0)),
 })  # fmt: skip
 
 # Mechanisms whose effect no day shows, and what shows it.

@@ -121,9 +121,10 @@ def outage(luck: Random) -> Sky:
 
 
 def wrong_hints(luck: Random) -> Sky:
-    """Return limits of minutes whose hints say days."""
-    faults = (Fault(429, 2 * 86400), Fault(429, 5 * 86400), Fault(429, 20))
-    return Sky(_each(luck, FIVE, lambda each: episodes(each, 3 * HOUR, (60, 900), faults)))
+    """Return limits of minutes whose hints say days, at accounts that take three requests at a time."""
+    faults = (Fault(429, 2 * 86400), Fault(429, 5 * 86400))
+    found = _each(luck, FIVE, lambda each: episodes(each, 3 * HOUR, (60, 900), faults))
+    return Sky(found, at_once=3, at_once_after=5)
 
 
 def quota(luck: Random) -> Sky:
@@ -176,9 +177,9 @@ DAYS = (
     ),
     Day(
         "wrong hints",
-        "Limits of minutes whose Retry-After says days.",
+        "Limits of minutes whose Retry-After says days; each account takes three requests at a time.",
         FIVE,
-        lambda luck: spread(luck, 40),
+        lambda luck: spread(luck, 120),
         wrong_hints,
     ),
     Day("daily quota", "Quotas that are used up before they are renewed.", FIVE, short, quota),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from random import Random
 
 import pytest
 
@@ -26,7 +25,7 @@ class Instance:
 
     def __init__(self, *records: Record, now: float = 0.0) -> None:
         self.bindings = Bindings(TTL, 100)
-        self.health = Health(Random(0))
+        self.health = Health()
         self.ledger = Ledger(100, TTL)
         self.aliases = Aliases(100, TTL)
         self.habits = HostHabits()
@@ -106,7 +105,7 @@ def test_nothing_is_kept_track_of_before_anybody_asks() -> None:
     ledger.note("lineage", "seed", Entry("x"), 1)
     aliases.lead("id", "aff", 1)
 
-    assert State(bindings, Health(Random(0)), ledger, aliases).changes(1) == []
+    assert State(bindings, Health(), ledger, aliases).changes(1) == []
 
 
 def test_the_newer_home_holds_whoever_hears_of_it_first() -> None:

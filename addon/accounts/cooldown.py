@@ -65,7 +65,6 @@ TRANSITIONS: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingPr
 
 # Only these are told to other instances: a credential may be a different one there.
 SHARED: frozenset[Blocked] = frozenset({"cooling", "billing-blocked"})
-JITTER = 0.1, 5.0  # added to a hint: a share of it, and seconds at most, so that cooldowns do not end together
 FLOOR = 1.0  # seconds; the shortest hint
 VERIFY_AFTER, VERIFY_CAP = 15 * MINUTE, HOUR  # a hint is trusted this long, then one request may verify it
 TOGETHER = 60.0  # seconds; lanes that failed within them for one reason may recover together
@@ -78,7 +77,7 @@ FIRST_PROBE, SECOND_PROBE = 0.1, 1.0
 FREE_PROBES = 4  # probes of a failing server by such conversations before they are spaced
 LEVEL_DECAY = 10 * MINUTE  # without trouble, after which an escalation loses one step
 SKEW = 60.0  # seconds by which the clocks of two instances may differ
-LONGEST = ABSURD + JITTER[1]  # seconds; no cooldown is longer
+LONGEST = ABSURD + SKEW  # seconds; no cooldown is longer
 NEVER = float("-inf")
 MAX_LEVEL = 32  # far beyond every cap, and no number overflows
 
@@ -255,7 +254,7 @@ def applied(
     penalty: Penalty,
     outcome: Outcome,
     now: float,
-    until: Callable[[], float] | None,
+    until: float | None,
     *,
     strict: bool,
     doubtful: bool,
@@ -264,7 +263,7 @@ def applied(
     """
     Apply *penalty* to the *cooldowns* it belongs to; return the function that takes it back.
 
-    *until* gives the time that the outcome states, if it states one. The function returns False when something happened
+    *until* is the time that the outcome states, if it states one. The function returns False when something happened
     since, and then changes nothing.
     """
     cooldown = cooldowns().setdefault(penalty.state, Cooldown(outcome.kind))
@@ -281,7 +280,7 @@ def applied(
 
     cooldown.changes, cooldown.upstream = changes, upstream
     if cooldown.count_failure(penalty, outcome.kind, now) >= penalty.failures:
-        end = until() if until else now + cooldown.backoff(penalty, outcome.kind, now)
+        end = now + cooldown.backoff(penalty, outcome.kind, now) if until is None else until
         if end > cooldown.until:
             cooldown.extend(end, outcome, now, hinted=until is not None, strict=strict, doubtful=doubtful)
     return undo

@@ -11,13 +11,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from random import Random
 
 from ..bounded import BoundedMap
 from ..values.decision import Outcome
 from .cooldown import (
     FLOOR,
-    JITTER,
     NEVER,
     PROBE_LEASE,
     SHARED,
@@ -45,12 +43,11 @@ class Health:
     """
     The cooldowns of every lane and account that failed; the others are healthy and need no memory.
 
-    A cooldown that runs is never shortened by another fault. *random* spreads the ends of hinted ones. *quotas* names
-    the allowance that an account shares with others.
+    A cooldown that runs is never shortened by another fault. *quotas* names the allowance that an account shares
+    with others.
     """
 
-    def __init__(self, random: Random, quotas: Mapping[str, str] | None = None) -> None:
-        self._random = random
+    def __init__(self, quotas: Mapping[str, str] | None = None) -> None:
         self.quotas: Mapping[str, str] = quotas or {}
         self._accounts: dict[str, Cooldowns] = {}
         self._lanes: BoundedMap[tuple[str, str], Cooldowns] = BoundedMap(MAX_LANES)
@@ -391,7 +388,8 @@ class Health:
         if penalty.escalates:  # what is said of the whole account counts at once
             whole = outcome.scope == "account"
             penalties.append(replace(penalty.escalates, failures=1) if whole else penalty.escalates)
-        until = (lambda: self._hinted(outcome, now)) if outcome.until is not None and outcome.until > now else None
+        until = outcome.until if outcome.until is not None and outcome.until > now else None
+        until = until and max(until, now + FLOOR)
         undo = []
         for each in penalties:
             where = partial(self._at, *self._kept_at(account, lane, each, outcome))
@@ -404,11 +402,6 @@ class Health:
             return quota, None
         whole = penalty.reach == "account" or (penalty.reach == "scope" and outcome.scope == "account")
         return account, None if whole else lane
-
-    def _hinted(self, outcome: Outcome, now: float) -> float:
-        wait = max((outcome.until or now) - now, FLOOR)
-        share, most = JITTER
-        return now + wait + self._random.uniform(0, min(share * wait, most))
 
     def _is_probe(self, account: str, lane: str, ticket: int) -> bool:
         return any(each.probe == ticket for _, each in self._of(account, lane))

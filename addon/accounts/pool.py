@@ -55,7 +55,7 @@ class Accounts:
     def __init__(self, config: Config, key: bytes, random: Random) -> None:
         self._key = selection.derive_key(key)
         self._cursors = selection.Cursors(random)
-        self.health = Health(random)
+        self.health = Health()
         self.bindings = Bindings(config.sessions.ttl, config.sessions.limit)
         self._limiter = Limiter(config.queue.limit)
         self._eligibility = Eligibility((), self.health, self._limiter)

@@ -200,18 +200,13 @@ def test_a_probe_that_runs_is_not_touched_by_taking_back():
     assert found["cooling"].is_probed(6.0)
 
 
-def test_a_stated_end_is_asked_for_only_when_the_penalty_falls_due_and_never_shortens():
-    found, asked = {}, []
-
-    def until():
-        asked.append(1)
-        return 40.0
-
+def test_a_stated_end_counts_when_the_penalty_falls_due_and_never_shortens():
+    found = {}
     for now in (0.0, 10.0):
-        applied(lambda: found, TWICE, Outcome("server"), now, until, strict=False, doubtful=False)
-        assert len(asked) == (now > 0)
+        assert not found or found["cooling"].until < now
+        applied(lambda: found, TWICE, Outcome("server"), now, 40.0, strict=False, doubtful=False)
     assert (found["cooling"].until, found["cooling"].hinted) == (40.0, True)
-    applied(lambda: found, TWICE, Outcome("server"), 20.0, lambda: 30.0, strict=False, doubtful=False)
+    applied(lambda: found, TWICE, Outcome("server"), 20.0, 30.0, strict=False, doubtful=False)
     assert found["cooling"].until == 40.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from random import Random
 
 import pytest
 
@@ -44,7 +43,7 @@ def judged(family: str, status: int, document: object) -> Outcome:
 def test_every_row_of_the_error_tables_leads_to_its_state(
     family: str, status: int, document: object, kind: str
 ) -> None:
-    health, found = Health(Random(1)), judged(family, status, document)
+    health, found = Health(), judged(family, status, document)
     health.record_outcome("a", "m", found, NOW)
     if found.bare:
         assert health.state("a", "m", NOW) == "healthy", "a status alone may be about one conversation"

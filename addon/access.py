@@ -14,6 +14,7 @@ from .identity.identify import Identifier
 from .replacement import thread_not_found
 from .requested_models import RequestedModels
 from .settings.settings import Config
+from .values import header_names
 from .values.account import Account
 from .values.decision import Refusal
 from .values.http import Client, Endpoint, Request
@@ -48,7 +49,7 @@ class Access:
 
     def refusal(self, request: Request, names: RequestedModels, now: float) -> Refusal | None:
         """Return why *request*, which names *names*, may not be sent; None where it may."""
-        if request.headers.get("x-patchbay-account").strip() and not request.client.may_pin:
+        if request.headers.get(header_names.ACCOUNT).strip() and not request.client.may_pin:
             return _PIN
         if names.hidden and _is_broken(request):
             return refusals.broken_json()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urljoin
 
 from . import clients, dialects, json_splice, upstream_url
+from .values import header_names
 from .values.account import Account
 from .values.http import Endpoint, Headers, Origin, Request, is_loopback
 
@@ -48,7 +49,7 @@ _LINES = frozenset(
     "text/event-stream application/x-ndjson application/ndjson application/jsonl application/x-jsonl"
     " application/jsonlines application/x-jsonlines".split()
 )
-_NO_ADDRESS = ("access-control-", "content-security-policy", "x-patchbay-")  # origins that stand there are policies
+_NO_ADDRESS = ("access-control-", "content-security-policy", header_names.OURS)  # origins that stand there are policies
 
 
 def client_address(headers: Headers, authority: str, scheme: str) -> str:

@@ -7,9 +7,9 @@ import binascii
 import json
 import re
 
+from .values import header_names
 from .values.http import Headers
 
-_KEYS = ("x-api-key", "x-goog-api-key", "api-key")
 # OAuth tokens are renewed every few hours; a scope made of one would cut every session as often.
 _ROTATING = re.compile(r"sk-ant-oat|eyJ|ya29\.|tid=|gho_|ghu_", re.ASCII)
 _STABLE_CLAIMS = ("sub", "account_uuid", "chatgpt_account_id", "email")
@@ -38,10 +38,8 @@ def _token(headers: Headers) -> str:
     scheme, _, value = headers.get("authorization").strip().partition(" ")
     if scheme.lower() == "bearer" and value.strip():
         return value.strip()
-    for name in _KEYS:
-        if key := headers.get(name).strip():
-            return key
-    return ""
+    others = (headers.get(name).strip() for name, prefix in header_names.CREDENTIALS.items() if not prefix)
+    return next(filter(None, others), "")
 
 
 def _stable(token: str) -> str:

@@ -17,27 +17,16 @@ from . import keyed, secret_patterns
 from .client_claim import claim
 from .requested_models import RequestedModels, bare, matches
 from .settings.settings import ClientKey
+from .values import header_names
 from .values.decision import Refusal
 from .values.http import Client, Endpoint, Headers, Request
 
-# Header → the prefix of the key in it. A browser's realtime socket sends its key among the subprotocols.
-CREDENTIAL_HEADERS: Mapping[str, str] = {
-    "authorization": "Bearer ",
-    "x-api-key": "",
-    "x-goog-api-key": "",
-    "api-key": "",
-}
-WEBSOCKET_KEY = "openai-insecure-api-key."
+WEBSOCKET_KEY = "openai-insecure-api-key."  # a browser's realtime socket sends its key among the subprotocols
 QUERY_KEY = "key"
 NO_HEADERS = Headers()
 HIDDEN = "patchbay"  # replaces a credential of the client
 _NOTHING: Mapping[str, str] = {}
 QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
-# Headers that reveal the client's own account to the upstream, and our account to the client.
-_ACCOUNT_HEADERS = frozenset(
-    "openai-organization openai-project anthropic-organization-id x-goog-user-project chatgpt-account-id".split()
-)
-REVEALING_UPWARD, REVEALING_DOWNWARD = _ACCOUNT_HEADERS | {"cookie"}, _ACCOUNT_HEADERS | {"set-cookie"}
 GONE = Refusal(401, "client_unknown", "This client is no longer known to the proxy")
 _MAX_NAME = 256
 _LISTS = re.compile(
@@ -126,7 +115,7 @@ def is_list(request: Request) -> bool:
 
 def keys_in(headers: Headers, path: str) -> Iterator[str]:
     """Yield every key in *headers* and in the query of *path*."""
-    for name, prefix in CREDENTIAL_HEADERS.items():
+    for name, prefix in header_names.CREDENTIALS.items():
         for value in headers.all(name):
             start = len(prefix) if value[: len(prefix)].lower() == prefix.lower() else 0
             yield value[start:].strip()
@@ -140,9 +129,9 @@ def keys_in(headers: Headers, path: str) -> Iterator[str]:
 
 def credential_form(headers: Headers, path: str) -> str:
     """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
-    for name in CREDENTIAL_HEADERS:
+    for name in header_names.CREDENTIALS:
         if name in headers:
-            return "bearer" if name == "authorization" else name
+            return header_names.form(name)
     return "query" if _in_query(path) else ""
 
 

@@ -19,11 +19,12 @@ from typing import Literal
 from .body import Body
 from .keyed import derive, digest, tag
 from .ledger import Entry, Ledger
+from .values import header_names
 from .values.account import Provider
 from .values.http import Headers
 
 PREFIX = "pb1-"
-NAMESPACE_HEADER = "X-Patchbay-Request-Id"
+_OUR_HEADER = header_names.REQUEST_ID.title()
 ReturnedKind = Literal["mine", "earlier", "own", "another", "ours", "mangled", "foreign", "blank"]
 
 _RANDOM, _TIME, _TAG = 12, 6, 12  # bytes
@@ -208,7 +209,7 @@ def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str,
         if name.lower() not in headers and value.isprintable()
     ]
     if stamp.patchbay_headers:
-        added.append((NAMESPACE_HEADER, request_id))
+        added.append((_OUR_HEADER, request_id))
     members: dict[str, object] = {}
     if stamp.body and body.is_object and (not stamp.body_paths or at in stamp.body_paths):
         members = {name: value for name, value in _rendered(stamp.body, fields) if _member(body, name) is None}
@@ -265,7 +266,7 @@ def _elsewhere(
     """Return our id if it went up under another name than an echo's: one of `stamp:`, else our own header."""
     stamp = provider.stamp
     templates = {**stamp.headers, **stamp.body}
-    names = [name for name, template in templates.items() if "{request_id}" in template] or [NAMESPACE_HEADER]
+    names = [name for name, template in templates.items() if "{request_id}" in template] or [_OUR_HEADER]
     went = any(request_id in (wire(name.lower()) or "") or request_id in str(members.get(name)) for name in names)
     return request_id if went else ""
 

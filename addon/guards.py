@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from . import dialects
 from .settings.settings import Config
 from .upstream_url import ANYWHERE
+from .values import header_names
 from .values.decision import Refusal
 from .values.http import Endpoint, Headers, is_loopback
 
@@ -27,10 +28,10 @@ _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PATHS = ("x-original-url", "x-rewrite-url")  # some servers read these in place of the path
 _PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
-_SPELLED_OTHERWISE = frozenset(
-    "proxy-authorization x-api-key x-goog-api-key api-key content-length transfer-encoding openai-organization"
-    " openai-project x-goog-user-project chatgpt-account-id".split()
-)
+# Headers that must not come with `_` for `-`: some servers read both spellings as one name.
+_DASHED = {
+    *header_names.CREDENTIALS, *header_names.ACCOUNTS, "proxy-authorization", "content-length", "transfer-encoding"
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
         # transfer codings but chunked are not decoded here
         or any(value.strip().lower() != "chunked" for value in headers.all("transfer-encoding"))
         or any(value.strip().upper() != method for name in _METHODS for value in headers.all(name))
-        or any(name in _SPELLED_OTHERWISE or name.startswith("x-patchbay-") for name in dashed)
+        or any(name in _DASHED or name.startswith(header_names.OURS) for name in dashed)
         or _upgrades_oddly(headers)
         or any("\n" in value or "\r" in value or "\0" in value for _, value in headers)
     )

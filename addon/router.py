@@ -35,6 +35,7 @@ from .replacement import CROSSTALK, OWNER_UNAVAILABLE, owner_unavailable
 from .request_editor import RequestEditor
 from .settings.settings import Config
 from .state import State
+from .values import header_names
 from .values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction, Usage
 from .values.decision import Decision, Finding, Identity, Outcome, Refusal, Wait
 from .values.http import Client, Origin, Request, Served
@@ -116,7 +117,7 @@ class Router:
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
             digest=told,
             opened=now,
-            pin=socket.account.id if socket else request.headers.get("x-patchbay-account").strip(),
+            pin=socket.account.id if socket else request.headers.get(header_names.ACCOUNT).strip(),
             reverse=reverse,
             in_flight=self._entered(identity),
             socket=socket,

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from patchbay.client_claim import claim
+from patchbay.values.header_names import CREDENTIALS
 from patchbay.values.http import Headers
 
 
@@ -16,7 +17,7 @@ def jwt(**claims: object) -> str:
     return f"eyJhbGciOiJub25lIn0.{payload}.sig"
 
 
-@pytest.mark.parametrize("name", ["x-api-key", "X-Goog-Api-Key", "api-key"])
+@pytest.mark.parametrize("name", [name.title() for name, prefix in CREDENTIALS.items() if not prefix])
 def test_an_api_key_names_the_same_client_in_every_header(name):
     assert claim(Headers([(name, "key-a")])) == claim(Headers([("Authorization", "Bearer key-a")])) != ""
 

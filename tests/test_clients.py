@@ -14,6 +14,7 @@ from patchbay.accounts.pool import Accounts
 from patchbay.body import Body
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import ClientKey, Config
+from patchbay.values import header_names
 from patchbay.values.account import Account, Secret
 from patchbay.values.decision import Identity, Refusal
 from patchbay.values.http import Client, Endpoint, Headers, Origin, Request
@@ -195,9 +196,9 @@ def test_what_a_client_may_is_asked_again_by_its_key() -> None:
     assert clients.with_present_rights(ann, (), SECRET) == ann
 
 
-@pytest.mark.parametrize("name", clients.CREDENTIAL_HEADERS)
+@pytest.mark.parametrize("name", header_names.CREDENTIALS)
 def test_a_key_is_found_in_every_header_for_one(name: str) -> None:
-    prefix = clients.CREDENTIAL_HEADERS[name]
+    prefix = header_names.CREDENTIALS[name]
     headers = Headers([(name, f"{prefix} the-key ")])
 
     assert list(clients.keys_in(headers, "/")) == ["the-key"]
@@ -224,12 +225,6 @@ def test_every_kind_of_stored_objects_has_a_list(kind: str) -> None:
     assert lists("HEAD", f"/v1/{kind}")
     assert not lists("POST", f"/v1/{kind}")
     assert not lists("GET", f"/v1/{kind}/id-1")
-
-
-@pytest.mark.parametrize("name", sorted(clients.REVEALING_UPWARD ^ clients.REVEALING_DOWNWARD))
-def test_cookies_reveal_an_account_in_their_own_direction(name: str) -> None:
-    assert (name in clients.REVEALING_UPWARD) == (name == "cookie")
-    assert len(clients.REVEALING_UPWARD & clients.REVEALING_DOWNWARD) == 5
 
 
 def test_a_model_has_to_match_one_of_several_patterns() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from ..ledger import Entry, Ledger
 from ..settings.settings import SessionSettings
+from ..values import header_names
 from ..values.answer import Fact
 from ..values.decision import Evidence, Identity, Strength
 from ..values.http import Request
@@ -122,7 +123,7 @@ class Identifier:
         """
         query = self._query(request, now, exchange)
         if any(found.tier == "own" and found.value.lower() == "off" for found in query.ids):
-            query.note("own", "header x-patchbay-session-id", value="off")
+            query.note("own", f"header {header_names.SESSION_ID}", value="off")
             return self._with_owner(query, Identity(tier="own"))
         present = {found.tier for found in query.ids} | _WITHOUT_IDS
         for tier in self._sessions.order:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from ..values import header_names
 from ..values.decision import Evidence
 from ..values.http import Request
 from .references import is_strong
@@ -280,13 +281,13 @@ def _by_need(is_header: bool) -> dict[str, tuple[int, ...]]:
     return places
 
 
-_OWN = _HEADER + "x-patchbay-session-id"
+_OWN = _HEADER + header_names.SESSION_ID
 _IN_TURN = (_HEADER + _TURN_METADATA, "client_metadata")
 
 # The order within a tier is the order here; the order of the tiers is `sessions.order`. Never in this list: ids of
 # users, devices, windows, machines, requests, traces and MCP transports: none of them names a conversation.
 SIGNALS: tuple[Signal, ...] = (
-    Signal("own", _OWN, lambda request: request.headers.all("x-patchbay-session-id"), (_OWN,)),
+    Signal("own", _OWN, lambda request: request.headers.all(header_names.SESSION_ID), (_OWN,)),
     *_headers("parent", "x-parent-session-id", "x-session-parent-id"),
     Signal("parent", "body metadata.user_id parent_session_id", _claude_json("parent_session_id"), ("metadata",)),
     Signal("parent", "turn metadata forked_from_thread_id", _turn("forked_from_thread_id"), _IN_TURN),

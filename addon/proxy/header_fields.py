@@ -6,18 +6,16 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
+from ..values import header_names
 from ..values.http import Headers
 
 Raw = tuple[tuple[bytes, bytes], ...]
 
-# Fields of one connection (RFC 9110, 7.6.1), and fields that `Connection` cannot take off. `Proxy-*` is for one hop
-# too, except the field that reports to the reader of an answer what a proxy did.
-_HOPS = frozenset((b"connection", b"keep-alive", b"te", b"trailer", b"upgrade", b"http2-settings"))
+_HOPS = header_names.encoded(header_names.HOPS)
+# `Proxy-*` is for one hop too, except the field that reports to the reader of an answer what a proxy did.
 _PROXY, _PROXY_STATUS = b"proxy-", b"proxy-status"
-_NEEDED = frozenset(
-    (b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"authorization",
-     b"upgrade")
-)  # fmt: skip
+# What `Connection` cannot take off.
+_NEEDED = header_names.encoded({*header_names.MESSAGE, "authorization", "upgrade"})
 
 
 class HeaderFields:

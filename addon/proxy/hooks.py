@@ -22,6 +22,7 @@ from ..body import Body
 from ..exchange import Exchange
 from ..replacement import replacement
 from ..router import Router
+from ..values import header_names
 from ..values.decision import Refusal, Wait
 from ..values.http import Client, Request
 from . import (
@@ -477,7 +478,7 @@ class Patchbay:
         if flow.response.trailers and not driver.shadow:
             response_head.without_private(flow.response.trailers).on(flow.response.trailers)
         if driver.exchange and not (driver.streaming or driver.own_answer or driver.shadow):
-            flow.response.headers["x-patchbay-verdict"] = driver.exchange.verdict.kind
+            flow.response.headers[header_names.VERDICT] = driver.exchange.verdict.kind
         self._close(flow, driver, "")
 
     @_closed_on_failure

@@ -10,11 +10,11 @@ from mitmproxy import http
 from mitmproxy.net.http import url
 
 from .. import clients, secret_patterns
+from ..values import header_names
 from ..values.http import Origin
 from .header_fields import HeaderFields, Raw
 
-# The headers that carry a key, with its prefix in each.
-CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in clients.CREDENTIAL_HEADERS.items()}
+CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
 _WORD = clients.HIDDEN.encode()
 _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)

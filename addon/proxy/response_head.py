@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from mitmproxy import http
 
-from .. import answer_urls, clients
+from .. import answer_urls
+from ..values import header_names
 from .exchange_driver import ExchangeDriver
 from .header_fields import HeaderFields
 
 COLLECTED = 64 << 20  # bytes up to which a JSON answer goes out in one piece; a larger one is not read
-_REVEALING = frozenset(name.encode() for name in clients.REVEALING_DOWNWARD)
+_OURS = header_names.OURS.encode()
+_REVEALING = header_names.encoded({*header_names.ACCOUNTS, "set-cookie"})  # whose account ours is
 
 
 def without_private(headers: http.Headers) -> HeaderFields:
@@ -25,11 +27,11 @@ def for_client(response: http.Response, driver: ExchangeDriver) -> HeaderFields:
     fields, exchange = without_private(response.headers), driver.exchange
     fields.drop_hops(b"Upgrade" if response.status_code == 101 else b"")
     if exchange and exchange.refusal:  # this is the last of several answers, and all were failures
-        fields.put(b"x-patchbay-gave-up", exchange.refusal.code.encode())
-    fields.put(b"x-patchbay-request-id", driver.lease.request_id.encode())
-    fields.put(b"x-patchbay-account", driver.lease.account.id.encode())
+        fields.put(header_names.GAVE_UP.encode(), exchange.refusal.code.encode())
+    fields.put(header_names.REQUEST_ID.encode(), driver.lease.request_id.encode())
+    fields.put(header_names.ACCOUNT.encode(), driver.lease.account.id.encode())
     if driver.lease.session_id:
-        fields.put(b"x-patchbay-session-id", driver.lease.session_id.encode())
+        fields.put(header_names.SESSION_ID.encode(), driver.lease.session_id.encode())
     driver.rewrite_head(fields, response.status_code)
     return fields
 
@@ -56,7 +58,7 @@ def is_json(content_type: str) -> bool:
 
 
 def _is_private(name: bytes) -> bool:
-    return name.startswith(b"x-patchbay-") or name in _REVEALING
+    return name.startswith(_OURS) or name in _REVEALING
 
 
 def _length(fields: HeaderFields) -> int:

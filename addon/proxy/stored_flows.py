@@ -12,11 +12,12 @@ from mitmproxy import exceptions, http, io
 
 from .. import dialects
 from ..body import Body
-from ..correlation import NAMESPACE_HEADER, Mint
+from ..correlation import Mint
 from ..crosstalk.attempt_record import VERSION, AttemptRecord, Moment, version
 from ..crosstalk.detectors import KINDS
 from ..crosstalk.reverify import StoredExchange
 from ..replacement import CROSSTALK
+from ..values import header_names
 from ..values.answer import Head
 from ..values.http import Headers, Origin, Served
 from . import flow_metadata as names, header_fields, message_content
@@ -27,7 +28,7 @@ LIMIT = 200_000  # flows that are judged together
 _SCOPE = 16  # bytes
 _SEED = re.compile(r"[0-9A-Za-z._:-]{1,64}")  # our own are 32 hexadecimal characters
 _SERVED_TEXTS = ("account", "session", "thread", "tier", "session_id", "digest")
-_ID_HEADERS = (NAMESPACE_HEADER.lower(), "x-request-id")
+_ID_HEADERS = (header_names.REQUEST_ID, "x-request-id")
 
 
 class BrokenDump(ValueError):
@@ -189,7 +190,7 @@ def _stored(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> StoredFlow:
     request, response = flow.request, flow.response
     found = record_of(flow, key, ours=ours)
     # an answer that was stored between Patchbay and the client still names its account
-    named = response.headers.get("x-patchbay-account", "") if response else ""
+    named = response.headers.get(header_names.ACCOUNT, "") if response else ""
     return StoredFlow(
         method=request.method,
         origin=Origin(request.scheme.lower(), request.host.lower(), request.port),

@@ -13,6 +13,7 @@ from .. import clients, dialects, secret_patterns, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
+from ..values import header_names
 from ..values.account import Account
 from ..values.http import Origin, is_loopback
 from . import message_content
@@ -21,14 +22,12 @@ from .header_fields import HeaderFields
 from .redacted_heads import CREDENTIALS, RedactedHeads, aim, names_credential
 
 _HEADER_OF_FORM = {
-    "bearer": b"Authorization",
-    "x-api-key": b"X-Api-Key",
-    "x-goog-api-key": b"X-Goog-Api-Key",
-    "api-key": b"Api-Key",
+    **{header_names.form(name): name.title().encode() for name in header_names.CREDENTIALS},
     "query": b"",  # no header: the key is a parameter of the path
 }
 _EXTENSIONS = b"sec-websocket-extensions"  # a compressed message has no size to hold against a limit
-_REVEALING = frozenset(name.encode() for name in clients.REVEALING_UPWARD)
+_OURS = header_names.OURS.encode()
+_REVEALING = header_names.encoded({*header_names.ACCOUNTS, "cookie"})  # whose account the client's is
 _LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
 
 
@@ -126,7 +125,7 @@ class UpstreamRequest:
         if not header:
             return clients.with_key(path, value)
         # set in place, so that it stands and is spelled as the client had it
-        fields.put(header, f"Bearer {value}".encode() if form == "bearer" else value.encode())
+        fields.put(header, CREDENTIALS[keeps] + value.encode())
         return path
 
     def _form(self, account: Account, value: str) -> str:
@@ -168,7 +167,7 @@ def _stays_here(name: bytes) -> bool:
     """Whether a client's header stays here: one of our own, a credential, or one that reveals whose account it is."""
     if name in CREDENTIALS:
         return False  # the account's own takes its place
-    return name.startswith(b"x-patchbay-") or name in _REVEALING or names_credential(name)
+    return name.startswith(_OURS) or name in _REVEALING or names_credential(name)
 
 
 def _connection_value(fields: HeaderFields, server: Server) -> bytes:

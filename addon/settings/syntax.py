@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from .. import secret_patterns
 from ..crosstalk.detectors import DETECTORS
 from ..dialects import FAMILIES
+from ..values import header_names
 from ..values.account import Secret
 from ..values.http import Origin
 from . import yaml_document
@@ -36,13 +37,8 @@ _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
 _PORTS = {"http": 80, "https": 443}
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
 _ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
-_CREDENTIAL_HEADERS = frozenset(
-    "authorization proxy-authorization x-api-key api-key x-goog-api-key cookie set-cookie".split()
-)
-_PROXY_HEADERS = frozenset(
-    "host content-length content-type content-encoding transfer-encoding accept-encoding connection keep-alive"
-    " proxy-connection te trailer upgrade expect".split()
-)
+_CREDENTIAL_HEADERS = {*header_names.CREDENTIALS, "proxy-authorization", "cookie", "set-cookie"}
+_PROXY_HEADERS = {*header_names.HOPS, *header_names.MESSAGE, "accept-encoding", "proxy-connection", "expect"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +217,7 @@ def header_name(setting: Setting, name: str) -> str:
         raise setting.wrong("must not be set here: the credential comes from key: only")
     if lower in _PROXY_HEADERS:
         raise setting.wrong("must not be set here: it belongs to the connection or the body")
-    if lower.startswith("x-patchbay-"):
+    if lower.startswith(header_names.OURS):
         raise setting.wrong("must not be set here: X-Patchbay-* is Patchbay's own")
     return _without_key(setting, name, secret_patterns.may_be_key)
 
@@ -238,7 +234,7 @@ def _passed_header(setting: Setting) -> str:
         raise setting.wrong("is not a header name")
     if name in _CREDENTIAL_HEADERS - {"cookie"}:
         raise setting.wrong("must not pass: it carries the account's own credential")
-    if name in _PROXY_HEADERS or name.startswith("x-patchbay-"):
+    if name in _PROXY_HEADERS or name.startswith(header_names.OURS):
         raise setting.wrong("must not pass: it belongs to the connection, to the body or to Patchbay")
     return _without_key(setting, name, secret_patterns.may_be_key)
 

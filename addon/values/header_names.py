@@ -1,0 +1,42 @@
+"""
+Names of headers that several modules decide by, in lower case: credentials, accounts, connections, Patchbay's own.
+
+What a module does with a group is its own decision. A new name of a group belongs here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+# Headers that carry a key → the prefix of the key. The order is that in which a client's key is looked for.
+CREDENTIALS: Mapping[str, str] = {
+    "authorization": "Bearer ",
+    "x-api-key": "",
+    "x-goog-api-key": "",
+    "api-key": "",
+}
+# Headers that name an account: the client's own to the upstream, ours to the client.
+ACCOUNTS = frozenset(
+    "openai-organization openai-project anthropic-organization-id x-goog-user-project chatgpt-account-id".split()
+)
+# Headers of one connection (RFC 9110, 7.6.1), besides `Proxy-*`.
+HOPS = frozenset("connection keep-alive te trailer upgrade http2-settings".split())
+# Headers that say where a message goes and how to read its body: no hop can do without.
+MESSAGE = frozenset("host content-length content-type content-encoding transfer-encoding".split())
+
+OURS = "x-patchbay-"  # begins every header of Patchbay's own
+ACCOUNT = "x-patchbay-account"  # of a request: the account it must go to; of an answer: that it came from
+SESSION_ID = "x-patchbay-session-id"
+REQUEST_ID = "x-patchbay-request-id"
+VERDICT = "x-patchbay-verdict"
+GAVE_UP = "x-patchbay-gave-up"
+
+
+def form(name: str) -> str:
+    """Return the `CredentialForm` of the key in the header *name*, one of CREDENTIALS."""
+    return "bearer" if CREDENTIALS[name] else name
+
+
+def encoded(names: Iterable[str]) -> frozenset[bytes]:
+    """Return *names* as mitmproxy holds them."""
+    return frozenset(name.encode() for name in names)

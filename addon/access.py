@@ -11,6 +11,7 @@ from .accounts.pool import Accounts
 from .body import Body, members
 from .exchange import Exchange, continued_thread
 from .identity.identify import Identifier
+from .media_types import media_type
 from .replacement import thread_not_found
 from .requested_models import RequestedModels
 from .settings.settings import Config
@@ -110,7 +111,7 @@ class Access:
 
 def _is_broken(request: Request) -> bool:
     """Whether the body of *request* should be JSON, is read here, and is none."""
-    body, kind = request.body, request.headers.get("content-type").partition(";")[0].strip().lower()
+    body, kind = request.body, media_type(request.headers.get("content-type"))
     if not body.raw or body.is_object or body.is_too_deep or kind not in ("", "application/json"):
         return False
     return request.endpoint.asks == "model" and bool(request.endpoint.dialect)

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urljoin
 
 from . import clients, dialects, json_splice, upstream_url
+from .media_types import EVENTS, JSON_LINES, is_json, media_type
 from .values import header_names
 from .values.account import Account
-from .values.http import Endpoint, Headers, Origin, Request, is_loopback
+from .values.http import DEFAULT_PORTS, Endpoint, Headers, Origin, Request, is_loopback
 
 READ = 16 * 1024 * 1024  # bytes of an answer in which addresses are looked for; a larger one passes as it is
 LINE = 1024 * 1024  # bytes of a line of a stream that wait for its end; a longer one passes as it is
 GIVEN = 256  # addresses of one answer that are remembered for their account
-_PORTS = {"http": 80, "https": 443}
 _URL = re.compile(r"(?P<scheme>https?)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]\"<>\\]+)(?::(?P<port>\d{1,5}))?"
                   r"(?P<path>/[^\s?#\"<>\\]*)?(?P<query>\?[^\s#\"<>\\]*)?(?P<fragment>#[^\s\"<>\\]*)?",
                   re.IGNORECASE)  # fmt: skip
@@ -45,10 +45,6 @@ _URL_MEMBERS = frozenset("uri fileUri file_uri url image_url file_url video_url 
 _TEXT_MEMBERS = frozenset("arguments args functionCall functionResponse metadata text".split())
 _WORDLESS = ("/images/", "/audio/", "/videos")  # generations whose answers are no text
 _DOWNLOADS = re.compile(r"(?:/content|/results|:download|/download)$")
-_LINES = frozenset(
-    "text/event-stream application/x-ndjson application/ndjson application/jsonl application/x-jsonl"
-    " application/jsonlines application/x-jsonlines".split()
-)
 _NO_ADDRESS = ("access-control-", "content-security-policy", header_names.OURS)  # origins that stand there are policies
 
 
@@ -62,10 +58,10 @@ def client_address(headers: Headers, authority: str, scheme: str) -> str:
     called = headers.get("x-forwarded-host").partition(",")[0].strip() or authority or headers.get("host").strip()
     if not _AUTHORITY.fullmatch(called):
         return ""
-    scheme = forwarded if forwarded in _PORTS else scheme
+    scheme = forwarded if forwarded in DEFAULT_PORTS else scheme
     port = headers.get("x-forwarded-port").partition(",")[0].strip()
     if headers.get("x-forwarded-host") and not _PORT.search(called) and _PORT.fullmatch(f":{port}"):
-        called += "" if int(port) == _PORTS[scheme] else f":{port}"
+        called += "" if int(port) == DEFAULT_PORTS[scheme] else f":{port}"
     prefix = headers.get("x-forwarded-prefix").partition(",")[0].strip().rstrip("/")
     return f"{scheme}://{called}{prefix if _PREFIX.fullmatch(prefix) else ''}"
 
@@ -142,13 +138,13 @@ class AddressMap:
 
     def _is_upstreams(self, found: re.Match[str]) -> bool:
         scheme, host = found["scheme"].lower(), found["host"].lower().strip("[]").rstrip(".")
-        port, own = int(found["port"] or _PORTS[scheme]), self.origin
+        port, own = int(found["port"] or DEFAULT_PORTS[scheme]), self.origin
         if host != own.host and not (is_loopback(host) and is_loopback(own.host)):
             return False
         if port == own.port:
             return scheme == own.scheme or found["port"] is not None
         # behind a TLS terminator, a server may write its own scheme and port
-        return {port, own.port} == set(_PORTS.values())
+        return {port, own.port} == set(DEFAULT_PORTS.values())
 
     def _path_here(self, bare: str, query: str) -> str | None:
         if not bare:
@@ -208,10 +204,10 @@ def body_form(endpoint: Endpoint, path: str, status: int, headers: Headers) -> s
         return ""
     if headers.get("content-disposition").lower().startswith("attachment"):
         return ""
-    kind = headers.get("content-type").partition(";")[0].strip().lower()
-    if kind in _LINES:
+    kind = media_type(headers.get("content-type"))
+    if kind in JSON_LINES or kind == EVENTS:
         return "lines"
-    return "whole" if kind in ("application/json", "text/json") or kind.endswith("+json") else ""
+    return "whole" if is_json(kind) else ""
 
 
 def for_upstream(request: Request, raw: bytes, account: Account, origin: Origin) -> bytes:
@@ -223,7 +219,7 @@ def for_upstream(request: Request, raw: bytes, account: Account, origin: Origin)
 
 
 def _at_upstream(begins: str, account: Account, origin: Origin) -> Callable[[str, tuple[str, ...]], str]:
-    base = str(origin).removesuffix(f":{_PORTS[origin.scheme]}")
+    base = str(origin).removesuffix(f":{DEFAULT_PORTS[origin.scheme]}")
 
     def change(value: str, names: tuple[str, ...]) -> str:
         target = value.removeprefix(begins)

@@ -15,6 +15,7 @@ from .accounts.outcome import classify, classify_error, classify_failure
 from .answer.reader import BODY_BYTES
 from .body import Body
 from .exchange import Attempt, Exchange
+from .media_types import is_json, media_type
 from .settings.settings import CrosstalkSettings, FailoverSettings
 from .values.answer import Fact, Failure, Head, Reaction
 from .values.decision import Outcome
@@ -28,7 +29,6 @@ PAUSE = 1.0  # seconds before a conversation retries its home, where the home do
 MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})  # another account may help
 _TRANSIENT = ("rate", "overload", "server")
 _EMPTY = (204, 205)
-_JSON = frozenset({"application/json", "text/json"})
 _LISTS = ("input", "documents", "requests", "instances", "texts", "inputs")  # of which an answer has one part each
 
 
@@ -81,7 +81,8 @@ def when_overdue(exchange: Exchange, attempt: Attempt) -> Step | None:
     """Say what follows when an answer was held back as long as it may be; None where it counts as ended."""
     if attempt.failed:  # an error whose body does not come is an error all the same
         return None
-    collected = not exchange.stream and attempt.head is not None and _media_type(attempt.head) in _JSON
+    content_type = attempt.head.headers.get("content-type") if attempt.head else ""
+    collected = not exchange.stream and is_json(media_type(content_type))
     return HOLD if collected else DELIVER  # what is collected anyway need not be released early
 
 
@@ -225,7 +226,3 @@ def _lack(exchange: Exchange, attempt: Attempt) -> str:
     if why and (body.get("deferred") is True or any(body.get(name) == [] for name in _LISTS)):
         return ""  # a deferred answer (xAI) is fetched later; a request about nothing gets nothing
     return why
-
-
-def _media_type(head: Head) -> str:
-    return head.headers.get("content-type").partition(";")[0].strip().lower()

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qsl, quote_plus, unquote_plus
 
+from .media_types import FORM, media_type
+
 _PARAMETER = re.compile(r';\s*([a-z*]+)=(?:"([^"\\\r\n]*)"|([^\s";]+))\s*', re.IGNORECASE)
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n]*)")
@@ -18,7 +20,7 @@ _DISPOSITION = re.compile(
     re.IGNORECASE,
 )
 _LENGTH = re.compile(rb"(\r\ncontent-length:[ \t]*)\d+", re.IGNORECASE)
-_MULTIPART, _URLENCODED = "multipart/form-data", "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
 _ONE_WORD = re.compile(rb"\n\r?\n([!-~]{1,512})[ \t]*\r?\n--")
 _PLAIN = frozenset((b"7bit", b"8bit", b"binary"))
 MAX_FIELD = 64 * 1024  # bytes; a longer field reads as empty
@@ -58,13 +60,13 @@ def urlencoded(text: str) -> tuple[Field, ...]:
 
 def is_form(content_type: str) -> bool:
     """Whether a body of *content_type* is a form, of either kind."""
-    return _kind(content_type) in (_MULTIPART, _URLENCODED)
+    return media_type(content_type) in (_MULTIPART, FORM)
 
 
 def value(raw: bytes, content_type: str, name: str) -> str:
     """Return the value of the field *name* of the form *raw*; empty unless there is exactly one, and readable."""
     try:
-        if _kind(content_type) == _URLENCODED:
+        if media_type(content_type) == FORM:
             found = [_unquoted(value) for _, key, value in _parts_names_values(raw) if key == name]
         else:
             found = [value for key, value in multipart(raw, content_type) if key == name]
@@ -80,7 +82,7 @@ def replaced(raw: bytes, content_type: str, values: Mapping[str, str]) -> bytes:
     Raises ValueError unless each field is there exactly once and the form can be read.
     """
     for name, new in values.items():
-        raw = (_replaced_pair if _kind(content_type) == _URLENCODED else _replaced_part)(raw, content_type, name, new)
+        raw = (_replaced_pair if media_type(content_type) == FORM else _replaced_part)(raw, content_type, name, new)
     return raw
 
 
@@ -117,10 +119,6 @@ def _parts_names_values(raw: bytes) -> Iterator[tuple[str, str, str]]:
 
 def _unquoted(text: str) -> str:
     return unquote_plus(text, errors="replace")
-
-
-def _kind(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _boundary(content_type: str) -> str:

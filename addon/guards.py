@@ -14,11 +14,12 @@ from fnmatch import fnmatchcase
 from urllib.parse import unquote
 
 from . import dialects
+from .media_types import media_type
 from .settings.settings import Config
 from .upstream_url import ANYWHERE
 from .values import header_names
 from .values.decision import Refusal
-from .values.http import Endpoint, Headers, is_loopback
+from .values.http import DEFAULT_PORTS, Endpoint, Headers, is_loopback
 
 _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _ODD = re.compile(r"[\\#\0\r\n]")
@@ -26,7 +27,6 @@ _JOINED = re.compile(r"(?:/[\w.~%-]+)*//")  # of a base URL that ends in '/'
 _SLASHES = re.compile(r"/{2,}")
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PATHS = ("x-original-url", "x-rewrite-url")  # some servers read these in place of the path
-_PORTS = {"http": "80", "https": "443"}
 _OUR_OWN_PAGE = frozenset({"none", "same-origin"})
 # Headers that must not come with `_` for `-`: some servers read both spellings as one name.
 _DASHED = {
@@ -121,7 +121,7 @@ class Guards:
 
     def _form(self, headers: Headers, endpoint: Endpoint) -> Refusal | None:
         # a page can send it without a preflight; no client of a model does
-        kind = headers.get("content-type").partition(";")[0].strip().lower()
+        kind = media_type(headers.get("content-type"))
         if endpoint.kind != "generation" or kind != "text/plain" or self.allowed_origin(headers):
             return None
         return Refusal(415, "content_type", "A body of type text/plain is not accepted; send application/json")
@@ -198,7 +198,7 @@ def _is_requested_host(origin: str, arrival: Arrival) -> bool:
 
 def _with_port(authority: str, scheme: str) -> str:
     found = _AUTHORITY.fullmatch(authority)
-    return f"{_name(found['host'])}:{found['port'] or _PORTS[scheme]}" if found else ""
+    return f"{_name(found['host'])}:{found['port'] or DEFAULT_PORTS[scheme]}" if found else ""
 
 
 def _name(host: str) -> str:

@@ -18,6 +18,7 @@ import msgspec
 
 from . import dialects, form_data
 from .body import Body, items, members, text_of
+from .media_types import FORM, media_type
 from .values.http import Request
 
 BY_MEMBER = frozenset({"model", "named", "socket", "tuning", "unread"})  # kinds of endpoints whose body names a model
@@ -280,7 +281,7 @@ def _field_names_model(name: str) -> bool:
 
 def _body(request: Request, found: _FoundModels) -> None:
     kinds = request.headers.all("content-type")
-    kind = kinds[0].partition(";")[0].strip().lower() if kinds else ""
+    kind = media_type(kinds[0]) if kinds else ""
     raw = request.body.raw
     if raw is None:
         found.seal("its body is not read")
@@ -291,9 +292,9 @@ def _body(request: Request, found: _FoundModels) -> None:
     else:
         if kinds and any(charset.lower() not in _CHARSETS for charset in _CHARSET.findall(kinds[0])):
             found.seal("its charset is none of JSON's")
-        if kind == "application/x-www-form-urlencoded":
+        if kind == FORM:
             found.take_fields(form_data.urlencoded(raw.decode("utf-8", "replace")))
-        if kind != "application/x-www-form-urlencoded" or not found.names or request.body.is_object:
+        if kind != FORM or not found.names or request.body.is_object:
             found.take_json(raw)
 
 

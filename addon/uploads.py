@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .media_types import media_type
 from .values.http import Endpoint, Headers
 
 SMALL = 1024 * 1024  # bytes; a smaller body is read, so that another account can get it
@@ -19,7 +20,7 @@ def streams_through(method: str, path: str, endpoint: Endpoint, headers: Headers
 
 
 def _is_upload(path: str, endpoint: Endpoint, headers: Headers) -> bool:
-    kind = headers.get("content-type").partition(";")[0].strip().lower()
+    kind = media_type(headers.get("content-type"))
     if kind.startswith("multipart/"):  # elsewhere some servers read JSON whatever the type says
         return not endpoint.dialect or path.startswith("/upload/") or any(part in endpoint.suffix for part in _FORMS)
     if endpoint.kind != "resource" or kind == "application/json":

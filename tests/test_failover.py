@@ -134,6 +134,7 @@ def test_an_error_whose_body_does_not_come_is_an_error_all_the_same() -> None:
 @pytest.mark.parametrize(
     ("kind", "stream", "step"),
     [("application/json", False, HOLD), ("Application/JSON; charset=utf-8", False, HOLD), ("text/json", False, HOLD),
+     ("application/problem+json", False, HOLD), ("text/plain", True, DELIVER),
      ("application/json", True, DELIVER), ("text/event-stream", True, DELIVER), ("text/plain", False, DELIVER)],
 )  # fmt: skip
 def test_json_that_is_collected_anyway_is_not_released_early(kind: str, stream: bool, step: Step) -> None:

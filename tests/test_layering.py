@@ -16,7 +16,7 @@ import pytest
 ADDON = Path(__file__).parent.parent / "addon"
 
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data".split()),
+    frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data media_types".split()),
     frozenset({"values"}),
     frozenset({"dialects"}),
     frozenset("requested_models upstream_url uploads client_claim".split()),

@@ -13,6 +13,7 @@ from blake3 import blake3
 from .. import dialects
 from ..content_coding import CodingError, Decoder, TooLarge, UnknownCoding, codings
 from ..dialects import errors, tokens
+from ..media_types import EVENTS, JSON_LINES, is_json, media_type
 from ..values.account import Echo
 from ..values.answer import Fact, Head, Usage
 from ..values.http import Endpoint
@@ -35,10 +36,8 @@ _BEHIND = re.compile(rb"[}\]]\s*(HTTP/1\.[01] \d{3})")  # behind JSON
 _STRAY_LENGTH = len(b"\nHTTP/1.1 200")
 
 _SAYS = frozenset({"content", "finish", "end"})  # facts whose event must bear a name
-_JSON_TYPES = frozenset({"application/json", "text/json", "text/event-stream"})
-_READABLE = frozenset({"", "application/json", "text/json", "text/plain", "text/html"})
-_LINES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
-                    "application/json-lines", "application/jsonlines", "application/stream+json"})  # fmt: skip
+_READABLE = frozenset({"", "text/plain", "text/html"})  # besides JSON
+_STREAMS = JSON_LINES - {"application/x-jsonl"}  # that is the type of a batch's results, which are many answers
 _BROKEN = object()
 
 
@@ -99,7 +98,7 @@ class AnswerReader:
         framing = self._framing
         if isinstance(framing, JsonObjects):
             return framing.is_stream
-        return isinstance(framing, ServerSentEvents | JsonElements) or self._content_type == "text/event-stream"
+        return isinstance(framing, ServerSentEvents | JsonElements) or self._content_type == EVENTS
 
     @property
     def is_text(self) -> bool:
@@ -128,7 +127,8 @@ class AnswerReader:
             return ""
         text = dialects.of(endpoint.dialect).is_text(endpoint.suffix)  # other forms are held to less
         if not self._has_bytes:
-            return "it is empty" if text or self._content_type in _JSON_TYPES or not self._content_type else ""
+            kind = self._content_type
+            return "it is empty" if text or not kind or kind == EVENTS or is_json(kind) else ""
         if self._is_blind:
             if self._content_type == "text/html":
                 return "it is a web page"
@@ -161,7 +161,7 @@ class AnswerReader:
     def head(self, head: Head) -> list[Fact]:
         """Return the facts of the answer's head."""
         self._status = head.status
-        self._content_type = head.headers.get("content-type").partition(";")[0].strip().lower()
+        self._content_type = media_type(head.headers.get("content-type"))
         self._coding = ", ".join(head.headers.all("content-encoding"))
         facts = list(head_facts(head, self._echo))
         if codings(self._coding):
@@ -238,7 +238,7 @@ class AnswerReader:
             if self._framing is None:
                 return
             kind = self._content_type
-            self._is_escaped = not self._is_blind or kind in _JSON_TYPES or kind.endswith("+json")
+            self._is_escaped = not self._is_blind or kind == EVENTS or is_json(kind)
             if not self._is_blind:
                 whole = isinstance(self._framing, WholeText | JsonObjects)
                 facts.append(Fact("framing", "whole" if whole else "events", "body"))
@@ -257,12 +257,12 @@ class AnswerReader:
     def _framing_for(self, data: bytes) -> _Framing | None:
         """Choose by content type and first byte: servers send errors as JSON under any type, and events under none."""
         kind, first = self._content_type, data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        sse = kind == "text/event-stream"
+        sse = kind == EVENTS
         if not first:
             return ServerSentEvents() if sse and data else None
         self._has_bytes = True
-        readable = kind in _READABLE or kind.endswith("+json")
-        if first in b"{[" and kind in _LINES:
+        readable = kind in _READABLE or is_json(kind)
+        if first in b"{[" and kind in _STREAMS:
             return JsonElements()
         if first == b"{" and (sse or readable):
             return JsonObjects(BODY_BYTES) if self._asked_stream and not sse else WholeText(BODY_BYTES)

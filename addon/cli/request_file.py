@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..values.http import Headers, Origin
-
-_PORTS = {"http": 80, "https": 443}
+from ..values.http import DEFAULT_PORTS, Headers, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +36,7 @@ def split(target: str) -> tuple[str, Origin | None]:
     parts = urlsplit(target)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return path, Origin(
-        parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or _PORTS[parts.scheme.lower()]
+        parts.scheme.lower(), (parts.hostname or "").lower(), parts.port or DEFAULT_PORTS[parts.scheme.lower()]
     )
 
 

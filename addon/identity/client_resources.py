@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from .. import form_data
 from ..dialects import spelling
 from ..ledger import Entry, Ledger
+from ..media_types import FORM
 from ..values.answer import Fact
 from ..values.http import Request
 from . import references
@@ -123,7 +124,7 @@ def _fields(request: Request) -> Iterator[str]:
         return
     if kind.startswith("multipart/"):
         yield from form_data.words(raw)
-    elif kind.startswith("application/x-www-form-urlencoded"):
+    elif kind.startswith(FORM):
         yield from _values(form_data.urlencoded(raw.decode("utf-8", "replace")))
 
 

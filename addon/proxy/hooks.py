@@ -20,6 +20,7 @@ from ..accounts.lease import Lease
 from ..answer.sse import EventBuffer
 from ..body import Body
 from ..exchange import Exchange
+from ..media_types import is_json, media_type
 from ..replacement import replacement
 from ..router import Router
 from ..values import header_names
@@ -445,8 +446,8 @@ class Patchbay:
         driver.head_taken = True
         if driver.shadow:
             driver.redacted_heads.redact_answer(flow.response)
-            is_json = response_head.is_json(flow.response.headers.get("content-type", ""))
-            flow.response.stream = driver.streaming = not is_json
+            kind = media_type(flow.response.headers.get("content-type", ""))
+            flow.response.stream = driver.streaming = not is_json(kind)
         else:
             self._deliver(flow.response, driver)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mitmproxy import http
 
 from .. import answer_urls
+from ..media_types import is_json, media_type
 from ..values import header_names
 from .exchange_driver import ExchangeDriver
 from .header_fields import HeaderFields
@@ -43,18 +44,12 @@ def streams(fields: HeaderFields, status: int, driver: ExchangeDriver) -> bool:
     if driver.exchange is not None and driver.exchange.stream:  # JSON may then be an array that grows, or lines
         return True
     read = COLLECTED if driver.target.endpoint.kind == "generation" else answer_urls.READ
-    return _length(fields) > read or not is_json(fields.first(b"content-type").decode("latin-1"))
+    return _length(fields) > read or not is_json(media_type(fields.first(b"content-type").decode("latin-1")))
 
 
 def is_events(fields: HeaderFields) -> bool:
     """Whether the body is a stream of events that can be read."""
     return fields.first(b"content-type").startswith(b"text/event-stream") and b"content-encoding" not in fields
-
-
-def is_json(content_type: str) -> bool:
-    """Whether *content_type* says JSON."""
-    kind = content_type.partition(";")[0].strip().lower()
-    return kind in ("application/json", "text/json") or kind.endswith("+json")
 
 
 def _is_private(name: bytes) -> bool:

@@ -14,7 +14,7 @@ from ..crosstalk.detectors import DETECTORS
 from ..dialects import FAMILIES
 from ..values import header_names
 from ..values.account import Secret
-from ..values.http import Origin
+from ..values.http import DEFAULT_PORTS, Origin
 from . import yaml_document
 from .settings import TIERS
 from .yaml_document import Each, Either, InvalidSetting, Named, Scalar, Section, Setting
@@ -34,7 +34,6 @@ _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _ALLOWED_HOST = re.compile(r"\*|(?:\*\.)?[a-z0-9_.-]{1,253}|\[[0-9a-f:.]+\]|[0-9a-f]*:[0-9a-f:.]+")
 _ALLOWED_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^\s/?#@\\]+")
 _PATH = re.compile(r"[A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
-_PORTS = {"http": 80, "https": 443}
 _VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.-]{0,63}")
 _ENDPOINT = re.compile(r"(?:/[a-z_]{1,64}){1,8}")
 _CREDENTIAL_HEADERS = {*header_names.CREDENTIALS, "proxy-authorization", "cookie", "set-cookie"}
@@ -55,7 +54,7 @@ class BaseUrl:
         parts = urlsplit(text)
         host = parts.hostname or ""
         host = str(ipaddress.ip_address(host)) if ":" in host else host
-        return cls(text, Origin(parts.scheme, host, parts.port or _PORTS[parts.scheme]), parts.path.rstrip("/"))
+        return cls(text, Origin(parts.scheme, host, parts.port or DEFAULT_PORTS[parts.scheme]), parts.path.rstrip("/"))
 
 
 def identifier(setting: Setting) -> str:
@@ -324,7 +323,7 @@ def base_url(setting: Setting) -> BaseUrl:
     if found == "reverse":
         return BaseUrl(found, None, "")
     scheme, separator, _ = found.partition("://")
-    if not separator or scheme.lower() not in _PORTS:
+    if not separator or scheme.lower() not in DEFAULT_PORTS:
         said = "" if "@" in found or "?" in found else f", is {setting.described()}"
         raise setting.wrong(f"must begin with https:// or http://, or be 'reverse'{said}")
     try:

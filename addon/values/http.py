@@ -17,6 +17,7 @@ Kind = Literal["generation", "resource", "local", "other"]
 # `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or unknown (`unread`).
 # `named`: what a request keeps or joins may run a model, which it may name and need not.
 Runs = Literal["model", "named", "batch", "file", "tuning", "socket", "nothing", "unread"]
+DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 
 class Headers:

@@ -87,17 +87,6 @@ def test_which_bodies_stream(headers: dict[str, str], status: int, more: dict[st
     assert response_head.streams(fields(**headers), status, driver(**more)) is streams
 
 
-@pytest.mark.parametrize(
-    ("content_type", "found"),
-    [
-        ("application/json", True), ("Application/JSON; charset=utf-8", True), ("text/json", True),
-        ("application/problem+json", True), ("application/x-ndjson", False), ("text/plain", False), ("", False),
-    ],
-)  # fmt: skip
-def test_what_is_json(content_type: str, found: bool) -> None:
-    assert response_head.is_json(content_type) is found
-
-
 def test_events_can_be_read_where_they_are_not_compressed() -> None:
     assert response_head.is_events(fields(content_type="text/event-stream; charset=utf-8"))
     assert not response_head.is_events(fields(content_type="text/event-stream", content_encoding="gzip"))

@@ -110,7 +110,7 @@ def _classified(exchange: Exchange, attempt: Attempt, head: Head, now: float) ->
     if 300 <= head.status < 400 and exchange.request.method in ("GET", "HEAD"):
         return Outcome("ok")  # not modified, or to be had elsewhere
     if outcome.kind == "model" and not exchange.model:  # `GET /v1/models/x` is about no lane
-        return Outcome("request", scope="none", detail=outcome.detail)
+        return Outcome("request", scope="exchange", detail=outcome.detail)
     return outcome
 
 
@@ -118,12 +118,12 @@ def after_failure(exchange: Exchange, attempt: Attempt, failure: Failure, bounds
     """Say what follows when no answer came, or half of one."""
     unseen = attempt.head is None or attempt.held
     if _is_slow(exchange, attempt, failure, bounds):
-        outcome = Outcome("cancelled", scope="none", detail=SLOW)  # it says nothing about the account
+        outcome = Outcome("cancelled", scope="exchange", detail=SLOW)  # it says nothing about the account
     else:
         outcome = classify_failure(failure.kind)
     if outcome.kind == "server":
         outcome = replace(outcome, said=refusals.on_the_way(failure.kind, failure.message))
-    return Step("next" if unseen else "deliver", replace(outcome, scope="none") if failure.counted else outcome)
+    return Step("next" if unseen else "deliver", replace(outcome, scope="exchange") if failure.counted else outcome)
 
 
 def _is_slow(exchange: Exchange, attempt: Attempt, failure: Failure, bounds: FailoverSettings) -> bool:

@@ -55,7 +55,7 @@ def _of_answer(exchange: Exchange, last: Attempt) -> Refusal | None:
         return refusals.on_the_way_instead(status, refusal)
     if status == 429 and not exchange.socket and refusals.is_far(refusal):
         return refusal
-    if status == 403 and outcome.kind == "model" and refusal and outcome.scope != "none":
+    if status == 403 and outcome.kind == "model" and refusal and outcome.scope != "exchange":
         return refusal
     if not _is_about_the_account(exchange, outcome, status):
         return None

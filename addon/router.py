@@ -411,7 +411,7 @@ class Router:
         """Keep an answer that is another's from the client."""
         attempt.judged, attempt.held, attempt.error = True, False, CROSSTALK.code
         if not attempt.ended:
-            self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=CROSSTALK.code), now)
+            self._finish(exchange, attempt, Outcome("cancelled", scope="exchange", detail=CROSSTALK.code), now)
         return failover.after_proof(exchange, unseen, self.config.crosstalk)
 
     def _read(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
@@ -467,7 +467,7 @@ class Router:
             self._serve(exchange, attempt, now)
         # in shadow it was the client's own key: its failure says nothing about the account
         counts = self.config.mode == "serve" or outcome.kind == "ok"
-        told = outcome if counts else Outcome("cancelled", scope="none")
+        told = outcome if counts else Outcome("cancelled", scope="exchange")
         # a key that cannot be had here is no matter of the request, however many accounts lack theirs
         unsent = outcome.kind == "auth" and not attempt.reached
         lease = replace(attempt.lease, ask=replace(attempt.lease.ask, waiter="")) if unsent else attempt.lease
@@ -515,7 +515,7 @@ class Router:
         attempt = exchange.attempt
         if attempt and not attempt.ended:
             attempt.error = attempt.error or error
-            self._finish(exchange, attempt, Outcome("cancelled", scope="none", detail=error), now)
+            self._finish(exchange, attempt, Outcome("cancelled", scope="exchange", detail=error), now)
         if attempt and attempt.outcome and attempt.outcome.kind == "ok":
             self._learn(exchange, attempt, now)
         self._left(exchange.identity)

@@ -203,7 +203,7 @@ def test_an_unknown_model_in_a_path_is_about_the_request() -> None:
 
     outcome, _ = failover.after_end(exchange, attempt, Head(404, JSON), 0.0)
 
-    assert (outcome.kind, outcome.scope) == ("request", "none")
+    assert (outcome.kind, outcome.scope) == ("request", "exchange")
 
 
 # -- no answer ---------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_failure_moves_on_while_the_client_has_seen_nothing(kind: str) -> None
 
 
 def test_a_failure_that_was_counted_before_says_nothing_about_the_lane() -> None:
-    for counted, scope in ((False, "lane"), (True, "none")):
+    for counted, scope in ((False, "lane"), (True, "exchange")):
         step = failover.after_failure(*begun(), Failure("lost", "gone", counted=counted), BOUNDS)
         assert step.outcome and step.outcome.scope == scope
 

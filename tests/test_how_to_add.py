@@ -61,7 +61,7 @@ RECIPES: dict[str, tuple[Insertion, ...]] = {
     "strategy": (
         Insertion(SELECTION, r'    """Keep the order of the settings."""\n    return .*', LAST_FIRST),
         Insertion(SELECTION, r"STRATEGIES: .*\{", '"last_first": last_first,\n'),
-        Insertion(SETTINGS, r"Strategy = Literal\[.*\]", 'Strategy = Literal["rendezvous", "last_first"]\n'),
+        Insertion(SETTINGS, r"StrategyName = Literal\[.*\]", 'StrategyName = Literal["rendezvous", "last_first"]\n'),
     ),
     "detector": (
         Insertion("addon/crosstalk/detectors/model.py", r'FAMILY = "model"', LOUD),

@@ -86,7 +86,7 @@ def test_a_429_is_ours_where_the_reset_is_far() -> None:
 
 def test_a_403_about_a_model_says_which_accounts_lack_it() -> None:
     assert replacement(answered(403, "model", scope="lane")) == GONE
-    assert replacement(answered(403, "model", scope="none")) is None
+    assert replacement(answered(403, "model", scope="exchange")) is None
     assert replacement(answered(403, "model", refusal=None)) is None
 
 

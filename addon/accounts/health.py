@@ -255,7 +255,7 @@ class Health:
         """
         place = upstream, lane
         match TRANSITIONS[outcome.kind]:
-            case Penalty() if outcome.scope == "none":
+            case Penalty() if outcome.scope == "exchange":
                 self._faults.refuse(account, lane, conversation or exchange, now)
                 self.release(account, lane, ticket)
             case Penalty() if not self._is_probe(account, lane, ticket) and self._faults.doubts(

@@ -4,8 +4,8 @@ The limiter: what a request must hold while it runs, and the queue of requests t
 One table, keyed by scope, serves every limit: concurrency, rate per minute, one model at a time, numbered slots. All
 that one ticket holds is given back together, once.
 
-The queue is fair: clients take turns, and each client's requests are served in the order of arrival. When the queue is
-full, the client with the most requests in it gives up a place to a client that has fewer.
+The queue is fair: parties (`Ask.party`) take turns, and each party's requests are served in the order of arrival. When
+the queue is full, the party with the most requests in it gives up a place to a party that has fewer.
 """
 
 from __future__ import annotations
@@ -51,45 +51,45 @@ class _Usage:
 class _Waiting:
     place: int
     woken: Callable[[], None]
-    client: bytes
+    party: bytes
     scopes: dict[Scope, str | None]
 
 
 @dataclass(slots=True)
 class _Queue:
     """
-    The queue of one scope, by client, each client's requests in the order of arrival.
+    The queue of one scope, by party, each party's requests in the order of arrival.
 
-    *turns* is the turn of a client's first request; the next ones follow at one turn each. A request that is served
-    moves its client one turn back. A new client begins at the earliest turn there is: it waits for one request of every
-    other client at most, and saves no turns while it is away.
+    *turns* is the turn of a party's first request; the next ones follow at one turn each. A request that is served
+    moves its party one turn back. A new party begins at the earliest turn there is: it waits for one request of every
+    other party at most, and saves no turns while it is away.
     """
 
     waiters: dict[bytes, list[tuple[int, str]]] = field(default_factory=dict)
     turns: dict[bytes, int] = field(default_factory=dict)
 
-    def add(self, client: bytes, place: int, waiter: str) -> None:
-        if client not in self.waiters:
-            self.turns[client] = self.first_turn()
-            self.waiters[client] = []
-        insort(self.waiters[client], (place, waiter))
+    def add(self, party: bytes, place: int, waiter: str) -> None:
+        if party not in self.waiters:
+            self.turns[party] = self.first_turn()
+            self.waiters[party] = []
+        insort(self.waiters[party], (place, waiter))
 
-    def remove(self, client: bytes, place: int, waiter: str) -> None:
-        mine = self.waiters[client]
+    def remove(self, party: bytes, place: int, waiter: str) -> None:
+        mine = self.waiters[party]
         mine.remove((place, waiter))
         if not mine:
-            del self.waiters[client], self.turns[client]
+            del self.waiters[party], self.turns[party]
 
     def first_turn(self) -> int:
-        """Return the turn of a client that is not in the queue yet."""
+        """Return the turn of a party that is not in the queue yet."""
         return min(self.turns.values(), default=0)
 
-    def ahead(self, client: bytes, place: int) -> int:
-        """Return how many go before a request of *client* at *place*, queued or not."""
-        mine = self.waiters.get(client, [])
+    def ahead(self, party: bytes, place: int) -> int:
+        """Return how many of `in_order` go before a request of *party* at *place*, queued or not, without a sort."""
+        mine = self.waiters.get(party, [])
         before = bisect_left(mine, (place, ""))
-        turn = self.turns.get(client, self.first_turn()) + before
-        return before + sum(self._ahead_among(other, turn, place) for other in self.waiters if other != client)
+        turn = self.turns.get(party, self.first_turn()) + before
+        return before + sum(self._ahead_among(other, turn, place) for other in self.waiters if other != party)
 
     def _ahead_among(self, other: bytes, turn: int, place: int) -> int:
         theirs = self.waiters[other]
@@ -100,7 +100,8 @@ class _Queue:
         return min(steps, len(theirs)) + same
 
     def in_order(self) -> list[str]:
-        order = [(self.turns[client] + step, *waiter) for client, mine in self.waiters.items()
+        """Return the waiters by turn, then by place."""
+        order = [(self.turns[party] + step, *waiter) for party, mine in self.waiters.items()
                  for step, waiter in enumerate(mine)]  # fmt: skip
         return [waiter for _, _, waiter in sorted(order)]
 
@@ -122,12 +123,12 @@ class Limiter:
         self._holders: dict[int, Holder] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._queues: dict[Scope, _Queue] = {}
-        self._clients: dict[bytes, dict[str, None]] = {}  # the waiters of each client, the newest last
+        self._parties: dict[bytes, dict[str, None]] = {}  # the waiters of each party, the newest last
         self._places = 0
 
-    def obstacle(self, limits: Iterable[Limit], now: float, waiter: str = "", client: bytes = b"") -> Limit | None:
-        """Return the first of *limits* that leaves no room for *waiter* of *client*; earlier waiters come first."""
-        return next((limit for limit in limits if not self._fits(limit, now, waiter, client)), None)
+    def obstacle(self, limits: Iterable[Limit], now: float, waiter: str = "", party: bytes = b"") -> Limit | None:
+        """Return the first of *limits* that leaves no room for *waiter* of *party*; earlier waiters come first."""
+        return next((limit for limit in limits if not self._fits(limit, now, waiter, party)), None)
 
     def free_at(self, limit: Limit, now: float) -> float | None:
         """Return when time alone makes room under *limit*; None: only a release does."""
@@ -184,27 +185,27 @@ class Limiter:
         return True
 
     def wait(
-        self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], client: bytes = b""
+        self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], party: bytes = b""
     ) -> bool:
         """
-        Queue *waiter* of *client* for the *wanted* scopes, each with its tenant; it keeps its place.
+        Queue *waiter* of *party* for the *wanted* scopes, each with its tenant; it keeps its place.
 
-        Return False when the queue is full, unless another client has so many requests in it that one of them gives up
+        Return False when the queue is full, unless another party has so many requests in it that one of them gives up
         its place: that one is called, and refused when it would wait again.
         """
         before = self._waiting.get(waiter)
-        client = before.client if before else client
-        if before is None and len(self._waiting) >= self.limit and not self._makes_room_for(client):
+        party = before.party if before else party
+        if before is None and len(self._waiting) >= self.limit and not self._makes_room_for(party):
             return False
         if before is None:
             self._places += 1
-        entry = _Waiting(before.place if before else self._places, woken, client, dict(wanted))
+        entry = _Waiting(before.place if before else self._places, woken, party, dict(wanted))
         self._waiting[waiter] = entry
-        self._clients.setdefault(client, {})[waiter] = None
+        self._parties.setdefault(party, {})[waiter] = None
         kept = before.scopes if before else {}
         for scope in entry.scopes:
             if scope not in kept:  # a request that looks again keeps its turn
-                self._queues.setdefault(scope, _Queue()).add(client, entry.place, waiter)
+                self._queues.setdefault(scope, _Queue()).add(party, entry.place, waiter)
         gone = [scope for scope in kept if scope not in entry.scopes]
         self._remove(waiter, entry, gone)
         for scope in gone:
@@ -217,9 +218,9 @@ class Limiter:
         if entry is None:
             return
         self._remove(waiter, entry, entry.scopes)
-        self._clients[entry.client].pop(waiter)
-        if not self._clients[entry.client]:
-            del self._clients[entry.client]
+        self._parties[entry.party].pop(waiter)
+        if not self._parties[entry.party]:
+            del self._parties[entry.party]
         for scope in entry.scopes:
             self._call_next(scope)
 
@@ -244,11 +245,11 @@ class Limiter:
         usage = self._usage.get(scope)
         return usage.used if usage else 0
 
-    def _fits(self, limit: Limit, now: float, waiter: str, client: bytes) -> bool:
+    def _fits(self, limit: Limit, now: float, waiter: str, party: bytes) -> bool:
         usage, queue = self._usage.get(limit.scope), self._queues.get(limit.scope)
         mine = self._waiting.get(waiter)
         place = mine.place if mine else self._places + 1
-        ahead = queue.ahead(client, place) if queue else 0
+        ahead = queue.ahead(party, place) if queue else 0
         if limit.tenant is not None:
             before = queue.in_order()[:ahead] if queue else []
             others = any(self._waiting[each].scopes[limit.scope] != limit.tenant for each in before)
@@ -258,11 +259,11 @@ class Limiter:
             return not ahead and (used <= 0 or used + limit.amount <= limit.most)
         return used + ahead + limit.amount <= limit.most
 
-    def _makes_room_for(self, client: bytes) -> bool:
-        most = max(self._clients, key=lambda each: len(self._clients[each]), default=client)
-        if len(self._clients.get(client, ())) + 1 >= len(self._clients.get(most, ())):
+    def _makes_room_for(self, party: bytes) -> bool:
+        most = max(self._parties, key=lambda each: len(self._parties[each]), default=party)
+        if len(self._parties.get(party, ())) + 1 >= len(self._parties.get(most, ())):
             return False
-        newest = next(reversed(self._clients[most]))
+        newest = next(reversed(self._parties[most]))
         woken = self._waiting[newest].woken
         self.leave(newest)
         woken()
@@ -275,9 +276,9 @@ class Limiter:
         for scope in {limit.scope for limit in limits} & entry.scopes.keys():
             queue = self._queues[scope]
             del entry.scopes[scope]
-            queue.remove(entry.client, entry.place, waiter)
-            if entry.client in queue.turns:
-                queue.turns[entry.client] += 1
+            queue.remove(entry.party, entry.place, waiter)
+            if entry.party in queue.turns:
+                queue.turns[entry.party] += 1
             if not queue.waiters:
                 del self._queues[scope]
 
@@ -332,7 +333,7 @@ class Limiter:
     def _remove(self, waiter: str, entry: _Waiting, scopes: Iterable[Scope]) -> None:
         for scope in scopes:
             queue = self._queues[scope]
-            queue.remove(entry.client, entry.place, waiter)
+            queue.remove(entry.party, entry.place, waiter)
             if not queue.waiters:
                 del self._queues[scope]
 

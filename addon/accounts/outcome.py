@@ -6,9 +6,9 @@ never as permanent.
 
 Phrases are the weakest evidence, since providers quote the client's text. A phrase counts only in the provider's own
 words, and not where a code or a place in the request says that the request is at fault. If the request holds the words,
-the outcome has the scope `none`: the exchange moves to another account, and nothing follows for this one.
+the outcome has the scope `exchange`: the exchange moves to another account, and nothing follows for this one.
 
-A refusal about the request alone also has the scope `none`, because waiting does not cure it. An error without more
+A refusal about the request alone also has the scope `exchange`, because waiting does not cure it. An error without more
 evidence than its status is `bare`: see `upstream_faults`. A page, a challenge or a proxy's refusal is not an answer of
 an API, but a transient fault on the way: `server`.
 """
@@ -22,8 +22,8 @@ from types import MappingProxyType
 
 from ..body import Body
 from ..dialects import FAMILIES, of_family
-from ..dialects.outcome_rules import BLAMELESS, ZERO_LIMIT, OutcomeRule, Scope, rule_for
-from ..values.account import ErrorRule, OutcomeKind
+from ..dialects.outcome_rules import BLAMELESS, ZERO_LIMIT, OutcomeRule, rule_for
+from ..values.account import ErrorRule, OutcomeKind, OutcomeScope
 from ..values.answer import Head
 from ..values.decision import Outcome
 from ..values.http import Headers
@@ -32,9 +32,9 @@ from .error_body import ErrorBody
 from .quoted_text import ClientText
 
 # The scope where the row states none: credentials and money are the account's, the rest is the lane's.
-SCOPES: Mapping[OutcomeKind, Scope] = MappingProxyType({
+SCOPES: Mapping[OutcomeKind, OutcomeScope] = MappingProxyType({
     "ok": "lane", "rate": "lane", "overload": "lane", "server": "lane", "permission": "lane", "model": "lane",
-    "auth": "account", "quota": "account", "request": "none", "cancelled": "none",
+    "auth": "account", "quota": "account", "request": "exchange", "cancelled": "exchange",
 })  # fmt: skip
 
 # If the error names a place in the request, a phrase counts only if it is about that place.
@@ -72,21 +72,21 @@ _ALONE = (
     rule_for("quota", phrase=r"extra usage is required|requires? extra usage|\blong[ -]context\b.{0,60}\b(requires?|"
                              r"not (yet )?(available|enabled|supported|included))|"
                              r"usage credits? (is|are) required|draws? from your extra usage|"
-                             r"requires more credits, or fewer|can only afford", scope="none"),
+                             r"requires more credits, or fewer|can only afford", scope="exchange"),
     rule_for("permission", phrase=r"organization must be verified|only authorized for use with claude code|"
                                   r"\bbeta\b.{0,80}\bnot (yet )?(available|enabled|supported|allowed|authorized)|"
                                   r"(unexpected|unsupported|unknown|invalid) value.{0,80}\banthropic-beta\b",
-             scope="none"),
-    rule_for("auth", phrase=r"oauth authentication is currently not supported", scope="none"),  # no beta header
-    rule_for("rate", phrase=_TOO_LARGE, statuses="413 429", scope="none"),
+             scope="exchange"),
+    rule_for("auth", phrase=r"oauth authentication is currently not supported", scope="exchange"),  # no beta header
+    rule_for("rate", phrase=_TOO_LARGE, statuses="413 429", scope="exchange"),
     rule_for("request", phrase=r"\bonly supported in (the )?v1/|not supported in the v1/|not a chat model",
              statuses="400 404"),
     # Another account may have the thing that the request names; a file or a cache that is gone, no account has.
     rule_for("permission", "missing_scope missing_scopes",
              rf"\b(permissions?|access|authorized|allowed|entitled|enabled)\b.{{0,60}}\b{_THING}\b|"
              rf"\b{_THING}\b.{{0,120}}\b(not (be )?(accessible|found|available|allowed|permitted|enabled|supported)|"
-             r"(may|does) not exist)|\bmissing scopes?\b", "403", "none"),
-    rule_for("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="none"),
+             r"(may|does) not exist)|\bmissing scopes?\b", "403", "exchange"),
+    rule_for("permission", phrase=r"\bdata policy\b|\bprivacy settings\b", statuses="403 404", scope="exchange"),
     # What a tool's server or a connector of the user's did, and what a model made of a prompt, no account cures.
     rule_for("request", "external_connector_error connector_error mcp_error tool_error",
              r"\bmcp server\b|\b(external|your) connector\b|\btool list\b", "424 500 502"),
@@ -165,7 +165,7 @@ def classify(
     Classify an answer of *family*: what it means for the account that gave it.
 
     *body* is that of an error, or None. A good status is `ok`, unless the body is an error and nothing else. The
-    account's *own* rules come first. *sent* is the client's text. The scope `none` means: for this exchange alone.
+    account's *own* rules come first. *sent* is the client's text. The scope `exchange` means: for this exchange alone.
     """
     if head.status < 400:
         if 200 <= head.status < 300:
@@ -220,9 +220,9 @@ def _classified(
     kind = rule.outcome or judged.kind
     detail = f"{judged.detail.partition(' ')[0]} by your rule"
     if kind not in BLAMELESS and _is_met_by_client_text(rule, said, sent):
-        return Outcome(kind, scope="none", detail=detail)
+        return Outcome(kind, scope="exchange", detail=detail)
     until = judged.until if rule.cooldown is None else now + rule.cooldown
-    kept = rule.outcome is None or (kind == judged.kind and judged.scope != "none")
+    kept = rule.outcome is None or (kind == judged.kind and judged.scope != "exchange")
     bare = judged.bare and rule.outcome is None and rule.cooldown is None
     return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail, bare=bare)
 
@@ -250,14 +250,16 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
         return _outcome("quota", "lane", until, f"{status} per day")
     fitting = [rule for rule in RULES.get(family, RULES[""]) if _fits(rule, status, said)]
     if until is not None:  # an error that states a time is not about the size
-        fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "none")]
+        fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "exchange")]
     rule = next((rule for rule in fitting if not _is_told_by_client(rule, said, sent)), None)
     doubted = fitting[0] if fitting and fitting[0] is not rule else None
     kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
     if kind == "request" and doubted:  # another account may serve it, and nothing follows for this one
-        return Outcome(doubted.kind, scope="none", detail=f"{_detail(status, None, said)} in the request's own words")
+        return Outcome(
+            doubted.kind, scope="exchange", detail=f"{_detail(status, None, said)} in the request's own words"
+        )
     if _is_about_request(status, rule, said):
-        return Outcome(kind, scope="none", detail=f"{_detail(status, rule, said)} {ALONE}")
+        return Outcome(kind, scope="exchange", detail=f"{_detail(status, rule, said)} {ALONE}")
     scope = rule.scope if rule else None
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
@@ -312,7 +314,7 @@ def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) ->
         return True
     if rule is None or rule.bare:
         return status in _DENIED and _blames_request(said.codes)
-    return rule.kind not in BLAMELESS and rule.scope == "none"
+    return rule.kind not in BLAMELESS and rule.scope == "exchange"
 
 
 def _blames_request(codes: frozenset[str]) -> bool:
@@ -337,7 +339,9 @@ def _is_no_api_answer(head: Head, body: Body | None, said: ErrorBody) -> bool:
     return "via" in head.headers or bool(_EDGES.search(edge))
 
 
-def _outcome(kind: OutcomeKind, scope: Scope | None = None, until: float | None = None, detail: str = "") -> Outcome:
+def _outcome(
+    kind: OutcomeKind, scope: OutcomeScope | None = None, until: float | None = None, detail: str = ""
+) -> Outcome:
     return Outcome(kind, until if kind in _HINTED else None, scope or SCOPES[kind], detail)
 
 

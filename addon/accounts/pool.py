@@ -139,7 +139,7 @@ class Accounts:
             self._limiter.correct(lease.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
         terminal = outcome.kind in TERMINAL and not outcome.bare
-        if lease.key is not None and outcome.scope != "none" and (clears or terminal):
+        if lease.key is not None and outcome.scope != "exchange" and (clears or terminal):
             self.bindings.unbind(lease.key, account.id, lease.generation)
 
     def release(self, lease: Lease) -> None:

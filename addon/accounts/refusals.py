@@ -62,8 +62,9 @@ class _Said:
 
 
 _SAID: Mapping[str, _Said] = MappingProxyType({
+    # in the words of CLIProxyAPI, which clients of such proxies know
     "rate": _Said(429, "model_cooldown", "All credentials for {what} are cooling down{via}"),
-    "window": _Said(429, "usage_limit_reached", "The usage limit of every account for {what} is reached"),
+    "usage limit": _Said(429, "usage_limit_reached", "The usage limit of every account for {what} is reached"),
     "quota": _Said(429, "insufficient_quota", "Every account for {what} is out of credit", final=True),
     "overload": _Said(503, "upstream_overloaded", "The provider is overloaded for {what}"),
     "unreachable": _Said(503, "upstream_unreachable", "No upstream for {what} can be reached"),
@@ -78,16 +79,16 @@ _SAID: Mapping[str, _Said] = MappingProxyType({
     "": _Said(503, "auth_unavailable", "No account can serve {what} now"),
 })  # fmt: skip
 # Groups of causes that get one refusal; the first group that contains all of them is used.
-_ALIKE: tuple[tuple[frozenset[str], str], ...] = (
-    (frozenset({"rate", "window"}), "rate"),
-    (frozenset({"window", "quota"}), "window"),
-    (frozenset({"rate", "window", "quota"}), "rate"),
+_ONE_REFUSAL: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"rate", "usage limit"}), "rate"),
+    (frozenset({"usage limit", "quota"}), "usage limit"),
+    (frozenset({"rate", "usage limit", "quota"}), "rate"),
     (frozenset({"unreachable", "server"}), "server"),
     (frozenset({"key", "unsent"}), "key"),
 )
 _WORDS: Mapping[str, str] = MappingProxyType({
     "rate": "rate limited",
-    "window": "usage limit reached",
+    "usage limit": "usage limit reached",
     "quota": "out of credit",
     "overload": "overloaded",
     "unreachable": "not reachable",
@@ -150,7 +151,7 @@ def none_left(model: str, absent: Sequence[Absent], now: float, family: str = ""
     via = f" via provider {fields['provider']}" if "provider" in fields else ""
     message = f"{said.message.format(what=_named(model), via=via)}: {_list(absent, now)}"
     wait = _wait(absent, now)
-    if group in ("rate", "window"):
+    if group in ("rate", "usage limit"):
         fields |= _reset_fields(absent, now)
     if group == "model" and model:
         fields["param"] = "model"
@@ -272,14 +273,14 @@ def _common_cause(absent: Sequence[Absent]) -> str:
     classes = {_class(each) for each in absent}
     if len(classes) == 1:
         return next(iter(classes))
-    return next((name for alike, name in _ALIKE if classes <= alike), "")
+    return next((name for alike, name in _ONE_REFUSAL if classes <= alike), "")
 
 
 def _class(one: Absent) -> str:
     if one.cause in ("auth", "permission"):
         return "key"
     if one.cause == "quota" and one.hinted:
-        return "window"
+        return "usage limit"
     return one.cause if one.cause in _SAID else ""
 
 
@@ -295,7 +296,7 @@ def _list(absent: Sequence[Absent], now: float) -> str:
 
 
 def _reason(one: Absent) -> str:
-    word = _WORDS["window" if _class(one) == "window" else one.cause]
+    word = _WORDS["usage limit" if _class(one) == "usage limit" else one.cause]
     detail = one.detail[:_MAX_DETAIL]
     if one.cause == "busy":
         return detail or word

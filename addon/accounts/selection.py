@@ -19,7 +19,7 @@ from ..bounded import BoundedMap
 from ..values.account import Account
 
 BOUND = 1.25  # times the weighted mean; above it a new session goes to another account
-ALIKE = 1.5  # the same for a session that began like one of the account: it may repeat that one's first turn
+BOUND_ALIKE = 1.5  # the same for a session that began like one of the account: it may repeat that one's first turn
 FEW = 5  # sessions an account may always have, of those that began alike
 MAX_CURSORS = 4096
 _PURPOSE = "patchbay accounts: rendezvous order v1"
@@ -147,7 +147,7 @@ def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
 def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str], int]) -> bool:
     """Whether *account*, one of *among*, has room for a session that began like one of its own."""
     share = _shares(among, sessions)[account.id]
-    return sessions(account.id) + 1 <= max(FEW, math.ceil(BOUND * share), math.floor(ALIKE * share))
+    return sessions(account.id) + 1 <= max(FEW, math.ceil(BOUND * share), math.floor(BOUND_ALIKE * share))
 
 
 def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[str, float]:

@@ -41,7 +41,7 @@ _BROKEN = 3  # times it must have been broken for that
 # habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
 _STEP_BACK, _HABIT = 0.09, 8.0
 # detectors that one change of a host sets off together: calls that repeat, answers that are kept
-_ALIKE = {"results": "tool-call", "duplicate": "created"}
+_CHANGED_TOGETHER = {"results": "tool-call", "duplicate": "created"}
 _LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
 
 
@@ -133,7 +133,7 @@ def detector_of(rule: str) -> str:
 
 
 def _scope(detector: str) -> str:
-    return _ALIKE.get(detector, detector)
+    return _CHANGED_TOGETHER.get(detector, detector)
 
 
 @dataclass(slots=True)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
 
-from ..values.account import OutcomeKind
+from ..values.account import OutcomeKind, OutcomeScope
 
-Scope = Literal["lane", "account", "none"]
 BLAMELESS: frozenset[OutcomeKind] = frozenset({"request", "cancelled", "ok"})  # nothing follows for the account
 # Some answer with 500 what they would not accept. With 401, 402, 403 and 429 a generic code says less than the status.
 CLIENT_ERRORS = "400 404 405 409 412 413 415 422 500"
@@ -26,14 +24,14 @@ class OutcomeRule:
     codes: frozenset[str] = frozenset()
     phrase: re.Pattern[str] | None = None
     statuses: frozenset[int] = frozenset()
-    scope: Scope | None = None
+    scope: OutcomeScope | None = None
     bare: bool = False
     why: str = ""
 
     @property
     def is_blameless(self) -> bool:
         """Whether nothing follows for the account."""
-        return self.kind in BLAMELESS or self.scope == "none"
+        return self.kind in BLAMELESS or self.scope == "exchange"
 
 
 def rule_for(
@@ -41,7 +39,7 @@ def rule_for(
     codes: str = "",
     phrase: str = "",
     statuses: str = "",
-    scope: Scope | None = None,
+    scope: OutcomeScope | None = None,
     *,
     bare: bool = False,
     why: str = "",

@@ -24,7 +24,7 @@ from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Htt
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
 from . import upstream_stream
-from .harness import KEY, Harness
+from .layer_rig import KEY, LayerRig
 
 # Each method of mitmproxy and its libraries that is overridden or called, by its class and parameters.
 _RELIED_ON: tuple[tuple[type, str, str], ...] = tuple(
@@ -108,7 +108,7 @@ def _names() -> None:
 
 
 def _nothing_leaves_without_a_lease() -> None:
-    rig = Harness(ready=False)
+    rig = LayerRig(ready=False)
     rig.ask()
     _demand(rig.server is None, "a connection is made for a request without a lease")
     _demand(b" 502 " in rig.taken(rig.client), "a request without a lease is not answered with an error")
@@ -127,8 +127,8 @@ def _a_failed_answer_moves_on() -> None:
     _demand(f"{KEY}-two".encode() in rig.taken(rig.server), "a request is not sent again")
 
 
-def _answered(answer: bytes, *, expect: str) -> Harness:
-    rig = Harness(ready=True)
+def _answered(answer: bytes, *, expect: str) -> LayerRig:
+    rig = LayerRig(ready=True)
     rig.ask()
     up = rig.taken(rig.server)
     _demand(expect.encode() in up and up.endswith(b"HI"), "the copy for the wire is not what is sent")
@@ -138,7 +138,7 @@ def _answered(answer: bytes, *, expect: str) -> Harness:
 
 
 def _every_message_is_shown() -> None:
-    rig = Harness(ready=True)
+    rig = LayerRig(ready=True)
     _demand(hasattr(rig.layer, "_paused_event_queue"), "Layer._paused_event_queue is gone")
     rig.feed(events.DataReceived(rig.client, _UPGRADE))
     assert rig.server is not None
@@ -169,7 +169,7 @@ def _what_a_kept_connection_did_not_answer_goes_again() -> None:
 
 
 def _a_goaway_is_read_to_its_last_stream() -> None:
-    rig = Harness(ready=True, http2=True)
+    rig = LayerRig(ready=True, http2=True)
     asking, answering = H2Connection(), H2Connection(H2Configuration(client_side=False))
     asking.initiate_connection()
     for stream_id in (1, 3):

@@ -17,11 +17,14 @@ SERVED = "patchbay.served"
 # for another verdict: the records of its attempts, and what of the answer was stored
 SENT, OWN_ANSWER, KEPT_BYTES = "patchbay.sent", "patchbay.own_answer", "patchbay.kept_bytes"
 # of a WebSocket: lines of its exchanges, their records, and how many messages are no longer there
-LINES, EXCHANGES, FORGOTTEN = "patchbay.exchanges", "patchbay.on_socket", "patchbay.forgotten"
+SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN = "patchbay.exchanges", "patchbay.on_socket", "patchbay.forgotten"
 # of a proof of crosstalk: when it was noticed, and whom the answer of this flow went to
 NOTICED, LEAKED_TO, DISPUTED = "patchbay.noticed", "patchbay.leaked_to", "patchbay.disputed"
 
-NOT_OF_THE_LINE = frozenset((SERVED, LINES, CANDIDATES, EVIDENCE, SENT, EXCHANGES))
+BESIDE_THE_LINE = frozenset(
+    (SERVED, CANDIDATES, EVIDENCE, SENT, OWN_ANSWER, KEPT_BYTES, SOCKET_LINES, SOCKET_RECORDS, FORGOTTEN, NOTICED,
+     LEAKED_TO, DISPUTED)
+)  # fmt: skip
 
 
 def records(found: object) -> list[dict[str, Any]]:

@@ -20,9 +20,11 @@ from ..values.http import Request
 from . import flow_metadata as names
 
 MAX_LINES = 50  # exchanges of one WebSocket whose lines its flow keeps
-MAX_EXCHANGES = 200  # … whose records it keeps
+MAX_RECORDS = 200  # … whose records it keeps
 _CONTEXT = "patchbay 2026 headers of a flow"
-_OF_THE_WIRE = frozenset((b"host", b"content-length", b"connection", b"transfer-encoding"))  # they change by themselves
+_CHANGED_BY_MITMPROXY = frozenset(
+    (b"host", b"content-length", b"connection", b"transfer-encoding")
+)  # they change by themselves
 # What stands in the place of a credential: with the account's id behind it, and maybe a scheme before it.
 PLACEHOLDER = re.compile(rb"(?:[\w-]+ )?patchbay(?::.*)?", re.DOTALL)
 
@@ -78,18 +80,18 @@ def write_served(flow: http.HTTPFlow, exchange: Exchange, decision: Decision, ke
 
 def add_line(flow: http.HTTPFlow, line: Mapping[str, Any]) -> None:
     """Add the journal's *line* of one exchange to the WebSocket *flow*, beside the line of its upgrade."""
-    flow.metadata[names.LINES] = [*flow.metadata.get(names.LINES, []), line][-MAX_LINES:]
+    flow.metadata[names.SOCKET_LINES] = [*flow.metadata.get(names.SOCKET_LINES, []), line][-MAX_LINES:]
 
 
-def add_exchange(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
+def add_record(flow: http.HTTPFlow, exchange: Mapping[str, Any]) -> None:
     """
     Add to the WebSocket *flow* what another verdict on one of its exchanges takes.
 
     *exchange* has its attempts' records as `sent`, its `verdict` and `victim`, and which messages of the socket,
     counted from its first, were its `request`, the `first` of its answer and the `last`; -1 where there was none.
     """
-    before = names.records(flow.metadata.get(names.EXCHANGES))
-    flow.metadata[names.EXCHANGES] = [*before[1 - MAX_EXCHANGES :], dict(exchange)]
+    before = names.records(flow.metadata.get(names.SOCKET_RECORDS))
+    flow.metadata[names.SOCKET_RECORDS] = [*before[1 - MAX_RECORDS :], dict(exchange)]
 
 
 def add_forgotten(flow: http.HTTPFlow, messages: int) -> None:
@@ -102,7 +104,8 @@ def headers_digest(request: http.Request, key: bytes) -> str:
     kept = [
         lower + b":" + value
         for name, value in request.headers.fields
-        if (lower := name.lower()) not in _OF_THE_WIRE and not (b"patchbay" in value and PLACEHOLDER.fullmatch(value))
+        if (lower := name.lower()) not in _CHANGED_BY_MITMPROXY
+        and not (b"patchbay" in value and PLACEHOLDER.fullmatch(value))
     ]
     return keyed.tag(keyed.derive(key, _CONTEXT), b"\n".join(kept)).hex()
 

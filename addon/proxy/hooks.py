@@ -402,7 +402,7 @@ class Patchbay:
         """Read the secrets of an account that was refused: they may have been renewed meanwhile."""
         last = exchange.attempts[-1]
         account = last.lease.account
-        refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "none"
+        refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "exchange"
         if refused and any([await self._keys.refresh(secret) for secret in account.secrets]):
             self._router().renewed(exchange, account.id)
 

@@ -115,7 +115,7 @@ def record_of(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> FlowRecord | No
     line = {
         name.removeprefix(names.PREFIX): value
         for name, value in flow.metadata.items()
-        if name.startswith(names.PREFIX) and name not in names.NOT_OF_THE_LINE
+        if name.startswith(names.PREFIX) and name not in names.BESIDE_THE_LINE
     }
     if "account" not in line:
         return None
@@ -125,7 +125,7 @@ def record_of(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> FlowRecord | No
         served(flow, key, ours=ours),
         scope(flow),
         {str(name): str(why) for name, why in candidates.items()} if isinstance(candidates, dict) else None,
-        tuple(map(_with_attempts, records(flow.metadata.get(names.LINES)))),
+        tuple(map(_with_attempts, records(flow.metadata.get(names.SOCKET_LINES)))),
     )
 
 
@@ -236,7 +236,7 @@ def _is_cut(flow: http.HTTPFlow, record: Mapping[str, Any]) -> bool:
 
 def _socket_exchanges(flow: http.HTTPFlow) -> Iterator[StoredExchange]:
     gone, kept = names.forgotten(flow), flow.websocket.messages if flow.websocket else []
-    for each in records(flow.metadata.get(names.EXCHANGES)) if flow.websocket else ():
+    for each in records(flow.metadata.get(names.SOCKET_RECORDS)) if flow.websocket else ():
         places = [each.get(name) for name in ("request", "first", "last")]
         request, first, last = [place if isinstance(place, int) else -1 for place in places]
         at = request - gone

@@ -60,7 +60,7 @@ class UpstreamRequest:
 
     def _choose_fields(self, fields: HeaderFields, server: Server) -> None:
         fields.drop_hops(_connection_value(fields, server))
-        fields.drop(_stays_here)
+        fields.drop(_is_withheld)
         if self.heads.by_value:
             fields.drop(self.heads.by_value.__contains__)
         if names := self.lease.account.provider.pass_headers:
@@ -163,11 +163,13 @@ def _copied(request: http.Request) -> http.Request:
 
 
 @secret_patterns.remembered
-def _stays_here(name: bytes) -> bool:
-    """Whether a client's header stays here: one of our own, a credential, or one that reveals whose account it is."""
-    if name in CREDENTIALS:
-        return False  # the account's own takes its place
-    return name.startswith(_OURS) or name in _REVEALING or names_credential(name)
+def _is_withheld(name: bytes) -> bool:
+    """
+    Whether a client's header does not go up: it is one of ours or a credential, or reveals whose account it is.
+
+    Those in CREDENTIALS keep their places: the account's own credential takes one of them, and the others go then.
+    """
+    return name not in CREDENTIALS and (name.startswith(_OURS) or name in _REVEALING or names_credential(name))
 
 
 def _connection_value(fields: HeaderFields, server: Server) -> bytes:

@@ -434,7 +434,7 @@ class WebSocketDriver:
         sent = exchange.records()
         if sent:
             places = {"request": request, "first": first, "last": last}
-            flow_record.add_exchange(
+            flow_record.add_record(
                 self.flow, {"sent": sent, "verdict": decision.verdict, "victim": decision.victim, **places}
             )
 

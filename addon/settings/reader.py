@@ -36,7 +36,7 @@ from .settings import (
     QueueSettings,
     RepeatSlow,
     SessionSettings,
-    Strategy,
+    StrategyName,
 )
 from .yaml_document import Each, Either, InvalidSetting, Mistake, Named, Notes, Section, Setting
 
@@ -321,7 +321,7 @@ SETTINGS = Section(
     {
         "state": syntax.file_path,
         "store": syntax.store_url,
-        "strategy": yaml_document.one_of(*get_args(Strategy)),
+        "strategy": yaml_document.one_of(*get_args(StrategyName)),
         "sessions": SESSIONS,
         "failover": FAILOVER,
         "journal": JOURNAL,

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..values.account import Account, Secret
 
-Strategy = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
+StrategyName = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
 RepeatSlow = Literal["none", "streams", "all"]
 TIERS = (
     "own", "parent", "claude_session", "codex", "harness", "generic_header", "body_session", "conversation",
@@ -132,7 +132,7 @@ class Config:
     accounts: tuple[Account, ...]
     state: str = "~/.local/state/patchbay"
     store: str = field(default="", repr=False)  # a URL, which may hold a password; empty: memory alone
-    strategy: Strategy = "rendezvous"
+    strategy: StrategyName = "rendezvous"
     sessions: SessionSettings = SessionSettings()
     clients: tuple[ClientKey, ...] = ()
     failover: FailoverSettings = FailoverSettings()

@@ -12,7 +12,8 @@ Depth = Literal["none", "edge", "handler", "body", "engine"]
 OutcomeKind = Literal[
     "ok", "rate", "quota", "overload", "auth", "permission", "model", "server", "request", "cancelled"
 ]
-
+# What an outcome is held against: the account for one model, all of it, or nothing but this exchange.
+OutcomeScope = Literal["lane", "account", "exchange"]
 CredentialForm = Literal["auto", "bearer", "x-api-key", "x-goog-api-key", "api-key", "query"]
 Layout = Literal["plain", "azure"]
 Serialize = Literal["none", "thread", "account", "model_switch"]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import Struct, to_builtins
 
-from .account import OutcomeKind
+from .account import OutcomeKind, OutcomeScope
 from .answer import Usage
 
 VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
@@ -97,7 +97,7 @@ class Outcome:
 
     kind: OutcomeKind
     until: float | None = None
-    scope: Literal["lane", "account", "none"] = "lane"
+    scope: OutcomeScope = "lane"
     detail: str = ""
     certain: bool = field(default=False, compare=False)
     bare: bool = field(default=False, compare=False)

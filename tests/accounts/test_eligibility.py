@@ -127,7 +127,7 @@ def test_what_any_enabled_account_serves(fields, asked, serves):
 def test_accounts_that_refused_a_conversation_are_not_willing_but_for_a_home_waited_for():
     found = eligibility(*(account(name) for name in "abc"))
     for name in "ab":
-        found._health.record_outcome(name, "m", Outcome("quota", scope="none"), 0, conversation=ask().conversation)
+        found._health.record_outcome(name, "m", Outcome("quota", scope="exchange"), 0, conversation=ask().conversation)
 
     def willing(request):
         return [one.id for one in found.willing(request, found.accounts, 1)]

@@ -479,7 +479,7 @@ def test_an_outcome_of_no_scope_changes_nothing(health):
     """R1: words that may be the client's move its request to another account, and no more."""
     for kind in ("rate", "auth", "quota", "model", "permission", "server", "overload"):
         for _ in range(5):
-            health.record_outcome("a", "m", Outcome(kind, until=900, scope="none"), 0, upstream="u")
+            health.record_outcome("a", "m", Outcome(kind, until=900, scope="exchange"), 0, upstream="u")
     assert health.state("a", "m", 1) == "healthy"
     assert health.errors("a", 1) == 0
 

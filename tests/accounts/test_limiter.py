@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.limiter import Limit, Limiter
+from patchbay.accounts.limiter import Limit, Limiter, _Queue
 
 
 def at_once(most, scope="a"):
@@ -468,3 +468,19 @@ TestTable = Table.TestCase
 TestTable.settings = settings(
     max_examples=int(os.environ.get("PATCHBAY_HISTORIES", "60")), stateful_step_count=30, deadline=None
 )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=24))
+def test_the_count_of_those_ahead_is_the_place_in_the_order(steps):
+    """The order is counted without a sort, and sorted for calls: both must be one order."""
+    queue, waiting = _Queue(), {}
+    for place, (party, is_served) in enumerate(steps):
+        queue.add(party.encode(), place, f"{party}{place}")
+        waiting[f"{party}{place}"] = (party.encode(), place)
+        if is_served:
+            first = waiting.pop(name := queue.in_order()[0])
+            queue.remove(*first, name)
+            if first[0] in queue.turns:
+                queue.turns[first[0]] += 1
+        assert [queue.ahead(*waiting[name]) for name in queue.in_order()] == list(range(len(waiting)))

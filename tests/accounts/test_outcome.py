@@ -290,7 +290,7 @@ def test_how_far_an_outcome_reaches_is_said():
     assert classify(
         "anthropic", 429, anthropic("rate_limit_error", details={"error_code": "credits_required"})
     ).scope == ("lane")
-    assert classify("openai", 400).scope == "none"
+    assert classify("openai", 400).scope == "exchange"
 
 
 def test_a_window_over_all_models_rests_the_account_and_one_over_a_model_does_not():
@@ -373,7 +373,7 @@ def test_an_accounts_own_rules_go_before_the_tables(status, message, code, kind,
 def test_a_rule_reaches_as_far_as_what_it_says():
     assert told(400, "balance used up").scope == "account"
     assert told(429).scope == "lane"
-    assert told(401, code="not_ours").scope == "none"
+    assert told(401, code="not_ours").scope == "exchange"
     assert told(400, "balance used up sk-secret").detail == "400 by your rule"
 
 
@@ -415,7 +415,7 @@ PAGE = b"<!DOCTYPE html><title>Just a moment...</title>"
 def test_what_no_waiting_cures_is_for_another_account_and_rests_none(family, status, document, kind):
     """A1: a refusal that is about the request rests no account."""
     found = classify(family, status, document)
-    assert (found.kind, found.scope) == (kind, "none")
+    assert (found.kind, found.scope) == (kind, "exchange")
 
 
 @pytest.mark.parametrize(

@@ -1121,7 +1121,7 @@ def test_a_conversation_that_was_refused_asks_elsewhere_first():
     """A1: though nobody rests, and only for this model."""
     accounts = three()
     home = served_by(accounts, ask())
-    refused(accounts, ask(waiter="x"), 1, Outcome("quota", scope="none"))
+    refused(accounts, ask(waiter="x"), 1, Outcome("quota", scope="exchange"))
     assert {status.state for status in accounts.status(1)} == {"healthy"}
     assert served_by(accounts, ask(waiter="y"), now=2) != home
     assert served_by(accounts, ask(model="n", waiter="z"), now=2) == home

@@ -185,7 +185,9 @@ ASKED_AT = tuple(place for place in PLACES if place != "elsewhere")
 
 def costs(found: Outcome) -> Outcome | None:
     """Return what follows for the account, None if nothing does."""
-    return None if found.kind in BLAMELESS or found.scope == "none" else Outcome(found.kind, found.until, found.scope)
+    return (
+        None if found.kind in BLAMELESS or found.scope == "exchange" else Outcome(found.kind, found.until, found.scope)
+    )
 
 
 @cache
@@ -372,7 +374,7 @@ def test_a_providers_own_words_count_beside_an_ordinary_request(
     sent = ClientText(plain(asked), "/v1/chat/completions", Headers([("user-agent", "tool/1")]), "m")
     told = Body(plain({"error": {"type": "invalid_request_error", "message": message}}))
     found = outcome.classify(family, Head(status, Headers()), told, NOW, (), sent)
-    assert (found.kind, found.scope != "none") == (kind, True)
+    assert (found.kind, found.scope != "exchange") == (kind, True)
 
 
 def test_a_place_in_the_request_rules_out_all_phrases_but_those_about_it() -> None:
@@ -514,15 +516,15 @@ def test_codes_and_statuses_are_believed_beside_a_conversation_about_them(
     """R1: a coding agent looks at a log with the same words; only those that nothing else bears out are doubted."""
     sent = ClientText(plain({"model": "m", "messages": [{"role": "user", "content": LOG}]}), model="m")
     found = outcome.classify("openai", Head(status, Headers()), Body(plain({"error": error})), NOW, (), sent)
-    assert (found.kind, found.scope != "none", found.certain) == (kind, True, True)
+    assert (found.kind, found.scope != "exchange", found.certain) == (kind, True, True)
     told = Body(plain({"error": {"message": "This organization has been disabled."}}))
     found = outcome.classify("anthropic", Head(400, Headers()), told, NOW, (), sent)
-    assert (found.kind, found.scope, found.certain) == ("auth", "none", False)
+    assert (found.kind, found.scope, found.certain) == ("auth", "exchange", False)
 
 
 def test_what_may_be_the_clients_moves_the_request_and_says_so() -> None:
     found = judged("openai type", "bare", "role", "invalid api key", plain)
-    assert found == Outcome("auth", None, "none", "400 in the request's own words")
+    assert found == Outcome("auth", None, "exchange", "400 in the request's own words")
 
 
 def test_a_time_that_a_client_writes_is_none() -> None:

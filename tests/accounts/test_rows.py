@@ -27,10 +27,10 @@ NEXT = {
     ("auth", "account"): ("auth-failed", "auth-failed"),
     ("permission", "lane"): ("forbidden", "healthy"),
     ("permission", "account"): ("auth-failed", "auth-failed"),
-    ("server", "none"): ("healthy", "healthy"),
+    ("server", "exchange"): ("healthy", "healthy"),
     ("model", "lane"): ("unsupported", "healthy"),
-    ("request", "none"): ("healthy", "healthy"),
-    ("cancelled", "none"): ("healthy", "healthy"),
+    ("request", "exchange"): ("healthy", "healthy"),
+    ("cancelled", "exchange"): ("healthy", "healthy"),
 }
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from random import Random
+from typing import get_args
 
 import pytest
 
 from patchbay.accounts import selection
-from patchbay.accounts.selection import STRATEGIES, Cursors, SelectionState
+from patchbay.accounts.selection import FALLBACKS, STRATEGIES, Cursors, SelectionState
 from patchbay.settings.presets import PRESETS
+from patchbay.settings.settings import StrategyName
 from patchbay.values.account import Account, Secret
 
 
@@ -174,3 +176,7 @@ def test_admission_spreads_sessions_within_the_bound():
     for n in range(300):
         sessions[selection.admit(STRATEGIES["rendezvous"](str(n), pool, at), sessions.__getitem__).id] += 1
     assert max(sessions.values()) <= 1.25 * 60 + 1
+
+
+def test_each_strategy_of_the_settings_has_its_function() -> None:
+    assert {*get_args(StrategyName)} == STRATEGIES.keys() == FALLBACKS.keys()

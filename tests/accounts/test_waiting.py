@@ -29,7 +29,7 @@ from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, Request
 
-from .refusals import ABOUT_THE_REQUEST, JSON, KINDS, Kind
+from .provider_refusals import ABOUT_THE_REQUEST, JSON, KINDS, Kind
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 PATHS = {

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ..accounts.refusals import ABOUT_THE_REQUEST, Kind
+from ..accounts.provider_refusals import ABOUT_THE_REQUEST, Kind
 from ..simulator import Simulator, steps
 from .conftest import KEYS
 from .dialogue import body, credential, path

@@ -21,7 +21,7 @@ from mitmproxy import http
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import harness, upstream_attempt, upstream_stream
+from patchbay.proxy import layer_rig, upstream_attempt, upstream_stream
 from patchbay.proxy.upstream_stream import PatchbayStream
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import AnswerEvent, Chunk, End, Failure, Head, Overdue, Reaction
@@ -156,7 +156,7 @@ class Clock:
         return self.now
 
 
-class Driver(harness.StubDriver):
+class Driver(layer_rig.StubDriver):
     """Reacts to each kind of event as *reacts* says, and keeps what it was told and which timers were set."""
 
     def __init__(self) -> None:
@@ -212,7 +212,7 @@ class FakeCall:
         self.cancelled = True
 
 
-class Rig(harness.Harness):
+class Rig(layer_rig.LayerRig):
     """One client, one exchange at a time, and an upstream for every connection that is opened."""
 
     driver: Driver
@@ -258,7 +258,7 @@ class Rig(harness.Harness):
     @property
     def keys(self) -> list[str]:
         """The credential that each attempt carried, in short."""
-        return [message.headers["authorization"].removeprefix(harness.KEY) for _, message in self.requests]
+        return [message.headers["authorization"].removeprefix(layer_rig.KEY) for _, message in self.requests]
 
     def _collect(self) -> None:
         known = {id(message) for _, message in self.requests}
@@ -296,7 +296,7 @@ class Rig(harness.Harness):
             self.hooks.append(hook.name)
             if self.moves:
                 self.attempts += 1
-                argument.again, self.driver.key = True, f"{harness.KEY}-{self.attempts}"
+                argument.again, self.driver.key = True, f"{layer_rig.KEY}-{self.attempts}"
                 self.driver.lease = route(self.attempts)
             argument.instead = self.instead
             return

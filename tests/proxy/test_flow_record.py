@@ -136,13 +136,13 @@ def test_metadata_of_any_type_is_read(flow: HTTPFlow, name: str) -> None:
 
 def test_only_the_last_exchanges_of_a_socket_are_kept() -> None:
     flow = tflow.twebsocketflow()
-    for number in range(flow_record.MAX_EXCHANGES + 2):
+    for number in range(flow_record.MAX_RECORDS + 2):
         flow_record.add_line(flow, {"request_id": number})
-        flow_record.add_exchange(flow, {"sent": [{"request_id": number}]})
+        flow_record.add_record(flow, {"sent": [{"request_id": number}]})
 
     lines, exchanges = flow.metadata["patchbay.exchanges"], flow.metadata["patchbay.on_socket"]
-    assert (len(lines), len(exchanges)) == (flow_record.MAX_LINES, flow_record.MAX_EXCHANGES)
-    assert lines[-1]["request_id"] == exchanges[-1]["sent"][0]["request_id"] == flow_record.MAX_EXCHANGES + 1
+    assert (len(lines), len(exchanges)) == (flow_record.MAX_LINES, flow_record.MAX_RECORDS)
+    assert lines[-1]["request_id"] == exchanges[-1]["sent"][0]["request_id"] == flow_record.MAX_RECORDS + 1
 
 
 def test_what_a_socket_no_longer_keeps_is_counted() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import harness, http1
+from patchbay.proxy import http1, layer_rig
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 INTERIM = (
@@ -19,7 +19,7 @@ INTERIM = (
 )
 
 
-class _Rig(harness.Harness):
+class _Rig(layer_rig.LayerRig):
     """The one of the self-check, which also says what timers were set, and what was closed."""
 
     def __init__(self, *, moves: bool = False) -> None:

@@ -10,7 +10,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 from mitmproxy.test import tflow
 
-from patchbay.proxy import harness
+from patchbay.proxy import layer_rig
 from patchbay.proxy.shadow import Passthrough
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head
@@ -70,8 +70,8 @@ def test_the_credential_is_on_the_wire_copy_alone(over: tuple[Version, Version])
     rig = Rig(*over)
     rig.ask()
 
-    assert rig.request.headers["authorization"] == harness.KEY
-    assert harness.KEY not in repr(rig.flows[0].get_state())
+    assert rig.request.headers["authorization"] == layer_rig.KEY
+    assert layer_rig.KEY not in repr(rig.flows[0].get_state())
 
 
 @OVER
@@ -81,7 +81,7 @@ def test_an_error_inside_is_an_answer_not_a_hang(
     """mitmproxy would log it with its message, which could quote a header, and leave the client waiting."""
 
     def fails(*_: object) -> None:
-        raise ValueError(harness.KEY)
+        raise ValueError(layer_rig.KEY)
 
     rig = Rig(*over)
     rig.ask()
@@ -90,7 +90,7 @@ def test_an_error_inside_is_an_answer_not_a_hang(
 
     assert (rig.answer.start, json.loads(rig.answer.body)["error"]["code"]) == ("502", "patchbay_failed")
     assert "ValueError" in caplog.text
-    assert harness.KEY not in caplog.text
+    assert layer_rig.KEY not in caplog.text
     assert rig.left_behind == []
     caplog.clear()
 

@@ -14,14 +14,14 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import harness, upstream_attempt, upstream_connections, upstream_stream
+from patchbay.proxy import layer_rig, upstream_attempt, upstream_connections, upstream_stream
 from patchbay.values.answer import Failure
 
 GONE = 2**31 - 1
 OK = [(":status", "200")]
 
 
-class Cord(harness.StubDriver):
+class Cord(layer_rig.StubDriver):
     """One exchange: its account, and what it was told."""
 
     def __init__(self, owner: str, *, repeatable: bool) -> None:
@@ -35,7 +35,7 @@ class Cord(harness.StubDriver):
         return "next" if isinstance(what, Failure) else "deliver"
 
 
-class Rig(harness.Harness):
+class Rig(layer_rig.LayerRig):
     """An HTTP/2 client, and as many HTTP/2 upstreams as are asked for; each says what it has to when it is told to."""
 
     def __init__(self) -> None:

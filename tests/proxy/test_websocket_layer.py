@@ -11,7 +11,7 @@ import pytest
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 
-from patchbay.proxy import answer_filter, compatibility, harness, websocket_layer
+from patchbay.proxy import answer_filter, compatibility, layer_rig, websocket_layer
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, ping
 from patchbay.values.account import Secret
@@ -21,7 +21,7 @@ LIMIT = 1000  # of the rig
 TOO_BIG = struct.pack("!H", 1009)
 
 
-class Rig(harness.Harness):
+class Rig(layer_rig.LayerRig):
     """A WebSocket that has been opened."""
 
     def __init__(self) -> None:

@@ -1,18 +1,18 @@
-"""The harness of the self-check: bytes go through the real layer, and its driver decides as it promises."""
+"""The rig of the self-check: bytes go through the real layer, and its driver decides as it promises."""
 
 from __future__ import annotations
 
 import pytest
 from mitmproxy.proxy import events
 
-from patchbay.proxy.harness import KEY, Harness, StubDriver
+from patchbay.proxy.layer_rig import KEY, LayerRig, StubDriver
 from patchbay.values.answer import End, Failure, Head
 from patchbay.values.http import Headers
 
 
 @pytest.mark.parametrize("ready", [True, False])
 def test_a_request_goes_up_when_its_driver_is_ready(ready: bool) -> None:
-    rig = Harness(ready)
+    rig = LayerRig(ready)
     rig.ask()
 
     assert (rig.server is not None) is ready
@@ -21,7 +21,7 @@ def test_a_request_goes_up_when_its_driver_is_ready(ready: bool) -> None:
 
 
 def test_bytes_are_taken_once() -> None:
-    rig = Harness(True)
+    rig = LayerRig(True)
     rig.ask()
 
     assert rig.taken(rig.server).endswith(b"\r\n\r\nHI")
@@ -29,7 +29,7 @@ def test_bytes_are_taken_once() -> None:
 
 
 def test_the_next_attempt_has_another_key() -> None:
-    rig = Harness(True)
+    rig = LayerRig(True)
     rig.ask()
     assert rig.server
     rig.taken(rig.server)

@@ -62,7 +62,7 @@ class StubDriver(ExchangeDriver):
         return None
 
 
-class Harness:
+class LayerRig:
     """One client connection through the layer: bytes in, bytes out."""
 
     def __init__(self, ready: bool, *, http2: bool = False) -> None:

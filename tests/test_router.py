@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Container
 from dataclasses import replace
-from itertools import count
+from itertools import count, pairwise
 from random import Random
 from typing import Any
 
 import pytest
 
-from patchbay import dialects
+from patchbay import dialects, failover
 from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.replacement import replacement
 from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, FailoverSettings, SessionSettings
+from patchbay.settings.settings import Config, CrosstalkSettings, FailoverSettings, QueueSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction
 from patchbay.values.decision import Refusal, Wait
@@ -837,3 +837,556 @@ def test_addresses_go_by_the_path_here_and_the_path_upstream() -> None:
     found.given.append("/v1/files/1?sig=2")
     of.given(exchange, found, 0.0)
     assert found.given == []
+
+
+# -- what an exchange is opened with, and what its attempts ask for ----------------------------------------------------
+
+
+def test_what_an_exchange_holds_of_its_request() -> None:
+    of = router()
+    first, second = opened(of, request(x_session_id="s"), 7.0), opened(of, request(x_session_id="s"), 8.0)
+    other = opened(of, replace(request(x_session_id="s"), method="PUT"))
+
+    assert (first.opened, first.model, first.pin, first.reverse, first.socket) == (7.0, "m", "", UPSTREAM, None)
+    assert len({first.id, second.id, other.id}) == 3 and {len(first.id), len(other.id)} == {16}
+    assert first.digest == second.digest != other.digest
+    assert first.digest != opened(of, request(None, "/v1/chat/completions?b", x_session_id="s")).digest
+    assert first.digest != opened(of, request({"model": "n"}, x_session_id="s")).digest
+    assert opened(of, request(x_patchbay_account=" a ")).pin == "a"
+
+
+def test_bodies_that_stream_through_are_like_no_other() -> None:
+    of = router()
+    first, second = (opened(of, replace(request(), body=Body(None))) for _ in range(2))
+
+    assert first.digest != second.digest
+    assert (len(first.digest), len(first.id)) == (16, 16)
+    assert routed(of, first).ask.tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "streamed"),
+    [
+        (request({"model": "m", "stream": True}), True),
+        (request({"model": "m", "stream": 1}), False),
+        (request({"model": "m"}), False),
+        (request({}, "/v1beta/models/g:streamGenerateContent"), True),
+        (request({}, "/v1beta/models/g:generateContent"), False),
+    ],
+)
+def test_a_stream_is_asked_for_by_the_body_or_the_path(asked: Request, streamed: bool) -> None:
+    assert opened(router(), asked).stream is streamed
+
+
+def test_exchanges_of_a_conversation_are_counted_while_they_are_in_flight() -> None:
+    of = router()
+    first, second = (opened(of, request(x_session_id="s")) for _ in range(2))
+    assert (first.in_flight, second.in_flight, opened(of, request(x_session_id="t")).in_flight) == (1, 2, 1)
+    of.identify_again(second, 0.0)
+    assert second.in_flight == 2
+    of.close(first, "", 0.0)
+    of.close(first, "", 0.0)
+    assert opened(of, request(x_session_id="s")).in_flight == 2
+    of.close(second, "", 0.0)
+    assert opened(of, request(x_session_id="s")).in_flight == 2
+    assert set(of._in_flight.values()) == {1, 2}
+
+
+def test_a_conversation_without_exchanges_in_flight_is_not_counted() -> None:
+    of = router()
+    exchange = opened(of, request(x_session_id="s"))
+    of.close(exchange, "", 0.0)
+
+    assert not of._in_flight
+
+
+def test_a_conversation_is_new_until_it_was_served() -> None:
+    of = router()
+    assert of.is_new(opened(of, request(x_session_id="s")), 0.0)
+    at_home(of)
+
+    assert not of.is_new(opened(of, request(x_session_id="s")), 1.0)
+
+
+def test_what_was_learned_meanwhile_identifies_an_exchange_again() -> None:
+    of = router()
+    told = {"role": "assistant", "content": "An answer that is long enough to be told from all others, I hope."}
+    turns = [{"role": "user", "content": "hello"}, told, {"role": "user", "content": "go on"}]
+    first, waits = opened(of, request()), opened(of, request({"model": "m", "messages": turns}))
+    routed(of, first)
+    answer(of, first, *good(told["content"]))
+    of.close(first, "", 0.0)
+    assert waits.identity.affinity != first.identity.affinity
+    of.identify_again(waits, 0.0)
+
+    assert waits.identity.affinity == first.identity.affinity
+
+
+def test_what_an_attempt_asks_the_pool() -> None:
+    of = router()
+    exchange = opened(of, request(x_session_id="s"), 3.0)
+    ask = routed(of, exchange, 4.0).ask
+
+    assert (ask.family, ask.destination, ask.reverse, ask.model) == ("openai", UPSTREAM, UPSTREAM, "m")
+    assert (ask.identity, ask.client, ask.pin, ask.path) == (exchange.identity, exchange.request.client, "", "")
+    assert (ask.websocket, ask.opens, ask.tried, ask.ended, ask.left) == (False, False, frozenset(), {}, {})
+    assert (ask.waiter, ask.patient, ask.retry_home, ask.served) == (exchange.id, 6.0, "", None)
+    assert (ask.others, ask.sealed) == ((), "")
+
+
+def test_a_later_attempt_asks_with_what_became_of_the_earlier_ones() -> None:
+    of = router()
+    exchange = opened(of, replace(request(x_session_id="s"), replay=Served("a", digest="of then")))
+    exchange.served = Served("a")
+    first = routed(of, exchange)
+    answer(of, exchange, *bad(503))
+    ask = routed(of, exchange).ask
+
+    assert (first.ask.served, ask.served) == (Served("a"), None)
+    assert ask.tried == {first.account.id}
+    assert {name: outcome.kind for name, outcome in ask.ended.items()} == {first.account.id: "overload"}
+
+
+def test_an_account_with_a_new_secret_may_try_once_more() -> None:
+    of = router(account("a"))
+    exchange = opened(of, request())
+    for tries in range(2):
+        assert routed(of, exchange, float(tries)).account.id == "a"
+        answer(of, exchange, *bad(401, code="invalid_api_key"), now=float(tries))
+        of.renewed(exchange, "a")
+
+    assert exchange.renewed == {"a"}
+    assert isinstance(of.next(exchange, 2.0), Refusal)
+
+
+def test_an_upgrade_asks_for_a_socket_and_its_messages_for_its_account() -> None:
+    of = router()
+    upgraded = opened(of, upgrade("s"))
+    lease = routed(of, upgraded)
+    assert (lease.ask.websocket, lease.ask.opens) == (True, True)
+    message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket=lease)
+    assert isinstance(message, Exchange)
+
+    assert (message.pin, message.stream, message.socket) == (lease.account.id, True, lease)
+    ask = routed(of, message).ask
+    assert (ask.websocket, ask.opens, ask.pin) == (True, False, lease.account.id)
+
+
+def test_a_path_of_no_dialect_is_asked_for_by_itself() -> None:
+    of = router()
+    asked = replace(request({}, "/v1/unknown"), endpoint=dialects.endpoint("GET", "/v1/unknown"), method="GET")
+    ask = routed(of, opened(of, asked)).ask
+
+    assert (ask.family, ask.path) == ("", "/v1/unknown")
+
+
+# -- waits -------------------------------------------------------------------------------------------------------------
+
+
+def busy(**more: Any) -> tuple[Router, Exchange]:
+    """Return a router whose only account is taken, and an exchange that waits for it."""
+    of = router(account("a", max_concurrent=1), **more)
+    routed(of, opened(of, request(x_session_id="s")))
+    return of, opened(of, request(x_session_id="t"))
+
+
+def test_a_wait_ends_with_the_time_of_the_queue() -> None:
+    of, waits = busy(queue=QueueSettings(timeout=20))
+    first = of.next(waits, 5.0)
+    assert isinstance(first, Wait) and first.until <= 25.0
+    last = of.next(waits, 24.9)
+    assert isinstance(last, Wait) and last.until == 25.0
+    refusal = of.next(waits, 25.0)
+
+    assert isinstance(refusal, Refusal)
+    assert refusal.code == "queue_exhausted"
+    assert "no account was free within the 20 seconds of queue.timeout" in refusal.message
+    assert waits.refusal is refusal
+    assert waits.waits_since is None
+
+
+def test_a_wait_ends_when_the_account_is_free_and_its_time_is_no_more_counted() -> None:
+    of, waits = busy()
+    assert isinstance(of.next(waits, 5.0), Wait) and waits.waits_since == 5.0
+    of.reload(replace(of.config, accounts=(account("a", max_concurrent=2),)))
+
+    assert routed(of, waits, 6.0).account.id == "a"
+    assert waits.waits_since is None
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def begun(of: Router, asked: Request | None = None, now: float = 0.0) -> Exchange:
+    """Return an exchange whose first attempt has been sent."""
+    exchange = opened(of, request(x_session_id="s") if asked is None else asked, now)
+    routed(of, exchange, now)
+    return exchange
+
+
+def proven(of: Router, **more: Any) -> Exchange:
+    """Return an exchange that is given the answer to another one; its whole answer has not ended yet."""
+    other, exchange = begun(of), begun(of, request({"model": "m", "messages": [], **more}, x_session_id="t"))
+    head = Headers([*(SSE if more else JSON).fields, ("x-request-id", other.attempts[0].lease.request_id)])
+    exchange.stay = of.answered(exchange, Head(200, head), 1.0)  # the reaction, for the test
+    return exchange
+
+
+@pytest.mark.parametrize(("reaction", "told"), [("observe", "hold"), ("block", "cut"), ("retry", "next")])
+def test_an_answer_that_belongs_to_another_request_is_withheld_as_the_settings_say(reaction: Any, told: str) -> None:
+    of = router(crosstalk=CrosstalkSettings(reaction=reaction))
+    exchange = proven(of)
+    attempt, acted = exchange.attempts[0], reaction != "observe"
+
+    assert (exchange.stay, attempt.alarm, attempt.proof, attempt.judged) == (told, True, True, acted)
+    assert (attempt.ended, attempt.error) == (acted, "crosstalk_detected" if acted else "")
+    assert answer(of, exchange, *good()[1:], now=2.0)[-1] == "deliver"  # what comes behind it is not judged again
+    assert attempt.outcome is not None
+    assert (attempt.outcome.kind, attempt.learned_from) == ("cancelled" if acted else "ok", False)
+    of.close(exchange, "", 3.0, status=200)
+    assert not attempt.learned_from and not attempt.served
+
+
+def test_only_what_the_client_has_not_seen_is_asked_again_after_a_proof() -> None:
+    of = router(crosstalk=CrosstalkSettings(reaction="retry"))
+    other, exchange = begun(of), begun(of, request({**stream_of_tools(), "user": "t"}, x_session_id="t"))
+    answer(of, exchange, Head(200, SSE), *events(delta("hi")))
+    foreign = {**delta("there"), "request_id": other.attempts[0].lease.request_id}
+
+    assert answer(of, exchange, *events(foreign)) == ["cut"]
+    assert of.close(exchange, "", 1.0, status=502).verdict == "crosstalk"
+
+
+def test_an_answer_that_has_ended_is_not_followed() -> None:
+    of = router()
+    unsent, exchange = opened(of, request()), begun(of)
+    answer(of, exchange, *good())
+    ended = exchange.attempts[0].finished
+
+    assert answer(of, unsent, *good()) == ["deliver"] * 3
+    assert answer(of, exchange, Failure("reset", "gone"), now=9.0) == ["deliver"]
+    assert exchange.attempts[0].finished == ended
+
+
+def test_the_first_byte_is_that_of_the_first_piece_delivered() -> None:
+    of = router()
+    streamed, whole, failed = begun(of, request(stream_of_tools())), begun(of), begun(of)
+    for now, event in enumerate((Head(200, SSE), *events(delta("hi"), delta("there")))):
+        of.answered(streamed, event, float(now))
+    for now, event in enumerate(good()):
+        of.answered(whole, event, float(now))
+    answer(of, failed, *bad(503))
+
+    assert (streamed.first_byte, whole.first_byte, failed.first_byte) == (1.0, 2.0, None)
+    assert (streamed.attempts[0].held, whole.attempts[0].held, failed.attempts[0].held) == (False, False, False)
+
+
+def test_only_what_the_body_of_an_error_says_is_kept_and_up_to_a_bound() -> None:
+    of = router()
+    exchange, fine = begun(of), begun(of)
+    size = failover.HELD_BYTES
+    answer(of, exchange, Head(503, JSON), Chunk(b"a" * 10))
+    assert (bytes(exchange.attempts[0].body), exchange.attempts[0].held_bytes) == (b"a" * 10, 10)
+    answer(of, exchange, Chunk(b"b" * size))
+    assert bytes(exchange.attempts[0].body) == b"a" * 10 + b"b" * (size - 10)
+    answer(of, fine, *good())
+    assert not fine.attempts[0].body
+
+
+def test_a_turn_state_of_the_head_is_learned_and_goes_back_to_its_account_alone() -> None:
+    of = router()
+    exchange = begun(of)
+    answer(of, exchange, Head(200, Headers([*JSON.fields, ("x-codex-turn-state", "state-1")])))
+
+    assert Fact("token", "state-1", "state") in exchange.attempts[0].learned
+
+
+def test_a_failed_connection_says_how_far_the_request_came() -> None:
+    def failed(kind: str, *before: AnswerEvent) -> tuple[str, bool, bool, bool]:
+        of = router()
+        exchange = begun(of)
+        answer(of, exchange, *before, Failure(kind, "gone"))
+        attempt = exchange.attempts[0]
+        assert (attempt.broken, attempt.held, attempt.ended) == (True, False, True)
+        return attempt.error, attempt.reached, attempt.lost, attempt.slow
+
+    assert failed("connect") == ("gone", False, False, False)
+    assert failed("reset") == ("gone", True, False, False)
+    assert failed("lost") == ("gone", True, True, False)
+    assert failed("timeout") == ("gone", True, False, True)
+    assert failed("timeout", Head(200, JSON)) == ("gone", True, False, False)
+
+
+def test_an_answer_that_is_none_says_what_it_lacks() -> None:
+    of = router()
+    empty, page = begun(of), begun(of)
+    assert answer(of, empty, Head(200, JSON), Chunk(b'{"choices": []}'), End())[-1] == "next"
+    assert answer(of, page, Head(204, JSON)) == ["next"]
+
+    for exchange in (empty, page):
+        attempt = exchange.attempts[0]
+        assert attempt.lacks and attempt.lacks == attempt.error
+        assert (attempt.held, attempt.ended, attempt.served, attempt.learned_from) == (False, True, False, False)
+    assert page.attempts[0].error == "its status is 204"
+
+
+@pytest.mark.parametrize(("seen", "reaction"), [(False, "next"), (True, "deliver")])
+def test_an_answer_that_was_seen_cannot_be_taken_back(seen: bool, reaction: str) -> None:
+    of = router()
+    exchange = begun(of, request(stream_of_tools()))
+    answer(of, exchange, Head(200, SSE), *(events(delta("hi")) if seen else ()))
+
+    assert answer(of, exchange, End()) == [reaction]
+
+
+def test_what_an_error_says_is_kept_with_its_code() -> None:
+    of = router()
+    exchange = begun(of)
+    answer(of, exchange, *bad(400, code="bad_thing"))
+
+    assert exchange.attempts[0].complaint == "bad_thing no"
+
+
+def test_an_error_event_stands_for_the_answer_of_its_status() -> None:
+    of = router()
+    exchange = begun(of, request(stream_of_tools()))
+    answer(of, exchange, Head(200, SSE), *events({"error": {"message": "no", "code": "server_is_overloaded"}}))
+    attempt = exchange.attempts[0]
+
+    assert attempt.outcome is not None
+    assert attempt.error == attempt.outcome.detail != ""
+    assert of.close(exchange, "", 1.0).error == attempt.error
+
+
+def test_an_error_in_a_stored_answer_is_no_fault_of_now() -> None:
+    of = router()
+    asked = replace(request({}, "/v1/responses/resp_1"), method="GET")
+    exchange = begun(of, replace(asked, endpoint=dialects.endpoint("GET", "/v1/responses/resp_1")))
+    said = {"id": "resp_1", "object": "response", "status": "failed", "error": {"code": "server_error", "message": "x"}}
+    answer(of, exchange, Head(200, JSON), Chunk(json.dumps(said).encode()), End())
+
+    outcome = exchange.attempts[0].outcome
+    assert outcome is not None and outcome.kind == "ok"
+
+
+def test_the_tokens_of_an_answer_are_counted_once_it_says_them() -> None:
+    of = router(account("a", tpm=1000))
+    exchange = begun(of)
+    answer(of, exchange, *good(usage={"prompt_tokens": 900, "completion_tokens": 99}))
+    usage = exchange.attempts[0].usage
+    assert usage is not None and (usage.prompt, usage.completion) == (900, 99)
+    of.close(exchange, "", 0.0, status=200)
+
+    later = opened(of, request(x_session_id="t"), 1.0)
+    assert isinstance(of.next(later, 1.0), Wait)
+    assert isinstance(of.next(later, 31.0), Refusal)
+    assert isinstance(of.next(later, 61.0), Lease)
+
+
+def test_an_account_is_home_from_the_first_content_on() -> None:
+    of = router()
+    exchange = begun(of, request(stream_of_tools(), x_session_id="s"))
+    attempt = exchange.attempts[0]
+    answer(of, exchange, Head(200, SSE))
+    assert (attempt.served, of.accounts.bindings.home(attempt.lease.ask.key, 0.0)) == (False, "")
+    answer(of, exchange, *events(delta("hi")))
+
+    assert (attempt.served, of.accounts.bindings.home(attempt.lease.ask.key, 0.0)) == (True, attempt.lease.account.id)
+
+
+def test_a_conversation_is_learned_from_the_last_event_before_the_last_byte() -> None:
+    of = router()
+    exchange = begun(of, request(stream_of_tools(), x_session_id="s"))
+    done = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [{"delta": {}, "finish_reason": "stop"}]}
+    answer(of, exchange, Head(200, SSE), *events(delta("hi")))
+    assert not exchange.attempts[0].learned_from
+    answer(of, exchange, *events(done), Chunk(b"data: [DONE]\n\n"))
+
+    assert (exchange.attempts[0].learned_from, exchange.attempts[0].ended) == (True, False)
+
+
+def test_other_instances_are_told_of_each_change_before_their_next_request() -> None:
+    of, told = router(), [0]
+
+    def changed() -> None:
+        told[0] += 1
+
+    of.changed = changed
+    exchange = opened(of, request(stream_of_tools(), x_session_id="s"))
+    counts = [told[0]]
+    routed(of, exchange)
+    for event in (Head(200, SSE), *events(delta("hi"), delta("there")), End()):
+        counts.append(told[0])
+        of.answered(exchange, event, 0.0)
+    counts.append(told[0])
+
+    assert counts[0] == 0
+    assert [after - before for before, after in pairwise(counts)] == [1, 0, 1, 0, 1]
+
+
+def test_in_shadow_only_success_says_something_about_an_account() -> None:
+    for mode, states in (("serve", {"auth-failed", "healthy"}), ("shadow", {"healthy"})):
+        of = router(mode=mode)
+        exchange = begun(of)
+        answer(of, exchange, *bad(401, code="invalid_api_key"))
+        of.close(exchange, "", 0.0, status=401)
+        assert {each.state for each in of.accounts.status(1.0)} == states
+        assert {each.in_flight for each in of.accounts.status(1.0)} == {0}
+
+
+def test_a_key_that_cannot_be_had_is_no_matter_of_the_request() -> None:
+    of = router(*(account(name) for name in "abcd"))
+    exchange = opened(of, request())
+    for _ in range(4):
+        routed(of, exchange)
+        attempt = exchange.attempts[-1]
+        of.unsent(exchange, "no key", 0.0)
+        of.unsent(exchange, "no key", 5.0)
+        assert (attempt.ended, attempt.reached, attempt.finished) == (True, False, 0.0)
+
+    assert [each.state for each in of.accounts.status(0.5)] == ["auth-failed"] * 4
+
+
+def test_a_socket_may_go_on_while_its_account_can_serve() -> None:
+    of = router()
+    exchange = opened(of, upgrade("s"))
+    assert of.may_continue(exchange, 0.0)
+    lease = routed(of, exchange)
+    assert of.may_continue(exchange, 0.0)
+    other = begun(of, request(None, "/v1/responses", x_patchbay_account=lease.account.id))
+    answer(of, other, *bad(401, code="invalid_api_key"))
+
+    assert not of.may_continue(exchange, 0.0)
+
+
+def test_a_message_that_leaves_its_socket_leaves_the_account_of_the_socket() -> None:
+    of = router(account("a"), account("b"))
+    lease = routed(of, opened(of, upgrade("s")))
+    message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket=lease)
+    assert isinstance(message, Exchange)
+    of.leave_socket(message, 0.0)
+
+    assert routed(of, opened(of, upgrade("s"), 1.0), 1.0).account.id != lease.account.id
+
+
+# -- what is written down of an attempt --------------------------------------------------------------------------------
+
+
+def test_an_attempt_is_recorded_as_it_was_sent() -> None:
+    of = router(account("a", "openai", origin=UPSTREAM), account("b", "openai", origin=UPSTREAM))
+    exchange = begun(of, request({"model": "m", "messages": [], "stream": True}, x_session_id="s"), 3.0)
+    first = exchange.attempts[0].lease
+    answer(of, exchange, *bad(503), now=4.0)
+    second = routed(of, exchange, 5.0)
+    record = exchange.attempts[1].watch.record
+    echo = second.account.provider.echo
+
+    assert (record.request_id, record.exchange, record.account) == (second.request_id, exchange.id, second.account.id)
+    assert (record.affinity, record.thread) == (exchange.identity.affinity, exchange.identity.thread)
+    assert (record.digest, record.earlier) == (exchange.digest.hex(), [first.request_id])
+    assert (record.headers, record.body, record.promised) == (dict(echo.headers), dict(echo.body), echo.promised)
+    assert (record.host, record.dialect, record.suffix) == (str(UPSTREAM), "openai_chat", "/chat/completions")
+    assert (record.model, record.stream, record.generation, record.at.clock) == ("m", True, True, 5.0)
+    assert record.silent == sorted(second.account.provider.disabled_detectors)
+    assert exchange.attempts[1].started == 5.0
+    generic = begun(router()).attempts[0]
+    assert generic.lease.request_id in generic.watch.record.expected.values()
+
+
+@pytest.mark.parametrize(
+    ("path", "generation"),
+    [("/v1/responses", True), ("/v1/responses/compact", False), ("/v1/embeddings", True), ("/v1/files", False)],
+)
+def test_what_holds_an_earlier_answer_is_no_generation(path: str, generation: bool) -> None:
+    exchange = begun(router(), request({"model": "m", "input": "x"}, path))
+
+    assert exchange.attempts[0].watch.record.generation is generation
+
+
+def test_the_provider_s_name_of_the_model_is_recorded() -> None:
+    exchange = begun(router(account("a", models=Models(upstream_names={"m": "theirs"}))))
+
+    assert exchange.attempts[0].watch.record.model == "theirs"
+
+
+# -- addresses, replays ------------------------------------------------------------------------------------------------
+
+
+def given_file() -> tuple[Router, Request]:
+    """Return a router whose account `b` gave an address to a client, and the request of that client for it."""
+    of = router(account("a", "openai", origin=UPSTREAM), account("b", "openai", origin=UPSTREAM))
+    client = Client(scope=b"s" * 16, key=b"k" * 16, may_pin=True)
+    exchange = opened(of, replace(request(None, "/v1/files", x_patchbay_account="b"), client=client))
+    routed(of, exchange)
+    found = of.address_map(exchange)
+    assert found is not None
+    found.given.append("/upload/1?upload_id=0123456789abcdef")
+    of.given(exchange, found, 0.0)
+    asked = replace(request({}, "/upload/1?upload_id=0123456789abcdef"), method="PUT", client=client)
+    return of, replace(asked, endpoint=dialects.endpoint("PUT", "/upload/1"))
+
+
+def test_an_address_that_was_given_leads_to_its_account_and_its_client() -> None:
+    of, asked = given_file()
+    exchange = opened(of, asked, 1.0)
+
+    assert of.is_given(exchange, 1.0)
+    assert exchange.identity.owner == frozenset({"b"})
+    assert of.given_to(asked.path, 1.0) == Client(scope=b"s" * 16, key=b"k" * 16)
+    assert of.given_to("/upload/2?upload_id=fedcba9876543210", 1.0) is None
+
+
+def test_addresses_of_a_replayed_answer_are_given_to_no_client() -> None:
+    of = router()
+    exchange = begun(of, replace(request(None, "/v1/files"), replay=Served()))
+    found = of.address_map(exchange)
+    assert found is not None
+    found.given.append("/files/1?sig=2")
+    of.given(exchange, found, 0.0)
+
+    assert found.given == ["/files/1?sig=2"]
+
+
+@pytest.mark.parametrize(
+    ("before", "identity", "served"),
+    [
+        (None, "found", None),
+        (Served(), "found", None),
+        (Served("a", "x" * 32, "t", "content", digest="same"), "before", "kept"),
+        (Served("a", "x" * 32, "t", "content"), "before", "kept"),  # an unknown digest is no edit
+        (Served("", "x" * 32, "t", "content", digest="same"), "before", None),
+        (Served("a", "x" * 32, "t", "content", digest="other"), "found", None),
+        (Served("a", "x" * 32, "t", "content", digest="same", edited=True), "found", None),
+        (Served("a", "found", "t", "content", digest="other"), "found", "kept"),  # an edit within its conversation
+    ],
+)
+def test_a_replay_has_the_identity_it_had_unless_it_was_edited(
+    before: Served | None, identity: str, served: str | None
+) -> None:
+    plain = opened(router(), request(x_session_id="s"))
+    if before is not None and before.digest == "same":
+        before = replace(before, digest=plain.digest.hex())
+    if before is not None and before.affinity == "found":
+        before = replace(before, affinity=plain.identity.affinity)
+    exchange = opened(router(), replace(request(x_session_id="s"), replay=before))
+    found = (plain.identity.affinity, plain.identity.thread, plain.identity.tier)
+
+    was = (exchange.identity.affinity, exchange.identity.thread, exchange.identity.tier)
+    assert was == (("x" * 32, "t", "content") if identity == "before" else found)
+    assert exchange.served == (before if served else None)
+    assert exchange.identity.binds is not bool(served)
+
+
+def test_reloaded_settings_reach_every_room() -> None:
+    of = router(account("a"), account("b"))
+    config = Config((account("c"),), sessions=SessionSettings(limit=7), failover=FailoverSettings(attempts=1))
+    of.reload(config)
+    exchange = opened(of, request(x_session_id="s"))
+
+    assert routed(of, exchange).account.id == "c"
+    assert of.config is of.destinations.config is config
+    assert of.websockets._models.limit == of.editor._unsealed.limit == 7
+    assert not of.destinations.has_account_at(UPSTREAM)
+    answer(of, exchange, *bad(503))
+    refusal = of.next(exchange, 0.0)
+    assert isinstance(refusal, Refusal) and refusal.code == "attempts_exhausted"

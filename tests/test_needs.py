@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -20,6 +22,13 @@ ADDON = ROOT / "addon"
 OPTIONAL = {"redis"}  # an extra of pyproject.toml, which its only user asks for by name
 NEWER = {"compression"}  # the standard library of Python 3.14
 MSGSPEC, HOST = (next(need for need in NEEDS if need.distribution == name) for name in ("msgspec", "mitmproxy"))
+UV = "home = /x\nuv = 0.9\n"
+WITH = " ".join(f"--with '{need.requirement}'" for need in NEEDS[1:])
+NEW = (
+    "python3.12 -m venv ~/patchbay-env && ~/patchbay-env/bin/pip install "
+    + " ".join(f"'{need.requirement}'" for need in NEEDS)
+    + "  and run its mitmdump"
+)
 
 
 def test_what_is_needed_is_what_is_declared() -> None:
@@ -74,33 +83,55 @@ def test_what_is_read_first_can_be_read_by_an_older_python(name: str) -> None:
 @pytest.mark.parametrize(
     ("files", "version", "told"),
     [
-        ({}, (3, 13, 0), "{program} -m pip install 'msgspec>=0.20'"),
-        ({"uv-receipt.toml": ""}, (3, 13, 0), "uv tool install 'mitmproxy>=12.2,<13' --with 'backports.zstd>=1.0' "),
-        ({"uv-receipt.toml": ""}, (3, 11, 2), "uv tool install --python 3.12 'mitmproxy>=12.2,<13' --with "),
-        ({"pipx_metadata.json": "{}"}, (3, 13, 0), "pipx runpip env install 'msgspec>=0.20'"),
-        ({"pipx_metadata.json": "{}"}, (3, 11, 2), "pipx reinstall --python python3.12 env"),
-        ({"pyvenv.cfg": "home = /x\nuv = 0.9\n"}, (3, 13, 0), "uv pip install --python {program} 'msgspec>=0.20'"),
-        ({}, (3, 11, 2), "python3.12 -m venv ~/patchbay-env && ~/patchbay-env/bin/pip install 'mitmproxy>=12.2,<13' "),
+        ({}, (3, 13, 0), "{program} -m pip install 'msgspec>=0.20' 'mitmproxy>=12.2,<13'"),
+        ({}, (3, 12, 0), "{program} -m pip install 'msgspec>=0.20' 'mitmproxy>=12.2,<13'"),
+        ({"uv-receipt.toml": ""}, (3, 13, 0), f"uv tool install 'mitmproxy>=12.2,<13' {WITH}"),
+        ({"uv-receipt.toml": ""}, (3, 11, 2), f"uv tool install --python 3.12 'mitmproxy>=12.2,<13' {WITH}"),
+        (
+            {"pipx_metadata.json": "{}"},
+            (3, 13, 0),
+            "pipx runpip 'my env' install 'msgspec>=0.20' 'mitmproxy>=12.2,<13'",
+        ),
+        ({"pipx_metadata.json": "{}"}, (3, 11, 2), "pipx reinstall --python python3.12 'my env'"),
+        ({"pyvenv.cfg": UV}, (3, 13, 0), "uv pip install --python {program} 'msgspec>=0.20' 'mitmproxy>=12.2,<13'"),
+        ({"pyvenv.cfg": UV}, (3, 11, 2), NEW),
+        (
+            {"pyvenv.cfg": UV, "bin/pip": ""},
+            (3, 13, 0),
+            "{program} -m pip install 'msgspec>=0.20' 'mitmproxy>=12.2,<13'",
+        ),
+        (
+            {"pyvenv.cfg": "home = /uv = 9"},
+            (3, 13, 0),
+            "{program} -m pip install 'msgspec>=0.20' 'mitmproxy>=12.2,<13'",
+        ),
+        ({}, (3, 11, 2), NEW),
     ],
 )
 def test_the_command_is_that_of_the_tool_which_made_the_environment(
     tmp_path: Path, files: dict[str, str], version: tuple[int, ...], told: str
 ) -> None:
     """T2: pip, uv tool, pipx and uv's environments without pip are told apart."""
-    prefix = tmp_path / "env"
-    prefix.mkdir()
+    prefix = tmp_path / "my env"
+    (prefix / "bin").mkdir(parents=True)
     (prefix / "pyvenv.cfg").touch()
     for name, text in files.items():
         (prefix / name).write_text(text)
     here = Python(version, str(prefix / "bin" / "python"), prefix)
 
-    assert needs.remedy([MSGSPEC], here).startswith(told.format(program=here.program))
+    assert needs.remedy([MSGSPEC, HOST], here) == told.format(program=shlex.quote(here.program))
+
+
+@pytest.mark.parametrize("prefix", ["no environment", "a folder"])
+def test_an_environment_is_uv_s_when_its_settings_say_so(tmp_path: Path, prefix: str) -> None:
+    (tmp_path / "a folder").mkdir()
+    assert not needs._is_uvs(tmp_path / prefix)
 
 
 def test_a_standalone_mitmproxy_takes_no_packages() -> None:
     here = Python((3, 13, 0), "/opt/mitmproxy/mitmdump", Path("/opt/mitmproxy"), frozen=True)
 
-    assert "-m venv" in needs.remedy([MSGSPEC], here)
+    assert needs.remedy([MSGSPEC], here) == NEW
 
 
 def test_the_mitmproxy_that_came_with_it_is_named(tmp_path: Path) -> None:
@@ -114,6 +145,14 @@ def test_the_mitmproxy_that_came_with_it_is_named(tmp_path: Path) -> None:
     assert needs.own_program(folder, tmp_path / "other") == str(tmp_path / "tool" / "bin" / "mitmdump")
     assert needs.own_program(folder, tmp_path / "tool") == ""
     assert needs.own_program(ADDON, tmp_path) == ""
+    (folder.parent / "pyvenv.cfg").touch()  # an environment without the program
+    assert needs.own_program(folder, tmp_path / "other") == str(tmp_path / "tool" / "bin" / "mitmdump")
+    (tmp_path / "pyvenv.cfg").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mitmdump").touch()  # the innermost environment is the one
+    assert needs.own_program(folder, tmp_path / "other") == str(tmp_path / "tool" / "bin" / "mitmdump")
+    (tmp_path / "tool" / "pyvenv.cfg").unlink()
+    assert needs.own_program(folder, tmp_path / "other") == str(tmp_path / "bin" / "mitmdump")
 
 
 @pytest.mark.parametrize(
@@ -126,6 +165,10 @@ def test_the_mitmproxy_that_came_with_it_is_named(tmp_path: Path) -> None:
         ("12.10.0.dev1", ""),
         ("13.0.0", "13.0.0 is newer than Patchbay knows (below 13)"),
         ("", ""),
+        ("none", "none is older than 12.2"),
+        ("12.2rc1", ""),
+        ("13", "13 is newer than Patchbay knows (below 13)"),
+        ("12.99", ""),
     ],
 )
 def test_versions_are_compared_as_numbers(monkeypatch: pytest.MonkeyPatch, version: str, objection: str) -> None:
@@ -134,8 +177,91 @@ def test_versions_are_compared_as_numbers(monkeypatch: pytest.MonkeyPatch, versi
     assert needs._objection(HOST) == objection
 
 
-def test_here_nothing_is_wrong() -> None:
+def test_here_nothing_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     needs.check(ADDON)
+    assert capsys.readouterr() == ("", "")
+
+
+PRESENT, TOO_NEW = Need("pyyaml", "yaml", "1.0"), Need("pyyaml", "yaml", "1.0", below="2")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "least", "told"),
+    [
+        ((PRESENT, TOO_NEW), (3, 12), "(below 2); to fix it, run:  "),
+        ((PRESENT, PRESENT._replace(least="99.0")), (3, 12), "is older than 99.0; to fix it, run:  "),
+        ((PRESENT,), (99, 1), "): Python is older than 99.1; to fix it, run:  "),
+        ((TOO_NEW._replace(until=(99, 0)),), (99, 1), "(below 2), Python is older than 99.1; to fix it, run:  "),
+    ],
+)
+def test_what_is_wrong_ends_the_process_with_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    wanted: tuple[Need, ...],
+    least: tuple[int, int],
+    told: str,
+) -> None:
+    monkeypatch.setattr(needs, "NEEDS", wanted)
+    monkeypatch.setattr(needs, "PYTHON", least)
+    with pytest.raises(SystemExit) as ended:
+        needs.check(ADDON)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert told in line
+    assert f"with Python {'.'.join(map(str, sys.version_info[:3]))} ({sys.executable}): " in line
+
+
+@pytest.mark.parametrize("until", [(3, 0), sys.version_info[:2]])
+def test_what_this_python_includes_is_not_needed(monkeypatch: pytest.MonkeyPatch, until: tuple[int, int]) -> None:
+    monkeypatch.setattr(needs, "NEEDS", (TOO_NEW._replace(until=until),))
+    needs.check(ADDON)
+
+
+def test_a_package_that_cannot_be_loaded_is_named_with_its_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(needs, "NEEDS", ())
+    monkeypatch.setitem(sys.modules, "patchbay.proxy.hooks", None)
+    with pytest.raises(SystemExit) as ended:
+        needs.check(ADDON)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 1
+    assert line.startswith(f"patchbay cannot be loaded with Python {'.'.join(map(str, sys.version_info[:3]))} (")
+
+
+def test_a_damaged_file_is_told_by_the_innermost_place() -> None:
+    here = Python((3, 12, 1), "/usr/bin/python", Path("/usr"))
+    with pytest.raises(ZeroDivisionError) as caught:
+        _broken()
+    at = _broken.__code__.co_firstlineno + 1
+
+    assert needs.broken(caught.value, here) == (
+        "patchbay cannot be loaded with Python 3.12.1 (/usr/bin/python): ZeroDivisionError: division by zero "
+        f"({__file__}:{at}); a file of Patchbay or of a required package is missing or damaged: "
+        "reinstall both in a new environment"
+    )
+    assert "): ValueError: two lines; a file" in needs.broken(ValueError("two\n  lines"), here)
+
+
+def _broken() -> float:
+    return 1 / 0
+
+
+def test_a_running_loop_is_ended_as_well() -> None:
+    """mitmproxy catches what a script raises."""
+    reached = []
+
+    async def host() -> None:
+        with pytest.raises(SystemExit):
+            needs._end()
+        await asyncio.sleep(0)
+        reached.append("the loop runs on")
+
+    with pytest.raises(SystemExit) as ended:
+        asyncio.run(host())
+    assert (ended.value.code, reached) == (1, [])
 
 
 @pytest.mark.parametrize(
@@ -176,6 +302,7 @@ def test_the_line_says_what_is_missing_and_how_to_fix_it(tmp_path: Path, version
 
     dotted = ".".join(map(str, version))
     assert f"with Python {dotted} (/usr/bin/python): msgspec is missing, mitmproxy 1 is older than 12.2" in line
+    assert line.startswith(f"patchbay does not run in this mitmproxy {needs._version('mitmproxy')} with Python ")
     assert ("Python is older than 3.12" in line) == old
     assert line.endswith(needs.remedy([MSGSPEC, HOST], here))
     assert "\n" not in line

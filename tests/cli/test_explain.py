@@ -356,3 +356,198 @@ def test_what_stands_before_the_break_of_a_dump_is_judged(tmp_path, keyed, capsy
 
     assert "1 clean" in told.out
     assert "broken there" in told.err
+
+
+# -- the report, line by line ------------------------------------------------------------------------------------------
+
+PAGE = """\
+request   POST /v1/chat/completions (openai_chat, generation, m)
+client    local
+binds     yes
+
+tier by tier
+  owner            nothing found
+  own              nothing found
+  parent           nothing found
+  claude_session   nothing found
+  codex            nothing found
+  harness          nothing found
+  generic_header → header x-session-id = s-1
+  body_session     nothing found
+  conversation     nothing found
+  token            nothing found
+  cache_key        nothing found
+  user             body metadata.user_id = ann: ignored, generic_header comes first
+  content          nothing found
+
+whose
+  owner          none
+  affinity       9878f4466ea0be15a9fde39f613cac07 (generic_header, exact)
+  thread         73cced73b0d2327f645a93e808dd0765
+
+account   one (new)
+  one            ← this one
+  two            later in the order
+  off            disabled
+
+note: the memory of a running proxy is not available here
+"""
+HAPPENED = f"""\
+WHAT HAPPENED, as flow 1 says
+account     two (new), in shadow mode: sent with the client's own key
+session     {"a" * 32} (content)
+session id  {"b" * 32}
+client      local
+request id  pb1-x
+answered    200 e clean
+attempts    one: rate 429, two: ok
+  two            ← this one
+  one            cooling
+
+  on the socket, 1
+  account     two (hit)
+  session     none (nothing named it)
+  session id  none
+  client      ann
+  request id  none
+  answered    200
+
+  on the socket, 2
+  account     none: 503 x
+  session     none (nothing named it)
+  session id  none
+  client      None
+  request id  none
+  answered    503 x
+
+WHAT A FRESH POOL WOULD DO, after the flows before this one and with nothing else remembered
+request   POST /v1/chat/completions (openai_chat, generation, m)
+client    local 0054f680
+"""
+
+
+def test_the_page_of_a_request(tmp_path, keyed, capsys):
+    asked = _asked(tmp_path, {**HI, "metadata": {"user_id": "ann"}}, **{"x-session-id": "s-1"})
+    assert main(["explain", "--config", str(keyed), asked]) == 0
+
+    assert capsys.readouterr().out == PAGE
+
+
+def test_the_page_of_a_flow_says_first_what_happened(tmp_path, keyed, capsys):
+    tried = [{"account": "one", "outcome": "rate", "status": 429}, {"account": "two", "outcome": "ok"}]
+    flow = _served(["hi"], "two", attempts=tried, mode="shadow", error="e")
+    flow.metadata["patchbay.candidates"] = {"one": "cooling", "two": ""}
+    flow.metadata["patchbay.exchanges"] = [
+        {"account": "two", "binding": "hit", "status": 200, "client": "ann"}, {"status": 503, "error": "x"}
+    ]  # fmt: skip
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, flow), "--flow", "1"]) == 0
+
+    assert capsys.readouterr().out.startswith(HAPPENED)
+
+
+@pytest.mark.parametrize(("tried", "told"), [([{"account": "one"}], False), ([{}, {"account": "two"}], True)])
+def test_attempts_are_told_where_there_was_more_than_one(tmp_path, keyed, capsys, tried, told):
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, _served(["hi"], "one", attempts=tried)),
+                 "--flow", "1"]) == 0  # fmt: skip
+    assert ("attempts " in capsys.readouterr().out) is told
+
+
+def test_a_flow_without_a_record_says_so(tmp_path, keyed, capsys):
+    assert main(["explain", "--config", str(keyed), _saved(tmp_path, _flow(["hi"], "Hello", "one")),
+                 "--flow", "1"]) == 0  # fmt: skip
+    said = capsys.readouterr().out
+
+    assert said.startswith(
+        "WHAT HAPPENED, as flow 1 says\n"
+        "nothing: the flow was refused before it got an account, is under way, or did not pass Patchbay\n\nWHAT A FRESH"
+    )
+    assert said.endswith("\nnote: the flow does not say what happened\n")
+
+
+def test_the_report_as_json(tmp_path, keyed, capsys):
+    told = _explain(capsys, keyed, _asked(tmp_path))
+    assert told["fresh_pool"] == "all below is what a fresh pool would do"
+    assert (told["happened"], told["owner"], told["client"]) == (None, "", "local")
+    assert told["tiers"][0] == {"tier": "owner", "used": False, "said": "nothing found"}
+
+    asked = [{"account": "one", "outcome": "ok"}]
+    flow = _served(["hi"], "one", attempts=asked)
+    flow.metadata["patchbay.exchanges"] = [{"account": "two"}]
+    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+    assert told["fresh_pool"] == "all below is what a fresh pool would do, after the flows before this one"
+    assert set(told["happened"]) == {
+        "time", "exchange", "request_id", "client", "method", "path", "dialect", "model", "provider", "pool", "account",
+        "binding", "session", "session_id", "thread", "tier", "status", "error", "verdict", "attempts", "mode",
+        "candidates", "on_socket",
+    }  # fmt: skip
+    assert (told["happened"]["attempts"], told["happened"]["on_socket"][0]["account"]) == (asked, "two")
+
+
+def test_what_is_refused_and_what_is_of_no_dialect_is_told(tmp_path, keyed, capsys):
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps({"path": "/v1/chat/completions", "headers": {"x-patchbay-account": "off"}, "body": HI}))
+    told = _explain(capsys, keyed, str(file))
+    assert told["account"].startswith("none: 503 ")
+    assert {each["account"] for each in told["candidates"]} == set()
+    assert (told["binds"], bool(told["affinity"])) == ("yes", True)
+
+    file.write_text(json.dumps({"method": "GET", "path": "/nothing?a=1", "body": ""}))
+    told = _explain(capsys, keyed, str(file))
+    assert told["request"] == "GET /nothing?a=… (no dialect, other)"
+    assert told["account"] == "one (none)"
+
+
+def test_the_models_of_a_client_are_asked_before_anything_is_identified(tmp_path, keyed, capsys):
+    """A refused request has no conversation."""
+    keyed.write_text(keyed.read_text() + "clients:\n  - {name: ann, key: example-ann, models: [x]}\n")
+    flow = _served(["hi"], "two", client="ann")
+    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+
+    assert told["account"].startswith("none: 403 model_not_allowed, ")
+    assert (told["affinity"], told["thread"], told["owner"], told["candidates"]) == ("", "", "", [])
+    assert told["binds"] == "no, it uses existing bindings only"
+    assert told["client"] == f"ann {SCOPE.hex()[:8]}"
+    assert told["request"].endswith("(openai_chat, generation)")
+
+
+def test_where_clients_are_configured_a_request_is_said_to_be_an_unnamed_one_s(tmp_path, keyed, capsys):
+    note = "client keys are not read here: the request counts as an unnamed client's"
+    assert note not in _explain(capsys, keyed, _asked(tmp_path))["notes"]
+    keyed.write_text(keyed.read_text() + "clients:\n  - {name: ann, key: example-ann}\n")
+    assert note in _explain(capsys, keyed, _asked(tmp_path))["notes"]
+    assert note not in _explain(capsys, keyed, _saved(tmp_path, _served(["hi"], "one")), "--flow", "1")["notes"]
+
+
+def test_an_id_is_shown_up_to_64_characters(tmp_path, keyed, capsys):
+    for length, shown in ((64, "s" * 64), (65, "s" * 64 + "…")):
+        told = _explain(capsys, keyed, _asked(tmp_path, **{"x-session-id": "s" * length}))
+        assert _tier(told, "generic_header") == f"header x-session-id = {shown}"
+
+
+def test_the_upstream_of_a_reverse_listener_decides(tmp_path, keyed, capsys):
+    text = keyed.read_text().replace("https://llm.example/v1", "reverse")
+    keyed.write_text(text)
+    told = _explain(capsys, keyed, _asked(tmp_path), "--upstream", "https://up.example/v1")
+    assert told["account"].endswith(" (new)")
+    keyed.write_text(text.replace('"reverse"', '"https://llm.example/v1"', 1))
+    named = tmp_path / "request.json"
+    named.write_text(json.dumps({"path": "https://up.example/v1/chat/completions", "body": HI}))
+    assert _explain(capsys, keyed, str(named), "--upstream", "https://up.example")["account"] == "two (new)"
+    named.write_text(json.dumps({"path": "https://llm.example/v1/chat/completions", "body": HI}))
+    assert _explain(capsys, keyed, str(named), "--upstream", "https://up.example")["account"] == "one (new)"
+
+
+def test_notes_about_the_scope_and_edits_of_a_flow(tmp_path, keyed, capsys):
+    def notes(flow: http.HTTPFlow, **before: Any) -> list[str]:
+        made = mint_of(KEY).new(1.0, bytes)
+        flow.metadata |= {"patchbay.request_id": made, "patchbay.served": {
+            "account": "one", "session": "a" * 32, "tier": "content", "request_id": made, **before,
+        }}  # fmt: skip
+        told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")["notes"]
+        return [note.partition(",")[0].partition(";")[0] for note in told[1:]]
+
+    edited, scopeless = "the flow was edited since", "the flow does not hold its client's scope"
+    assert notes(_served(["hi"], "one"), scope=SCOPE.hex()) == []
+    assert notes(_served(["hi"], "one"), scope=SCOPE.hex(), digest="ab") == [edited]
+    assert notes(_served(["hi"], "one"), scope="x") == [scopeless]
+    assert notes(_served(["hi"], "one"), scope="x", digest="ab") == [scopeless, edited]

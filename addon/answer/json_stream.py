@@ -78,7 +78,6 @@ class JsonElements:
         if not self._depth:
             self._note_brackets(at)
             self._cut(at)
-            self._at = 1
             self._array = "none" if self._array == "unknown" else self._array
         self._depth += 1
 
@@ -100,7 +99,7 @@ class JsonElements:
 
     def _cut(self, at: int) -> None:
         del self._buffer[:at]
-        self._at = max(0, self._at - at)
+        self._at -= at
 
 
 class JsonObjects:

@@ -9,7 +9,6 @@ EVENT_BYTES = 4 * 1024 * 1024  # a picture in base64 fits; a longer event is dro
 BUFFERED = 1 << 20  # bytes of an unfinished event that an EventBuffer holds back; above, they pass unfinished
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
-_OVERLAP = 3  # bytes of a blank line that an earlier chunk may end with
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,8 @@ class ServerSentEvents:
         # A boundary may straddle the cut, so the search begins one byte before it.
         searched = max(0, len(self._buffer) - 1)
         self._buffer += data
-        if not self._started and not self._start():
-            return []
+        if not self._started:
+            self._start()
         if self._buffer.find(b"\n\n", searched) < 0:
             return self._bounded()
         *blocks, rest = bytes(self._buffer).split(b"\n\n")
@@ -56,13 +55,12 @@ class ServerSentEvents:
         event = self._event(rest.removeprefix(b"" if self._started else _BOM))
         return [event] if event else []
 
-    def _start(self) -> bool:
+    def _start(self) -> None:
         if len(self._buffer) < len(_BOM) and _BOM.startswith(self._buffer):
-            return False
+            return
         if self._buffer.startswith(_BOM):
             del self._buffer[: len(_BOM)]
         self._started = True
-        return True
 
     def _with_line_feeds(self, data: bytes) -> bytes:
         if self._after_cr and data.startswith(b"\n"):
@@ -106,23 +104,22 @@ def _parsed(block: bytes) -> Event | None:
 class EventBuffer:
     """Bytes → bytes: holds the beginning of an event back until the event is complete, whatever its line endings."""
 
-    __slots__ = ("_buffer", "_searched")
+    __slots__ = ("_buffer",)
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._searched = 0
 
     def feed(self, data: bytes) -> bytes:
         """Return the events that are complete with *data*."""
+        searched = max(0, len(self._buffer) - 1)
         self._buffer += data
         end = 0
-        for found in _BLANK.finditer(self._buffer, max(0, self._searched - _OVERLAP)):
+        for found in _BLANK.finditer(self._buffer, searched):
             end = found.end()
         if len(self._buffer) - end > BUFFERED:
             end = len(self._buffer)
         complete = bytes(self._buffer[:end])
         del self._buffer[:end]
-        self._searched = len(self._buffer)
         return complete
 
     def rest(self) -> bytes:

@@ -62,3 +62,23 @@ def test_arguments_count_towards_the_limit_too(size: int, kinds: list[str]) -> N
     text.add_arguments("0", "y" * size)
 
     assert [fact.kind for fact in text.facts()] == kinds
+
+
+def test_of_a_text_that_grows_too_long_nothing_is_told() -> None:
+    text = AnswerText(10)
+    for piece in ("x" * 6, "y" * 5, ""):
+        text.add(piece)
+
+    assert list(text.facts()) == []
+
+
+def test_calls_that_come_after_too_many_arguments_or_after_the_end_are_not_told() -> None:
+    text = AnswerText(10)
+    text.begin_call("0", "read")
+    text.add_arguments("0", "y" * 11)
+    text.begin_call("0", "list")
+    text.add_arguments("0", "z")
+    assert list(text.facts()) == []
+
+    text.begin_call("0", "late")
+    assert list(text.facts()) == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
 
 from patchbay.answer import delta_skip, reader
+from patchbay.answer.delta_skip import Delta
 from patchbay.answer.reader import AnswerReader
 from patchbay.answer.sse import Event
 from patchbay.values.account import Echo
@@ -160,3 +163,145 @@ def test_a_form_that_never_comes_again_is_not_looked_for_for_ever():
         assert known.match(event) is None
         known.learn(event, {}, "message", [Fact("text", "x")], reads)
     assert tried == delta_skip.MISSES
+
+
+def learned(data: dict[str, object], found: Sequence[Fact] = (), spelled: str = "") -> delta_skip.DeltaSkip:
+    """Return what has learned the event *data*, which is read as *found*; the text fact is read from `delta`."""
+    skip = delta_skip.DeltaSkip()
+
+    def read(name: str, changed: dict[str, object]) -> list[Fact]:
+        return [replace(fact, value=changed["delta"]) if fact.kind in ("text", "arguments") else fact for fact in found]
+
+    skip.learn(Event("", (spelled or json.dumps(data)).encode()), data, "message", found, read)
+    return skip
+
+
+def wrapped(member: str, text: object) -> list[dict[str, object]]:
+    """Return events of each shape whose delta has *text* as its *member*."""
+    delta = {"kind": 7, member: text}
+    return [
+        {"delta": delta},
+        {"choices": [{"delta": delta}]},
+        {"delta": {"tool_calls": [{"function": delta}]}},
+        {"choices": [{"delta": {"tool_calls": [{"function": delta}]}}]},
+    ]
+
+
+MEMBERS = ["text", "content", "partial_json", "thinking", "reasoning_content", "reasoning", "arguments"]
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_a_delta_that_tells_nothing_is_known_by_each_member_for_text(member: str) -> None:
+    shapes = zip(wrapped(member, "one"), wrapped(member, "two"), strict=True)
+    for first, second in (*shapes, ({"delta": "one"}, {"delta": "two"})):
+        assert learned(first).match(Event("", json.dumps(second).encode())) == Delta("", None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *wrapped("content", ""), *wrapped("content", ["one"]), *wrapped("signature", "one"), {"delta": 1}, {},
+        {"choices": [{"delta": {"content": "one"}}] * 2}, {"choices": {"delta": {"content": "one"}}}, {"choices": []},
+        {"choices": ["one"]}, {"choices": [{"delta": ["one"]}]}, {"choices": "x"},
+        {"delta": {"tool_calls": [{"function": {"arguments": "one"}}, {"function": {"arguments": "two"}}]}},
+        {"delta": {"tool_calls": ["x"]}}, {"delta": {"tool_calls": "x"}}, {"delta": {"tool_calls": []}},
+        {"delta": {"tool_calls": [{"function": "x", "content": "one"}]}, "x": "x"},
+    ],
+)  # fmt: skip
+def test_an_event_without_one_delta_of_text_is_no_form(data: dict[str, object]) -> None:
+    assert learned(data).match(Event("", json.dumps(data).encode())) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "matches"),
+    [("6", True), ("9" * 12, True), ("9" * 13, False), ("x", False), ("", False), ("-1", False), ("1.5", False)],
+)
+def test_a_sequence_number_is_up_to_twelve_digits(number: str, matches: bool) -> None:
+    skip = learned(response("one", 5), [Fact("text", "one")])
+    data = json.dumps(response("two", 5)).replace(": 5", f": {number}").encode()
+
+    assert skip.match(Event("", data)) == (Delta("two", int(number)) if matches else None)
+
+
+@pytest.mark.parametrize(
+    ("found", "delta"),
+    [
+        ([Fact("text", "one")], Delta("two", None)),
+        ([Fact("arguments", "one", "3")], Delta("two", None, "3")),
+        ([Fact("content", "text"), Fact("text", "one")], Delta("two", None)),
+        ([], Delta("", None)),
+        ([Fact("text", "one"), Fact("text", "one")], None),
+        *(([Fact("text", "one"), Fact(kind, "x")], None) for kind in ("finish", "end", "error", "usage", "called")),
+    ],
+)
+def test_a_delta_is_the_text_or_goes_to_its_call(found: list[Fact], delta: Delta | None) -> None:
+    assert learned({"delta": "one"}, found).match(Event("", b'{"delta": "two"}')) == delta
+
+
+@pytest.mark.parametrize(
+    ("event", "matches"),
+    [
+        (Event("", b'{"delta": "two", "obfuscation": "zzz", "n": 1}'), True),
+        (Event("", b'{"delta": "two\\n", "obfuscation": "", "n": 1}'), True),
+        (Event("x", b'{"delta": "two", "obfuscation": "zzz", "n": 1}'), False),
+        (Event("", b'{"delta": "two", "obfuscation": "zzz", "n": 12}'), False),
+        (Event("", b'{"delta": "two", "obfuscation": "zzz", "n": 1} '), False),
+        (Event("", b'{"delta":  "two", "obfuscation": "zzz", "m": 1}'), False),
+        (Event("", b'{"delta": "", "obfuscation": "zzz", "n": 1}'), False),
+        (Event("", b'{"delta": two, "obfuscation": "zzz", "n": 1}'), False),
+        (Event("", b'{"delta": "tw\xff", "obfuscation": "zzz", "n": 1}'), False),
+        (Event("", b'{"delta": "two", "obfuscation": "z"z", "n": 1}'), False),
+        (Event("", b'{"delta": , "obfuscation": "zzz", "n": 1}'), False),
+        (Event("", b'{"Delta": "two", "obfuscation": "zzz", "n": 1}'), False),
+    ],
+)
+def test_only_the_text_and_its_padding_may_differ(event: Event, matches: bool) -> None:
+    data = {"delta": "one", "obfuscation": "xy", "n": 1}
+    found = learned(data, [Fact("text", "one")]).match(event)
+
+    assert (found is not None) is matches
+    assert found is None or found.text == json.loads(event.data)["delta"]
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        '{"sequence_number": "5", "delta": "one"}', '{"sequence_number": null, "delta": "one"}',
+        '{"sequence_number": 5.5, "delta": "one"}', '{"sequence_number": -5, "delta": "one"}',
+        '{"x": {"sequence_number": 5}, "delta": "one"}', '{"obfuscation": "one", "delta": "\\u006fne"}',
+        '{"one": 1, "delta": "\\u006fne"}', '{"delta": "\\u006fne"}', '{"delta": "one", "again": "one"}',
+    ],
+)  # fmt: skip
+def test_an_event_whose_holes_are_not_where_they_seem_is_no_form(spelled: str) -> None:
+    skip = learned(json.loads(spelled), [Fact("text", "one")], spelled)
+
+    assert skip.match(Event("", spelled.encode())) is None
+
+
+def test_half_a_character_is_no_form() -> None:
+    assert learned({"delta": "\ud800"}, [Fact("text", "\ud800")]).match(Event("", b'{"delta": "\\ud800"}')) is None
+
+
+@pytest.mark.parametrize(("spelled", "matches"), [('"obfuscation": "x", ' * 2, False), ('"obfuscation": 7, ', True)])
+def test_padding_is_one_text(spelled: str, matches: bool) -> None:
+    """Two members of the same name, or one that is no text, may not differ."""
+    whole = "{" + spelled + '"delta": "one"}'
+    skip = learned(json.loads(whole), [Fact("text", "one")], whole)
+
+    assert skip.match(Event("", whole.replace("one", "two").encode())) == Delta("two", None)
+    assert skip.match(Event("", whole.replace('"x"', '"y"', 1).replace("7", "8").encode())) is None
+
+
+@pytest.mark.parametrize(("unmatched", "learns"), [(7, True), (8, False)])
+def test_after_eight_forms_that_never_matched_none_is_learned(unmatched: int, learns: bool) -> None:
+    skip, found = delta_skip.DeltaSkip(), [Fact("text", "one")]
+
+    def learn(spelled: bytes) -> Event:
+        skip.learn(Event("", spelled), {}, "", found, lambda name, data: [Fact("text", data["delta"])])
+        return Event("", spelled)
+
+    for _ in range(20):
+        assert skip.match(learn(b'{"delta": "one"}')) is not None
+    for number in range(unmatched):
+        learn(b'{"n": %d, "delta": "one"}' % number)
+    assert (skip.match(learn(b'{"delta": "one"}')) is not None) is learns

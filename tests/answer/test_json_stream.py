@@ -125,3 +125,28 @@ def test_a_whole_text_is_one_event_up_to_its_limit(pieces: tuple[bytes, ...], fo
 
     assert [event for piece in pieces for event in text.feed(piece)] == []
     assert text.end() == found
+
+
+@pytest.mark.parametrize("framing", [JsonElements, JsonObjects])
+def test_an_object_of_four_megabytes_is_read_and_a_longer_one_is_not(framing: type[JsonElements | JsonObjects]) -> None:
+    for size, dropped in ((4 * 2**20, False), (4 * 2**20 + 1, True)):
+        objects = framing()
+        long = b'{"a":"' + b"x" * (size - 8) + b'"}'
+        found = objects.feed(long[:-1]) + objects.feed(long[-1:] + b"{}")
+        assert [(event.dropped, len(event.data)) for event in found] == [(dropped, 0 if dropped else size), (False, 2)]
+
+
+def test_texts_and_brackets_outside_of_objects_open_nothing() -> None:
+    assert elements(b'] "{" {"a":1} ]}{"b":[2]}') == [Event("", each) for each in (b'{"a":1}', b" ]}", b'{"b":[2]}')]
+    assert JsonElements().rest() == b""
+
+
+def test_what_stands_between_objects_is_not_kept() -> None:
+    array = JsonElements()
+    for data, rest in ((b"[ ", b""), (b'{"a"', b'{"a"'), (b":1}", b""), (b" ,\n", b""), (b'"x{', b""), (b'" {', b"{")):
+        array.feed(data)
+        assert array.rest() == rest
+
+
+def test_a_backslash_at_the_end_of_a_piece_hides_the_first_mark_of_the_next() -> None:
+    assert elements(b'[{"a":"\\', b'"}', b'\\\\"', b"}]") == [Event("", b'{"a":"\\"}\\\\"}')]

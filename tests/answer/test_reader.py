@@ -13,6 +13,8 @@ import pytest
 from backports import zstd
 from hypothesis import given, strategies as st
 
+from patchbay import dialects
+from patchbay.answer import reader
 from patchbay.answer.reader import AnswerReader
 from patchbay.values.account import Echo
 from patchbay.values.answer import Fact, Head, Usage
@@ -480,11 +482,333 @@ def test_a_deep_nesting_is_malformed_and_nothing_more() -> None:
 @pytest.mark.parametrize("dialect", ["openai_chat", "gemini"])
 def test_an_answer_in_another_dialect_says_its_id_in_its_own_words(dialect: str) -> None:
     body = b'{"type":"message","id":"msg_01AbC","role":"assistant","content":[],"stop_reason":"end_turn","model":"m"}'
-    reader = AnswerReader(dialect)
-    reader.head(Head(200, Headers((("content-type", "application/json"),))))
-    facts = [*reader.feed(body), *reader.end()]
+    answer = opened("application/json", dialect)
+    facts = [*answer.feed(body), *answer.end()]
 
     assert [(fact.kind, fact.value) for fact in facts if fact.kind in ("shape", "id")] == [
         ("shape", "anthropic"),
         ("id", "msg_01AbC"),
     ]
+
+
+def opened(
+    content_type: str = "text/event-stream", dialect: str = "openai_chat", status: int = 200, **more: Any
+) -> AnswerReader:
+    answer = AnswerReader(dialect, ECHO, **more)
+    answer.head(Head(status, Headers([("content-type", content_type)])))
+    return answer
+
+
+FRAMINGS = [
+    *((kind, b'{"a":1}', "whole") for kind in ("", "application/json", "text/json", "text/plain", "text/html",
+                                               "text/event-stream", "application/problem+json")),
+    *((kind, b'[{"a":1}]', "whole") for kind in ("", "application/json", "text/plain", "application/vnd.x+json")),
+    *((kind, b'{"a":1}\n', "events") for kind in (
+        "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines",
+        "application/json-lines", "application/jsonlines", "application/stream+json")),
+    *(("text/plain", start + b"ata: {}\n\n", "events") for start in (b"d", b":", b"e", b"i", b"r")),
+    ("application/x-ndjson", b"[{}]", "events"), ("text/event-stream", b"[1]\n\n", "events"),
+    ("text/event-stream", b"x", "events"), ("text/event-stream", b" \n", "events"), ("", b"\n", ""),
+    ("application/json", b"data: {}\n\n", "events"), ("text/html", b"data: {}\n\n", ""), ("text/plain", b"x", ""),
+    ("image/png", b"{}", ""), ("image/png", b"data: {}\n\n", ""), ("application/json", b"\xef\xbb\xbf \t{}", "whole"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "body", "framing"), FRAMINGS)
+def test_the_type_and_the_first_byte_choose_how_a_body_is_read(kind: str, body: bytes, framing: str) -> None:
+    answer = opened(kind.upper() + "; charset=utf-8" if kind else "")
+    facts = answer.feed(body[:1]) + answer.feed(body[1:])
+
+    assert values(facts, "framing") == ([framing] if framing else [])
+    assert answer.streamed is (framing == "events" or kind == "text/event-stream")
+    assert answer.is_text is (framing == "whole" and not answer.streamed)
+    assert answer.is_foreign is (not framing and bool(body.strip()))
+
+
+def test_only_gemini_streams_an_array_and_a_body_of_lines_is_no_array() -> None:
+    for dialect, framing in (("gemini", "events"), ("openai_chat", "whole")):
+        assert values(read(dialect, "application/json", b"[{}]"), "framing") == [framing]
+
+
+def test_where_a_stream_was_asked_for_the_second_object_makes_one() -> None:
+    answer = opened("application/json", asked_stream=True)
+    lines = [json.dumps(chunk({"content": each})).encode() + b"\n" for each in ("a", "b")]
+
+    for line, streamed in zip(lines, (False, True), strict=True):
+        answer.feed(line)
+        assert (answer.streamed, answer.is_text) == (streamed, not streamed)
+    assert values(opened(asked_stream=True).feed(b'{"a":1}\n{"b":2}'), "framing") == ["whole"]
+
+
+@pytest.mark.parametrize(("body", "is_object"), [(b"{}", True), (b"[]", False), (b"{", False), (b"", False)])
+def test_whether_the_body_was_an_object_is_known_at_its_end(body: bytes, is_object: bool) -> None:
+    answer = opened("application/json")
+    answer.feed(body)
+
+    assert not answer.is_object
+    answer.end()
+    assert answer.is_object is is_object
+
+
+@pytest.mark.parametrize(("at", "same"), [(64 * 1024 - 1, False), (64 * 1024, True)])
+def test_an_answer_is_born_with_its_id_and_known_by_the_first_64_kilobytes(at: int, same: bool) -> None:
+    event = json.dumps(chunk({"content": "x" * 70_000})).encode()
+    other = event[:at] + b"y" + event[at + 1 :]
+    first, second = (
+        read("openai_chat", "text/event-stream", sse(chunk(id=""), each, chunk(id="b"))) for each in (event, other)
+    )
+
+    assert len(values(first, "born")) == 1
+    assert (values(first, "born") == values(second, "born")) is same
+    kinds = [fact.kind for fact in first]
+    assert kinds.index("born") < kinds.index("id")
+
+
+def test_a_stream_that_changes_its_id_is_told_at_its_end() -> None:
+    stream = sse(*(chunk({"content": "x"}, id=each) for each in "aabb"))
+
+    assert [fact.where for fact in read("openai_chat", "text/event-stream", stream) if fact.kind == "disorder"] == [
+        "switch"
+    ]
+
+
+def test_what_follows_done_is_told_once() -> None:
+    stream = sse(b"[DONE]", chunk({"content": "x"}), chunk({"content": "y"}))
+
+    assert [fact.where for fact in read("openai_chat", "text/event-stream", stream) if fact.kind == "disorder"] == [
+        "after-end"
+    ]
+
+
+def test_a_mistake_of_the_reader_is_a_fact_and_the_rest_passes_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = opened()
+    monkeypatch.setattr(reader, "_json", lambda data: 1 / 0)
+
+    assert answer.feed(CHAT) == [
+        Fact("framing", "events", "body"), Fact("malformed", "ZeroDivisionError", "body"),
+    ]  # fmt: skip
+    monkeypatch.undo()
+    assert answer.feed(CHAT) == answer.end() == []
+    assert not answer.is_foreign
+    assert answer.lacks(dialects.endpoint("POST", "/v1/chat/completions")) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "told"),
+    [
+        ("text/event-stream", b"data: a\n\nHTTP/1.1 500 Oops", True),
+        ("text/event-stream", b"HTTP/1.0 200 OK", True),
+        ("text/event-stream", b"data: HTTP/1.1 200", False),
+        ("text/event-stream", b"data: a\n\nHTTP/1.1 50", False),
+        ("application/json", b"x\nHTTP/1.1 200", True),
+        ("text/json", b"x\nHTTP/1.1 200", True),
+        ("application/problem+json", b"x\nHTTP/1.1 200", True),
+        ("application/json", b'{"a":1}HTTP/1.1 200 OK', True),
+        ("application/json", b'{"a":1} \n HTTP/1.1 200 OK', True),
+        ("application/json", b'{"a":"}HTTP/1.1 200 OK"}', False),
+        ("text/plain", b"x\nHTTP/1.1 200", False),
+        ("text/html", b"<p>\nHTTP/1.1 200", False),
+    ],
+)
+def test_a_head_in_the_midst_of_a_body_is_told_once_where_no_text_looks_like_one(
+    kind: str, body: bytes, told: bool
+) -> None:
+    found = [body[(start := body.index(b"HTTP/1.")) : start + 12].decode()] if told else []
+
+    assert values(read("openai_chat", kind, body + (b"\n" + body if told else b"")), "stray") == found
+    for at in range(1, len(body) if body[:1] in b"dH{" else 1):
+        assert values(read("openai_chat", kind, body[:at], body[at:]), "stray") == found, at
+
+
+@pytest.mark.parametrize(("distinct", "told"), [(4096, 4096), (4097, 4096)])
+def test_at_most_4096_tokens_of_an_answer_are_told_each_once(distinct: int, told: int) -> None:
+    calls = [{"index": 0, "id": f"call_{number}"} for number in (*range(distinct), 0)]
+
+    assert len(values(read("openai_chat", "text/event-stream", sse(chunk({"tool_calls": calls}))), "token")) == told
+
+
+@pytest.mark.parametrize(("changes", "told"), [(64, 64), (65, 64)])
+def test_at_most_64_changes_of_a_value_are_told(changes: int, told: int) -> None:
+    stream = sse(*(chunk({"content": "x"}, id=f"c{number}") for number in range(changes)))
+
+    assert len(values(read("openai_chat", "text/event-stream", stream), "id")) == told
+
+
+def test_events_that_lose_their_name_and_find_it_again_are_told_up_to_seven_times() -> None:
+    def loose(*named: bool, member: str = "id") -> list[bool]:
+        events = [chunk({"content": "x"}) | {"id": "", member: "a" if each else ""} for each in named]
+        return values(read("openai_chat", "text/event-stream", sse(*events)), "loose")
+
+    assert loose(True, True) == loose(True, True, member="request_id") == []
+    assert loose(True, False, False, True) == [True, False]
+    assert loose(*([False, True] * 5)) == [True, False] * 3 + [True]
+    assert values(read("openai_chat", "text/event-stream", sse(chunk({}, id=""))), "loose") == []
+
+
+@pytest.mark.parametrize(("status", "errors"), [(399, []), (400, ["m"]), (503, ["m"])])
+def test_a_body_under_a_status_of_400_or_more_is_an_error_and_ends_nothing(status: int, errors: list[str]) -> None:
+    facts = read("openai_chat", "application/json", b'{"message":"m","request_id":"r"}', status=status)
+
+    assert [error["message"] for error in values(facts, "error")] == errors
+    assert values(facts, "end") == ([] if errors else ["body"])
+    assert values(facts, "provider_id") == (["r"] if errors else [])
+
+
+def test_the_first_object_of_a_list_is_read_and_no_other() -> None:
+    facts = read("openai_chat", "application/json", b'[7, {"error":"a"}, {"error":"b"}]', status=500)
+
+    assert [error["message"] for error in values(facts, "error")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"request_id": 7}, ["7"]), ({"request_id": True}, []), ({"request_id": ""}, []), ({"request_id": ["x"]}, []),
+        ({"response": {"request_id": "x"}}, ["x"]), ({"message": {"request_id": "x"}}, ["x"]),
+        ({"request_id": 0}, ["0"]), ({"other": {"request_id": "x"}}, []),
+    ],
+)  # fmt: skip
+def test_an_echo_is_a_text_or_a_number_in_the_event_or_in_its_answer(data: dict[str, Any], told: list[str]) -> None:
+    assert values(facts_of_json("openai_chat", json.dumps(data).encode(), ECHO), "echo") == told
+
+
+def test_usage_is_told_when_a_number_grows_and_keeps_the_largest_of_each() -> None:
+    def usage(prompt: int, completion: int, cached: int) -> dict[str, Any]:
+        return chunk(usage={"prompt_tokens": prompt, "completion_tokens": completion,
+                            "prompt_tokens_details": {"cached_tokens": cached}})  # fmt: skip
+
+    stream = sse(usage(9, 1, 2), usage(9, 1, 2), usage(5, 4, 0), usage(1, 1, 1), usage(10, 0, 3))
+    assert values(read("openai_chat", "text/event-stream", stream), "usage") == [
+        Usage(9, 1, 2), Usage(9, 4, 2), Usage(10, 4, 3),
+    ]  # fmt: skip
+
+
+def test_an_answer_ends_once() -> None:
+    for stream, ends in ((sse(chunk({}, "stop"), b"[DONE]", b"[DONE]"), ["[DONE]"]), (sse(chunk({})), [])):
+        assert values(read("openai_chat", "text/event-stream", stream), "end") == ends
+    assert values(read("openai_chat", "application/json", b"{}"), "end") == ["body"]
+
+
+def test_an_event_that_is_too_long_counts_as_content_and_a_body_is_unread() -> None:
+    facts = read("openai_chat", "text/event-stream", b"data: " + b"x" * (4 * 2**20 + 1) + b"\n\n")
+    assert [(fact.kind, fact.value, fact.where) for fact in facts] == [
+        ("framing", "events", "body"), ("unread", "too long", "event"),
+    ]  # fmt: skip
+    for size, kinds in ((16 * 2**20, ["framing", "end"]), (16 * 2**20 + 1, ["framing", "unread"])):
+        body = b'{"a":"' + b"x" * (size - 8) + b'"}'
+        assert [fact.kind for fact in read("openai_chat", "application/json", body)] == kinds
+    answer = opened("application/json")
+    answer.feed(b"{" + b" " * 16 * 2**20)
+    answer.end()
+    assert answer.lacks(dialects.endpoint("POST", "/v1/chat/completions")) == ""
+
+
+@pytest.mark.parametrize(("more", "unread"), [(0, []), (1, ["too much once decompressed"])])
+def test_a_body_may_decode_to_a_megabyte_and_a_hundred_times_its_size(more: int, unread: list[str]) -> None:
+    size = 2**20
+    for _ in range(5):
+        size = 2**20 + 100 * len(gzip.compress(b" " * size, 9, mtime=0)) + more
+    packed = gzip.compress(b" " * size, 9, mtime=0)
+
+    assert size == 2**20 + 100 * len(packed) + more
+    assert values(read("openai_chat", "application/json", packed, content_encoding="gzip"), "unread") == unread
+
+
+def test_only_so_much_of_a_decoded_answer_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (reader.BODY_BYTES, reader.DECODED_BYTES) == (16 * 2**20, 64 * 2**20)
+    for most, unread in ((1000, []), (999, ["too much once decompressed"])):
+        monkeypatch.setattr(reader, "DECODED_BYTES", most)
+        packed = gzip.compress(b" " * 1000)
+        assert values(read("openai_chat", "application/json", packed, content_encoding="gzip"), "unread") == unread
+
+
+def test_a_refusal_s_body_is_decoded_up_to_a_bound_and_kept_where_it_has_no_coding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader, "BODY_BYTES", 10_000)
+    plain, packed = AnswerReader("openai_chat"), AnswerReader("openai_chat")
+    packed.head(Head(429, Headers([("content-encoding", "gzip")])))
+
+    assert plain.decoded(b"x" * 30_000) == b"x" * 30_000
+    assert 10_000 < len(packed.decoded(gzip.compress(bytes(19_000)))) <= 10_000 + 4096
+    assert packed.decoded(b"no gzip") == b"no gzip"
+
+
+def test_codings_in_several_header_lines_are_one_list() -> None:
+    body = brotli.compress(gzip.compress(CHAT))
+    answer = AnswerReader("openai_chat", ECHO)
+    fields = [("content-type", "text/event-stream"), ("content-encoding", "gzip"), ("content-encoding", "br")]
+    facts = [*answer.head(Head(200, Headers(fields))), *answer.feed(body), *answer.end()]
+
+    check_all("openai_chat", facts)
+    assert answer.decoded(body) == CHAT
+
+
+@pytest.mark.parametrize(
+    ("body", "malformed"),
+    [(b'{"a": NaN}', []), (b'{"a": "\\ud800"}', []), (b'{"a": "\xff"}', ["no JSON"]), (b"[" * 9000, ["no JSON"])],
+)  # fmt: skip
+def test_json_that_servers_send_is_read_though_it_is_none(body: bytes, malformed: list[str]) -> None:
+    assert values(read("openai_chat", "application/json", body), "malformed") == malformed
+
+
+def test_an_answer_in_another_shape_is_told_once_with_the_place() -> None:
+    event = {"candidates": [{"content": {"parts": [{"text": "x"}]}}]}
+    facts = read("openai_chat", "text/event-stream", sse(event, event))
+
+    assert [(fact.value, fact.where) for fact in facts if fact.kind == "shape"] == [("gemini", "event")]
+
+
+@pytest.mark.parametrize(
+    ("path", "events", "answers"),
+    [
+        ("/v1/chat/completions", [chunk({"content": "x"})], False),
+        ("/v1/chat/completions", [chunk({}, "stop")], True),
+        ("/v1/chat/completions", [chunk({"content": "x"}), b"[DONE]"], True),
+        ("/v1/chat/completions", [b"[DONE]"], False),
+        ("/v1/audio/speech", [{"type": "speech.audio.delta"}], True),
+        ("/v1/audio/speech", [], False),
+    ],
+)
+def test_a_stream_answers_with_content_and_an_end_and_sounds_with_any_event(
+    path: str, events: list[Any], answers: bool
+) -> None:
+    answer = opened()
+    answer.feed(sse(*events))
+
+    assert answer.answers(dialects.endpoint("POST", path)) is answers
+
+
+LACKING = [
+    ("/v1/chat/completions", "text/event-stream", b"", "it is empty"),
+    ("/v1/chat/completions", "image/png", b" ", "it is empty"),
+    ("/v1/audio/speech", "text/event-stream", b"", "it is empty"),
+    ("/v1/audio/speech", "application/json", b"", "it is empty"),
+    ("/v1/audio/speech", "", b"", "it is empty"),
+    ("/v1/audio/speech", "text/plain", b"", ""),
+    ("/v1/chat/completions", "text/html", b"<p>", "it is a web page"),
+    ("/v1/chat/completions", "text/plain", b"<p>", "it is neither JSON nor a stream of events"),
+    ("/v1/audio/speech", "text/plain", b"<p>", ""),
+    ("/v1/audio/speech", "text/html", b"<p>", "it is a web page"),
+    ("/v1/chat/completions", "text/event-stream", b": x\n\n", "it holds no event"),
+    ("/v1/audio/speech", "text/event-stream", b": x\n\n", "it holds no event"),
+    ("/v1/audio/speech", "text/event-stream", b"data: x\n\n", ""),
+    ("/v1/chat/completions", "text/event-stream", b"data: [DONE]\n\n", "it says nothing"),
+    ("/v1/chat/completions", "text/event-stream", sse(chunk({"content": "x"})), "it ends without its end"),
+    ("/v1/chat/completions", "text/event-stream", sse(chunk({}, "stop")), ""),
+    ("/v1/chat/completions", "application/json", b"{", "it is no JSON, or cut short"),
+    ("/v1/chat/completions", "application/json", b"null", "it is neither JSON nor a stream of events"),
+    ("/v1/chat/completions", "application/json", b"[]", "it holds no answer"),
+    ("/v1/chat/completions", "application/json", b"[1]", ""),
+    ("/v1/chat/completions", "application/json", b"{}", "it holds no answer"),
+    ("/v1/chat/completions", "application/json", b'{"type":"message","content":[],"stop_reason":"end_turn"}', ""),
+]
+
+
+@pytest.mark.parametrize(("path", "kind", "body", "lacks"), LACKING)
+def test_what_an_answer_lacks_is_told_in_words(path: str, kind: str, body: bytes, lacks: str) -> None:
+    answer = opened(kind)
+    answer.feed(body)
+    answer.end()
+
+    assert answer.lacks(dialects.endpoint("POST", path)) == lacks

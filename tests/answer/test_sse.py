@@ -45,9 +45,10 @@ def test_any_cuts_give_the_same_events(cuts: list[int], newline: bytes) -> None:
 
 
 def test_mixed_line_ends_are_one_line_end_each() -> None:
-    assert read(b"data: a\r\n\ndata: b\n\r\ndata: c\r\rdata: d\r\n\r\n") == [
-        Event("", x) for x in (b"a", b"b", b"c", b"d")
-    ]
+    stream = b"data: a\r\n\ndata: b\n\rdata: c\r\rdata: d\r\n\r\n"
+    for at in range(len(stream)):
+        found = read(stream[:at], *(stream[i : i + 1] for i in range(at, len(stream))))
+        assert found == [Event("", x) for x in (b"a", b"b", b"c", b"d")], at
 
 
 def test_an_event_is_given_as_soon_as_its_blank_line_has_come() -> None:
@@ -158,3 +159,47 @@ def test_the_beginning_of_a_byte_order_mark_waits_for_its_rest(mark: bytes) -> N
     rest = b"\xef\xbb\xbf"[len(mark) :] if mark else b""
     assert events.feed(rest + b"data: a\n\n") == [Event("", b"a")]
     assert events.feed(b"\xef\xbb\xbfdata: b\n\ndata: c\n\n") == [Event("", b"c")]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_only_the_first_byte_order_mark_of_a_stream_is_left_out(mark: bytes) -> None:
+    events = ServerSentEvents()
+
+    assert events.feed(mark + b"\n\ndata: a\n\n") == [Event("", b"a")]
+    assert events.feed(b"\xef\xbb\xbfdata: b\n") == []
+    assert events.feed(b"\ndata: c\n\n") == [Event("", b"c")]
+    assert read(mark + b"data: d") == [Event("", b"d")]
+    assert read(b"\xef\xbb", b"data: e") == []
+
+
+def test_an_event_of_four_megabytes_is_read_and_a_longer_one_is_not() -> None:
+    longest = 4 * 2**20 - len(b"data: ")
+    for size, dropped in ((longest, False), (longest + 1, True)):
+        events = ServerSentEvents()
+        found = events.feed(b"data: a\n\ndata: " + b"x" * size) + events.feed(b"\n\n")
+        assert [(event.dropped, len(event.data)) for event in found] == [(False, 1), (dropped, 0 if dropped else size)]
+
+
+def test_after_a_dropped_event_the_next_one_is_read_whatever_way_it_comes() -> None:
+    events = ServerSentEvents(limit=20)
+
+    assert events.feed(b"data: a\n\n") == [Event("", b"a")]
+    assert events.feed(b"data: " + b"x" * 15 + b"\n\n") == [Event("", b"", dropped=True)]
+    assert events.feed(b"data: " + b"x" * 15 + b"\n") == [Event("", b"", dropped=True)]
+    assert events.feed(b"data: b\n\n") == []
+    assert events.feed(b"event: e\ndata: c\n\n") == [Event("e", b"c")]
+
+
+@pytest.mark.parametrize(("size", "passes"), [(2**20, False), (2**20 + 1, True)])
+def test_a_megabyte_of_an_unfinished_event_is_held_back(size: int, passes: bool) -> None:
+    stream, complete = EventBuffer(), b"data: a\n\n"
+
+    assert len(stream.feed(complete + b"x" * size)) == len(complete) + (size if passes else 0)
+    assert len(stream.feed(b"\n\n")) == (0 if passes else size) + 2
+
+
+@pytest.mark.parametrize("stream", [b"data: a\r\n\r\nb", b"data: a\r\n\nb", b"data: a\n\r\nb", b"data: a\r\rb"])
+def test_a_blank_line_is_found_however_it_is_cut(stream: bytes) -> None:
+    for at in range(len(stream) - 2):
+        events = EventBuffer()
+        assert events.feed(stream[:at]) + events.feed(stream[at:]) == stream[:-1], at

@@ -178,8 +178,6 @@ class _Brotli:
         return not self._begun or bool(self._decompressor.is_finished())
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        if data and self._begun and self._decompressor.is_finished():
-            raise brotli.error("more behind the end")
         self._begun = self._begun or bool(data)
         if not _BROTLI_HAS_A_LIMIT:  # one byte opens no more than one meta-block, of 16 MiB at most
             for at in range(len(data)):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
 
 import brotli  # type: ignore[import-untyped]
 import pytest
@@ -150,3 +151,115 @@ def test_garbage_is_a_coding_error_and_nothing_else(value: str, data: bytes, siz
     packed = WAYS[value](b'{"model": "m"}' * 5)[:size] + data
     with suppress(CodingError):
         decode(packed, value, 10**5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("limit", "enough"), [(1400, True), (1399, False)])
+def test_the_limit_of_a_body_holds_to_the_byte(way: str, limit: int, enough: bool) -> None:
+    """A stack is held to the sum of what its layers give."""
+    packed, value = WAYS[way](BODIES[2]), way.removeprefix("raw ")
+    if "," in way:
+        enough, limit = True, 10**4
+    if enough:
+        assert decode(packed, value, limit) == BODIES[2]
+    else:
+        with pytest.raises(TooLarge):
+            decode(packed, value, limit)
+
+
+@pytest.mark.parametrize(("body", "value"), [(b"x", "identity"), (b"x", ""), (gzip.compress(b"x"), "gzip")])
+def test_nothing_may_come_out_where_the_limit_is_none(body: bytes, value: str) -> None:
+    with pytest.raises(TooLarge, match="larger than 0 bytes"):
+        decode(body, value, 0)
+    assert decode(b"", value, 0) == b""
+
+
+OPEN: dict[str, Callable[[], Callable[[bytes], bytes]]] = {
+    "gzip": lambda: zlib.decompressobj(31).decompress,
+    "deflate": lambda: zlib.decompressobj().decompress,
+    "raw deflate": lambda: zlib.decompressobj(-15).decompress,
+    "br": lambda: brotli.Decompressor().process,
+    "zstd": lambda: zstd.ZstdDecompressor().decompress,
+}
+
+
+@pytest.mark.parametrize("way", OPEN)
+def test_what_a_piece_holds_comes_out_with_it(way: str) -> None:
+    """A stream is not delayed: each piece gives what an unbounded decompressor gives."""
+    body = bytes(5 * STEP) + bytes(range(256)) * 20 + bytes(3 * STEP)
+    packed = WAYS[way](body)
+    for at in range(2, len(packed)):
+        assert b"".join(Decoder(way.removeprefix("raw ")).feed(packed[:at])) == OPEN[way]()(packed[:at]), at
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_empty_piece_changes_nothing(way: str) -> None:
+    packed, decoder = WAYS[way](BODIES[2]), Decoder(way.removeprefix("raw "))
+
+    assert list(decoder.feed(b"")) == []
+    decoder.end()
+    first = b"".join(decoder.feed(packed[: len(packed) // 2]))
+    assert b"".join(decoder.feed(b"")) == b""
+    with pytest.raises(CodingError, match="in the middle"):
+        decoder.end()
+    rest = b"".join(decoder.feed(packed[len(packed) // 2 :]))
+    assert first + rest + b"".join(decoder.feed(b"")) == BODIES[2]
+    decoder.end()
+
+
+@pytest.mark.parametrize("way", ["deflate", "raw deflate", "br"])
+def test_what_comes_after_the_end_is_an_error_in_a_later_piece_too(way: str) -> None:
+    decoder = Decoder(way.removeprefix("raw "))
+    assert b"".join(decoder.feed(WAYS[way](b"one"))) == b"one"
+
+    with pytest.raises(CodingError):
+        list(decoder.feed(b"behind it"))
+
+
+@pytest.mark.parametrize(("coding", "each"), [("gzip", 1024), ("zstd", 16 * 1024)])
+def test_each_member_but_the_first_counts_for_some_bytes(coding: str, each: int) -> None:
+    decoder, packed = Decoder(coding), WAYS[coding](b"one")
+    assert decoder.decoded <= 0
+    for number in range(4):
+        assert b"".join(decoder.feed(packed)) == b"one"
+        assert decoder.decoded == 3 * (number + 1) + each * number
+
+
+@pytest.mark.parametrize(("free", "ratio", "enough"), [(1366, 1, True), (1365, 1, False), (0, 42, True), (0, 0, True)])
+def test_what_comes_out_is_held_to_what_is_free_and_to_the_ratio(free: int, ratio: int, enough: bool) -> None:
+    packed = zlib.compress(BODIES[2])
+    decoder = Decoder("deflate", free=free and free + 34 - len(packed), ratio=ratio)
+    if enough:
+        assert b"".join(decoder.feed(packed)) == BODIES[2]
+    else:
+        with pytest.raises(TooLarge, match="more than its size allows"):
+            list(decoder.feed(packed))
+
+
+def test_three_codings_may_be_stacked_in_their_order() -> None:
+    packed = gzip.compress(zlib.compress(brotli.compress(b"x")))
+
+    assert decode(packed, "br, deflate, gzip", 100) == b"x"
+    with pytest.raises(CodingError, match=r"does not have its content-encoding: error$"):
+        decode(packed, "gzip, deflate, br", 100)
+    with pytest.raises(UnknownCoding, match=r"content-encoding 'x{64}'$"):
+        Decoder("x" * 65)
+
+
+def test_the_library_for_br_is_asked_for_small_pieces_where_it_can_give_them() -> None:
+    has_a_limit = tuple(map(int, version("brotli").split(".")[:2])) >= (1, 2)
+    assert has_a_limit is content_coding._BROTLI_HAS_A_LIMIT
+    assert max(map(len, Decoder("br").feed(brotli.compress(bytes(10**6))))) <= (2**16 if has_a_limit else 2**24)
+
+
+@pytest.mark.parametrize(("window", "decodes"), [(23, True), (24, False)])
+def test_a_frame_may_demand_eight_megabytes(window: int, decodes: bool) -> None:
+    """RFC 9659."""
+    options = {zstd.CompressionParameter.window_log: window, zstd.CompressionParameter.content_size_flag: 0}
+    compressor = zstd.ZstdCompressor(options=options)
+    packed = compressor.compress(b"x") + compressor.flush()
+    if decodes:
+        assert decode(packed, "zstd", 10) == b"x"
+    else:
+        with pytest.raises(CodingError):
+            decode(packed, "zstd", 10)

@@ -43,8 +43,6 @@ def decoded(path: str) -> str:
 
 def loosest(path: str) -> str:
     """Return *path* (without its query) as the least strict server reads it; unchanged where it cannot be decoded."""
-    if "%" not in path and ";" not in path and path.isascii():
-        return path.rstrip(". ")
     try:
         path = decoded(path)
     except ValueError:
@@ -63,7 +61,7 @@ def simplest(path: str, words: Mapping[str, str]) -> str:
 
 
 def _cut(segment: str) -> str:
-    return _CUTS.split(segment, maxsplit=1)[0].strip(_BLANK)
+    return _CUTS.split(segment)[0].strip(_BLANK)
 
 
 def _simple(segment: str, words: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay import dialects
-from patchbay.dialects.order import index_of
+from patchbay.dialects.order import StreamOrder, index_of
 
 
 def disorder(dialect: str, *events: dict[str, Any]) -> list[str]:
@@ -175,3 +175,82 @@ def test_numbers_of_repeated_events_go_on() -> None:
 
 def test_a_choice_that_is_none_has_the_first_index() -> None:
     assert [index_of(choice) for choice in ({"index": 2}, {"index": "2"}, {}, None, "x")] == [2, 0, 0, 0, 0]
+
+
+def disordered(order: StreamOrder, *names: object, choice: int = 0) -> list[tuple[str, object]]:
+    return [(fact.where, fact.value) for name in names for fact in order.name(name, choice)]
+
+
+@pytest.mark.parametrize(("ids", "alternates"), [(3, True), (8, True), (9, False), (10, False)])
+def test_the_first_eight_ids_of_a_choice_are_remembered(ids: int, alternates: bool) -> None:
+    names = [f"a{number}" for number in range(ids)]
+    found = disordered(StreamOrder(), *names, names[-2], names[-1], names[-2])
+
+    assert bool(found) is alternates
+
+
+def test_ids_are_compared_whole_and_shown_by_their_first_80_characters() -> None:
+    first, second = "a" * 80 + "1", "b" * 80 + "2"
+
+    assert disordered(StreamOrder(), first[:80], second[:80], first[:80], second[:80]) == [
+        ("alternates", f"{first[:80]} → {second[:80]}")
+    ]
+    order = StreamOrder()
+    assert [fact.value for name in (first, second) for fact in order.start(name)] == [f"{first[:80]} → {second[:80]}"]
+    assert disordered(order, first, second) == []
+
+
+def test_what_is_no_id_is_not_compared() -> None:
+    order = StreamOrder()
+
+    assert disordered(order, "", None, 7, "", None, "a", "a") == []
+    assert [*order.start(""), *order.start(None), *order.start("a"), *order.start(7), *order.start("a")] == []
+    assert list(order.end()) == []
+
+
+def test_a_switch_takes_two_events_of_each_of_two_ids() -> None:
+    for names, switches in (("aabb", True), ("abb", False), ("aab", False), ("aabbcc", False), ("aa", False)):
+        order = StreamOrder()
+        assert disordered(order, *names) == []
+        assert [fact.value for fact in order.end()] == (["a → b"] if switches else [])
+
+
+def test_512_choices_are_followed() -> None:
+    order = StreamOrder()
+    for choice in range(513):
+        found = disordered(order, "a", "b", "a", "b", choice=choice)
+        assert [rule for rule, _ in found] == (["alternates"] if choice < 512 else []), choice
+
+
+@pytest.mark.parametrize(("before", "violated"), [(511, ["opened-twice"]), (512, [])])
+def test_512_open_blocks_are_followed(before: int, violated: list[str]) -> None:
+    blocks = (block("start", number) for number in range(before))
+
+    assert disorder("anthropic", *blocks, block("start", 9999), block("start", 9999)) == violated
+
+
+@pytest.mark.parametrize(("before", "violated"), [(511, ["after-finish"]), (512, [])])
+def test_512_closed_choices_are_followed(before: int, violated: list[str]) -> None:
+    def choice(index: int, **more: object) -> dict[str, Any]:
+        return {"index": index, "delta": {"role": "assistant", **more}, "finish_reason": None if more else "stop"}
+
+    choices = [choice(index) for index in (*range(before), 9999)]
+    assert disorder("openai_chat", {"choices": choices}, {"choices": [choice(9999, content="x")]}) == violated
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [((0, 1, 2), []), ((3, 4), []), ((1, 1), ["1 → 1"]), ((2, 1), ["2 → 1"]), ((1, 3), ["1 → 3"]),
+     ((True, 0, "1", None, 1.5, 1), []), ((5, False, 6), [])],
+)  # fmt: skip
+def test_sequence_numbers_grow_by_one(numbers: tuple[object, ...], told: list[str]) -> None:
+    order = StreamOrder()
+
+    assert [fact.value for number in numbers for fact in order.count(number)] == told
+
+
+def test_nothing_follows_done() -> None:
+    order = dialects.of("openai_chat").order()
+    order.done()
+
+    assert [(fact.where, fact.value) for fact in order.feed(chunk("a"))] == [("after-end", "a chunk after [DONE]")]

@@ -246,6 +246,7 @@ def test_a_path_that_climbs_for_some_server_is_refused(below: str, climbs: str) 
     [
         ("/v1/files/a", "/v1/files/a"),
         ("/v1/files/a. ", "/v1/files/a"),
+        ("/v1\\files./a", "/v1/files/a"),
         ("/v1/fi%6ces/a;x=1", "/v1/files/a"),
         ("/v1/files%2Fa%3Fb", "/v1/files/a"),
         ("/v1/files/a%2520%253Bx", "/v1/files/a"),

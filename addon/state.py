@@ -16,7 +16,7 @@ import msgspec
 from .accounts.bindings import Binding, Bindings, Key
 from .accounts.cooldown import LONGEST, Blocked, SharedCooldown
 from .accounts.health import Health
-from .crosstalk.host_habits import IN_A_ROW, Demotion, HostHabits
+from .crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
 from .identity.lineage import KINDS as LINEAGES, demoted
 from .ledger import Entry, Ledger, LedgerRow
@@ -27,7 +27,7 @@ _OVER = '["ok",null]'  # the value of a rest that has ended before its time
 WOKEN = "woken"  # a record's kind: a user said that an account is well
 _WOKEN_TTL = 600.0  # seconds in which another instance, or a new one, hears of it
 HABIT, DEMOTED = "habit", "demoted"  # a record's kind, and its value while the demotion lasts
-_ROWS = tuple(map(str, range(1, IN_A_ROW)))  # … and while answers in a row break a rule, how many
+_ROWS = tuple(map(str, range(1, BREAKS_FOR_HABIT)))  # … and while answers in a row break a rule, how many
 _HABIT_TTL = 90 * 86_400.0  # seconds; a host that is asked so seldom is learned anew
 REQUEST = "request"  # the ledger's kind of the ids that went up, by which another instance names a victim
 _REQUEST = tuple[str, str, str, str, str, str]  # the value of such a record: see `_of_request`

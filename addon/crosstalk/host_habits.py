@@ -17,32 +17,34 @@ from msgspec import Struct
 
 from ..bounded import BoundedMap, ChangeLog
 
-PROVEN = 3  # answers in a row that kept a rule, for a finding that a concurrent exchange explains
-KNOWN = 8  # … for a strong finding: one round of eight workers, one of which may be odd
-NEVER = 12  # … for a proof by a fault that is no known habit of hosts
-TWICE = 16  # … where a value has to come twice before it can look odd: two rounds of eight workers
-ID_TWICE = 24  # … where that proves something: three rounds
-AGAIN = 40  # … at least, for any finding once the rule was broken: an odd worker of eight shows by then
-LONGER = 2  # … and so many times as many as before the break, so that what comes back every so often is accused once
-MOST = 512  # … at most
-PROVED = 64  # … for a proof by form alone
-FORGOTTEN = 64  # answers in a row after which a demoted rule is back, at least
-IN_A_ROW = 3  # answers in a row that break a rule show a habit
-SELDOM = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
+# A rule stands at a host after a run: so many answers in a row that kept it. A round is one answer of each of eight
+# workers, of which one may be odd.
+RUN_EXPLAINED = 3  # where a concurrent exchange explains the break
+RUN_STRONG = 8  # for a strong finding: one round
+RUN_PROOF = 12  # for a proof by a fault that no host is known to make habitually
+RUN_UNIQUE_VALUE = 16  # for a strong finding by a value that comes a second time: two rounds
+RUN_UNIQUE_ID = 24  # for a proof by an id that comes a second time: three rounds
+RUN_FORM_PROOF = 64  # for a proof by form alone
+RUN_AFTER_BREAK = 40  # for any finding once the rule was broken, at least: an odd worker of eight shows by then
+GROWTH_AFTER_BREAK = 2  # the run after a break is so many times the run before it: a recurring change is accused once
+RUN_AFTER_BREAK_MAX = 512
+RUN_REINSTATED = 64  # ends a demotion, at least
+BREAKS_FOR_HABIT = 3  # answers in a row that break a rule show a habit
+KEPT_PER_BREAK = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
 CONTRACT = "contract"
 BY_OUR_CLOCK = "created clock"  # the answer's time, compared with our clock
-# rules that misdelivered or mixed answers break, at any interval: for these, AGAIN is enough
+# Misdelivered or mixed answers break these rules, at any interval: GROWTH_AFTER_BREAK does not apply to them.
 _DELIVERY = frozenset(
     {"disorder alternates", "disorder another-end", "disorder another-prompt", "disorder switch",
      "disorder two-starts", "duplicate", "same-text", "settings", "stray-head"}
 )  # fmt: skip
-_BROKEN = 3  # times it must have been broken for that
+_BREAKS_FOR_VOID = 3  # breaks before KEPT_PER_BREAK makes a rule void
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
-# habit. A cumulative sum tells the two apart: it rises in the one case, and returns to 0 in the other.
-_STEP_BACK, _HABIT = 0.09, 8.0
-# detectors that one change of a host sets off together: calls that repeat, answers that are kept
+# habit. A cumulative sum (CUSUM) separates the two: it rises at the one rate, and returns to 0 at the other.
+_SCORE_DECAY, _HABIT_SCORE = 0.09, 8.0
+# detectors that one change of a host sets off together: repeated calls, cached answers
 _CHANGED_TOGETHER = {"results": "tool-call", "duplicate": "created"}
-_LIMIT, _NEWS, _SHOWN = 20_000, 1_000, 200
+_HABITS_MAX, _NEWS_MAX, _EVIDENCE_MAX = 20_000, 1_000, 200
 
 
 class Standing(Struct, frozen=True, omit_defaults=True):
@@ -50,8 +52,8 @@ class Standing(Struct, frozen=True, omit_defaults=True):
     The standing of one rule at one host at one moment.
 
     *run* and *row*: the answers in a row that kept it, and broke it. *needs*: the run after which a broken rule counts
-    again. The last break found *last* at the time *began*, after a run of *before*. *doubted*: the same detector
-    suspected another answer of the host recently, by any of its rules.
+    again. *last*, *began* and *before*: the evidence of the last break, its time, and the run that it ended. *doubted*:
+    the same detector suspected another answer of the host recently, by any of its rules.
     """
 
     kept: int = 0
@@ -66,12 +68,12 @@ class Standing(Struct, frozen=True, omit_defaults=True):
     doubted: bool = False
 
     def stands(self, answers: int) -> bool:
-        """Whether the host has kept it in at least *answers* answers in a row, or *needs* once it was broken."""
+        """Whether the run is at least *answers*, and *needs* once the rule was broken."""
         return not self.in_doubt and self.run >= max(answers, self.needs)
 
     def suspects(self, answers: int) -> bool:
         """
-        Whether a break counts without another explanation: the rule stands and is not in doubt.
+        Whether a break counts that no concurrent exchange explains: the rule stands and is not *doubted*.
 
         A new version of a server breaks several rules at once: the first is reported, the others are learned.
         """
@@ -87,24 +89,24 @@ class Standing(Struct, frozen=True, omit_defaults=True):
         return self.began > sent_at and self.before >= answers and len(here) == 2 and _bare(here) == _bare(there[::-1])
 
     @property
-    def seldom(self) -> bool:
-        """Whether the host seldom breaks it: for findings that a concurrent exchange explains."""
-        return not self.in_doubt and self.kept >= PROVEN and self.kept > SELDOM * self.broken
+    def seldom_broken(self) -> bool:
+        """Whether the host seldom breaks it: enough for a finding that a concurrent exchange explains."""
+        return not self.in_doubt and self.kept >= RUN_EXPLAINED and self.kept > KEPT_PER_BREAK * self.broken
 
     @property
-    def rare(self) -> bool:
-        """Whether breaks are rarer than one odd worker's: for findings that a concurrent exchange may explain."""
-        return not self.in_doubt and self.kept >= PROVED and self.kept > 2 * KNOWN * self.broken
+    def rarely_broken(self) -> bool:
+        """Whether breaks are rarer than one odd worker's: enough where a concurrent exchange may explain it."""
+        return not self.in_doubt and self.kept >= RUN_FORM_PROOF and self.kept > 2 * RUN_STRONG * self.broken
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the rule may not hold at the host: the next break in a row makes a habit, or has made it."""
-        return self.demoted or self.row >= IN_A_ROW - 1
+        """Whether the rule is demoted, or the next break in a row demotes it."""
+        return self.demoted or self.row >= BREAKS_FOR_HABIT - 1
 
     @property
     def void(self) -> bool:
-        """Whether the host breaks it as a matter of course."""
-        return self.demoted or (self.broken >= _BROKEN and self.kept <= SELDOM * self.broken)
+        """Whether the host breaks it habitually."""
+        return self.demoted or (self.broken >= _BREAKS_FOR_VOID and self.kept <= KEPT_PER_BREAK * self.broken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,16 +151,16 @@ class _Habit:
     demoted: bool = False
     since: float = 0.0  # the last demotion or its end
     score: float = 0.0
-    accused: bool = False  # it stood when it was broken, so it may have raised an alarm
+    accused: bool = False  # a break came while the rule stood, so it may have raised an alarm
 
 
 class HostHabits:
     """The counts of each (host, rule), bounded: the least recently used are evicted."""
 
     def __init__(self) -> None:
-        self._habits: BoundedMap[tuple[str, str], _Habit] = BoundedMap(_LIMIT)
-        self._news: deque[Demotion] = deque(maxlen=_NEWS)
-        self._doubts: BoundedMap[str, dict[str, tuple[str, int]]] = BoundedMap(_LIMIT)
+        self._habits: BoundedMap[tuple[str, str], _Habit] = BoundedMap(_HABITS_MAX)
+        self._news: deque[Demotion] = deque(maxlen=_NEWS_MAX)
+        self._doubts: BoundedMap[str, dict[str, tuple[str, int]]] = BoundedMap(_HABITS_MAX)
         self._changed: ChangeLog[tuple[str, str]] = ChangeLog()
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
@@ -176,7 +178,7 @@ class HostHabits:
 
     def suspected(self, host: str, detector: str, answer: str) -> None:
         """Note that *detector* suspected *answer* of *host*; its rules there are in doubt for a while."""
-        self._doubts[host] = {**self._doubts.get(host, {}), _scope(detector): (answer, AGAIN)}
+        self._doubts[host] = {**self._doubts.get(host, {}), _scope(detector): (answer, RUN_AFTER_BREAK)}
 
     def answered(self, host: str) -> None:
         """Note a complete answer of *host*."""
@@ -192,9 +194,9 @@ class HostHabits:
             self._in_a_row(host, rule, habit, 0.0, now)
         habit.kept += 1
         habit.run += 1
-        habit.score = max(0.0, habit.score - _STEP_BACK)
+        habit.score = max(0.0, habit.score - _SCORE_DECAY)
         # one id of ours in a header shows that the host gives ids back there
-        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else max(FORGOTTEN, habit.needs)):
+        if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else max(RUN_REINSTATED, habit.needs)):
             self._change(host, rule, habit, now, demoted=False)
 
     def broke(self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
@@ -205,10 +207,10 @@ class HostHabits:
         """
         weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
-        habit.accused = habit.accused or habit.run >= KNOWN or detector_of(rule) == CONTRACT
-        habit.before, habit.began, habit.last = habit.run, now, found[:_SHOWN]
-        longer = 0 if rule in _DELIVERY or detector_of(rule) in _DELIVERY else LONGER * habit.run
-        habit.needs = min(max(habit.needs, AGAIN, longer), MOST)
+        habit.accused = habit.accused or habit.run >= RUN_STRONG or detector_of(rule) == CONTRACT
+        habit.before, habit.began, habit.last = habit.run, now, found[:_EVIDENCE_MAX]
+        longer = 0 if rule in _DELIVERY or detector_of(rule) in _DELIVERY else GROWTH_AFTER_BREAK * habit.run
+        habit.needs = min(max(habit.needs, RUN_AFTER_BREAK, longer), RUN_AFTER_BREAK_MAX)
         habit.broken += 1
         self._in_a_row(host, rule, habit, habit.row + weight, now)
         habit.score += weight
@@ -286,7 +288,7 @@ class HostHabits:
     def _in_a_row(self, host: str, rule: str, habit: _Habit, row: float, now: float) -> None:
         """Set the row. That of an id in a header outlives a restart, since three in a row are few."""
         habit.row = row
-        if detector_of(rule) == CONTRACT and not habit.demoted and row < IN_A_ROW:
+        if detector_of(rule) == CONTRACT and not habit.demoted and row < BREAKS_FOR_HABIT:
             habit.since = max(now, habit.since)
             self._changed.note((host, rule))
 
@@ -298,7 +300,7 @@ class HostHabits:
     @staticmethod
     def _is_habit(rule: str, habit: _Habit) -> bool:
         # a single foreign id in a header may be crosstalk, so only an unbroken row makes a habit
-        return habit.row >= IN_A_ROW or (detector_of(rule) != CONTRACT and habit.score >= _HABIT)
+        return habit.row >= BREAKS_FOR_HABIT or (detector_of(rule) != CONTRACT and habit.score >= _HABIT_SCORE)
 
     def _habit(self, host: str, rule: str) -> _Habit:
         key = host, rule

@@ -20,7 +20,7 @@ class LiveAttempt:
     """An attempt whose answer has not ended."""
 
     entry: Entry
-    asked: RequestSummary
+    request: RequestSummary
     host: str
 
 
@@ -55,7 +55,7 @@ class RecentExchanges:
         self._live[live.entry.request_id] = live
         if live.entry.digest:
             self._asked.setdefault(live.entry.digest, live.entry.exchange)
-        for name, value in live.asked.settings.items():
+        for name, value in live.request.settings.items():
             key = (live.host, name, value)
             before = self._sent.get(key, live.entry)
             alone = before is not None and before.exchange == live.entry.exchange
@@ -64,7 +64,7 @@ class RecentExchanges:
     def finish(self, request_id: str, now: float) -> None:
         """End the attempt of *request_id*; the last few small ones stay in `others`."""
         live = self._live.pop(request_id, None)
-        if live is not None and live.asked.size <= _SMALL:
+        if live is not None and live.request.size <= _SMALL:
             self._ended.append((now, live))
 
     def asked_before(self, entry: Entry) -> bool:

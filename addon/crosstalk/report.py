@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from ..values.decision import Decision, Verdict
-from .host_habits import CONTRACT, IN_A_ROW, Demotion
+from .host_habits import BREAKS_FOR_HABIT, CONTRACT, Demotion
 
 _STRONGEST = {"proof": 0, "strong": 1, "weak": 2}
 
@@ -43,18 +43,18 @@ def demotion(told: Demotion) -> str:
     """Return one line about a rule that is demoted at a host, or counts again, and the remedy."""
     what = f"{told.host}: {told.detector} ({told.rule.partition(' ')[2] or 'any'})"
     if told.over:
-        return f"{what} is kept again, and counts again"
+        return f"{what} is kept again and counts again"
     reset = f"to forget it: patchbay habits --reset {told.host} {told.detector}"
     if told.detector == CONTRACT:
         name = told.rule.rpartition(" ")[2]
         return (
-            f"{what}: {IN_A_ROW} answers in a row brought ids in {name} that were never ours; it is taken for the"
-            f" host's own and not held against it until an id of ours comes back there. If it never does: set"
+            f"{what}: {BREAKS_FOR_HABIT} answers in a row brought ids in {name} that were never ours, so they count as"
+            f" the host's own until an id of ours comes back there. If none ever does: set"
             f" `echo: {{headers: {{}}}}` for this provider; {reset}"
         )
     return (
-        f"{what}: its answers break this rule again and again, so that it is no longer held against them."
-        f" If that is as it should be: `disabled_detectors: [{told.detector}]` for this provider; {reset}"
+        f"{what}: its answers break this rule habitually, so the rule no longer counts there."
+        f" To switch the detector off: `disabled_detectors: [{told.detector}]` for this provider; {reset}"
     )
 
 

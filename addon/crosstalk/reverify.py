@@ -19,7 +19,7 @@ from ..values.answer import Fact, Head
 from ..values.decision import Verdict, VerdictKind
 from ..values.http import Endpoint
 from .attempt_record import AttemptRecord, Moment, read
-from .host_habits import PROVED, PROVEN, SELDOM, HostHabits, Standing, detector_of
+from .host_habits import KEPT_PER_BREAK, RUN_EXPLAINED, RUN_FORM_PROOF, HostHabits, Standing, detector_of
 from .recent import RecentExchanges
 from .request_summary import RequestSummary
 from .watch import SEEN, Watch
@@ -87,11 +87,11 @@ class _HabitsOfBefore(HostHabits):
     """For records without standings: in their releases, three answers that kept a rule sufficed for any finding."""
 
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
-        stood = super().standing(host, rule)
-        seldom = stood.kept >= PROVEN and stood.kept > SELDOM * stood.broken
-        if seldom or (detector_of(rule) in _ALWAYS and not stood.void):
-            return Standing(kept=max(PROVED, stood.kept), run=PROVED)
-        return Standing(kept=stood.kept, broken=stood.broken)
+        standing = super().standing(host, rule)
+        seldom = standing.kept >= RUN_EXPLAINED and standing.kept > KEPT_PER_BREAK * standing.broken
+        if seldom or (detector_of(rule) in _ALWAYS and not standing.void):
+            return Standing(kept=max(RUN_FORM_PROOF, standing.kept), run=RUN_FORM_PROOF)
+        return Standing(kept=standing.kept, broken=standing.broken)
 
 
 class _Run:
@@ -153,8 +153,8 @@ class _Run:
                 entry = Entry(owner.exchange, owner.request_id, digest=bytes.fromhex(owner.digest), at=owner.at)
                 self._ledger.note("request", value, entry, now)
         endpoint = Endpoint(record.dialect, suffix=record.suffix)
-        asked = RequestSummary(endpoint, self.stored.request, record.model, record.stream)
-        return Watch(record.sent_again(), self._mint, self._ledger, now, self._memory, asked)
+        request = RequestSummary(endpoint, self.stored.request, record.model, record.stream)
+        return Watch(record.sent_again(), self._mint, self._ledger, now, self._memory, request)
 
 
 def _timed(record: AttemptRecord, facts: list[Fact]) -> Iterator[tuple[Moment, Fact]]:

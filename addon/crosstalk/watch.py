@@ -27,7 +27,7 @@ class Watch:
     The watch over the answer to one attempt, from the sending on.
 
     `see` takes the facts in order, `end` ends the answer; both complete *record*, from which `reverify` computes the
-    verdict again. Detectors beyond ids need *memory* and *asked*.
+    verdict again. Detectors beyond ids need *memory* and *request*.
     """
 
     def __init__(
@@ -37,17 +37,17 @@ class Watch:
         ledger: Ledger,
         now: float,
         memory: RecentExchanges | None = None,
-        asked: RequestSummary | None = None,
+        request: RequestSummary | None = None,
     ) -> None:
         record.at = Moment(memory.tick() if memory else 0, now)
         record.version, record.kinds = VERSION, sorted(BY_KIND)
         record.habits = judged = record.habits or {}
         own = frozenset((*record.own, record.client_id) if record.client_id else record.own)
         record.own = sorted(own)
-        entry = record.entry(now, asked.words if asked and record.generation else b"")
+        entry = record.entry(now, request.words if request and record.generation else b"")
         self.record = record
-        self._sent = DetectorContext(
-            record, entry, mint, ledger, judged, own, memory=memory, asked=asked,
+        self._ctx = DetectorContext(
+            record, entry, mint, ledger, judged, own, memory=memory, request=request,
             clock=memory.clock if memory else 0,
         )  # fmt: skip
         self._over = False
@@ -60,8 +60,8 @@ class Watch:
         self._verdict: Verdict | None = None
         self._loose = False
         ledger.note("request", record.request_id, entry, now)
-        if memory and asked and record.generation:
-            memory.begin(LiveAttempt(entry, asked, record.host))
+        if memory and request and record.generation:
+            memory.begin(LiveAttempt(entry, request, record.host))
         for other_form in {value for value in record.expected.values() if len(value) == 36 and mint.recognise(value)}:
             ledger.note("request", other_form, entry, now)
         self._reused = 0 < len(record.client_id) <= _ID_LENGTH and self._note_own(record.client_id, now)
@@ -72,9 +72,9 @@ class Watch:
         if detectors is None or self._over:
             return []
         self._clocked(now)
-        if status and not self._sent.status:
-            self._sent.headed = now
-        self._sent.status = status
+        if status and not self._ctx.status:
+            self._ctx.head_at = now
+        self._ctx.status = status
         if fact.kind in ("echo", "id"):
             self._match(fact, now)
         elif fact.kind == "loose":
@@ -84,33 +84,33 @@ class Watch:
         fresh: list[Finding] = []
         for name, detector in detectors:
             if name not in self.record.silent:
-                fresh += [finding for finding in detector(self._sent, fact, now) if self._is_new(finding)]
+                fresh += [finding for finding in detector(self._ctx, fact, now) if self._is_new(finding)]
         self._note_owner()
         if fresh:
             self._verdict = None
             if any(finding.detector in _UNOWNED and finding.victim == "unknown" for finding in fresh):
                 self._strangers.append(fact)
             proofs = {finding.detector for finding in fresh if finding.strength == "proof"}
-            self._sent.foreign = self._sent.foreign or bool(proofs)
+            self._ctx.misdelivered = self._ctx.misdelivered or bool(proofs)
             if proofs & _OF_ALL:
-                self._sent.disown()
-            if self._sent.memory is not None and self.verdict().kind == "suspect":
+                self._ctx.disown()
+            if self._ctx.memory is not None and self.verdict().kind == "suspect":
                 for told in {finding.detector for finding in fresh if finding.strength == "strong"}:
-                    self._sent.memory.habits.suspected(self.record.host, told, self._sent.entry.request_id)
+                    self._ctx.memory.habits.suspected(self.record.host, told, self._ctx.entry.request_id)
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
         """End the answer; learn the host's habits from a *whole* one."""
         if self._over:
             return []
-        fresh = self.see(_OVER, self._sent.status, now) if whole else []
+        fresh = self.see(_OVER, self._ctx.status, now) if whole else []
         self._over, self.record.whole = True, whole
-        if self._sent.memory is not None:
-            self.record.ended = [self._sent.memory.tick(), now]
+        if self._ctx.memory is not None:
+            self.record.ended = [self._ctx.memory.tick(), now]
             if whole:
-                self._sent.memory.habits.answered(self.record.host)
-                self._learn(self._sent.memory, now)
-            self._sent.memory.finish(self._sent.entry.request_id, now)
+                self._ctx.memory.habits.answered(self.record.host)
+                self._learn(self._ctx.memory, now)
+            self._ctx.memory.finish(self._ctx.entry.request_id, now)
         return fresh
 
     @property
@@ -126,25 +126,25 @@ class Watch:
         """
         fresh: list[Finding] = []
         for fact in tuple(self._strangers):
-            self._sent.last = None
-            returned = self._sent.returned(str(fact.value), now)
+            self._ctx.classified = None
+            returned = self._ctx.returned(str(fact.value), now)
             if returned.entry is None:
                 continue
             self._strangers.remove(fact)
             self._note_owner()
             self._take_back(fact)
             self._match(fact, now)
-            named = (*ids.contract(self._sent, fact, now), *ids.tag(self._sent, fact, now))
+            named = (*ids.contract(self._ctx, fact, now), *ids.tag(self._ctx, fact, now))
             fresh += [finding for finding in named if self._is_new(finding)]
         self._verdict = None
         return fresh
 
     def _note_owner(self) -> None:
         """Record the owner of the id that was classified last: no other record may name it."""
-        returned = self._sent.last[2] if self._sent.last else None
+        returned = self._ctx.classified[2] if self._ctx.classified else None
         if returned is None or returned.entry is None or len(self.record.owners) >= _FINDINGS:
             return
-        if returned.entry.exchange != self._sent.entry.exchange:
+        if returned.entry.exchange != self._ctx.entry.exchange:
             other = returned.entry
             self.record.owners[returned.value] = Owner(other.exchange, other.request_id, other.at, other.digest.hex())
 
@@ -161,25 +161,25 @@ class Watch:
         return self._verdict
 
     def _match(self, fact: Fact, now: float) -> None:
-        sent, value = self._sent, str(fact.value)
-        returned = sent.returned(value, now)
+        ctx, value = self._ctx, str(fact.value)
+        returned = ctx.returned(value, now)
         if returned.kind == "earlier":
             self._remark("late attempt")
-        elif returned.kind == "another" and returned.entry and sent.repeats(returned.entry):
-            sent.kept = True
+        elif returned.kind == "another" and returned.entry and ctx.repeats(returned.entry):
+            ctx.cached = True
             self._remark("replay of an equal request")
-        expected = sent.record.expected.get(fact.where, "")
+        expected = ctx.record.expected.get(fact.where, "")
         if returned.kind == "own" and returned.value == expected and self._reused:
             self._remark("the client uses one id for several requests")
         elif returned.kind == "mine" or (returned.kind == "own" and returned.value == expected):
             # An answer whose own id is made from ours (vLLM) comes from the engine, promised or not.
             self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
-            self._sent.held.add(f"stripped {fact.where}")
+            ctx.kept.add(f"stripped {fact.where}")
             self._verdict = None
 
     def _clocked(self, now: float) -> None:
-        if self._sent.memory is not None and len(self.record.seen) < SEEN:
-            self.record.seen.append(Moment(self._sent.memory.tick(), now))
+        if self._ctx.memory is not None and len(self.record.seen) < SEEN:
+            self.record.seen.append(Moment(self._ctx.memory.tick(), now))
 
     def _is_new(self, finding: Finding) -> bool:
         key = (finding.detector, finding.where, finding.received)
@@ -190,15 +190,15 @@ class Watch:
 
     def _learn(self, memory: RecentExchanges, now: float) -> None:
         """Learn the rules that the host kept, but not from an answer that our ids prove to be misdelivered."""
-        sent = self._sent
+        ctx = self._ctx
         tagged = any(each.detector == "tag" and each.strength == "proof" for each in self._findings.values())
-        if sent.status >= 400 or not sent.status or tagged:
+        if ctx.status >= 400 or not ctx.status or tagged:
             return
-        for rule in sent.held - sent.broken:
-            memory.habits.kept(sent.record.host, rule, now)
-        if self.verdict().kind not in ("suspect", "crosstalk") and sent.asked is not None:
-            for model in sent.models[:4]:
-                memory.answers(sent.record.host, sent.asked.model, model)
+        for rule in ctx.kept - ctx.broken:
+            memory.habits.kept(ctx.record.host, rule, now)
+        if self.verdict().kind not in ("suspect", "crosstalk") and ctx.request is not None:
+            for model in ctx.models[:4]:
+                memory.answers(ctx.record.host, ctx.request.model, model)
 
     def _remark(self, note: str) -> None:
         self._notes[note] = None
@@ -206,6 +206,6 @@ class Watch:
 
     def _note_own(self, client_id: str, now: float) -> bool:
         """Enter the client's id as ours; return whether another request carried it, so that it proves nothing."""
-        before = self._sent.ledger.note("request", client_id, self._sent.entry, now)
-        mine = self._sent.entry
+        before = self._ctx.ledger.note("request", client_id, self._ctx.entry, now)
+        mine = self._ctx.entry
         return before is not None and before.exchange != mine.exchange and before.digest != mine.digest

@@ -7,7 +7,16 @@ from random import Random
 import pytest
 from msgspec import to_builtins
 
-from patchbay.crosstalk.host_habits import AGAIN, FORGOTTEN, KNOWN, LONGER, MOST, Demotion, HostHabits, Standing
+from patchbay.crosstalk.host_habits import (
+    GROWTH_AFTER_BREAK,
+    RUN_AFTER_BREAK,
+    RUN_AFTER_BREAK_MAX,
+    RUN_REINSTATED,
+    RUN_STRONG,
+    Demotion,
+    HostHabits,
+    Standing,
+)
 from patchbay.crosstalk.recent import RecentExchanges
 from patchbay.crosstalk.reverify import judge
 from patchbay.values.answer import Fact
@@ -48,51 +57,51 @@ def verdicts(world: World, *values: str) -> list[str]:
 
 
 def test_a_rule_stands_at_a_host_that_kept_it_in_answers_in_a_row() -> None:
-    assert not habits(kept=KNOWN - 1).standing(HOST, "age").stands(KNOWN)
-    assert habits(kept=KNOWN).standing(HOST, "age").stands(KNOWN)
+    assert not habits(kept=RUN_STRONG - 1).standing(HOST, "age").stands(RUN_STRONG)
+    assert habits(kept=RUN_STRONG).standing(HOST, "age").stands(RUN_STRONG)
 
 
 def test_once_broken_it_takes_longer_until_it_stands_again() -> None:
     """H8: one odd worker of eight breaks it again before that."""
     found = habits(kept=20, broken=1)
-    for _ in range(AGAIN - 1):
+    for _ in range(RUN_AFTER_BREAK - 1):
         found.kept(HOST, "age", 3.0)
-    assert not found.standing(HOST, "age").stands(KNOWN)
+    assert not found.standing(HOST, "age").stands(RUN_STRONG)
     found.kept(HOST, "age", 3.0)
-    assert found.standing(HOST, "age").stands(KNOWN)
+    assert found.standing(HOST, "age").stands(RUN_STRONG)
 
 
-@pytest.mark.parametrize(("kept", "needed"), [(60, LONGER * 60), (10_000, MOST)])
+@pytest.mark.parametrize(("kept", "needed"), [(60, GROWTH_AFTER_BREAK * 60), (10_000, RUN_AFTER_BREAK_MAX)])
 def test_what_comes_back_every_so_often_is_accused_once(kept: int, needed: int) -> None:
     """H1: after a break, a rule must be kept in more answers than before it, in any case in MOST."""
     found = habits(kept=kept, broken=1)
     for _ in range(needed - 1):
         found.kept(HOST, "age", 3.0)
-    assert not found.standing(HOST, "age").stands(KNOWN)
+    assert not found.standing(HOST, "age").stands(RUN_STRONG)
     found.kept(HOST, "age", 3.0)
-    assert found.standing(HOST, "age").stands(KNOWN)
+    assert found.standing(HOST, "age").stands(RUN_STRONG)
 
 
 def test_what_goes_astray_again_is_found_again_after_the_usual_number_of_answers() -> None:
     """H1: a misdelivery may come back at any interval."""
     found = habits(kept=60, broken=1, rule="duplicate body")
-    for _ in range(AGAIN):
+    for _ in range(RUN_AFTER_BREAK):
         found.kept(HOST, "duplicate body", 3.0)
-    assert found.standing(HOST, "duplicate body").stands(KNOWN)
+    assert found.standing(HOST, "duplicate body").stands(RUN_STRONG)
 
 
 def test_a_suspicion_puts_the_other_rules_of_its_detector_in_doubt_for_a_while() -> None:
     """H1: a new version of a server breaks several rules at once, and is suspected once."""
-    found = habits(kept=KNOWN, rule="disorder unopened")
+    found = habits(kept=RUN_STRONG, rule="disorder unopened")
     found.suspected(HOST, "disorder", "answer 1")
 
-    assert found.standing(HOST, "disorder unopened", "answer 1").suspects(KNOWN)
-    assert not found.standing(HOST, "disorder unopened", "answer 2").suspects(KNOWN)
-    assert found.standing(HOST, "disorder unopened", "answer 2").stands(KNOWN)
+    assert found.standing(HOST, "disorder unopened", "answer 1").suspects(RUN_STRONG)
+    assert not found.standing(HOST, "disorder unopened", "answer 2").suspects(RUN_STRONG)
+    assert found.standing(HOST, "disorder unopened", "answer 2").stands(RUN_STRONG)
     assert not found.standing(HOST, "age", "answer 2").doubted
-    for _ in range(AGAIN):
+    for _ in range(RUN_AFTER_BREAK):
         found.answered(HOST)
-    assert found.standing(HOST, "disorder unopened", "answer 2").suspects(KNOWN)
+    assert found.standing(HOST, "disorder unopened", "answer 2").suspects(RUN_STRONG)
 
 
 def test_a_rule_that_is_broken_three_times_in_a_row_is_demoted_and_said_once() -> None:
@@ -115,7 +124,7 @@ def test_what_a_host_did_from_the_first_answer_on_is_void_and_needs_no_word() ->
 def test_a_demoted_rule_that_is_kept_for_long_stands_again() -> None:
     found = habits(kept=12, broken=3)
     found.news()
-    for _ in range(FORGOTTEN):
+    for _ in range(RUN_REINSTATED):
         found.kept(HOST, "age", 4.0)
 
     assert found.news() == [Demotion(HOST, "age", 4.0, over=True)]
@@ -319,16 +328,16 @@ def test_a_rule_is_void_where_one_answer_in_five_breaks_it(kept: int, broken: in
 
 @pytest.mark.parametrize(("kept", "broken", "seldom"), [(2, 0, False), (3, 0, True), (8, 2, False), (9, 2, True)])
 def test_a_rule_is_seldom_broken_where_fewer_than_one_answer_in_five_does(kept: int, broken: int, seldom: bool) -> None:
-    assert Standing(kept=kept, broken=broken).seldom == seldom
-    assert not Standing(kept=1000, row=2.0).seldom
+    assert Standing(kept=kept, broken=broken).seldom_broken == seldom
+    assert not Standing(kept=1000, row=2.0).seldom_broken
 
 
 @pytest.mark.parametrize(("kept", "broken", "rare"), [(63, 0, False), (64, 0, True), (64, 4, False), (65, 4, True)])
 def test_a_rule_is_rarely_broken_where_fewer_than_one_answer_in_seventeen_does(
     kept: int, broken: int, rare: bool
 ) -> None:
-    assert Standing(kept=kept, broken=broken).rare == rare
-    assert Standing(kept=64, row=1.0).rare and not Standing(kept=64, row=2.0).rare
+    assert Standing(kept=kept, broken=broken).rarely_broken == rare
+    assert Standing(kept=64, row=1.0).rarely_broken and not Standing(kept=64, row=2.0).rarely_broken
 
 
 @pytest.mark.parametrize("name", ["kept", "broken", "run", "row", "before", "began", "last", "needs", "demoted"])

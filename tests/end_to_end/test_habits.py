@@ -43,7 +43,7 @@ class Console:
 
 addons = [Console()]
 """
-TAKEN_FOR_ITS_OWN = "it is taken for the host's own"
+TAKEN_FOR_ITS_OWN = "they count as the host's own"
 
 
 class _OwnIds(BaseHTTPRequestHandler):

@@ -7,56 +7,56 @@ from collections.abc import Iterator
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import KNOWN, NEVER, PROVED
+from ..host_habits import RUN_FORM_PROOF, RUN_PROOF, RUN_STRONG
 from .finding import Strength, finding
 
 FAMILY = "form"
 
 
-def shape(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def shape(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """An answer in another dialect: proof at a host that has kept the right one. Gateways' errors are exempt."""
-    asked = sent.asked
-    if asked is None or not asked.shape or sent.status >= 400 or not sent.record.generation:
+    request = ctx.request
+    if request is None or not request.shape or ctx.status >= 400 or not ctx.record.generation:
         return
-    rule = f"shape {asked.shape}"
+    rule = f"shape {request.shape}"
     if fact.kind == "over":
-        if sent.status:
-            sent.held.add(rule)
+        if ctx.status:
+            ctx.kept.add(rule)
         return
-    if fact.kind != "shape" or fact.value == asked.shape:
+    if fact.kind != "shape" or fact.value == request.shape:
         return
-    others = {live.entry.exchange: live.entry for live in sent.beside() if live.asked.shape == fact.value}
-    sent.broke(rule, now, explained=bool(others))
-    if sent.void(rule):
+    others = {live.entry.exchange: live.entry for live in ctx.concurrent() if live.request.shape == fact.value}
+    ctx.broke(rule, now, explained=bool(others))
+    if ctx.void(rule):
         return
-    stands = sent.explained(rule) if others else sent.stands(rule, PROVED)
-    strength: Strength = "proof" if stands else "strong" if sent.suspects(rule, KNOWN) else "weak"
+    stands = ctx.stands_explained(rule) if others else ctx.stands(rule, RUN_FORM_PROOF)
+    strength: Strength = "proof" if stands else "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
     victim = next(iter(others.values())) if len(others) == 1 else None
-    yield finding("shape", FAMILY, strength, fact, asked.shape, victim)
+    yield finding("shape", FAMILY, strength, fact, request.shape, victim)
 
 
-def framing(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def framing(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A stream of events in answer to a request for a whole answer."""
-    asked = sent.asked
-    if fact.kind != "framing" or asked is None or asked.stream or sent.status >= 400 or not sent.record.generation:
+    request = ctx.request
+    if fact.kind != "framing" or request is None or request.stream or ctx.status >= 400 or not ctx.record.generation:
         return
     if fact.value != "events":
-        sent.held.add("framing")
+        ctx.kept.add("framing")
         return
-    sent.broke("framing", now)
-    if not sent.void("framing"):
-        strength: Strength = "strong" if sent.suspects("framing", KNOWN) else "weak"
+    ctx.broke("framing", now)
+    if not ctx.void("framing"):
+        strength: Strength = "strong" if ctx.suspects("framing", RUN_STRONG) else "weak"
         yield finding("framing", FAMILY, strength, fact, "one whole answer")
 
 
-def stray(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def stray_head(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """The head of another HTTP answer in the middle of this one's body."""
-    if not sent.record.generation or sent.status >= 400:
+    if not ctx.record.generation or ctx.status >= 400:
         return
     if fact.kind == "over":
-        sent.held.add("stray-head")
+        ctx.kept.add("stray-head")
         return
-    sent.broke("stray-head", now)
-    if not sent.void("stray-head"):
-        strength: Strength = "proof" if sent.memory is None or sent.stands("stray-head", NEVER) else "weak"
+    ctx.broke("stray-head", now)
+    if not ctx.void("stray-head"):
+        strength: Strength = "proof" if ctx.memory is None or ctx.stands("stray-head", RUN_PROOF) else "weak"
         yield finding("stray-head", FAMILY, strength, fact, "the body of one answer")

@@ -9,48 +9,48 @@ from itertools import pairwise
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import FORGOTTEN, ID_TWICE, KNOWN, PROVEN, SELDOM
+from ..host_habits import KEPT_PER_BREAK, RUN_EXPLAINED, RUN_REINSTATED, RUN_STRONG, RUN_UNIQUE_ID
 from .finding import Strength, finding
 
 FAMILY = "ids"
 _PLACES = ("echo", "id", "provider_id", "token")
 _DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, digits alone are a count
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
-_COUNTED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a count
-_CHANGES = 0.4  # of the letters of a random word have another case than the one before; a name has fewer humps
+_NUMBERED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a number
+_CASE_CHANGES = 0.4  # in random letters, at least this share differ in case from the one before; in names fewer do
 
 
-def contract(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def contract(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Where the provider promises an echo, any other value belongs to another request.
 
     Absent and blank values and error answers are exempt: gateways write those. A header in which answers in a row bring
     foreign ids is the host's own, until an id of ours comes back there; a member of the body never is.
     """
-    expected = sent.record.expected.get(fact.where, "")
-    if fact.kind != "echo" or not sent.record.promised or not expected or sent.status >= 400:
+    expected = ctx.record.expected.get(fact.where, "")
+    if fact.kind != "echo" or not ctx.record.promised or not expected or ctx.status >= 400:
         return
-    returned = sent.returned(str(fact.value), now)
+    returned = ctx.returned(str(fact.value), now)
     if returned.kind == "blank":
         return
     ours = returned.kind in ("mine", "own", "earlier")
     if not ours:
-        sent.broken.add(f"stripped {fact.where}")  # a wrong value is not a missing one
+        ctx.broken.add(f"stripped {fact.where}")  # a wrong value is not a missing one
     never_ours = returned.kind in ("foreign", "mangled")
-    if fact.where.startswith("header ") and sent.memory is not None:
+    if fact.where.startswith("header ") and ctx.memory is not None:
         rule = f"contract {fact.where}"
         if not never_ours:
-            sent.memory.habits.kept(sent.record.host, rule, now)
+            ctx.memory.habits.kept(ctx.record.host, rule, now)
         else:
-            sent.broke(rule, now)
-            if sent.standing(rule).demoted:
+            ctx.broke(rule, now)
+            if ctx.standing(rule).demoted:
                 return
-    if ours or (returned.entry and sent.repeats(returned.entry)):
+    if ours or (returned.entry and ctx.repeats(returned.entry)):
         return
     yield finding("contract", FAMILY, "proof", fact, expected, returned.entry)
 
 
-def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An id that we minted for another exchange is a proof, in every structured place.
 
@@ -59,33 +59,33 @@ def tag(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     value = fact.value
     if fact.kind not in _PLACES or not isinstance(value, str) or len(value) > 256:
         return
-    if "pb1-" not in value.lower() and not (len(value) == 36 and sent.mint.recognise(value)):
+    if "pb1-" not in value.lower() and not (len(value) == 36 and ctx.mint.recognise(value)):
         return
-    returned = sent.returned(value, now)
+    returned = ctx.returned(value, now)
     rule = f"tag {fact.where}"
     match returned.kind:
         case "mine":
-            sent.held.add(rule)
-        case "another" if returned.entry and not sent.repeats(returned.entry):
-            proof: Strength = "proof" if sent.status < 400 else "strong"
-            yield finding("tag", FAMILY, proof, fact, sent.entry.request_id, returned.entry)
+            ctx.kept.add(rule)
+        case "another" if returned.entry and not ctx.repeats(returned.entry):
+            proof: Strength = "proof" if ctx.status < 400 else "strong"
+            yield finding("tag", FAMILY, proof, fact, ctx.entry.request_id, returned.entry)
         case "ours":
             # Another instance's id. If it is newer than our request, it may be that of an instance upstream of us.
-            made = sent.mint.time_of(returned.value) or 0.0
-            told = _odd(sent, rule, now) if made < sent.entry.at else "weak"
-            yield finding("unknown-tag", FAMILY, told, fact, sent.entry.request_id)
+            made = ctx.mint.time_of(returned.value) or 0.0
+            told = _unminted_strength(ctx, rule, now) if made < ctx.entry.at else "weak"
+            yield finding("unknown-tag", FAMILY, told, fact, ctx.entry.request_id)
         case "mangled":
-            yield finding("mangled-tag", FAMILY, _odd(sent, rule, now), fact, sent.entry.request_id)
+            yield finding("mangled-tag", FAMILY, _unminted_strength(ctx, rule, now), fact, ctx.entry.request_id)
 
 
-def _odd(sent: DetectorContext, rule: str, now: float) -> Strength:
+def _unminted_strength(ctx: DetectorContext, rule: str, now: float) -> Strength:
     """Return the strength of an id in our form that we did not mint: some hosts cut ids, or replay recordings."""
-    if sent.status < 400:
-        sent.broke(rule, now)
-    return "strong" if sent.is_new(rule, KNOWN) else "weak"
+    if ctx.status < 400:
+        ctx.broke(rule, now)
+    return "strong" if ctx.is_first_break(rule, RUN_STRONG) else "weak"
 
 
-def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def duplicate(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     One provider id on two exchanges with different requests: one of the two answers is misdelivered.
 
@@ -95,96 +95,99 @@ def duplicate(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     """
     value = fact.value
     if fact.kind == "born":
-        sent.born = sent.born or str(value)
+        ctx.born = ctx.born or str(value)
         return
-    if fact.kind not in ("id", "provider_id") or not isinstance(value, str) or sent.status >= 400:
+    if fact.kind not in ("id", "provider_id") or not isinstance(value, str) or ctx.status >= 400:
         return
-    if not sent.record.generation or not telling(value) or sent.returned(value, now).kind != "foreign":
+    if not ctx.record.generation or not is_distinctive(value) or ctx.returned(value, now).kind != "foreign":
         return
-    other = sent.ledger.find("answer", value, now)
+    other = ctx.ledger.find("answer", value, now)
     rule = "duplicate body" if fact.kind == "id" else f"duplicate {fact.where}"
     if other is None:
         # ids in a misdelivered answer belong to its owner, which may still receive it
-        if not sent.foreign and sent.names.setdefault(fact.where, value) == value:
-            sent.note("answer", value, sent.entry, now)
-            sent.held.add(rule)
-    elif other.exchange != sent.entry.exchange and sent.asked_alike(other):
-        sent.kept = True
-    elif other.exchange != sent.entry.exchange:
-        sent.broke(rule, now)
-        if sent.void(rule):
+        if not ctx.misdelivered and ctx.first_ids.setdefault(fact.where, value) == value:
+            ctx.note("answer", value, ctx.entry, now)
+            ctx.kept.add(rule)
+    elif other.exchange != ctx.entry.exchange and ctx.asked_alike(other):
+        ctx.cached = True
+    elif other.exchange != ctx.entry.exchange:
+        ctx.broke(rule, now)
+        if ctx.void(rule):
             return
-        first = sent.names.setdefault(fact.where, value) == value
-        same = not (first and sent.born and other.born) or sent.born == other.born or fact.kind != "id"
-        # A later id is that of an answer mixed into this one. An id on its second appearance only is that of an answer
-        # that two exchanges received while both waited.
-        again = sent.ledger.note("twice", value, sent.entry, now) is not None
-        twice = sent.born and other.seen > sent.entry.at and sent.standing(rule).kept >= KNOWN and not again
+        first = ctx.first_ids.setdefault(fact.where, value) == value
+        same = not (first and ctx.born and other.born) or ctx.born == other.born or fact.kind != "id"
+        # A later id is that of an answer mixed into this one. An id that came twice, and no third time, is that of an
+        # answer that two exchanges received while both waited.
+        again = ctx.ledger.note("twice", value, ctx.entry, now) is not None
+        twice = ctx.born and other.seen > ctx.entry.at and ctx.standing(rule).kept >= RUN_STRONG and not again
         # An embedding or a moderation holds no words and may be equal for different requests. Gateways cache heads,
         # write trace ids into them, and cache answers across similar requests.
-        spoken = sent.asked is None or sent.asked.shape not in ("", "embedding")
-        worth: Strength = "proof" if fact.kind == "id" and spoken and not sent.kept else "strong"
-        counts = sent.repeated(rule, other, later=ID_TWICE) or ((twice or not first) and sent.explained(rule))
-        if same and counts and (worth == "proof" or not sent.standing(rule).doubted):
-            asked_before = sent.memory is not None and sent.memory.asked_before(sent.entry)
-            disputed = first and (other.seen >= sent.entry.at or asked_before)
+        spoken = ctx.request is None or ctx.request.shape not in ("", "embedding")
+        worth: Strength = "proof" if fact.kind == "id" and spoken and not ctx.cached else "strong"
+        unique = ctx.stands_unique(rule, other, later=RUN_UNIQUE_ID)
+        counts = unique or ((twice or not first) and ctx.stands_explained(rule))
+        if same and counts and (worth == "proof" or not ctx.standing(rule).doubted):
+            asked_before = ctx.memory is not None and ctx.memory.asked_before(ctx.entry)
+            disputed = first and (other.seen >= ctx.entry.at or asked_before)
             yield finding("duplicate", FAMILY, worth, fact, "an id of its own", other, disputed=disputed)
         else:
             yield finding("duplicate", FAMILY, "weak", fact, "an id of its own")
 
 
-def tool_call(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def tool_call(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A tool call's id that another exchange has received already. Ids that count are exempt."""
     value = fact.value
-    if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or sent.status >= 400:
+    if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or ctx.status >= 400:
         return
-    if not sent.record.generation or not telling(value) or _COUNTED.search(value) or not _random(value):
+    if not ctx.record.generation or not is_distinctive(value) or _NUMBERED.search(value) or not _random(value):
         return
-    other = sent.ledger.find("call", value, now)
+    other = ctx.ledger.find("call", value, now)
     if other is None:
-        sent.note("call", value, sent.entry, now)
-        sent.held.add("tool-call")
-    elif other.exchange != sent.entry.exchange and not sent.asked_alike(other):
-        sent.broke("tool-call", now)
-        if sent.repeated("tool-call", other) and not (sent.kept or sent.standing("tool-call").doubted):
+        ctx.note("call", value, ctx.entry, now)
+        ctx.kept.add("tool-call")
+    elif other.exchange != ctx.entry.exchange and not ctx.asked_alike(other):
+        ctx.broke("tool-call", now)
+        if ctx.stands_unique("tool-call", other) and not (ctx.cached or ctx.standing("tool-call").doubted):
             yield finding("tool-call", FAMILY, "strong", fact, "an id of its own", other)
         else:
             yield finding("tool-call", FAMILY, "weak", fact, "an id of its own")
 
 
-def strange(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def strange_id(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An id that is not made from ours, at a host whose ids were always made from ours.
 
     Our engine did not make this answer, or a gateway before it sent another id.
     """
-    asked, value = sent.asked, fact.value
-    if fact.kind != "id" or asked is None or sent.status >= 400 or not isinstance(value, str):
+    request, value = ctx.request, fact.value
+    if fact.kind != "id" or request is None or ctx.status >= 400 or not isinstance(value, str):
         return
-    if not sent.record.generation:
+    if not ctx.record.generation:
         return
-    rule = f"strange-id {asked.dialect} {asked.suffix[:64]}"
-    returned = sent.returned(value, now)
+    rule = f"strange-id {request.dialect} {request.suffix[:64]}"
+    returned = ctx.returned(value, now)
     if returned.kind in ("mine", "own"):
-        sent.held.add(rule)
-    if returned.kind != "foreign" or sent.kept:
+        ctx.kept.add(rule)
+    if returned.kind != "foreign" or ctx.cached:
         return
-    sent.broke(rule, now)
-    if sent.suspects(rule, FORGOTTEN if sent.standing(rule).broken else KNOWN):  # some ask elsewhere now and then
-        yield finding("strange-id", FAMILY, "strong", fact, sent.entry.request_id)
+    ctx.broke(rule, now)
+    run = RUN_REINSTATED if ctx.standing(rule).broken else RUN_STRONG  # some gateways ask another engine now and then
+    if ctx.suspects(rule, run):
+        yield finding("strange-id", FAMILY, "strong", fact, ctx.entry.request_id)
 
 
-def stripped(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def stripped(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """Our id is missing in a place where this host has returned it."""
-    if fact.kind != "over" or not sent.record.generation or sent.status >= 400:
+    if fact.kind != "over" or not ctx.record.generation or ctx.status >= 400:
         return
-    for place in sent.record.expected:
+    for place in ctx.record.expected:
         rule = f"stripped {place}"
-        if rule not in sent.held and rule not in sent.broken:
-            sent.broke(rule, now)
-            stood = sent.standing(rule)
-            if stood.kept >= PROVEN and not stood.demoted and stood.kept > SELDOM * stood.broken:
-                yield finding("stripped", FAMILY, "weak", Fact("echo", "nothing", place), sent.record.expected[place])
+        if rule not in ctx.kept and rule not in ctx.broken:
+            ctx.broke(rule, now)
+            standing = ctx.standing(rule)
+            usual = standing.kept >= RUN_EXPLAINED and standing.kept > KEPT_PER_BREAK * standing.broken
+            if usual and not standing.demoted:
+                yield finding("stripped", FAMILY, "weak", Fact("echo", "nothing", place), ctx.record.expected[place])
 
 
 def _random(value: str) -> bool:
@@ -192,10 +195,10 @@ def _random(value: str) -> bool:
     if _DIGITS.search(value):
         return True
     word = value.rpartition("_")[2]
-    return sum(a.isupper() != b.isupper() for a, b in pairwise(word)) > _CHANGES * len(word)
+    return sum(a.isupper() != b.isupper() for a, b in pairwise(word)) > _CASE_CHANGES * len(word)
 
 
-def telling(value: str) -> bool:
+def is_distinctive(value: str) -> bool:
     """Whether *value* is random enough to identify one answer: no counter, no `chatcmpl-417`, not blank."""
     rest = _ID_HEAD.sub("", value.lower(), count=1)
     return len(rest) >= 12 and len(value) <= 256 and len(set(rest)) >= 6

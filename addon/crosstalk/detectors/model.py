@@ -9,7 +9,7 @@ from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import PROVEN
+from ..host_habits import RUN_EXPLAINED
 from .finding import Strength, finding
 
 FAMILY = "model"
@@ -19,32 +19,32 @@ _DATED = re.compile(
 _ROUTERS = re.compile(r"(?:^|[/-])(?:auto|router|default|best|fast)(?:$|[/-])")
 
 
-def answered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     A model other than the requested one and the request's fallbacks.
 
     Weak, since hosts rename models. Strong where exactly one concurrent exchange requested it, at a host that has
     answered our model under its own name.
     """
-    asked, memory = sent.asked, sent.memory
-    if fact.kind != "model" or asked is None or memory is None or not asked.model or not sent.record.generation:
+    request, memory = ctx.request, ctx.memory
+    if fact.kind != "model" or request is None or memory is None or not request.model or not ctx.record.generation:
         return
-    if sent.status >= 400 or not isinstance(fact.value, str):
+    if ctx.status >= 400 or not isinstance(fact.value, str):
         return
-    wanted, got = plain(asked.model), plain(fact.value)
-    rule = f"model {asked.model[:128]}"
+    wanted, got = plain(request.model), plain(fact.value)
+    rule = f"model {request.model[:128]}"
     if alike(wanted, got):
-        sent.held.add(rule)
+        ctx.kept.add(rule)
         return
-    if _ROUTERS.search(asked.model.lower()) or any(alike(plain(name), got) for name in asked.fallbacks):
+    if _ROUTERS.search(request.model.lower()) or any(alike(plain(name), got) for name in request.fallbacks):
         return
-    if memory.has_answered(sent.record.host, asked.model, got):
+    if memory.has_answered(ctx.record.host, request.model, got):
         return
-    sent.models.append(got)
-    sent.broke(rule, now)
-    other = _asked_by(sent, fact.value)
-    strength: Strength = "strong" if other is not None and sent.stands(rule, PROVEN) else "weak"
-    yield finding("model", FAMILY, strength, fact, asked.model, other)
+    ctx.models.append(got)
+    ctx.broke(rule, now)
+    other = _requested_by(ctx, fact.value)
+    strength: Strength = "strong" if other is not None and ctx.stands(rule, RUN_EXPLAINED) else "weak"
+    yield finding("model", FAMILY, strength, fact, request.model, other)
 
 
 def plain(name: str) -> str:
@@ -57,10 +57,10 @@ def alike(wanted: str, got: str) -> bool:
     return wanted == got or wanted.startswith(got) or got.startswith(wanted)
 
 
-def _asked_by(sent: DetectorContext, got: str) -> Entry | None:
+def _requested_by(ctx: DetectorContext, got: str) -> Entry | None:
     others = {
         live.entry.exchange: live.entry
-        for live in sent.beside()
-        if live.asked.model and plain(live.asked.model) == plain(got)
+        for live in ctx.concurrent()
+        if live.request.model and plain(live.request.model) == plain(got)
     }
     return next(iter(others.values())) if len(others) == 1 else None

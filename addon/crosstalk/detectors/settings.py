@@ -9,18 +9,18 @@ from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import KNOWN, NEVER, PROVED, Standing
+from ..host_habits import RUN_FORM_PROOF, RUN_PROOF, RUN_STRONG, Standing
 from ..recent import RecentExchanges
 from .finding import finding
 
 FAMILY = "settings"
-# Settings whose values a server cannot guess. It may set numbers itself.
+# Settings whose values a server cannot guess; numbers are not among them, since a server has defaults.
 _DISTINCT = ("previous_response_id", "prompt_cache_key", "safety_identifier", "user", "instructions", "metadata.")
 _NAMES = frozenset({"user", "safety_identifier", "prompt_cache_key"})  # in which a gateway may write its tenant
-_TELLING, _LETTERS = 8, 4  # characters of a value, and different ones, from which on it is no chance
+_MIN_LENGTH, _MIN_DISTINCT = 8, 4  # characters, and distinct ones, above which equal values are no chance
 
 
-def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def repeated(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     Settings other than ours: proof where exactly one other exchange sent them.
 
@@ -29,26 +29,26 @@ def echo(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     settings that we sent are compared. A difference alone is strong where the host has always repeated the setting, and
     no sign where it rewrites it habitually.
     """
-    if fact.kind != "settings" or not isinstance(fact.value, Mapping) or sent.asked is None:
+    if fact.kind != "settings" or not isinstance(fact.value, Mapping) or ctx.request is None:
         return
-    if not sent.record.generation or sent.status >= 400:
+    if not ctx.record.generation or ctx.status >= 400:
         return
-    differing: list[_Differs] = []
-    for name, mine in sent.asked.settings.items():
+    differing: list[_Difference] = []
+    for name, mine in ctx.request.settings.items():
         theirs = fact.value.get(name)
         if theirs is None:
             continue
         if theirs == mine:
-            sent.held.add(_rule(name))
-        elif sent.memory is not None:
-            differing.append(_compared(sent, sent.memory, name, mine, str(theirs)))
+            ctx.kept.add(_rule(name))
+        elif ctx.memory is not None:
+            differing.append(_compared(ctx, ctx.memory, name, mine, str(theirs)))
     for each in differing:
         alike = {_rule(other.name) for other in differing if other.owner and other.owner is each.owner}
-        yield from _judged(sent, each, len(alike), now)
+        yield from _findings(ctx, each, len(alike), now)
 
 
 @dataclass(frozen=True, slots=True)
-class _Differs:
+class _Difference:
     """
     One setting that differs. *sender*: the only exchange that sent this value.
 
@@ -66,60 +66,61 @@ class _Differs:
     common: bool
 
 
-def _compared(sent: DetectorContext, memory: RecentExchanges, name: str, mine: str, theirs: str) -> _Differs:
-    other = memory.sender(sent.record.host, name, theirs)
-    if other is not None and (other.exchange == sent.entry.exchange or sent.asked_alike(other)):
+def _compared(ctx: DetectorContext, memory: RecentExchanges, name: str, mine: str, theirs: str) -> _Difference:
+    other = memory.sender(ctx.record.host, name, theirs)
+    if other is not None and (other.exchange == ctx.entry.exchange or ctx.asked_alike(other)):
         other = None
-    waiting = {live.entry.exchange: live.entry for live in sent.beside()} if other is not None else {}
+    waiting = {live.entry.exchange: live.entry for live in ctx.concurrent()} if other is not None else {}
     owner = waiting.get(other.exchange) if other is not None else None
     distinct = name.startswith(_DISTINCT)
-    common = _rewritten(mine, theirs) or (distinct and _is_common(sent, memory, name, theirs))
+    common = _rewritten(mine, theirs) or (distinct and _is_common(ctx, memory, name, theirs))
     told = owner if distinct and not common else None
-    telling = len(theirs) >= _TELLING and len(set(theirs)) >= _LETTERS
-    return _Differs(name, mine, theirs, other, told, telling, owner is not None, common)
+    telling = len(theirs) >= _MIN_LENGTH and len(set(theirs)) >= _MIN_DISTINCT
+    return _Difference(name, mine, theirs, other, told, telling, owner is not None, common)
 
 
-def _judged(sent: DetectorContext, it: _Differs, alike: int, now: float) -> Iterator[Finding]:
-    rule = _rule(it.name)
-    if it.owner is not None and (it.telling or alike > 1):  # a misdelivered answer shows no habit of the host
-        sent.standing(rule)
-        sent.broken.add(rule)
+def _findings(ctx: DetectorContext, diff: _Difference, alike: int, now: float) -> Iterator[Finding]:
+    rule = _rule(diff.name)
+    if diff.owner is not None and (diff.telling or alike > 1):  # a misdelivered answer shows no habit of the host
+        ctx.standing(rule)
+        ctx.broken.add(rule)
     else:
-        sent.broke(rule, now, found=sent.pair(it.owner), explained=it.owner is not None)
-    if sent.void(rule):
+        ctx.broke(rule, now, found=ctx.swap_note(diff.owner), explained=diff.owner is not None)
+    if ctx.void(rule):
         return
-    place = Fact("settings", it.theirs, f"body {it.name}")
-    known = it.sender is not None and it.telling and it.name.startswith(_DISTINCT) and sent.stands(rule, PROVED)
-    repeats = sent.explained(rule) and sent.standing(rule).kept >= NEVER
-    owned = it.owner is not None and (alike > 1 or (it.telling and repeats))
-    if owned or (known and not it.common):
-        yield finding("settings", FAMILY, "proof", place, it.mine, it.sender)
-    elif not it.common and (_seldom(sent, it, rule) or sent.suspects(rule, KNOWN)):
-        yield finding("settings", FAMILY, "strong", place, it.mine, it.sender)
+    place = Fact("settings", diff.theirs, f"body {diff.name}")
+    telling = diff.telling and diff.name.startswith(_DISTINCT)
+    known = diff.sender is not None and telling and ctx.stands(rule, RUN_FORM_PROOF)
+    repeats = ctx.stands_explained(rule) and ctx.standing(rule).kept >= RUN_PROOF
+    owned = diff.owner is not None and (alike > 1 or (diff.telling and repeats))
+    if owned or (known and not diff.common):
+        yield finding("settings", FAMILY, "proof", place, diff.mine, diff.sender)
+    elif not diff.common and (_seldom(ctx, diff, rule) or ctx.suspects(rule, RUN_STRONG)):
+        yield finding("settings", FAMILY, "strong", place, diff.mine, diff.sender)
     else:
-        yield finding("settings", FAMILY, "weak", place, it.mine)
+        yield finding("settings", FAMILY, "weak", place, diff.mine)
 
 
-def _seldom(sent: DetectorContext, it: _Differs, rule: str) -> bool:
-    if it.owner is not None:
-        stood = sent.standing(rule)  # a gateway with its tenant's name in every answer has never repeated ours
-        named = it.name in _NAMES and not stood.kept
-        return sent.swapped(rule, it.owner) or not (stood.broken or named)
-    return it.waits and it.name == "tools" and sent.explained(rule)
+def _seldom(ctx: DetectorContext, diff: _Difference, rule: str) -> bool:
+    if diff.owner is not None:
+        standing = ctx.standing(rule)  # a gateway with its tenant's name in every answer has never repeated ours
+        named = diff.name in _NAMES and not standing.kept
+        return ctx.swapped(rule, diff.owner) or not (standing.broken or named)
+    return diff.waits and diff.name == "tools" and ctx.stands_explained(rule)
 
 
 def _rewritten(mine: str, theirs: str) -> bool:
     """Whether a host may have derived *theirs* from *mine*: other case or white space, a part, or an addition."""
     ours, got = ("".join(value.casefold().split()) for value in (mine, theirs))
     shorter = min(len(ours), len(got))
-    return ours == got or (shorter >= _TELLING and (ours in got or got in ours))
+    return ours == got or (shorter >= _MIN_LENGTH and (ours in got or got in ours))
 
 
 def _rule(name: str) -> str:
     return f"settings {name.partition('.')[0]}"
 
 
-def _is_common(sent: DetectorContext, memory: RecentExchanges, name: str, value: str) -> bool:
+def _is_common(ctx: DetectorContext, memory: RecentExchanges, name: str, value: str) -> bool:
     """Whether another exchange received *value* without having sent it; the record keeps the result."""
-    common = memory.received(sent.record.host, name, value, sent.entry.exchange)
-    return sent.judged.setdefault(f"settings {name} of several", Standing(broken=int(common))).broken > 0
+    common = memory.received(ctx.record.host, name, value, ctx.entry.exchange)
+    return ctx.standings.setdefault(f"settings {name} of several", Standing(broken=int(common))).broken > 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import KNOWN, PROVED
+from ..host_habits import RUN_FORM_PROOF, RUN_STRONG
 from .finding import Strength, finding
 
 FAMILY = "state"
@@ -21,34 +21,35 @@ RULES = (
 _KEPT = frozenset(f"disorder {what}" for what in RULES)
 
 
-def disorder(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def disorder(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """An event out of order: a sign only at a host that has kept the rule, since some gateways break every stream."""
-    if not sent.record.generation or sent.status >= 400:
+    if not ctx.record.generation or ctx.status >= 400:
         return
     if fact.kind == "over":
-        if sent.asked is None or sent.asked.stream:  # a whole answer shows no order
-            sent.held |= _KEPT
+        if ctx.request is None or ctx.request.stream:  # a whole answer shows no order
+            ctx.kept |= _KEPT
         return
     if fact.kind != "disorder":
         return
     rule = f"disorder {fact.where}"
-    sent.broke(rule, now, found=str(fact.value))
-    if not sent.void(rule):
-        yield finding("disorder", FAMILY, _worth(sent, fact, rule), fact, "one answer in one stream")
+    ctx.broke(rule, now, found=str(fact.value))
+    if not ctx.void(rule):
+        yield finding("disorder", FAMILY, _strength(ctx, fact, rule), fact, "one answer in one stream")
 
 
-def _worth(sent: DetectorContext, fact: Fact, rule: str) -> Strength:
-    if sent.memory is None:
+def _strength(ctx: DetectorContext, fact: Fact, rule: str) -> Strength:
+    if ctx.memory is None:
         return "proof" if fact.where in _PROOFS else "weak"
     if fact.where in _WEAK:
         return "weak"
     if fact.where not in _PROOFS:
         if fact.where not in _MUTUAL:
-            return "strong" if sent.suspects(rule, KNOWN) else "weak"
-        mirrored = sent.standing(rule).mirrors(KNOWN, str(fact.value), sent.entry.at)
-        return "strong" if mirrored or sent.stands(rule, KNOWN) else "weak"
-    if sent.stands(rule, PROVED):
+            return "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
+        mirrored = ctx.standing(rule).mirrors(RUN_STRONG, str(fact.value), ctx.entry.at)
+        return "strong" if mirrored or ctx.stands(rule, RUN_STRONG) else "weak"
+    if ctx.stands(rule, RUN_FORM_PROOF):
         return "proof"
-    beside = any(sent.asked and live.asked.dialect == sent.asked.dialect for live in sent.beside())
-    stood = sent.standing(rule)
-    return "strong" if sent.suspects(rule, KNOWN) or (beside and stood.rare and not stood.doubted) else "weak"
+    beside = any(ctx.request and live.request.dialect == ctx.request.dialect for live in ctx.concurrent())
+    standing = ctx.standing(rule)
+    likely = beside and standing.rarely_broken and not standing.doubted
+    return "strong" if likely or ctx.suspects(rule, RUN_STRONG) else "weak"

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import BY_OUR_CLOCK, KNOWN, detector_of
+from ..host_habits import BY_OUR_CLOCK, RUN_STRONG, detector_of
 from .finding import Strength, finding
 
 FAMILY = "time"
@@ -17,75 +17,75 @@ _SLACK = 3.0  # seconds: both clocks are read to whole seconds
 _TOOK_SLACK = 0.25
 
 
-def created(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def created(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     An answer whose time of creation is before the sending of its request.
 
     The host's clock gives it where the head has a `Date`; ours counts only at hosts that have agreed with it.
     """
     if fact.kind == "date":
-        sent.date = _seconds(fact.value)
-        if sent.date is not None and _judged(sent):
-            early = sent.entry.at - sent.date
-            yield from _kept(sent, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
+        ctx.date = _seconds(fact.value)
+        if ctx.date is not None and _applies(ctx):
+            early = ctx.entry.at - ctx.date
+            yield from _compared(ctx, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
         return
-    if fact.kind != "created" or not _judged(sent):
+    if fact.kind != "created" or not _applies(ctx):
         return
     made = _seconds(fact.value)
     if made is None or made <= 0:
         return
-    waited = max(0.0, (sent.headed or now) - sent.entry.at)
-    early = sent.entry.at - made
-    yield from _kept(sent, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
-    if sent.date is not None:
-        early = sent.date - made - waited
-        yield from _kept(sent, "created by-date", early <= _SLACK, fact, _expected(early), now)
+    waited = max(0.0, (ctx.head_at or now) - ctx.entry.at)
+    early = ctx.entry.at - made
+    yield from _compared(ctx, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
+    if ctx.date is not None:
+        early = ctx.date - made - waited
+        yield from _compared(ctx, "created by-date", early <= _SLACK, fact, _expected(early), now)
 
 
-def took(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def took(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A server-side duration longer than our wait."""
-    if fact.kind != "took" or not isinstance(fact.value, int | float) or not _judged(sent):
+    if fact.kind != "took" or not isinstance(fact.value, int | float) or not _applies(ctx):
         return
-    waited = max(0.0, now - sent.entry.at)
+    waited = max(0.0, now - ctx.entry.at)
     fits = fact.value <= waited + max(_TOOK_SLACK, 0.05 * fact.value)
-    yield from _kept(sent, "took", fits, fact, f"at most {waited:.3f} s", now)
+    yield from _compared(ctx, "took", fits, fact, f"at most {waited:.3f} s", now)
 
 
-def age(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def age(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """An `Age` older than the request, on an answer that is made for it."""
     if fact.kind == "kept":
-        sent.kept = True
-    if fact.kind != "age" or not isinstance(fact.value, int) or not _judged(sent):
+        ctx.cached = True
+    if fact.kind != "age" or not isinstance(fact.value, int) or not _applies(ctx):
         return
-    waited = max(0.0, now - sent.entry.at)
-    yield from _kept(sent, "age", fact.value <= waited + _SLACK, fact, "a fresh answer", now)
+    waited = max(0.0, now - ctx.entry.at)
+    yield from _compared(ctx, "age", fact.value <= waited + _SLACK, fact, "a fresh answer", now)
 
 
-def early(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def early(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A head (no error, no redirect) before the end of the request: weak, since some servers answer early."""
-    if not 200 <= sent.status < 300:
+    if not 200 <= ctx.status < 300:
         return
     if fact.kind == "over":
-        sent.held.add("early")
+        ctx.kept.add("early")
         return
-    sent.broke("early", now)
-    if not sent.void("early"):
+    ctx.broke("early", now)
+    if not ctx.void("early"):
         yield finding("early", FAMILY, "weak", fact, "after the whole request")
 
 
-def _judged(sent: DetectorContext) -> bool:
-    if sent.memory is None or sent.memory.clock != sent.clock:  # our clock was set during the wait
+def _applies(ctx: DetectorContext) -> bool:
+    if ctx.memory is None or ctx.memory.clock != ctx.clock:  # our clock was set during the wait
         return False
-    return sent.record.generation and sent.status < 400 and not sent.kept
+    return ctx.record.generation and ctx.status < 400 and not ctx.cached
 
 
-def _kept(sent: DetectorContext, rule: str, fits: bool, fact: Fact, expected: str, now: float) -> Iterator[Finding]:
+def _compared(ctx: DetectorContext, rule: str, fits: bool, fact: Fact, expected: str, now: float) -> Iterator[Finding]:
     if fits:
-        sent.held.add(rule)
+        ctx.kept.add(rule)
         return
-    sent.broke(rule, now)
-    if not sent.void(rule):
-        strength: Strength = "strong" if sent.suspects(rule, KNOWN) else "weak"
+    ctx.broke(rule, now)
+    if not ctx.void(rule):
+        strength: Strength = "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
         yield finding(detector_of(rule), FAMILY, strength, fact, expected)
 
 

@@ -12,22 +12,22 @@ from .finding import Strength, finding
 FAMILY = "tools"
 
 
-def unoffered(sent: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
+def unoffered(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
     A tool that we did not offer: weak, since models invent names and gateways change them.
 
     Strong where exactly one concurrent exchange offered it, at a host that calls offered tools only.
     """
-    asked = sent.asked
-    if fact.kind != "tool" or asked is None or not sent.record.generation or sent.status >= 400:
+    request = ctx.request
+    if fact.kind != "tool" or request is None or not ctx.record.generation or ctx.status >= 400:
         return
-    offered, name = asked.tools, str(fact.value)
+    offered, name = request.tools, str(fact.value)
     if offered is None:
         return
     if name in offered:
-        sent.held.add("tool-name")
+        ctx.kept.add("tool-name")
         return
-    other = sent.other_offered(name)
-    sent.broke("tool-name", now, found=sent.pair(other))
-    strength: Strength = "strong" if other is not None and sent.swapped("tool-name", other) else "weak"
+    other = ctx.other_offered(name)
+    ctx.broke("tool-name", now, found=ctx.swap_note(other))
+    strength: Strength = "strong" if other is not None and ctx.swapped("tool-name", other) else "weak"
     yield finding("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

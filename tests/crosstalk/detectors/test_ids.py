@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from patchbay.crosstalk.detectors.ids import _random, telling
+from patchbay.crosstalk.detectors.ids import _random, is_distinctive
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from patchbay.crosstalk.detectors.ids import _random, telling
     ],
 )
 def test_a_random_id_is_telling(value: str) -> None:
-    assert telling(value)
+    assert is_distinctive(value)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_random_id_is_telling(value: str) -> None:
     ],
 )
 def test_a_counter_is_not(value: str) -> None:
-    assert not telling(value)
+    assert not is_distinctive(value)
 
 
 @pytest.mark.parametrize("value", ["toolu_01abc", "call_a1", "call_1a", "call_XyZaBcDeFgHi", "fc_qWeRtYuIoP"])
@@ -58,4 +58,4 @@ def test_a_word_a_count_and_a_name_with_humps_do_not(value: str) -> None:
      ("a1b2c3" + "d" * 250, True), ("a1b2c3" + "d" * 251, False)],
 )  # fmt: skip
 def test_an_id_tells_from_twelve_characters_of_six_kinds_on(value: str, tells: bool) -> None:
-    assert telling(value) == tells
+    assert is_distinctive(value) == tells

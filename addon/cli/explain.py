@@ -30,7 +30,7 @@ from ..values.answer import AnswerEvent, Chunk, End, Head, Message
 from ..values.decision import Evidence, Refusal, Wait
 from ..values.http import Client, Headers, Origin, Request, Served
 from . import inputs, request_file
-from .inputs import CommandError
+from .inputs import EXIT_FOUND, CommandError
 from .request_file import RequestFile
 from .terminal import visible
 
@@ -73,7 +73,7 @@ def explain(arguments: argparse.Namespace) -> int:
         print(json.dumps(plain(explained, order), indent=2, default=repr))
     else:
         print("\n".join(map(_shown, lines(explained, order))))
-    return 0
+    return EXIT_FOUND if isinstance(explained.decided, Refusal) else 0
 
 
 def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:

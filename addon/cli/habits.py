@@ -13,7 +13,7 @@ from .. import state
 from ..crosstalk.host_habits import Demotion
 from ..store import Store
 from . import inputs
-from .inputs import EXIT_MISTAKES, CommandError
+from .inputs import EXIT_FOUND, CommandError
 
 
 def habits(arguments: argparse.Namespace) -> int:
@@ -36,7 +36,7 @@ def _reset(store: Store, host: str, detector: str = "") -> int:
     found = [each for each in _demoted(store) if each.host == host and detector in ("", each.detector)]
     over = [Demotion(each.host, each.rule, max(now, each.since + 1e-3), over=True) for each in found]
     if not over:
-        raise CommandError(f"nothing is demoted at {host} {detector}".rstrip(), EXIT_MISTAKES)
+        raise CommandError(f"nothing is demoted at {host} {detector}".rstrip(), EXIT_FOUND)
     store.write([state.of_demotion(each) for each in over], now)
     print(f"{len(over)} rules of {host} are restored; running proxies apply this within a second")
     return 0

@@ -12,33 +12,35 @@ import msgspec
 
 from .. import secret_patterns
 from . import inputs
-from .inputs import EXIT_MISTAKES, CommandError
+from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
 from .terminal import visible
 
 
 def incidents(arguments: argparse.Namespace) -> int:
     """List the incidents, newest last; with an id, print one; with --export, write them for a ticket."""
     folder = inputs.state_folder(inputs.settings(arguments)) / "incidents"
-    found = [read for file in sorted(folder.glob("*.json")) if (read := _read(file)) is not None]
+    files = sorted(folder.glob("*.json"))
+    found = [read for file in files if (read := _read(file)) is not None]
+    code = EXIT_USAGE if len(found) < len(files) and not arguments.id else 0
     wanted = [each for each in found if not arguments.id or str(each.get("id", "")).startswith(arguments.id)]
     if arguments.id and not wanted:
-        raise CommandError(f"no incident {arguments.id} in {folder}", EXIT_MISTAKES)
+        raise CommandError(f"no incident {arguments.id} in {folder}", EXIT_FOUND)
     if arguments.export:
-        return _export(wanted, arguments.export)
+        _export(wanted, arguments.export)
+        return code
     for each in wanted:
         print(_shown(each) if arguments.id else visible(_line(each)))
     if not arguments.id:
         print(secret_patterns.covered(f"{len(wanted)} incidents in {folder}"))
-    return 0
+    return code
 
 
 def _read(file: Path) -> dict[str, Any] | None:
     try:
-        found = msgspec.json.decode(file.read_bytes())
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.DecodeError):
         print(f"{file}: unreadable", file=sys.stderr)
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _line(incident: dict[str, Any]) -> str:
@@ -53,11 +55,10 @@ def _shown(incident: dict[str, Any]) -> str:
     return msgspec.json.format(msgspec.json.encode(incident), indent=2).decode()
 
 
-def _export(wanted: list[dict[str, Any]], target: str) -> int:
+def _export(wanted: list[dict[str, Any]], target: str) -> None:
     text = msgspec.json.format(msgspec.json.encode({"incidents": wanted}), indent=2).decode() + "\n"
     if target == "-":
         print(text, end="")
-        return 0
+        return
     Path(target).write_text(text, encoding="utf-8")
     print(secret_patterns.covered(f"{target}: {len(wanted)} incidents"))
-    return 0

@@ -14,8 +14,14 @@ from ..settings import reader
 from ..settings.settings import Config
 from ..store import Store, StoreError, master_key
 
-EXIT_MISTAKES = 1  # errors in the settings; an alarm was found, or the thing asked for was not
-EXIT_USAGE = 2  # usage error, as for argparse; the question could not be answered
+EXIT_FOUND = 1  # what the command looks for was found, or what it was told is refused
+EXIT_USAGE = 2  # usage error, as for argparse, or an input that cannot be read
+EXIT_CODES = """\
+exit codes: 0 all is well
+            1 found: mistakes in the settings (check), a request that would be refused (explain),
+              crosstalk or another verdict than the live one (verify);
+              or not found: the incident, the account or the host that was named
+            2 wrong usage, or an input that cannot be read: a file, the settings (except for check), the store"""
 
 
 class CommandError(Exception):
@@ -27,16 +33,9 @@ class CommandError(Exception):
 
 
 def settings(arguments: argparse.Namespace) -> Config:
-    """
-    Return the settings that *arguments* name, or the defaults where there is no such file.
-
-    Errors in them are a usage error: exit code 1 is an answer of the sub-commands that use this.
-    """
+    """Return the settings that *arguments* name, or the defaults where there is no such file."""
     file = environment.settings_file(arguments.config)
-    try:
-        found = reader.load(file.read_bytes(), str(file)) if file.exists() else Config(())
-    except reader.ConfigError as e:
-        raise CommandError(str(e)) from e
+    found = reader.load(file.read_bytes(), str(file)) if file.exists() else Config(())
     return replace(found, state=arguments.state) if arguments.state else found
 
 

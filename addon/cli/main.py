@@ -25,7 +25,7 @@ from ..proxy import environment
 from ..settings import reader
 from ..settings.settings import Config
 from . import explain, habits, incidents, verify, wake
-from .inputs import EXIT_MISTAKES, EXIT_USAGE, CommandError
+from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
 FOLDER = Path(__file__).resolve().parent.parent
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
@@ -75,7 +75,7 @@ def _run(argv: Sequence[str] | None) -> int:
     except CommandError as e:
         return _complain(str(e), e.code)
     except reader.ConfigError as e:
-        return _complain(str(e), EXIT_MISTAKES)
+        return _complain(str(e), EXIT_USAGE)
     except BrokenPipeError:
         raise
     except OSError as e:
@@ -97,17 +97,20 @@ def version(_: argparse.Namespace) -> int:
 
 def check(arguments: argparse.Namespace) -> int:
     """
-    Print every mistake and warning about the settings, one a line; exit code 1 for a mistake.
+    Print every mistake and warning about the settings, one a line.
 
     The files, folders, variables and programs that the settings name are checked too. No program is run.
     """
     file = environment.settings_file(arguments.config)
-    settings = reader.load(environment.text_of(file), str(file), env=os.environ)
+    try:
+        settings = reader.load(environment.text_of(file), str(file), env=os.environ)
+    except reader.ConfigError as e:
+        return _complain(str(e), EXIT_FOUND)
     found = environment.problems(settings, os.environ)
     for warning in (*settings.warnings, *(each.text for each in found if each.kind == "absent")):
         print(f"warning: {warning}", file=sys.stderr)
     if mistakes := [each.text for each in found if each.kind != "absent"]:
-        return _complain("\n".join(mistakes), EXIT_MISTAKES)
+        return _complain("\n".join(mistakes), EXIT_FOUND)
     print(f"{secret_patterns.covered(str(file))}: {_summary(settings)}")
     return 0
 
@@ -189,6 +192,8 @@ def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="patchbay",
         description="Many LLM accounts behind the tools you already use: an addon for mitmproxy.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"patchbay {_version()}")
     parser.set_defaults(command=None)

@@ -14,12 +14,12 @@ from ..crosstalk import report
 from ..crosstalk.reverify import Judged, StoredExchange, judge
 from ..router import mint_of
 from . import inputs
-from .inputs import EXIT_MISTAKES, EXIT_USAGE, CommandError
+from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
 from .terminal import visible
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Print the verdict on stored exchanges; exit code 1 for crosstalk, or a verdict other than the live one."""
+    """Print the verdict on stored exchanges: crosstalk, and verdicts that differ from the live ones."""
     broken: list[str] = []
     mint = mint_of(inputs.existing_key(inputs.state_folder(inputs.settings(arguments))))
     judged = judge(_read(Path(arguments.file), mint, broken), mint)
@@ -37,7 +37,7 @@ def verify(arguments: argparse.Namespace) -> int:
     )
     for why in broken:
         print(f"{arguments.file}: {why}; the flows before that were judged", file=sys.stderr)
-    return EXIT_MISTAKES if counts["crosstalk"] or differ else EXIT_USAGE if broken else 0
+    return EXIT_FOUND if counts["crosstalk"] or differ else EXIT_USAGE if broken else 0
 
 
 def _read(file: Path, mint: Mint, broken: list[str]) -> Iterator[StoredExchange]:

@@ -12,7 +12,7 @@ from .. import state
 from ..settings.settings import Config
 from ..store import Store
 from . import inputs
-from .inputs import EXIT_MISTAKES, CommandError
+from .inputs import EXIT_FOUND, CommandError
 
 
 def wake(arguments: argparse.Namespace) -> int:
@@ -24,7 +24,7 @@ def wake(arguments: argparse.Namespace) -> int:
 def _wake(settings: Config, store: Store, account: str) -> int:
     known = [each.id for each in settings.accounts]
     if account not in known:
-        raise CommandError(f"there is no account {account!r}; there are: {', '.join(known) or 'none'}", EXIT_MISTAKES)
+        raise CommandError(f"there is no account {account!r}; there are: {', '.join(known) or 'none'}", EXIT_FOUND)
     now = time.time()
     over = []
     for record in store.news(now):

@@ -30,7 +30,7 @@ def run(state: Path, *arguments: str) -> int:
 
 
 def test_they_are_listed_and_an_unreadable_file_is_named(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(state) == 0
+    assert run(state) == 2
 
     told = capsys.readouterr()
     one, two, sum_ = told.out.splitlines()
@@ -51,9 +51,9 @@ def test_an_unknown_id_is_exit_code_1(state: Path, capsys: pytest.CaptureFixture
 
 
 def test_they_are_exported_to_a_file_and_to_stdout(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(state, "--export", "ticket.json") == 0
+    assert run(state, "--export", "ticket.json") == 2
     assert capsys.readouterr().out == "ticket.json: 2 incidents\n"
-    assert run(state, "--export", "-") == 0
+    assert run(state, "--export", "-") == 2
     assert (state / "ticket.json").read_text() == capsys.readouterr().out
     assert json.loads((state / "ticket.json").read_text()) == {"incidents": INCIDENTS}
 

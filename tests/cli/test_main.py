@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patchbay.cli import main as cli
+from patchbay.cli import inputs, main as cli
 from patchbay.cli.main import main
 from patchbay.store import master_key
 
@@ -191,11 +191,41 @@ def test_a_file_that_is_not_there_is_named_by_every_command(folder: Path, capsys
         assert capsys.readouterr().err == "nowhere: No such file or directory\n"
 
 
-def test_errors_in_the_settings_are_exit_code_1_where_that_says_nothing_else(
+def test_errors_in_the_settings_are_what_check_finds_and_other_commands_cannot_read(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "config.yaml").write_text("accounts: none")
     codes = {name: main([name, *RUNS[name]]) for name in RUNS if name not in ("path", "version")}
 
-    assert codes == {"check": 1, "explain": 1, "verify": 2, "incidents": 2, "habits": 2, "wake": 2}
+    assert codes == {"check": 1, "explain": 2, "verify": 2, "incidents": 2, "habits": 2, "wake": 2}
     assert capsys.readouterr().err.count("config.yaml:1:11: accounts: must be a list, is 'none'") == 6
+
+
+# What each sub-command finds or refuses; `path` and `version` do neither. Its dump with crosstalk is in test_verify.
+FINDS = {
+    "check": ["mistakes.yaml"],
+    "explain": ["refused.txt"],
+    "incidents": ["pb1-of-nowhere"],
+    "habits": ["--reset", "nowhere"],
+    "wake": ["of-nowhere"],
+}
+
+
+@pytest.mark.parametrize("name", [command.name for command in cli.COMMANDS])
+def test_the_exit_codes_of_every_command_are_alike(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "mistakes.yaml").write_text("accounts: none")
+    (folder / "refused.txt").write_text("POST /v1/chat/completions\nx-patchbay-account: nowhere\n\n{}")
+
+    assert main([name, *RUNS[name]]) == 0
+    if name in FINDS:
+        assert main([name, *FINDS[name]]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main([name, "--no-such-option"])
+    assert set(FINDS) == {command.name for command in cli.COMMANDS} - {"path", "version", "verify"}
+
+
+def test_the_help_and_the_readme_say_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+
+    assert inputs.EXIT_CODES in capsys.readouterr().out
+    assert "exits with 0" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 
 ADDON = Path(__file__).parent.parent / "addon"
@@ -35,6 +36,17 @@ def _no_process(pytestconfig: pytest.Config) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         if pytestconfig.getoption("--fast"):
             patched.setattr(subprocess.Popen, "__init__", lambda *_, **__: pytest.skip("it starts a process"))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A client loads one root certificate: with all that certifi has, each new client takes 30 ms of a processor."""
+    end = "-----END CERTIFICATE-----\n"
+    file = tmp_path_factory.mktemp("roots") / "one.pem"
+    file.write_text(certifi.contents().partition(end)[0] + end)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certifi, "where", lambda: str(file))
         yield
 
 

@@ -415,8 +415,6 @@ class Router:
         return failover.after_proof(exchange, unseen, self.config.crosstalk)
 
     def _read(self, exchange: Exchange, attempt: Attempt, facts: list[Fact], now: float) -> None:
-        if not facts:
-            return
         for fact in facts:
             if fact.kind == "error" and isinstance(fact.value, dict):
                 attempt.complaint = f"{fact.value.get('code')} {fact.value.get('message')}"
@@ -547,8 +545,6 @@ def _as_before(identity: Identity, before: Served | None, digest: bytes) -> tupl
 
 def _tried_by(exchange: Exchange) -> frozenset[str]:
     """Return the accounts that *exchange* was at; one whose secret was renewed only after its second attempt."""
-    if not exchange.attempts:
-        return frozenset()
     counts = Counter(attempt.lease.account.id for attempt in exchange.attempts)
     return frozenset(account for account, count in counts.items() if account not in exchange.renewed or count > 1)
 

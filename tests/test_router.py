@@ -18,7 +18,14 @@ from patchbay.exchange import Exchange
 from patchbay.replacement import replacement
 from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import Config, CrosstalkSettings, FailoverSettings, QueueSettings, SessionSettings
+from patchbay.settings.settings import (
+    ClientKey,
+    Config,
+    CrosstalkSettings,
+    FailoverSettings,
+    QueueSettings,
+    SessionSettings,
+)
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction
 from patchbay.values.decision import Refusal, Wait
@@ -1390,3 +1397,97 @@ def test_reloaded_settings_reach_every_room() -> None:
     answer(of, exchange, *bad(503))
     refusal = of.next(exchange, 0.0)
     assert isinstance(refusal, Refusal) and refusal.code == "attempts_exhausted"
+
+
+def test_reloaded_clients_are_kept_apart() -> None:
+    of = router()
+    client = Client(scope=b"s" * 16, key=b"k" * 16, name="ann")
+    listed = replace(request({}, "/v1/files"), method="GET", endpoint=dialects.endpoint("GET", "/v1/files"))
+    opened(of, replace(listed, client=client))
+    clients = tuple(ClientKey(name, Secret("literal", f"key-of-{name}")) for name in ("ann", "bob"))
+    of.reload(replace(of.config, clients=clients))
+    refusal = of.open(replace(listed, client=client), 0.0, reverse=UPSTREAM)
+
+    assert isinstance(refusal, Refusal) and refusal.code == "list_not_allowed"
+
+
+@pytest.mark.parametrize("how", ["closed", "too late"])
+def test_an_exchange_that_waits_no_more_leaves_the_queue(how: str) -> None:
+    of, first = busy(queue=QueueSettings(limit=1, timeout=20))
+    second = opened(of, request(x_session_id="u"))
+    assert isinstance(of.next(first, 0.0), Wait)
+    assert isinstance(of.next(second, 1.0), Refusal)
+    if how == "closed":
+        of.close(first, "", 2.0)
+    else:
+        assert isinstance(of.next(first, 20.0), Refusal)
+
+    assert isinstance(of.next(second, 20.0), Wait)
+
+
+def test_an_exchange_that_is_served_after_all_was_not_refused() -> None:
+    of = router(account("a"))
+    exchange = begun(of)
+    answer(of, exchange, *bad(401, code="invalid_api_key"))
+    assert of.next(exchange, 0.0) is exchange.refusal
+    of.renewed(exchange, "a")
+
+    assert isinstance(of.next(exchange, 0.0), Lease)
+    assert exchange.refusal is None
+
+
+@pytest.mark.parametrize("setting", ["refuse", "try", "strip"])
+@pytest.mark.parametrize("on_socket", [False, True])
+def test_encrypted_reasoning_whose_account_is_gone_goes_on_as_the_settings_say(setting: Any, on_socket: bool) -> None:
+    of = router(account("a"), account("b", enabled=False), failover=FailoverSettings(encrypted_reasoning=setting))
+    socket = routed(of, opened(of, upgrade("s"))) if on_socket else None
+    asked = request({"model": "m", "input": []}, "/v1/responses", session_id="s")
+    exchange = of.open(asked, 0.0, reverse=UPSTREAM, socket=socket)
+    assert isinstance(exchange, Exchange)
+    exchange.identity = replace(exchange.identity, owner=frozenset({"b"}))
+    decided = of.next(exchange, 0.0)
+
+    if setting == "refuse":
+        assert isinstance(decided, Refusal) and decided.code == "owner_unavailable"
+    else:
+        assert isinstance(decided, Lease) and decided.account.id == "a"
+        assert exchange.identity.owner is None
+    assert exchange.unsealed == ({"a"} if on_socket and setting == "strip" else set())
+
+
+@pytest.mark.parametrize(("mode", "on_socket", "sent"), [("serve", True, b'{"model":"theirs"}'),
+                                                         ("serve", False, b'{"model":"m"}'),
+                                                         ("shadow", True, b'{"model":"m"}')])  # fmt: skip
+def test_what_was_asked_is_what_the_client_sent_but_for_a_socket_s_messages(
+    mode: Any, on_socket: bool, sent: bytes
+) -> None:
+    of = router(account("a"), mode=mode)
+    exchange = begun(of, replace(request(), body=Body(b'{"model":"m"}')))
+    lease = exchange.attempts[0].lease
+    exchange.socket = lease if on_socket else None
+
+    assert of._summarised(exchange, replace(lease, body=b'{"model":"theirs"}')).raw == sent
+    assert of._summarised(exchange, replace(lease, body=None)).raw == b'{"model":"m"}'
+
+
+def test_a_proof_in_what_is_held_is_unseen() -> None:
+    of = router(crosstalk=CrosstalkSettings(reaction="retry"))
+    other, exchange = begun(of), begun(of, request({**stream_of_tools(), "user": "t"}, x_session_id="t"))
+    foreign = {**delta("there"), "request_id": other.attempts[0].lease.request_id}
+
+    assert answer(of, exchange, Head(200, SSE), *events(foreign)) == ["hold", "next"]
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_what_is_bound_to_an_account_is_noted_of_a_request_that_went_up_whole(
+    stripped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of, noted = router(), []
+    exchange = begun(of)
+    exchange.attempts[0].stripped = stripped
+    monkeypatch.setattr(type(of._resources), "note_bound", lambda self, *told: noted.append(told))
+    answer(of, exchange, *good())
+    of.close(exchange, "", 3.0)
+
+    told = (exchange.request, exchange.identity.affinity, exchange.attempts[0].lease.account.id, 0.0)
+    assert noted == ([] if stripped else [told])

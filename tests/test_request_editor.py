@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from patchbay.accounts.lease import Lease
+from patchbay.body import Body
+from patchbay.exchange import Exchange
 from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
-from patchbay.settings.settings import FailoverSettings
+from patchbay.settings.settings import FailoverSettings, SessionSettings
+from patchbay.values.account import Models
 from patchbay.values.answer import AnswerEvent, Chunk, End, Head
 from patchbay.values.decision import Refusal
-from patchbay.values.http import Headers, Request
+from patchbay.values.http import Client, Headers, Request, Served
 
 from .test_router import JSON, SSE, account, answer, bad, events, opened, request, routed, router
 
@@ -338,3 +341,250 @@ def test_a_model_without_an_id_is_said_once() -> None:
         routed(of, opened(of, request({"model": name, "messages": []})))
 
     assert said == [(preset.name, "gpt-5"), (preset.name, "gpt-6")]
+
+
+# -- the edits of one attempt ------------------------------------------------------------------------------------------
+
+
+def edited(of: Router, asked: Request, **more: Any) -> Lease:
+    return routed(of, replace_all(opened(of, asked), **more))
+
+
+def replace_all(exchange: Exchange, **more: Any) -> Exchange:
+    for name, value in more.items():
+        setattr(exchange, name, value)
+    return exchange
+
+
+def test_headers_of_the_account_go_up_beside_the_stamps() -> None:
+    lease = edited(router(account("a", headers={"X-Team": "blue"})), request(x_session_id="s"))
+    names = [name for name, _ in lease.edit.headers]
+
+    assert names[0] == "X-Team"
+    assert {"X-Request-ID", "X-Patchbay-Request-Id"} <= set(names)
+    assert dict(lease.edit.headers)["X-Request-ID"] == lease.request_id
+
+
+def test_in_shadow_nothing_is_stamped_and_nothing_left_out() -> None:
+    said: list[tuple[str, str]] = []
+    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    provider = replace(preset, families=frozenset({"anthropic"}))
+    of = router(*(replace(account(name), provider=provider) for name in "ab"), mode="shadow")
+    of.editor.unnamed = lambda provider, model: said.append((provider, model))
+    asked = messages(workspace_id="wrkspc_1")
+    exchange = opened(of, asked)
+    lease = routed(of, exchange)
+    assert (lease.edit.headers, lease.edit.body, lease.body, said) == ((), {}, None, [])
+    answer(of, exchange, *bad(401, type="authentication_error"))
+    lease = routed(of, exchange)
+
+    assert (lease.edit.headers, lease.body, exchange.attempts[1].stripped) == ((), None, False)
+    assert lease.request_id and lease.session_id
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/v1/chat/completions", {"model": "m", "messages": []}), ("/v1/messages", {"model": "m", "messages": []})],
+)
+def test_members_that_a_provider_wants_are_stamped_in_the_body(path: str, body: dict[str, Any]) -> None:
+    plain = account("a", models=Models(upstream_names={"m": "theirs"}))
+    stamp = replace(plain.provider.stamp, body={"trace": "{request_id}", "guid": "{request_guid}", "t": "{thread_id}"})
+    of = router(replace(plain, provider=replace(plain.provider, stamp=stamp)))
+    lease = edited(of, request(body, path, x_session_id="s"))
+    sent = json.loads(lease.body or b"")
+
+    assert lease.edit.body == {key: value for key, value in sent.items() if key != "messages"}
+    assert (sent["model"], sent["trace"]) == ("theirs", lease.request_id)
+    assert of.made(sent["guid"]) and len(sent["guid"]) == 36
+    assert len(sent["t"]) > 16 and sent["t"] != lease.session_id
+    other = json.loads(edited(of, request(body, path, x_session_id="t")).body or b"")
+    assert other["t"] != sent["t"]
+
+
+def test_a_request_of_no_conversation_has_no_session() -> None:
+    of = router(account("a"))
+    assert edited(of, request({"model": "m", "input": "x"}, "/v1/embeddings")).session_id == ""
+    assert edited(of, request(x_session_id="s")).session_id != ""
+
+
+def test_a_replay_has_the_session_that_it_had_at_its_account() -> None:
+    of = router(account("a"))
+
+    def session(before: Served | None, **more: Any) -> str:
+        exchange = replace_all(opened(of, request(x_session_id="s")), served=before)
+        return of.editor.edit(exchange, replace(plain, **more), 0.0)[0].session_id
+
+    plain = edited(of, request(x_session_id="s"))
+    assert session(None) == plain.session_id
+    assert session(Served("a", session_id="of then")) == "of then"
+    assert session(Served("a")) == plain.session_id
+    assert session(Served("b", session_id="of then")) == plain.session_id
+    assert session(Served("a", session_id="of then"), slot=1) not in ("of then", plain.session_id)
+
+
+def test_two_clients_share_no_session_of_a_slot() -> None:
+    of = router(account("a"))
+    lease = replace(edited(of, request(x_session_id="s")), slot=1)
+    ours = opened(of, request(x_session_id="s"))
+    theirs = opened(of, replace(request(x_session_id="s"), client=Client(scope=b"x")))
+
+    assert of.editor.edit(ours, lease, 0.0)[0].session_id != of.editor.edit(theirs, lease, 0.0)[0].session_id
+
+
+def test_the_client_s_session_header_is_ours_where_sessions_are_handed_out() -> None:
+    of = router(account("a"))
+    exchange = opened(of, request(x_session_id="3f2b8a52-1b8e-4d0e-9c59-2d8f9f3f4c11"))
+    lease = routed(of, exchange)
+    handed_out = of.editor.edit(exchange, replace(lease, slot=0), 0.0)[0]
+
+    assert "X-Session-ID" not in dict(lease.edit.headers)
+    assert dict(handed_out.edit.headers)["X-Session-ID"] == handed_out.session_id
+
+
+def test_the_id_of_a_model_is_that_of_the_settings() -> None:
+    said: list[tuple[str, str]] = []
+    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    made = account("a", preset.name)
+    of = router(replace(made, provider=replace(made.provider, model_ids={"gpt-5": "id-5", "gpt-6(high)": "id-6"})))
+    of.editor.unnamed = lambda provider, model: said.append((provider, model))
+
+    def model_id(model: str) -> str | None:
+        return dict(edited(of, request({"model": model, "messages": []})).edit.headers).get("model_id")
+
+    assert (model_id("gpt-5"), model_id("gpt-5(high)"), model_id("gpt-6(high)")) == ("id-5", "id-5", "id-6")
+    assert said == []
+    assert (model_id("gpt-7"), model_id("gpt-7(low)"), model_id("")) == (None, None, None)
+    assert said == [(preset.name, "gpt-7")]
+    assert model_id("x" * 300) is None and said[-1] == (preset.name, "x" * 256)
+    plain = router(account("a"))
+    plain.editor.unnamed = lambda provider, model: said.append((provider, model))
+    edited(plain, request({"model": "gpt-8", "messages": []}))
+    assert len(said) == 2  # no header of this provider has it
+
+
+@pytest.mark.parametrize("kept", [1000, 1001])
+def test_models_without_an_id_are_remembered_up_to_a_bound(kept: int) -> None:
+    said: list[tuple[str, str]] = []
+    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    of = router(account("a", preset.name))
+    lease = edited(of, request({"model": "m0", "messages": []}))
+    of.editor.unnamed = lambda provider, model: said.append((provider, model))
+    for number in range(1, kept):
+        of.editor._model_id(replace(lease, model=f"m{number}"))
+    of.editor._model_id(replace(lease, model="m0"))
+
+    assert (said[-1] == (preset.name, "m0")) == (kept == 1001)
+
+
+# -- when what others sealed is left out -------------------------------------------------------------------------------
+
+THINKS = "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
+
+
+@pytest.mark.parametrize(
+    ("change", "unseals"),
+    [
+        ({}, True),
+        ({"mode": "shadow"}, False),
+        ({"failover": FailoverSettings(encrypted_reasoning="try")}, False),
+        ({"socket": True}, False),
+        ({"body": {"background": True}}, False),
+        ({"unsealed": {"a"}}, False),
+        ({"unsealed": {"b"}}, True),
+        ({"complaint": "another error"}, False),
+        ({"complaint": THINKS}, False),  # the conversation was unsealed nowhere
+        ({"items": ()}, False),
+    ],
+)
+def test_when_a_request_is_made_again_without_what_others_sealed(change: dict[str, Any], unseals: bool) -> None:
+    settings = {name: change[name] for name in ("mode", "failover") if name in change}
+    of = router(account("a"), **settings)
+    exchange = opened(of, responses(*change.get("items", (sealed_item(SEAL),)), **change.get("body", {})))
+    lease = routed(of, exchange)
+    attempt = exchange.attempts[0]
+    attempt.complaint = change.get("complaint", "invalid_encrypted_content x")
+    exchange.unsealed |= change.get("unsealed", set())
+    exchange.socket = lease if "socket" in change else None
+
+    assert of.editor.unseals(exchange, attempt) is unseals
+    assert ("a" in exchange.renewed) is unseals
+
+
+def test_thinking_that_is_missed_counts_where_the_conversation_was_unsealed() -> None:
+    of = router(account("a"), account("b"))
+
+    def again(client: bytes = b"", session: str = "s") -> bool:
+        asked = replace(responses(sealed_item(SEAL)), client=Client(scope=client, may_pin=True))
+        exchange = opened(of, replace(asked, headers=Headers([("x-session-id", session)])))
+        routed(of, exchange)
+        exchange.attempts[0].complaint = THINKS
+        return of.editor.unseals(exchange, exchange.attempts[0])
+
+    assert not again()
+    served(of, responses(sealed_item(SEAL)), 0, *UNREADABLE)
+    assert (again(b"another client"), again(session="another"), again()) == (False, False, True)
+
+
+def test_what_is_remembered_of_unsealed_conversations_is_bounded_and_has_a_name() -> None:
+    of = router(account("a"), sessions=SessionSettings(limit=3))
+    for number in range(5):
+        asked = replace(responses(sealed_item(SEAL)), headers=Headers([("x-session-id", f"s{number}")]))
+        served(of, asked, 0, *UNREADABLE)
+    assert len(of.editor._unsealed) == 3
+    of.reload(replace(of.config, sessions=SessionSettings(limit=2)))
+    exchange = opened(of, responses(sealed_item(SEAL)))
+    routed(of, exchange)
+    exchange.identity = replace(exchange.identity, affinity="")
+    exchange.attempts[0].complaint = "invalid_encrypted_content"
+    assert of.editor.unseals(exchange, exchange.attempts[0])
+
+    assert all(affinity for _, affinity, _ in of.editor._unsealed)
+    assert of.editor._unsealed.limit == 2
+
+
+def test_an_unsealed_request_keeps_what_the_account_itself_sealed() -> None:
+    of = router(account("a"))
+    served(of, responses(), 0, *reasoned(SEAL))
+    exchange = opened(of, responses(sealed_item(SEAL), sealed_item("gAAAAABtheirs9876543210zyxwvu")))
+    lease = routed(of, exchange)
+    exchange.unsealed.add("a")
+
+    def sent(body: bytes | None) -> list[Any]:
+        return [each.get("encrypted_content") for each in json.loads(body or b"{}").get("input", ())]
+
+    assert sent(of.editor.edit(exchange, lease, 0.0)[0].body) == [None, SEAL]
+    own = replace_all(opened(of, responses(sealed_item(SEAL))), unsealed={"a"})
+    assert sent(of.editor.edit(own, lease, 0.0)[0].body) == [None]  # it was refused even so
+    empty = replace_all(opened(of, replace(responses(), body=Body(b""))), unsealed={"a"})
+    assert of.editor.edit(empty, lease, 0.0)[0].body is None
+
+
+@pytest.mark.parametrize(
+    ("change", "left_out"),
+    [
+        ({"binding": "new"}, False),
+        ({"binding": "hit"}, False),
+        ({"binding": "reselected"}, True),
+        ({"binding": "new", "home": "b"}, True),
+        ({"binding": "new", "home": "a"}, False),
+        ({"binding": "hit", "home": "b"}, False),
+        ({"binding": "new", "tried": "b"}, True),
+        ({"binding": "new", "tried": "a"}, False),
+    ],
+)
+def test_what_has_no_known_owner_is_left_out_where_the_conversation_has_moved(
+    change: dict[str, str], left_out: bool
+) -> None:
+    of = router(account("a"), account("b"))
+    exchange = opened(of, replace(messages(workspace_id="wrkspc_1"), headers=request(x_patchbay_account="a").headers))
+    lease = routed(of, exchange)
+    exchange.attempts = []
+    exchange.identity = replace(exchange.identity, home=change.get("home", ""))
+    if tried := change.get("tried"):
+        other = opened(of, request(x_patchbay_account=tried))
+        routed(of, other)
+        exchange.attempts = other.attempts
+    found, _, stripped = of.editor.edit(exchange, replace(lease, binding=change["binding"]), 0.0)
+
+    assert stripped is left_out
+    assert (b"workspace_id" in (found.body or b"workspace_id")) is not left_out

@@ -38,7 +38,7 @@ class WebSocketHistory:
 
     def left(self, exchange: Exchange, now: float) -> dict[str, float]:
         """Return the accounts that a new WebSocket of *exchange*'s conversation avoids, and since when."""
-        if not self._left or exchange.socket is not None or not exchange.is_upgrade:
+        if exchange.socket is not None or not exchange.is_upgrade:
             return {}
         left = self._left.get(_key(exchange), {})
         return {account: at for account, at in left.items() if now < at + AVOIDED_SECONDS}

@@ -16,11 +16,12 @@ from typing import Any
 
 import pytest
 
-from patchbay import dialects
+from patchbay import dialects, requested_models
 from patchbay.accounts.lease import Lease
 from patchbay.body import Body
 from patchbay.exchange import Exchange
 from patchbay.guards import Arrival, Guards
+from patchbay.requested_models import RequestedModels
 from patchbay.router import Router
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import ClientKey, Config
@@ -883,3 +884,61 @@ def test_json_that_cannot_be_read_is_refused_where_models_are_limited(headers: A
     refused = of.access.refusal(asked, of.access.names(asked), 0.0)
 
     assert (refused is not None and "not a valid JSON object" in refused.message) == broken
+
+
+def test_clients_of_one_scope_are_one() -> None:
+    row = Row("", "/v1/files", method="GET")
+
+    def listed(*keys: ClientKey) -> bool:
+        config = Config((account(),), clients=keys)
+        of = Router(config, bytes(32), Random(1), lambda size: bytes(size))
+        return isinstance(decided(of, row, BOB), Lease)
+
+    ann, bob = (ClientKey(name, Secret("literal", name), scope="team") for name in ("ann", "bob"))
+    assert listed(ann, bob)
+    assert not listed(ann, replace(bob, scope=""))
+    assert not listed(replace(ann, scope=""), replace(bob, scope=""))
+    assert listed(replace(ann, scope="bob"), replace(bob, scope=""))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "message"),
+    [
+        (b'{"model":"m","previous_response_id":"resp_ann1"}', 404, "previous_response_not_found",
+         "There is no 'resp_ann1'"),
+        (b'{"model":"m","input":[{"type":"item_reference","id":"resp_ann1"}]}', 404, "not_found",
+         "There is no 'resp_ann1'"),
+        (b'{"model":"m","thread":{"previous_message_id":"resp_ann1"}}', 404, "thread_not_found",
+         "There is no thread 'resp_ann1'"),
+        (b'{"model":"m","model":"m"}', 400, "body_unusable", "The body holds a member twice, so that it is ambiguous"),
+    ],
+)  # fmt: skip
+def test_a_foreign_id_is_refused_in_the_words_of_its_place(body: bytes, status: int, code: str, message: str) -> None:
+    of = filled()
+    refused = of.access.refusal(Row("", RESPONSES, body).asked(BOBS), in_usual_place(Row("", RESPONSES, body)), 0.0)
+
+    assert refused is not None
+    assert (refused.status, refused.code, refused.message) == (status, code, message)
+
+
+def in_usual_place(row: Row) -> RequestedModels:
+    return requested_models.in_usual_place(row.asked(BOBS))
+
+
+def test_a_client_without_a_key_is_kept_from_nothing() -> None:
+    of = filled()
+    row = Row("", RESPONSES, b'{"model":"m","previous_response_id":"resp_ann1"}')
+
+    assert isinstance(decided(of, row, Client()), Lease)
+    assert isinstance(decided(of, Row("", "/v1/files", method="GET"), Client()), Lease)
+
+
+def test_a_body_that_does_not_come_is_no_json_and_names_nothing() -> None:
+    of = router(account(), clients=("ann", "bob"))
+    assert isinstance(decided(of, Row("", CHAT, b""), BOBS), Lease)
+    assert isinstance(decided(of, Row("", CHAT, None), BOBS), Lease)
+    limited = router(account(ALLOWS))
+    other = Row("", "/v1/nothing", b"{")
+    names = limited.access.names(other.asked(BOB))
+    refused = limited.access.refusal(other.asked(BOB), names, 0.0)
+    assert refused is None or refused.code != "body_unusable"

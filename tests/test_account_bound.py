@@ -224,3 +224,25 @@ def test_a_tool_loop_without_its_thinking_goes_on_without(
     assert told["thinking"] == becomes
     assert told["context_management"]["edits"] == MANAGED["edits"][: 1 if off else 2]
     assert told["max_tokens"] == 9
+
+
+@pytest.mark.parametrize("raw", [b"", b"[1]", b"  ", b" " * 64 + b'{"workspace_id":"w"}'])
+def test_what_is_no_object_at_its_beginning_stays(raw: bytes) -> None:
+    workspace = next(each for each in FIELDS if each.member == "workspace_id")
+
+    assert account_bound.without(Body(raw), [workspace]) == raw
+
+
+def test_an_object_may_begin_after_blanks_and_a_header_stands_in_no_body() -> None:
+    workspace = next(each for each in FIELDS if each.member == "workspace_id")
+    header = next(each for each in FIELDS if each.header)
+    blanks = b" \n" * 31 + b" "
+
+    assert account_bound.without(Body(blanks + b'{"workspace_id":"w"}'), [workspace]) == blanks + b"{}"
+    assert account_bound.without(Body(b'{"":"w"}'), [header]) == b'{"":"w"}'
+
+
+def test_thinking_is_missed_in_the_words_of_the_provider() -> None:
+    said = "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `text`"
+    assert account_bound.wants_thinking(said) and account_bound.wants_thinking(said.upper())
+    assert not account_bound.wants_thinking("Expected a text, but found `thinking`")

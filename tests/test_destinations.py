@@ -171,3 +171,10 @@ def test_the_first_pool_may_be_at_the_reverse_upstream() -> None:
     exchange.reverse = THERE
 
     assert of.destinations.of(exchange) == THERE
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/files", "/v1/skills"])
+def test_every_path_that_dialects_spell_alike_is_read_as_the_account_there_speaks(path: str) -> None:
+    endpoint, of = dialects.endpoint("GET", path), destinations(speaks("anthropic", origin=THERE))
+
+    assert of.resolve(endpoint, path, Headers(), THERE, None).family == "anthropic"

@@ -10,8 +10,9 @@ import pytest
 from patchbay import dialects
 from patchbay.body import Body
 from patchbay.exchange import Exchange, continued_thread, decide
-from patchbay.values.answer import Head, Usage
+from patchbay.values.answer import Fact, Head, Usage
 from patchbay.values.decision import Outcome, Refusal, Verdict
+from patchbay.values.http import Headers
 
 from .test_router import JSON, opened, request, routed, router
 
@@ -161,3 +162,75 @@ def test_an_event_is_a_success_or_an_error_of_its_dialect(path: str, name: str) 
 )  # fmt: skip
 def test_the_client_s_own_id_is_kept_printable_and_short(headers: dict[str, str], found: str) -> None:
     assert decide(begun(**headers), "", 101.0, status=200, mode="serve").client_request_id == found
+
+
+def test_an_exchange_speaks_for_its_last_attempt() -> None:
+    exchange = begun()
+    of = router()
+    other = opened(of, request(x_session_id="t"))
+    routed(of, other)
+    exchange.attempts = [exchange.attempts[0], other.attempts[0], begun(path="/v1/responses").attempts[0]]
+    exchange.attempts[1].watch = exchange.attempts[0].watch
+    last = exchange.attempts[2]
+    found = last.watch.record
+
+    assert (exchange.attempt, exchange.candidates) == (last, last.lease.candidates)
+    assert exchange.attempts[0].lease.candidates is not last.lease.candidates
+    assert exchange.candidates is last.lease.candidates
+    assert [each["request_id"] for each in exchange.records()][-1] == found.request_id
+    last.watch.see(Fact("echo", last.lease.request_id, "header x-request-id", "edge"), 200, 101.0)
+    assert exchange.verdict == last.watch.verdict() != exchange.attempts[0].watch.verdict()
+
+
+def test_a_stranger_s_id_in_the_last_answer_makes_an_exchange_nameless() -> None:
+    of = router()
+    exchange, lost = opened(of, request(), 100.0), opened(router(), request(x_session_id="t"), 100.0)
+    routed(of, exchange, 100.0)
+    exchange.attempts *= 2
+    foreign = of._mint.new(1.0, bytes)
+    exchange.attempts[-1].watch.see(Fact("echo", foreign, "header x-request-id", "edge"), 200, 101.0)
+
+    assert exchange.is_nameless
+    assert not lost.is_nameless
+
+
+def test_a_crosstalk_is_an_event_of_its_own() -> None:
+    of = router()
+    one, two = (opened(of, request({"model": "m", "messages": [text]}), 100.0) for text in ("one", "two"))
+    routed(of, one, 100.0)
+    routed(of, two, 100.0)
+    foreign = one.attempts[0].lease.request_id
+    of.answered(two, Head(200, Headers([("x-request-id", foreign)])), 101.0)
+    found = decide(two, "", 102.0, status=200, mode="serve")
+
+    assert (found.event_type, found.verdict, found.victim) == ("crosstalk", "crosstalk", one.id)
+    assert {each.received for each in found.findings} == {foreign}
+
+
+def test_a_path_of_no_dialect_is_an_event_too() -> None:
+    found = decide(begun("/v1/nothing", "GET"), "", 101.0, status=200, mode="serve")
+
+    assert (found.event_type, found.method, found.path) == ("request_success", "GET", "/v1/nothing")
+
+
+@pytest.mark.parametrize(("length", "kept"), [(127, 127), (128, 128), (129, 128)])
+def test_a_client_s_id_is_kept_to_128_characters(length: int, kept: int) -> None:
+    found = decide(begun(x_request_id="x" * length), "", 101.0, status=200, mode="serve")
+
+    assert len(found.client_request_id) == kept
+
+
+def test_the_owner_of_a_conversation_knows_words_that_are_not_known_here() -> None:
+    exchange = begun()
+    exchange.identity = replace(exchange.identity, owner=frozenset({"a"}))
+    text = exchange.client_text
+
+    assert text._raw is None
+    assert begun().attempts[0].held_bytes == 0
+
+
+def test_an_attempt_under_way_has_lasted_until_now() -> None:
+    exchange = begun()
+    (tried,) = decide(exchange, "", 100.5, status=None, mode="serve").attempts
+
+    assert (tried.status, tried.outcome, tried.seconds) == (None, "", 0.5)

@@ -401,3 +401,64 @@ def test_an_answer_has_failed_where_another_account_may_help(kind: Any) -> None:
 
 def test_an_exchange_without_attempts_has_not_failed() -> None:
     assert not failover.has_failed(opened(router(), request()))
+
+
+# -- the edges of the rules --------------------------------------------------------------------------------------------
+
+
+def test_two_steps_need_no_outcome() -> None:
+    assert (Step("deliver"), Step("hold")) == (DELIVER, HOLD)
+
+
+def test_only_an_error_is_held_where_nothing_waits_for_content() -> None:
+    exchange = begun(*GET)[0]
+
+    assert failover.after_head(exchange, Head(399, JSON), BOUNDS) is DELIVER
+    assert failover.after_head(exchange, Head(400, JSON), BOUNDS) is HOLD
+
+
+def test_a_page_that_is_held_is_no_answer_as_soon_as_it_begins() -> None:
+    exchange, attempt = held(Head(200, Headers([("content-type", "text/html")])), b"<html>")
+    step = failover.after_chunk(exchange, attempt)
+
+    assert step is not None and (step.reaction, bool(step.lacks)) == ("next", True)
+    assert step.outcome == Outcome("server", detail=step.lacks)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(299, "ok"), (300, "ok"), (399, "ok"), (400, "request")])
+def test_a_redirect_of_a_safe_method_is_an_answer(status: int, kind: str) -> None:
+    exchange, attempt = held(Head(status, JSON), path="/v1/files/file-1", method="GET")
+
+    assert failover.after_end(exchange, attempt, Head(status, JSON), 0.0)[0].kind == kind
+
+
+def test_an_error_of_a_path_of_no_dialect_is_read_by_a_family_of_its_account() -> None:
+    exchange, attempt = begun("/v1/nothing", "GET")
+    assert exchange.request.endpoint.family == ""
+    attempt.body += b'{"error": {"code": "insufficient_quota", "message": "no"}}'
+    attempt.head = Head(429, JSON)
+
+    assert failover.after_end(exchange, attempt, attempt.head, 0.0)[0].kind == "quota"
+
+
+@pytest.mark.parametrize("value", ["text", 7, None, [1]])
+def test_an_error_event_that_is_no_object_says_nothing(value: object) -> None:
+    exchange, attempt = begun()
+    fact = Fact("error", value)
+    attempt.error_head = failover.error_head(fact)
+
+    assert attempt.error_head is None
+    assert failover.outcome_of_event(exchange, attempt, fact, 0.0).kind in ("server", "request")
+
+
+def test_an_error_event_with_a_status_is_read_as_the_body_that_it_would_have_had() -> None:
+    exchange, attempt = begun()
+    raw = {"type": "usage_limit_reached", "message": "no", "resets_in_seconds": 600}
+    fact = Fact("error", {"status": 429, "code": "x", "message": "no", "raw": raw})
+    attempt.error_head = failover.error_head(fact)
+    assert attempt.error_head is not None
+    found = failover.outcome_of_event(exchange, attempt, fact, 100.0)
+    assert (found.kind, found.until) == ("quota", 700.0)
+    plain = replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "no"})
+
+    assert failover.outcome_of_event(exchange, attempt, plain, 100.0).kind == "quota"

@@ -9,7 +9,13 @@ import pytest
 
 from patchbay.accounts.outcome import ALONE, NO_API
 from patchbay.exchange import Exchange
-from patchbay.replacement import CROSSTALK, owner_unavailable, replacement
+from patchbay.replacement import (
+    CROSSTALK,
+    OWNER_UNAVAILABLE,
+    owner_unavailable,
+    replacement,
+    thread_not_found,
+)
 from patchbay.values.answer import Head
 from patchbay.values.decision import Evidence, Outcome, Refusal
 
@@ -182,3 +188,29 @@ def test_a_message_thread_is_sent_whole_instead() -> None:
     told = owner_unavailable(owned("reference", body), GONE, "strip")
     assert (told.status, told.code) == (404, "thread_not_found") and "message thread" in told.message
     assert owner_unavailable(owned("reference", body), GONE, "refuse").code == "none_left"
+
+
+def test_each_refusal_of_ours_has_its_status_code_and_words() -> None:
+    words = "The provider gave this request an answer that belongs to another one"
+    assert Refusal(502, "crosstalk_detected", words) == CROSSTALK
+    assert (OWNER_UNAVAILABLE, thread_not_found("x").code) == ("owner_unavailable", "thread_not_found")
+    assert thread_not_found("x").fields == {"details": {"error_code": "thread_not_found"}}
+
+
+def test_the_last_attempt_with_a_head_is_the_one_that_is_delivered_or_replaced() -> None:
+    exchange = answered(401)
+    exchange.attempts.append(replace(exchange.attempts[0], head=None, outcome=Outcome("server"), broken=True))
+    told = replacement(exchange)
+
+    assert told is not None and told.code == "upstream_credentials_exhausted"
+    exchange.attempts[0].outcome = None
+    assert replacement(exchange) is None
+
+
+def test_on_a_socket_another_connection_finds_another_account() -> None:
+    told = replacement(answered(401, socket=True, refusal=None))
+
+    assert told is not None
+    assert "connect again for another one" in told.message
+    plain = replacement(answered(401, refusal=None))
+    assert plain is not None and "connect again" not in plain.message

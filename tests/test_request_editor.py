@@ -329,6 +329,8 @@ def test_a_message_shares_the_headers_of_its_socket() -> None:
     edited = dict(of.editor.edit(exchange, lease, 0.0)[0].edit.headers)
 
     assert "X-Request-ID" not in edited  # it went up with the upgrade
+    exchange.socket = replace(lease, edit=replace(lease.edit, headers=(("X-Request-ID", None),)))
+    assert "X-Request-ID" in dict(of.editor.edit(exchange, lease, 0.0)[0].edit.headers)  # it was taken off there
 
 
 def test_a_model_without_an_id_is_said_once() -> None:
@@ -380,6 +382,8 @@ def test_in_shadow_nothing_is_stamped_and_nothing_left_out() -> None:
 
     assert (lease.edit.headers, lease.body, exchange.attempts[1].stripped) == ((), None, False)
     assert lease.request_id and lease.session_id
+    sealed = replace_all(opened(of, replace(asked, body=responses(sealed_item(SEAL)).body)), unsealed={"a", "b"})
+    assert routed(of, sealed).body is None
 
 
 @pytest.mark.parametrize(
@@ -437,7 +441,12 @@ def test_the_client_s_session_header_is_ours_where_sessions_are_handed_out() -> 
     lease = routed(of, exchange)
     handed_out = of.editor.edit(exchange, replace(lease, slot=0), 0.0)[0]
 
+    own = Headers([*exchange.request.headers, ("x-request-id", "mine")])
+    asked = replace_all(exchange, request=replace(exchange.request, headers=own))
+    assert "X-Request-ID" not in dict(of.editor.edit(asked, replace(lease, slot=0), 0.0)[0].edit.headers)
     assert "X-Session-ID" not in dict(lease.edit.headers)
+    twice = Headers([*exchange.request.headers, ("x-session-id", "default")])
+    assert "X-Session-ID" in dict(edited(of, replace(exchange.request, headers=twice)).edit.headers)
     assert dict(handed_out.edit.headers)["X-Session-ID"] == handed_out.session_id
 
 
@@ -513,16 +522,17 @@ def test_when_a_request_is_made_again_without_what_others_sealed(change: dict[st
 def test_thinking_that_is_missed_counts_where_the_conversation_was_unsealed() -> None:
     of = router(account("a"), account("b"))
 
-    def again(client: bytes = b"", session: str = "s") -> bool:
+    def again(client: bytes = b"", session: str = "s", complaint: str = THINKS) -> bool:
         asked = replace(responses(sealed_item(SEAL)), client=Client(scope=client, may_pin=True))
         exchange = opened(of, replace(asked, headers=Headers([("x-session-id", session)])))
         routed(of, exchange)
-        exchange.attempts[0].complaint = THINKS
+        exchange.attempts[0].complaint = complaint
         return of.editor.unseals(exchange, exchange.attempts[0])
 
     assert not again()
     served(of, responses(sealed_item(SEAL)), 0, *UNREADABLE)
     assert (again(b"another client"), again(session="another"), again()) == (False, False, True)
+    assert not again(complaint="another error")
 
 
 def test_what_is_remembered_of_unsealed_conversations_is_bounded_and_has_a_name() -> None:

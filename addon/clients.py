@@ -189,8 +189,6 @@ def with_key(path: str, key: str) -> str:
 
 
 def _in_query(path: str) -> str:
-    if "?" not in path:
-        return ""
     found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in QUERY_KEYS)
     return next(found, "")
 

@@ -272,3 +272,57 @@ def test_a_parameter_whose_name_is_a_key_loses_its_name() -> None:
 def test_parameters_are_found_by_name_as_they_are_written() -> None:
     assert clients.parameters("/x?a%62=1%20&c=2&d", {"ab", "d"}) == {"a%62": "1%20", "d": ""}
     assert clients.parameters("/x", {"ab"}) == {}
+
+
+def test_a_client_that_is_gone_is_told_so() -> None:
+    assert Refusal(401, "client_unknown", "This client is no longer known to the proxy") == clients.GONE
+
+
+def test_without_configured_clients_a_key_in_the_query_is_a_scope_too() -> None:
+    first, second, none = (who({}, path, known=()) for path in ("/x?key=one-key", "/x?key=two-key", "/x?other=one-key"))
+
+    assert isinstance(first, Client) and isinstance(none, Client)
+    assert first.scope and first != second
+    assert none.scope == b""
+
+
+@pytest.mark.parametrize(
+    ("allowed", "model", "may"),
+    [
+        ("gpt-5", "gpt-5", True),
+        ("models/gpt-5", "models/gpt-5", True),
+        ("gpt-5", "models/gpt-5", True),
+        ("gpt-5", "gpt-6", False),
+        ("*", " gpt-5", False),
+        ("*", "gpt-5\x00", False),
+        ("*", "gpt-5\n", False),
+    ],
+)
+def test_a_model_is_allowed_by_its_full_name_or_its_bare_one(allowed: str, model: str, may: bool) -> None:
+    naming = requested_models.RequestedModels(model)
+    refused = clients.exceeded_right(Client(models=(allowed,)), Endpoint(), naming)
+
+    assert (refused is None) is may
+    assert refused is None or (refused.status, refused.code) == (403, "model_not_allowed")
+
+
+def test_a_path_is_shown_without_what_is_a_key_and_with_what_may_pass() -> None:
+    key = "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi"
+    passing = {"sig": "of-the-account"}
+
+    assert clients.without_key("/a?sig=theirs&b=1", None, passing) == "/a?sig=of-the-account&b=1"
+    assert clients.without_key("/a?x=patchbay&y=patchbay:one&z=patchbayed", None) == "/a?z=patchbayed"
+    assert clients.without_key(f"/a?x={key}&b=1", "in its place") == "/a?x=in%20its%20place&b=1"
+    assert clients.without_key(f"/a?{key}=1", "patchbay") == "/a?patchbay=patchbay"
+    assert clients.without_key(f"/a/{key}/b", None) == "/a/patchbay/b"
+    assert clients.is_same_path("/a?key=1", "/a?key=2") and not clients.is_same_path("/a?b=1", "/a?b=2")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_one"),
+    [("authorization", "x", True), ("x-api-key", "x", True), ("accept", "text/html", False),
+     ("x-other", "sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi", True),
+     ("sk-ant-api03-Zq8wNfT2vXb7RkLm4HcJdP9sGyU1eA0oIi", "x", True)],
+)  # fmt: skip
+def test_a_credential_is_known_by_its_name_or_its_value(name: str, value: str, is_one: bool) -> None:
+    assert clients.is_credential(name, value) is is_one

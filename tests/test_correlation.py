@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, strategies as st
 
+from patchbay import correlation
 from patchbay.body import Body
 from patchbay.correlation import Mint, Stamps, session_id, stamps
 from patchbay.ledger import Entry, Ledger
@@ -242,3 +243,120 @@ def test_nested_members_and_texts_around_a_field() -> None:
     assert found.body == {"metadata.trace": MINE}
     assert found.expected == {"body metadata.trace": MINE}
     assert stamped(provider, '{"metadata": {"trace": "own"}}').expected == {"body metadata.trace": "own"}
+
+
+# -- what is in an id, to the bit --------------------------------------------------------------------------------------
+
+GUID = MINT.guid(MINE)
+
+
+def test_ids_of_one_key_time_and_noise_are_always_the_same() -> None:
+    """Dumps and journals of earlier releases hold such ids."""
+    assert MINE == "pb1-yprpa8jab2vs3qvay7cbdbgkh6zejs12evzbz4ct401wdr00"
+    assert GUID == "59e980f2-8b90-86e0-b30f-13ee17e86e34"
+    assert session_id(KEY, "s", "a") == "9452fb3b410f15f154512581d581c584"
+
+
+@pytest.mark.parametrize(
+    ("now", "told"), [(-5.0, 0.0), (0.0, 0.0), (0.001, 0.001), (12.3456, 12.345), ((1 << 48) / 1000 + 1, 1.0)]
+)
+def test_an_id_tells_its_time_to_the_millisecond(now: float, told: float) -> None:
+    made = MINT.new(now, noise())
+
+    assert (MINT.time_of(made), MINT.time_of(MINT.guid(made))) == (told, told)
+
+
+def test_a_guid_is_known_in_each_spelling_and_a_changed_one_is_not() -> None:
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", GUID)
+    traced = GUID[:14] + "9" + GUID[15:]
+    assert [MINT.recognise(each) for each in (GUID, GUID.upper(), traced, f"chatcmpl-{GUID}")] == [GUID] * 4
+    assert Mint(OTHER_KEY).recognise(GUID) == ""
+    assert (MINT.time_of(CLIENT), MINT.recognise(CLIENT)) == (None, "")
+    for at in range(36):
+        if GUID[at] != "-" and at not in (14, 19):
+            changed = GUID[:at] + ("0" if GUID[at] != "0" else "1") + GUID[at + 1 :]
+            assert MINT.recognise(changed) == "", at
+    assert [kind(each) for each in (GUID, traced, GUID.upper())] == ["mine"] * 3
+    assert kind(MINT.guid(THEIRS)) == "ours"
+
+
+@pytest.mark.parametrize("prefix", ["chatcmpl-", "cmpl-", "resp_", "resp-", "msg_", "embd-"])
+def test_engines_put_their_own_prefix_before_an_id(prefix: str) -> None:
+    assert (kind(prefix + MINE), kind(prefix + THEIRS), MINT.recognise(prefix + MINE)) == ("mine", "another", MINE)
+
+
+@pytest.mark.parametrize(("length", "wanted"), [(52, "mine"), (20, "mine"), (19, "mangled")])
+def test_an_id_that_is_cut_off_is_known_by_its_first_20_characters(length: int, wanted: str) -> None:
+    assert kind(MINE[:length]) == wanted
+
+
+def test_of_what_comes_back_the_id_and_its_owner_are_told() -> None:
+    ledger = Ledger()
+    entry = Entry("me", EARLIER)
+    ledger.note("request", EARLIER, entry, NOW)
+    ledger.note("request", THEIRS, Entry("them", THEIRS), NOW)
+
+    def told(value: str) -> tuple[str, str, Entry | None]:
+        found = MINT.classify(
+            value, mine=MINE, sent=frozenset({CLIENT}), earlier=(ELSEWHERE,), exchange="me", ledger=ledger, now=NOW
+        )
+        return found.kind, found.value, found.entry
+
+    assert told(MINE.upper()) == ("mine", MINE, None)
+    assert told(CLIENT.upper()) == ("own", CLIENT, None)
+    assert told(ELSEWHERE) == ("earlier", ELSEWHERE, None)
+    assert told(f"x, {EARLIER}") == ("earlier", EARLIER, entry)
+    assert told(THEIRS)[:2] == ("another", THEIRS)
+    assert told(" other ") == ("foreign", "other", None)
+    assert told(STRANGE)[:2] == ("mangled", STRANGE)
+    later = MINT.new(NOW, noise(9))
+    assert told(f'"{later}"') == ("ours", later, None)
+
+
+def test_an_empty_id_is_no_one_s() -> None:
+    assert MINT.classify("x", mine="", sent=frozenset({""}), ledger=Ledger(), now=NOW).kind == "foreign"
+
+
+@pytest.mark.parametrize(("at", "stamped_there"), [("/chat/completions", True), ("/responses", False), ("", False)])
+def test_a_member_goes_only_to_the_endpoints_that_take_it(at: str, stamped_there: bool) -> None:
+    stamp = Stamp(body={"trace": "{request_id}"}, body_paths=frozenset({"/chat/completions"}))
+    provider = Provider("p", "generic", frozenset({"openai"}), stamp=stamp)
+    everywhere = Provider("p", "generic", frozenset({"openai"}), stamp=Stamp(body={"trace": "{request_id}"}))
+
+    def members(of: Provider) -> object:
+        return stamps(of, Headers(), Body(b"{}"), request_id=MINE, at=at).body
+
+    assert members(provider) == ({"trace": MINE} if stamped_there else {})
+    assert members(everywhere) == {"trace": MINE}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["x-request-id", "request-id", "x-correlation-id", "x-client-request-id", "x-litellm-call-id", "idempotency-key",
+     "x-trace-id", "traceparent"],
+)  # fmt: skip
+def test_ids_of_the_client_s_own_may_come_back(name: str) -> None:
+    found = stamps(OPENAI, Headers([(name, f" {CLIENT} "), (name, "null"), (name, "x" * 513)]), Body(b"{}"),
+                   request_id=MINE)  # fmt: skip
+
+    assert found.sent == ({CLIENT} if name in correlation._OWN_HEADERS else frozenset())
+    assert {"x-litellm-call-id", "x-trace-id", "idempotency-key", "x-request-id"} <= set(correlation._OWN_HEADERS)
+
+
+def test_the_id_that_replaces_ours_is_the_first_that_is_not_blank() -> None:
+    echo = Echo(headers={"X-One": "edge", "X-Two": "edge"}, body={"one": "body", "two": "body"})
+    provider = Provider("p", "generic", frozenset({"openai"}), echo=echo)
+
+    def client_id(body: str, **headers: str) -> str:
+        return stamped(provider, body, **headers).client_id
+
+    assert client_id('{"one": "a"}', x_one=" ", x_two="b") == "b"
+    assert client_id('{"one": " ", "two": "c"}', x_one=" ") == "c"
+    assert client_id("{}") == ""
+
+
+def test_a_value_that_cannot_stand_in_a_header_is_left_out() -> None:
+    provider = Provider("p", "generic", frozenset({"openai"}), stamp=Stamp(headers={"X-S": "{session_id}"}))
+    found = stamps(provider, Headers(), Body(b"{}"), request_id=MINE, session_id="a\nb")
+
+    assert [name for name, _ in found.headers] == ["X-Patchbay-Request-Id"]

@@ -7,6 +7,9 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from patchbay import journal
 from patchbay.settings.settings import JournalSettings
@@ -120,3 +123,75 @@ def test_what_waits_for_a_disk_is_bounded_and_the_loss_is_told(tmp_path: Path, m
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == ["0", "1", "2"]
     assert "lost 2 lines" in caplog.text
+
+
+def written(settings: JournalSettings, *lines: str) -> journal.Journal:
+    """Return a journal that wrote *lines* in one go, on this thread; its own has nothing to do."""
+    writer = journal.Journal(settings)
+    writer._lines.extend({"n": line} for line in lines)
+    writer._write()
+    return writer
+
+
+def told(path: Path) -> list[str]:
+    return [json.loads(line)["n"] for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(0, []), (1, [["5", "6"]]), (2, [["5", "6"], ["3", "4"]]),
+                                            (3, [["5", "6"], ["3", "4"], ["1", "2"]]),
+                                            (4, [["5", "6"], ["3", "4"], ["1", "2"]])])  # fmt: skip
+def test_each_file_holds_lines_up_to_its_bound_and_so_many_stay(tmp_path: Path, keep: int, kept: list[Any]) -> None:
+    path = tmp_path / "j"
+    writer = written(JournalSettings(str(path), max_bytes=20, keep=keep), *"1234567")
+    writer.close()
+
+    assert told(path) == ["7"]
+    assert [told(tmp_path / f"j.{number + 1}") for number in range(len(kept))] == kept
+    assert len(list(tmp_path.iterdir())) == 1 + len(kept)
+
+
+@pytest.mark.parametrize(("bound", "rotated"), [(20, True), (21, False)])
+def test_a_file_counts_what_stands_in_it_already(tmp_path: Path, bound: int, rotated: bool) -> None:
+    path = tmp_path / "j"
+    for line in "12":
+        written(JournalSettings(str(path), max_bytes=bound), line).close()
+
+    assert (tmp_path / "j.1").exists() is rotated
+
+
+def test_a_file_that_still_stands_is_kept_open_and_nothing_is_written_twice(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    writer = written(JournalSettings(str(path)), "1")
+    before = writer._file
+    writer._write()
+    assert (writer._file, told(path)) == (before, ["1"])
+    path.unlink()
+    writer._write()
+
+    assert (writer._file != before, told(path)) == (True, [])
+    writer.close()
+
+
+def test_a_line_is_written_soon_without_an_end(tmp_path: Path) -> None:
+    writer = journal.Journal(JournalSettings(str(tmp_path / "j")))
+    for line in "12":
+        writer.write({"n": line})
+        assert eventually(lambda line=line: line in told(tmp_path / "j"))
+    writer.close()
+
+    assert (journal.MOMENT, journal.WAITING) == (0.05, 100_000)
+
+
+def test_a_disk_that_fails_is_told_and_a_loss_once(tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(journal, "MOMENT", 0.0)
+    writer = journal.Journal(JournalSettings(str(tmp_path / "j")))
+    writer._lost = 2
+    with monkeypatch.context() as failing:
+        failing.setattr(writer, "_follow", lambda: (_ for _ in ()).throw(OSError(28, "No space left")))
+        writer.write({"n": "1"})
+        assert eventually(lambda: "lost 2 lines" in caplog.text)
+    writer.write({"n": "2"})
+    writer.close()
+
+    assert "the journal could not be written: No space left" in caplog.text
+    assert (caplog.text.count("lost 2 lines"), writer._lost, told(tmp_path / "j")) == (1, 0, ["1", "2"])

@@ -201,3 +201,119 @@ def test_a_resource_path_before_a_model_is_taken_off(model: str, bare: str) -> N
 def test_no_bytes_make_it_raise(raw: bytes, kind: str) -> None:
     for path in (CHAT, "/v1/messages/batches", "/v1beta/models/m:batchGenerateContent", "/nowhere", "/v1/batches"):
         anywhere(asked(raw, path, {"content-type": kind}))
+
+
+# -- the usual place ---------------------------------------------------------------------------------------------------
+
+MULTIPART = {"content-type": "multipart/form-data; boundary=x"}
+URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
+SPEECH = "/v1/audio/transcriptions"
+
+
+@pytest.mark.parametrize(
+    ("request_", "model"),
+    [
+        (asked({"model": "m"}), "m"),
+        (asked({"contents": []}, "/v1beta/models/g%2Dx:generateContent"), "g-x"),
+        (asked({"model": "m"}, "/v1beta/models/g:generateContent"), "g"),
+        (asked({"model": "m"}, "/v1/files"), ""),
+        (asked(form(("model", "whisper")), SPEECH, MULTIPART), "whisper"),
+        (asked(b"model=whisper", SPEECH, URLENCODED), "whisper"),
+        (asked(b"model=whisper", SPEECH, {"content-type": "text/plain"}), ""),
+        (asked({"x": "model=whisper"}, SPEECH, URLENCODED), ""),
+        (asked(b'{"x": 1, "y": "&model=whisper"}', SPEECH, URLENCODED), ""),
+        (asked(b"", SPEECH, URLENCODED), ""),
+        (asked(b"model=whisper", "/v1/nothing", URLENCODED), ""),
+    ],
+)
+def test_the_model_in_the_usual_place(request_: Request, model: str) -> None:
+    assert requested_models.in_usual_place(request_) == RequestedModels(model)
+
+
+def test_the_model_of_the_usual_place_is_first_and_the_others_keep_their_order() -> None:
+    found = anywhere(asked({"fallbacks": ["b", "a"], "model": "m"}))
+    assert (found.model, found.others, found.all) == ("m", ("b", "a"), ("m", "b", "a"))
+    found = anywhere(asked({"x": {"models": ["b", "a"]}}))
+    assert (found.model, found.others) == ("b", ("a",))
+    assert RequestedModels("", ("a",)).all == ("a",)
+    path = "/v1beta/models/g:generateContent?model=q"
+    assert anywhere(asked({"model": "m"}, path)).all == ("g", "m", "q")
+
+
+def test_an_unknown_endpoint_may_run_what_its_body_names_and_more() -> None:
+    found = anywhere(asked({"model": "m"}, "/v1/nothing"))
+
+    assert (found.all, found.hidden, found.sealed) == (("m",), "the endpoint is unknown", False)
+    assert anywhere(asked(b"[", "/v1/nothing")).sealed is False
+    assert anywhere(asked({"model": "m"}, "/v1/nothing", method="GET")).hidden == ""
+
+
+def test_an_encoded_value_names_a_model_as_it_stands_and_decoded() -> None:
+    assert named(b"model=a%252Fb", SPEECH, URLENCODED) == {"a%2Fb", "a/b"}
+    assert named(form(("model-id", "a")), SPEECH, MULTIPART) >= {"a"}
+    assert named(path=f"{CHAT}?x-model-id=a") == {"m", "a"}
+    assert named(path="/v1beta/models/g%2Dx:generateContent") == {"m", "g-x"}
+
+
+@pytest.mark.parametrize("value", ["[1]", ' {"a":1}'])
+def test_a_list_in_a_field_is_sealed(value: str) -> None:
+    assert anywhere(asked(form(("model", value)), SPEECH, MULTIPART)).sealed
+    assert not anywhere(asked(form(("model", "x[1]")), SPEECH, MULTIPART)).sealed
+
+
+def test_what_stands_in_a_text_of_json_is_no_field() -> None:
+    assert named(b'{"model": "m", "x": "&model=other&y="}') == {"m"}
+
+
+def test_a_form_that_is_json_all_the_same_is_read_as_both() -> None:
+    assert named(b'{"model": "m", "x": "&model=other&y="}', SPEECH, URLENCODED) == {"m", "other"}
+    assert anywhere(asked(b"x=1", SPEECH, URLENCODED)).sealed
+
+
+# -- a batch -----------------------------------------------------------------------------------------------------------
+
+BATCHES = "/v1/messages/batches"
+
+
+def one(model: Any, **more: Any) -> dict[str, Any]:
+    return {"custom_id": "1", "params": {"model": model, "max_tokens": 1, "messages": []}, **more}
+
+
+@pytest.mark.parametrize(
+    ("body", "models", "hidden"),
+    [
+        ({"requests": [one("a"), one("b"), one("a")]}, ("a", "b"), ""),
+        ({"requests": [{**one("a"), "model": "b"}]}, ("a", "b"), ""),
+        ({"requests": [one("a", fallbacks=["c"])]}, ("a", "c"), ""),
+        ({"requests": [{"params": {"model": "a", "fallbacks": ["b"]}}]}, ("a", "b"), ""),
+        ({"requests": [{"params": {"model": "a", "x": {"model": "b"}}}]}, ("a", "b"), ""),
+        ({"requests": [{"params": {"model": "a", "engine": "b"}}]}, ("a",), ""),
+        (b'{"requests": [{"params": {"model": "a", "m\\u006fdel": "b"}}]}', (), "the body holds a member twice"),
+        (b'{"requests": [{"params": {"m\\u006fdel": "b"}}]}', ("b",), ""),
+        ({"requests": [one("a"), one("")]}, ("a",), "a request of the batch names no model"),
+        ({"requests": [one(7)]}, (), "a request of the batch names no model"),
+        ({"requests": [{"params": {}}]}, (), "a request of the batch names no model"),
+        ({"requests": [one("a", PARAMS={"model": "b"})]}, ("a",), "the body holds a member twice"),
+        ({"requests": [one("a")], "Requests": []}, (), "the body holds a member twice"),
+        ({"requests": []}, (), "it names none"),
+        ({}, (), None),
+        (b"", (), None),
+        (b"[]", (), None),
+        ({"requests": [7]}, (), None),
+    ],
+)
+def test_a_batch_names_the_model_of_each_of_its_requests(body: Any, models: tuple[str, ...], hidden: str) -> None:
+    found = anywhere(asked(body, BATCHES))
+
+    assert found.all == models
+    assert (found.sealed, found.hidden) == (hidden != "", hidden) if hidden is not None else found.sealed
+
+
+@pytest.mark.parametrize(("depth", "sealed"), [(7, False), (8, True)])
+def test_a_request_of_a_batch_is_entered_up_to_the_same_depth(depth: int, sealed: bool) -> None:
+    nested: Any = {"model": "deep"}
+    for _ in range(depth - 1):
+        nested = {"x": nested}
+    found = anywhere(asked({"requests": [{"params": {"model": "a", "x": nested}}]}, BATCHES))
+
+    assert (found.sealed, "deep" in found.all) == (sealed, not sealed)

@@ -72,6 +72,14 @@ def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:
     assert {name for name in ours if f"`{name}`" not in HEADERS.lower()} == set()
 
 
+def test_every_file_of_the_host_stands_once_in_the_table_of_tasks() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = page.partition("| task | files |")[2].partition("\n\n")[0]
+    named = [name for row in table.splitlines() for name in re.findall(r"[|,)h] `(\w+\.py)`", row)]
+
+    assert sorted(named) == sorted(file.name for file in (ROOT / "addon" / "proxy").glob("[!_]*.py"))
+
+
 def test_every_code_of_an_error_is_one_that_we_give() -> None:
     told = re.findall(r"^\| \d{3}(?:, \d{3})? \| (.*?) \|", HEADERS, re.MULTILINE)
     codes = {code for cell in told for code in re.findall(r"`(\w+)`", cell)}

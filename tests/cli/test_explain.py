@@ -37,8 +37,8 @@ def settings(tmp_path: Path) -> Path:
     return file
 
 
-def _explain(capsys: pytest.CaptureFixture[str], settings: Path, *arguments: str) -> Any:
-    assert main(["explain", "--config", str(settings), "--json", *arguments]) == 0
+def _explain(capsys: pytest.CaptureFixture[str], settings: Path, *arguments: str, code: int = 0) -> Any:
+    assert main(["explain", "--config", str(settings), "--json", *arguments]) == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -486,7 +486,7 @@ def test_the_report_as_json(tmp_path, keyed, capsys):
 def test_what_is_refused_and_what_is_of_no_dialect_is_told(tmp_path, keyed, capsys):
     file = tmp_path / "request.json"
     file.write_text(json.dumps({"path": "/v1/chat/completions", "headers": {"x-patchbay-account": "off"}, "body": HI}))
-    told = _explain(capsys, keyed, str(file))
+    told = _explain(capsys, keyed, str(file), code=1)
     assert told["account"].startswith("none: 503 ")
     assert {each["account"] for each in told["candidates"]} == set()
     assert (told["binds"], bool(told["affinity"])) == ("yes", True)
@@ -501,7 +501,7 @@ def test_the_models_of_a_client_are_asked_before_anything_is_identified(tmp_path
     """A refused request has no conversation."""
     keyed.write_text(keyed.read_text() + "clients:\n  - {name: ann, key: example-ann, models: [x]}\n")
     flow = _served(["hi"], "two", client="ann")
-    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1")
+    told = _explain(capsys, keyed, _saved(tmp_path, flow), "--flow", "1", code=1)
 
     assert told["account"].startswith("none: 403 model_not_allowed, ")
     assert (told["affinity"], told["thread"], told["owner"], told["candidates"]) == ("", "", "", [])

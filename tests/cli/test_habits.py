@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from patchbay import state
 from patchbay.cli.main import main
 from patchbay.crosstalk.host_habits import Demotion
 from patchbay.proxy.persistence import store_of
 from patchbay.settings.settings import Config
 from patchbay.state import of_demotion
 from patchbay.store import master_key
+from patchbay.values.record import Record
 
 FAR = 4_000_000_000.0
 
@@ -65,3 +68,46 @@ def test_without_a_store_there_is_nothing_to_read(
     monkeypatch.delenv("PATCHBAY_STORE")
     assert run("--state", str(kept)) == 2
     assert "patchbay.habits" in capsys.readouterr().err
+
+
+def test_the_list_is_in_order_and_a_reset_is_told(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--state", str(kept)) == 0
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(FAR))
+    assert capsys.readouterr().out == f"{at}  http://a  age\n{at}  http://a  shape gemini\n2 rules are demoted\n"
+    assert run("--state", str(kept), "--reset", "http://a", "shape", "too much") == 0
+    told = "1 rules of http://a are restored; running proxies apply this within a second\n"
+    assert capsys.readouterr().out == told
+    assert run("--state", str(kept), "--reset", "http://a", "shape") == 1
+    assert capsys.readouterr().err == "nothing is demoted at http://a shape\n"
+    assert run("--state", str(kept), "--reset", "http://a") == 0
+    assert run("--state", str(kept), "--reset", "http://a") == 1
+
+    assert capsys.readouterr().err == "nothing is demoted at http://a\n"
+
+
+def test_a_rule_is_restored_after_it_was_demoted_whatever_the_clock_says(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Demotion] = []
+    monkeypatch.setattr(state, "of_demotion", lambda each: written.append(each) or of_demotion(each))
+    assert run("--state", str(kept), "--reset", "http://a", "age") == 0
+
+    assert written == [Demotion("http://a", "age", FAR + 0.001, over=True)]
+
+
+def test_an_unreadable_record_is_named_and_the_others_are_listed(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = state.to_demotion
+
+    def broken(record: Record) -> Demotion:
+        if "age" in read(record).rule:
+            raise ValueError
+        return read(record)
+
+    monkeypatch.setattr(state, "to_demotion", broken)
+    assert run("--state", str(kept)) == 0
+
+    told = capsys.readouterr()
+    assert told.out.endswith("1 rules are demoted\n")
+    assert told.err.startswith("unreadable record of a habit: '")

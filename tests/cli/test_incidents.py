@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,27 @@ def test_they_are_exported_to_a_file_and_to_stdout(state: Path, capsys: pytest.C
 def test_a_file_that_cannot_be_written_is_a_usage_error(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(state, "--export", "none/ticket.json") == 2
     assert "none/ticket.json: No such file or directory\n" in capsys.readouterr().err
+
+
+def test_an_incident_with_members_of_other_types_is_listed_all_the_same(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in (state / "incidents").iterdir():
+        file.unlink()
+    (state / "incidents" / "1.json").write_text("[]")
+    (state / "incidents" / "2.json").write_text('{"time": null, "findings": [1, {}, {"detector": "b"}]}')
+    (state / "incidents" / "3.json").write_text('{"id": 7, "time": 86400.5, "account": "a"}')
+    assert run(state) == 2  # one of them cannot be read
+
+    told = capsys.readouterr()
+    times = [time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) for at in (0.0, 86400.5)]
+    assert told.err == f"{state / 'incidents/1.json'}: unreadable\n"
+    assert told.out.splitlines() == [
+        f"{times[0]}      victim unknown  , b",
+        f"{times[1]}  7  a  victim unknown  ",
+        f"2 incidents in {state / 'incidents'}",
+    ]
+    assert run(state, "7") == 0
+    assert capsys.readouterr().out == '{\n  "id": 7,\n  "time": 86400.5,\n  "account": "a"\n}\n'
+    assert run(state, "7", "--export", "-") == 0
+    assert capsys.readouterr().out.startswith('{\n  "incidents": [\n    {\n      "id": 7,\n')

@@ -59,3 +59,19 @@ def test_a_store_that_cannot_be_used_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "state" / "state.db").mkdir()
     with pytest.raises(CommandError, match=r"state\.db"), inputs.store(arguments(tmp_path), "x") as (_, store):
         store.news(0.0)
+
+
+def test_exit_codes_tell_an_answer_from_no_answer() -> None:
+    assert (inputs.EXIT_FOUND, inputs.EXIT_USAGE, CommandError("x").code) == (1, 2, 2)
+
+
+def test_without_a_store_the_command_in_mitmproxy_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(f"mode: shadow\nstate: {tmp_path / 'state'}\n")
+    master_key(tmp_path / "state")
+    with (
+        pytest.raises(CommandError, match=r"no store is configured .*: use patchbay\.wake in mitmproxy") as caught,
+        inputs.store(arguments(tmp_path), "patchbay.wake"),
+    ):
+        pass
+
+    assert caught.value.code == 2

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from patchbay.cli import inputs, main as cli
 from patchbay.cli.main import main
+from patchbay.proxy import environment
 from patchbay.store import master_key
 
 RUNS = {
@@ -229,3 +232,107 @@ def test_the_help_and_the_readme_say_the_exit_codes(capsys: pytest.CaptureFixtur
 
     assert inputs.EXIT_CODES in capsys.readouterr().out
     assert "exits with 0" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_a_command_raises_is_told_as_such(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ends(error: BaseException) -> tuple[int, str]:
+        def run(_: object) -> int:
+            raise error
+
+        monkeypatch.setattr(cli, "COMMANDS", (cli.Command("path", "help", run),))
+        return main(["path"]), capsys.readouterr().err
+
+    assert ends(OSError(2, "No such file", "here")) == (2, "here: No such file\n")
+    assert ends(OSError("of a library")) == (2, "of a library\n")
+    assert ends(inputs.CommandError("not so")) == (2, "not so\n")
+    assert ends(inputs.CommandError("not so", 1)) == (1, "not so\n")
+    monkeypatch.setattr(os, "dup2", lambda *_: None)  # pytest's own stdout stays open
+    with open(os.devnull, "w") as stdout:
+        monkeypatch.setattr("sys.stdout", stdout)
+        assert ends(BrokenPipeError())[0] == 141
+
+
+@dataclass(frozen=True)
+class Problem:
+    kind: str
+    text: str
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "told"),
+    [
+        ([], 0, ""),
+        ([Problem("absent", "not there yet")], 0, "warning: not there yet\n"),
+        (
+            [Problem("wrong", "one"), Problem("absent", "two"), Problem("wrong", "three")],
+            1,
+            "warning: two\none\nthree\n",
+        ),
+    ],
+)
+def test_what_is_absent_is_a_warning_and_what_is_wrong_a_mistake(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    found: list[Problem],
+    code: int,
+    told: str,
+) -> None:
+    monkeypatch.setattr(environment, "problems", lambda *_: found)
+    (tmp_path / "config.yaml").write_text(GOOD)
+
+    assert main(["check", str(tmp_path / "config.yaml")]) == code
+    said = capsys.readouterr()
+    assert said.err == told
+    assert ("no mistakes" in said.out) is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "usage"),
+    [
+        ("check", "patchbay check [-h] [config]"),
+        ("explain", "patchbay explain [-h] [--flow N] [--config CONFIG] [--upstream URL] [--json] [file]"),
+        ("verify", "patchbay verify [-h] [--all] [--state STATE] [--config CONFIG] file"),
+        ("incidents", "patchbay incidents [-h] [--export FILE] [--state STATE] [--config CONFIG] [id]"),
+        ("habits", "patchbay habits [-h] [--reset HOST [DETECTOR ...]] [--state STATE] [--config CONFIG]"),
+        ("wake", "patchbay wake [-h] [--state STATE] [--config CONFIG] account"),
+        ("path", "patchbay path [-h]"),
+        ("version", "patchbay version [-h]"),
+    ],
+)
+def test_the_usage_of_each_command(
+    name: str, usage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main([name, "--help"])
+
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == f"usage: {usage}"
+    assert all(argument.options["help"] in said for each in cli.COMMANDS for argument in each.arguments
+               if each.name == name and "%" not in str(argument.options["help"]))  # fmt: skip
+
+
+def test_a_version_is_that_of_the_checkout_or_of_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
+    monkeypatch.setattr(cli, "_installed", lambda name: f"installed {name}")
+    for folder, told in (("addon", "7.8.9"), ("patchbay", "installed patchbay")):
+        monkeypatch.setattr(cli, "FOLDER", tmp_path / folder)
+        assert cli._version() == told
+    monkeypatch.setattr(cli, "FOLDER", tmp_path / "nowhere" / "addon")
+    assert cli._version() == "installed patchbay"
+
+
+def test_a_covered_stream_writes_at_once_and_hides_keys() -> None:
+    out = io.StringIO()
+    flushed: list[bool] = []
+    out.flush = lambda: flushed.append(True)  # type: ignore[method-assign]
+    covered = cli._Covered(out)
+
+    assert covered.write(f"x {_KEY} y") == len(f"x {_KEY} y")
+    covered.flush()
+    assert (flushed, _SECRET in out.getvalue(), out.getvalue()[:2]) == ([True], False, "x ")

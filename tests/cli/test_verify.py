@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,8 @@ def test_the_victim_that_was_named_live_is_told() -> None:
     stored = StoredExchange(({"request_id": "pb1-1"},), Body(b""), said="crosstalk", victim="x2")
 
     assert command.line(Judged(stored, Verdict("clean"))).endswith("  judged live: crosstalk, victim x2")
+    alone = replace(stored, victim="", said="suspect")
+    assert command.line(Judged(alone, Verdict("clean"))).endswith("  judged live: suspect")
 
 
 @pytest.mark.parametrize(("kind", "code"), [("clean", 2), ("crosstalk", 1)])

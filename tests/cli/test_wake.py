@@ -89,6 +89,14 @@ def test_another_instance_hears_of_it_from_the_one_that_was_told(settings: Confi
     second.end()
 
 
+def test_that_an_account_is_woken_is_said(settings: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    process(settings)[1].end()
+    assert main(["wake", "a"]) == 0
+
+    told = "account a may be used again; running proxies apply this within a second\n"
+    assert capsys.readouterr().out == told
+
+
 def test_an_account_that_is_not_there_is_said_to_be_so(settings: Config, capsys: pytest.CaptureFixture[str]) -> None:
     process(settings)[1].end()
     assert main(["wake", "zoe"]) == 1

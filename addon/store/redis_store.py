@@ -120,7 +120,7 @@ class RedisStore:
         return list(_records(others))
 
     def _everything(self) -> Iterator[Record]:
-        keys = (key for key in self._server.scan_iter(match=f"{self._prefix}*:*", count=_SCAN) if key != self._stream)
+        keys = self._server.scan_iter(match=f"{self._prefix}*:*", count=_SCAN)  # not the stream: no second colon
         for some in itertools.batched(keys, _SCAN):
             steps = self._server.pipeline(transaction=False)
             for key in some:
@@ -137,7 +137,7 @@ class RedisStore:
 
 
 def _moved(record: Record, seconds: float) -> Record:
-    if not seconds or record.kind in _OWN_CLOCK:
+    if record.kind in _OWN_CLOCK:
         return record
     return replace(record, rank=record.rank and record.rank + seconds, expires=record.expires + seconds)
 

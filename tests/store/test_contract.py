@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
-from patchbay.store import Store, opened, redis_store
+from patchbay.store import Store, opened, redis_store, sqlite_path
 from patchbay.store.protocol import StoreError
 from patchbay.values.record import Record
 
@@ -269,6 +269,19 @@ def test_teams_on_one_server_do_not_see_each_other(server: RedisServer, tmp_path
 
     assert theirs.news(NOW) == []
     ours.close(), theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("rest", "path"),
+    [
+        ("/var/lib/state.db", "/var/lib/state.db"),
+        ("state.db", "state.db"),
+        ("~/state.db", f"{Path.home()}/state.db"),
+        ("/~/state.db", f"{Path.home()}/state.db"),
+    ],
+)
+def test_the_file_of_a_url_may_be_absolute_or_in_the_home_folder(rest: str, path: str) -> None:
+    assert sqlite_path(rest) == Path(path)
 
 
 def test_memory_alone_needs_no_store(tmp_path: Path) -> None:

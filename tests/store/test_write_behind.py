@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import pytest
 
@@ -13,6 +14,7 @@ from patchbay.store.write_behind import WriteBehind
 from patchbay.values.record import Record
 
 LONG = 30.0  # seconds; only a failing test takes them
+RETRY = write_behind.RETRY
 
 
 class Fake:
@@ -23,7 +25,9 @@ class Fake:
     def __init__(self) -> None:
         self.held: dict[str, Record] = {}
         self.telling: list[Record] = []
+        self.writes: list[float] = []  # when
         self.broken: Exception | None = None
+        self.broken_once: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.written = threading.Semaphore(0)
@@ -32,7 +36,11 @@ class Fake:
 
     def write(self, records: Sequence[Record], now: float) -> None:
         self.gate.wait(LONG)
+        self.writes.append(now)
         self.tried.release()
+        once, self.broken_once = self.broken_once, None
+        if once:
+            raise once
         if self.broken:
             raise self.broken
         self.held |= {record.key: record for record in records}
@@ -151,3 +159,111 @@ def test_nobody_waits_for_the_news_of_a_store_that_fails(fake: Fake) -> None:
     assert not running.wait_for_first_read(LONG)
     assert not running.request_news(lambda: None)
     running.close(LONG)
+
+
+class Pauses(threading.Event):
+    """An event whose waits by the store's thread are listed, and end only when it is set."""
+
+    seconds: ClassVar[list[float | None]] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if threading.current_thread().name != "patchbay-store":
+            return super().wait(timeout)
+        self.seconds.append(timeout)
+        return super().wait(LONG)
+
+
+@pytest.fixture
+def pauses(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    monkeypatch.setattr(Pauses, "seconds", [])
+    monkeypatch.setattr(write_behind.threading, "Event", Pauses)
+    return Pauses.seconds
+
+
+def test_a_store_is_read_five_times_a_second_and_at_once_when_there_is_something_to_write(
+    fake: Fake, pauses: list[float | None]
+) -> None:
+    running = WriteBehind(fake, "fake", clock=lambda: 7.0)
+    assert running.wait_for_first_read(LONG)
+    running.put([record("a")])
+    assert fake.written.acquire(timeout=LONG)
+    told = threading.Event()
+    assert running.request_news(told.set)
+    assert told.wait(LONG)
+    running.close(LONG)
+
+    assert running.shared
+    assert fake.closed
+    assert pauses == [0.2, 0.2, 0.2]
+    assert fake.writes == [7.0]  # nothing is written when nothing waits
+
+
+def test_a_store_that_fails_is_tried_again_after_a_second_whatever_is_put(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, pauses: list[float | None]
+) -> None:
+    monkeypatch.setattr(write_behind, "RETRY", RETRY)
+    fake.broken = StoreError("down")
+    running = WriteBehind(fake, "fake", clock=lambda: 7.0)
+    assert not running.wait_for_first_read(LONG)
+    running.put([record("a")])
+    running.close(LONG)
+
+    assert pauses == [1.0]
+    assert fake.writes == [7.0, 7.0]  # at the end: once, and once more
+    assert fake.held == {}
+    assert fake.closed
+
+
+def test_a_store_that_fails_once_at_the_end_is_written_by_the_second_try(fake: Fake) -> None:
+    running = started(fake)
+    assert running.wait_for_first_read(LONG)
+    fake.gate.clear()
+    running.put([record("a")])
+    fake.broken_once = StoreError("removed")
+    running.request_news(fake.gate.set)
+    fake.gate.set()
+    running.close(LONG)
+
+    assert fake.held == {"a": record("a")}
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (StoreError("redis at here: TimeoutError"), "redis at here: TimeoutError"),
+        (StoreError("Bearer sk-ant-api03-0123456789abcdefghij"), "Bearer (not shown: it looks like a key)"),
+        (ValueError("sk-secret"), "ValueError"),
+    ],
+)
+def test_the_reason_of_a_failure_is_said_without_secrets(
+    fake: Fake, caplog: pytest.LogCaptureFixture, failure: Exception, reason: str
+) -> None:
+    fake.broken = failure
+    running = started(fake)
+    assert not running.wait_for_first_read(LONG)
+    running.close(LONG)
+
+    assert [line.getMessage() for line in caplog.records] == [
+        f"the store (fake) is unavailable; continuing without it: {reason}"
+    ]
+
+
+def test_closing_waits_five_seconds_for_a_store_that_hangs(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[float | None] = []
+    running = started(fake)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", lambda _, timeout=None: joined.append(timeout))
+        running.close()
+    running.close(LONG)
+
+    assert joined == [5.0]
+
+
+def test_two_hundred_thousand_records_wait_at_most_and_the_oldest_go_first(fake: Fake) -> None:
+    fake.telling = [record(str(number)) for number in range(200_001)]
+    running = started(fake)
+    assert running.wait_for_first_read(LONG)
+    running.close(LONG)
+
+    found = running.take()
+    assert (len(found), found[0].key) == (200_000, "1")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay.accounts import error_body, limits
+from patchbay.accounts.quoted_text import ClientText
 from patchbay.body import Body
 from patchbay.values.http import Headers
 
@@ -281,3 +282,221 @@ def test_a_time_in_a_body_is_read_in_every_spelling(document, seconds):
 def test_a_request_that_is_larger_than_the_whole_limit_is_known(message, larger):
     """A1: no time makes it smaller."""
     assert limits.is_larger_than_limit(message) is larger
+
+
+# --- each unit, each bound, each rank
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "at"),
+    [
+        ("2d", 0.0, 172_800.0),
+        ("2h", 0.0, 7200.0),
+        ("2m", 0.0, 120.0),
+        ("2s", 0.0, 2.0),
+        ("2ms", 0.0, 2e-3),
+        ("2us", 0.0, 2e-6),
+        ("2µs", 0.0, 2e-6),
+        ("2ns", 0.0, 2e-9),
+        (" 2 ", 0.0, 2.0),
+        ("+2", 0.0, 2.0),
+        (2, 0.0, 2.0),
+        (0.25, 0.0, 0.25),
+        ("31d", 0.0, 31 * 86_400.0),
+        ("2678401", 0.0, None),  # a second more than 31 days
+        ("1000000000", 999_999_990.0, None),  # so many seconds from now
+        ("1000000001", 999_999_990.0, 1_000_000_001.0),  # an epoch
+        ("1000000000000", 999_999_999_999.0, 1_000_000_000_000.0),  # an epoch in seconds, still
+        ("1000000000001", 1_000_000_000.0, 1_000_000_000.001),  # in milliseconds
+        (10**15 - 1, 999_999_999_990.0, 999_999_999_999.999),
+        (10**15, 999_999_999_990.0, None),  # beyond any clock
+        ("000000000001s" * 4 + "00000000001s", 0.0, 5.0),  # 64 characters
+        ("000000000001s" * 5, 0.0, None),  # 65
+        ("2026-09-21T16:33:30+02:00", NOW, NOW + 1210),
+        ("Mon, 21 Sep 2026 16:33:30 +0200", NOW, NOW + 1210),
+    ],
+)
+def test_a_moment_has_units_and_bounds(text, now, at):
+    found = limits.moment(text, now)
+    assert found == (None if at is None else pytest.approx(at, rel=1e-12, abs=0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Mon, 1 Jan 99999999999999999999 00:00:00 GMT", "Mon, 21 Sep 2026 14:33:30 +9999", "Mon,", ",", "1 2 3 4 5",
+     "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"],
+)  # fmt: skip
+def test_a_date_of_no_calendar_is_no_hint(text):
+    assert limits.moment(text, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("phrase", "seconds"),
+    [
+        ("try again in 2 ms", 0.002),
+        ("try again in 2 milliseconds", 0.002),
+        ("trying again after 2 s", 2),
+        ("retry in 2 sec", 2),
+        ("retry your request in about 2 seconds", 2),
+        ("retry-after: 2", 2),
+        ("retry_after 2", 2),
+        ("resets in approximately 2 m", 120),
+        ("reset in 2 min", 120),
+        ("available again in 2 minutes", 120),
+        ("please wait 2h", 7200),
+        ("wait for 2 h", 7200),
+        ("wait for 2 hr", 7200),
+        ("wait for 2 hours", 7200),
+        ("resets in 2 d", 172_800),
+        ("resets in 2 days", 172_800),
+        ("resets in 1d2h", 93_600),
+        ("try again in a while", None),
+        ("restored on 2026-09-21 14:33:30+00:00", 1210),
+        ("available again at 2026-09-21 at 14:33:30 utc", 1210),
+        ("resets at 2026-99-99 14:33", None),
+    ],
+)
+def test_a_phrase_of_a_message_is_read_in_every_spelling(phrase, seconds):
+    at = limits.in_text(f"too many. {phrase}.", NOW)
+    assert at == (None if seconds is None else pytest.approx(NOW + seconds, rel=0, abs=1e-3))
+
+
+def test_nine_ranks_of_hints_are_asked_in_their_order():
+    ranked = [
+        {"retry_after_ms": "1000"},
+        {"retry_after": "2"},
+        {"resets_in_seconds": 3},
+        {"message": "try again in 4s"},
+        {"x_ratelimit_remaining": "0", "x_ratelimit_reset": "5"},
+        {"metadata": {"headers": {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "6"}}},
+        {"x_codex_primary_reset_after_seconds": "7"},
+        {"ratelimit": '"a";r=0;t=8'},
+        {"a_ratelimit_reset": "9"},
+    ]
+    in_body = {"resets_in_seconds", "message", "metadata"}
+    for first in range(len(ranked)):
+        members = {name: value for each in ranked[first:] for name, value in each.items()}
+        fields = headers(**{name: value for name, value in members.items() if name not in in_body})
+        said = body({"error": {name: value for name, value in members.items() if name in in_body}})
+        assert retry_at(fields, said, NOW) == NOW + first + 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        (headers(retry_after_ms=" 1500 "), 1.5),
+        (headers(x_ms_retry_after_ms="2500"), 2.5),
+        (headers(retry_after_ms="soon", x_ms_retry_after_ms="-1", x_retry_after_ms="3500"), 3.5),
+        (headers(retry_after_ms="2s"), None),
+        # buckets: which is empty
+        (headers(A_RateLimit_Remaining=" 0.0 ", A_RateLimit_Reset="5"), 5),
+        (headers(a_ratelimit_remaining="0", a_ratelimit_reset="soon"), None),
+        (headers(a_ratelimit_remaining="none", a_ratelimit_reset="5"), None),
+        (headers(a_ratelimit_remaining="1", a_ratelimit_reset="5"), None),
+        (headers(a_ratelimit_status="Rejected", a_ratelimit_reset="5"), 5),
+        (headers(a_ratelimit_status="allowed", a_ratelimit_reset="5"), None),
+        (headers(a_limit_remaining="0", a_limit_reset="5"), None),
+        (headers(ratelimitbysize_remaining="0", ratelimitbysize_reset="5"), 5),
+        (headers(x_ratelimitbysize_remaining_minute="0", a_ratelimit_remaining="1", a_ratelimit_reset="5"), None),
+        # alone
+        (headers(a_ratelimit_reset="6", b_ratelimit_reset="5"), 5),
+        (headers(a_ratelimit_reset_tokens="5"), None),
+        (headers(a_reset="5"), None),
+        # Codex
+        (headers(x_codex_primary_reset_after_seconds="90", x_codex_primary_reset_at=str(int(NOW) + 80)), 80),
+        (headers(x_codex_primary_reset_at=str(int(NOW) + 80), x_codex_primary_reset_after_seconds="90"), 80),
+        (headers(x_codex_primary_reset_after_seconds="90", x_codex_secondary_reset_after_seconds="70"), 70),
+        (headers(x_codex_primary_used_percent="99.9", x_codex_primary_reset_after_seconds="90",
+                 x_codex_secondary_used_percent="many", x_codex_secondary_reset_after_seconds="70"), 70),
+        (headers(X_Codex_Primary_Used_Percent=" 100 ", X_Codex_Primary_Reset_After_Seconds="90",
+                 x_codex_secondary_used_percent="101", x_codex_secondary_reset_after_seconds="70"), 90),
+        # the IETF's
+        (headers(RateLimit='"a";r=0;t=30, "b";r=0;t=40'), 40),
+        (headers(ratelimit='"a";r=0;t=0, "b";r=0;t=40'), 40),
+        (headers(ratelimit='"a";r=5;t=30'), None),
+        (headers(ratelimit='"a";r=0'), None),
+    ],
+)  # fmt: skip
+def test_a_header_counts_where_it_says_enough(fields, seconds):
+    at = retry_at(fields, None, NOW)
+    assert at == (None if seconds is None else pytest.approx(NOW + seconds, rel=0, abs=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        ({"retry_after_ms": True}, None),
+        ({"retry_after_ms": "2"}, 2),
+        ({"retry_after_ms": 2000.0}, 2),
+        ({"retry_after": {"seconds": "3"}}, 3),
+        ({"retry_after": {"nanos": 3}}, None),
+        ({"retryDelay": "-1s", "retry_after": 4}, 4),
+        ({"retry_after": 5, "details": [{"retryDelay": "6s"}]}, 5),  # the outermost first
+        ({"metadata": {"headers": "x-ratelimit-reset: 5"}}, None),
+        ({"metadata": {"headers": {"a-ratelimit-remaining": 0, "a-ratelimit-reset": 5,
+                                   "b-ratelimit-remaining": 0, "b-ratelimit-reset": 6}}}, 6),
+        ({"metadata": {"headers": {**{str(n): "" for n in range(30)},
+                                   "a-ratelimit-remaining": 0, "a-ratelimit-reset": 5}}}, 5),
+        ({"metadata": {"headers": {**{str(n): "" for n in range(31)},
+                                   "a-ratelimit-remaining": 0, "a-ratelimit-reset": 5}}}, None),
+    ],
+)  # fmt: skip
+def test_a_member_of_an_error_counts_where_it_is_a_time(error, seconds):
+    at = retry_at(Headers(), body({"error": error}), NOW)
+    assert at == (None if seconds is None else pytest.approx(NOW + seconds, rel=0, abs=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("error", "same", "other"),
+    [
+        ({"message": "try again in 5s"}, {"a": "try again in 5s"}, {"a": "5s"}),
+        ({"message": "retry at 2026-09-21 14:33"}, {"a": "retry at 2026-09-21 14:33"}, {"a": "no"}),
+        ({"retry_after": 5}, {"retry_after": 5}, {"retry_after": 6}),
+        ({"retry_after_ms": 5000}, {"retry_after_ms": 5000}, {"retry_after_ms": 5}),
+        ({"retry_after": {"seconds": 5}}, {"retry_after": 5}, {"retry_after": 6}),
+        ({"metadata": {"headers": {"a-ratelimit-remaining": "0", "a-ratelimit-reset": "5"}}},
+         {"a-ratelimit-reset": "5"}, {"a-ratelimit-reset": "6"}),
+    ],
+)  # fmt: skip
+def test_a_time_that_the_client_wrote_is_no_hint(error, same, other):
+    said = error_body.read(body({"error": error}))
+
+    assert limits.retry_at(Headers(), said, NOW, ClientText(json.dumps(other).encode())) is not None
+    assert limits.retry_at(Headers(), said, NOW, ClientText(json.dumps(same).encode())) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "larger"),
+    [
+        ("limit 5, requested 5", False),
+        ("limit 5, requested 6", True),
+        ("limit ,a requested 1", True),  # no number is none
+        ("limit 10,000 tokens, requested: about 9,999", False),
+    ],
+)
+def test_a_request_as_large_as_the_limit_fits(message, larger):
+    assert limits.is_larger_than_limit(message) is larger
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"A_RateLimit_Utilization": " 0.25 ", "a_ratelimit_reset": "5"}, [0.75]),
+        ({"a_ratelimit_utilization": "1.5", "a_ratelimit_reset": "5"}, [0.0]),
+        ({"a_ratelimit_utilization": "-1", "a_ratelimit_reset": "5"}, [1.0]),
+        ({"a_ratelimit_utilization": "much", "a_ratelimit_reset": "5"}, []),
+        ({"a_ratelimit_utilization": "0.5"}, []),
+        ({"a_utilization": "0.5", "a_reset": "5"}, []),
+        ({"a_ratelimit_limit": " 1 ", "a_ratelimit_remaining": "0", "a_ratelimit_reset": "5"}, [0.0]),
+        ({"a_ratelimit_limit": "0.5", "a_ratelimit_remaining": "0.25", "a_ratelimit_reset": "5"}, [0.5]),
+        ({"a_ratelimit_limit": "4", "a_ratelimit_remaining": "8", "a_ratelimit_reset": "5"}, [1.0]),
+        ({"a_ratelimit_limit": "4", "a_ratelimit_remaining": "-0.5", "a_ratelimit_reset": "5"}, []),
+        ({"a_ratelimit_limit": "all", "a_ratelimit_remaining": "1", "a_ratelimit_reset": "5"}, []),
+        ({"a_ratelimit_limit": "4", "a_ratelimit_remaining": "1"}, []),
+        ({"a_ratelimit_limit": "4", "a_ratelimit_remainingly": "1", "a_ratelimit_reset": "5"}, []),
+        ({"x_ratelimitbysize_limit": "4", "x_ratelimitbysize_remaining": "1", "ratelimitbysize_reset": "5"}, []),
+    ],
+)
+def test_a_bucket_counts_where_it_states_its_size_its_rest_and_its_reset(fields, expected):
+    found = limits.headroom(headers(**fields), NOW)
+    assert [(bucket.left, bucket.reset) for bucket in found] == [(left, NOW + 5) for left in expected]

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.body import Body
+from patchbay.body import Body, items, members, text_of
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
@@ -144,3 +144,106 @@ def test_no_bytes_make_reading_raise(raw: bytes) -> None:
     body.get("model")
     body.slice("model")
     assert isinstance(body.is_object, bool)
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (b'{"a": 1 , "b":[ 2]}', {"a": b"1", "b": b"[ 2]"}), (b" {} ", {}), (b'{"a": NaN, "b": "\\ud800"}', {
+            "a": b"NaN", "b": b'"\\ud800"'}), (b'\xef\xbb\xbf{"a": [1,  2]}', {"a": b"[1, 2]"}),
+    ],
+)  # fmt: skip
+def test_the_members_of_an_object_are_its_json(raw: bytes, found: dict[str, bytes]) -> None:
+    assert members(raw) == found
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b'{"a":1,"a":2}', "holds a member twice"), (b'{"a":1,"b":NaN,"a":2}', "holds a member twice"),
+        (b'{"b":{"a":NaN,"a":1}}', "holds a member twice"), (b"[1]", "is no JSON object"),
+        (b"NaN", "is no JSON object"),
+        (b"", "is no JSON object"), (b"{", "is no JSON object"), (b'{"a":' + b"[" * 200_000, "nested too deeply"),
+    ],
+)  # fmt: skip
+def test_what_has_no_members_that_all_read_alike_is_an_error(raw: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        members(raw)
+
+
+def test_the_items_of_a_list_are_their_json_and_anything_else_is_an_error() -> None:
+    assert items(b'[1 , {"a":  2}, "x"]') == [b"1", b'{"a":  2}', b'"x"']
+    assert items(b'[NaN, {"a":  2}]') == [b"NaN", b'{"a": 2}']
+    for raw in (b"{}", b"NaN", b'"x"', b"", b"["):
+        with pytest.raises(ValueError, match="must be a list"):
+            items(raw)
+
+
+def test_the_text_of_a_string_is_read_and_of_anything_else_is_empty() -> None:
+    assert [text_of(raw) for raw in (b'"a\\n"', b'"\\ud800"', b"1", b"[]", b"", b'"')] == ["a\n", "\ud800", *[""] * 4]
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "span"),
+    [
+        (b'{"b": 1, "a" : [1,  2] }', b"[1,  2]", (15, 22)), (b'{"a":"x"}', b'"x"', (5, 8)), (b'{"b":1}', b"", None),
+        (b'{"a":1,"a":2}', b"2", None), (b'{"a":1,"b":1,"b":2}', b"1", None), (b'{"a": [1,  NaN]}', b"[1, NaN]", None),
+        (None, b"", None), (b"[]", b"", None),
+    ],
+)  # fmt: skip
+def test_a_member_has_its_text_and_where_the_body_is_strict_its_place(
+    raw: bytes | None, text: bytes, span: tuple[int, int] | None
+) -> None:
+    body = Body(raw)
+
+    assert body.slice("a") == text
+    assert body.span("a") == span
+    assert span is None or (raw or b"")[slice(*span)] == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "is_object", "is_plain", "names"),
+    [
+        (b'{"a":1}', True, True, ("a",)), (b"{}", True, False, ()), (b"\xef\xbb\xbf { } ", True, False, ()),
+        (b'{"a":NaN}', True, False, ("a",)), (b"{} {}", False, False, ()), (None, False, False, ()),
+    ],
+)  # fmt: skip
+def test_what_kind_of_object_a_body_is(raw: bytes | None, is_object: bool, is_plain: bool, names: tuple[str]) -> None:
+    body = Body(raw)
+
+    assert (body.is_object, body.is_plain, body.names()) == (is_object, is_plain, names)
+    assert ("a" in body, body.holds_any(frozenset({"a", "b"}))) == (bool(names), bool(names))
+    assert not body.holds_any(frozenset({"b"})) and not body.is_too_deep
+
+
+def test_a_nesting_too_deep_for_any_parser_is_known() -> None:
+    body = Body(b'{"a":' + b"[" * 200_000)
+
+    assert not body.is_object and body.is_too_deep
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (None, "not a JSON object"), (b"[]", "not a JSON object"), (b'{"model":1,"model":2}', "a member twice"),
+        ('{"a": 1}'.encode("utf-16-le"), "not in UTF-8"),
+    ],
+)  # fmt: skip
+def test_why_a_body_is_not_changed(raw: bytes | None, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Body(raw).splice({"model": "new"})
+
+
+@pytest.mark.parametrize(
+    ("raw", "changes", "changed"),
+    [
+        (b'{"a":1,"a":2,"model":"x"}', {"model": "y"}, b'{"a":1,"a":2,"model":"y"}'),
+        (b'{"m":{"a":1}}', {"m": 7, "m.b": 2}, b'{"m":{"b":2}}'),
+        (b'{"m":{"a":1}}', {"m": {"c": 3}, "m.b": 2}, b'{"m":{"c":3,"b":2}}'),
+        (b'{"m":{"a":1,"a":2}}', {"m.b": 2}, b'{"m":{"a":1,"a":2,"b":2}}'),
+        (b'{"m":[1]}', {"m.b.c": 2}, b'{"m":{"b.c":2}}'), (b'{"m":1}', {}, b'{"m":1}'),
+        (b'{"m":1}', {"a": "\ud800"}, b'{"m":1,"a":"\\ud800"}'),
+    ],
+)  # fmt: skip
+def test_members_are_set_whole_or_inside(raw: bytes, changes: dict[str, object], changed: bytes) -> None:
+    assert Body(raw).splice(changes) == changed

@@ -114,8 +114,6 @@ def _canonical_slowly(value: Any) -> bytes:
 
 
 def _without_thinking(text: str) -> str:
-    if "<think" not in text:
-        return text
     for opening, closing in _THINK_TAGS:
         if opening in text:
             text = "".join(_outside(text, opening, closing))

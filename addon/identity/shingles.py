@@ -52,7 +52,7 @@ def _beginnings(text: str) -> list[str]:
     squeezed = "".join(pieces)
     last = len(squeezed) - LENGTH
     pattern = _BEGINNING if squeezed.isascii() else _BEGINNING_ANYWHERE
-    places = {match.start() for match in pattern.finditer(squeezed, 0, max(0, last + 2))}
+    places = {match.start() for match in pattern.finditer(squeezed, 0, last + 2)}
     places.update(accumulate(map(len, pieces), initial=0))
     return [squeezed[place : place + LENGTH] for place in sorted(places) if place <= last]
 

@@ -294,3 +294,118 @@ def test_an_auxiliary_call_has_three_messages_at_most(messages):
 @pytest.mark.parametrize("system", ["You know all tags and titles.", "Complete what is asked.", "Suggest a book."])
 def test_a_word_of_a_chore_alone_makes_none(system):
     assert not auxiliary_calls.serves_a_chat(request(CHAT, chat("hi", system=system)))
+
+
+@pytest.mark.parametrize(("end", "serves"), [(2000, True), (2001, False)])
+@pytest.mark.parametrize("words", ["write a title", "suggest emoji"])
+def test_the_first_2000_characters_of_instructions_are_searched(end, serves, words):
+    led = ("x. " * 1000)[: end - len(words) - 1] + " " + words
+
+    assert auxiliary_calls.serves_a_chat(request(CHAT, instructed(led, "hello"))) is serves
+    assert auxiliary_calls.serves_a_chat(request("/v1/completions", {"prompt": " " * (end - 8) + "[SUFFIX]"})) is serves
+
+
+@pytest.mark.parametrize(("end", "serves"), [(800, True), (801, False)])
+def test_a_task_is_looked_for_in_800_characters_at_either_end_of_a_message(end, serves):
+    words = "Give this chat a title for the conversation"
+    first = "-" * (end - len(words) - 1) + " " + words
+    last = words + " " + "-" * (end - len(words) - 1)
+
+    for text in (first + " " + "-" * 2000, "-" * 2000 + " " + last):
+        assert auxiliary_calls.serves_a_chat(request(CHAT, chat(text))) is serves
+
+
+@pytest.mark.parametrize("role", ["assistant", "tool"])
+def test_what_has_been_answered_is_no_chore_but_by_instructions_for_a_title(role):
+    messages = [{"role": "user", "content": "Generate a title for this chat"}, {"role": role, "content": "x"}]
+
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, {"messages": messages}))
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, {"messages": messages, "instructions": "Suggest tags."}))
+    led = [{"role": "system", "content": TITLE}, *messages]
+    assert auxiliary_calls.serves_a_chat(request(CHAT, {"messages": led}))
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, {"messages": [*led, {"role": "user", "content": "x"}]}))
+
+
+def test_a_quoted_chat_without_a_task_is_a_conversation():
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, chat(HISTORY)))
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, chat("Summarize this book: Moby Dick", max_tokens=9)))
+    assert auxiliary_calls.serves_a_chat(request(CHAT, chat(f"Summarize the conversation.\n{HISTORY}")))
+    assert auxiliary_calls.serves_a_chat(request(CHAT, instructed(f"Quoted:\n{HISTORY}", "Suggest three tags")))
+
+
+@pytest.mark.parametrize(("end", "serves"), [(32_768, True), (32_769, False)])
+def test_a_transcript_is_looked_for_in_32768_characters(end, serves):
+    text = "Suggest tags." + " " * (end - len("Suggest tags.<transcript>")) + "<transcript>" + " " * 900
+
+    assert auxiliary_calls.serves_a_chat(request(CHAT, chat(text))) is serves
+
+
+def test_a_chore_that_names_every_word_for_one_is_one():
+    words = "Generate tags: title, follow-ups, search queries, emoji, topic, standalone, completion, 标题"
+
+    assert auxiliary_calls.serves_a_chat(request(CHAT, instructed(words, "hello")))
+
+
+@pytest.mark.parametrize(("gap", "near"), [(156, True), (157, False)])
+def test_a_word_for_a_chat_counts_within_160_characters_on_either_side(gap, near):
+    blanks = " " * gap
+
+    assert auxiliary_calls.says_summary(f"x recap{blanks}chat") is near
+    assert auxiliary_calls.says_summary(f"x chat{blanks}recap x") is near
+    assert auxiliary_calls.says_summary(f"x recap of a book{' ' * 300}x recap{blanks}chat") is near
+
+
+@pytest.mark.parametrize(("at", "says"), [(2000, True), (2001, False)])
+def test_2000_characters_at_either_end_are_searched_for_a_summary(at, says):
+    words = "recap of our chat"
+
+    assert auxiliary_calls.says_summary("-" * (at - len(words)) + words + "-" * 5000) is says
+    assert auxiliary_calls.says_summary("-" * 5000 + words + "-" * (at - len(words))) is says
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a <state_snapshot>", True), ("<summary>", True), ("<chat_summary>", True), ("Summary:\nx", True),
+        ("# Project summary so long\n", True), ("Summary. x", False), ("a summary: x", True), ("the one summary: x", False),
+        ("Please summarize this", True), ("now condense it!", True), ("compact", True), ("recap the book", False),
+        ("<x>", False), ("", False),
+    ],
+)  # fmt: skip
+def test_headings_tags_and_bare_demands_are_of_a_summary(text, says):
+    assert auxiliary_calls.says_summary(text) is says
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("/v1/messages/count_tokens", True), ("/v1beta/models/g:countTokens?x=:y", True),
+        ("/v1beta/models/g:computeTokens", True), ("/V1/responses/INPUT_TOKENS", True),
+        ("/v1/messages?count_tokens", False), ("/v1/messages", False),
+    ],
+)  # fmt: skip
+def test_paths_that_count_tokens(path, counts):
+    assert auxiliary_calls.counts_tokens(request(path, {})) is counts
+    assert auxiliary_calls.is_probe(request(path, {})) is counts
+
+
+@pytest.mark.parametrize(
+    ("text", "quotes"),
+    [
+        ("<chat_history>", True), ("<ChatHistory>", True), ("<conversation>", True), ("<conversation_history>", True),
+        ("<chat>", True), ("<transcript>", True), ('"role": "assistant"', True), ('"role":"model"', True),
+        ('"role": "user"', False), ("User: a\nAssistant: b", True), ("**Human**: a\n- AI: b", True),
+        ("human\nmodel", True), ("user: a\nbot: b", True), ("user: a\nhuman: b", False), ("ai: a\nbot: b", False),
+        ("a user: a\nan ai: b", False), ("", False),
+    ],
+)  # fmt: skip
+def test_marks_of_a_transcript(text, quotes):
+    asked = request(CHAT, chat(f"{text}\nGive three tags."))
+
+    assert auxiliary_calls.serves_a_chat(asked) is quotes
+
+
+@pytest.mark.parametrize("settings", [{"max_tokens": 65}, {"max_tokens": True}, {"max_tokens": "5"}, {}])
+def test_a_longer_answer_or_no_number_is_no_short_answer(settings):
+    assert not auxiliary_calls.serves_a_chat(request(CHAT, chat(HISTORY, **settings)))
+    assert auxiliary_calls.serves_a_chat(request(CHAT, chat(HISTORY, **settings | {"max_completion_tokens": 64})))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
 import pytest
 
+from patchbay import state
 from patchbay.accounts.bindings import Bindings, Key
+from patchbay.accounts.cooldown import SharedCooldown
 from patchbay.accounts.health import Health
-from patchbay.crosstalk.host_habits import HostHabits
+from patchbay.crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
 from patchbay.identity.aliases import Aliases
 from patchbay.ledger import Entry, Ledger
 from patchbay.state import Leak, State
@@ -353,3 +356,115 @@ def test_a_right_clock_has_the_last_word_on_a_rest_of_a_wrong_one() -> None:
     (mended,) = right.state.changes(NOW)
     assert mended.order > record.order
     assert mended.expires < NOW + 60
+
+
+# -- each record, to the letter: a store outlives a release ------------------------------------------------------------
+
+
+def test_each_kind_of_record_as_it_is_stored() -> None:
+    one = Instance()
+    one.state.watch(shared=True)
+    one.bind("a", 1)
+    one.health.record_outcome("a", "gpt", Outcome("rate", until=50.0), 1)
+    one.ledger.note("lineage", "seed", Entry("x", account="a", affinity="aff", thread="t", at=1.0), 1)
+    one.ledger.note("request", "pb1-x", Entry("x", "pb1-x", "a", "aff", "t", b"d", 5.0, words=b"w"), 5)
+    one.aliases.lead("id", "aff", 1)
+    one.state.leak(Leak("victim", "receiver"), 2)
+    one.state.wake("nobody", 3)
+    found = {record.kind: record for record in one.state.changes(4)}
+
+    assert found["binding"] == Record("binding", '["openai@any","00ff","aff","gpt"]', "a", 1, 101.0)
+    assert found["owner"] == Record("owner", '["lineage","seed"]', '["a","aff","t"]', 1.0, 101.0)
+    assert found["request"] == Record("request", "pb1-x", '["x","pb1-x","a","aff","64","77"]', 5.0, 105.0)
+    assert found["alias"] == Record("alias", "id", '["aff",""]', 0.0, found["alias"].expires)
+    assert found["leak"] == Record("leak", "victim", '["receiver",false]', 2, 3602.0)
+    assert found["woken"] == Record("woken", "nobody", "well", 3, 603.0)
+    assert (found["rest"].kind, found["rest"].rank, found["rest"].expires) == ("rest", 0.0, 50.0)
+    assert one.state.changes(4) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "value"),
+    [
+        (Demotion("h", "r", 5.0), "demoted"),
+        (Demotion("h", "r", 5.0, over=True), ""),
+        (Demotion("h", "r", 5.0, over=True, row=1), "1"),
+        (Demotion("h", "r", 5.0, over=True, row=BREAKS_FOR_HABIT - 1), str(BREAKS_FOR_HABIT - 1)),
+    ],
+)
+def test_a_demotion_is_kept_for_90_days(told: Demotion, value: str) -> None:
+    record = state.of_demotion(told)
+
+    assert record == Record("habit", '["h","r"]', value, 5.0, 5.0 + 90 * 86_400)
+    assert state.to_demotion(record) == told
+    for odd in ("0", str(BREAKS_FOR_HABIT), "x"):
+        with pytest.raises(ValueError, match="no value"):
+            state.to_demotion(replace(record, value=odd))
+
+
+def test_an_account_is_woken_here_and_there_once() -> None:
+    one, two = Instance(), Instance()
+    woken: list[str] = []
+    one.state.woken = two.state.woken = woken.append
+    one.state.wake("a", 5)
+    assert woken == ["a"]
+    tell(one, two, 6)
+
+    assert woken == ["a", "a"]
+    assert one.state.changes(7) == []
+
+
+REST = Record("rest", '["a","gpt","cooling"]', '["rate",40.0,1.0]', 7.0, 50.0)
+
+
+@pytest.mark.parametrize(
+    ("record", "account", "now", "rank"),
+    [
+        (REST, "a", 20.0, 20.0),
+        (REST, "a", 7.0, math.nextafter(7.0, math.inf)),
+        (REST, "a", 1.0, math.nextafter(7.0, math.inf)),
+        (REST, "b", 20.0, None),
+        (replace(REST, value='["ok",null]'), "a", 20.0, None),
+        (replace(REST, kind="binding"), "a", 20.0, None),
+    ],
+)
+def test_a_rest_is_ended_by_a_later_record(record: Record, account: str, now: float, rank: float | None) -> None:
+    found = state.ended(record, account, now)
+
+    assert found == (None if rank is None else replace(record, value='["ok",null]', rank=rank))
+
+
+@pytest.mark.parametrize("verify_at", [40.0, math.inf])
+def test_a_rest_comes_back_as_it_was(verify_at: float) -> None:
+    told = SharedCooldown("a", "gpt", "cooling", "rate", 50.0, verify_at, 1.0)
+    record = state._of_rest(told)
+
+    assert state._to_rest(record) == told
+    assert (record.value, record.rank) == (f'["rate",{"null" if verify_at == math.inf else "40.0"},1.0]', 0.0)
+
+
+def test_the_newest_record_of_a_rest_is_the_one_that_later_ones_follow() -> None:
+    one = Instance()
+    one.state.adopt([replace(REST, rank=9.0), REST], 1)
+    assert one.state._rests[REST.key].rank == 9.0
+    same = replace(REST, rank=9.0)
+    one.state.adopt([same], 1)
+
+    assert one.state._rests[REST.key] is not same
+
+
+def test_other_kinds_of_owners_are_not_read() -> None:
+    owner = Record("owner", '["held","file-1"]', '["a","",""]', 1.0, 50.0)
+    one = Instance()
+
+    assert one.state.adopt([owner], 2) == 0
+    assert one.ledger.find("held", "file-1", 3) == Entry("", account="a", at=1.0)
+    assert one.state.adopt([replace(owner, key='["answer","x"]'), replace(owner, key="x")], 2) == 2
+
+
+def test_aliases_and_habits_are_told_from_the_watch_on() -> None:
+    one, two = Instance(), Instance()
+    one.aliases.lead("id", "aff", 1)
+    tell(one, two, 2)
+
+    assert two.aliases.resolve("id", 3) == "aff"

@@ -551,3 +551,23 @@ def test_notes_about_the_scope_and_edits_of_a_flow(tmp_path, keyed, capsys):
     assert notes(_served(["hi"], "one"), scope=SCOPE.hex(), digest="ab") == [edited]
     assert notes(_served(["hi"], "one"), scope="x") == [scopeless]
     assert notes(_served(["hi"], "one"), scope="x", digest="ab") == [scopeless, edited]
+
+
+def test_the_rights_of_a_client_are_those_of_its_name(tmp_path, keyed, capsys):
+    clients = "clients:\n  - {name: bob, key: example-bob, models: [x]}\n  - {name: ann, key: example-ann}\n"
+    keyed.write_text(keyed.read_text() + clients)
+    for name, code in (("ann", 0), ("bob", 1), ("gone", 0), (None, 0)):
+        told = _explain(capsys, keyed, _saved(tmp_path, _served(["hi"], "two", client=name)), "--flow", "1", code=code)
+        assert told["client"].split()[0] == (name or "local")
+        assert told["account"].startswith("none: 403") is bool(code)
+
+
+def test_flows_that_were_refused_or_not_answered_hide_none_behind_them(tmp_path, keyed, capsys):
+    unanswered, refused = _served(["hi"], "two"), _served(["hi"], "two")
+    unanswered.response = None
+    refused.request.headers["x-patchbay-account"] = "nobody"
+    last = _flow(["hi", "Hello", "go"], "Gone.", "one")
+    told = _explain(capsys, keyed, _saved(tmp_path, unanswered, refused, last), "--flow", "3")
+
+    assert told["account"] in ("one (new)", "two (new)")
+    assert told["happened"] is None

@@ -213,3 +213,45 @@ def test_every_preset_is_described() -> None:
     told = (Path(__file__).parent.parent.parent / "docs" / "providers.md").read_text(encoding="utf-8")
 
     assert [name for name in PRESETS if f"`{name}`" not in told] == []
+
+
+IDS = {"X-Request-ID": "{request_id}", "X-Session-ID": "{session_id}"}
+ECHO = ({"x-request-id": "handler"}, {"request_id": "body"}, True)
+GUID, CALL = "x-ms-client-request-id", "x-litellm-call-id"
+STAMPED = {  # headers, members; then the echo's headers, its members, and whether it is promised
+    "generic": (IDS, {}, *ECHO),
+    "morpheus": (
+        {**IDS, "session_id": "{session_id}", "model_id": "{model_id}"},
+        {"request_id": "{request_id}"},
+        *ECHO,
+    ),
+    "azure": ({GUID: "{request_guid}"}, {}, {GUID: "handler"}, {}, False),
+    "vllm": ({"X-Request-ID": "{request_id}"}, {}, {"x-request-id": "handler"}, {"id": "engine"}, False),
+    "sglang": ({}, {"rid": "{request_id}"}, {}, {"id": "engine"}, False),
+    "litellm": ({CALL: "{request_id}"}, {}, {CALL: "handler"}, {}, False),
+}
+PATHS = {  # how many paths of no dialect get a key, and one of them
+    "generic": (1, "*"), "openai": (12, "/v1/audio/voices"), "openai_compatible": (5, "/v1/videos"),
+    "anthropic": (6, "/v1/vaults"), "gemini": (3, "/v1alpha/auth_tokens"), "morpheus": (0, ""),
+    "azure": (11, "/openai/threads"), "vllm": (18, "/tokenize"), "sglang": (27, "/generate"),
+    "litellm": (32, "/model/info"), "openrouter": (9, "/api/v1/credits"), "ollama": (9, "/api/chat"), "groq": (0, ""),
+    "mistral": (11, "/v1/ocr"), "deepseek": (1, "/user/balance"), "xai": (12, ""), "pristine": (1, "*"),
+}  # fmt: skip
+
+
+def test_what_each_preset_stamps_and_awaits() -> None:
+    for name, preset in PRESETS.items():
+        stamp, echo = preset.stamp, preset.echo
+        found = (dict(stamp.headers), dict(stamp.body), dict(echo.headers), dict(echo.body), echo.promised)
+        assert found == STAMPED.get(name, ({}, {}, {}, {}, False)), name
+        assert (preset.slots, preset.layout) == (
+            5 if name == "morpheus" else 0,
+            "azure" if name == "azure" else "plain",
+        )
+        assert stamp.patchbay_headers is (name != "pristine")
+    assert PRESETS["sglang"].stamp.body_paths == {"/chat/completions"}
+
+
+def test_the_paths_of_each_preset() -> None:
+    assert {name: len(preset.paths) for name, preset in PRESETS.items()} == {name: n for name, (n, _) in PATHS.items()}
+    assert all(one in PRESETS[name].paths for name, (_, one) in PATHS.items() if one)

@@ -247,3 +247,128 @@ def test_a_message_shows_no_key_and_nothing_long() -> None:
     assert key == "'(not shown: it looks like a key)' is none of a, b"
     assert isinstance(long, str)
     assert len(long) < 100
+
+
+# -- readers of lists and mappings -------------------------------------------------------------------------------------
+
+
+def noted(text: str, reader: Read, path: str = "it") -> tuple[object, list[str], list[str]]:
+    """Return the value, and its mistakes and warnings as `line:column path: message`."""
+    root = parse(text).root
+    assert root is not None
+    notes = Notes()
+
+    def told(found: list[yaml_document.Mistake]) -> list[str]:
+        return [f"{m.place.line}:{m.place.column} {m.path}: {m.message}" for m in found]
+
+    try:
+        value = reader(Setting(root, path, notes))
+    except InvalidSetting:
+        value = "invalid"
+    return value, told(notes.mistakes), told(notes.warnings)
+
+
+SECTION = yaml_document.Section(
+    {"size": yaml_document.whole(1, 9), "name": yaml_document.text},
+    lambda setting, values: values,
+    needs=("name",),
+    extensions="x-",
+    renamed={"old": "size", "gone": ""},
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "mistakes", "warnings"),
+    [
+        ("{name: a, size: 1}", {"name": "a", "size": 1}, [], []),
+        ("{name: a, size: 9, x-more: 1}", {"name": "a", "size": 9}, [], []),
+        ("{name: a, size: 0}", {"name": "a"}, ["1:17 it.size: must be 1 or more, is 0"], []),
+        ("{name: a, size: 10}", {"name": "a"}, ["1:17 it.size: must be 9 or less, is 10"], []),
+        ("{size: 1}", {"size": 1}, ["1:1 it: name is missing"], []),
+        ("~", {}, ["1:1 it: name is missing"], []),
+        ("[1]", "invalid", ["1:1 it: must be a mapping (name: value), is a list"], []),
+        ("{name: a, old: 2}", {"name": "a", "size": 2}, [], ["1:11 it.old: is now called 'size'"]),
+        ("{name: a, old: 2, size: 3}", {"name": "a", "size": 3},
+         ["1:16 it.old: is now called 'size', which is set too"], []),
+        ("{name: a, gone: 2}", {"name": "a"}, [], ["1:11 it.gone: is no longer used"]),
+        ("{name: a, sise: 2}", {"name": "a"}, ["1:11 it.sise: is not a setting, did you mean 'size'?"], []),
+        ("{name: a, z: 2}", {"name": "a"}, ["1:11 it.z: is not a setting; there are size, name"], []),
+        ("{name: a, 'size:3': ''}", {"name": "a"},
+         ["1:11 it.size: must be written 'size: …', with a space after the colon"], []),
+        ("{name: a, 'z:3': ''}", {"name": "a"}, ["1:11 it.z:3: is not a setting; there are size, name"], []),
+        ("{name: a, abcdefghijklmnopqrs1: ''}", {"name": "a"},
+         ["1:11 it.(not shown: it looks like a key): is not a setting; there are size, name"], []),
+        ("{name: a, abcdefghijklmnopqr1: ''}", {"name": "a"},
+         ["1:11 it.abcdefghijklmnopqr1: is not a setting; there are size, name"], []),
+    ],
+)  # fmt: skip
+def test_a_section_takes_its_keys_and_notes_every_other(
+    text: str, value: object, mistakes: list[str], warnings: list[str]
+) -> None:
+    assert noted(text, SECTION) == (value, mistakes, warnings)
+
+
+def test_at_the_top_a_path_has_no_dot_before_it() -> None:
+    assert noted("{z: 1}", SECTION, "")[1] == ["1:2 z: is not a setting; there are size, name", "1:1 : name is missing"]
+    assert noted("{size: 0, name: a}", SECTION, "")[1] == ["1:8 size: must be 1 or more, is 0"]
+
+
+def test_invalid_items_and_members_are_left_out_and_noted() -> None:
+    whole = yaml_document.whole()
+    assert noted("[1, x, 3]", yaml_document.Each(whole)) == ((1, 3), ["1:5 it[1]: must be a whole number, is 'x'"], [])
+    assert noted("~", yaml_document.Each(whole)) == ((), [], [])
+    assert noted("{a: 1}", yaml_document.Each(whole))[1] == ["1:1 it: must be a list, is a mapping"]
+    found = noted("{a: 1, b: x}", yaml_document.Named(whole))
+    assert found == ({"a": 1}, ["1:11 it.b: must be a whole number, is 'x'"], [])
+
+    def short(setting: Setting, name: str) -> str:
+        if len(name) > 1:
+            raise setting.wrong("is too long")
+        return name.upper()
+
+    assert noted("{ab: 1, c: 2}", yaml_document.Named(whole, short)) == ({"C": 2}, ["1:6 it.ab: is too long"], [])
+    either = yaml_document.Either(whole, SECTION)
+    assert (noted("5", either)[0], noted("{name: a}", either)[0]) == (5, {"name": "a"})
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        ("[1]", "a list"), ("{a: 1}", "a mapping"), ("~", "empty"), ("''", "''"), ("word", "'word'"), ("1.5", "1.5"),
+        ("'1.5'", "'1.5'"), ("'~'", "'~'"), ("null", "empty"), ("Null", "empty"), ("NULL", "empty"), ("nULL", "'nULL'"),
+        ("abcdefghijklmnopqrs1", "'(not shown: it looks like a key)'"),
+        ("abcdefghijklmnopqr1", "'abcdefghijklmnopqr1'"),
+        ("abcdefghijklmnopqrst", "'abcdefghijklmnopqrst'"), ("1" * 20, "'(not shown: it looks like a key)'"),
+    ],
+)  # fmt: skip
+def test_a_value_is_described_in_a_few_words(text: str, described: str) -> None:
+    root = parse(text).root
+    assert root is not None
+    assert Setting(root, "it", Notes()).described() == described
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a b", "a b"), ("a\tb\x00", "a\ufffdb\ufffd"), ("-" * 60, "-" * 60), ("-" * 61, "-" * 60 + "…")],
+)
+def test_a_text_is_shown_on_one_short_line(text: str, shown: str) -> None:
+    assert yaml_document.shown(text) == shown
+
+
+def test_every_setting_has_a_path_and_a_place() -> None:
+    found = dict(yaml_document.places(parse("a:\n  - b\n  - {c: 'd'}\ne: 1\n").root))
+    inside = {"a[0]": Place(2, 5), "a[1]": Place(3, 5), "a[1].c": Place(3, 9)}
+
+    assert found == {"a": Place(2, 3), **inside, "e": Place(4, 4)}
+    assert list(yaml_document.places(None)) == []
+
+
+def test_the_bounds_of_a_document() -> None:
+    assert (yaml_document.MAX_SIZE, yaml_document.MAX_NODES, yaml_document.MAX_DEPTH) == (1_000_000, 100_000, 50)
+    assert complaints("'': 1") == ["1:1 a key must be text"]
+    assert complaints("[a]: 1") == ["1:1 a key must be text"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1), ("1B", 1), ("0", "must be > 0, is 0")])
+def test_the_smallest_size(text: str, value: object) -> None:
+    assert read(text, yaml_document.size) == value

@@ -81,3 +81,15 @@ def test_each_claim_that_names_an_account(name):
 def test_each_kind_of_rotating_token(token):
     assert claim(Headers([("authorization", f"Bearer {token}x")])) == ""
     assert claim(Headers([("authorization", f"Bearer x{token}")])) == f"key:x{token}"
+
+
+def test_a_bearer_without_a_value_leaves_the_other_headers_to_name_the_client():
+    headers = Headers([("authorization", "Bearer "), ("x-api-key", "key-a")])
+
+    assert claim(headers) == "key:key-a"
+    assert claim(Headers([("authorization", "Basic abc"), ("x-api-key", "key-a")])) == "key:key-a"
+
+
+@pytest.mark.parametrize("name", ["a", "ab", "abc", "abcd", "abcde"])
+def test_a_payload_of_any_length_is_read(name):
+    assert claim(Headers([("authorization", f"Bearer {jwt(sub=name)}")])) == f"sub:{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from patchbay import dialects
-from patchbay.guards import Arrival, Guards
+from patchbay.guards import Arrival, Guards, body_too_deep
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, LimitSettings
 from patchbay.values import header_names
@@ -302,3 +302,10 @@ def test_a_path_that_names_a_model_and_no_action_is_refused() -> None:
 
     assert endpoint.asks == "unread"
     assert found is not None and "no known action" in found.message
+
+
+def test_a_body_that_no_parser_reads_is_refused_in_words() -> None:
+    found = body_too_deep()
+
+    assert (found.status, found.code) == (400, "body_too_deep")
+    assert found.message == "The JSON of the body is nested too deeply to be read"

@@ -117,3 +117,19 @@ def test_a_new_limit_and_a_new_life_hold_from_the_next_note_on() -> None:
     assert ledger.find("k", "d", now=19) == Entry("d")
     assert ledger.note("k", "e", Entry("e"), now=0, ttl=5) is None
     assert ledger.find("k", "e", now=5) is None
+
+
+def test_a_token_lives_an_hour_unless_told_otherwise() -> None:
+    ledger = Ledger()
+    ledger.note("k", "a", Entry("x"), now=0)
+
+    assert ledger.find("k", "a", now=3599.9) == Entry("x", at=0.0, seen=0.0)
+    assert ledger.find("k", "a", now=3600.0) is None
+    assert ledger._entries.limit == 100_000
+
+
+def test_a_kind_is_counted_once_for_each_token() -> None:
+    ledger = Ledger()
+    for at in (1.0, 2.0):
+        ledger.adopt(LedgerRow("k", "a", 10 + at, Entry("x", at=at)), now=0)
+    assert ledger._entries.counts == {"k": 1}

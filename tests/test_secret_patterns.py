@@ -204,3 +204,78 @@ def test_one_word_of_letters_and_digits_behind_a_prefix_makes_a_key() -> None:
 def test_a_key_with_blanks_in_it_is_hidden() -> None:
     assert secret_patterns.shown("sk-ant a3Zq wNfT vXbRk Lmcj dpSg") == secret_patterns.HIDDEN
     assert secret_patterns.shown("gpt 5 mini") == "gpt 5 mini"
+
+
+@pytest.mark.parametrize(("length", "asked"), [(64, 1), (65, 2)])
+def test_names_of_up_to_64_characters_are_remembered(length: int, asked: int) -> None:
+    judged: list[str] = []
+
+    @secret_patterns.remembered
+    def judge(name: str) -> bool:
+        judged.append(name)
+        return True
+
+    assert judge("x" * length) and judge("x" * length)
+    assert len(judged) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("a ----- b", False),
+        ("-----BEGIN PRIVATE KEY", True),
+        ("-----BEGIN RSA PRIVATE KEY-----", True),
+        ("a;api_key=abcdefgh", True),
+        ("?api_key=abcdefgh", True),
+        ('"api_key": "abcdefgh"', True),
+        ("'api_key': 'abcdefgh'", True),
+        ("api_key=abcdefgh", False),
+        ("https://user:pass@host/", True),
+        ("https://user@host/", False),
+        ("Bearer abcdefghijkl", True),
+        ("Bearer abcdefghijk", False),
+    ],
+)
+def test_marks_make_a_credential(text: str, holds: bool) -> None:
+    assert secret_patterns.holds_key(text) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "may"),
+    [
+        ("12345678-1234-1234-1234-123456789012", True),  # a UUID
+        ("1" * 32, True),
+        ("a1b2c3", False),
+        ("a1b2c3d4e5f6a1b", False),  # 15 characters
+        ("a1b2aaaaaaaaaaaa", True),  # 16, with three turns
+        ("a1baaaaaaaaaaaaa", False),
+        ("a" * 31, False),
+        ("a" * 32, True),
+        ("internationaliseIt", False),
+        ("thisIsCamelCaseText", False),  # 19 letters
+        ("thisIsCamelCaseTexts", True),
+        ("thisiscamelcasetexts", False),
+        ("a" * 19 + "1", True),
+        ("1" * 20, True),
+    ],
+)
+def test_a_word_looks_random_by_its_length_and_its_turns(text: str, may: bool) -> None:
+    assert secret_patterns.may_be_key(text) is may
+
+
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("token-limit-x", False), ("token-x-limit", True), ("x-key-secret", True), ("x-key-value", True),
+        ("x-key-other", False), ("x-key", True), ("x-keys", True), ("key2", True), ("signature", True),
+        ("signature2", True), ("signature-2", True), ("signature-text", False),
+        ("x-auth-type", False), ("x-auth", True),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_word_decides(name: str, names: bool) -> None:
+    assert secret_patterns.names_key(name) is names
+
+
+def test_an_address_in_a_line_is_covered_and_a_line_without_stays() -> None:
+    assert secret_patterns.covered("see https://user:pw@host/x and stay") == "see https://…@host/x and stay"
+    assert secret_patterns.covered("nothing here") == "nothing here"

@@ -172,9 +172,8 @@ def _to_binding(record: Record) -> Binding:
 
 
 def _of_rest(told: SharedCooldown) -> Record:
-    verify_at = None if math.isinf(told.verify_at) else told.verify_at
     key = _text((told.account, told.lane, told.state))
-    return Record("rest", key, _text((told.kind, verify_at, told.at)), 0.0, told.until)
+    return Record("rest", key, _text((told.kind, told.verify_at, told.at)), 0.0, told.until)  # in JSON, inf is null
 
 
 def of_woken(account: str, now: float) -> Record:

@@ -259,3 +259,58 @@ def test_a_right_of_a_client_names_something() -> None:
 
     assert load(client("pools: [openai]"), "c").clients[0].pools == ("openai",)
     assert "must name at least one; leave it out to allow all" in mistakes(client("pools: []"))[0]
+
+
+LOOKS_LIKE_A_KEY = "sk-proj-abcdefghij0123456789"
+
+
+@pytest.mark.parametrize(
+    ("store", "wrong"),
+    [
+        ("memory", ""),
+        ("sqlite", ""),
+        ("sqlite:///state.db", ""),
+        ("redis://host", ""),
+        ("redis://host:6379/0", ""),
+        ("rediss://:password@host:1/2", ""),
+        ("env:STORE", ""),
+        ("memory:", "must be one of memory, sqlite"),
+        ("sqlite:", "must be one of memory, sqlite"),
+        ("sqlite:///", "must be one of memory, sqlite"),
+        ("sqlite://state.db", "must be one of memory, sqlite"),
+        ("redis://", "must be one of memory, sqlite"),
+        ("redis://host:0", "must be one of memory, sqlite"),
+        ("redis://host:x", "must be one of memory, sqlite"),
+        ("env:", "must be one of memory, sqlite"),
+        ("env:1", "must be one of memory, sqlite"),
+        ("postgres://host", "must be one of memory, sqlite"),
+        (f"redis://{LOOKS_LIKE_A_KEY}", "looks like a key"),
+        (f"sqlite:///{LOOKS_LIKE_A_KEY}", "looks like a key"),
+        (f"sqlite:///folder/{LOOKS_LIKE_A_KEY}", ""),
+        (f"redis://:{LOOKS_LIKE_A_KEY}@host", ""),
+    ],
+)
+def test_each_form_of_a_store(store: str, wrong: str) -> None:
+    text = f"mode: shadow\nstore: '{store}'\n"
+    if not wrong:
+        assert load(text, "c").store == store
+    else:
+        (found,) = mistakes(text)
+        assert wrong in found
+        assert "abcdefghij0123456789" not in found
+
+
+def test_a_key_in_the_place_of_a_variable_is_said_to_be_one() -> None:
+    found = wrong_key("env:sk_abcdefghij0123456789abcd")
+
+    assert found == "key: env: must be followed by a name, and this looks like a key; write a key without env:"
+
+
+def test_headers_and_parameters_that_pass_are_kept_as_a_set() -> None:
+    text = (
+        "providers: {p: {preset: generic, pass_headers: [X-One, x-two], pass_query: [sig, Sig]}}\n"
+        "accounts: [{id: a, provider: p, base_url: reverse, key: example-a}]\n"
+    )
+    provider = load(text, "c").accounts[0].provider
+
+    assert (provider.pass_headers, provider.pass_query) == ({"x-one", "x-two"}, {"sig", "Sig"})

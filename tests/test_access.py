@@ -942,3 +942,19 @@ def test_a_body_that_does_not_come_is_no_json_and_names_nothing() -> None:
     names = limited.access.names(other.asked(BOB))
     refused = limited.access.refusal(other.asked(BOB), names, 0.0)
     assert refused is None or refused.code != "body_unusable"
+
+
+@pytest.mark.parametrize(
+    ("event", "passes"),
+    [("response.append", True), ("response.cancel", True), ("response.processed", True), ("session.update", False)],
+)
+def test_an_event_that_is_unknown_here_may_run_any_model(event: str, passes: bool) -> None:
+    of, socket = on_socket(account())
+    asked = Row("", RESPONSES, {"type": event}).asked(ANN)
+    refused = of.access.refused_event(asked, socket, 0.0)
+
+    assert (refused is None) is passes
+    assert refused is None or "this event is unknown here" in refused.message
+    both = Row("", RESPONSES, b'{"type": "session.update", "model": 7}').asked(ANN)
+    refused = of.access.refused_event(both, socket, 0.0)
+    assert refused is not None and "cannot be read" in refused.message

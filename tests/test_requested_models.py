@@ -317,3 +317,19 @@ def test_a_request_of_a_batch_is_entered_up_to_the_same_depth(depth: int, sealed
     found = anywhere(asked({"requests": [{"params": {"model": "a", "x": nested}}]}, BATCHES))
 
     assert (found.sealed, "deep" in found.all) == (sealed, not sealed)
+
+
+def test_a_parameter_names_a_model_as_it_stands_and_decoded() -> None:
+    assert named(path=f"{CHAT}?model=a%252Fb") == {"m", "a%2Fb", "a/b"}
+
+
+def test_a_pattern_that_is_the_name_itself_matches_it() -> None:
+    assert matches(["a[!b]"], ["a[!b]"]) and not matches(["a[!b]"], ["ab"])
+
+
+def test_a_list_of_models_may_hold_nothing_at_all() -> None:
+    assert anywhere(asked({"model": "m", "fallbacks": [None, "a"]})) == RequestedModels("m", ("a",))
+    assert anywhere(asked({"model": "m", "fallbacks": [True]})).sealed
+    assert named({"model": "m", "x": [1, "y", {"model": "a"}]}) == {"m", "a"}
+    assert requested_models.of_message(Body(None), creates=True).sealed
+    assert anywhere(asked({"model": "m"}, "/v1/nothing", method="HEAD")).hidden == ""

@@ -1491,3 +1491,22 @@ def test_what_is_bound_to_an_account_is_noted_of_a_request_that_went_up_whole(
 
     told = (exchange.request, exchange.identity.affinity, exchange.attempts[0].lease.account.id, 0.0)
     assert noted == ([] if stripped else [told])
+
+
+def test_an_upgrade_asks_for_the_last_model_of_its_conversation() -> None:
+    of = router()
+    socket = routed(of, opened(of, upgrade("s")))
+    message = of.open(request({"model": "m9"}, "/v1/responses", session_id="s"), 0.0, reverse=UPSTREAM, socket=socket)
+    assert isinstance(message, Exchange)
+
+    assert opened(of, upgrade("s")).model == "m9"
+
+
+def test_a_replay_that_is_identified_again_keeps_its_identity() -> None:
+    plain = opened(router(), request(x_session_id="s"))
+    of = router()
+    before = Served("a", "x" * 32, "t", "content", digest=plain.digest.hex())
+    exchange = opened(of, replace(request(x_session_id="s"), replay=before))
+    of.identify_again(exchange, 1.0)
+
+    assert (exchange.identity.affinity, exchange.served) == ("x" * 32, before)

@@ -279,3 +279,21 @@ def test_what_stands_beside_a_word_decides(name: str, names: bool) -> None:
 def test_an_address_in_a_line_is_covered_and_a_line_without_stays() -> None:
     assert secret_patterns.covered("see https://user:pw@host/x and stay") == "see https://…@host/x and stay"
     assert secret_patterns.covered("nothing here") == "nothing here"
+
+
+@pytest.mark.parametrize(
+    "word",
+    "secret secrets password passwd passphrase passcode pwd credential credentials cookie cookies jwt bearer dpop creds"
+    " csrf otp totp vk pat sas saml sig signature apikeys mytoken mysecret mypassword myapikey myappkey myuserkey"
+    " myauthkey myaccesskey mysecretkey myprivatekey mycookie mycredential mycredentials myauth".split(),
+)
+def test_each_word_and_each_ending_of_a_credential(word: str) -> None:
+    assert secret_patterns.names_key(word)
+
+
+def test_a_format_counts_from_20_characters_and_a_hash_is_none() -> None:
+    assert secret_patterns.is_key("sk-" + "aB3dE6gH9jK2mN5pQ")  # 20 characters
+    assert not secret_patterns.is_key("x/sk-" + "aB3dE6gH9jK2mN5p")  # 19 of them
+    assert secret_patterns.is_no_host("sk-aB3dE6gH9jK2mN5pQ7") and not secret_patterns.is_no_host(
+        "sk-cloud-hosting.example"
+    )

@@ -243,6 +243,7 @@ def _is_met_by_client_text(rule: ErrorRule, said: ErrorBody, sent: ClientText) -
 
 
 def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: float, sent: ClientText) -> Outcome:
+    """Judge by a daily quota, then by the rules, then by the request's own share in the error; at last the evidence."""
     until = limits.retry_at(headers, said, now, sent)
     if _is_daily(said, sent):
         # The delay stated with a daily quota is often that of the minute window.

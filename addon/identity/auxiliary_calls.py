@@ -39,6 +39,7 @@ _CHORE = re.compile(
     r"|(?:总结|生成|概括)[^。\n]{0,60}标题",
     re.IGNORECASE,
 )
+# Every match of _CHORE and _TITLE holds one of these words: a text without them is not searched.
 _CHORE_WORDS = ("title", "tag", "follow", "search", "emoji", "topic", "standalone", "complet", "标题")
 # The same in a user message: it must be about a chat, and no other text.
 _OF_THE_CHAT = re.compile(

@@ -8,6 +8,7 @@ without one, so the addon refuses to start. Names and parameters are checked, th
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 import hpack
 from h2.config import H2Configuration
@@ -26,15 +27,15 @@ from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 from . import upstream_stream
 from .layer_rig import KEY, LayerRig
 
-# Each method of mitmproxy and its libraries that is overridden or called, by its class and parameters.
-_RELIED_ON: tuple[tuple[type, str, str], ...] = tuple(
-    (owner, name, parameters)
-    for owner, parameters, names in (
+# Each method of mitmproxy and its libraries that is overridden or called: the file of ours that does so → its class,
+# parameters and names. A row goes with that override, once mitmproxy has a hook for what it does.
+_RELIED_ON_BY: Mapping[str, tuple[tuple[type, str, str], ...]] = {
+    "upstream_layer": (
         (host.HttpLayer, "self child event", "event_to_child"),
         (host.HttpLayer, "self stream_id", "make_stream"),
-        (host.HttpLayer, "self event reuse", "get_connection"),
         (host.HttpLayer, "self event", "_handle_event"),
-        (host.HttpLayer, "self command", "register_connection"),
+    ),
+    "upstream_stream": (
         (
             host.HttpStream,
             "self event",
@@ -47,6 +48,10 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = tuple(
         (host.HttpStream, "self already_streamed", "send_response"),
         (host.HttpStream, "self emit_error_hook", "check_killed"),
         (host.HttpStream, "self request", "check_invalid"),
+    ),
+    "upstream_connections": (
+        (host.HttpLayer, "self event reuse", "get_connection"),
+        (host.HttpLayer, "self command", "register_connection"),
         (host.GetHttpConnection, "self connection", "connection_spec_matches"),
         (_http2.Http2Client, "self event", "_handle_event"),
         (_http2.Http2Connection, "self event", "handle_h2_event"),
@@ -54,20 +59,33 @@ _RELIED_ON: tuple[tuple[type, str, str], ...] = tuple(
         (_http2.Http2Server, "self event", "_handle_event"),
         (_http2.BufferedH2Connection, "self frame", "_receive_frame"),
         (hpack.Encoder, "self headers huffman", "encode"),
+    ),
+    "http1": (
         (Http1Connection, "self event", "_handle_event read_body"),
         (Http1Server, "self event", "send read_headers"),
         (Http1Client, "self event", "send read_headers"),
+    ),
+    "websocket_layer": (
         (websocket.WebsocketLayer, "self event", "relay_messages"),
         (websocket.WebsocketLayer, "self _", "done"),
         (websocket.WebsocketConnection, "self event", "send2"),
         (websocket.Fragmentizer, "self content", "__call__"),
-        (proxyserver.Proxyserver, "self flow to_client message is_text", "inject_websocket"),
+    ),
+    "websockets": ((proxyserver.Proxyserver, "self flow to_client message is_text", "inject_websocket"),),
+    "replay": (
         (clientplayback.ClientPlayback, "self", "playback"),
         (clientplayback.ReplayHandler, "self flow options", "__init__"),
-        (master.Master, "self", "shutdown"),
+    ),
+    "graceful_shutdown": ((master.Master, "self", "shutdown"),),
+    "option_defaults": (
         (errorcheck.ErrorCheck, "self", "finish"),
         (mode_servers.ServerInstance, "self", "stop"),
-    )
+    ),
+}
+_RELIED_ON = tuple(
+    (owner, name, parameters)
+    for rows in _RELIED_ON_BY.values()
+    for owner, parameters, names in rows
     for name in names.split()
 )
 

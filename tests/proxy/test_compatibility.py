@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,16 @@ def test_a_renamed_method_is_noticed(monkeypatch: pytest.MonkeyPatch, owner: typ
 
     with pytest.raises((RuntimeError, AttributeError)):
         compatibility.check()
+
+
+@pytest.mark.parametrize("file", compatibility._RELIED_ON_BY)
+def test_the_file_that_is_named_uses_what_it_relies_on(file: str) -> None:
+    source = Path(compatibility.__file__).with_name(f"{file}.py").read_text(encoding="utf-8")
+
+    for owner, _, names in compatibility._RELIED_ON_BY[file]:
+        assert [
+            name for name in names.split() if name not in source and owner.__name__.lower() not in source.lower()
+        ] == []
 
 
 def test_other_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,3 +86,10 @@ def test_an_incident_with_members_of_other_types_is_listed_all_the_same(
     assert capsys.readouterr().out == '{\n  "id": 7,\n  "time": 86400.5,\n  "account": "a"\n}\n'
     assert run(state, "7", "--export", "-") == 0
     assert capsys.readouterr().out.startswith('{\n  "incidents": [\n    {\n      "id": 7,\n')
+
+
+def test_a_list_that_could_be_read_whole_is_exit_code_0(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(state) == 2
+    (state / "incidents" / "9.json").unlink()
+
+    assert run(state) == 0

@@ -206,6 +206,11 @@ def test_arguments_of_test_go_to_pytest(ready: Checkout) -> None:
     assert ready.run("scripts/test", "-k", "two words").stdout == "python -m pytest -k two words\n"
 
 
+def test_a_whole_run_of_test_has_more_workers_than_cores(ready: Checkout) -> None:
+    assert ready.run("scripts/test").stdout == "python -m pytest -n 4 --dist worksteal\n"
+    assert ready.run("scripts/test", "--fast").stdout == "python -m pytest -n 2 --dist worksteal --fast\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "started"),
     [

@@ -167,7 +167,7 @@ def test_the_limit_of_a_body_holds_to_the_byte(way: str, limit: int, enough: boo
             decode(packed, value, limit)
 
 
-@pytest.mark.parametrize(("body", "value"), [(b"x", "identity"), (b"x", ""), (gzip.compress(b"x"), "gzip")])
+@pytest.mark.parametrize(("body", "value"), [(b"x", "identity"), (b"x", ""), (gzip.compress(b"x", mtime=0), "gzip")])
 def test_nothing_may_come_out_where_the_limit_is_none(body: bytes, value: str) -> None:
     with pytest.raises(TooLarge, match="larger than 0 bytes"):
         decode(body, value, 0)

@@ -125,3 +125,82 @@ def test_usage_counts_the_prompt_with_its_cache() -> None:
 )
 def test_a_resource_runs_what_its_path_says(method: str, path: str, runs: str) -> None:
     assert dialects.endpoint(method, path).asks == runs
+
+
+def told_of(data: dict[str, Any], name: str = "message") -> list[tuple[object, ...]]:
+    return [(fact.kind, fact.value, fact.where) for fact in ANTHROPIC.read(name, data)]
+
+
+SAID = [("content", "text", ""), ("text", "x", "")]
+CALLED = ("content", "tool", "")
+
+
+def block_of(**block: object) -> dict[str, Any]:
+    return {"type": "content_block_start", "content_block": block}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"type": "message", "id": "i", "model": "m", "created_at": 1, "container": {"id": "c"}, "content": [
+            {"type": "text", "text": "x"}], "stop_reason": "end_turn", "stop_details": {"a_token": "t", "other": "u"}},
+         [("id", "i", "body id"), ("model", "m", "body model"), ("created", 1, "body created_at"),
+          ("object", "message", "body type"), ("token", "c", "container"), *SAID, ("finish", "end_turn", "0"),
+          ("token", "t", "credit")]),
+        ({"type": "message_start", "message": {"id": "i"}}, [("id", "i", "body id")]),
+        ({"type": "message_delta", "delta": {"container": {"id": "c"}, "stop_reason": "s"}, "usage": {"input_tokens": 1,
+          "cache_read_input_tokens": 2, "cache_creation_input_tokens": 4, "output_tokens": 8}},
+         [("token", "c", "container"), ("usage", Usage(7, 8, 2, 4), ""), ("finish", "s", "0")]),
+        ({"type": "message_stop", "id": "i"}, [("end", "message_stop", "")]), ({"type": "ping", "id": "i"}, []),
+        ({"type": "content_block_stop", "id": "i"}, []),
+        ({"type": "completion", "completion": "x", "stop_reason": "s"},
+         [("object", "completion", "body type"), *SAID, ("finish", "s", "0"), ("end", "completion", "")]),
+        ({"type": "completion", "completion": "", "stop_reason": None}, [("object", "completion", "body type")]),
+        ({"id": "file_1", "type": "file"},
+         [("id", "file_1", "body id"), ("object", "file", "body type"), ("token", "file_1", "file")]),
+        ({"id": "file_1", "content": []}, [("id", "file_1", "body id")]),
+        (block_of(type="text", text="x"), SAID), (block_of(type="text", text=""), []),
+        *((block_of(type=kind, id="t", name="n"), [CALLED, ("token", "t", "tool"), ("tool", "n", "")])
+          for kind in ("tool_use", "server_tool_use", "mcp_tool_use")),
+        (block_of(type="thinking", thinking="x", signature="s"),
+         [("content", "reasoning", ""), ("token", "s", "signature")]),
+        (block_of(type="redacted_thinking", data="d"), [("content", "reasoning", ""), ("token", "d", "signature")]),
+        (block_of(type="thinking", thinking="", data="d"), []),
+        (block_of(type="x_tool_result", content=[{"file_id": "f"}]), [CALLED, ("token", "f", "file")]),
+        (block_of(type="x_tool_result", content={"content": [{"file_id": "f"}]}), [CALLED, ("token", "f", "file")]),
+        *(({"type": "content_block_delta", "delta": delta}, told) for delta, told in (
+            ({"text": "x"}, SAID), ({"text": ""}, []), ({"thinking": "x"}, [("content", "reasoning", "")]),
+            ({"partial_json": "{"}, [CALLED]), ({"partial_json": ""}, []),
+            ({"signature": "s"}, [("token", "s", "signature")]))),
+    ],
+)  # fmt: skip
+def test_each_member_of_an_answer_tells_its_facts(data: dict[str, Any], told: list[tuple[object, ...]]) -> None:
+    assert told_of(data) == told
+
+
+def test_a_whole_completion_has_no_event_that_ends_it() -> None:
+    assert told_of({"type": "completion", "stop_reason": "s"}, "")[-1] == ("finish", "s", "0")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"type": "content_block_delta", "index": 2, "delta": {"partial_json": "{"}}, [("arguments", "{", "2")]),
+        ({"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "name": "n", "input": {}}},
+         [("called", "n", "2")]),
+        ({"type": "content_block_start", "index": 2, "content_block": {"type": "server_tool_use", "name": "n"}}, []),
+        ({"type": "message", "content": [{"type": "text"}, {"type": "tool_use", "name": "n", "input": {"a": 1}}]},
+         [("called", "n", "1"), ("arguments", '{"a":1}', "1")]),
+        ({"type": "ping", "content": [{"type": "tool_use", "name": "n"}]}, []),
+    ],
+)  # fmt: skip
+def test_calls_are_read_with_their_place(data: dict[str, Any], told: list[tuple[object, ...]]) -> None:
+    assert [(fact.kind, fact.value, fact.where) for fact in ANTHROPIC.read_calls(data)] == told
+
+
+@pytest.mark.parametrize(
+    ("path", "shape"),
+    [("/messages", "anthropic"), ("/models/claude:rawPredict", "anthropic"), ("/complete", ""), ("/messages/x", "")],
+)
+def test_answers_to_messages_have_the_dialect_s_shape(path: str, shape: str) -> None:
+    assert ANTHROPIC.answer_shape(path) == shape

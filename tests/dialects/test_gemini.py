@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
-from patchbay.values.answer import Fact
+from patchbay.body import Body
+from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
 STEPS: list[dict[str, Any]] = [
@@ -151,3 +152,111 @@ def test_each_member_for_results_must_not_be_empty(member: str) -> None:
 )
 def test_a_batch_may_name_models_in_a_file(suffix: str, body: object, hides: bool) -> None:
     assert dialects.of("gemini").hides_models(suffix, json.dumps(body).encode()) is hides
+
+
+def facts(data: dict[str, object], name: str = "") -> list[tuple[object, ...]]:
+    return [(fact.kind, fact.value, fact.where) for fact in dialects.of("gemini").read(name, data)]
+
+
+def candidate(*parts: object, **more: object) -> dict[str, object]:
+    return {"candidates": [{"content": {"parts": list(parts)}, **more}]}
+
+
+TEXT = [("content", "text", ""), ("text", "x", "")]
+CACHE = {"name": "cachedContents/c", "uri": "https://u"}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"responseId": "r", "modelVersion": "m", "createTime": "t", "candidates": []},
+         [("id", "r", "body responseId"), ("model", "m", "body modelVersion"), ("created", "t", "body createTime")]),
+        (candidate({"text": "x"}), TEXT), ({"response": candidate({"text": "x"})}, TEXT), (candidate({"text": ""}), []),
+        (candidate({"text": 7}, {"text": "x"}), TEXT), (candidate({"text": "x"}, index=1), TEXT[:1]),
+        (candidate({"text": "x", "thought": True}), [("content", "reasoning", "")]),
+        (candidate({"text": "x", "thoughtSignature": "s"}), [*TEXT, ("token", "s", "signature")]),
+        (candidate({"functionCall": {"id": "f", "name": "n"}}),
+         [("content", "tool", ""), ("token", "f", "tool"), ("tool", "n", "")]),
+        (candidate({"functionCall": {"name": 7}}), [("content", "tool", "")]), (candidate({"functionCall": {}}), []),
+        *((candidate({name: {}}), [("content", "tool", "")])
+          for name in ("inlineData", "executableCode", "codeExecutionResult", "fileData")),
+        (candidate(finishReason="STOP"), [("finish", "STOP", "0"), ("end", "finishReason", "")]),
+        (candidate(finishReason="STOP", index=2), [("finish", "STOP", "2"), ("end", "finishReason", "")]),
+        (candidate(finishReason="FINISH_REASON_UNSPECIFIED"), []), (candidate(finishReason=None), []),
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, [("finish", "SAFETY", "0"), ("end", "blockReason", "")]),
+        ({"promptFeedback": {"blockReason": None}}, []),
+        ({"response": {"usageMetadata": {"promptTokenCount": 1}}}, [("usage", Usage(1), "")]),
+        ({"usageMetadata": {"promptTokenCount": 1, "toolUsePromptTokenCount": 2, "candidatesTokenCount": 4,
+                            "thoughtsTokenCount": 8, "cachedContentTokenCount": 16}},
+         [("usage", Usage(3, 12, 16), "")]),
+        (CACHE, [("token", "cachedContents/c", "cache"), ("token", "https://u", "cache")]),
+        ({"file": {"name": "files/f"}}, [("token", "files/f", "file")]),
+        ({"name": "projects/p/batches/b"}, [("token", "projects/p/batches/b", "batch")]), ({"name": "models/m"}, []),
+        *(({listing: [CACHE] * 101}, [("token", "cachedContents/c", "cache"), ("token", "https://u", "cache")] * 100)
+          for listing in ("files", "cachedContents", "operations")),
+        ({"object": "interaction", "id": "i", "model": "m", "outputs": [{"text": "x"}], "usage": {
+          "total_input_tokens": 1,
+          "total_tool_use_tokens": 2, "total_output_tokens": 4, "total_thought_tokens": 8, "total_cached_tokens": 16}},
+         [("id", "i", "body id"), ("model", "m", "body model"), ("object", "interaction", "body object"), *TEXT,
+          ("usage", Usage(3, 12, 16), "")]),
+        ({"steps": [{"type": "model_output", "content": [{"type": "text", "text": "x"}]}], "status": "s"}, TEXT),
+        ({"event_type": "interaction.complete", "interaction": {"outputs": [{"text": "x"}]}},
+         [TEXT[0], ("text", "x", "whole"), ("finish", "completed", "0"), ("end", "interaction.complete", "")]),
+        ({"event_type": "interaction.completed", "interaction": {"status": "failed", "steps": [
+            {"type": "model_output", "content": [{"text": "x"}]}]}},
+         [TEXT[0], ("text", "x", "whole"), ("finish", "failed", "0"), ("end", "interaction.completed", "")]),
+        ({"event_type": "content.delta", "delta": {"type": "text", "text": "x"}}, TEXT),
+        ({"event_type": "content.delta", "id": "no"}, []),
+        ({"event_type": "step.start", "step": {"type": "function_call", "id": "f", "name": "n", "signature": "s"}},
+         [("content", "tool", ""), ("token", "f", "tool"), ("token", "s", "signature"), ("tool", "n", "")]),
+        ({"event_type": "e", "delta": {"type": "thought"}}, [("content", "reasoning", "")]),
+        ({"event_type": "e", "delta": {"type": "thought_summary", "text": "x"}}, [("content", "reasoning", "")]),
+        *(({"event_type": "e", "delta": {"type": kind, "text": "x"}}, [("content", "tool", "")])
+          for kind in ("image", "audio", "document", "video", "arguments_delta", "some_call")),
+        ({"event_type": "e", "step": {"type": "user_input", "text": "x"}}, []),
+        ({"event_type": "e", "step": {"type": "function_result", "name": "n"}}, []),
+    ],
+)  # fmt: skip
+def test_each_member_of_an_answer_tells_its_facts(data: dict[str, object], told: list[tuple[object, ...]]) -> None:
+    assert facts(data, "message") == facts(data) == told
+
+
+def test_an_error_in_an_answer_is_all_that_is_told() -> None:
+    found = [*dialects.of("gemini").read("message", {"error": {"message": "m"}, **candidate({"text": "x"})})]
+
+    assert [(fact.kind, fact.where) for fact in found] == [("error", "event")]
+    assert [fact.where for fact in dialects.of("gemini").read("", {"error": "m"})] == ["body"]
+
+
+def test_the_calls_of_the_first_candidate_are_read() -> None:
+    def call(name: str) -> dict[str, object]:
+        return {"functionCall": {"name": name, "args": {"a": 1}}}
+
+    data = {"candidates": [*candidate({"text": "x"}, call("n"))["candidates"], *candidate(call("o"))["candidates"]]}  # type: ignore[misc]
+    for answer in (data, {"response": data}):
+        found = [(fact.kind, fact.value, fact.where) for fact in dialects.of("gemini").read_calls(answer)]
+        assert found == [("called", "n", ""), ("arguments", '{"a":1}', "")]
+
+
+CALL = b'{"functionCall": {"name": "n"}, "thoughtSignature": "lost"}'
+
+
+@pytest.mark.parametrize(
+    ("part", "left"),
+    [
+        (b'{"text": "a", "thoughtSignature": "kept"}', b'{"text": "a", "thoughtSignature": "kept"}'),
+        (b'{"text": "a", "thoughtSignature": "lost"}', b'{"text": "a"}'),
+        (b'{"thought_signature": "lost", "text": "a"}', b'{"text": "a"}'),
+        (CALL, CALL.replace(b'"lost"', b'"skip_thought_signature_validator"')),
+        (CALL.replace(b"functionCall", b"function_call"),
+         CALL.replace(b"functionCall", b"function_call").replace(b'"lost"', b'"skip_thought_signature_validator"')),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("wrapped", [b"%s", b'{"request": %s, "model": "m"}'])
+def test_signatures_of_another_account_are_taken_out(part: bytes, left: bytes, wrapped: bytes) -> None:
+    raw = wrapped % (
+        b'{"contents": [{"role": "model", "parts": [{"text": "b"}, %s], "thoughtSignature": "lost"}]}' % part
+    )
+
+    found = dialects.of("gemini").without_sealed(Body(raw), lambda sealed: sealed == "kept")
+    assert found == raw.replace(part, left)

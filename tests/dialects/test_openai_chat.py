@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
+from patchbay.values.answer import Usage
 
 CHAT = dialects.of("openai_chat")
 
@@ -76,3 +77,101 @@ def test_the_text_of_the_first_choice_is_told(index: int | None, kinds: list[str
     data = {"choices": [{"index": index, "delta": {"content": "x"}}]}
 
     assert [fact.kind for fact in CHAT.read("message", data)] == kinds
+
+
+def facts(data: dict[str, Any]) -> list[tuple[object, ...]]:
+    return [(fact.kind, fact.value, fact.where) for fact in CHAT.read("message", data)]
+
+
+def choice(member: str = "delta", index: int = 0, **message: object) -> dict[str, Any]:
+    return {"choices": [{"index": index, member: message}]}
+
+
+TOLD = [("content", "text", ""), ("text", "x", "")]
+TOOL = ("content", "tool", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"id": "i", "model": "m", "created": 1, "created_at": 2, "object": "o", "choices": []},
+         [("id", "i", "body id"), ("model", "m", "body model"), ("created", 1, "body created"),
+          ("object", "o", "body object")]),
+        ({"created_at": 2, "choices": []}, [("created", 2, "body created_at")]),
+        (choice(content="x"), TOLD), (choice("message", content="x"), TOLD), (choice(index=1, content="x"), TOLD[:1]),
+        (choice(content=[{"text": "x"}, {"text": ""}, {"text": 7}]), TOLD), (choice(content=""), []),
+        ({"choices": [{"text": "x"}]}, TOLD),
+        *((choice(**{name: "x"}), [("content", "reasoning", "")])
+          for name in ("reasoning_content", "reasoning", "refusal", "audio", "images")),
+        (choice(content=[{"thinking": "x"}]), [("content", "reasoning", "")]),
+        (choice(tool_calls=[{"id": "c", "function": {"name": "n"},
+                             "extra_content": {"google": {"thought_signature": "s"}}}]),
+         [TOOL, ("token", "c", "tool"), ("tool", "n", ""), ("token", "s", "signature")]),
+        (choice(function_call={"name": "n"}), [TOOL]), (choice(function_call=None), []),
+        (choice(reasoning_details=[{"signature": "s"}, {"data": "d"}, {}]),
+         [("token", "s", "signature"), ("token", "d", "signature")]),
+        ({"choices": [{"finish_reason": "stop"}]}, [("finish", "stop", "0")]),
+        ({"choices": [{"index": 2, "finish_reason": "stop"}]}, [("finish", "stop", "2")]),
+        ({"choices": [{"finish_reason": None}]}, []),
+        ({"choices": [], "usage": {"prompt_tokens": 1}}, [("usage", Usage(1), "")]),
+        ({"choices": [], "x_groq": {"usage": {"prompt_tokens": 1}}}, [("usage", Usage(1), "")]),
+        ({"id": "file-a", "object": "file"},
+         [("id", "file-a", "body id"), ("object", "file", "body object"), ("token", "file-a", "file")]),
+        ({"id": "file-a", "choices": []}, [("id", "file-a", "body id")]),
+    ],
+)  # fmt: skip
+def test_each_member_of_an_answer_tells_its_facts(data: dict[str, Any], told: list[tuple[object, ...]]) -> None:
+    assert facts(data) == told
+
+
+def test_an_error_is_all_that_is_told() -> None:
+    data = {"error": {"message": "m"}, "id": "i"}
+
+    assert [(fact.kind, fact.where) for fact in CHAT.read("message", data)] == [("error", "event")]
+    assert [(fact.kind, fact.where) for fact in CHAT.read("", data)] == [("error", "body")]
+
+
+def test_the_calls_of_the_first_choice_are_read() -> None:
+    calls = [{"index": 4, "function": {"name": "n", "arguments": "{"}}, {"function": {"name": "o"}}]
+    data = {"choices": [{"delta": {"tool_calls": calls}}, {"delta": {"tool_calls": calls}}]}
+
+    found = [(fact.kind, fact.value, fact.where) for fact in CHAT.read_calls(data)]
+    assert found == [("called", "n", "4"), ("arguments", "{", "4"), ("called", "o", "1")]
+
+
+@pytest.mark.parametrize(
+    ("events", "rules"),
+    [
+        ([({"tool_calls": [{}]}, None), ({}, "tool_calls")], []),
+        ([({"function_call": {}}, "tool_calls")], ["no-call"]),
+        ([({"function_call": {"name": "n"}}, "tool_calls")], []), ([({"content": "x"}, "tool_calls")], ["no-call"]),
+        ([({"content": "x"}, "stop"), ({}, None), ({"tool_calls": [{}]}, None)], ["after-finish"]),
+        ([({"content": "x"}, None), ({"role": "r"}, None)], ["role-again"]),
+        ([({"content": "x"}, None), ({"role": "r", "content": "y"}, None)], []),
+        ([({"role": "r", "content": "x"}, None), ({"role": "r"}, None)], []),
+    ],
+)  # fmt: skip
+def test_each_rule_of_order(events: list[tuple[dict[str, Any], str | None]], rules: list[str]) -> None:
+    order = CHAT.order()
+    chunks = [{"choices": [{"delta": delta, "finish_reason": reason}]} for delta, reason in events]
+
+    assert [fact.where for chunk in chunks for fact in order.feed(chunk)] == rules
+
+
+@pytest.mark.parametrize(
+    ("data", "is_embedding"),
+    [
+        ({"data": [{"object": "embedding"}]}, True), ({"data": [{"object": "embedding"}, {"object": "x"}]}, True),
+        ({"data": [{"object": "x"}, {"object": "embedding"}]}, False), ({"data": []}, False), ({"data": {}}, False),
+        ({"data": ["x"]}, False),
+    ],
+)  # fmt: skip
+def test_embeddings_are_known_by_the_first(data: dict[str, Any], is_embedding: bool) -> None:
+    assert CHAT.other_shapes["embedding"](data) is is_embedding
+
+
+@pytest.mark.parametrize(
+    ("path", "model"), [("/openai/deployments/d/chat/completions", "d"), ("/v1/chat/completions", "")]
+)
+def test_a_deployment_names_the_model_in_the_path(path: str, model: str) -> None:
+    assert dialects.endpoint("POST", path).model == model

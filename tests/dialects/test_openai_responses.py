@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
+from patchbay.body import Body
+from patchbay.values.answer import Usage
 from patchbay.values.decision import Refusal
 
 RESPONSES = dialects.of("openai_responses")
@@ -87,3 +89,101 @@ def test_a_path_runs_what_it_says(method: str, path: str, runs: str) -> None:
     found: Any = dialects.endpoint(method, path)
 
     assert (found.dialect, found.asks) == ("openai_responses", runs)
+
+
+def facts(data: dict[str, Any], name: str = "message") -> list[tuple[object, ...]]:
+    return [(fact.kind, fact.value, fact.where) for fact in RESPONSES.read(name, data) if fact.kind != "settings"]
+
+
+ITEM = {"id": "i", "call_id": "c", "name": "n", "encrypted_content": "e", "container_id": "t", "type": "function_call"}
+ITEM_TOLD = [
+    ("token", "i", "item"), ("token", "c", "tool"), ("token", "e", "signature"), ("token", "t", "container"),
+    ("tool", "n", ""),
+]  # fmt: skip
+SAYS = {"type": "message", "content": [{"text": "x"}, {"text": ""}, {"text": 7}]}
+TOLD = [("content", "text", ""), ("text", "x", "")]
+TOOL = ("content", "tool", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"id": "r", "model": "m", "created_at": 1, "conversation": {"id": "v"}, "output": [],
+          "usage": {"input_tokens": 1}},
+         [("id", "r", "body id"), ("model", "m", "body model"), ("created", 1, "body created_at"),
+          ("token", "v", "conversation"), ("usage", Usage(1), "")]),
+        ({"output": [ITEM]}, [*ITEM_TOLD, TOOL]), ({"output": [SAYS]}, TOLD),
+        ({"output": [{"content": [{"text": "x"}]}]}, TOLD), ({"output": [{"type": "reasoning"}]}, []),
+        ({"output": [{"name": "n"}]}, [TOOL]), ({"type": "response.output_item.done", "item": {"type": "message"}}, []),
+        ({"type": "response.output_item.added", "item": ITEM}, [*ITEM_TOLD, TOOL]),
+        ({"type": "response.output_item.added", "item": {"type": "reasoning", "id": "i"}}, [("token", "i", "item")]),
+        ({"type": "response.output_text.delta", "delta": "x"}, TOLD),
+        ({"type": "response.output_text.delta", "delta": ""}, []),
+        ({"type": "response.output_text.done", "delta": "x"}, []),
+        ({"type": "response.output_text.delta", "delta": {"a": 1}}, TOLD[:1]),
+        ({"type": "response.refusal.delta", "delta": "x"}, TOLD[:1]),
+        ({"type": "response.reasoning_text.delta", "delta": "x"}, [("content", "reasoning", "")]),
+        ({"type": "response.function_call_arguments.delta", "delta": "x"}, [TOOL]),
+        ({"type": "response.completed", "response": {"output": [SAYS], "status": "s"}},
+         [TOLD[0], ("text", "x", "whole"), ("finish", "s", "0"), ("end", "response.completed", "")]),
+        *(({"type": f"response.{end}", "response": {}}, [("finish", end, "0"), ("end", f"response.{end}", "")])
+          for end in ("completed", "failed", "incomplete", "cancelled")),
+        ({"type": "response.created", "response": {"id": "r", "output": [SAYS]}}, [("id", "r", "body id")]),
+        ({"object": "list", "data": [{"id": "i", "type": "message"}]},
+         [("object", "list", "body object"), ("token", "i", "item")]),
+        ({"object": "lost", "data": [{"id": "i", "type": "message"}]}, [("object", "lost", "body object")]),
+        ({"id": "conv_1", "object": "conversation"},
+         [("id", "conv_1", "body id"), ("object", "conversation", "body object"), ("token", "conv_1", "conversation")]),
+    ],
+)  # fmt: skip
+def test_each_member_of_an_answer_tells_its_facts(data: dict[str, Any], told: list[tuple[object, ...]]) -> None:
+    assert facts(data) == told
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        ({}, {}), ({"status": True}, {}), ({"status": "429"}, {}),
+        ({"status": 429, "headers": {"a": "b"}}, {"status": 429, "headers": {"a": "b"}}),
+        ({"status_code": 500}, {"status": 500, "headers": None}),
+    ],
+)  # fmt: skip
+def test_an_error_event_has_the_status_that_it_stands_for(data: dict[str, Any], more: dict[str, object]) -> None:
+    (fact,) = RESPONSES.read("message", {"type": "error", "error": {"code": "c", "message": "m"}, **data})
+
+    assert isinstance(fact.value, dict)
+    assert (fact.kind, fact.where, fact.value["code"]) == ("error", "event", "c")
+    assert {name: value for name, value in fact.value.items() if name in ("status", "headers")} == more
+    (unshaped,) = RESPONSES.read("error", {"message": "m"})
+    assert (unshaped.kind, unshaped.where) == ("error", "body")
+
+
+def test_an_error_in_a_response_is_told_beside_its_members() -> None:
+    found = facts({"type": "response.failed", "response": {"id": "r", "error": {"message": "m"}}})
+
+    assert [kind for kind, _, _ in found] == ["error", "id", "finish", "end"]
+
+
+@pytest.mark.parametrize(("number", "said"), [(999_999_999_999_999.5, "1e+15"), (1e15, None), (-1e15, None)])
+def test_a_number_of_fifteen_digits_is_a_setting(number: float, said: str | None) -> None:
+    assert settings({"top_p": number}).get("top_p") == said
+
+
+@pytest.mark.parametrize(
+    ("item", "stays"),
+    [
+        (b'{"type": "reasoning", "encrypted_content": "kept"}', True),
+        (b'{"type": "reasoning", "encrypted_content": "lost"}', False),
+        (b'{"type": "reasoning", "encrypted_content": ""}', True),
+        (b'{"type": "reasoning", "encrypted_content": null}', True),
+        (b'{"type": "compaction", "encrypted_content": "lost"}', True),
+    ],
+)
+def test_reasoning_of_another_account_is_taken_out(item: bytes, stays: bool) -> None:
+    raw = b'{"input": [{"role": "user"}, %s, "encrypted_content"], "model": "m"}' % item
+    found = RESPONSES.without_sealed(Body(raw), lambda sealed: sealed == "kept")
+
+    assert found == (raw if stays else raw.replace(item + b", ", b""))
+    assert RESPONSES.without_sealed(Body(b'{"input": "encrypted_content"}'), lambda sealed: False) == (
+        b'{"input": "encrypted_content"}'
+    )

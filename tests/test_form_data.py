@@ -107,3 +107,49 @@ def test_of_an_urlencoded_form_every_other_byte_stays() -> None:
     assert form_data.replaced(raw, URLENCODED, {"model": "n&w"}) == b"a=%6D&%6Dodel=n%26w&b=\xff&&c"
     with pytest.raises(ValueError, match="form"):
         form_data.replaced(b"model=a&model=b", URLENCODED, {"model": "c"})
+
+
+def part(head: bytes, value: bytes = b"v") -> bytes:
+    return b"--xx\r\n" + head + b"\r\n\r\n" + value + b"\r\n--xx--\r\n"
+
+
+NAMED = b'Content-Disposition: form-data; name="a"'
+
+
+@pytest.mark.parametrize("coding", [b"7bit", b"8bit", b"binary", b"BINARY "])
+def test_a_part_that_stands_as_it_is_may_say_so(coding: bytes) -> None:
+    raw = part(NAMED + b"\r\nContent-Transfer-Encoding: " + coding)
+
+    assert form_data.multipart(raw, TYPE) == (("a", "v"),)
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (part(NAMED + b"\r\nContent-Transfer-Encoding: base64"), "is encoded"),
+        (part(b"X: y"), "has no name, or two"),
+        (part(NAMED + b"\r\n" + NAMED), "has no name, or two"), (part(NAMED + b"\r\n:"), "cannot be read"),
+        (part(b"Content-Disposition: form-data"), "is ambiguous"), (b"x" + part(NAMED), "does not begin with"),
+        (b"--xx\r\n" + NAMED + b"\r\n--xx--\r\n", "has no head"), 
+        (b"--xx\r\n" + NAMED + b"\r\n\r\nv\r\n--xx\r\n", "does not end with"),
+        (part(NAMED, b"a --xx b"), "stands where none belongs"),
+        (b"--xx\r\n" + NAMED + b"\r\n\r\nv\r\n--xx " + NAMED + b"\r\n\r\nv\r\n--xx--", "has no head"),
+    ],
+)  # fmt: skip
+def test_why_a_form_is_not_read(raw: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        form_data.multipart(raw, TYPE)
+
+
+@pytest.mark.parametrize(("size", "read"), [(64 * 1024, 64 * 1024), (64 * 1024 + 1, 0)])
+def test_a_field_of_64_kilobytes_is_read_and_a_longer_one_or_a_file_is_empty(size: int, read: int) -> None:
+    assert form_data.multipart(part(NAMED, b"x" * size), TYPE) == (("a", "x" * read),)
+    assert form_data.multipart(part(NAMED + b'; filename="f"'), TYPE) == (("a", ""),)
+
+
+def test_kinds_of_forms_and_words_in_them() -> None:
+    kinds = [URLENCODED, TYPE, "Multipart/Form-Data", "application/json", ""]
+    assert [form_data.is_form(kind) for kind in kinds] == [True, True, True, False, False]
+    assert list(form_data.words(part(NAMED, b"word") + part(NAMED, b"two words"))) == ["word"]
+    assert form_data.replaced(b"x=1&a=2&b=3", URLENCODED, {"b": "4"}) == b"x=1&a=2&b=4"
+    assert form_data.replaced(b"a=1&b=2", URLENCODED, {"a": "4"}) == b"a=4&b=2"

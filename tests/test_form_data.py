@@ -130,7 +130,7 @@ def test_a_part_that_stands_as_it_is_may_say_so(coding: bytes) -> None:
         (part(b"X: y"), "has no name, or two"),
         (part(NAMED + b"\r\n" + NAMED), "has no name, or two"), (part(NAMED + b"\r\n:"), "cannot be read"),
         (part(b"Content-Disposition: form-data"), "is ambiguous"), (b"x" + part(NAMED), "does not begin with"),
-        (b"--xx\r\n" + NAMED + b"\r\n--xx--\r\n", "has no head"), 
+        (b"--xx\r\n" + NAMED + b"\r\n--xx--\r\n", "has no head"),
         (b"--xx\r\n" + NAMED + b"\r\n\r\nv\r\n--xx\r\n", "does not end with"),
         (part(NAMED, b"a --xx b"), "stands where none belongs"),
         (b"--xx\r\n" + NAMED + b"\r\n\r\nv\r\n--xx " + NAMED + b"\r\n\r\nv\r\n--xx--", "has no head"),

@@ -50,6 +50,5 @@ MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingPro
 
 # Mechanisms whose effect no day shows, and what shows it.
 ELSEWHERE: Mapping[str, str] = MappingProxyType({
-    "crowd splitting": "none; the load of `scripts/fleets`",
     "recovering together": "none; `tests/accounts/test_waiting.py`",
 })  # fmt: skip

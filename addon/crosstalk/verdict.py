@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from ..values.account import Depth
@@ -24,7 +24,7 @@ def weigh(findings: Sequence[Finding], matched: Mapping[str, Depth], note: str =
     found = tuple(findings)
     if any(finding.strength == "proof" for finding in found) or _agree(found):
         return Verdict("crosstalk", found, echo, victim, note)
-    if any(finding.strength == "strong" for finding in found) or _most_weak(found) >= 3:
+    if any(finding.strength == "strong" for finding in found) or _most_named(found) >= 3:
         return Verdict("suspect", found, echo, victim, note)
     cleared = not loose and not _DEEP.isdisjoint(matched.values())
     return Verdict("clean" if cleared else "unverifiable", found, echo, "", note)
@@ -38,12 +38,8 @@ def _agree(findings: Sequence[Finding]) -> bool:
     return any(len(named) >= 2 for named in families.values())
 
 
-def _most_weak(findings: Sequence[Finding]) -> int:
-    named: dict[str, int] = defaultdict(int)
-    for finding in findings:
-        if finding.strength == "weak" and finding.victim != "unknown":
-            named[finding.victim] += 1
-    return max(named.values(), default=0)
+def _most_named(findings: Sequence[Finding]) -> int:
+    return max(Counter(each.victim for each in findings if each.victim != "unknown").values(), default=0)
 
 
 def _victim(findings: Sequence[Finding]) -> str:
@@ -52,7 +48,7 @@ def _victim(findings: Sequence[Finding]) -> str:
         named = {finding.victim for finding in findings if finding.strength == strength} - {"unknown"}
         if named:
             return named.pop() if len(named) == 1 else "unknown"
-    return "unknown" if findings else ""
+    return "unknown"
 
 
 def _deepest(matched: Mapping[str, Depth]) -> str:

@@ -38,9 +38,10 @@ def found(text: str) -> tuple[Finding, ...]:
     ],
 )
 def test_findings_amount_to(findings: str, kind: str, victim: str) -> None:
-    verdict = weigh(found(findings), {})
+    verdict = weigh(found(findings), {}, "a note")
 
     assert (verdict.kind, verdict.victim) == (kind, victim)
+    assert (verdict.findings, verdict.echo, verdict.note) == (found(findings), "", "a note")
 
 
 @pytest.mark.parametrize(

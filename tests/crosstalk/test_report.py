@@ -1,0 +1,58 @@
+"""The line of text and the plain types of a verdict, and the line about a rule that is demoted."""
+
+from __future__ import annotations
+
+import pytest
+
+from patchbay.crosstalk import report
+from patchbay.crosstalk.host_habits import Demotion
+from patchbay.values.decision import Finding, Verdict
+
+
+def finding(strength: str, received: str) -> Finding:
+    return Finding("d", "ids", strength, "body id", "ours", received, "b")  # type: ignore[arg-type]
+
+
+WEAK, STRONG, PROOF = finding("weak", "w"), finding("strong", "s"), finding("proof", "p")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line"),
+    [
+        (Verdict("crosstalk", (WEAK, STRONG, PROOF), victim="b"), "CROSSTALK: expected ours, received p, victim b"),
+        (Verdict("crosstalk", (PROOF, WEAK)), "CROSSTALK: expected ours, received p, victim unknown"),
+        (Verdict("suspect", (WEAK, STRONG), note="n"), "suspect: expected ours, received s, victim unknown; n"),
+        (Verdict("clean", (WEAK,), "body"), "echo matched (body)"),
+        (Verdict("unverifiable"), "no echo"),
+        (Verdict("unverifiable", note="n"), "no echo; n"),
+        (Verdict("unverifiable", (), "header"), "echo matched (header), which says nothing about the body"),
+        (Verdict("unverifiable", (), "body"), "echo matched (body), which says nothing about what follows it"),
+    ],
+)
+def test_a_comment_names_the_strongest_finding_or_the_echo(verdict: Verdict, line: str) -> None:
+    assert report.comment(verdict) == line
+
+
+def test_a_verdict_has_plain_types() -> None:
+    plain = {"detector": "d", "family": "ids", "strength": "proof", "where": "body id", "expected": "ours",
+             "received": "p", "victim": "b"}  # fmt: skip
+    assert report.verdict(Verdict("crosstalk", (PROOF,), "body", "b", "n")) == {
+        "verdict": "crosstalk", "echo": "body", "victim": "b", "note": "n", "findings": [plain],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "begins", "ends"),
+    [
+        (Demotion("h", "model swap", 1.0), "h: model (swap): its answers break",
+         "`disabled_detectors: [model]` for this provider; to forget it: patchbay habits --reset h model"),
+        (Demotion("h", "model", 1.0), "h: model (any): its answers", "patchbay habits --reset h model"),
+        (Demotion("h", "model swap", 1.0, True), "h: model (swap) is kept", "kept again and counts again"),
+        (Demotion("h", "contract x-id", 1.0), "h: contract (x-id): 3 answers in a row brought ids in x-id",
+         "to forget it: patchbay habits --reset h contract"),
+    ],
+)  # fmt: skip
+def test_a_demoted_rule_is_said_with_its_remedy(told: Demotion, begins: str, ends: str) -> None:
+    line = report.demotion(told)
+    assert line.startswith(begins)
+    assert line.endswith(ends)

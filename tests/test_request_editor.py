@@ -330,7 +330,7 @@ def test_a_message_shares_the_headers_of_its_socket() -> None:
 
 def test_a_model_without_an_id_is_said_once() -> None:
     said: list[tuple[str, str]] = []
-    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    preset = next(each for each in PRESETS.values() if each.stamp.uses("model_id"))
     of = router(account("a", preset.name))
     of.editor.unnamed = lambda provider, model: said.append((provider, model))
 

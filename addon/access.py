@@ -73,7 +73,7 @@ class Access:
 
     def must_read(self, client: Client, endpoint: Endpoint) -> bool:
         """Whether the body of a request for *endpoint* must be read before it goes up, because it names models."""
-        names = endpoint.asks in ("model", "named", "batch", "tuning")
+        names = endpoint.model_source in ("model", "named", "batch", "tuning")
         return names and (bool(client.models) or self._accounts.restricts or self._accounts.renames)
 
     def is_served_elsewhere(self, exchange: Exchange) -> bool:
@@ -114,7 +114,7 @@ def _is_broken(request: Request) -> bool:
     body, kind = request.body, media_type(request.headers.get("content-type"))
     if not body.raw or body.is_object or body.is_too_deep or kind not in ("", "application/json"):
         return False
-    return request.endpoint.asks == "model" and bool(request.endpoint.dialect)
+    return request.endpoint.model_source == "model" and bool(request.endpoint.dialect)
 
 
 def _is_twofold(body: Body) -> bool:

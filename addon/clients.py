@@ -107,8 +107,8 @@ def _may_ask(client: Client, model: str) -> bool:
 
 def is_list(request: Request) -> bool:
     """Whether *request* lists the objects stored at an account, of all clients."""
-    upgrades = request.endpoint.asks == "socket" and request.headers.get("upgrade").strip().lower() == "websocket"
-    if request.method not in ("GET", "HEAD") or upgrades:
+    upgrades = request.headers.get("upgrade").strip().lower() == "websocket"
+    if request.method not in ("GET", "HEAD") or (upgrades and request.endpoint.model_source == "socket"):
         return False
     return bool(_LISTS.fullmatch(request.endpoint.suffix.rstrip("/")))
 

@@ -14,8 +14,8 @@ from .body import Body
 from .crosstalk.watch import Watch
 from .requested_models import RequestedModels
 from .values.answer import Fact, Head, Usage
-from .values.decision import Candidate, Decision, Identity, Outcome, Refusal, Tried, Verdict
-from .values.http import Headers, Origin, Request, Served
+from .values.decision import AttemptSummary, Candidate, Decision, Identity, Outcome, Refusal, Verdict
+from .values.http import Headers, Origin, PriorServing, Request
 
 _ID_LENGTH = 128  # characters of a client's own request id in the decision
 # Members of a request that name what a provider has stored of earlier requests.
@@ -87,7 +87,7 @@ class Exchange:
     reverse: Origin | None
     in_flight: int
     socket: Lease | None = None
-    served: Served | None = None  # how a replayed request was served before, in the same conversation
+    served: PriorServing | None = None  # how a replayed request was served before, in the same conversation
     woken: Callable[[], None] = lambda: None  # called when a wait may be over
     waits_since: float | None = None
     renewed: set[str] = field(default_factory=set)  # accounts whose secret was renewed meanwhile: they may try again
@@ -224,8 +224,8 @@ def _client_request_id(headers: Headers) -> str:
     return value[:_ID_LENGTH] if value.isprintable() else ""
 
 
-def _tried(attempt: Attempt, now: float) -> Tried:
-    return Tried(
+def _tried(attempt: Attempt, now: float) -> AttemptSummary:
+    return AttemptSummary(
         account=attempt.lease.account.id,
         request_id=attempt.lease.request_id,
         status=attempt.head.status if attempt.head else None,

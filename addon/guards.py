@@ -170,7 +170,7 @@ def _path(arrival: Arrival, endpoint: Endpoint) -> Refusal | None:
     joined = _JOINED.match(bare) and (bare.startswith("//") or dialects.endpoint(arrival.method, bare).dialect)
     if joined or dialects.is_ambiguous(arrival.method, bare):
         return Refusal(400, "path_unusable", f"The path of this request is ambiguous{_slash_too_many(arrival)}")
-    if endpoint.dialect and endpoint.asks == "unread":
+    if endpoint.dialect and endpoint.model_source == "unread":
         return Refusal(400, "path_unusable", "The path of this request names a model but no known action")
     return None
 

@@ -91,7 +91,7 @@ class RequestEditor:
             _without_shared_session(lease, _headers_on(exchange.socket, request.headers)),
             request.body,
             request_id=request_id,
-            request_guid=self._mint.guid(request_id) if provider.stamp.names("request_guid") else "",
+            request_guid=self._mint.guid(request_id) if provider.stamp.uses("request_guid") else "",
             at=request.endpoint.suffix,
             session_id=session_id,
             thread_id=correlation.session_id(self._session_key, thread, account.id) if thread else "",
@@ -114,7 +114,7 @@ class RequestEditor:
         provider, model = lease.account.provider, lease.model
         found = provider.model_ids.get(model, "") or provider.model_ids.get(models.base(model), "")
         key = provider.name, models.base(model)[:256]
-        if model and not found and key not in self._unnamed and provider.stamp.names("model_id"):
+        if model and not found and key not in self._unnamed and provider.stamp.uses("model_id"):
             self._unnamed[key] = None
             if self._config.mode == "serve":
                 self.unnamed(*key)

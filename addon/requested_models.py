@@ -90,10 +90,10 @@ def in_usual_place(request: Request) -> RequestedModels:
 
 def in_body(request: Request) -> str:
     """Return the member, or the form field, `model` of the body of *request*; empty where its path means none."""
-    if request.endpoint.asks not in BY_MEMBER:
+    if request.endpoint.model_source not in BY_MEMBER:
         return ""
     name, raw = request.body.text("model"), request.body.raw
-    if name or not raw or request.endpoint.asks != "model" or request.body.is_object:
+    if name or not raw or request.endpoint.model_source != "model" or request.body.is_object:
         return name
     kind = request.headers.get("content-type")
     return form_data.value(raw, kind, "model") if form_data.is_form(kind) else ""
@@ -103,11 +103,11 @@ def anywhere(request: Request) -> RequestedModels:
     """Return every model that *request* may run, wherever it is named."""
     endpoint, found = request.endpoint, _FoundModels()
     upgrades = bool(request.headers.get("upgrade").strip())
-    if endpoint.asks == "nothing" and not upgrades:
+    if endpoint.model_source == "nothing" and not upgrades:
         if request.method not in _SAFE:  # the path names the model that is changed or deleted
             found.names |= dict.fromkeys(_named_by_segments(request.path.partition("?")[0]))
         return _named("", found)
-    match endpoint.asks:
+    match endpoint.model_source:
         case "batch":
             _batch(request.body, found)
         case "file":
@@ -132,7 +132,7 @@ def anywhere(request: Request) -> RequestedModels:
         found.hide("it may name models in a file")
     found.take_path(request)
     found.take_headers(request)
-    if upgrades and endpoint.asks != "socket":
+    if upgrades and endpoint.model_source != "socket":
         (found.hide if found.names else found.seal)("messages of this WebSocket are not read")
     return _named(in_usual_place(request).model, found)
 
@@ -188,7 +188,7 @@ class _FoundModels:
     def take_path(self, request: Request) -> None:
         path, _, query = request.path.partition("?")
         self.take(unquote(request.endpoint.model))
-        if request.endpoint.asks != "socket":
+        if request.endpoint.model_source != "socket":
             self.names |= dict.fromkeys(_named_by_segments(path))
         if query:
             self.take_fields(form_data.urlencoded(query))

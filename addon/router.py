@@ -38,13 +38,13 @@ from .state import State
 from .values import header_names
 from .values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction, Usage
 from .values.decision import Decision, Finding, Identity, Outcome, Refusal, Wait
-from .values.http import Client, Origin, Request, Served
+from .values.http import Client, Origin, PriorServing, Request
 from .websocket_history import WebSocketHistory
 
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
 _TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
-_UNKNOWN = Served()
+_UNKNOWN = PriorServing()
 
 
 class Router:
@@ -136,8 +136,10 @@ class Router:
         """Whether the conversation of *exchange*, if it has one, is not known here."""
         return self.accounts.is_new(self._ask(exchange, now), now)
 
-    def _identified(self, request: Request, digest: bytes, name: str, now: float) -> tuple[Identity, Served | None]:
-        return _as_before(self._identifier.identify(request, now, name), request.replay, digest)
+    def _identified(
+        self, request: Request, digest: bytes, name: str, at: float
+    ) -> tuple[Identity, PriorServing | None]:
+        return _as_before(self._identifier.identify(request, at, name), request.replay, digest)
 
     def _entered(self, identity: Identity) -> int:
         self._in_flight[identity.affinity] += 1
@@ -526,7 +528,7 @@ def mint_of(key: bytes) -> correlation.Mint:
     return correlation.Mint(derive(key, "patchbay 2026 correlation"))
 
 
-def _as_before(identity: Identity, before: Served | None, digest: bytes) -> tuple[Identity, Served | None]:
+def _as_before(identity: Identity, before: PriorServing | None, digest: bytes) -> tuple[Identity, PriorServing | None]:
     """
     Return the identity of a replay, and how it was served before as far as that holds for it.
 

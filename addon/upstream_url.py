@@ -151,7 +151,7 @@ def renamed(request: Request, account: Account, model: str) -> tuple[str, dict[s
         return request.path, {}
     if in_path:
         return with_model(request.path, request.endpoint.model, model), {}
-    by_member = request.endpoint.model or request.endpoint.asks in requested_models.BY_MEMBER
+    by_member = request.endpoint.model or request.endpoint.model_source in requested_models.BY_MEMBER
     return request.path, {"model": model} if by_member and (said or request.body.is_object) else {}
 
 

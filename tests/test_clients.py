@@ -243,7 +243,7 @@ def test_only_the_upgrade_of_a_socket_is_no_list() -> None:
         endpoint = dialects.endpoint("GET", path)
         return clients.is_list(Request("GET", path, headers, Body(b""), endpoint, ANYWHERE))
 
-    assert dialects.endpoint("GET", "/v1/responses").asks == "socket"
+    assert dialects.endpoint("GET", "/v1/responses").model_source == "socket"
     assert [lists("/v1/responses", each) for each in (Headers(), upgrade)] == [True, False]
     assert [lists("/v1/files", each) for each in (Headers(), upgrade)] == [True, True]
 

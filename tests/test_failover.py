@@ -213,7 +213,7 @@ def test_an_unknown_model_in_a_path_is_about_the_request() -> None:
 def test_a_failure_moves_on_while_the_client_has_seen_nothing(kind: str) -> None:
     exchange, attempt = begun()
     step = failover.after_failure(exchange, attempt, Failure(kind, "gone"), BOUNDS)
-    assert step.reaction == "next" and step.outcome and step.outcome.kind == "server" and step.outcome.said
+    assert step.reaction == "next" and step.outcome and step.outcome.kind == "server" and step.outcome.failure
 
     attempt.head = Head(200, SSE)
     assert failover.after_failure(exchange, attempt, Failure(kind, "gone"), BOUNDS).reaction == "deliver"

@@ -300,7 +300,7 @@ def test_a_path_that_names_a_model_and_no_action_is_refused() -> None:
     endpoint = dialects.endpoint("PATCH", path)
     found = GUARDS.refusal(Arrival("PATCH", path, Headers(), "localhost", ()), endpoint)
 
-    assert endpoint.asks == "unread"
+    assert endpoint.model_source == "unread"
     assert found is not None and "no known action" in found.message
 
 

@@ -14,7 +14,7 @@ import pytest
 from patchbay import journal
 from patchbay.settings.settings import JournalSettings
 from patchbay.values.answer import Usage
-from patchbay.values.decision import Decision, Finding, Tried
+from patchbay.values.decision import AttemptSummary, Decision, Finding
 
 
 def decision(**more: object) -> Decision:
@@ -23,7 +23,7 @@ def decision(**more: object) -> Decision:
         "dialect": "openai_chat", "model": "m", "stream": True, "pool": "openai@any",
         "session": "aa", "thread": "bb", "tier": "own",
         "binding": "hit", "account": "a", "provider": "generic", "request_id": "pb1-x", "client_request_id": "",
-        "session_id": "s", "attempts": [Tried("a", "pb1-x", 200, "ok", 0.25)], "status": 200,
+        "session_id": "s", "attempts": [AttemptSummary("a", "pb1-x", 200, "ok", 0.25)], "status": 200,
         "event_type": "chat_completion_success", "error": "", "duration_seconds": 0.5, "first_byte_seconds": 0.25,
         "tokens": Usage(5, 2, 3, 0), "in_flight": 1, "verdict": "crosstalk", "echo": "", "victim": "x2",
         "findings": [Finding("tag", "ids", "proof", "header x", "e", "r", "x2")],

@@ -9,28 +9,28 @@ import pytest
 
 from patchbay.settings.presets import PRESETS
 from patchbay.values.decision import Decision
-from patchbay.values.http import Client, Request, Served
+from patchbay.values.http import Client, PriorServing, Request
 
 from .test_router import account, answer, bad, good, opened, request, routed, router
 
 ACCOUNTS = tuple(account(name) for name in "abcdefgh")
 
 
-def served(asked: Request, **more: Any) -> tuple[Served, Decision]:
+def served(asked: Request, **more: Any) -> tuple[PriorServing, Decision]:
     """Let *asked* be served by an instance, and return how it was."""
     of = router(*ACCOUNTS, **more)
     exchange = opened(of, asked)
     routed(of, exchange)
     answer(of, exchange, *good())
     decision = of.close(exchange, "", 1.0, status=200)
-    before = Served(
+    before = PriorServing(
         decision.account, decision.session, decision.thread, decision.tier, decision.session_id,
         digest=exchange.digest.hex(),
     )  # fmt: skip
     return before, decision
 
 
-def replayed(asked: Request, before: Served, **more: Any) -> Decision:
+def replayed(asked: Request, before: PriorServing, **more: Any) -> Decision:
     of = router(*more.pop("accounts", ACCOUNTS), **more)
     exchange = opened(of, replace(asked, replay=before))
     routed(of, exchange)
@@ -99,7 +99,7 @@ def test_an_account_that_rests_is_not_asked() -> None:
     route = routed(of, first)
     answer(of, first, *bad(401, code="invalid_api_key"))
     of.close(first, "", 0.0)
-    before = Served(route.account.id, first.identity.affinity, tier="generic_header")
+    before = PriorServing(route.account.id, first.identity.affinity, tier="generic_header")
     again = opened(of, replace(request(x_session_id="s"), replay=before))
 
     assert routed(of, again, 1.0).account.id != route.account.id
@@ -121,7 +121,7 @@ def test_of_the_upstream_sessions_it_gets_the_one_it_had() -> None:
     bounded = account("a", slots=4)
     for slot in range(4):
         of = router(bounded)
-        before = Served("a", opened(of, request(x_session_id="s")).identity.affinity, slot=slot)
+        before = PriorServing("a", opened(of, request(x_session_id="s")).identity.affinity, slot=slot)
         exchange = opened(of, replace(request(x_session_id="s"), replay=before))
         routed(of, exchange)
         assert exchange.attempts[-1].lease.slot == slot

@@ -17,7 +17,7 @@ from patchbay.settings.settings import FailoverSettings, SessionSettings
 from patchbay.values.account import Models
 from patchbay.values.answer import AnswerEvent, Chunk, End, Head
 from patchbay.values.decision import Refusal
-from patchbay.values.http import Client, Headers, Request, Served
+from patchbay.values.http import Client, Headers, PriorServing, Request
 
 from .test_router import JSON, SSE, account, answer, bad, events, opened, request, routed, router
 
@@ -335,7 +335,7 @@ def test_a_message_shares_the_headers_of_its_socket() -> None:
 
 def test_a_model_without_an_id_is_said_once() -> None:
     said: list[tuple[str, str]] = []
-    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    preset = next(each for each in PRESETS.values() if each.stamp.uses("model_id"))
     of = router(account("a", preset.name))
     of.editor.unnamed = lambda provider, model: said.append((provider, model))
 
@@ -369,7 +369,7 @@ def test_headers_of_the_account_go_up_beside_the_stamps() -> None:
 
 def test_in_shadow_nothing_is_stamped_and_nothing_left_out() -> None:
     said: list[tuple[str, str]] = []
-    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    preset = next(each for each in PRESETS.values() if each.stamp.uses("model_id"))
     provider = replace(preset, families=frozenset({"anthropic"}))
     of = router(*(replace(account(name), provider=provider) for name in "ab"), mode="shadow")
     of.editor.unnamed = lambda provider, model: said.append((provider, model))
@@ -414,16 +414,16 @@ def test_a_request_of_no_conversation_has_no_session() -> None:
 def test_a_replay_has_the_session_that_it_had_at_its_account() -> None:
     of = router(account("a"))
 
-    def session(before: Served | None, **more: Any) -> str:
+    def session(before: PriorServing | None, **more: Any) -> str:
         exchange = replace_all(opened(of, request(x_session_id="s")), served=before)
         return of.editor.edit(exchange, replace(plain, **more), 0.0)[0].session_id
 
     plain = edited(of, request(x_session_id="s"))
     assert session(None) == plain.session_id
-    assert session(Served("a", session_id="of then")) == "of then"
-    assert session(Served("a")) == plain.session_id
-    assert session(Served("b", session_id="of then")) == plain.session_id
-    assert session(Served("a", session_id="of then"), slot=1) not in ("of then", plain.session_id)
+    assert session(PriorServing("a", session_id="of then")) == "of then"
+    assert session(PriorServing("a")) == plain.session_id
+    assert session(PriorServing("b", session_id="of then")) == plain.session_id
+    assert session(PriorServing("a", session_id="of then"), slot=1) not in ("of then", plain.session_id)
 
 
 def test_two_clients_share_no_session_of_a_slot() -> None:
@@ -452,7 +452,7 @@ def test_the_client_s_session_header_is_ours_where_sessions_are_handed_out() -> 
 
 def test_the_id_of_a_model_is_that_of_the_settings() -> None:
     said: list[tuple[str, str]] = []
-    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    preset = next(each for each in PRESETS.values() if each.stamp.uses("model_id"))
     made = account("a", preset.name)
     of = router(replace(made, provider=replace(made.provider, model_ids={"gpt-5": "id-5", "gpt-6(high)": "id-6"})))
     of.editor.unnamed = lambda provider, model: said.append((provider, model))
@@ -474,7 +474,7 @@ def test_the_id_of_a_model_is_that_of_the_settings() -> None:
 @pytest.mark.parametrize("kept", [1000, 1001])
 def test_models_without_an_id_are_remembered_up_to_a_bound(kept: int) -> None:
     said: list[tuple[str, str]] = []
-    preset = next(each for each in PRESETS.values() if each.stamp.names("model_id"))
+    preset = next(each for each in PRESETS.values() if each.stamp.uses("model_id"))
     of = router(account("a", preset.name))
     lease = edited(of, request({"model": "m0", "messages": []}))
     of.editor.unnamed = lambda provider, model: said.append((provider, model))

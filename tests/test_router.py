@@ -29,7 +29,7 @@ from patchbay.settings.settings import (
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction
 from patchbay.values.decision import Refusal, Wait
-from patchbay.values.http import Client, Headers, Origin, Request, Served
+from patchbay.values.http import Client, Headers, Origin, PriorServing, Request
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 JSON = Headers([("content-type", "application/json")])
@@ -775,7 +775,7 @@ def test_an_address_is_known_by_its_query_and_to_no_generation() -> None:
 
 def test_a_replay_teaches_nothing() -> None:
     of = router()
-    asked = replace(request(x_session_id="s"), replay=Served("a"))
+    asked = replace(request(x_session_id="s"), replay=PriorServing("a"))
     exchange = opened(of, asked)
     routed(of, exchange)
     answer(of, exchange, *good())
@@ -943,13 +943,13 @@ def test_what_an_attempt_asks_the_pool() -> None:
 
 def test_a_later_attempt_asks_with_what_became_of_the_earlier_ones() -> None:
     of = router()
-    exchange = opened(of, replace(request(x_session_id="s"), replay=Served("a", digest="of then")))
-    exchange.served = Served("a")
+    exchange = opened(of, replace(request(x_session_id="s"), replay=PriorServing("a", digest="of then")))
+    exchange.served = PriorServing("a")
     first = routed(of, exchange)
     answer(of, exchange, *bad(503))
     ask = routed(of, exchange).ask
 
-    assert (first.ask.served, ask.served) == (Served("a"), None)
+    assert (first.ask.served, ask.served) == (PriorServing("a"), None)
     assert ask.tried == {first.account.id}
     assert {name: outcome.kind for name, outcome in ask.ended.items()} == {first.account.id: "overload"}
 
@@ -1345,7 +1345,7 @@ def test_an_address_that_was_given_leads_to_its_account_and_its_client() -> None
 
 def test_addresses_of_a_replayed_answer_are_given_to_no_client() -> None:
     of = router()
-    exchange = begun(of, replace(request(None, "/v1/files"), replay=Served()))
+    exchange = begun(of, replace(request(None, "/v1/files"), replay=PriorServing()))
     found = of.address_map(exchange)
     assert found is not None
     found.given.append("/files/1?sig=2")
@@ -1358,17 +1358,21 @@ def test_addresses_of_a_replayed_answer_are_given_to_no_client() -> None:
     ("before", "identity", "served"),
     [
         (None, "found", None),
-        (Served(), "found", None),
-        (Served("a", "x" * 32, "t", "content", digest="same"), "before", "kept"),
-        (Served("a", "x" * 32, "t", "content"), "before", "kept"),  # an unknown digest is no edit
-        (Served("", "x" * 32, "t", "content", digest="same"), "before", None),
-        (Served("a", "x" * 32, "t", "content", digest="other"), "found", None),
-        (Served("a", "x" * 32, "t", "content", digest="same", edited=True), "found", None),
-        (Served("a", "found", "t", "content", digest="other"), "found", "kept"),  # an edit within its conversation
+        (PriorServing(), "found", None),
+        (PriorServing("a", "x" * 32, "t", "content", digest="same"), "before", "kept"),
+        (PriorServing("a", "x" * 32, "t", "content"), "before", "kept"),  # an unknown digest is no edit
+        (PriorServing("", "x" * 32, "t", "content", digest="same"), "before", None),
+        (PriorServing("a", "x" * 32, "t", "content", digest="other"), "found", None),
+        (PriorServing("a", "x" * 32, "t", "content", digest="same", edited=True), "found", None),
+        (
+            PriorServing("a", "found", "t", "content", digest="other"),
+            "found",
+            "kept",
+        ),  # an edit within its conversation
     ],
 )
 def test_a_replay_has_the_identity_it_had_unless_it_was_edited(
-    before: Served | None, identity: str, served: str | None
+    before: PriorServing | None, identity: str, served: str | None
 ) -> None:
     plain = opened(router(), request(x_session_id="s"))
     if before is not None and before.digest == "same":
@@ -1505,7 +1509,7 @@ def test_an_upgrade_asks_for_the_last_model_of_its_conversation() -> None:
 def test_a_replay_that_is_identified_again_keeps_its_identity() -> None:
     plain = opened(router(), request(x_session_id="s"))
     of = router()
-    before = Served("a", "x" * 32, "t", "content", digest=plain.digest.hex())
+    before = PriorServing("a", "x" * 32, "t", "content", digest=plain.digest.hex())
     exchange = opened(of, replace(request(x_session_id="s"), replay=before))
     of.identify_again(exchange, 1.0)
 

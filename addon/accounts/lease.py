@@ -8,7 +8,7 @@ from zlib import crc32
 
 from ..values.account import Account
 from ..values.decision import Candidate, Edit, Identity, Outcome
-from ..values.http import Client, Origin, Served
+from ..values.http import Client, Origin, PriorServing
 from . import models
 from .bindings import Key
 
@@ -50,7 +50,7 @@ class Ask:
     woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     patient: float = 0.0
     retry_home: str = ""
-    served: Served | None = None
+    served: PriorServing | None = None
     others: tuple[str, ...] = ()
     sealed: str = ""
     path: str = ""

@@ -9,7 +9,7 @@ words, and not where a code or a place in the request says that the request is a
 the outcome has the scope `exchange`: the exchange moves to another account, and nothing follows for this one.
 
 A refusal about the request alone also has the scope `exchange`, because waiting does not cure it. An error without more
-evidence than its status is `bare`: see `upstream_faults`. A page, a challenge or a proxy's refusal is not an answer of
+evidence than its status is `status_only`: see `upstream_faults`. A page, challenge or proxy's refusal is no answer of
 an API, but a transient fault on the way: `server`.
 """
 
@@ -223,8 +223,8 @@ def _classified(
         return Outcome(kind, scope="exchange", detail=detail)
     until = judged.until if rule.cooldown is None else now + rule.cooldown
     kept = rule.outcome is None or (kind == judged.kind and judged.scope != "exchange")
-    bare = judged.bare and rule.outcome is None and rule.cooldown is None
-    return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail, bare=bare)
+    status_only = judged.status_only and rule.outcome is None and rule.cooldown is None
+    return Outcome(kind, until, judged.scope if kept else SCOPES[kind], detail, status_only=status_only)
 
 
 def _is_meant(rule: ErrorRule, status: int, said: ErrorBody) -> bool:
@@ -265,11 +265,12 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
     if kind == "rate" and _is_account_wide(headers):
         scope = "account"
     found = _outcome(kind, scope, until, _detail(status, rule, said))
-    bare = kind in _NEEDS_EVIDENCE and found.until is None and (rule.bare if rule else not _is_token_invalid(headers))
+    unproved = rule.status_only if rule else not _is_token_invalid(headers)
+    status_only = kind in _NEEDS_EVIDENCE and found.until is None and unproved
     certain = status in _CERTAIN
     if rule is not None and kind not in BLAMELESS:
         certain = certain or not all(map(sent.hold_code, _coded(rule, said)))
-    return replace(found, certain=certain, bare=bare)
+    return replace(found, certain=certain, status_only=status_only)
 
 
 def _fits(rule: OutcomeRule, status: int, said: ErrorBody) -> bool:
@@ -313,7 +314,7 @@ def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) ->
         return True
     if rule is None and status == 408:  # the request did not arrive in time
         return True
-    if rule is None or rule.bare:
+    if rule is None or rule.status_only:
         return status in _DENIED and _blames_request(said.codes)
     return rule.kind not in BLAMELESS and rule.scope == "exchange"
 

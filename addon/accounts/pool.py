@@ -16,7 +16,7 @@ from ..settings.settings import Config
 from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
 from ..values.decision import Candidate, Identity, Outcome, Refusal, Wait
-from ..values.http import Client, Origin, Served
+from ..values.http import Client, Origin, PriorServing
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
 from .eligibility import TRANSIENT, Eligibility, Option, probe_scope
@@ -133,12 +133,12 @@ class Accounts:
             strict=account.trust_reset == "strict",
         )
         self._limiter.call_all(probe_scope(account.id))
-        if not (outcome.said or outcome.kind == "cancelled"):
+        if not (outcome.failure or outcome.kind == "cancelled"):
             self._unreached.pop(lease.pool, None)
         if tokens is not None:
             self._limiter.correct(lease.ticket, "tpm", tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
-        terminal = outcome.kind in TERMINAL and not outcome.bare
+        terminal = outcome.kind in TERMINAL and not outcome.status_only
         if lease.key is not None and outcome.scope != "exchange" and (clears or terminal):
             self.bindings.unbind(lease.key, account.id, lease.generation)
 
@@ -272,7 +272,7 @@ class Accounts:
         ]
 
     def _as_before(
-        self, ask: Ask, served: Served, options: Sequence[Option], now: float
+        self, ask: Ask, served: PriorServing, options: Sequence[Option], now: float
     ) -> Lease | Wait | Refusal | None:
         option = next((option for option in options if option.account.id == served.account), None)
         if option is None:

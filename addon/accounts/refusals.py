@@ -133,14 +133,14 @@ def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:
     """Return cause and detail of an account whose attempt ended with *outcome*."""
     if outcome is None:
         return "tried", ""
-    if outcome.said:
-        return ("unsent" if outcome.kind == "auth" else "unreachable"), outcome.said
+    if outcome.failure:
+        return ("unsent" if outcome.kind == "auth" else "unreachable"), outcome.failure
     return outcome.kind, outcome.detail
 
 
 def unsent(why: str) -> Outcome:
     """Return the outcome of an attempt that was not sent because its credential is not available: *why*."""
-    return Outcome("auth", scope="account", detail=why, said=why)
+    return Outcome("auth", scope="account", detail=why, failure=why)
 
 
 def none_left(model: str, absent: Sequence[Absent], now: float, family: str = "") -> Refusal:

@@ -102,7 +102,7 @@ class UpstreamFaults:
         this = _Fault(account, place, kind, outcome.detail, exchange, who, now, lambda: True, doubted=True)
         alike = [each for each in self._faults
                  if (each.account, each.kind) == (account, kind) and now - each.at <= MEMORY]  # fmt: skip
-        if outcome.bare:
+        if outcome.status_only:
             confirmed = self._is_confirmed(this, now, [*alike, this])
         else:
             confirmed = any(each.conversation != who and each.place[1] == place[1] for each in alike)
@@ -135,7 +135,7 @@ class UpstreamFaults:
         stated = outcome.until is not None and outcome.kind not in OF_UPSTREAM
         if outcome.kind == "rate" or stated:  # a rate limit, or one with a stated end, is the account's own
             return
-        kind, detail, certain = outcome.kind, outcome.detail, outcome.certain and not outcome.bare
+        kind, detail, certain = outcome.kind, outcome.detail, outcome.certain and not outcome.status_only
         this = _Fault(account, place, kind, detail, exchange, conversation or exchange, now, undo, certain)
         alike = [each for each in self._faults if _is_alike(each, this)]
         of_request = [each for each in self._faults if _is_same_request(each, this)]
@@ -205,7 +205,7 @@ class UpstreamFaults:
 
 def is_doubtful(outcome: Outcome) -> bool:
     """Whether *outcome* may be about the request; one that states its end is not."""
-    return outcome.until is None and outcome.detail != UNSENT and (outcome.bare or outcome.kind in DOUBTED)
+    return outcome.until is None and outcome.detail != UNSENT and (outcome.status_only or outcome.kind in DOUBTED)
 
 
 def _is_about(fault: _Fault, place: Place) -> bool:

@@ -28,7 +28,7 @@ from ..settings import reader
 from ..settings.settings import Config
 from ..values.answer import AnswerEvent, Chunk, End, Head, Message
 from ..values.decision import Evidence, Refusal, Wait
-from ..values.http import Client, Headers, Origin, Request, Served
+from ..values.http import Client, Headers, Origin, PriorServing, Request
 from . import inputs, request_file
 from .inputs import EXIT_FOUND, CommandError
 from .request_file import RequestFile
@@ -312,7 +312,7 @@ def _notes(flow: StoredFlow, explained: Explained) -> Iterator[str]:
 
 def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin | None, now: float) -> None:
     """Replay *flow* in *router*: its account, and the ids of its answer."""
-    before = flow.record.served if flow.record else Served(flow.account)
+    before = flow.record.served if flow.record else PriorServing(flow.account)
     exchange = router.open(request, now, reverse=upstream)
     if isinstance(exchange, Refusal):
         return
@@ -332,7 +332,7 @@ def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin 
         router.close(message, "", now, status=200)
 
 
-def _served(router: Router, exchange: Exchange, before: Served, now: float) -> Lease | None:
+def _served(router: Router, exchange: Exchange, before: PriorServing, now: float) -> Lease | None:
     """Lease *exchange* as it was *before*, as far as that is known."""
     if before.account:
         known = {"affinity": before.affinity, "thread": before.thread} if before.affinity else {}
@@ -361,7 +361,7 @@ def _explained(
     upstream: Origin | None,
     notes: Sequence[str],
     now: float,
-    before: Served | None = None,
+    before: PriorServing | None = None,
 ) -> Explained:
     """Open and route *request*; unchanged since *before*, it keeps the identity it had."""
     opened = router.open(request, now, reverse=upstream or Origin("https", "the-reverse-upstream.invalid", 443))

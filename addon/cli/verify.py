@@ -55,7 +55,7 @@ def line(judged: Judged) -> str:
     stored, verdict = judged.stored, judged.verdict
     parts = [stored.request_id, verdict.kind, report.comment(verdict)]
     if not judged.agrees:
-        parts.append(f"judged live: {stored.said}" + (f", victim {stored.victim}" if stored.victim else ""))
+        parts.append(f"judged live: {stored.recorded}" + (f", victim {stored.victim}" if stored.victim else ""))
     if stored.cut:
         parts.append("the answer was not stored whole")
     return "  ".join(parts)

@@ -34,7 +34,7 @@ class StoredExchange:
     """
     One exchange as stored: the records of its *attempts*; head and *answer* (or a WebSocket's *messages*) of the last.
 
-    *said* is the recorded verdict (empty: none). *cut*: the stored answer is incomplete; *ours*: the stored answer is
+    *recorded*: the verdict of that time (empty: none). *cut*: the stored answer is incomplete; *ours*: it is
     Patchbay's own. The recorded verdict holds for *ours*, and where facts are missing.
     """
 
@@ -43,7 +43,7 @@ class StoredExchange:
     head: Head | None = None
     answer: bytes = field(default=b"", repr=False)
     messages: tuple[bytes, ...] | None = field(default=None, repr=False)
-    said: str = ""
+    recorded: str = ""
     victim: str = ""
     cut: bool = False
     ours: bool = False
@@ -64,8 +64,8 @@ class Judged:
     @property
     def agrees(self) -> bool:
         """Whether the new verdict is the recorded one, where there is one."""
-        said, now = (self.stored.said, self.stored.victim), (self.verdict.kind, self.verdict.victim)
-        return not self.stored.said or said == now
+        recorded, now = (self.stored.recorded, self.stored.victim), (self.verdict.kind, self.verdict.victim)
+        return not self.stored.recorded or recorded == now
 
 
 def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
@@ -140,9 +140,9 @@ class _Run:
     def verdict(self) -> Verdict:
         """Return the verdict."""
         last = self._watches.get(len(self.stored.attempts) - 1)
-        said = self.stored.said
-        if self._partial and said in get_args(VerdictKind):
-            return Verdict(said, (), "", self.stored.victim, "the verdict of then")  # type: ignore[arg-type]
+        recorded = self.stored.recorded
+        if self._partial and recorded in get_args(VerdictKind):
+            return Verdict(recorded, (), "", self.stored.victim, "the verdict of then")  # type: ignore[arg-type]
         if self._unreadable:
             return Verdict("unverifiable", note=self._unreadable)
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")

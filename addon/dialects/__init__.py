@@ -80,7 +80,7 @@ _cached_ambiguous = lru_cache(1024)(_is_ambiguous)
 
 
 def _meaning(found: Endpoint) -> tuple[str, str, str, str]:
-    return found.dialect, found.kind, found.asks, unquote(found.model)
+    return found.dialect, found.kind, found.model_source, unquote(found.model)
 
 
 def owning_marks() -> dict[str, tuple[bytes, ...]]:

@@ -13,7 +13,7 @@ from ..body import Body
 from ..json_splice import Splice
 from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
-from ..values.http import Endpoint, Runs
+from ..values.http import Endpoint, ModelSource
 from . import errors, tokens
 from .dialect import BoundField, Dialect, Keeps
 from .order import MEMBERS, SHOWN, StreamOrder, disorder
@@ -62,7 +62,7 @@ _ERROR_RULES = (
     rule_for("rate", "rate_limit_error"),
     NO_MODEL,
     rule_for("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
-    rule_for("permission", "permission_error", statuses="403", bare=True),
+    rule_for("permission", "permission_error", statuses="403", status_only=True),
     rule_for("request", "invalid_request_error request_too_large not_found_error", statuses=CLIENT_ERRORS),
     rule_for("server", "api_error timeout_error", statuses="500 502 503 504"),
 )  # fmt: skip
@@ -74,11 +74,11 @@ def _endpoint(method: str, path: str) -> Endpoint | None:
     if method == "POST" and (found := _VERTEX.search(path)):
         return _vertex(found)
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(_NAME, _NAME, "resource", found[0], runs=_runs(method, found[0]))
+        return Endpoint(_NAME, _NAME, "resource", found[0], source=_model_source(method, found[0]))
     return None
 
 
-def _runs(method: str, suffix: str) -> Runs:
+def _model_source(method: str, suffix: str) -> ModelSource:
     if method != "POST" or suffix.endswith("/cancel") or "/skills" in suffix:
         return "nothing"
     return "model" if suffix.endswith("/count_tokens") else "batch"
@@ -86,7 +86,7 @@ def _runs(method: str, suffix: str) -> Runs:
 
 def _vertex(found: re.Match[str]) -> Endpoint | None:
     if found["model"] == "count-tokens":
-        return Endpoint(_NAME, _NAME, "resource", found[0], runs="model")
+        return Endpoint(_NAME, _NAME, "resource", found[0], source="model")
     if found["verb"] not in ("rawPredict", "streamRawPredict"):
         return None
     return Endpoint(_NAME, _NAME, "generation", found[0], found["model"], found["verb"] == "streamRawPredict")

@@ -13,7 +13,7 @@ from ..body import Body, members
 from ..json_splice import JsonPart, Splice
 from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
-from ..values.http import Endpoint, Kind, Runs
+from ..values.http import Endpoint, Kind, ModelSource
 from . import errors, tokens
 from .dialect import Dialect, Keeps
 from .order import StreamOrder, index_of
@@ -82,7 +82,7 @@ _ERROR_RULES = (
     rule_for("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
     rule_for("overload", "unavailable", statuses="503"),
     rule_for("permission", "service_disabled", statuses="403"),
-    rule_for("permission", "permission_denied", statuses="403", bare=True),
+    rule_for("permission", "permission_denied", statuses="403", status_only=True),
     rule_for("request", "invalid_argument failed_precondition out_of_range not_found already_exists aborted",
              statuses=CLIENT_ERRORS),
     rule_for("cancelled", "cancelled", statuses="499"),
@@ -98,11 +98,11 @@ def _endpoint(method: str, path: str) -> Endpoint | None:
     if method == "POST" and (found := _INTERACTIONS.search(path)):
         return Endpoint(_NAME, _NAME, "generation", found[0])
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(_NAME, _NAME, "resource", found[0], runs=_runs(method, found[0]))
+        return Endpoint(_NAME, _NAME, "resource", found[0], source=_model_source(method, found[0]))
     return None
 
 
-def _runs(method: str, suffix: str) -> Runs:
+def _model_source(method: str, suffix: str) -> ModelSource:
     last = suffix.rpartition("/")[2]
     if method in ("GET", "DELETE"):
         return "nothing"
@@ -121,8 +121,8 @@ def _runs(method: str, suffix: str) -> Runs:
 
 def _verb(suffix: str, verb: str, model: str) -> Endpoint:
     kind: Kind = "generation" if verb in _GENERATES else "resource"
-    runs: Runs = "nothing" if not model and verb in _ADMINISTERS else "model"
-    return Endpoint(_NAME, _NAME, kind, suffix, model, verb == "streamGenerateContent", runs)
+    source: ModelSource = "nothing" if not model and verb in _ADMINISTERS else "model"
+    return Endpoint(_NAME, _NAME, kind, suffix, model, verb == "streamGenerateContent", source)
 
 
 def _error(refusal: Refusal, request_id: str) -> bytes:

@@ -69,7 +69,7 @@ ERROR_RULES = (
     rule_for("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
                      "resource_exhausted tokens requests", statuses="429 500 503"),
     FROM_HERE,
-    rule_for("permission", "permission_error permission_denied forbidden", statuses="403", bare=True),
+    rule_for("permission", "permission_error permission_denied forbidden", statuses="403", status_only=True),
     rule_for("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
                         "string_above_max_length unsupported_parameter unsupported_value invalid_value "
                         "invalid_type missing_required_parameter request_too_large previous_response_not_found "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..values.answer import Fact
-from ..values.http import Endpoint, Runs
+from ..values.http import Endpoint, ModelSource
 from . import errors, openai, tokens
 from .dialect import Dialect
 from .order import MEMBERS, StreamOrder, disorder, index_of, shown
@@ -45,10 +45,10 @@ def _endpoint(method: str, path: str) -> Endpoint | None:
     suffix = found["suffix"]
     if suffix.startswith("/models") and (method == "POST" or _VERB.search(suffix)):
         return None
-    return Endpoint(_NAME, openai.FAMILY, "resource", suffix, runs=_runs(method, suffix))
+    return Endpoint(_NAME, openai.FAMILY, "resource", suffix, source=_model_source(method, suffix))
 
 
-def _runs(method: str, suffix: str) -> Runs:
+def _model_source(method: str, suffix: str) -> ModelSource:
     if method != "POST" or suffix.startswith(_KEEPS):
         return "nothing"
     if suffix.startswith(_FROM_FILES):

@@ -13,7 +13,7 @@ from .. import json_splice
 from ..body import Body
 from ..values.answer import Fact
 from ..values.decision import Refusal
-from ..values.http import Endpoint, Runs
+from ..values.http import Endpoint, ModelSource
 from . import errors, openai, tokens
 from .dialect import Dialect, Keeps
 from .order import SHOWN, StreamOrder, disorder, shown
@@ -38,13 +38,14 @@ _DIGESTED = ("instructions",)
 def _endpoint(method: str, path: str) -> Endpoint | None:
     # A WebSocket opens with a GET of the same path; its messages are this dialect's events.
     if method in ("POST", "GET") and (found := _GENERATION.search(path)):
-        return Endpoint(_NAME, openai.FAMILY, "generation", found[0], runs="socket" if method == "GET" else "model")
+        return Endpoint(_NAME, openai.FAMILY, "generation", found[0], source="socket" if method == "GET" else "model")
     if method in _READS and (found := _RESOURCE.search(path)):
-        return Endpoint(_NAME, openai.FAMILY, "resource", found["suffix"], runs=_runs(method, found["suffix"]))
+        suffix = found["suffix"]
+        return Endpoint(_NAME, openai.FAMILY, "resource", suffix, source=_model_source(method, suffix))
     return None
 
 
-def _runs(method: str, suffix: str) -> Runs:
+def _model_source(method: str, suffix: str) -> ModelSource:
     if method != "POST" or suffix.endswith("/cancel"):
         return "nothing"
     return "named" if suffix.startswith("/conversations") else "model"  # Mistral's conversations run one

@@ -17,7 +17,7 @@ class OutcomeRule:
     """
     One row: any of *codes*, or *phrase* in the message, under one of *statuses* (none: under all) means *kind*.
 
-    A stream has no status. *bare*: the row says no more than the status. *why*, of `refusals.REASONS`: for the client.
+    A stream has no status. *status_only*: it says no more than the status. *why*, of `refusals.REASONS`: for clients.
     """
 
     kind: OutcomeKind
@@ -25,7 +25,7 @@ class OutcomeRule:
     phrase: re.Pattern[str] | None = None
     statuses: frozenset[int] = frozenset()
     scope: OutcomeScope | None = None
-    bare: bool = False
+    status_only: bool = False
     why: str = ""
 
     @property
@@ -41,16 +41,19 @@ def rule_for(
     statuses: str = "",
     scope: OutcomeScope | None = None,
     *,
-    bare: bool = False,
+    status_only: bool = False,
     why: str = "",
 ) -> OutcomeRule:
     """Return the row of *codes* and *statuses*, separated by blanks, and of the pattern *phrase*."""
     pattern = re.compile(phrase) if phrase else None
-    return OutcomeRule(kind, frozenset(codes.split()), pattern, frozenset(map(int, statuses.split())), scope, bare, why)
+    numbers = frozenset(map(int, statuses.split()))
+    return OutcomeRule(kind, frozenset(codes.split()), pattern, numbers, scope, status_only, why)
 
 
 # A 429 that speaks of a plan and of no time. It may be about a feature of this request or about the whole account.
-PLAN = rule_for("quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", bare=True)
+PLAN = rule_for(
+    "quota", phrase=r"\b(on|in) your (current )?plan\b|\bupgrade your plan\b", statuses="429", status_only=True
+)
 
 # Overload, whatever the status: some providers report it as 400.
 BUSY = rule_for("overload", phrase=r"(high|heavy) (demand|load|traffic)|overloaded|too busy|"

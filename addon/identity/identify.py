@@ -139,7 +139,7 @@ class Identifier:
 
     def close(self, identity: Identity) -> None:
         """End the exchange of *identity*: without an answer learned by now, its first turn counts as not sent."""
-        self._first_turns.release(identity.began)
+        self._first_turns.release(identity.opening_marks)
 
     def reload(self, sessions: SessionSettings) -> None:
         """Let *sessions* hold from the next request on; everything learned stays."""
@@ -365,7 +365,7 @@ class Identifier:
         marks = tuple(dict.fromkeys((opening, identity.affinity, *common)))
         if query.exchange:
             turns.hold(marks)
-        return replace(identity, began=marks)
+        return replace(identity, opening_marks=marks)
 
     def _is_shared_key(self, query: _Query) -> bool:
         found = next((item for item in query.ids if item.tier == "cache_key"), None)

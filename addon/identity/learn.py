@@ -50,7 +50,7 @@ class Learner:
         answer = next((fact.value for fact in reversed(facts) if fact.kind == "text"), "")
         answer = answer if isinstance(answer, str) else ""
         entry = Entry("", account=account, affinity=identity.affinity, thread=identity.thread, at=now)
-        if identity.began or identity.tier in (*CONTENT_THREADS, "token"):
+        if identity.opening_marks or identity.tier in (*CONTENT_THREADS, "token"):
             entry = self._learn_history(request, identity, entry, facts, answer, now)
         if request.endpoint.kind != "generation" and "/models" in request.path:
             return  # the id of a model is no token of ours
@@ -78,9 +78,9 @@ class Learner:
                 seed = self.prefixes.thread_seed(scope, conversation.with_answer(turns))
                 self.prefixes.name(scope, seed, entry, now)
         seen = any(fact.kind in _SEEN for fact in facts)
-        self.prefixes.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.began))
-        if identity.began and seen:
-            self.first_turns.note(scope, identity.began, entry, now)
+        self.prefixes.note(scope, conversation, entry, now, turns, seen=seen, begins=bool(identity.opening_marks))
+        if identity.opening_marks and seen:
+            self.first_turns.note(scope, identity.opening_marks, entry, now)
         else:
             self.first_turns.renew(scope, entry, now)
         if turns and len(squeezed(answer)) < MIN_TEXT:  # a longer text is known by itself, also after a restart

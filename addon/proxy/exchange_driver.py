@@ -116,7 +116,7 @@ class ExchangeDriver:
         timeouts, exchange = self.lease.account.provider.timeouts, self.exchange
         if exchange is None or exchange.stream or exchange.request.method != "POST":
             return timeouts
-        return timeouts.of_whole if exchange.request.endpoint.kind == "generation" else timeouts
+        return timeouts.for_whole_answer if exchange.request.endpoint.kind == "generation" else timeouts
 
     @property
     def body_limit(self) -> int:

@@ -31,6 +31,6 @@ class LoadedFlows:
         taken, self._exchanges = self._exchanges, []
         for each in judge(taken, self._mint):
             level = logging.CRITICAL if each.verdict.kind == "crosstalk" else logging.INFO
-            differs = "" if each.agrees else f" (said then: {each.stored.said})"
+            differs = "" if each.agrees else f" (said then: {each.stored.recorded})"
             comment = report.comment(each.verdict)
             logger.log(level, "%s %s: %s%s", each.stored.request_id, each.verdict.kind, comment, differs)

@@ -15,7 +15,7 @@ from .. import clients
 from ..exchange import Exchange
 from ..router import Router
 from ..values.decision import Decision, Refusal
-from ..values.http import Client, Headers, Served
+from ..values.http import Client, Headers, PriorServing
 from . import stored_flows, upstream_layer
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ def client(flow: http.HTTPFlow, known: Sequence[clients.Known], secret: bytes) -
     return Client(scope or b"", may_pin=True)
 
 
-def served(flow: http.HTTPFlow, router: Router, key: bytes) -> Served | None:
+def served(flow: http.HTTPFlow, router: Router, key: bytes) -> PriorServing | None:
     """Return how *flow* was served before, None when it is no replay; *key* is the master key."""
     if flow.is_replay is None:
         return None
@@ -81,7 +81,7 @@ def remark(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         flow.comment += f" · replay: {why}"
 
 
-def _differs(before: Served, exchange: Exchange, decision: Decision) -> str:
+def _differs(before: PriorServing, exchange: Exchange, decision: Decision) -> str:
     if exchange.served is None:
         return f"it was edited into another conversation than the one {before.account} served"
     if decision.account != before.account:

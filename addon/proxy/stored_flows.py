@@ -19,7 +19,7 @@ from ..crosstalk.reverify import StoredExchange
 from ..replacement import CROSSTALK
 from ..values import header_names
 from ..values.answer import Head
-from ..values.http import Headers, Origin, Served
+from ..values.http import Headers, Origin, PriorServing
 from . import flow_metadata as names, header_fields, message_content
 from .flow_metadata import records, text
 from .flow_record import PLACEHOLDER, headers_digest
@@ -45,7 +45,7 @@ class FlowRecord:
     """
 
     line: Mapping[str, Any]
-    served: Served
+    served: PriorServing
     scope: bytes | None = None
     candidates: Mapping[str, str] | None = None
     messages: tuple[Mapping[str, Any], ...] = ()
@@ -57,7 +57,7 @@ class StoredMessage:
 
     request: Body
     answer: tuple[bytes, ...]
-    served: Served
+    served: PriorServing
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def record_of(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> FlowRecord | No
     )
 
 
-def served(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Served:
+def served(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> PriorServing:
     """Return how *flow* was served, as far as it tells; *ours* as in `record_of`."""
     known = _served_record(flow)
     if known is None:  # before flows kept more than the journal's line, and the records of their attempts
@@ -139,7 +139,7 @@ def served(flow: http.HTTPFlow, key: bytes, *, ours: bool) -> Served:
     account, tier, digest = (text(known, name) for name in ("account", "tier", "digest"))
     session, thread, session_id = (_seed(known, name) for name in ("session", "thread", "session_id"))
     slot, headers = known.get("slot"), known.get("headers")
-    found = Served(account, session, thread, tier, session_id, slot if isinstance(slot, int) else None)
+    found = PriorServing(account, session, thread, tier, session_id, slot if isinstance(slot, int) else None)
     if not ours:
         return found
     return replace(found, digest=digest, edited=bool(headers) and headers != headers_digest(flow.request, key))
@@ -209,7 +209,7 @@ def _messages(flow: http.HTTPFlow) -> Iterator[StoredMessage]:
     for each in _socket_exchanges(flow):
         last = each.attempts[-1] if each.attempts else {}
         if each.request.raw is not None:
-            before = Served(text(last, "account"), _seed(last, "affinity"), _seed(last, "thread"))
+            before = PriorServing(text(last, "account"), _seed(last, "affinity"), _seed(last, "thread"))
             yield StoredMessage(each.request, each.messages or (), before)
 
 
@@ -220,7 +220,7 @@ def _exchange(flow: http.HTTPFlow, attempts: Sequence[Mapping[str, Any]]) -> Sto
         request=Body(message_content.content(flow.request, message_content.KEPT)),
         head=Head(response.status_code, header_fields.read(response.headers)) if response else None,
         answer=(response.raw_content or b"") if response else b"",
-        said=str(flow.metadata.get(names.VERDICT, "")),
+        recorded=str(flow.metadata.get(names.VERDICT, "")),
         victim=str(flow.metadata.get(names.VICTIM, "")),
         # of an answer that was cut, the proof itself is not stored, but our last words are
         ours=bool(flow.metadata.get(names.OWN_ANSWER))
@@ -246,7 +246,7 @@ def _socket_exchanges(flow: http.HTTPFlow) -> Iterator[StoredExchange]:
             request=Body(kept[at].content if 0 <= at < len(kept) else None),
             head=Head(200, Headers()) if answer else None,  # as the messages of a socket are taken, which have none
             messages=tuple(message.content for message in answer if not (message.from_client or message.injected)),
-            said=str(each.get("verdict", "")),
+            recorded=str(each.get("verdict", "")),
             victim=str(each.get("victim", "")),
             ours=at < 0,  # what was forgotten cannot be judged again
             cut=at < 0,

@@ -22,25 +22,25 @@ Serialize = Literal["none", "thread", "account", "model_switch"]
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """
-    What we put on a request besides our own `X-Patchbay-Request-Id`.
+    The headers and body members added to a request besides `X-Patchbay-Request-Id`.
 
     Values are templates over {request_id}, {request_guid} (the same id in the form of a GUID), {session_id},
-    {model_id}, {thread_id}; one whose field is empty is left out. A header the client sent itself is left alone.
+    {model_id}, {thread_id}. A template with an empty field is skipped; a header that the client sent is kept.
     """
 
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Mapping[str, str] = field(default_factory=dict)
-    body_paths: frozenset[str] = frozenset()  # endpoints (`/chat/completions`) whose bodies take *body*; empty: all
-    patchbay_headers: bool = True  # False: not even our own headers (`pristine`)
+    body_paths: frozenset[str] = frozenset()  # endpoints (`/chat/completions`) that get *body*; empty: all
+    patchbay_headers: bool = True  # False: without X-Patchbay headers too (`pristine`)
 
-    def names(self, field: str) -> bool:
-        """Whether a template has *field* in it."""
+    def uses(self, field: str) -> bool:
+        """Whether a template contains *field*."""
         return any(f"{{{field}}}" in template for template in (*self.headers.values(), *self.body.values()))
 
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """The places where a request id may come back, and the depth of their writers."""
+    """The places where a request id may come back, with the depth of each: which component writes it."""
 
     headers: Mapping[str, Depth] = field(default_factory=dict)
     body: Mapping[str, Depth] = field(default_factory=dict)
@@ -52,9 +52,9 @@ class Timeouts:
     """
     How long one attempt may take, in seconds; 0 is no bound.
 
-    *connect* until the connection stands (TLS included), *first_byte* from then until the head of the answer, *idle*
-    between two pieces of it, *total* for all of it. A model may think for long before a whole answer, for which
-    *whole_first_byte* and *whole_idle* hold; they are no bound unless the settings name the other two.
+    *connect*: until the connection is open, TLS included. *first_byte*: from then until the head of the answer. *idle*:
+    between two chunks. *total*: the attempt. A model may compute for long before an answer that is not streamed:
+    *whole_first_byte* and *whole_idle* apply to it, and are 0 unless the settings name *first_byte* and *idle*.
     """
 
     connect: float = 10.0
@@ -65,17 +65,17 @@ class Timeouts:
     whole_idle: float = 0.0
 
     @property
-    def of_whole(self) -> Timeouts:
-        """Return what holds for a whole answer of a model."""
+    def for_whole_answer(self) -> Timeouts:
+        """The bounds for an answer of a model that is not streamed."""
         return replace(self, first_byte=self.whole_first_byte, idle=self.whole_idle)
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
     """
-    What an error of one of *status* (none: any) that *contains* a text, in any case, means; it goes before our tables.
+    A user's rule for errors of one of *status* (none: any) that *contains* a text, ignoring case; checked before ours.
 
-    *outcome* is None where the tables are to say it; *cooldown* is in seconds, None where it follows from the outcome.
+    *outcome*: None leaves it to our tables. *cooldown* is in seconds; None: that of the outcome.
     """
 
     status: frozenset[int] = frozenset()
@@ -89,8 +89,8 @@ class Provider:
     """
     One service at one base URL. *base_url* is a URL, `reverse` (the upstream of `--mode reverse:`) or empty.
 
-    *layout* says how paths read under it; *api_version* is what Azure wants to be told in the query. A path
-    that is no endpoint of its dialects, nor one of *paths* or below one, gets no key: it may administer the account.
+    *layout* is the form of the paths under it; *api_version* is Azure's query parameter. A path that is no endpoint of
+    its dialects and does not match or lie below *paths* gets no key: it may administer the account.
     """
 
     name: str
@@ -102,15 +102,17 @@ class Provider:
     echo: Echo = Echo()
     timeouts: Timeouts = Timeouts()
     model_ids: Mapping[str, str] = field(default_factory=dict)
-    slots: int = 0  # session ids upstream per client and model, each for one request at a time; 0: one a conversation
+    slots: int = (
+        0  # upstream session ids per client and model, each used by one request at a time; 0: one per conversation
+    )
     serialize: Serialize = "none"
     error_rules: tuple[ErrorRule, ...] = ()
-    disabled_detectors: tuple[str, ...] = ()  # detectors of crosstalk that have nothing to say about this provider
+    disabled_detectors: tuple[str, ...] = ()  # crosstalk detectors that are switched off for this provider
     layout: Layout = "plain"
     api_version: str = ""
-    pass_headers: frozenset[str] = frozenset()  # headers of the client's that go up though they look like credentials
-    pass_query: frozenset[str] = frozenset()  # … and parameters of the query
-    paths: tuple[str, ...] = ()  # patterns of paths beyond its dialects' that get a key as well
+    pass_headers: frozenset[str] = frozenset()  # client headers that go upstream though they look like credentials
+    pass_query: frozenset[str] = frozenset()  # query parameters that do
+    paths: tuple[str, ...] = ()  # patterns of further paths that get a key
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,8 @@ class Secret:
     """
     Where a credential comes from. *value* is the literal, the variable's name, or the file's path.
 
-    *pointer* is an RFC 6901 JSON pointer into the file; *argv* the command of `cmd:`; *ttl* how long its output holds,
-    *timeout* how long it may take, both in seconds.
+    *pointer* is an RFC 6901 JSON pointer into the file. *argv* is the command of `cmd:`; its output is valid for *ttl*
+    seconds, and it is killed after *timeout* seconds.
     """
 
     source: Literal["literal", "env", "file", "cmd"]
@@ -132,7 +134,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class SecretHeader:
-    """A header of an account with a credential in it. *scheme* stands before the value, as in `Bearer `."""
+    """A header of an account that holds a credential. *scheme* is the prefix of the value: `Bearer `."""
 
     name: str
     secret: Secret
@@ -144,8 +146,7 @@ class Models:
     """
     What an account serves. Patterns are shell-style wildcards; deny wins over allow.
 
-    *aliases*: the client's name of a model → the model, applied before allow and deny. *upstream_names*: a model → the
-    provider's name for it.
+    *aliases*: client's name → model, applied before allow and deny. *upstream_names*: model → provider's name.
     """
 
     allow: tuple[str, ...] = ("*",)
@@ -159,7 +160,7 @@ class Account:
     """
     One credential at one provider. *origin* is None for `base_url: reverse`; *base_path* has no trailing slash.
 
-    *place* is where it stands in the file, for messages.
+    *place* is its position in the settings file, for messages.
     """
 
     id: str
@@ -181,12 +182,12 @@ class Account:
     trust_reset: Literal["verify", "strict"] = "verify"
     error_rules: tuple[ErrorRule, ...] = ()
     models: Models = Models()
-    headers: Mapping[str, str] = field(default_factory=dict)  # extra headers that belong to the account
-    secret_headers: tuple[SecretHeader, ...] = ()  # … and those of them that hold a credential
-    insecure_http: bool = False  # True: the credential may go over plain http beyond this machine
+    headers: Mapping[str, str] = field(default_factory=dict)  # extra headers of the account
+    secret_headers: tuple[SecretHeader, ...] = ()  # extra headers that hold a credential
+    insecure_http: bool = False  # True: the credential may leave this machine over plain http
     place: str = ""
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """Every credential that a request of this account carries, its key first."""
+        """Every credential that a request of this account carries, the key first."""
         return (self.secret, *(header.secret for header in self.secret_headers))

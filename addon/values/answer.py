@@ -1,4 +1,4 @@
-"""An upstream's answer: its events, the reactions of the router, and the facts in it."""
+"""An upstream's answer: its events, the router's reactions, and the facts that it states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .http import Headers
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of an upstream's answer; *early*: it came before the request had gone up."""
+    """The head of an upstream's answer; *early*: it came before the request was sent completely."""
 
     status: int
     headers: Headers
@@ -20,7 +20,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A piece of an answer's body, as it came (content-encoding still on)."""
+    """A piece of an answer's body as received, with its content coding."""
 
     data: bytes
 
@@ -40,10 +40,10 @@ class End:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """
-    The upstream could not be reached, or broke off. *kind*: connect | reset | lost | timeout.
+    The upstream could not be reached or ended the answer early. *kind*: connect | reset | lost | timeout.
 
-    `lost`: the connection ended, and other requests that shared it may be the reason. *counted*: it was told before of
-    another request on the same connection.
+    `lost`: the connection ended, perhaps because of another request on it. *counted*: health already counted this end
+    for another request on the same connection.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """The answer has been held back as long as it may be."""
+    """The time for which an answer may be held back is over."""
 
 
 AnswerEvent = Head | Chunk | Message | End | Failure | Overdue
@@ -63,11 +63,11 @@ Reaction = Literal["deliver", "hold", "next", "cut"]
 @dataclass(frozen=True, slots=True)
 class Fact:
     """
-    One statement of an answer about itself.
+    One observation in an answer.
 
     *kind*: `id` (the provider's id of the answer), `echo` (a value in a place where a request id may come back),
     `model`, `usage`, `content` (the first semantic event), `text`, `tool`, `error`, `created`, `end`, `malformed` ….
-    *where* names the place (`header x-request-id`, `body request_id`); *depth* grades its writer.
+    *where* names the place (`header x-request-id`, `body request_id`); *depth* is that of its writer.
     """
 
     kind: str
@@ -78,7 +78,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider counted them. *prompt* includes what was read from its cache."""
+    """Tokens as the provider counted them. *prompt* includes *cached*, those read from its cache."""
 
     prompt: int = 0
     completion: int = 0

@@ -17,7 +17,7 @@ Strength = Literal["exact", "derived", "guess"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One signal that was found: its tier, where it stood, and whether it was used or why it was not."""
+    """One signal in a request: its tier and place, and whether it was used or why it was not."""
 
     tier: str
     where: str
@@ -31,10 +31,10 @@ class Identity:
     """
     The conversation of a request.
 
-    *owner*: ids of the accounts an account-bound resource allows (None: no constraint). *affinity*: what picks the
-    account, 32 hex characters (empty: nothing to hold on to). *thread*: one message history, the same form. *began*: of
-    a first turn, what it begins under: its opening, its name, a common id. *near*: the account where the last one began
-    that began alike.
+    *owner*: ids of the accounts that an account-bound resource allows (None: any). *affinity*: picks the account, 32
+    hex characters (empty: no conversation is known). *thread*: one message history, in the same form. *opening_marks*:
+    of a first turn, the seeds of its opening, its name and a shared id. *near*: the account of the last conversation
+    with an equal opening.
     """
 
     affinity: str = ""
@@ -42,17 +42,17 @@ class Identity:
     owner: frozenset[str] | None = None
     tier: str = ""
     strength: Strength = "guess"
-    value: str = field(default="", repr=False)  # the raw id the tier found, if it found one
-    binds: bool = True  # False: a side call, which may follow a binding but never makes or moves one
+    value: str = field(default="", repr=False)  # the raw id of the tier, if there is one
+    binds: bool = True  # False: an auxiliary call, which follows a binding but never makes or moves one
     evidence: tuple[Evidence, ...] = ()
-    home: str = ""  # the account that gave the answer this request quotes: where an affinity without a binding is warm
-    began: tuple[str, ...] = ()
+    home: str = ""  # the account whose answer this request quotes; used while the affinity has no binding
+    opening_marks: tuple[str, ...] = ()
     near: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Changes for one attempt, against what the client sent. A header value of None takes the header off."""
+    """Changes to the client's request for one attempt. A header value of None removes the header."""
 
     headers: tuple[tuple[str, str | None], ...] = ()
     path: str = ""
@@ -61,7 +61,7 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing is free now; ask again at *until* (the clock's seconds) or earlier when something was released."""
+    """No account is free now; ask again at *until* (the clock's seconds), or earlier after a release."""
 
     until: float
     reason: str = ""
@@ -70,11 +70,11 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """
-    An answer of ours. *code* is a stable word for programs, *message* a sentence for people.
+    Patchbay's own error answer. *code* is a stable word for programs, *message* a sentence for people.
 
-    *fields* go beside them inside the error object; *retry_after* is in seconds. *final*: the same request will not
-    be served in the next minutes, so a client that tries again by itself only keeps its user waiting. *lasts* is the
-    time in seconds until the cause is expected to end; Patchbay probes earlier, after *retry_after*.
+    *fields* are further members of the error object; *retry_after* is in seconds. *final*: the request will fail for
+    minutes, so clients are told not to retry by themselves. *lasts*: seconds until the cause is expected to end;
+    Patchbay probes earlier, after *retry_after*.
     """
 
     status: int
@@ -89,10 +89,10 @@ class Refusal:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What an answer says about its account. *until* is the time before which the account asks not to be used.
+    The classification of an answer, as far as its account is concerned. *until*: the end of its stated cooldown.
 
-    *certain*: a code or the status says it, and no words alone. *bare*: nothing but the status, so that it may be about
-    this one request. *said* is what went wrong, in words for people, where no answer came.
+    *certain*: by a code or the status, not by words alone. *status_only*: by the status alone, so this one request may
+    be the cause. *failure*: where no answer came, what went wrong, in words for people.
     """
 
     kind: OutcomeKind
@@ -100,16 +100,16 @@ class Outcome:
     scope: OutcomeScope = "lane"
     detail: str = ""
     certain: bool = field(default=False, compare=False)
-    bare: bool = field(default=False, compare=False)
-    said: str = field(default="", compare=False)
+    status_only: bool = field(default=False, compare=False)
+    failure: str = field(default="", compare=False)
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
     """
     The finding of one detector.
 
-    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`. *disputed*: that one
-    and this one got the same answer at the same time, and which of them it belongs to cannot be known.
+    *strength*: proof | strong | weak. *victim* is the exchange whose answer this is, or `unknown`. *disputed*: both
+    exchanges got the same answer at the same time, and its owner cannot be determined.
     """
 
     detector: str
@@ -124,7 +124,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The weighed findings about one answer. *echo* is the place where our id came back, if it did."""
+    """The weighed findings about one answer. *echo* is where our id came back: `body`, `header` or empty."""
 
     kind: VerdictKind
     findings: tuple[Finding, ...] = ()
@@ -135,14 +135,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One account that was considered, and why it was not taken (empty for the one that was)."""
+    """One account that was considered, and why it was not chosen (empty for the chosen one)."""
 
     account: str
     reason: str = ""
 
 
-class Tried(Struct, frozen=True):
-    """One attempt, as a decision records it."""
+class AttemptSummary(Struct, frozen=True):
+    """One attempt of a decision."""
 
     account: str
     request_id: str
@@ -153,9 +153,9 @@ class Tried(Struct, frozen=True):
 
 class Decision(Struct, frozen=True):
     """
-    The decision about one exchange: the members of a journal line, in its order.
+    Everything that was decided about one exchange: the members of a journal line, in order.
 
-    Ids, seeds, times and counts; never contents, never keys. The flow's metadata are the same members, see `encoded`.
+    Ids, seeds, times and counts; no contents, no keys. The flow's metadata have the same members.
     """
 
     time: float
@@ -183,12 +183,12 @@ class Decision(Struct, frozen=True):
     session_id: str
     binding: str
     in_flight: int
-    attempts: list[Tried]
+    attempts: list[AttemptSummary]
     verdict: VerdictKind
     echo: str
     victim: str
     findings: list[Finding]
-    mode: str = "serve"  # shadow: nothing of it was carried out
+    mode: str = "serve"  # shadow: the decision was not carried out
 
     def encoded(self) -> dict[str, Any]:
         """Return the journal line, as plain types."""

@@ -1,4 +1,4 @@
-"""The values that travel between the rooms: frozen, plain, and ignorant of mitmproxy, files and clocks."""
+"""A request and its parts: headers, origin, client, endpoint. Without mitmproxy, files or clocks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ..body import Body
 
 Kind = Literal["generation", "resource", "local", "other"]
-# Which models a request may run, and where it names them: `model` and its like in the path or the body, each of the
-# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`; or unknown (`unread`).
-# `named`: what a request keeps or joins may run a model, which it may name and need not.
-Runs = Literal["model", "named", "batch", "file", "tuning", "socket", "nothing", "unread"]
+# Where a request names the models that it may run: `model` and its like in the path or the body, each of the
+# `requests` of a batch, a file, a tuning job, the messages of a WebSocket; `nothing`: it runs none; `unread`: unknown.
+# `named`: an object that the request stores or extends may run a model, and may name it.
+ModelSource = Literal["model", "named", "batch", "file", "tuning", "socket", "nothing", "unread"]
 DEFAULT_PORTS: Mapping[str, int] = {"http": 80, "https": 443}
 
 
@@ -63,7 +63,7 @@ class Headers:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a request goes: scheme, host (lower case) and port. A credential belongs to exactly one of these."""
+    """The scheme, host (lower case) and port of a request. A credential belongs to exactly one origin."""
 
     scheme: str
     host: str
@@ -111,10 +111,10 @@ class Client:
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """
-    What a path means to a dialect.
+    A path as a dialect reads it.
 
     *suffix* is the part after the client's own prefix (`/chat/completions` of `/api/v1/chat/completions`); *model* and
-    *stream* are set only where the path says so (Gemini). *dialect* and *family* are empty for a path of no dialect.
+    *stream* are set only where the path has them (Gemini). *dialect* and *family* are empty for a path of no dialect.
     """
 
     dialect: str = ""
@@ -123,23 +123,23 @@ class Endpoint:
     suffix: str = ""
     model: str = ""
     stream: bool = False
-    runs: Runs | None = None  # None: what is usual for its kind
+    source: ModelSource | None = None  # None: the default of *kind*
 
     @property
-    def asks(self) -> Runs:
-        """Where a request for it names the models it runs."""
-        return self.runs or _USUALLY.get(self.kind, "unread")
+    def model_source(self) -> ModelSource:
+        """Where a request for it names the models it runs; see `ModelSource`."""
+        return self.source or _DEFAULT_SOURCE.get(self.kind, "unread")
 
 
-_USUALLY: Mapping[Kind, Runs] = {"generation": "model", "resource": "nothing"}
+_DEFAULT_SOURCE: Mapping[Kind, ModelSource] = {"generation": "model", "resource": "nothing"}
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class PriorServing:
     """
-    The earlier serving of a request that is replayed, from its flow's metadata.
+    How a replayed request was served before, from its flow's metadata.
 
-    *account* is empty where none served it or it is unknown. *digest* is that of the request then (empty: unknown);
+    *account* is empty where none served it or it is unknown. *digest*: the request's at that time (empty: unknown);
     *edited*: the request has changed since. *slot* is that of the upstream session.
     """
 
@@ -158,8 +158,8 @@ class Request:
     """
     One client request, with the client's credentials already replaced by a placeholder.
 
-    *path* carries the query. *destination* is where the client wanted it to go. *replay* is there if it is one.
-    *address* is the one by which the client reached this proxy; empty: it named the upstream itself.
+    *path* includes the query. *destination* is the origin that the client addressed. *replay* is set on a replay.
+    *address* is the one by which the client reached this proxy; empty: the client named the upstream itself.
     """
 
     method: str
@@ -169,6 +169,6 @@ class Request:
     endpoint: Endpoint
     destination: Origin
     client: Client = Client()
-    replay: Served | None = None
+    replay: PriorServing | None = None
     address: str = ""
-    credential_form: str = ""  # the form in which the client sent its own credential, if it sent one
+    credential_form: str = ""  # the form of the credential that the client sent, if any

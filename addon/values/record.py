@@ -10,7 +10,7 @@ class Record:
     """
     State that outlives the process; *rank* and *expires* are in the clock's seconds.
 
-    Of two with the same *kind* and *key* the greater `order` stays, whichever comes first. An empty *value* ends it.
+    Of two with the same *kind* and *key* the one with the greater `order` is kept. An empty *value* deletes the record.
     """
 
     kind: str

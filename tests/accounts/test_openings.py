@@ -40,7 +40,7 @@ def test_an_account_that_cannot_serve_is_no_place_to_go_back_to():
 def test_a_conversation_that_begins_like_another_goes_to_its_account_while_that_has_room():
     """I1: a first answer asked for again stays where it was; a fleet does not."""
     accounts = three()
-    alike = [Identity(affinity=f"s{number}", near="a", began=("hi",)) for number in range(30)]
+    alike = [Identity(affinity=f"s{number}", near="a", opening_marks=("hi",)) for number in range(30)]
     where = [served_by(accounts, ask(identity=identity)) for identity in alike]
 
     assert where[:5] == ["a"] * 5
@@ -51,12 +51,14 @@ def test_without_an_answer_of_its_own_it_may_go_elsewhere_and_with_one_it_may_no
     accounts = three()
     for number in range(9):
         assert served_by(accounts, ask(identity=Identity(affinity=f"s{number}", home="a"))) == "a"
-    assert served_by(accounts, ask(identity=Identity(affinity="new", near="a", began=("hi",)))) != "a"
+    assert served_by(accounts, ask(identity=Identity(affinity="new", near="a", opening_marks=("hi",)))) != "a"
 
 
 def test_what_quotes_an_answer_goes_to_its_account_whatever_the_load():
     """I2: only what merely began alike has to find room."""
     accounts = three()
-    quoting = [Identity(affinity=f"s{number}", home="a", near="b", began=(f"s{number}",)) for number in range(30)]
+    quoting = [
+        Identity(affinity=f"s{number}", home="a", near="b", opening_marks=(f"s{number}",)) for number in range(30)
+    ]
 
     assert {served_by(accounts, ask(identity=identity)) for identity in quoting} == {"a"}

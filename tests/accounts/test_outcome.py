@@ -460,8 +460,8 @@ def test_what_only_a_status_says_is_bare():
         (403, error(message="no")),
         (403, error(code="permission_denied")),
     ):
-        assert classify("openai", status, document).bare
+        assert classify("openai", status, document).status_only
     evidence = error(code="invalid_api_key"), error(message="Incorrect API key provided")
-    assert not any(classify("openai", 401, document).bare for document in evidence)
-    assert not classify("openai", 401, None, www_authenticate='Bearer error="invalid_token"').bare
-    assert not classify("openai", 402, None, retry_after="600").bare
+    assert not any(classify("openai", 401, document).status_only for document in evidence)
+    assert not classify("openai", 401, None, www_authenticate='Bearer error="invalid_token"').status_only
+    assert not classify("openai", 402, None, retry_after="600").status_only

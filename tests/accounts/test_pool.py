@@ -789,7 +789,7 @@ def unreached(times):
         request = ask(str(now))
         choice = accounts.choose(request, now)
         while isinstance(choice, Lease):
-            failed = Outcome("server", detail="connect", said="connection refused")
+            failed = Outcome("server", detail="connect", failure="connection refused")
             accounts.record_outcome(choice, failed, now)
             accounts.release(choice)
             request = replace(request, tried=frozenset("a"), ended={"a": failed})
@@ -1084,7 +1084,7 @@ TestSlots.settings = settings(
 
 # --- what may be about one conversation alone
 
-BARE = Outcome("permission", detail="403", bare=True)
+BARE = Outcome("permission", detail="403", status_only=True)
 
 
 def refused(accounts, request, now, outcome=BARE, kind="permission"):
@@ -1166,14 +1166,14 @@ def test_an_upgrade_takes_a_resting_account_where_every_account_rests_for_some_m
     assert served_by(accounts, ask("n", "", websocket=True, opens=True), 1.0) == "a"
 
 
-@pytest.mark.parametrize(("kind", "bare"), [("permission", True), ("auth", True), ("server", False)])
-def test_a_conversation_that_was_not_denied_is_let_through_at_once(kind, bare):
+@pytest.mark.parametrize(("kind", "status_only"), [("permission", True), ("auth", True), ("server", False)])
+def test_a_conversation_that_was_not_denied_is_let_through_at_once(kind, status_only):
     """A1: what some conversations are denied on every account, each alone, keeps no other conversation out."""
     accounts = pool(account("a"), account("b"))
     for name in ("x", "y", "z", "w"):
         tried = frozenset()
         while isinstance(choice := accounts.choose(ask(name, tried=tried), 0.0), Lease):
-            accounts.record_outcome(choice, Outcome(kind, None, "lane", "status", bare=bare), 0.0)
+            accounts.record_outcome(choice, Outcome(kind, None, "lane", "status", status_only=status_only), 0.0)
             accounts.release(choice)
             tried |= {choice.account.id}
     assert serve(accounts, ask("plain"), 0.0).account.id in ("a", "b")

@@ -265,7 +265,7 @@ def test_an_upstream_that_fails_is_no_overload_to_claude_code():
 
 
 def test_an_outcome_without_an_answer_says_why():
-    assert refusals.cause_of(Outcome("server", detail="connect", said="connection refused")) == (
+    assert refusals.cause_of(Outcome("server", detail="connect", failure="connection refused")) == (
         "unreachable", "connection refused",
     )  # fmt: skip
     assert refusals.cause_of(refusals.unsent("env:X: is not set")) == ("unsent", "env:X: is not set")

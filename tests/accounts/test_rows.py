@@ -45,7 +45,7 @@ def test_every_row_of_the_error_tables_leads_to_its_state(
 ) -> None:
     health, found = Health(), judged(family, status, document)
     health.record_outcome("a", "m", found, NOW)
-    if found.bare:
+    if found.status_only:
         assert health.state("a", "m", NOW) == "healthy", "a status alone may be about one conversation"
         for other in "no":
             health.record_outcome("a", "m", found, NOW, exchange=other, conversation=other)

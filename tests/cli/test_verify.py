@@ -53,9 +53,9 @@ def test_without_a_key_nothing_can_be_recognised(state: Path, capsys: pytest.Cap
     assert not (state / "master.key").exists()
 
 
-def judged(number: int, kind: str = "clean", *, said: str = "", victim: str = "", cut: bool = False) -> Judged:
+def judged(number: int, kind: str = "clean", *, recorded: str = "", victim: str = "", cut: bool = False) -> Judged:
     verdict = Verdict(kind, victim=victim, echo="header")  # type: ignore[arg-type]
-    return Judged(StoredExchange(({"request_id": f"pb1-{number}"},), Body(b""), said=said, cut=cut), verdict)
+    return Judged(StoredExchange(({"request_id": f"pb1-{number}"},), Body(b""), recorded=recorded, cut=cut), verdict)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def judged(number: int, kind: str = "clean", *, said: str = "", victim: str = ""
         ([judged(1), judged(2, "suspect")], [], ["pb1-2  suspect  ", "1 clean, 1 suspect"], 0),
         ([judged(1, "crosstalk"), judged(2, "crosstalk")], [], ["pb1-1  ", "pb1-2  ", "2 crosstalk"], 1),
         ([judged(1, "unverifiable"), judged(2, "clean")], [], ["1 clean, 1 unverifiable"], 0),
-        ([judged(1, said="clean"), judged(2, said="clean", cut=True)], [], ["2 clean"], 0),
+        ([judged(1, recorded="clean"), judged(2, recorded="clean", cut=True)], [], ["2 clean"], 0),
         (
-            [judged(1, said="suspect"), judged(2, said="clean")], [],
+            [judged(1, recorded="suspect"), judged(2, recorded="clean")], [],
             ["pb1-1  clean  echo matched (header)  judged live: suspect", "2 clean; 1 not as they were judged live"], 1,
         ),
         (
-            [judged(1, "crosstalk", said="crosstalk", victim="x")], [],
+            [judged(1, "crosstalk", recorded="crosstalk", victim="x")], [],
             ["pb1-1  crosstalk  echo matched (header), which says nothing about the body  judged live: crosstalk",
              "1 crosstalk; 1 not as they were judged live"], 1,
         ),
@@ -98,10 +98,10 @@ def test_verdicts_are_told_one_a_line_and_counted(
 
 
 def test_the_victim_that_was_named_live_is_told() -> None:
-    stored = StoredExchange(({"request_id": "pb1-1"},), Body(b""), said="crosstalk", victim="x2")
+    stored = StoredExchange(({"request_id": "pb1-1"},), Body(b""), recorded="crosstalk", victim="x2")
 
     assert command.line(Judged(stored, Verdict("clean"))).endswith("  judged live: crosstalk, victim x2")
-    alone = replace(stored, victim="", said="suspect")
+    alone = replace(stored, victim="", recorded="suspect")
     assert command.line(Judged(alone, Verdict("clean"))).endswith("  judged live: suspect")
 
 

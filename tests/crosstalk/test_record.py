@@ -64,7 +64,7 @@ def test_a_new_kind_of_fact_moves_nothing_in_older_records(monkeypatch: pytest.M
 
     judged = judge(stored, world.mint)
 
-    assert {each.stored.said for each in judged} >= {"clean", "crosstalk"}
+    assert {each.stored.recorded for each in judged} >= {"clean", "crosstalk"}
     assert all(each.agrees for each in judged)
     assert all(each.verdict.note != "the verdict of then" for each in judged)
 
@@ -98,9 +98,9 @@ def test_a_record_of_a_later_version_is_not_judged_again(version: object) -> Non
     world = _world()
     stored = [_without(_changed(each, version=version), "seen", "at") for each in world.stored()]
 
-    judged = judge([*stored, replace(stored[0], said="", victim="")], world.mint)
+    judged = judge([*stored, replace(stored[0], recorded="", victim="")], world.mint)
 
-    assert [each.verdict.kind for each in judged[:-1]] == [each.said for each in stored]
+    assert [each.verdict.kind for each in judged[:-1]] == [each.recorded for each in stored]
     assert judged[-1].verdict.note == "recorded by a later release of Patchbay"
 
 
@@ -138,7 +138,7 @@ def test_a_record_that_is_broken_spoils_no_other(before: bool) -> None:
     broken += [_changed(stored[0], **{name: odd}) for name in stored[0].attempts[0] for odd in ODD]
     judged = judge([*broken, *stored[1:]], world.mint)
 
-    assert all(each.verdict.kind == each.stored.said for each in judged[len(broken) :])
+    assert all(each.verdict.kind == each.stored.recorded for each in judged[len(broken) :])
     assert len({each.verdict.note for each in judged[: len(broken)]}) > 1
-    unsaid = [replace(each, said="", victim="") for each in broken]
+    unsaid = [replace(each, recorded="", victim="") for each in broken]
     assert "its record is broken" in {each.verdict.note for each in judge(unsaid, world.mint)}

@@ -45,7 +45,7 @@ def test_online_and_offline_say_the_same(depth: str, dialect: str, stream: bool,
     random.shuffle(stored)
 
     for judged in judge(stored, Mint(b"k" * 32)):
-        assert judged.agrees, (judged.stored.said, judged.stored.victim, judged.verdict)
+        assert judged.agrees, (judged.stored.recorded, judged.stored.victim, judged.verdict)
         assert judged.verdict.note != "the verdict of then"
 
 

@@ -169,7 +169,7 @@ class World:
                 request=Body(render._json(line.document)),
                 head=line.got[0] if line.got else None,
                 answer=line.got[1] if line.got else b"",
-                said=line.verdict().kind,
+                recorded=line.verdict().kind,
                 victim=line.verdict().victim,
             )
             for line in self.lines

@@ -124,7 +124,7 @@ def test_usage_counts_the_prompt_with_its_cache() -> None:
     ],
 )
 def test_a_resource_runs_what_its_path_says(method: str, path: str, runs: str) -> None:
-    assert dialects.endpoint(method, path).asks == runs
+    assert dialects.endpoint(method, path).model_source == runs
 
 
 def told_of(data: dict[str, Any], name: str = "message") -> list[tuple[object, ...]]:

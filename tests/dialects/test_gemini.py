@@ -107,20 +107,20 @@ STATUS = {
 def test_each_verb_that_generates_is_a_generation(verb: str) -> None:
     found = dialects.endpoint("POST", f"/v1beta/models/g:{verb}")
 
-    assert (found.kind, found.asks, found.model) == ("generation", "model", "g")
+    assert (found.kind, found.model_source, found.model) == ("generation", "model", "g")
     assert found.stream is (verb == "streamGenerateContent")
 
 
 @pytest.mark.parametrize("verb", KEEPS)
 def test_each_verb_that_keeps_runs_nothing_but_at_a_model(verb: str) -> None:
-    assert dialects.endpoint("POST", f"/v1beta/files/f:{verb}").asks == "nothing"
-    assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").asks == "model"
+    assert dialects.endpoint("POST", f"/v1beta/files/f:{verb}").model_source == "nothing"
+    assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").model_source == "model"
 
 
 @pytest.mark.parametrize("verb", ADMINISTERS)
 def test_each_verb_that_administers_runs_nothing_at_code_assist_alone(verb: str) -> None:
-    assert dialects.endpoint("POST", f"/v1internal:{verb}").asks == "nothing"
-    assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").asks == "model"
+    assert dialects.endpoint("POST", f"/v1internal:{verb}").model_source == "nothing"
+    assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").model_source == "model"
 
 
 @pytest.mark.parametrize("status", range(399, 600))

@@ -30,7 +30,7 @@ CHAT = dialects.of("openai_chat")
 def test_a_resource_runs_what_its_path_says(method: str, path: str, runs: str) -> None:
     found = dialects.endpoint(method, path)
 
-    assert (found.dialect, found.asks) == ("openai_chat", runs)
+    assert (found.dialect, found.model_source) == ("openai_chat", runs)
 
 
 @pytest.mark.parametrize("member", ["reasoning_content", "reasoning", "refusal", "audio", "images"])

@@ -88,7 +88,7 @@ def test_codex_is_not_told_to_wait_where_it_would_sleep_for_long(refusal: Refusa
 def test_a_path_runs_what_it_says(method: str, path: str, runs: str) -> None:
     found: Any = dialects.endpoint(method, path)
 
-    assert (found.dialect, found.asks) == ("openai_responses", runs)
+    assert (found.dialect, found.model_source) == ("openai_responses", runs)
 
 
 def facts(data: dict[str, Any], name: str = "message") -> list[tuple[object, ...]]:

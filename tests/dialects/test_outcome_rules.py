@@ -27,13 +27,13 @@ def test_nothing_follows_for_the_account_from_some_kinds_and_in_one_scope(
 
 def test_a_row_is_written_with_blanks_between_its_words() -> None:
     assert rule_for("rate") == OutcomeRule("rate")
-    assert rule_for("rate", "a b", "x+", "400 429", "model", bare=True, why="w") == OutcomeRule(
+    assert rule_for("rate", "a b", "x+", "400 429", "model", status_only=True, why="w") == OutcomeRule(
         "rate", frozenset({"a", "b"}), re.compile("x+"), frozenset({400, 429}), "model", True, "w"
     )
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind", "statuses", "scope", "bare", "why"),
+    ("rule", "kind", "statuses", "scope", "status_only", "why"),
     [
         (PLAN, "quota", {429}, None, True, ""),
         (BUSY, "overload", {400, 404, 409, 422, 424, 429, 498, 500, 502, 503, 529}, None, False, ""),
@@ -43,8 +43,16 @@ def test_a_row_is_written_with_blanks_between_its_words() -> None:
         (ZERO_LIMIT, "model", {429}, None, False, ""),
     ],
 )
-def test_each_shared_row(rule: OutcomeRule, kind: str, statuses: set[int], scope: object, bare: bool, why: str) -> None:
-    assert (rule.kind, rule.statuses, rule.scope, rule.bare, rule.why) == (kind, statuses, scope, bare, why)
+def test_each_shared_row(
+    rule: OutcomeRule, kind: str, statuses: set[int], scope: object, status_only: bool, why: str
+) -> None:
+    assert (rule.kind, rule.statuses, rule.scope, rule.status_only, rule.why) == (
+        kind,
+        statuses,
+        scope,
+        status_only,
+        why,
+    )
     assert rule.codes == ({"unsupported_country_region_territory"} if rule is FROM_HERE else set())
 
 

@@ -131,8 +131,8 @@ def test_another_spelling_is_refused_or_read_as_the_plain_one(plain: str) -> Non
     for spelled in (spelled for of, spelled in MUTATED if of == plain):
         found = dialects.endpoint("POST", spelled.partition("?")[0])
         # a name in other letters is another name; rights ask it in any case
-        if refused(spelled) is None and (found.dialect, found.asks, found.kind, found.model.casefold()) != (
-            meant.dialect, meant.asks, meant.kind, meant.model,
+        if refused(spelled) is None and (found.dialect, found.model_source, found.kind, found.model.casefold()) != (
+            meant.dialect, meant.model_source, meant.kind, meant.model,
         ):  # fmt: skip
             wrong.append(spelled)
 

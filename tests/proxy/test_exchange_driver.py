@@ -74,7 +74,7 @@ def test_a_whole_answer_of_a_model_has_its_own_timeouts(method: str, path: str, 
     provider = replace(lease.account.provider, timeouts=timeouts)
     driven.driver.lease = replace(lease, account=replace(lease.account, provider=provider))
 
-    assert driven.driver.timeouts == (timeouts.of_whole if whole and not stream else timeouts)
+    assert driven.driver.timeouts == (timeouts.for_whole_answer if whole and not stream else timeouts)
 
 
 @pytest.mark.parametrize("repeatable", [True, False])

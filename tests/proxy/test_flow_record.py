@@ -14,7 +14,7 @@ from patchbay.proxy import flow_record, stored_flows
 from patchbay.proxy.redacted_heads import placeholder
 from patchbay.router import Router
 from patchbay.values.decision import Decision
-from patchbay.values.http import Client, Served
+from patchbay.values.http import Client, PriorServing
 
 from ..test_router import account, answer, good, opened, request, routed, router
 
@@ -100,10 +100,10 @@ def test_a_flow_of_before_says_it_by_the_journals_line() -> None:
     flow.metadata |= {f"patchbay.{name}": value for name, value in (line | {"client": "laptop"}).items()}
     flow.metadata["patchbay.sent"] = [{"digest": "x"}, {"digest": "d"}]
 
-    assert stored_flows.served(flow, KEY, ours=True) == Served("one", "a" * 32, "t", "codex", "i", digest="d")
+    assert stored_flows.served(flow, KEY, ours=True) == PriorServing("one", "a" * 32, "t", "codex", "i", digest="d")
     assert stored_flows.scope(flow) is None
     assert stored_flows.client(flow) == "laptop"
-    assert stored_flows.served(tflow.tflow(), KEY, ours=True) == Served()
+    assert stored_flows.served(tflow.tflow(), KEY, ours=True) == PriorServing()
 
 
 @pytest.mark.parametrize("odd", ["slot 0 ab m", "x\r\ny: z", "\x1b[31m", "a" * 65, "", 7, None, ["a"]])
@@ -131,7 +131,7 @@ def test_metadata_of_any_type_is_read(flow: HTTPFlow, name: str) -> None:
         found = stored_flows.record_of(flow, KEY, ours=True)
         assert found is not None
         assert all(isinstance(each, dict) for each in (*found.messages, *found.line["attempts"]))
-        assert isinstance(stored_flows.served(flow, KEY, ours=True), Served)
+        assert isinstance(stored_flows.served(flow, KEY, ours=True), PriorServing)
 
 
 def test_only_the_last_exchanges_of_a_socket_are_kept() -> None:

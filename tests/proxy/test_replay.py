@@ -16,7 +16,7 @@ from patchbay.proxy import replay, upstream_layer
 from patchbay.proxy.redacted_heads import placeholder
 from patchbay.settings.settings import ClientKey
 from patchbay.values.account import Secret
-from patchbay.values.http import Client, Served
+from patchbay.values.http import Client, PriorServing
 
 from ..test_router import account, opened, request, routed, router
 from .test_flow_record import KEY, SCOPE, served
@@ -51,12 +51,12 @@ def test_nothing_is_said_to_be_replayed_that_is_not(flow: HTTPFlow) -> None:
 @pytest.mark.parametrize(
     ("before", "said"),
     [
-        (Served("a"), ""),
-        (Served("gone"), "gone served it before, and cannot now (gone)"),
-        (Served("b"), "b served it before, and cannot now (disabled)"),
+        (PriorServing("a"), ""),
+        (PriorServing("gone"), "gone served it before, and cannot now (gone)"),
+        (PriorServing("b"), "b served it before, and cannot now (disabled)"),
     ],
 )
-def test_what_is_otherwise_than_before_is_said(flow: HTTPFlow, before: Served, said: str) -> None:
+def test_what_is_otherwise_than_before_is_said(flow: HTTPFlow, before: PriorServing, said: str) -> None:
     """T11: in the comment of the flow."""
     of = router(account("a"), account("b", enabled=False))
     exchange = opened(of, replace(request(x_patchbay_session_id="off"), replay=before))
@@ -79,14 +79,14 @@ def test_a_replay_is_told_how_it_was_served(flow: HTTPFlow) -> None:
 @pytest.mark.parametrize(
     ("before", "said"),
     [
-        (Served("a", session_id="s-1"), "the upstream session it had is in use"),
-        (Served("a", session_id="s-2"), ""),
-        (Served("a", session_id=""), ""),
-        (Served(""), ""),
+        (PriorServing("a", session_id="s-1"), "the upstream session it had is in use"),
+        (PriorServing("a", session_id="s-2"), ""),
+        (PriorServing("a", session_id=""), ""),
+        (PriorServing(""), ""),
     ],
 )
 def test_another_upstream_session_than_before_is_said(
-    flow: HTTPFlow, caplog: pytest.LogCaptureFixture, before: Served, said: str
+    flow: HTTPFlow, caplog: pytest.LogCaptureFixture, before: PriorServing, said: str
 ) -> None:
     of = router(account("a"))
     exchange = opened(of, replace(request(x_session_id="x"), replay=before))
@@ -100,7 +100,7 @@ def test_another_upstream_session_than_before_is_said(
 
 def test_an_edit_into_another_conversation_is_said(flow: HTTPFlow) -> None:
     of = router(account("a"))
-    exchange = opened(of, replace(request(), replay=Served("a")))
+    exchange = opened(of, replace(request(), replay=PriorServing("a")))
     routed(of, exchange)
     exchange.served, flow.comment = None, ""
     replay.remark(flow, exchange, of.close(exchange, "", 1.0))

@@ -34,7 +34,7 @@ def stamped(provider: Provider, path: str = "/v1/chat/completions", body: object
         Headers((name.replace("_", "-"), value) for name, value in headers.items()),
         Body(json.dumps(body).encode()),
         request_id=MINE,
-        request_guid=MINT.guid(MINE) if provider.stamp.names("request_guid") else "",
+        request_guid=MINT.guid(MINE) if provider.stamp.uses("request_guid") else "",
         session_id="s" * 32,
         thread_id="t" * 32,
         at=dialects.endpoint("POST", path).suffix,

@@ -473,6 +473,13 @@ def test_a_whole_answer_has_no_bound_unless_the_settings_name_one() -> None:
     [account] = reader.load(mine.format("{connect: 3s}") + accounts, "config.yaml").accounts
     timeouts = account.provider.timeouts
     assert (timeouts.first_byte, timeouts.idle) == (300.0, 300.0)
-    assert (timeouts.of_whole.first_byte, timeouts.of_whole.idle, timeouts.of_whole.connect) == (0.0, 0.0, 3.0)
+    assert (
+        timeouts.for_whole_answer.first_byte,
+        timeouts.for_whole_answer.idle,
+        timeouts.for_whole_answer.connect,
+    ) == (0.0, 0.0, 3.0)
     [account] = reader.load(mine.format("{first_byte: 4s, idle: 5s}") + accounts, "config.yaml").accounts
-    assert (account.provider.timeouts.of_whole.first_byte, account.provider.timeouts.of_whole.idle) == (4.0, 5.0)
+    assert (account.provider.timeouts.for_whole_answer.first_byte, account.provider.timeouts.for_whole_answer.idle) == (
+        4.0,
+        5.0,
+    )

@@ -135,8 +135,6 @@ class PatchbayStream(UpstreamAttempt):
             event.stream_id = self.stream_id  # mitmproxy's client side knows only this id
             self.upstream_open = self.upstream_open and kind not in _ENDS
             self.heard_at = time.monotonic()
-            if not self.upstream_open and self.held is None:
-                self._disarm()
             filtering = self.answer_filter
             if driver and filtering and isinstance(event, host.ResponseData) and not filtering.is_encoded:
                 event.data = filtering.plain(event.data)
@@ -228,8 +226,7 @@ class PatchbayStream(UpstreamAttempt):
         if unsent <= BACKLOG // 2:
             return
         if upstream := self.upstream:
-            if upstream.is_http2:
-                upstream.retired = True  # new streams go elsewhere: this connection may soon not be read
+            upstream.retired = True  # new streams go elsewhere: this connection may soon not be read
             if upstream.is_shared and unsent < SHARED_BACKLOG:
                 self.backlog = BACKLOG // 2  # the connection is read on for its other streams; count again soon
                 return
@@ -276,7 +273,6 @@ class PatchbayStream(UpstreamAttempt):
         if driver.left or self.answering:  # a client's connections are cancelled with it, which is no failure
             yield from super().handle_protocol_error(event)
             return
-        self.upstream_open = False
         if not (self._is_undelivered() and (self.client_state == self.state_done or self.uploading)):
             driver.answered(self._failure("reset", event.message, shared=lost))
             if self.server_state == self.state_consume_response_body:
@@ -435,7 +431,6 @@ class PatchbayStream(UpstreamAttempt):
             self.kept = self.held, before
         self.attempt += 1
         self.held = None
-        self.flow.response = None
         self.server_state = self.state_wait_for_response_headers
         yield from self._begin_upload() if self.uploading else self._send_request()
 
@@ -464,8 +459,7 @@ class PatchbayStream(UpstreamAttempt):
 
     def state_wait_for_request_headers(self, event: host.RequestHeaders) -> Commands:
         yield from super().state_wait_for_request_headers(event)
-        refused = getattr(self, "flow", None) and self.flow.response
-        if refused and not event.end_stream and self.client_state == self.state_consume_request_body:
+        if self.flow.response and not event.end_stream and self.client_state == self.state_consume_request_body:
             yield from self._send_own_answer()  # at once: the body is not waited for, nor kept
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
@@ -480,7 +474,6 @@ class PatchbayStream(UpstreamAttempt):
         driver = self.driver
         size = len(self.request_body_buf) + (len(event.data) if isinstance(event, host.RequestData) else 0)
         if driver and (self.overrun or size > driver.body_limit):
-            self.request_body_buf.clear()
             yield from self._fail(guards.body_too_large(driver.body_limit))
             return
         self.waiting = 0

@@ -331,7 +331,7 @@ async def test_the_next_attempt_gets_another_account(addon: Patchbay) -> None:
 @pytest.mark.parametrize("left", [True, False])
 @in_loop
 async def test_no_further_attempt_for_a_client_that_left_or_where_the_step_fails(
-    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, left: bool
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, left: bool
 ) -> None:
     asked = await ask(addon, flow())
     if left:
@@ -343,6 +343,7 @@ async def test_no_further_attempt_for_a_client_that_left_or_where_the_step_fails
     await addon.patchbay_next(wanted)  # type: ignore[arg-type]
 
     assert wanted.again is False
+    assert ("patchbay_next failed: TypeError" in caplog.text) is not left
 
 
 @in_loop
@@ -436,6 +437,26 @@ async def test_an_answer_in_one_piece_gets_its_verdict(addon: Patchbay) -> None:
     assert driver(asked).closed
     assert addon._in_flight.count() == 0
     assert asked.metadata["patchbay.status"] == 200
+
+
+@in_loop
+async def test_an_answer_in_one_piece_is_rewritten_for_its_client(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = await answered(addon)
+    monkeypatch.setattr(driver(asked), "rewrite_body", lambda response: setattr(response, "raw_content", b"[]"))
+    await addon.response(asked)
+
+    assert asked.response.raw_content == b"[]"
+
+
+@in_loop
+async def test_an_error_behind_half_an_answer_in_one_piece_keeps_what_the_flow_has(addon: Patchbay) -> None:
+    asked = await answered(addon)
+    asked.error = Error("reset")
+    addon.error(asked)
+
+    assert asked.response.raw_content == b'{"id": "x"}'
 
 
 @in_loop

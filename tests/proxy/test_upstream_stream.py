@@ -13,12 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from mitmproxy import http
 from mitmproxy.proxy import events
-from mitmproxy.proxy.layers.http import HTTPMode
+from mitmproxy.proxy.layers.http import HTTPMode, RequestData
+from mitmproxy.proxy.layers.websocket import WebsocketLayer
+from mitmproxy.test import tflow
 
 from patchbay.content_coding import CodingError
 from patchbay.proxy import upstream_stream
 from patchbay.proxy.answer_filter import AnswerFilter
 from patchbay.proxy.credentials import Credentials
+from patchbay.proxy.shadow import Passthrough
 from patchbay.proxy.upstream_attempt import ALIVE
 from patchbay.proxy.upstream_stream import STALLED
 from patchbay.proxy.websocket_layer import PatchbayWebsocket
@@ -266,6 +269,32 @@ def test_the_kept_answer_comes_back_with_its_route(over: tuple[Version, Version]
 
 
 @OVER
+def test_a_refusal_is_the_drivers(over: tuple[Version, Version]) -> None:
+    """In its dialect, and with the id of the attempt."""
+    rig = Rig(*over)
+    waiting(rig)
+    broken_off_and_none_is_left(rig)
+
+    assert rig.answer.headers["x-patchbay-request-id"] == "id-1"
+    assert rig.driver.own_answer
+
+
+@OVER
+def test_an_error_inside_breaks_off_what_has_begun(
+    over: tuple[Version, Version], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(*over)
+    streaming(rig)
+    monkeypatch.setattr(rig.driver, "answered", None)
+    rig.data(b"two")
+
+    assert (rig.answer.body, rig.answer.end) == (b"one", "broken")
+    assert rig.flows[0].error.msg == "Patchbay could not carry this request"
+    assert rig.left_behind == []
+    caplog.clear()
+
+
+@OVER
 def test_half_an_answer_is_not_kept(over: tuple[Version, Version], clock: Clock) -> None:
     rig = Rig(*over, clock)
     holding(rig)
@@ -464,6 +493,46 @@ def test_a_failure_quotes_no_key() -> None:
     assert "sk-real" not in repr(rig.driver.told) + repr(rig.answer)
 
 
+@OVER
+def test_a_stream_is_what_the_driver_delivers_of_it(
+    over: tuple[Version, Version], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece may be kept back, and come before the end."""
+    rig = Rig(*over)
+    monkeypatch.setattr(rig.driver, "deliver", lambda data: b"" if data == b"one" else data.upper())
+    monkeypatch.setattr(rig.driver, "deliver_rest", lambda: b"rest")
+    streaming(rig)
+    assert (rig.answer.start, rig.answer.body) == ("200", b"")
+    goes_on(rig)
+
+    assert (rig.answer.body, rig.answer.end) == (b"TWOrest", "complete")
+
+
+@OVER
+@pytest.mark.parametrize("held", [False, True])
+def test_a_piece_that_may_begin_a_key_is_not_told_yet(over: tuple[Version, Version], held: bool) -> None:
+    rig = Rig(*over)
+    knowing(rig, "sk-real-0123456789abcdef")
+    rig.driver.reacts[Head] = "hold" if held else "deliver"
+    rig.ask()
+    rig.head()
+    rig.data(b"sk-re")
+
+    assert [type(each) for each in rig.driver.told] == [Head]
+
+
+@pytest.mark.parametrize("client", ["h1", "h2"])
+def test_trailers_of_an_answer_that_is_held_come_with_it(client: Version, clock: Clock) -> None:
+    rig = Rig(client, "h1", clock)
+    holding(rig)
+    rig.from_upstream(b"0\r\nx-sum: 1\r\n\r\n")
+    assert [type(each) for each in rig.driver.told] == [Head, Chunk, End]
+    rig.expire("hold")
+
+    assert (rig.answer.start, rig.answer.body, rig.answer.trailers) == ("429", b"one", {"x-sum": "1"})
+    assert rig.answer.end == "complete"
+
+
 # -- a client of HTTP/2 that reads slowly ------------------------------------------------------------------------------
 
 
@@ -514,6 +583,29 @@ def test_a_client_that_takes_nothing_for_long_is_given_up(
 
     assert rig.is_given_up()
     assert rig.flows[0].error.msg == "client_stalled"
+
+
+@pytest.mark.parametrize("upstream", ["h1", "h2"])
+def test_the_time_that_an_upstream_is_not_read_does_not_count_as_its_silence(
+    upstream: Version, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream_stream, "BACKLOG", 1000)
+    rig = Rig("h2", upstream, clock)
+    streaming(rig)
+    rig.paused = {"patchbay_give_way"}
+    for _ in range(12):
+        rig.data(b"x" * 6000)
+    rig.expire("idle")  # which is looked at when the stream goes on
+    peer = rig.peer
+    assert isinstance(peer, Http2)
+    for stream in (None, rig.stream_id):
+        peer.speaker.increment_flow_control_window(1 << 20, stream)
+    rig._from_client(b"")
+    rig.go_on()
+    assert (rig.driver.failures, rig.timer) == ([], ("idle", 30))
+    rig.expire("idle")
+
+    assert rig.driver.failures == ["timeout"]
 
 
 def test_a_connection_that_others_use_is_read_on(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -620,6 +712,10 @@ def test_of_an_upload_that_waits_so_much_is_kept(over: tuple[Version, Version], 
     rig.ask(b"x", ends=False)
     rig.send(b"x" * (LIMIT - 2))
     rig.send(b"x" * (1 + over_by))
+    for _ in range(3 * over_by):
+        rig.send(b"x" * LIMIT)
+    queued = [event.data for event in rig.stream._paused_event_queue if isinstance(event, RequestData)]
+    assert sum(map(len, queued)) == LIMIT - over_by
     rig.connected()
 
     if over_by:
@@ -666,6 +762,28 @@ def test_an_answer_that_comes_before_the_upload_has_ended_is_delivered(over: tup
 
     assert rig.driver.told == [Head(400, rig.driver.told[0].headers, early=True)]  # type: ignore[union-attr]
     assert rig.answer.start == "400"
+
+
+@OVER
+@pytest.mark.parametrize("connects", [True, False])
+def test_an_upload_that_passes_is_mitmproxys_own_affair(over: tuple[Version, Version], connects: bool) -> None:
+    rig = Rig(*over)
+    rig.attached, rig.uploads, rig.slow = Passthrough(tflow.tflow()), True, True
+    rig.ask(b"up", ends=False)
+    if over == ("h2", "h1"):  # mitmproxy frames no body of a length that is not known
+        rig.flows[0].request.headers["transfer-encoding"] = "chunked"
+    if connects:
+        rig.connected()
+        rig.finish()
+        rig.answers(200, b"ok")
+    else:
+        rig.refused()
+        rig.send(b"more")
+        rig.finish()
+
+    assert (rig.answer.start, rig.driver.told) == ("200" if connects else "502", [])
+    assert [message.body for _, message in rig.requests] == [b"up"] * connects
+    assert rig.left_behind == []
 
 
 # -- answers of our own ------------------------------------------------------------------------------------------------
@@ -768,6 +886,17 @@ def test_an_upgrade_that_is_accepted_becomes_our_websocket() -> None:
     child = rig.stream.child_layer
     assert isinstance(child, PatchbayWebsocket)
     assert rig.hooks[-2:] == ["websocket_start", "websocket_message"]
+    assert rig.flows[0].websocket.messages[0].content == b"hi"
+    assert rig.timer is None
+
+
+def test_a_websocket_that_passes_is_mitmproxys_own() -> None:
+    rig = Rig()
+    rig.attached, rig.stream_id = Passthrough(tflow.tflow()), 1
+    rig.feed(events.DataReceived(rig.client, UPGRADE))
+    rig.from_upstream(SWITCHED + b"\x81\x02hi")
+
+    assert type(rig.stream.child_layer) is WebsocketLayer
     assert rig.flows[0].websocket.messages[0].content == b"hi"
 
 

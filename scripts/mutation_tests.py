@@ -31,6 +31,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TEST = 60.0  # seconds: a test that takes longer is left out, such as one that waits for a process it may not start
 RECORD = 240.0  # seconds: what a test file has not run by then is left out
 MEMORY = 4 << 30  # bytes of address space for one run: a mutant may allocate without end
 _FORK = multiprocessing.get_context("fork")
@@ -209,7 +210,12 @@ class _Recorder:
         self._lines = defaultdict(int)
         sys.monitoring.restart_events()
         begun = time.perf_counter()
-        result = yield
+        signal.signal(signal.SIGALRM, _too_long)
+        signal.setitimer(signal.ITIMER_REAL, TEST)
+        try:
+            result = yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         self._found.seconds[item.nodeid] = time.perf_counter() - begun
         self._found.lines[item.nodeid] = dict(self._lines)
         if time.monotonic() > self._until:
@@ -230,6 +236,10 @@ class _Recorder:
         if code.co_filename.startswith(self._addon):
             self._lines[code.co_filename[len(self._addon) :]] |= 1 << line
         return sys.monitoring.DISABLE  # until the next test
+
+
+def _too_long(*_: object) -> None:
+    raise TimeoutError("the test takes too long")
 
 
 def _clear_caches() -> None:

@@ -15,7 +15,7 @@ from mitmproxy import command, connection, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer, server_hooks
 
-from .. import clients, dialects, guards, uploads
+from .. import clients, credential_places, dialects, guards, uploads
 from ..accounts.lease import Lease
 from ..answer.sse import EventBuffer
 from ..body import Body
@@ -251,7 +251,7 @@ class Patchbay:
         """Attach a driver to *flow*, and answer it where its head alone decides; open it where its body streams."""
         service = self._service()
         client = request_head.client(flow, head.headers, service.clients, service.key, service.router)
-        form = clients.credential_form(head.headers, flow.request.path)
+        form = credential_places.credential_form(head.headers, flow.request.path)
         streams = uploads.streams_through(flow.request.method, head.path, head.endpoint, head.headers)
         if streams and not isinstance(client, Refusal) and not kind.shadow:
             streams = not service.router.access.must_read(client, head.endpoint)

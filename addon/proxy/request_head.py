@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from .. import answer_urls, clients, dialects, guards, upstream_url
+from .. import answer_urls, clients, credential_places, dialects, guards, upstream_url
 from ..guards import Guards
 from ..router import Router
 from ..values.decision import Refusal
@@ -62,7 +62,7 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
     if other := router.config.other_traffic:
         return other == "pass"
     # At the host of an account the client's key may be its key for this proxy, which no provider may see.
-    keyed = any(clients.keys_in(head.headers, flow.request.path))
+    keyed = any(credential_places.keys_in(head.headers, flow.request.path))
     return not _is_reverse(flow) and not (keyed and router.destinations.has_account_at(head.destination))
 
 
@@ -74,7 +74,7 @@ def client(
         return replay.client(flow, known, key)
     path, peer = flow.request.path, flow.client_conn.peername
     found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]))
-    given = None if any(clients.keys_in(headers, path)) else router.given_to(path, time.time())
+    given = None if any(credential_places.keys_in(headers, path)) else router.given_to(path, time.time())
     return (clients.with_present_rights(given, known, key) if given else None) or found
 
 

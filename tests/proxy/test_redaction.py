@@ -113,6 +113,7 @@ def test_a_value_is_covered_in_every_spelling(spelling: str, key: str) -> None:
     assert MARK[:8] in after
 
 
+@pytest.mark.slow(every=8)
 @pytest.mark.parametrize("key", KEYS[:2])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_value_is_covered_across_every_cut(spelling: str, key: str) -> None:
@@ -213,6 +214,7 @@ def test_short_values_are_left() -> None:
     assert Redactor(()).begun(b"tin") == 0
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("one", [b"\\", b"%", b"&", b"%25", b"&amp;", b"\\u", b"\\\\x", b"&#0"])
 def test_a_long_row_of_what_begins_escapes_is_read_in_linear_time(one: bytes) -> None:
     """R2, R4: a mebibyte of backslashes holds nobody up (it took hours), and hides no key behind it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urljoin
 
-from . import clients, dialects, json_splice, upstream_url
+from . import credential_places, dialects, json_splice, upstream_url
 from .media_types import EVENTS, JSON_LINES, is_json, media_type
 from .values import header_names
 from .values.account import Account
@@ -102,7 +102,7 @@ class AddressMap:
     def note(self, target: str) -> None:
         """Note that the client gets *target*, a path with its query."""
         if target.startswith("/") and len(self.given) < GIVEN:
-            self.given.append(clients.without_key(target))
+            self.given.append(credential_places.without_key(target))
 
     def header(self, name: str, value: str) -> str:
         """Return the *value* of the header *name* (lower case) for the client."""
@@ -233,7 +233,8 @@ def _at_upstream(begins: str, account: Account, origin: Origin) -> Callable[[str
 
 
 def _without_keys(query: str) -> str:
-    kept = [part for part in query[1:].split("&") if unquote(part.partition("=")[0]) not in clients.QUERY_KEYS]
+    parts = query[1:].split("&")
+    kept = [part for part in parts if unquote(part.partition("=")[0]) not in credential_places.QUERY_KEYS]
     return "?" + "&".join(kept) if query and any(kept) else ""
 
 

@@ -1,7 +1,8 @@
 """
 Make the folder `addon` importable as the package `patchbay`, as the wheel and the shim do; the option `--fast`.
 
-`--fast` leaves out `end_to_end/`, and skips any other test as soon as it starts a process.
+`--fast` leaves out `end_to_end/`, skips any other test as soon as it starts a process, tries fewer examples of each
+property, and takes a share of the cases of tests marked `slow`.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import gc
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import certifi
+import hypothesis
 import pytest
 
 ADDON = Path(__file__).parent.parent / "addon"
@@ -26,9 +29,39 @@ if "patchbay" not in sys.modules:
     sys.modules["patchbay"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
+FAST_EXAMPLES = 20  # of each property with `--fast`; the full suite tries 100
+hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("ci"), max_examples=FAST_EXAMPLES)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="only tests that start no process, in less than a minute")
+
+
+@pytest.hookimpl(trylast=True)  # after hypothesis has loaded the profile of pyproject.toml
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--fast"):
+        hypothesis.settings.load_profile("fast")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `--fast`, keep of the cases of a test marked `slow(every=N)` the first and one in N, and none without N."""
+    if not config.getoption("--fast"):
+        return
+    kept, left_out, seen = list[pytest.Item](), list[pytest.Item](), set[str]()
+    for item in items:
+        slow = item.get_closest_marker("slow")
+        test, every = item.nodeid.partition("[")[0], slow.kwargs.get("every", 0) if slow else 1
+        stays = every and (test not in seen or crc32(item.nodeid.encode()) % every == 0)
+        seen.add(test)
+        (kept if stays else left_out).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session")
+def share(pytestconfig: pytest.Config) -> Callable[[Sequence[object], int], Sequence[object]]:
+    """For tests with a loop over a long table: return the table; with `--fast`, one in so many of its entries."""
+    return lambda table, every: table[::every] if pytestconfig.getoption("--fast") else table
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -31,7 +31,7 @@ from .cooldown import (
     to_share,
 )
 from .limits import Bucket
-from .upstream_faults import Place, UpstreamFaults, is_doubtful
+from .upstream_faults import NO_CONTEXT, OutcomeContext, UpstreamFaults, is_doubtful
 
 LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds to its reset that do not matter
 ERROR_HALF_LIFE = 60.0  # seconds
@@ -240,57 +240,46 @@ class Health:
         outcome: Outcome,
         now: float,
         ticket: int = 0,
+        context: OutcomeContext = NO_CONTEXT,
         *,
-        upstream: str = "",
-        exchange: str = "",
-        conversation: str = "",
         strict: bool = False,
     ) -> None:
         """
         Apply what follows from the *outcome* of the request *ticket*; nothing if its scope is `none`.
 
-        A fault that may be about its *conversation* alone, that a second account of *upstream* shows at the same time,
-        or that an *exchange* meets on two accounts, costs no account anything: see `upstream_faults`. *strict*: a hint
-        is trusted to its end.
+        By its *context*, a fault costs no account anything that may be about its conversation alone, that a second
+        account of the upstream shows at the same time, or that an exchange meets on two accounts: see
+        `upstream_faults`. *strict*: a hint is trusted to its end.
         """
-        place = upstream, lane
         match TRANSITIONS[outcome.kind]:
             case Penalty() if outcome.scope == "exchange":
-                self._faults.refuse(account, lane, conversation or exchange, now)
+                self._faults.refuse(account, lane, context.asker, now)
                 self.release(account, lane, ticket)
             case Penalty() if not self._is_probe(account, lane, ticket) and self._faults.doubts(
-                account, place, outcome, exchange, now, conversation
+                account, lane, outcome, context, now
             ):
                 pass
             case Penalty() as penalty:
                 if is_doubtful(outcome):
-                    self._faults.refuse(account, lane, conversation or exchange, now)
+                    self._faults.refuse(account, lane, context.asker, now)
                 self._errors[account] = (self.errors(account, now) + 1, now)
                 for _, each in self._of(account, lane):
                     if each.probe == ticket:
                         each.probe_failed(now)
-                undo = self._impose(account, place, penalty, outcome, now, strict)
-                self._faults.fault(account, place, outcome, exchange, now, undo, conversation)
+                undo = self._impose(account, lane, penalty, outcome, now, context.upstream, strict)
+                self._faults.fault(account, lane, outcome, context, now, undo)
                 self._drop_empty(account, lane)
             case "heal":
-                self._faults.success(account, place, now, exchange, conversation)
+                self._faults.success(account, lane, context, now)
                 self._recover(account, lane, ticket, now)
             case _:
                 self.release(account, lane, ticket)
 
     def first_success(
-        self,
-        account: str,
-        lane: str,
-        now: float,
-        ticket: int = 0,
-        *,
-        upstream: str = "",
-        exchange: str = "",
-        conversation: str = "",
+        self, account: str, lane: str, now: float, ticket: int = 0, context: OutcomeContext = NO_CONTEXT
     ) -> None:
         """Record that an answer to the request *ticket* has begun: its probe succeeded, but it can still break off."""
-        self._faults.success(account, (upstream, lane), now, exchange, conversation)
+        self._faults.success(account, lane, context, now)
         self._recover(account, lane, ticket, now, whole=False)
 
     def credential_changed(self, account: str) -> None:
@@ -381,9 +370,8 @@ class Health:
                 del self._lanes[account, lane]
 
     def _impose(
-        self, account: str, place: Place, penalty: Penalty, outcome: Outcome, now: float, strict: bool
+        self, account: str, lane: str, penalty: Penalty, outcome: Outcome, now: float, upstream: str, strict: bool
     ) -> Callable[[], bool]:
-        upstream, lane = place
         doubtful, penalties = is_doubtful(outcome), [penalty]
         if penalty.escalates:  # what is said of the whole account counts at once
             whole = outcome.scope == "account"

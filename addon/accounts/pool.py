@@ -24,6 +24,7 @@ from .health import Health
 from .lease import Ask, Lease
 from .limiter import Limiter
 from .status import AccountStatus, status
+from .upstream_faults import OutcomeContext
 
 LASTING = 10.0  # seconds without any reachable upstream, after which the refusal is final
 QUIET = 60.0  # seconds without a request, after which such an outage counts as a new one
@@ -96,15 +97,7 @@ class Accounts:
 
         A home that it stood in for stays: only `record_outcome` and `choose` leave one.
         """
-        self.health.first_success(
-            lease.account.id,
-            lease.lane,
-            now,
-            lease.ticket,
-            upstream=str(lease.origin),
-            exchange=lease.ask.waiter,
-            conversation=lease.ask.conversation,
-        )
+        self.health.first_success(lease.account.id, lease.lane, now, lease.ticket, _context(lease))
         self._limiter.call_all(probe_scope(lease.account.id))
         if lease.key is not None:
             self.bindings.bind(lease.key, lease.account.id, lease.generation, now)
@@ -121,17 +114,8 @@ class Accounts:
         """
         account = lease.account
         self._set_clock(now)
-        self.health.record_outcome(
-            account.id,
-            lease.lane,
-            outcome,
-            now,
-            lease.ticket,
-            upstream=str(lease.origin),
-            exchange=lease.ask.waiter,
-            conversation=lease.ask.conversation,
-            strict=account.trust_reset == "strict",
-        )
+        strict = account.trust_reset == "strict"
+        self.health.record_outcome(account.id, lease.lane, outcome, now, lease.ticket, _context(lease), strict=strict)
         self._limiter.call_all(probe_scope(account.id))
         if not (outcome.failure or outcome.kind == "cancelled"):
             self._unreached.pop(lease.pool, None)
@@ -496,6 +480,10 @@ def _others_first(options: list[Option], left: Mapping[str, float]) -> list[Opti
         option if option.obstacle or option.account.id in stays else replace(option, obstacle="tried", reason=_LEFT)
         for option in options
     ]
+
+
+def _context(lease: Lease) -> OutcomeContext:
+    return OutcomeContext(str(lease.origin), lease.ask.waiter, lease.ask.conversation)
 
 
 def _preferred_slot(affinity: str) -> int:

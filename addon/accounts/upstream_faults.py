@@ -43,6 +43,23 @@ Place = tuple[str, str]  # an upstream and a lane
 Undo = Callable[[], bool]  # takes a penalty back; False while later ones depend on it
 
 
+@dataclass(frozen=True, slots=True)
+class OutcomeContext:
+    """The request of an outcome: the *upstream* it went to, its *exchange*, and its *conversation*, if it has one."""
+
+    upstream: str = ""
+    exchange: str = ""
+    conversation: str = ""
+
+    @property
+    def asker(self) -> str:
+        """The conversation, or the exchange that belongs to none."""
+        return self.conversation or self.exchange
+
+
+NO_CONTEXT = OutcomeContext()
+
+
 @dataclass(slots=True)
 class _Fault:
     account: str
@@ -72,44 +89,43 @@ class UpstreamFaults:
         # by conversation: the accounts and lanes that refused it, and until when it asks others first
         self._refused: BoundedMap[str, dict[tuple[str, str], float]] = BoundedMap(MAX_REFUSED)
 
-    def success(self, account: str, place: Place, now: float, exchange: str = "", conversation: str = "") -> None:
-        """Record that *account* served *exchange* of *conversation* at *place*; its faults there are forgotten."""
+    def success(self, account: str, lane: str, context: OutcomeContext, now: float) -> None:
+        """Record that *account* served a request on *lane*; its faults there are forgotten."""
+        place, where = (context.upstream, lane), (account, lane)
         succeeded = self._succeeded[place] = self._succeeded.get(place, {})
         for name in [name for name, at in succeeded.items() if now - at > WINDOW]:
             del succeeded[name]
         succeeded[account] = now
-        lane = account, place[1]
-        served = self._served[lane] = self._served.get(lane) or BoundedMap(MAX_SERVED)
-        served[conversation or exchange] = now
+        served = self._served[where] = self._served.get(where) or BoundedMap(MAX_SERVED)
+        served[context.asker] = now
         if self._refused:
-            self._refused.get(conversation or exchange, {}).pop(lane, None)
+            self._refused.get(context.asker, {}).pop(where, None)
         for each in [each for each in self._faults if (each.by_request or each.doubted) and _is_about(each, place)]:
             each.served_since = True
             if each.account == account:
                 self._faults.remove(each)
 
-    def doubts(
-        self, account: str, place: Place, outcome: Outcome, exchange: str, now: float, conversation: str = ""
-    ) -> bool:
+    def doubts(self, account: str, lane: str, outcome: Outcome, context: OutcomeContext, now: float) -> bool:
         """
         Whether a fault may be about its conversation alone, so that the account does not cool down.
 
         Such a fault is recorded, and the conversation asks other accounts first.
         """
-        who, kind = conversation or exchange, outcome.kind
         if not is_doubtful(outcome):
             return False
-        this = _Fault(account, place, kind, outcome.detail, exchange, who, now, lambda: True, doubted=True)
+        kind, asker = outcome.kind, context.asker
+        this = _fault(account, lane, outcome, context, now, lambda: True)
+        this.doubted = True
         alike = [each for each in self._faults
                  if (each.account, each.kind) == (account, kind) and now - each.at <= MEMORY]  # fmt: skip
         if outcome.status_only:
             confirmed = self._is_confirmed(this, now, [*alike, this])
         else:
-            confirmed = any(each.conversation != who and each.place[1] == place[1] for each in alike)
-            confirmed = confirmed or not self._has_served_others(account, place[1], who, now)
+            confirmed = any(each.conversation != asker and each.place[1] == lane for each in alike)
+            confirmed = confirmed or not self._has_served_others(account, lane, asker, now)
         if not confirmed:
             self._faults.append(this)
-            self.refuse(account, place[1], who, now, AVOID.get(kind, MEMORY))
+            self.refuse(account, lane, asker, now, AVOID.get(kind, MEMORY))
         return not confirmed
 
     def refuse(self, account: str, lane: str, conversation: str, now: float, seconds: float = MEMORY) -> None:
@@ -121,22 +137,13 @@ class UpstreamFaults:
         if len(refused) > MAX_FAULTS:
             del refused[next(iter(refused))]
 
-    def fault(
-        self,
-        account: str,
-        place: Place,
-        outcome: Outcome,
-        exchange: str,
-        now: float,
-        undo: Undo,
-        conversation: str = "",
-    ) -> None:
+    def fault(self, account: str, lane: str, outcome: Outcome, context: OutcomeContext, now: float, undo: Undo) -> None:
         """Record a fault whose penalty *undo* takes back; that happens when another account shows the same fault."""
         stated = outcome.until is not None and outcome.kind not in OF_UPSTREAM
         if outcome.kind == "rate" or stated:  # a rate limit, or one with a stated end, is the account's own
             return
-        kind, detail, certain = outcome.kind, outcome.detail, outcome.certain and not outcome.status_only
-        this = _Fault(account, place, kind, detail, exchange, conversation or exchange, now, undo, certain)
+        this = _fault(account, lane, outcome, context, now, undo)
+        this.certain = outcome.certain and not outcome.status_only
         alike = [each for each in self._faults if _is_alike(each, this)]
         of_request = [each for each in self._faults if _is_same_request(each, this)]
         self._faults.append(this)
@@ -144,7 +151,7 @@ class UpstreamFaults:
             self._excuse([each for each in (*of_request, this) if not self._is_confirmed(each, now)], by_request=True)
             return
         failing = {account, *(each.account for each in alike)}
-        if kind in OF_UPSTREAM and len(failing) > 1 and not self._others_succeed(place, failing, now):
+        if this.kind in OF_UPSTREAM and len(failing) > 1 and not self._others_succeed(this.place, failing, now):
             self._excuse([*alike, this])
 
     def shift(self, seconds: float) -> None:
@@ -206,6 +213,11 @@ class UpstreamFaults:
 def is_doubtful(outcome: Outcome) -> bool:
     """Whether *outcome* may be about the request; one that states its end is not."""
     return outcome.until is None and outcome.detail != UNSENT and (outcome.status_only or outcome.kind in DOUBTED)
+
+
+def _fault(account: str, lane: str, outcome: Outcome, context: OutcomeContext, now: float, undo: Undo) -> _Fault:
+    place = context.upstream, lane
+    return _Fault(account, place, outcome.kind, outcome.detail, context.exchange, context.asker, now, undo)
 
 
 def _is_about(fault: _Fault, place: Place) -> bool:

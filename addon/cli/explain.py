@@ -18,7 +18,7 @@ from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from .. import clients, dialects, secret_patterns, upstream_url
+from .. import clients, credential_places, dialects, secret_patterns, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
@@ -271,7 +271,7 @@ def _given(flow: StoredFlow) -> RequestFile:
         return RequestFile(flow.method, path, flow.headers, flow.body, origin)
     if str(flow.record.line.get("pool")).endswith("@any"):  # on one port; the flow names the account's own host
         origin = Origin("http", upstream_url.ANYWHERE, 80)
-    return RequestFile(flow.method, clients.without_key(path, "patchbay"), flow.headers, flow.body, origin)
+    return RequestFile(flow.method, credential_places.without_key(path, "patchbay"), flow.headers, flow.body, origin)
 
 
 def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
@@ -282,8 +282,8 @@ def _client(flow: StoredFlow, settings: Config, key: bytes) -> Client:
     if scope is None:
         path = flow.path
         kept = stored_flows.without_placeholders(flow.headers)
-        if stored_flows.is_placeholder(next(clients.keys_in(Headers(), path), "")):
-            path = clients.without_key(path)
+        if stored_flows.is_placeholder(credential_places.in_query(path)):
+            path = credential_places.without_key(path)
         return _unnamed(kept, path, key)
     name = str(flow.record.line.get("client") or "") if flow.record else ""
     for one in settings.clients:

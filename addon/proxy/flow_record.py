@@ -13,7 +13,7 @@ from typing import Any
 
 from mitmproxy import http
 
-from .. import clients, keyed
+from .. import credential_places, keyed
 from ..exchange import Exchange
 from ..values.decision import Decision
 from ..values.http import Request
@@ -117,6 +117,6 @@ def _is_as_it_came(request: http.Request, came: Request) -> bool:
     It is not where the request was edited while it was intercepted, nor where its body streamed through unread: then
     a later edit could not be told.
     """
-    if came.body.raw is None or not clients.is_same_path(request.path, came.path):
+    if came.body.raw is None or not credential_places.is_same_path(request.path, came.path):
         return False
     return "content-encoding" in request.headers or (request.raw_content or b"") == came.body.raw

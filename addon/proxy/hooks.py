@@ -15,7 +15,7 @@ from mitmproxy import command, connection, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer, server_hooks
 
-from .. import clients, dialects, guards, uploads
+from .. import clients, credential_places, dialects, guards, uploads
 from ..accounts.lease import Lease
 from ..answer.sse import EventBuffer
 from ..body import Body
@@ -52,7 +52,7 @@ from .in_flight import InFlight, driver_of
 from .lifecycle import Lifecycle, Service
 from .memory_trim import MemoryTrim
 from .pending_connections import PendingConnections
-from .redacted_heads import lacks_credentials, placeholder
+from .redacted_heads import placeholder
 from .request_head import RequestHead
 from .shadow import Passthrough, ShadowDriver
 from .websockets import WebSocketDriver
@@ -244,14 +244,14 @@ class Patchbay:
 
     def _pass(self, flow: http.HTTPFlow, head: RequestHead) -> None:
         flow.patchbay = Passthrough(flow)  # type: ignore[attr-defined]
-        if flow.is_replay and lacks_credentials(flow.request):
+        if head.incomplete:
             flow.response = own_responses.refusal(head.endpoint.dialect, _NOT_KEPT, "")
 
     async def _take(self, flow: http.HTTPFlow, head: RequestHead, kind: type[ExchangeDriver]) -> None:
         """Attach a driver to *flow*, and answer it where its head alone decides; open it where its body streams."""
         service = self._service()
         client = request_head.client(flow, head.headers, service.clients, service.key, service.router)
-        form = clients.credential_form(head.headers, flow.request.path)
+        form = credential_places.credential_form(head.headers, flow.request.path)
         streams = uploads.streams_through(flow.request.method, head.path, head.endpoint, head.headers)
         if streams and not isinstance(client, Refusal) and not kind.shadow:
             streams = not service.router.access.must_read(client, head.endpoint)
@@ -274,8 +274,7 @@ class Patchbay:
         """Return the answer to *flow* that its head decides, None where the request goes on."""
         service, endpoint = self._service(), driver.target.endpoint
         if driver.shadow:
-            lacks = flow.is_replay and lacks_credentials(flow.request)
-            return driver.refusal(_NOT_KEPT) if lacks else None
+            return driver.refusal(_NOT_KEPT) if head.incomplete else None
         if self._lifecycle.shutdown.begun:
             return driver.refusal(SHUTTING_DOWN)
         if refused := request_head.guarded(flow, head.headers, endpoint, service.guards, streams=streams):

@@ -9,16 +9,16 @@ from functools import lru_cache
 from mitmproxy import http
 from mitmproxy.net.http import url
 
-from .. import clients, secret_patterns
+from .. import credential_places, secret_patterns
 from ..values import header_names
 from ..values.http import Origin
 from .header_fields import HeaderFields, Raw
 
 CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
-_WORD = clients.HIDDEN.encode()
+_WORD = credential_places.HIDDEN.encode()
 _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
-_IN_PATH = re.compile(rf"[/=]{clients.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
+_IN_PATH = re.compile(rf"[/=]{credential_places.HIDDEN}(?::[\w.-]{{1,64}})?(?=[&/?]|$)")
 _PROTOCOLS = b"sec-websocket-protocol"
 # Random values, of which some look like a key (3 in a million): the nonce of a WebSocket upgrade and its answer
 # (RFC 6455, section 4), and the boundary of a multipart body (RFC 2046, section 5.1.1).
@@ -61,8 +61,8 @@ class RedactedHeads:
         copy.headers = _uncovered(copy.headers, self._came, self._stands)
         if copy.path == self._stands_path:
             copy.path = self._path
-        elif key := next(clients.keys_in(clients.NO_HEADERS, self._path), ""):
-            copy.path = clients.with_key(copy.path, key)
+        elif key := credential_places.in_query(self._path):
+            copy.path = credential_places.with_key(copy.path, key)
         return copy
 
     def given(self, names: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
@@ -73,7 +73,7 @@ class RedactedHeads:
 
     def parameters(self, names: Collection[str]) -> dict[str, str]:
         """Return the parameters of the query called one of *names*, as they came."""
-        return clients.parameters(self._path, names)
+        return credential_places.parameters(self._path, names)
 
     def redact_answer(self, response: http.Response) -> None:
         """Put placeholders on *response*, the flow's; `for_client` returns what the client gets."""
@@ -94,7 +94,7 @@ class RedactedHeads:
 
 def placeholder(request: http.Request, account: str = "", origin: Origin | None = None) -> None:
     """Replace every credential of the client in *request* by a placeholder, and direct it to *origin*."""
-    word = f"{clients.HIDDEN}:{account}" if account else clients.HIDDEN
+    word = f"{credential_places.HIDDEN}:{account}" if account else credential_places.HIDDEN
     fields = HeaderFields(request.headers.fields)
     presented = [] if account else _presented_credentials(fields)
     _cover(fields, word.encode(), by_value=not account)  # with an account, the values were covered before
@@ -109,7 +109,7 @@ def placeholder(request: http.Request, account: str = "", origin: Origin | None 
     if _PROTOCOLS in fields:
         _hide_protocol(request)
     if "?" in request.path or secret_patterns.holds_key(request.path):
-        request.path = clients.without_key(request.path, word)
+        request.path = credential_places.without_key(request.path, word)
 
 
 def bare(trailers: http.Headers) -> http.Headers:
@@ -196,10 +196,6 @@ def _called(origin: Origin) -> str:
 def _hide_protocol(request: http.Request) -> None:
     protocols = request.headers.get("sec-websocket-protocol", "")
     each = [protocol.strip() for protocol in protocols.split(",")]
-    kept = [protocol for protocol in each if not _carries_key(protocol)]
+    kept = [protocol for protocol in each if not credential_places.is_key_protocol(protocol)]
     if len(kept) < len(each):
         request.headers["sec-websocket-protocol"] = ", ".join(kept)
-
-
-def _carries_key(protocol: str) -> bool:
-    return protocol.startswith(clients.WEBSOCKET_KEY) or clients.is_credential(protocol.rpartition(".")[0], protocol)

@@ -191,7 +191,7 @@ class RedactedStream:
     def rest(self) -> bytes:
         """Return what was kept back, at the end of the stream; a good part of a value is covered."""
         kept, self._kept = self._kept, b""
-        return self._cover().ended(kept) if kept else kept
+        return self._cover().ended(kept)
 
 
 def _char(found: re.Match[bytes]) -> bytes:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from .. import answer_urls, clients, dialects, guards, upstream_url
+from .. import answer_urls, clients, credential_places, dialects, guards, upstream_url
 from ..guards import Guards
 from ..router import Router
 from ..values.decision import Refusal
 from ..values.http import Client, Endpoint, Headers, Origin, is_loopback
-from . import header_fields, misdirected, replay
+from . import header_fields, misdirected, redacted_heads, replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,8 @@ class RequestHead:
     A head as it was read.
 
     *path* is without its query. *reverse* is the upstream that a reverse listener names, None where any may serve.
-    *serves* tells whether an account may serve the request.
+    *serves* tells whether an account may serve the request. *incomplete* tells of a replay that holds placeholders for
+    its client's credentials, so that it must not pass.
     """
 
     path: str
@@ -32,6 +33,7 @@ class RequestHead:
     reverse: Origin | None
     headers: Headers
     serves: bool
+    incomplete: bool
 
 
 def read(flow: http.HTTPFlow, router: Router) -> RequestHead:
@@ -41,7 +43,8 @@ def read(flow: http.HTTPFlow, router: Router) -> RequestHead:
     to, behind = _destination(flow, named, router), reverse(flow)
     endpoint = router.destinations.resolve(named, flow.request.path, flow.request.headers, to, behind)
     serves = router.destinations.serves(endpoint, to, behind)
-    return RequestHead(path, endpoint, to, behind, header_fields.read(flow.request.headers), serves)
+    incomplete = flow.is_replay is not None and redacted_heads.lacks_credentials(flow.request)
+    return RequestHead(path, endpoint, to, behind, header_fields.read(flow.request.headers), serves, incomplete)
 
 
 def endpoint_shown(flow: http.HTTPFlow, head: RequestHead, router: Router) -> Endpoint:
@@ -62,7 +65,7 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
     if other := router.config.other_traffic:
         return other == "pass"
     # At the host of an account the client's key may be its key for this proxy, which no provider may see.
-    keyed = any(clients.keys_in(head.headers, flow.request.path))
+    keyed = any(credential_places.keys_in(head.headers, flow.request.path))
     return not _is_reverse(flow) and not (keyed and router.destinations.has_account_at(head.destination))
 
 
@@ -74,7 +77,7 @@ def client(
         return replay.client(flow, known, key)
     path, peer = flow.request.path, flow.client_conn.peername
     found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]))
-    given = None if any(clients.keys_in(headers, path)) else router.given_to(path, time.time())
+    given = None if any(credential_places.keys_in(headers, path)) else router.given_to(path, time.time())
     return (clients.with_present_rights(given, known, key) if given else None) or found
 
 

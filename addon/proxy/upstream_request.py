@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 from mitmproxy import http
 from mitmproxy.connection import Server
 
-from .. import clients, dialects, secret_patterns, upstream_url
+from .. import credential_places, dialects, secret_patterns, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
@@ -85,20 +85,21 @@ class UpstreamRequest:
         lease, names = self.lease, self._query_names(request.path)
         found = self.heads.parameters(names) if names else {}
         passing = {name: value for name, value in found.items() if not self._is_ours(value.encode())}
-        if clients.is_same_path(request.path, self.exchange.request.path):
-            return clients.without_key(lease.edit.path, passing=passing)
+        if credential_places.is_same_path(request.path, self.exchange.request.path):
+            return credential_places.without_key(lease.edit.path, passing=passing)
         # the user has edited the flow while it was intercepted
         endpoint = dialects.endpoint(request.method, request.path.partition("?")[0])
         model = self.exchange.attempts[-1].lease.model
-        return clients.without_key(upstream_url.join(lease.account, request.path, endpoint, model), passing=passing)
+        path = upstream_url.join(lease.account, request.path, endpoint, model)
+        return credential_places.without_key(path, passing=passing)
 
     def _query_names(self, path: str) -> Collection[str]:
         """Return the parameters that go up although they look like credentials: those of an address we gave, too."""
         names = self.lease.account.provider.pass_query
-        if "?" not in path or clients.without_key(path) == path or not self.is_given():
+        if "?" not in path or credential_places.without_key(path) == path or not self.is_given():
             return names
         found = {unquote_plus(part.partition("=")[0]) for part in path.partition("?")[2].split("&")}
-        return {*names, *found} - clients.QUERY_KEYS
+        return {*names, *found} - credential_places.QUERY_KEYS
 
     def _body(self, request: http.Request) -> bytes | None:
         """Return the body in place of the flow's, which may have been edited while it was intercepted."""
@@ -123,7 +124,7 @@ class UpstreamRequest:
         keeps = header.lower()
         fields.drop(lambda name: name != keeps and name in CREDENTIALS)
         if not header:
-            return clients.with_key(path, value)
+            return credential_places.with_key(path, value)
         # set in place, so that it stands and is spelled as the client had it
         fields.put(header, CREDENTIALS[keeps] + value.encode())
         return path

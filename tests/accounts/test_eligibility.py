@@ -7,6 +7,7 @@ import pytest
 from patchbay.accounts.eligibility import Eligibility
 from patchbay.accounts.health import Health
 from patchbay.accounts.limiter import Limiter
+from patchbay.accounts.upstream_faults import OutcomeContext
 from patchbay.values.account import Models
 from patchbay.values.decision import Identity, Outcome
 from patchbay.values.http import Client
@@ -126,8 +127,9 @@ def test_what_any_enabled_account_serves(fields, asked, serves):
 
 def test_accounts_that_refused_a_conversation_are_not_willing_but_for_a_home_waited_for():
     found = eligibility(*(account(name) for name in "abc"))
+    met = OutcomeContext(conversation=ask().conversation)
     for name in "ab":
-        found._health.record_outcome(name, "m", Outcome("quota", scope="exchange"), 0, conversation=ask().conversation)
+        found._health.record_outcome(name, "m", Outcome("quota", scope="exchange"), 0, context=met)
 
     def willing(request):
         return [one.id for one in found.willing(request, found.accounts, 1)]

@@ -12,9 +12,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from patchbay.accounts.cooldown import PROBE_LEASE, TRANSITIONS, State
 from patchbay.accounts.health import MAX_LANES, Health
 from patchbay.accounts.limits import Bucket
+from patchbay.accounts.upstream_faults import OutcomeContext
 from patchbay.values.decision import Outcome
 
 M, H = 60.0, 3600.0
+AT_U = OutcomeContext("u")
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_a_look_that_is_denied_again_after_a_long_rest_lengthens_it(health):
 def test_a_denial_of_two_accounts_at_once_is_no_strike_either(health):
     for at in (0, 11 * M, 22 * M):
         denied(health, at)
-        health.record_outcome("b", "m", Outcome("permission", detail="403"), at + 1, upstream="")
+        health.record_outcome("b", "m", Outcome("permission", detail="403"), at + 1)
     assert open_(health, "a", "b", now=23 * M) == [True, True]
     assert not health.is_dead("a", 23 * M)
 
@@ -361,11 +363,11 @@ def test_who_shares_an_allowance_shares_what_is_left_of_it(health):
 )
 def test_where_one_account_recovers_early_those_that_failed_with_it_are_probed(health, fields, open_at):
     second = {"upstream": "u", "kind": "auth", "now": 0.0} | fields
-    health.record_outcome("a", "m", Outcome("auth"), 0, upstream="u")
-    kind, now = second.pop("kind"), second.pop("now")
-    health.record_outcome("b", "m", Outcome(kind), now, **second)
+    kind, now, context = second["kind"], second["now"], OutcomeContext(second["upstream"])
+    health.record_outcome("a", "m", Outcome("auth"), 0, context=AT_U)
+    health.record_outcome("b", "m", Outcome(kind), now, context=context)
     health.acquire("a", "m", 40, 1, early=True)
-    health.record_outcome("a", "m", Outcome("ok"), 40, 1, upstream="u")
+    health.record_outcome("a", "m", Outcome("ok"), 40, 1, context=AT_U)
 
     assert health.available("a", "m", 40)
     assert (health.until("b", "m", 40 if now < 40 else 62) or 40.0) == open_at
@@ -374,9 +376,9 @@ def test_where_one_account_recovers_early_those_that_failed_with_it_are_probed(h
 def test_a_hint_that_is_trusted_is_not_verified_because_another_account_recovered(health):
     for account in "ab":
         outcome = Outcome("quota", until=5000, scope="account")
-        health.record_outcome(account, "m", outcome, 0, upstream="u", strict=account == "b")
+        health.record_outcome(account, "m", outcome, 0, context=AT_U, strict=account == "b")
     health.acquire("a", "m", 40, 1, early=True)
-    health.record_outcome("a", "m", Outcome("ok"), 40, 1, upstream="u")
+    health.record_outcome("a", "m", Outcome("ok"), 40, 1, context=AT_U)
 
     assert health.until("b", "m", 40) == 5000
 
@@ -387,7 +389,7 @@ def test_a_hint_that_is_trusted_is_not_verified_because_another_account_recovere
 def faults(health, *accounts, kind="server", detail="500", exchange="", gap=0.0, upstream="u"):
     for number, name in enumerate(accounts):
         health.record_outcome(
-            name, "m", Outcome(kind, detail=detail), number * gap, upstream=upstream, exchange=exchange
+            name, "m", Outcome(kind, detail=detail), number * gap, context=OutcomeContext(upstream, exchange)
         )
 
 
@@ -396,9 +398,9 @@ def open_(health, *accounts, now=20.0):
 
 
 def test_the_same_fault_from_a_second_account_takes_the_penalty_of_the_first_back(health):
-    health.record_outcome("a", "m", Outcome("overload", until=100, detail="529"), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=100, detail="529"), 0, context=AT_U)
     assert open_(health, "a") == [False]
-    health.record_outcome("b", "m", Outcome("overload", until=100, detail="529"), 9, upstream="u")
+    health.record_outcome("b", "m", Outcome("overload", until=100, detail="529"), 9, context=AT_U)
     assert open_(health, "a", "b") == [True, True]
 
 
@@ -420,7 +422,7 @@ def test_later_it_counts_only_within_one_exchange(health):
 )
 def test_another_fault_is_another_matter(health, second, free):
     faults(health, "a", kind="overload", detail="529")
-    health.record_outcome("a", "m", Outcome("overload", until=500, detail="529"), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=500, detail="529"), 0, context=AT_U)
     faults(health, "b", **{"kind": "overload", "detail": "529"} | second)
     assert open_(health, "a") == [free]
 
@@ -434,15 +436,16 @@ def test_limits_credentials_and_money_are_an_accounts_own(health, kind):
 @pytest.mark.parametrize("kind", ["auth", "quota", "model", "permission", "server", "overload"])
 def test_what_one_exchange_meets_on_two_accounts_is_no_accounts_fault(health, kind):
     """R1: whatever its kind, and though a third account serves others meanwhile."""
-    health.record_outcome("c", "m", Outcome("ok"), 0, upstream="u", exchange="other")
+    health.record_outcome("c", "m", Outcome("ok"), 0, context=OutcomeContext("u", "other"))
     faults(health, "a", "a", "b", kind=kind, exchange="x")
-    health.record_outcome("c", "m", Outcome("ok"), 1, upstream="u", exchange="other")
+    health.record_outcome("c", "m", Outcome("ok"), 1, context=OutcomeContext("u", "other"))
     assert open_(health, "a", "b", now=1) == [True, True]
 
 
 def test_a_limit_that_says_until_when_is_the_accounts_also_where_one_exchange_meets_it_twice(health):
     for account in "ab":
-        health.record_outcome(account, "m", Outcome("quota", until=900, scope="account"), 0, upstream="u", exchange="x")
+        outcome, context = Outcome("quota", until=900, scope="account"), OutcomeContext("u", "x")
+        health.record_outcome(account, "m", outcome, 0, context=context)
     assert open_(health, "a", "b") == [False, False]
 
 
@@ -454,8 +457,8 @@ def test_exchanges_at_once_do_not_keep_each_others_penalties(order):
         seen = dict.fromkeys("ab", 0)
         for account in order:
             seen[account] += 1
-            names = {"exchange": f"x{seen[account]}", "conversation": conversation}
-            health.record_outcome(account, "m", Outcome("auth", scope="account"), 0, upstream="u", **names)
+            context = OutcomeContext("u", f"x{seen[account]}", conversation)
+            health.record_outcome(account, "m", Outcome("auth", scope="account"), 0, context=context)
         assert open_(health, "a", "b", now=1) == [True, True]
 
 
@@ -464,13 +467,13 @@ def test_what_several_conversations_meet_is_the_accounts_unless_it_did_well_mean
 
     def meet(conversation, now):
         for account in "ab":
-            health.record_outcome(account, "m", Outcome("auth", scope="account"), now, upstream="u", exchange=f"x{now}",
-                        conversation=conversation)  # fmt: skip
+            health.record_outcome(account, "m", Outcome("auth", scope="account"), now,
+                                  context=OutcomeContext("u", f"x{now}", conversation))  # fmt: skip
 
     for now, conversation in enumerate(("c", "c", "c", "c", "d")):
         meet(conversation, now)
         assert open_(health, "a", "b", now=now) == [True, True]
-    health.record_outcome("a", "m", Outcome("ok"), 5, upstream="u", exchange="good")
+    health.record_outcome("a", "m", Outcome("ok"), 5, context=OutcomeContext("u", "good"))
     meet("e", 6)
     assert open_(health, "a", "b", now=6) == [True, False]
 
@@ -479,29 +482,29 @@ def test_an_outcome_of_no_scope_changes_nothing(health):
     """R1: words that may be the client's move its request to another account, and no more."""
     for kind in ("rate", "auth", "quota", "model", "permission", "server", "overload"):
         for _ in range(5):
-            health.record_outcome("a", "m", Outcome(kind, until=900, scope="exchange"), 0, upstream="u")
+            health.record_outcome("a", "m", Outcome(kind, until=900, scope="exchange"), 0, context=AT_U)
     assert health.state("a", "m", 1) == "healthy"
     assert health.errors("a", 1) == 0
 
 
 def test_where_a_third_does_well_it_is_the_accounts_fault_after_all(health):
-    health.record_outcome("c", "m", Outcome("ok"), 0, upstream="u")
+    health.record_outcome("c", "m", Outcome("ok"), 0, context=AT_U)
     faults(health, "a", "a", "b", "b")
     assert open_(health, "a", "b", now=1) == [False, False]
 
 
 def test_what_happened_since_is_not_taken_back(health):
-    health.record_outcome("a", "m", Outcome("overload", until=50, detail="529"), 0, upstream="u")
-    health.record_outcome("a", "m", Outcome("rate", until=500), 1, upstream="u")
-    health.record_outcome("b", "m", Outcome("overload", until=50, detail="529"), 2, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=50, detail="529"), 0, context=AT_U)
+    health.record_outcome("a", "m", Outcome("rate", until=500), 1, context=AT_U)
+    health.record_outcome("b", "m", Outcome("overload", until=50, detail="529"), 2, context=AT_U)
     assert open_(health, "a") == [False]
 
 
 def test_a_penalty_that_is_taken_back_leaves_the_one_before(health):
-    health.record_outcome("a", "m", Outcome("rate", until=100), 0, upstream="u")
+    health.record_outcome("a", "m", Outcome("rate", until=100), 0, context=AT_U)
     before = health.until("a", "m", 1)
-    health.record_outcome("a", "m", Outcome("overload", until=900, detail="529"), 1, upstream="u")
-    health.record_outcome("b", "m", Outcome("overload", until=900, detail="529"), 2, upstream="u")
+    health.record_outcome("a", "m", Outcome("overload", until=900, detail="529"), 1, context=AT_U)
+    health.record_outcome("b", "m", Outcome("overload", until=900, detail="529"), 2, context=AT_U)
     assert health.until("a", "m", 2) == before
 
 

@@ -211,9 +211,11 @@ def in_turn(number: int, longest: Sequence[Any], *others: Sequence[Any]) -> Iter
 
 
 @pytest.fixture(params=[pattern for pattern, texts in BY_PATTERN.items() if texts])
-def phrases(request: pytest.FixtureRequest) -> list[tuple[int, str]]:
+def phrases(
+    request: pytest.FixtureRequest, share: Callable[[Sequence[str], int], Sequence[str]]
+) -> list[tuple[int, str]]:
     """The phrases of one pattern, with their numbers among all phrases."""
-    return [(PHRASES.index(text), text) for text in BY_PATTERN[request.param]]
+    return [(PHRASES.index(text), text) for text in share(BY_PATTERN[request.param], 8)]
 
 
 def plain(asked: Any) -> bytes:

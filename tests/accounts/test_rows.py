@@ -8,6 +8,7 @@ import pytest
 
 from patchbay.accounts import outcome
 from patchbay.accounts.health import Health
+from patchbay.accounts.upstream_faults import OutcomeContext
 from patchbay.body import Body
 from patchbay.values.answer import Head
 from patchbay.values.decision import Outcome
@@ -48,7 +49,7 @@ def test_every_row_of_the_error_tables_leads_to_its_state(
     if found.status_only:
         assert health.state("a", "m", NOW) == "healthy", "a status alone may be about one conversation"
         for other in "no":
-            health.record_outcome("a", "m", found, NOW, exchange=other, conversation=other)
+            health.record_outcome("a", "m", found, NOW, context=OutcomeContext("", other, other))
     if kind == "server":
         assert health.state("a", "m", NOW) == "healthy", "one alone is no reason"
         health.record_outcome("a", "m", found, NOW + 1)

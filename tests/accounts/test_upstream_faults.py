@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from patchbay.accounts.upstream_faults import MAX_PLACES, MEMORY, WINDOW, UpstreamFaults
+from patchbay.accounts.upstream_faults import MAX_PLACES, MEMORY, WINDOW, OutcomeContext, UpstreamFaults
 from patchbay.values.decision import Outcome
 
 HERE, THERE = ("https://u", "m"), ("https://u", "n")
@@ -20,7 +20,11 @@ class Faults:
         self, account, place=HERE, now=0.0, exchange="", kind="server", detail="500", conversation="", certain=False
     ):
         outcome = Outcome(kind, detail=detail, certain=certain)
-        self.shared.fault(account, place, outcome, exchange, now, lambda: self.undo(account), conversation)
+        context = OutcomeContext(place[0], exchange, conversation)
+        self.shared.fault(account, place[1], outcome, context, now, lambda: self.undo(account))
+
+    def serve(self, account, place=HERE, now=0.0, exchange=""):
+        self.shared.success(account, place[1], OutcomeContext(place[0], exchange), now)
 
     def undo(self, account):
         self.undone.append(account)
@@ -58,19 +62,19 @@ def test_after_the_window_only_one_exchange_holds_them_together():
 
 def test_a_success_of_the_guilty_says_nothing_and_that_of_a_third_much():
     faults = Faults()
-    faults.shared.success("a", HERE, 0)
+    faults.serve("a")
     faults.show("a")
     faults.show("b", now=1)
     assert faults.undone == ["b", "a"]
 
     faults = Faults()
-    faults.shared.success("c", HERE, 0)
+    faults.serve("c")
     faults.show("a")
     faults.show("b", now=1)
     assert faults.undone == []
 
     faults = Faults()
-    faults.shared.success("c", HERE, 0)
+    faults.serve("c")
     faults.show("a", now=WINDOW)
     faults.show("b", now=WINDOW + 1)
     assert faults.undone == ["b", "a"], "that was long ago"
@@ -80,7 +84,7 @@ def test_a_success_of_a_third_counts_for_ten_seconds():
     assert WINDOW == 10
     for late, undone in ((0, []), (0.1, ["b", "a"])):
         faults = Faults()
-        faults.shared.success("c", HERE, 0)
+        faults.serve("c")
         faults.show("a", now=WINDOW + late)
         faults.show("b", now=WINDOW + late)
         assert faults.undone == undone
@@ -96,7 +100,7 @@ def test_what_a_conversation_met_counts_for_ten_minutes():
 def test_any_number_of_places_is_remembered_in_bounds():
     shared = UpstreamFaults()
     for number in range(MAX_PLACES + 10):
-        shared.success("a", ("u", str(number)), 0)
+        shared.success("a", str(number), OutcomeContext("u"), 0)
     assert len(shared._succeeded) == MAX_PLACES
 
 
@@ -124,7 +128,7 @@ def test_where_somebody_is_served_meanwhile_one_conversation_confirms_nothing(ki
     faults = Faults()
     for number in range(4):
         everywhere(faults, f"x{number}", now=number, kind=kind, certain=True)
-        faults.shared.success("a", place, number + 0.5, "another")
+        faults.serve("a", place, number + 0.5, "another")
     assert [faults.undone.count(account) for account in "ab"] == ([4, 4] if cleared else [2, 2])
 
 
@@ -135,6 +139,12 @@ def test_accounts_that_a_conversation_met_something_on_are_known_while_it_counts
     everywhere(faults, "y", kind="overload", accounts="de")
     assert faults.shared.own_faults("c", 1.0) == {"a", "b"}
     assert faults.shared.own_faults("another", 1.0) == faults.shared.own_faults("", 1.0) == set()
-    faults.shared.success("a", HERE, 2.0, "another")
+    faults.serve("a", HERE, 2.0, "another")
     assert faults.shared.own_faults("c", 2.0) == {"b"}
     assert faults.shared.own_faults("c", MEMORY + 1.0) == set()
+
+
+def test_a_request_without_a_conversation_asks_by_itself():
+    assert OutcomeContext("u", "x", "c").asker == "c"
+    assert OutcomeContext("u", "x").asker == "x"
+    assert OutcomeContext().asker == ""

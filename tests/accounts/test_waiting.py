@@ -134,6 +134,7 @@ def test_can_waiting_cure_it_is_asked_of_at_least_forty_kinds_of_refusal() -> No
     assert {kind.cure for kind in KINDS} == {"nothing", "time", "somebody"}
 
 
+@pytest.mark.slow(every=6)
 @pytest.mark.parametrize(("kind", "size"), in_turn(ABOUT_THE_REQUEST, SIZES))
 def test_can_waiting_cure_it_no_then_the_other_conversation_never_notices(kind: Kind, size: int) -> None:
     """A1, A2: not between the attempts of the one that is refused, not when it comes back again and again."""
@@ -150,6 +151,7 @@ def test_can_waiting_cure_it_no_then_the_other_conversation_never_notices(kind: 
     assert all(turn.served for turn in seen)
 
 
+@pytest.mark.slow(every=6)
 @pytest.mark.parametrize("size", [1, 4])
 @pytest.mark.parametrize("kind", ABOUT_THE_REQUEST, ids=names)
 def test_can_waiting_cure_it_no_then_one_that_comes_later_is_served_at_once(kind: Kind, size: int) -> None:
@@ -160,6 +162,7 @@ def test_can_waiting_cure_it_no_then_one_that_comes_later_is_served_at_once(kind
     assert (later.served, len(later.asked), later.now) == (True, 1, 0.5)
 
 
+@pytest.mark.slow(every=8)
 @pytest.mark.parametrize("kind", ABOUT_THE_REQUEST, ids=names)
 def test_can_waiting_cure_it_no_then_three_conversations_do_not_shut_out_a_fourth(kind: Kind) -> None:
     """A1: nor do three at once, whatever a single one of them was served before."""
@@ -175,6 +178,7 @@ def test_can_waiting_cure_it_no_then_three_conversations_do_not_shut_out_a_fourt
     assert after.by == home or kind.passes, "what ten requests met just now may be an outage"
 
 
+@pytest.mark.slow(every=8)
 @pytest.mark.parametrize(("kind", "size"), in_turn(KINDS, SIZES))
 def test_can_waiting_cure_it_yes_then_the_pool_is_back_in_35_seconds(kind: Kind, size: int) -> None:
     """R8: all accounts show it to everybody for five seconds, whatever it is, and are well then."""
@@ -191,6 +195,7 @@ def test_can_waiting_cure_it_yes_then_the_pool_is_back_in_35_seconds(kind: Kind,
     assert len({turn.by for turn in (*everybody, *later)}) == size, "what began to rest together is looked at together"
 
 
+@pytest.mark.slow(every=6)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.cure != "nothing"], ids=names)
 def test_can_waiting_cure_it_or_not_what_is_wrong_with_one_account_is_served_by_another(kind: Kind) -> None:
     """A8, A9: nobody is refused while three accounts are well, and the bad one is asked seldom."""

@@ -407,6 +407,7 @@ def test_what_is_stored_is_told_as_a_token(dialect: str, body: dict[str, Any], t
     assert token in [(fact.where, fact.value) for fact in facts if fact.kind == "token"]
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic", "gemini", ""])
 @pytest.mark.parametrize("name", ["", "message", "response.completed"])
 @given(

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from patchbay.accounts.upstream_faults import OutcomeContext
 from patchbay.cli.main import main
 from patchbay.proxy import persistence
 from patchbay.proxy.persistence import Persistence, store_of
@@ -44,7 +45,7 @@ def rests(router: Router) -> list[bool]:
 def spoiled(router: Router, kind: str = "quota") -> None:
     for name in "ab":
         outcome = Outcome(kind, None, "account")  # type: ignore[arg-type]
-        router.accounts.health.record_outcome(name, "m", outcome, time.time(), upstream=name)
+        router.accounts.health.record_outcome(name, "m", outcome, time.time(), context=OutcomeContext(name))
 
 
 def test_a_rest_that_is_kept_is_over_for_the_next_process(settings: Config) -> None:

@@ -7,7 +7,7 @@ As in `honest_hosts`, but a run is longer, since what is rare has to be seen sev
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -25,6 +25,7 @@ from .serving import AT_ONCE, WORKERS, ordinary
 from .world import PREFIXES, Line, Wire
 
 Ask = Callable[[int], Mapping[str, Any]]
+Share = Callable[[Sequence[Any], int], Sequence[Any]]
 FEW_A_DAY = 17_280.0  # seconds between five requests a day
 
 
@@ -220,6 +221,7 @@ def holds(host: Host) -> None:
     assert (proofs <= host.proofs, suspects <= host.suspects) == (True, True), f"{proofs}, {suspects}; {first}"
 
 
+@pytest.mark.slow(every=5)
 @pytest.mark.parametrize("host", FINE, ids=str)
 def test_a_habit_that_comes_and_goes_accuses_nobody(host: Host) -> None:
     """H1: in every tenth answer, at night, after a deploy and back, with five answers a day."""
@@ -246,10 +248,10 @@ def exchanged(form: str) -> None:
 
 @pytest.mark.parametrize("reaction", ["block", "retry"])
 @pytest.mark.parametrize("habit", [habits.constant_id, habits.canned], ids=lambda habit: habit.__name__)
-def test_no_owner_loses_its_answer_at_a_host_with_a_habit(habit: Change, reaction: Policy) -> None:
+def test_no_owner_loses_its_answer_at_a_host_with_a_habit(habit: Change, reaction: Policy, share: Share) -> None:
     """H9: the habit is known, and then answers go astray in either order."""
     for depth in ("none", "body"):
-        for case in owners.CASES:
+        for case in share(owners.CASES, 5):
             found, world = owners.Outcome(), Routed(depth, "anthropic", True, 5, reaction)
             for number in range(8):
                 line = world.send()
@@ -258,6 +260,7 @@ def test_no_owner_loses_its_answer_at_a_host_with_a_habit(habit: Change, reactio
             assert not found.lost
 
 
+@pytest.mark.slow(every=5)
 @pytest.mark.parametrize("host", RARE, ids=str)
 def test_what_is_rare_or_of_a_part_of_a_host_accuses_nobody(host: Host) -> None:
     """H1: a cache, names in lower case, a gateway's count, one dialect of several, a list or a prefix in a header."""

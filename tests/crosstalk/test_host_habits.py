@@ -287,6 +287,7 @@ def test_a_habit_survives_the_process() -> None:
 # -- whose it is -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("dialect", NAMES)
 @pytest.mark.parametrize("depth", list(DEPTHS))

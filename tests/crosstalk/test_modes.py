@@ -31,6 +31,7 @@ def worlds(mode: modes.Mode, depth: str) -> list[World]:
     ]
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("depth", ["body", "engine"])
 @pytest.mark.parametrize("mode", ECHOED, ids=lambda mode: mode.__name__)
 def test_with_an_echo_in_the_answer_every_wrong_answer_is_proved_and_its_owner_named(
@@ -48,6 +49,7 @@ def test_with_an_echo_in_the_answer_every_wrong_answer_is_proved_and_its_owner_n
                 assert (verdict.kind, verdict.victim) == ("crosstalk", f"x{truth.of.number}"), world.dialect
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("mode", BLIND, ids=lambda mode: mode.__name__)
 def test_without_any_echo_much_is_found_all_the_same(mode: modes.Mode) -> None:
     for world in worlds(mode, "none"):
@@ -68,6 +70,7 @@ def test_what_cannot_be_known_is_unverifiable_and_never_clean(mode: modes.Mode) 
         assert {truth.line.verdict().kind for truth in mode(world)} == {"unverifiable"}
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("depth", ["none", "body"])
 @pytest.mark.parametrize("mode", modes.SILENCE, ids=lambda mode: mode.__name__)
 def test_what_only_looks_strange_raises_no_alarm(mode: modes.Mode, depth: str) -> None:

@@ -214,6 +214,7 @@ def _hold(found: Outcome, world: Routed, case: Case, name: str) -> None:
             found.silent.append(f"{name}: {world.verdict(two)}")
 
 
+@pytest.mark.slow
 def test_no_rightful_owner_loses_its_answer() -> None:
     """H9: over a thousand wrong deliveries, the wrong one first or the owner first."""
     reactions: tuple[Policy, ...] = ("block", "retry")
@@ -225,6 +226,7 @@ def test_no_rightful_owner_loses_its_answer() -> None:
     )
 
 
+@pytest.mark.slow(every=2)
 @pytest.mark.parametrize("depth", ["body", "engine"])
 def test_who_is_given_another_s_answer_is_told_so_and_the_owner_is_named(depth: str) -> None:
     """H9: the wrong receiver is the one whose answer is blocked; its owner is not suspected."""
@@ -235,6 +237,7 @@ def test_who_is_given_another_s_answer_is_told_so_and_the_owner_is_named(depth: 
     assert not found.accused, found.accused[:4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", ["body", "engine"])
 def test_a_wrong_receiver_is_asked_again_and_gets_its_own(depth: str) -> None:
     """H9: with `retry`, where it has seen nothing yet; the owner is asked once."""
@@ -244,6 +247,7 @@ def test_a_wrong_receiver_is_asked_again_and_gets_its_own(depth: str) -> None:
     assert not found.misnamed, found.misnamed[:4]
 
 
+@pytest.mark.slow
 def test_of_two_who_get_one_answer_one_names_the_other_where_nothing_comes_back() -> None:
     """H9: who of the two is its owner, nothing says; so both are named, and neither loses what may be its own."""
     found = outcome("none", "block")
@@ -269,6 +273,7 @@ def _mixes_up(world: Routed, rate: float, faults: tuple[modes.Mode, ...], answer
     return wrong
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("rate", [0.01, 0.05, 0.2, 0.5])
 @pytest.mark.parametrize("depth", ["handler", "body", "engine"])
 def test_a_host_does_not_hide_its_mix_ups_by_their_number(depth: str, rate: float) -> None:

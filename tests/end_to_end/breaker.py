@@ -8,7 +8,7 @@ from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from patchbay import clients, destinations, dialects, guards, router
+from patchbay import clients, credential_places, destinations, dialects, guards, router
 from patchbay.proxy import (
     credentials,
     exchange_driver,
@@ -44,7 +44,8 @@ POINTS: dict[str, tuple[Any, str]] = {
         (upstream_request.UpstreamRequest, "copy _with_credential"),
         (exchange_driver, "check_destination"),
         (credentials.Credentials, "ready value scrub"),
-        (clients, "identify credential_form without_key"),
+        (clients, "identify"),
+        (credential_places, "credential_form without_key"),
         (dialects, "endpoint"),
         (flow_view, "show"),
         (flow_record, "write_decision write_attempts write_served"),

@@ -297,6 +297,14 @@ def test_what_had_a_credential_cannot_be_replayed_without_it(tmp_path: Path, sim
         assert eventually(lambda: page.everything().count(b"credential_not_kept") >= 2)
         assert len(simulator.truth.requests) == before
         assert leaks(page.everything()) == []
+        for flow in page.flows():  # the user puts a credential on it
+            headers = [
+                [k, f"Bearer {next(iter(KEYS))}" if k == "authorization" else v] for k, v in flow["request"]["headers"]
+            ]
+            page.put(flow["id"], request={"headers": headers})
+            page.post(f"/flows/{flow['id']}/replay")
+        assert eventually(lambda: len(simulator.truth.requests) == before + 2)
+        assert leaks(page.everything()) == []
 
 
 def test_a_socket_without_an_account_passes_with_its_key(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -127,8 +128,8 @@ SIZES = {CHAT: 1000, RESPONSES: 200, MESSAGES: 200, GEMINI: 200}
 
 
 @pytest.fixture(scope="module", params=SIZES, ids=["chat", "responses", "messages", "gemini"])
-def talks(request: pytest.FixtureRequest) -> list[Talk]:
-    held = [Talk(number, request.param) for number in range(SIZES[request.param])]
+def talks(request: pytest.FixtureRequest, share: Callable[[Sequence[int], int], Sequence[int]]) -> list[Talk]:
+    held = [Talk(number, request.param) for number in share(range(SIZES[request.param]), 2)]
     _hold(held, Random(5))
     return held
 

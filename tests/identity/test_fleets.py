@@ -28,6 +28,7 @@ def check(records: list[Record]) -> None:
     assert found.at_home >= 0.99, found
 
 
+@pytest.mark.slow(every=5)
 @pytest.mark.parametrize("fleet", FLEETS)
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_fleet_is_told_apart_and_spread(fleet: str, order: Order) -> None:

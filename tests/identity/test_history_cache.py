@@ -165,6 +165,7 @@ class Story:
         return " ".join((what, *words)) * self._random.choice([1, 30])
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("dialect", sorted(PATHS))
 def test_what_is_known_changes_no_identity(dialect, monkeypatch):
     for seed in range(8):

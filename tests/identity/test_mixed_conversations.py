@@ -19,6 +19,7 @@ def test_there_are_enough_of_them() -> None:
     assert sum(share.count for share in KINDS.values()) == 125
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("restart_at", [None, 400], ids=["through", "restart"])
 @pytest.mark.parametrize("accounts", [1, 8])
 def test_they_stay_at_home(accounts: int, restart_at: int | None) -> None:
@@ -31,6 +32,7 @@ def test_they_stay_at_home(accounts: int, restart_at: int | None) -> None:
     assert found.shared == 0, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", sorted({share.row for share in KINDS.values() if share.row}))
 def test_so_do_those_that_hang_on_a_row(row: str) -> None:
     records = [each for each in held(8, 3) if KINDS[each.kind].row == row]

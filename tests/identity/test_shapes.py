@@ -126,6 +126,7 @@ def merged(talks: list[Talk]) -> list[list[str]]:
     return [sorted(names) for names in by_session.values() if len(names) > 1]
 
 
+@pytest.mark.slow(every=6)
 @pytest.mark.parametrize(
     ("seed", "accounts", "restart"),
     [(1, 1, False), (1, 8, True), (2, 8, False), (2, 1, True), (3, 8, False), (3, 8, True)],
@@ -142,6 +143,7 @@ def test_later_turns_are_at_home(seed: int, accounts: int, restart: bool) -> Non
     assert len([name for name in split(held) if "unknown words" not in name]) <= 1, split(held)
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("name", [name for name in SHAPES if "unknown words" not in name])
 def test_a_conversation_keeps_its_name(name: str) -> None:
     """I2, I3: each shape by itself, with questions of its own: one account and one name from its first turn on."""

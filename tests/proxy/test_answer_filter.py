@@ -62,6 +62,7 @@ def test_a_packed_answer_is_covered_across_every_cut(way: str) -> None:
         assert "content-length" not in answer.headers
 
 
+@pytest.mark.slow(every=3)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_bomb_is_given_up_early(way: str, kept: bool) -> None:

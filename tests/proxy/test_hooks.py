@@ -260,6 +260,32 @@ async def test_a_replay_without_a_credential_that_would_pass_is_refused(addon: P
 
 
 @in_loop
+@pytest.mark.parametrize("path", ["/whatever", "/v1/chat/completions"])  # the first passes, the second is observed
+@pytest.mark.parametrize("replayed", ["request", "response"])
+async def test_a_replay_with_the_users_own_credential_goes_out_with_it(
+    tmp_path: Path, path: str, replayed: str
+) -> None:
+    with patchbay(tmp_path, "mode: shadow" + ACCOUNTS) as addon:
+        asked = flow(path, host="example.com")
+        asked.request.host, asked.request.port, asked.is_replay = "example.com", 80, replayed
+        await ask(addon, asked)
+
+        assert asked.response is None
+        assert CLIENT_KEY not in repr(asked.get_state())
+        sent = asked.patchbay._heads if path == "/whatever" else driver(asked).redacted_heads  # type: ignore[attr-defined]
+        assert sent.with_credentials(asked.request).headers["authorization"] == f"Bearer {CLIENT_KEY}"
+
+
+@in_loop
+async def test_a_request_that_is_no_replay_may_hold_what_looks_like_a_placeholder(addon: Patchbay) -> None:
+    asked = flow("/whatever", host="example.com", authorization="Bearer patchbay")
+    asked.request.host = "example.com"
+    await ask(addon, asked)
+
+    assert asked.response is None
+
+
+@in_loop
 async def test_a_key_in_the_path_is_no_part_of_the_endpoint(addon: Patchbay) -> None:
     asked = await ask(addon, flow(f"/v1/{CLIENT_KEY}/chat/completions"))
 

@@ -55,6 +55,7 @@ def down(rig: _Rig, *pieces: bytes) -> bytes:
     return rig.taken(rig.client)
 
 
+@pytest.mark.slow(every=3)
 @pytest.mark.parametrize("interim", INTERIM)
 def test_interim_heads_are_dropped_wherever_they_are_cut(interim: bytes) -> None:
     """P3: 100, 102, 103 and blank lines before the answer are not the answer, in one packet with it or in others."""
@@ -141,6 +142,7 @@ BROKEN = {
 }  # fmt: skip
 
 
+@pytest.mark.slow(every=3)
 @pytest.mark.parametrize("what", BROKEN)
 def test_an_answer_that_cannot_be_trusted_is_never_mitmproxys_page(what: str) -> None:
     """R10: it is a failure of the attempt, and where nobody else answers the client gets an error of ours."""

@@ -49,6 +49,22 @@ def test_a_head_is_read_without_its_query() -> None:
 
 
 @pytest.mark.parametrize(
+    ("authorization", "replay", "incomplete"),
+    [
+        ("Bearer patchbay", "request", True),
+        ("Bearer patchbay:one", "response", True),
+        ("Bearer patchbay", None, False),
+        (f"Bearer {CLIENT_KEY}", "request", False),
+    ],
+)
+def test_a_replay_with_a_placeholder_is_incomplete(authorization: str, replay: str | None, incomplete: bool) -> None:
+    asked = at(authorization=authorization)
+    asked.is_replay = replay
+
+    assert request_head.read(asked, router()).incomplete is incomplete
+
+
+@pytest.mark.parametrize(
     ("mode", "reverse"),
     [("regular", None), ("reverse:http://API.example:81", Origin("http", "api.example", 81)), (ANYWHERE, None)],
 )

@@ -302,6 +302,7 @@ def test_delays_come_where_they_are_asked_for(sim, client, chat):
         assert time.monotonic() - began > 0.1
 
 
+@pytest.mark.slow(every=4)
 @pytest.mark.parametrize("http2", [False, True])
 def test_a_stream_may_be_cut_at_every_byte(sim, question, http2):
     with httpx.Client(verify=NOBODY, base_url=sim.url, http1=not http2, http2=http2, timeout=30) as client:

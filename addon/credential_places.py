@@ -1,0 +1,102 @@
+"""The places of credentials in a request: the headers that carry a key, the query and the path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from urllib.parse import parse_qsl, quote, unquote_plus
+
+from . import secret_patterns
+from .values import header_names
+from .values.http import Headers
+
+_WEBSOCKET_KEY = "openai-insecure-api-key."  # a browser's realtime socket sends its key among the subprotocols
+QUERY_KEY = "key"
+QUERY_KEYS = frozenset({QUERY_KEY, "access_token", "oauth_token", "api_key", "api-key"})
+HIDDEN = "patchbay"  # replaces a credential of the client
+_NOTHING: Mapping[str, str] = {}
+
+
+def keys_in(headers: Headers, path: str) -> Iterator[str]:
+    """Yield every key in *headers* and in the query of *path*."""
+    for name, prefix in header_names.CREDENTIALS.items():
+        for value in headers.all(name):
+            start = len(prefix) if value[: len(prefix)].lower() == prefix.lower() else 0
+            yield value[start:].strip()
+    for value in headers.all("sec-websocket-protocol"):
+        for part in value.split(","):
+            if part.strip().startswith(_WEBSOCKET_KEY):
+                yield part.strip()[len(_WEBSOCKET_KEY) :]
+    if key := in_query(path):
+        yield key
+
+
+def in_query(path: str) -> str:
+    """Return the first key in the query of *path*, or the empty string."""
+    found = (value for name, value in parse_qsl(path.partition("?")[2]) if name in QUERY_KEYS)
+    return next(found, "")
+
+
+def credential_form(headers: Headers, path: str) -> str:
+    """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
+    for name in header_names.CREDENTIALS:
+        if name in headers:
+            return header_names.form(name)
+    return "query" if in_query(path) else ""
+
+
+def is_credential(name: str, value: str) -> bool:
+    """Whether a header or a parameter is a credential, by its *name*, or since name or value holds a key."""
+    return secret_patterns.names_key(name) or secret_patterns.is_key(name) or secret_patterns.holds_key(value)
+
+
+def is_key_protocol(protocol: str) -> bool:
+    """Whether *protocol*, one of those a WebSocket's client offers, carries a key."""
+    return protocol.startswith(_WEBSOCKET_KEY) or is_credential(protocol.rpartition(".")[0], protocol)
+
+
+def without_key(path: str, instead: str | None = None, passing: Mapping[str, str] = _NOTHING) -> str:
+    """
+    Return *path* without credentials: *instead* replaces those of the query, or they are removed; other bytes stay.
+
+    *passing* are credentials in the query that stay, with their values. A key in a segment of the path is replaced.
+    """
+    bare, mark, query = path.partition("?")
+    if secret_patterns.holds_key(bare):
+        pieces = ((instead or HIDDEN) if secret_patterns.holds_key(piece) else piece for piece in bare.split("/"))
+        bare = "/".join(pieces)
+    if not mark:
+        return bare
+    parts = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name in passing:
+            parts.append(f"{name}={passing[name]}")
+        elif not (_is_hidden(value) or is_credential(unquote_plus(name), unquote_plus(value))):
+            parts.append(part)
+        elif instead is not None:
+            name = HIDDEN if secret_patterns.is_key(unquote_plus(name)) else name
+            parts.append(f"{name}={quote(instead, safe=':')}")
+    return bare + ("?" + "&".join(parts) if parts else "")
+
+
+def is_same_path(one: str, other: str) -> bool:
+    """Whether two paths are equal but for their credentials."""
+    return one == other or without_key(one) == without_key(other)
+
+
+def _is_hidden(value: str) -> bool:
+    return value == HIDDEN or value.startswith(f"{HIDDEN}:")
+
+
+def parameters(path: str, names: Collection[str]) -> dict[str, str]:
+    """Return the query parameters of *path* among *names*, undecoded."""
+    query = path.partition("?")[2]
+    parts = (part.partition("=") for part in query.split("&"))
+    return {name: value for name, _, value in parts if unquote_plus(name) in names}
+
+
+def with_key(path: str, key: str) -> str:
+    """Return *path* with *key* in its query, in place of another one."""
+    bare, _, query = path.partition("?")
+    kept = [part for part in query.split("&") if part and unquote_plus(part.partition("=")[0]) != QUERY_KEY]
+    return f"{bare}?" + "&".join([*kept, f"{QUERY_KEY}={quote(key, safe='')}"])

@@ -31,7 +31,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TEST = 60.0  # seconds: a test that takes longer is left out, such as one that waits for a process it may not start
+TEST = 30.0  # seconds: a test that takes longer is left out, such as one that waits for a process it may not start
 RECORD = 240.0  # seconds: what a test file has not run by then is left out
 MEMORY = 4 << 30  # bytes of address space for one run: a mutant may allocate without end
 _FORK = multiprocessing.get_context("fork")
@@ -211,7 +211,7 @@ class _Recorder:
         sys.monitoring.restart_events()
         begun = time.perf_counter()
         signal.signal(signal.SIGALRM, _too_long)
-        signal.setitimer(signal.ITIMER_REAL, TEST)
+        signal.setitimer(signal.ITIMER_REAL, TEST, 1)  # its end may wait again
         try:
             result = yield
         finally:

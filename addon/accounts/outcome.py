@@ -249,16 +249,11 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
         # The delay stated with a daily quota is often that of the minute window.
         until = until if until is not None and until - now > _MINUTES else None
         return _outcome("quota", "lane", until, f"{status} per day")
-    fitting = [rule for rule in RULES.get(family, RULES[""]) if _fits(rule, status, said)]
-    if until is not None:  # an error that states a time is not about the size
-        fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "exchange")]
-    rule = next((rule for rule in fitting if not _is_told_by_client(rule, said, sent)), None)
-    doubted = fitting[0] if fitting and fitting[0] is not rule else None
+    rule, doubted = _rules_met(family, status, said, sent, states_time=until is not None)
     kind: OutcomeKind = rule.kind if rule else _by_status(status, said)
     if kind == "request" and doubted:  # another account may serve it, and nothing follows for this one
-        return Outcome(
-            doubted.kind, scope="exchange", detail=f"{_detail(status, None, said)} in the request's own words"
-        )
+        detail = f"{_detail(status, None, said)} in the request's own words"
+        return Outcome(doubted.kind, scope="exchange", detail=detail)
     if _is_about_request(status, rule, said):
         return Outcome(kind, scope="exchange", detail=f"{_detail(status, rule, said)} {ALONE}")
     scope = rule.scope if rule else None
@@ -267,10 +262,25 @@ def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: flo
     found = _outcome(kind, scope, until, _detail(status, rule, said))
     unproved = rule.status_only if rule else not _is_token_invalid(headers)
     status_only = kind in _NEEDS_EVIDENCE and found.until is None and unproved
-    certain = status in _CERTAIN
-    if rule is not None and kind not in BLAMELESS:
-        certain = certain or not all(map(sent.hold_code, _coded(rule, said)))
-    return replace(found, certain=certain, status_only=status_only)
+    return replace(found, certain=_is_certain(status, rule, said, sent), status_only=status_only)
+
+
+def _rules_met(
+    family: str, status: int, said: ErrorBody, sent: ClientText, *, states_time: bool
+) -> tuple[OutcomeRule | None, OutcomeRule | None]:
+    """Return the first rule met in the provider's words, and the first before it met in the client's words alone."""
+    fitting = [rule for rule in RULES.get(family, RULES[""]) if _fits(rule, status, said)]
+    if states_time:  # an error that states a time is not about the size
+        fitting = [rule for rule in fitting if (rule.kind, rule.scope) != ("rate", "exchange")]
+    rule = next((rule for rule in fitting if not _is_told_by_client(rule, said, sent)), None)
+    return rule, fitting[0] if fitting and fitting[0] is not rule else None
+
+
+def _is_certain(status: int, rule: OutcomeRule | None, said: ErrorBody, sent: ClientText) -> bool:
+    """Whether the status has no other meaning, or a code of *rule* says it that the client did not write."""
+    if status in _CERTAIN:
+        return True
+    return rule is not None and rule.kind not in BLAMELESS and not all(map(sent.hold_code, _coded(rule, said)))
 
 
 def _fits(rule: OutcomeRule, status: int, said: ErrorBody) -> bool:

@@ -468,10 +468,8 @@ class Patchbay:
             return
         if driver.victim_lookups:
             await asyncio.wait(driver.victim_lookups)
-        if driver.streaming:
-            flow.response.raw_content = bytes(
-                driver.streamed_copy
-            )  # the stream has gone out already; this is for looking at it
+        if driver.streaming:  # the stream has gone out already; this copy is to be looked at
+            flow.response.raw_content = bytes(driver.streamed_copy)
         elif flow.response.raw_content and not driver.shadow:
             driver.head_taken = False
             driver.rewrite_body(flow.response)

@@ -244,9 +244,7 @@ class WebSocketDriver:
             decided = self._context.router.next(exchange, time.time())
             if not isinstance(decided, Wait) or self._driver.shadow:
                 break
-            if (
-                len(self._exchanges) > 1
-            ):  # while this message waits nothing is forwarded, not even the answer it would wait for
+            if len(self._exchanges) > 1:  # a message that waits holds up the answer that it would wait for
                 return _CROWDED
             turn.clear()
             with contextlib.suppress(TimeoutError):

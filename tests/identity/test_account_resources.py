@@ -175,3 +175,29 @@ def test_only_an_address_that_opens_itself_identifies_its_client():
     tables.resources.note_addresses(request("/v1/files", {}), "b", ["/v1/files/file-1"], 0)
 
     assert len(tables.ledger) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "opens"),
+    [
+        (UPLOAD, True),
+        (UPLOAD.replace("upload_id", "file_id"), False),
+        (UPLOAD.replace("Zk3v9QxWm2TnB7cLAb1x", "1"), False),
+        (UPLOAD.replace("&upload_protocol=resumable", ""), True),
+    ],
+)
+def test_an_address_identifies_its_client_if_it_is_of_an_upload_and_cannot_be_guessed(target: str, opens: bool):
+    tables = Tables()
+    tables.resources.note_addresses(request("/upload/v1beta/files", {}), "b", [target], 0)
+
+    assert (tables.resources.client_of(target, 1) is not None) == opens
+
+
+def test_an_upload_that_two_clients_were_given_is_neither_s():
+    tables = Tables()
+    for at, name in enumerate((b"ann", b"bob")):
+        given = replace(request("/upload/v1beta/files", {}), client=Client(scope=name, key=name))
+        tables.resources.note_addresses(given, "b", [UPLOAD], at)
+    asked = replace(asking("Zk3v9QxWm2TnB7cLAb1x"), client=Client(scope=b"ann", key=b"ann"))
+
+    assert tables.client_resources.foreign_id(asked, 2) == ""

@@ -165,3 +165,17 @@ def test_a_walk_ends_after_20_000_nodes(before: int, is_seen: bool):
     body = {"many": [ID, *range(before)]}  # the last item is read first
 
     assert (foreign(held(), request(RESPONSES, body)) == ID) == is_seen
+
+
+@pytest.mark.parametrize("body", [{"tools": 7}, {"input": None}, {"messages": True}, {"contents": {}}])
+def test_a_history_that_is_no_list_names_nothing(body: Any):
+    assert foreign(held(), request(RESPONSES, body)) == ""
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_form_without_a_body_names_nothing(kind: str):
+    assert foreign(held(), request("/v1/files", None, {"content-type": kind})) == ""
+
+
+def test_stored_ids_never_change():
+    assert held()._seed(f" {ID} ")[:16] == "86deef72039505a5"

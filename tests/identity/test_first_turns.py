@@ -210,3 +210,44 @@ def test_a_fresh_affinity_is_that_of_its_exchange():
 
     assert len(set(fresh)) == 4
     assert fresh[2] == fresh[3]
+
+
+# -- bounds, and what is stored ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("turns", "place", "is_found"),
+    [(1, 1, False), (2, 1, True), (200, 64, True), (200, 65, False), (200, 135, False), (200, 136, True),
+     (200, 199, True), (200, 200, False)],
+)  # fmt: skip
+def test_64_turns_at_either_end_may_be_the_last_of_a_known_history(turns: int, place: int, is_found: bool):
+    first_turns = made()
+    texts = [f"turn {number}" for number in range(turns)]
+    first_turns.note_history(b"", talk(*texts[:place]), ENTRY, 0)
+
+    assert (first_turns.find_history(b"", talk(*texts), 1) is not None) == is_found
+
+
+@pytest.mark.parametrize(("now", "at"), [(14, 0), (15, 15)])
+def test_a_name_is_renewed_after_a_quarter_of_its_life(now: float, at: float):
+    first_turns = made(ttl=60)
+    first_turns.note(b"", ["x"], ENTRY, 0)
+    first_turns.renew(b"", ENTRY, now)
+
+    found = first_turns.find(b"", "x", now)
+    assert found is not None
+    assert found.at == at
+
+
+def test_a_name_that_nothing_began_under_is_not_renewed():
+    first_turns = made()
+    first_turns.renew(b"", ENTRY, 30)
+
+    assert not first_turns.is_taken(b"", "x", 30)
+
+
+def test_stored_marks_and_fresh_affinities_never_change():
+    first_turns = made()
+
+    assert first_turns.mark_of(b"scope", talk("hi"))[:16] == "771f04604021924e"
+    assert first_turns.fresh_affinity(b"scope", "name", "exchange")[:16] == "12990a85291eb226"

@@ -360,3 +360,36 @@ def test_the_texts_of_a_message(message, texts):
 @pytest.mark.parametrize("other", [{"messages": [7]}, {"messages": 7}, {"messages": []}, {"messages": {}}])
 def test_a_list_without_messages_is_no_history(other):
     assert same({**other, "input": "hi"}, chat("hi"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"role": "function", "content": "a.txt"}, {"role": "tool", "content": "a.txt"}),
+        ({"role": "assistant", "content": [{"type": "text", "text": "hm", "thought": True}]},
+         {"role": "assistant", "content": []}),
+        ({"role": "assistant", "content": [["hm"], "yes", 7]}, {"role": "assistant", "content": "yes"}),
+    ],
+)  # fmt: skip
+def test_each_way_to_write_a_message_says_the_same(one, other):
+    assert same(*({"messages": [*chat("hi")["messages"], each]} for each in (one, other)))
+
+
+@pytest.mark.parametrize("name", ["tool_calls", "function_call", "refusal", "parts"])
+def test_each_member_of_a_message_counts(name):
+    said = {"refusal": ["no", "never"], "parts": [[{"text": "a"}], [{"text": "b"}]]}.get(
+        name, [{"name": "ls", "arguments": "{}"}, {"name": "rm", "arguments": "{}"}]
+    )
+    one, other = ({"messages": [*chat("hi")["messages"], {"role": "assistant", name: each}]} for each in said)
+
+    assert not same(one, other)
+
+
+def test_a_message_nested_beyond_reason_is_read_without_raising(monkeypatch):
+    def gathered(*_: object) -> Conversation:
+        raise RecursionError
+
+    monkeypatch.setattr(history, "_gathered", gathered)
+
+    assert read(chat("hi")) == Conversation()
+    assert history.extended(Conversation(), Body(json.dumps(chat("hi")).encode()), "messages") == Conversation()

@@ -310,3 +310,105 @@ def test_a_new_limit_and_a_new_life_hold_from_the_next_request_on():
 
     seen.note(*told(body(23)), None, 1)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize(("place", "is_known"), [(511, False), (512, True), (-513, True), (-512, False)])
+def test_512_bytes_at_either_end_of_a_session_s_history_are_compared(place: int, is_known: bool):
+    seen = known(body(21))
+    content = bytearray(body(23))
+    start, end = content.index(b"[") + 1, len(body(21)) - 2
+    content[start + place if place > 0 else end + place] ^= 1
+
+    assert (seen.shortened("s", Body(bytes(content))) is not None) == is_known
+
+
+@pytest.mark.parametrize(("before", "is_known"), [(65_536, True), (65_537, False)])
+def test_so_many_bytes_may_stand_before_a_history(before: int, is_known: bool):
+    model = "m" * (before - body(1, model="").index(b"[") - 1)
+    seen = known(body(3, model=model))
+
+    assert len(seen) == is_known
+
+
+def test_so_many_histories_may_begin_with_the_same_bytes():
+    seen = KnownPrefixes(10**6, ttl=60)
+    common = json.loads(body(10))["messages"]
+    contents = [
+        json.dumps({"messages": [*common, {"role": "user", "content": str(number)}]}).encode() for number in range(65)
+    ]
+    for content in contents[:64]:
+        seen.note(*told(content), None, 0)
+    assert len(seen) == 64
+
+    seen.note(*told(contents[64]), None, 0)
+    assert len(seen) == 64
+    assert [number for number in range(65) if seen.find(Body(contents[number]), 1) is None] == [0]
+
+
+@pytest.mark.parametrize(("turns", "is_known"), [(5, True), (6, False)])
+def test_five_turns_are_kept_for_each_session_of_the_limit(turns: int, is_known: bool):
+    cache = HistoryCache(1, 60)
+    content = body(turns, model="m" * history_cache.LONG)
+    kept = request(CHAT, content)
+    cache.keep(kept, 0)
+
+    assert (cache.shortened(request(CHAT, content), "", 1) is not None) == is_known
+
+
+def test_the_history_that_was_found_last_leaves_last():
+    seen = KnownPrefixes(42, ttl=60)
+    for model in "ab":
+        seen.note(*told(body(21, model=model)), None, 0)
+    seen.find(Body(body(21, model="a")), 1)
+    seen.note(*told(body(21, model="c")), None, 1)
+
+    assert [model for model in "abc" if seen.find(Body(body(21, model=model)), 1)] == ["a", "c"]
+
+
+def test_a_history_that_grows_is_read_in_whole_as_soon_as_one_that_does_not():
+    seen = KnownPrefixes(1000, ttl=60)
+    seen.note(*told(body(21)), None, 0)
+    seen.note(*told(body(23)), seen.find(Body(body(23)), 59), 59)
+
+    assert seen.find(Body(body(25)), 59) is not None
+    assert seen.find(Body(body(25)), 60) is None
+
+
+def test_a_history_without_an_answer_is_not_kept():
+    seen = KnownPrefixes(1000, ttl=60)
+    seen.note(*told(body(1, model="m" * history_cache.LONG)), None, 0)
+
+    assert len(seen) == 0
+
+
+def test_blanks_at_the_end_of_a_history_are_no_part_of_it():
+    content = body(21)[:-2]
+    for blanks in (b" \r\n\t", b""):
+        seen = known(content + blanks + b"]}")
+        grown = content + b',{"role":"user","content":"go on"}]}'
+        assert [message["content"] for message in seen.shortened("s", Body(grown)).get("messages")] == ["go on"]
+
+
+def test_a_history_in_another_member_is_known_too():
+    seen = KnownPrefixes(1000, ttl=60)
+    first, again = (body(turns).replace(b'"messages"', b'"input"', 1) for turns in (21, 23))
+    seen.note(*told(first), None, 0)
+
+    found = seen.find(Body(again), 1)
+    assert found is not None
+    assert [message["content"][:3] for message in found.short.get("input")] == ["21:", "22:"]
+
+
+def test_heads_of_histories_that_left_are_forgotten():
+    seen = KnownPrefixes(1000, ttl=60)
+    common = json.loads(body(10))["messages"]
+    for texts in (["a"], ["b"]):
+        seen.note(*told(json.dumps({"messages": [*common, *chat_of(texts)]}).encode()), None, 0)
+    grown = json.dumps({"messages": [*common, *chat_of(["a", "x", "y"])]}).encode()
+    seen.note(*told(grown), seen.find(Body(grown), 1), 1)
+
+    assert (len(seen), len(seen._by_head)) == (2, 1)
+
+
+def chat_of(texts: list[str]) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]

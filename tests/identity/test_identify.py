@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from patchbay.settings.settings import TIERS
+from patchbay.settings.settings import TIERS, SessionSettings
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
 
@@ -724,3 +724,89 @@ def test_of_a_long_request_the_new_messages_alone_are_searched_for_ids(headers):
     assert outline is not None
     assert len(outline.body.get("messages")) == 2
     assert teller.identifier._outline(request(CHAT, chat(*texts[:3]), headers), teller.now) is None
+
+
+def test_limit_and_life_of_what_is_learned_follow_the_settings():
+    teller = Teller(limit=2, ttl=60)
+    for limit, ttl in ((2, 60.0), (3, 90.0)):
+        teller.identifier.reload(SessionSettings(limit=limit, ttl=ttl))
+        for number in range(20):
+            teller.ask(CHAT, chat("a"), {"x-session-id": f"{limit}-{number}"})
+        made = teller.identifier
+        assert len(made.aliases) == 4 * limit
+        assert made._prefixes._entries.limit == 4 * limit
+        assert {made._learner.ttl, made._truncated.ttl, made._first_turns.ttl} == {ttl}
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_four_ids_are_kept_for_each_session_of_the_limit(limit):
+    teller = Teller(limit=limit)
+    for number in range(20):
+        teller.ask(CHAT, chat("a"), {"x-session-id": str(number)})
+
+    assert len(teller.identifier.aliases) == 4 * limit
+    assert teller.identifier._prefixes._entries.limit == 4 * limit
+
+
+def test_another_order_of_tiers_holds_from_the_next_request_on():
+    teller = Teller()
+    teller.identifier.reload(SessionSettings(order=("body_session",)))
+
+    assert teller.ask(CHAT, chat("a", session_id="b"), {"x-session-id": "s"}).tier == "body_session"
+
+
+@pytest.mark.parametrize("body", [{"prompt_cache_key": "p"}, {"metadata": {"user_id": "p"}}])
+def test_a_parent_is_not_what_a_user_or_a_cache_key_is_called(body):
+    identity = Teller().ask(CHAT, chat("q", **body), {PARENT: "p"})
+
+    assert identity.tier == "parent"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers", "order", "found"),
+    [
+        (CHAT, {"messages": []}, {}, TIERS, [("content", False, "the user says nothing")]),
+        (CHAT, chat("q", prompt_cache_key="k"), {}, TIERS, [("cache_key", True, "")]),
+        (CHAT, chat("q"), {}, TIERS, [("content", True, "")]),
+        (CHAT, chat("q"), {"x-session-id": "s", "session-id": "c"}, TIERS,
+         [("codex", True, ""), ("generic_header", False, "codex comes first")]),
+        (CHAT, chat("q"), {PARENT: "p"}, ("conversation", "parent"), [("parent", True, "")]),
+    ],
+)  # fmt: skip
+def test_each_way_to_an_identity_is_evidence(path, body, headers, order, found):
+    identity = Teller(order=order).ask(path, body, headers)
+
+    assert [(each.tier, each.used, each.why) for each in identity.evidence] == found
+
+
+def test_a_parent_of_an_isolated_agent_is_not_used():
+    identity = Teller(order=("parent",), subagents="isolate").ask(CHAT, chat("q"), {PARENT: "p"})
+
+    assert [(each.tier, each.used, each.why) for each in identity.evidence] == [("parent", False, "not used")]
+
+
+def test_the_answer_that_a_request_goes_on_from_is_evidence():
+    teller = Teller()
+    answer = {"id": "resp_Zk3v9QxWm2TnB7cL", "object": "response"}
+    teller.serve(RESPONSES, {"input": "a"}, {"x-session-id": "s"}, answer)
+    identity = teller.ask(RESPONSES, {"input": "b", "previous_response_id": answer["id"]})
+
+    assert ("conversation", True, answer["id"]) in [(each.tier, each.used, each.value) for each in identity.evidence]
+
+
+def test_a_first_turn_that_began_under_a_common_id_is_taken_without_the_id_too():
+    teller = Teller()
+    named = teller.serve(CHAT, chat("hi"), {"x-session-id": "dev"}, answered("Hello!"), account="b")
+    identity = teller.ask(CHAT, chat("hi"))
+
+    assert (named.tier, identity.tier, identity.near) == ("generic_header", "content", "b")
+    assert any("another conversation began so" in each.why for each in identity.evidence)
+
+
+@pytest.mark.parametrize(("order", "borrows"), [(TIERS, True), (("generic_header", "content"), False)])
+def test_a_new_id_borrows_from_a_token_only_if_tokens_count(order, borrows):
+    teller = Teller(order=order)
+    before = teller.serve(MESSAGES, chat("a"), {"x-session-id": "old"}, tool_answer())
+    kept = {"messages": [{"role": "user", "content": "summary"}, tool_call(), {"role": "user", "content": "go on"}]}
+
+    assert (teller.ask(MESSAGES, kept, {"x-session-id": "new"}).affinity == before.affinity) == borrows

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from patchbay.identity.learn import _FACTS, _SEEN
+from patchbay.identity.learn import _FACTS
 from patchbay.values.answer import Fact
 
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, chat
@@ -28,14 +28,17 @@ def test_so_many_facts_of_an_answer_are_learned(before: int, is_known: bool):
     assert (teller.ask(MESSAGES, quoting()).affinity == first.affinity) == is_known
 
 
-@pytest.mark.parametrize("kind", ["id", "token", "text", "calls", "model", "usage"])
-def test_a_first_turn_began_once_something_was_answered(kind: str):
+@pytest.mark.parametrize(
+    ("kind", "began"),
+    [("id", True), ("token", True), ("text", True), ("calls", True), ("model", False), ("usage", False)],
+)
+def test_a_first_turn_began_once_something_was_answered(kind: str, began: bool):
     """Without it the next equal opening is a retry."""
     teller = Teller()
     value = {"calls": (("ls", "{}"),)}.get(kind, "a text of some length")
     first = teller.serve(CHAT, chat("hi"), {}, [Fact(kind, value)])
 
-    assert (teller.ask(CHAT, chat("hi")).affinity != first.affinity) == (kind in _SEEN)
+    assert (teller.ask(CHAT, chat("hi")).affinity != first.affinity) == began
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,7 @@ SEALED = {"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "gA
     [
         (RESPONSES, Fact("id", "resp_1"), True),
         (CHAT, Fact("id", "chatcmpl-1"), False),
+        (f"{MESSAGES}/batches", Fact("id", "msgbatch_1"), True),
         (MESSAGES, Fact("token", "sig_Zk3v9QxWm2TnB7cL", "signature"), False),
         (RESPONSES, Fact("token", "sig_Zk3v9QxWm2TnB7cL", "signature"), True),
         (CHAT, Fact("token", TOKEN, "tool"), False),
@@ -177,3 +181,45 @@ def test_first_turns_under_one_key_have_threads_by_their_answers(kind: str):
     assert found[0].affinity == found[1].affinity
     assert found[0].thread != found[1].thread
     assert found[0].thread == teller.ask(CHAT, chat("hi", prompt_cache_key=STRONG_KEY)).thread
+
+
+CALL = Fact("token", "call_Zk3v9QxWm2TnB7cL", "tool")
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told_apart"),
+    [
+        ([], True),
+        ([Fact("token", "sig_Zk3v9QxWm2TnB7cL", "signature")], True),
+        ([Fact("model", "m"), Fact("token", "file-1", "file")], True),
+        ([CALL], False),
+    ],
+)
+def test_equal_openings_are_told_apart_by_answers_whose_calls_are_known(more: list[Fact], is_told_apart: bool):
+    teller = Teller()
+    found = [teller.serve(CHAT, chat("hi"), {}, [*more, Fact("text", f"No {n}")]).affinity for n in range(2)]
+    again = [teller.ask(CHAT, chat("hi", f"No {n}", "go")).affinity for n in range(2)]
+
+    assert (again == found) == is_told_apart
+
+
+def test_calls_are_read_wherever_they_stand_among_the_facts():
+    teller = Teller()
+    function = {"name": "ls", "arguments": "{}"}
+    calls = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": function}]}
+    facts = [Fact("model", "m"), CALL, Fact("calls", (("ls", "{}"),)), Fact("usage", None)]
+    first, other = (teller.serve(CHAT, chat("hi"), {}, each) for each in (facts, [Fact("text", "No.")]))
+    again = teller.ask(CHAT, {"messages": [*chat("hi")["messages"], calls, *chat("go")["messages"]]})
+
+    assert again.affinity == first.affinity != other.affinity
+
+
+def test_a_signature_makes_no_thread_of_its_own():
+    teller = Teller()
+    text = "An answer that is long enough to name its conversation by itself."
+    for name in ("Ab1", "Ab2"):
+        signed = Fact("token", f"sig_{name}Wm2TnB7cLZk3v9", "signature")
+        teller.serve(CHAT, chat("hi", prompt_cache_key=STRONG_KEY), {}, [Fact("text", text), signed])
+
+    opening = teller.ask(CHAT, chat("hi", prompt_cache_key=STRONG_KEY))
+    assert teller.ask(CHAT, chat("other", text, "go")).thread == opening.thread

@@ -93,3 +93,11 @@ def test_a_token_without_a_conversation_is_given_one_later():
 
     assert lineage.find(b"", "t", 1).affinity == "x"
     assert ledger.holds("lineage")
+
+
+def test_a_token_that_is_forgotten_before_its_demotion_is_unknown():
+    lineage, _ = made()
+    for affinity, ttl in (("x", 60), ("y", 60), ("y", 10)):
+        lineage.note(b"", "toolu_1", Entry("", affinity=affinity), 0, ttl)
+
+    assert lineage.find(b"", "toolu_1", 20) is None

@@ -1,8 +1,8 @@
 """
 Make the folder `addon` importable as the package `patchbay`, as the wheel and the shim do; the option `--fast`.
 
-`--fast` leaves out `end_to_end/`, skips any other test as soon as it starts a process, tries fewer examples of each
-property, and takes a share of the cases of tests marked `slow`.
+`--fast` leaves out `end_to_end/` and the tests that load the official SDKs, skips any other test as soon as it starts a
+process, tries fewer examples of each property, and takes a share of the cases of tests marked `slow`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if "patchbay" not in sys.modules:
     sys.modules["patchbay"] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
+# What `--fast` leaves out: what starts processes, and what loads the official SDKs, which takes seconds.
+NOT_FAST = ("end_to_end", "simulator_tests", "dialects/test_errors_in_sdks.py")
 FAST_EXAMPLES = 20  # of each property with `--fast`; the full suite tries 100
 hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("ci"), max_examples=FAST_EXAMPLES)
 
@@ -91,8 +93,8 @@ def processes(pytestconfig: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    left_out = config.getoption("--fast") and collection_path == Path(__file__).parent / "end_to_end"
-    return True if left_out else None
+    folder = Path(__file__).parent
+    return True if config.getoption("--fast") and collection_path in [folder / each for each in NOT_FAST] else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -94,7 +94,6 @@ class WebSocketDriver:
         self._settings_seen: Config = context.router.config  # under these the account was served
         self._idle_close: _Closing | None = None
         self._is_closing = False  # nothing more is forwarded
-        self._is_over = False
         self._has_answered = False
         self._last_exchange: Exchange | None = None
 
@@ -140,7 +139,6 @@ class WebSocketDriver:
         by_client = socket is None or bool(socket.closed_by_client)
         why = error or ("Client disconnected." if by_client else "the WebSocket was closed")
         by_upstream = not (by_client or error or self._is_closing)
-        self._is_over = True
         self._driver.client_left()  # ends every wait of this socket
         if self._silence_timer:
             self._silence_timer.cancel()
@@ -270,7 +268,7 @@ class WebSocketDriver:
 
     def _check_again(self, exchange: Exchange) -> Refusal | None:
         """Return why *exchange*, which waited, may not be sent any more."""
-        if self._is_over or self._driver.client_gone.is_set():
+        if self._driver.client_gone.is_set():
             return _LEFT
         client = self._context.client_now(exchange.request.client)
         if client is None:
@@ -325,7 +323,8 @@ class WebSocketDriver:
             return
         self._note_place(exchange)
         if attempt.head is None:  # messages have no head of their own
-            if not self._driver.shadow and isinstance(_read(message), _Closing):
+            event = _read(message)
+            if not self._driver.shadow and (isinstance(event, _Closing) or event.is_too_deep):
                 message.drop()
                 self._fail(exchange, Failure("reset", "what came is no event"), _UNREADABLE)
                 return
@@ -380,7 +379,7 @@ class WebSocketDriver:
     def _check_silence(self) -> None:
         """Ping an upstream that is silent, and give it up when it does not answer the ping."""
         self._silence_timer = None
-        if self._is_over or not self._exchanges:
+        if self._driver.client_gone.is_set() or not self._exchanges:
             return
         silent = time.monotonic() - self._driver.heard_at
         if silent < self._silence_limit:
@@ -482,7 +481,7 @@ def _read(message: WebSocketMessage) -> Body | _Closing:
     if not message.is_text:
         return _Closing(1003, "Events are JSON in text messages; this one is binary")
     body = Body(message.content)
-    if not body.is_too_deep and not (body.is_object and isinstance(body.get("type"), str)):
+    if not (body.is_object and isinstance(body.get("type"), str)) and not body.is_too_deep:
         return _Closing(1007, "Events are JSON objects with a type; this one is none")
     return body
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -14,17 +15,18 @@ ACCOUNTS = {f"account-{n}": f"sk-real-q{n:04}-Zx9_{n * 7919:08}-KeyOfThisAccount
 MORE = "failover: {attempts: 2}\n"
 
 
+@cache
+def spellings(key: str) -> list[tuple[str, bytes]]:
+    """Return by its name, for each spelling of *key*, the part that is like no other account's, in small letters."""
+    spelled = [(name, spell(key)) for name, spell in SPELLINGS.items()]
+    # without the ends that base64 shares with its neighbours
+    return [(name, text[len(text) // 8 : -len(text) // 8].encode().lower()) for name, text in spelled]
+
+
 def quoted(data: bytes, keys: set[str]) -> list[str]:
-    """Return in which spelling which of *keys* stands in *data*, which is looked at in small letters as well."""
+    """Return in which spelling which of *keys* stands in *data*, in small letters or large ones."""
     small = data.lower()
-    return [
-        f"{name} of {key}"
-        for key in keys
-        for name, spell in SPELLINGS.items()
-        # the part of it that is like no other account's, without the ends that base64 shares with its neighbours
-        if (inner := spell(key)[len(spell(key)) // 8 : -len(spell(key)) // 8].encode()) in data
-        or inner.lower() in small
-    ]
+    return [f"{name} of {key}" for key in keys for name, inner in spellings(key) if inner in small]
 
 
 def exercise(running: Proxy, keys: set[str]) -> dict[str, list[str]]:

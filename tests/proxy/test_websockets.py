@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,20 +15,24 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.test import tflow
 from mitmproxy.websocket import WebSocketMessage
+from msgspec import structs
 from wsproto.frame_protocol import Opcode
 
 from patchbay import dialects
 from patchbay.accounts.lease import Lease
 from patchbay.body import Body
+from patchbay.clients import GONE
 from patchbay.exchange import Exchange
-from patchbay.proxy import websockets
+from patchbay.proxy import flow_metadata, websockets
 from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import DriverContext, ExchangeDriver, RequestTarget
 from patchbay.proxy.websockets import WebSocketDriver
+from patchbay.replacement import CROSSTALK
 from patchbay.router import Router
 from patchbay.settings import reader
+from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Head
-from patchbay.values.decision import Decision, Finding, Wait
+from patchbay.values.decision import Decision, Finding, Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, Request
 
 KEY = "sk-real-0123456789abcdef"
@@ -367,7 +372,13 @@ def test_an_error_that_the_request_made_leaves_the_socket_open(line: Line) -> No
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"), [(b"<html>busy</html>", Opcode.TEXT), (b"[1]", Opcode.TEXT), (b"\x00\x01", Opcode.BINARY)]
+    ("content", "kind"),
+    [
+        (b"<html>busy</html>", Opcode.TEXT),
+        (b"[1]", Opcode.TEXT),
+        (b"\x00\x01", Opcode.BINARY),
+        (b'{"type": "x", "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", Opcode.TEXT),
+    ],
 )
 def test_garbage_in_place_of_an_answer_is_a_failure(line: Line, content: bytes, kind: Opcode) -> None:
     """R35: the client gets one error that it can read, and the socket ends."""
@@ -655,3 +666,292 @@ def test_without_an_attempt_an_exchange_ends_with_each_terminal_event(line: Line
     line.socket._end_in_shadow(exchange, message)
 
     assert (exchange not in line.socket._exchanges) is ends
+
+
+def _left(line: Line, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the ids of the exchanges whose conversation leaves its account, as they come."""
+    left: list[str] = []
+    monkeypatch.setattr(line.router, "leave_socket", lambda exchange, now: left.append(exchange.id))
+    return left
+
+
+def test_the_conversations_of_the_answer_and_of_the_upgrade_leave_a_failed_account(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R35: the next socket is found by either of them."""
+    left = _left(line, monkeypatch)
+    line.up()
+    asked, upgrade = line.socket._exchanges[0], line.driver.exchange
+    line.pass_on(FAILURES["429"], from_client=False)
+
+    assert upgrade and left == [asked.id, upgrade.id]
+
+
+def test_a_message_for_a_model_that_is_served_elsewhere_takes_its_conversation_there(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = _left(line, monkeypatch)
+    line.router.reload(reader.load(SETTINGS.replace("id: one,", "id: one, models: [other],"), "config.yaml"))
+    line.up()
+
+    assert line.driver.exchange and left[1:] == [line.driver.exchange.id]
+    assert line.said[0]["error"]["code"] == "model_elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("closed_by_client", "error", "closing", "leaves", "outcome", "why"),
+    [
+        (False, "", False, True, "server", "the WebSocket was closed"),
+        (True, "", False, False, "cancelled", "Client disconnected."),
+        (False, "it broke", False, False, "cancelled", "it broke"),
+        (False, "", True, False, "cancelled", "the WebSocket was closed"),
+    ],
+)
+def test_only_a_close_by_the_upstream_is_the_account_s_failure(
+    line: Line, monkeypatch: pytest.MonkeyPatch,
+    closed_by_client: bool, error: str, closing: bool, leaves: bool, outcome: str, why: str,
+) -> None:  # fmt: skip
+    """R35: not one by the client, after a failure of ours, or behind a close frame of ours."""
+    left = _left(line, monkeypatch)
+    line.up()
+    assert line.flow.websocket
+    line.flow.websocket.closed_by_client, line.socket._is_closing = closed_by_client, closing
+    line.socket.ended(error)
+
+    assert bool(left) == leaves
+    assert [each.attempts[0].outcome for each in line.decisions] == [outcome]
+    assert [each.error for each in line.decisions] == [why]
+    assert line.driver.client_gone.is_set() and line.driver.woken.is_set()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said", "closed"),
+    [
+        (GONE, True, [1008]),
+        (Refusal(503, "account_gone", "x"), True, [1012]),
+        (Refusal(503, "no_account", "x"), True, [1013]),
+        (Refusal(429, "rate_limited", "x"), True, [1013]),
+        (Refusal(400, "account_unknown", "x"), True, [1013]),
+        (Refusal(400, "body_unusable", "x"), True, []),
+        (websockets._CROWDED, True, []),
+        (websockets._LEFT, False, []),
+    ],
+)
+def test_a_refusal_closes_the_socket_where_another_one_may_be_served(
+    line: Line, refusal: Refusal, said: bool, closed: list[int]
+) -> None:
+    line.router.open = lambda *_, **__: refusal  # type: ignore[method-assign]
+
+    assert line.up().dropped
+    assert [(each["status"], each["error"]["code"]) for each in line.said] == [(refusal.status, refusal.code)] * said
+    assert [code for code, _ in line.closing] == closed
+
+
+def test_a_message_behind_one_that_is_under_way_is_refused_where_the_account_is_gone(line: Line) -> None:
+    """R34: with the error that says so, and the close frame behind it."""
+    line.up()
+    line.router.reload(reader.load(WITHOUT["disabled"], "config.yaml"))
+    refused = line.up()
+
+    assert refused.dropped
+    assert [(each["status"], each["error"]["code"]) for each in line.said] == [(503, "account_gone")]
+    assert "Connect again" in line.said[0]["error"]["message"]
+    assert line.closing == [
+        (1012, "the account of this WebSocket is not served any more; connect again for another one")
+    ]
+
+
+def test_the_response_of_another_account_is_named_with_the_status_that_clients_act_on(line: Line) -> None:
+    refused = line.up(previous_response_id=_made_by_two(line))
+
+    assert refused.dropped and line.said[0]["status"] == 400
+    assert "whole input" in line.said[0]["error"]["message"]
+
+
+def test_an_event_that_is_nested_too_deeply_is_refused(line: Line) -> None:
+    """R27: no parser can tell what it asks for."""
+    deep = b'{"type": "response.create", "input": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    line.driver.shadow = True
+    assert not line.pass_on(deep, from_client=True).dropped
+    line.driver.shadow = False
+
+    assert line.pass_on(deep, from_client=True).dropped
+    assert [(each["status"], each["error"]["code"]) for each in line.said] == [(400, "body_too_deep")]
+
+
+def test_an_event_that_the_client_may_not_send_is_refused(line: Line) -> None:
+    """R34: also one that asks for no answer names a model."""
+    allowed = Client(may_pin=True, models=("mini*",))
+    line.socket._context = replace(line.socket._context, client_now=lambda _: allowed)
+    event = {"type": "session.update", "session": {"model": "large"}}
+
+    assert line.pass_on(event, from_client=True).dropped
+    assert [each["status"] for each in line.said] == [403] and line.hung_up == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "from_client"),
+    [
+        (b"not json", True),
+        (b'{"type": "response.create", "model": "m", "model": "n"}', True),
+        (b'{"type": "response.create", "model": "m", "previous_response_id": "resp_of_account_two_0123"}', True),
+        (f"quotes {KEY}".encode(), False),
+        (b"\x00", False),
+        (json.dumps(FAILURES["429"]).encode(), False),
+        (json.dumps(SHUT_OUT["401"]).encode(), False),
+    ],
+)
+def test_in_shadow_every_message_passes_as_it_is(line: Line, content: bytes, from_client: bool) -> None:
+    line.up()
+    _made_by_two(line)
+    line.driver.shadow = True
+    line.router.reload(reader.load(WITHOUT["disabled"], "config.yaml"))
+    passed = line.pass_on(content, from_client=from_client)
+    _rest(line, "two")
+    line.socket.settings_changed()
+    line.socket.account_failed()
+
+    assert (passed.dropped, passed.content) == (False, content)
+    assert (line.said, line.closing, "patchbay_ending" in vars(passed)) == ([], [], False)
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_an_answer_that_belongs_to_another_request_is_cut_with_its_socket(line: Line, shadow: bool) -> None:
+    line.up()
+    line.driver.shadow = shadow
+    line.router.answered = lambda *_: "cut"  # type: ignore[method-assign]
+    foreign = line.down("response.created")
+
+    assert foreign.dropped is not shadow
+    assert [each["error"]["code"] for each in line.said] == [CROSSTALK.code] * (not shadow)
+    assert line.closing == [(1011, "an answer that belongs to another request came")] * (not shadow)
+    assert [each.status for each in line.decisions] == [CROSSTALK.status] * (not shadow)
+    assert line.socket.in_flight == shadow
+
+
+def test_a_proof_is_told_once_per_exchange_and_place(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    line.up()
+    line.up()
+    proof = Finding("d", "f", "proof", "body id", "a", "b", "unknown")
+    findings = [proof, structs.replace(proof, where="body model"), structs.replace(proof, strength="strong", where="x")]
+    verdict = SimpleNamespace(findings=findings)
+    monkeypatch.setattr(Exchange, "verdict", property(lambda self: verdict))
+    first, second = line.socket._exchanges
+    for _ in range(2):
+        line.socket._raise_alarms(first)
+        line.socket._raise_alarms(second)
+    assert [each.where for each in line.alarms] == ["body id", "body model"] * 2
+    assert line.socket._alarmed == {(each.id, where) for each in (first, second) for where in ("body id", "body model")}
+    monkeypatch.undo()
+    line.socket._close(first, "")
+    assert {known for known, _ in line.socket._alarmed} == {second.id}, "what is remembered goes with its exchange"
+
+
+def test_the_record_of_an_exchange_says_where_its_messages_stand(line: Line) -> None:
+    """T12: counted from the first of the socket, whether it is kept or not."""
+    line.pass_on({"type": "response.cancel"}, from_client=True)
+    line.up()
+    line.down("response.created", padding="x" * 3000)
+    line.down("response.in_progress", padding="x" * 3000)
+    line.down("response.completed", status="completed", output=[])
+    line.up()
+    line.down("response.completed", status="completed", output=[])
+
+    records = line.flow.metadata[flow_metadata.SOCKET_RECORDS]
+    assert [(each["request"], each["first"], each["last"]) for each in records] == [(1, 2, 4), (5, 6, 6)]
+    assert [each["verdict"] for each in records] == [each.verdict for each in line.decisions]
+    assert line.flow.websocket
+    assert flow_metadata.forgotten(line.flow) == 7 - len(line.flow.websocket.messages) > 0
+
+
+def test_a_message_that_no_request_waits_for_passes(line: Line) -> None:
+    assert not line.down("response.created").dropped
+    assert line.hung_up == 0 and line.decisions == []
+
+
+def test_no_more_is_forgotten_than_has_to_be(line: Line) -> None:
+    """The flow keeps `limits.keep_streamed`, 512 bytes for each message among it, and always the latest."""
+    assert line.flow.websocket
+    for kept in (1, 2, 2, 2):
+        line.pass_on(b"x" * (2048 - 512), from_client=False)
+        assert len(line.flow.websocket.messages) == kept
+    line.pass_on(b"x" * 9000, from_client=False)
+    assert len(line.flow.websocket.messages) == 1
+    assert flow_metadata.forgotten(line.flow) == 4
+
+
+@pytest.mark.parametrize(("idle", "limit"), [(0.0, 20.0), (60.0, 20.0), (7.0, 7.0)])
+def test_an_upstream_is_pinged_after_its_silence_and_has_five_seconds_to_answer(
+    line: Line, monkeypatch: pytest.MonkeyPatch, idle: float, limit: float
+) -> None:
+    """R35: 20 seconds, or the account's idle timeout where that is shorter."""
+    due: list[float] = []
+    monkeypatch.setattr(ExchangeDriver, "timeouts", Timeouts(idle=idle))
+    monkeypatch.setattr(line.socket, "_schedule", lambda seconds, look: due.append(seconds))
+    clock = _clock(monkeypatch)
+    line.up()
+    clock[0] += limit - 2
+    line.look()
+    clock[0] += 2
+    line.look()
+    assert due == pytest.approx([limit, 2, 5]) and line.pings == 1
+    line.driver.upstream_heard()
+    clock[0] += 1
+    line.look()
+    clock[0] += limit - 1
+    line.look()
+
+    assert due == pytest.approx([limit, 2, 5, limit - 1, 5]) and line.pings == 2
+
+
+def test_nothing_is_pinged_once_the_socket_is_idle_or_over(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = _clock(monkeypatch)
+    line.up()
+    clock[0] += 60
+    line.driver.client_left()
+    line.look()
+    line.driver.client_gone.clear()
+    line.down("response.completed", status="completed", output=[])
+    line.look()
+
+    assert (line.pings, line.socket._silence_timer) == (0, None)
+
+
+def test_in_shadow_an_answer_without_an_account_ends_its_exchange(line: Line) -> None:
+    line.up()
+    line.socket._exchanges[0].attempts.clear()
+    passed = line.down("response.completed")
+
+    assert not passed.dropped and line.socket.in_flight == 0 and len(line.decisions) == 1
+
+
+def test_a_silent_upstream_fails_the_oldest_answer_and_cancels_the_others(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = _left(line, monkeypatch)
+    line.up()
+    line.up()
+    oldest, clock = line.socket._exchanges[0], _clock(monkeypatch)
+    clock[0] += websockets.SILENCE
+    line.look()
+    line.look()
+
+    assert line.driver.exchange and left == [oldest.id, line.driver.exchange.id]
+    assert [each.attempts[0].outcome for each in line.decisions] == ["server", "cancelled"]
+
+
+def test_a_refused_message_is_not_in_flight(line: Line) -> None:
+    """Its neighbours are."""
+    first = line.up()
+    line.router.access.is_served_elsewhere = lambda exchange: True  # type: ignore[method-assign]
+    second = line.up()
+
+    assert (first.dropped, second.dropped, line.socket.in_flight) == (False, True, 1)
+    assert [(each.status, each.error) for each in line.decisions] == [(503, "model_elsewhere")]
+
+
+def test_an_error_event_carries_the_headers_of_the_dialect(line: Line) -> None:
+    line.up(previous_response_id=_made_by_two(line))
+
+    dialect, refusal = dialects.of("openai_responses"), replace(websockets._ELSEWHERE)
+    assert line.said[0]["headers"] == dict(dialect.error_headers(refusal))

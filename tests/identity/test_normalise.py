@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.identity.normalise import VOLATILE, arguments, canonical, lasting, masked, normal, squeezed
+from patchbay.identity.normalise import VOLATILE, arguments, canonical, clipped, lasting, masked, normal, squeezed
 
 DOT = "\N{BULLET}"
 # One text for each entry of VOLATILE, in its order, that no other entry masks in whole.
@@ -97,3 +97,30 @@ def test_what_no_encoder_takes_has_a_form_too() -> None:
 )
 def test_each_volatile_member_drops_out(name: str) -> None:
     assert lasting({name: 1, "type": "x", "empty": None, "zero": 0}) == {"type": "x", "zero": 0}
+
+
+@pytest.mark.parametrize("blank", [chr(code) for code in range(0x3002) if chr(code).isspace()])
+def test_each_blank_drops_out_of_an_answer(blank: str) -> None:
+    assert squeezed(f"a{blank}b") == "ab"
+    assert squeezed(f"é{blank}b") == "éb"
+
+
+@pytest.mark.parametrize("text", ["a\x7fb", "a\u3001b", "a\u200bb"])
+def test_other_signs_stay(text: str) -> None:
+    assert squeezed(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [(" a\r\nb\rc\n", "a\nb\nc"), ("\n\r", ""), ("e\u0301\r\n", "é"), ("é", "é"), ("Å", "Å"), ("a\n\rb", "a\n\nb")],
+)
+def test_a_text_has_one_kind_of_line_end_and_is_composed(text: str, found: str) -> None:
+    assert normal(text) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "found"),
+    [("abcd", 4, "abcd"), ("abcde", 4, "ab\nde"), ("abcde", 5, "abcde"), ("abcdefg", 5, "ab\nefg"), ("", 4, "")],
+)
+def test_a_long_text_is_clipped_to_both_ends(text: str, most: int, found: str) -> None:
+    assert clipped(text, most) == found

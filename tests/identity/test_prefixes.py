@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from patchbay.body import Body
 from patchbay.identity.history import conversation_of
-from patchbay.identity.prefixes import Prefixes, prefixes
+from patchbay.identity.prefixes import Prefixes, prefixes, prefixes_of, with_prefixes
 from patchbay.identity.seeds import Seeds
 from patchbay.identity.turns import Conversation, answer_turns
 from patchbay.ledger import Entry
@@ -213,3 +214,59 @@ def test_the_first_turns_of_a_served_request_are_left_out():
     assert [turn.index for turn in chain.answers(b"", whole, 1)] == [1]
     assert [turn.index for turn in chain.answers(b"", whole, 1, served=3)] == [3]
     assert [turn.index for turn in chain.answers(b"", whole, 1, served=1)] == [1]
+
+
+def test_a_history_of_nothing_is_not_remembered():
+    chain = made()
+    chain.note(b"", Conversation(), ENTRY, 0)
+
+    assert len(chain) == 0
+
+
+def test_turns_before_the_first_question_belong_to_the_first_turn():
+    """A history that begins with an answer is found by its question, not by that answer alone."""
+    chain = made()
+    led = conversation_of(Body(json.dumps({"messages": [LED, *chat("a", "b", "c")["messages"]]}).encode()))
+    other = conversation_of(Body(json.dumps({"messages": [LED, *chat("z", "b", "c")["messages"]]}).encode()))
+    chain.note(b"", led, ENTRY, 0)
+
+    assert len(chain._first_turns) == 1
+    assert chain._knows_first_turn(b"", led)
+    assert not chain._knows_first_turn(b"", other)
+
+
+LED = {"role": "assistant", "content": "Hello, what can I do?"}
+
+
+def test_a_first_request_with_examples_shares_all_of_them():
+    chain = made()
+    chain.note(b"", talk("a", "example", "b"), ENTRY, 0, begins=True)
+    chain.note(b"", talk("a", "example", "b"), OTHER, 0, begins=True)
+
+    assert chain.find(b"", talk("a", "example", "b", "ours", "c"), 1).affinity == ""
+    assert ("prefix", prefixes(talk("a", "example", "b").turns)[-1]) not in chain._entries
+
+
+def test_shorter_prefixes_are_not_written_again():
+    chain = made()
+    chain.note(b"", talk("a", "b", "c"), ENTRY, 0)
+    chain.note(b"", talk("a", "b", "c", "d", "e"), ENTRY, 30)
+
+    assert chain.find(b"", talk("a", "b", "c", "d", "e"), 89) == ENTRY
+    assert chain.find(b"", talk("a", "b", "other"), 61) is None
+
+
+def test_a_request_served_before_is_looked_for_just_before_the_first_answer():
+    chain = made()
+    chain.note(b"", talk("a"), ENTRY, 0, seen=True)
+    chain.note(b"", talk("a", "ours", "b", "two", "c"), ENTRY, 1, seen=True)
+
+    assert chain.find(b"", talk("a", "ours", "b", "two", "other"), 2) == ENTRY
+    assert chain.find(b"", talk("a", "ours", "other"), 2) == ENTRY
+
+
+def test_prefixes_go_on_from_those_that_are_known():
+    conversation = talk("a", "b", "c", "d")
+    before = with_prefixes(talk("a", "b", "c"))
+
+    assert prefixes_of(replace(conversation, prefixes=before.prefixes)) == prefixes(conversation.turns)

@@ -303,3 +303,92 @@ def test_each_member_of_a_message_that_refers(node, place):
 @pytest.mark.parametrize("node", [{"data": TOKEN}, {"container_id": TOKEN}, {"name": TOKEN}, {"id": ""}, {"id": 7}])
 def test_other_members_refer_to_nothing(node):
     assert list(references.of_message(node)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/v1/responses/r",
+         [("reference", "r"), ("file", "responses/r"), ("file", "responses"), ("file", "v1/responses")]),
+        ("/v1/files/f:verb?x=/y", [("file", "f"), ("file", "files/f"), ("file", "files"), ("file", "v1/files")]),
+        ("/", []),
+    ],
+)  # fmt: skip
+def test_each_segment_of_a_path_may_be_an_id(path, found):
+    assert [(each.place, each.value) for each in references.of_path(path)] == found
+
+
+@pytest.mark.parametrize("chain", ["responses", "conversations", "completions", "interactions"])
+def test_each_chain_is_a_reference(chain):
+    assert next(references.of_path(f"/v1/{chain}/r")) == references.Reference("reference", "r")
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        (f"/up?upload_id={TOKEN}", [("address", f"/up?upload_id={TOKEN}"), ("file", TOKEN)]),
+        (f"/up?upload_id={TOKEN.replace('Z', '%5A')}", [("address", f"/up?upload_id={TOKEN.replace('Z', '%5A')}"),
+                                                       ("file", TOKEN)]),
+        ("/up?upload_id=1", [("address", "/up?upload_id=1")]),
+        (f"/up?other={TOKEN}", [("address", f"/up?other={TOKEN}")]),
+        ("/up", [("address", "/up")]),
+    ],
+)  # fmt: skip
+def test_an_address_names_itself_and_the_ids_in_its_query(path, found):
+    assert [(each.place, each.value) for each in references.of_address(path)] == found
+
+
+@pytest.mark.parametrize(("segments", "one"), [(31, True), (32, False)])
+def test_32_segments_of_an_address_are_read(segments, one):
+    assert references.names_one("/x" * segments + "/file-1") == one
+
+
+@pytest.mark.parametrize("member", ["cachedContent", "cached_content"])
+@pytest.mark.parametrize("value", [7, "", None, ["x"], {"id": "x"}])
+def test_a_cache_is_named_by_a_text(member, value):
+    assert list(references.owning(request(GEMINI, {member: value}))) == []
+
+
+@pytest.mark.parametrize("value", [7, {"id": 7}, [], {}, None, ""])
+def test_an_id_is_a_text(value):
+    names = ("previous_response_id", "conversation", "container", "batch_id", "input_file_id", "file_id")
+    assert list(references.owning(request(RESPONSES, dict.fromkeys(names, value)))) == []
+
+
+def test_the_places_that_a_conversation_can_go_on_without():
+    assert sorted(references.SPARED) == ["reasoning", "state"]
+
+
+def test_lists_in_lists_are_not_entered():
+    assert list(references.of_message([[{"tool_use_id": "a"}], {"tool_use_id": "b"}, "c"])) == [
+        references.Reference("tool", "b")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "may"),
+    [
+        ({"input": [{"id": "x"}]}, True),
+        ({"other": [{"id": "x"}]}, False),
+        ({"input": [{"role": "user", "content": "hi"}]}, False),
+        ({"tools": [{"vector_store_ids": []}]}, True),
+        ({"other": [{"vector_store_ids": []}]}, False),
+        ({"messages": [{"role": "user", "content": "hi"}]}, False),
+        ({"messages": [{"file_id": "x"}]}, True),
+    ],
+)
+def test_a_history_without_a_mark_is_not_decoded(body, may):
+    assert references._may_own(request(RESPONSES, body).body) == may
+
+
+def test_512_references_of_a_history_are_yielded_and_no_more():
+    body = {"input": [{"type": "item_reference", "id": f"msg_{number}"} for number in range(600)]}
+
+    assert len(list(references.owning(request(RESPONSES, body)))) == 512
+
+
+@pytest.mark.parametrize(("parts", "is_read"), [(4_095, True), (4_096, False)])
+def test_4096_nodes_of_a_message_are_read(parts, is_read):
+    message = [{"tool_use_id": "a"}, *({} for _ in range(parts - 1))]  # the last part is read first
+
+    assert bool(list(references.of_message(message))) == is_read

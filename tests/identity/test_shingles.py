@@ -130,3 +130,59 @@ def test_so_long_a_text_is_read_in_whole(size, whole):
 )
 def test_letters_and_digits_are_kept(text, kept):
     assert letters(text) == kept
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("a\x7fb", "ab"),
+        ("a\x00b", "ab"),
+        ("é\x7fb", "éb"),
+        ("a\u2014b…c", "abc"),
+        ('a:b<c>d"e|f', "abcdef"),
+        ("a\\b", "ab"),
+    ],
+)
+def test_signs_drop_out(text, kept):
+    assert letters(text) == kept
+
+
+@pytest.mark.parametrize("mark", '\n:<>"|')
+@pytest.mark.parametrize("last", ["x", "é"])
+def test_a_shingle_may_begin_after_each_break(mark, last):
+    text = "x" * 7 + mark + "y" * 89 + last
+
+    assert shingles.shingles(text, 9) == (text.replace(mark, "")[:90], "y" * 89 + last)
+
+
+@pytest.mark.parametrize("letters", ["ba", "ki", "\u0433a", "\u0431\u0435", "\u043f\u043e"])
+def test_a_shingle_may_begin_inside_a_line(letters):
+    """A text in Cyrillic without breaks has as many beginnings as one in Latin letters."""
+    begins = letters.isascii() or letters[1] > "z"
+    filler = "x" if letters.isascii() else "щ"
+    text = filler * 7 + letters + filler * 88
+
+    assert len(shingles.shingles(text, 9)) == 1 + begins
+
+
+@pytest.mark.parametrize(("before", "count"), [(7, 2), (8, 2), (9, 1)])
+def test_a_shingle_begins_early_enough_to_have_all_its_letters(before, count):
+    text = "x" * before + "ba" + "x" * (96 - before)
+
+    assert len(shingles.shingles(text, 9)) == count
+
+
+def test_the_first_one_is_not_chosen_twice():
+    chosen = shingles.shingles(TEXT, 1)
+    begun = next(
+        text for text in (TEXT[place:] for place in range(len(TEXT))) if shingles.shingles(text, 1)[0] == _first(text)
+    )
+
+    assert shingles.shingles(begun, 1, first=True) == (_first(begun),)
+    assert len(shingles.shingles(TEXT, 1, first=True)) == 1 + (_first(TEXT) not in chosen)
+
+
+def test_the_end_of_a_long_text_has_2048_characters():
+    text = "x" * 8_192 + "y" * 2_049
+
+    assert shingles._bounded(text) == "x" * 6_144 + "\n" + "y" * 2_048

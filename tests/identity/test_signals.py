@@ -342,3 +342,26 @@ unknown guest public system client service server
 @pytest.mark.parametrize("body", [{"conversation": None}, {"conversation": {}}, {"session_id": None}, {"metadata": {}}])
 def test_an_absent_value_is_no_evidence(body):
     assert signals.find(request(CHAT, body)) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("tier", "value", "one"),
+    [("user", "u-1", False), ("generic_header", "dev", False), ("generic_header", "dev-7", True),
+     ("harness", "main session", False), ("codex", "main", True), ("codex", "", False),
+     ("generic_header", "null", False), ("cache_key", "app", False),
+     ("cache_key", UUID, True), ("session", "user", True)],
+)  # fmt: skip
+def test_an_id_names_one_conversation_if_it_is_usable_and_not_common(tier, value, one):
+    assert signals.names_one(tier, value) == one
+
+
+def test_all_constants_and_nouns_together_are_common_too():
+    assert signals.is_common("generic_header", " ".join(signals._CONSTANTS | signals._NOUNS))
+    assert not signals.is_common("generic_header", " ".join(signals._NOUNS))
+
+
+def test_turn_metadata_without_the_member_names_nothing():
+    inner = json.dumps({"other": "s"})
+
+    assert signals.find(request(CHAT, {"client_metadata": {"x-codex-turn-metadata": inner}})) == ((), ())
+    assert signals.find(request(CHAT, {}, {"x-codex-turn-metadata": inner})) == ((), ())

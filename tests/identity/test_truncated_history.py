@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from patchbay.identity.truncated_history import TruncatedHistories
+from patchbay.identity import truncated_history
+from patchbay.identity.history import conversation_of
+from patchbay.identity.truncated_history import ServedRequest, TruncatedHistories
 
 from .shapes import COMPACTIONS, GEMINI as SIM_GEMINI, body
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
@@ -474,3 +476,105 @@ def test_no_text_makes_it_raise_and_no_other_client_is_met(texts, answer, others
     for path in (CHAT, MESSAGES, RESPONSES, GEMINI):
         theirs = teller.ask(path, chat(*others, answer * 5, *texts), {"x-api-key": "bob"})
         assert theirs.affinity != mine.affinity or mine.affinity == ""
+
+
+# -- bounds ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("characters", "is_known"), [(39, False), (40, True)])
+def test_a_message_that_is_our_answer_has_40_characters(characters, is_known):
+    teller = Teller()
+    text = ("abcdefghij" * 4)[:characters]
+    before, _ = talk(teller, "Schreib alles auf.", text)
+
+    assert (teller.ask(CHAT, chat(f" {text} ")).affinity == before.affinity) == is_known
+
+
+@pytest.mark.parametrize(
+    ("exchanges", "keys"),
+    [
+        ([("go", "yes")], []),
+        ([("go on please", "y")], ["exchange goonplease y"]),
+        ([("go onward", "y")], []),
+        ([("go", "yes"), ("so", "no, never")], []),
+        ([("go", "yes"), ("so", "not now")], []),
+        ([("and", "yes"), ("why", "not now")], []),
+        ([("andy", "yes"), ("why", "not now")], ["exchanges why notnow andy yes"]),
+        ([("a", "b"), ("c", "d"), ("e", "f")], []),
+        ([("1", "2345"), ("6", "7890"), ("1", "23456")], ["exchanges 1 23456 6 7890 1 2345"]),
+        ([("abcdefghijklmn", "o"), ("1", "2345"), ("6", "7890"), ("1", "2345")], []),
+        ([("abcdefghijk", "abcdef")], ["exchange abcdefghijk abcdef"]),
+    ],
+)
+def test_an_exchange_counts_alone_by_its_question_and_with_others_by_all_their_letters(exchanges, keys):
+    texts = [each for question, answer in exchanges for each in (("user", question), ("assistant", answer))]
+
+    assert list(truncated_history._exchange_keys(texts[:-1], texts[-1][1])) == keys
+
+
+@pytest.mark.parametrize(("size", "pieces"), [(1024, 2), (1025, 1)])
+def test_a_question_of_1024_characters_counts_in_whole(size, pieces):
+    text = "a question of some length\n" + "x" * (size - 26)
+
+    assert len(truncated_history._pieces(text)) == pieces + ("" in truncated_history._pieces(text))
+
+
+@pytest.mark.parametrize(
+    ("messages", "before", "answer", "has_key"),
+    [
+        (chat("a question of some length"), 0, "Hi.", True),
+        (chat("a question of some length"), 0, "", False),
+        (chat("a question of some length", "Hi.", "go"), 0, "", True),
+        (chat("a question of some length"), 1, "Hi.", False),
+        ({"messages": []}, 0, "Hi.", False),
+        (chat("1234567890"), 0, "Hi.", False),
+        (chat("abcdefghi"), 0, "Hi.", False),
+        (chat("abcdefghij"), 0, "Hi.", True),
+    ],
+)
+def test_an_opening_has_a_key_by_its_words_and_its_first_answer(messages, before, answer, has_key):
+    asked = request(CHAT, messages)
+    key = truncated_history._opening_key(messages["messages"], before, conversation_of(asked.body), answer)
+
+    assert (key != "") == has_key
+
+
+@pytest.mark.parametrize("place", ["system", "message", "last"])
+@pytest.mark.parametrize(("at", "asks"), [(0, True), (400, False)])
+def test_a_request_asks_for_a_summary_in_its_instructions_or_its_last_message(place, at, asks):
+    words = "x" * at + ASK
+    told = {
+        "system": {**chat("so"), "system": words},
+        "message": {"messages": [{"role": "system", "content": words}, *chat("so")["messages"]]},
+        "last": chat("so", "yes", words),
+    }[place]
+    asked = request(MESSAGES, told)
+    served = ServedRequest(asked, conversation_of(asked.body), 0, told["messages"], SUMMARY, binds=True)
+
+    assert truncated_history._asks_for_summary(served) == (asks or place == "last")
+
+
+@pytest.mark.parametrize(("size", "binds", "count"), [(89, True, 0), (90, True, 1), (90, False, 0)])
+def test_an_answer_of_90_characters_can_be_quoted(size, binds, count):
+    asked = request(CHAT, chat("so"))
+    served = ServedRequest(asked, conversation_of(asked.body), 0, chat("so")["messages"], "x" * size, binds)
+
+    assert len(list(truncated_history._quotable_keys(served))) == count
+
+
+def test_what_is_instructed_may_quote_an_answer_too():
+    """I2: a client may put the summary into the instructions beside the history."""
+    for told in ({"system": CONTINUED.format(SUMMARY)}, {}):
+        teller = Teller()
+        before = compacted(teller, account="b")
+        leading = [] if told else [{"role": "system", "content": CONTINUED.format(SUMMARY)}]
+        body = {"messages": [*leading, *chat("what is next?")["messages"]], **told}
+        assert teller.ask(MESSAGES, body).affinity == before.affinity
+
+
+def test_a_window_ends_with_a_question():
+    teller = Teller()
+    first, texts = talk(teller, "help me port a parser", "Gladly.")
+    teller.serve(CHAT, chat(*texts, "here are the files", "so"), answer=answered("Go."))
+
+    assert teller.ask(CHAT, chat("unknown", "Gladly.")).affinity != first.affinity

@@ -186,3 +186,44 @@ def test_long_instructions_are_masked_like_short_ones(size: int) -> None:
     assert turns.digests_of_instructions([one]) == turns.digests_of_instructions([other])
     assert turns.digests_of_instructions([one]) != turns.digests_of_instructions([one[:-1]])
     assert turns.digests_of_instructions(["", " ", "x-anthropic-billing-header: a"]) == ()
+
+
+@pytest.mark.parametrize("role", ["user", "assistant"])
+@pytest.mark.parametrize("empty", ["", " \n", [], [{"type": "text", "text": ""}], [7, None, [{"text": "x"}]], 7, None])
+def test_a_message_without_content_is_no_turn(role: str, empty: Any) -> None:
+    assert digests(empty, role=role) == [] if not isinstance(empty, list) else digests(*empty, role=role) == []
+
+
+def test_an_answer_without_text_has_no_text_part() -> None:
+    call = {"type": "tool_use", "name": "ls", "input": {}}
+    for blank in ("<think>x</think>", "\u200b\u3000".strip("\u200b")):
+        said = [{"type": "text", "text": blank}, call]
+        assert [digest for _, digest in digests(*said, role="assistant")] == [
+            digest for _, digest in digests(call, role="assistant")
+        ]
+
+
+def test_what_is_no_text_is_kept_beside_the_text_of_an_answer() -> None:
+    call = {"type": "tool_use", "name": "ls", "input": {}}
+    text = {"type": "text", "text": "a b"}
+    first, second, third = (digests(*parts, role="assistant") for parts in ([text, call], [call, text], [text]))
+
+    assert first == second != third
+
+
+def test_a_turn_of_an_empty_text_has_the_digest_of_none() -> None:
+    assert Turn("user", " ", 0).digest == fingerprint(b"user") != Turn("user", "a", 0).digest
+    assert Turn("assistant", "<think>x</think>", 0).digest == fingerprint(b"assistant")
+
+
+@pytest.mark.parametrize(("depth", "counts"), [(6, True), (7, False)])
+def test_results_are_read_six_deep(depth: int, counts: bool) -> None:
+    """Further down they count as they are, with what may change."""
+
+    def nested(status: str) -> dict[str, Any]:
+        inner: dict[str, Any] = {"type": "text", "text": "a", "cache_control": status}
+        for _ in range(depth):
+            inner = {"type": "tool_result", "content": [inner]}
+        return inner
+
+    assert (digests(nested("x")) == digests(nested("y"))) == counts

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from patchbay import dialects
+from patchbay.body import Body
+from patchbay.dialects.outcome_rules import OutcomeRule
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
@@ -204,3 +206,165 @@ def test_calls_are_read_with_their_place(data: dict[str, Any], told: list[tuple[
 )
 def test_answers_to_messages_have_the_dialect_s_shape(path: str, shape: str) -> None:
     assert ANTHROPIC.answer_shape(path) == shape
+
+
+@pytest.mark.parametrize(
+    ("verb", "dialect", "stream"),
+    [
+        ("rawPredict", "anthropic", False),
+        ("streamRawPredict", "anthropic", True),
+        ("predict", "gemini", False),
+        ("explain", "gemini", False),
+    ],
+)
+def test_each_verb_of_vertex(verb: str, dialect: str, stream: bool) -> None:
+    found = dialects.endpoint("POST", f"/v1/projects/p/locations/l/publishers/anthropic/models/claude-4:{verb}")
+
+    assert (found.dialect, found.stream, found.model) == (dialect, stream, "claude-4")
+
+
+def test_vertex_counts_tokens_under_a_model_of_that_name() -> None:
+    found = dialects.endpoint("POST", "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict")
+
+    assert (found.kind, found.model_source, found.model) == ("resource", "model", "")
+
+
+def test_an_error_names_its_request_and_each_field_once() -> None:
+    refusal = Refusal(503, "code", "message", fields={"accounts": 2, "type": "x", "message": "y"})
+    inner = {"type": "overloaded_error", "message": "message", "code": "code", "accounts": 2}
+
+    assert json.loads(ANTHROPIC.error(refusal, "r")) == {"type": "error", "error": inner, "request_id": "r"}
+    assert ANTHROPIC.error_event(refusal, "r") == b"event: error\ndata: " + ANTHROPIC.error(refusal, "r") + b"\n\n"
+
+
+@pytest.mark.parametrize(("name", "where"), [("error", "event"), ("", "body")])
+def test_an_error_says_whether_an_event_told_it(name: str, where: str) -> None:
+    data = {"type": "error", "error": {"type": "overloaded_error", "message": "m"}}
+
+    assert [(fact.kind, fact.where) for fact in ANTHROPIC.read(name, data)] == [("error", where)]
+
+
+def disorders(*events: dict[str, Any]) -> list[tuple[str, object]]:
+    order = ANTHROPIC.order()
+    return [(fact.where, fact.value) for event in events for fact in order.feed(event)]
+
+
+def started(name: str = "a", tokens: int = 0) -> dict[str, Any]:
+    return {"type": "message_start", "message": {"id": name, "usage": {"input_tokens": tokens}}}
+
+
+def ended(tokens: int, **more: Any) -> dict[str, Any]:
+    return {"type": "message_delta", "delta": {}, "usage": {"input_tokens": tokens}, **more}
+
+
+OPENED = {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+CLOSED = {"type": "content_block_stop", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([started("a"), started("a")], []),
+        ([started("a"), started("b")], [("two-starts", "a → b")]),
+        ([CLOSED], [("unopened", "block 0")]),
+        ([OPENED, CLOSED, CLOSED], [("unopened", "block 0")]),
+        ([OPENED, CLOSED, OPENED], [("opened-twice", "block 0")]),
+        ([OPENED, OPENED], [("opened-twice", "block 0")]),
+        ([OPENED, CLOSED, {**OPENED, "index": 1}], []),
+        ([OPENED, CLOSED, {"type": "content_block_delta", "index": 0, "delta": {}}], [("unopened", "block 0")]),
+        ([{"type": "content_block_stop", "index": "0"}], []),
+        ([ended(7)], []),
+        ([started(tokens=5), ended(6)], [("another-prompt", "5 → 6 tokens")]),
+        ([started(tokens=5), ended(0)], []),
+        ([started(tokens=5), ended(6, context_management={})], []),
+        ([started(tokens=5), {**ended(6), "usage": {"input_tokens": 6, "iterations": []}}], []),
+        ([{"type": "message_stop"}, {"type": "error"}, {"type": "x" * 99}], [("after-end", "x" * 80)]),
+    ],
+)
+def test_each_rule_of_the_order_says_what_it_saw(events: list[dict[str, Any]], told: list[tuple[str, object]]) -> None:
+    assert disorders(*events) == told
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "message", "outcome"),
+    [
+        (404, "x", "model: claude-9", "model"), (404, "x", "no model: claude-9", "model"), (404, "x", "model:", ""),
+        (404, "x", "supermodel: claude-9", ""), (400, "x", "model: claude-9", ""),
+        (403, "permission_error", "m", "permission"),
+        (404, "not_found_error", "m", "request"), (500, "api_error", "m", "server"),
+        (504, "timeout_error", "m", "server"),
+    ],
+)  # fmt: skip
+def test_each_row_of_errors(status: int, kind: str, message: str, outcome: str) -> None:
+    def fits(rule: OutcomeRule) -> bool:
+        named = kind in rule.codes or (rule.phrase is not None and rule.phrase.search(message) is not None)
+        return named and (not rule.statuses or status in rule.statuses)
+
+    assert next((rule.kind for rule in ANTHROPIC.error_rules if fits(rule)), "") == outcome
+
+
+def unsealed(body: object, keeps: tuple[str, ...] = ()) -> Any:
+    return json.loads(ANTHROPIC.without_sealed(Body(json.dumps(body).encode()), lambda mark: mark in keeps))
+
+
+SIGNED = {"type": "thinking", "thinking": "x", "signature": "s"}
+SAYS = {"type": "text", "text": "a"}
+USES = {"type": "tool_use", "id": "t", "name": "n", "input": {}}
+RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "thinking"}]}
+
+
+def said(*blocks: object) -> dict[str, object]:
+    return {"role": "assistant", "content": list(blocks)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([said(SIGNED, SAYS)], [said(SAYS)]),
+        ([said(SAYS, {"type": "redacted_thinking", "data": "s"})], [said(SAYS)]),
+        ([said(SIGNED), said(SAYS)], [said(SAYS)]),
+        ([said(SAYS), said(SIGNED)], [said(SAYS)]),
+        ([said({**SIGNED, "signature": "kept"}, SIGNED)], [said({**SIGNED, "signature": "kept"})]),
+        ([said({**SIGNED, "signature": ""}, SAYS)], [said(SAYS)]),
+        ([said({"type": "text", "text": "thinking"})], [said({"type": "text", "text": "thinking"})]),
+        ([{"role": "user", "content": "thinking"}], [{"role": "user", "content": "thinking"}]),
+        ([said(), {"role": "thinking"}], [said(), {"role": "thinking"}]),
+        ([RESULT], [RESULT]),
+    ],
+)
+def test_thinking_that_an_account_cannot_verify_is_taken_out(before: object, after: object) -> None:
+    assert unsealed({"messages": before}, keeps=("kept",)) == {"messages": after}
+
+
+ON = {"type": "enabled", "budget_tokens": 9}
+CLEARING = {"edits": [{"type": "clear_thinking_20251015"}, {"type": "clear_tool_uses_20250919"}], "other": 1}
+CLEARED = {**CLEARING, "edits": [{"type": "clear_tool_uses_20250919"}]}
+
+
+@pytest.mark.parametrize(
+    ("thinking", "messages", "off"),
+    [
+        (ON, [said(USES), RESULT], True),
+        (ON, [said(SIGNED, USES), RESULT], True),
+        (ON, [said({**SIGNED, "signature": "kept"}, USES), RESULT], False),
+        (ON, [said(USES), RESULT, {"role": "user", "content": "so"}], True),
+        (ON, [said(USES), {"role": "user", "content": "so"}], False),
+        (ON, [said(USES), RESULT, said(SAYS), {"role": "user", "content": "so"}], False),
+        (ON, [RESULT], True),
+        ({"type": "adaptive"}, [said(USES), RESULT], False),
+        ("enabled", [said(USES), RESULT], False),
+        (ON, "messages", False),
+    ],
+)
+def test_thinking_is_off_in_a_tool_loop_that_no_longer_begins_with_it(
+    thinking: object, messages: object, off: bool
+) -> None:
+    found = unsealed({"thinking": thinking, "messages": messages, "context_management": CLEARING}, keeps=("kept",))
+
+    assert found["thinking"] == ({"type": "disabled"} if off else thinking)
+    assert found["context_management"] == (CLEARED if off else CLEARING)
+
+
+def test_a_request_without_a_body_or_without_messages_has_nothing_to_take_out() -> None:
+    assert ANTHROPIC.without_sealed(Body(None), lambda mark: False) == b""
+    assert ANTHROPIC.without_sealed(Body(b'{"thinking": {}}'), lambda mark: False) == b'{"thinking": {}}'

@@ -268,7 +268,7 @@ def test_a_verdict_rests_on_what_was_known_of_the_host_then() -> None:
 
     (judged,) = judge([last], world.mint)
 
-    assert (last.said, judged.verdict.kind) == ("unverifiable", "unverifiable")
+    assert (last.recorded, judged.verdict.kind) == ("unverifiable", "unverifiable")
 
 
 def test_a_habit_survives_the_process() -> None:

@@ -25,10 +25,10 @@ from .values.http import Headers
 
 PREFIX = "pb1-"
 _OUR_HEADER = header_names.REQUEST_ID.title()
-ReturnedKind = Literal["mine", "earlier", "own", "another", "ours", "mangled", "foreign", "blank"]
+ReturnedKind = Literal["match", "earlier", "client", "other", "unknown", "mangled", "foreign", "blank"]
 
 _RANDOM, _TIME, _TAG = 12, 6, 12  # bytes
-_GUID_BYTES = 8  # of a GUID that are sealed; its tag has what is left of 122 bits
+_GUID_BYTES = 8  # of a GUID that are encrypted; its tag has what is left of 122 bits
 _LENGTH = 52  # characters; never 36, since some proxies rewrite what looks like a UUID
 _RFC4648, _CROCKFORD = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
 _TO_CROCKFORD = bytes.maketrans(_RFC4648, _CROCKFORD)
@@ -39,7 +39,7 @@ _CUT = 20  # characters of an id that must be left of it to be taken for that id
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FIELD = re.compile(r"\{(\w+)\}")
 _BLANK = frozenset({"", "-", "null", "none", "undefined", "unknown", "0"})
-_OWN_HEADERS = (
+_CLIENT_ID_HEADERS = (
     "x-request-id", "x-client-request-id", "x-correlation-id", "request-id", "x-ms-client-request-id",
     "x-litellm-call-id", "idempotency-key", "x-trace-id",
 )  # fmt: skip
@@ -47,7 +47,12 @@ _OWN_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A classified value: *value* is the bare id, *entry* the ledger's entry of its owner, for `another`."""
+    """
+    A classified value: *value* is the bare id, *entry* the ledger's entry of its owner, for `other` and some `earlier` ones.
+
+    `match` is the id of this attempt, `client` one that the client sent with it, `earlier` one of an earlier attempt,
+    `other` that of another exchange; `unknown` is an id of ours whose owner is not in the ledger.
+    """
 
     kind: ReturnedKind
     value: str = ""
@@ -58,16 +63,16 @@ class Mint:
     """Mints request ids under a 32-byte secret *key*, and recognises them with that key alone."""
 
     def __init__(self, key: bytes) -> None:
-        self._tag_key = _purpose(key, "tag")
-        self._seal_key = _purpose(key, "seal")
-        self._guid_tag_key = _purpose(key, "guid tag")
-        self._guid_seal_key = _purpose(key, "guid seal")
+        self._tag_key = _derived(key, "tag")
+        self._pad_key = _derived(key, "seal")
+        self._guid_tag_key = _derived(key, "guid tag")
+        self._guid_pad_key = _derived(key, "guid seal")
 
     def new(self, now: float, random_bytes: Callable[[int], bytes]) -> str:
         """Return a fresh id of the time *now* (the clock's seconds)."""
         noise = random_bytes(_RANDOM)
         clock = (max(0, int(now * 1000)) % (1 << 8 * _TIME)).to_bytes(_TIME)
-        visible = noise + self._sealed(noise, clock)
+        visible = noise + self._xored(noise, clock)
         text = base64.b32encode(visible + self._tag(visible)).translate(_TO_CROCKFORD)
         return PREFIX + text.decode()
 
@@ -83,18 +88,18 @@ class Mint:
 
     def recognise(self, value: str) -> str:
         """Return *value* as a bare id of ours in lower case, or the empty string."""
-        text = _bare(value)
+        text = _normalised(value)
         if len(text) == 36 and _UUID.fullmatch(text):
-            return text[:14] + "8" + text[15:] if self._guid_opened(text) is not None else ""
+            return text[:14] + "8" + text[15:] if self._time_in_guid(text) is not None else ""
         found = _ID.match(text)
-        return found[0] if found and self._opened(found[0]) is not None else ""
+        return found[0] if found and self._time_in(found[0]) is not None else ""
 
     def time_of(self, request_id: str) -> float | None:
         """Return the time of an id of ours, in either form; None for other ids."""
         if _UUID.fullmatch(request_id):
-            return self._guid_opened(request_id)
+            return self._time_in_guid(request_id)
         found = _ID.fullmatch(request_id)
-        return self._opened(request_id) if found else None
+        return self._time_in(request_id) if found else None
 
     def classify(
         self,
@@ -115,34 +120,34 @@ class Mint:
         text = value.strip()
         if text.lower() in _BLANK:
             return Returned("blank")
-        if _same(text, mine) or (_UUID.fullmatch(text.lower()) and _same(text, self.guid(mine))):
-            return Returned("mine", mine)
+        if _matches(text, mine) or (_UUID.fullmatch(text.lower()) and _matches(text, self.guid(mine))):
+            return Returned("match", mine)
         if mine.startswith(PREFIX) and mine in text.lower() and set(_ID.findall(text.lower())) <= {mine}:
-            return Returned("mine", mine)  # in quotes, in a list, behind what a gateway puts before it
-        if found := next((own for own in sent if _same(text, own)), ""):
-            return Returned("own", found)
-        if found := next((before for before in earlier if _same(text, before)), ""):
+            return Returned("match", mine)  # in quotes, in a list, behind what a gateway puts before it
+        if found := next((own for own in sent if _matches(text, own)), ""):
+            return Returned("client", found)
+        if found := next((before for before in earlier if _matches(text, before)), ""):
             return Returned("earlier", found)
-        return self._stranger(text, exchange, ledger, now)
+        return self._by_ledger(text, exchange, ledger, now)
 
-    def _stranger(self, text: str, exchange: str, ledger: Ledger, now: float) -> Returned:
+    def _by_ledger(self, text: str, exchange: str, ledger: Ledger, now: float) -> Returned:
         ours = self.recognise(text) or self._within(text)
-        for known in (ours,) if ours else (text, _bare(text)):
+        for known in (ours,) if ours else (text, _normalised(text)):
             entry = ledger.find("request", known, now)
             if entry and entry.exchange == exchange:
                 return Returned("earlier", known, entry)
             if entry:
-                return Returned("another", known, entry)
+                return Returned("other", known, entry)
         if ours:
-            return Returned("ours", ours)
-        return Returned("mangled" if _bare(text).startswith(PREFIX) else "foreign", text)
+            return Returned("unknown", ours)
+        return Returned("mangled" if _normalised(text).startswith(PREFIX) else "foreign", text)
 
     def _within(self, text: str) -> str:
         """Return the first id of ours inside *text*."""
         found = _ID.findall(text.lower()) if len(text) > _LENGTH else ()
-        return next((each for each in found if self._opened(each) is not None), "")
+        return next((each for each in found if self._time_in(each) is not None), "")
 
-    def _opened(self, request_id: str) -> float | None:
+    def _time_in(self, request_id: str) -> float | None:
         try:
             raw = base64.b32decode(request_id[len(PREFIX) :].encode().translate(_FROM_CROCKFORD))
         except (binascii.Error, ValueError):
@@ -150,9 +155,9 @@ class Mint:
         visible, proof = raw[: _RANDOM + _TIME], raw[_RANDOM + _TIME :]
         if proof != self._tag(visible):  # no secret is guarded by it, so no constant time is needed
             return None
-        return int.from_bytes(self._sealed(visible[:_RANDOM], visible[_RANDOM:])) / 1000
+        return int.from_bytes(self._xored(visible[:_RANDOM], visible[_RANDOM:])) / 1000
 
-    def _guid_opened(self, guid: str) -> float | None:
+    def _time_in_guid(self, guid: str) -> float | None:
         whole = int(guid.replace("-", ""), 16)
         # its version, which Envoy writes over, and its variant are no part of it
         bits = whole >> 80 << 74 | (whole >> 64 & 0xFFF) << 62 | whole & (1 << 62) - 1
@@ -164,10 +169,10 @@ class Mint:
         return int.from_bytes(tag(self._guid_tag_key, plain, 8)) >> 6
 
     def _guid_pad(self, proof: int) -> int:
-        return int.from_bytes(tag(self._guid_seal_key, proof.to_bytes(8), _GUID_BYTES))
+        return int.from_bytes(tag(self._guid_pad_key, proof.to_bytes(8), _GUID_BYTES))
 
-    def _sealed(self, noise: bytes, clock: bytes) -> bytes:
-        pad = tag(self._seal_key, noise, _TIME)
+    def _xored(self, noise: bytes, clock: bytes) -> bytes:
+        pad = tag(self._pad_key, noise, _TIME)
         return bytes(a ^ b for a, b in zip(clock, pad, strict=True))
 
     def _tag(self, visible: bytes) -> bytes:
@@ -176,7 +181,7 @@ class Mint:
 
 def session_id(key: bytes, affinity: str, account_id: str) -> str:
     """Return the session id (32 hex characters) of *affinity*, another for each account: none can be linked."""
-    return digest(_purpose(key, "session"), affinity.encode(), account_id.encode()).hex()
+    return digest(_derived(key, "session"), affinity.encode(), account_id.encode()).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +228,7 @@ def stamps(provider: Provider, headers: Headers, body: Body, *, request_id: str,
         body=members,
         expected=_expected(provider, wire, body, members, request_id),
         client_id=_client_id(headers, body, provider),
-        sent=_own(headers, body, provider),
+        sent=_client_ids(headers, body, provider),
     )
 
 
@@ -278,8 +283,8 @@ def _client_id(headers: Headers, body: Body, provider: Provider) -> str:
     return next((value for name in provider.echo.body if (value := body.text(name).strip())), "")
 
 
-def _own(headers: Headers, body: Body, provider: Provider) -> frozenset[str]:
-    values = [value.strip() for name in _OWN_HEADERS for value in headers.all(name)]
+def _client_ids(headers: Headers, body: Body, provider: Provider) -> frozenset[str]:
+    values = [value.strip() for name in _CLIENT_ID_HEADERS for value in headers.all(name)]
     values += [value.strip() for name in provider.echo.headers for value in headers.all(name.lower())]
     values += [str(value) for name in provider.echo.body if isinstance(value := _member(body, name), str | int)]
     return frozenset(value for value in values if value.lower() not in _BLANK and len(value) <= 512)
@@ -291,7 +296,7 @@ def _member(body: Body, name: str) -> object:
     return value.get(inner) if inner and isinstance(value, dict) else None if inner else value
 
 
-def _bare(value: str) -> str:
+def _normalised(value: str) -> str:
     """Return *value* in lower case, without the prefix of an engine."""
     text = value.strip().lower()
     for prefix in _ENGINE_PREFIXES:
@@ -299,7 +304,7 @@ def _bare(value: str) -> str:
     return text
 
 
-def _same(value: str, sent: str) -> bool:
+def _matches(value: str, sent: str) -> bool:
     """
     Whether *value* is *sent*, as proxies and engines return it.
 
@@ -308,7 +313,7 @@ def _same(value: str, sent: str) -> bool:
     """
     if not sent:
         return False
-    text, wanted = _bare(value), sent.lower()
+    text, wanted = _normalised(value), sent.lower()
     if wanted in (value.lower(), text):
         return True
     if len(text) == len(wanted) == 36 and _UUID.fullmatch(wanted):
@@ -320,5 +325,5 @@ def _same(value: str, sent: str) -> bool:
     return len(text) >= _CUT and wanted.startswith(text)
 
 
-def _purpose(key: bytes, purpose: str) -> bytes:
+def _derived(key: bytes, purpose: str) -> bytes:
     return derive(key, f"patchbay 2026 correlation {purpose}")

@@ -38,7 +38,7 @@ def kind(value: str, **more: str) -> str:
     found = MINT.classify(
         value, mine=MINE, sent=frozenset({CLIENT}), earlier=(EARLIER,), exchange="me", ledger=ledger, now=NOW
     )
-    if found.kind == "another":
+    if found.kind == "other":
         assert found.entry is not None
         assert found.entry.exchange == "them"
     return found.kind
@@ -83,38 +83,38 @@ def test_no_text_is_taken_for_ours(text: str) -> None:
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
-        (MINE, "mine"),
-        (f"  {MINE} ", "mine"),
-        (MINE.upper(), "mine"),
-        (f"chatcmpl-{MINE}", "mine"),
-        (f"cmpl-{MINE}", "mine"),
-        (f"resp_{MINE}", "mine"),
-        (f"chatcmpl-{MINE}-a8f3c2", "mine"),
-        (f"{MINE}#12", "mine"),
-        (f"gateway-7f3a1c, {MINE}", "mine"),
-        (f'"{MINE}"', "mine"),
-        (f"Root=1-{MINE}", "mine"),
-        (MINE[:36], "mine"),
-        (MINE[:24], "mine"),
+        (MINE, "match"),
+        (f"  {MINE} ", "match"),
+        (MINE.upper(), "match"),
+        (f"chatcmpl-{MINE}", "match"),
+        (f"cmpl-{MINE}", "match"),
+        (f"resp_{MINE}", "match"),
+        (f"chatcmpl-{MINE}-a8f3c2", "match"),
+        (f"{MINE}#12", "match"),
+        (f"gateway-7f3a1c, {MINE}", "match"),
+        (f'"{MINE}"', "match"),
+        (f"Root=1-{MINE}", "match"),
+        (MINE[:36], "match"),
+        (MINE[:24], "match"),
         (MINE[:12], "mangled"),
         (EARLIER, "earlier"),
         (f"chatcmpl-{EARLIER}", "earlier"),
-        (THEIRS, "another"),
-        (THEIRS.upper(), "another"),
-        (f"chatcmpl-{THEIRS}-0", "another"),
-        ("their-own-id", "another"),
-        (f"gateway-7f3a1c, {THEIRS}", "another"),
-        (f'"{THEIRS}"', "another"),
-        (f"req_{THEIRS}", "another"),
-        (f"{THEIRS}, {MINE}", "another"),
-        (ELSEWHERE, "ours"),
-        (f"chatcmpl-{ELSEWHERE}", "ours"),
+        (THEIRS, "other"),
+        (THEIRS.upper(), "other"),
+        (f"chatcmpl-{THEIRS}-0", "other"),
+        ("their-own-id", "other"),
+        (f"gateway-7f3a1c, {THEIRS}", "other"),
+        (f'"{THEIRS}"', "other"),
+        (f"req_{THEIRS}", "other"),
+        (f"{THEIRS}, {MINE}", "other"),
+        (ELSEWHERE, "unknown"),
+        (f"chatcmpl-{ELSEWHERE}", "unknown"),
         (STRANGE, "mangled"),
         (THEIRS[:40], "mangled"),
         (THEIRS[:-1] + "!", "mangled"),
-        (CLIENT, "own"),
-        (CLIENT.upper(), "own"),
-        (CLIENT[:14] + "9" + CLIENT[15:], "own"),  # Envoy's trace decision
+        (CLIENT, "client"),
+        (CLIENT.upper(), "client"),
+        (CLIENT[:14] + "9" + CLIENT[15:], "client"),  # Envoy's trace decision
         (CLIENT[:13] + "99" + CLIENT[15:], "foreign"),
         (CLIENT + "-1", "foreign"),
         ("req_011CPR5Cxyz", "foreign"),
@@ -276,16 +276,16 @@ def test_a_guid_is_known_in_each_spelling_and_a_changed_one_is_not() -> None:
         if GUID[at] != "-" and at not in (14, 19):
             changed = GUID[:at] + ("0" if GUID[at] != "0" else "1") + GUID[at + 1 :]
             assert MINT.recognise(changed) == "", at
-    assert [kind(each) for each in (GUID, traced, GUID.upper())] == ["mine"] * 3
-    assert kind(MINT.guid(THEIRS)) == "ours"
+    assert [kind(each) for each in (GUID, traced, GUID.upper())] == ["match"] * 3
+    assert kind(MINT.guid(THEIRS)) == "unknown"
 
 
 @pytest.mark.parametrize("prefix", ["chatcmpl-", "cmpl-", "resp_", "resp-", "msg_", "embd-"])
 def test_engines_put_their_own_prefix_before_an_id(prefix: str) -> None:
-    assert (kind(prefix + MINE), kind(prefix + THEIRS), MINT.recognise(prefix + MINE)) == ("mine", "another", MINE)
+    assert (kind(prefix + MINE), kind(prefix + THEIRS), MINT.recognise(prefix + MINE)) == ("match", "other", MINE)
 
 
-@pytest.mark.parametrize(("length", "wanted"), [(52, "mine"), (20, "mine"), (19, "mangled")])
+@pytest.mark.parametrize(("length", "wanted"), [(52, "match"), (20, "match"), (19, "mangled")])
 def test_an_id_that_is_cut_off_is_known_by_its_first_20_characters(length: int, wanted: str) -> None:
     assert kind(MINE[:length]) == wanted
 
@@ -302,15 +302,15 @@ def test_of_what_comes_back_the_id_and_its_owner_are_told() -> None:
         )
         return found.kind, found.value, found.entry
 
-    assert told(MINE.upper()) == ("mine", MINE, None)
-    assert told(CLIENT.upper()) == ("own", CLIENT, None)
+    assert told(MINE.upper()) == ("match", MINE, None)
+    assert told(CLIENT.upper()) == ("client", CLIENT, None)
     assert told(ELSEWHERE) == ("earlier", ELSEWHERE, None)
     assert told(f"x, {EARLIER}") == ("earlier", EARLIER, entry)
-    assert told(THEIRS)[:2] == ("another", THEIRS)
+    assert told(THEIRS)[:2] == ("other", THEIRS)
     assert told(" other ") == ("foreign", "other", None)
     assert told(STRANGE)[:2] == ("mangled", STRANGE)
     later = MINT.new(NOW, noise(9))
-    assert told(f'"{later}"') == ("ours", later, None)
+    assert told(f'"{later}"') == ("unknown", later, None)
 
 
 def test_an_empty_id_is_no_one_s() -> None:
@@ -339,8 +339,8 @@ def test_ids_of_the_client_s_own_may_come_back(name: str) -> None:
     found = stamps(OPENAI, Headers([(name, f" {CLIENT} "), (name, "null"), (name, "x" * 513)]), Body(b"{}"),
                    request_id=MINE)  # fmt: skip
 
-    assert found.sent == ({CLIENT} if name in correlation._OWN_HEADERS else frozenset())
-    assert {"x-litellm-call-id", "x-trace-id", "idempotency-key", "x-request-id"} <= set(correlation._OWN_HEADERS)
+    assert found.sent == ({CLIENT} if name in correlation._CLIENT_ID_HEADERS else frozenset())
+    assert {"x-litellm-call-id", "x-trace-id", "idempotency-key", "x-request-id"} <= set(correlation._CLIENT_ID_HEADERS)
 
 
 def test_the_id_that_replaces_ours_is_the_first_that_is_not_blank() -> None:

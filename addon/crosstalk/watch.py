@@ -165,13 +165,13 @@ class Watch:
         returned = ctx.returned(value, now)
         if returned.kind == "earlier":
             self._remark("late attempt")
-        elif returned.kind == "another" and returned.entry and ctx.repeats(returned.entry):
+        elif returned.kind == "other" and returned.entry and ctx.repeats(returned.entry):
             ctx.cached = True
             self._remark("replay of an equal request")
         expected = ctx.record.expected.get(fact.where, "")
-        if returned.kind == "own" and returned.value == expected and self._reused:
+        if returned.kind == "client" and returned.value == expected and self._reused:
             self._remark("the client uses one id for several requests")
-        elif returned.kind == "mine" or (returned.kind == "own" and returned.value == expected):
+        elif returned.kind == "match" or (returned.kind == "client" and returned.value == expected):
             # An answer whose own id is made from ours (vLLM) comes from the engine, promised or not.
             self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
             ctx.kept.add(f"stripped {fact.where}")

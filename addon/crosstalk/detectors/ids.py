@@ -33,7 +33,7 @@ def contract(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     returned = ctx.returned(str(fact.value), now)
     if returned.kind == "blank":
         return
-    ours = returned.kind in ("mine", "own", "earlier")
+    ours = returned.kind in ("match", "client", "earlier")
     if not ours:
         ctx.broken.add(f"stripped {fact.where}")  # a wrong value is not a missing one
     never_ours = returned.kind in ("foreign", "mangled")
@@ -64,12 +64,12 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     returned = ctx.returned(value, now)
     rule = f"tag {fact.where}"
     match returned.kind:
-        case "mine":
+        case "match":
             ctx.kept.add(rule)
-        case "another" if returned.entry and not ctx.repeats(returned.entry):
+        case "other" if returned.entry and not ctx.repeats(returned.entry):
             proof: Strength = "proof" if ctx.status < 400 else "strong"
             yield finding("tag", FAMILY, proof, fact, ctx.entry.request_id, returned.entry)
-        case "ours":
+        case "unknown":
             # Another instance's id. If it is newer than our request, it may be that of an instance upstream of us.
             made = ctx.mint.time_of(returned.value) or 0.0
             told = _unminted_strength(ctx, rule, now) if made < ctx.entry.at else "weak"
@@ -166,7 +166,7 @@ def strange_id(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
         return
     rule = f"strange-id {request.dialect} {request.suffix[:64]}"
     returned = ctx.returned(value, now)
-    if returned.kind in ("mine", "own"):
+    if returned.kind in ("match", "client"):
         ctx.kept.add(rule)
     if returned.kind != "foreign" or ctx.cached:
         return

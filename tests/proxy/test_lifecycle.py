@@ -14,9 +14,12 @@ from mitmproxy.addons import clientplayback
 from mitmproxy.exceptions import OptionsError
 from mitmproxy.test import tflow
 
-from patchbay.proxy import compatibility, option_checks, option_defaults
+from patchbay.proxy import compatibility, lifecycle as lifecycle_module, option_checks, option_defaults, tls_passthrough
 from patchbay.proxy.hooks import Patchbay
+from patchbay.proxy.incident_recorder import IncidentRecorder
 from patchbay.proxy.lifecycle import Lifecycle
+from patchbay.proxy.loaded_flows import LoadedFlows
+from patchbay.proxy.persistence import Persistence
 
 from .addon import ACCOUNTS, ask, driver, flow, in_loop, patchbay, patchbay_of_a_fixture, service
 
@@ -51,10 +54,12 @@ def other_file(folder: Path, settings: str, state: str = "state") -> str:
     ],
 )
 async def test_a_start_that_is_refused_says_why_and_serves_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, settings: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, settings: str, said: str
 ) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(option_checks, "warn", lambda: looked.append("at the options"))
     with patchbay(tmp_path, settings) as addon:
-        assert lifecycle(addon).refused
+        assert lifecycle(addon).refused and looked == []
         assert lifecycle(addon).service is None
         lifecycle(addon).configure({"patchbay_config"})  # nor does a later event change that
         lifecycle(addon).running()
@@ -95,10 +100,29 @@ async def test_a_mitmproxy_that_is_another_is_not_run_with(
         raise RuntimeError("an answer does not arrive")
 
     monkeypatch.setattr(compatibility, "check", fails)
+    applied: list[str] = []
+    monkeypatch.setattr(option_defaults, "apply", lambda: applied.append("defaults"))
+    replays, factory = clientplayback.ReplayHandler, logging.getLogRecordFactory()
     with patchbay(tmp_path) as addon:
         assert lifecycle(addon).service is None
+        assert clientplayback.ReplayHandler is replays
+        assert logging.getLogRecordFactory() is factory
 
+    assert applied == []
     assert "patchbay does not run on this mitmproxy: an answer does not arrive" in caplog.text
+
+
+@in_loop
+async def test_the_settings_file_is_an_option_and_its_warnings_are_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    unset = ACCOUNTS.replace("sk-account-one-0123456789", "env:PATCHBAY_TEST_UNSET")
+    with patchbay(tmp_path, unset):
+        option = ctx.options._options["patchbay_config"]
+        assert (option.default, option.typespec) == ("", str)
+        assert option.help == "The YAML file with the accounts (else $PATCHBAY_CONFIG, else ./config.yaml)"
+
+    assert len([line for line in caplog.messages if "PATCHBAY_TEST_UNSET" in line]) == 1
 
 
 @in_loop
@@ -113,6 +137,23 @@ async def test_another_file_is_taken_over_while_it_runs(tmp_path: Path) -> None:
         assert before.router.config.state == str(tmp_path / "state")  # it holds from the next start on
         assert not (tmp_path / "elsewhere").exists()
         assert driver(asked).lease is not None
+
+
+@in_loop
+@pytest.mark.parametrize("runs", [True, False])
+async def test_the_other_file_is_watched_where_the_first_was(
+    tmp_path: Path, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(option_defaults, "settle", lambda: None)
+    with patchbay(tmp_path) as addon:
+        if runs:
+            lifecycle(addon).running()
+        ctx.options.update(patchbay_config=other_file(tmp_path, THREE))
+
+        watch = lifecycle(addon)._reload
+        assert watch and watch._path == tmp_path / "other.yaml"
+        watching = [task for task in asyncio.all_tasks() if task.get_name() == "patchbay-reload"]
+        assert [task for task in watching if not task.cancelling()] == ([watch._task] if runs else [])
 
 
 @in_loop
@@ -146,10 +187,14 @@ async def test_such_an_option_at_the_start_refuses_it(tmp_path: Path, caplog: py
 
 @in_loop
 async def test_options_that_do_not_matter_are_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
     with patchbay(tmp_path):
-        monkeypatch.setattr(option_checks, "warn", None)
-        monkeypatch.setattr(option_checks, "check", None)
+        monkeypatch.setattr(option_checks, "warn", lambda: told.append("warn"))
+        monkeypatch.setattr(option_checks, "check", lambda _: told.append("check"))
         ctx.options.update(key_size=4096)
+        assert told == []
+        ctx.options.update(proxy_debug=True)
+        assert told == ["check", "warn"]
 
 
 @in_loop
@@ -164,12 +209,83 @@ async def test_a_change_reaches_every_part(tmp_path: Path) -> None:
         assert told == ["sockets"]
         assert [known.key.name for known in service(addon).clients] == ["ann"]
         assert service(addon).guards is not before
-        assert service(addon).log.journal is not None
+        journal = service(addon).log.journal
+        assert journal is not None
         assert addon._keys._withheld[1] >= {"sk-ann-0123456789"}
+        ctx.options.update(patchbay_config=other_file(tmp_path / ".", f"{more}\ncrosstalk: {{incidents: 7}}{ACCOUNTS}"))
+        lifecycle(addon).configure({"patchbay_config"})
+        assert service(addon).log.journal is journal  # it is the same
+        assert service(addon).incidents._files._settings.incidents == 7
         ctx.options.update(patchbay_config=other_file(tmp_path / ".", ACCOUNTS))
         lifecycle(addon).configure({"patchbay_config"})
         assert service(addon).log.journal is None
         await asyncio.get_running_loop().shutdown_default_executor()
+        assert journal._closed.is_set()
+
+
+@in_loop
+async def test_the_parts_know_each_other(tmp_path: Path) -> None:
+    with patchbay(tmp_path, "grace: 7s" + ACCOUNTS) as addon:
+        parts, shutdown = service(addon), lifecycle(addon).shutdown
+        alarms = parts.context.alarm.__self__  # type: ignore[attr-defined]
+
+        assert (alarms._router, alarms._store, alarms._incidents) == (parts.router, parts.store, parts.incidents)
+        assert parts.router.changed == parts.store.soon
+        assert parts.router.state.leaked == parts.incidents.leaked
+        assert parts.context.verified()
+        assert (parts.context.opened, parts.context.record) == (parts.log.opened, parts.log.message_closed)
+        assert (shutdown._grace(), shutdown._under_way()) == (7.0, 0)
+        asked = await ask(addon, flow())
+        assert shutdown._under_way() == 1
+        shutdown._cut()
+        assert asked.metadata["patchbay.error"] == "the proxy was ended"
+
+
+@in_loop
+async def test_what_begins_with_mitmproxy_and_what_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+
+    def tell(owner: object, name: str) -> None:
+        monkeypatch.setattr(owner, name, lambda *given: told.append((name, *given)))
+
+    for name in ("settle", "listen"):
+        tell(option_defaults, name)
+    tell(tls_passthrough, "warn")
+    tell(lifecycle_module, "warn_of_nowhere")
+    for owner, name in ((Persistence, "start"), (Persistence, "end"), (IncidentRecorder, "close")):
+        tell(owner, name)
+    tell(LoadedFlows, "log_verdicts")
+    with patchbay(tmp_path) as addon:
+        parts, theirs = service(addon), ctx.master.shutdown
+        lifecycle(addon).running()
+        config = parts.router.config
+        assert told == [
+            *[("settle",), ("listen",), ("start", parts.store), ("warn", config)],
+            ("warn_of_nowhere", config, ["regular"]),
+        ]
+        told.clear()
+        lifecycle(addon).done()
+        assert ctx.master.shutdown == theirs
+        assert told == [("end", parts.store), ("close", parts.incidents), ("log_verdicts", parts.loaded)]
+        assert lifecycle(addon)._reload and lifecycle(addon)._reload._task is None
+
+
+HINT = "; settings are at --set patchbay_config=…, $PATCHBAY_CONFIG or ./config.yaml"
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (ValueError("it is odd"), "it is odd"),
+        (OSError("no file named"), "no file named"),
+        (FileNotFoundError(2, "No such file", "/a/config.yaml"), f"no file /a/config.yaml{HINT}"),
+        (PermissionError(13, "Permission denied", "/a/config.yaml"), f"/a/config.yaml: Permission denied{HINT}"),
+        (PermissionError(13, "Permission denied", "/a/state"), "/a/state: Permission denied"),
+        (OSError(5, "", "/a/state"), "[Errno 5] : '/a/state'"),
+    ],
+)
+def test_what_stops_a_start_is_said_with_its_file(failure: Exception, said: str) -> None:
+    assert lifecycle_module._told(failure, Path("/a/config.yaml")) == said
 
 
 @in_loop
@@ -202,9 +318,8 @@ def test_a_model_without_an_id_is_logged_without_a_key(addon: Patchbay, caplog: 
     asyncio.run(addon._keys.ready(service(addon).router.config.accounts[0].secret))
     service(addon).router.editor.unnamed("vertex", "sk-account-one-0123456789" + "x" * 100)
 
-    assert "provider vertex: model_ids has no entry for" in caplog.text
-    assert "sk-account-one" not in caplog.text
-    assert "x" * 65 not in caplog.text
+    named = "removed-by-patchbay------" + "x" * 39  # 64 characters
+    assert f"provider vertex: model_ids has no entry for '{named}': its requests" in caplog.text
 
 
 def test_what_a_client_may_now_is_looked_up_in_the_present_settings(addon: Patchbay) -> None:

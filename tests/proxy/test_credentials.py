@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from h2.events import ConnectionTerminated
@@ -22,6 +23,9 @@ from patchbay.values.account import Secret
 
 LITERAL = Secret("literal", "sk-literal-0001")
 LONG_ENOUGH = 30.0  # seconds; `sleep 300` does not end in them
+
+
+KILL_WAIT = module.KILL_WAIT
 
 
 @pytest.fixture(autouse=True)
@@ -496,3 +500,255 @@ def test_a_key_that_was_read_meanwhile_is_withheld_too(tmp_path: Path) -> None:
     assert got(keys, Secret("file", str(path)))
 
     assert keys.environment() == {"PATH": "/bin"}
+
+
+# -- bounds and refusals ----------------------------------------------------------------------------------------------
+
+
+def test_the_bounds_are_the_documented_ones() -> None:
+    found = {name: getattr(module, name) for name in ("MAX_FILE", "MAX_KNOWN", "MAX_HELD", "RETRY")}
+
+    assert found == {"MAX_FILE": 1_000_000, "MAX_KNOWN": 4096, "MAX_HELD": 4096, "RETRY": 5.0}
+    assert KILL_WAIT == 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ('"sk-a"', "stands in quotes, which would be sent with it; take them off"),
+        ("'sk-a'", "stands in quotes, which would be sent with it; take them off"),
+        ("`sk-a`", "stands in quotes, which would be sent with it; take them off"),
+        ("''", "stands in quotes, which would be sent with it; take them off"),
+        ("'sk-a", ""),
+        ("sk-a'", ""),
+        ("aa'a", ""),  # its first character stands twice, and is no quote
+        ("a'", ""),
+        ("'", ""),
+        ("!~", ""),
+        (" sk-a\n", ""),
+        ("\n", "is empty"),
+    ],
+)
+def test_what_a_value_may_be(value: str, said: str) -> None:
+    keys, secret = Credentials({"KEY": value}), Secret("env", "KEY")
+
+    found = module.unusable(secret, {"KEY": value})
+    assert (str(found) if found else "") == (f"env:KEY: {said}" if said else "")
+    if said:
+        assert refused(keys, secret) == f"env:KEY: {said}"
+    else:
+        assert got(keys, secret) == value.strip()
+
+
+@pytest.mark.parametrize(
+    ("held", "pointer", "said"),
+    [
+        (b"k" * 1_000_000, "", ""),
+        (b"k" * 1_000_001, "", "holds more than 1000000 bytes"),
+        (b"\xff", "", "holds no UTF-8 text"),
+        (b"\xef\xbb\xbfsk-marked-0001", "", ""),
+        (b" {}", "", "holds JSON; name the member that is the key, as in file:PATH#/access_token"),
+        (b"no JSON", "/a", "holds no JSON to look into"),
+        (b"[" * 100_000, "/a", "holds no JSON to look into"),
+        (b'["a"]', "/0", ""),
+        (b'["a"]', "/00", "points at nothing"),
+        (b'["a"]', "/-1", "points at nothing"),
+        (b'"a"', "/0", "points at nothing"),
+        (b'{"~1": "a"}', "/~01", ""),
+    ],
+)
+def test_what_a_file_may_hold(tmp_path: Path, held: bytes, pointer: str, said: str) -> None:
+    path = tmp_path / "key"
+    path.touch(mode=0o600)
+    path.write_bytes(held)
+    secret = Secret("file", str(path), pointer)
+    before = len(os.listdir("/dev/fd"))
+    found = module.unusable(secret, {})
+
+    assert (str(found) if found else "") == (f"{named(secret)}: {said}" if said else "")
+    assert len(os.listdir("/dev/fd")) == before  # it is closed
+    assert found is None or not found.absent
+
+
+@pytest.mark.parametrize(
+    ("secret", "said", "absent"),
+    [
+        (Secret("literal", ""), "the key in the settings: is empty", False),
+        (Secret("env", "NONE"), "env:NONE: is not set", True),
+        (Secret("env", "EMPTY"), "env:EMPTY: is empty", True),
+        (Secret("file", "/none"), "file:/none: No such file or directory", True),
+        (Secret("file", "/dev/null/x"), "file:/dev/null/x: Not a directory", False),
+        (Secret("file", "/a\0b"), "file:/a\0b: is no path that can be opened", False),
+        (Secret("cmd", argv=("/none", "sk-argument")), "cmd /none: there is no such program", True),
+        (Secret("cmd", argv=("/bin/sh", "-c", "exit 1")), "", False),
+        (Secret("literal", "sk-a"), "", False),
+    ],
+)
+def test_what_is_wrong_with_a_secret_is_said_without_running_it(secret: Secret, said: str, absent: bool) -> None:
+    found = module.unusable(secret, {"EMPTY": ""})
+
+    assert (str(found) if found else "", bool(found and found.absent)) == (said, absent)
+
+
+@pytest.mark.parametrize("path", ["/none", "/a\0b", "~no-such-user-here/key"])
+def test_a_file_that_is_not_there_has_no_stamp(path: str) -> None:
+    assert module.stamp_of(path) is None
+
+
+def test_each_change_of_a_file_gives_it_another_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text("sk-first-0001")
+    found = path.stat()
+    assert module.stamp_of(path) == module._stamp(found)
+    for field in ("st_mtime_ns", "st_ctime_ns", "st_mode", "st_size", "st_ino", "st_dev"):
+        other = SimpleNamespace(**{name: getattr(found, name) for name in dir(found) if name.startswith("st_")})
+        setattr(other, field, -1)
+        assert module._stamp(other) != module._stamp(found), field  # type: ignore[arg-type]
+
+
+def test_a_reading_that_has_ended_is_forgotten() -> None:
+    keys = Credentials({})
+
+    async def story() -> None:
+        await keys.ready(LITERAL)
+        with contextlib.suppress(KeyUnavailable):
+            await keys.ready(Secret("env", "NONE"))
+        await asyncio.sleep(0)
+        assert keys._flights == {}
+
+    asyncio.run(story())
+
+
+# -- commands, without a process --------------------------------------------------------------------------------------
+
+
+class Process:
+    """A child process that prints *chunks*, then ends with *code*; None: it does not end until it is killed."""
+
+    pid = 4242
+
+    def __init__(self, *chunks: bytes, code: int | None = 0) -> None:
+        self.stdout = self
+        self._chunks = chunks
+        self._code = code
+
+    def start(self) -> None:
+        self._left = [*self._chunks, b""]
+        self.killed: list[tuple[int, int]] = []
+        self.waits = 0
+
+    async def read(self, size: int) -> bytes:
+        assert size == 65536
+        return self._left.pop(0)
+
+    async def wait(self) -> int:
+        self.waits += 1
+        if self._code is None and not self.killed:
+            await asyncio.Event().wait()
+        return self._code or 0
+
+    def kill(self, pid: int, number: int) -> None:
+        self.killed.append((pid, number))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Process | OSError], list[tuple[tuple[str, ...], dict[str, Any]]]]:
+    """Return a function that puts a process in the place of every command, and returns how commands are started."""
+
+    def put(process: Process | OSError) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+        started: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+
+        async def start(*argv: str, **more: Any) -> Process:
+            started.append((argv, more))
+            if isinstance(process, OSError):
+                raise process
+            return process
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+        if isinstance(process, Process):
+            process.start()
+            monkeypatch.setattr(os, "killpg", process.kill)
+        return started
+
+    return put
+
+
+COMMAND = Secret("cmd", argv=("vault", "read", "sk-argument"), ttl=60.0, timeout=0.001)
+KILLED = [(4242, 9)]
+
+
+def test_a_command_is_started_in_a_session_of_its_own_without_input(run: Any) -> None:
+    started = run(Process(b"sk-from-", b"a-vault\n"))
+
+    assert got(Credentials({"A": "b"}), COMMAND) == "sk-from-a-vault"
+    [(argv, more)] = started
+    assert argv == COMMAND.argv
+    nowhere = asyncio.subprocess.DEVNULL
+    assert more == {
+        "env": {"A": "b"},
+        "stdin": nowhere,
+        "stdout": asyncio.subprocess.PIPE,
+        "stderr": nowhere,
+        "start_new_session": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("process", "said", "killed"),
+    [
+        (Process(b"sk-a", code=3), "exit code 3", []),
+        (Process(b"sk-a", code=-9), "exit code -9", []),
+        (Process(b"sk-a", code=None), "took longer than 0.001 seconds", KILLED),
+        (Process(b"k" * 1_000_000, b"k"), "printed more than 1000000 bytes", KILLED),
+        (Process(b"\xff"), "holds no UTF-8 text", []),
+        (Process(), "is empty", []),
+        (PermissionError(13, "Permission denied"), "Permission denied", []),
+        (OSError(), "cannot be started", []),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_command_does_wrong_is_said_and_it_is_ended(
+    run: Any, process: Process | OSError, said: str, killed: list[tuple[int, int]]
+) -> None:
+    run(process)
+    clock = Clock()
+    keys = Credentials({}, clock)
+
+    assert refused(keys, COMMAND) == f"cmd vault: {said}"
+    if isinstance(process, Process):
+        assert process.killed == killed
+        assert process.waits >= 1  # none is left as a zombie
+
+
+def test_a_command_may_print_as_much_as_a_file_may_hold(run: Any) -> None:
+    run(Process(b"k" * 1_000_000))
+
+    assert len(got(Credentials({}), COMMAND)) == 1_000_000
+
+
+@pytest.mark.parametrize("gone", [ProcessLookupError, PermissionError])
+def test_a_command_that_cannot_be_killed_is_waited_for_a_moment(
+    run: Any, monkeypatch: pytest.MonkeyPatch, gone: type[OSError]
+) -> None:
+    process = Process(code=None)
+    run(process)
+    monkeypatch.setattr(module, "KILL_WAIT", 0.0)
+
+    def fails(pid: int, number: int) -> None:
+        raise gone
+
+    monkeypatch.setattr(os, "killpg", fails)
+    assert refused(Credentials({}), COMMAND) == "cmd vault: took longer than 0.001 seconds"
+
+
+def test_a_failing_command_keeps_its_last_value_and_is_asked_again_soon(run: Any) -> None:
+    clock = Clock()
+    keys, started = Credentials({}, clock), run(Process(b"sk-vault-0001"))
+    assert got(keys, COMMAND) == "sk-vault-0001"
+    asked = len(started)
+    started = run(OSError())
+    for clock.now, times in ((59.9, 0), (60.0, 1), (64.9, 1), (65.0, 2)):
+        assert got(keys, COMMAND) == "sk-vault-0001"
+        assert len(started) == times
+    assert asked == 1
+    assert keys._held[COMMAND].failed == "cmd vault: cannot be started"

@@ -38,3 +38,10 @@ def test_a_slow_correction_and_a_long_pause_are_no_jump() -> None:
         clocks.later(1.0005, 1.0)
     clocks.later(86_400.0, 86_400.0)
     assert clocks.jumps == 0
+
+
+@pytest.mark.parametrize(("by", "jumps"), [(1.5, 0), (-1.5, 0), (1.625, 1), (-1.625, 1)])
+def test_only_more_than_a_second_and_a_half_is_a_jump(by: float, jumps: int) -> None:
+    clocks = Clocks()
+    clocks.later(1.0 + by, 1.0)
+    assert clocks.jumps == jumps

@@ -98,3 +98,12 @@ def test_a_new_limit_holds_at_once_and_a_new_life_from_the_next_use_on():
     aliases.lead("d", "d", 0)
 
     assert [(seed, expires) for seed, expires, _ in aliases.all()] == [("c", 60), ("d", 600)]
+
+
+def test_of_changed_ids_those_that_left_meanwhile_are_not_told():
+    aliases = Aliases(1, 60)
+    aliases.watch()
+    for seed in "ab":
+        aliases.lead(seed, seed, 0)
+
+    assert [seed for seed, _, _ in aliases.changes()] == ["b"]

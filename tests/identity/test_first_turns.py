@@ -251,3 +251,13 @@ def test_stored_marks_and_fresh_affinities_never_change():
 
     assert first_turns.mark_of(b"scope", talk("hi"))[:16] == "771f04604021924e"
     assert first_turns.fresh_affinity(b"scope", "name", "exchange")[:16] == "12990a85291eb226"
+
+
+def test_a_mark_that_has_expired_is_another_conversation_s_own():
+    first_turns = made(ttl=60)
+    first_turns.note(b"", ["m"], ENTRY, 1)
+    first_turns.note(b"", ["m"], replace(ENTRY, affinity="y"), 100)
+
+    found = first_turns.find(b"", "m", 101)
+    assert found is not None
+    assert found.affinity == "y"

@@ -350,6 +350,7 @@ def test_a_message_of_one_block_counts_all_of_it(block):
         ({"role": "assistant", "content": [{"type": "thinking", "text": "t"}, {"type": "text", "text": "b"}]}, ("b",)),
         ({"role": "assistant", "content": None, "refusal": "no"}, ("no",)), ({"type": "text", "text": "a"}, ("a",)),
         ({"role": "assistant", "content": [{"refusal": "no"}]}, ("no",)), (7, ()), ({"role": "user", "content": 7}, ()),
+        ({"role": "user", "content": [["a"], "b", 7]}, ("b",)),
     ],
 )  # fmt: skip
 def test_the_texts_of_a_message(message, texts):

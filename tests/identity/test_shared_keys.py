@@ -53,3 +53,11 @@ def test_a_new_limit_and_a_new_life_hold_from_the_next_key_on():
     assert keys.is_shared("k", "0", 599)
     assert not keys.is_shared("other", "0", 599)
     assert not keys.is_shared("k", "0", 599)
+
+
+def test_nine_openings_of_a_key_are_remembered():
+    keys = SharedKeys(3, 60)
+    for number in range(100):
+        keys.is_shared("k", f"opening {number}", 0)
+
+    assert [len(openings) for _, openings in keys._keys.values()] == [SEVERAL + 1] == [9]

@@ -98,8 +98,7 @@ class UpstreamFaults:
         succeeded[account] = now
         served = self._served[where] = self._served.get(where) or BoundedMap(MAX_SERVED)
         served[context.asker] = now
-        if self._refused:
-            self._refused.get(context.asker, {}).pop(where, None)
+        self._refused.get(context.asker, {}).pop(where, None)
         for each in [each for each in self._faults if (each.by_request or each.doubted) and _is_about(each, place)]:
             each.served_since = True
             if each.account == account:
@@ -169,8 +168,6 @@ class UpstreamFaults:
         """Return the accounts on which *conversation* met a lasting fault that counts as its own."""
         while self._faults and now - self._faults[0].at > MEMORY:
             self._faults.popleft()
-        if not self._faults or not conversation:
-            return frozenset()
         own = (each for each in self._faults if each.by_request and each.conversation == conversation)
         return frozenset(each.account for each in own if each.kind not in _TRANSIENT)
 

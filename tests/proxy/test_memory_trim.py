@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -71,3 +73,75 @@ def test_old_things_wait_for_a_quiet_moment_but_not_for_ever(monkeypatch: pytest
     assert not is_gone_after([LARGE], old=True, busy=1)
     monkeypatch.setattr(memory_trim, "PATIENCE", 0.02)
     assert is_gone_after([LARGE], old=True, busy=1, seconds=30)
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """A loop that notes what is due, and when, in place of waiting for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.due: list[tuple[float, Callable[..., object]]] = []
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        self.due.append((delay, callback))
+        return super().call_later(3600, callback)
+
+
+def test_the_steps_of_a_trim_and_their_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R24: the young after a second, the old once the proxy is idle, or 30 seconds later."""
+    monkeypatch.undo()
+    done: list[object] = []
+    monkeypatch.setattr(gc, "collect", lambda generation=2: done.append(generation))
+    monkeypatch.setattr(memory_trim, "give_back", lambda: done.append("back"))
+    busy = 1
+    loop = Clockwork()
+
+    async def run() -> None:
+        nonlocal busy
+        trim = MemoryTrim(lambda: busy)
+        for _ in range(2):
+            trim.exchange_ended(LARGE)
+            trim.exchange_ended(LARGE)
+            (seconds, young), *more = loop.due
+            assert (seconds, more, done) == (1.0, [], [])
+            young()
+            assert done == [1]
+            for checks in range(1, 7):
+                assert [seconds for seconds, _ in loop.due] == [1.0] + [5.0] * checks
+                loop.due[-1][1]()
+            assert done == [1, 2, "back"] and len(loop.due) == 7
+            loop.due.clear()
+            done.clear()
+        trim.exchange_ended(LARGE - 1)
+        assert loop.due == []
+        trim.exchange_ended(1)
+        loop.due[-1][1]()
+        busy = 0
+        loop.due[-1][1]()
+        assert done == [1, 2, "back"], "an idle proxy does it at the first check"
+        trim.exchange_ended(LARGE)
+        trim.stop()
+        assert trim._timer is not None and trim._timer.cancelled()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(run())
+    MemoryTrim(lambda: 0).stop()
+
+
+def test_bodies_of_eight_mebibytes_are_large() -> None:
+    assert LARGE == 8_388_608
+
+
+@pytest.mark.parametrize(
+    ("platform", "library", "given"), [("linux", True, [0]), ("linux", False, []), ("win32", True, [])]
+)
+def test_free_memory_is_given_back_where_the_c_library_can(
+    monkeypatch: pytest.MonkeyPatch, platform: str, library: bool, given: list[int]
+) -> None:
+    trimmed: list[int] = []
+    loaded = SimpleNamespace(malloc_trim=trimmed.append) if library else SimpleNamespace()
+    monkeypatch.setattr(memory_trim, "ctypes", SimpleNamespace(CDLL=lambda name: loaded))
+    monkeypatch.setattr(memory_trim, "sys", SimpleNamespace(platform=platform))
+    memory_trim.give_back()
+
+    assert trimmed == given

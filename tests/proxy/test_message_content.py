@@ -14,7 +14,7 @@ import pytest
 from backports import zstd
 from mitmproxy import http
 
-from patchbay.proxy.message_content import content, decoded
+from patchbay.proxy.message_content import KEPT, coding_of, content, decoded
 from patchbay.values.decision import Refusal
 
 LIMIT = 1_000_000
@@ -90,3 +90,36 @@ def test_x_gzip_is_gzip_by_its_old_name() -> None:
     assert decoded(raw(gzip.compress(WORDS), "X-GZip"), LIMIT) == WORDS
     refused = decoded(raw(WORDS, "x-compress"), LIMIT)
     assert isinstance(refused, Refusal) and refused.status == 415
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code", "words"),
+    [(WORDS, "bz2", "content_encoding", "none of gzip"), (WORDS, "gzip", "content_encoding", "not what its")],
+)
+def test_a_refusal_says_what_is_wrong_with_the_coding(body: bytes, kind: str, code: str, words: str) -> None:
+    refusal = decoded(raw(body, kind), LIMIT)
+
+    assert isinstance(refusal, Refusal) and refusal.code == code and words in refusal.message
+
+
+def test_a_message_without_a_body_is_empty() -> None:
+    for kind in ("", "gzip"):
+        made = raw(b"", kind)
+        made.raw_content = None
+        assert (decoded(made, LIMIT), content(made, LIMIT)) == (b"", b"")
+    broken = raw(b"", "bz2")
+    broken.raw_content = None
+    assert content(broken, LIMIT) == b""
+
+
+def test_only_a_body_with_a_coding_is_decoded() -> None:
+    assert [coding_of(raw(b"", kind)) for kind in ("", "identity", "gzip", "br, gzip")] == ["", "", "gzip", "br, gzip"]
+    twice = raw(gzip.compress(zlib.compress(WORDS)), "deflate")
+    twice.headers.add("content-encoding", "gzip")
+    assert coding_of(twice) == "deflate, gzip" and decoded(twice, LIMIT) == WORDS
+    plain = raw(WORDS, "")
+    assert decoded(plain, 1) == WORDS, "the limit is that of decoding"
+
+
+def test_the_body_of_a_stored_flow_may_decode_to_64_mebibytes() -> None:
+    assert KEPT == 67_108_864

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mitmproxy.connection import Server
-from mitmproxy.http import Headers, HTTPFlow
+from mitmproxy.http import Headers, HTTPFlow, Response
 from mitmproxy.test import tflow
 
+from patchbay.proxy.answer_filter import Unchanged
+from patchbay.proxy.credentials import Credentials
 from patchbay.proxy.exchange_driver import RequestTarget
-from patchbay.proxy.shadow import ShadowDriver, warn_of_nowhere
+from patchbay.proxy.shadow import Passthrough, ShadowDriver, warn_of_nowhere
 from patchbay.settings import reader
+from patchbay.values.account import Timeouts
+from patchbay.values.answer import End
 from patchbay.values.http import Endpoint, Origin
 
 KEY = "sk-the-clients-own-0123456789"
@@ -87,3 +93,67 @@ def test_shadow_on_one_port_is_warned_about(caplog: pytest.LogCaptureFixture) ->
         warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["reverse:http://patchbay.invalid"])
 
     assert "nothing answers" in caplog.text
+
+
+def test_shadow_waits_for_nothing_shares_no_connection_and_never_sends_again() -> None:
+    _, driver = hung()
+
+    assert driver.ready
+    assert driver.timeouts == Timeouts(connect=0, first_byte=0, idle=0, total=0)
+    assert (driver.shadow, driver.may_resend, driver.owner, driver.body_limit) == (True, False, None, sys.maxsize)
+    assert repr(driver) == "ShadowDriver()"
+    driver.closed = True
+    assert not driver.ready
+
+
+def test_in_shadow_answers_pass_as_they_came() -> None:
+    """The router is told of them, its reaction is not carried out."""
+    _, driver = hung()
+    told: list[object] = []
+    driver._around = SimpleNamespace(  # type: ignore[assignment]
+        keys=Credentials(),
+        now=lambda: 0.0,
+        router=SimpleNamespace(
+            answered=lambda exchange, event, now: told.append(event) or "cut",  # type: ignore[func-returns-value]
+            config=SimpleNamespace(limits=SimpleNamespace(keep_streamed=3)),
+        ),
+    )
+    driver.exchange = SimpleNamespace(attempt=None)  # type: ignore[assignment]
+    end = End()
+    assert driver.answered(end) == "deliver" and told == [end]
+    driver.streaming, driver._body = True, b"another"
+    assert (driver.deliver(b"chunk"), bytes(driver.streamed_copy)) == (b"chunk", b"chu")
+    assert driver.wire_body(b"as it is") == b"as it is"
+    kept = driver.answer_filter()
+    assert isinstance(kept, Unchanged) and kept.plain(KEY.encode()) == KEY.encode()
+    assert (kept._keys, kept._limit) == (driver._around.keys, sys.maxsize)
+    assert driver.websocket(None, None, None) is None  # type: ignore[arg-type, func-returns-value]
+
+
+ANSWER = ((b"Set-Cookie", b"session=0123456789abcdef"), (b"content-type", b"text/plain"))
+
+
+@pytest.mark.parametrize("of", ["ShadowDriver", "Passthrough"])
+def test_what_a_provider_gives_its_client_stands_in_no_flow(of: str) -> None:
+    flow, shadow = hung()
+    flow.response = Response.make(200)
+    flow.response.headers = Headers(ANSWER)
+    passing = Passthrough(flow) if of == "Passthrough" else None
+    if passing:
+        passing.redact_answer(flow.response)
+    else:
+        shadow.redacted_heads.redact_answer(flow.response)
+    given = (passing or shadow).client_response(flow.response)
+
+    assert b"0123456789abcdef" not in repr(flow.response.headers.fields).encode()
+    assert given.headers.fields == ANSWER
+
+
+def test_other_traffic_passes_with_its_own_credentials() -> None:
+    flow = tflow.tflow()
+    flow.request.headers, flow.request.path = Headers(CAME), f"/x?key={KEY}"
+    passing = Passthrough(flow)
+    sent = passing.wire_request(flow.request)
+
+    assert KEY not in repr(flow.get_state()) and repr(passing) == "Passthrough()"
+    assert (sent.headers.fields, sent.path) == (CAME, f"/x?key={KEY}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from mitmproxy.connection import Server
 from mitmproxy.proxy import context
 from mitmproxy.proxy.layers import TCPLayer
+from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import tflow
 
 from patchbay.proxy import client_connections, tls_passthrough
+from patchbay.proxy.upstream_layer import Closed, PatchbayLayer
 from patchbay.proxy.upstream_request import check_destination
 from patchbay.settings import reader
 from patchbay.settings.settings import Config
@@ -93,7 +96,8 @@ def test_a_key_does_not_go_in_plain_http_to_a_proxy_elsewhere() -> None:
 def running(monkeypatch: pytest.MonkeyPatch, *modes: str) -> None:
     """Let `tunnels` find a proxy server in these modes, without a client."""
     servers = [SimpleNamespace(mode=ProxyMode.parse(mode)) for mode in modes]
-    addons = SimpleNamespace(get=lambda name: SimpleNamespace(connections={}, servers=servers))
+    connections: dict[str, object] = {}
+    addons = SimpleNamespace(get=lambda name: SimpleNamespace(connections=connections, servers=servers))
     monkeypatch.setattr(client_connections, "ctx", SimpleNamespace(master=SimpleNamespace(addons=addons)))
 
 
@@ -140,3 +144,131 @@ def test_bytes_that_are_not_read_do_not_pass_to_a_provider(
     config = replace(settings(), mode="shadow") if shadow else settings()
 
     assert tls_passthrough.passes_unread(decided, config) is unread
+
+
+# -- what reads a tunnel -----------------------------------------------------------------------------------------------
+
+
+def _tunnel(mode: str, address: tuple[object, ...] | None, *, above: bool = True, decided: bool = False) -> Any:
+    """Return the layer to be decided of a connection to *address*, inside the CONNECT of an HTTP stream or not."""
+    at: Any = context.Context(tflow.tclient_conn(), SimpleNamespace())  # type: ignore[arg-type]
+    at.client.proxy_mode, at.server.address = ProxyMode.parse(mode), address
+    at.layers = [object.__new__(HttpStream)] if above else []
+    return SimpleNamespace(context=at, layer=object() if decided else None)
+
+
+@pytest.fixture
+def master(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Stand in for mitmproxy's own choice, a TCP layer; return what it was asked to decide."""
+    asked: list[Any] = []
+
+    def choose(decided: Any) -> None:
+        asked.append(decided)
+        decided.layer = TCPLayer(decided.context)
+
+    addons = SimpleNamespace(get=lambda name: SimpleNamespace(next_layer=choose) if name == "nextlayer" else None)
+    options = SimpleNamespace(show_ignored_hosts=False)
+    made = SimpleNamespace(master=SimpleNamespace(addons=addons), options=options)
+    monkeypatch.setattr(tls_passthrough, "ctx", made)
+    return asked
+
+
+@pytest.mark.parametrize("other", ["pass", "refuse"])
+@pytest.mark.parametrize(
+    ("mode", "address", "above", "decided", "passes"),
+    [
+        ("regular", ("example.com", 443), True, False, True),
+        ("upstream:http://proxy.example:3128", ("example.com", 443), True, False, True),
+        ("socks5", ("example.com", 443), False, False, True),
+        ("regular", ("example.com", 443), False, False, False),  # the request before the tunnel
+        ("reverse:https://example.com", ("example.com", 443), True, False, False),
+        ("regular", ("api.openai.com", 443), True, False, False),
+        ("regular", ("example.com", 443), True, True, False),
+        ("regular", None, True, False, True),
+        ("regular", ("example.com", "443"), True, False, True),
+        ("regular", ("api.openai.com", 443, 0, 0), True, False, False),  # an IPv6 address has four members
+    ],
+)
+def test_a_tunnel_to_another_host_is_not_opened(
+    master: list[Any],
+    mode: str,
+    address: tuple[object, ...] | None,
+    above: bool,
+    decided: bool,
+    passes: bool,
+    other: str,
+) -> None:
+    at = _tunnel(mode, address, above=above, decided=decided)
+    before = at.layer
+
+    assert tls_passthrough.decide(at, settings(other)) is passes
+    if not passes:
+        assert at.layer is before
+    elif other == "refuse":
+        assert isinstance(at.layer, Closed)
+    else:
+        assert isinstance(at.layer, TCPLayer)
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_a_tunnel_that_passes_is_a_flow_where_ignored_hosts_are_shown(master: list[Any], shown: bool) -> None:
+    tls_passthrough.ctx.options.show_ignored_hosts = shown
+    at = _tunnel("regular", ("example.com", 443))
+    tls_passthrough.decide(at, settings())
+
+    assert (at.layer.flow is not None) is shown
+
+
+@pytest.mark.parametrize(
+    ("host", "asks", "layer", "told"),
+    [("example.com", False, TCPLayer, False), ("api.openai.com", True, Closed, True)],
+)
+def test_mitmproxy_decides_about_our_tunnels_and_none_of_them_passes_unread(
+    master: list[Any], caplog: pytest.LogCaptureFixture, host: str, asks: bool, layer: type, told: bool
+) -> None:
+    at = _tunnel("regular", (host, 443))
+    at.context.layers = [object.__new__(HttpStream), object.__new__(HttpLayer)]
+    monkeyed = at.context.layers[1]
+    monkeyed.streams = {}
+    with caplog.at_level(logging.INFO):
+        tls_passthrough.next_layer(at, settings())
+
+    assert (master == [at], type(at.layer)) == (asks, layer)
+    assert ("is not read as HTTP" in caplog.text) is told
+    assert isinstance(monkeyed, PatchbayLayer) is asks, "an HTTP layer becomes ours"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "http3"])
+def test_a_reverse_listener_for_http_lets_nothing_pass_unread(scheme: str) -> None:
+    at = _tunnel(f"reverse:{scheme}://example.com", ("example.com", 443))
+    at.layer = TCPLayer(at.context)
+
+    assert tls_passthrough.passes_unread(at, settings())
+
+
+@pytest.mark.parametrize(
+    ("address", "accounts", "expected"),
+    [
+        (("api.openai.com", 443), "accounts: []", True),
+        (("api.openai.com", 8443), "accounts: []", True),
+        (("API.Anthropic.com", 443), "accounts: []", True),
+        (("localhost", 11434), "accounts: []", False),  # a preset without TLS
+        (("example.com", 443), "accounts: []", False),
+        (("api.anthropic.com", 443), "accounts: [{id: a, provider: openai, key: example-a}]", False),
+    ],
+)
+def test_shadow_without_accounts_observes_every_provider_with_a_preset(
+    address: tuple[str, int], accounts: str, expected: bool
+) -> None:
+    assert tls_passthrough.ours(reader.load(f"mode: shadow\n{accounts}", "c"), address) is expected
+
+
+def test_a_client_gets_as_many_upstream_connections_as_it_has_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, handler = tflow.tclient_conn(), SimpleNamespace(max_conns={})
+    running(monkeypatch)
+    client_connections.proxyserver().connections[client.id] = handler
+    tls_passthrough.widen(client)
+    one, other = handler.max_conns[("a", 1)], handler.max_conns[("b", 1)]
+
+    assert one is not other and handler.max_conns[("a", 1)] is one
+    assert one._value == tls_passthrough.UPSTREAM_CONNECTIONS == 256

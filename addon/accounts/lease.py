@@ -112,9 +112,9 @@ class Lease:
     candidates: tuple[Candidate, ...]
     generation: int
     ask: Ask
-    key: Key | None = None
-    ticket: int = 0
-    slot: int | None = None
+    key: Key | None
+    ticket: int
+    slot: int | None
     request_id: str = ""
     session_id: str = ""
     edit: Edit = _UNEDITED

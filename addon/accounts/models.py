@@ -51,7 +51,7 @@ def _through(table: Mapping[str, str], model: str) -> str:
     if model in table:
         return table[model]
     name, effort = _split(model)
-    if not effort or name not in table:
+    if name not in table:
         return model
     found = table[name]
     return found if _split(found)[1] else found + effort

@@ -147,13 +147,13 @@ def admit(order: Sequence[Account], sessions: Callable[[str], int]) -> Account:
 def has_room(account: Account, among: Sequence[Account], sessions: Callable[[str], int]) -> bool:
     """Whether *account*, one of *among*, has room for a session that began like one of its own."""
     share = _shares(among, sessions)[account.id]
-    return sessions(account.id) + 1 <= max(FEW, math.ceil(BOUND * share), math.floor(BOUND_ALIKE * share))
+    return sessions(account.id) + 1 <= max(FEW, math.floor(BOUND_ALIKE * share))
 
 
 def _shares(among: Sequence[Account], sessions: Callable[[str], int]) -> dict[str, float]:
     total = sum(sessions(each.id) for each in among) + 1
-    weight = sum(max(each.weight, 0.0) for each in among)
-    return {each.id: total * max(each.weight, 0.0) / weight if weight else total for each in among}
+    weight = sum(each.weight for each in among)
+    return {each.id: total * each.weight / weight if weight else total for each in among}
 
 
 def _turn(accounts: Mapping[str, Account], state: SelectionState, round_: tuple[str, ...]) -> list[Account]:

@@ -40,11 +40,11 @@ class AccountStatus:
     sessions: int
     busiest: str
     share: float
-    deadline: float | None = None
-    waiting: int = 0
-    minute: float = 0
-    tokens: float = 0
-    lanes: tuple[LaneStatus, ...] = ()
+    deadline: float | None
+    waiting: int
+    minute: float
+    tokens: float
+    lanes: tuple[LaneStatus, ...]
 
 
 def status(

@@ -102,3 +102,55 @@ def test_a_name_with_brackets_is_found_in_every_table():
     assert models.serves(one, "claude-x[1m]") and not models.serves(one, "claude-x1")
     assert models.upstream(one, "claude-x[1m]") == "deploy"
     assert models.base("claude-x[1m]") == "claude-x[1m]"
+
+
+@pytest.mark.parametrize(
+    ("deny", "model", "served"),
+    [
+        (("GPT-*",), "gpt-5", False),
+        (("gpt-5",), " GPT-5 ", False),
+        (("m ",), "m ", False),
+        (("m ",), "m", True),
+        (("GPT-5",), "models/gpt-5", False),
+        (("*",), "anything", False),
+        ((), "m", True),
+    ],
+)
+def test_a_denied_model_is_denied_in_any_case_and_with_blanks_around_it(deny, model, served):
+    assert models.serves(account(deny=deny), model) is served
+
+
+@pytest.mark.parametrize(
+    ("allow", "model", "served"),
+    [
+        (("m(high)",), "m(high)", True),
+        (("m(high)",), "m", False),
+        (("m",), "models/m", True),
+        (("m",), "M", False),
+        (("x", "*"), "m", True),
+    ],
+)
+def test_an_allowed_model_is_found_with_its_effort_without_it_and_without_its_path(allow, model, served):
+    assert models.serves(account(allow=allow), model) is served
+
+
+@pytest.mark.parametrize(
+    ("rules", "restricts"),
+    [({}, False), ({"allow": ("a", "*")}, False), ({"allow": ("a",)}, True), ({"allow": ()}, True),
+     ({"deny": ("a",)}, True)],
+)  # fmt: skip
+def test_an_account_restricts_models_unless_it_allows_all_and_denies_none(rules, restricts):
+    assert models.restricts(account(**rules)) is restricts
+
+
+@pytest.mark.parametrize(
+    "effort", ["none", "auto", "minimal", "low", "medium", "high", "xhigh", "max", "-1", "1234567"]
+)
+def test_every_effort_is_taken_off_with_the_blank_before_it(effort):
+    assert models.base(f"m ({effort})") == "m"
+    assert models.upstream(account(aliases={"m": "n"}), f"m({effort})") == f"n({effort})"
+
+
+@pytest.mark.parametrize("ending", ["(12345678)", "()", "(-2)", "(High)", "(high"])
+def test_no_other_ending_is_an_effort(ending):
+    assert models.base(f"m{ending}") == f"m{ending}"

@@ -180,3 +180,27 @@ def test_admission_spreads_sessions_within_the_bound():
 
 def test_each_strategy_of_the_settings_has_its_function() -> None:
     assert {*get_args(StrategyName)} == STRATEGIES.keys() == FALLBACKS.keys()
+
+
+def test_the_order_of_a_key_and_a_seed_is_the_same_in_every_version():
+    assert "".join(ids(STRATEGIES["rendezvous"]("seed", accounts("abcdef"), state()))) == "feabdc"
+
+
+def test_by_load_an_account_without_weight_comes_last():
+    pool = [account("none", weight=0), account("some", weight=0.5)]
+    assert ids(STRATEGIES["least_busy"]("", pool, state(in_flight=lambda _: 9))) == ["some", "none"]
+
+
+@pytest.mark.parametrize(("weights", "fits"), [((0.5, 0.5), "b"), ((0.9, 0.1), "a"), ((0, 0), "a"), ((0, 1), "b")])
+def test_admission_counts_shares_of_the_sum_of_the_weights(weights, fits):
+    pool = [account(name, weight=weight) for name, weight in zip("ab", weights, strict=True)]
+    assert selection.admit(pool, {"a": 4, "b": 0}.get).id == fits
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "room"),
+    [(4, 0, True), (5, 0, False), (11, 4, True), (12, 4, False), (1, 60, True)],
+)
+def test_an_account_has_room_for_a_session_that_began_alike(own, others, room):
+    a, b = accounts("ab")
+    assert selection.has_room(a, [a, b], {"a": own, "b": others}.get) is room

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from patchbay.values.decision import Identity
+from patchbay.settings.settings import Config, SessionSettings
+from patchbay.values.decision import Identity, Outcome
 
 from .test_pool import account, ask, pool, queued, rest, serve
 
@@ -51,3 +52,39 @@ def test_what_is_wrong_with_a_whole_account_names_no_lane():
     (a,) = accounts.status(1)
 
     assert (a.state, a.reason, a.deadline) == ("auth-failed", "auth-failed (auth)", 600)
+
+
+def test_without_homes_no_conversation_is_the_busiest_and_an_account_that_is_off_has_no_reason():
+    accounts = pool(account("a", enabled=False))
+    accounts.health.record_outcome("a", "m", Outcome("rate", until=90.0), 0)
+    (a,) = accounts.status(1)
+
+    assert (a.state, a.reason, a.provider) == ("disabled", "", "openai")
+    assert (a.sessions, a.busiest, a.share, a.in_flight) == (0, "", 0.0, 0)
+
+
+def test_a_home_that_expired_is_no_longer_counted():
+    accounts = pool(account("a"), sessions=SessionSettings(ttl=60))
+    serve(accounts, ask())
+    assert [each.sessions for now in (59, 60) for each in accounts.status(now)] == [1, 0]
+
+
+def test_of_a_hint_the_next_verification_and_the_end_are_told():
+    accounts = pool(account("a", rpm=5, tpm=100))
+    serve(accounts, ask(tokens=40), kind="rate", until=5000)
+    (a,) = accounts.status(1)
+    (lane,) = a.lanes
+
+    assert (a.until, a.deadline, a.minute, a.tokens) == (900, 5000, 1, 40)
+    assert (lane.until, lane.deadline) == (900, 5000)
+
+
+def test_an_account_that_is_gone_is_draining_while_it_answers():
+    accounts = pool(account("a"), account("b"))
+    held = accounts.choose(ask(pin="b"), 0)
+    accounts.reload(Config((account("a"),)))
+    assert [(each.account, each.state, each.in_flight) for each in accounts.status(0)] == [
+        ("a", "healthy", 0), ("b", "draining", 1),
+    ]  # fmt: skip
+    accounts.release(held)
+    assert [each.account for each in accounts.status(0)] == ["a"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.cooldown import PROBE_LEASE, TRANSITIONS, State
+from patchbay.accounts.cooldown import PROBE_LEASE, TRANSITIONS, SharedCooldown, State
 from patchbay.accounts.health import MAX_LANES, Health
 from patchbay.accounts.limits import Bucket
 from patchbay.accounts.upstream_faults import OutcomeContext
@@ -751,3 +751,160 @@ class Deadlines(RuleBasedStateMachine):
 HISTORIES = int(os.environ.get("PATCHBAY_HISTORIES", "60"))
 TestDeadlines = Deadlines.TestCase
 TestDeadlines.settings = settings(max_examples=HISTORIES, stateful_step_count=30, deadline=None)
+
+
+# --- what other instances are told, and tell
+
+
+def told(state="cooling", lane="m", until=500.0, kind="rate", account="a", at=0.0, verify_at=400.0):
+    return SharedCooldown(account, lane, state, kind, until, verify_at, at)
+
+
+def test_the_cooldowns_of_accounts_and_lanes_are_told_while_they_last(health):
+    health.record_outcome("a", "m", Outcome("rate", until=100.0), 0)
+    health.record_outcome("b", "n", Outcome("quota", until=100.0, scope="account"), 0)
+    health.record_outcome("c", "m", Outcome("auth"), 0)
+    never = float("inf")
+    assert list(health.cooldowns(99.9)) == [
+        told("billing-blocked", None, 100.0, "quota", "b", verify_at=never), told(until=100.0, verify_at=never),
+    ]  # fmt: skip
+    assert list(health.cooldowns(100.0)) == []
+
+
+@pytest.mark.parametrize(("lane", "lanes"), [("m", "m"), (None, "mn")])
+def test_a_cooldown_that_another_instance_knows_is_ours_too_until_it_says_that_it_is_over(health, lane, lanes):
+    health.adopt(told(lane=lane), 1.0)
+    assert "".join(each for each in "mn" if not health.available("a", each, 1.0)) == lanes
+    assert (health.until("a", "m", 1.0), health.deadline("a", "m", 1.0), health.reason("a", "m", 1.0)) == (
+        400.0, 500.0, "cooling (rate)",
+    )  # fmt: skip
+    assert health.available("b", "m", 1.0)
+    health.adopt(told(lane=lane, kind="ok", until=499.9), 1.0)
+    assert not health.available("a", "m", 1.0), "a later cooldown than the one that is over"
+    health.adopt(told(lane=lane, kind="ok", state="billing-blocked"), 1.0)
+    health.adopt(told(lane=lane, kind="ok", account="b"), 1.0)
+    health.adopt(told(lane="n" if lane else "m", kind="ok"), 1.0)
+    assert not health.available("a", "m", 1.0), "another cooldown is over"
+    health.adopt(told(lane=lane, kind="ok"), 1.0)
+    assert health.available("a", "m", 1.0) and not health.lanes("a") and not health._accounts
+
+
+def test_of_two_instances_the_longer_cooldown_counts_and_one_that_is_past_does_not(health):
+    health.adopt(told(until=500.0), 500.0)
+    assert not health.lanes("a"), "it is over"
+    health.record_outcome("a", "m", Outcome("rate", until=600.0), 0)
+    health.adopt(told(until=600.0, kind="overload"), 1.0)
+    assert health.reason("a", "m", 1.0) == "cooling (rate)"
+    health.adopt(told(until=600.1, kind="overload"), 1.0)
+    assert (health.reason("a", "m", 1.0), health.deadline("a", "m", 1.0)) == ("cooling (overload)", 600.1)
+
+
+@pytest.mark.parametrize("state", ["auth-failed", "forbidden", "unsupported"])
+def test_what_may_differ_at_another_instance_is_not_adopted(health, state):
+    health.adopt(told(state), 1.0)
+    assert health.available("a", "m", 1.0)
+
+
+# --- one account of several
+
+
+def test_what_is_ended_on_one_account_stays_on_another(health):
+    for account in "ab":
+        health.record_outcome(account, "m", Outcome("model"), 0)
+        health.record_outcome(account, "m", Outcome("auth"), 0)
+    health.credential_changed("a")
+    assert [(health.is_dead(each, 1), health.lacks(each, "m", 1)) for each in "ab"] == [(False, True), (True, True)]
+    health.forget("a")
+    assert [(health.lanes(each), health.errors(each, 0), health.is_well(each, 1)) for each in "ab"] == [
+        ([], 0, True), (["m"], 2, False),
+    ]  # fmt: skip
+    assert health.state("a", "m", 1) == "healthy"
+
+
+def test_a_quota_that_accounts_share_is_woken_and_forgiven_with_one_of_them():
+    for end in (Health.wake, Health.credential_changed):
+        health = Health({"a": "org", "b": "org"})
+        health.record_outcome("a", "m", Outcome("quota", scope="account"), 0)
+        assert not health.available("b", "n", 1)
+        end(health, "a")
+        assert health.available("b", "n", 1) and not health._accounts
+
+
+def test_the_lanes_of_an_account_are_those_that_cooled_down_or_have_little_left(health):
+    health.record_outcome("a", "n", Outcome("rate"), 0)
+    health.record_outcome("b", "x", Outcome("rate"), 0)
+    health.record_headroom("a", "m", [Bucket(0.0, 60)], 0)
+    health.record_headroom("b", "y", [Bucket(0.0, 60)], 0)
+    assert (health.lanes("a"), health.lanes("b"), health.lanes("c")) == (["m", "n"], ["x", "y"], [])
+    assert [health.worst_lane("a", now) for now in (0, 5, 60)] == ["n", "m", ""]
+    health.record_outcome("a", "n", Outcome("ok"), 6)
+    assert health.lanes("a") == ["m"], "a lane that is well is forgotten"
+
+
+@pytest.mark.parametrize(
+    ("buckets", "now", "low"),
+    [
+        ([Bucket(0.09, 5.1)], 0, True),
+        ([Bucket(0.09, 5.0)], 0, False),
+        ([Bucket(0.0, 100), Bucket(0.0, 50)], 99.9, True),
+        ([Bucket(0.0, 100), Bucket(0.0, 50)], 100.0, False),
+        ([Bucket(0.0, 5000)], 899.9, True),
+        ([Bucket(0.0, 5000)], 900.0, False),
+    ],
+)
+def test_little_left_counts_until_the_latest_reset_and_a_quarter_of_an_hour_at_most(health, buckets, now, low):
+    health.record_headroom("a", "m", buckets, 0)
+    assert health.is_low("a", "m", now) is low
+    health.record_headroom("a", "m", [], 0)
+    assert health.is_low("a", "m", now) is low, "nothing was said"
+    health.record_headroom("a", "m", [Bucket(0.2, 50), Bucket(0.19, 50)], 0)
+    assert health.is_low("a", "m", now) is low, "one of them has not enough"
+
+
+# --- probes
+
+
+def test_a_lane_is_probed_when_every_cooldown_that_closes_it_is(health):
+    assert not health.is_probed("a", "m", 0)
+    health.record_outcome("a", "m", Outcome("rate", until=10.0), 0)
+    health.acquire("a", "m", 10.0, ticket=1)
+    assert health.is_probed("a", "m", 10.0)
+    assert health.reason("a", "m", 10.0) == "cooling (rate), another request is probing it"
+    health.record_outcome("a", "m", Outcome("auth"), 11.0)
+    assert not health.is_probed("a", "m", 11.0), "the credential cools down, and no request probes it"
+    assert [health.release("a", "m", ticket) for ticket in (2, 1, 1)] == [False, True, False]
+
+
+@pytest.mark.parametrize("outcome", [Outcome("rate", scope="exchange"), Outcome("request"), Outcome("cancelled")])
+def test_a_probe_that_found_nothing_out_is_over(health, outcome):
+    health.record_outcome("a", "m", Outcome("rate", until=10.0), 0)
+    health.acquire("a", "m", 10.0, ticket=1)
+    health.record_outcome("a", "m", outcome, 11.0, ticket=2)
+    assert not health.available("a", "m", 11.0)
+    health.record_outcome("a", "m", outcome, 11.0, ticket=1, context=OutcomeContext("u", "x", "c"))
+    assert health.available("a", "m", 11.0)
+    assert health.refused_by("c", 11.0) == ({("a", "m")} if outcome.kind == "rate" else set())
+
+
+def test_a_doubted_fault_costs_nothing_unless_a_probe_meets_it(health):
+    met, outcome = OutcomeContext("u", "x", "c"), Outcome("server")
+    health.first_success("a", "m", 0, context=OutcomeContext("u", "y", "other"))
+    health.record_outcome("a", "m", outcome, 1, context=met)
+    assert (health.errors("a", 1), health.refused_by("c", 1)) == (0, {("a", "m")})
+    assert not health.is_unaffected("c", "a", "m", 1) and health.is_unaffected("d", "a", "m", 1)
+    assert not health.is_unaffected("", "a", "m", 1)
+    health.record_outcome("a", "m", Outcome("rate", until=9.0), 1)
+    health.acquire("a", "m", 9.0, ticket=1)
+    health.record_outcome("a", "m", outcome, 10, ticket=1, context=met)
+    assert health.errors("a", 10) > 1
+
+
+@pytest.mark.parametrize(("back", "moved"), [(5.0, 0.0), (5.1, -5.1)])
+def test_a_clock_that_goes_back_more_than_five_seconds_was_set(health, back, moved):
+    assert health.clock(1000.0) == 0
+    health.record_outcome("a", "m", Outcome("rate", until=1050.0), 1000.0)
+    health.record_headroom("a", "m", [Bucket(0.0, 1060.0)], 1000.0)
+    assert health.clock(1000.0 - back) == pytest.approx(moved)
+    assert health.until("a", "m", 1000.0) == pytest.approx(1050.0 + moved)
+    assert health.is_low("a", "m", 1059.9 + moved) and not health.is_low("a", "m", 1060.1 + moved)
+    assert health.errors("a", 1000.0 + moved) == pytest.approx(1.0)

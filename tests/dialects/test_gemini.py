@@ -260,3 +260,36 @@ def test_signatures_of_another_account_are_taken_out(part: bytes, left: bytes, w
 
     found = dialects.of("gemini").without_sealed(Body(raw), lambda sealed: sealed == "kept")
     assert found == raw.replace(part, left)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "source"),
+    [
+        ("GET", "/v1beta/cachedContents", "nothing"), ("DELETE", "/v1beta/tunedModels/m", "nothing"),
+        ("POST", "/v1beta/cachedContents", "model"), ("PATCH", "/v1beta/cachedContents", "nothing"),
+        ("POST", "/v1beta/fileSearchStores", "named"), ("POST", "/v1beta/tunedModels", "tuning"),
+        ("PATCH", "/v1beta/tunedModels", "nothing"), ("POST", "/v1beta/files", "nothing"),
+        ("POST", "/v1beta/models", "unread"), ("POST", "/v1beta/models/m/x", "unread"),
+        ("POST", "/v1beta/files/f:cancel", "nothing"), ("POST", "/v1beta/files/f:other", "unread"),
+        ("POST", "/v1beta/interactions/i", "model"), ("POST", "/v1beta/interactions/i/cancel", "nothing"),
+        ("GET", "/v1beta/interactions/i", "nothing"),
+    ],
+)  # fmt: skip
+def test_each_resource_names_its_models_in_its_own_place(method: str, path: str, source: str) -> None:
+    assert dialects.endpoint(method, path).model_source == source
+
+
+@pytest.mark.parametrize(
+    ("wait", "final", "lasts", "delay"),
+    [
+        (None, True, 900.0, None), (7.0, False, 900.0, "7s"), (7.0, True, 900.0, "900s"), (7.0, True, None, "7s"),
+        (0.0, True, None, "1s"), (0.5, False, None, "1s"), (900.0, True, 7.0, "900s"), (1.5, False, None, "1.5s"),
+    ],
+)  # fmt: skip
+def test_a_final_refusal_waits_as_long_as_its_cause_lasts(
+    wait: float | None, final: bool, lasts: float | None, delay: str | None
+) -> None:
+    refusal = Refusal(429, "x", "y", wait, final=final, lasts=lasts)
+    details = json.loads(dialects.of("gemini").error(refusal, "id"))["error"]["details"]
+
+    assert [each["retryDelay"] for each in details if "retryDelay" in each] == ([delay] if delay else [])

@@ -7,7 +7,10 @@ from hypothesis import given, settings, strategies as st
 
 from patchbay.identity import truncated_history
 from patchbay.identity.history import conversation_of
+from patchbay.identity.lineage import Lineage
+from patchbay.identity.seeds import Seeds
 from patchbay.identity.truncated_history import ServedRequest, TruncatedHistories
+from patchbay.ledger import Entry, Ledger
 
 from .shapes import COMPACTIONS, GEMINI as SIM_GEMINI, body
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
@@ -578,3 +581,77 @@ def test_a_window_ends_with_a_question():
     teller.serve(CHAT, chat(*texts, "here are the files", "so"), answer=answered("Go."))
 
     assert teller.ask(CHAT, chat("unknown", "Gladly.")).affinity != first.affinity
+
+
+def _served(answer, messages=None, told=None):
+    body = {**(messages or chat("so")), **(told or {})}
+    asked = request(MESSAGES, body)
+    return ServedRequest(asked, conversation_of(asked.body), 0, body["messages"], answer, binds=True)
+
+
+def test_three_shingles_of_an_answer_and_eight_of_a_summary_are_kept():
+    long = "\n".join(f"{number} {'x' * 100} {number * 7}" for number in range(40))
+
+    assert len(list(truncated_history._quotable_keys(_served(long)))) == 3
+    assert len(list(truncated_history._quotable_keys(_served(long, told={"system": ASK})))) == 16
+
+
+def test_the_newest_exchanges_are_looked_for_in_16_messages():
+    messages = chat(*map(str, range(40)))["messages"]
+
+    assert [text for _, text in truncated_history._texts(messages)] == [str(number) for number in range(24, 40)]
+
+
+def test_what_follows_a_quote_belongs_to_its_continuation():
+    block = truncated_history._Block
+    one, other, answered_one = (conversation_of(request(CHAT, chat(*texts)).body).turns for texts in ("a", "b", "ac"))
+
+    assert block("user", "x", one).onward == block("user", "y", answered_one).onward
+    assert block("user", "x", one).onward != block("user", "x", other).onward
+    assert block("user", "x").onward != block("user", "y").onward
+
+
+def test_of_a_conversation_without_an_affinity_nothing_is_kept():
+    seeds, ledger = Seeds(b"k" * 32), Ledger()
+    words = Lineage(seeds, ledger, "recall")
+    histories = TruncatedHistories(Lineage(seeds, ledger), words, 60)
+    histories.note(_served(SUMMARY), Entry(""), 0)
+    assert words.is_empty()
+
+    histories.note(_served(SUMMARY), Entry("", affinity="x"), 0)
+    assert not words.is_empty()
+
+
+@pytest.mark.parametrize("messages", [[], [{"role": "user", "content": [{"type": "image", "source": "x"}]}]])
+def test_a_request_without_a_text_is_none_that_is_known(messages):
+    teller = Teller()
+    before = compacted(teller)
+
+    assert teller.ask(MESSAGES, {"messages": messages}).affinity != before.affinity
+
+
+def test_an_answer_that_is_all_of_the_instructions_is_a_quote():
+    teller = Teller()
+    before, _ = talk(teller, "Schreib alles auf.", OTHER, account="b")
+    quoting = teller.ask(MESSAGES, {**chat("is that so?"), "system": OTHER})
+
+    assert (quoting.affinity != before.affinity, quoting.home) == (True, "b")
+
+
+def test_an_answer_that_another_conversation_goes_on_from_is_no_quote_either():
+    teller = Teller()
+    before, _ = talk(teller, "Schreib alles auf.", OTHER, account="b")
+    first, second = (
+        teller.ask(CHAT, {"messages": [*chat(OTHER)["messages"], *chat(text)["messages"]]}) for text in ("one", "two")
+    )
+
+    assert first.affinity == before.affinity != second.affinity
+    assert second.home == ""
+
+
+def test_one_shingle_is_enough_for_a_quote():
+    teller = Teller()
+    before, _ = talk(teller, "Schreib alles auf.", "x" * 90, account="b")
+    quoting = teller.ask(CHAT, chat(f"see:\n{'x' * 90}\nhm"))
+
+    assert (quoting.affinity != before.affinity, quoting.home) == (True, "b")

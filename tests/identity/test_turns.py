@@ -227,3 +227,15 @@ def test_results_are_read_six_deep(depth: int, counts: bool) -> None:
         return inner
 
     assert (digests(nested("x")) == digests(nested("y"))) == counts
+
+
+def test_context_is_what_a_user_s_message_holds() -> None:
+    context = {"type": "text", "text": "<environment_context>\n<cwd>/x</cwd>\n</environment_context>"}
+
+    assert [role for role, _ in digests(context, role="assistant")] == ["assistant"]
+    assert conversation_of(Body(json.dumps({"messages": [{"role": "user", "content": [context]}]}).encode())).context
+
+
+@pytest.mark.parametrize("result", [7, None, True, [7, None]])
+def test_a_result_of_no_text_is_a_result(result: object) -> None:
+    assert [role for role, _ in digests({"type": "tool_result", "content": result})] == ["tool"]

@@ -44,7 +44,7 @@ class LogRedaction:
         message = record.getMessage()
         if (covered := self._scrub(message)) != message:
             record.msg, record.args = covered, ()
-        if record.exc_info and record.exc_info[0]:
+        if record.exc_info:
             told = "".join(traceback.format_exception(*record.exc_info))
             if (covered := self._scrub(told)) != told:
                 record.msg, record.args = f"{record.getMessage()}\n{covered}", ()

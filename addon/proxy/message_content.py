@@ -35,8 +35,6 @@ def content(message: http.Message, limit: int) -> bytes:
 
 def coding_of(message: http.Message) -> str:
     """Return the Content-Encoding of *message*, empty where its body is not encoded."""
-    if "content-encoding" not in message.headers:
-        return ""
     value = ", ".join(message.headers.get_all("content-encoding"))
     return value if codings(value) else ""
 

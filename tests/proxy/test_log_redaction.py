@@ -63,13 +63,19 @@ def test_a_message_that_does_not_fit_its_arguments_raises_nothing(caplog: pytest
 
 
 def test_one_that_came_later_is_not_thrown_out(installed: LogRedaction) -> None:
+    class Later(logging.LogRecord):
+        pass
+
     before, ours = installed._before, logging.getLogRecordFactory()
-    logging.setLogRecordFactory(logging.LogRecord)
+    logging.setLogRecordFactory(Later)
     installed.remove()
 
-    assert logging.getLogRecordFactory() is logging.LogRecord
+    assert logging.getLogRecordFactory() is Later
     assert before is not None
     assert ours != before
+    logging.setLogRecordFactory(ours)
+    installed.remove()
+    assert logging.getLogRecordFactory() == ours, "there is nothing to restore any more"
     logging.setLogRecordFactory(before)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -95,3 +96,33 @@ def test_doors_that_are_left_open_are_warned_about(options: dict[str, object], w
 
     assert warned in found
     assert bool(warned) == bool(found)
+
+
+@pytest.mark.parametrize(("debug", "raised"), [(False, False), (True, True)])
+def test_a_start_is_refused_for_the_first_mistake(monkeypatch: pytest.MonkeyPatch, debug: bool, raised: bool) -> None:
+    options = SimpleNamespace(**{**HARMLESS, "proxy_debug": debug, "listen_host": EVERY})
+    monkeypatch.setattr(option_checks, "ctx", SimpleNamespace(options=options))
+    with pytest.raises(ValueError, match="proxy_debug") if raised else nullcontext():
+        option_checks.check(WITH_KEYS)
+
+
+def test_warnings_are_logged_with_our_name(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    options = SimpleNamespace(**{**HARMLESS, "validate_inbound_headers": False})
+    monkeypatch.setattr(option_checks, "ctx", SimpleNamespace(options=options))
+    monkeypatch.setattr(option_checks.os, "geteuid", lambda: 0)
+    option_checks.warn({"SSLKEYLOGFILE": "x"})
+
+    assert [words in told for told, words in zip(caplog.messages, ("SSLKEYLOGFILE", "validate", "root"), strict=True)]
+    assert all(told.startswith("patchbay: ") for told in caplog.messages)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 3
+
+
+def test_every_option_that_is_checked_is_watched() -> None:
+    assert {*HARMLESS, "emudhra", "emudhra_old"} == option_checks.WATCHED
+
+
+def test_each_address_beyond_this_machine_is_named_once_and_any_listener_counts() -> None:
+    assert said(mode=["regular@10.0.0.1:80", "regular@10.0.0.2:80"]).count("would listen on") == 1
+    modes = ["regular", "reverse:http://a.example"]
+    found = option_checks._open_doors(SimpleNamespace(**{**HARMLESS, "mode": modes, "keep_host_header": False}))  # type: ignore[arg-type]
+    assert ["keep_host_header" in told for told in found] == [True]

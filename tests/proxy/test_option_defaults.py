@@ -212,3 +212,44 @@ async def test_a_listener_that_cannot_be_opened_ends_the_proxy(
 
     assert ended == [1]
     assert "address in use" in caplog.text
+
+
+def test_the_collector_runs_for_many_objects_only() -> None:
+    before = gc.get_threshold()
+    try:
+        option_defaults.settle()
+        assert gc.get_threshold()[:2] == (option_defaults._COLLECT_AFTER, 20)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
+
+
+@in_loop
+async def test_a_client_that_comes_after_the_start_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, reader = tflow.tclient_conn(), asyncio.StreamReader()
+    reader.feed_eof()
+    connection = SimpleNamespace(transports={client: SimpleNamespace(reader=reader)})
+    master(monkeypatch, proxyserver=SimpleNamespace(connections={client.id: connection}))
+    await option_defaults.hold_back(client)
+
+    assert client.error is None
+
+
+@pytest.mark.parametrize(
+    ("address", "own_host", "listen_host", "elsewhere"),
+    [
+        ("0.0.0.0", "", "", True),  # noqa: S104
+        ("::", "", "", True),
+        ("", "", "", True),
+        ("127.0.0.1", "", "", False),
+        ("0.0.0.0", "10.0.0.1", "", False),  # noqa: S104
+        ("0.0.0.0", "", "0.0.0.0", False),  # noqa: S104
+    ],
+)
+def test_a_listener_is_elsewhere_where_it_takes_every_interface_unasked(
+    monkeypatch: pytest.MonkeyPatch, address: str, own_host: str, listen_host: str, elsewhere: bool
+) -> None:
+    master(monkeypatch)
+    option_defaults.ctx.options.listen_host = listen_host or option_defaults.LISTEN_HOST
+
+    assert option_defaults._is_elsewhere(Listener(address, own_host=own_host)) is elsewhere  # type: ignore[arg-type]

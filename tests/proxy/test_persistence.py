@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from patchbay import keyed
 from patchbay.accounts.bindings import Key
 from patchbay.proxy import persistence
 from patchbay.proxy.persistence import Persistence
@@ -121,6 +124,8 @@ def test_a_store_can_stand_in_a_variable(tmp_path: Path, monkeypatch: pytest.Mon
 
 class Recorder:
     """Stands where `Behind` does, and keeps what was put."""
+
+    shared = False
 
     def __init__(self) -> None:
         self.puts: list[list[Record]] = []
@@ -289,3 +294,132 @@ def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -
         left, rest = runner.run(run())
     assert left == pytest.approx(persistence.CATCH_UP - 0.01)
     assert rest == 0
+
+
+def test_how_often_records_are_exchanged_and_how_long_a_request_waits() -> None:
+    """docs/state.md and the reader of a measurement rely on them."""
+    fixed = (persistence.EVERY, persistence.AT_ONCE, persistence.CATCH_UP, persistence.NEW)
+    assert fixed == (0.2, 2000, 0.25, 0.02)
+
+
+def test_two_masters_share_a_store_without_seeing_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The space is derived from the master key; an earlier release wrote under the same."""
+    seen: list[tuple[str, Path, str]] = []
+
+    def opened(url: str, folder: Path, space: str) -> None:
+        seen.append((url, folder, space))
+
+    monkeypatch.setattr(persistence, "opened", opened)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for key in (KEY, b"k" * 32):
+        assert persistence.store_of(replace(settings(tmp_path), state="~/x"), key) == ("sqlite", None)
+
+    assert [(url, folder) for url, folder, _ in seen] == [("sqlite", tmp_path / "x")] * 2
+    assert [space for _, _, space in seen] == [
+        keyed.derive(key, "patchbay 2026 store").hex()[:16] for key in (KEY, b"k" * 32)
+    ]
+    assert seen[0][2] != seen[1][2]
+
+
+def _counted(tmp_path: Path, behind: Recorder | None) -> Persistence:
+    config = settings(tmp_path, "memory")
+    way = Persistence(config, KEY, router(config).state)
+    way._behind = behind  # type: ignore[assignment]
+    return way
+
+
+@pytest.mark.parametrize("behind", [None, Recorder(), Asked()], ids=["none", "alone", "shared"])
+def test_only_a_shared_store_is_written_and_read_for_each_request(tmp_path: Path, behind: Recorder | None) -> None:
+    way, shared = _counted(tmp_path, behind), isinstance(behind, Asked)
+    handed: list[object] = []
+    way._hand_on = lambda behind, now, most: handed.append(most)  # type: ignore[method-assign]
+
+    async def run() -> float:
+        way.soon()
+        assert handed == [], "before the start nothing is written"
+        way.start()
+        way.start()
+        way.soon()
+        way.soon()
+        await asyncio.sleep(0)
+        assert handed == [persistence.AT_ONCE] * shared, "once in a round of the loop"
+        assert way.shared is shared
+        if isinstance(behind, Asked):
+            asyncio.get_running_loop().call_soon(lambda: behind.asking[0]())
+        left = await way.caught_up(LONG)
+        assert len([task for task in asyncio.all_tasks() if task.get_name() == "patchbay-keeping"]) == bool(behind)
+        way.end()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert len(asyncio.all_tasks()) == 1, "the exchange of records has ended"
+        return left
+
+    assert (asyncio.run(run()) < LONG) is shared
+    assert handed == [persistence.AT_ONCE] * shared + [None] * bool(behind)
+
+
+def test_at_the_end_what_is_left_is_written_and_the_store_closed_once(tmp_path: Path) -> None:
+    behind = Recorder()
+    closed: list[int] = []
+    behind.close = lambda: closed.append(len(behind.puts))  # type: ignore[method-assign]
+    way = _counted(tmp_path, behind)
+    behind.back = True
+    bind(router(settings(tmp_path, "memory")))
+    way.end()
+    way.end()
+
+    assert len(closed) == 1
+    assert way.shared is False
+
+
+def test_a_request_without_time_left_asks_but_does_not_wait(tmp_path: Path) -> None:
+    behind = Asked()
+    way = _counted(tmp_path, behind)
+
+    assert asyncio.run(way.caught_up(0.0)) == 0.0
+    assert len(behind.asking) == 1
+    behind.asking[0]()  # the loop has ended meanwhile
+
+
+def test_a_look_that_fails_is_reported_and_the_next_one_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    behind, slept = Recorder(), []
+    way = _counted(tmp_path, behind)
+
+    def fails(most: int) -> Sequence[Record]:
+        raise OSError("hush")
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    behind.take = fails  # type: ignore[method-assign]
+    monkeypatch.setattr(persistence.asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(way._run(behind))  # type: ignore[arg-type]
+
+    assert slept == [persistence.EVERY] * 3
+    assert caplog.messages == ["patchbay: state could not be handed on: OSError"] * 2
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_the_start_waits_two_seconds_for_what_earlier_processes_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, answers: bool
+) -> None:
+    """A store that does not answer by then delays no start."""
+    monkeypatch.undo()
+    waited: list[float] = []
+    behind = Recorder()
+    behind.take = list  # type: ignore[assignment, method-assign]
+    behind.wait_for_first_read = lambda seconds: waited.append(seconds) or answers  # type: ignore[attr-defined, func-returns-value]
+    made: list[tuple[object, str]] = []
+    monkeypatch.setattr(persistence, "WriteBehind", lambda store, name: made.append((store, name)) or behind)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(persistence, "opened", lambda url, folder, space: "the store")
+    config = settings(tmp_path, "redis://:hush@example.com/0")
+    with caplog.at_level(logging.INFO):
+        Persistence(config, KEY, router(config).state)
+
+    assert (waited, made) == ([2.0], [("the store", "redis")]), "the name holds no password"
+    assert caplog.messages == ["patchbay: 0 records taken over from the store"] * answers

@@ -243,3 +243,70 @@ def test_once_started_it_looks_by_itself_until_it_is_stopped(tmp_path: Path, mon
 
     asyncio.run(runs())
     assert len(bench.config.accounts) == 2
+
+
+def test_the_files_are_looked_at_twice_a_second_and_read_when_calm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A look that fails is reported, and the next one follows."""
+    bench = Bench(tmp_path, ONE)
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 3:
+            raise asyncio.CancelledError
+
+    async def fails() -> bool:
+        raise OSError("hush")
+
+    monkeypatch.setattr(reload.asyncio, "sleep", sleep)
+    monkeypatch.setattr(bench.reload, "look", fails)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(bench.reload._run())
+    assert slept == [0.5] * 3
+    assert caplog.messages == ["patchbay: the settings could not be read again: OSError"] * 2
+    monkeypatch.undo()
+    bench.write(TWO)
+    slept.clear()
+    monkeypatch.setattr(reload.asyncio, "sleep", sleep)
+    assert asyncio.run(bench.reload.look()) and slept == [0.2]
+    assert not asyncio.run(bench.reload.look()) and slept == [0.2], "without a change there is nothing to wait for"
+
+
+@pytest.mark.parametrize("name", ["state", "store", "mode"])
+def test_each_fixed_setting_is_kept_and_said_where_it_differs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    bench = Bench(tmp_path, ONE)
+    before = getattr(bench.config, name)
+    values = {"state": "/elsewhere", "store": "memory", "mode": "shadow"}
+    bench.write(f"{name}: {values[name]}\n{ONE}")
+    bench.look()
+
+    assert getattr(bench.config, name) == before
+    said = [told for told in caplog.messages if "next start" in told]
+    assert said == [f"patchbay: another {name} holds from the next start on"]
+
+
+def test_child_processes_inherit_no_secret_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KEY_OF_A", "KEY_OF_ANN", "STORE_OF_SETTINGS", "STORE_OF_VARIABLE", "PATCHBAY_STORE", "OTHER"):
+        monkeypatch.setenv(name, "memory")
+    monkeypatch.setenv("PATCHBAY_STORE", "env:STORE_OF_VARIABLE")
+    path, keys = tmp_path / "config.yaml", Credentials()
+    path.write_text(
+        "store: 'env:STORE_OF_SETTINGS'\nclients: [{name: ann, key: 'env:KEY_OF_ANN'}]\n"
+        "accounts: [{id: a, provider: openai, key: 'env:KEY_OF_A'}]\n"
+    )
+    reload._withhold(read(path), keys)
+
+    held = {"KEY_OF_A", "KEY_OF_ANN", "STORE_OF_SETTINGS", "STORE_OF_VARIABLE", "PATCHBAY_STORE", "OTHER"}
+    assert held & keys.environment().keys() == {"OTHER"}
+
+
+def test_the_settings_and_the_files_of_their_keys_are_watched(tmp_path: Path) -> None:
+    write_key(tmp_path / "key", "example-one")
+    key = f"file:{tmp_path / 'key'}"
+    bench = Bench(tmp_path, TWO.replace("example-one", f"'{key}'"))
+
+    assert bench.reload._files() == [bench.path, tmp_path / "key"]

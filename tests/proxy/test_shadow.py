@@ -90,7 +90,7 @@ def test_shadow_on_one_port_is_warned_about(caplog: pytest.LogCaptureFixture) ->
         warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["reverse:https://api.openai.com"])
         warn_of_nowhere(reader.load(accounts, "x"), ["reverse:http://patchbay.invalid"])
         assert caplog.messages == []
-        warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["reverse:http://patchbay.invalid"])
+        warn_of_nowhere(reader.load(f"mode: shadow\n{accounts}", "x"), ["regular", "reverse:http://patchbay.invalid"])
 
     assert "nothing answers" in caplog.text
 

@@ -272,3 +272,12 @@ def test_a_client_gets_as_many_upstream_connections_as_it_has_streams(monkeypatc
 
     assert one is not other and handler.max_conns[("a", 1)] is one
     assert one._value == tls_passthrough.UPSTREAM_CONNECTIONS == 256
+
+
+def test_what_mitmproxy_reads_is_left_to_it(master: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    at, chosen = _tunnel("regular", ("api.openai.com", 443)), SimpleNamespace()
+    choose = SimpleNamespace(next_layer=lambda decided: setattr(decided, "layer", chosen))
+    monkeypatch.setattr(tls_passthrough.ctx.master.addons, "get", lambda name: choose)
+    tls_passthrough.next_layer(at, settings())
+
+    assert at.layer is chosen

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 import zlib
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
+from mitmproxy.websocket import WebSocketMessage
+from wsproto.frame_protocol import Opcode
 
 from patchbay.proxy import answer_filter, compatibility, layer_rig, websocket_layer
 from patchbay.proxy.credentials import Credentials
-from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, ping
+from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, end_with, ping
 from patchbay.values.account import Secret
 
 KEY = "sk-real-0123456789abcdef"
@@ -314,3 +319,114 @@ def test_a_socket_is_closed_and_pinged_from_outside(rig: Rig) -> None:
 
     assert rig.taken(rig.client) == frame(8, struct.pack("!H", 1012) + b"moved")
     assert rig.messages == []
+
+
+def test_a_message_of_just_the_bound_passes(rig: Rig) -> None:
+    """R29: also in fragments, each of which counts for 16 bytes more."""
+    rig.from_server(frame(1, b"x" * LIMIT))
+    rig.from_server(frame(1, b"x" * 500, final=False) + frame(0, b"y" * (LIMIT - 500 - 16)))
+    assert [len(message) for message in rig.messages] == [LIMIT, LIMIT - 16]
+    rig.from_server(frame(1, b"x" * 500, final=False) + frame(0, b"y" * (LIMIT - 500 - 15)))
+
+    assert TOO_BIG in rig.taken(rig.client) and len(rig.messages) == 2
+
+
+@pytest.mark.parametrize(("kind", "is_text"), [(1, True), (2, False)])
+@pytest.mark.parametrize("by_client", [False, True])
+def test_a_message_keeps_its_kind_and_its_sender(rig: Rig, kind: int, is_text: bool, by_client: bool) -> None:
+    (rig.from_client if by_client else rig.from_server)(frame(kind, b"hello", masked=by_client))
+
+    assert rig.flow and rig.flow.websocket
+    [message] = rig.flow.websocket.messages
+    assert (message.is_text, message.from_client, message.injected) == (is_text, by_client, False)
+    assert rig.taken(rig.server if by_client else rig.client)[0] == 0x80 | kind
+
+
+@pytest.mark.parametrize("kind", [1, 2])
+@pytest.mark.parametrize("to_client", [False, True])
+def test_an_injected_message_passes_the_hook_and_goes_on(rig: Rig, kind: int, to_client: bool) -> None:
+    assert rig.flow and rig.flow.websocket
+    message = WebSocketMessage(Opcode(kind), not to_client, b"ours")
+    rig.feed(WebSocketMessageInjected(rig.flow, message))
+
+    assert [(each.content, each.injected) for each in rig.flow.websocket.messages] == [(b"ours", True)]
+    taken = rig.taken(rig.client if to_client else rig.server)
+    assert taken == frame(kind, b"ours") if to_client else (taken[0], len(taken)) == (0x80 | kind, 10)
+
+
+def test_a_hook_can_end_the_socket_in_place_of_a_message(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = rig.run_hook
+
+    def ends(hook: commands.StartHook) -> None:
+        run(hook)
+        if hook.name == "websocket_message" and rig.flow and rig.flow.websocket:
+            end_with(rig.flow.websocket.messages[-1], 1008, "not allowed")
+
+    monkeypatch.setattr(rig, "run_hook", ends)
+    before = time.time()
+    rig.from_client(frame(1, b"secret", masked=True))
+
+    assert rig.taken(rig.client) == frame(8, struct.pack("!H", 1008) + b"not allowed")
+    up = rig.taken(rig.server)
+    assert up[0] == 0x88 and up.count(b"\x88") == 1, "a close frame alone"
+    socket = rig.flow.websocket if rig.flow else None
+    assert socket and (socket.close_code, socket.close_reason, socket.closed_by_client) == (1008, "not allowed", True)
+    assert socket.timestamp_end and socket.timestamp_end >= before
+    assert rig.flow and not rig.flow.live
+
+
+def test_each_frame_of_the_upstream_is_heard_and_none_of_the_client(rig: Rig) -> None:
+    """R35: a pong too; it shows that a slow upstream lives."""
+    layer = rig.layer.streams[1].child_layer
+    assert isinstance(layer, PatchbayWebsocket)
+    heard: list[int] = []
+    layer._heard = lambda: heard.append(1)
+    for feed, masked in ((rig.from_server, False), (rig.from_client, True)):
+        for kind in (1, 9, 10):
+            feed(frame(kind, b"x", masked=masked))
+
+    assert len(heard) == 3
+
+
+def test_pings_are_logged_with_their_source(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: list[str] = []
+    carry_out = rig.carry_out
+
+    def noted(command: commands.Command) -> list[events.Event]:
+        if isinstance(command, commands.Log):
+            logged.append(command.message)
+        return carry_out(command)
+
+    monkeypatch.setattr(rig, "carry_out", noted)
+    rig.from_server(frame(9, KEY.encode()))
+    rig.from_client(frame(10, b"x", masked=True))
+
+    assert logged == [
+        "Received WebSocket ping from server (payload: (not shown))",
+        "Received WebSocket pong from client (payload: (not shown))",
+    ]
+
+
+def test_others_run_after_two_milliseconds_of_work(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R29: between the events of one read."""
+    layer = rig.layer.streams[1].child_layer
+    assert isinstance(layer, PatchbayWebsocket)
+    now, step, paused = [0.0], [0.0], [0]
+    pause = layer._pause
+
+    def counted() -> commands.Command:
+        paused[0] += 1
+        return pause()
+
+    def monotonic() -> float:
+        now[0] += step[0]
+        return now[0]
+
+    layer._pause = counted
+    monkeypatch.setattr(websocket_layer, "time", SimpleNamespace(monotonic=monotonic, time=time.time))
+    for seconds, pauses in ((0.0, 0), (0.0005, 0), (0.0021, 3)):
+        step[0] = seconds
+        paused[0] = 0
+        rig.from_server(frame(1, b"x") * 3)
+        assert paused[0] == pauses, seconds
+    assert rig.messages == [b"x"] * 9

@@ -48,7 +48,7 @@ _CLIENT_ID_HEADERS = (
 @dataclass(frozen=True, slots=True)
 class Returned:
     """
-    A classified value: *value* is the bare id, *entry* the ledger's entry of its owner, for `other` and some `earlier` ones.
+    A classified value: *value* is the bare id, *entry* the ledger's entry of its owner, for `other` and some `earlier`.
 
     `match` is the id of this attempt, `client` one that the client sent with it, `earlier` one of an earlier attempt,
     `other` that of another exchange; `unknown` is an id of ours whose owner is not in the ledger.

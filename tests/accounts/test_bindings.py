@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.bindings import Bindings, Key
+from patchbay.accounts.bindings import Binding, Bindings, Key
 
 
 def key(name="s", pool="p", model="", scope=b""):
@@ -228,3 +228,130 @@ class Sessions(RuleBasedStateMachine):
 
 TestSessions = Sessions.TestCase
 TestSessions.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+# --- what instances tell one another
+
+
+def taken(bindings, now=0.0):
+    return [(each.key.affinity, each.home) for each in bindings.changes(now)]
+
+
+def test_changes_are_told_from_the_first_watch_on(bindings):
+    settle(bindings, key("before"), "a")
+    assert bindings.changes(0) == []
+    bindings.watch()
+    settle(bindings, key("x"), "a")
+    assert bindings.changes(5) == [Binding(key("x"), "a", 0, 100)]
+    assert taken(bindings) == []
+    generation = bindings.hold(key("x"), "a", 7)
+    assert bindings.changes(7) == [Binding(key("x"), "a", 0, 107)], "a use moves the end"
+    assert bindings.unbind(key("x"), "a", generation)
+    assert bindings.changes(8) == [Binding(key("x"), "", 8, 108)]
+    bindings.drop(key("before"))
+    bindings.drop(key("never"))
+    assert taken(bindings) == [("before", "")]
+
+
+def test_every_home_is_told_the_longest_idle_first(bindings):
+    for number, name in enumerate("xyx"):
+        settle(bindings, key(name), "a", now=number)
+    assert bindings.all(0) == [Binding(key("y"), "a", 1, 101), Binding(key("x"), "a", 0, 102)]
+
+
+@pytest.mark.parametrize(
+    ("home", "since", "expires", "kept"),
+    [
+        ("b", 11.0, 50.0, "b"),
+        ("b", 9.0, 500.0, "a"),
+        ("b", 10.0, 111.0, "b"),
+        ("b", 10.0, 110.0, "a"),
+        ("b", 11.0, 20.0, "a"),
+        ("b", 11.0, 20.1, "b"),
+        ("", 11.0, 50.0, ""),
+        ("", 9.0, 500.0, "a"),
+        ("a", 11.0, 500.0, "a"),
+    ],
+)
+def test_of_two_instances_the_newer_home_and_the_later_end_win(bindings, home, since, expires, kept):
+    settle(bindings, key(), "a", now=10)
+    bindings.adopt(Binding(key(), home, since, expires), 20.0)
+    assert bindings.home(key(), 20.0) == kept
+    assert {each: bindings.sessions(each) for each in "ab"} == {each: int(each == kept) for each in "ab"}
+    if kept == home and home:
+        assert bindings.all(20.0) == [Binding(key(), home, since, expires)]
+
+
+def test_a_home_that_is_told_is_new_here_and_its_end_is_kept(bindings):
+    bindings.adopt(Binding(key(), "", 1.0, 50.0), 2.0)
+    assert bindings.hold(key(), "c", 2.0) == 1, "the loss of a home that is not known leaves nothing"
+    bindings.release(key(), "c")
+    bindings.adopt(Binding(key(), "b", 1.0, 50.0), 2.0)
+    assert (bindings.home(key(), 49.9), bindings.sessions("b"), len(bindings)) == ("b", 1, 1)
+    assert bindings.home(key(), 50.0) == ""
+
+
+def test_a_home_that_is_told_goes_to_the_end_of_the_line_and_the_limit_holds(bindings):
+    for name in "xyz":
+        settle(bindings, key(name), "a")
+    bindings.adopt(Binding(key("x"), "a", 1.0, 500.0), 0.0)
+    bindings.adopt(Binding(key("new"), "a", 1.0, 500.0), 0.0)
+    assert [each.key.affinity for each in bindings.all(0)] == ["z", "x", "new"]
+
+
+def test_a_home_that_was_removed_here_is_not_restored_before_others_know(bindings):
+    bindings.watch()
+    generation = settle(bindings, key(), "a")
+    bindings.unbind(key(), "a", generation)
+    bindings.adopt(Binding(key(), "a", 5.0, 500.0), 1.0)
+    assert bindings.home(key(), 1.0) == ""
+    bindings.changes(1.0)
+    bindings.adopt(Binding(key(), "a", 5.0, 500.0), 1.0)
+    assert bindings.home(key(), 1.0) == "a"
+
+
+def test_a_home_that_is_told_while_requests_are_under_way_counts_once(bindings):
+    generation = bindings.hold(key(), "a", 0)
+    bindings.adopt(Binding(key(), "b", 1.0, 500.0), 0.0)
+    assert (bindings.sessions("a"), bindings.sessions("b"), bindings.pending(key())) == (0, 1, ())
+    assert not bindings.bind(key(), "a", generation, 1.0)
+    bindings.adopt(Binding(key(), "", 2.0, 500.0), 0.0)
+    assert (bindings.sessions("a"), bindings.sessions("b"), bindings.pending(key())) == (1, 0, ("a",))
+    bindings.release(key(), "a")
+    assert bindings._entries == {} and not bindings._sessions
+
+
+def test_a_home_that_is_told_has_an_unknown_warmth_and_no_fallback(bindings):
+    settle(bindings, key(), "a", now=10)
+    bindings.bind(key(), "c", bindings.hold(key(), "c", 10), 10)
+    bindings.adopt(Binding(key(), "a", 20.0, 150.0), 20.0)
+    assert bindings.fallback(key(), 20.0, 100) == ""
+    assert bindings.is_cold(key(), 60.0, 10) and not bindings.is_cold(key(), 59.9, 10), "last used at 50"
+
+
+def test_a_moved_home_is_warm_told_and_has_no_fallback(bindings):
+    settle(bindings, key(), "a")
+    bindings.bind(key(), "b", bindings.hold(key(), "b", 10), 10)
+    bindings.watch()
+    bindings.move(key(), "b", 50.0)
+    assert bindings.changes(50) == [Binding(key(), "b", 50.0, 150.0)]
+    assert bindings.fallback(key(), 50.0, 100) == "" and not bindings.is_cold(key(), 59.9, 10)
+    bindings.move(key("never"), "b", 50.0)
+    assert (len(bindings), bindings.sessions("a"), bindings.sessions("b")) == (1, 0, 1)
+
+
+def test_a_use_at_home_counts_and_one_elsewhere_does_not(bindings):
+    settle(bindings, key("x"), "a")
+    settle(bindings, key("y"), "a")
+    bindings.hold(key("x"), "a", 1)
+    bindings.hold(key("y"), "b", 1)
+    assert bindings.busiest() == {"a": ("x", 2 / 3)}
+
+
+def test_a_smaller_limit_holds_at_once_and_a_time_to_live_from_the_next_use_on(bindings):
+    for number, name in enumerate("xyz"):
+        settle(bindings, key(name), "a", now=number)
+    bindings.resize(10, 2)
+    assert [(each.key.affinity, each.expires) for each in bindings.all(0)] == [("y", 101), ("z", 102)]
+    settle(bindings, key("y"), "a", now=5)
+    assert [(each.key.affinity, each.expires) for each in bindings.all(0)] == [("z", 102), ("y", 15)]

@@ -51,7 +51,13 @@ def test_a_member_that_repeats_the_request_is_no_part(member):
     assert read({"error": {member: {"code": "x"}}}).codes == set()
 
 
-@pytest.mark.parametrize("member", ["details", "metadata", "retryDelay", "reset_in_seconds"])
+HINTS = """
+    details metadata retryDelay resets_in_seconds resets_at quotaResetDelay quotaResetTimeStamp retry_after_ms
+    retry_after retry_after_seconds retryAfter retryAfterSeconds reset_seconds reset_at resetAt resetsAt reset_in_seconds
+"""
+
+
+@pytest.mark.parametrize("member", HINTS.split())
 def test_the_members_of_an_outermost_object_that_may_hold_hints_are_kept(member):
     assert read({member: ["x"]}).parts == ({member: ["x"]},)
 
@@ -85,7 +91,18 @@ def test_the_first_place_that_is_one_counts():
 
 @pytest.mark.parametrize(
     ("code", "status"),
-    [(400, 400), (599, 599), (399, 0), (600, 0), ("429", 429), (4290, 0), ("٤٢٩", 0), (99_999, 0), ("x", 0)],
+    [
+        (400, 400),
+        (599, 599),
+        (399, 0),
+        (600, 0),
+        ("429", 429),
+        ("0429", 0),
+        (4290, 0),
+        ("٤٢٩", 0),
+        (99_999, 0),
+        ("x", 0),
+    ],
 )
 def test_a_code_in_the_range_of_http_is_a_status(code, status):
     assert read({"error": {"code": code}}).status == status
@@ -146,6 +163,7 @@ def test_escapes_of_an_inner_message_are_read_and_it_is_cut():
     [
         (b"Incorrect API key", "incorrect api key"),
         (b'"as JSON \\u0041"', "as json a"),
+        (b"12", "12"),
         (b"\xff", "\ufffd"),
         (b" <html>", ""),
         (b" {broken", ""),

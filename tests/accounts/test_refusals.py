@@ -292,3 +292,148 @@ def test_who_was_answered_by_something_on_the_way_is_named_with_its_time():
 def test_a_limit_that_lasts_is_told_by_us_at_the_first_answer(seconds, far):
     """A4: beyond a minute the client gets our refusal, and not one provider's own 429."""
     assert refusals.is_far(none_left("m", [absent("a", "rate", seconds, hinted=True)], NOW)) is far
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        ("rate", "rate limited"), ("quota", "out of credit"), ("overload", "overloaded"),
+        ("unreachable", "not reachable"), ("server", "failing"), ("auth", "key refused"),
+        ("permission", "access denied"), ("unsent", "no key"), ("model", "model not found"),
+        ("disabled", "disabled in the settings"), ("request", "request refused"), ("cancelled", "cancelled"),
+        ("tried", "failed"), ("busy", "busy"),
+    ],
+)  # fmt: skip
+def test_every_cause_is_told_in_words(cause, words):
+    assert none_left("", [absent("a", cause)], NOW).message.endswith(f"a: {words}")
+
+
+@pytest.mark.parametrize(
+    ("cause", "detail", "told"),
+    [
+        ("rate", "429 slow_down", "rate limited (429)"),
+        ("rate", "sk-secret", "rate limited"),
+        ("auth", "401 organization disabled", "key refused: organization disabled (401)"),
+        ("unreachable", "timed out", "not reachable (timed out)"),
+        ("unsent", "x" * 61, f"no key ({'x' * 60})"),
+        ("server", "it ended early", "failing (it ended early)"),
+        ("busy", "busy (2 at once)", "busy (2 at once)"),
+    ],
+)
+def test_of_a_detail_the_status_is_told_and_what_is_ours(cause, detail, told):
+    assert none_left("", [absent("a", cause, detail=detail)], NOW).message.endswith(f"a: {told}")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "hinted", "told"),
+    [
+        (5.2, True, "rate limited until 11:06:46 UTC (6s)"),
+        (5.0, False, "rate limited, next try at 11:06:45 UTC (5s)"),
+        (86399, True, "rate limited until 11:06:39 UTC (23h59m59s)"),
+        (86400, True, "rate limited until 2026-11-19 11:06 UTC (24h0m0s)"),
+        (9e9, True, "rate limited until 2027-12-23 11:06 UTC (9600h0m0s)"),
+        (0, True, "rate limited"),
+        (None, True, "rate limited"),
+    ],
+)
+def test_the_end_of_a_cooldown_is_told_to_the_second_or_with_its_day(seconds, hinted, told):
+    refusal = none_left("", [absent("a", "rate", seconds, hinted=hinted)], NOW)
+    assert refusal.message.endswith(f"a: {told}")
+
+
+def test_the_fields_of_a_limit_say_when_the_first_account_is_back():
+    accounts = [absent("a", "rate", 90.5), absent("b", "rate", 3700), absent("c", "rate")]
+    refusal = none_left("m" * 257, accounts, NOW)
+    assert refusal.fields == {
+        "model": "m" * 256, "provider": "p", "reset_time": "1m31s", "reset_seconds": 91,
+        "resets_at": NOW + 91, "resets_in_seconds": 91,
+    }  # fmt: skip
+    assert (refusal.retry_after, refusal.lasts) == (90.5, 90.5)
+    other = none_left("", [absent("a", "rate", -5), absent("b", "rate", provider="q")], NOW)
+    assert (other.fields["reset_seconds"], other.retry_after, "provider" in other.fields) == (0, 0.0, False)
+    assert "model" not in other.fields
+    assert none_left("m", [absent("a", "server", 5)], NOW).fields == {"model": "m", "provider": "p"}
+    assert none_left("m", [absent("a", "model")], NOW).fields == {"model": "m", "provider": "p", "param": "model"}
+    assert "param" not in none_left("", [absent("a", "model")], NOW).fields
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(-1, "0s"), (59, "59s"), (60, "1m0s"), (3599, "59m59s"), (3600, "1h0m0s"), (90_061, "25h1m1s")],
+)
+def test_a_duration_is_written_as_go_does(seconds, told):
+    assert refusals.duration(seconds) == told
+
+
+def test_long_and_unprintable_names_are_shown_on_one_line():
+    def named(account):
+        return refusals.of_upstream(account, "code", "It broke", status=504, more=": so").message
+
+    assert named("a" * 32) == f"It broke (account {'a' * 32}): so"
+    assert named("a" * 33) == f"It broke (account {'a' * 31}…): so"
+    assert named("a\nb") == "It broke (account a\ufffdb): so"
+    assert named("") == "It broke: so"
+    assert refusals.of_upstream("a", "code", "It broke") == Refusal(502, "code", "It broke (account a)")
+    assert refusals.unserved("m" * 81).message == f"No account here serves model {'m' * 79}…"
+    assert refusals.unserved("m").fields == {"model": "m", "param": "model"} and refusals.unserved("").fields == {}
+
+
+REFUSED = Refusal(503, "some_code", "Why.", 5.0, {"a": 1})
+
+
+def test_a_refusal_that_stands_for_a_missing_answer_names_what_gave_up():
+    way = refusals.on_the_way_instead(403, REFUSED)
+    assert (way.status, way.code, way.retry_after, way.fields) == (
+        502, "upstream_unreachable", 5.0, {"a": 1, "gave_up": "some_code"},
+    )  # fmt: skip
+    assert way.message == "Something on the way to the provider answered 403 in its place. Why."
+    alone = refusals.on_the_way_instead(403, None)
+    assert (alone.status, alone.code, alone.message) == (
+        502, "upstream_unreachable", "Something on the way to the provider answered 403 in its place",
+    )  # fmt: skip
+    unanswered = refusals.unanswered(Refusal(500, "some_code", "Why.", 5.0, {"a": 1}))
+    assert (unanswered.status, unanswered.code, unanswered.fields) == (
+        502, "upstream_unreachable", {"a": 1, "gave_up": "some_code"},
+    )  # fmt: skip
+    limit = Refusal(499, "some_code", "Why.")
+    assert refusals.unanswered(limit) is limit
+
+
+def test_a_refusal_in_place_of_a_refused_key_counts_the_attempts():
+    off = Refusal(503, "auth_unavailable", "Off.")
+    assert refusals.not_let_in(off, 2) is off
+    out = refusals.not_let_in(Refusal(503, "upstream_credentials_exhausted", "Out.", fields={"a": 1}), 2)
+    assert (out.status, out.message, out.fields) == (502, "Out.", {"a": 1, "tried": 2})
+    for refusal, more in ((REFUSED, ". Why."), (None, "")):
+        other = refusals.not_let_in(refusal, 2)
+        message = f"No account was let in by its provider (2 tried){more}"
+        assert other == Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": 2}, final=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "wait", "far"),
+    [("model_cooldown", 60.1, True), ("model_cooldown", 60.0, False), ("usage_limit_reached", 61, True),
+     ("usage_limit_reached", None, False), ("upstream_failing", 99, False)],
+)  # fmt: skip
+def test_a_limit_is_far_when_it_lasts_longer_than_a_minute(code, wait, far):
+    assert refusals.is_far(Refusal(429, code, "", wait)) is far
+    assert not refusals.is_far(None)
+
+
+def test_a_pool_without_accounts_and_one_that_is_full_say_so():
+    for anywhere, where in ((True, ""), (False, " at this upstream")):
+        none = refusals.all_disabled([], "openai", NOW, anywhere=anywhere)
+        assert (none.status, none.code, none.final) == (404, "auth_not_found", True)
+        assert none.message == f"There is no account here for OpenAI{where}"
+    assert "and 1 request waits already: a: busy" in refusals.queue_full(1, [absent("a", "busy")], NOW).message
+    full = refusals.queue_full(2, [absent("a", "busy")], NOW)
+    assert (full.status, full.code, full.retry_after) == (503, "queue_full", 1.0) and "2 requests wait" in full.message
+    assert refusals.gave_up("code", "why", [], NOW) == Refusal(503, "code", "Patchbay gave up: why")
+    assert refusals.gave_up("code", "why", [absent("a", "rate", 5)], NOW).retry_after == 5
+    assert refusals.unreadable("why").status == 403 and refusals.unreadable("why").code == "model_not_allowed"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("connect", "no connection"), ("timeout", "timed out"), ("other", "other"),
+                                            ("reset", "connection closed without an answer")])  # fmt: skip
+def test_a_failure_without_a_known_message_is_told_by_its_kind(kind, said):
+    assert refusals.on_the_way(kind, "?") == said

@@ -10,6 +10,7 @@ from mitmproxy import io
 from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow
 
+from patchbay.body import Body
 from patchbay.proxy import flow_record, stored_flows
 from patchbay.proxy.redacted_heads import placeholder
 from patchbay.router import Router
@@ -145,6 +146,90 @@ def test_only_the_last_exchanges_of_a_socket_are_kept() -> None:
     assert lines[-1]["request_id"] == exchanges[-1]["sent"][0]["request_id"] == flow_record.MAX_RECORDS + 1
 
 
+def test_the_documented_number_of_exchanges_of_a_socket_is_kept() -> None:
+    assert (flow_record.MAX_LINES, flow_record.MAX_RECORDS) == (50, 200)
+
+
+@pytest.mark.parametrize(
+    ("own_answer", "kept_bytes", "stands"),
+    [
+        (False, None, {}),
+        (True, None, {"patchbay.own_answer": True}),
+        (False, 0, {"patchbay.kept_bytes": 0}),
+        (True, 7, {"patchbay.own_answer": True, "patchbay.kept_bytes": 7}),
+    ],
+)
+def test_what_another_verdict_takes_stands_alone(
+    own_answer: bool, kept_bytes: int | None, stands: dict[str, object]
+) -> None:
+    """A replay leaves nothing of the exchange before it."""
+    flow = tflow.tflow()
+    flow_record.write_attempts(flow, [{"request_id": "before"}], own_answer=True, kept_bytes=3)
+    flow_record.write_attempts(flow, ({"request_id": "now"},), own_answer=own_answer, kept_bytes=kept_bytes)
+
+    assert flow.metadata == {"patchbay.sent": [{"request_id": "now"}], **stands}
+
+
+@pytest.mark.parametrize(
+    ("header", "differs"),
+    [
+        *[((name, b"x"), False) for name in (b"Host", b"content-length", b"connection", b"transfer-encoding")],
+        ((b"x-a", b"x"), True),
+        *[((b"x-a", value), False) for value in (b"patchbay", b"Bearer patchbay", b"patchbay:a", b"Bearer patchbay:a")],
+        *[((b"x-a", value), True) for value in (b"my patchbay key", b"patchbay-x", b"xpatchbay")],
+    ],
+)  # fmt: skip
+def test_the_digest_of_headers_is_of_what_only_a_user_changes(header: tuple[bytes, bytes], differs: bool) -> None:
+    plain, other = tflow.tflow().request, tflow.tflow().request
+    plain.headers.fields = ((b"X-B", b"1"),)
+    other.headers.fields = ((b"x-b", b"1"), header)
+
+    assert (flow_record.headers_digest(plain, KEY) != flow_record.headers_digest(other, KEY)) is differs
+    assert flow_record.headers_digest(plain, KEY) != flow_record.headers_digest(plain, b"k" * 32)
+
+
+def test_an_exchange_that_no_account_served_is_written_where_it_is_no_replay(flow: HTTPFlow) -> None:
+    of = router()
+    refused = opened(of, replace(request(), client=SOMEBODY))
+    flow_record.write_served(flow, refused, of.close(refused, "no", 1.0), KEY)
+
+    written = flow.metadata["patchbay.served"]
+    assert (written["account"], written["slot"], written["scope"]) == ("", None, SCOPE.hex())
+
+
+def test_the_slot_and_the_client_are_written(flow: HTTPFlow) -> None:
+    of = router()
+    exchange = opened(of, replace(request(), client=Client(SCOPE, name="ann")))
+    lease = routed(of, exchange)
+    exchange.attempts[-1].lease = replace(lease, slot=3)
+    flow_record.write_served(flow, exchange, of.close(exchange, "", 1.0), KEY)
+
+    written = flow.metadata["patchbay.served"]
+    assert (written["slot"], written["client"]) == (3, "ann")
+
+
+def test_a_replay_that_was_served_replaces_what_was_known(flow: HTTPFlow) -> None:
+    of = router()
+    served(of, flow)
+    before = flow.metadata["patchbay.served"]["request_id"]
+    flow.is_replay = "request"
+    served(of, flow)
+
+    assert flow.metadata["patchbay.served"]["request_id"] != before
+
+
+def test_a_body_that_streamed_through_has_no_digest(flow: HTTPFlow) -> None:
+    of = router()
+    asked = replace(request(), body=Body(None))
+    flow.request.path, flow.request.raw_content = asked.path, None
+    flow.request.headers["content-encoding"] = "gzip"
+    exchange = opened(of, asked)
+    routed(of, exchange)
+    flow_record.write_served(flow, exchange, of.close(exchange, "", 1.0), KEY)
+
+    assert flow.metadata["patchbay.served"]["digest"] == ""
+
+
 def test_what_a_socket_no_longer_keeps_is_counted() -> None:
     flow = tflow.twebsocketflow()
     flow_record.add_forgotten(flow, 2)
@@ -166,6 +251,10 @@ def test_the_line_stands_on_the_flow_with_how_the_account_was_found(flow: HTTPFl
     assert flow.metadata["patchbay.candidates"] == {"a": "", "b": "disabled"}
     (used,) = [each for each in flow.metadata["patchbay.evidence"] if each["used"]]
     assert used["tier"] == "generic_header" and used["where"]
+    assert flow.metadata["patchbay.evidence"] == [
+        {"tier": each.tier, "where": each.where, "used": each.used, "why": each.why}
+        for each in exchange.identity.evidence
+    ]
 
 
 @pytest.mark.parametrize(

@@ -38,14 +38,13 @@ class HeaderFields:
         """Set *name*, in any case, to *value* alone: in its place and spelling if it stands there, else at the end."""
         lower = name.lower()
         if lower not in self._names:
-            self._fields.append((name, value))
-            self._names.append(lower)
-            return
-        at = self._names.index(lower)
-        self._fields[at] = (self._fields[at][0], value)
-        if self._names.count(lower) > 1:
-            kept = [i for i, found in enumerate(self._names) if found != lower or i == at]
-            self._fields, self._names = [self._fields[i] for i in kept], [self._names[i] for i in kept]
+            self.add(name, value)
+        else:
+            at = self._names.index(lower)
+            self._fields[at] = (self._fields[at][0], value)
+            if self._names.count(lower) > 1:
+                kept = [i for i, found in enumerate(self._names) if found != lower or i == at]
+                self._fields, self._names = [self._fields[i] for i in kept], [self._names[i] for i in kept]
 
     def drop(self, unwanted: Callable[[bytes], bool]) -> None:
         """Take off every field whose name is *unwanted*."""
@@ -60,8 +59,6 @@ class HeaderFields:
 
     def listed(self) -> frozenset[bytes]:
         """Return the names that `Connection` lists, without those that a message needs on every hop."""
-        if b"connection" not in self._names:
-            return frozenset()
         said = [value for name, (_, value) in zip(self._names, self._fields, strict=True) if name == b"connection"]
         return frozenset(word.strip().lower() for value in said for word in value.split(b",")) - _NEEDED
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -122,12 +122,20 @@ class Host:
         self.master: Any = SimpleNamespace(addons=addons, event_loop=loop, shutdown=self.theirs)
         for module in (graceful_shutdown, client_connections):
             monkeypatch.setattr(module, "ctx", SimpleNamespace(master=self.master))
+        self.direct: list[int] = []
+        self.undone: list[int] = []
+        monkeypatch.setattr(graceful_shutdown, "handle_directly", self.handle_directly)
         monkeypatch.setattr(graceful_shutdown, "_ignore_interrupts", lambda: self.told.append("no interrupts"))
         monkeypatch.setattr(graceful_shutdown, "_GLANCE", 0.0)
         self.shutdown = GracefulShutdown(lambda: 60.0, lambda: self.under_way, lambda: self.told.append("cut"))
 
     def theirs(self) -> None:
         self.told.append("ended")
+
+    def handle_directly(self, loop: asyncio.AbstractEventLoop, number: int) -> Callable[[], None]:
+        assert loop is self.master.event_loop
+        self.direct.append(number)
+        return lambda: self.undone.append(number)
 
     def connect(self, *, buffered: int = 0, closing: bool = False) -> Any:
         client = tflow.tclient_conn()
@@ -252,8 +260,12 @@ async def test_removed_it_gives_the_shutdown_back(monkeypatch: pytest.MonkeyPatc
     host = Host(monkeypatch)
     host.shutdown.install()
     assert host.master.shutdown == host.shutdown.request_shutdown
+    assert host.direct == [signal.SIGINT, signal.SIGTERM] and host.undone == []
     host.shutdown.remove()
     assert host.master.shutdown == host.theirs
+    assert sorted(host.undone) == sorted(host.direct)
+    host.shutdown.remove()
+    assert len(host.undone) == 2 and host.told == []
 
     host.shutdown.install()
     other = host.master.shutdown = lambda: None
@@ -273,3 +285,99 @@ async def test_removed_while_it_waits_it_ends(monkeypatch: pytest.MonkeyPatch) -
     await host.until("ended")
 
     assert host.told == ENDED
+    assert host.master.shutdown == host.shutdown.request_shutdown and host.undone == []  # to the end it is ours
+
+
+@in_loop
+async def test_what_was_never_installed_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.shutdown._end()
+    host.shutdown.remove()
+    await asyncio.sleep(0)
+
+    assert host.told == [] and host.master.shutdown == host.theirs
+
+
+@in_loop
+async def test_connections_have_a_second_to_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.connect().handler = None
+    times = iter([100.0, 100.0, 100.9, 101.0, 101.1])
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    monkeypatch.setattr(graceful_shutdown, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(graceful_shutdown, "_GLANCE", 0.02)
+    monkeypatch.setattr(graceful_shutdown, "asyncio", SimpleNamespace(sleep=sleep))
+    await graceful_shutdown._hang_up(host.theirs)
+
+    assert waits == [0.02, 0.02]
+    assert host.told == ["ended"]
+
+
+@in_loop
+async def test_closed_connections_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(monkeypatch)
+    host.connect()
+    monkeypatch.setattr(graceful_shutdown, "_GLANCE", 3600.0)
+    await graceful_shutdown._hang_up(host.theirs)
+
+    assert host.told == ["the proxy ends", "ended"]
+
+
+@in_loop
+@pytest.mark.parametrize(
+    ("buffered", "closing", "unsent"), [(0, False, False), (1, False, True), (1, True, False), (9, False, True)]
+)
+async def test_only_bytes_that_still_go_out_are_unsent(
+    monkeypatch: pytest.MonkeyPatch, buffered: int, closing: bool, unsent: bool
+) -> None:
+    host = Host(monkeypatch)
+    assert not graceful_shutdown._unsent()
+    host.connect(buffered=buffered, closing=closing)
+    assert graceful_shutdown._unsent() is unsent
+
+
+@in_loop
+@pytest.mark.parametrize("io", [None, SimpleNamespace(writer=None), SimpleNamespace(writer=SimpleNamespace())])
+async def test_a_connection_without_a_writer_has_nothing_unsent(monkeypatch: pytest.MonkeyPatch, io: Any) -> None:
+    """It is not open yet, or closed, or of a kind that has no transport."""
+    host = Host(monkeypatch)
+    host.connect(buffered=1)
+    (handler,) = host.connections.values()
+    handler.transports = {handler.client: io} if io else {}
+
+    assert not graceful_shutdown._unsent()
+
+
+@pytest.mark.parametrize("failure", [None, NotImplementedError(), RuntimeError(), ValueError()])
+def test_ctrl_c_is_ignored_once_it_ends(monkeypatch: pytest.MonkeyPatch, failure: Exception | None) -> None:
+    told: list[tuple[object, ...]] = []
+
+    def tell(*given: object) -> None:
+        told.append(given)
+        if failure:
+            raise failure
+
+    loop = SimpleNamespace(remove_signal_handler=tell)
+    monkeypatch.setattr(graceful_shutdown, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
+    monkeypatch.setattr(signal, "signal", tell)
+    graceful_shutdown._ignore_interrupts()
+    monkeypatch.undo()
+
+    assert told == [(signal.SIGINT,), *([] if failure else [(signal.SIGINT, signal.SIG_IGN)])]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError(), ValueError()])
+def test_outside_the_main_thread_signals_are_let_be(failure: Exception) -> None:
+    def fails(*_: object) -> None:
+        raise failure
+
+    handle = SimpleNamespace(_run=lambda: None)
+    loop: Any = SimpleNamespace(_signal_handlers={signal.SIGTERM: handle}, add_signal_handler=fails)
+    before = signal.getsignal(signal.SIGTERM)
+    handle_directly(loop, signal.SIGTERM)()
+
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -58,9 +58,7 @@ def _through(table: Mapping[str, str], model: str) -> str:
 
 
 def _matches(patterns: tuple[str, ...], model: str) -> bool:
-    if "*" in patterns:
-        return True
-    return matches(patterns, {model, base(model), bare(model)})
+    return "*" in patterns or matches(patterns, {model, base(model), bare(model)})
 
 
 def _is_denied(patterns: tuple[str, ...], model: str) -> bool:

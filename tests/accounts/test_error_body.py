@@ -52,8 +52,9 @@ def test_a_member_that_repeats_the_request_is_no_part(member):
 
 
 HINTS = """
-    details metadata retryDelay resets_in_seconds resets_at quotaResetDelay quotaResetTimeStamp retry_after_ms
-    retry_after retry_after_seconds retryAfter retryAfterSeconds reset_seconds reset_at resetAt resetsAt reset_in_seconds
+    details metadata retryDelay resets_in_seconds resets_at quotaResetDelay quotaResetTimeStamp
+    retry_after_ms retry_after retry_after_seconds retryAfter retryAfterSeconds reset_seconds
+    reset_at resetAt resetsAt reset_in_seconds
 """
 
 

@@ -47,3 +47,8 @@ def test_clients_of_the_settings_are_parties_and_other_conversations_are_spread_
     parties = {ask(str(number), client=Client(scope=b"k")).party for number in range(500)}
     assert len(parties) == PARTIES == 16
     assert ask("1").party == replace(ask("1"), model="other").party
+
+
+def test_an_attempt_that_says_no_more_costs_no_tokens_and_waits_for_no_better_account():
+    asked = ask()
+    assert (asked.tokens, asked.patient, asked.tried, asked.left, asked.woken()) == (0, 0.0, frozenset(), {}, None)

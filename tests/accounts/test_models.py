@@ -126,6 +126,7 @@ def test_a_denied_model_is_denied_in_any_case_and_with_blanks_around_it(deny, mo
         (("m(high)",), "m(high)", True),
         (("m(high)",), "m", False),
         (("m",), "models/m", True),
+        (("m (high)",), "m (high)", True),
         (("m",), "M", False),
         (("x", "*"), "m", True),
     ],

@@ -29,7 +29,7 @@ from .upstream_faults import OutcomeContext
 LASTING = 10.0  # seconds without any reachable upstream, after which the refusal is final
 QUIET = 60.0  # seconds without a request, after which such an outage counts as a new one
 MAX_TRIED = 6  # accounts that one exchange tried, after which it probes no lane early
-BUSY_WAIT = 5.0  # seconds after which a queued request looks again without being called
+QUEUE_RECHECK = 5.0  # seconds between two looks of a queued request; `queue.timeout` ends its wait
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
 _LEFT = "failed on an earlier WebSocket"
 _RESTS = "cooling down for a model"
@@ -436,7 +436,7 @@ class Accounts:
             absent = [self._eligibility.absent(ask, option, now) for option in options]
             return refusals.queue_full(self._limiter.limit, absent, now)
         ends = [self._eligibility.free_at(option, now) for option in options]
-        until = min([now + BUSY_WAIT, *(at for at in ends if at is not None)])
+        until = min([now + QUEUE_RECHECK, *(at for at in ends if at is not None)])
         if now < ask.patient:
             until = min(until, ask.patient)
         return Wait(until, "every account that could serve this is busy")

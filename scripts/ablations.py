@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import patch
 
 from patchbay.accounts import health, pool, selection
-from patchbay.accounts.cooldown import TRANSITIONS, Cooldown, Penalty
+from patchbay.accounts.cooldown import PENALTIES, Cooldown, Penalty
 from patchbay.accounts.upstream_faults import UpstreamFaults
 from patchbay.router import Router
 
@@ -27,8 +27,8 @@ def _method(owner: Any, name: str, value: Any) -> Callable[[], AbstractContextMa
 
 def _penalties(**changes: Any) -> Callable[[], AbstractContextManager[Any]]:
     """Change these fields of every penalty."""
-    table = {kind: replace(row, **changes) if isinstance(row, Penalty) else row for kind, row in TRANSITIONS.items()}
-    return lambda: patch.object(health, "TRANSITIONS", table)
+    table = {kind: replace(row, **changes) if isinstance(row, Penalty) else row for kind, row in PENALTIES.items()}
+    return lambda: patch.object(health, "PENALTIES", table)
 
 
 MECHANISMS: Mapping[str, Callable[[], AbstractContextManager[Any]]] = MappingProxyType({

@@ -1,7 +1,7 @@
 """
 Cooldowns: why a lane or an account is not used, for how long, and when a request may probe it.
 
-What an outcome costs is a row of TRANSITIONS. Nothing ticks: times are compared when a request asks.
+What an outcome costs is a row of PENALTIES. Nothing ticks: times are compared when a request asks.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _SHUT_OUT = Penalty(
     "auth-failed", 10 * MINUTE, 3.0, 6 * HOUR, failures=3, within=3 * HOUR, spacing=10 * MINUTE, reach="account"
 )
 
-TRANSITIONS: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingProxyType({
+PENALTIES: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingProxyType({
     "ok":         "heal",
     "rate":       Penalty("cooling", 5.0, 2.0, 15 * MINUTE, uses_quota=True),
     "overload":   Penalty("cooling", 5.0, 2.0, MINUTE),

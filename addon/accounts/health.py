@@ -17,9 +17,9 @@ from ..values.decision import Outcome
 from .cooldown import (
     FLOOR,
     NEVER,
+    PENALTIES,
     PROBE_LEASE,
     SHARED,
-    TRANSITIONS,
     VERIFY_AFTER,
     Blocked,
     Cooldown,
@@ -251,7 +251,7 @@ class Health:
         account of the upstream shows at the same time, or that an exchange meets on two accounts: see
         `upstream_faults`. *strict*: a hint is trusted to its end.
         """
-        match TRANSITIONS[outcome.kind]:
+        match PENALTIES[outcome.kind]:
             case Penalty() if outcome.scope == "exchange":
                 self._faults.refuse(account, lane, context.asker, now)
                 self.release(account, lane, ticket)

@@ -7,8 +7,8 @@ import pytest
 from patchbay.accounts.cooldown import (
     LONGEST,
     NEVER,
+    PENALTIES,
     SKEW,
-    TRANSITIONS,
     Cooldown,
     Penalty,
     SharedCooldown,
@@ -234,7 +234,7 @@ def test_when_the_clock_is_set_all_times_move_and_infinite_ones_stay():
 
 
 def test_every_penalty_starts_below_its_cap_and_grows():
-    rows = [row for row in TRANSITIONS.values() if isinstance(row, Penalty)]
+    rows = [row for row in PENALTIES.values() if isinstance(row, Penalty)]
     assert len(rows) == 7
     assert all(0 < row.first <= row.cap and row.factor >= 1 for row in rows)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.cooldown import PROBE_LEASE, TRANSITIONS, SharedCooldown, State
+from patchbay.accounts.cooldown import PENALTIES, PROBE_LEASE, SharedCooldown, State
 from patchbay.accounts.health import MAX_LANES, Health
 from patchbay.accounts.limits import Bucket
 from patchbay.accounts.upstream_faults import OutcomeContext
@@ -57,7 +57,7 @@ def test_the_table_row_by_row(health, kind, state, rests):
 
 
 def test_the_table_knows_every_outcome():
-    assert set(TRANSITIONS) == {
+    assert set(PENALTIES) == {
         "ok", "rate", "quota", "overload", "auth", "permission", "model", "server", "request", "cancelled",
     }  # fmt: skip
 
@@ -584,8 +584,8 @@ def test_any_number_of_models_is_remembered_in_bounds(health):
 
 # --- the states of a lane, and what leads from one to another
 
-PENALTIES = ("rate", "overload", "server", "auth", "quota", "permission", "model")
-EVENTS = (*PENALTIES, "ok", "request", "cancelled", "passed", "low", "enough", "cleared")
+PENALIZED = ("rate", "overload", "server", "auth", "quota", "permission", "model")
+EVENTS = (*PENALIZED, "ok", "request", "cancelled", "passed", "low", "enough", "cleared")
 
 
 def _brought(state):
@@ -606,7 +606,7 @@ def _brought(state):
 
 def _led(state, event):
     health, now = _brought(state)
-    if event in TRANSITIONS:
+    if event in PENALTIES:
         for _ in range(2 if event == "server" else 1):
             health.record_outcome("a", "m", Outcome(event), now, ticket=1)
     elif event == "passed":
@@ -631,7 +631,7 @@ STAYS = {
 
 
 def _expected(state, event):
-    if event in PENALTIES:
+    if event in PENALIZED:
         return state if event in STAYS[state] else OF_PENALTIES[event]
     blocked = state not in ("healthy", "throttled", "half-open")
     match event:
@@ -698,7 +698,7 @@ class Deadlines(RuleBasedStateMachine):
 
     @rule(
         which=st.integers(0, 3),
-        kind=st.sampled_from(sorted(TRANSITIONS)),
+        kind=st.sampled_from(sorted(PENALTIES)),
         hint=st.none() | st.floats(-10, 2_000_000),
         scope=st.sampled_from(["lane", "account"]),
         strict=st.booleans(),

@@ -260,7 +260,7 @@ class Router:
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
             woken=exchange.woken,
-            patient=waits_since + self.config.queue.preferred_wait,
+            preferred_until=waits_since + self.config.queue.preferred_wait,
             retry_home=exchange.stay if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
             others=exchange.names.others,

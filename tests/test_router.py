@@ -937,7 +937,7 @@ def test_what_an_attempt_asks_the_pool() -> None:
     assert (ask.family, ask.destination, ask.reverse, ask.model) == ("openai", UPSTREAM, UPSTREAM, "m")
     assert (ask.identity, ask.client, ask.pin, ask.path) == (exchange.identity, exchange.request.client, "", "")
     assert (ask.websocket, ask.opens, ask.tried, ask.ended, ask.left) == (False, False, frozenset(), {}, {})
-    assert (ask.waiter, ask.patient, ask.retry_home, ask.served) == (exchange.id, 6.0, "", None)
+    assert (ask.waiter, ask.preferred_until, ask.retry_home, ask.served) == (exchange.id, 6.0, "", None)
     assert (ask.others, ask.sealed) == ((), "")
 
 

@@ -125,7 +125,7 @@ class Eligibility:
         account, lane = option.account.id, option.lane
         if account in ask.tried or self._health.state(account, lane, now) != "cooling":
             return False
-        return now < (self._health.until(account, lane, now) or now) <= ask.patient
+        return now < (self._health.until(account, lane, now) or now) <= ask.preferred_until
 
     def absent(self, ask: Ask, option: Option, now: float) -> refusals.Absent:
         """Return why *option* cannot serve and until when, for a message."""

@@ -26,9 +26,9 @@ class Ask:
     *opens*: a WebSocket, whose messages come under the limits themselves. *tokens* is an estimate of its size.
 
     *waiter* names the exchange, in the queue and in faults of several attempts; *woken* is called when it may be its
-    turn. *retry_home* is the home at which it waited out a transient fault: it may be tried again. Until *patient* it
-    waits rather than take an account of a lower priority, or a refusal. *served* says how a replayed request was
-    served: it goes to the same account and session if possible.
+    turn. *retry_home* is the home at which it waited out a transient fault: it may be tried again. Until the time
+    *preferred_until* it waits rather than take an account of a lower priority, or a refusal. *served* says how a
+    replayed request was served: it goes to the same account and session if possible.
 
     *others* are further models that it may run; *sealed* says why its models cannot all be read (empty: they can).
     *path* is set for paths of no dialect. *left* are the accounts on which its WebSockets failed, and when.
@@ -48,7 +48,7 @@ class Ask:
     tokens: int = 0
     waiter: str = ""
     woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
-    patient: float = 0.0
+    preferred_until: float = 0.0
     retry_home: str = ""
     served: PriorServing | None = None
     others: tuple[str, ...] = ()

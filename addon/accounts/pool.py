@@ -261,7 +261,7 @@ class Accounts:
         option = next((option for option in options if option.account.id == served.account), None)
         if option is None:
             return None
-        if option.obstacle == "busy" and now < ask.patient:
+        if option.obstacle == "busy" and now < ask.preferred_until:
             return self._wait(ask, [option], now)
         if option.obstacle:
             return None
@@ -412,7 +412,7 @@ class Accounts:
             self._limiter.shift(back)
 
     def _better_busy(self, ask: Ask, than: Account, options: Sequence[Option], now: float) -> list[Option]:
-        if now >= ask.patient:
+        if now >= ask.preferred_until:
             return []
         return [each for each in options if each.obstacle == "busy" and each.account.priority > than.priority]
 
@@ -437,8 +437,8 @@ class Accounts:
             return refusals.queue_full(self._limiter.limit, absent, now)
         ends = [self._eligibility.free_at(option, now) for option in options]
         until = min([now + QUEUE_RECHECK, *(at for at in ends if at is not None)])
-        if now < ask.patient:
-            until = min(until, ask.patient)
+        if now < ask.preferred_until:
+            until = min(until, ask.preferred_until)
         return Wait(until, "every account that could serve this is busy")
 
     def _none(self, ask: Ask, options: Sequence[Option], now: float) -> Wait | Refusal:

@@ -139,22 +139,22 @@ def test_accounts_that_refused_a_conversation_are_not_willing_but_for_a_home_wai
     assert willing(ask(model="n")) == willing(ask("other")) == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(("patient", "soon"), [(4.9, False), (5.0, True)])
-def test_a_cooldown_is_soon_over_within_the_patience(patient, soon):
+@pytest.mark.parametrize(("preferred_until", "soon"), [(4.9, False), (5.0, True)])
+def test_a_cooldown_is_soon_over_within_the_patience(preferred_until, soon):
     found = eligibility(account("a"))
     found._health.record_outcome("a", "m", Outcome("rate"), 0)
-    request = ask(patient=patient)
+    request = ask(preferred_until=preferred_until)
     (option,) = found.options(request, 1)
 
     assert found.is_soon(request, option, 1) == soon
-    assert not found.is_soon(ask(patient=9.0, tried=frozenset("a")), option, 1)
+    assert not found.is_soon(ask(preferred_until=9.0, tried=frozenset("a")), option, 1)
 
 
 def test_a_lasting_fault_is_never_soon_over():
     found = eligibility(account("a"))
     found._health.record_outcome("a", "m", Outcome("model"), 0)
     (option,) = found.options(ask(), 1)
-    assert not found.is_soon(ask(patient=1e6), option, 1)
+    assert not found.is_soon(ask(preferred_until=1e6), option, 1)
 
 
 def test_why_an_account_is_absent_and_until_when():

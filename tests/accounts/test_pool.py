@@ -422,10 +422,12 @@ def test_a_full_account_is_left_for_now_and_the_session_returns():
 # --- coming back
 
 
-def queued(name, patient=0.0, **fields):
+def queued(name, preferred_until=0.0, **fields):
     """Ask under a name of one's own, as everybody does who may have to wait."""
     called = []
-    request = replace(ask(name, **fields), waiter=name, woken=lambda: called.append(name), patient=patient)
+    request = replace(
+        ask(name, **fields), waiter=name, woken=lambda: called.append(name), preferred_until=preferred_until
+    )
     return request, called
 
 
@@ -528,14 +530,14 @@ def test_no_last_chance_where_another_is_well_or_only_busy():
 def test_a_rest_that_is_over_in_a_moment_is_waited_for():
     accounts = pool(account("a"))
     rest(accounts, "a", until=1)
-    waits = accounts.choose(queued("1", patient=2)[0], 0)
+    waits = accounts.choose(queued("1", preferred_until=2)[0], 0)
     assert isinstance(waits, Wait)
     assert waits.until <= 2
-    assert accounts.choose(queued("1", patient=2)[0], waits.until).account.id == "a"
+    assert accounts.choose(queued("1", preferred_until=2)[0], waits.until).account.id == "a"
 
     longer = pool(account("a"))
     rest(longer, "a", until=100)
-    assert isinstance(longer.choose(queued("2", patient=2)[0], 0), Refusal)
+    assert isinstance(longer.choose(queued("2", preferred_until=2)[0], 0), Refusal)
 
 
 def test_the_same_fault_of_two_in_one_exchange_is_held_against_neither():
@@ -690,9 +692,9 @@ def test_a_full_line_is_a_refusal_that_says_so():
 def test_a_better_account_that_is_busy_is_waited_for_a_moment():
     accounts = pool(account("high", priority=1, max_concurrent=1), account("low"))
     running = accounts.choose(ask("0"), 0)
-    request, called = queued("1", patient=2)
+    request, called = queued("1", preferred_until=2)
     assert accounts.choose(request, 0) == Wait(2, "every account that could serve this is busy")
-    assert accounts.choose(queued("2", patient=2)[0], 2).account.id == "low"
+    assert accounts.choose(queued("2", preferred_until=2)[0], 2).account.id == "low"
     accounts.release(running)
     assert called == ["1"]
     assert accounts.choose(request, 1).account.id == "high"
@@ -701,7 +703,7 @@ def test_a_better_account_that_is_busy_is_waited_for_a_moment():
 def test_a_better_account_that_rests_is_not_waited_for():
     accounts = pool(account("high", priority=1), account("low"))
     rest(accounts, "high")
-    assert accounts.choose(queued("1", patient=2)[0], 0).account.id == "low"
+    assert accounts.choose(queued("1", preferred_until=2)[0], 0).account.id == "low"
 
 
 def test_a_minutes_limit_sends_to_the_next_account_and_says_when_it_is_over():

@@ -94,8 +94,8 @@ class Exchange:
     unsealed: set[str] = field(default_factory=set)  # accounts that get the request without what others sealed
     attempts: list[Attempt] = field(default_factory=list)
     first_byte: float | None = None
-    stay: str = ""  # the home it waited for, once
-    stay_until: float = 0.0
+    retry_home: str = ""  # the account that it waits for once, after a transient fault, and tries again
+    retry_home_at: float = 0.0
     refusal: Refusal | None = None
     decision: Decision | None = None
     _client_text: ClientText | None = None

@@ -149,21 +149,21 @@ def exhausted(exchange: Exchange, bounds: FailoverSettings, now: float) -> tuple
     if attempt.reached and not exchange.repeatable:
         return "not_repeatable", "the request may have been carried out and must not be sent twice"
     # a second attempt at the home is free, and so is the one without what another account sealed
-    if len(exchange.attempts) - bool(exchange.stay) - len(exchange.unsealed) >= bounds.attempts:
+    if len(exchange.attempts) - bool(exchange.retry_home) - len(exchange.unsealed) >= bounds.attempts:
         return "attempts_exhausted", f"{bounds.attempts} attempts failed, and failover.attempts allows no more"
     if now - exchange.opened > bounds.timeout:
         return "time_exhausted", f"there was no answer within the {bounds.timeout:g} seconds of failover.timeout"
     return None
 
 
-def retry_at_home(exchange: Exchange, bounds: FailoverSettings, now: float) -> float | None:
+def retry_home_at(exchange: Exchange, bounds: FailoverSettings, now: float) -> float | None:
     """
-    Return when a conversation may retry its home after a transient fault; None where another account takes over.
+    Return when a conversation may retry its home after a transient fault (`sticky_wait`); None: another account serves.
 
     Another account would answer at once, but has nothing of the conversation in its cache.
     """
     attempt = exchange.attempt
-    if attempt is None or attempt.outcome is None or exchange.stay or len(exchange.attempts) != 1:
+    if attempt is None or attempt.outcome is None or exchange.retry_home or len(exchange.attempts) != 1:
         return None
     if not (attempt.lease.binding == "hit" or attempt.lost) or attempt.outcome.kind not in _TRANSIENT:
         return None

@@ -155,7 +155,7 @@ class Router:
 
     def next(self, exchange: Exchange, now: float) -> Lease | Wait | Refusal:
         """Choose the account of the next attempt, with a fresh request id and the edits it needs."""
-        decided = self._exhausted(exchange, now) or self._stays(exchange, now) or self._chosen(exchange, now)
+        decided = self._exhausted(exchange, now) or self._retries_home(exchange, now) or self._chosen(exchange, now)
         if not isinstance(decided, Wait):
             exchange.waits_since = None
             self.accounts.leave(exchange.id)
@@ -191,13 +191,14 @@ class Router:
     def _gave_up(self, exchange: Exchange, code: str, why: str, now: float) -> Refusal:
         return refusals.gave_up(code, why, self.accounts.absent(self._ask(exchange, now), now), now)
 
-    def _stays(self, exchange: Exchange, now: float) -> Wait | None:
+    def _retries_home(self, exchange: Exchange, now: float) -> Wait | None:
         """Let a conversation wait for its home, once, where the fault may be over in a moment."""
         if exchange.attempts and self.config.sessions.on_error == "keep":
-            until = failover.retry_at_home(exchange, self.config.failover, now)
-            if until is not None:
-                exchange.stay, exchange.stay_until = exchange.attempts[-1].lease.account.id, until
-        return Wait(exchange.stay_until, "waits for its home") if exchange.stay and now < exchange.stay_until else None
+            at = failover.retry_home_at(exchange, self.config.failover, now)
+            if at is not None:
+                exchange.retry_home, exchange.retry_home_at = exchange.attempts[-1].lease.account.id, at
+        waits = bool(exchange.retry_home) and now < exchange.retry_home_at
+        return Wait(exchange.retry_home_at, "waits for its home") if waits else None
 
     def _chosen(self, exchange: Exchange, now: float) -> Lease | Wait | Refusal:
         ask = self._ask(exchange, now)
@@ -261,7 +262,7 @@ class Router:
             waiter=exchange.id,
             woken=exchange.woken,
             preferred_until=waits_since + self.config.queue.preferred_wait,
-            retry_home=exchange.stay if len(exchange.attempts) == 1 else "",
+            retry_home=exchange.retry_home if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
             others=exchange.names.others,
             sealed=exchange.names.hidden if exchange.names.sealed else "",

@@ -279,12 +279,12 @@ def test_what_must_not_be_repeated_is_cut() -> None:
 # -- the next attempt --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("stay", "unsealed", "allowed"), [("", 0, 2), ("a", 0, 3), ("", 1, 3), ("a", 1, 4)])
+@pytest.mark.parametrize(("retry_home", "unsealed", "allowed"), [("", 0, 2), ("a", 0, 3), ("", 1, 3), ("a", 1, 4)])
 def test_attempts_are_bounded_but_for_a_second_one_at_home_and_one_without_seals(
-    stay: str, unsealed: int, allowed: int
+    retry_home: str, unsealed: int, allowed: int
 ) -> None:
     exchange, attempt = begun()
-    exchange.stay, exchange.unsealed = stay, {"a"} if unsealed else set()
+    exchange.retry_home, exchange.unsealed = retry_home, {"a"} if unsealed else set()
     bounds = FailoverSettings(attempts=2)
 
     exchange.attempts = [attempt] * (allowed - 1)
@@ -318,38 +318,38 @@ def at_home(kind: Any = "rate", until: float | None = None) -> tuple[Exchange, A
 
 @pytest.mark.parametrize("kind", ["rate", "overload", "server"])
 def test_a_transient_fault_at_home_is_waited_out_for_a_second(kind: str) -> None:
-    assert failover.retry_at_home(at_home(kind)[0], BOUNDS, 10.0) == 11.0
+    assert failover.retry_home_at(at_home(kind)[0], BOUNDS, 10.0) == 11.0
 
 
 @pytest.mark.parametrize("kind", ["quota", "auth", "permission", "model", "request", "cancelled", "ok"])
 def test_no_other_fault_is(kind: str) -> None:
-    assert failover.retry_at_home(at_home(kind)[0], BOUNDS, 10.0) is None
+    assert failover.retry_home_at(at_home(kind)[0], BOUNDS, 10.0) is None
 
 
 @pytest.mark.parametrize(("until", "at"), [(10.2, 11.0), (12.0, 12.0), (13.0, 13.0), (13.1, None)])
 def test_the_home_says_when_and_patience_says_how_long(until: float, at: float | None) -> None:
-    assert failover.retry_at_home(at_home(until=until)[0], BOUNDS, 10.0) == at  # three seconds of patience
+    assert failover.retry_home_at(at_home(until=until)[0], BOUNDS, 10.0) == at  # three seconds of patience
 
 
 def test_a_lost_connection_is_made_again_at_once() -> None:
     exchange, attempt = at_home("server")
     attempt.lost, attempt.lease = True, replace(attempt.lease, binding="new")
 
-    assert failover.retry_at_home(exchange, BOUNDS, 10.0) == 10.0
+    assert failover.retry_home_at(exchange, BOUNDS, 10.0) == 10.0
 
 
 def test_only_the_first_attempt_at_a_home_that_was_reached_is_repeated() -> None:
     for spoil in (
         lambda exchange, attempt: setattr(attempt, "lease", replace(attempt.lease, binding="new")),
         lambda exchange, attempt: setattr(attempt, "reached", False),
-        lambda exchange, attempt: setattr(exchange, "stay", "a"),
+        lambda exchange, attempt: setattr(exchange, "retry_home", "a"),
         lambda exchange, attempt: exchange.attempts.append(attempt),
         lambda exchange, attempt: setattr(attempt, "outcome", None),
         lambda exchange, attempt: setattr(exchange, "request", replace(exchange.request, body=Body(None))),
     ):
         exchange, attempt = at_home()
         spoil(exchange, attempt)
-        assert failover.retry_at_home(exchange, BOUNDS, 10.0) is None
+        assert failover.retry_home_at(exchange, BOUNDS, 10.0) is None
 
 
 # -- errors in events --------------------------------------------------------------------------------------------------

@@ -1031,21 +1031,20 @@ def begun(of: Router, asked: Request | None = None, now: float = 0.0) -> Exchang
     return exchange
 
 
-def proven(of: Router, **more: Any) -> Exchange:
-    """Return an exchange that is given the answer to another one; its whole answer has not ended yet."""
+def proven(of: Router, **more: Any) -> tuple[Exchange, Reaction]:
+    """Return an exchange that is given the answer to another one, not ended yet, and the reaction to its head."""
     other, exchange = begun(of), begun(of, request({"model": "m", "messages": [], **more}, x_session_id="t"))
     head = Headers([*(SSE if more else JSON).fields, ("x-request-id", other.attempts[0].lease.request_id)])
-    exchange.stay = of.answered(exchange, Head(200, head), 1.0)  # the reaction, for the test
-    return exchange
+    return exchange, of.answered(exchange, Head(200, head), 1.0)
 
 
 @pytest.mark.parametrize(("reaction", "told"), [("observe", "hold"), ("block", "cut"), ("retry", "next")])
 def test_an_answer_that_belongs_to_another_request_is_withheld_as_the_settings_say(reaction: Any, told: str) -> None:
     of = router(crosstalk=CrosstalkSettings(reaction=reaction))
-    exchange = proven(of)
+    exchange, reacted = proven(of)
     attempt, acted = exchange.attempts[0], reaction != "observe"
 
-    assert (exchange.stay, attempt.alarm, attempt.proof, attempt.judged) == (told, True, True, acted)
+    assert (reacted, attempt.alarm, attempt.proof, attempt.judged) == (told, True, True, acted)
     assert (attempt.ended, attempt.error) == (acted, "crosstalk_detected" if acted else "")
     assert answer(of, exchange, *good()[1:], now=2.0)[-1] == "deliver"  # what comes behind it is not judged again
     assert attempt.outcome is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -220,3 +221,207 @@ def test_the_file_is_the_one_named_then_the_variable_then_the_one_here(monkeypat
     monkeypatch.setenv("PATCHBAY_CONFIG", "/etc/patchbay.yaml")
     assert environment.settings_file(None) == Path("/etc/patchbay.yaml")
     assert environment.settings_file("mine.yaml") == Path("mine.yaml")
+
+
+# -- the settings file ------------------------------------------------------------------------------------------------
+
+
+def test_a_settings_file_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"x" * 10)
+    monkeypatch.setattr(environment, "_LARGEST", 10)
+    assert environment.text_of(path) == b"x" * 10
+    path.write_bytes(b"x" * 11)
+    with pytest.raises(OSError, match="is larger than 10 bytes") as e:
+        environment.text_of(path)
+
+    assert (e.value.errno, e.value.filename) == (errno.EFBIG, str(path))
+
+
+def test_a_settings_file_may_have_sixteen_mebibytes() -> None:
+    assert environment._LARGEST == 16_777_216
+
+
+@pytest.mark.parametrize(
+    ("make", "failure", "said"),
+    [
+        (a_folder, errno.EISDIR, "is a folder, and the settings are a file"),
+        (a_fifo, errno.EINVAL, "is no ordinary file"),
+        (lambda folder: Path("/dev/null"), errno.EINVAL, "is no ordinary file"),
+        (lambda folder: folder / "none", errno.ENOENT, "No such file or directory"),
+    ],
+)
+def test_what_is_no_settings_file_is_not_read(
+    tmp_path: Path, make: Callable[[Path], Path], failure: int, said: str
+) -> None:
+    path = make(tmp_path)
+    with pytest.raises(OSError, match=said) as e:
+        environment.text_of(path)
+
+    assert (e.value.errno, str(e.value.filename)) == (failure, str(path))
+
+
+@pytest.mark.parametrize("folder", ["/dev/fd", "/proc/self/fd"])
+def test_what_a_shell_hands_over_is_read(folder: str) -> None:
+    """As in `--set patchbay_config=<(…)`."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, b"accounts: []")
+        os.close(writing)
+        assert environment.text_of(Path(folder) / str(reading)) == b"accounts: []"
+    finally:
+        os.close(reading)
+
+
+# -- what is written --------------------------------------------------------------------------------------------------
+
+
+def test_all_that_is_absent_warns_and_what_stops_is_said_together(tmp_path: Path) -> None:
+    text = settings(tmp_path, "file:/nope", "crosstalk: {on_incident: [no-such-other]}\n")
+    loaded = reader.load(text, "config.yaml")
+    found = environment.looked_at(loaded, {})
+    told = [problem.text for problem in environment.problems(loaded, {})]
+    assert len(told) == 2 and list(found.warnings) == [*loaded.warnings, *told]
+
+    text = settings(tmp_path, "file:/nope", "state: /dev/null\njournal: {path: /dev}\n")
+    with pytest.raises(ValueError, match=r"state: /dev/null is no folder; .*journal\.path: /dev is no ordinary file$"):
+        environment.looked_at(reader.load(text, "config.yaml"), {})
+
+
+@pytest.fixture
+def closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that cannot be written to, with a file and a folder in it that cannot either."""
+    path = tmp_path / "closed"
+    path.mkdir()
+    (path / "file").touch()
+    (path / "folder").mkdir()
+    access = os.access  # which lets root do everything
+
+    def refuses(what: Path, mode: int) -> bool:
+        return not Path(what).is_relative_to(path) and access(what, mode)
+
+    monkeypatch.setattr(os, "access", refuses)
+    return path
+
+
+SHUT, NONE = "{root}/closed cannot be written to", "{root}/closed/file is no folder"
+
+
+@pytest.mark.parametrize(
+    ("below", "folder", "file"),
+    [
+        ("closed", "the folder {} cannot be written to", "{} is no ordinary file"),
+        ("closed/folder", "the folder {} cannot be written to", "{} is no ordinary file"),
+        ("closed/file", "{} is no folder", "{} cannot be written to"),
+        ("closed/a/b", "{} cannot be made: " + SHUT, "{root}/closed/a cannot be made: " + SHUT),
+        ("closed/a", "{} cannot be made: " + SHUT, "the folder " + SHUT),
+        ("closed/file/a/b", "{} cannot be made: " + NONE, "{root}/closed/file/a cannot be made: " + NONE),
+        ("open", "", "{} is no ordinary file"),
+        ("open/a", "", ""),
+        ("open/a/b", "", ""),
+        ("link", "{} is no folder", ""),
+        ("a-file", "{} is no folder", ""),
+        ("x" * 300, "{} cannot be used: File name too long", "{} cannot be used: File name too long"),
+    ],
+)  # fmt: skip
+def test_why_a_folder_or_a_file_cannot_be_used(
+    tmp_path: Path, closed: Path, below: str, folder: str, file: str
+) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "a-file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    path = tmp_path / below
+
+    assert environment._folder(path) == folder.format(path, root=tmp_path)
+    assert environment._file(path) == file.format(path, root=tmp_path)
+
+
+@pytest.mark.parametrize("path", ["~no-such-user-here/x"])
+def test_a_home_that_is_not_there_is_said(path: str) -> None:
+    for found in (environment._folder(Path(path)), environment._file(Path(path))):
+        assert found.startswith(f"{path} cannot be used: ") and "home" in found
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o750, 0o711])
+def test_a_state_folder_that_others_may_only_read_is_no_problem(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(mode)
+
+    assert problems(tmp_path, settings(tmp_path, "example-key")) == []
+
+
+def test_a_state_folder_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine").chmod(0o777)
+
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "example-key", "state: ~/mine\n"))
+    assert (kind, f"chmod go-w {tmp_path / 'mine'}" in text) == ("stops", True)
+    (tmp_path / "mine").chmod(0o700)
+    (tmp_path / "mine" / "master.key").write_bytes(b"short")
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "example-key", "state: ~/mine\n"))
+    assert (kind, "master.key" in text) == ("stops", True)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/a/master.key"), "/a/master.key: Permission denied"),
+        (OSError("it is odd"), "it is odd"),
+        (ValueError("it is short"), "it is short"),
+    ],
+)
+def test_a_key_of_all_ids_that_cannot_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Exception, said: str
+) -> None:
+    def fails(_: Path) -> bytes:
+        raise failure
+
+    monkeypatch.setattr(environment, "master_key", fails)
+    assert environment._key(tmp_path) == ""  # it is made
+    (tmp_path / "master.key").touch()
+    assert environment._key(tmp_path) == said
+
+
+STORE, LOCKED = "config.yaml:2:8: store: ", "the folder {} cannot be written to"
+UNSET = "the environment variable MINE is not set"
+
+
+@pytest.mark.parametrize(
+    ("setting", "env", "found"),
+    [
+        ("", {}, []),
+        ("store: 'sqlite://{}/a'\n", {}, [("wrong", STORE + LOCKED)]),
+        ("", {"PATCHBAY_STORE": "sqlite://{}/a"}, [("wrong", "PATCHBAY_STORE: " + LOCKED)]),
+        ("store: 'redis://h'\n", {"PATCHBAY_STORE": "sqlite://{}/a"}, []),  # the settings come first
+        ("store: env:MINE\n", {"MINE": "sqlite://{}/a"}, [("wrong", STORE + LOCKED)]),
+        ("store: env:MINE\n", {}, [("stops", STORE + UNSET)]),
+        ("store: env:MINE\n", {"MINE": "redis://h"}, []),
+        ("", {"PATCHBAY_STORE": "env:MINE"}, [("stops", "PATCHBAY_STORE: " + UNSET)]),
+        ("store: sqlite\n", {}, []),
+    ],
+)  # fmt: skip
+def test_the_store_that_is_named_is_looked_at(
+    tmp_path: Path, closed: Path, setting: str, env: dict[str, str], found: list[tuple[str, str]]
+) -> None:
+    named = {name: value.format(closed) for name, value in env.items()}
+    text = settings(tmp_path, "example-key", setting.format(closed))
+
+    assert problems(tmp_path, text, **named) == [(kind, told.format(closed)) for kind, told in found]
+
+
+def test_the_store_in_a_state_folder_that_cannot_be_used_is_not_said_as_well(closed: Path) -> None:
+    text = settings(closed, "example-key", f"state: {closed}\nstore: sqlite\n")
+
+    assert problems(closed, text) == [("stops", f"config.yaml:1:8: state: the folder {closed} cannot be written to")]
+
+
+def test_a_store_in_the_state_folder_that_cannot_be_written_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    monkeypatch.setattr(environment, "_file", lambda path: f"{path} is odd")
+    [(kind, text)] = problems(tmp_path, settings(tmp_path, "example-key", "store: sqlite\n"))
+
+    assert (kind, text) == ("wrong", f"config.yaml:2:8: store: {state / environment.DEFAULT_FILE} is odd")

@@ -181,8 +181,6 @@ class Credentials:
     def _landed(self, secret: Secret, task: asyncio.Task[None]) -> None:
         if self._flights.get(secret) is task:
             del self._flights[secret]
-        if not task.cancelled():
-            task.exception()  # mark it as retrieved: each waiter has left, or has raised it
 
     async def _take(self, secret: Secret) -> None:
         try:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -604,6 +605,60 @@ def test_each_change_of_a_file_gives_it_another_stamp(tmp_path: Path) -> None:
         other = SimpleNamespace(**{name: getattr(found, name) for name in dir(found) if name.startswith("st_")})
         setattr(other, field, -1)
         assert module._stamp(other) != module._stamp(found), field  # type: ignore[arg-type]
+
+
+def test_as_many_values_are_known_as_are_documented() -> None:
+    keys = Credentials()
+    for number in range(4097):
+        keys._keep(Secret("literal", str(number)), module._Held(f"sk-{number:06}", 0.0))
+
+    assert (len(keys._known), len(keys._held)) == (4096, 4096)
+
+
+def test_variables_are_withheld_besides_those_of_secrets() -> None:
+    keys = Credentials({"A": "1", "B": "2", "C": "3"})
+    keys.withhold([Secret("env", "A")], ["B"])
+    assert keys.environment() == {"C": "3"}
+
+
+def test_a_value_that_is_known_again_is_not_searched_for_anew() -> None:
+    keys = knowing("sk-first-0001")
+    cover = keys.cover()
+    keys._keep(LITERAL, module._Held("", 0.0, failed="no"))  # a failure adds none
+    got(keys, Secret("literal", "sk-first-0001"))
+
+    assert keys.cover() is cover
+    assert set(keys._known) == {"sk-first-0001"}
+
+
+def test_those_who_wait_share_one_reading(run: Any) -> None:
+    started, keys = run(Process(b"sk-shared-0001")), Credentials({})
+
+    async def both() -> None:
+        await asyncio.gather(keys.ready(COMMAND), keys.ready(COMMAND))
+
+    asyncio.run(both())
+    assert len(started) == 1
+
+
+def test_a_reading_that_is_cancelled_is_forgotten(run: Any) -> None:
+    run(Process(code=None))
+    keys, slow = Credentials({}), replace(COMMAND, timeout=60.0)
+    failures: list[dict[str, Any]] = []
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        waits = asyncio.create_task(keys.ready(slow))
+        while not keys._flights:
+            await asyncio.sleep(0)
+        keys._flights[slow].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waits
+        await asyncio.sleep(0)
+
+    asyncio.run(story())
+    assert (keys._flights, failures) == ({}, [])
 
 
 def test_a_reading_that_has_ended_is_forgotten() -> None:

@@ -88,7 +88,7 @@ class Exchange:
     in_flight: int
     socket: Lease | None = None
     served: PriorServing | None = None  # how a replayed request was served before, in the same conversation
-    woken: Callable[[], None] = lambda: None  # called when a wait may be over
+    recheck: Callable[[], None] = lambda: None  # called when a wait may be over: `Router.next` should be asked again
     waits_since: float | None = None
     renewed: set[str] = field(default_factory=set)  # accounts whose secret was renewed meanwhile: they may try again
     unsealed: set[str] = field(default_factory=set)  # accounts that get the request without what others sealed

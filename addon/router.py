@@ -260,7 +260,7 @@ class Router:
             left=self.websockets.left(exchange, now),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
-            woken=exchange.woken,
+            recheck=exchange.recheck,
             preferred_until=waits_since + self.config.queue.preferred_wait,
             retry_home=exchange.retry_home if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,

@@ -238,7 +238,7 @@ class _Run:
     def _exchange(self, client: _Client, asked: float) -> Generator[float, None, bool]:
         exchange = self.router.open(_request(client), self.now)
         assert isinstance(exchange, Exchange), exchange
-        exchange.woken = lambda: self._wake(client)
+        exchange.recheck = lambda: self._wake(client)
         answered = False
         while not answered:
             route = self.router.next(exchange, self.now)

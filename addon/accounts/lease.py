@@ -25,7 +25,7 @@ class Ask:
     Only the account *pin* will do, if it is set. *tried* are the accounts of earlier attempts, *ended* their outcomes.
     *opens*: a WebSocket, whose messages come under the limits themselves. *tokens* is an estimate of its size.
 
-    *waiter* names the exchange, in the queue and in faults of several attempts; *woken* is called when it may be its
+    *waiter* names the exchange, in the queue and in faults of several attempts; *recheck* is called when it may be its
     turn. *retry_home* is the home at which it waited out a transient fault: it may be tried again. Until the time
     *preferred_until* it waits rather than take an account of a lower priority, or a refusal. *served* says how a
     replayed request was served: it goes to the same account and session if possible.
@@ -47,7 +47,7 @@ class Ask:
     opens: bool = False
     tokens: int = 0
     waiter: str = ""
-    woken: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    recheck: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     preferred_until: float = 0.0
     retry_home: str = ""
     served: PriorServing | None = None

@@ -50,7 +50,7 @@ class _Usage:
 @dataclass(slots=True)
 class _Waiting:
     place: int
-    woken: Callable[[], None]
+    recheck: Callable[[], None]
     party: bytes
     scopes: dict[Scope, str | None]
 
@@ -185,7 +185,7 @@ class Limiter:
         return True
 
     def wait(
-        self, waiter: str, woken: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], party: bytes = b""
+        self, waiter: str, recheck: Callable[[], None], wanted: Iterable[tuple[Scope, str | None]], party: bytes = b""
     ) -> bool:
         """
         Queue *waiter* of *party* for the *wanted* scopes, each with its tenant; it keeps its place.
@@ -199,7 +199,7 @@ class Limiter:
             return False
         if before is None:
             self._places += 1
-        entry = _Waiting(before.place if before else self._places, woken, party, dict(wanted))
+        entry = _Waiting(before.place if before else self._places, recheck, party, dict(wanted))
         self._waiting[waiter] = entry
         self._parties.setdefault(party, {})[waiter] = None
         kept = before.scopes if before else {}
@@ -227,7 +227,7 @@ class Limiter:
     def call_all(self, scope: Scope) -> None:
         """Call every request that waits for *scope*."""
         for waiter in self._in_order(scope):
-            self._waiting[waiter].woken()
+            self._waiting[waiter].recheck()
 
     def shift(self, seconds: float) -> None:
         """Move what expires with time by *seconds*: the clock was set."""
@@ -264,9 +264,9 @@ class Limiter:
         if len(self._parties.get(party, ())) + 1 >= len(self._parties.get(most, ())):
             return False
         newest = next(reversed(self._parties[most]))
-        woken = self._waiting[newest].woken
+        recheck = self._waiting[newest].recheck
         self.leave(newest)
-        woken()
+        recheck()
         return True
 
     def _leave_served(self, waiter: str, limits: Sequence[Limit]) -> None:
@@ -317,14 +317,14 @@ class Limiter:
             return
         tenant = self._waiting[order[0]].scopes[scope]
         if tenant is None:
-            self._waiting[order[0]].woken()
+            self._waiting[order[0]].recheck()
             return
         if usage is not None and usage.holders and usage.tenant != tenant:
             return
         for waiter in order:  # up to the first one of another tenant
             if self._waiting[waiter].scopes[scope] != tenant:
                 return
-            self._waiting[waiter].woken()
+            self._waiting[waiter].recheck()
 
     def _in_order(self, scope: Scope) -> list[str]:
         queue = self._queues.get(scope)

@@ -432,7 +432,7 @@ class Accounts:
 
     def _wait(self, ask: Ask, options: Sequence[Option], now: float) -> Wait | Refusal:
         awaited = [option.awaited for option in options]
-        if ask.waiter and not self._limiter.wait(ask.waiter, ask.woken, awaited, ask.party):
+        if ask.waiter and not self._limiter.wait(ask.waiter, ask.recheck, awaited, ask.party):
             absent = [self._eligibility.absent(ask, option, now) for option in options]
             return refusals.queue_full(self._limiter.limit, absent, now)
         ends = [self._eligibility.free_at(option, now) for option in options]

@@ -81,7 +81,7 @@ class ExchangeDriver:
         self.exchange: Exchange | None = None
         self.lease: Lease | None = None  # of the present attempt
         self.client_gone = asyncio.Event()  # the client left
-        self.woken = asyncio.Event()  # a request that waits should ask the router again, or its client left
+        self.recheck = asyncio.Event()  # a request that waits should ask the router again, or its client left
         self.closed = False
         self.heard_at = 0.0  # when the upstream of a WebSocket last sent something
         self.streamed_copy = bytearray()  # of a streamed answer, for the flow
@@ -263,7 +263,7 @@ class ExchangeDriver:
     def client_left(self) -> None:
         """The client is gone; called also while a hook of this exchange waits."""
         self.client_gone.set()
-        self.woken.set()
+        self.recheck.set()
 
     def upstream_heard(self) -> None:
         """The upstream of a WebSocket sent something, if only a pong."""

@@ -371,7 +371,7 @@ class Patchbay:
         """Give *driver* its next lease with the credential at hand, waiting where it must; or say why there is none."""
         exchange = driver.exchange
         assert exchange is not None
-        exchange.woken = driver.woken.set
+        exchange.recheck = driver.recheck.set
         while True:
             decided = self._router().next(exchange, time.time())
             match decided:
@@ -557,10 +557,10 @@ class Patchbay:
 
 async def _wait(driver: ExchangeDriver, until: float) -> bool:
     """Wait until it may be the turn of *driver*, or the clock says *until*; return False when the client left."""
-    driver.woken.clear()
+    driver.recheck.clear()
     if not driver.client_gone.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(driver.woken.wait(), max(0.01, until - time.time()))
+            await asyncio.wait_for(driver.recheck.wait(), max(0.01, until - time.time()))
     return not driver.client_gone.is_set()
 
 

@@ -121,7 +121,7 @@ class WebSocketDriver:
 
     def settings_changed(self) -> None:
         """Close the socket once it is idle, where the new settings do not serve its account any more."""
-        self._driver.woken.set()  # rights are checked again for a message that waits
+        self._driver.recheck.set()  # rights are checked again for a message that waits
         if self._is_account_gone() and not self._exchanges:
             self._close_socket(_NOT_SERVED)
 
@@ -234,8 +234,8 @@ class WebSocketDriver:
 
     async def _route(self, exchange: Exchange, message: WebSocketMessage) -> Refusal | None:
         """Give *exchange* its lease, and stamp *message*; or return why it cannot be sent."""
-        turn = self._driver.woken
-        exchange.woken = turn.set
+        recheck = self._driver.recheck
+        exchange.recheck = recheck.set
         while True:
             if refusal := self._misplaced(exchange):
                 return refusal
@@ -244,9 +244,9 @@ class WebSocketDriver:
                 break
             if len(self._exchanges) > 1:  # a message that waits holds up the answer that it would wait for
                 return _CROWDED
-            turn.clear()
+            recheck.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(turn.wait(), max(0.01, decided.until - time.time()))
+                await asyncio.wait_for(recheck.wait(), max(0.01, decided.until - time.time()))
             if refusal := self._check_again(exchange):
                 return refusal
         if isinstance(decided, Refusal):

@@ -51,4 +51,10 @@ def test_clients_of_the_settings_are_parties_and_other_conversations_are_spread_
 
 def test_an_attempt_that_says_no_more_costs_no_tokens_and_waits_for_no_better_account():
     asked = ask()
-    assert (asked.tokens, asked.patient, asked.tried, asked.left, asked.woken()) == (0, 0.0, frozenset(), {}, None)
+    assert (asked.tokens, asked.preferred_until, asked.tried, asked.left, asked.recheck()) == (
+        0,
+        0.0,
+        frozenset(),
+        {},
+        None,
+    )

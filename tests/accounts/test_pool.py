@@ -426,7 +426,7 @@ def queued(name, preferred_until=0.0, **fields):
     """Ask under a name of one's own, as everybody does who may have to wait."""
     called = []
     request = replace(
-        ask(name, **fields), waiter=name, woken=lambda: called.append(name), preferred_until=preferred_until
+        ask(name, **fields), waiter=name, recheck=lambda: called.append(name), preferred_until=preferred_until
     )
     return request, called
 

@@ -361,7 +361,7 @@ def test_a_client_that_left_wakes_what_waits_for_it() -> None:
     driver.client_left()
 
     assert driver.left
-    assert driver.woken.is_set() and driver.client_gone.is_set()
+    assert driver.recheck.is_set() and driver.client_gone.is_set()
 
 
 def test_the_headers_of_a_client_hold_no_secret_and_nothing_of_its_hop() -> None:

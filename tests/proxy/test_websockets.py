@@ -721,7 +721,7 @@ def test_only_a_close_by_the_upstream_is_the_account_s_failure(
     assert bool(left) == leaves
     assert [each.attempts[0].outcome for each in line.decisions] == [outcome]
     assert [each.error for each in line.decisions] == [why]
-    assert line.driver.client_gone.is_set() and line.driver.woken.is_set()
+    assert line.driver.client_gone.is_set() and line.driver.recheck.is_set()
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,7 @@ def test_an_address_identifies_its_client_if_it_is_of_an_upload_and_cannot_be_gu
     tables.resources.note_addresses(request("/upload/v1beta/files", {}), "b", [target], 0)
 
     assert (tables.resources.client_of(target, 1) is not None) == opens
+    assert len(tables.ledger) == 1 + (target != UPLOAD.replace("Zk3v9QxWm2TnB7cLAb1x", "1")) + opens
 
 
 def test_an_upload_that_two_clients_were_given_is_neither_s():

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from patchbay.identity.identify import Identifier
 from patchbay.settings.settings import TIERS, SessionSettings
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Identity
@@ -810,3 +811,22 @@ def test_a_new_id_borrows_from_a_token_only_if_tokens_count(order, borrows):
     kept = {"messages": [{"role": "user", "content": "summary"}, tool_call(), {"role": "user", "content": "go on"}]}
 
     assert (teller.ask(MESSAGES, kept, {"x-session-id": "new"}).affinity == before.affinity) == borrows
+
+
+@pytest.mark.parametrize(("subagents", "lends"), [("inherit", True), ("isolate", False)])
+def test_an_id_lends_its_affinity_to_new_weaker_ones_beside_it(subagents, lends):
+    teller = Teller(subagents=subagents)
+    both = teller.ask(CHAT, chat("a", prompt_cache_key="key"), {AFFINITY: "one", "x-session-id": "two"})
+    alone = [teller.ask(CHAT, chat("b"), {"x-session-id": "two"}), teller.ask(CHAT, chat("c", prompt_cache_key="key"))]
+
+    assert [each.affinity == both.affinity for each in alone] == [lends, lends]
+
+
+def test_a_short_history_is_known_after_a_restart():
+    teller = Teller()
+    first = teller.serve(CHAT, chat("hi"), answer=answered("Hello!"))
+    again = Teller()
+    again.identifier = Identifier(b"k" * 32, SessionSettings(), teller.ledger)
+    asked = again.identifier.identify(request(CHAT, chat("hi", "Hello!", "go")), 5)
+
+    assert (asked.affinity, asked.strength) == (first.affinity, "derived")

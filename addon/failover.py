@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from .accounts import refusals
+from .accounts.cooldown import TRANSIENT
 from .accounts.outcome import classify, classify_error, classify_failure
 from .answer.reader import BODY_BYTES
 from .body import Body
@@ -27,7 +28,6 @@ HELD_SECONDS = 5.0  # for the body of an error
 SLOW = "slow"  # the detail of the outcome of a request that was given up while it may be worked on
 PAUSE = 1.0  # seconds before a conversation retries its home, where the home does not say when
 MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})  # another account may help
-_TRANSIENT = ("rate", "overload", "server")
 _EMPTY = (204, 205)
 _LISTS = ("input", "documents", "requests", "instances", "texts", "inputs")  # of which an answer has one part each
 
@@ -165,7 +165,7 @@ def retry_home_at(exchange: Exchange, bounds: FailoverSettings, now: float) -> f
     attempt = exchange.attempt
     if attempt is None or attempt.outcome is None or exchange.retry_home or len(exchange.attempts) != 1:
         return None
-    if not (attempt.lease.binding == "hit" or attempt.lost) or attempt.outcome.kind not in _TRANSIENT:
+    if not (attempt.lease.binding == "hit" or attempt.lost) or attempt.outcome.kind not in TRANSIENT:
         return None
     if not (attempt.reached and exchange.repeatable):
         return None

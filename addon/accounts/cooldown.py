@@ -27,7 +27,7 @@ class Penalty:
 
     Applied at the *failures*-th consecutive failure within *within* seconds; failures closer than *spacing* count once.
     A time that the outcome states replaces the computed one. *reach*: the cooldown is the account's, the lane's, or as
-    the outcome's scope says. *uses_quota*: it also holds for the accounts that share the `quota:`. *escalates* is
+    the outcome's scope says. *uses_quota*: it also holds for the accounts that share its `quota_group`. *escalates* is
     applied beside it.
     """
 
@@ -61,6 +61,10 @@ PENALTIES: Mapping[OutcomeKind, Penalty | Literal["heal", "keep"]] = MappingProx
     "model":      Penalty("unsupported", 10 * MINUTE, 6.0, 12 * HOUR, reach="lane"),
     "request":    "keep",
     "cancelled":  "keep",
+})  # fmt: skip
+# The outcomes of an account's load, not of its rights or its money: it may soon be well.
+TRANSIENT: Mapping[OutcomeKind, Penalty] = MappingProxyType({
+    kind: row for kind, row in PENALTIES.items() if isinstance(row, Penalty) and row.state == "cooling"
 })  # fmt: skip
 
 # Only these are told to other instances: a credential may be a different one there.

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import upstream_url
-from ..values.account import Account, OutcomeKind
+from ..values.account import Account
 from ..values.decision import Outcome
 from ..values.http import Origin
 from . import models, refusals
 from .account_limits import Demand, is_limited, limits_of
+from .cooldown import TRANSIENT
 from .health import Health
 from .lease import Ask
 from .limiter import Limit, Limiter, Scope
 
-TRANSIENT: frozenset[OutcomeKind] = frozenset({"rate", "overload", "server"})
 Obstacle = Literal["", "disabled", "model", "owner", "resting", "probed", "tried", "busy"]
 
 

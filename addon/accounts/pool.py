@@ -1,8 +1,8 @@
 """
 The pool of accounts: chooses the account of each attempt, and learns from how it went.
 
-Every `choose` that returns a Lease is followed by `first_success` when the answer begins, `record_outcome` when it is
-known how it ended, and `release`, once each and in this order. Nothing here awaits or locks.
+After `choose` returned a Lease: `first_success` if a good answer begins, `record_outcome` when the end is known, then
+`release`. Each at most once, in this order, `release` always. Nothing here awaits or locks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..values.decision import Candidate, Identity, Outcome, Refusal, Wait
 from ..values.http import Client, Origin, PriorServing
 from . import limits, models, refusals, selection
 from .bindings import Bindings, Key
-from .eligibility import TRANSIENT, Eligibility, Option, probe_scope
+from .cooldown import TRANSIENT
+from .eligibility import Eligibility, Option, probe_scope
 from .health import Health
 from .lease import Ask, Lease
 from .limiter import Limiter
@@ -95,7 +96,7 @@ class Accounts:
         """
         Record the first success of *lease* (of a stream: its first content): its account becomes the home.
 
-        A home that it stood in for stays: only `record_outcome` and `choose` leave one.
+        A conversation that already has a home keeps it; `record_outcome` and `choose` can end that.
         """
         self.health.first_success(lease.account.id, lease.lane, now, lease.ticket, _context(lease))
         self._limiter.call_all(probe_scope(lease.account.id))
@@ -279,23 +280,24 @@ class Accounts:
             return _Pick(self._select(ask, fit, now)[0], "none", "later in the order")
         key, home, lost = self._home(ask, fit, options, now)
         at_home = next((account for account in fit if account.id == home), None)
-        if at_home is not None and (elsewhere := self._moves_to(key, at_home, fit, now)):
-            at_home, home, lost = (None, "", True) if elsewhere == at_home else (elsewhere, elsewhere.id, lost)
         if at_home is not None:
+            at_home = self._home_from_now(key, at_home, fit, now)
+            if at_home is None:
+                return self._new_home(ask, fit, key, lost=True, now=now)
             return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
             return _Pick(self._fallback(ask, fit, now), "reselected", "later in the order", key)
         return self._new_home(ask, fit, key, lost, now)
 
-    def _moves_to(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
+    def _home_from_now(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
         """
-        Return the new home of a conversation whose *home* has lost its cache: its fallback; None: it stays.
+        Return *home*, or the fallback that replaces it; None: the binding is dropped, and a new home is to be chosen.
 
-        *home* itself: it is dropped, since after a silence an account of a higher priority may take the conversation.
+        A home changes only after a silence, when its cache is cold; it is dropped for an account of a higher priority.
         """
         cold = self._config.sessions.prompt_cache_ttl
         if not self.bindings.is_cold(key, now, cold):
-            return None
+            return home
         fallback = self.bindings.fallback(key, now, cold)
         there = next((one for one in fit if one.id == fallback and one.priority >= home.priority), None)
         if there is not None:
@@ -304,8 +306,8 @@ class Accounts:
         better = self._config.sessions.failback == "idle" and max(one.priority for one in fit) > home.priority
         if better and not fallback:
             self.bindings.drop(key)
-            return home
-        return None
+            return None
+        return home
 
     def _new_home(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
         identity = ask.identity

@@ -1,13 +1,12 @@
 """
-Faults that are not the account's: the upstream's, or the request's. No account cools down for them.
+Faults for which no account cools down, because they are the upstream's, or the request's.
 
 The upstream's: two accounts show the same fault within WINDOW, and no third account succeeds there in that time.
-The request's: one conversation meets the fault on two accounts. It becomes the account's when CONFIRMED conversations
-(or exchanges) met it on an account that served none meanwhile; until then the conversation asks other accounts first.
-
-A fault is doubted while it may be about one conversation: where only a status says what is wrong, until CONFIRMED
-conversations met it; where the lane served another conversation lately, until a second one meets it. The next request
-of another conversation is the probe.
+The request's: one conversation meets the same fault on two accounts, and asks other accounts first from then on. Such a
+fault is an account's after all once CONFIRMED conversations (or exchanges) met it there and it served none meanwhile.
+Doubted: the fault may be about one conversation alone. With nothing but a status, it is doubted until CONFIRMED
+conversations met it; otherwise, where the lane served another conversation lately, until a second one meets it. The
+next request of another conversation is the probe.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 from ..bounded import BoundedMap
 from ..values.account import OutcomeKind
 from ..values.decision import Outcome
+from .cooldown import TRANSIENT
 
 WINDOW = 10.0  # seconds within which two faults count as one
 MEMORY = 600.0  # seconds for which a fault, a success and a refusal of a conversation count
@@ -32,11 +31,8 @@ MAX_SERVED = 64  # conversations remembered for each lane, the last ones
 MAX_REFUSED = 4096  # conversations of which it is known where they were refused
 # One such fault on a lane that served another conversation within MEMORY says nothing about the account yet.
 DOUBTED: frozenset[OutcomeKind] = frozenset({"model", "permission", "rate", "overload", "server"})
-# Seconds for which a conversation that met a transient fault asks other accounts first.
-AVOID: Mapping[OutcomeKind, float] = MappingProxyType({"rate": 5.0, "overload": 5.0, "server": 10.0})
 # A limit, a credential and money are an account's own, however many accounts fail at once.
 OF_UPSTREAM: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
-_TRANSIENT: frozenset[OutcomeKind] = frozenset({"server", "overload"})
 _OF_ACCOUNT: frozenset[OutcomeKind] = frozenset({"auth", "quota"})  # about the account, whatever the lane
 
 Place = tuple[str, str]  # an upstream and a lane
@@ -124,7 +120,7 @@ class UpstreamFaults:
             confirmed = confirmed or not self._has_served_others(account, lane, asker, now)
         if not confirmed:
             self._faults.append(this)
-            self.refuse(account, lane, asker, now, AVOID.get(kind, MEMORY))
+            self.refuse(account, lane, asker, now, TRANSIENT[kind].first if kind in TRANSIENT else MEMORY)
         return not confirmed
 
     def refuse(self, account: str, lane: str, conversation: str, now: float, seconds: float = MEMORY) -> None:
@@ -169,7 +165,7 @@ class UpstreamFaults:
         while self._faults and now - self._faults[0].at > MEMORY:
             self._faults.popleft()
         own = (each for each in self._faults if each.by_request and each.conversation == conversation)
-        return frozenset(each.account for each in own if each.kind not in _TRANSIENT)
+        return frozenset(each.account for each in own if each.kind not in TRANSIENT)
 
     def refused_by(self, conversation: str, now: float) -> frozenset[tuple[str, str]]:
         """Return the accounts and lanes that refused *conversation* lately."""

@@ -51,9 +51,9 @@ class Standing(Struct, frozen=True, omit_defaults=True):
     """
     The standing of one rule at one host at one moment.
 
-    *run* and *row*: the answers in a row that kept it, and broke it. *needs*: the run after which a broken rule counts
-    again. *last*, *began* and *before*: the evidence of the last break, its time, and the run that it ended. *doubted*:
-    the same detector suspected another answer of the host recently, by any of its rules.
+    *run*: how many answers in a row kept it until now. *row*: how many in a row broke it until now. *needs*: the *run*
+    after which a broken rule counts again. Of the last break: *began* is its time, *last* its evidence, *before* the
+    run that it ended. *doubted*: the same detector suspected another answer of the host recently, by any rule.
     """
 
     kept: int = 0

@@ -9,6 +9,7 @@ from patchbay.accounts.cooldown import (
     NEVER,
     PENALTIES,
     SKEW,
+    TRANSIENT,
     Cooldown,
     Penalty,
     SharedCooldown,
@@ -231,6 +232,10 @@ def test_when_the_clock_is_set_all_times_move_and_infinite_ones_stay():
     assert (found.until, found.since, found.set_at, found.failures) == (50.0, -50.0, -50.0, {"rate": (-49.0,)})
     assert (found.verify_at, found.probe_until) == (float("inf"), NEVER)
     assert found.changes == 1
+
+
+def test_a_cooldown_for_load_is_transient_and_one_for_rights_or_money_is_not():
+    assert {kind: penalty.first for kind, penalty in TRANSIENT.items()} == {"rate": 5, "overload": 5, "server": 10}
 
 
 def test_every_penalty_starts_below_its_cap_and_grows():

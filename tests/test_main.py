@@ -5,9 +5,15 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+
+import patchbay
+from patchbay import needs
+from patchbay.proxy.hooks import Patchbay
 
 SHIM = Path(__file__).parent.parent / "addon" / "main.py"
 LOAD = """
@@ -81,3 +87,61 @@ def test_a_second_patchbay_is_refused(shim: Path, tmp_path: Path) -> None:
     said = run(f"load({str(shim)!r}); load({str(other)!r})", tmp_path)
 
     assert said == f"ImportError: {other.parent} cannot be loaded: patchbay is already running from {shim.parent}"
+
+
+# -- inside this process, where the package is loaded already ----------------------------------------------------------
+
+
+def _loaded() -> ModuleType:
+    spec = util.spec_from_file_location("__mitmproxy_script__.main", SHIM)
+    assert spec and spec.loader
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_shim_checks_what_is_needed_and_hands_one_addon_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[Path] = []
+    monkeypatch.setattr(needs, "check", checked.append)
+    package = sys.modules["patchbay"]
+    found = _loaded()
+
+    assert checked == [SHIM.resolve().parent]
+    assert [type(addon) for addon in found.addons] == [Patchbay]
+    assert sys.modules["patchbay"] is package is patchbay
+
+
+@pytest.mark.parametrize("file", [None, "", "/elsewhere/patchbay/__init__.py"])
+def test_a_package_that_runs_from_elsewhere_is_not_swapped(monkeypatch: pytest.MonkeyPatch, file: str | None) -> None:
+    shim = _loaded()
+    running = SimpleNamespace(__file__=file)
+    monkeypatch.setitem(sys.modules, "patchbay", running)
+    with pytest.raises(ImportError, match="patchbay is already running from "):
+        shim._register(SHIM.resolve().parent)
+
+    assert sys.modules["patchbay"] is running
+
+
+def test_a_folder_is_made_the_package_where_none_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shim = _loaded()
+    folder = make_package(tmp_path / "here").parent
+    (folder / "__init__.py").write_text("loaded = True\n")
+    monkeypatch.delitem(sys.modules, "patchbay")
+    shim._register(folder)
+    made = sys.modules["patchbay"]
+
+    assert made is not patchbay and made.loaded is True
+    assert (made.__file__, list(made.__path__)) == (str(folder / "__init__.py"), [str(folder)])
+    shim._register(folder)
+    assert sys.modules["patchbay"] is made
+
+
+@pytest.mark.parametrize("spec", [None, SimpleNamespace(loader=None)])
+def test_a_folder_that_is_no_package_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spec: object) -> None:
+    shim = _loaded()
+    monkeypatch.delitem(sys.modules, "patchbay")
+    monkeypatch.setattr(util, "spec_from_file_location", lambda *_, **__: spec)
+    with pytest.raises(ImportError, match="is not the folder of a package"):
+        shim._register(tmp_path)
+
+    assert "patchbay" not in sys.modules

@@ -436,3 +436,118 @@ def test_an_address_is_written_as_in_a_url(origin: Origin, called: str) -> None:
 
         assert fields.first(b"host").decode() == called
         assert request.authority == (called if authority else "")
+
+
+@pytest.mark.parametrize(("length", "covered"), [(15, False), (16, True), (17, True)])
+def test_a_credential_of_sixteen_bytes_is_searched_for_in_the_rest_of_the_head(length: int, covered: bool) -> None:
+    """A shorter one may be an ordinary word."""
+    key = "correct-horse-ba-x"[:length]
+    flow = tflow.tflow()
+    flow.request.headers = Headers(((b"x-api-key", key.encode()), (b"x-note", f"see {key}".encode())))
+    RedactedHeads(flow.request)
+
+    assert flow.request.headers["x-note"] == ("patchbay" if covered else f"see {key}")
+
+
+def test_the_protocols_and_the_host_are_not_covered_as_a_whole() -> None:
+    """Without them no request arrives, and no WebSocket is opened: the key alone is taken out of the protocols."""
+    key = "correct-horse-battery"
+    flow = tflow.tflow()
+    flow.request.headers = Headers(
+        (
+            (b"Host", f"{key}.example".encode()),
+            (b"api-key", key.encode()),
+            (b"Sec-WebSocket-Protocol", f"realtime, openai-insecure-api-key.{key}, {key}".encode()),
+        )
+    )
+    RedactedHeads(flow.request)
+
+    assert flow.request.headers["host"] == f"{key}.example"
+    assert flow.request.headers["sec-websocket-protocol"] == f"realtime, {key}"
+
+
+def test_a_request_without_protocols_gets_none() -> None:
+    request = tutils.treq(headers=Headers([(b"authorization", b"Bearer x")]))
+    placeholder(request, "main", Origin("https", "api.example.com", 443))
+
+    assert request.headers.fields == ((b"authorization", b"Bearer patchbay:main"),), "nor a Host"
+    assert (request.scheme, request.host, request.port) == ("https", "api.example.com", 443)
+
+
+def test_a_request_is_directed_to_the_origin_of_its_account() -> None:
+    request = tutils.treq(headers=Headers([(b"Host", b"patchbay.invalid")]), authority=b"patchbay.invalid")
+    placeholder(request, "main", Origin("https", "api.example.com", 8443))
+
+    assert (request.scheme, request.host, request.port) == ("https", "api.example.com", 8443)
+    assert request.headers["host"] == request.authority == "api.example.com:8443"
+
+
+def test_fields_that_were_covered_are_given_as_they_came() -> None:
+    flow = tflow.tflow()
+    came = (
+        (b"X-Api-Key", KEY.encode()),
+        (b"Cookie", b"a=1"),
+        (b"X-Note", b"1"),
+        (b"authorization", b"Bearer patchbay"),
+    )
+    flow.request.headers = Headers(came)
+    covered = RedactedHeads(flow.request)
+
+    assert list(covered.given({"x-api-key", "x-note", "authorization"})) == [came[0]], "one that stands was not covered"
+    assert list(covered.given({"cookie", "x-api-key"})) == [came[0], came[1]]
+    assert list(covered.given(())) == []
+
+
+def test_parameters_are_read_as_they_came() -> None:
+    covered = RedactedHeads(flow_of("/x?key=secret&a=1").request)
+
+    assert covered.parameters(("key", "a", "b")) == {"key": "secret", "a": "1"}
+
+
+def test_an_answer_without_credentials_is_the_flow_s_own() -> None:
+    response = tutils.tresp(headers=Headers([(b"content-type", b"text/plain")]))
+    covered = RedactedHeads(tflow.tflow().request)
+    assert covered.for_client(response) is response
+    covered.redact_answer(response)
+
+    assert covered.for_client(response) is response
+
+
+def test_edits_of_a_covered_field_stay_and_the_others_come_back() -> None:
+    flow = flow_of("/x?key=secret&a=1")
+    covered = RedactedHeads(flow.request)
+    flow.request.headers["cookie"] = "edited"
+    flow.request.headers["x-new"] = "1"
+    flow.request.path = "/y?key=patchbay&a=2"
+    sent = covered.with_credentials(flow.request)
+
+    assert sent.headers.get_all("cookie") == ["edited"]
+    assert (sent.headers["x-litellm-api-key"], sent.headers["x_api_key"], sent.headers["x-new"]) == (KEY, "short", "1")
+    assert sent.path == "/y?a=2&key=secret"
+    assert flow.request.headers["x-litellm-api-key"] == "patchbay"
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "lacks"),
+    [
+        ("patchbay", "/", True),
+        ("Bearer patchbay:main", "/", True),
+        ("x", "/v1/patchbay/x", True),
+        ("x", "/x?key=patchbay:main&b=1", True),
+        ("x", "/patchbays", False),
+        ("see patchbay", "/x?patchbay=1", False),
+        (f"patchbay:{'a' * 65}", "/", False),
+    ],
+)
+def test_a_stored_request_lacks_credentials_where_a_placeholder_stands(value: str, path: str, lacks: bool) -> None:
+    request = tutils.treq(headers=Headers([(b"x-any", value.encode())]), path=path.encode())
+
+    assert lacks_credentials(request) is lacks
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [(b"x-api-key", True), (b"x-auth-token", True), (b"idempotency-key", False), (b"x-note", False)],
+)
+def test_names_of_credentials(name: bytes, expected: bool) -> None:
+    assert names_credential(name) is expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, RequestReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.settings import SettingCodes
-from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame
+from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, PingFrame, RstStreamFrame
 from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events
+from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from patchbay.proxy import layer_rig, upstream_attempt, upstream_connections, upstream_stream
+from patchbay.proxy.upstream_connections import Upstream, UpstreamHttp2, unended
 from patchbay.values.answer import Failure
 
 GONE = 2**31 - 1
@@ -475,3 +478,133 @@ def test_idle_connections_are_bounded(rig: Rig) -> None:
     assert [each.connected for each in used] == [False] * (120 - upstream_connections.IDLE) + [
         True
     ] * upstream_connections.IDLE
+
+
+# -- one connection ----------------------------------------------------------------------------------------------------
+
+
+def _upstream(kind: str = "none", *, streams: int = 0, provisional: int | None = None, most: int = 7) -> Upstream:
+    """Return an open connection of HTTP/1 or HTTP/2, or of neither, with *streams* on it."""
+    found: Any = None
+    if kind == "h1":
+        found = object.__new__(Http1Client)
+        found.stream_id = 1 if streams else None
+    elif kind == "h2":
+        found = object.__new__(UpstreamHttp2)
+        found.streams, found.provisional_max_concurrency = {}, provisional
+        settings = SimpleNamespace(max_concurrent_streams=most)
+        found.h2_conn = SimpleNamespace(open_outbound_streams=streams, remote_settings=settings)
+    connection = Server(address=("t.invalid", 80))
+    connection.state = ConnectionState.OPEN
+    return Upstream("one", connection, found)
+
+
+@pytest.mark.parametrize(
+    ("upstream", "is_http2", "settled", "is_shared", "limit", "room", "idle"),
+    [
+        (_upstream(), False, True, False, 1, True, False),
+        (_upstream("h1"), False, True, False, 1, True, True),
+        (_upstream("h1", streams=1), False, True, False, 1, False, False),
+        (_upstream("h2"), True, True, False, 7, True, True),
+        (_upstream("h2", streams=1), True, True, False, 7, True, False),
+        (_upstream("h2", streams=2), True, True, True, 7, True, False),
+        (_upstream("h2", streams=7), True, True, True, 7, False, False),
+        (_upstream("h2", streams=6, provisional=6), True, False, True, 6, False, False),
+    ],
+    ids=["unknown", "h1 idle", "h1 busy", "h2 idle", "h2 with one", "h2 shared", "h2 full", "h2 unsettled"],
+)
+def test_what_is_known_of_a_connection(
+    upstream: Upstream, is_http2: bool, settled: bool, is_shared: bool, limit: int, room: bool, idle: bool
+) -> None:
+    known = (upstream.is_http2, upstream.settled, upstream.is_shared, upstream.limit, upstream.room, upstream.idle)
+
+    assert known == (is_http2, settled, is_shared, limit, room, idle)
+    assert upstream.usable
+    assert (upstream.served, upstream.heard, upstream.used, upstream.blamed) == (0, 0, 0, False)
+
+
+@pytest.mark.parametrize("why", ["failed", "retired", "closed"])
+def test_what_takes_no_new_stream_is_not_usable(why: str) -> None:
+    upstream = _upstream("h1")
+    if why == "closed":
+        upstream.connection.state = ConnectionState.CLOSED
+        assert not upstream.idle
+    else:
+        setattr(upstream, why, True)
+        assert upstream.idle
+
+    assert not upstream.usable
+
+
+def test_an_http2_connection_whose_stream_has_not_been_passed_on_is_not_idle() -> None:
+    upstream = _upstream("h2")
+    upstream.http.streams[1] = None  # type: ignore[union-attr, index, assignment]
+
+    assert not upstream.idle
+
+
+@pytest.mark.parametrize(("code", "name"), [(0, "NO_ERROR"), (11, "ENHANCE_YOUR_CALM"), (4711, "4711")])
+def test_a_goaway_is_told_by_the_name_of_its_code(rig: Rig, code: int, name: str) -> None:
+    """R31: what was not processed goes again; only where that is over, it is told."""
+    rig.ask(1, once=True)
+    for _ in range(upstream_attempt.RESENDS + 1):
+        rig.says(rig.where(1)[-1], GoAwayFrame(0, 0, code))
+
+    [failure] = [each for each in rig.drivers[1].told if isinstance(each, Failure)]
+    assert f"HTTP/2 connection closed by the upstream ({name})" in failure.message
+
+
+def test_the_size_of_a_header_list_is_counted_as_http2_does() -> None:
+    """RFC 9113, 6.5.2: 32 bytes more for each field; and room for the status."""
+    assert upstream_connections._size([]) == 64
+    assert upstream_connections._size([(b"ab", b"cde"), (b"f", b"")]) == 64 + 37 + 33
+
+
+@pytest.mark.parametrize(("length", "arrives"), [(902, True), (903, False)])
+def test_headers_larger_than_the_client_accepts_fail_their_own_stream(rig: Rig, length: int, arrives: bool) -> None:
+    rig.asking.update_settings({SettingCodes.MAX_HEADER_LIST_SIZE: 1000})
+    rig.ask(1)
+    [server] = rig.servers
+    rig.says(server)
+    rig.servers[server].send_headers(1, [*OK, ("ab", "c" * length)], end_stream=True)
+    rig.says(server)
+
+    assert isinstance(rig.got[1][0], ResponseReceived)
+    assert (dict(rig.got[1][0].headers)[b":status"] == b"200") is arrives
+    rig.ask(3)
+    assert rig.where(3), "the connection goes on"
+
+
+@pytest.mark.parametrize(("length", "coded"), [(4096 - 5, True), (4096 - 4, False)])
+def test_long_header_lists_are_not_huffman_coded(length: int, coded: bool) -> None:
+    """hpack takes quadratic time to do so."""
+    encoder = upstream_connections._Encoder()
+    encoded = encoder.encode([("x-abc", "a" * length)], huffman=True)
+
+    assert (len(encoded) < length) is coded
+    assert len(encoder.encode([("x-other", "b" * 100)], huffman=False)) > 100
+
+
+def test_a_connection_that_is_lost_is_told_for_each_stream_on_it(rig: Rig) -> None:
+    rig.ask(1, 3, once=True)
+    [server] = rig.servers
+    rig.says(server)
+    assert rig.layer.upstreams[server].heard == 1
+    rig.says(server, PingFrame(0, b"01234567"))
+    assert rig.layer.upstreams[server].heard == 2
+    rig.ends(server)
+
+    told = [[each.kind for each in rig.drivers[at].told if isinstance(each, Failure)] for at in (1, 3)]
+    assert told == [["lost"], ["lost"]]
+
+
+def test_a_closed_connection_is_forgotten_at_the_next_request(rig: Rig) -> None:
+    rig.ask(1)
+    [first] = rig.servers
+    rig.answers(first, 1)
+    assert first in unended
+    rig.ends(first)
+    rig.ask(3)
+
+    assert first not in rig.layer.upstreams
+    assert rig.where(3) != [first]

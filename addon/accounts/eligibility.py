@@ -118,14 +118,14 @@ class Eligibility:
         """Return when time alone may free *option*."""
         if option.limit is not None:
             return self._limiter.free_at(option.limit, now)
-        return self._health.until(option.account.id, option.lane, now)
+        return self._health.usable_at(option.account.id, option.lane, now)
 
     def is_soon(self, ask: Ask, option: Option, now: float) -> bool:
         """Whether the cooldown of *option* ends so soon that waiting is better than a refusal."""
         account, lane = option.account.id, option.lane
         if account in ask.tried or self._health.state(account, lane, now) != "cooling":
             return False
-        return now < (self._health.until(account, lane, now) or now) <= ask.preferred_until
+        return now < (self._health.usable_at(account, lane, now) or now) <= ask.preferred_until
 
     def absent(self, ask: Ask, option: Option, now: float) -> refusals.Absent:
         """Return why *option* cannot serve and until when, for a message."""
@@ -142,7 +142,7 @@ class Eligibility:
             return refusals.Absent(account, provider, cause, detail, chance=now if soon else None)
         cooldown = blocking[1]
         cause, detail = refusals.cause_of(cooldown.outcome or Outcome(cooldown.kind))
-        chance, deadline = self._health.until(account, lane, now), self._health.deadline(account, lane, now)
+        chance, deadline = self._health.usable_at(account, lane, now), self._health.deadline(account, lane, now)
         if not cooldown.hinted:  # no provider stated the end: the next probe is the best that is known
             probe = self._health.next_probe(account, lane, now)
             chance = probe if chance is None else min(chance, probe)

@@ -60,13 +60,13 @@ class Health:
         """Whether a request may go to *account* for *lane*. When it does, call `acquire` next."""
         return all(each.opens_at(now) <= now for _, each in self._of(account, lane))
 
-    def until(self, account: str, lane: str, now: float) -> float | None:
+    def usable_at(self, account: str, lane: str, now: float) -> float | None:
         """Return when the lane may be used next, or None when it may be now."""
         at = max((each.opens_at(now) for _, each in self._of(account, lane)), default=now)
         return at if at > now else None
 
     def deadline(self, account: str, lane: str, now: float) -> float | None:
-        """Return when the cooldown ends; `until` is earlier when a hint is to be verified."""
+        """Return when the cooldown ends; `usable_at` is earlier when a hint is to be verified."""
         at = max((max(each.until, each.opens_at(now)) for _, each in self._of(account, lane)), default=now)
         return at if at > now else None
 

@@ -68,7 +68,7 @@ def status(
             account.provider.name,
             out or health.state(account.id, lane, now),
             "" if out else " on ".join(filter(None, (health.reason(account.id, lane, now), lane))),
-            health.until(account.id, lane, now),
+            health.usable_at(account.id, lane, now),
             in_flight.get(account.id, 0),
             bindings.sessions(account.id),
             *busiest.get(account.id, ("", 0.0)),
@@ -84,4 +84,4 @@ def status(
 
 def _of_lane(health: Health, account: str, lane: str, now: float) -> LaneStatus:
     state, reason = health.state(account, lane, now), health.reason(account, lane, now)
-    return LaneStatus(lane, state, reason, health.until(account, lane, now), health.deadline(account, lane, now))
+    return LaneStatus(lane, state, reason, health.usable_at(account, lane, now), health.deadline(account, lane, now))

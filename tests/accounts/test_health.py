@@ -29,7 +29,7 @@ def ends(health, kind, times, scope="lane"):
     now, rests = 0.0, []
     for _ in range(times):
         health.record_outcome("a", "m", Outcome(kind, scope=scope), now)
-        until = health.until("a", "m", now)
+        until = health.usable_at("a", "m", now)
         rests.append(until - now if until else 0)
         now = until or now
     return rests
@@ -121,10 +121,10 @@ def test_where_the_whole_account_is_shut_out_once_is_enough(health):
 def test_a_look_that_is_denied_again_after_a_long_rest_lengthens_it(health):
     denied(health, 0, scope="account")
     for rest in (30 * M, 90 * M, 270 * M, 6 * H, 6 * H):
-        now = health.until("a", "m", 0)
+        now = health.usable_at("a", "m", 0)
         health.acquire("a", "other", now, 7)
         health.record_outcome("a", "other", Outcome("permission", scope="account"), now, 7)
-        assert health.until("a", "m", now) - now == pytest.approx(rest)
+        assert health.usable_at("a", "m", now) - now == pytest.approx(rest)
 
 
 def test_a_denial_of_two_accounts_at_once_is_no_strike_either(health):
@@ -138,10 +138,10 @@ def test_a_denial_of_two_accounts_at_once_is_no_strike_either(health):
 def test_a_burst_of_equal_answers_raises_the_level_once(health):
     for _ in range(50):
         health.record_outcome("a", "m", Outcome("rate"), 0)
-    assert health.until("a", "m", 0) == 5
+    assert health.usable_at("a", "m", 0) == 5
 
     health.record_outcome("a", "m", Outcome("rate"), 5)
-    assert health.until("a", "m", 5) == 15
+    assert health.usable_at("a", "m", 5) == 15
 
 
 def test_two_server_faults_must_follow_each_other(health):
@@ -167,22 +167,22 @@ def test_a_hint_is_kept_to_the_second_and_has_a_floor(health):
     health.record_outcome("b", "m", Outcome("rate", until=0.01), 0)
     health.record_outcome("c", "m", Outcome("rate", until=10 * M), 0)
 
-    assert [health.until(name, "m", 0) for name in "abc"] == [100, 1, 10 * M]
+    assert [health.usable_at(name, "m", 0) for name in "abc"] == [100, 1, 10 * M]
 
 
 def test_a_shorter_deadline_never_replaces_a_longer_one(health):
     health.record_outcome("a", "m", Outcome("rate", until=800), 0)
-    long = health.until("a", "m", 0)
+    long = health.usable_at("a", "m", 0)
     health.record_outcome("a", "m", Outcome("rate", until=30), 1)
     health.record_outcome("a", "m", Outcome("overload"), 1)
 
-    assert health.until("a", "m", 1) == long
+    assert health.usable_at("a", "m", 1) == long
 
 
 def test_a_long_hint_is_believed_a_quarter_of_an_hour_then_one_request_may_see(health):
     days = 18 * 86400.0
     health.record_outcome("a", "m", Outcome("rate", until=days), 0)
-    assert health.until("a", "m", 0) == 15 * M
+    assert health.usable_at("a", "m", 0) == 15 * M
     assert health.deadline("a", "m", 0) >= days
     assert not health.available("a", "m", 15 * M - 1)
 
@@ -199,7 +199,7 @@ def test_a_hint_that_still_holds_is_verified_ever_more_seldom(health):
     until, now, waits = 18 * 86400.0, 0.0, []
     health.record_outcome("a", "m", Outcome("rate", until=until), now)
     for _ in range(4):
-        waits.append(health.until("a", "m", now) - now)
+        waits.append(health.usable_at("a", "m", now) - now)
         now += waits[-1]
         health.acquire("a", "m", now)
         health.record_outcome("a", "m", Outcome("rate", until=until), now)
@@ -210,7 +210,7 @@ def test_a_hint_that_still_holds_is_verified_ever_more_seldom(health):
 def test_a_longer_hint_does_not_bring_a_check_before_what_was_promised(health):
     health.record_outcome("a", "m", Outcome("quota"), 0)
     health.record_outcome("a", "m", Outcome("quota", until=7 * 86400.0), 1)
-    assert health.until("a", "m", 1) == 30 * M
+    assert health.usable_at("a", "m", 1) == 30 * M
 
 
 @pytest.mark.parametrize("kind", ["cancelled", "request"])
@@ -263,7 +263,7 @@ def test_a_success_that_only_began_does_not_forgive_a_strike(health):
 
 def test_a_hint_that_is_trusted_is_not_verified(health):
     health.record_outcome("a", "m", Outcome("rate", until=86400), 0, strict=True)
-    assert health.until("a", "m", 0) >= 86400
+    assert health.usable_at("a", "m", 0) >= 86400
     assert health.last_chance("a", "m", 3600) is None
 
 
@@ -370,7 +370,7 @@ def test_where_one_account_recovers_early_those_that_failed_with_it_are_probed(h
     health.record_outcome("a", "m", Outcome("ok"), 40, 1, context=AT_U)
 
     assert health.available("a", "m", 40)
-    assert (health.until("b", "m", 40 if now < 40 else 62) or 40.0) == open_at
+    assert (health.usable_at("b", "m", 40 if now < 40 else 62) or 40.0) == open_at
 
 
 def test_a_hint_that_is_trusted_is_not_verified_because_another_account_recovered(health):
@@ -380,7 +380,7 @@ def test_a_hint_that_is_trusted_is_not_verified_because_another_account_recovere
     health.acquire("a", "m", 40, 1, early=True)
     health.record_outcome("a", "m", Outcome("ok"), 40, 1, context=AT_U)
 
-    assert health.until("b", "m", 40) == 5000
+    assert health.usable_at("b", "m", 40) == 5000
 
 
 # --- whose fault it was
@@ -502,17 +502,17 @@ def test_what_happened_since_is_not_taken_back(health):
 
 def test_a_penalty_that_is_taken_back_leaves_the_one_before(health):
     health.record_outcome("a", "m", Outcome("rate", until=100), 0, context=AT_U)
-    before = health.until("a", "m", 1)
+    before = health.usable_at("a", "m", 1)
     health.record_outcome("a", "m", Outcome("overload", until=900, detail="529"), 1, context=AT_U)
     health.record_outcome("b", "m", Outcome("overload", until=900, detail="529"), 2, context=AT_U)
-    assert health.until("a", "m", 2) == before
+    assert health.usable_at("a", "m", 2) == before
 
 
 def test_a_long_quiet_time_lowers_the_next_rest(health):
     ends(health, "rate", 4)
     last = 5 + 10 + 20 + 40
     health.record_outcome("a", "m", Outcome("rate"), last + 2 * 600)
-    assert health.until("a", "m", last + 1200) == last + 1200 + 20
+    assert health.usable_at("a", "m", last + 1200) == last + 1200 + 20
 
 
 def test_a_late_success_from_before_the_trouble_does_not_end_a_cooldown(health):
@@ -529,7 +529,7 @@ def test_success_after_the_deadline_heals_and_forgets_the_level(health):
 
     assert health.state("a", "m", 80) == "healthy"
     health.record_outcome("a", "m", Outcome("rate"), 81)
-    assert health.until("a", "m", 81) == 81 + 5
+    assert health.usable_at("a", "m", 81) == 81 + 5
 
     ends(health, "auth", 3)
     health.record_outcome("a", "m", Outcome("ok"), 1e6)
@@ -559,7 +559,7 @@ def test_row_d2_a_recovery_time_of_the_quota_replaces_the_retry_time(health):
     health.record_outcome("a", "m", Outcome("rate", until=10), 0)
     health.record_outcome("a", "m", Outcome("quota", until=600, scope="account"), 0)
 
-    assert health.until("a", "m", 1) == 600
+    assert health.usable_at("a", "m", 1) == 600
 
 
 def test_row_d2_a_single_fault_without_a_time_does_not_block(health):
@@ -610,7 +610,7 @@ def _led(state, event):
         for _ in range(2 if event == "server" else 1):
             health.record_outcome("a", "m", Outcome(event), now, ticket=1)
     elif event == "passed":
-        now = health.until("a", "m", now) or now
+        now = health.usable_at("a", "m", now) or now
     elif event in ("low", "enough"):
         health.record_headroom("a", "m", [Bucket(0.01 if event == "low" else 0.9, now + 600)], now)
     else:
@@ -734,7 +734,7 @@ class Deadlines(RuleBasedStateMachine):
             rests = max((0.0, *(mark.until for mark in self.marks(lane))))  # a strike alone has no deadline
             assert rests >= self.promised.get(lane, 0.0) or self.promised[lane] <= self.now
             self.promised[lane] = rests
-            until = self.health.until("a", lane, self.now)
+            until = self.health.usable_at("a", lane, self.now)
             assert (until is None) is self.health.available("a", lane, self.now)
             assert until is None or deadline >= until
 
@@ -775,7 +775,7 @@ def test_the_cooldowns_of_accounts_and_lanes_are_told_while_they_last(health):
 def test_a_cooldown_that_another_instance_knows_is_ours_too_until_it_says_that_it_is_over(health, lane, lanes):
     health.adopt(told(lane=lane), 1.0)
     assert "".join(each for each in "mn" if not health.available("a", each, 1.0)) == lanes
-    assert (health.until("a", "m", 1.0), health.deadline("a", "m", 1.0), health.reason("a", "m", 1.0)) == (
+    assert (health.usable_at("a", "m", 1.0), health.deadline("a", "m", 1.0), health.reason("a", "m", 1.0)) == (
         400.0, 500.0, "cooling (rate)",
     )  # fmt: skip
     assert health.available("b", "m", 1.0)
@@ -905,6 +905,6 @@ def test_a_clock_that_goes_back_more_than_five_seconds_was_set(health, back, mov
     health.record_outcome("a", "m", Outcome("rate", until=1050.0), 1000.0)
     health.record_headroom("a", "m", [Bucket(0.0, 1060.0)], 1000.0)
     assert health.clock(1000.0 - back) == pytest.approx(moved)
-    assert health.until("a", "m", 1000.0) == pytest.approx(1050.0 + moved)
+    assert health.usable_at("a", "m", 1000.0) == pytest.approx(1050.0 + moved)
     assert health.is_low("a", "m", 1059.9 + moved) and not health.is_low("a", "m", 1060.1 + moved)
     assert health.errors("a", 1000.0 + moved) == pytest.approx(1.0)

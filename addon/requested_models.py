@@ -70,13 +70,13 @@ class RequestedModels:
     """
     The models a request may run. *model* picks the account and its lane; *others* are all the rest.
 
-    *hidden* says why there may be more (empty: there are none); *sealed*: nor is it known which accounts serve them.
+    *hidden* says why there may be more (empty: there are none); *unreadable*: nor is known which accounts serve them.
     """
 
     model: str = ""
     others: tuple[str, ...] = ()
     hidden: str = ""
-    sealed: bool = False
+    unreadable: bool = False
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def anywhere(request: Request) -> RequestedModels:
         case "batch":
             _batch(request.body, found)
         case "file":
-            found.seal("it names its models in a file")
+            found.cannot_read("it names its models in a file")
         case "tuning":
             _body(request, found)
             found.hide("training may run models that it does not name")
@@ -122,7 +122,7 @@ def anywhere(request: Request) -> RequestedModels:
         case "named" if request.body.raw != b"":
             _body(request, found)
         case "unread" if request.method not in _SAFE:
-            inside = _FoundModels()  # a body of any form: nothing in it is hidden or sealed
+            inside = _FoundModels()  # a body of any form: nothing in it is hidden or unreadable
             _body(request, inside)
             found.names |= inside.names
             found.hide("the endpoint is unknown")
@@ -133,7 +133,7 @@ def anywhere(request: Request) -> RequestedModels:
     found.take_path(request)
     found.take_headers(request)
     if upgrades and endpoint.model_source != "socket":
-        (found.hide if found.names else found.seal)("messages of this WebSocket are not read")
+        (found.hide if found.names else found.cannot_read)("messages of this WebSocket are not read")
     return _named(in_usual_place(request).model, found)
 
 
@@ -170,14 +170,14 @@ class _FoundModels:
     names: dict[str, None] = field(default_factory=dict)
     taken: int = 0  # names so far, repeated ones included
     hidden: str = ""
-    sealed: bool = False
+    unreadable: bool = False
 
     def hide(self, why: str) -> None:
         self.hidden = self.hidden or why
 
-    def seal(self, why: str) -> None:
+    def cannot_read(self, why: str) -> None:
         self.hide(why)
-        self.sealed = True
+        self.unreadable = True
 
     def take(self, name: str) -> None:
         """Take the model *name*, or several with commas between them, which gateways run together."""
@@ -208,19 +208,19 @@ class _FoundModels:
                 self.hide("a header may name more")
 
     def take_fields(self, fields: tuple[form_data.Field, ...]) -> None:
-        """Take the models of *fields* of a form or a query; a list in JSON is sealed."""
+        """Take the models of *fields* of a form or a query; a list in JSON cannot be read."""
         for name, value in fields:
             if _field_names_model(name):
                 self.take(value)
                 self.take(unquote(value))
                 if value.lstrip()[:1] in ("[", "{"):
-                    self.seal("a model is named in a way that cannot be read")
+                    self.cannot_read("a model is named in a way that cannot be read")
 
     def take_json(self, raw: bytes) -> None:
         try:
             self.walk(members(raw), 0)
         except ValueError as e:
-            self.seal(str(e))
+            self.cannot_read(str(e))
 
     def walk(self, inside: dict[str, bytes], depth: int) -> None:
         """Take the models of the members *inside*. Raises ValueError where a member stands twice."""
@@ -243,15 +243,15 @@ class _FoundModels:
             before = self.taken
             self.enter(raw, depth)
             if self.taken == before:
-                self.seal("a model is named in a way that cannot be read")
+                self.cannot_read("a model is named in a way that cannot be read")
         elif raw[:1] == b'"':
             self.take(text_of(raw))
         elif raw != b"null":
-            self.seal("a model is named in a way that cannot be read")
+            self.cannot_read("a model is named in a way that cannot be read")
 
     def enter(self, raw: bytes, depth: int) -> None:
         if depth >= _MAX_DEPTH:
-            self.seal("it is nested too deeply")
+            self.cannot_read("it is nested too deeply")
         elif raw[:1] == b"[":
             for item in items(raw):
                 if item[:1] in (b"{", b"["):
@@ -266,7 +266,7 @@ def _hides_letters(raw: bytes) -> bool:
 
 def _named(first: str, found: _FoundModels) -> RequestedModels:
     first = first or next(iter(found.names), "")
-    return RequestedModels(first, tuple(name for name in found.names if name != first), found.hidden, found.sealed)
+    return RequestedModels(first, tuple(name for name in found.names if name != first), found.hidden, found.unreadable)
 
 
 def _loosest_word(name: str) -> str:
@@ -284,14 +284,14 @@ def _body(request: Request, found: _FoundModels) -> None:
     kind = media_type(kinds[0]) if kinds else ""
     raw = request.body.raw
     if raw is None:
-        found.seal("its body is not read")
+        found.cannot_read("its body is not read")
     elif len(kinds) > 1 or "," in kind:
-        found.seal("it has two content types")
+        found.cannot_read("it has two content types")
     elif kind.startswith("multipart/"):
         _form(raw, kinds[0], found)
     else:
         if kinds and any(charset.lower() not in _CHARSETS for charset in _CHARSET.findall(kinds[0])):
-            found.seal("its charset is none of JSON's")
+            found.cannot_read("its charset is none of JSON's")
         if kind == FORM:
             found.take_fields(form_data.urlencoded(raw.decode("utf-8", "replace")))
         if kind != FORM or not found.names or request.body.is_object:
@@ -302,11 +302,11 @@ def _form(raw: bytes, content_type: str, found: _FoundModels) -> None:
     try:
         fields = form_data.multipart(raw, content_type)
     except ValueError as e:
-        found.seal(str(e))
+        found.cannot_read(str(e))
         return
     found.take_fields(fields)
     if any(not value and _field_names_model(name) for name, value in fields):  # a file, for some servers
-        found.seal("a model is named in a way that cannot be read")
+        found.cannot_read("a model is named in a way that cannot be read")
 
 
 def _batch(body: Body, found: _FoundModels) -> None:
@@ -321,10 +321,10 @@ def _batch(body: Body, found: _FoundModels) -> None:
             else:
                 _one_of_batch(members(each), found)
     except ValueError as e:
-        found.seal(str(e))
+        found.cannot_read(str(e))
         return
     if not requests:
-        found.seal("it names none")
+        found.cannot_read("it names none")
 
 
 class _Params(msgspec.Struct):

@@ -265,7 +265,7 @@ class Router:
             retry_home=exchange.retry_home if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
             others=exchange.names.others,
-            sealed=exchange.names.hidden if exchange.names.sealed else "",
+            unreadable=exchange.names.hidden if exchange.names.unreadable else "",
             path="" if request.endpoint.family else request.endpoint.suffix,
         )
 

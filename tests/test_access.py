@@ -231,7 +231,7 @@ def readable() -> Iterator[Row]:
               UPGRADE, "GET", socket=True)  # fmt: skip
 
 
-def sealed() -> Iterator[Row]:
+def unreadable() -> Iterator[Row]:
     """Yield rows that two servers may read in two ways, or nobody can read."""
     yield Row("twice", CHAT, b'{"model": "mini-1", "model": "big-1"}')
     yield Row("twice, the other way", CHAT, b'{"model": "big-1", "model": "mini-1"}')
@@ -312,14 +312,14 @@ def hidden() -> Iterator[Row]:
     yield Row("socket", RESPONSES, b'{"type": "response.create"}', UPGRADE, "GET", socket=True)
 
 
-READABLE, SEALED, HIDDEN = tuple(readable()), tuple(sealed()), tuple(hidden())
+READABLE, UNREADABLE, HIDDEN = tuple(readable()), tuple(unreadable()), tuple(hidden())
 
 
 def ids(rows: tuple[Row, ...]) -> list[str]:
     return [f"{row.name} {row.path}" for row in rows]
 
 
-@pytest.mark.parametrize("row", READABLE + SEALED + HIDDEN, ids=ids(READABLE + SEALED + HIDDEN))
+@pytest.mark.parametrize("row", READABLE + UNREADABLE + HIDDEN, ids=ids(READABLE + UNREADABLE + HIDDEN))
 def test_a_client_s_models_are_asked_of_all_that_carries_one(row: Row) -> None:
     """T3, T4, T5: nothing that may run another model than a client's list has is sent."""
     found = decided(router(), row, ANN)
@@ -329,17 +329,17 @@ def test_a_client_s_models_are_asked_of_all_that_carries_one(row: Row) -> None:
 
 
 @pytest.mark.parametrize("models", [ALLOWS, DENIES], ids=["allow", "deny"])
-@pytest.mark.parametrize("row", READABLE + SEALED, ids=ids(READABLE + SEALED))
+@pytest.mark.parametrize("row", READABLE + UNREADABLE, ids=ids(READABLE + UNREADABLE))
 def test_an_account_s_models_are_asked_of_all_that_carries_one(row: Row, models: Models) -> None:
     """T3, T4, T5, A11: an account that does not serve a model does not get it, by any way of naming it."""
     found = decided(router(account(models)), row, Client())
 
     assert isinstance(found, Refusal), found
-    assert found.status in ((400, 403) if row in SEALED else (400, 403, 404))
+    assert found.status in ((400, 403) if row in UNREADABLE else (400, 403, 404))
 
 
 def test_the_table_is_large_enough() -> None:
-    assert len(READABLE + SEALED + HIDDEN) + 2 * len(READABLE + SEALED) >= 60
+    assert len(READABLE + UNREADABLE + HIDDEN) + 2 * len(READABLE + UNREADABLE) >= 60
 
 
 def minis() -> Iterator[Row]:
@@ -405,7 +405,7 @@ def test_a_batch_s_body_is_not_changed_by_the_models_it_names() -> None:
 def test_of_two_accounts_the_one_that_serves_all_is_taken() -> None:
     """T5: an account gets a batch when it serves every model in it."""
     accounts = account(ALLOWS, "small"), account(Models(allow=("*",)), "large")
-    for row in (*READABLE, *SEALED):
+    for row in (*READABLE, *UNREADABLE):
         found = decided(router(*accounts), row, Client())
         assert isinstance(found, Refusal) or found.account.id == "large", row
 

@@ -122,7 +122,7 @@ def test_a_field_of_a_form_or_a_query_is_read(field: str) -> None:
     path = "/v1/audio/transcriptions"
 
     in_form = anywhere(asked(form((field, "other")), path, multipart))
-    assert "other" in in_form.all or ("%" in field and in_form.sealed)
+    assert "other" in in_form.all or ("%" in field and in_form.unreadable)
     assert "other" in named(f"{field}=other".encode(), path, urlencoded)
     assert "other" in named(path=f"{CHAT}?{field}=other")
 
@@ -141,10 +141,12 @@ def test_a_field_of_a_form_or_a_query_is_read(field: str) -> None:
         (form(("model", "")), {"content-type": "multipart/form-data; boundary=x"}, "cannot be read"),
     ],
 )
-def test_a_body_that_cannot_be_read_for_certain_is_sealed(body: bytes, headers: dict[str, str], hidden: str) -> None:
+def test_a_body_that_cannot_be_read_for_certain_is_unreadable(
+    body: bytes, headers: dict[str, str], hidden: str
+) -> None:
     found = anywhere(asked(body, headers=headers))
 
-    assert found.sealed and hidden in found.hidden
+    assert found.unreadable and hidden in found.hidden
 
 
 @pytest.mark.parametrize("charset", ["utf-8", "UTF8", "us-ascii", '"ascii"'])
@@ -152,14 +154,14 @@ def test_each_charset_of_json_is_read(charset: str) -> None:
     assert not anywhere(asked(headers={"content-type": f"application/json; charset={charset}"})).hidden
 
 
-@pytest.mark.parametrize(("depth", "sealed"), [(8, False), (9, True)])
-def test_an_object_is_entered_up_to_a_depth(depth: int, sealed: bool) -> None:
+@pytest.mark.parametrize(("depth", "unreadable"), [(8, False), (9, True)])
+def test_an_object_is_entered_up_to_a_depth(depth: int, unreadable: bool) -> None:
     nested: Any = {"model": "deep"}
     for _ in range(depth - 1):
         nested = {"x": nested}
     found = anywhere(asked({"model": "m", "x": nested}))
 
-    assert (found.sealed, "deep" in found.all) == (sealed, not sealed)
+    assert (found.unreadable, "deep" in found.all) == (unreadable, not unreadable)
 
 
 def test_a_request_without_a_model_is_hidden_and_one_that_changes_a_model_names_it() -> None:
@@ -243,8 +245,8 @@ def test_the_model_of_the_usual_place_is_first_and_the_others_keep_their_order()
 def test_an_unknown_endpoint_may_run_what_its_body_names_and_more() -> None:
     found = anywhere(asked({"model": "m"}, "/v1/nothing"))
 
-    assert (found.all, found.hidden, found.sealed) == (("m",), "the endpoint is unknown", False)
-    assert anywhere(asked(b"[", "/v1/nothing")).sealed is False
+    assert (found.all, found.hidden, found.unreadable) == (("m",), "the endpoint is unknown", False)
+    assert anywhere(asked(b"[", "/v1/nothing")).unreadable is False
     assert anywhere(asked({"model": "m"}, "/v1/nothing", method="GET")).hidden == ""
 
 
@@ -256,9 +258,9 @@ def test_an_encoded_value_names_a_model_as_it_stands_and_decoded() -> None:
 
 
 @pytest.mark.parametrize("value", ["[1]", ' {"a":1}'])
-def test_a_list_in_a_field_is_sealed(value: str) -> None:
-    assert anywhere(asked(form(("model", value)), SPEECH, MULTIPART)).sealed
-    assert not anywhere(asked(form(("model", "x[1]")), SPEECH, MULTIPART)).sealed
+def test_a_list_in_a_field_is_unreadable(value: str) -> None:
+    assert anywhere(asked(form(("model", value)), SPEECH, MULTIPART)).unreadable
+    assert not anywhere(asked(form(("model", "x[1]")), SPEECH, MULTIPART)).unreadable
 
 
 def test_what_stands_in_a_text_of_json_is_no_field() -> None:
@@ -267,7 +269,7 @@ def test_what_stands_in_a_text_of_json_is_no_field() -> None:
 
 def test_a_form_that_is_json_all_the_same_is_read_as_both() -> None:
     assert named(b'{"model": "m", "x": "&model=other&y="}', SPEECH, URLENCODED) == {"m", "other"}
-    assert anywhere(asked(b"x=1", SPEECH, URLENCODED)).sealed
+    assert anywhere(asked(b"x=1", SPEECH, URLENCODED)).unreadable
 
 
 # -- a batch -----------------------------------------------------------------------------------------------------------
@@ -306,17 +308,17 @@ def test_a_batch_names_the_model_of_each_of_its_requests(body: Any, models: tupl
     found = anywhere(asked(body, BATCHES))
 
     assert found.all == models
-    assert (found.sealed, found.hidden) == (hidden != "", hidden) if hidden is not None else found.sealed
+    assert (found.unreadable, found.hidden) == (hidden != "", hidden) if hidden is not None else found.unreadable
 
 
-@pytest.mark.parametrize(("depth", "sealed"), [(7, False), (8, True)])
-def test_a_request_of_a_batch_is_entered_up_to_the_same_depth(depth: int, sealed: bool) -> None:
+@pytest.mark.parametrize(("depth", "unreadable"), [(7, False), (8, True)])
+def test_a_request_of_a_batch_is_entered_up_to_the_same_depth(depth: int, unreadable: bool) -> None:
     nested: Any = {"model": "deep"}
     for _ in range(depth - 1):
         nested = {"x": nested}
     found = anywhere(asked({"requests": [{"params": {"model": "a", "x": nested}}]}, BATCHES))
 
-    assert (found.sealed, "deep" in found.all) == (sealed, not sealed)
+    assert (found.unreadable, "deep" in found.all) == (unreadable, not unreadable)
 
 
 def test_a_parameter_names_a_model_as_it_stands_and_decoded() -> None:
@@ -329,7 +331,7 @@ def test_a_pattern_that_is_the_name_itself_matches_it() -> None:
 
 def test_a_list_of_models_may_hold_nothing_at_all() -> None:
     assert anywhere(asked({"model": "m", "fallbacks": [None, "a"]})) == RequestedModels("m", ("a",))
-    assert anywhere(asked({"model": "m", "fallbacks": [True]})).sealed
+    assert anywhere(asked({"model": "m", "fallbacks": [True]})).unreadable
     assert named({"model": "m", "x": [1, "y", {"model": "a"}]}) == {"m", "a"}
-    assert requested_models.of_message(Body(None), creates=True).sealed
+    assert requested_models.of_message(Body(None), creates=True).unreadable
     assert anywhere(asked({"model": "m"}, "/v1/nothing", method="HEAD")).hidden == ""

@@ -938,7 +938,7 @@ def test_what_an_attempt_asks_the_pool() -> None:
     assert (ask.identity, ask.client, ask.pin, ask.path) == (exchange.identity, exchange.request.client, "", "")
     assert (ask.websocket, ask.opens, ask.tried, ask.ended, ask.left) == (False, False, frozenset(), {}, {})
     assert (ask.waiter, ask.preferred_until, ask.retry_home, ask.served) == (exchange.id, 6.0, "", None)
-    assert (ask.others, ask.sealed) == ((), "")
+    assert (ask.others, ask.unreadable) == ((), "")
 
 
 def test_a_later_attempt_asks_with_what_became_of_the_earlier_ones() -> None:

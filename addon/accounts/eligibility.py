@@ -160,7 +160,7 @@ class Eligibility:
             return "disabled", "disabled"
         if not (models.serves(account, ask.model) and all(models.serves(account, model) for model in ask.others)):
             return "model", "does not serve the model"
-        if ask.sealed and models.restricts(account):
+        if ask.unreadable and models.restricts(account):
             return "model", "serves some models only, and which this request asks for cannot be read"
         if ask.identity.owner is not None and account.id not in ask.identity.owner:
             return "owner", "the request belongs to another account"

@@ -30,7 +30,7 @@ class Ask:
     *preferred_until* it waits rather than take an account of a lower priority, or a refusal. *served* says how a
     replayed request was served: it goes to the same account and session if possible.
 
-    *others* are further models that it may run; *sealed* says why its models cannot all be read (empty: they can).
+    *others* are further models that it may run; *unreadable* says why its models cannot all be read (empty: they can).
     *path* is set for paths of no dialect. *left* are the accounts on which its WebSockets failed, and when.
     """
 
@@ -52,7 +52,7 @@ class Ask:
     retry_home: str = ""
     served: PriorServing | None = None
     others: tuple[str, ...] = ()
-    sealed: str = ""
+    unreadable: str = ""
     path: str = ""
     left: Mapping[str, float] = field(default_factory=dict)
 

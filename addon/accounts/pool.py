@@ -456,8 +456,8 @@ class Accounts:
             return refusals.no_account()
         off = [each for each in options if each.obstacle == "disabled" and models.serves(each.account, ask.model)]
         absent = absent or [self._eligibility.absent(ask, each, now) for each in off]
-        if ask.sealed and all(each.obstacle == "model" for each in options):
-            return refusals.unreadable(ask.sealed)
+        if ask.unreadable and all(each.obstacle == "model" for each in options):
+            return refusals.unreadable(ask.unreadable)
         asked = (ask.model, *ask.others)
         unserved = (name for name in asked if not any(models.serves(each.account, name) for each in options))
         model = next(unserved, ask.model)

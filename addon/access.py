@@ -40,7 +40,7 @@ class Access:
         self._by_id = {account.id: account for account in config.accounts}
         self._scopes = len({client.scope or client.name for client in config.clients})
 
-    def names(self, request: Request, socket: Lease | None = None) -> RequestedModels:
+    def models_of(self, request: Request, socket: Lease | None = None) -> RequestedModels:
         """Return the models that *request* names: all of them where rights or lists depend on it."""
         if not (request.client.models or self._accounts.restricts):
             return requested_models.in_usual_place(request)
@@ -58,7 +58,7 @@ class Access:
 
     def oversteps(self, request: Request, socket: Lease | None = None) -> Refusal | None:
         """Return why *request*, which was let in before, would be refused now: the rights of its client may change."""
-        return clients.exceeded_right(request.client, request.endpoint, self.names(request, socket))
+        return clients.exceeded_right(request.client, request.endpoint, self.models_of(request, socket))
 
     def refused_event(self, request: Request, socket: Lease, now: float) -> Refusal | None:
         """Return why an event on the WebSocket of *socket* that asks for no answer is refused, if it is."""
@@ -81,11 +81,11 @@ class Access:
         if exchange.socket is None or not self._accounts.restricts:
             return False
         here = self._by_id.get(exchange.socket.account.id, exchange.socket.account)
-        if self._serves_all(here, exchange.names):
+        if self._serves_all(here, exchange.requested_models):
             return False
         family = exchange.request.endpoint.family
         others = (one for one in self._by_id.values() if one.enabled and family in one.provider.families)
-        return any(self._serves_all(one, exchange.names) for one in others)
+        return any(self._serves_all(one, exchange.requested_models) for one in others)
 
     @staticmethod
     def _serves_all(account: Account, names: RequestedModels) -> bool:

@@ -79,7 +79,7 @@ class Exchange:
     request: Request
     identity: Identity
     model: str
-    names: RequestedModels
+    requested_models: RequestedModels
     stream: bool
     digest: bytes
     opened: float

@@ -101,7 +101,7 @@ class Router:
         *socket* is the lease of the WebSocket that *request* is a message on: no other account can have it. Every
         exchange that was opened must be closed.
         """
-        names = self.access.names(request, socket)
+        names = self.access.models_of(request, socket)
         if refusal := self.access.refusal(request, names, now):
             return refusal
         # a body that streams through is not seen, so it counts as like no other
@@ -113,7 +113,7 @@ class Router:
             request=request,
             identity=identity,
             model=names.model,
-            names=names,
+            requested_models=names,
             stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
             digest=told,
             opened=now,
@@ -264,8 +264,8 @@ class Router:
             preferred_until=waits_since + self.config.queue.preferred_wait,
             retry_home=exchange.retry_home if len(exchange.attempts) == 1 else "",
             served=exchange.served if not exchange.attempts else None,
-            others=exchange.names.others,
-            unreadable=exchange.names.hidden if exchange.names.unreadable else "",
+            others=exchange.requested_models.others,
+            unreadable=exchange.requested_models.hidden if exchange.requested_models.unreadable else "",
             path="" if request.endpoint.family else request.endpoint.suffix,
         )
 

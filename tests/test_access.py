@@ -881,7 +881,7 @@ def test_json_that_cannot_be_read_is_refused_where_models_are_limited(headers: A
     asked = replace(asked, headers=Headers(headers))
     of = router(account(ALLOWS))
 
-    refused = of.access.refusal(asked, of.access.names(asked), 0.0)
+    refused = of.access.refusal(asked, of.access.models_of(asked), 0.0)
 
     assert (refused is not None and "not a valid JSON object" in refused.message) == broken
 
@@ -939,7 +939,7 @@ def test_a_body_that_does_not_come_is_no_json_and_names_nothing() -> None:
     assert isinstance(decided(of, Row("", CHAT, None), BOBS), Lease)
     limited = router(account(ALLOWS))
     other = Row("", "/v1/nothing", b"{")
-    names = limited.access.names(other.asked(BOB))
+    names = limited.access.models_of(other.asked(BOB))
     refused = limited.access.refusal(other.asked(BOB), names, 0.0)
     assert refused is None or refused.code != "body_unusable"
 

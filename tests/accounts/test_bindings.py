@@ -355,3 +355,10 @@ def test_a_smaller_limit_holds_at_once_and_a_time_to_live_from_the_next_use_on(b
     assert [(each.key.affinity, each.expires) for each in bindings.all(0)] == [("y", 101), ("z", 102)]
     settle(bindings, key("y"), "a", now=5)
     assert [(each.key.affinity, each.expires) for each in bindings.all(0)] == [("z", 102), ("y", 15)]
+
+
+def test_a_home_that_is_over_is_gone_with_the_first_look_at_it(bindings):
+    settle(bindings, key(), "a")
+    assert (bindings.home(key(), 100), bindings.sessions("a"), len(bindings)) == ("", 0, 0)
+    bindings.hold(key(), "b", 100)
+    assert (bindings.pending(key()), bindings.all(100)) == (("b",), [])

@@ -908,3 +908,28 @@ def test_a_clock_that_goes_back_more_than_five_seconds_was_set(health, back, mov
     assert health.usable_at("a", "m", 1000.0) == pytest.approx(1050.0 + moved)
     assert health.is_low("a", "m", 1059.9 + moved) and not health.is_low("a", "m", 1060.1 + moved)
     assert health.errors("a", 1000.0 + moved) == pytest.approx(1.0)
+
+
+def test_a_conversation_that_was_served_may_probe_a_lane_whose_fault_may_be_about_others(health):
+    served, other = OutcomeContext("u", "x", "c"), OutcomeContext("u", "y", "d")
+    health.record_outcome("a", "m", Outcome("ok"), 0, context=served)
+    assert not health.may_probe_doubtful("c", "a", "m", 0), "the lane is open"
+    for number in "123":
+        outcome = Outcome("permission", status_only=True)
+        health.record_outcome("a", "m", outcome, 1, context=OutcomeContext("u", number, number))
+    assert health.may_probe_doubtful("c", "a", "m", 1)
+    assert not health.may_probe_doubtful("d", "a", "m", 1), "it was not served there"
+    assert not health.may_probe_doubtful("c", "a", "m", 601), "the lane is open again"
+    assert (health.last_chance("a", "m", 1, "c"), health.last_chance("a", "m", 1)) == (601, None)
+    health.acquire("a", "m", 1, 7, early=True)
+    assert not health.may_probe_doubtful("c", "a", "m", 1), "another request probes it"
+    health.release("a", "m", 7)
+    health.record_outcome("a", "m", Outcome("rate", until=9.0), 1, context=other)
+    assert not health.may_probe_doubtful("c", "a", "m", 1), "a rate limit is about every conversation"
+
+
+def test_what_one_conversation_meets_on_two_accounts_is_its_own(health):
+    for account in "ab":
+        health.record_outcome(account, "m", Outcome("auth"), 0, context=OutcomeContext("u", "x", "c"))
+    assert (health.own_faults("c", 1), health.own_faults("d", 1)) == ({"a", "b"}, set())
+    assert all(health.available(account, "m", 1) for account in "ab")

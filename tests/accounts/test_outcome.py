@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from patchbay.accounts import outcome
+from patchbay.accounts.quoted_text import ClientText
 from patchbay.body import Body
 from patchbay.values.account import ErrorRule
 from patchbay.values.answer import Head
@@ -465,3 +466,164 @@ def test_what_only_a_status_says_is_bare():
     assert not any(classify("openai", 401, document).status_only for document in evidence)
     assert not classify("openai", 401, None, www_authenticate='Bearer error="invalid_token"').status_only
     assert not classify("openai", 402, None, retry_after="600").status_only
+
+
+# --- what follows from each part of an answer
+
+
+@pytest.mark.parametrize(
+    ("kind", "scope"),
+    [("rate", "lane"), ("overload", "lane"), ("server", "lane"), ("permission", "lane"), ("model", "lane"),
+     ("auth", "account"), ("quota", "account"), ("request", "exchange"), ("cancelled", "exchange"), ("ok", "lane")],
+)  # fmt: skip
+def test_an_outcome_reaches_as_far_as_its_kind_where_a_rule_states_none(kind, scope):
+    rule = ErrorRule(frozenset({500}), "", kind)
+    found = outcome.classify("openai", Head(500, Headers()), Body(b"x"), NOW, (rule,))
+    assert (found.kind, found.scope) == (kind, scope)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, "auth"), (402, "quota"), (403, "permission"), (408, "server"), (424, "server"), (425, "server"),
+     (429, "rate"), (498, "overload"), (499, "cancelled"), (503, "overload"), (529, "overload"), (400, "request"),
+     (498 - 1, "request"), (500, "server"), (599, "server")],
+)  # fmt: skip
+def test_a_status_alone_is_judged_by_a_table(status, kind):
+    found = classify("openai", status)
+    assert (found.kind, found.certain, found.status_only) == (
+        kind, status in (401, 402), kind in ("auth", "quota", "permission"),
+    )  # fmt: skip
+    assert found.scope == ("exchange" if status == 408 else outcome.SCOPES[kind])
+
+
+@pytest.mark.parametrize("status", [199, 200, 204, 299, 300, 302, 399])
+def test_a_good_status_is_ok_and_a_redirect_is_none_of_the_accounts(status):
+    found = classify("openai", status)
+    assert (found.kind, found.detail) == (("ok", "") if 200 <= status < 300 else ("request", str(status)))
+
+
+@pytest.mark.parametrize(
+    ("window", "scope"), [("", "account"), ("-5h", "account"), ("-7d", "account"), ("-7d_oi", "lane")]
+)
+def test_each_window_over_all_models_rests_the_account(window, scope):
+    fields = Headers([(f"anthropic-ratelimit-unified{window}-status", "Rejected")])
+    body = Body(json.dumps(anthropic("rate_limit_error")).encode())
+    assert outcome.classify("anthropic", Head(429, fields), body, NOW).scope == scope
+    assert outcome.classify("anthropic", Head(401, fields), None, NOW).scope == "account"
+    allowed = Headers([(f"anthropic-ratelimit-unified{window}-status", "allowed")])
+    assert outcome.classify("anthropic", Head(429, allowed), body, NOW).scope == "lane"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "no_api"),
+    [(status, PAGE, status not in (411, 413, 414, 415, 416, 417, 422, 429, 431)) for status in range(400, 432)]
+    + [(500, PAGE, False), (502, PAGE, False), (407, b'{"error": "x"}', True), (418, b'{"error": "x"}', False),
+       (426, b'{"error": "x"}', False), (404, b"error code: 1010 ", True), (404, b"error code: 2010", False),
+       (404, b"404 page not found at all", False), (403, b" " * 256 + b"<html>", False)],
+)  # fmt: skip
+def test_a_page_is_no_answer_of_an_api_except_where_the_status_is_about_the_request(status, message, no_api):
+    found = classify("openai", status, message)
+    assert found.detail.endswith(outcome.NO_API) is no_api
+    assert no_api <= (found.kind == "server")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "no_api"),
+    [("cf-mitigated", "", True), ("x-squid-error", "x", True), ("proxy-authenticate", "x", True),
+     ("x-iinfo", "x", True), ("ngrok-error-code", "x", True), ("x-amzn-waf-action", "x", True), ("via", "x", True),
+     ("server", "CloudFront", True), ("server", "nginx/1.2", True), ("server", "uvicorn", False)],
+)  # fmt: skip
+def test_an_empty_answer_with_a_header_of_an_edge_is_no_answer_of_an_api(name, value, no_api):
+    head = Head(403, Headers([(name, value)]))
+    assert (outcome.classify("openai", head, None, NOW).kind == "server") is no_api
+    edge = name not in ("via", "server")
+    assert (outcome.classify("openai", head, Body(b"no entry"), NOW).kind == "server") is edge
+
+
+@pytest.mark.parametrize("age", [900.0, 900.1])
+def test_the_delay_of_a_daily_quota_is_believed_above_a_quarter_of_an_hour(age):
+    daily = {"violations": [{"quotaId": "RequestsPerDay"}]}
+    found = classify("gemini", 429, google(429, "RESOURCE_EXHAUSTED", "", daily, {"retryDelay": f"{age}s"}))
+    assert (found.until, found.detail) == (NOW + age if age > 900 else None, "429 per day")
+
+
+def test_a_fault_by_a_code_is_certain_and_by_words_it_is_not():
+    assert classify("openai", 403, error(code="insufficient_quota")).certain
+    assert not classify("openai", 403, error(message="You exceeded your current quota")).certain
+    assert not classify("openai", 400, error(code="context_length_exceeded")).certain
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [("model", "model"), ("model_id", "model"), ("deployment", "model"), ("tools", "request"), ("models", "request")],
+)
+def test_a_code_about_a_model_counts_only_where_the_model_is_the_place(place, kind):
+    assert classify("openai", 400, error(code="model_not_found", param=place)).kind == kind
+
+
+def test_a_code_that_is_about_another_matter_counts_whatever_the_place():
+    assert classify("openai", 401, error(code="invalid_api_key", param="tools")).detail == "401 invalid_api_key"
+
+
+@pytest.mark.parametrize(("place", "kind"), [("", "auth"), ("api_key", "auth"), ("tools", "request")])
+def test_a_phrase_counts_only_where_the_place_is_what_it_is_about(place, kind):
+    assert classify("openai", 400, error(message="Incorrect API key provided", param=place)).kind == kind
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["Error while downloading https://x: ", "MCP server said: ", "tools.0: ", "The image URL: "]
+)
+def test_what_another_service_said_is_nothing_about_the_account(elsewhere):
+    assert classify("openai", 400, error(message=f"{elsewhere}Incorrect API key provided")).kind == "request"
+    assert classify("openai", 400, error(message=f"Incorrect API key provided. {elsewhere}")).kind == "auth"
+
+
+def test_a_403_whose_code_blames_a_place_is_the_requests():
+    assert classify("openai", 403, error(code="invalid_image_url", param="messages")).kind == "request"
+    assert classify("openai", 403, error(code="invalid_image_url")).scope == "exchange"
+    assert classify("openai", 500, error(code="invalid_image_url")).scope == "lane"
+
+
+# --- a rule of the user's that the client's text meets
+
+
+def by_rule(rule, sent, status=500, **members):
+    body = Body(json.dumps(error(**members)).encode())
+    return outcome.classify("openai", Head(status, Headers()), body, NOW, (rule,), ClientText(sent))
+
+
+@pytest.mark.parametrize(
+    ("sent", "members", "scope"),
+    [
+        (b'{"input": "balance used up"}', {"message": "balance used up"}, "exchange"),
+        (b'{"input": "hello"}', {"message": "balance used up"}, "account"),
+        (b'{"input": "x"}', {"code": "balance used up"}, "account"),
+        (b'{"input": "balance used up"}', {"code": "balance used up"}, "exchange"),
+    ],
+)
+def test_a_rule_that_the_clients_own_words_meet_costs_the_account_nothing(sent, members, scope):
+    found = by_rule(ErrorRule(contains="Balance used up", outcome="quota", cooldown=60.0), sent, **members)
+    assert (found.kind, found.scope, found.until) == ("quota", scope, None if scope == "exchange" else NOW + 60)
+    assert found.detail == "500 by your rule"
+    blameless = by_rule(ErrorRule(contains="balance used up", outcome="request"), sent, **members)
+    assert (blameless.kind, blameless.scope) == ("request", "exchange")
+
+
+@pytest.mark.parametrize(
+    ("rule", "status_only", "scope"),
+    [
+        (ErrorRule(frozenset({403})), True, "lane"),
+        (ErrorRule(frozenset({403}), cooldown=5.0), False, "lane"),
+        (ErrorRule(frozenset({403}), outcome="permission"), False, "lane"),
+        (ErrorRule(frozenset({403}), outcome="auth"), False, "account"),
+    ],
+)
+def test_what_a_rule_states_is_no_longer_judged_by_the_status_alone(rule, status_only, scope):
+    found = by_rule(rule, b"{}", 403, message="no")
+    assert (found.status_only, found.scope) == (status_only, scope)
+
+
+def test_a_rule_that_names_the_kind_gives_what_is_for_one_request_the_reach_of_that_kind():
+    too_large = {"code": "rate_limit_exceeded", "message": "Request too large: Limit 3, Requested 4"}
+    assert by_rule(ErrorRule(), b"{}", 429, **too_large).scope == "exchange"
+    assert by_rule(ErrorRule(outcome="rate"), b"{}", 429, **too_large).scope == "lane"

@@ -627,3 +627,60 @@ def test_a_rule_that_names_the_kind_gives_what_is_for_one_request_the_reach_of_t
     too_large = {"code": "rate_limit_exceeded", "message": "Request too large: Limit 3, Requested 4"}
     assert by_rule(ErrorRule(), b"{}", 429, **too_large).scope == "exchange"
     assert by_rule(ErrorRule(outcome="rate"), b"{}", 429, **too_large).scope == "lane"
+
+
+QUOTED = "in the request's own words"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "members", "kind", "scope", "detail"),
+    [
+        (400, "incorrect api key provided", {"message": "Incorrect API key provided"}, "auth", "exchange", QUOTED),
+        (400, "hello", {"message": "Incorrect API key provided"}, "auth", "account", "400"),
+        (500, "incorrect api key provided", {"message": "Incorrect API key provided"}, "server", "lane", "500"),
+        (429, "insufficient_quota", {"code": "insufficient_quota"}, "rate", "lane", "429"),
+        (429, "hello", {"code": "insufficient_quota"}, "quota", "account", "429 insufficient_quota"),
+        (429, "insufficient_quota", {"code": "insufficient_quota", "message": "You exceeded your current quota"},
+         "quota", "account", "429"),
+        (400, "context_length_exceeded", {"code": "context_length_exceeded"}, "request", "exchange",
+         "400 context_length_exceeded"),
+        (404, "other", {"code": "model_not_found", "message": "The model `other` does not exist"}, "model", "exchange",
+         QUOTED),
+        (404, "hello", {"code": "model_not_found", "message": "The model `m` does not exist"}, "model", "lane",
+         "404 model_not_found"),
+        (404, None, {"code": "model_not_found", "message": "The model `other` does not exist"}, "model", "lane",
+         "404 model_not_found"),
+        (404, "hello", {"message": "The model `m` does not exist"}, "model", "lane", "404"),
+        (404, "the model `other` does not exist", {"message": "The model `other` does not exist"}, "model", "exchange",
+         QUOTED),
+        (404, None, {"message": "The model `m` does not exist"}, "model", "exchange", QUOTED),
+    ],
+)  # fmt: skip
+def test_words_and_codes_that_the_request_holds_are_held_against_no_account(status, text, members, kind, scope, detail):
+    raw = None if text is None else json.dumps({"model": "m", "input": text}).encode()
+    body = Body(json.dumps(error(**members)).encode())
+    found = outcome.classify("openai", Head(status, Headers()), body, NOW, (), ClientText(raw, model="m"))
+    assert (found.kind, found.scope) == (kind, scope)
+    assert found.detail == (f"{status} {QUOTED}" if detail == QUOTED else detail)
+
+
+@pytest.mark.parametrize("status", [413, 429, 500])
+def test_a_request_that_is_larger_than_a_limit_is_refused_alone(status):
+    found = classify("openai", status, error(message="Limit 6000, Requested 20000"))
+    assert found.detail == (f"{status} {outcome.ALONE}" if status != 500 else "500")
+    assert found.scope == ("exchange" if status != 500 else "lane")
+
+
+def test_an_error_that_states_a_time_is_not_about_the_size():
+    too_large = error(message="Request too large")
+    assert classify("openai", 429, too_large).scope == "exchange"
+    timed = classify("openai", 429, too_large, retry_after="7")
+    assert (timed.scope, timed.until, timed.detail) == ("lane", NOW + 7, "429")
+
+
+def test_a_detail_names_our_code_and_our_reason():
+    found = classify("openai", 403, error(code="unsupported_country_region_territory"))
+    assert found.detail == "403 unsupported_country_region_territory region or network not supported"
+    assert outcome.classify_error("openai", "overloaded_error", "", NOW).detail.startswith("in stream")
+    assert [outcome.classify_failure(kind).detail for kind in ("cancelled", "reset")] == ["cancelled", "reset"]
+    assert outcome.classify_failure("cancelled").kind == "cancelled"

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from mitmproxy.addons import clientplayback
+from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
 from mitmproxy.proxy.layers import http as host, tcp
+from mitmproxy.proxy.layers.http import HttpResponseHook
 
 from patchbay.proxy import compatibility, upstream_stream
+from patchbay.proxy.layer_rig import LayerRig
 
 
 def test_this_mitmproxy_is_the_one_we_know() -> None:
@@ -114,3 +117,140 @@ def _as_plain_tcp(self: Any) -> Any:
     self.child_layer = tcp.TCPLayer(self.context)
     self._handle_event = self.passthrough
     yield from self.child_layer.handle_event(events.Start())
+
+
+DEMANDED = [
+    "a connection is made for a request without a lease",
+    "a request without a lease is not answered with an error",
+    "the copy for the wire is not what is sent",
+    "an answer does not arrive",
+    "a key is in the flow",
+    "other hooks: ['requestheaders', 'request', 'responseheaders', 'response']",
+    "the copy for the wire is not what is sent",
+    "a held answer reached the client",
+    "a request is not sent again",
+    "Layer._paused_event_queue is gone",
+    "an upgrade goes up without its credential",
+    "a message is not shown before it goes on",
+    "a message does not arrive",
+    "a ping does not arrive",
+    "a message that was dropped goes up",
+    "a message above the bound does not end a WebSocket",
+    "the copy for the wire is not what is sent",
+    "a connection is not used again",
+    "a kept connection that closed is not replaced",
+    "what a kept connection did not answer is not sent again",
+    "what a kept connection did not answer counts as an attempt",
+    "a stream that a GOAWAY leaves out is not sent again",
+    "a stream that a GOAWAY leaves in is not read to its end",
+    "a connection that goes away is not closed behind its last stream",
+]
+
+
+def test_all_of_it_is_demanded_and_no_error_is_logged_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    demanded: list[tuple[bool, str]] = []
+    quiet: list[bool] = []
+
+    def demand(holds: bool, what: str) -> None:
+        demanded.append((bool(holds), what))
+        quiet.append(upstream_stream.logger.disabled)
+
+    monkeypatch.setattr(compatibility, "_demand", demand)
+    compatibility.check()
+
+    assert all(holds for holds, _ in demanded)
+    names = len(demanded) - len(DEMANDED)
+    assert [what for _, what in demanded[names:]] == DEMANDED
+    assert names == 2 * len(compatibility._RELIED_ON) + 3
+    assert quiet == [False] * names + [True] * len(DEMANDED)
+
+
+def test_each_name_is_demanded_with_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    demanded: list[str] = []
+    monkeypatch.setattr(compatibility, "_demand", lambda holds, what: demanded.append(what))
+    monkeypatch.delattr(host.HttpStream, "send_response")
+    compatibility._names()
+
+    assert "HttpStream.send_response is gone" in demanded
+    assert "HttpStream.send_response takes () instead of (self already_streamed)" in demanded
+    assert demanded[-3:] == [
+        "BufferedH2Connection.stream_buffers is gone",
+        "replays are not made by clientplayback.ReplayHandler",
+        "HttpStream has names of its own that we use: ",
+    ]
+
+
+def test_errors_are_logged_again_when_the_check_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LayerRig, "taken", lambda self, connection: b"")
+    with pytest.raises(RuntimeError, match=r"^a request without a lease is not answered with an error$"):
+        compatibility.check()
+
+    assert not upstream_stream.logger.disabled
+
+
+OWN_CLASSES = upstream_stream.PatchbayStream.__mro__[: upstream_stream.PatchbayStream.__mro__.index(host.HttpStream)]
+
+
+@pytest.mark.parametrize("own", OWN_CLASSES, ids=lambda own: own.__name__)
+def test_a_name_of_each_class_of_ours_that_became_the_host_s_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, own: type
+) -> None:
+    known = {name for _, name, _ in compatibility._RELIED_ON}
+    others = {name for each in OWN_CLASSES if each is not own for name in vars(each)}
+    name = min({name for name in vars(own) if not name.startswith("__")} - known - others - set(dir(host.HttpStream)))
+    monkeypatch.setattr(host.HttpStream, name, None, raising=False)
+
+    with pytest.raises(RuntimeError, match=f"HttpStream has names of its own that we use: {name}$"):
+        compatibility.check()
+
+
+def test_several_names_are_told_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("upstream_open", "answer_filter"):
+        monkeypatch.setattr(host.HttpStream, name, None, raising=False)
+
+    with pytest.raises(RuntimeError, match=r"that we use: answer_filter, upstream_open$"):
+        compatibility.check()
+
+
+class _Keeps(LayerRig):
+    """Drops no message."""
+
+    def run_hook(self, hook: Any) -> None:
+        self.drops = False
+        super().run_hook(hook)
+
+
+class _ShowsTheKey(LayerRig):
+    """A key that comes to stand in the flow."""
+
+    def run_hook(self, hook: Any) -> None:
+        super().run_hook(hook)
+        if hook.name == "response" and self.flow:
+            self.flow.comment = compatibility.KEY
+
+
+class _NeverAgain(LayerRig):
+    """No connection is used twice, as where each closes behind its answer."""
+
+    def carry_out(self, command: Any) -> Any:
+        done = super().carry_out(command)
+        if isinstance(command, HttpResponseHook) and self.server:
+            self.server.state = ConnectionState.CLOSED
+        return done
+
+
+@pytest.mark.parametrize(
+    ("rig", "noticed"),
+    [
+        (_Keeps, "a message that was dropped goes up"),
+        (_ShowsTheKey, "a key is in the flow"),
+        (_NeverAgain, "a connection is not used again"),
+    ],
+)
+def test_a_rig_in_which_it_is_otherwise_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, rig: type[LayerRig], noticed: str
+) -> None:
+    monkeypatch.setattr(compatibility, "LayerRig", rig)
+
+    with pytest.raises(RuntimeError, match=noticed):
+        compatibility.check()

@@ -23,6 +23,7 @@ from patchbay.accounts.outcome import Outcome
 from patchbay.proxy import (
     client_connections,
     hooks,
+    persistence,
     request_head,
     tls_passthrough,
     upstream_connections,
@@ -159,6 +160,62 @@ async def test_a_path_that_cannot_be_used_is_logged_too(addon: Patchbay, caplog:
 
     assert "path_unusable" in error_of(asked)[1]
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+@in_loop
+async def test_another_refusal_of_a_head_is_not_logged(addon: Patchbay, caplog: pytest.LogCaptureFixture) -> None:
+    asked = await ask(addon, flow(origin="https://page.example"))
+
+    assert error_of(asked)[0] == 403
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "untouched"),
+    [
+        ("", "/whatever", True),  # it passes
+        ("", "/v1/chat/completions", False),
+        ("mode: shadow", "/v1/chat/completions", True),
+        ("mode: shadow", "/whatever", True),
+    ],
+)
+@in_loop
+async def test_only_what_no_account_gets_keeps_its_host_as_mitmproxy_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, path: str, untouched: bool
+) -> None:
+    told: list[tuple[object, object]] = []
+    monkeypatch.setattr(hooks.option_defaults, "untouched", lambda *given: told.append(given))
+    with patchbay(tmp_path, settings + ACCOUNTS) as addon:
+        asked = flow(path, host="example.com" if untouched else "127.0.0.1:9")
+        if untouched:
+            asked.request.host = "example.com"
+        await ask(addon, asked)
+
+    assert told == ([(asked.request, asked.client_conn.proxy_mode)] if untouched else [])
+
+
+@pytest.mark.parametrize(("shared", "new", "asks"), [(True, True, 2), (True, False, 1), (False, True, 1)])
+@in_loop
+async def test_an_unknown_conversation_is_looked_up_again_where_other_instances_may_know_it(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, shared: bool, new: bool, asks: int
+) -> None:
+    told: list[object] = []
+
+    async def caught_up(_: object, seconds: float = 0.5) -> float:
+        told.append(seconds)
+        return 0.25
+
+    monkeypatch.setattr(persistence.Persistence, "shared", shared)
+    monkeypatch.setattr(persistence.Persistence, "caught_up", caught_up)
+    monkeypatch.setattr(persistence, "NEW", 0.0)
+    router = service(addon).router
+    monkeypatch.setattr(router, "is_new", lambda *_: new)
+    again: list[object] = []
+    monkeypatch.setattr(router, "identify_again", lambda exchange, _: again.append(exchange))
+    asked = await ask(addon, flow())
+
+    assert told == [0.5, 0.25][:asks]
+    assert again == ([driver(asked).exchange] if asks == 2 else [])
 
 
 @in_loop
@@ -390,6 +447,39 @@ async def test_a_key_that_was_refused_is_read_again(tmp_path: Path) -> None:
         assert addon._keys.value(exchange.attempts[-1].lease.account.secret) == "sk-new-0123456789abcdef"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "read"),
+    [
+        (None, False),
+        (Outcome("auth", scope="account"), True),
+        (Outcome("auth", scope="exchange"), False),
+        (Outcome("rate_limit", scope="account"), False),
+    ],
+)
+@pytest.mark.parametrize("changed", [True, False])
+@in_loop
+async def test_only_an_account_that_was_refused_has_its_key_read_again(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, outcome: Outcome | None, read: bool, changed: bool
+) -> None:
+    asked = await ask(addon, flow())
+    exchange, lease = driver(asked).exchange, driver(asked).lease
+    assert exchange and lease
+    exchange.attempts[-1].outcome = outcome
+    told: list[object] = []
+
+    async def refresh(secret: object) -> bool:
+        told.append(secret)
+        return changed
+
+    monkeypatch.setattr(addon._keys, "refresh", refresh)
+    renewed: list[object] = []
+    monkeypatch.setattr(service(addon).router, "renewed", lambda *given: renewed.append(given))
+    await addon._reread(exchange)
+
+    assert told == ([lease.account.secret] if read else [])
+    assert renewed == ([(exchange, lease.account.id)] if read and changed else [])
+
+
 @in_loop
 async def test_a_request_that_waited_is_asked_again_what_its_client_may(tmp_path: Path) -> None:
     with patchbay(tmp_path, "clients: [{name: ann, key: sk-ann-0123456789abcdef}]" + ACCOUNTS) as addon:
@@ -483,6 +573,40 @@ async def test_an_error_behind_half_an_answer_in_one_piece_keeps_what_the_flow_h
     addon.error(asked)
 
     assert asked.response.raw_content == b'{"id": "x"}'
+
+
+@in_loop
+async def test_in_shadow_an_answer_in_one_piece_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with patchbay(tmp_path, "mode: shadow" + ACCOUNTS) as addon:
+        asked = await answered(addon, x_request_id="theirs")
+        asked.response.trailers = Headers(x_patchbay_account="a", openai_organization="o")
+        rewritten: list[object] = []
+        monkeypatch.setattr(driver(asked), "rewrite_body", rewritten.append)
+        before = asked.response.headers.fields, asked.response.trailers.fields
+        await addon.response(asked)
+
+        assert rewritten == []
+        assert (asked.response.headers.fields, asked.response.trailers.fields) == before
+
+
+@in_loop
+async def test_what_an_answer_in_one_piece_weighs_is_both_its_bodies(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    monkeypatch.setattr(addon._memory_trim, "exchange_ended", sizes.append)
+    asked = await answered(addon)
+    rewritten: list[object] = []
+    monkeypatch.setattr(driver(asked), "rewrite_body", rewritten.append)
+    await addon.response(asked)
+    await addon.response(asked)  # it is closed once
+
+    assert rewritten == [asked.response, asked.response]
+    assert sizes == [len(asked.request.raw_content or b"") + len(asked.response.raw_content)]
+    asked.response = None
+    assert hooks._size(asked) == len(asked.request.raw_content or b"")
 
 
 @in_loop

@@ -10,7 +10,7 @@ from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 from mitmproxy.test import tflow
 
-from patchbay.proxy import layer_rig
+from patchbay.proxy import layer_rig, upstream_attempt
 from patchbay.proxy.shadow import Passthrough
 from patchbay.values.account import Timeouts
 from patchbay.values.answer import Chunk, End, Failure, Head
@@ -461,3 +461,55 @@ def test_a_connect_timeout_while_a_stream_waits_opens_a_connection_of_its_own(cl
 
     assert len(rig.upstreams) == 2
     assert len(rig.requests) == 11
+
+
+def test_a_request_that_was_not_processed_goes_again_three_times() -> None:
+    assert upstream_attempt.RESENDS == 3
+
+
+@pytest.mark.parametrize("attached", [None, Passthrough(tflow.tflow())])
+def test_without_a_driver_a_stream_has_no_owner(attached: object) -> None:
+    """All of these share connections."""
+    rig = Rig()
+    rig.ask()
+    rig.flows[0].patchbay = attached  # type: ignore[attr-defined]
+
+    assert (rig.stream.driver, rig.stream.owner) == (None, None)
+
+
+@OVER
+def test_a_streamed_upload_whose_connection_is_refused_leaves_no_timer(
+    over: tuple[Version, Version], clock: Clock
+) -> None:
+    rig = Rig(*over, clock)
+    rig.slow, rig.uploads, rig.moves = True, True, False
+    rig.ask(b"up", ends=False)
+    assert rig.timer == ("connect", 10)
+    rig.refused()
+
+    assert rig.answer.start == "502"
+    assert rig.driver.armed == []
+
+
+def test_a_connection_that_was_given_up_is_not_opened_a_second_time_for_its_stream(clock: Clock) -> None:
+    """Its streams are not among those that wait for another one: the layer tells them by the end of this one."""
+    rig = Rig("h2", "h2", clock)
+    connecting(rig)
+    stream, [wait] = rig.stream, rig.waits
+    rig.expire("connect")
+
+    assert rig.layer.overdue is wait.connection
+    assert not stream.alone
+    assert rig.closed.count(wait.connection) == 1
+
+
+@OVER
+def test_an_attempt_that_has_ended_is_not_given_up_again(over: tuple[Version, Version], clock: Clock) -> None:
+    """Its upstream gets one reset, or none where the answer was complete."""
+    rig = Rig(*over, clock)
+    rig.ask()
+    stream = rig.stream
+    assert stream.upstream_open
+    assert len(list(stream._abandon())) == 1
+    assert not stream.upstream_open
+    assert list(stream._abandon()) == []

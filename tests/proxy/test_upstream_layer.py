@@ -86,6 +86,7 @@ CHUNKED = "chunked"
     [
         ("POST", 200, [], False, CHUNKED),
         ("POST", 404, [], False, CHUNKED),
+        ("POST", 203, [], False, CHUNKED),
         ("POST", 200, [("content-length", "2")], False, None),
         ("POST", 200, [], True, None),
         ("POST", 204, [], True, None),
@@ -141,6 +142,7 @@ def test_a_head_without_an_end_is_refused(more: int, refused: bool):
     rig.feed(events.DataReceived(rig.client, b"a\r\nhost: t.invalid\r\n\r\n" if refused else b"a" * 100))
     assert rig.requests == []
     assert rig.hooks == []
+    assert [message.start for message in rig.peer.messages] == ["431"], "it is said once"
 
 
 # -- streams and attempts ----------------------------------------------------------------------------------------------
@@ -226,3 +228,28 @@ def test_a_closed_connection_goes_nowhere():
     assert isinstance(command, CloseConnection) and command.connection is rig.client
     assert list(closed.handle_event(events.DataReceived(rig.client, b"more"))) == []
     assert rig.client.state is ConnectionState.OPEN
+
+
+def test_the_bounds_of_a_layer():
+    assert (upstream_layer.JOINED, ATTEMPT) == (65_536, 1 << 40)
+
+
+def test_the_trailers_of_a_request_reach_the_stream_of_its_second_attempt():
+    rig = Rig("h2", "h2")
+    rig.ask(b"hi", ends=False)
+    assert isinstance(rig.peer, Http2)
+    rig.peer.speaker.send_headers(rig.stream_id, [("x-trailer", "1")], end_stream=True)
+    rig.feed(events.DataReceived(rig.client, rig.peer.speaker.data_to_send()))
+    rig.break_off()
+
+    assert [message.trailers for _, message in rig.requests] == [{"x-trailer": "1"}] * 2
+    assert [message.end for _, message in rig.requests] == ["complete"] * 2
+
+
+def test_a_client_that_leaves_ends_the_second_attempt_alone():
+    rig = Rig("h2", "h2")
+    rig.ask()
+    rig.break_off()
+    rig.leave()
+
+    assert rig.driver.left and rig.left_behind == []

@@ -111,8 +111,7 @@ class DetectorContext:
     def swapped(self, rule: str, other: Entry | None) -> bool:
         """Whether *rule* stands, or stood until the answer to *other*, swapped with this one, broke it."""
         standing, swap = self.standing(rule), self.swap_note(other)
-        mirrored = bool(swap) and standing.mirrors(RUN_EXPLAINED, swap, self.entry.at)
-        return mirrored or standing.stands(RUN_EXPLAINED)
+        return standing.mirrors(RUN_EXPLAINED, swap, self.entry.at) or standing.stands(RUN_EXPLAINED)
 
     def swap_note(self, other: Entry | None) -> str:
         """Return the evidence that the answer to *other* may have come to us: `our id → its id`."""

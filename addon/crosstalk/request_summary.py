@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -92,8 +93,7 @@ class RequestSummary:
         """The further models that the request allows: a provider or gateway may answer as any of them."""
         found: list[str] = []
         for name in _FALLBACKS:
-            if name in self._body:
-                _strings(self._body.get(name), found)
+            _strings(self._body.get(name), found)
         return tuple(found)
 
     def quotes(self, text: str) -> bool:
@@ -119,19 +119,17 @@ def _strings(value: Any, into: list[str], depth: int = 0) -> None:
 
 def _backwards(turns: bytes) -> Iterator[dict[str, Any]]:
     """Yield the last few of *turns*, a JSON array, from its end; each is decoded only when it is needed."""
-    try:
+    with suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         for raw in reversed(_ARRAY.decode(turns)[-_RESULTS:]):
             turn = msgspec.json.decode(raw)
             if isinstance(turn, dict):
                 yield turn
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return
 
 
 def _result_ids(turn: dict[str, Any]) -> list[str]:
     if turn.get("role") == "tool":
         ids: list[Any] = [turn.get("tool_call_id")]
-    elif str(turn.get("type") or "").endswith("_call_output"):
+    elif str(turn.get("type")).endswith("_call_output"):
         ids = [turn.get("call_id")]
     else:
         inside = turn.get("content") or turn.get("parts")

@@ -54,7 +54,7 @@ def plain(name: str) -> str:
 
 def alike(wanted: str, got: str) -> bool:
     """Whether two plain names may be one model."""
-    return wanted == got or wanted.startswith(got) or got.startswith(wanted)
+    return wanted.startswith(got) or got.startswith(wanted)
 
 
 def _requested_by(ctx: DetectorContext, got: str) -> Entry | None:

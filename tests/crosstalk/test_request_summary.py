@@ -1,0 +1,185 @@
+"""What of a request is compared with its answer: shape, tools, sampling, turns, results, fallbacks and quotes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from blake3 import blake3
+
+from patchbay.body import Body
+from patchbay.crosstalk.request_summary import RequestSummary
+from patchbay.values.http import Endpoint
+
+HISTORY = {
+    "openai_chat": "messages", "openai_responses": "input", "anthropic": "messages", "gemini": "contents",
+}  # fmt: skip
+
+
+def summary(dialect: str = "openai_chat", suffix: str = "/chat/completions", **members: Any) -> RequestSummary:
+    return RequestSummary(Endpoint(dialect, suffix=suffix), Body(msgspec.json.encode(members)))
+
+
+def test_a_request_is_known_by_its_endpoint_its_model_and_its_size() -> None:
+    asked = RequestSummary(Endpoint("openai_chat", suffix="/embeddings"), Body(b'{"a": 1}'), "large", True)
+
+    assert (asked.dialect, asked.suffix, asked.model, asked.stream) == ("openai_chat", "/embeddings", "large", True)
+    assert (asked.shape, asked.size) == ("embedding", 8)
+    assert (summary().shape, summary().model, summary().stream) == ("openai_chat", "", False)
+    assert RequestSummary(Endpoint("openai_chat"), Body(None)).size == 0
+
+
+def test_settings_are_read_once_in_the_way_of_the_dialect() -> None:
+    asked = summary("openai_responses", "/responses", user="ann", temperature=0.5, unknown="x")
+
+    assert asked.settings == {"user": "ann", "temperature": "0.5"}
+    assert asked.settings is asked.settings
+    assert summary(user="ann").settings == {}
+
+
+@pytest.mark.parametrize(
+    ("tools", "names"),
+    [
+        (None, set()),
+        ("text", set()),
+        ([], set()),
+        (
+            [{"type": "function", "function": {"name": "a"}}, {"function": {"name": "b"}}],
+            {"a", "b"},
+        ),
+        ([{"type": "function", "name": "a"}], {"a"}),
+        ([{"type": "custom", "name": "a"}], {"a"}),
+        ([{"name": "a", "input_schema": {}}], {"a"}),
+        ([{"functionDeclarations": [{"name": "a"}, {"name": "b"}]}, {"name": "c"}], {"a", "b", "c"}),
+        ([{"function_declarations": [{"name": "a"}]}], {"a"}),
+        ([{"functionDeclarations": "x", "name": "a"}], {"a"}),
+        ([{"function": "x", "name": "a"}], {"a"}),
+        ([{"type": "web_search_20250305", "name": "web_search"}], None),
+        ([{"type": None, "name": "a"}], None),
+        ([{"googleSearch": {}}], None),
+        ([{"name": 7}], None),
+        ([{"functionDeclarations": ["x"]}], None),
+        ([{"name": "a"}, "text"], None),
+    ],
+)
+def test_the_offered_tools_are_named_unless_the_provider_adds_its_own(tools: Any, names: set[str] | None) -> None:
+    asked = summary(tools=tools)
+
+    assert asked.tools == names
+    assert asked.tools is asked.tools  # read once
+
+
+def test_at_most_4096_tools_are_named() -> None:
+    for count in (4096, 4097):
+        assert len(summary(tools=[{"name": str(each)} for each in range(count)]).tools or ()) == 4096
+
+
+@pytest.mark.parametrize(
+    ("members", "is_sampled"),
+    [
+        ({}, True),
+        ({"temperature": 0.1}, True),
+        ({"temperature": 0}, False),
+        ({"temperature": 0.0}, False),
+        ({"seed": 1}, False),
+        ({"seed": None}, False),
+        ({"generationConfig": {"temperature": 0}}, False),
+        ({"generationConfig": {"temperature": 1}}, True),
+        ({"generationConfig": {"seed": 5}}, False),
+        ({"generationConfig": "seed"}, True),
+        ({"temperature": 1, "generationConfig": {"temperature": 0}}, True),
+    ],
+)
+def test_two_answers_differ_unless_the_temperature_is_0_or_a_seed_is_given(
+    members: dict[str, Any], is_sampled: bool
+) -> None:
+    assert summary(**members).sampled is is_sampled
+
+
+@pytest.mark.parametrize(("dialect", "name"), HISTORY.items())
+def test_words_are_all_turns_and_the_last_turn_is_the_last(dialect: str, name: str) -> None:
+    one, two = {"role": "user", "content": "one"}, {"role": "user", "content": "two"}
+    asked = summary(dialect, **{name: [one, two]})
+
+    assert asked.words == blake3(msgspec.json.encode([one, two])).digest(16)
+    assert asked.last_turn == blake3(msgspec.json.encode(two)).digest(16)
+    assert asked.words == summary(dialect, temperature=1, **{name: [one, two]}).words
+    assert (summary(dialect).words, summary(dialect).last_turn) == (b"", b"")
+    assert summary(dialect, **{name: []}).last_turn == b""
+
+
+def test_a_text_as_history_is_its_own_last_turn() -> None:
+    asked = summary("openai_responses", "/responses", input="one")
+
+    assert asked.last_turn == blake3(b'"one"').digest(16)
+
+
+def chat(*ids: str) -> list[Any]:
+    return [{"role": "tool", "tool_call_id": each, "content": "x"} for each in ids]
+
+
+@pytest.mark.parametrize(
+    ("dialect", "turns", "ids"),
+    [
+        ("openai_chat", [*chat("z"), {"role": "assistant"}, *chat("a", "b")], ("b", "a")),
+        ("openai_chat", [*chat("a"), {"role": "user", "content": "well"}], ()),
+        ("openai_chat", [{"role": "user", "tool_call_id": "a"}], ()),
+        ("openai_chat", [{"role": "tool", "tool_call_id": ""}], ()),
+        ("openai_chat", ["text", *chat("a")], ("a",)),
+        ("openai_chat", [*chat("z"), "text", *chat("a")], ("a", "z")),
+        ("openai_responses", [{"type": "function_call_output", "call_id": "a"}], ("a",)),
+        ("openai_responses", [{"type": "custom_tool_call_output", "call_id": "a"}], ("a",)),
+        ("openai_responses", [{"type": "function_call", "call_id": "a"}], ()),
+        ("anthropic", [{"role": "user", "content": [{"tool_use_id": "a"}, "x", {"tool_use_id": "b"}]}], ("a", "b")),
+        ("anthropic", [{"role": "user", "content": [{"type": "text"}]}], ()),
+        ("anthropic", [{"role": "user", "content": {"tool_use_id": "a"}}], ()),
+        ("gemini", [{"parts": [{"functionResponse": {"id": "a"}}, {"functionResponse": "b"}]}], ("a",)),
+        ("gemini", [{"parts": [{"functionResponse": {"name": "a"}}]}], ()),
+    ],
+)
+def test_results_are_those_that_end_the_request(dialect: str, turns: list[Any], ids: tuple[str, ...]) -> None:
+    assert summary(dialect, **{HISTORY[dialect]: turns}).results == ids
+
+
+def test_results_are_looked_for_in_the_last_64_turns() -> None:
+    assert len(summary(messages=chat(*map(str, range(70)))).results) == 64
+
+
+def test_at_most_4096_results_are_returned() -> None:
+    blocks = [{"tool_use_id": str(each)} for each in range(4097)]
+
+    assert len(summary("anthropic", messages=[{"content": blocks}]).results) == 4096
+
+
+@pytest.mark.parametrize("raw", [b'{"messages": [1, ', b'{"messages": {"a": 1}}', b'{"messages": "x"}', b"", b"\xff"])
+def test_a_history_that_is_no_list_holds_no_results(raw: bytes) -> None:
+    assert RequestSummary(Endpoint("openai_chat", suffix="/chat/completions"), Body(raw)).results == ()
+
+
+NAMES = ("fallbacks", "fallback", "models", "fallback_models", "fallback_model", "context_window_fallbacks")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_member_of_a_gateway_may_name_fallbacks(name: str) -> None:
+    assert summary(**{name: ["a", {"model": "b"}, {"c": ["d"]}, 7]}).fallbacks == ("a", "model", "b", "c", "d")
+    assert summary(**{name: "a"}).fallbacks == ("a",)
+
+
+def test_fallbacks_are_read_in_order_to_a_depth_of_four_and_up_to_64() -> None:
+    assert summary(models=["c"], fallbacks=["a"], fallback="b").fallbacks == ("a", "b", "c")
+    assert summary().fallbacks == ()
+    assert summary(models=[[[["deep"]]]]).fallbacks == ("deep",)
+    assert summary(models=[[[[["too deep"]]]]]).fallbacks == ()
+    assert len(summary(models=[str(each) for each in range(70)]).fallbacks) == 64
+
+
+def test_a_text_is_quoted_if_its_first_80_characters_are_in_the_request() -> None:
+    asked = summary(messages=[{"content": 'say "hello" ' + "x" * 80}])
+
+    assert asked.quotes('say "hello"')
+    assert asked.quotes('ay "hello')
+    assert asked.quotes('say "hello" ' + "x" * 68 + " and more")
+    assert not asked.quotes('say "hello" ' + "x" * 67 + " and more")
+    assert not asked.quotes("good day")
+    assert not RequestSummary(Endpoint("openai_chat"), Body(None)).quotes("x")

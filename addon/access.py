@@ -78,9 +78,9 @@ class Access:
 
     def is_served_elsewhere(self, exchange: Exchange) -> bool:
         """Whether the account of the WebSocket of *exchange* lacks a model that another account serves."""
-        if exchange.socket is None or not self._accounts.restricts:
+        if exchange.socket_lease is None or not self._accounts.restricts:
             return False
-        here = self._by_id.get(exchange.socket.account.id, exchange.socket.account)
+        here = self._by_id.get(exchange.socket_lease.account.id, exchange.socket_lease.account)
         if self._serves_all(here, exchange.requested_models):
             return False
         family = exchange.request.endpoint.family

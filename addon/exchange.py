@@ -86,7 +86,7 @@ class Exchange:
     pin: str
     reverse: Origin | None
     in_flight: int
-    socket: Lease | None = None
+    socket_lease: Lease | None = None  # of the WebSocket that the request is a message on
     served: PriorServing | None = None  # how a replayed request was served before, in the same conversation
     recheck: Callable[[], None] = lambda: None  # called when a wait may be over: `Router.next` should be asked again
     waits_since: float | None = None
@@ -143,7 +143,7 @@ class Exchange:
     def is_generation(self) -> bool:
         """Whether the answer must be a model's. A GET of the same path is for a WebSocket, whose messages end alone."""
         request = self.request
-        return self.socket is None and request.endpoint.kind == "generation" and request.method == "POST"
+        return self.socket_lease is None and request.endpoint.kind == "generation" and request.method == "POST"
 
     @property
     def client_text(self) -> ClientText:

@@ -211,7 +211,7 @@ def _no_answer(why: str) -> Step:
 def _no_answer_by_head(exchange: Exchange, head: Head) -> str:
     """Return why a model's answer, or a WebSocket, cannot come with *head*; empty where it can."""
     status = head.status
-    if exchange.request.endpoint.kind != "generation" or exchange.socket or 400 <= status < 600:
+    if exchange.request.endpoint.kind != "generation" or exchange.socket_lease or 400 <= status < 600:
         return ""
     if exchange.is_upgrade:
         return "" if status == 101 else f"a WebSocket was asked for, and the status is {status}"

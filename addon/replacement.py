@@ -53,7 +53,7 @@ def _of_answer(exchange: Exchange, last: Attempt) -> Refusal | None:
         return None
     if status in (401, 403, 407) and outcome.detail.endswith(NO_API):
         return refusals.on_the_way_instead(status, refusal)
-    if status == 429 and not exchange.socket and refusals.is_far(refusal):
+    if status == 429 and not exchange.socket_lease and refusals.is_far(refusal):
         return refusal
     if status == 403 and outcome.kind == "model" and refusal and outcome.scope != "exchange":
         return refusal
@@ -61,7 +61,7 @@ def _of_answer(exchange: Exchange, last: Attempt) -> Refusal | None:
         return None
     if refusal and refusal.code == OWNER_UNAVAILABLE:  # it names the account
         return refusal
-    if exchange.socket:
+    if exchange.socket_lease:
         fields = {"tried": len(exchange.attempts)}
         return Refusal(502, "upstream_credentials_exhausted", _NOT_LET_IN, fields=fields)
     return refusals.not_let_in(refusal, len(exchange.attempts))
@@ -72,7 +72,7 @@ def _is_about_the_account(exchange: Exchange, outcome: Outcome, status: int) -> 
     if status in (401, 403, 407) and kind in ("auth", "permission", "quota"):
         return True
     # a socket's event says what is wrong in a code, and need not name a status
-    told = exchange.socket is not None or (status == 400 and scope == "account" and exchange.refusal is not None)
+    told = exchange.socket_lease is not None or (status == 400 and scope == "account" and exchange.refusal is not None)
     return told and kind in ("auth", "permission")
 
 

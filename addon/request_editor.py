@@ -88,7 +88,7 @@ class RequestEditor:
         provider = account.provider
         return correlation.stamps(
             provider if self._config.mode == "serve" else replace(provider, stamp=_UNSTAMPED),
-            _without_shared_session(lease, _headers_on(exchange.socket, request.headers)),
+            _without_shared_session(lease, _headers_on(exchange.socket_lease, request.headers)),
             request.body,
             request_id=request_id,
             request_guid=self._mint.guid(request_id) if provider.stamp.uses("request_guid") else "",
@@ -129,7 +129,9 @@ class RequestEditor:
         The exchange goes to the same account again then.
         """
         account, config = attempt.lease.account.id, self._config
-        wanted = config.failover.encrypted_reasoning == "strip" and config.mode == "serve" and exchange.socket is None
+        wanted = (
+            config.failover.encrypted_reasoning == "strip" and config.mode == "serve" and exchange.socket_lease is None
+        )
         if not (wanted and exchange.repeatable and account not in exchange.unsealed):
             return False
         misses = account_bound.wants_thinking(attempt.complaint) and self._has_moved_unsealed(exchange)

@@ -93,15 +93,15 @@ class Router:
     # -- open ------------------------------------------------------------------------------------------------------
 
     def open(
-        self, request: Request, now: float, *, reverse: Origin | None = None, socket: Lease | None = None
+        self, request: Request, now: float, *, reverse: Origin | None = None, socket_lease: Lease | None = None
     ) -> Exchange | Refusal:
         """
         Read *request* once and identify its conversation; *reverse* is the upstream of `--mode reverse:`.
 
-        *socket* is the lease of the WebSocket that *request* is a message on: no other account can have it. Every
-        exchange that was opened must be closed.
+        *socket_lease* is the lease of the WebSocket on which *request* is a message: no other account can have it.
+        Every exchange that was opened must be closed.
         """
-        names = self.access.models_of(request, socket)
+        names = self.access.models_of(request, socket_lease)
         if refusal := self.access.refusal(request, names, now):
             return refusal
         # a body that streams through is not seen, so it counts as like no other
@@ -114,13 +114,13 @@ class Router:
             identity=identity,
             model=names.model,
             requested_models=names,
-            stream=request.endpoint.stream or request.body.get("stream") is True or socket is not None,
+            stream=request.endpoint.stream or request.body.get("stream") is True or socket_lease is not None,
             digest=told,
             opened=now,
-            pin=socket.account.id if socket else request.headers.get(header_names.ACCOUNT).strip(),
+            pin=socket_lease.account.id if socket_lease else request.headers.get(header_names.ACCOUNT).strip(),
             reverse=reverse,
             in_flight=self._entered(identity),
-            socket=socket,
+            socket_lease=socket_lease,
             served=served,
         )
         exchange.model = self.websockets.asked(exchange)
@@ -177,7 +177,7 @@ class Router:
 
     def leave_socket(self, exchange: Exchange, now: float) -> None:
         """Remember that a WebSocket of this conversation ends because of its account: the next one gets another."""
-        account = exchange.socket.account if exchange.socket else exchange.attempts[-1].lease.account
+        account = exchange.socket_lease.account if exchange.socket_lease else exchange.attempts[-1].lease.account
         self.websockets.leave(exchange, account.id, now)
 
     def may_continue(self, exchange: Exchange, now: float) -> bool:
@@ -237,8 +237,10 @@ class Router:
         if stored == exchange.identity.owner:
             return False
         exchange.identity = replace(exchange.identity, owner=stored)
-        if exchange.socket and self.config.failover.encrypted_reasoning == "strip":  # nothing is sent twice on a socket
-            exchange.unsealed.add(exchange.socket.account.id)
+        if (
+            exchange.socket_lease and self.config.failover.encrypted_reasoning == "strip"
+        ):  # nothing is sent twice on a socket
+            exchange.unsealed.add(exchange.socket_lease.account.id)
         return True
 
     def _ask(self, exchange: Exchange, now: float) -> Ask:
@@ -256,7 +258,7 @@ class Router:
             websocket=upgrade,
             tried=_tried_by(exchange),
             ended={each.lease.account.id: each.outcome for each in exchange.attempts if each.outcome},
-            opens=exchange.socket is None and upgrade,
+            opens=exchange.socket_lease is None and upgrade,
             left=self.websockets.left(exchange, now),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
@@ -310,7 +312,7 @@ class Router:
 
     def _summarised(self, exchange: Exchange, lease: Lease) -> Body:
         """Return the body that says what was asked: on a socket what goes up, since nothing else is kept of it."""
-        changed = exchange.socket is not None and lease.body is not None and self.config.mode == "serve"
+        changed = exchange.socket_lease is not None and lease.body is not None and self.config.mode == "serve"
         return Body(lease.body) if changed else exchange.request.body
 
     # -- answered --------------------------------------------------------------------------------------------------

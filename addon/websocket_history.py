@@ -27,7 +27,7 @@ class WebSocketHistory:
         alone would get every new socket of the conversation otherwise.
         """
         key = _key(exchange)
-        if exchange.socket is not None and exchange.model:
+        if exchange.socket_lease is not None and exchange.model:
             self._models[key] = exchange.model[:256]
         return exchange.model or (self._models.get(key, "") if exchange.is_upgrade else "")
 
@@ -38,7 +38,7 @@ class WebSocketHistory:
 
     def left(self, exchange: Exchange, now: float) -> dict[str, float]:
         """Return the accounts that a new WebSocket of *exchange*'s conversation avoids, and since when."""
-        if exchange.socket is not None or not exchange.is_upgrade:
+        if exchange.socket_lease is not None or not exchange.is_upgrade:
             return {}
         left = self._left.get(_key(exchange), {})
         return {account: at for account, at in left.items() if now < at + AVOIDED_SECONDS}

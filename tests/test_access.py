@@ -81,7 +81,7 @@ def decided(of: Router, row: Row, client: Client) -> Lease | Refusal:
         route = of.next(upgraded, 0.0)
         assert isinstance(route, Lease)
         socket = route
-    opened = of.open(asked, 0.0, reverse=UPSTREAM, socket=socket)
+    opened = of.open(asked, 0.0, reverse=UPSTREAM, socket_lease=socket)
     if isinstance(opened, Refusal):
         return opened
     route_or = of.next(opened, 0.0)
@@ -440,14 +440,14 @@ def test_a_message_is_asked_what_its_client_may_by_then() -> None:
     assert isinstance(upgraded, Exchange)
     socket = of.next(upgraded, 0.0)
     assert isinstance(socket, Lease)
-    assert isinstance(of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket=socket), Exchange)
+    assert isinstance(of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket_lease=socket), Exchange)
 
-    found = of.open(row.asked(replace(BOB, models=("mini*",))), 0.0, reverse=UPSTREAM, socket=socket)
+    found = of.open(row.asked(replace(BOB, models=("mini*",))), 0.0, reverse=UPSTREAM, socket_lease=socket)
     assert isinstance(found, Refusal)
     assert found.status == 403
 
     of.reload(Config((account(DENIES),)))
-    opened = of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket=socket)
+    opened = of.open(row.asked(BOB), 0.0, reverse=UPSTREAM, socket_lease=socket)
     assert isinstance(opened, Exchange)
     assert isinstance(of.next(opened, 0.0), Refusal)
 
@@ -847,18 +847,18 @@ def test_a_model_that_the_socket_s_account_lacks_may_be_served_elsewhere(other: 
     of, socket = on_socket(account(DENIES), other)
     socket = replace(socket, account=of.config.accounts[0])
     event = {"type": "response.create", "model": "big-1"}
-    exchange = of.open(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM, socket=socket)
+    exchange = of.open(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM, socket_lease=socket)
     assert isinstance(exchange, Exchange)
 
     assert of.access.is_served_elsewhere(exchange) == elsewhere
-    exchange.socket = None
+    exchange.socket_lease = None
     assert not of.access.is_served_elsewhere(exchange)
 
 
 def test_a_model_that_the_socket_s_account_serves_is_not_served_elsewhere() -> None:
     of, socket = on_socket(account(DENIES), account(name="b"))
     event = {"type": "response.create", "model": "mini-1"}
-    exchange = of.open(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM, socket=socket)
+    exchange = of.open(Row("", RESPONSES, event, UPGRADE, "GET").asked(BOB), 0.0, reverse=UPSTREAM, socket_lease=socket)
 
     assert isinstance(exchange, Exchange) and not of.access.is_served_elsewhere(exchange)
 

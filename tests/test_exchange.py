@@ -45,7 +45,7 @@ def test_a_model_may_be_asked_twice_unless_it_works_in_the_background_or_the_bod
 def test_a_generation_is_posted_and_no_message_of_a_socket() -> None:
     exchange = begun()
     assert exchange.is_generation and not exchange.is_upgrade
-    exchange.socket = exchange.attempts[0].lease
+    exchange.socket_lease = exchange.attempts[0].lease
     assert not exchange.is_generation
 
     upgrade = begun("/v1/responses", "GET", upgrade="WebSocket")

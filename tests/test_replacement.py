@@ -35,7 +35,7 @@ def answered(
     routed(of, exchange)
     attempt = exchange.attempts[0]
     attempt.head, attempt.outcome, exchange.refusal = Head(status, JSON), Outcome(kind, None, scope, detail), refusal
-    exchange.socket = attempt.lease if socket else None
+    exchange.socket_lease = attempt.lease if socket else None
     return exchange
 
 

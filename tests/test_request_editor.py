@@ -322,14 +322,14 @@ def test_a_message_shares_the_headers_of_its_socket() -> None:
     of = router(account("a"))
     exchange = opened(of, request(x_session_id="s"))
     lease = routed(of, exchange)
-    exchange.socket = replace(
+    exchange.socket_lease = replace(
         lease, edit=replace(lease.edit, headers=(("X-Request-ID", "of-the-socket"), ("Gone", None)))
     )
 
     edited = dict(of.editor.edit(exchange, lease, 0.0)[0].edit.headers)
 
     assert "X-Request-ID" not in edited  # it went up with the upgrade
-    exchange.socket = replace(lease, edit=replace(lease.edit, headers=(("X-Request-ID", None),)))
+    exchange.socket_lease = replace(lease, edit=replace(lease.edit, headers=(("X-Request-ID", None),)))
     assert "X-Request-ID" in dict(of.editor.edit(exchange, lease, 0.0)[0].edit.headers)  # it was taken off there
 
 
@@ -513,7 +513,7 @@ def test_when_a_request_is_made_again_without_what_others_sealed(change: dict[st
     attempt = exchange.attempts[0]
     attempt.complaint = change.get("complaint", "invalid_encrypted_content x")
     exchange.unsealed |= change.get("unsealed", set())
-    exchange.socket = lease if "socket" in change else None
+    exchange.socket_lease = lease if "socket" in change else None
 
     assert of.editor.unseals(exchange, attempt) is unseals
     assert ("a" in exchange.renewed) is unseals

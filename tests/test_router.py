@@ -742,7 +742,9 @@ def test_an_exchange_on_a_socket_ends_with_its_last_event(data: str, over: bool)
     of = router()
     upgraded = opened(of, upgrade("s"))
     socket = routed(of, upgraded)
-    exchange = of.open(request({"model": "m", "input": []}, "/v1/responses"), 0.0, reverse=UPSTREAM, socket=socket)
+    exchange = of.open(
+        request({"model": "m", "input": []}, "/v1/responses"), 0.0, reverse=UPSTREAM, socket_lease=socket
+    )
     assert isinstance(exchange, Exchange)
     routed(of, exchange)
     answer(of, exchange, Head(200, Headers()))
@@ -854,7 +856,7 @@ def test_what_an_exchange_holds_of_its_request() -> None:
     first, second = opened(of, request(x_session_id="s"), 7.0), opened(of, request(x_session_id="s"), 8.0)
     other = opened(of, replace(request(x_session_id="s"), method="PUT"))
 
-    assert (first.opened, first.model, first.pin, first.reverse, first.socket) == (7.0, "m", "", UPSTREAM, None)
+    assert (first.opened, first.model, first.pin, first.reverse, first.socket_lease) == (7.0, "m", "", UPSTREAM, None)
     assert len({first.id, second.id, other.id}) == 3 and {len(first.id), len(other.id)} == {16}
     assert first.digest == second.digest != other.digest
     assert first.digest != opened(of, request(None, "/v1/chat/completions?b", x_session_id="s")).digest
@@ -971,10 +973,10 @@ def test_an_upgrade_asks_for_a_socket_and_its_messages_for_its_account() -> None
     upgraded = opened(of, upgrade("s"))
     lease = routed(of, upgraded)
     assert (lease.ask.websocket, lease.ask.opens) == (True, True)
-    message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket=lease)
+    message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket_lease=lease)
     assert isinstance(message, Exchange)
 
-    assert (message.pin, message.stream, message.socket) == (lease.account.id, True, lease)
+    assert (message.pin, message.stream, message.socket_lease) == (lease.account.id, True, lease)
     ask = routed(of, message).ask
     assert (ask.websocket, ask.opens, ask.pin) == (True, False, lease.account.id)
 
@@ -1268,7 +1270,7 @@ def test_a_socket_may_go_on_while_its_account_can_serve() -> None:
 def test_a_message_that_leaves_its_socket_leaves_the_account_of_the_socket() -> None:
     of = router(account("a"), account("b"))
     lease = routed(of, opened(of, upgrade("s")))
-    message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket=lease)
+    message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket_lease=lease)
     assert isinstance(message, Exchange)
     of.leave_socket(message, 0.0)
 
@@ -1445,7 +1447,7 @@ def test_encrypted_reasoning_whose_account_is_gone_goes_on_as_the_settings_say(s
     of = router(account("a"), account("b", enabled=False), failover=FailoverSettings(encrypted_reasoning=setting))
     socket = routed(of, opened(of, upgrade("s"))) if on_socket else None
     asked = request({"model": "m", "input": []}, "/v1/responses", session_id="s")
-    exchange = of.open(asked, 0.0, reverse=UPSTREAM, socket=socket)
+    exchange = of.open(asked, 0.0, reverse=UPSTREAM, socket_lease=socket)
     assert isinstance(exchange, Exchange)
     exchange.identity = replace(exchange.identity, owner=frozenset({"b"}))
     decided = of.next(exchange, 0.0)
@@ -1467,7 +1469,7 @@ def test_what_was_asked_is_what_the_client_sent_but_for_a_socket_s_messages(
     of = router(account("a"), mode=mode)
     exchange = begun(of, replace(request(), body=Body(b'{"model":"m"}')))
     lease = exchange.attempts[0].lease
-    exchange.socket = lease if on_socket else None
+    exchange.socket_lease = lease if on_socket else None
 
     assert of._summarised(exchange, replace(lease, body=b'{"model":"theirs"}')).raw == sent
     assert of._summarised(exchange, replace(lease, body=None)).raw == b'{"model":"m"}'
@@ -1499,7 +1501,9 @@ def test_what_is_bound_to_an_account_is_noted_of_a_request_that_went_up_whole(
 def test_an_upgrade_asks_for_the_last_model_of_its_conversation() -> None:
     of = router()
     socket = routed(of, opened(of, upgrade("s")))
-    message = of.open(request({"model": "m9"}, "/v1/responses", session_id="s"), 0.0, reverse=UPSTREAM, socket=socket)
+    message = of.open(
+        request({"model": "m9"}, "/v1/responses", session_id="s"), 0.0, reverse=UPSTREAM, socket_lease=socket
+    )
     assert isinstance(message, Exchange)
 
     assert opened(of, upgrade("s")).model == "m9"

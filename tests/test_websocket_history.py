@@ -19,7 +19,7 @@ def exchange(session: str = "s", *, model: str = "", on_socket: bool = False, **
     of = router()
     made = opened(of, replace(upgrade(session), client=Client(**client)))
     socket = routed(of, made) if on_socket else None
-    made.model, made.socket = model, socket
+    made.model, made.socket_lease = model, socket
     return made
 
 

@@ -324,7 +324,7 @@ def _again(flow: StoredFlow, request: Request, router: Router, upstream: Origin 
         router.answered(exchange, what, now)
     router.close(exchange, "", now, status=head.status)
     for each in flow.messages:
-        message = router.open(replace(request, body=each.request), now, reverse=upstream, socket=lease)
+        message = router.open(replace(request, body=each.request), now, reverse=upstream, socket_lease=lease)
         if isinstance(message, Refusal) or _served(router, message, each.served, now) is None:
             continue
         for answer in (_OF_A_SOCKET, *map(Message, each.answer)):

@@ -214,7 +214,9 @@ class WebSocketDriver:
             end_with(message, 1008, refusal.message)
 
     async def _open_exchange(self, message: WebSocketMessage, request: Request, upgrade: Exchange) -> None:
-        opened = self._context.router.open(request, time.time(), reverse=upgrade.reverse, socket=self._driver.lease)
+        opened = self._context.router.open(
+            request, time.time(), reverse=upgrade.reverse, socket_lease=self._driver.lease
+        )
         if isinstance(opened, Refusal):
             self._refuse(message, opened)
             return

@@ -13,7 +13,7 @@ from ..ledger import Entry, Ledger
 from ..settings.settings import SessionSettings
 from ..values import header_names
 from ..values.answer import Fact
-from ..values.decision import Evidence, Identity, Strength
+from ..values.decision import Evidence, EvidenceStrength, Identity
 from ..values.http import Request
 from . import auxiliary_calls, references, signals
 from .account_resources import AccountResources
@@ -32,7 +32,7 @@ from .truncated_history import TruncatedHistories
 from .turns import Conversation
 
 _PER_SESSION = 4  # ids and prefixes in memory for each session of the limit
-_STRENGTH: dict[str, Strength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
+_STRENGTH: dict[str, EvidenceStrength] = {"cache_key": "derived", "user": "guess", "content": "guess"}
 _WITHOUT_IDS = frozenset(("parent", "token", "conversation", "content"))  # tiers that need no id of their own
 _ISOLATED = frozenset(("own", "user"))  # ids of these tiers neither lend nor borrow an affinity
 

@@ -12,7 +12,7 @@ from .account import OutcomeKind, OutcomeScope
 from .answer import Usage
 
 VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
-Strength = Literal["exact", "derived", "guess"]
+EvidenceStrength = Literal["exact", "derived", "guess"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Identity:
     thread: str = ""
     owner: frozenset[str] | None = None
     tier: str = ""
-    strength: Strength = "guess"
+    strength: EvidenceStrength = "guess"
     value: str = field(default="", repr=False)  # the raw id of the tier, if there is one
     binds: bool = True  # False: an auxiliary call, which follows a binding but never makes or moves one
     evidence: tuple[Evidence, ...] = ()

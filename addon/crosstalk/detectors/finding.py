@@ -8,14 +8,14 @@ from ...ledger import Entry
 from ...values.answer import Fact
 from ...values.decision import Finding
 
-Strength = Literal["proof", "strong", "weak"]
+FindingStrength = Literal["proof", "strong", "weak"]
 _SHOWN = 160  # characters of a value that came from outside
 
 
 def finding(
     detector: str,
     family: str,
-    strength: Strength,
+    strength: FindingStrength,
     fact: Fact,
     expected: str,
     victim: Entry | None = None,

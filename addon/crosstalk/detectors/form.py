@@ -8,7 +8,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_FORM_PROOF, RUN_PROOF, RUN_STRONG
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "form"
 
@@ -30,7 +30,7 @@ def shape(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if ctx.void(rule):
         return
     stands = ctx.stands_explained(rule) if others else ctx.stands(rule, RUN_FORM_PROOF)
-    strength: Strength = "proof" if stands else "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
+    strength: FindingStrength = "proof" if stands else "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
     victim = next(iter(others.values())) if len(others) == 1 else None
     yield finding("shape", FAMILY, strength, fact, request.shape, victim)
 
@@ -45,7 +45,7 @@ def framing(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     ctx.broke("framing", now)
     if not ctx.void("framing"):
-        strength: Strength = "strong" if ctx.suspects("framing", RUN_STRONG) else "weak"
+        strength: FindingStrength = "strong" if ctx.suspects("framing", RUN_STRONG) else "weak"
         yield finding("framing", FAMILY, strength, fact, "one whole answer")
 
 
@@ -58,5 +58,5 @@ def stray_head(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
         return
     ctx.broke("stray-head", now)
     if not ctx.void("stray-head"):
-        strength: Strength = "proof" if ctx.memory is None or ctx.stands("stray-head", RUN_PROOF) else "weak"
+        strength: FindingStrength = "proof" if ctx.memory is None or ctx.stands("stray-head", RUN_PROOF) else "weak"
         yield finding("stray-head", FAMILY, strength, fact, "the body of one answer")

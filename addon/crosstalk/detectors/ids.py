@@ -10,7 +10,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import KEPT_PER_BREAK, RUN_EXPLAINED, RUN_REINSTATED, RUN_STRONG, RUN_UNIQUE_ID
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "ids"
 _PLACES = ("echo", "id", "provider_id", "token")
@@ -67,7 +67,7 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         case "match":
             ctx.kept.add(rule)
         case "other" if returned.entry and not ctx.repeats(returned.entry):
-            proof: Strength = "proof" if ctx.status < 400 else "strong"
+            proof: FindingStrength = "proof" if ctx.status < 400 else "strong"
             yield finding("tag", FAMILY, proof, fact, ctx.entry.request_id, returned.entry)
         case "unknown":
             # Another instance's id. If it is newer than our request, it may be that of an instance upstream of us.
@@ -78,7 +78,7 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             yield finding("mangled-tag", FAMILY, _unminted_strength(ctx, rule, now), fact, ctx.entry.request_id)
 
 
-def _unminted_strength(ctx: DetectorContext, rule: str, now: float) -> Strength:
+def _unminted_strength(ctx: DetectorContext, rule: str, now: float) -> FindingStrength:
     """Return the strength of an id in our form that we did not mint: some hosts cut ids, or replay recordings."""
     if ctx.status < 400:
         ctx.broke(rule, now)
@@ -123,7 +123,7 @@ def duplicate(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
         # An embedding or a moderation holds no words and may be equal for different requests. Gateways cache heads,
         # write trace ids into them, and cache answers across similar requests.
         spoken = ctx.request is None or ctx.request.shape not in ("", "embedding")
-        worth: Strength = "proof" if fact.kind == "id" and spoken and not ctx.cached else "strong"
+        worth: FindingStrength = "proof" if fact.kind == "id" and spoken and not ctx.cached else "strong"
         unique = ctx.stands_unique(rule, other, later=RUN_UNIQUE_ID)
         counts = unique or ((twice or not first) and ctx.stands_explained(rule))
         if same and counts and (worth == "proof" or not ctx.standing(rule).doubted):

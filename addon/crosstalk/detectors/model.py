@@ -10,7 +10,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_EXPLAINED
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "model"
 _DATED = re.compile(
@@ -43,7 +43,7 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
     ctx.models.append(got)
     ctx.broke(rule, now)
     other = _requested_by(ctx, fact.value)
-    strength: Strength = "strong" if other is not None and ctx.stands(rule, RUN_EXPLAINED) else "weak"
+    strength: FindingStrength = "strong" if other is not None and ctx.stands(rule, RUN_EXPLAINED) else "weak"
     yield finding("model", FAMILY, strength, fact, request.model, other)
 
 

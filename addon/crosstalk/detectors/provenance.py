@@ -12,7 +12,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_STRONG
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "content"
 _LENGTH, _WORDS = 200, 20  # characters and distinct words below which texts are alike by chance
@@ -75,5 +75,5 @@ def results(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     place = Fact("request", "", "request tool results")
     told = f"{len(owners)} conversations"
     new = ctx.is_first_break("results", RUN_STRONG)  # some clients mix them habitually
-    strength: Strength = "strong" if new else "weak"
+    strength: FindingStrength = "strong" if new else "weak"
     yield finding("results", FAMILY, strength, place, "the calls of one answer", victim, received=told)

@@ -8,7 +8,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import RUN_FORM_PROOF, RUN_STRONG
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "state"
 _PROOFS = frozenset({"two-starts", "alternates"})  # two answers in one stream
@@ -37,7 +37,7 @@ def disorder(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         yield finding("disorder", FAMILY, _strength(ctx, fact, rule), fact, "one answer in one stream")
 
 
-def _strength(ctx: DetectorContext, fact: Fact, rule: str) -> Strength:
+def _strength(ctx: DetectorContext, fact: Fact, rule: str) -> FindingStrength:
     if ctx.memory is None:
         return "proof" if fact.where in _PROOFS else "weak"
     if fact.where in _WEAK:

@@ -10,7 +10,7 @@ from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
 from ..host_habits import BY_OUR_CLOCK, RUN_STRONG, detector_of
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "time"
 _SLACK = 3.0  # seconds: both clocks are read to whole seconds
@@ -85,7 +85,7 @@ def _compared(ctx: DetectorContext, rule: str, fits: bool, fact: Fact, expected:
         return
     ctx.broke(rule, now)
     if not ctx.void(rule):
-        strength: Strength = "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
+        strength: FindingStrength = "strong" if ctx.suspects(rule, RUN_STRONG) else "weak"
         yield finding(detector_of(rule), FAMILY, strength, fact, expected)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from .finding import Strength, finding
+from .finding import FindingStrength, finding
 
 FAMILY = "tools"
 
@@ -29,5 +29,5 @@ def unoffered(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
         return
     other = ctx.other_offered(name)
     ctx.broke("tool-name", now, found=ctx.swap_note(other))
-    strength: Strength = "strong" if other is not None and ctx.swapped("tool-name", other) else "weak"
+    strength: FindingStrength = "strong" if other is not None and ctx.swapped("tool-name", other) else "weak"
     yield finding("tool-name", FAMILY, strength, fact, f"one of the {len(offered)} tools offered", other)

@@ -95,9 +95,9 @@ _ALONE = (
 
 # A gateway may answer in the words of another vendor, so the table of a family is followed by that of the first other.
 RULES: Mapping[str, tuple[OutcomeRule, ...]] = MappingProxyType({
-    "": (*_ALONE, *(rule for family in FAMILIES for rule in of_family(family).error_rules)),
+    "": (*_ALONE, *(rule for family in FAMILIES for rule in of_family(family).outcome_rules)),
     **{
-        family: (*_ALONE, *of_family(family).error_rules, *of_family(other).error_rules)
+        family: (*_ALONE, *of_family(family).outcome_rules, *of_family(other).outcome_rules)
         for family in FAMILIES
         for other in [next(name for name in FAMILIES if name != family)]
     },

@@ -46,7 +46,7 @@ _BLOCKS = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_too
 _SERVER_TOOLS = ("server_", "mcp_", "web_", "code_", "bash_", "text_editor_", "tool_search")
 _THINKING = ("thinking", "redacted_thinking")
 
-_ERROR_RULES = (
+_OUTCOME_RULES = (
     rule_for("quota", "credits_required", scope="lane"),
     rule_for("quota", "billing_error enforced_spend_limit_reached"),
     rule_for("quota", phrase=r"credit balance is too low|reached your specified (workspace )?api usage limits",
@@ -401,7 +401,7 @@ DIALECT = Dialect(
     holds_answer=_holds_answer,
     has_shape=_has_shape,
     answer_shape=lambda suffix: _NAME if suffix.endswith(("/messages", "Predict")) else "",
-    error_rules=_ERROR_RULES,
+    outcome_rules=_OUTCOME_RULES,
     error=_error,
     error_event=lambda refusal, request_id: b"event: error\ndata: " + _error(refusal, request_id) + b"\n\n",
     error_headers=_error_headers,

@@ -80,7 +80,7 @@ class Dialect:
     answer_shape: Callable[[str], str] = lambda suffix: ""  # the shape of an answer at a suffix; empty: several
 
     # errors
-    error_rules: tuple[OutcomeRule, ...] = ()  # codes and phrases of its servers; the first that fits decides
+    outcome_rules: tuple[OutcomeRule, ...] = ()  # codes and phrases of its servers; the first that fits decides
     error: Callable[[Refusal, str], bytes]  # the body; with the request's id
     error_event: Callable[[Refusal, str], bytes]  # the event or events that end a stream
     error_headers: Callable[[Refusal], list[tuple[str, str]]] = errors.headers

@@ -64,7 +64,7 @@ _SIGNATURES = ("thoughtSignature", "thought_signature")
 _UNSIGNED = b'"skip_thought_signature_validator"'  # the API's word for "no signature": function calls need one
 
 # "Exceeded your current quota" stands in every 429 of Gemini, the harmless ones too; the quota's id tells them apart.
-_ERROR_RULES = (
+_OUTCOME_RULES = (
     ZERO_LIMIT,
     rule_for("quota", "payment_required quota_exceeded billing_disabled"),
     rule_for("auth", "api_key_invalid api_key_expired api_key_service_blocked validation_required unauthenticated "
@@ -372,7 +372,7 @@ DIALECT = Dialect(
     streams_array=True,
     has_shape=lambda data: "candidates" in data or "candidates" in tokens.member(data, "response"),
     answer_shape=lambda suffix: _NAME if suffix.endswith((":generateContent", ":streamGenerateContent")) else "",
-    error_rules=_ERROR_RULES,
+    outcome_rules=_OUTCOME_RULES,
     error=_error,
     error_event=lambda refusal, request_id: b"data: " + _error(refusal, request_id) + b"\n\n",
 )

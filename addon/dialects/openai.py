@@ -27,7 +27,7 @@ _STORED = (
     "thread", "assistant", "video", "eval", "chatkit", "agent", "session", "environment", "vault", "memory_store"
 )  # fmt: skip
 
-ERROR_RULES = (
+OUTCOME_RULES = (
     rule_for("rate", "in_flight_budget_exhausted"),
     rule_for("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
                       "project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached "

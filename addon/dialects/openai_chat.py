@@ -197,7 +197,7 @@ DIALECT = Dialect(
     has_shape=lambda data: "choices" in data,
     other_shapes={"embedding": _is_embeddings},
     answer_shape=lambda suffix: _SHAPES.get(suffix, ""),
-    error_rules=openai.ERROR_RULES,
+    outcome_rules=openai.OUTCOME_RULES,
     error=openai.error,
     error_event=openai.error_event,
 )

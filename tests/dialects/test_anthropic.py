@@ -300,7 +300,7 @@ def test_each_row_of_errors(status: int, kind: str, message: str, outcome: str) 
         named = kind in rule.codes or (rule.phrase is not None and rule.phrase.search(message) is not None)
         return named and (not rule.statuses or status in rule.statuses)
 
-    assert next((rule.kind for rule in ANTHROPIC.error_rules if fits(rule)), "") == outcome
+    assert next((rule.kind for rule in ANTHROPIC.outcome_rules if fits(rule)), "") == outcome
 
 
 def unsealed(body: object, keeps: tuple[str, ...] = ()) -> Any:

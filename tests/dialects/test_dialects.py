@@ -99,7 +99,7 @@ def test_every_field_that_another_room_reads_answers(dialect: dialects.Dialect) 
 @pytest.mark.parametrize("dialect", dialects.DIALECTS, ids=lambda dialect: dialect.name)
 def test_a_dialect_says_what_the_defaults_cannot_know(dialect: dialects.Dialect) -> None:
     assert dialect.vendor and dialect.terminal and dialect.path_words and dialect.owning_marks
-    assert dialect.error_rules
+    assert dialect.outcome_rules
     assert dialect.history in dialects.HISTORIES
     assert dialect.order is not dialects.NO_DIALECT.order
     assert dialect.name in dialects.SHAPES

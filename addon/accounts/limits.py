@@ -36,7 +36,7 @@ _AT = re.compile(
 _LIMIT = re.compile(r"\blimit:? ([\d,]{1,15})\b.{0,40}?\brequested:? (?:about )?([\d,]{1,15})\b")
 # Codex: two windows, and what of each is used up. Families of limits have a word before `primary`.
 _CODEX = re.compile(r"x-codex-(?:[a-z0-9-]+-)?(?:primary|secondary)-reset-(?:after-seconds|at)")
-_LEFT = re.compile(r"(?:^|-)remaining(?=-|$)")
+_REMAINING = re.compile(r"(?:^|-)remaining(?=-|$)")
 _MAX_BUCKETS = 16
 
 
@@ -73,15 +73,15 @@ def _anthropic_window(headers: Headers, key: str, value: str, now: float) -> Buc
 
 
 def _remaining(headers: Headers, key: str, value: str, now: float) -> Bucket | None:
-    if not _LEFT.search(key) or not _NUMBER.fullmatch(value.strip()):
+    if not _REMAINING.search(key) or not _NUMBER.fullmatch(value.strip()):
         return None
-    left, most = float(value), headers.get(_LEFT.sub(lambda m: m[0].replace("remaining", "limit"), key)).strip()
+    left, most = float(value), headers.get(_REMAINING.sub(lambda m: m[0].replace("remaining", "limit"), key)).strip()
     if not _NUMBER.fullmatch(most) or float(most) <= 0 or left < 0:
         return None
     by_size = "ratelimitbysize" in key  # its one reset belongs to the minute
     if by_size and not key.endswith("-minute"):
         return None
-    reset = "ratelimitbysize-reset" if by_size else _LEFT.sub(lambda m: m[0].replace("remaining", "reset"), key)
+    reset = "ratelimitbysize-reset" if by_size else _REMAINING.sub(lambda m: m[0].replace("remaining", "reset"), key)
     at = moment(headers.get(reset), now)
     return Bucket(min(left / float(most), 1.0), at) if at is not None else None
 

@@ -32,7 +32,7 @@ QUIET = 60.0  # seconds without a request, after which such an outage counts as 
 MAX_TRIED = 6  # accounts that one exchange tried, after which it probes no lane early
 QUEUE_RECHECK = 5.0  # seconds between two looks of a queued request; `queue.timeout` ends its wait
 TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
-_LEFT = "failed on an earlier WebSocket"
+_SOCKET_FAILED = "failed on an earlier WebSocket"
 _RESTS = "cooling down for a model"
 
 
@@ -479,7 +479,9 @@ def _others_first(options: list[Option], left: Mapping[str, float]) -> list[Opti
     able = [option.account.id for option in options if not option.obstacle]
     stays = {account for account in able if account not in left} or set(sorted(able, key=left.__getitem__)[:1])
     return [
-        option if option.obstacle or option.account.id in stays else replace(option, obstacle="tried", reason=_LEFT)
+        option
+        if option.obstacle or option.account.id in stays
+        else replace(option, obstacle="tried", reason=_SOCKET_FAILED)
         for option in options
     ]
 

@@ -62,7 +62,7 @@ logger = logging.getLogger(__name__)
 _GLANCE = 0.05  # seconds between two looks at whether a client takes its answer again
 _LOST = 5.0  # seconds after its client has left in which an exchange may end by itself
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
-_LEFT = Refusal(499, "client_left", "The client left while the request waited")
+_CLIENT_LEFT = Refusal(499, "client_left", "The client left while the request waited")
 SHUTTING_DOWN = Refusal(503, "shutting_down", "Patchbay is shutting down and accepts no new requests", 1.0)
 _NOT_KEPT = Refusal(
     400,
@@ -379,7 +379,7 @@ class Patchbay:
                     return decided
                 case Wait(until=until):
                     if not await _wait(driver, until):
-                        return _LEFT
+                        return _CLIENT_LEFT
                     if refused := self._asked_again(flow, exchange):
                         return refused
                 case Lease() if await self._has_keys(exchange, decided):

@@ -44,7 +44,7 @@ SILENCE = 20.0  # seconds for which an upstream that owes an answer may say noth
 PONG = 5.0  # seconds it has to answer the ping
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this message; see its log")
 _CROWDED = Refusal(429, "too_many_in_flight", "Too many responses are under way on this WebSocket")
-_LEFT = Refusal(499, "client_left", "The client left while its message waited")
+_CLIENT_LEFT = Refusal(499, "client_left", "The client left while its message waited")
 _MOVED = ("account_gone", "Connect again: the account of this WebSocket is not served any more", 503)
 _UNSERVED = ("model_elsewhere", "Connect again: the account of this WebSocket does not serve this model", 503)
 _SILENT = ("upstream_unreachable", "The upstream did not answer: it is silent, and answers no ping either")
@@ -271,7 +271,7 @@ class WebSocketDriver:
     def _check_again(self, exchange: Exchange) -> Refusal | None:
         """Return why *exchange*, which waited, may not be sent any more."""
         if self._driver.client_gone.is_set():
-            return _LEFT
+            return _CLIENT_LEFT
         client = self._context.client_now(exchange.request.client)
         if client is None:
             return GONE
@@ -296,7 +296,7 @@ class WebSocketDriver:
         if self._driver.shadow:
             return
         message.drop()
-        if refusal is _LEFT:
+        if refusal is _CLIENT_LEFT:
             return
         self._send_error(refusal)
         if refusal.code == GONE.code:

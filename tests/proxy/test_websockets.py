@@ -734,7 +734,7 @@ def test_only_a_close_by_the_upstream_is_the_account_s_failure(
         (Refusal(400, "account_unknown", "x"), True, [1013]),
         (Refusal(400, "body_unusable", "x"), True, []),
         (websockets._CROWDED, True, []),
-        (websockets._LEFT, False, []),
+        (websockets._CLIENT_LEFT, False, []),
     ],
 )
 def test_a_refusal_closes_the_socket_where_another_one_may_be_served(

@@ -86,7 +86,7 @@ class Router:
         self.accounts.reload(config)
         self._identifier.reload(config.sessions)
 
-    def made(self, request_id: str) -> bool:
+    def is_own_id(self, request_id: str) -> bool:
         """Whether *request_id* was made under this instance's key."""
         return bool(self._mint.recognise(request_id))
 
@@ -489,17 +489,17 @@ class Router:
         lease, anywhere = attempt.lease, upstream_url.is_anywhere(request.destination)
         return AddressMap(lease.account, lease.origin, request.address, request.path, lease.edit.path, anywhere)
 
-    def given(self, exchange: Exchange, addresses: AddressMap, now: float) -> None:
+    def note_addresses(self, exchange: Exchange, addresses: AddressMap, now: float) -> None:
         """Remember which account owns the *addresses* that the client of *exchange* was given."""
         if addresses.given and not exchange.request.replay:
             self._resources.note_addresses(exchange.request, addresses.account.id, addresses.given, now)
             addresses.given.clear()
 
-    def is_given(self, exchange: Exchange, now: float) -> bool:
+    def knows_address(self, exchange: Exchange, now: float) -> bool:
         """Whether *exchange* asks for an address that an answer gave to its client."""
         return exchange.request.endpoint.kind != "generation" and self._resources.knows_address(exchange.request, now)
 
-    def given_to(self, path: str, now: float) -> Client | None:
+    def client_of_address(self, path: str, now: float) -> Client | None:
         """Return the client that an answer gave the address of an upload, *path* with its query, if it is one."""
         found = self._resources.client_of(path, now) if "?" in path else None
         return Client(scope=found[0], key=found[1]) if found else None

@@ -399,7 +399,7 @@ def test_members_that_a_provider_wants_are_stamped_in_the_body(path: str, body: 
 
     assert lease.edit.body == {key: value for key, value in sent.items() if key != "messages"}
     assert (sent["model"], sent["trace"]) == ("theirs", lease.request_id)
-    assert of.made(sent["guid"]) and len(sent["guid"]) == 36
+    assert of.is_own_id(sent["guid"]) and len(sent["guid"]) == 36
     assert len(sent["t"]) > 16 and sent["t"] != lease.session_id
     other = json.loads(edited(of, request(body, path, x_session_id="t")).body or b"")
     assert other["t"] != sent["t"]

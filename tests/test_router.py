@@ -770,8 +770,8 @@ def test_what_is_held_counts_and_what_is_delivered_does_not() -> None:
 
 def test_an_address_is_known_by_its_query_and_to_no_generation() -> None:
     of = router()
-    assert of.given_to("/upload/1", 0.0) is None and of.given_to("/upload/1?id=2", 0.0) is None
-    assert not of.is_given(opened(of, request()), 0.0)
+    assert of.client_of_address("/upload/1", 0.0) is None and of.client_of_address("/upload/1?id=2", 0.0) is None
+    assert not of.knows_address(opened(of, request()), 0.0)
     assert of.address_map(opened(of, request())) is None
 
 
@@ -797,8 +797,8 @@ def test_a_request_is_estimated_at_four_bytes_a_token() -> None:
 def test_our_ids_are_known_and_no_other() -> None:
     of = router()
 
-    assert of.made(routed(of, opened(of, request())).request_id)
-    assert not of.made("pb1-" + "0" * 48)
+    assert of.is_own_id(routed(of, opened(of, request())).request_id)
+    assert not of.is_own_id("pb1-" + "0" * 48)
 
 
 def test_without_an_attempt_there_is_nothing_to_settle_or_to_leave_unsent() -> None:
@@ -844,7 +844,7 @@ def test_addresses_go_by_the_path_here_and_the_path_upstream() -> None:
     assert (found.account, found.origin, found.address) == (lease.account, lease.origin, "http://here")
     assert (found.asked, found.went, found.anywhere) == ("/v1/files", lease.edit.path, False)
     found.given.append("/v1/files/1?sig=2")
-    of.given(exchange, found, 0.0)
+    of.note_addresses(exchange, found, 0.0)
     assert found.given == []
 
 
@@ -1329,7 +1329,7 @@ def given_file() -> tuple[Router, Request]:
     found = of.address_map(exchange)
     assert found is not None
     found.given.append("/upload/1?upload_id=0123456789abcdef")
-    of.given(exchange, found, 0.0)
+    of.note_addresses(exchange, found, 0.0)
     asked = replace(request({}, "/upload/1?upload_id=0123456789abcdef"), method="PUT", client=client)
     return of, replace(asked, endpoint=dialects.endpoint("PUT", "/upload/1"))
 
@@ -1338,10 +1338,10 @@ def test_an_address_that_was_given_leads_to_its_account_and_its_client() -> None
     of, asked = given_file()
     exchange = opened(of, asked, 1.0)
 
-    assert of.is_given(exchange, 1.0)
+    assert of.knows_address(exchange, 1.0)
     assert exchange.identity.owner == frozenset({"b"})
-    assert of.given_to(asked.path, 1.0) == Client(scope=b"s" * 16, key=b"k" * 16)
-    assert of.given_to("/upload/2?upload_id=fedcba9876543210", 1.0) is None
+    assert of.client_of_address(asked.path, 1.0) == Client(scope=b"s" * 16, key=b"k" * 16)
+    assert of.client_of_address("/upload/2?upload_id=fedcba9876543210", 1.0) is None
 
 
 def test_addresses_of_a_replayed_answer_are_given_to_no_client() -> None:
@@ -1350,7 +1350,7 @@ def test_addresses_of_a_replayed_answer_are_given_to_no_client() -> None:
     found = of.address_map(exchange)
     assert found is not None
     found.given.append("/files/1?sig=2")
-    of.given(exchange, found, 0.0)
+    of.note_addresses(exchange, found, 0.0)
 
     assert found.given == ["/files/1?sig=2"]
 

@@ -252,7 +252,7 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
     if not (arguments.flow.isascii() and arguments.flow.isdecimal()):
         raise ValueError("--flow takes the number of a flow, counted from 1")
     now, number = 0.0, int(arguments.flow[:20])
-    for place, flow in enumerate(stored_flows.flows(Path(arguments.file), key, router.made), 1):
+    for place, flow in enumerate(stored_flows.flows(Path(arguments.file), key, router.is_own_id), 1):
         now += 1.0
         given = _given(flow)
         upstream = None if given.destination and upstream_url.is_anywhere(given.destination) else given.destination

@@ -143,7 +143,7 @@ class ExchangeDriver:
             lease,
             self.redacted_heads,
             around.keys,
-            lambda: around.router.is_given(exchange, time.time()),
+            lambda: around.router.knows_address(exchange, time.time()),
             self.body_limit,
         )
         wire, self._body = made.copy(request, server)
@@ -204,7 +204,7 @@ class ExchangeDriver:
         if exchange is None or addresses is None:
             return
         head.each_field(lambda name, value: _rewritten_header(addresses, name, value))
-        self._around.router.given(exchange, addresses, time.time())
+        self._around.router.note_addresses(exchange, addresses, time.time())
         request = exchange.request
         reads = answer_urls.body_form(request.endpoint, request.path, status, as_text(head.raw()))
         self._addresses = addresses if reads else None
@@ -226,7 +226,7 @@ class ExchangeDriver:
 
     def _addressed(self, data: bytes) -> bytes:
         if self._addresses and self.exchange:
-            self._around.router.given(self.exchange, self._addresses, time.time())
+            self._around.router.note_addresses(self.exchange, self._addresses, time.time())
         return data
 
     def websocket(

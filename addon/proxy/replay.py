@@ -68,7 +68,7 @@ def served(flow: http.HTTPFlow, router: Router, key: bytes) -> PriorServing | No
     """Return how *flow* was served before, None when it is no replay; *key* is the master key."""
     if flow.is_replay is None:
         return None
-    return stored_flows.served(flow, key, ours=router.made(stored_flows.request_id(flow)))
+    return stored_flows.served(flow, key, ours=router.is_own_id(stored_flows.request_id(flow)))
 
 
 def remark(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:

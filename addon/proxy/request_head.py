@@ -77,7 +77,7 @@ def client(
         return replay.client(flow, known, key)
     path, peer = flow.request.path, flow.client_conn.peername
     found = clients.identify(headers, path, known, key, loopback=bool(peer) and is_loopback(peer[0]))
-    given = None if any(credential_places.keys_in(headers, path)) else router.given_to(path, time.time())
+    given = None if any(credential_places.keys_in(headers, path)) else router.client_of_address(path, time.time())
     return (clients.with_present_rights(given, known, key) if given else None) or found
 
 

@@ -39,7 +39,7 @@ class UpstreamRequest:
     lease: Lease
     heads: RedactedHeads  # with the credentials that the client sent
     credentials: Credentials
-    is_given: Callable[[], bool]  # whether Patchbay gave the address to this client
+    knows_address: Callable[[], bool]  # whether Patchbay gave the address to this client
     limit: int  # bytes of a body that is decoded
 
     def copy(self, request: http.Request, server: Server) -> tuple[http.Request, bytes | None]:
@@ -96,7 +96,7 @@ class UpstreamRequest:
     def _query_names(self, path: str) -> Collection[str]:
         """Return the parameters that go up although they look like credentials: those of an address we gave, too."""
         names = self.lease.account.provider.pass_query
-        if "?" not in path or credential_places.without_key(path) == path or not self.is_given():
+        if "?" not in path or credential_places.without_key(path) == path or not self.knows_address():
             return names
         found = {unquote_plus(part.partition("=")[0]) for part in path.partition("?")[2].split("&")}
         return {*names, *found} - credential_places.QUERY_KEYS

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+import wsproto.events
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
@@ -18,7 +19,7 @@ from wsproto.frame_protocol import Opcode
 
 from patchbay.proxy import answer_filter, compatibility, layer_rig, websocket_layer
 from patchbay.proxy.credentials import Credentials
-from patchbay.proxy.websocket_layer import PatchbayWebsocket, closing, end_behind, end_with, ping
+from patchbay.proxy.websocket_layer import PatchbayWebsocket, _Incoming, closing, end_behind, end_with, ping
 from patchbay.values.account import Secret
 
 KEY = "sk-real-0123456789abcdef"
@@ -430,3 +431,42 @@ def test_others_run_after_two_milliseconds_of_work(rig: Rig, monkeypatch: pytest
         rig.from_server(frame(1, b"x") * 3)
         assert paused[0] == pauses, seconds
     assert rig.messages == [b"x"] * 9
+
+
+@pytest.mark.parametrize("by_client", [False, True])
+def test_messages_that_come_in_one_large_read_all_pass(rig: Rig, by_client: bool) -> None:
+    """It is parsed in slices."""
+    feed = rig.from_client if by_client else rig.from_server
+    feed(b"".join(frame(2, bytes((at,)) * 900, masked=by_client) for at in range(40)))
+
+    assert rig.messages == [bytes((at,)) * 900 for at in range(40)]
+
+
+def test_input_that_waits_is_bounded_to_the_byte_and_then_left() -> None:
+    """R34: one message and what mitmproxy reads at once."""
+    coming = _Incoming(None)  # type: ignore[arg-type]
+    for _ in range(2):
+        coming.add(bytes(65_536), 1000)
+        coming.add(bytes(1000), 1000)
+        coming.add(b"", 1000)
+        coming.add(None, 1000)
+        assert len(coming.unread) == 4 and not coming.events
+        coming.unread.clear()  # what was handled does not count
+    coming.add(bytes(66_536), 1000)
+    coming.add(b"x", 1000)
+    assert not coming.unread
+    [closed] = coming.events
+    assert isinstance(closed, wsproto.events.CloseConnection)
+    assert (closed.code, closed.reason) == (1009, "more than 1000 bytes while a message waits")
+    coming.add(b"late", 1000)
+    coming.add(None, 1000)
+
+    assert not coming.unread and len(coming.events) == 1
+
+
+@pytest.mark.parametrize("by_client", [False, True])
+def test_both_connections_are_closed_at_the_end(rig: Rig, by_client: bool) -> None:
+    server = rig.server
+    (rig.from_client if by_client else rig.from_server)(frame(8, struct.pack("!H", 1000), masked=by_client))
+
+    assert server and not server.connected and not rig.client.connected

@@ -90,7 +90,7 @@ class Exchange:
     served: PriorServing | None = None  # how a replayed request was served before, in the same conversation
     recheck: Callable[[], None] = lambda: None  # called when a wait may be over: `Router.next` should be asked again
     waits_since: float | None = None
-    renewed: set[str] = field(default_factory=set)  # accounts whose secret was renewed meanwhile: they may try again
+    may_retry: set[str] = field(default_factory=set)  # accounts that may try again, once: a new secret, or no seals
     unsealed: set[str] = field(default_factory=set)  # accounts that get the request without what others sealed
     attempts: list[Attempt] = field(default_factory=list)
     first_byte: float | None = None

@@ -144,7 +144,7 @@ class RequestEditor:
 
     def _unseal(self, exchange: Exchange, account: str) -> None:
         exchange.unsealed.add(account)
-        exchange.renewed.add(account)
+        exchange.may_retry.add(account)
         exchange.identity = replace(exchange.identity, owner=frozenset((account,)))
         if exchange.identity.affinity:
             self._unsealed[exchange.request.client.scope, exchange.identity.affinity, account] = None

@@ -163,10 +163,10 @@ class Router:
             exchange.refusal = decided
         return decided
 
-    def renewed(self, exchange: Exchange, account: str) -> None:
+    def secret_changed(self, exchange: Exchange, account: str) -> None:
         """Let *account*, which refused this exchange, try again, once: it has another secret now."""
         self.accounts.credential_changed(account)
-        exchange.renewed.add(account)
+        exchange.may_retry.add(account)
 
     def unsent(self, exchange: Exchange, reason: str, now: float) -> None:
         """End the present attempt, which was not sent: its account's credential cannot be had."""
@@ -549,9 +549,9 @@ def _as_before(identity: Identity, before: PriorServing | None, digest: bytes) -
 
 
 def _tried_by(exchange: Exchange) -> frozenset[str]:
-    """Return the accounts that *exchange* was at; one whose secret was renewed only after its second attempt."""
+    """Return the accounts that *exchange* was at; one in `may_retry` only after its second attempt."""
     counts = Counter(attempt.lease.account.id for attempt in exchange.attempts)
-    return frozenset(account for account, count in counts.items() if account not in exchange.renewed or count > 1)
+    return frozenset(account for account, count in counts.items() if account not in exchange.may_retry or count > 1)
 
 
 def _digest(key: bytes, request: Request) -> bytes:

@@ -315,7 +315,7 @@ def test_a_conversation_that_was_unsealed_stays_with_that_account() -> None:
     answer(of, exchange, *UNREADABLE)
 
     assert exchange.identity.owner == frozenset({first.account.id})
-    assert exchange.unsealed == exchange.renewed == {first.account.id}
+    assert exchange.unsealed == exchange.may_retry == {first.account.id}
 
 
 def test_a_message_shares_the_headers_of_its_socket() -> None:
@@ -516,7 +516,7 @@ def test_when_a_request_is_made_again_without_what_others_sealed(change: dict[st
     exchange.socket_lease = lease if "socket" in change else None
 
     assert of.editor.unseals(exchange, attempt) is unseals
-    assert ("a" in exchange.renewed) is unseals
+    assert ("a" in exchange.may_retry) is unseals
 
 
 def test_thinking_that_is_missed_counts_where_the_conversation_was_unsealed() -> None:

@@ -962,9 +962,9 @@ def test_an_account_with_a_new_secret_may_try_once_more() -> None:
     for tries in range(2):
         assert routed(of, exchange, float(tries)).account.id == "a"
         answer(of, exchange, *bad(401, code="invalid_api_key"), now=float(tries))
-        of.renewed(exchange, "a")
+        of.secret_changed(exchange, "a")
 
-    assert exchange.renewed == {"a"}
+    assert exchange.may_retry == {"a"}
     assert isinstance(of.next(exchange, 2.0), Refusal)
 
 
@@ -1435,7 +1435,7 @@ def test_an_exchange_that_is_served_after_all_was_not_refused() -> None:
     exchange = begun(of)
     answer(of, exchange, *bad(401, code="invalid_api_key"))
     assert of.next(exchange, 0.0) is exchange.refusal
-    of.renewed(exchange, "a")
+    of.secret_changed(exchange, "a")
 
     assert isinstance(of.next(exchange, 0.0), Lease)
     assert exchange.refusal is None

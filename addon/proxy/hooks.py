@@ -403,7 +403,7 @@ class Patchbay:
         account = last.lease.account
         refused = last.outcome is not None and last.outcome.kind == "auth" and last.outcome.scope != "exchange"
         if refused and any([await self._keys.refresh(secret) for secret in account.secrets]):
-            self._router().renewed(exchange, account.id)
+            self._router().secret_changed(exchange, account.id)
 
     def _asked_again(self, flow: http.HTTPFlow, exchange: Exchange) -> Refusal | None:
         """Say why *exchange*, which waited, may not be sent any more: the settings may have changed."""

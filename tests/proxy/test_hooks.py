@@ -473,7 +473,7 @@ async def test_only_an_account_that_was_refused_has_its_key_read_again(
 
     monkeypatch.setattr(addon._keys, "refresh", refresh)
     renewed: list[object] = []
-    monkeypatch.setattr(service(addon).router, "renewed", lambda *given: renewed.append(given))
+    monkeypatch.setattr(service(addon).router, "secret_changed", lambda *given: renewed.append(given))
     await addon._reread(exchange)
 
     assert told == ([lease.account.secret] if read else [])

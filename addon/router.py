@@ -168,12 +168,12 @@ class Router:
         self.accounts.credential_changed(account)
         exchange.may_retry.add(account)
 
-    def unsent(self, exchange: Exchange, reason: str, now: float) -> None:
+    def key_missing(self, exchange: Exchange, reason: str, now: float) -> None:
         """End the present attempt, which was not sent: its account's credential cannot be had."""
         attempt = exchange.attempt
         if attempt and not attempt.ended:
             attempt.reached = False
-            self._finish(exchange, attempt, refusals.unsent(reason), now)
+            self._finish(exchange, attempt, refusals.no_key(reason), now)
 
     def leave_socket(self, exchange: Exchange, now: float) -> None:
         """Remember that a WebSocket of this conversation ends because of its account: the next one gets another."""
@@ -472,8 +472,8 @@ class Router:
         counts = self.config.mode == "serve" or outcome.kind == "ok"
         told = outcome if counts else Outcome("cancelled", scope="exchange")
         # a key that cannot be had here is no matter of the request, however many accounts lack theirs
-        unsent = outcome.kind == "auth" and not attempt.reached
-        lease = replace(attempt.lease, ask=replace(attempt.lease.ask, waiter="")) if unsent else attempt.lease
+        keyless = outcome.kind == "auth" and not attempt.reached
+        lease = replace(attempt.lease, ask=replace(attempt.lease.ask, waiter="")) if keyless else attempt.lease
         spent = attempt.usage.prompt + attempt.usage.completion if attempt.usage else None
         self.accounts.record_outcome(lease, told, now, spent)
         self.accounts.release(attempt.lease)

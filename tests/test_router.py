@@ -307,7 +307,7 @@ def test_a_key_that_cannot_be_had_is_told_as_that() -> None:
     of = router(account("a"))
     exchange = opened(of, request())
     routed(of, exchange)
-    of.unsent(exchange, "env:MY_KEY: is not set", 0)
+    of.key_missing(exchange, "env:MY_KEY: is not set", 0)
     refusal = of.next(exchange, 0)
 
     assert isinstance(refusal, Refusal)
@@ -710,7 +710,7 @@ def test_an_attempt_that_was_not_sent_may_be_followed_by_another_of_any_request(
     exchange = opened(of, request({"model": "m", "background": True}))
     routed(of, exchange)
 
-    of.unsent(exchange, "no key", 0.0)
+    of.key_missing(exchange, "no key", 0.0)
 
     assert not exchange.attempts[0].reached
     assert isinstance(of.next(exchange, 0.0), Lease)
@@ -805,7 +805,7 @@ def test_without_an_attempt_there_is_nothing_to_settle_or_to_leave_unsent() -> N
     of = router()
     exchange = opened(of, request())
 
-    of.unsent(exchange, "no key", 0.0)
+    of.key_missing(exchange, "no key", 0.0)
 
     assert of.settle(exchange, 0.0) == [] and exchange.attempts == []
 
@@ -1248,8 +1248,8 @@ def test_a_key_that_cannot_be_had_is_no_matter_of_the_request() -> None:
     for _ in range(4):
         routed(of, exchange)
         attempt = exchange.attempts[-1]
-        of.unsent(exchange, "no key", 0.0)
-        of.unsent(exchange, "no key", 5.0)
+        of.key_missing(exchange, "no key", 0.0)
+        of.key_missing(exchange, "no key", 5.0)
         assert (attempt.ended, attempt.reached, attempt.finished) == (True, False, 0.0)
 
     assert [each.state for each in of.accounts.status(0.5)] == ["auth-failed"] * 4

@@ -29,8 +29,8 @@ _DAY = 86400.0
 FAR = 60.0  # seconds to a reset; beyond it the client gets our refusal instead of the provider's own 429
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 
-# `unreachable`: no answer came; `unsent`: there is no key; `tried`: it failed in this exchange, for an unknown reason.
-Cause = OutcomeKind | Literal["unreachable", "unsent", "disabled", "tried", "busy"]
+# `unreachable`: no answer came; `no_key`: there is none; `tried`: it failed in this exchange, for an unknown reason.
+Cause = OutcomeKind | Literal["unreachable", "no_key", "disabled", "tried", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType({
     "key": _Said(
         503, "upstream_credentials_exhausted", "No account for {what} was let in by its provider", final=True
     ),
-    "unsent": _Said(503, "upstream_credentials_exhausted", "No account for {what} has a key", final=True),
+    "no_key": _Said(503, "upstream_credentials_exhausted", "No account for {what} has a key", final=True),
     "model": _Said(404, "model_not_found", "No account has {what}", final=True),
     "disabled": _Said(503, "auth_unavailable", "Every account for {what} is disabled", final=True),
     "busy": _Said(503, "queue_exhausted", "Every account for {what} is busy"),
@@ -84,7 +84,7 @@ _ONE_REFUSAL: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"usage limit", "quota"}), "usage limit"),
     (frozenset({"rate", "usage limit", "quota"}), "rate"),
     (frozenset({"unreachable", "server"}), "server"),
-    (frozenset({"key", "unsent"}), "key"),
+    (frozenset({"key", "no_key"}), "key"),
 )
 _WORDS: Mapping[str, str] = MappingProxyType({
     "rate": "rate limited",
@@ -95,7 +95,7 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "server": "failing",
     "auth": "key refused",
     "permission": "access denied",
-    "unsent": "no key",
+    "no_key": "no key",
     "model": "model not found",
     "disabled": "disabled in the settings",
     "request": "request refused",
@@ -134,11 +134,11 @@ def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:
     if outcome is None:
         return "tried", ""
     if outcome.failure:
-        return ("unsent" if outcome.kind == "auth" else "unreachable"), outcome.failure
+        return ("no_key" if outcome.kind == "auth" else "unreachable"), outcome.failure
     return outcome.kind, outcome.detail
 
 
-def unsent(why: str) -> Outcome:
+def no_key(why: str) -> Outcome:
     """Return the outcome of an attempt that was not sent because its credential is not available: *why*."""
     return Outcome("auth", scope="account", detail=why, failure=why)
 
@@ -302,7 +302,7 @@ def _reason(one: Absent) -> str:
         return detail or word
     if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
         word = f"{word}: {why}"
-    if one.cause not in ("unreachable", "unsent") and not detail.startswith("it ended"):
+    if one.cause not in ("unreachable", "no_key") and not detail.startswith("it ended"):
         detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are in the journal
     return f"{word} ({detail})" if detail else word
 

@@ -23,7 +23,7 @@ from .cooldown import TRANSIENT
 
 WINDOW = 10.0  # seconds within which two faults count as one
 MEMORY = 600.0  # seconds for which a fault, a success and a refusal of a conversation count
-UNSENT = "connect"  # the detail of a failure before anything was sent: the request is not at fault
+CONNECT_FAILED = "connect"  # the detail of a failure before anything was sent: no fault of the request
 CONFIRMED = 3  # conversations, or exchanges, that met a fault on one account; one that is not certain counts half
 MAX_FAULTS = 128
 MAX_PLACES = 1024
@@ -205,7 +205,9 @@ class UpstreamFaults:
 
 def is_doubtful(outcome: Outcome) -> bool:
     """Whether *outcome* may be about the request; one that states its end is not."""
-    return outcome.until is None and outcome.detail != UNSENT and (outcome.status_only or outcome.kind in DOUBTED)
+    return (
+        outcome.until is None and outcome.detail != CONNECT_FAILED and (outcome.status_only or outcome.kind in DOUBTED)
+    )
 
 
 def _fault(account: str, lane: str, outcome: Outcome, context: OutcomeContext, now: float, undo: Undo) -> _Fault:
@@ -225,7 +227,7 @@ def _is_alike(one: _Fault, other: _Fault) -> bool:
 
 def _is_same_request(one: _Fault, other: _Fault) -> bool:
     """Whether one exchange met both, or one conversation at once; their providers may word the fault differently."""
-    if one.kind != other.kind or not other.exchange or UNSENT in (one.detail, other.detail):
+    if one.kind != other.kind or not other.exchange or CONNECT_FAILED in (one.detail, other.detail):
         return False
     if one.exchange == other.exchange:
         return True

@@ -393,7 +393,7 @@ class Patchbay:
                 await self._keys.ready(secret)
         except KeyUnavailable as e:
             logger.warning("account %s: %s", lease.account.id, e)
-            self._router().unsent(exchange, str(e), time.time())
+            self._router().key_missing(exchange, str(e), time.time())
             return False
         return True
 

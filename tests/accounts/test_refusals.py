@@ -58,8 +58,8 @@ def test_what_went_wrong_on_the_way_is_told_in_words_of_ours(kind, message, said
         ({"server", "unreachable"}, 503, "upstream_failing"),
         ({"auth"}, 503, "upstream_credentials_exhausted"),
         ({"permission"}, 503, "upstream_credentials_exhausted"),
-        ({"auth", "unsent"}, 503, "upstream_credentials_exhausted"),
-        ({"unsent"}, 503, "upstream_credentials_exhausted"),
+        ({"auth", "no_key"}, 503, "upstream_credentials_exhausted"),
+        ({"no_key"}, 503, "upstream_credentials_exhausted"),
         ({"model"}, 404, "model_not_found"),
         ({"disabled"}, 503, "auth_unavailable"),
         ({"unreachable", "rate"}, 503, "auth_unavailable"),
@@ -83,7 +83,7 @@ def test_each_account_has_its_own_reason_and_time():
         absent("work", "rate", 300, "429 rate_limit_error", hinted=True),
         absent("home", "unreachable", 10, "connection refused"),
         absent("spare", "auth", 86_400 * 2, "401 invalid_api_key"),
-        absent("new", "unsent", None, "env:NEW_KEY: is not set"),
+        absent("new", "no_key", None, "env:NEW_KEY: is not set"),
     ]
 
     assert none_left("m", accounts, NOW).message == (
@@ -109,7 +109,7 @@ def test_a_message_fits_into_two_lines_of_a_terminal():
     ("accounts", "final"),
     [
         ([absent("a", "quota", 30), absent("b", "auth", 30)], True),
-        ([absent("a", "quota", 7200, hinted=True), absent("b", "unsent", None)], True),
+        ([absent("a", "quota", 7200, hinted=True), absent("b", "no_key", None)], True),
         ([absent("a", "model", 600), absent("b", "auth", 30)], True),
         ([absent("a", "quota", 30), absent("b", "overload", 5)], False),
         ([absent("a", "rate", 20, hinted=True), absent("b", "auth", 600)], False),
@@ -268,7 +268,7 @@ def test_an_outcome_without_an_answer_says_why():
     assert refusals.cause_of(Outcome("server", detail="connect", failure="connection refused")) == (
         "unreachable", "connection refused",
     )  # fmt: skip
-    assert refusals.cause_of(refusals.unsent("env:X: is not set")) == ("unsent", "env:X: is not set")
+    assert refusals.cause_of(refusals.no_key("env:X: is not set")) == ("no_key", "env:X: is not set")
     assert refusals.cause_of(Outcome("auth", detail="401 invalid_api_key")) == ("auth", "401 invalid_api_key")
     assert refusals.cause_of(None) == ("tried", "")
 
@@ -299,7 +299,7 @@ def test_a_limit_that_lasts_is_told_by_us_at_the_first_answer(seconds, far):
     [
         ("rate", "rate limited"), ("quota", "out of credit"), ("overload", "overloaded"),
         ("unreachable", "not reachable"), ("server", "failing"), ("auth", "key refused"),
-        ("permission", "access denied"), ("unsent", "no key"), ("model", "model not found"),
+        ("permission", "access denied"), ("no_key", "no key"), ("model", "model not found"),
         ("disabled", "disabled in the settings"), ("request", "request refused"), ("cancelled", "cancelled"),
         ("tried", "failed"), ("busy", "busy"),
     ],
@@ -315,7 +315,7 @@ def test_every_cause_is_told_in_words(cause, words):
         ("rate", "sk-secret", "rate limited"),
         ("auth", "401 organization disabled", "key refused: organization disabled (401)"),
         ("unreachable", "timed out", "not reachable (timed out)"),
-        ("unsent", "x" * 61, f"no key ({'x' * 60})"),
+        ("no_key", "x" * 61, f"no key ({'x' * 60})"),
         ("server", "it ended early", "failing (it ended early)"),
         ("busy", "busy (2 at once)", "busy (2 at once)"),
     ],

@@ -7,12 +7,12 @@ from typing import get_args
 import pytest
 
 from patchbay.accounts.upstream_faults import (
+    CONNECT_FAILED,
     MAX_FAULTS,
     MAX_PLACES,
     MAX_REFUSED,
     MAX_SERVED,
     MEMORY,
-    UNSENT,
     WINDOW,
     OutcomeContext,
     UpstreamFaults,
@@ -182,7 +182,7 @@ def test_the_kinds_of_fault_that_may_be_about_the_request(kind):
     assert is_doubtful(Outcome(kind)) is (kind in DOUBTED)
     assert is_doubtful(Outcome(kind, status_only=True))
     assert not is_doubtful(Outcome(kind, until=9.0, status_only=True))
-    assert not is_doubtful(Outcome(kind, detail=UNSENT, status_only=True))
+    assert not is_doubtful(Outcome(kind, detail=CONNECT_FAILED, status_only=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -317,8 +317,8 @@ def test_two_accounts_at_once_blame_the_upstream_for_faults_that_an_upstream_can
         ({"exchange": "x"}, {"exchange": "y"}, False),
         ({"exchange": "x"}, {"exchange": "x", "kind": "model"}, False),
         ({"exchange": "x"}, {"exchange": "x", "detail": "other", "place": THERE, "now": WINDOW + 1}, True),
-        ({"exchange": "x"}, {"exchange": "x", "detail": UNSENT}, False),
-        ({"exchange": "x", "detail": UNSENT}, {"exchange": "x"}, False),
+        ({"exchange": "x"}, {"exchange": "x", "detail": CONNECT_FAILED}, False),
+        ({"exchange": "x", "detail": CONNECT_FAILED}, {"exchange": "x"}, False),
         ({"exchange": "x", "conversation": "c"}, {"exchange": "y", "conversation": "c", "now": WINDOW}, True),
         ({"exchange": "x", "conversation": "c"}, {"exchange": "y", "conversation": "c", "now": WINDOW + 0.1}, False),
         ({"conversation": "c"}, {"exchange": "y", "conversation": "c"}, True),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from patchbay.accounts.eligibility import probe_scope
 from patchbay.accounts.lease import Ask, Lease
 from patchbay.accounts.pool import Accounts
 from patchbay.settings.presets import PRESETS
@@ -18,7 +19,7 @@ from patchbay.settings.settings import Config, QueueSettings, SessionSettings
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import Head
 from patchbay.values.decision import Identity, Outcome, Refusal, Wait
-from patchbay.values.http import Client, Headers, Origin
+from patchbay.values.http import Client, Headers, Origin, PriorServing
 
 HERE = Origin("https", "api.openai.com", 443)
 THERE = Origin("https", "llm.example", 443)
@@ -1189,3 +1190,191 @@ def test_disabled_accounts_are_named_and_a_family_without_any_is_too():
     none = accounts.unserved("gemini", None, None, Client(), 0.0)
     assert (none.status, none.message) == (404, "There is no account here for Gemini")
     assert accounts.unserved("", None, None, Client(), 0.0) is None
+
+
+# --- what a single request says of itself
+
+
+def test_a_conversation_is_new_until_a_request_of_it_is_under_way():
+    accounts = pool(account("a"))
+    assert accounts.is_new(ask(), 0)
+    assert not accounts.is_new(ask(identity=Identity()), 0), "it is no conversation"
+    lease = accounts.choose(ask(), 0)
+    assert not accounts.is_new(ask(), 0), "it is under way"
+    accounts.first_success(lease, 0)
+    accounts.release(lease)
+    assert not accounts.is_new(ask(), 0), "it has a home"
+    assert accounts.is_new(ask(), 1e9)
+
+
+def test_a_replayed_request_goes_to_the_account_that_served_it_if_that_can():
+    served = PriorServing(account="b", slot=2)
+    accounts = pool(account("a", priority=5, slots=4), account("b", slots=4), account("c", slots=4))
+    lease = accounts.choose(ask(served=served), 0)
+    assert (lease.account.id, lease.binding, lease.slot, lease.key) == ("b", "inherited", 2, ask().key)
+    assert reasons(lease)["c"] == "another account served this before"
+    accounts.release(lease)
+    rest(accounts, "b")
+    assert accounts.choose(ask(served=served), 1).account.id == "a"
+    assert accounts.choose(ask("t", served=PriorServing(account="gone")), 1).account.id == "a"
+    side = Identity(affinity="side", binds=False)
+    assert accounts.choose(ask(served=PriorServing(account="c"), identity=side), 1).key is None
+
+
+def test_a_replayed_request_waits_a_moment_for_the_account_that_served_it():
+    accounts = pool(account("a", max_concurrent=1), account("b"))
+    held = accounts.choose(ask(pin="a"), 0)
+    request, called = queued("1", preferred_until=5.0, served=PriorServing(account="a"))
+    assert accounts.choose(request, 0).until == 5.0
+    assert accounts.choose(replace(request, waiter="2"), 5.0).account.id == "b"
+    accounts.release(held)
+    assert called == ["1"]
+    assert accounts.choose(request, 1).account.id == "a"
+
+
+def test_an_account_that_a_websocket_left_is_taken_after_all_others_the_longest_ago_first():
+    accounts = three()
+    lease = accounts.choose(ask(left={"a": 5.0, "b": 6.0}), 10)
+    assert (lease.account.id, reasons(lease)["a"]) == ("c", "failed on an earlier WebSocket")
+    assert accounts.choose(ask("t", left={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "b"
+    rest(accounts, "b")
+    assert accounts.choose(ask("u", left={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "a"
+    assert reasons(accounts.choose(ask("v", left={"b": 4.0}), 10))["b"] == "cooling (rate)"
+
+
+def test_models_that_cannot_be_read_are_refused_where_every_account_serves_some_only():
+    some = account("a", models=Models(allow=("x",)))
+    refusal = pool(some).choose(ask(unreadable="it is encrypted"), 0)
+    assert (refusal.code, "it is encrypted" in refusal.message) == ("model_not_allowed", True)
+    assert pool(some).choose(ask(), 0).code == "model_not_found"
+    assert pool(some, account("b")).choose(ask(unreadable="it is encrypted"), 0).account.id == "b"
+    assert (pool(some).restricts, pool(account("b")).restricts) == (True, False)
+
+
+def test_of_several_models_the_first_that_no_account_serves_is_named():
+    accounts = pool(account("a", models=Models(allow=("m", "n"))))
+    assert accounts.choose(ask(others=("n", "o")), 0).fields["model"] == "o"
+
+
+@pytest.mark.parametrize(("priority", "waits"), [(1, True), (0, False), (-1, False)])
+def test_only_an_account_of_a_higher_priority_that_is_busy_is_waited_for(priority, waits):
+    accounts = pool(account("busy", priority=priority, max_concurrent=1), account("free"))
+    accounts.choose(ask(pin="busy"), 0)
+    request, _ = queued("1", preferred_until=5.0)
+    assert isinstance(accounts.choose(request, 0), Wait) is waits
+    assert accounts.choose(request, 5.0).account.id == "free"
+
+
+# --- what ends, and who is called
+
+
+def test_a_probe_that_is_given_back_without_an_outcome_calls_those_that_wait_for_it():
+    accounts = pool(account("a"))
+    rest(accounts, "a", until=10)
+    probe = accounts.choose(ask("1"), 20)
+    request, called = queued("2")
+    assert isinstance(accounts.choose(request, 20), Wait)
+    accounts.release(probe)
+    assert called == ["2"]
+    accounts.release(probe)
+    assert called == ["2"], "it was given back once"
+
+
+@pytest.mark.parametrize("end", [Accounts.wake, Accounts.credential_changed])
+def test_an_account_that_a_user_mends_is_used_at_once_and_those_that_wait_are_called(end):
+    accounts = pool(account("a"))
+    rest(accounts, "a", kind="auth", until=None, scope="account")
+    called = []
+    accounts._limiter.wait("1", lambda: called.append("1"), [(probe_scope("a"), None)])
+    end(accounts, "a")
+    assert called == ["1"]
+    assert accounts.choose(ask(), 1).account.id == "a"
+
+
+def test_a_reload_applies_the_bounds_of_queue_and_homes_and_what_accounts_serve():
+    accounts = pool(account("a", max_concurrent=1), account("b"))
+    for name in "xyz":
+        serve(accounts, ask(name))
+    full = account("a", max_concurrent=1, models=Models(upstream_names={"m": "n"}, allow=("m",)))
+    accounts.reload(Config((full,), queue=QueueSettings(limit=0), sessions=SessionSettings(limit=1)))
+    assert (len(accounts.bindings), accounts.renames, accounts.restricts) == (1, True, True)
+    accounts.choose(ask("1"), 0)
+    assert accounts.choose(queued("2")[0], 0).code == "queue_full"
+
+
+@pytest.mark.parametrize(
+    ("changed", "well"),
+    [
+        ({}, False),
+        ({"secret": Secret("literal", "other")}, True),
+        ({"origin": THERE}, True),
+        ({"base_path": "/v2"}, True),
+        ({"weight": 2.0}, False),
+    ],
+)
+def test_another_secret_or_upstream_ends_what_was_wrong_with_a_key(changed, well):
+    accounts = pool(account("a"))
+    rest(accounts, "a", kind="auth", until=None, scope="account")
+    accounts.reload(Config((replace(account("a"), **changed),)))
+    assert accounts.health.available("a", "m", 1) is well
+
+
+def test_a_lease_may_be_used_again_while_its_lane_is_well():
+    accounts = pool(account("a"))
+    lease = accounts.choose(ask(), 0)
+    assert accounts.may_serve(lease, 0)
+    accounts.record_head(lease, Head(200, Headers()), 0)
+    accounts.record_outcome(lease, Outcome("rate", 90.0), 0)
+    assert not accounts.may_serve(lease, 89) and accounts.may_serve(lease, 90)
+
+
+def test_the_last_account_that_cools_down_is_probed_without_a_binding():
+    accounts = three()
+    rest(accounts, "a", "b", "c", until=900)
+    probe = accounts.choose(ask(), 31)
+    assert (probe.binding, probe.key) == ("none", None)
+    assert set(reasons(probe).values()) == {"", "cooling (rate)"}
+
+
+def test_conversations_that_began_alike_share_an_account_while_it_has_room():
+    accounts = pool(account("a"), account("b"))
+    near = [accounts.choose(ask(str(n), identity=Identity(affinity=str(n), near="b")), 0) for n in range(9)]
+    assert [lease.account.id for lease in near[:5]] == ["b"] * 5
+    assert near[0].binding == "inherited"
+    assert reasons(near[0])["a"] == "conversations that began alike are elsewhere"
+    assert "a" in {lease.account.id for lease in near}
+
+
+def test_an_account_that_is_gone_and_idle_does_not_drain():
+    accounts = pool(account("a"), account("b"))
+    accounts.reload(Config((account("a"),)))
+    assert [each.account for each in accounts.status(0)] == ["a"]
+
+
+def test_a_disabled_account_is_named_only_for_a_model_that_it_serves():
+    off = account("off", enabled=False, models=Models(allow=("m",)))
+    accounts = pool(off, account("b", models=Models(allow=("n",))))
+    assert "off: disabled" in accounts.choose(ask(), 0).message
+    assert accounts.choose(ask(model="x"), 0).code == "model_not_found"
+
+
+def test_a_pool_serves_the_families_of_its_enabled_accounts():
+    accounts = pool(account("a"), account("b", "gemini", THERE, enabled=False))
+    assert accounts.serves("openai", HERE, None) and accounts.serves("", None, None)
+    assert not accounts.serves("openai", THERE, None) and not accounts.serves("gemini", THERE, None)
+
+
+def test_requests_without_a_conversation_take_turns_by_pool_and_model():
+    accounts = three(strategy="round_robin")
+
+    def first(model):
+        return serve(accounts, ask(model=model, identity=Identity())).account.id
+
+    assert [first("m"), first("n"), first("m(high)"), first("n")] == ["a", "a", "b", "b"]
+    assert [first("x" * 256 + "1"), first("x" * 256 + "2")] == ["a", "b"], "a long name counts by its beginning"
+
+
+@pytest.mark.parametrize(("affinity", "slot"), [("", 0), ("\x01" + "\0" * 7, 1), ("\0" * 7 + "\x02", 2)])
+def test_the_slot_that_a_conversation_prefers_follows_from_the_end_of_its_affinity(affinity, slot):
+    lease = pool(account("a", slots=255)).choose(ask(identity=Identity(affinity=affinity)), 0)
+    assert lease.slot == slot

@@ -172,12 +172,12 @@ class Bindings:
         return self._sessions[account]
 
     def busiest(self) -> dict[str, tuple[str, float]]:
-        """Return for each account the affinity that uses it most, and its share of the uses."""
+        """Return for each account that was used the affinity that uses it most, and its share of the uses."""
         uses: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for key in self._bound:
             entry = self._entries[key]
             uses[entry.home][key.affinity] += entry.uses
-        return {account: _top(counts) for account, counts in uses.items()}
+        return {account: _top(counts) for account, counts in uses.items() if counts.total()}
 
     def expire(self, now: float, most: int = SWEEP) -> None:
         """Remove expired bindings, at most so many, so that no request waits long for it."""

@@ -362,3 +362,10 @@ def test_a_home_that_is_over_is_gone_with_the_first_look_at_it(bindings):
     assert (bindings.home(key(), 100), bindings.sessions("a"), len(bindings)) == ("", 0, 0)
     bindings.hold(key(), "b", 100)
     assert (bindings.pending(key()), bindings.all(100)) == (("b",), [])
+
+
+def test_an_account_whose_homes_were_told_and_not_used_yet_has_no_busiest_conversation(bindings):
+    bindings.adopt(Binding(key(), "a", 1.0, 500.0), 0.0)
+    assert bindings.busiest() == {}
+    bindings.hold(key(), "a", 1.0)
+    assert bindings.busiest() == {"a": ("s", 1.0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from patchbay.accounts.bindings import Binding
 from patchbay.settings.settings import Config, SessionSettings
 from patchbay.values.decision import Identity, Outcome
 
@@ -88,3 +89,10 @@ def test_an_account_that_is_gone_is_draining_while_it_answers():
     ]  # fmt: skip
     accounts.release(held)
     assert [each.account for each in accounts.status(0)] == ["a"]
+
+
+def test_the_status_is_told_after_a_restart_before_any_request_came():
+    accounts = pool(account("a"))
+    accounts.bindings.adopt(Binding(ask().key, "a", 1.0, 500.0), 1.0)
+    (a,) = accounts.status(1)
+    assert (a.sessions, a.busiest, a.share) == (1, "", 0.0)

@@ -304,7 +304,7 @@ class Limiter:
         usage = self._usage[limit.scope]
         usage.used -= limit.amount
         usage.holders -= 1
-        if limit.numbered and number is not None:
+        if number is not None:
             usage.numbers.discard(number)
         if not usage.holders:
             del self._usage[limit.scope]

@@ -484,3 +484,58 @@ def test_the_count_of_those_ahead_is_the_place_in_the_order(steps):
             if first[0] in queue.turns:
                 queue.turns[first[0]] += 1
         assert [queue.ahead(*waiting[name]) for name in queue.in_order()] == list(range(len(waiting)))
+
+
+def test_those_ahead_are_counted_with_what_is_used(limiter):
+    two = at_once(3)
+    limiter.acquire(1, two, 0)
+    limiter.wait("first", lambda: None, [(two[0].scope, None)])
+    assert limiter.obstacle(two, 0, "second") is None, "room for both"
+    limiter.acquire(2, two, 0)
+    assert limiter.obstacle(two, 0, "second") is two[0], "room for the first alone"
+    assert limiter.obstacle(two, 0, "first") is None
+
+
+def test_under_a_rate_a_newcomer_waits_behind_every_other_request(limiter):
+    rate = minute(3)
+    limiter.wait("first", lambda: None, [(rate[0].scope, None)])
+    assert limiter.obstacle(rate, 0, "second") is rate[0]
+    assert limiter.obstacle(rate, 0, "first") is None
+
+
+def test_an_account_is_found_by_its_place_in_a_scope(limiter):
+    limiter.wait("first", lambda: None, [(("rpm", "a"), None), (("tpm", "a"), None)])
+    limiter.wait("second", lambda: None, [(("rpm", "b"), None)])
+    assert [limiter.waiting_for(name) for name in ("a", "b", "rpm", "c")] == [1, 1, 0, 0]
+    assert limiter.used(("rpm", "a")) == 0
+
+
+def test_a_queue_that_is_empty_leaves_nothing_behind(limiter):
+    what = at_once(1)
+    for end in (lambda: limiter.leave("first"), lambda: limiter.acquire(1, what, 0, waiter="first")):
+        limiter.wait("first", lambda: None, [(what[0].scope, None)], b"party")
+        end()
+        assert limiter._queues == {}
+        limiter.leave("first")
+        assert limiter._waiting == limiter._parties == {}
+    assert limiter.release(1) and not limiter._usage and not limiter._holders
+
+
+def test_a_number_is_the_first_free_one_from_zero_where_none_is_wanted(limiter):
+    assert [limiter.acquire(ticket, numbered(3), 0).number for ticket in (1, 2, 3)] == [0, 1, 2]
+    limiter.release(2)
+    assert limiter.acquire(4, numbered(3), 0, wanted=2).number == 1
+    assert limiter.acquire(5, at_once(1), 0).number is None
+
+
+def test_a_party_that_was_served_goes_behind_one_request_of_each_other_party(limiter):
+    what = at_once(1)
+    for name, party in (("a1", b"a"), ("a2", b"a"), ("a3", b"a"), ("b1", b"b"), ("b2", b"b")):
+        limiter.wait(name, lambda: None, [(what[0].scope, None)], party)
+    order = []
+    for ticket in range(5):
+        order.append(limiter._in_order(what[0].scope)[0])
+        limiter.acquire(ticket, what, 0, waiter=order[-1])
+        limiter.leave(order[-1])
+        limiter.release(ticket)
+    assert order == ["a1", "b1", "a2", "b2", "a3"]

@@ -44,6 +44,7 @@ def test_a_reverse_listener_is_no_proxy() -> None:
         ("regular", "127.0.0.1", "127.0.0.1", 8080, True),
         ("upstream:http://127.0.0.1:1", "127.0.0.1", "localhost", 8080, True),
         ("regular", "127.0.0.1", "0.0.0.0", 8080, True),  # noqa: S104
+        ("regular", "127.0.0.1", "::", 8080, True),
         ("regular", "192.168.1.5", "192.168.1.5", 8080, True),
         ("regular", "192.168.1.5", "localhost", 8080, False),
         ("regular", "127.0.0.1", "api.example.com", 8080, False),
@@ -118,3 +119,15 @@ def test_a_doubled_version_is_told_with_the_base_url_to_use(
     caplog.clear()
     misdirected.Warnings().tell_path(flow().client_conn, path, Endpoint(suffix=suffix))
     assert not caplog.messages
+
+
+def test_a_hundred_different_warnings_are_logged_at_most() -> None:
+    assert misdirected.MAX_TOLD == 100
+
+
+def test_an_ipv6_listener_is_compared_by_host_and_port() -> None:
+    """Its address has four members."""
+    asked = flow("regular", ("::1", 8080, 0, 0))  # type: ignore[arg-type]
+    asked.request.data.authority = b"x"
+
+    assert misdirected.no_base_url(asked, Origin("http", "::1", 8080)) is not None

@@ -42,3 +42,7 @@ def test_the_oldest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert asyncio.run(story()) == 3
     assert closed == [str(number) for number in range(7)]
+
+
+def test_a_thousand_connections_may_be_silent_at_a_time() -> None:
+    assert pending_connections.MOST == 1000

@@ -45,7 +45,7 @@ class Attempt:
     broken: bool = False  # no answer came, or half of one
     lacks: str = ""  # why an answer of a good status is no answer
     slow: bool = False  # given up while the upstream may be working on it: the request must not be repeated
-    served: bool = False  # the first content came
+    content_began: bool = False  # the first content came, and the account is the home
     ended: bool = False
     usage: Usage | None = None
     error: str = ""
@@ -87,7 +87,7 @@ class Exchange:
     reverse: Origin | None
     in_flight: int
     socket_lease: Lease | None = None  # of the WebSocket that the request is a message on
-    served: PriorServing | None = None  # how a replayed request was served before, in the same conversation
+    prior_serving: PriorServing | None = None  # how a replayed request was served before, in the same conversation
     recheck: Callable[[], None] = lambda: None  # called when a wait may be over: `Router.next` should be asked again
     waits_since: float | None = None
     may_retry: set[str] = field(default_factory=set)  # accounts that may try again, once: a new secret, or no seals

@@ -59,7 +59,7 @@ def after_chunk(exchange: Exchange, attempt: Attempt) -> Step | None:
         return DELIVER
     if attempt.failed:
         return None if attempt.held_bytes >= HELD_BYTES else HOLD
-    if attempt.outcome and not attempt.served:  # an error, before any content
+    if attempt.outcome and not attempt.content_began:  # an error, before any content
         return None
     reader = attempt.reader
     if reader.is_foreign and (why := reader.lacks(exchange.request.endpoint)):
@@ -73,7 +73,7 @@ def _bound(exchange: Exchange, attempt: Attempt) -> int:
     if reader.is_text:  # a client can make nothing of a part of it
         return BODY_BYTES
     if reader.streamed:
-        return 0 if attempt.served or reader.answers(exchange.request.endpoint) else HELD_STREAM_BYTES
+        return 0 if attempt.content_began or reader.answers(exchange.request.endpoint) else HELD_STREAM_BYTES
     return 0 if reader.is_foreign else HELD_BYTES  # nothing but blanks so far
 
 

@@ -100,7 +100,7 @@ class RequestEditor:
 
     def _session_id(self, exchange: Exchange, lease: Lease) -> str:
         """Return the id of the session as the provider of *lease* knows it; a replay's is the one it had."""
-        before, account = exchange.served, lease.account.id
+        before, account = exchange.prior_serving, lease.account.id
         if lease.slot is not None:
             session = _slot_session(lease.slot, lease.lane, exchange.request.client.scope)
         elif before and before.session_id and before.account == account:

@@ -107,7 +107,7 @@ class Router:
         # a body that streams through is not seen, so it counts as like no other
         told = self._random_bytes(16) if request.body.raw is None else _digest(self._digest_key, request)
         name = self._random_bytes(8).hex()
-        identity, served = self._identified(request, told, name, now)
+        identity, prior = self._identified(request, told, name, now)
         exchange = Exchange(
             id=name,
             request=request,
@@ -121,7 +121,7 @@ class Router:
             reverse=reverse,
             in_flight=self._entered(identity),
             socket_lease=socket_lease,
-            served=served,
+            prior_serving=prior,
         )
         exchange.model = self.websockets.asked(exchange)
         return exchange
@@ -129,7 +129,9 @@ class Router:
     def identify_again(self, exchange: Exchange, now: float) -> None:
         """Identify the conversation of *exchange* again, before its first attempt: more may be known by now."""
         self._left(exchange.identity)
-        exchange.identity, exchange.served = self._identified(exchange.request, exchange.digest, exchange.id, now)
+        exchange.identity, exchange.prior_serving = self._identified(
+            exchange.request, exchange.digest, exchange.id, now
+        )
         exchange.in_flight = self._entered(exchange.identity)
 
     def is_new(self, exchange: Exchange, now: float) -> bool:
@@ -265,7 +267,7 @@ class Router:
             recheck=exchange.recheck,
             preferred_until=waits_since + self.config.queue.preferred_wait,
             retry_home=exchange.retry_home if len(exchange.attempts) == 1 else "",
-            served=exchange.served if not exchange.attempts else None,
+            prior_serving=exchange.prior_serving if not exchange.attempts else None,
             others=exchange.requested_models.others,
             unreadable=exchange.requested_models.hidden if exchange.requested_models.unreadable else "",
             path="" if request.endpoint.family else request.endpoint.suffix,
@@ -436,7 +438,7 @@ class Router:
                     self._error_event(exchange, attempt, fact, now)  # in a stored answer it is no fault of now
                 case "id" | "token" | "text" | "calls" if len(attempt.learned) < LEARNED_FACTS:
                     attempt.learned.append(fact)
-        if attempt.served and attempt.outcome is None and any(fact.kind == "end" for fact in facts):
+        if attempt.content_began and attempt.outcome is None and any(fact.kind == "end" for fact in facts):
             self._learn(exchange, attempt, now)  # now: the next turn may be here before the last byte of this answer
 
     @staticmethod
@@ -457,9 +459,9 @@ class Router:
 
     def _serve(self, exchange: Exchange, attempt: Attempt, now: float) -> None:
         """Make the account the conversation's home: its answer has begun."""
-        if attempt.served or not attempt.is_good or attempt.proof or exchange.request.replay:
+        if attempt.content_began or not attempt.is_good or attempt.proof or exchange.request.replay:
             return
-        attempt.served = True
+        attempt.content_began = True
         self.accounts.first_success(attempt.lease, now)
         self.changed()
 

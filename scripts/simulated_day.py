@@ -250,7 +250,7 @@ class _Run:
                 break
             began = self.now
             reaction = yield from self._attempt(client, exchange, route)
-            answered = exchange.attempts[-1].served
+            answered = exchange.attempts[-1].content_began
             if answered:
                 self._count(client, route, began - asked)
             elif reaction != "next":

@@ -107,7 +107,7 @@ def test_an_error_event_before_any_content_ends_the_answer() -> None:
     attempt.outcome = Outcome("overload")
     assert failover.after_chunk(exchange, attempt) is None
 
-    attempt.served = True
+    attempt.content_began = True
     assert failover.after_chunk(exchange, attempt) is DELIVER
 
 

@@ -415,7 +415,7 @@ def test_a_replay_has_the_session_that_it_had_at_its_account() -> None:
     of = router(account("a"))
 
     def session(before: PriorServing | None, **more: Any) -> str:
-        exchange = replace_all(opened(of, request(x_session_id="s")), served=before)
+        exchange = replace_all(opened(of, request(x_session_id="s")), prior_serving=before)
         return of.editor.edit(exchange, replace(plain, **more), 0.0)[0].session_id
 
     plain = edited(of, request(x_session_id="s"))

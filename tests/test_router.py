@@ -784,7 +784,7 @@ def test_a_replay_teaches_nothing() -> None:
     of.close(exchange, "", 0.0, status=200)
 
     attempt = exchange.attempts[0]
-    assert (attempt.learned_from, attempt.served) == (False, False)
+    assert (attempt.learned_from, attempt.content_began) == (False, False)
 
 
 def test_a_request_is_estimated_at_four_bytes_a_token() -> None:
@@ -939,19 +939,19 @@ def test_what_an_attempt_asks_the_pool() -> None:
     assert (ask.family, ask.destination, ask.reverse, ask.model) == ("openai", UPSTREAM, UPSTREAM, "m")
     assert (ask.identity, ask.client, ask.pin, ask.path) == (exchange.identity, exchange.request.client, "", "")
     assert (ask.websocket, ask.opens, ask.tried, ask.ended, ask.left) == (False, False, frozenset(), {}, {})
-    assert (ask.waiter, ask.preferred_until, ask.retry_home, ask.served) == (exchange.id, 6.0, "", None)
+    assert (ask.waiter, ask.preferred_until, ask.retry_home, ask.prior_serving) == (exchange.id, 6.0, "", None)
     assert (ask.others, ask.unreadable) == ((), "")
 
 
 def test_a_later_attempt_asks_with_what_became_of_the_earlier_ones() -> None:
     of = router()
     exchange = opened(of, replace(request(x_session_id="s"), replay=PriorServing("a", digest="of then")))
-    exchange.served = PriorServing("a")
+    exchange.prior_serving = PriorServing("a")
     first = routed(of, exchange)
     answer(of, exchange, *bad(503))
     ask = routed(of, exchange).ask
 
-    assert (first.ask.served, ask.served) == (PriorServing("a"), None)
+    assert (first.ask.prior_serving, ask.prior_serving) == (PriorServing("a"), None)
     assert ask.tried == {first.account.id}
     assert {name: outcome.kind for name, outcome in ask.ended.items()} == {first.account.id: "overload"}
 
@@ -1052,7 +1052,7 @@ def test_an_answer_that_belongs_to_another_request_is_withheld_as_the_settings_s
     assert attempt.outcome is not None
     assert (attempt.outcome.kind, attempt.learned_from) == ("cancelled" if acted else "ok", False)
     of.close(exchange, "", 3.0, status=200)
-    assert not attempt.learned_from and not attempt.served
+    assert not attempt.learned_from and not attempt.content_began
 
 
 def test_only_what_the_client_has_not_seen_is_asked_again_after_a_proof() -> None:
@@ -1134,7 +1134,7 @@ def test_an_answer_that_is_none_says_what_it_lacks() -> None:
     for exchange in (empty, page):
         attempt = exchange.attempts[0]
         assert attempt.lacks and attempt.lacks == attempt.error
-        assert (attempt.held, attempt.ended, attempt.served, attempt.learned_from) == (False, True, False, False)
+        assert (attempt.held, attempt.ended, attempt.content_began, attempt.learned_from) == (False, True, False, False)
     assert page.attempts[0].error == "its status is 204"
 
 
@@ -1196,10 +1196,13 @@ def test_an_account_is_home_from_the_first_content_on() -> None:
     exchange = begun(of, request(stream_of_tools(), x_session_id="s"))
     attempt = exchange.attempts[0]
     answer(of, exchange, Head(200, SSE))
-    assert (attempt.served, of.accounts.bindings.home(attempt.lease.ask.key, 0.0)) == (False, "")
+    assert (attempt.content_began, of.accounts.bindings.home(attempt.lease.ask.key, 0.0)) == (False, "")
     answer(of, exchange, *events(delta("hi")))
 
-    assert (attempt.served, of.accounts.bindings.home(attempt.lease.ask.key, 0.0)) == (True, attempt.lease.account.id)
+    assert (attempt.content_began, of.accounts.bindings.home(attempt.lease.ask.key, 0.0)) == (
+        True,
+        attempt.lease.account.id,
+    )
 
 
 def test_a_conversation_is_learned_from_the_last_event_before_the_last_byte() -> None:
@@ -1385,7 +1388,7 @@ def test_a_replay_has_the_identity_it_had_unless_it_was_edited(
 
     was = (exchange.identity.affinity, exchange.identity.thread, exchange.identity.tier)
     assert was == (("x" * 32, "t", "content") if identity == "before" else found)
-    assert exchange.served == (before if served else None)
+    assert exchange.prior_serving == (before if served else None)
     assert exchange.identity.binds is not bool(served)
 
 
@@ -1516,4 +1519,4 @@ def test_a_replay_that_is_identified_again_keeps_its_identity() -> None:
     exchange = opened(of, replace(request(x_session_id="s"), replay=before))
     of.identify_again(exchange, 1.0)
 
-    assert (exchange.identity.affinity, exchange.served) == ("x" * 32, before)
+    assert (exchange.identity.affinity, exchange.prior_serving) == ("x" * 32, before)

@@ -27,7 +27,7 @@ class Ask:
 
     *waiter* names the exchange, in the queue and in faults of several attempts; *recheck* is called when it may be its
     turn. *retry_home* is the home at which it waited out a transient fault: it may be tried again. Until the time
-    *preferred_until* it waits rather than take an account of a lower priority, or a refusal. *served* says how a
+    *preferred_until* it waits rather than take an account of a lower priority, or a refusal. *prior_serving* says how a
     replayed request was served: it goes to the same account and session if possible.
 
     *others* are further models that it may run; *unreadable* says why its models cannot all be read (empty: they can).
@@ -50,7 +50,7 @@ class Ask:
     recheck: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
     preferred_until: float = 0.0
     retry_home: str = ""
-    served: PriorServing | None = None
+    prior_serving: PriorServing | None = None
     others: tuple[str, ...] = ()
     unreadable: str = ""
     path: str = ""

@@ -211,7 +211,7 @@ class Accounts:
 
     def _at_home(self, ask: Ask, now: float) -> Lease | None:
         """Choose the home if no other account may matter: the cost of a turn at home does not grow with the pool."""
-        if not ask.identity.affinity or ask.pin or ask.served or ask.tried or ask.retry_home or ask.websocket:
+        if not ask.identity.affinity or ask.pin or ask.prior_serving or ask.tried or ask.retry_home or ask.websocket:
             return None
         key = ask.key
         account = self._by_id.get(self.bindings.home(key, now))
@@ -229,7 +229,7 @@ class Accounts:
             options = [option for option in options if option.account.id == ask.pin]
             if not options:
                 return refusals.account_unknown(ask.pin)
-        if ask.served and (decided := self._as_before(ask, ask.served, options, now)):
+        if ask.prior_serving and (decided := self._as_before(ask, ask.prior_serving, options, now)):
             return decided
         if ask.left:
             options = _others_first(options, ask.left)
@@ -387,7 +387,7 @@ class Accounts:
         ticket = self._last_ticket
         self._tickets.add(ticket)
         self._in_flight[account.id] += 1
-        before = ask.served.slot if ask.served and ask.served.account == account.id else None
+        before = ask.prior_serving.slot if ask.prior_serving and ask.prior_serving.account == account.id else None
         wanted = _preferred_slot(ask.identity.affinity) if before is None else before
         held = self._limiter.acquire(
             ticket, self._eligibility.limits(ask, account, option.lane), now, wanted, ask.waiter

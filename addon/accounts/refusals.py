@@ -29,7 +29,7 @@ _DAY = 86400.0
 FAR = 60.0  # seconds to a reset; beyond it the client gets our refusal instead of the provider's own 429
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 
-# `unreachable`: no answer came; `no_key`: there is none; `tried`: it failed in this exchange, for an unknown reason.
+# `unreachable`: no answer came; `no_key`: it has no key; `tried`: it failed in this exchange, for an unknown reason.
 Cause = OutcomeKind | Literal["unreachable", "no_key", "disabled", "tried", "busy"]
 
 

@@ -337,7 +337,7 @@ def _served(router: Router, exchange: Exchange, before: PriorServing, now: float
     if before.account:
         known = {"affinity": before.affinity, "thread": before.thread} if before.affinity else {}
         exchange.identity = replace(exchange.identity, home=before.account, **known)  # type: ignore[arg-type]
-        exchange.served = before
+        exchange.prior_serving = before
     decided = router.next(exchange, now)
     if isinstance(decided, Lease):
         return decided

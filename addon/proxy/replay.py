@@ -82,7 +82,7 @@ def remark(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
 
 
 def _differs(before: PriorServing, exchange: Exchange, decision: Decision) -> str:
-    if exchange.served is None:
+    if exchange.prior_serving is None:
         return f"it was edited into another conversation than the one {before.account} served"
     if decision.account != before.account:
         reasons = {each.account: each.reason for each in exchange.candidates}

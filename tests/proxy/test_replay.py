@@ -91,7 +91,7 @@ def test_another_upstream_session_than_before_is_said(
     of = router(account("a"))
     exchange = opened(of, replace(request(x_session_id="x"), replay=before))
     routed(of, exchange)
-    exchange.served, flow.comment = before, ""
+    exchange.prior_serving, flow.comment = before, ""
     replay.remark(flow, exchange, structs.replace(of.close(exchange, "", 1.0), session_id="s-2"))
 
     assert flow.comment == (f" · replay: {said}" if said else "")
@@ -102,7 +102,7 @@ def test_an_edit_into_another_conversation_is_said(flow: HTTPFlow) -> None:
     of = router(account("a"))
     exchange = opened(of, replace(request(), replay=PriorServing("a")))
     routed(of, exchange)
-    exchange.served, flow.comment = None, ""
+    exchange.prior_serving, flow.comment = None, ""
     replay.remark(flow, exchange, of.close(exchange, "", 1.0))
 
     assert flow.comment == " · replay: it was edited into another conversation than the one a served"

@@ -104,6 +104,20 @@ async def test_other_instances_name_the_victim(monkeypatch: pytest.MonkeyPatch) 
 
 
 @in_loop
+async def test_between_two_questions_is_the_time_in_which_news_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, paused = World(named=[(), ()]), []
+
+    async def sleep(seconds: float) -> None:
+        paused.append((seconds, len(world.asked)))
+
+    monkeypatch.setattr(alarms, "asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(persistence, "NEW", 0.02)
+    await Alarms(cast("Any", world), cast("Any", world), cast("Any", world))._named(cast("Any", world.exchange))
+
+    assert paused == [(0.02, 1)]
+
+
+@in_loop
 async def test_once_a_victim_is_named_no_instance_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where another id in the same answer stays unknown."""
     world = World(named=[(finding("b"),), (finding("c"),)])

@@ -189,6 +189,37 @@ def test_an_answer_passes_a_filter_that_knows_the_keys() -> None:
     assert found is not driven.driver.answer_filter(), "one answer, one filter"
 
 
+def test_the_head_of_an_answer_goes_to_the_client_as_it_is() -> None:
+    response = Response.make(200)
+
+    assert opened().driver.client_response(response) is response
+
+
+def test_a_driver_begins_without_anything() -> None:
+    driver = Driven().driver
+
+    assert (driver.heard_at, driver.lease, driver.exchange, driver.client) == (0.0, None, None, None)
+    assert not (driver.own_answer or driver.head_taken or driver.closed or driver.streaming or driver.copy_is_partial)
+
+
+def test_without_a_lease_a_closing_event_names_no_request() -> None:
+    driven = Driven()
+    driven.flow.response = Response.make(200, headers={"content-type": "text/event-stream"})
+
+    assert b"pb1-" not in driven.driver.closing_event(Refusal(502, "broken", "it broke"))
+
+
+def test_a_whole_body_that_needs_no_change_keeps_its_length() -> None:
+    """Its bytes and its `Content-Length` are the upstream's, also where that is written oddly."""
+    driven, head = listing()
+    driven.driver.rewrite_head(head, 200)
+    response = Response.make(200, b'{ "a":  1 }', {"content-type": "application/json"})
+    response.headers["content-length"] = "011"
+    driven.driver.rewrite_body(response)
+
+    assert response.headers["content-length"] == "011"
+
+
 def test_a_stream_that_may_be_cut_is_delivered_in_whole_events() -> None:
     driver = opened().driver
     driver.event_buffer = EventBuffer()

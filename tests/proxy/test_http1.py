@@ -177,3 +177,36 @@ def test_a_head_that_came_in_time_is_not_given_up_later() -> None:
     rig.feed(events.DataReceived(rig.client, b"P"))
     rig.feed(events.Wakeup(rig.timers[-1]))
     assert len(rig.timers) == 2 and rig.closed == [rig.client]
+
+
+def test_a_connection_on_which_nothing_comes_is_closed_without_a_word() -> None:
+    rig = _Rig()
+    rig.feed(events.Wakeup(rig.timers[0]))
+    rig.ask()  # too late
+
+    assert (rig.taken(rig.client), rig.closed, rig.server, rig.hooks) == (b"", [rig.client], None, [])
+
+
+def test_a_connection_between_two_requests_may_rest() -> None:
+    rig = asked()
+    for _ in range(2):
+        assert down(rig, ANSWER).endswith(b"ok")
+        assert len(rig.timers) == 1 and rig.layer is not None
+        rig.ask()
+
+
+def test_an_answer_without_a_length_ends_with_its_connection() -> None:
+    rig = asked()
+    told = down(rig, b"HTTP/1.1 200 OK\r\n\r\nok")
+    assert rig.server
+    rig.feed(events.ConnectionClosed(rig.server))
+
+    assert (told + rig.taken(rig.client)).endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+    assert rig.hooks[-1] == "response"
+
+
+def test_trailers_are_those_of_one_answer() -> None:
+    rig = asked()
+    assert down(rig, CHUNKED + b"0\r\nX-Sum: 1\r\n\r\n").endswith(b"0\r\nx-sum: 1\r\n\r\n")
+    rig.ask()
+    assert down(rig, CHUNKED + b"0\r\n\r\n").endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")

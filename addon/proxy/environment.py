@@ -16,7 +16,7 @@ from typing import Literal
 
 from .. import secret_patterns
 from ..settings.settings import Config
-from ..store import DEFAULT_FILE, master_key, sqlite_path
+from ..store import file_of, master_key
 from ..values.account import Secret
 from . import credentials
 from .persistence import VARIABLE
@@ -148,9 +148,9 @@ def _store(settings: Config, env: Mapping[str, str], *, state_is_well: bool) -> 
         if not env.get(name):
             yield "stops", setting, f"the environment variable {name} is not set"
         url = env.get(name, "")
-    scheme, _, rest = url.partition("://")
-    file = sqlite_path(rest) if rest else Path(settings.state) / DEFAULT_FILE
-    if scheme == "sqlite" and (rest or state_is_well) and (wrong := _file(file)):
+    folder = Path(settings.state)
+    file = file_of(url, folder)
+    if file and (state_is_well or file.parent != folder) and (wrong := _file(file)):
         yield "wrong", setting, wrong
 
 

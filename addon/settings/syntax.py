@@ -176,7 +176,7 @@ _STORES = "memory, sqlite, sqlite:///PATH, redis://HOST:PORT/NUMBER, rediss://â€
 
 def store_url(setting: Setting) -> str:
     found = _stated_store(setting)
-    where = (urlsplit(found).hostname or "") if found.startswith("redis") else found.partition(":///")[2]
+    where = urlsplit(found).hostname or found.partition(":///")[2]  # the server or the file
     if "/" not in where:  # messages about an unusable store show this part, and no password
         _without_key(setting, where)
     return found

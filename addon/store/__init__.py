@@ -12,7 +12,7 @@ from .master_key import KEY_BYTES, master_key
 from .protocol import Store, StoreError
 from .write_behind import WriteBehind
 
-__all__ = ["KEY_BYTES", "Store", "StoreError", "WriteBehind", "master_key", "opened", "sqlite_path"]
+__all__ = ["KEY_BYTES", "Store", "StoreError", "WriteBehind", "file_of", "master_key", "opened"]
 
 DEFAULT_FILE = "state.db"
 
@@ -23,20 +23,22 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
 
     Instances share a Redis server within one *space*. Raises StoreError if its package is not installed.
     """
+    if file := file_of(url, folder):
+        from .sqlite_store import SqliteStore
+
+        return SqliteStore(file)
+    if url.partition(":")[0] in ("redis", "rediss"):
+        from .redis_store import RedisStore
+
+        return RedisStore(url, space)
+    return None
+
+
+def file_of(url: str, folder: Path) -> Path | None:
+    """Return the file of the store of *url*, as in `opened`; None where it writes none."""
     scheme, _, rest = url.partition("://")
-    match scheme:
-        case "sqlite":
-            from .sqlite_store import SqliteStore
-
-            return SqliteStore(sqlite_path(rest) if rest else folder / DEFAULT_FILE)
-        case "redis" | "rediss":
-            from .redis_store import RedisStore
-
-            return RedisStore(url, space)
-        case _:
-            return None
-
-
-def sqlite_path(rest: str) -> Path:
-    """Return the file of the URL `sqlite://` + *rest*."""
-    return Path(rest.removeprefix("/") if rest.startswith("/~") else rest).expanduser()
+    if scheme != "sqlite":
+        return None
+    return (
+        Path(rest.removeprefix("/") if rest.startswith("/~") else rest).expanduser() if rest else folder / DEFAULT_FILE
+    )

@@ -12,6 +12,7 @@ import pytest
 from patchbay.cli.main import main
 from patchbay.proxy import environment
 from patchbay.settings import reader
+from patchbay.store import DEFAULT_FILE
 
 KEY = "sk-0123456789abcdef0123456789"
 
@@ -424,4 +425,4 @@ def test_a_store_in_the_state_folder_that_cannot_be_written_is_said(
     monkeypatch.setattr(environment, "_file", lambda path: f"{path} is odd")
     [(kind, text)] = problems(tmp_path, settings(tmp_path, "example-key", "store: sqlite\n"))
 
-    assert (kind, text) == ("wrong", f"config.yaml:2:8: store: {state / environment.DEFAULT_FILE} is odd")
+    assert (kind, text) == ("wrong", f"config.yaml:2:8: store: {state / DEFAULT_FILE} is odd")

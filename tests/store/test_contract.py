@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
-from patchbay.store import Store, opened, redis_store, sqlite_path
+from patchbay.settings import reader, syntax
+from patchbay.store import Store, file_of, opened, redis_store
 from patchbay.store.protocol import StoreError
 from patchbay.values.record import Record
 
@@ -281,7 +282,24 @@ def test_teams_on_one_server_do_not_see_each_other(server: RedisServer, tmp_path
     ],
 )
 def test_the_file_of_a_url_may_be_absolute_or_in_the_home_folder(rest: str, path: str) -> None:
-    assert sqlite_path(rest) == Path(path)
+    assert file_of(f"sqlite://{rest}", Path("/folder")) == Path(path)
+
+
+def test_the_file_of_sqlite_alone_is_in_the_folder_and_other_stores_have_none() -> None:
+    assert file_of("sqlite", Path("/folder")) == Path("/folder/state.db")
+    assert [file_of(url, Path("/folder")) for url in ("", "memory", "redis://h", "rediss://h")] == [None] * 4
+
+
+def test_every_store_that_the_settings_name_can_be_opened(tmp_path: Path) -> None:
+    """A store in a database of its own kind needs a form in the settings, and a case of `opened`."""
+    forms = syntax._STORES.replace(" or ", ", ").replace("PATH", "/f").replace("HOST:PORT/NUMBER", "h:1/0").split(", ")
+    urls = [form.replace("…", "h") for form in forms if form not in ("memory", "env:NAME")]
+
+    assert len(urls) == 4
+    for url in urls:
+        text = f"store: {url}\naccounts: [{{id: a, provider: generic, base_url: reverse, key: example-key}}]"
+        assert reader.load(text, "c").store == url
+        assert opened(url, tmp_path, "") is not None
 
 
 def test_memory_alone_needs_no_store(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Content codings (RFC 9110, 8.4.1): gzip, deflate, br, zstd and stacks of them, decoded in pieces of bounded size."""
+"""Content codings (RFC 9110, 8.4.1), alone or stacked, decoded in pieces of bounded size; `_LAYERS` lists them."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Decoder:
                     if self._bounded and self.decoded > self._free + self._ratio * self._fed:
                         raise TooLarge("the body decodes to more than its size allows")
                     yield from self._through(at + 1, piece)
-        except (zlib.error, brotli.error, zstd.ZstdError, EOFError) as e:
+        except _FAULTS as e:
             raise CodingError(f"the body does not have its content-encoding: {type(e).__name__}") from None
 
 
@@ -217,3 +217,5 @@ _LAYERS: dict[str, Callable[[], _Layer]] = {
     "br": _Brotli,
     "zstd": _Zstd,
 }
+SUPPORTED = ", ".join(name for name in _LAYERS if not name.startswith("x-"))  # for messages
+_FAULTS = (zlib.error, brotli.error, zstd.ZstdError, EOFError)  # what the layers raise for broken data

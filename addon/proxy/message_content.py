@@ -5,11 +5,11 @@ from __future__ import annotations
 from mitmproxy import http
 
 from .. import guards
-from ..content_coding import CodingError, TooLarge, UnknownCoding, codings, decode
+from ..content_coding import SUPPORTED, CodingError, TooLarge, UnknownCoding, codings, decode
 from ..values.decision import Refusal
 
 KEPT = 64 * 1024 * 1024  # bytes that the body of a stored flow may decode to
-_UNKNOWN = Refusal(415, "content_encoding", "The Content-Encoding of this body is none of gzip, deflate, br, zstd")
+_UNKNOWN = Refusal(415, "content_encoding", f"The Content-Encoding of this body is none of {SUPPORTED}")
 _BROKEN = Refusal(400, "content_encoding", "The body is not what its Content-Encoding says")
 
 

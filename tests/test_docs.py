@@ -20,6 +20,9 @@ from patchbay.accounts import refusals
 from patchbay.cli.main import COMMANDS
 from patchbay.identity.signals import SIGNALS
 from patchbay.proxy.hooks import SHUTTING_DOWN
+from patchbay.settings import reader
+from patchbay.settings.renamed import RENAMED
+from patchbay.settings.yaml_document import Section
 from patchbay.values.decision import Refusal
 from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
@@ -41,6 +44,9 @@ OF_HTTP = {"host", "content-length", "user-agent"}
 
 # Codes of errors that no client sees: it has left, it is a request in shadow, it is the check at the start.
 UNSEEN = {"client_left", "would_wait", "blocked"}
+
+# Former names of settings that are words for something else there: a reaction, a member of an identity, an outcome.
+OTHER_WORDS = {"architecture.md": {"hold", "owner"}, "settings.md": {"quota"}}
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -70,6 +76,44 @@ def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:
     ours = set(re.findall(r"x-patchbay-[a-z]+(?:-[a-z]+)*", CODE))
 
     assert {name for name in ours if f"`{name}`" not in HEADERS.lower()} == set()
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "config.example.yaml"], ids=lambda page: page.name)
+def test_no_page_calls_a_setting_by_a_former_name(page: Path) -> None:
+    if page.name != "CHANGELOG.md":
+        assert _former_names(page.read_text(encoding="utf-8")) - OTHER_WORDS.get(page.name, set()) == set()
+
+
+def test_no_message_calls_a_setting_by_a_former_name() -> None:
+    messages = {
+        str(node.value)
+        for path in (ROOT / "addon").rglob("*.py")
+        for node in _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
+    }
+
+    assert len(messages) > 1000
+    assert _former_names("\n".join(messages)) == set()
+    assert {name for name in _former_names(CODE) if name.endswith(":")} == set(), "in comments and docstrings"
+
+
+def test_a_former_name_would_be_found() -> None:
+    assert _former_names("`other`, `quota:`, `failover.seconds`, `headers`, `other_traffic`, other") == {
+        "other", "quota:", "failover.seconds",
+    }  # fmt: skip
+
+
+def _former_names(text: str) -> set[str]:
+    """Return what *text* names in backticks that was the name of a setting and is no longer one of any section."""
+    sections = [found for found in vars(reader).values() if isinstance(found, Section)]
+    gone = {old for names in RENAMED.values() for old in names} - {name for each in sections for name in each.keys}
+    return {name for name in re.findall(r"`([\w.]+:?)`", text) if name.rstrip(":").rpartition(".")[2] in gone}
+
+
+def _without_docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node
 
 
 def test_every_file_of_the_host_stands_once_in_the_table_of_tasks() -> None:

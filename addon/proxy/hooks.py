@@ -1,4 +1,9 @@
-"""mitmproxy's events, one method each: look, ask the router, act. Every failure here becomes an error answer."""
+"""
+mitmproxy's events, one method each: look, ask the router, act.
+
+A hook that could let a request, a message or an answer through unchanged is `_closed_on_failure`: its failure becomes
+an error answer. A failure of the others (connections, the end of a WebSocket) is mitmproxy's to log.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +75,9 @@ _NOT_KEPT = Refusal(
     "This request passed with its client's own credential, which is kept nowhere, so it cannot be sent again as it was;"
     " put a credential on it, or replay it with mode: serve",
 )
-_NOT_OURS = Refusal(404, "not_an_llm_path", "No account serves this path here; see the settings `paths` and `other`")
+_NOT_OURS = Refusal(
+    404, "not_an_llm_path", "No account serves this path here; see the settings `paths` and `other_traffic`"
+)
 
 
 def _closed_on_failure(hook: Callable[..., Any]) -> Callable[..., Any]:

@@ -245,7 +245,9 @@ class Health:
         strict: bool = False,
     ) -> None:
         """
-        Apply what follows from the *outcome* of the request *ticket*; nothing if its scope is `none`.
+        Apply what follows from the *outcome* of the request *ticket*.
+
+        An outcome of scope `exchange` costs the account nothing: its conversation asks other accounts first.
 
         By its *context*, a fault costs no account anything that may be about its conversation alone, that a second
         account of the upstream shows at the same time, or that an exchange meets on two accounts: see

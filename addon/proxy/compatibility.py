@@ -35,6 +35,7 @@ _RELIED_ON_BY: Mapping[str, tuple[tuple[type, str, str], ...]] = {
         (host.HttpLayer, "self stream_id", "make_stream"),
         (host.HttpLayer, "self event", "_handle_event"),
     ),
+    "upstream_attempt": ((host.HttpStream, "self", "make_server_connection"),),
     "upstream_stream": (
         (
             host.HttpStream,
@@ -43,7 +44,7 @@ _RELIED_ON_BY: Mapping[str, tuple[tuple[type, str, str], ...]] = {
             "state_consume_request_body state_stream_request_body handle_protocol_error passthrough",
         ),
         (layer.Layer, "self event", "handle_event"),
-        (host.HttpStream, "self", "start_request_stream make_server_connection flow_done"),
+        (host.HttpStream, "self", "start_request_stream flow_done"),
         (host.HttpStream, "self _", "state_errored state_done"),
         (host.HttpStream, "self already_streamed", "send_response"),
         (host.HttpStream, "self emit_error_hook", "check_killed"),

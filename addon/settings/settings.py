@@ -50,7 +50,9 @@ class ClientKey:
 @dataclass(frozen=True, slots=True)
 class FailoverSettings:
     """
-    How one exchange is retried: at most *attempts* accounts, the last attempt begins within *timeout* seconds.
+    How one exchange is retried: at most *attempts* attempts, the last of which begins within *timeout* seconds.
+
+    A second attempt at the home, and one without encrypted reasoning, do not count.
 
     *hold_until_content* holds the head of an answer until its first content, at most *hold_timeout* seconds: until then
     another account can take over. *sticky_wait*: seconds a conversation waits for its home after a transient fault.

@@ -1,7 +1,8 @@
 """
 Names of headers that several modules decide by, in lower case: credentials, accounts, connections, Patchbay's own.
 
-What a module does with a group is its own decision. A new name of a group belongs here alone.
+What a module does with a group is its own decision. A new name of a group belongs here alone; only the form of a key in
+a new header stands in `CredentialForm` too.
 """
 
 from __future__ import annotations

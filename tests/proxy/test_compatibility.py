@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,15 @@ def test_the_file_that_is_named_uses_what_it_relies_on(file: str) -> None:
         assert [
             name for name in names.split() if name not in source and owner.__name__.lower() not in source.lower()
         ] == []
+
+
+def test_what_one_file_alone_overrides_stands_with_that_file() -> None:
+    folder = Path(compatibility.__file__).parent
+    overrides = {file: set(re.findall(r"def (\w+)\(", (folder / f"{file}.py").read_text("utf-8")))
+                 for file in compatibility._RELIED_ON_BY}  # fmt: skip
+    for file, rows in compatibility._RELIED_ON_BY.items():
+        relied_on = {name for owner, _, names in rows if owner is host.HttpStream for name in names.split()}
+        assert relied_on & set().union(*overrides.values()) <= overrides[file]
 
 
 def test_other_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,16 @@
-"""Which names are one model."""
+"""Which names are one model, and how strong the finding of another model is."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from patchbay.crosstalk.detectors.model import _ROUTERS, alike, plain
+from patchbay.values.answer import Fact
+
+from ..world import World
+from .test_habits import over, strengths
 
 
 @pytest.mark.parametrize(
@@ -39,3 +45,50 @@ def test_what_tells_models_apart_is(name: str) -> None:
 def test_a_name_that_lets_the_host_choose_is_answered_by_any_model(word: str) -> None:
     assert _ROUTERS.search(word) and _ROUTERS.search(f"openrouter/{word}") and _ROUTERS.search(f"{word}-chat")
     assert not _ROUTERS.search(f"x{word}") and not _ROUTERS.search(f"{word}er")
+
+
+def answered(world: World, name: str, **asks: Any) -> list[tuple[str, str]]:
+    return strengths(over(world, world.send(**asks), Fact("model", name, "body model")))
+
+
+@pytest.mark.parametrize(("answers", "beside", "strength"), [
+    (3, ("small",), "strong"), (2, ("small",), "weak"), (3, (), "weak"), (3, ("small", "small"), "weak"),
+    (3, ("tiny",), "weak"),
+])  # fmt: skip
+def test_another_model_is_strong_where_one_exchange_beside_requested_it(
+    answers: int, beside: tuple[str, ...], strength: str
+) -> None:
+    world = World("none", "openai_chat", False, 1)
+    for _ in range(answers):
+        assert answered(world, "large", model="large") == []
+    others = [world.send(model=model) for model in beside]
+    found = over(world, world.send(model="large"), Fact("model", "small", "body model"))
+
+    assert strengths(found) == [("model", strength)]
+    assert found[0].expected == "large"
+    assert found[0].victim == (f"x{others[0].number}" if beside == ("small",) else "unknown")
+    assert world.memory.habits.standing("http://host", "model large").broken == 1
+
+
+@pytest.mark.parametrize("asks", [{"fallbacks": ["small"]}, {"model": "router/auto"}, {"model": "small-2026-01-01"}])
+def test_a_fallback_a_router_and_a_dated_name_may_answer_as_another_model(asks: dict[str, Any]) -> None:
+    assert answered(World("none", "openai_chat", False, 1), "small", **{"model": "large", **asks}) == []
+
+
+def test_a_model_that_the_host_answers_as_is_no_finding_again() -> None:
+    world = World("none", "openai_chat", False, 1)
+
+    assert answered(world, "small", model="large") == [("model", "weak")]
+    assert answered(world, "small", model="large") == []
+
+
+@pytest.mark.parametrize("status", [399, 400])
+@pytest.mark.parametrize("generation", [True, False])
+@pytest.mark.parametrize("fact", [Fact("model", "small"), Fact("model", 7), Fact("text", "small")], ids=str)
+def test_only_the_model_of_a_made_answer_without_error_is_judged(fact: Fact, generation: bool, status: int) -> None:
+    line = World("none", "openai_chat", False, 1).send(model="large")
+    line.watch.record.generation = generation
+
+    found = line.watch.see(fact, status, 1.0)
+
+    assert bool(found) is (fact == Fact("model", "small") and generation and status < 400)

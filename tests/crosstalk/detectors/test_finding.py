@@ -13,7 +13,8 @@ FACT = Fact("id", "got", "body id")
 
 
 @pytest.mark.parametrize(("value", "text"), [
-    ("plain", "plain"), ("a\r\n\x1b", "a\\r\\n\\x1b"), ("x" * 160, "x" * 160), ("x" * 161, "x" * 160 + "…"), ("", ""),
+    ("plain", "plain"),
+        ("ü\\", "ü\\"), ("a\r\n\x1b", "a\\r\\n\\x1b"), ("x" * 160, "x" * 160), ("x" * 161, "x" * 160 + "…"), ("", ""),
 ])  # fmt: skip
 def test_a_value_is_shown_printable_and_cut_to_160_characters(value: str, text: str) -> None:
     assert shown(value) == text

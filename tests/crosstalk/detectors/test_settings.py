@@ -70,6 +70,34 @@ def test_ours_in_other_capitals_cut_or_with_words_around_is_weak(theirs: str) ->
     assert strengths(found) == [("settings", "weak")]
 
 
+@pytest.mark.parametrize(("theirs", "proves"), [("abcdabcd", True), ("abcabcab", False), ("abcdabc", False)])
+def test_a_value_proves_from_8_characters_and_4_distinct_ones_on(theirs: str, proves: bool) -> None:
+    world = World("none", "openai_responses", False, 1)
+    for _ in range(12):
+        over(world, world.send(user="mine-only"), Fact("settings", {"user": "mine-only"}, "body"))
+    world.send(user=theirs)
+
+    found = over(world, world.send(user="mine-only"), Fact("settings", {"user": theirs}, "body"))
+
+    assert (found[0].strength == "proof") is proves
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "is_derived"),
+    [
+        ("abc", "A b\nC", True),
+        ("abcdefgh", "xABCDEFGH", True),
+        ("xabcdefgh", "abcdefgh", True),
+        ("abcdefg", "xabcdefg", False),
+        ("abcdefgh", "abcdefgx", False),
+    ],
+)
+def test_a_host_may_derive_a_value_from_ours_by_case_space_a_part_or_an_addition(
+    mine: str, theirs: str, is_derived: bool
+) -> None:
+    assert settings._rewritten(mine, theirs) is is_derived
+
+
 def _repeated(name: str, value: Any) -> str:
     """Return *value* as a fact has it: of long texts, a digest."""
     if name == "instructions":

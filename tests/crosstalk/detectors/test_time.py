@@ -71,3 +71,23 @@ def test_a_time_is_read_in_every_form(value: object) -> None:
 )  # fmt: skip
 def test_what_is_no_time_is_none(value: object) -> None:
     assert _seconds(value) is None
+
+
+@pytest.mark.parametrize(("status", "finds"), [(199, False), (200, True), (299, True), (300, False), (400, False)])
+def test_an_early_head_of_a_success_is_weak(status: int, finds: bool) -> None:
+    line = World("none", "openai_chat", False, 1).send()
+
+    found = line.watch.see(Fact("early", "", "head"), status, 1.0)
+
+    assert strengths(tuple(found)) == ([("early", "weak")] if finds else [])
+
+
+def test_a_host_that_habitually_answers_early_is_not_reported() -> None:
+    world = World("none", "openai_chat", False, 1)
+    found = [strengths(over(world, world.send(), Fact("early", "", "head"))) for _ in range(4)]
+
+    assert found == [[("early", "weak")]] * 3 + [[]]
+    for _ in range(13):
+        over(world, world.send(), Fact("framing", "whole", "body"))
+    assert world.memory.habits.standing("http://host", "early").kept == 13
+    assert strengths(over(world, world.send(), Fact("early", "", "head"))) == []

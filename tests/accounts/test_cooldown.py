@@ -268,3 +268,34 @@ def test_a_penalty_stands_once_another_instance_told_of_one():
 
     assert not undo()
     assert (found["cooling"].until, found["cooling"].verify_at, found["cooling"].hinted) == (500.0, 400.0, True)
+
+
+def test_when_the_clock_is_set_a_verification_and_a_probe_move_too():
+    found = cooling(5 * H, hinted=True)
+    found.probe_until, found.level_at, found.probed_at = 20.0, 7.0, 8.0
+    found.shift(-5.0)
+    assert (found.verify_at, found.probe_until, found.level_at, found.probed_at) == (895.0, 15.0, 2.0, 3.0)
+
+
+def test_an_equal_end_leaves_the_cooldown_as_it_was():
+    found = {}
+    applied(lambda: found, RATE, Outcome("rate"), 0.0, 40.0, strict=False, doubtful=False)
+    applied(lambda: found, RATE, Outcome("overload"), 1.0, 40.0, strict=True, doubtful=False)
+    assert (found["cooling"].kind, found["cooling"].strict, found["cooling"].set_at) == ("rate", False, 0.0)
+
+
+def test_a_cooldown_is_told_with_its_kind_and_all_its_times():
+    found = cooling(5 * H, now=3.0, hinted=True)
+    assert list(to_share("a", "m", {"cooling": found}, 3.0)) == [
+        SharedCooldown("a", "m", "cooling", "rate", 5 * H, 903.0, 3.0)
+    ]
+
+
+def test_what_another_instance_found_out_is_probed_anew_from_now():
+    found = cooling(5 * H, doubtful=True)
+    found.probe, found.probe_until, found.probes = 3, 500.0, 2
+    changes = found.changes
+    found.adopt(shared(), 200.0)
+    assert (found.until, found.verify_at, found.set_at, found.kind) == (500.0, 400.0, 100.0, "rate")
+    assert (found.since, found.probed_at, found.probe, found.probes) == (200.0, 200.0, None, 0)
+    assert (found.hinted, found.doubtful, found.outcome, found.changes) == (True, False, None, changes + 1)

@@ -236,12 +236,12 @@ class ExchangeDriver:
         scrub = self.answer_filter().bytes
         return PatchbayWebsocket(above, flow, self.body_limit, scrub, pause, self.client_left, self.upstream_heard)
 
-    def refusal(self, refusal: Refusal) -> http.Response:
+    def error_response(self, refusal: Refusal) -> http.Response:
         """Return *refusal* as an answer in the caller's dialect."""
         self.own_answer = True
         if self.exchange is not None:
             self.exchange.refusal = refusal
-        return own_responses.refusal(self._dialect, refusal, self.lease.request_id if self.lease else "")
+        return own_responses.error_response(self._dialect, refusal, self.lease.request_id if self.lease else "")
 
     def upstream_refusal(self, code: str, what: str, status: int = 502) -> Refusal:
         """Return a refusal with *code* that names the account in use, whose upstream did *what*."""

@@ -214,7 +214,7 @@ class Patchbay:
     def http_connect(self, flow: http.HTTPFlow) -> None:
         self._pending.remove(flow.client_conn.id)
         placeholder(flow.request)  # the client's password for a proxy
-        flow.response = flow.response or tls_passthrough.refusal(flow, self._router().config)
+        flow.response = flow.response or tls_passthrough.error_response(flow, self._router().config)
 
     @_closed_on_failure
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -246,13 +246,13 @@ class Patchbay:
         flow.patchbay = None  # type: ignore[attr-defined]
         self._warnings.tell(refused.message)
         if flow.request.method != "CONNECT":
-            flow.response = own_responses.refusal(_dialect(flow), refused, "")
+            flow.response = own_responses.error_response(_dialect(flow), refused, "")
         return True
 
     def _pass(self, flow: http.HTTPFlow, head: RequestHead) -> None:
         flow.patchbay = Passthrough(flow)  # type: ignore[attr-defined]
         if head.incomplete:
-            flow.response = own_responses.refusal(head.endpoint.dialect, _NOT_KEPT, "")
+            flow.response = own_responses.error_response(head.endpoint.dialect, _NOT_KEPT, "")
 
     async def _take(self, flow: http.HTTPFlow, head: RequestHead, kind: type[ExchangeDriver]) -> None:
         """Attach a driver to *flow*, and answer it where its head alone decides; open it where its body streams."""
@@ -281,21 +281,21 @@ class Patchbay:
         """Return the answer to *flow* that its head decides, None where the request goes on."""
         service, endpoint = self._service(), driver.target.endpoint
         if driver.shadow:
-            return driver.refusal(_NOT_KEPT) if head.incomplete else None
+            return driver.error_response(_NOT_KEPT) if head.incomplete else None
         if self._lifecycle.shutdown.begun:
-            return driver.refusal(SHUTTING_DOWN)
+            return driver.error_response(SHUTTING_DOWN)
         if refused := request_head.guarded(flow, head.headers, endpoint, service.guards, streams=streams):
             if refused.code == "path_unusable":
                 self._warnings.tell(refused.message)
-            return driver.refusal(refused)
+            return driver.error_response(refused)
         if preflight := cors.preflight(flow.request, service.guards.allowed_origin(head.headers)):
             return preflight
         if isinstance(client, Refusal):
-            return driver.refusal(client)
+            return driver.error_response(client)
         if head.serves:
             return None
         unserved = service.router.destinations.unserved(endpoint, head.destination, head.reverse, client, time.time())
-        return request_head.probe_answer(flow, head) or driver.refusal(unserved or _NOT_OURS)
+        return request_head.probe_answer(flow, head) or driver.error_response(unserved or _NOT_OURS)
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -306,12 +306,12 @@ class Patchbay:
         if isinstance(content, Refusal):
             if not driver.shadow:
                 flow.request.raw_content = b""  # no other addon should try to unpack it
-                flow.response = driver.refusal(content)
+                flow.response = driver.error_response(content)
             return
         body = Body(content)
         body.names()
         if body.is_too_deep and not driver.shadow:
-            flow.response = driver.refusal(guards.body_too_deep())
+            flow.response = driver.error_response(guards.body_too_deep())
             return
         await self._open(flow, driver, body)
 
@@ -321,7 +321,7 @@ class Patchbay:
         left = await service.store.caught_up()
         opened = service.router.open(self._asked(flow, driver, body), service.context.now(), reverse=behind)
         if isinstance(opened, Refusal):
-            flow.response = None if driver.shadow else driver.refusal(opened)
+            flow.response = None if driver.shadow else driver.error_response(opened)
             return
         driver.exchange = opened
         self._in_flight.flows[driver] = flow
@@ -333,7 +333,7 @@ class Patchbay:
         if driver.shadow:
             self._decide(driver, opened)
         elif refusal := await self._plug(flow, driver):
-            flow.response = driver.refusal(refusal)
+            flow.response = driver.error_response(refusal)
 
     def _asked(self, flow: http.HTTPFlow, driver: ExchangeDriver, body: Body) -> Request:
         assert driver.client is not None
@@ -534,13 +534,13 @@ class Patchbay:
         placeholder(flow.request)
         if driver is None:
             flow.patchbay = None  # type: ignore[attr-defined]
-            flow.response = flow.response or own_responses.refusal(_dialect(flow), _BROKEN, "")
+            flow.response = flow.response or own_responses.error_response(_dialect(flow), _BROKEN, "")
             return
         driver.lease = None
         if driver.head_taken:  # an upstream's body would be poured into any answer we made now
             flow.kill()
         else:
-            flow.response = driver.refusal(_BROKEN)
+            flow.response = driver.error_response(_BROKEN)
         self._close(flow, driver, _BROKEN.code)
 
     def _close(self, flow: http.HTTPFlow, driver: ExchangeDriver, error: str) -> None:

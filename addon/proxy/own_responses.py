@@ -9,7 +9,7 @@ from ..values import header_names
 from ..values.decision import Refusal
 
 
-def refusal(dialect: str, refusal: Refusal, request_id: str) -> http.Response:
+def error_response(dialect: str, refusal: Refusal, request_id: str) -> http.Response:
     """Return *refusal* as an HTTP answer whose body a client of *dialect* understands."""
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if request_id:

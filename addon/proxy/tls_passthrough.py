@@ -94,7 +94,7 @@ def _decided(found: layer.Layer | None) -> Iterator[layer.Layer]:
         found = getattr(found, "child_layer", None)
 
 
-def refusal(flow: http.HTTPFlow, config: Config) -> http.Response | None:
+def error_response(flow: http.HTTPFlow, config: Config) -> http.Response | None:
     """Return the refusal of the CONNECT of *flow* where the settings let no other traffic pass."""
     if config.other_traffic != "refuse" or ours(config, (flow.request.host, flow.request.port)):
         return None

@@ -464,7 +464,7 @@ class PatchbayStream(UpstreamAttempt):
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
         if request and self.mode is host.HTTPMode.transparent and self.flow.request.method == "CONNECT":
-            self.flow.response = own_responses.refusal("", misdirected.no_proxy(self.context.client), "")
+            self.flow.response = own_responses.error_response("", misdirected.no_proxy(self.context.client), "")
             yield host.HttpRequestHeadersHook(self.flow)
             yield from self._send_own_answer()
             return True
@@ -518,7 +518,7 @@ class PatchbayStream(UpstreamAttempt):
         self.held = None
         yield from self._abandon()
         driver = self.driver
-        self.flow.response = driver.refusal(refusal) if driver else own_responses.refusal("", refusal, "")
+        self.flow.response = driver.error_response(refusal) if driver else own_responses.error_response("", refusal, "")
         yield from self._send_own_answer()
 
     def _send_own_answer(self) -> Commands:

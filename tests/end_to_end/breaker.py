@@ -39,7 +39,7 @@ POINTS: dict[str, tuple[Any, str]] = {
         (destinations.Destinations, "serves"),
         (
             exchange_driver.ExchangeDriver,
-            "wire_request wire_body answered deliver refusal client_left",
+            "wire_request wire_body answered deliver error_response client_left",
         ),
         (upstream_request.UpstreamRequest, "copy _with_credential"),
         (exchange_driver, "check_destination"),

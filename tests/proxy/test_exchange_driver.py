@@ -339,9 +339,9 @@ def test_other_bodies_are_not_looked_into(kind: str) -> None:
 def test_a_refusal_speaks_the_callers_dialect(path: str) -> None:
     driven = Driven(GENERIC, path)
     refusal = Refusal(429, "all_busy", "All accounts are busy", 7.0)
-    before = driven.driver.refusal(refusal)
+    before = driven.driver.error_response(refusal)
     exchange = driven.open()
-    after = driven.driver.refusal(refusal)
+    after = driven.driver.error_response(refusal)
 
     assert driven.driver.own_answer
     assert exchange.refusal is refusal

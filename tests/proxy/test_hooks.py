@@ -633,7 +633,7 @@ async def test_where_streams_may_be_cut_they_pass_in_whole_events(tmp_path: Path
 @in_loop
 async def test_an_answer_of_ours_is_left_as_it_is(addon: Patchbay) -> None:
     asked = await ask(addon, flow())
-    asked.response = driver(asked).refusal(hooks._CLIENT_LEFT)
+    asked.response = driver(asked).error_response(hooks._CLIENT_LEFT)
     before = asked.response.headers.fields
     addon.responseheaders(asked)
 

@@ -14,7 +14,7 @@ REFUSAL = Refusal(429, "too_many", "Too many requests", 2.0)
 
 @pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic", "gemini", ""])
 def test_it_has_the_status_and_says_why(dialect: str) -> None:
-    response = own_responses.refusal(dialect, REFUSAL, "pb1-x")
+    response = own_responses.error_response(dialect, REFUSAL, "pb1-x")
 
     assert response.status_code == 429
     assert response.headers["content-type"] == "application/json"
@@ -25,10 +25,10 @@ def test_it_has_the_status_and_says_why(dialect: str) -> None:
 
 
 def test_the_bodies_are_those_of_the_protocols() -> None:
-    body = json.loads(own_responses.refusal("anthropic", REFUSAL, "").content or b"")
+    body = json.loads(own_responses.error_response("anthropic", REFUSAL, "").content or b"")
     assert (body["type"], body["error"]["message"].startswith("Too many")) == ("error", True)
-    assert "error" in json.loads(own_responses.refusal("openai_chat", REFUSAL, "").content or b"")
+    assert "error" in json.loads(own_responses.error_response("openai_chat", REFUSAL, "").content or b"")
 
 
 def test_what_was_never_sent_has_no_id() -> None:
-    assert "x-patchbay-request-id" not in own_responses.refusal("openai_chat", REFUSAL, "").headers
+    assert "x-patchbay-request-id" not in own_responses.error_response("openai_chat", REFUSAL, "").headers

@@ -66,7 +66,7 @@ def test_a_tunnel_is_refused_where_nothing_else_may_pass(other: str, host: str, 
     flow = tflow.tflow()
     flow.request.host, flow.request.port = host, 443
 
-    answer = tls_passthrough.refusal(flow, settings(other))
+    answer = tls_passthrough.error_response(flow, settings(other))
 
     assert (answer.status_code if answer else None) == status
 

@@ -40,7 +40,7 @@ def credential_form(headers: Headers, path: str) -> str:
     """Return the place of the client's credential: `bearer`, a header's name, `query`, or nothing."""
     for name in header_names.CREDENTIALS:
         if name in headers:
-            return header_names.form(name)
+            return header_names.credential_form(name)
     return "query" if in_query(path) else ""
 
 

@@ -383,7 +383,7 @@ DIALECT = Dialect(
     ),
     shared_paths=frozenset({"/models", "/files", "/skills"}),
     is_marked=lambda headers, query: "anthropic-version" in headers,
-    key_form="x-api-key",
+    credential_form="x-api-key",
     owning_marks={"messages": (b"file_id",)},
     bound_fields=(
         # null asks for the diagnosis all the same, as in a first turn

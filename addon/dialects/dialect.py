@@ -56,7 +56,7 @@ class Dialect:
     has_deployments: bool = False  # Azure serves its generations below `/openai/deployments/<model>`
 
     # requests
-    key_form: CredentialForm = "bearer"
+    credential_form: CredentialForm = "bearer"
     history: str = "messages"  # the member that holds the conversation
     owning_marks: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # by member: bytes that name a resource
     bound_fields: tuple[BoundField, ...] = ()

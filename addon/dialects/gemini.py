@@ -358,7 +358,7 @@ DIALECT = Dialect(
     shared_paths=frozenset({"/models", "/files"}),
     is_marked=lambda headers, query: "x-goog-api-key" in headers or "&key=" in f"&{query}",
     names_model_in_path=True,
-    key_form="x-goog-api-key",
+    credential_form="x-goog-api-key",
     history="contents",
     owning_marks={"contents": _FILES, "request": _FILES},
     without_sealed=_without_sealed,

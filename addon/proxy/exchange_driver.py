@@ -55,7 +55,7 @@ class RequestTarget:
 
     endpoint: Endpoint
     destination: Origin
-    form: str  # of the client's credential
+    credential_form: str  # of the client's
     address: str = ""  # of this proxy, as the client used it
 
 

@@ -348,7 +348,7 @@ class Patchbay:
             client=driver.client,
             replay=replay.served(flow, service.router, service.key),
             address=driver.target.address,
-            credential_form=driver.target.form,
+            credential_form=driver.target.credential_form,
         )
 
     # -- routes ----------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from .header_fields import HeaderFields
 from .redacted_heads import CREDENTIALS, RedactedHeads, aim, names_credential
 
 _HEADER_OF_FORM = {
-    **{header_names.form(name): name.title().encode() for name in header_names.CREDENTIALS},
+    **{header_names.credential_form(name): name.title().encode() for name in header_names.CREDENTIALS},
     "query": b"",  # no header: the key is a parameter of the path
 }
 _EXTENSIONS = b"sec-websocket-extensions"  # a compressed message has no size to hold against a limit
@@ -133,7 +133,7 @@ class UpstreamRequest:
         form: str = account.provider.credential
         if form == "auto":
             request = self.exchange.request
-            form = request.credential_form or dialects.of(request.endpoint.dialect).key_form
+            form = request.credential_form or dialects.of(request.endpoint.dialect).credential_form
         if form == "x-api-key" and value.startswith("sk-ant-oat"):  # an OAuth token is no API key
             form = "bearer"
         return form

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..dialects import FAMILIES
-from ..values.account import Echo, Provider, Stamp
+from ..values.account import CredentialForm, Echo, Provider, Stamp
 
 _EVERY = frozenset(FAMILIES)
 _OPENAI, _ANTHROPIC, _GEMINI = (frozenset({family}) for family in ("openai", "anthropic", "gemini"))
@@ -70,10 +70,10 @@ _PATHS = {
 
 
 def _preset(
-    name: str, families: frozenset[str], base_url: str = "", credential: str = "bearer", **more: Any
+    name: str, families: frozenset[str], base_url: str = "", credential: CredentialForm = "bearer", **more: Any
 ) -> Provider:
     paths = tuple(_PATHS.get(name, "").split())
-    return Provider(name, name, families, base_url, credential, paths=paths, **more)  # type: ignore[arg-type]
+    return Provider(name, name, families, base_url, credential, paths=paths, **more)
 
 
 PRESETS: dict[str, Provider] = {

@@ -33,7 +33,7 @@ VERDICT = "x-patchbay-verdict"
 GAVE_UP = "x-patchbay-gave-up"
 
 
-def form(name: str) -> str:
+def credential_form(name: str) -> str:
     """Return the `CredentialForm` of the key in the header *name*, one of CREDENTIALS."""
     return "bearer" if CREDENTIALS[name] else name
 

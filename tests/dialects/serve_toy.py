@@ -61,7 +61,7 @@ def main() -> None:
         "family": dialects.FAMILIES[-1],
         "dialect": began.dialect,
         "event": began.event_type,
-        "key": dialects.of(began.dialect).key_form,
+        "key": dialects.of(began.dialect).credential_form,
         "same account": first.account.id == second.account.id,
         "same thread": bool(began.thread) and began.thread == went_on.thread,
         "findings": [f"{finding.detector} {finding.received}" for finding in went_on.findings],

@@ -35,11 +35,11 @@ def test_every_name_is_in_lower_case() -> None:
 
 
 def test_every_header_for_a_key_has_a_form_and_the_forms_have_no_other() -> None:
-    assert {header_names.form(name) for name in header_names.CREDENTIALS} == {*get_args(CredentialForm)} - {
+    assert {header_names.credential_form(name) for name in header_names.CREDENTIALS} == {*get_args(CredentialForm)} - {
         "auto",
         "query",
     }
-    assert header_names.form("authorization") == "bearer"
+    assert header_names.credential_form("authorization") == "bearer"
 
 
 @pytest.mark.parametrize("module", sorted(str(file.relative_to(ADDON)) for file in ADDON.rglob("*.py")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from patchbay.proxy import (
     upstream_connections,
     upstream_layer,
 )
+from patchbay.proxy.credentials import KeyUnavailable
 from patchbay.proxy.graceful_shutdown import GracefulShutdown
 from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.in_flight import driver_of
@@ -911,3 +913,80 @@ def test_a_layer_that_is_no_http_is_closed_towards_a_provider(
 
     assert isinstance(decided.layer, upstream_layer.Closed)
     assert "is not read as HTTP" in caplog.text
+
+
+# -- what a hook leaves alone -----------------------------------------------------------------------------------------
+
+
+@in_loop
+async def test_only_a_stream_to_an_upstream_is_probed(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    probed: list[object] = []
+    monkeypatch.setattr(hooks.keepalive, "probe", probed.append)
+    stream = asyncio.StreamWriter.__new__(asyncio.StreamWriter)
+    stream._transport = SimpleNamespace(get_extra_info=lambda name, default: name, is_closing=lambda: True)  # type: ignore[attr-defined]
+    data = SimpleNamespace(client=SimpleNamespace(id="c"), server=tflow.tserver_conn())
+    for found in (None, SimpleNamespace(writer=None), SimpleNamespace(writer=stream)):
+        monkeypatch.setattr(client_connections, "transport_of", lambda *_, found=found: found)
+        addon.server_connected(data)  # type: ignore[arg-type]
+
+    assert probed == ["socket"]
+
+
+@in_loop
+async def test_a_flow_that_is_not_ours_is_taken_for_a_loaded_one(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[object] = []
+    monkeypatch.setattr(service(addon).loaded, "take", taken.append)
+    first, second = tflow.tflow(resp=True), tflow.tflow(err=True)
+    addon.responseheaders(first)
+    await addon.response(first)
+    addon.error(second)
+
+    assert taken == [first, second]
+
+
+@in_loop
+async def test_an_exchange_without_an_answer_stays_open(addon: Patchbay) -> None:
+    asked = await ask(addon, flow())
+    addon.responseheaders(asked)
+    await addon.response(asked)
+
+    assert not driver(asked).closed and not driver(asked).head_taken
+
+
+@in_loop
+async def test_a_wait_is_for_what_comes_from_now_on(addon: Patchbay) -> None:
+    """A wake-up of before is none; a time that is over is waited for a moment, so that the loop goes on."""
+    asked = await ask(addon, flow())
+    driver(asked).recheck.set()
+    waits = asyncio.create_task(hooks._wait(driver(asked), time.time() + 60))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waits.done()
+    driver(asked).recheck.set()
+    assert await waits is True
+
+    waits = asyncio.create_task(hooks._wait(driver(asked), 0.0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waits.done()
+    driver(asked).client_left()
+    assert await waits is False
+
+
+@in_loop
+async def test_a_key_that_cannot_be_had_is_told_to_the_router(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = await ask(addon, flow())
+    exchange, lease = driver(asked).exchange, driver(asked).lease
+    assert exchange and lease
+    told: list[object] = []
+    monkeypatch.setattr(service(addon).router, "key_missing", lambda of, why, now: told.append((of, why)))
+
+    async def fails(secret: object) -> None:
+        raise KeyUnavailable("the vault is locked")
+
+    assert await addon._has_keys(exchange, lease) and told == []
+    monkeypatch.setattr(addon._keys, "ready", fails)
+    assert not await addon._has_keys(exchange, lease)
+    assert told == [(exchange, "the vault is locked")]

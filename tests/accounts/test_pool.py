@@ -1210,21 +1210,21 @@ def test_a_conversation_is_new_until_a_request_of_it_is_under_way():
 def test_a_replayed_request_goes_to_the_account_that_served_it_if_that_can():
     served = PriorServing(account="b", slot=2)
     accounts = pool(account("a", priority=5, slots=4), account("b", slots=4), account("c", slots=4))
-    lease = accounts.choose(ask(served=served), 0)
+    lease = accounts.choose(ask(prior_serving=served), 0)
     assert (lease.account.id, lease.binding, lease.slot, lease.key) == ("b", "inherited", 2, ask().key)
     assert reasons(lease)["c"] == "another account served this before"
     accounts.release(lease)
     rest(accounts, "b")
-    assert accounts.choose(ask(served=served), 1).account.id == "a"
-    assert accounts.choose(ask("t", served=PriorServing(account="gone")), 1).account.id == "a"
+    assert accounts.choose(ask(prior_serving=served), 1).account.id == "a"
+    assert accounts.choose(ask("t", prior_serving=PriorServing(account="gone")), 1).account.id == "a"
     side = Identity(affinity="side", binds=False)
-    assert accounts.choose(ask(served=PriorServing(account="c"), identity=side), 1).key is None
+    assert accounts.choose(ask(prior_serving=PriorServing(account="c"), identity=side), 1).key is None
 
 
 def test_a_replayed_request_waits_a_moment_for_the_account_that_served_it():
     accounts = pool(account("a", max_concurrent=1), account("b"))
     held = accounts.choose(ask(pin="a"), 0)
-    request, called = queued("1", preferred_until=5.0, served=PriorServing(account="a"))
+    request, called = queued("1", preferred_until=5.0, prior_serving=PriorServing(account="a"))
     assert accounts.choose(request, 0).until == 5.0
     assert accounts.choose(replace(request, waiter="2"), 5.0).account.id == "b"
     accounts.release(held)

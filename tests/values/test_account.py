@@ -64,3 +64,9 @@ def test_a_stamp_has_our_headers_and_no_others_unless_stated_and_no_echo_is_prom
 def test_what_an_account_serves_is_stated_by_four_tables():
     models = Models()
     assert (models.allow, models.deny, models.aliases, models.upstream_names) == (("*",), (), {}, {})
+
+
+def test_the_secrets_of_an_account_are_its_key_and_those_of_its_headers():
+    key, other = Secret("env", "KEY"), Secret("env", "OTHER")
+    account = Account("a", Provider("p", "openai", frozenset()), key, secret_headers=(SecretHeader("x", other),))
+    assert account.secrets == (key, other)

@@ -79,3 +79,15 @@ def _texts(tree: ast.Module) -> Iterator[str]:
 def _text(node: ast.AST | None) -> str:
     value = node.value if isinstance(node, ast.Constant) else ""
     return value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+
+
+def test_the_groups_hold_the_names_that_specifications_and_providers_give() -> None:
+    assert {*header_names.ACCOUNTS} == {
+        "openai-organization", "openai-project", "anthropic-organization-id", "x-goog-user-project",
+        "chatgpt-account-id",
+    }  # fmt: skip
+    assert {*header_names.HOPS} == {"connection", "keep-alive", "te", "trailer", "upgrade", "http2-settings"}
+    assert {*header_names.MESSAGE} == {
+        "host", "content-length", "content-type", "content-encoding", "transfer-encoding",
+    }  # fmt: skip
+    assert header_names.encoded(["host", "te"]) == {b"host", b"te"}

@@ -64,6 +64,8 @@ def _results() -> Iterator[tuple[str, object]]:
     yield "session signal", [len({each.session for each in sessions}), *{each.tier for each in sessions}]
     yield "strategy", _served(_router(ACME + "strategy: last_first"))[0].account.id
     yield "setting", [reader.load(ACME + more, "c").failover.pause for more in ("", "failover: {pause: 2s}")]  # type: ignore[attr-defined]
+    noted = ACME.replace("example-2", "example-2, note: mine")
+    yield "setting of an account", [account.note for account in reader.load(noted, "c").accounts]  # type: ignore[attr-defined]
     with contextlib.redirect_stdout(io.StringIO()) as told:
         code = command(["greet"])
     yield "sub-command", [code, told.getvalue()]

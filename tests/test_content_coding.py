@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 import brotli  # type: ignore[import-untyped]
 import pytest
@@ -37,6 +38,13 @@ def pieces(value: str, *data: bytes) -> bytes:
     out = b"".join(piece for each in data for piece in decoder.feed(each))
     decoder.end()
     return out
+
+
+def test_every_coding_of_the_table_has_a_body_here_and_stands_in_the_page() -> None:
+    page = Path(__file__).parents[1].joinpath("docs/security.md").read_text("utf-8")
+
+    assert content_coding._LAYERS.keys() <= WAYS.keys()
+    assert page.count(content_coding.SUPPORTED) == 2
 
 
 @pytest.mark.parametrize("way", WAYS)

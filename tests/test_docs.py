@@ -12,6 +12,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -23,6 +24,8 @@ from patchbay.proxy.hooks import SHUTTING_DOWN
 from patchbay.settings import reader
 from patchbay.settings.renamed import RENAMED
 from patchbay.settings.yaml_document import Section
+from patchbay.values import header_names
+from patchbay.values.account import CredentialForm
 from patchbay.values.decision import Refusal
 from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
@@ -70,6 +73,16 @@ def test_every_signal_of_the_code_is_in_the_list_of_headers() -> None:
     wheres = {signal.where.removeprefix("header ") for signal in SIGNALS if signal.where.startswith("header ")}
 
     assert {name for name in wheres if f"`{name}`" not in HEADERS.lower()} == set()
+
+
+def test_every_place_of_a_key_is_in_the_pages() -> None:
+    settings, security = (
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("settings", "security")
+    )
+    (row,) = re.findall(r"^\| `credential` \| .*$", settings, re.MULTILINE)
+
+    assert {form for form in get_args(CredentialForm) if f"`{form}`" not in row} == set()
+    assert {name for name in header_names.CREDENTIALS if f"`{name}`" not in security.lower()} == set()
 
 
 def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:

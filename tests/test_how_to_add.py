@@ -77,6 +77,12 @@ RECIPES: dict[str, tuple[Insertion, ...]] = {
         Insertion("config.example.yaml", r"failover:", "  #pause: 0s\n"),
         Insertion("docs/settings.md", r"## failover\n\n.*\n.*", "| `pause` | `0` | how long to pause |\n"),
     ),
+    "setting of an account or a provider": (
+        Insertion("addon/values/account.py", r'    group: str = ""', '    note: str = ""\n'),
+        Insertion(READER, r"ACCOUNT = Section\(\n    \{", '"note": syntax.shown_text,\n'),
+        Insertion("config.example.yaml", r"    group: work", "    note: mine\n"),
+        Insertion("docs/settings.md", r"\| `group` \|.*", "| `note` | none | a remark |\n"),
+    ),
 }
 ELSEWHERE = frozenset({"dialect"})  # tests/dialects/test_dialects.py adds one
 
@@ -142,6 +148,7 @@ def added(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
         ("detector, disabled", []),
         ("sub-command", [0, "hello\n"]),
         ("setting", [0.0, 2.0]),
+        ("setting of an account", ["", "mine"]),
     ],
 )
 def test_what_is_added_by_its_recipe_works(added: dict[str, object], what: str, came: object) -> None:

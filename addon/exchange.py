@@ -31,29 +31,36 @@ class Attempt:
     reader: AnswerReader
     watch: Watch
     started: float
-    head: Head | None = None
-    error_head: Head | None = None  # the head that an error event would have had as an answer of its own
-    body: bytearray = field(default_factory=bytearray)  # of an error answer
-    outcome: Outcome | None = None
-    held: bool = False
-    held_bytes: int = 0
-    alarm: bool = False  # a proof was found, disputed or not
-    proof: bool = False  # an undisputed proof: the answer's owner loses nothing when the answer is withheld
-    judged: bool = False  # the proof was acted on
-    reached: bool = True  # the upstream may have seen the request
-    lost: bool = False  # the connection ended under the request; other requests on it may be the cause
-    broken: bool = False  # no answer came, or half of one
-    lacks: str = ""  # why an answer of a good status is no answer
-    slow: bool = False  # given up while the upstream may be working on it: the request must not be repeated
-    content_began: bool = False  # the first content came, and the account is the home
-    ended: bool = False
-    usage: Usage | None = None
-    error: str = ""
-    finished: float | None = None
-    complaint: str = ""  # code and message of an error
     stripped: bool = False  # something that belongs to another account was left out of the request
-    learned: list[Fact] = field(default_factory=list)
-    learned_from: bool = False
+    head: Head | None = None
+    body: bytearray = field(default_factory=bytearray)  # of an error answer
+    # while the answer comes
+    held: bool = False  # it is kept from the client until it is known to be one
+    held_bytes: int = 0
+    content_began: bool = False  # the first content came, and the account is the home
+    alarm: bool = False  # a proof of crosstalk was found, disputed or not
+    proof: bool = False  # an undisputed proof: the answer's owner loses nothing when the answer is withheld
+    withheld: bool = False  # the client does not get it because of the proof
+    complaint: str = ""  # code and message of an error, in an event or a body
+    error_head: Head | None = None  # the head that an error event would have had as an answer of its own
+    usage: Usage | None = None
+    learned: list[Fact] = field(default_factory=list)  # what identity learns from when the answer ends
+    learned_from: bool = False  # identity has learned it
+    # when no whole answer came
+    reached: bool = True  # the upstream may have seen the request: neither its connection nor its key failed
+    broken: bool = False  # the connection failed, or a timeout ended it: no answer came, or half of one
+    lost: bool = False  # the connection ended under the request; other requests on it may be the cause
+    slow: bool = False  # given up while the upstream may be working on it: the request must not be repeated
+    lacks: str = ""  # why an answer of a good status is no answer
+    # when the attempt is over; an error event sets *outcome* and *error* already
+    outcome: Outcome | None = None
+    error: str = ""  # why it failed, for the decision
+    finished: float | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the attempt is over."""
+        return self.finished is not None
 
     @property
     def status(self) -> int:
@@ -61,7 +68,7 @@ class Attempt:
         return self.head.status if self.head else 0
 
     @property
-    def failed(self) -> bool:
+    def is_error(self) -> bool:
         """Whether the answer's status is an error."""
         return self.head is not None and self.head.status >= 400
 

@@ -57,7 +57,7 @@ def after_chunk(exchange: Exchange, attempt: Attempt) -> Step | None:
     """Say what follows from a chunk; None where the answer counts as ended."""
     if not attempt.held:
         return DELIVER
-    if attempt.failed:
+    if attempt.is_error:
         return None if attempt.held_bytes >= HELD_BYTES else HOLD
     if attempt.outcome and not attempt.content_began:  # an error, before any content
         return None
@@ -79,7 +79,7 @@ def _bound(exchange: Exchange, attempt: Attempt) -> int:
 
 def when_overdue(exchange: Exchange, attempt: Attempt) -> Step | None:
     """Say what follows when an answer was held back as long as it may be; None where it counts as ended."""
-    if attempt.failed:  # an error whose body does not come is an error all the same
+    if attempt.is_error:  # an error whose body does not come is an error all the same
         return None
     content_type = attempt.head.headers.get("content-type") if attempt.head else ""
     collected = not exchange.stream and is_json(media_type(content_type))
@@ -88,7 +88,7 @@ def when_overdue(exchange: Exchange, attempt: Attempt) -> Step | None:
 
 def hold_seconds(exchange: Exchange, bounds: FailoverSettings) -> float:
     """Return how long the present answer may be held back."""
-    return HELD_SECONDS if exchange.attempt and exchange.attempt.failed else bounds.hold_timeout
+    return HELD_SECONDS if exchange.attempt and exchange.attempt.is_error else bounds.hold_timeout
 
 
 def after_end(exchange: Exchange, attempt: Attempt, head: Head, now: float) -> tuple[Outcome, str]:

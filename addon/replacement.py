@@ -33,7 +33,7 @@ def replacement(exchange: Exchange) -> Refusal | None:
     A tool that sees 401 or 403 logs its user out, but the account that was not let in is ours.
     """
     refusal = exchange.refusal
-    if exchange.attempt and exchange.attempt.judged:
+    if exchange.attempt and exchange.attempt.withheld:
         return CROSSTALK
     if refusal and refusal.code == _NO_THREAD:  # its clients send the whole conversation then
         return refusal
@@ -79,7 +79,7 @@ def _is_about_the_account(exchange: Exchange, outcome: Outcome, status: int) -> 
 def _unanswered(exchange: Exchange) -> Refusal | None:
     """Return why there are no more attempts, where none of them brought an answer that could be delivered."""
     last, refusal = exchange.attempt, exchange.refusal
-    whole = any(each.failed and not each.broken for each in exchange.attempts)
+    whole = any(each.is_error and not each.broken for each in exchange.attempts)
     if last is None or refusal is None or not last.broken or whole:
         return None
     return refusals.unanswered(refusal)

@@ -330,7 +330,7 @@ class Router:
             return "deliver"
         unseen = attempt.held or isinstance(event, Head)
         reaction = self._reaction(exchange, attempt, event, now)
-        if attempt.proof and not attempt.judged and self.config.crosstalk.reaction != "observe":
+        if attempt.proof and not attempt.withheld and self.config.crosstalk.reaction != "observe":
             return self._withhold(exchange, attempt, unseen, now)
         return reaction
 
@@ -377,7 +377,7 @@ class Router:
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Step | None:
         self._read(exchange, attempt, attempt.reader.feed(chunk.data), now)
-        if attempt.failed and len(attempt.body) < failover.HELD_BYTES:
+        if attempt.is_error and len(attempt.body) < failover.HELD_BYTES:
             attempt.body += chunk.data[: failover.HELD_BYTES - len(attempt.body)]
         if attempt.held:
             attempt.held_bytes += len(chunk.data)
@@ -416,7 +416,7 @@ class Router:
 
     def _withhold(self, exchange: Exchange, attempt: Attempt, unseen: bool, now: float) -> Reaction:
         """Keep an answer that is another's from the client."""
-        attempt.judged, attempt.held, attempt.error = True, False, CROSSTALK.code
+        attempt.withheld, attempt.held, attempt.error = True, False, CROSSTALK.code
         if not attempt.ended:
             self._finish(exchange, attempt, Outcome("cancelled", scope="exchange", detail=CROSSTALK.code), now)
         return failover.after_proof(exchange, unseen, self.config.crosstalk)
@@ -466,7 +466,7 @@ class Router:
         self.changed()
 
     def _finish(self, exchange: Exchange, attempt: Attempt, outcome: Outcome, now: float) -> None:
-        attempt.outcome, attempt.ended, attempt.finished = outcome, True, now
+        attempt.outcome, attempt.finished = outcome, now
         attempt.watch.end(now, whole=outcome.kind == "ok")
         if outcome.kind == "ok" and not attempt.reader.streamed:
             self._serve(exchange, attempt, now)

@@ -58,7 +58,7 @@ def test_an_attempt_is_good_or_failed_by_its_status(status: int) -> None:
     attempt = begun().attempts[0]
     attempt.head = Head(status, JSON) if status else None
 
-    assert (attempt.status, attempt.failed, attempt.is_good) == (status, status >= 400, 0 < status < 400)
+    assert (attempt.status, attempt.is_error, attempt.is_good) == (status, status >= 400, 0 < status < 400)
 
 
 @pytest.mark.parametrize(

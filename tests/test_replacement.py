@@ -107,7 +107,7 @@ def test_another_s_answer_and_a_thread_that_is_gone_go_before_all_else() -> None
     assert replacement(exchange) is None
     exchange.refusal = replace(GONE, code="thread_not_found")
     assert replacement(exchange) == exchange.refusal
-    exchange.attempts[0].judged = True
+    exchange.attempts[0].withheld = True
     assert replacement(exchange) is CROSSTALK
 
 

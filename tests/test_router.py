@@ -1046,7 +1046,7 @@ def test_an_answer_that_belongs_to_another_request_is_withheld_as_the_settings_s
     exchange, reacted = proven(of)
     attempt, acted = exchange.attempts[0], reaction != "observe"
 
-    assert (reacted, attempt.alarm, attempt.proof, attempt.judged) == (told, True, True, acted)
+    assert (reacted, attempt.alarm, attempt.proof, attempt.withheld) == (told, True, True, acted)
     assert (attempt.ended, attempt.error) == (acted, "crosstalk_detected" if acted else "")
     assert answer(of, exchange, *good()[1:], now=2.0)[-1] == "deliver"  # what comes behind it is not judged again
     assert attempt.outcome is not None

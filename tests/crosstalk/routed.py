@@ -105,7 +105,7 @@ class Routed(World):
             self.now += 0.001
         else:
             reaction = "deliver"
-        if reaction == "next" and exchange.attempt is not None and exchange.attempt.judged:
+        if reaction == "next" and exchange.attempt is not None and exchange.attempt.withheld:
             yield from self._asked_again(line, exchange)
             return
         self._closed(exchange, "crosstalk_detected" if reaction == "cut" else "", status)

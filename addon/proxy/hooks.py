@@ -319,7 +319,7 @@ class Patchbay:
         """Open the exchange of *flow* with *body* and give it its first lease, or the answer that says why not."""
         service, behind = self._service(), request_head.reverse(flow)
         left = await service.store.caught_up()
-        opened = service.router.open(self._asked(flow, driver, body), service.context.now(), reverse=behind)
+        opened = service.router.open(self._router_request(flow, driver, body), service.context.now(), reverse=behind)
         if isinstance(opened, Refusal):
             flow.response = None if driver.shadow else driver.error_response(opened)
             return
@@ -332,10 +332,10 @@ class Patchbay:
             service.router.identify_again(opened, time.time())
         if driver.shadow:
             self._decide(driver, opened)
-        elif refusal := await self._plug(flow, driver):
+        elif refusal := await self._next_lease(flow, driver):
             flow.response = driver.error_response(refusal)
 
-    def _asked(self, flow: http.HTTPFlow, driver: ExchangeDriver, body: Body) -> Request:
+    def _router_request(self, flow: http.HTTPFlow, driver: ExchangeDriver, body: Body) -> Request:
         assert driver.client is not None
         service = self._service()
         return Request(
@@ -358,7 +358,7 @@ class Patchbay:
             driver = driver_of(wanted.flow)
             if driver and driver.exchange and not driver.client_gone.is_set():
                 await self._reread(driver.exchange)
-                wanted.again = await self._plug(wanted.flow, driver) is None
+                wanted.again = await self._next_lease(wanted.flow, driver) is None
                 if not wanted.again:
                     wanted.instead = replacement(driver.exchange)
         except Exception as e:
@@ -374,7 +374,7 @@ class Patchbay:
         finally:
             resume()
 
-    async def _plug(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> Refusal | None:
+    async def _next_lease(self, flow: http.HTTPFlow, driver: ExchangeDriver) -> Refusal | None:
         """Give *driver* its next lease with the credential at hand, waiting where it must; or say why there is none."""
         exchange = driver.exchange
         assert exchange is not None
@@ -387,7 +387,7 @@ class Patchbay:
                 case Wait(until=until):
                     if not await _wait(driver, until):
                         return _CLIENT_LEFT
-                    if refused := self._asked_again(flow, exchange):
+                    if refused := self._not_allowed_now(flow, exchange):
                         return refused
                 case Lease() if await self._has_keys(exchange, decided):
                     driver.lease = decided
@@ -412,7 +412,7 @@ class Patchbay:
         if refused and any([await self._keys.refresh(secret) for secret in account.secrets]):
             self._router().secret_changed(exchange, account.id)
 
-    def _asked_again(self, flow: http.HTTPFlow, exchange: Exchange) -> Refusal | None:
+    def _not_allowed_now(self, flow: http.HTTPFlow, exchange: Exchange) -> Refusal | None:
         """Say why *exchange*, which waited, may not be sent any more: the settings may have changed."""
         client = self._service().context.client_now(exchange.request.client)
         if flow.is_replay or client == exchange.request.client:

@@ -31,7 +31,7 @@ POINTS: dict[str, tuple[Any, str]] = {
     f"{owner.__name__.rpartition('.')[2]}.{name}": (owner, name)
     for owner, names in (
         (guards.Guards, "refusal"),
-        (hooks.Patchbay, "_plug _has_keys _close _service _router _take _answer _open _asked _deliver"),
+        (hooks.Patchbay, "_next_lease _has_keys _close _service _router _take _answer _open _router_request _deliver"),
         (exchange_log.ExchangeLog, "opened closed"),
         (request_head, "read passes client guarded endpoint_shown"),
         (response_head, "for_client streams without_private"),

@@ -422,7 +422,7 @@ async def test_no_further_attempt_for_a_client_that_left_or_where_the_step_fails
     if left:
         driver(asked).client_left()
     else:
-        monkeypatch.setattr(Patchbay, "_plug", None)
+        monkeypatch.setattr(Patchbay, "_next_lease", None)
     wanted = SimpleNamespace(flow=asked, again=False, instead=None)
 
     await addon.patchbay_next(wanted)  # type: ignore[arg-type]
@@ -487,14 +487,14 @@ async def test_a_request_that_waited_is_asked_again_what_its_client_may(tmp_path
     with patchbay(tmp_path, "clients: [{name: ann, key: sk-ann-0123456789abcdef}]" + ACCOUNTS) as addon:
         asked = await ask(addon, flow(authorization="Bearer sk-ann-0123456789abcdef"))
         exchange = driver(asked).exchange
-        assert exchange and addon._asked_again(asked, exchange) is None
+        assert exchange and addon._not_allowed_now(asked, exchange) is None
         (known,) = service(addon).clients
         service(addon).clients = (replace(known, key=replace(known.key, models=("other",))),)
-        refused = addon._asked_again(asked, exchange)
+        refused = addon._not_allowed_now(asked, exchange)
         service(addon).clients = (replace(known, value=b"sk-another-0123456789"),)
-        gone = addon._asked_again(asked, exchange)
+        gone = addon._not_allowed_now(asked, exchange)
         asked.is_replay = "request"
-        assert addon._asked_again(asked, exchange) is None
+        assert addon._not_allowed_now(asked, exchange) is None
 
     assert refused is not None and refused.code == "model_not_allowed"
     assert gone is not None and gone.status == 401
@@ -690,7 +690,7 @@ async def test_a_hook_that_fails_answers_and_keeps_no_credential(
 
 @in_loop
 async def test_a_request_hook_that_fails_leaves_no_route(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Patchbay, "_plug", _fails)
+    monkeypatch.setattr(Patchbay, "_next_lease", _fails)
     asked = await ask(addon, flow())
 
     assert error_of(asked)[0] == 502

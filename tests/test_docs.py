@@ -9,8 +9,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -127,6 +129,49 @@ def _without_docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
             yield node
+
+
+def test_every_name_in_the_answers_to_where_exists() -> None:
+    page = (ROOT / "docs" / "where.md").read_text(encoding="utf-8")
+    named = {part for name in re.findall(r"`([\w./]+)`", page) for part in re.split(r"[./]", name)} - {"", "md"}
+    code = [path for folder in ("addon", "tests", "scripts") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    known = {part for path in [*code, *ROOT.glob("*.*")] for part in re.split(r"[./]", str(path.relative_to(ROOT)))}
+    known |= {
+        name for path in (*(ROOT / "addon").rglob("*.py"), *(ROOT / "tests").rglob("*.py")) for name in _names(path)
+    }
+
+    assert len(named) > 80
+    assert named - known == set()
+
+
+def test_every_constant_that_a_comment_or_a_docstring_names_exists() -> None:
+    files = sorted((ROOT / "addon").rglob("*.py"))
+    known = {name for path in files for name in _names(path)}
+    said = {path.name: set(re.findall(r"\b_?[A-Z]{2,}_[A-Z_]+\b", _prose(path))) - known for path in files}
+
+    assert {name: unknown for name, unknown in said.items() if unknown} == {}
+
+
+@cache
+def _names(path: Path) -> set[str]:
+    """Return the words of the code in *path*: names, keys and other texts, without docstrings and comments."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = " ".join(str(node.value) for node in _without_docstrings(tree))
+    return {*re.findall(r"\w+", texts), *(str(name) for node in ast.walk(tree) for name in _identifiers(node))}
+
+
+def _identifiers(node: ast.AST) -> list[object]:
+    return [getattr(node, field) for field in ("id", "attr", "name", "arg") if hasattr(node, field)]
+
+
+def _prose(path: Path) -> str:
+    with path.open("rb") as file:
+        comments = [token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.COMMENT]
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return "\n".join(
+        [*comments, *(ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, kinds))]
+    )
 
 
 def test_every_file_of_the_host_stands_once_in_the_table_of_tasks() -> None:

@@ -58,7 +58,7 @@ class Ask:
 
     @property
     def pool(self) -> str:
-        """The name of the pool: the accounts that can stand in for one another."""
+        """The name of its pool: the accounts of its family at its destination, which can stand in for one another."""
         return f"{self.family or 'any'}@{self.destination or 'any'}"
 
     @property

@@ -182,7 +182,7 @@ class Decision(Struct, frozen=True):
     tier: str
     session_id: str
     binding: str
-    in_flight: int
+    in_flight: int  # exchanges of its conversation when it began, itself included
     attempts: list[AttemptSummary]
     verdict: VerdictKind
     echo: str

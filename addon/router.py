@@ -160,7 +160,7 @@ class Router:
         decided = self._exhausted(exchange, now) or self._retries_home(exchange, now) or self._chosen(exchange, now)
         if not isinstance(decided, Wait):
             exchange.waits_since = None
-            self.accounts.leave(exchange.id)
+            self.accounts.leave_queue(exchange.id)
         if isinstance(decided, Refusal):
             exchange.refusal = decided
         return decided
@@ -177,10 +177,10 @@ class Router:
             attempt.reached = False
             self._finish(exchange, attempt, refusals.no_key(reason), now)
 
-    def leave_socket(self, exchange: Exchange, now: float) -> None:
+    def avoid_account(self, exchange: Exchange, now: float) -> None:
         """Remember that a WebSocket of this conversation ends because of its account: the next one gets another."""
         account = exchange.socket_lease.account if exchange.socket_lease else exchange.attempts[-1].lease.account
-        self.websockets.leave(exchange, account.id, now)
+        self.websockets.avoid(exchange, account.id, now)
 
     def may_continue(self, exchange: Exchange, now: float) -> bool:
         """Whether the account of *exchange*, the last one on its WebSocket, could take another one now."""
@@ -261,7 +261,7 @@ class Router:
             tried=_tried_by(exchange),
             ended={each.lease.account.id: each.outcome for each in exchange.attempts if each.outcome},
             opens=exchange.socket_lease is None and upgrade,
-            left=self.websockets.left(exchange, now),
+            avoided=self.websockets.avoided(exchange, now),
             tokens=len(request.body.raw or b"") // BYTES_PER_TOKEN,
             waiter=exchange.id,
             recheck=exchange.recheck,
@@ -516,7 +516,7 @@ class Router:
         """
         if exchange.decision is not None:
             return exchange.decision
-        self.accounts.leave(exchange.id)
+        self.accounts.leave_queue(exchange.id)
         attempt = exchange.attempt
         if attempt and not attempt.ended:
             attempt.error = attempt.error or error

@@ -13,11 +13,11 @@ class WebSocketHistory:
 
     def __init__(self, limit: int) -> None:
         self._models: BoundedMap[tuple[bytes, str], str] = BoundedMap(limit)
-        self._left: BoundedMap[tuple[bytes, str], dict[str, float]] = BoundedMap(limit)
+        self._avoided: BoundedMap[tuple[bytes, str], dict[str, float]] = BoundedMap(limit)
 
     def reload(self, limit: int) -> None:
         """Let *limit* hold from now on."""
-        self._models.limit = self._left.limit = limit
+        self._models.limit = self._avoided.limit = limit
 
     def asked(self, exchange: Exchange) -> str:
         """
@@ -31,17 +31,17 @@ class WebSocketHistory:
             self._models[key] = exchange.model[:256]
         return exchange.model or (self._models.get(key, "") if exchange.is_upgrade else "")
 
-    def leave(self, exchange: Exchange, account: str, now: float) -> None:
+    def avoid(self, exchange: Exchange, account: str, now: float) -> None:
         """Remember that a WebSocket of *exchange*'s conversation ends because of *account*: the next avoids it."""
         key = _key(exchange)
-        self._left[key] = {**self._left.get(key, {}), account: now}
+        self._avoided[key] = {**self._avoided.get(key, {}), account: now}
 
-    def left(self, exchange: Exchange, now: float) -> dict[str, float]:
+    def avoided(self, exchange: Exchange, now: float) -> dict[str, float]:
         """Return the accounts that a new WebSocket of *exchange*'s conversation avoids, and since when."""
         if exchange.socket_lease is not None or not exchange.is_upgrade:
             return {}
-        left = self._left.get(_key(exchange), {})
-        return {account: at for account, at in left.items() if now < at + AVOIDED_SECONDS}
+        avoided = self._avoided.get(_key(exchange), {})
+        return {account: at for account, at in avoided.items() if now < at + AVOIDED_SECONDS}
 
 
 def _key(exchange: Exchange) -> tuple[bytes, str]:

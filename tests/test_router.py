@@ -678,19 +678,19 @@ def test_the_next_socket_avoids_an_account_that_was_left_while_another_is_well()
     first = opened(of, upgrade("s"))
     seen = {routed(of, first).account.id}
     for _ in range(2):
-        of.leave_socket(first, 0.0)
+        of.avoid_account(first, 0.0)
         first = opened(of, upgrade("s"))
         seen.add(routed(of, first).account.id)
     assert seen == {"a", "b", "c"}
 
     last = first.attempts[-1].lease.account.id
-    of.leave_socket(first, 2.0)
+    of.avoid_account(first, 2.0)
     again = routed(of, opened(of, upgrade("s")), 3.0).account.id
     assert again != last  # all were left: the one whose fault is oldest comes first
     alone = router(account("a"))
     left = opened(alone, upgrade("s"))
     routed(alone, left)
-    alone.leave_socket(left, 0.0)
+    alone.avoid_account(left, 0.0)
     assert routed(alone, opened(alone, upgrade("s"))).account.id == "a"
 
 
@@ -699,7 +699,7 @@ def test_what_is_remembered_of_sockets_is_bounded() -> None:
     for number in range(50):
         exchange = opened(of, upgrade(f"s{number}"))
         routed(of, exchange)
-        of.leave_socket(exchange, 0.0)
+        of.avoid_account(exchange, 0.0)
         of.close(exchange, "", 0.0)
 
     assert len(of.websockets._left) <= 10
@@ -938,7 +938,7 @@ def test_what_an_attempt_asks_the_pool() -> None:
 
     assert (ask.family, ask.destination, ask.reverse, ask.model) == ("openai", UPSTREAM, UPSTREAM, "m")
     assert (ask.identity, ask.client, ask.pin, ask.path) == (exchange.identity, exchange.request.client, "", "")
-    assert (ask.websocket, ask.opens, ask.tried, ask.ended, ask.left) == (False, False, frozenset(), {}, {})
+    assert (ask.websocket, ask.opens, ask.tried, ask.ended, ask.avoided) == (False, False, frozenset(), {}, {})
     assert (ask.waiter, ask.preferred_until, ask.retry_home, ask.prior_serving) == (exchange.id, 6.0, "", None)
     assert (ask.others, ask.unreadable) == ((), "")
 
@@ -1275,7 +1275,7 @@ def test_a_message_that_leaves_its_socket_leaves_the_account_of_the_socket() -> 
     lease = routed(of, opened(of, upgrade("s")))
     message = of.open(upgrade("s"), 0.0, reverse=UPSTREAM, socket_lease=lease)
     assert isinstance(message, Exchange)
-    of.leave_socket(message, 0.0)
+    of.avoid_account(message, 0.0)
 
     assert routed(of, opened(of, upgrade("s"), 1.0), 1.0).account.id != lease.account.id
 

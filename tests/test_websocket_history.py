@@ -61,25 +61,25 @@ def test_no_more_than_256_characters_of_a_model_are_remembered() -> None:
 
 def test_an_account_that_was_left_is_avoided_for_half_a_minute() -> None:
     history = WebSocketHistory(10)
-    history.leave(exchange(), "a", 100.0)
-    history.leave(exchange(), "b", 110.0)
+    history.avoid(exchange(), "a", 100.0)
+    history.avoid(exchange(), "b", 110.0)
 
     assert AVOIDED_SECONDS == 30.0
-    assert history.left(exchange(), 129.9) == {"a": 100.0, "b": 110.0}
-    assert history.left(exchange(), 130.0) == {"b": 110.0}
-    assert history.left(exchange(), 140.0) == {}
+    assert history.avoided(exchange(), 129.9) == {"a": 100.0, "b": 110.0}
+    assert history.avoided(exchange(), 130.0) == {"b": 110.0}
+    assert history.avoided(exchange(), 140.0) == {}
 
 
 def test_only_the_next_socket_of_the_conversation_avoids_it() -> None:
     history = WebSocketHistory(10)
-    assert history.left(exchange(), 0.0) == {}
-    history.leave(exchange(), "a", 0.0)
+    assert history.avoided(exchange(), 0.0) == {}
+    history.avoid(exchange(), "a", 0.0)
     plain = exchange()
     plain.request = replace(plain.request, headers=request(x_session_id="s").headers)
 
     for other in (exchange(on_socket=True), exchange("other"), exchange(scope=b"another client"), plain):
-        assert history.left(other, 1.0) == {}
-    assert history.left(exchange(), 1.0) == {"a": 0.0}
+        assert history.avoided(other, 1.0) == {}
+    assert history.avoided(exchange(), 1.0) == {"a": 0.0}
 
 
 def test_the_longest_unused_conversations_are_forgotten_by_the_bound_of_now() -> None:
@@ -88,12 +88,12 @@ def test_the_longest_unused_conversations_are_forgotten_by_the_bound_of_now() ->
     def teach() -> None:
         for name in "stuv":
             history.asked(exchange(name, model=f"m-{name}", on_socket=True))
-            history.leave(exchange(name), "a", 0.0)
+            history.avoid(exchange(name), "a", 0.0)
 
     teach()
     assert [history.asked(exchange(name)) for name in "stuv"] == ["", "m-t", "m-u", "m-v"]
-    assert [bool(history.left(exchange(name), 1.0)) for name in "stuv"] == [False, True, True, True]
+    assert [bool(history.avoided(exchange(name), 1.0)) for name in "stuv"] == [False, True, True, True]
     history.reload(2)
     teach()
     assert [history.asked(exchange(name)) for name in "stuv"] == ["", "", "m-u", "m-v"]
-    assert [bool(history.left(exchange(name), 1.0)) for name in "stuv"] == [False, False, True, True]
+    assert [bool(history.avoided(exchange(name), 1.0)) for name in "stuv"] == [False, False, True, True]

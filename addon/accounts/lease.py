@@ -31,7 +31,7 @@ class Ask:
     replayed request was served: it goes to the same account and session if possible.
 
     *others* are further models that it may run; *unreadable* says why its models cannot all be read (empty: they can).
-    *path* is set for paths of no dialect. *left* are the accounts on which its WebSockets failed, and when.
+    *path* is set for paths of no dialect. *avoided* are the accounts on which its WebSockets failed, and when.
     """
 
     family: str
@@ -54,7 +54,7 @@ class Ask:
     others: tuple[str, ...] = ()
     unreadable: str = ""
     path: str = ""
-    left: Mapping[str, float] = field(default_factory=dict)
+    avoided: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def pool(self) -> str:

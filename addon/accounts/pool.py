@@ -77,14 +77,14 @@ class Accounts:
         self._set_clock(now)
         decided = self._at_home(ask, now) or self._among_all(ask, now)
         if not isinstance(decided, Wait):
-            self.leave(ask.waiter)
+            self.leave_queue(ask.waiter)
         return decided
 
     def may_serve(self, lease: Lease, now: float) -> bool:
         """Whether the account of *lease* could serve its model again now, as far as its health goes."""
         return self.health.available(lease.account.id, lease.lane, now)
 
-    def leave(self, waiter: str) -> None:
+    def leave_queue(self, waiter: str) -> None:
         """Take *waiter* out of the queue, if it is in it."""
         self._limiter.leave(waiter)
 
@@ -231,8 +231,8 @@ class Accounts:
                 return refusals.account_unknown(ask.pin)
         if ask.prior_serving and (decided := self._as_before(ask, ask.prior_serving, options, now)):
             return decided
-        if ask.left:
-            options = _others_first(options, ask.left)
+        if ask.avoided:
+            options = _others_first(options, ask.avoided)
         if ask.opens:
             options = self._well_first(options, now)
         eligible = [option.account for option in options if not option.obstacle]
@@ -474,15 +474,13 @@ class Accounts:
         return replace(refusal, final=now - self._unreached[ask.pool][0] >= LASTING)
 
 
-def _others_first(options: list[Option], left: Mapping[str, float]) -> list[Option]:
-    """Return *options* without the accounts that were *left*; where that leaves none, with the one left longest ago."""
+def _others_first(options: list[Option], avoided: Mapping[str, float]) -> list[Option]:
+    """Return *options* without the accounts in *avoided*; where that leaves none, with the one avoided longest."""
     able = [option.account.id for option in options if not option.obstacle]
-    stays = {account for account in able if account not in left} or set(sorted(able, key=left.__getitem__)[:1])
+    fit = {account for account in able if account not in avoided} or set(sorted(able, key=avoided.__getitem__)[:1])
     return [
-        option
-        if option.obstacle or option.account.id in stays
-        else replace(option, obstacle="tried", reason=_SOCKET_FAILED)
-        for option in options
+        each if each.obstacle or each.account.id in fit else replace(each, obstacle="tried", reason=_SOCKET_FAILED)
+        for each in options
     ]
 
 

@@ -143,7 +143,7 @@ class WebSocketDriver:
         if self._silence_timer:
             self._silence_timer.cancel()
         if by_upstream and not self._has_answered and self._driver.exchange:
-            self._context.router.leave_socket(self._driver.exchange, time.time())
+            self._context.router.avoid_account(self._driver.exchange, time.time())
         while self._exchanges:
             exchange = self._exchanges.popleft()
             if by_upstream:
@@ -155,7 +155,7 @@ class WebSocketDriver:
         """Let the next socket of the conversation of *exchange* get another account."""
         for each in (exchange, self._driver.exchange):
             if each:
-                self._context.router.leave_socket(each, time.time())
+                self._context.router.avoid_account(each, time.time())
 
     def _end_after_failure(self) -> None:
         try:

@@ -51,7 +51,7 @@ def test_clients_of_the_settings_are_parties_and_other_conversations_are_spread_
 
 def test_an_attempt_that_says_no_more_costs_no_tokens_and_waits_for_no_better_account():
     asked = ask()
-    assert (asked.tokens, asked.preferred_until, asked.tried, asked.left, asked.recheck()) == (
+    assert (asked.tokens, asked.preferred_until, asked.tried, asked.avoided, asked.recheck()) == (
         0,
         0.0,
         frozenset(),

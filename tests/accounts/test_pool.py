@@ -686,7 +686,7 @@ def test_a_full_line_is_a_refusal_that_says_so():
     accounts.choose(queued("1")[0], 0)
     refusal = accounts.choose(queued("2")[0], 0)
     assert (refusal.status, refusal.code, refusal.retry_after) == (503, "queue_full", 1)
-    accounts.leave("1")
+    accounts.leave_queue("1")
     assert isinstance(accounts.choose(queued("2")[0], 0), Wait)
 
 
@@ -1019,7 +1019,7 @@ class Slots(RuleBasedStateMachine):
             return
         name = list(self.line)[which]
         if gives_up:
-            self.accounts.leave(name)
+            self.accounts.leave_queue(name)
             del self.line[name]
         else:
             self.go(self.line[name])
@@ -1068,7 +1068,7 @@ class Slots(RuleBasedStateMachine):
         for choice in self.open:
             self.accounts.release(choice)
         for name in list(self.line):
-            self.accounts.leave(name)
+            self.accounts.leave_queue(name)
         for name in "ab":
             drop_homes(self.accounts, name)
         assert not self.accounts._in_flight
@@ -1148,7 +1148,7 @@ def test_a_clock_that_is_set_back_keeps_no_account_out(back):
     late = 1e9 + back
     served_by(accounts, ask("1"), now=late)
     assert isinstance(accounts.choose(ask("2"), late + 1), Wait)
-    accounts.leave("")
+    accounts.leave_queue("")
     accounts.health.record_outcome("a", "m", Outcome("quota", late + 100, "account"), late + 1)
     assert isinstance(accounts.choose(ask("2"), 1e9 + 1), Wait | Refusal)
     assert served_by(accounts, ask("2"), now=1e9 + 200) == "a"
@@ -1234,12 +1234,12 @@ def test_a_replayed_request_waits_a_moment_for_the_account_that_served_it():
 
 def test_an_account_that_a_websocket_left_is_taken_after_all_others_the_longest_ago_first():
     accounts = three()
-    lease = accounts.choose(ask(left={"a": 5.0, "b": 6.0}), 10)
+    lease = accounts.choose(ask(avoided={"a": 5.0, "b": 6.0}), 10)
     assert (lease.account.id, reasons(lease)["a"]) == ("c", "failed on an earlier WebSocket")
-    assert accounts.choose(ask("t", left={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "b"
+    assert accounts.choose(ask("t", avoided={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "b"
     rest(accounts, "b")
-    assert accounts.choose(ask("u", left={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "a"
-    assert reasons(accounts.choose(ask("v", left={"b": 4.0}), 10))["b"] == "cooling (rate)"
+    assert accounts.choose(ask("u", avoided={"a": 5.0, "b": 4.0, "c": 6.0}), 10).account.id == "a"
+    assert reasons(accounts.choose(ask("v", avoided={"b": 4.0}), 10))["b"] == "cooling (rate)"
 
 
 def test_models_that_cannot_be_read_are_refused_where_every_account_serves_some_only():

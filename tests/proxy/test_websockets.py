@@ -671,7 +671,7 @@ def test_without_an_attempt_an_exchange_ends_with_each_terminal_event(line: Line
 def _left(line: Line, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the ids of the exchanges whose conversation leaves its account, as they come."""
     left: list[str] = []
-    monkeypatch.setattr(line.router, "leave_socket", lambda exchange, now: left.append(exchange.id))
+    monkeypatch.setattr(line.router, "avoid_account", lambda exchange, now: left.append(exchange.id))
     return left
 
 

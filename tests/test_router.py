@@ -702,7 +702,7 @@ def test_what_is_remembered_of_sockets_is_bounded() -> None:
         of.avoid_account(exchange, 0.0)
         of.close(exchange, "", 0.0)
 
-    assert len(of.websockets._left) <= 10
+    assert len(of.websockets._avoided) <= 10
 
 
 def test_an_attempt_that_was_not_sent_may_be_followed_by_another_of_any_request() -> None:

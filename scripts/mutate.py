@@ -20,6 +20,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -73,7 +74,7 @@ def main() -> int:
         kill(results, Tests(tree, options.jobs), STAGES[: STAGES.index(options.within) + 1], options.budget)
         print("\n".join(report(results)))
         for entry in unmatched(tree, equivalents):
-            print(f"{EQUIVALENT}: no mutant is like this: {entry}")
+            print(f"{EQUIVALENT}: like no mutant, or like several: {entry}")
     print(f"seed {options.seed}, {time.monotonic() - begun:.0f} s")
     return 0 if holds(results) else 1
 
@@ -125,13 +126,13 @@ def read_equivalents(text: str) -> set[tuple[str, str]]:
 
 
 def unmatched(tree: Path, equivalents: Iterable[tuple[str, str]]) -> list[str]:
-    """Return the entries that are like no mutant of the code as it is."""
-    made: dict[str, set[str]] = {}
+    """Return the entries that are like no mutant of the code as it is, or like those of several lines."""
+    lines: dict[tuple[str, str], set[int]] = defaultdict(set)
     for module in {module for module, _ in equivalents}:
         path = tree / "addon" / module
-        source = path.read_text(encoding="utf-8") if path.exists() else ""
-        made[module] = {mutant.change for mutant in mutants(module, source)}
-    return [f"addon/{module}: {change}" for module, change in sorted(equivalents) if change not in made[module]]
+        for mutant in mutants(module, path.read_text(encoding="utf-8") if path.exists() else ""):
+            lines[module, mutant.change].add(mutant.line)
+    return [f"addon/{module}: {change}" for module, change in sorted(equivalents) if len(lines[module, change]) != 1]
 
 
 def drawn(tree: Path, module: str, count: int, seed: int, equivalents: set[tuple[str, str]]) -> Result:

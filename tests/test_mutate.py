@@ -7,8 +7,8 @@ import ast
 import pytest
 
 from scripts.mutants import Mutant, mutants, sample, valid
-from scripts.mutate import Result, holds, noticing, rate, read_equivalents
-from scripts.mutation_tests import Recorded
+from scripts.mutate import EQUIVALENT, Result, holds, noticing, rate, read_equivalents, unmatched
+from scripts.mutation_tests import ROOT, Recorded
 
 
 def changes(source: str, kind: str) -> list[str]:
@@ -138,3 +138,10 @@ def test_the_total_and_each_module_of_the_core_must_be_good_enough() -> None:
     assert holds([result(1000, 0), result(17, 3)])
     assert not holds([result(1000, 0), result(84, 16)])
     assert holds([result(1000, 0), result(84, 16, module="cli/main.py")])
+
+
+def test_each_equivalent_mutant_that_is_listed_is_one_of_the_code() -> None:
+    listed = read_equivalents((ROOT / EQUIVALENT).read_text(encoding="utf-8"))
+
+    assert len(listed) > 100
+    assert unmatched(ROOT, listed) == []

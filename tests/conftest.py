@@ -12,6 +12,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from zlib import crc32
 
@@ -46,8 +47,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--fast`, keep of the cases of a test marked `slow(every=N)` the first and one in N, and none without N."""
+    """
+    With `--fast`, keep of the cases of a test marked `slow(every=N)` the first and one in N, and none without N.
+
+    Without, spread the files of `end_to_end/` among the others: each worker begins with a stretch of the whole, and
+    tests that wait and tests that compute then run at the same time.
+    """
     if not config.getoption("--fast"):
+        items[:] = spread(items, lambda item: "end_to_end" in item.path.parts)
         return
     kept, left_out, seen = list[pytest.Item](), list[pytest.Item](), set[str]()
     for item in items:
@@ -58,6 +65,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         (kept if stays else left_out).append(item)
     items[:] = kept
     config.hook.pytest_deselected(items=left_out)
+
+
+def spread(items: Sequence[pytest.Item], waits: Callable[[pytest.Item], bool]) -> list[pytest.Item]:
+    """Return *items* file by file, those that wait spread evenly among the others."""
+    placed: list[tuple[float, list[pytest.Item]]] = []
+    for kind in (True, False):
+        chosen = [item for item in items if waits(item) is kind]
+        count = 0
+        for _, file in groupby(chosen, lambda item: item.path):
+            placed.append((count / len(chosen), found := list(file)))
+            count += len(found)
+    return [item for _, file in sorted(placed, key=lambda each: each[0]) for item in file]
 
 
 @pytest.fixture(scope="session")

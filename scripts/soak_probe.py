@@ -38,7 +38,7 @@ class Probe:
 
 def _left() -> dict[str, int]:
     gc.collect()
-    router = ctx.master.addons.get("patchbay").router
+    router = ctx.master.addons.get("patchbay")._router()
     everything = gc.get_objects()
     return {
         "tasks": len(asyncio.all_tasks()),

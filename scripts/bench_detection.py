@@ -19,7 +19,7 @@ from unittest import mock
 from patchbay import dialects
 from patchbay.answer import reader
 from patchbay.dialects.order import StreamOrder
-from patchbay.values.answer import Head
+from patchbay.values.answer import Fact, Head
 from patchbay.values.http import Headers
 from tests.crosstalk.world import NAMES, Line, World
 
@@ -82,7 +82,7 @@ def section(whole: float, rounds: int = ROUNDS) -> list[str]:
 def _watched(line: Line, now: float) -> float:
     see = line.watch.see
 
-    def judge(facts: list[reader.Fact]) -> None:
+    def judge(facts: list[Fact]) -> None:
         for fact in facts:
             see(fact, 200, now)
 
@@ -94,7 +94,7 @@ def _unwatched(line: Line, now: float) -> float:
         return _timed(line, lambda facts: None)
 
 
-def _timed(line: Line, judge: Callable[[list[reader.Fact]], None]) -> float:
+def _timed(line: Line, judge: Callable[[list[Fact]], None]) -> float:
     answer = reader.AnswerReader(line.dialect, line.provider.echo)
     head, pieces = Head(200, Headers(line.own.headers)), line.own.pieces
     began = time.thread_time()

@@ -249,8 +249,8 @@ def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: E
 def told(result: Result, episodes: Episodes, lines: list[dict[str, Any]]) -> str:
     """Say where a failed exchange went, and when the accounts that were well had been bad before."""
     ended = episodes.wall + result.ended
-    line = min(lines, key=lambda line: abs(line["time"] + line["duration_seconds"] - ended), default={"attempts": []})
-    tried = [f"{one['account']} {one['outcome']} {one['seconds']:.1f}s" for one in line["attempts"]]
+    near = sorted(lines, key=lambda line: abs(line["time"] + line["duration_seconds"] - ended))[:1]
+    tried = [f"{one['account']} {one['outcome']} {one['seconds']:.1f}s" for line in near for one in line["attempts"]]
     well = {
         name: [f"{until - result.started:+.1f}s {kind}" for _, until, kind in episodes.of(name, result.started)[-3:]]
         for name in episodes.could_serve(result.started, result.ended)

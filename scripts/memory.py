@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import simulator_thread
@@ -56,14 +57,14 @@ def many_messages(running: Proxy, scale: float) -> None:
         answered(opened)
 
 
-def answered(opened: ClientConnection) -> None:
+def answered(opened: Connection) -> None:
     opened.send(json.dumps({"type": "response.create", "model": "sim-1", "input": "are you there"}))
     while json.loads(opened.recv(timeout=300))["type"] != "response.completed":
         pass
 
 
 @contextmanager
-def socket(running: Proxy) -> Iterator[ClientConnection]:
+def socket(running: Proxy) -> Iterator[Connection]:
     url = running.url.replace("http", "ws") + "/v1/responses"
     with connect(url, additional_headers=CLIENT, proxy=None) as opened:
         yield opened

@@ -12,6 +12,7 @@ import random
 import re
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Any
 
 _COMPARISONS: dict[type[ast.cmpop], tuple[str, tuple[str, ...]]] = {
     ast.Lt: ("<", ("<=", ">=")),
@@ -94,13 +95,14 @@ def sample(found: list[Mutant], source: str, count: int, seed: int) -> list[Muta
     for mutant in found:
         statements[mutant.statement].append(mutant)
     groups = list(statements.values())
-    for group in (groups, *groups):
+    order: list[list[Any]] = [groups, *groups]
+    for group in order:
         drawing.shuffle(group)
     turns = (group[turn] for turn in range(max(map(len, groups))) for group in groups if turn < len(group))
     drawn: list[Mutant] = []
-    while len(drawn) < count and (mutant := next(turns, None)):
-        if valid(mutant, source):
-            drawn.append(mutant)
+    while len(drawn) < count and (candidate := next(turns, None)):
+        if valid(candidate, source):
+            drawn.append(candidate)
     return sorted(drawn, key=lambda mutant: mutant.line)
 
 
@@ -242,8 +244,8 @@ class _Finder(ast.NodeVisitor):
     # Values
 
     def visit_Constant(self, node: ast.Constant) -> None:
-        if type(node.value) in (int, float):
-            for other in (node.value + 1, node.value - 1):  # type: ignore[operator]
+        if isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            for other in (node.value + 1, node.value - 1):
                 self._replace("constant", node, repr(other) if other >= 0 else f"({other})")
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
@@ -372,8 +374,8 @@ class _Finder(ast.NodeVisitor):
 def _header(node: ast.stmt | ast.match_case) -> tuple[int, int]:
     """Return the first and last line of a statement, or of what stands above its block."""
     match node:
-        case ast.match_case(pattern=pattern, body=[first, *_]):
-            start, end = pattern.lineno, first.lineno - 1
+        case ast.match_case():
+            start, end = node.pattern.lineno, node.body[0].lineno - 1
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             start = min([node.lineno, *(each.lineno for each in node.decorator_list)])
             end = node.body[0].lineno - 1

@@ -85,7 +85,7 @@ def run_jobs[Key](jobs: Iterable[Job[Key]], together: int) -> Iterator[tuple[Key
         while True:
             while len(running) < together and (job := next(waiting, None)):
                 ours, theirs = _FORK.Pipe(duplex=False)
-                process = _FORK.Process(target=_answer, args=(theirs, job.do))
+                process: multiprocessing.process.BaseProcess = _FORK.Process(target=_answer, args=(theirs, job.do))
                 process.start()
                 theirs.close()
                 running[ours] = (job, process, time.monotonic() + job.seconds)
@@ -259,7 +259,7 @@ def _replace(path: Path, source: str) -> None:
     def get_code(loader: importlib.machinery.SourceFileLoader, name: str) -> CodeType | None:
         return code if Path(loader.path) == path else loaded(loader, name)
 
-    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
+    importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[assignment, method-assign]
 
 
 def _pytest(tree: Path, arguments: list[str], plugin: object) -> int:

@@ -319,7 +319,7 @@ def _json(fields: list[tuple[str, str]]) -> Headers:
     return Headers([("content-type", "application/json"), *fields])
 
 
-def _events(head: Head, body: bytes) -> tuple[Head | Chunk | End, ...]:
+def _events(head: Head, body: bytes) -> tuple[Head | Chunk | End | Failure, ...]:
     return head, Chunk(body), End()
 
 

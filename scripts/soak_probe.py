@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 from mitmproxy import ctx, http
+from mitmproxy.addons.proxyserver import Proxyserver
 
+from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.upstream_stream import PatchbayStream
 
 _OUT = Path(os.environ["PROBE"])
@@ -38,14 +40,15 @@ class Probe:
 
 def _left() -> dict[str, int]:
     gc.collect()
-    router = ctx.master.addons.get("patchbay")._router()
+    ours, theirs = ctx.master.addons.get("patchbay"), ctx.master.addons.get("proxyserver")
+    assert isinstance(ours, Patchbay) and isinstance(theirs, Proxyserver)
     everything = gc.get_objects()
     return {
         "tasks": len(asyncio.all_tasks()),
         "streams": sum(isinstance(each, PatchbayStream) for each in everything),
         "flows": sum(isinstance(each, http.HTTPFlow) for each in everything),
-        "in flight": sum(status.in_flight for status in router.accounts.status(time.time())),
-        "connections": len(ctx.master.addons.get("proxyserver").connections),
+        "in flight": sum(status.in_flight for status in ours._router().accounts.status(time.time())),
+        "connections": len(theirs.connections),
     }
 
 

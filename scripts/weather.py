@@ -19,6 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,10 @@ class Run:
     async def go(self) -> list[Turn]:
         """Hold conversations until all turns are done."""
         limits = httpx.Limits(max_connections=TALKING, max_keepalive_connections=TALKING)
-        common = {"timeout": TIMEOUT, "trust_env": False}
+        opened = partial(httpx.AsyncClient, limits=limits, timeout=TIMEOUT, trust_env=False)
         async with (
-            httpx.AsyncClient(base_url=self._urls[0], limits=limits, **common) as one,
-            httpx.AsyncClient(base_url=self._urls[1], verify=OnlyHttp2(), http2=True, limits=limits, **common) as two,
+            opened(base_url=self._urls[0]) as one,
+            opened(base_url=self._urls[1], verify=OnlyHttp2(), http2=True) as two,
         ):
             await asyncio.gather(*(self._talk((one, two)[n % 2], n) for n in range(TALKING)))
         return self.turns

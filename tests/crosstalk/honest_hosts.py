@@ -16,7 +16,8 @@ from functools import partial
 from typing import Any
 
 from ..simulator import render
-from ..simulator.reply import Tool, mint
+from ..simulator.reply import Echoed, Tool, mint
+from ..simulator.steps import Data, data_of, head_of
 from .routed import Routed
 from .world import NAMES, PREFIXES, Line, Wire
 
@@ -533,7 +534,7 @@ def listed_echo(of: Right) -> Wire:
 
 def echo_in_some_answers(of: Right) -> Wire:
     """Our id comes back in two answers of three: the third is another route of the gateway."""
-    return of.own if of.n % 3 else of.but(echoed=render.Echoed())
+    return of.own if of.n % 3 else of.but(echoed=Echoed())
 
 
 def echo_in_the_first_event(of: Right) -> Wire:
@@ -548,7 +549,7 @@ def echo_in_the_head_alone(of: Right) -> Wire:
 
 def echoed(of: Right, value: str) -> Wire:
     """Return the answer with *value* wherever our id comes back."""
-    return of.but(echoed=render.Echoed((("X-Request-ID", value),), value))
+    return of.but(echoed=Echoed((("X-Request-ID", value),), value))
 
 
 def engine_beside_a_relay(of: Right) -> Wire:
@@ -940,15 +941,13 @@ def other_objects(of: Right) -> Wire:
 def streamed_unasked(of: Right) -> Wire:
     """A stream where a whole answer was asked for."""
     script = render.answer(of.line.reply, "sse")
-    head = next(step for step in script if type(step).__name__ == "Head")
-    pieces = tuple(step.data for step in script if type(step).__name__ == "Data")
-    return Wire((*head.headers, ("Date", _date(of.world.now))), pieces, of.line.number)  # type: ignore[union-attr]
+    pieces = tuple(step.data for step in script if isinstance(step, Data))
+    return Wire((*head_of(script).headers, ("Date", _date(of.world.now))), pieces, of.line.number)
 
 
 def whole_unasked(of: Right) -> Wire:
     """A whole answer where a stream was asked for."""
-    script = render.answer(of.line.reply, "json")
-    data = b"".join(step.data for step in script if type(step).__name__ == "Data")
+    data = data_of(render.answer(of.line.reply, "json"))
     return headed(replace(of.own, pieces=(data,)), ("Content-Type", "application/json"))
 
 
@@ -971,7 +970,7 @@ def lines_of_json(of: Right) -> Wire:
 def an_array(of: Right) -> Wire:
     """Gemini without `alt=sse`: an array that grows."""
     script = render.answer(of.line.reply, "array")
-    pieces = tuple(step.data for step in script if type(step).__name__ == "Data")
+    pieces = tuple(step.data for step in script if isinstance(step, Data))
     return headed(replace(of.own, pieces=pieces), ("Content-Type", "application/json"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .world import Line, Wire, World, another, words_of
 
@@ -135,7 +136,9 @@ def other_model(world: World) -> list[Truth]:
 
 def settings(world: World) -> list[Truth]:
     """Two requests with settings of their own are exchanged (Responses repeats them)."""
-    asks = [{"prompt_cache_key": f"k{world.number}{n}", "metadata": {"turn": f"{world.number}.{n}"}} for n in (1, 2)]
+    asks: list[dict[str, Any]] = [
+        {"prompt_cache_key": f"k{world.number}{n}", "metadata": {"turn": f"{world.number}.{n}"}} for n in (1, 2)
+    ]
     a, b = (world.send(**each) for each in asks)
     world.side_by_side((a, b.own), (b, a.own))
     return [Truth(a, b), Truth(b, a)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from patchbay import dialects
 from patchbay.accounts.lease import Lease
@@ -49,14 +49,14 @@ class Routed(World):
         self.again: set[int] = set()
         self._at = self._session = ""
 
-    def send(self, *, at: str = "", session: str = "", **asks: object) -> Line:  # type: ignore[override]
+    def send(self, *, at: str = "", session: str = "", **asks: Any) -> Line:
         """
         Begin an exchange, in the conversation *session* if it is named.
 
         *at* is another path than that of the dialect's generation; it is got, unless a body can be posted there.
         """
         self._at, self._session = at, session
-        return super().send(**asks)  # type: ignore[arg-type]
+        return super().send(**asks)
 
     def opened(self, endpoint: Endpoint, body: Body, model: str, digest: bytes) -> tuple[str, Watch]:
         verb = "streamGenerateContent" if self.stream else "generateContent"
@@ -94,7 +94,8 @@ class Routed(World):
         head = Head(status, Headers((*wire.headers, *extra)))
         line.got = (head, b"".join(wire.pieces))
         self.now += 0.01
-        for what in (head, *(Chunk(piece) for piece in wire.pieces), End()):
+        events: list[Head | Chunk | End] = [head, *(Chunk(piece) for piece in wire.pieces), End()]
+        for what in events:
             reaction = self.router.answered(exchange, what, self.now)
             if reaction == "cut":
                 self.blocked.add(line.number)

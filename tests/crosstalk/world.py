@@ -28,6 +28,7 @@ from patchbay.values.http import Endpoint, Headers
 from ..simulator import render
 from ..simulator.dialects import DIALECTS
 from ..simulator.reply import Echoed, Reply, Tool, Usage, mint, speak
+from ..simulator.steps import Data, head_of
 from .records import record
 
 NAMES = {"openai_chat": "chat", "openai_responses": "responses", "anthropic": "anthropic", "gemini": "gemini"}
@@ -125,10 +126,9 @@ class World:
     def wire(self, line: Line, reply: Reply | None = None) -> Wire:
         """Return the answer to *line* as the host would send it."""
         script = render.answer(reply or line.reply, "sse" if self.stream else "json")
-        head = next(step for step in script if type(step).__name__ == "Head")
-        pieces = tuple(step.data for step in script if type(step).__name__ == "Data")
+        pieces = tuple(step.data for step in script if isinstance(step, Data))
         date = ("Date", _date(self.now))
-        return Wire((*head.headers, date), pieces, line.number)  # type: ignore[union-attr]
+        return Wire((*head_of(script).headers, date), pieces, line.number)
 
     def deliver(self, line: Line, wire: Wire, *, status: int = 200, extra: tuple[tuple[str, str], ...] = ()) -> Verdict:
         """Let *line* have *wire* as its answer."""

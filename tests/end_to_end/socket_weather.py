@@ -13,7 +13,7 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect
 
 from ..simulator import Simulator, simulator_thread
-from ..simulator.faults import FAULTS
+from ..simulator.faults import FAULTS, Fault
 from ..simulator.play import Play
 from ..simulator.steps import Data, End, Head, Pause, Raw, Reset, head_of
 from .harness import Proxy, eventually, proxy
@@ -101,7 +101,7 @@ KINDS: dict[str, Kind] = {
     "rests": Kind(),
     "reload": Kind(),
 }
-_OWN = {each.__name__: each for each in (raw, reset_late, no_upgrade)}
+_OWN: Mapping[str, Fault] = {each.__name__: each for each in (raw, reset_late, no_upgrade)}
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Turn:
         self.account = self.account or play.record.account
         if play.record.account == self.account:
             self.struck += 1
-            await (FAULTS | _OWN)[kind.fault](play, **kind.settings)
+            await {**FAULTS, **_OWN}[kind.fault](play, **kind.settings)
 
 
 class Weather:

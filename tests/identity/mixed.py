@@ -112,7 +112,8 @@ def codex(number: int, random: Random) -> Talk:
 
 def codex_socket(number: int, random: Random) -> Talk:
     """Codex as on a WebSocket: only what is new goes up, behind the id of the last response."""
-    session, before = uuid(random), {}
+    session = uuid(random)
+    before: dict[str, Any] = {}
     headers = {"session-id": session, "User-Agent": "codex_cli_rs/0.145.0"}
     for _ in range(6):
         reply = text(random, RESPONSES)

@@ -219,7 +219,7 @@ def _chat_events(reply: Reply) -> Iterator[dict[str, Any]]:
             {"tool_calls": [{"index": call["index"], "function": {"arguments": first}}]},
             {"tool_calls": [{"index": call["index"], "function": {"arguments": second}}]},
         ]
-    ends = [{}, "tool_calls" if reply.calls else "stop"]
+    ends: list[Any] = [{}, "tool_calls" if reply.calls else "stop"]
     for delta, reason in [*((delta, None) for delta in deltas), tuple(ends)]:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         yield {"id": reply.id, "object": "chat.completion.chunk", "choices": [choice]}
@@ -385,9 +385,8 @@ class Run:
         while waiting or under_way:
             if waiting and len(under_way) < width and (not under_way or self.random.random() < 0.7):
                 number = waiting.pop(self.random.randrange(len(waiting)))
-                turn = next(talks[number][1], None)
-                if turn is not None:
-                    under_way.append((number, turn, self._begin(turn, records[number])))
+                if (following := next(talks[number][1], None)) is not None:
+                    under_way.append((number, following, self._begin(following, records[number])))
                 continue
             number, turn, exchange = under_way.pop(self.random.randrange(len(under_way)))
             self._finish(turn, exchange)

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-import brotli
+import brotli  # type: ignore[import-untyped]
 
 try:
     from compression import zstd  # type: ignore[import-not-found, unused-ignore]  # Python 3.14 and later

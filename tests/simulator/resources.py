@@ -74,7 +74,7 @@ def _results(provider: Provider, play: Play, way: Route) -> Script:
     provider.things.find(way.item, play.record.account)
     said = f"{things.base_of(play)}/v1/messages/batches/{way.item}/results"
     content = [{"type": "text", "text": said}]
-    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": content}
+    message: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": content}
     message |= {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
     lines = [json.dumps({"custom_id": f"{n}", "result": {"type": "succeeded", "message": message}}) for n in range(3)]
     data = [Data(line.encode() + b"\n") for line in lines]

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import wsproto
-from wsproto.extensions import PerMessageDeflate
+from wsproto.connection import Connection, ConnectionState
+from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.utilities import generate_accept_token, split_comma_header
 
 from .exchange import Exchange, Fields, Handler, Incoming
@@ -31,8 +32,8 @@ class Session:
         self._incoming = incoming
         self._handler = handler
         self._deflate = _deflate(incoming)
-        extensions = [self._deflate[0]] if self._deflate else []
-        self._conn = wsproto.Connection(wsproto.ConnectionType.SERVER, extensions)
+        extensions: list[Extension] = [self._deflate[0]] if self._deflate else []
+        self._conn = Connection(wsproto.ConnectionType.SERVER, extensions)
         self._wake = asyncio.Event()
         self._text = ""
 
@@ -59,10 +60,10 @@ class Session:
                         if finished:
                             text, self._text = self._text, ""
                             await self._message(text)
-                    case wsproto.events.Ping() if self._conn.state is wsproto.ConnectionState.OPEN:
+                    case wsproto.events.Ping() if self._conn.state is ConnectionState.OPEN:
                         await self._link.write(self._conn.send(event.response()))
                     case wsproto.events.CloseConnection():
-                        if self._conn.state is not wsproto.ConnectionState.CLOSED:
+                        if self._conn.state is not ConnectionState.CLOSED:
                             await self._link.write(self._conn.send(event.response()))
                         return
             self._wake.clear()
@@ -70,14 +71,14 @@ class Session:
 
     async def say(self, text: str) -> None:
         """Send one message."""
-        if not self._link.closing and self._conn.state is wsproto.ConnectionState.OPEN:
+        if not self._link.closing and self._conn.state is ConnectionState.OPEN:
             await self._link.write(self._conn.send(wsproto.events.TextMessage(text)))
 
     async def close(self, *, rudely: bool = False) -> None:
         """End the socket."""
         if rudely:
             self._link.abort()
-        elif self._conn.state is wsproto.ConnectionState.OPEN:
+        elif self._conn.state is ConnectionState.OPEN:
             await self._link.write(self._conn.send(wsproto.events.CloseConnection(1001, "going away")))
 
     async def _message(self, text: str) -> None:

@@ -8,6 +8,7 @@ crosstalk.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import time
@@ -113,14 +114,19 @@ def _nobody_looks() -> Iterator[None]:
             each.name: replace(each, order=StreamOrder, has_shape=lambda data: True) for each in dialects.DIALECTS
         }
         stack.enter_context(mock.patch.object(dialects, "BY_NAME", unordered))
-        stack.enter_context(mock.patch.object(reader, "_echoes", lambda echo, data: ()))
-        stack.enter_context(mock.patch.object(reader.AnswerReader, "_strays", lambda self, data, facts: None))
+        finds_strays = reader.AnswerReader._find_strays.__name__
+        stack.enter_context(mock.patch.object(reader, reader._echoes.__name__, lambda echo, data: ()))
+        stack.enter_context(mock.patch.object(reader.AnswerReader, finds_strays, lambda self, data, facts: None))
         yield
 
 
 def main() -> int:
-    """Print the table for an event that costs what the first argument says (µs)."""
-    print("\n".join(section(float(sys.argv[1]) if len(sys.argv) > 1 else 100.0)))
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("whole", type=float, nargs="?", default=100.0, help="what passing an event takes in all, in µs")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args()
+    print("\n".join(section(options.whole, options.rounds)))
     return 0
 
 

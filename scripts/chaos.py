@@ -20,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from mitmproxy.io import FlowReader
 
+from patchbay.values.decision import Decision
 from scripts.chaos_clients import CLIENT, Heard, Turn, ask
 from tests.end_to_end.dialogue import DIALECTS
 from tests.end_to_end.harness import Proxy, eventually, generic_config, proxy
@@ -32,7 +34,6 @@ from tests.simulator.play import Play
 
 EXCHANGES = 5000
 CLIENTS = 12
-SHOWN = ("time", "tier", "binding", "account", "attempts", "error", "duration_seconds", "stream", "dialect")
 SHARE = 0.3  # of an account's time that is bad
 EPISODE = 2.0  # seconds, on average
 REST = 7.0  # seconds after an episode in which an account may still be avoided
@@ -207,11 +208,11 @@ def wrong(simulator: Any, heard: Heard) -> str:
 
 def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: Episodes, results: list[Result]) -> int:
     """Print what was seen and what held; return the exit code."""
-    lines = [json.loads(line) for line in through.journal.splitlines()]
+    lines = [msgspec.json.decode(line, type=Decision) for line in through.journal.splitlines()]
     failed = [result for result in results if result.failed]
     needless = [result for result in failed if episodes.could_serve(result.started, result.ended)]
     compared = sum(result.compared for result in results)
-    moved = sum(len(line["attempts"]) > 1 for line in lines)
+    moved = sum(len(line.attempts) > 1 for line in lines)
     print(f"\nfaults met: {', '.join(f'{kind} {n}' for kind, n in sorted(episodes.struck.items()))}")
     print(f"exchanges {len(results)}, moved to another account {moved}, failed {len(failed)}")
     for result in sorted(failed, key=lambda each: (each not in needless, each.named))[:10]:
@@ -221,11 +222,11 @@ def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: E
         flows = sum(1 for _ in FlowReader(file).stream())
     everything = b"".join(p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "config.yaml")
     bound = wrong_bindings(lines)
-    tried = {attempt["account"] for line in lines for attempt in line["attempts"]}
+    tried = {attempt.account for line in lines for attempt in line.attempts}
     for session in bound:
         print(f"  wrong binding of {session}:")
-        for line in (line for line in lines if line["session"] == session):
-            print("   ", json.dumps({name: line[name] for name in SHOWN}))
+        for line in (line for line in lines if line.session == session):
+            print("   ", json.dumps(line.encoded()))
     claims = [
         (not needless, f"no exchange failed while an account could serve ({len(needless)} did)"),
         (all(result.named for result in failed), "every other failure names its bound"),
@@ -246,11 +247,11 @@ def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: E
     return 0 if all(holds for holds, _ in claims) else 1
 
 
-def told(result: Result, episodes: Episodes, lines: list[dict[str, Any]]) -> str:
+def told(result: Result, episodes: Episodes, lines: list[Decision]) -> str:
     """Say where a failed exchange went, and when the accounts that were well had been bad before."""
     ended = episodes.wall + result.ended
-    near = sorted(lines, key=lambda line: abs(line["time"] + line["duration_seconds"] - ended))[:1]
-    tried = [f"{one['account']} {one['outcome']} {one['seconds']:.1f}s" for line in near for one in line["attempts"]]
+    near = sorted(lines, key=lambda line: abs(line.time + line.duration_seconds - ended))[:1]
+    tried = [f"{one.account} {one.outcome} {one.seconds:.1f}s" for line in near for one in line.attempts]
     well = {
         name: [f"{until - result.started:+.1f}s {kind}" for _, until, kind in episodes.of(name, result.started)[-3:]]
         for name in episodes.could_serve(result.started, result.ended)
@@ -258,17 +259,17 @@ def told(result: Result, episodes: Episodes, lines: list[dict[str, Any]]) -> str
     return f"    {result.ended - result.started:.1f} s at {result.started:.0f} s: {', '.join(tried)}; well: {well}"
 
 
-def wrong_bindings(lines: list[dict[str, Any]]) -> list[str]:
+def wrong_bindings(lines: list[Decision]) -> list[str]:
     """Return the sessions that were bound to an account that had not answered them before."""
     answered: dict[str, set[str]] = defaultdict(set)
     wrong = []
-    for line in sorted(lines, key=lambda line: line["time"]):
-        before = answered[line["session"]]
+    for line in sorted(lines, key=lambda line: line.time):
+        before = answered[line.session]
         # both are said of the last attempt: a home may come back while others stand in for it
-        if line["binding"] == "hit" and line["session"] and before and line["account"] not in before:
-            wrong.append(line["session"])
-        if not line["error"]:
-            before.add(line["account"])
+        if line.binding == "hit" and line.session and before and line.account not in before:
+            wrong.append(line.session)
+        if not line.error:
+            before.add(line.account)
     return wrong
 
 

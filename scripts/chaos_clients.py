@@ -17,6 +17,7 @@ import openai
 from google import genai
 from google.genai import types
 
+from patchbay.values import header_names
 from tests.end_to_end.dialogue import body, credential, path
 
 CLIENT = "sk-client-of-chaos-0123456789"
@@ -26,7 +27,6 @@ BOUNDS = ("attempts_exhausted", "time_exhausted", "queue_exhausted", "credential
           "model_cooldown", "auth_unavailable", "auth_not_found", "owner_unavailable", "not_repeatable",
           "usage_limit_reached", "insufficient_quota", "upstream_unreachable", "upstream_failing",
           "upstream_overloaded", "upstream_slow", "upstream_no_answer")  # fmt: skip
-GAVE_UP = "x-patchbay-gave-up"  # on the last real answer
 TIMEOUT = 60.0
 
 
@@ -65,7 +65,7 @@ def ask(turn: Turn) -> Heard:
         return Heard(_SDKS[turn.dialect](turn))
     except Exception as e:  # the SDKs share no class of errors
         # what an SDK makes of an error in a stream has no head any more; the head named the bound
-        head = getattr(getattr(e, "response", None), "headers", {GAVE_UP: ""})
+        head = getattr(getattr(e, "response", None), "headers", {header_names.GAVE_UP: ""})
         said = f"{e} {getattr(e, 'body', '')}"
         return Heard(failed=f"{type(e).__name__}: {str(e)[:160]}", named=_names_bound(head, said))
 
@@ -79,15 +79,15 @@ def _plain(turn: Turn) -> Heard:
         )  # fmt: skip
     except httpx.HTTPError as e:
         return Heard(failed=type(e).__name__, named=False)
-    served = answer.headers.get("x-patchbay-request-id", "")
+    served = answer.headers.get(header_names.REQUEST_ID, "")
     if answer.status_code >= 400 or '"error":{' in answer.text.replace(" ", ""):
-        told = f"{answer.status_code} {answer.headers.get(GAVE_UP) or answer.text[:160]}"
+        told = f"{answer.status_code} {answer.headers.get(header_names.GAVE_UP) or answer.text[:160]}"
         return Heard(failed=told, named=_names_bound(answer.headers, answer.text), served=served)
     return Heard(answer.text[:200], served=served, digest=hashlib.sha256(answer.content).hexdigest())
 
 
 def _names_bound(head: Container[str], text: str) -> bool:
-    return GAVE_UP in head or any(code in text for code in BOUNDS)
+    return header_names.GAVE_UP in head or any(code in text for code in BOUNDS)
 
 
 def _messages(turn: Turn) -> Any:  # what each SDK calls otherwise

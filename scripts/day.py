@@ -70,10 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ablate", action="store_true", help="switch off each mechanism in turn (minutes)")
     parser.add_argument("--seeds", type=int, default=3, help="with --ablate: so many seeds, from --seed on")
+    parser.add_argument("--without", action="append", choices=MECHANISMS, help="only this mechanism; may be repeated")
     parser.add_argument("--write", action="store_true", help="with --ablate: write docs/days.md")
     options = parser.parse_args(argv)
-    if options.ablate:
-        return ablate(range(options.seed, options.seed + options.seeds), write=options.write)
+    if options.write and options.without:
+        parser.error("docs/days.md shows every mechanism")
+    if options.ablate or options.without:
+        seeds = range(options.seed, options.seed + options.seeds)
+        return ablate(seeds, options.without or list(MECHANISMS), write=options.write)
     holds = compare(options.seed)
     print(f"\n{figures({day.name: [live(day, options.seed)] for day in DAYS})}")
     return 0 if holds else 1
@@ -117,22 +121,22 @@ def figures(found: dict[str, list[Tally]]) -> str:
     return "\n".join(lines)
 
 
-def ablate(seeds: Sequence[int], *, write: bool) -> int:
-    """Print, and *write*, the days without each mechanism; return 1 when no day needs one of them."""
-    names = (AS_IT_IS, *MECHANISMS)
+def ablate(seeds: Sequence[int], mechanisms: Sequence[str], *, write: bool) -> int:
+    """Print, and *write*, the days without each of *mechanisms*; return 1 when no day needs one of them."""
+    names = (AS_IT_IS, *mechanisms)
     tasks = [(name, day, seed) for day in range(len(DAYS)) for name in names for seed in seeds]
     found: dict[tuple[str, str], list[Tally]] = {}
     with ProcessPoolExecutor(2) as pool:
         for (name, day, _), tally in zip(tasks, pool.map(_without, tasks), strict=True):
             found.setdefault((name, DAYS[day].name), []).append(tally)
-    needed = {name: list(_needs(name, found)) for name in MECHANISMS}
+    needed = {name: list(_needs(name, found)) for name in mechanisms}
     whole = figures({day.name: found[AS_IT_IS, day.name] for day in DAYS})
     table = _table(found, needed)
     print(f"{whole}\n\n{table}")
     if write:
         days = "\n".join(f"| {day.name} | {day.why} |" for day in DAYS)
         PAGE.write_text(TEXT.format(days=days, seeds=len(seeds), figures=whole, table=table), encoding="utf-8")
-    return 0 if all(needed[name] or name in ELSEWHERE for name in MECHANISMS) else 1
+    return 0 if all(needed[name] or name in ELSEWHERE for name in mechanisms) else 1
 
 
 def _without(task: tuple[str, int, int]) -> Tally:
@@ -160,7 +164,7 @@ def _table(found: dict[tuple[str, str], list[Tally]], needed: dict[str, list[str
     lines = ["| without | " + " | ".join(day.name for day in DAYS) + " | worse |", "|---|" + "---|" * (len(DAYS) + 1)]
     whole = [_cell(found[AS_IT_IS, day.name]) for day in DAYS]
     lines.append(f"| *{AS_IT_IS}* | " + " | ".join(whole) + " | |")
-    for name in MECHANISMS:
+    for name in needed:
         cells = [_cell(found[name, day.name]) for day in DAYS]
         shown = ["=" if cell == before else cell for cell, before in zip(cells, whole, strict=True)]
         lines.append(

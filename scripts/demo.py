@@ -8,6 +8,7 @@ answers are exchanged on purpose.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import tempfile
@@ -55,6 +56,7 @@ class Conversation:
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     started = time.monotonic()
     claims: list[tuple[bool, str]] = []
 

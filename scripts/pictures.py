@@ -7,6 +7,7 @@ exchanged on purpose, and headless Chromium looks at the flow that was flagged. 
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import json
@@ -40,6 +41,7 @@ OPEN_COMMENT = "[...document.querySelectorAll('nav a')].filter(tab => tab.textCo
 
 
 def main() -> int:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         print("scripts/pictures needs Chromium: apt-get install chromium fonts-noto-color-emoji", file=sys.stderr)

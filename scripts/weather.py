@@ -27,6 +27,7 @@ import httpx
 import trustme
 
 from patchbay.answer.reader import AnswerReader
+from patchbay.values import header_names
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
 from tests.end_to_end.dialogue import DIALECTS, body, credential, path
@@ -213,7 +214,7 @@ class Run:
 
 def heard(dialect: str, answer: httpx.Response) -> tuple[str, str, str]:
     """Return what the assistant said, or why there is no answer, and the id of the request that was answered."""
-    served = answer.headers.get("x-patchbay-request-id", "")
+    served = answer.headers.get(header_names.REQUEST_ID, "")
     if answer.status_code >= 400:
         return "", f"{answer.status_code} {answer.text[:300]}", served
     if '"error":{' in answer.text.replace(" ", ""):

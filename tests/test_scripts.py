@@ -1,7 +1,13 @@
-"""The shell scripts, in a checkout of stand-ins: no network, no mitmproxy, and programs that only say what they got."""
+"""
+The scripts: the shell in a checkout of stand-ins, with no network, no mitmproxy, and programs that only say what they
+got; and of the programs behind it the parts that a run reaches late, or that only a rare run reaches.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import json
 import os
 import re
 import shutil
@@ -10,9 +16,20 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from mitmproxy.test import tflow
+
+from patchbay.proxy.upstream_stream import PatchbayStream
+from scripts import bench_detection, soak_probe
+
+from .crosstalk.world import NAMES
+from .proxy.addon import patchbay, service
+from .test_router import opened, request, routed
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path for path in (*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run") if path.is_file())
+PROGRAMS = sorted(
+    path.stem for path in (ROOT / "scripts").glob("*.py") if '\nif __name__ == "__main__":\n' in path.read_text("utf-8")
+)
 SHELL = [path for path in SCRIPTS if "bash" in path.read_text(encoding="utf-8").split("\n", 1)[0]]
 
 # What a script may find on the PATH besides what a test puts there; no Python among it.
@@ -99,6 +116,91 @@ def test_a_script_can_be_run_and_stops_at_the_first_failure(script: Path) -> Non
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text(encoding="utf-8")
     subprocess.run([shutil.which("bash") or "bash", "-n", str(script)], check=True)
+
+
+@pytest.mark.parametrize("script", [path.name for path in SHELL if path.parent.name == "scripts"])
+def test_a_script_answers_help_or_leaves_it_to_a_program(ready: Checkout, script: str) -> None:
+    done = ready.run(f"scripts/{script}", "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    if passed := re.fullmatch(r"python -m scripts\.(\w+)(?: \w+)? --help\n", done.stdout):
+        assert passed[1] in PROGRAMS
+    else:
+        assert f"scripts/{script}" in done.stdout or re.fullmatch("python (-m pytest )?--help\n", done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_answers_help(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    scenario = ["concurrent"] if program == "scenarios" else []
+    monkeypatch.setattr("sys.argv", [program, *scenario, "--help"])
+
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"scripts.{program}").main()
+
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")
+
+
+def _options_used() -> list[tuple[str, str]]:
+    """Return the scripts and options that stand in other scripts."""
+    text = "\n".join((ROOT / name).read_text("utf-8").replace("\\\n", " ") for name in ("scripts/prove", ".ci/run"))
+    lines = re.findall(r"^(?: *part)?(?: *env)?(?: \w+=\S+)* *scripts/(\w+) ([^#\n]*)", text, re.MULTILINE)
+    options = [(script, option) for script, rest in lines for option in re.findall(r"(?<!\S)--[\w-]+", rest)]
+    return sorted(set(options))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("script", "option"), _options_used())
+def test_an_option_that_the_proof_or_the_gate_gives_is_one(script: str, option: str) -> None:
+    passed = re.search(r"-m (scripts\.\w+)", (ROOT / "scripts" / script).read_text("utf-8"))
+    assert passed
+    assert f'"{option}"' in (ROOT / f"{passed[1].replace('.', '/')}.py").read_text("utf-8")
+
+
+def test_the_test_files_of_the_proof_exist() -> None:
+    files = re.findall(r"tests/[\w/]+\.py", (ROOT / "scripts" / "prove").read_text("utf-8"))
+
+    assert len(files) == 4
+    assert all((ROOT / file).is_file() for file in files)
+
+
+def test_the_probe_of_the_soak_counts_what_a_running_addon_holds(tmp_path: Path) -> None:
+    async def counted() -> list[dict[str, int]]:
+        with patchbay(tmp_path) as addon:
+            before, router = soak_probe.left(), service(addon).router
+            lease = routed(router, opened(router, request()))
+            held = lease, tflow.tflow(), PatchbayStream.__new__(PatchbayStream), asyncio.create_task(asyncio.sleep(0))
+            return [before, soak_probe.left(), {"held": len(held)}]
+
+    before, after, _ = asyncio.run(counted())
+
+    assert {name: after[name] - before[name] for name in before} == {
+        "tasks": 1, "streams": 1, "flows": 1, "in flight": 1, "connections": 0,
+    }  # fmt: skip
+
+
+def test_the_probe_of_the_soak_answers_once_it_is_asked(tmp_path: Path) -> None:
+    async def answered() -> None:
+        with patchbay(tmp_path):
+            probe = soak_probe.Probe(tmp_path / "probe")
+            probe.answer()
+            assert not (tmp_path / "probe").exists()
+            (tmp_path / "probe.ask").touch()
+            probe.answer()
+
+    asyncio.run(answered())
+
+    assert json.loads((tmp_path / "probe").read_text())["tasks"] == 1
+    assert not (tmp_path / "probe.ask").exists()
+
+
+@pytest.mark.slow
+def test_the_cost_of_detection_is_measured_in_every_dialect() -> None:
+    costs = bench_detection.measured(1)
+
+    assert set(costs) == set(NAMES)
+    assert all(cost.with_it and cost.without for cost in costs.values())
 
 
 def test_the_first_run_installs_the_pins_and_the_second_does_nothing(bare: Checkout) -> None:

@@ -65,7 +65,7 @@ RECIPES: dict[str, tuple[Insertion, ...]] = {
     ),
     "detector": (
         Insertion("addon/crosstalk/detectors/model.py", r'FAMILY = "model"', LOUD),
-        Insertion(DETECTORS, r"DETECTORS: .*\{", '"loud-model": (model.loud, frozenset({"model"})),\n'),
+        Insertion(DETECTORS, r"DETECTORS: .*\{", '"loud-model": Detector(model.loud, frozenset({"model"})),\n'),
     ),
     "sub-command": (
         Insertion(MAIN, r"EXIT_BROKEN_PIPE = .*", GREET),

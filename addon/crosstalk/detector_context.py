@@ -84,13 +84,17 @@ class DetectorContext:
 
     # -- habits of the host ----------------------------------------------------------------------------------------
 
-    def broke(self, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
-        """Note that this answer breaks *rule*; `standing` keeps the state before. See `host_habits`."""
+    def broke(
+        self, rule: str, now: float, *, found: str = "", explained: bool = False, misdelivery: bool = False
+    ) -> None:
+        """Note that this answer breaks *rule*; `standing` keeps the state before. See `HostHabits.broke`."""
         self.standing(rule)
         if rule not in self.broken:
             self.broken.add(rule)
             if self.memory is not None:
-                self.memory.habits.broke(self.record.host, rule, now, found=found, explained=explained)
+                self.memory.habits.broke(
+                    self.record.host, rule, now, found=found, explained=explained, misdelivery=misdelivery
+                )
 
     def standing(self, rule: str) -> Standing:
         """Return the standing of *rule* at the host, as of its first use for this answer."""

@@ -33,17 +33,10 @@ BREAKS_FOR_HABIT = 3  # answers in a row that break a rule show a habit
 KEPT_PER_BREAK = 4  # a rule that is kept at most so many times as often as it is broken is not the host's
 CONTRACT = "contract"
 BY_OUR_CLOCK = "created clock"  # the answer's time, compared with our clock
-# Misdelivered or mixed answers break these rules, at any interval: GROWTH_AFTER_BREAK does not apply to them.
-_DELIVERY = frozenset(
-    {"disorder alternates", "disorder another-end", "disorder another-prompt", "disorder switch",
-     "disorder two-starts", "duplicate", "same-text", "settings", "stray-head"}
-)  # fmt: skip
 _BREAKS_FOR_VOID = 3  # breaks before KEPT_PER_BREAK makes a rule void
 # One worker of eight breaks a rule in 12.5 % of the answers; wrong deliveries, at 5 % and less, must never add up to a
 # habit. A cumulative sum (CUSUM) separates the two: it rises at the one rate, and returns to 0 at the other.
 _SCORE_DECAY, _HABIT_SCORE = 0.09, 8.0
-# detectors that one change of a host sets off together: repeated calls, cached answers
-_CHANGED_TOGETHER = {"results": "tool-call", "duplicate": "created"}
 _HABITS_MAX, _NEWS_MAX, _EVIDENCE_MAX = 20_000, 1_000, 200
 
 
@@ -134,10 +127,6 @@ def detector_of(rule: str) -> str:
     return rule.partition(" ")[0]
 
 
-def _scope(detector: str) -> str:
-    return _CHANGED_TOGETHER.get(detector, detector)
-
-
 @dataclass(slots=True)
 class _Habit:
     kept: int = 0
@@ -167,7 +156,7 @@ class HostHabits:
         """Return the standing of *rule* at *host* now, for *answer*."""
         habit = self._habits.get((host, rule))
         doubts = self._doubts.get(host)
-        doubted = doubts is not None and doubts.get(_scope(detector_of(rule)), (answer,))[0] != answer
+        doubted = doubts is not None and doubts.get(detector_of(rule), (answer,))[0] != answer
         if habit is None:
             return _DOUBTED if doubted else _UNKNOWN
         # members one by one, for speed: every answer calls this
@@ -178,12 +167,12 @@ class HostHabits:
 
     def suspected(self, host: str, detector: str, answer: str) -> None:
         """Note that *detector* suspected *answer* of *host*; its rules there are in doubt for a while."""
-        self._doubts[host] = {**self._doubts.get(host, {}), _scope(detector): (answer, RUN_AFTER_BREAK)}
+        self._doubts[host] = {**self._doubts.get(host, {}), detector: (answer, RUN_AFTER_BREAK)}
 
     def answered(self, host: str) -> None:
         """Note a complete answer of *host*."""
         if (doubts := self._doubts.pop(host, None)) is not None:
-            left = {scope: (answer, left - 1) for scope, (answer, left) in doubts.items() if left > 1}
+            left = {name: (answer, left - 1) for name, (answer, left) in doubts.items() if left > 1}
             if left:
                 self._doubts[host] = left
 
@@ -199,17 +188,20 @@ class HostHabits:
         if habit.demoted and habit.run >= (1 if detector_of(rule) == CONTRACT else max(RUN_REINSTATED, habit.needs)):
             self._change(host, rule, habit, now, demoted=False)
 
-    def broke(self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False) -> None:
+    def broke(
+        self, host: str, rule: str, now: float, *, found: str = "", explained: bool = False, misdelivery: bool = False
+    ) -> None:
         """
         Note that an answer of *host* broke *rule*; *found* is the evidence.
 
         *explained*: another exchange waits for such an answer, so the break says less about the host and counts half.
+        *misdelivery*: misdelivered or mixed answers break the rule, at any interval: no GROWTH_AFTER_BREAK.
         """
         weight = 0.5 if explained else 1.0
         habit = self._habit(host, rule)
         habit.accused = habit.accused or habit.run >= RUN_STRONG or detector_of(rule) == CONTRACT
         habit.before, habit.began, habit.last = habit.run, now, found[:_EVIDENCE_MAX]
-        longer = 0 if rule in _DELIVERY or detector_of(rule) in _DELIVERY else GROWTH_AFTER_BREAK * habit.run
+        longer = 0 if misdelivery else GROWTH_AFTER_BREAK * habit.run
         habit.needs = min(max(habit.needs, RUN_AFTER_BREAK, longer), RUN_AFTER_BREAK_MAX)
         habit.broken += 1
         self._in_a_row(host, rule, habit, habit.row + weight, now)

@@ -19,13 +19,13 @@ from ..values.answer import Fact, Head
 from ..values.decision import Verdict, VerdictKind
 from ..values.http import Endpoint
 from .attempt_record import AttemptRecord, Moment, read
+from .detectors import DETECTORS
 from .host_habits import KEPT_PER_BREAK, RUN_EXPLAINED, RUN_FORM_PROOF, HostHabits, Standing, detector_of
 from .recent import RecentExchanges
 from .request_summary import RequestSummary
 from .watch import SEEN, Watch
 
-# Detectors whose proofs needed no standing before records held the standings of the host's rules.
-_ALWAYS = frozenset({"disorder", "settings", "stray-head"})
+_NEEDS_NO_STANDING = frozenset(name for name, each in DETECTORS.items() if each.needs_no_standing)
 _GIVEN_UP = Fact("given up")  # the attempt is under way no longer
 
 
@@ -89,7 +89,7 @@ class _HabitsOfBefore(HostHabits):
     def standing(self, host: str, rule: str, answer: str = "") -> Standing:
         standing = super().standing(host, rule)
         seldom = standing.kept >= RUN_EXPLAINED and standing.kept > KEPT_PER_BREAK * standing.broken
-        if seldom or (detector_of(rule) in _ALWAYS and not standing.void):
+        if seldom or (detector_of(rule) in _NEEDS_NO_STANDING and not standing.void):
             return Standing(kept=max(RUN_FORM_PROOF, standing.kept), run=RUN_FORM_PROOF)
         return Standing(kept=standing.kept, broken=standing.broken)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..correlation import Mint
 from ..ledger import Ledger
 from ..values.account import Depth
@@ -10,7 +12,7 @@ from ..values.decision import Finding, Verdict
 from . import verdict as verdicts
 from .attempt_record import VERSION, AttemptRecord, Moment, Owner
 from .detector_context import DetectorContext
-from .detectors import BY_KIND, finding, ids
+from .detectors import BY_KIND, DETECTORS, Detector, finding, ids
 from .recent import LiveAttempt, RecentExchanges
 from .request_summary import RequestSummary
 
@@ -18,8 +20,9 @@ _ID_LENGTH = 512  # characters of a client's id that are worth remembering
 _FINDINGS = 32  # of one answer; a stream that is mixed up would find one per chunk
 SEEN = 256  # facts of one answer whose time is kept
 _OVER = Fact("over")
-_UNOWNED = frozenset({"contract", "unknown-tag"})  # findings about an id of unknown owner
-_OF_ALL = frozenset({"contract", "tag", "settings", "shape"})  # their proofs are about the answer, not a part of it
+_UNOWNED = frozenset(each.unowned for each in DETECTORS.values() if each.unowned)
+_OF_WHOLE = frozenset(name for name, each in DETECTORS.items() if each.of_whole)
+_BY_OUR_ID = frozenset(name for name, each in DETECTORS.items() if each.by_our_id)
 
 
 class Watch:
@@ -81,10 +84,7 @@ class Watch:
             self._loose, self._verdict = bool(fact.value), None
         elif fact.kind == "early":
             self.record.early = True
-        fresh: list[Finding] = []
-        for name, detector in detectors:
-            if name not in self.record.silent:
-                fresh += [finding for finding in detector(self._ctx, fact, now) if self._is_new(finding)]
+        fresh = self._detect(detectors, fact, now)
         self._note_owner()
         if fresh:
             self._verdict = None
@@ -92,11 +92,10 @@ class Watch:
                 self._strangers.append(fact)
             proofs = {finding.detector for finding in fresh if finding.strength == "proof"}
             self._ctx.misdelivered = self._ctx.misdelivered or bool(proofs)
-            if proofs & _OF_ALL:
+            if proofs & _OF_WHOLE:
                 self._ctx.disown()
             if self._ctx.memory is not None and self.verdict().kind == "suspect":
-                for told in {finding.detector for finding in fresh if finding.strength == "strong"}:
-                    self._ctx.memory.habits.suspected(self.record.host, told, self._ctx.entry.request_id)
+                self._doubt(self._ctx.memory, {finding.detector for finding in fresh if finding.strength == "strong"})
         return fresh
 
     def end(self, now: float, *, whole: bool = True) -> list[Finding]:
@@ -134,10 +133,23 @@ class Watch:
             self._note_owner()
             self._take_back(fact)
             self._match(fact, now)
-            named = (*ids.contract(self._ctx, fact, now), *ids.tag(self._ctx, fact, now))
-            fresh += [finding for finding in named if self._is_new(finding)]
+            fresh += self._detect([each for each in BY_KIND[fact.kind] if each[1].unowned], fact, now)
         self._verdict = None
         return fresh
+
+    def _detect(self, detectors: Iterable[tuple[str, Detector]], fact: Fact, now: float) -> list[Finding]:
+        return [
+            found
+            for name, detector in detectors
+            if name not in self.record.silent
+            for found in detector.find(self._ctx, fact, now)
+            if self._is_new(found)
+        ]
+
+    def _doubt(self, memory: RecentExchanges, told: set[str]) -> None:
+        together = {DETECTORS[name].doubts for name in told & DETECTORS.keys()} - {""}
+        for name in told | together:
+            memory.habits.suspected(self.record.host, name, self._ctx.entry.request_id)
 
     def _note_owner(self) -> None:
         """Record the owner of the id that was classified last: no other record may name it."""
@@ -174,7 +186,7 @@ class Watch:
         elif returned.kind == "match" or (returned.kind == "client" and returned.value == expected):
             # An answer whose own id is made from ours (vLLM) comes from the engine, promised or not.
             self._matched[fact.where] = "engine" if fact.kind == "id" else self._depths.get(fact.where, fact.depth)
-            ctx.kept.add(f"stripped {fact.where}")
+            ctx.kept.add(ids.echoed(fact.where))
             self._verdict = None
 
     def _clocked(self, now: float) -> None:
@@ -191,7 +203,7 @@ class Watch:
     def _learn(self, memory: RecentExchanges, now: float) -> None:
         """Learn the rules that the host kept, but not from an answer that our ids prove to be misdelivered."""
         ctx = self._ctx
-        tagged = any(each.detector == "tag" and each.strength == "proof" for each in self._findings.values())
+        tagged = any(each.detector in _BY_OUR_ID and each.strength == "proof" for each in self._findings.values())
         if ctx.status >= 400 or not ctx.status or tagged:
             return
         for rule in ctx.kept - ctx.broken:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from patchbay.crosstalk import detectors
 from patchbay.crosstalk.detectors import BY_KIND, DETECTORS, KINDS
+from patchbay.crosstalk.host_habits import CONTRACT
 
 from .test_each_detector import CASES
 
@@ -49,7 +51,27 @@ def test_the_page_names_each_family() -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_looks_at_the_facts_of_its_kinds_only(name: str) -> None:
-    detector, kinds = DETECTORS[name]
+    detector = DETECTORS[name]
 
-    assert kinds
-    assert {kind for kind in KINDS if (name, detector) in BY_KIND[kind]} == kinds
+    assert detector.kinds
+    assert {kind for kind in KINDS if (name, detector) in BY_KIND[kind]} == detector.kinds
+
+
+@pytest.mark.parametrize("name", [name for name, detector in DETECTORS.items() if detector.doubts])
+def test_two_detectors_that_one_change_sets_off_each_doubt_the_other(name: str) -> None:
+    assert DETECTORS[DETECTORS[name].doubts].doubts == name
+
+
+def test_no_other_module_decides_by_the_name_of_a_detector() -> None:
+    """What follows from its findings is in its row. Names that are also kinds of facts are not looked for."""
+    package = Path(detectors.__file__ or "").parent.parent
+    strings = {
+        (file.name, node.value.split(" ")[0])
+        for file in package.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+    assert {(file, word) for file, word in strings if word in DETECTORS.keys() - KINDS} == {
+        ("host_habits.py", CONTRACT)
+    }

@@ -7,12 +7,13 @@ So whoever takes one out of the table, or breaks it, hears of it here.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from patchbay.crosstalk.detectors import DETECTORS
+from patchbay.crosstalk.host_habits import RUN_AFTER_BREAK
 from patchbay.values.answer import Fact
 from patchbay.values.decision import Finding
 
@@ -95,6 +96,10 @@ def answered(world: World, line: Line, facts: list[Fact]) -> tuple[Finding, ...]
 
 def findings(case: Case, silent: frozenset[str] = frozenset()) -> list[tuple[str, str]]:
     """Let a host be known, then another exchange be answered, and then the one that is looked at, beside a third."""
+    return [(each.detector, each.strength) for each in struck(case, silent)[1]]
+
+
+def struck(case: Case, silent: frozenset[str] = frozenset()) -> tuple[World, tuple[Finding, ...]]:
     world = World(case.depth, case.dialect, case.stream, 1)
     for _ in range(64):
         line = world.send(**case.asks if "messages" not in case.asks else {})
@@ -105,8 +110,7 @@ def findings(case: Case, silent: frozenset[str] = frozenset()) -> list[tuple[str
     answered(world, second, [Fact("token", f"{CALL}two", "tool")])
     world.silent = silent
     beside, line = world.send(**case.beside), world.send(**case.asks)
-    found = answered(world, line, case.facts(world, line, beside))
-    return [(each.detector, each.strength) for each in found]
+    return world, answered(world, line, case.facts(world, line, beside))
 
 
 def _given(case: Case) -> list[Fact]:
@@ -125,6 +129,17 @@ def test_each_detector_finds_what_no_other_does(name: str) -> None:
 
     assert findings(case) == [(name, case.strength)]
     assert findings(case, frozenset({name})) == []
+
+
+@pytest.mark.parametrize("name", sorted(DETECTORS.keys() - {"contract", "tag", "results", "stripped"}))
+def test_a_rule_that_misdelivery_breaks_counts_again_after_the_usual_run(name: str) -> None:
+    """Another rule must be kept twice as often as before its break: a habit that returns is suspected once."""
+    case = CASES[name] if name != "settings" else replace(CASES[name], beside={})
+    misdelivered = name in {"disorder", "duplicate", "same-text", "settings", "stray-head"}
+    shown = struck(case)[0].memory.habits.shown()["http://host"]
+    broken = [each for rule, each in shown.items() if rule.split()[0] == name and each.broken and each.before > 60]
+
+    assert [each.needs == RUN_AFTER_BREAK for each in broken] == [misdelivered]
 
 
 @pytest.mark.parametrize("name", DETECTORS)

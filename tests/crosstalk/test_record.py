@@ -42,7 +42,7 @@ def _more_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     def novel(sent: object, fact: Fact, now: float) -> Iterator[Finding]:
         yield Finding("novel", "novel", "proof", fact.where, "nothing", "something", "unknown")
 
-    monkeypatch.setitem(detectors.BY_KIND, "novel", (("novel", novel),))
+    monkeypatch.setitem(detectors.BY_KIND, "novel", (("novel", detectors.Detector(novel, frozenset({"novel"}))),))
     for name in ("head", "feed"):
         _also(monkeypatch, name)
 

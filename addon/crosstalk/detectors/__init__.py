@@ -2,44 +2,68 @@
 The table of detectors, by name; each family has a module.
 
 A detector is a function of one fact and its context, and yields findings. It has no state of its own: that is in the
-ledger and in the hosts' habits. The last fact of a complete answer is `over`.
+ledger and in the hosts' habits. The last fact of a complete answer is `over`. The row says what follows from its
+findings: no other module decides by the name of a detector.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
+from ..host_habits import CONTRACT
 from . import form, ids, model, provenance, settings, state, time, tools
 
-Detector = Callable[[DetectorContext, Fact, float], Iterator[Finding]]
 
-# name → the detector, and the kinds of facts it reads
-DETECTORS: dict[str, tuple[Detector, frozenset[str]]] = {
-    "contract": (ids.contract, frozenset({"echo"})),
-    "tag": (ids.tag, frozenset({"echo", "id", "provider_id", "token"})),
-    "duplicate": (ids.duplicate, frozenset({"born", "id", "provider_id"})),
-    "tool-call": (ids.tool_call, frozenset({"token"})),
-    "strange-id": (ids.strange_id, frozenset({"id"})),
-    "stripped": (ids.stripped, frozenset({"over"})),
-    "settings": (settings.repeated, frozenset({"settings"})),
-    "shape": (form.shape, frozenset({"shape", "over"})),
-    "framing": (form.framing, frozenset({"framing"})),
-    "stray-head": (form.stray_head, frozenset({"stray", "over"})),
-    "disorder": (state.disorder, frozenset({"disorder", "over"})),
-    "created": (time.created, frozenset({"date", "created"})),
-    "took": (time.took, frozenset({"took"})),
-    "age": (time.age, frozenset({"kept", "age"})),
-    "early": (time.early, frozenset({"early", "over"})),
-    "model": (model.other_model, frozenset({"model"})),
-    "tool-name": (tools.unoffered, frozenset({"tool"})),
-    "same-text": (provenance.same_text, frozenset({"text", "over"})),
-    "results": (provenance.results, frozenset({"over"})),
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """
+    A row of the table: *find* reads the facts of *kinds*.
+
+    *of_whole*: a proof is about the whole answer, whose ids and texts then belong to another exchange. *by_our_id*: a
+    proof is an id of ours, so that the answer shows no habit of the host. *unowned*: the name of its findings about an
+    id of unknown owner; once the owner is known, they are withdrawn and the detector runs again. *doubts*: the detector
+    that one change of a host sets off together with this one; each names the other. *needs_no_standing*: a proof
+    counted at any host in the records of releases that kept no standings; False for each newer detector.
+    """
+
+    find: Callable[[DetectorContext, Fact, float], Iterator[Finding]]
+    kinds: frozenset[str]
+    of_whole: bool = False
+    by_our_id: bool = False
+    unowned: str = ""
+    doubts: str = ""
+    needs_no_standing: bool = False
+
+
+DETECTORS: dict[str, Detector] = {
+    CONTRACT: Detector(ids.contract, frozenset({"echo"}), of_whole=True, unowned=CONTRACT),
+    "tag": Detector(
+        ids.tag, frozenset({"echo", "id", "provider_id", "token"}), of_whole=True, by_our_id=True, unowned="unknown-tag"
+    ),
+    "duplicate": Detector(ids.duplicate, frozenset({"born", "id", "provider_id"}), doubts="created"),
+    "tool-call": Detector(ids.tool_call, frozenset({"token"}), doubts="results"),
+    "strange-id": Detector(ids.strange_id, frozenset({"id"})),
+    "stripped": Detector(ids.stripped, frozenset({"over"})),
+    "settings": Detector(settings.repeated, frozenset({"settings"}), of_whole=True, needs_no_standing=True),
+    "shape": Detector(form.shape, frozenset({"shape", "over"}), of_whole=True),
+    "framing": Detector(form.framing, frozenset({"framing"})),
+    "stray-head": Detector(form.stray_head, frozenset({"stray", "over"}), needs_no_standing=True),
+    "disorder": Detector(state.disorder, frozenset({"disorder", "over"}), needs_no_standing=True),
+    "created": Detector(time.created, frozenset({"date", "created"}), doubts="duplicate"),
+    "took": Detector(time.took, frozenset({"took"})),
+    "age": Detector(time.age, frozenset({"kept", "age"})),
+    "early": Detector(time.early, frozenset({"early", "over"})),
+    "model": Detector(model.other_model, frozenset({"model"})),
+    "tool-name": Detector(tools.unoffered, frozenset({"tool"})),
+    "same-text": Detector(provenance.same_text, frozenset({"text", "over"})),
+    "results": Detector(provenance.results, frozenset({"over"}), doubts="tool-call"),
 }
 # no detector reads `loose`: it bounds the reach of an echo, see `verdict`
-KINDS = frozenset({"loose"}).union(*(kinds for _, kinds in DETECTORS.values()))
+KINDS = frozenset({"loose"}).union(*(each.kinds for each in DETECTORS.values()))
 BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {
-    kind: tuple((name, detector) for name, (detector, kinds) in DETECTORS.items() if kind in kinds) for kind in KINDS
+    kind: tuple((name, each) for name, each in DETECTORS.items() if kind in each.kinds) for kind in KINDS
 }

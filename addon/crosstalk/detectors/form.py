@@ -56,7 +56,7 @@ def stray_head(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     if fact.kind == "over":
         ctx.kept.add("stray-head")
         return
-    ctx.broke("stray-head", now)
+    ctx.broke("stray-head", now, misdelivery=True)
     if not ctx.void("stray-head"):
         strength: FindingStrength = "proof" if ctx.memory is None or ctx.stands("stray-head", RUN_PROOF) else "weak"
         yield finding("stray-head", FAMILY, strength, fact, "the body of one answer")

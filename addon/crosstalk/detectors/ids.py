@@ -9,7 +9,7 @@ from itertools import pairwise
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
-from ..host_habits import KEPT_PER_BREAK, RUN_EXPLAINED, RUN_REINSTATED, RUN_STRONG, RUN_UNIQUE_ID
+from ..host_habits import CONTRACT, KEPT_PER_BREAK, RUN_EXPLAINED, RUN_REINSTATED, RUN_STRONG, RUN_UNIQUE_ID
 from .finding import FindingStrength, finding
 
 FAMILY = "ids"
@@ -35,10 +35,10 @@ def contract(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         return
     ours = returned.kind in ("match", "client", "earlier")
     if not ours:
-        ctx.broken.add(f"stripped {fact.where}")  # a wrong value is not a missing one
+        ctx.broken.add(echoed(fact.where))  # a wrong value is not a missing one
     never_ours = returned.kind in ("foreign", "mangled")
     if fact.where.startswith("header ") and ctx.memory is not None:
-        rule = f"contract {fact.where}"
+        rule = f"{CONTRACT} {fact.where}"
         if not never_ours:
             ctx.memory.habits.kept(ctx.record.host, rule, now)
         else:
@@ -47,7 +47,7 @@ def contract(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
                 return
     if ours or (returned.entry and ctx.repeats(returned.entry)):
         return
-    yield finding("contract", FAMILY, "proof", fact, expected, returned.entry)
+    yield finding(CONTRACT, FAMILY, "proof", fact, expected, returned.entry)
 
 
 def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
@@ -111,7 +111,7 @@ def duplicate(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     elif other.exchange != ctx.entry.exchange and ctx.asked_alike(other):
         ctx.cached = True
     elif other.exchange != ctx.entry.exchange:
-        ctx.broke(rule, now)
+        ctx.broke(rule, now, misdelivery=True)
         if ctx.void(rule):
             return
         first = ctx.first_ids.setdefault(fact.where, value) == value
@@ -176,12 +176,17 @@ def strange_id(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
         yield finding("strange-id", FAMILY, "strong", fact, ctx.entry.request_id)
 
 
+def echoed(place: str) -> str:
+    """Return the rule that our id comes back at *place*."""
+    return f"stripped {place}"
+
+
 def stripped(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """Our id is missing in a place where this host has returned it."""
     if fact.kind != "over" or not ctx.record.generation or ctx.status >= 400:
         return
     for place in ctx.record.expected:
-        rule = f"stripped {place}"
+        rule = echoed(place)
         if rule not in ctx.kept and rule not in ctx.broken:
             ctx.broke(rule, now)
             standing = ctx.standing(rule)

@@ -44,7 +44,7 @@ def same_text(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
         ctx.note("text", token, replace(ctx.entry, digest=last), now)
     elif other.exchange and other.exchange != ctx.entry.exchange and other.digest != last and not request.quotes(text):
         ctx.ledger.note("text", token, _COMMON, now)
-        ctx.broke("same-text", now)
+        ctx.broke("same-text", now, misdelivery=True)
         told = f"{len(text)} characters"
         if ctx.stands_unique("same-text", other, RUN_STRONG) and not (ctx.cached or ctx.standing("same-text").doubted):
             yield finding("same-text", FAMILY, "strong", fact, "a text of its own", other, received=told)

@@ -85,7 +85,7 @@ def _findings(ctx: DetectorContext, diff: _Difference, alike: int, now: float) -
         ctx.standing(rule)
         ctx.broken.add(rule)
     else:
-        ctx.broke(rule, now, found=ctx.swap_note(diff.owner), explained=diff.owner is not None)
+        ctx.broke(rule, now, found=ctx.swap_note(diff.owner), explained=diff.owner is not None, misdelivery=True)
     if ctx.void(rule):
         return
     place = Fact("settings", diff.theirs, f"body {diff.name}")

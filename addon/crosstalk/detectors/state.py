@@ -32,7 +32,7 @@ def disorder(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     if fact.kind != "disorder":
         return
     rule = f"disorder {fact.where}"
-    ctx.broke(rule, now, found=str(fact.value))
+    ctx.broke(rule, now, found=str(fact.value), misdelivery=fact.where in _PROOFS | _MUTUAL)
     if not ctx.void(rule):
         yield finding("disorder", FAMILY, _strength(ctx, fact, rule), fact, "one answer in one stream")
 

@@ -235,6 +235,20 @@ def test_the_owner_of_such_an_id_is_named_once_the_neighbour_has_told_of_it() ->
     assert mine.watch.record.owners == {theirs.id: Owner("x", theirs.id, known.at, known.digest.hex())}
 
 
+@pytest.mark.parametrize(
+    ("silent", "detectors"), [("contract", ["tag"]), ("tag", ["contract"]), ("age", ["contract", "tag"])]
+)
+def test_a_disabled_detector_names_no_owner_later_either(silent: str, detectors: list[str]) -> None:
+    bay, neighbour = Bay(), Bay(random=Random(8))
+    theirs, mine = neighbour.send("x"), bay.send("a", silent=[silent])
+    mine.get(echo(theirs.id))
+    known = neighbour.ledger.find("request", theirs.id, neighbour.now)
+    assert known is not None
+    bay.ledger.note("request", theirs.id, known, bay.now)
+
+    assert [(each.detector, each.victim) for each in mine.watch.settle(bay.now)] == [(each, "x") for each in detectors]
+
+
 def test_an_answer_that_a_neighbour_got_to_an_equal_request_is_taken_back() -> None:
     """R15: a cache that two instances share is no crosstalk."""
     bay, neighbour = Bay(), Bay(random=Random(8), now=0)

@@ -100,7 +100,7 @@ class Body:
             raise ValueError("the body is not in UTF-8")  # UTF-16 or UTF-32, which readers detect by these bytes
         whole, inside = _whole_and_inside(changes)
         spans = _spans_of(self.raw, self._read(), {*whole, *inside})
-        texts = {name: _encoded(value) for name, value in whole.items()}
+        texts = {name: encoded(value) for name, value in whole.items()}
         for name, values in inside.items():
             texts[name] = _spliced(self.raw[slice(*spans[name])] if name in spans else b"", values)
         return _replaced(self.raw, texts, spans)
@@ -184,9 +184,9 @@ def _whole_and_inside(changes: Mapping[str, object]) -> tuple[dict[str, object],
 def _spliced(raw: bytes, values: Mapping[str, object]) -> bytes:
     member = Body(raw)
     if not member.is_object:
-        return _encoded(values)
+        return encoded(values)
     spans = _spans_of(raw, member._read(), values)
-    return _replaced(raw, {name: _encoded(value) for name, value in values.items()}, spans)
+    return _replaced(raw, {name: encoded(value) for name, value in values.items()}, spans)
 
 
 def _replaced(raw: bytes, texts: Mapping[str, bytes], spans: Mapping[str, tuple[int, int]]) -> bytes:
@@ -195,13 +195,14 @@ def _replaced(raw: bytes, texts: Mapping[str, bytes], spans: Mapping[str, tuple[
         out += raw[at:start] + text
         at = end
     tail = raw[at:]
-    if added := b",".join(_encoded(name) + b":" + text for name, text in texts.items() if name not in spans):
+    if added := b",".join(encoded(name) + b":" + text for name, text in texts.items() if name not in spans):
         last = len(tail[: tail.rindex(b"}")].rstrip())
         tail = tail[:last] + (b"," if spans else b"") + added + tail[last:]
     return bytes(out + tail)
 
 
-def _encoded(value: object) -> bytes:
+def encoded(value: object) -> bytes:
+    """Return *value* as JSON, with lone surrogates as escapes."""
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:  # half a surrogate

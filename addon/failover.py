@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import msgspec
-
 from .accounts import refusals
 from .accounts.cooldown import TRANSIENT
 from .accounts.outcome import classify, classify_error, classify_failure
 from .answer.reader import BODY_BYTES
-from .body import Body
+from .body import Body, encoded
 from .exchange import Attempt, Exchange
 from .media_types import is_json, media_type
 from .settings.settings import CrosstalkSettings, FailoverSettings
@@ -200,7 +198,7 @@ def outcome_of_event(exchange: Exchange, attempt: Attempt, fact: Fact, now: floa
     family, own, text = exchange.request.endpoint.family, attempt.lease.account.error_rules, exchange.client_text
     if attempt.error_head is None:
         return classify_error(family, code, message, now, own, text, part)
-    body = Body(msgspec.json.encode({"error": part or {"code": code, "message": message}}))
+    body = Body(encoded({"error": part or {"code": code, "message": message}}))
     return classify(family, attempt.error_head, body, now, own, text)
 
 

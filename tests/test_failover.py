@@ -462,3 +462,5 @@ def test_an_error_event_with_a_status_is_read_as_the_body_that_it_would_have_had
     plain = replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "no"})
 
     assert failover.outcome_of_event(exchange, attempt, plain, 100.0).kind == "quota"
+    half = replace(fact, value={"status": 429, "code": "insufficient_quota", "message": "half \ud83d"})
+    assert failover.outcome_of_event(exchange, attempt, half, 100.0).kind == "quota"

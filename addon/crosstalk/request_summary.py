@@ -10,7 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from .. import dialects
-from ..body import Body
+from ..body import Body, encoded
 from ..values.http import Endpoint
 
 _TOOLS = 4096  # names of one request
@@ -75,7 +75,7 @@ class RequestSummary:
         turns = self._body.get(dialects.of(self.dialect).history)
         if isinstance(turns, list) and turns:
             turns = turns[-1]
-        return blake3(msgspec.json.encode(turns)).digest(16) if turns else b""
+        return blake3(encoded(turns)).digest(16) if turns else b""
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class RequestSummary:
 
     def quotes(self, text: str) -> bool:
         """Whether the request holds *text* already, so that an answer may repeat it."""
-        piece = msgspec.json.encode(text[:80])[1:-1]
+        piece = encoded(text[:80])[1:-1]
         return piece in (self._body.raw or b"")
 
 

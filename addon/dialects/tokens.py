@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
+from ..body import encoded
 from ..values.answer import Fact
 
 _LISTED = 100  # entries of a listing that are worth remembering
@@ -47,7 +46,7 @@ def call(where: object, name: object, arguments: object) -> Iterator[Fact]:
     if isinstance(name, str) and name:
         yield Fact("called", name, str(where))
     if isinstance(arguments, dict) and arguments:
-        arguments = msgspec.json.encode(arguments).decode()
+        arguments = encoded(arguments).decode()
     if isinstance(arguments, str) and arguments:
         yield Fact("arguments", arguments, str(where))
 

@@ -183,3 +183,12 @@ def test_a_text_is_quoted_if_its_first_80_characters_are_in_the_request() -> Non
     assert not asked.quotes('say "hello" ' + "x" * 67 + " and more")
     assert not asked.quotes("good day")
     assert not RequestSummary(Endpoint("openai_chat"), Body(None)).quotes("x")
+
+
+def test_half_a_surrogate_in_a_history_or_an_answer_can_be_compared() -> None:
+    body = Body(b'{"messages": [{"role": "user", "content": "half \\ud83d of it"}]}')
+    asked = RequestSummary(Endpoint("openai_chat", suffix="/chat/completions"), body)
+
+    assert len(asked.last_turn) == 16
+    assert asked.quotes("half \ud83d")
+    assert not asked.quotes("half \ud83e")

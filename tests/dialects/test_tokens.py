@@ -48,7 +48,15 @@ def test_a_count_is_a_sensible_number(value: object, count: int) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [({"a": 1}, ['{"a":1}']), ({}, []), ('{"a"', ['{"a"']), ("", []), (None, []), ([1], [])],
+    [
+        ({"a": 1}, ['{"a":1}']),
+        ({"a": "\ud83d"}, ['{"a": "\\ud83d"}']),
+        ({}, []),
+        ('{"a"', ['{"a"']),
+        ("", []),
+        (None, []),
+        ([1], []),
+    ],
 )
 def test_arguments_are_json_text_whole_or_in_pieces(arguments: object, told: list[str]) -> None:
     facts = list(tokens.call(3, "read", arguments))

@@ -62,7 +62,7 @@ DETECTORS: dict[str, Detector] = {
     "same-text": Detector(provenance.same_text, frozenset({"text", "over"})),
     "results": Detector(provenance.results, frozenset({"over"}), doubts="tool-call"),
 }
-# no detector reads `loose`: it bounds the reach of an echo, see `verdict`
+# `Watch` gives a detector facts of its kinds only; none reads `loose`, which bounds the reach of an echo, see `verdict`
 KINDS = frozenset({"loose"}).union(*(each.kinds for each in DETECTORS.values()))
 BY_KIND: dict[str, tuple[tuple[str, Detector], ...]] = {
     kind: tuple((name, each) for name, each in DETECTORS.items() if kind in each.kinds) for kind in KINDS

@@ -23,7 +23,7 @@ def shape(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         if ctx.status:
             ctx.kept.add(rule)
         return
-    if fact.kind != "shape" or fact.value == request.shape:
+    if fact.value == request.shape:
         return
     others = {live.entry.exchange: live.entry for live in ctx.concurrent() if live.request.shape == fact.value}
     ctx.broke(rule, now, explained=bool(others))
@@ -38,7 +38,7 @@ def shape(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 def framing(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A stream of events in answer to a request for a whole answer."""
     request = ctx.request
-    if fact.kind != "framing" or request is None or request.stream or ctx.status >= 400 or not ctx.record.generation:
+    if request is None or request.stream or ctx.status >= 400 or not ctx.record.generation:
         return
     if fact.value != "events":
         ctx.kept.add("framing")

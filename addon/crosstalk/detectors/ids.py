@@ -13,7 +13,6 @@ from ..host_habits import CONTRACT, KEPT_PER_BREAK, RUN_EXPLAINED, RUN_REINSTATE
 from .finding import FindingStrength, finding
 
 FAMILY = "ids"
-_PLACES = ("echo", "id", "provider_id", "token")
 _DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, digits alone are a count
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
 _NUMBERED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a number
@@ -28,7 +27,7 @@ def contract(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     foreign ids is the host's own, until an id of ours comes back there; a member of the body never is.
     """
     expected = ctx.record.expected.get(fact.where, "")
-    if fact.kind != "echo" or not ctx.record.promised or not expected or ctx.status >= 400:
+    if not ctx.record.promised or not expected or ctx.status >= 400:
         return
     returned = ctx.returned(str(fact.value), now)
     if returned.kind == "blank":
@@ -57,7 +56,7 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     It cannot be forged, so no promise is needed. In an error answer it is strong only: error pages quote.
     """
     value = fact.value
-    if fact.kind not in _PLACES or not isinstance(value, str) or len(value) > 256:
+    if not isinstance(value, str) or len(value) > 256:
         return
     if "pb1-" not in value.lower() and not (len(value) == 36 and ctx.mint.recognise(value)):
         return
@@ -97,7 +96,7 @@ def duplicate(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     if fact.kind == "born":
         ctx.born = ctx.born or str(value)
         return
-    if fact.kind not in ("id", "provider_id") or not isinstance(value, str) or ctx.status >= 400:
+    if not isinstance(value, str) or ctx.status >= 400:
         return
     if not ctx.record.generation or not is_distinctive(value) or ctx.returned(value, now).kind != "foreign":
         return
@@ -137,7 +136,7 @@ def duplicate(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
 def tool_call(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A tool call's id that another exchange has received already. Ids that count are exempt."""
     value = fact.value
-    if fact.kind != "token" or fact.where != "tool" or not isinstance(value, str) or ctx.status >= 400:
+    if fact.where != "tool" or not isinstance(value, str) or ctx.status >= 400:
         return
     if not ctx.record.generation or not is_distinctive(value) or _NUMBERED.search(value) or not _random(value):
         return
@@ -160,7 +159,7 @@ def strange_id(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     Our engine did not make this answer, or a gateway before it sent another id.
     """
     request, value = ctx.request, fact.value
-    if fact.kind != "id" or request is None or ctx.status >= 400 or not isinstance(value, str):
+    if request is None or ctx.status >= 400 or not isinstance(value, str):
         return
     if not ctx.record.generation:
         return
@@ -183,7 +182,7 @@ def echoed(place: str) -> str:
 
 def stripped(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """Our id is missing in a place where this host has returned it."""
-    if fact.kind != "over" or not ctx.record.generation or ctx.status >= 400:
+    if not ctx.record.generation or ctx.status >= 400:
         return
     for place in ctx.record.expected:
         rule = echoed(place)

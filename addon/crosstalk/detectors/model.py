@@ -27,7 +27,7 @@ def other_model(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Findin
     answered our model under its own name.
     """
     request, memory = ctx.request, ctx.memory
-    if fact.kind != "model" or request is None or memory is None or not request.model or not ctx.record.generation:
+    if request is None or memory is None or not request.model or not ctx.record.generation:
         return
     if ctx.status >= 400 or not isinstance(fact.value, str):
         return

@@ -31,7 +31,7 @@ def same_text(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
         if ctx.record.generation and 0 < ctx.status < 400:
             ctx.kept.add("same-text")
         return
-    if fact.kind != "text" or request is None or not isinstance(text, str) or len(text) < _LENGTH:
+    if request is None or not isinstance(text, str) or len(text) < _LENGTH:
         return
     if not ctx.record.generation or ctx.status >= 400 or not request.sampled or len(set(text.split())) < _WORDS:
         return
@@ -59,7 +59,7 @@ def results(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     One answer makes all calls whose results are sent together. A copied history (fork, sub-agent) belongs to another
     conversation throughout, and is no sign.
     """
-    if fact.kind != "over" or ctx.request is None or not ctx.record.generation or not ctx.ledger.holds("call"):
+    if ctx.request is None or not ctx.record.generation or not ctx.ledger.holds("call"):
         return
     owners: dict[str, Entry] = {}
     for call in ctx.request.results:

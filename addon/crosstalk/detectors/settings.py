@@ -29,7 +29,7 @@ def repeated(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     settings that we sent are compared. A difference alone is strong where the host has always repeated the setting, and
     no sign where it rewrites it habitually.
     """
-    if fact.kind != "settings" or not isinstance(fact.value, Mapping) or ctx.request is None:
+    if not isinstance(fact.value, Mapping) or ctx.request is None:
         return
     if not ctx.record.generation or ctx.status >= 400:
         return

@@ -29,8 +29,6 @@ def disorder(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
         if ctx.request is None or ctx.request.stream:  # a whole answer shows no order
             ctx.kept |= _KEPT
         return
-    if fact.kind != "disorder":
-        return
     rule = f"disorder {fact.where}"
     ctx.broke(rule, now, found=str(fact.value), misdelivery=fact.where in _PROOFS | _MUTUAL)
     if not ctx.void(rule):

@@ -29,7 +29,7 @@ def created(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
             early = ctx.entry.at - ctx.date
             yield from _compared(ctx, BY_OUR_CLOCK, early <= _SLACK, fact, _expected(early), now)
         return
-    if fact.kind != "created" or not _applies(ctx):
+    if not _applies(ctx):
         return
     made = _seconds(fact.value)
     if made is None or made <= 0:
@@ -44,7 +44,7 @@ def created(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 def took(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """A server-side duration longer than our wait."""
-    if fact.kind != "took" or not isinstance(fact.value, int | float) or not _applies(ctx):
+    if not isinstance(fact.value, int | float) or not _applies(ctx):
         return
     waited = max(0.0, now - ctx.entry.at)
     fits = fact.value <= waited + max(_TOOK_SLACK, 0.05 * fact.value)
@@ -55,7 +55,7 @@ def age(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """An `Age` older than the request, on an answer that is made for it."""
     if fact.kind == "kept":
         ctx.cached = True
-    if fact.kind != "age" or not isinstance(fact.value, int) or not _applies(ctx):
+    if not isinstance(fact.value, int) or not _applies(ctx):
         return
     waited = max(0.0, now - ctx.entry.at)
     yield from _compared(ctx, "age", fact.value <= waited + _SLACK, fact, "a fresh answer", now)

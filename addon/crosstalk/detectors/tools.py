@@ -19,7 +19,7 @@ def unoffered(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     Strong where exactly one concurrent exchange offered it, at a host that calls offered tools only.
     """
     request = ctx.request
-    if fact.kind != "tool" or request is None or not ctx.record.generation or ctx.status >= 400:
+    if request is None or not ctx.record.generation or ctx.status >= 400:
         return
     offered, name = request.tools, str(fact.value)
     if offered is None:

@@ -80,8 +80,13 @@ def kept(answers: int, **more: Any) -> Standing:
     return Standing(**({"kept": answers, "run": answers} | more))
 
 
+def habits(ctx: DetectorContext, rule: str) -> Standing:
+    """Return the standing of *rule* at the host now, after what the detector noted."""
+    assert ctx.memory is not None
+    return ctx.memory.habits.standing(HOST, rule)
+
+
 def broken(ctx: DetectorContext, rule: str) -> tuple[float, float]:
     """Return the breaks of *rule* at the host: their number, and their weight in a row."""
-    assert ctx.memory is not None
-    standing = ctx.memory.habits.standing(HOST, rule)
+    standing = habits(ctx, rule)
     return standing.broken, standing.row

@@ -204,5 +204,5 @@ def _random(value: str) -> bool:
 
 def is_distinctive(value: str) -> bool:
     """Whether *value* is random enough to identify one answer: no counter, no `chatcmpl-417`, not blank."""
-    rest = _ID_HEAD.sub("", value.lower(), count=1)
+    rest = _ID_HEAD.sub("", value.lower())
     return len(rest) >= 12 and len(value) <= 256 and len(set(rest)) >= 6

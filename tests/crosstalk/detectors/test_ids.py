@@ -198,6 +198,13 @@ def test_other_values_are_no_tags(value: object) -> None:
     assert tagged(promised(), f"{THEIRS} {'x' * 203}") == [("tag", "proof", "b")]
 
 
+def test_an_id_of_another_client_is_no_tag() -> None:
+    ctx = promised()
+    ctx.ledger.note("request", "client-id-2", B, AT)
+
+    assert tagged(ctx, "client-id-2") == []
+
+
 def test_our_id_keeps_the_rule_of_its_place_and_that_of_an_equal_request_is_exempt() -> None:
     ctx = promised(AGAIN)
 
@@ -387,6 +394,15 @@ def test_an_id_in_a_misdelivered_answer_is_not_noted() -> None:
     assert received(ctx) == []
     assert not ctx.noted
     assert not ctx.kept
+
+
+@pytest.mark.parametrize("value", [7, None, "chatcmpl-417", f"chatcmpl-{MINE}", f"chatcmpl-{THEIRS}"])
+def test_numbers_counters_and_ids_of_ours_are_no_duplicates(value: object) -> None:
+    ctx = promised()
+    ctx.ledger.note("answer", str(value), B, AT)
+
+    assert received(ctx, value=value) == []
+    assert not ctx.broken
 
 
 @pytest.mark.parametrize("other", [replace(B, exchange="a"), replace(B, digest=b"d"), replace(B, words=b"w")])

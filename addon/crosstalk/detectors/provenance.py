@@ -27,10 +27,8 @@ def same_text(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]
     counts as boilerplate from then on.
     """
     request, text = ctx.request, fact.value
-    if fact.kind == "over":
-        if ctx.record.generation and 0 < ctx.status < 400:
-            ctx.kept.add("same-text")
-        return
+    if fact.kind == "over" and ctx.record.generation and 0 < ctx.status < 400:
+        ctx.kept.add("same-text")
     if request is None or not isinstance(text, str) or len(text) < _LENGTH:
         return
     if not ctx.record.generation or ctx.status >= 400 or not request.sampled or len(set(text.split())) < _WORDS:
@@ -72,7 +70,7 @@ def results(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     ctx.broke("results", now)
     others = [entry for affinity, entry in owners.items() if affinity != ctx.entry.affinity]
     victim = others[0] if len(others) == 1 else None
-    place = Fact("request", "", "request tool results")
+    place = replace(fact, where="request tool results")
     told = f"{len(owners)} conversations"
     new = ctx.is_first_break("results", RUN_STRONG)  # some clients mix them habitually
     strength: FindingStrength = "strong" if new else "weak"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from patchbay.crosstalk.detector_context import DetectorContext
 from patchbay.crosstalk.host_habits import Standing
@@ -112,6 +113,17 @@ def test_an_exchange_that_receives_its_text_again_is_not_its_own_victim() -> Non
     assert broken(ctx, "same-text") == (0, 0.0)
 
 
+def test_a_text_is_noted_as_a_digest_with_that_of_the_last_turn() -> None:
+    ctx = context(asking())
+
+    assert received(ctx) == []
+    token = blake3(TEXT.encode()).hexdigest(16)
+    noted = ctx.ledger.find("text", token, AT)
+    assert noted is not None
+    assert (noted.exchange, noted.digest, noted.seen) == ("a", asking().last_turn, AT + 1)
+    assert ctx.noted == [("text", token)]
+
+
 def test_a_text_in_a_misdelivered_answer_is_not_noted() -> None:
     ctx = context(asking())
     ctx.misdelivered = True
@@ -149,7 +161,13 @@ OURS, B, C = Entry("earlier", affinity="s-a"), Entry("b", affinity="s-b"), Entry
 
 @pytest.mark.parametrize(
     ("owners", "victim", "conversations"),
-    [((OURS, B), "b", 2), ((OURS, C, None), "c", 2), ((B, C), "unknown", 2), ((OURS, B, C), "unknown", 3)],
+    [
+        ((OURS, B), "b", 2),
+        ((C, Entry("d")), "unknown", 2),
+        ((OURS, C, None), "c", 2),
+        ((B, C), "unknown", 2),
+        ((OURS, B, C), "unknown", 3),
+    ],
 )
 def test_results_of_two_conversations_are_mixed_up(
     owners: tuple[Entry | None, ...], victim: str, conversations: int

@@ -245,7 +245,7 @@ def _settings(folder: Path, providers: Mapping[tuple[str, str], Simulator]) -> s
         for key, name in KEYS.items()
     )
     quiet = "  quiet: {preset: generic, echo: {promised: false}}\n"
-    kept = f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
+    kept = f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\n"
     return f"{kept}providers:\n{quiet}accounts:\n{rows}"
 
 

@@ -12,9 +12,10 @@ import sys
 import tokenize
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_type_hints
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from patchbay.accounts import refusals
 from patchbay.cli.main import COMMANDS
 from patchbay.identity.signals import SIGNALS
 from patchbay.proxy.hooks import SHUTTING_DOWN
-from patchbay.settings import reader
+from patchbay.settings import reader, settings
 from patchbay.settings.renamed import RENAMED
 from patchbay.settings.yaml_document import Section
 from patchbay.values import header_names
@@ -51,7 +52,21 @@ OF_HTTP = {"host", "content-length", "user-agent"}
 UNSEEN = {"client_left", "would_wait", "blocked"}
 
 # Former names of settings that are words for something else there: a reaction, a member of an identity, an outcome.
-OTHER_WORDS = {"architecture.md": {"hold", "owner"}, "settings.md": {"quota"}}
+OTHER_WORDS = {
+    "architecture.md": {"hold", "owner"},
+    "settings.md": {"quota", "failover.seconds: is now called 'timeout'"},
+}
+
+# The sections of the settings, and the values that settings have a choice of.
+SECTIONS = [found for found in vars(reader).values() if isinstance(found, Section)]
+VALUES = {
+    value
+    for kind in vars(settings).values()
+    if isinstance(kind, type) and is_dataclass(kind)
+    for hint in get_type_hints(kind).values()
+    for value in get_args(hint)
+    if isinstance(value, str) and value
+}
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -100,11 +115,7 @@ def test_no_page_calls_a_setting_by_a_former_name(page: Path) -> None:
 
 
 def test_no_message_calls_a_setting_by_a_former_name() -> None:
-    messages = {
-        str(node.value)
-        for path in (ROOT / "addon").rglob("*.py")
-        for node in _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))
-    }
+    messages = _messages()
 
     assert len(messages) > 1000
     assert _former_names("\n".join(messages)) == set()
@@ -112,22 +123,57 @@ def test_no_message_calls_a_setting_by_a_former_name() -> None:
 
 
 def test_a_former_name_would_be_found() -> None:
-    assert _former_names("`other`, `quota:`, `failover.seconds`, `headers`, `other_traffic`, other") == {
-        "other", "quota:", "failover.seconds",
+    assert _former_names("`other`, `quota:`, `failover.seconds`, `headers`, `hold: false`, `other_traffic`, other") == {
+        "other", "quota:", "failover.seconds", "hold: false",
     }  # fmt: skip
+    assert _former_names("(other: refuse), the other: it, mode: shadow") == {"other: refuse"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "config.example.yaml"], ids=lambda page: page.name)
+def test_every_setting_that_a_page_names_with_its_section_exists(page: Path) -> None:
+    assert page.name == "CHANGELOG.md" or _unknown_settings(page.read_text(encoding="utf-8")) <= {"failover.seconds"}
+
+
+def test_every_setting_that_a_message_names_with_its_section_exists() -> None:
+    assert _unknown_settings("\n".join(_messages())) == set()
+    assert _unknown_settings("queue.timeout, queue.seconds, limits.md, a limits.body") == {"queue.seconds"}
+
+
+def test_no_test_and_no_script_writes_a_setting_by_a_former_name() -> None:
+    """`test_renamed.py` and the warning of `patchbay check` are the exceptions."""
+    old = re.compile(rf"""(?:\\n|["'])({"|".join(RENAMED[""])}): """)
+    files = [path for folder in ("tests", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    found = {path.name for path in files if old.search(path.read_text(encoding="utf-8"))}
+
+    assert found <= {"test_renamed.py", "test_main.py", "test_docs.py"}
 
 
 def _former_names(text: str) -> set[str]:
-    """Return what *text* names in backticks that was the name of a setting and is no longer one of any section."""
-    sections = [found for found in vars(reader).values() if isinstance(found, Section)]
-    gone = {old for names in RENAMED.values() for old in names} - {name for each in sections for name in each.keys}
-    return {name for name in re.findall(r"`([\w.]+:?)`", text) if name.rstrip(":").rpartition(".")[2] in gone}
+    """Return the names of settings in *text*, in backticks or before a value, that no section has any longer."""
+    gone = {old for names in RENAMED.values() for old in names} - {name for each in SECTIONS for name in each.keys}
+    quoted = re.findall(r"`([\w.]+(?::(?: [^`\n]*)?)?)`", text)
+    written = re.findall(rf"\b(\w+: (?:{'|'.join(VALUES)}))\b", text)
+    return {name for name in (*quoted, *written) if name.partition(":")[0].rpartition(".")[2] in gone}
+
+
+def _unknown_settings(text: str) -> set[str]:
+    """Return each `section.setting` in *text* that does not exist."""
+    sections = {name: each for name, each in reader.SETTINGS.keys.items() if isinstance(each, Section)}
+    named = re.findall(rf"(?<![\w/.\"-])({'|'.join(sections)})\.([a-z_]+)(?![\w/(])", text)
+    return {f"{section}.{name}" for section, name in named if name not in (*sections[section].keys, "md", "py")}
+
+
+def _messages() -> set[str]:
+    """Return all texts of the package: strings and bytes, no docstrings."""
+    files = (ROOT / "addon").rglob("*.py")
+    nodes = [node for path in files for node in _without_docstrings(ast.parse(path.read_text(encoding="utf-8")))]
+    return {node.value.decode("latin-1") if isinstance(node.value, bytes) else str(node.value) for node in nodes}
 
 
 def _without_docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in docstrings:
             yield node
 
 

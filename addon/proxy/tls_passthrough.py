@@ -98,7 +98,7 @@ def error_response(flow: http.HTTPFlow, config: Config) -> http.Response | None:
     """Return the refusal of the CONNECT of *flow* where the settings let no other traffic pass."""
     if config.other_traffic != "refuse" or ours(config, (flow.request.host, flow.request.port)):
         return None
-    return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other: refuse)\n")
+    return http.Response.make(403, b"Patchbay lets nothing pass but LLM traffic (other_traffic: refuse)\n")
 
 
 def warn(config: Config) -> None:

@@ -221,7 +221,7 @@ def weather(folder: Path) -> Iterator[Weather]:
         f"  - {{id: {name}, provider: quick, base_url: reverse, key: {key}}}" for name, key in KEYS.items()
     )
     config = (
-        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
+        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\n"
         f"limits: {{body: {LIMIT}}}\n"
         "providers:\n  quick: {preset: generic, timeouts: {idle: 500ms}}\n"
         f"accounts:\n{accounts}\n"

@@ -175,7 +175,7 @@ def at(folder: Path, running: Upstream, base: str) -> str:
         f"  - {{id: {name}, provider: generic, base_url: '{running.url}{base}', key: {key}}}"
         for name, key in NAMES.items()
     )
-    return f"state: {folder / 'state'}\ngrace: 1s\nproviders: {{generic: {{paths: ['*']}}}}\naccounts:\n{rows}\n"
+    return f"state: {folder / 'state'}\ngrace_period: 1s\nproviders: {{generic: {{paths: ['*']}}}}\naccounts:\n{rows}\n"
 
 
 HEADS = ("Location", "Content-Location", "Operation-Location", "Azure-AsyncOperation", "X-Poll-At")

@@ -20,7 +20,7 @@ NAMES = {name: key for key, name in KEYS.items()}
 def settings(folder: Path) -> str:
     one, two = (f"provider: generic, base_url: reverse, key: {NAMES[name]}" for name in ("one", "two"))
     return (
-        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\naccounts:\n"
+        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\naccounts:\n"
         f"  - {{id: one, {one}, models: {{aliases: {{old: new, 'x[1m]': 'y[1m]'}}, allow: [new, 'y[1m]']}}}}\n"
         f"  - {{id: two, {two}, models: [x1, y1, xm]}}\n"
     )

@@ -17,7 +17,7 @@ def nowhere(folder: Path, count: int, more: str = "") -> str:
         f"  - {{id: a{n}, provider: generic, base_url: 'http://127.0.0.1:{free_port()}', key: sk-{n}-0123456789}}\n"
         for n in range(count)
     )
-    return f"state: {folder / 'state'}\ngrace: 1s\n{more}accounts:\n{rows}"
+    return f"state: {folder / 'state'}\ngrace_period: 1s\n{more}accounts:\n{rows}"
 
 
 def ask(running: Proxy, dialect: str, *, stream: bool, model: str) -> httpx.Response:

@@ -216,7 +216,8 @@ def test_looking_needs_no_account_and_shows_no_key(tmp_path: Path, accounts: str
     """T8: byte for byte to the provider and back, while the flow holds placeholders."""
     dump = tmp_path / "all.mitm"
     settings = (
-        f"mode: shadow\nstate: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\ngrace: 1s\n{accounts}\n"
+        f"mode: shadow\nstate: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\ngrace_period: 1s\n"
+        f"{accounts}\n"
     )
     content = json.dumps(body("openai_chat", ["hi"])).encode()
     with (
@@ -282,7 +283,7 @@ def test_a_head_that_mitmproxy_refuses_shows_no_key(tmp_path: Path, mode: str) -
 def test_what_had_a_credential_cannot_be_replayed_without_it(tmp_path: Path, simulator: Simulator) -> None:
     """T8: a replay of a flow of shadow is answered with what is missing, and nothing goes out."""
     simulator.reset()
-    settings = f"mode: shadow\nstate: {tmp_path}/state\naccounts: []\ngrace: 1s\n"
+    settings = f"mode: shadow\nstate: {tmp_path}/state\naccounts: []\ngrace_period: 1s\n"
     with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}", program="mitmweb") as running:
         page = Web(running)
         for where in (CHAT, "/v1/whatever"):
@@ -310,7 +311,7 @@ def test_what_had_a_credential_cannot_be_replayed_without_it(tmp_path: Path, sim
 def test_a_socket_without_an_account_passes_with_its_key(tmp_path: Path) -> None:
     """T8: an upgrade, with a key among its protocols."""
     key = next(iter(KEYS))
-    settings = f"mode: shadow\nstate: {tmp_path}/state\naccounts: []\ngrace: 1s\n"
+    settings = f"mode: shadow\nstate: {tmp_path}/state\naccounts: []\ngrace_period: 1s\n"
     with (
         simulator_thread(KEYS) as simulator,
         proxy(tmp_path, settings, "-w", str(tmp_path / "all.mitm"), mode=f"reverse:{simulator.url}") as running,
@@ -329,7 +330,7 @@ def test_a_socket_without_an_account_passes_with_its_key(tmp_path: Path) -> None
 def test_a_stream_over_http2_passes_with_its_key(tmp_path: Path) -> None:
     """T8: without an account, to a path that asks a model and to one that does not."""
     key = next(iter(KEYS))
-    settings = f"mode: shadow\nstate: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\ngrace: 1s\n"
+    settings = f"mode: shadow\nstate: {tmp_path}/state\njournal: {{path: {tmp_path}/journal.jsonl}}\ngrace_period: 1s\n"
     with (
         simulator_thread(KEYS) as simulator,
         proxy(tmp_path, settings, "-w", str(tmp_path / "all.mitm"), mode=f"reverse:{simulator.url}") as running,

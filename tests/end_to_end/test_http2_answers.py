@@ -68,7 +68,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with listener(lambda client: _serve(context, client)) as port:
         account = f"{{id: one, provider: generic, base_url: 'https://127.0.0.1:{port}', key: sk-one-0123456789abcdef}}"
         settings = (
-            f"state: {folder}/state\njournal: {{path: {folder}/journal.jsonl}}\naccounts: [{account}]\ngrace: 1s\n"
+            f"state: {folder}/state\njournal: {{path: {folder}/journal.jsonl}}\ngrace_period: 1s\n"
+            f"accounts: [{account}]\n"
         )
         trust = ("--set", f"ssl_verify_upstream_trusted_ca={folder / 'ca.pem'}")
         with proxy(folder, settings, *trust, mode="reverse:http://patchbay.invalid") as started:

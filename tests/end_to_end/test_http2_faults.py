@@ -249,7 +249,7 @@ def settings(folder: Path, port: int, accounts: dict[str, str], first_byte: str)
         for name, key in accounts.items()
     )
     return (
-        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
+        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\n"
         f"providers: {{generic: {{timeouts: {{connect: 5s, first_byte: {first_byte}, idle: 6s}}}}}}\n"
         f"accounts:\n{rows}\n"
     )

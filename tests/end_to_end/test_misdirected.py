@@ -33,7 +33,7 @@ def test_an_ipv6_address_is_named_in_brackets(tmp_path: Path, version: str) -> N
     with simulator_thread({KEY: "one"}, host="::1", **tls) as upstream:
         scheme, called = "https" if tls else "http", f"[::1]:{upstream.port}"
         config = (
-            f"state: {tmp_path / 'state'}\njournal: {{path: {tmp_path / 'journal.jsonl'}}}\ngrace: 1s\n"
+            f"state: {tmp_path / 'state'}\njournal: {{path: {tmp_path / 'journal.jsonl'}}}\ngrace_period: 1s\n"
             f"accounts:\n  - {{id: one, provider: generic, base_url: '{scheme}://{called}/v1', key: {KEY}}}\n"
         )
         trusted = ("--set", f"ssl_verify_upstream_trusted_ca={tmp_path / 'ca.pem'}") if tls else ()
@@ -64,7 +64,7 @@ def both(tmp_path_factory: pytest.TempPathFactory, upstream: Simulator) -> Itera
     """A proxy with one listener for every provider, and one that is an HTTP proxy, on the port that is returned."""
     folder, port = tmp_path_factory.mktemp("addresses"), free_port()
     config = (
-        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace: 1s\n"
+        f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\ngrace_period: 1s\n"
         f"accounts:\n  - {{id: one, provider: generic, base_url: '{upstream.url}', key: {KEY}}}\n"
     )
     mode = "reverse:http://patchbay.invalid"

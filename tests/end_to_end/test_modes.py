@@ -509,7 +509,9 @@ def test_plain_http_to_somebody_else_is_not_touched(house: House, mode: str) -> 
 
 
 def test_where_the_rest_is_refused_no_tunnel_is_made(tmp_path: Path) -> None:
-    config = f"state: {tmp_path / 'state'}\nother: refuse\naccounts: [{{id: a, provider: openai, key: example-a}}]\n"
+    config = (
+        f"state: {tmp_path / 'state'}\nother_traffic: refuse\naccounts: [{{id: a, provider: openai, key: example-a}}]\n"
+    )
     password = "Basic bWU6aHVudGVyMg=="
     with proxy(tmp_path, config, "-w", str(tmp_path / "flows"), mode="regular") as running:
         with socket.create_connection(("127.0.0.1", running.port), 30) as client:

@@ -48,7 +48,7 @@ def test_every_way_of_not_being_there_is_told_and_none_is_a_rate_limit(tmp_path:
         f"  - {{id: on-{name}, provider: quick, base_url: '{url}', key: {NAMES['one']}, models: [{name}]}}\n"
         for name, (url, _) in ways.items()
     )
-    more = f"state: {tmp_path / 'state'}\ngrace: 1s\nfailover: {{sticky_wait: 0s, repeat_slow: all}}\n"
+    more = f"state: {tmp_path / 'state'}\ngrace_period: 1s\nfailover: {{sticky_wait: 0s, repeat_slow: all}}\n"
     more += "providers:\n  quick: {preset: generic, timeouts: {first_byte: 1s}}\n"
     with proxy(tmp_path, f"{more}accounts:\n{accounts}", mode="reverse:http://patchbay.invalid") as running:
         for name, (_, said) in ways.items():

@@ -278,7 +278,7 @@ def test_a_path_that_is_no_endpoint_gets_no_key(tmp_path: Path, simulator: Simul
     """R38: at a preset's host, in any mode, unless the settings name it."""
     simulator.reset()
     config = (
-        f"state: {tmp_path / 'state'}\ngrace: 1s\nproviders:\n  mine: {{preset: openai, paths: [/v1/named]}}\n"
+        f"state: {tmp_path / 'state'}\ngrace_period: 1s\nproviders:\n  mine: {{preset: openai, paths: [/v1/named]}}\n"
         f"accounts:\n  - {{id: one, provider: mine, base_url: '{simulator.url}/v1', key: {NAMES['one']}}}\n"
     )
     with proxy(tmp_path, config, mode=f"reverse:{simulator.url}" if mode == "reverse" else "regular") as running:

@@ -52,7 +52,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
                 ("o1", "openai_compatible", f"{other.url}/v1", "sk-o-1"),
             )
         )  # fmt: skip
-        settings = f"state: {folder / 'state'}\ngrace: 1s\naccounts:\n{rows}"
+        settings = f"state: {folder / 'state'}\ngrace_period: 1s\naccounts:\n{rows}"
         anywhere = ("--mode", f"reverse:http://patchbay.invalid@{one_port}")
         with proxy(folder, settings, "-q", *anywhere, mode="regular") as running:
             yield House(claude, other, running, f"http://127.0.0.1:{one_port}")

@@ -113,7 +113,7 @@ def test_without_an_exchange_nothing_is_repeated_and_all_is_delivered() -> None:
 
 
 def test_limits_are_those_of_the_settings() -> None:
-    driven = opened(GENERIC, more="limits: {body: 7KiB}\nfailover: {hold_seconds: 3}")
+    driven = opened(GENERIC, more="limits: {body: 7KiB}\nfailover: {hold_timeout: 3}")
 
     assert driven.driver.body_limit == 7 << 10
     assert driven.driver.hold_seconds == 3.0

@@ -225,7 +225,7 @@ async def test_a_change_reaches_every_part(tmp_path: Path) -> None:
 
 @in_loop
 async def test_the_parts_know_each_other(tmp_path: Path) -> None:
-    with patchbay(tmp_path, "grace: 7s" + ACCOUNTS) as addon:
+    with patchbay(tmp_path, "grace_period: 7s" + ACCOUNTS) as addon:
         parts, shutdown = service(addon), lifecycle(addon).shutdown
         alarms = parts.context.alarm.__self__  # type: ignore[attr-defined]
 

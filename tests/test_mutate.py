@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from scripts.mutants import Mutant, mutants, sample, valid
-from scripts.mutate import EQUIVALENT, Result, holds, noticing, rate, read_equivalents, unmatched
+from scripts.mutate import (
+    EQUIVALENT,
+    Result,
+    distance,
+    holds,
+    in_budget,
+    noticing,
+    rate,
+    read_equivalents,
+    unmatched,
+)
 from scripts.mutation_tests import ROOT, Recorded
 
 
@@ -101,14 +115,37 @@ MUTANT = Mutant("m.py", "constant", 3, "a", "b", "", (3, 4))
 
 
 def test_tests_that_run_the_statement_are_tried_and_the_quickest_first() -> None:
-    lines = {"t.py::slow": {"m.py": 1 << 3}, "t.py::quick": {"m.py": 1 << 4}, "t.py::other": {"m.py": 1 << 5}}
-    recorded = Recorded({"t.py::slow": 2.0, "t.py::quick": 1.0, "t.py::other": 0.1}, lines)
-    assert noticing(MUTANT, {"t.py": recorded}) == ["t.py::quick", "t.py::slow"]
+    lines = {"t.py::slow": 1 << 3, "t.py::quick": 1 << 4, "t.py::other": 1 << 5, "tests/test_m.py::own": 1 << 3}
+    work = {"t.py::slow": 2.0, "t.py::quick": 1.0, "t.py::other": 0.1, "tests/test_m.py::own": 3.0}
+    tests = noticing(MUTANT, Recorded(work=work, lines={"m.py": lines}))
+    assert tests == ["tests/test_m.py::own", "t.py::quick", "t.py::slow"]
+    assert in_budget(tests, work, "m.py", 1.5) == ["tests/test_m.py::own", "t.py::quick"]
 
 
-def test_a_statement_that_an_import_runs_concerns_every_test_of_the_file() -> None:
-    recorded = Recorded({"t.py::a": 1.0}, {"t.py::a": {}}, {"m.py": 1 << 3})
-    assert noticing(MUTANT, {"t.py": recorded}) == ["t.py::a"]
+def test_a_statement_that_an_import_runs_concerns_every_test_and_those_of_the_module_first() -> None:
+    recorded = Recorded(
+        work={"t.py::a": 1.0, "t.py::b": 2.0}, lines={"m.py": {"t.py::b": 1 << 9}}, shared={"m.py": 1 << 3}
+    )
+    assert noticing(MUTANT, recorded) == ["t.py::b", "t.py::a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "expected"),
+    [
+        ("tests/accounts/test_limits.py", "accounts/limits.py", 0),
+        ("tests/accounts/test_pool.py", "accounts/limits.py", 1),
+        ("tests/store/test_limits.py", "accounts/limits.py", 2),
+        ("tests/test_router.py", "router.py", 0),
+        ("tests/test_exchange.py", "router.py", 1),
+        ("tests/store/test_router.py", "router.py", 2),
+        ("tests/crosstalk/detectors/test_ids.py", "crosstalk/detectors/ids.py", 0),
+        ("tests/crosstalk/test_each.py", "crosstalk/detectors/ids.py", 1),
+    ],
+)
+def test_the_file_of_its_name_is_the_nearest_to_a_module_and_then_its_wing(
+    file: str, module: str, expected: int
+) -> None:
+    assert distance(file, module) == expected
 
 
 def test_equivalent_mutants_are_read_with_and_without_the_number_of_the_line() -> None:
@@ -145,3 +182,66 @@ def test_each_equivalent_mutant_that_is_listed_is_one_of_the_code() -> None:
 
     assert len(listed) > 100
     assert unmatched(ROOT, listed) == []
+
+
+MODULE = '''
+"""A module of a small tree."""
+
+LIMIT = 3
+DOUBLE = LIMIT * 2
+
+
+def small(n):
+    return n < LIMIT
+
+
+def unseen(n):
+    return n + 1
+'''
+TESTS = {
+    "conftest.py": """
+import importlib.util, sys
+from pathlib import Path
+path = Path(__file__).parent.parent / "addon"
+spec = importlib.util.spec_from_file_location("patchbay", path / "__init__.py", submodule_search_locations=[str(path)])
+sys.modules["patchbay"] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+""",
+    "test_sample.py": """
+import subprocess, sys
+from patchbay.sample import DOUBLE, small, unseen
+TWICE = DOUBLE * 2
+def test_small(): assert small(2) and not small(3)
+def test_twice(): assert TWICE == 12
+def test_unseen_too(): assert unseen(1)
+def test_process(): assert subprocess.run([sys.executable, "-c", "import time"]).returncode
+def test_failing(): assert unseen(1) == 1
+""",
+}
+
+
+def test_what_no_test_of_a_tree_notices_survives(tmp_path: Path, processes: None) -> None:
+    for name, text in {"addon/__init__.py": "", "addon/sample.py": MODULE}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for name, text in TESTS.items():
+        (tmp_path / "tests").mkdir(exist_ok=True)
+        (tmp_path / "tests" / name).write_text(text)
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")  # a tree has its own
+    run = (
+        "from pathlib import Path\n"
+        "from scripts.mutants import mutants, valid\n"
+        "from scripts.mutate import kill\n"
+        "source = Path('addon/sample.py').read_text()\n"
+        "possible = [each for each in mutants('sample.py', source) if valid(each, source)]\n"
+        "found = kill(Path.cwd(), possible, 'all', jobs=2, budget=5)\n"
+        "print(len(possible), *(each.change for each in found), sep='\\n')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    count, *alive = done.stdout.splitlines()
+    assert int(count) > 10
+    assert [line.partition(" → ")[2] for line in alive] == ["return n + 2", "return n + 0"]

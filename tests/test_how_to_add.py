@@ -60,7 +60,7 @@ RECIPES: dict[str, tuple[Insertion, ...]] = {
     "session signal": (Insertion(SIGNALS, r"SIGNALS: .*\(", '*_headers("generic_header", "x-acme-session"),\n'),),
     "strategy": (
         Insertion(SELECTION, r'    """Keep the order of the settings."""\n    return .*', LAST_FIRST),
-        Insertion(SELECTION, r"STRATEGIES: .*\{", '"last_first": last_first,\n'),
+        Insertion(SELECTION, r"STRATEGIES: .*\{", '"last_first": Strategy(last_first, last_first),\n'),
         Insertion(SETTINGS, r"StrategyName = Literal\[.*\]", 'StrategyName = Literal["rendezvous", "last_first"]\n'),
     ),
     "detector": (

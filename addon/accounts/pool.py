@@ -163,7 +163,7 @@ class Accounts:
                 self.health.credential_changed(account.id)
 
     def _use(self, config: Config) -> None:
-        self._config = config
+        self._config, self._strategy = config, selection.STRATEGIES[config.strategy]
         self._by_id = {account.id: account for account in config.accounts}
         self.restricts = any(map(models.restricts, config.accounts))  # some account does not serve every model
         self._eligibility.accounts = config.accounts
@@ -359,17 +359,15 @@ class Accounts:
         return websocket and not option.obstacle and all(account.id != home for account in fit)
 
     def _select(self, ask: Ask, fit: Sequence[Account], now: float) -> list[Account]:
-        strategy = selection.STRATEGIES[self._config.strategy]
-        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))
+        return self._strategy.order(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))
 
     def _admitted(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
         calm = [one for one in fit if not self.health.is_low(one.id, models.lane(one, ask.model), now)]
         order = self._select(ask, calm or fit, now)
-        return selection.admit(order, self.bindings.sessions) if self._config.strategy == "rendezvous" else order[0]
+        return selection.admit(order, self.bindings.sessions) if self._strategy.bounded else order[0]
 
     def _fallback(self, ask: Ask, fit: Sequence[Account], now: float) -> Account:
-        strategy = selection.FALLBACKS[self._config.strategy]
-        return strategy(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))[0]
+        return self._strategy.fallback(ask.identity.affinity, selection.best_tier(fit), self._state(ask, now))[0]
 
     def _state(self, ask: Ask, now: float) -> selection.SelectionState:
         return selection.SelectionState(

@@ -66,7 +66,21 @@ class SelectionState:
     round: tuple[str, ...] = ()
 
 
-Strategy = Callable[[str, Sequence[Account], SelectionState], list[Account]]
+Order = Callable[[str, Sequence[Account], SelectionState], list[Account]]
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """
+    A row of the table.
+
+    *order* is that of a new conversation, *fallback* that of a conversation whose home cannot serve: it must be the
+    same each time. *bounded*: `admit` bounds the sessions of the first account, as an order by a hash needs.
+    """
+
+    order: Order
+    fallback: Order
+    bounded: bool = False
 
 
 def derive_key(key: bytes) -> bytes:
@@ -109,16 +123,11 @@ def least_busy(seed: str, candidates: Sequence[Account], state: SelectionState) 
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({
-    "rendezvous": rendezvous,
-    "round_robin": round_robin,
-    "fill_first": fill_first,
-    "least_busy": least_busy,
+    "rendezvous": Strategy(rendezvous, rendezvous, bounded=True),
+    "round_robin": Strategy(round_robin, rendezvous),
+    "fill_first": Strategy(fill_first, fill_first),
+    "least_busy": Strategy(least_busy, rendezvous),
 })  # fmt: skip
-
-# A conversation's fallback must be the same each time; these strategies are deterministic.
-FALLBACKS: Mapping[str, Strategy] = MappingProxyType(
-    {**STRATEGIES, "round_robin": rendezvous, "least_busy": rendezvous}
-)
 
 
 def able(candidates: Sequence[Account], websocket: bool) -> list[Account]:

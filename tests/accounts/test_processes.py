@@ -18,7 +18,7 @@ accounts = [Account(f"account-{n}", PRESETS["generic"], Secret("literal", "k"), 
 Random(sys.argv[1]).shuffle(accounts)
 state = SelectionState(bytes(range(32)), Cursors(Random(sys.argv[1])))
 for number in range(1000):
-    order = STRATEGIES["rendezvous"](f"{number:032x}", accounts, state)
+    order = STRATEGIES["rendezvous"].order(f"{number:032x}", accounts, state)
     print(" ".join(account.id for account in order))
 """
 

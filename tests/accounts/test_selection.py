@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from patchbay.accounts import selection
-from patchbay.accounts.selection import FALLBACKS, STRATEGIES, Cursors, SelectionState
+from patchbay.accounts.selection import STRATEGIES, Cursors, SelectionState
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import StrategyName
 from patchbay.values.account import Account, Secret
@@ -33,13 +33,13 @@ def ids(order):
 
 
 def firsts(strategy, candidates, at, times):
-    return "".join(STRATEGIES[strategy]("seed", candidates, at)[0].id for _ in range(times))
+    return "".join(STRATEGIES[strategy].order("seed", candidates, at)[0].id for _ in range(times))
 
 
 def test_two_instances_with_one_key_order_every_seed_alike():
     here, there = state(seed=1, in_flight=lambda _: 3), state(seed=2, errors=lambda _: 9.0, round=("other",))
     pool = [account(f"a{n}", weight=1 + n % 3) for n in range(5)]
-    order = STRATEGIES["rendezvous"]
+    order = STRATEGIES["rendezvous"].order
 
     same = sum(order(str(n), pool, here) == order(str(n), pool[::-1], there) for n in range(1000))
     assert same == 1000
@@ -50,14 +50,14 @@ def test_two_instances_with_one_key_order_every_seed_alike():
 def test_the_order_does_not_change_for_the_rest_when_an_account_leaves():
     pool = accounts("abcde")
     for n in range(200):
-        whole = ids(STRATEGIES["rendezvous"](str(n), pool, state()))
-        rest = ids(STRATEGIES["rendezvous"](str(n), [each for each in pool if each.id != "c"], state()))
+        whole = ids(STRATEGIES["rendezvous"].order(str(n), pool, state()))
+        rest = ids(STRATEGIES["rendezvous"].order(str(n), [each for each in pool if each.id != "c"], state()))
         assert rest == [name for name in whole if name != "c"]
 
 
 def test_weights_are_kept_in_proportion():
     pool = [account("small"), account("big", weight=3)]
-    first = Counter(STRATEGIES["rendezvous"](str(n), pool, state())[0].id for n in range(4000))
+    first = Counter(STRATEGIES["rendezvous"].order(str(n), pool, state())[0].id for n in range(4000))
 
     assert first["big"] / first["small"] == pytest.approx(3, rel=0.15)
 
@@ -70,7 +70,7 @@ def test_no_hash_gives_a_score_that_cannot_be_computed(monkeypatch, digest):
 
 def test_an_account_without_weight_comes_last():
     pool = [account("none", weight=0), account("some")]
-    assert all(STRATEGIES["rendezvous"](str(n), pool, state())[0].id == "some" for n in range(50))
+    assert all(STRATEGIES["rendezvous"].order(str(n), pool, state())[0].id == "some" for n in range(50))
 
 
 def test_without_a_seed_the_least_loaded_for_its_weight_is_first():
@@ -78,9 +78,9 @@ def test_without_a_seed_the_least_loaded_for_its_weight_is_first():
     errors = {"a": 1.0}
     pool = [account("a"), account("b", weight=4), account("c")]
 
-    assert ids(STRATEGIES["rendezvous"]("", pool, state(in_flight=load.get))) == ["b", "c", "a"]
+    assert ids(STRATEGIES["rendezvous"].order("", pool, state(in_flight=load.get))) == ["b", "c", "a"]
     tied = state(errors=lambda name: errors.get(name, 0.0))
-    assert ids(STRATEGIES["least_busy"]("s", pool, tied)) == ["b", "c", "a"]
+    assert ids(STRATEGIES["least_busy"].order("s", pool, tied)) == ["b", "c", "a"]
 
 
 def test_row_d1_round_robin_takes_turns_by_id():
@@ -106,7 +106,7 @@ def test_row_d1_an_account_that_rests_does_not_cost_another_its_turn():
 def test_row_d1_round_robin_goes_over_groups_first_when_all_have_one():
     pool = [account("a1", group="a"), account("a2", group="a"), account("a3", group="a"), account("b1", group="b")]
     at = state()
-    turns = [STRATEGIES["round_robin"]("", pool, at)[0].id for _ in range(6)]
+    turns = [STRATEGIES["round_robin"].order("", pool, at)[0].id for _ in range(6)]
 
     groups = [turn[0] for turn in turns]
     assert groups in (list("ababab"), list("bababa"))
@@ -115,7 +115,7 @@ def test_row_d1_round_robin_goes_over_groups_first_when_all_have_one():
 
 def test_row_d1_the_group_cursor_starts_at_random():
     pool = [account("a1", group="a"), account("b1", group="b"), account("c1", group="c")]
-    starts = {STRATEGIES["round_robin"]("", pool, state(seed=n))[0].id for n in range(30)}
+    starts = {STRATEGIES["round_robin"].order("", pool, state(seed=n))[0].id for n in range(30)}
     assert starts == {"a1", "b1", "c1"}
 
 
@@ -155,8 +155,8 @@ def test_row_d1_accounts_that_take_websockets_come_first_for_one_and_all_when_no
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_every_strategy_returns_each_candidate_once(strategy):
     pool = [account(f"a{n}", group="xy"[n % 2]) for n in range(6)]
-    assert sorted(ids(STRATEGIES[strategy]("seed", pool, state()))) == sorted(ids(pool))
-    assert STRATEGIES[strategy]("seed", [], state()) == []
+    assert sorted(ids(STRATEGIES[strategy].order("seed", pool, state()))) == sorted(ids(pool))
+    assert STRATEGIES[strategy].order("seed", [], state()) == []
 
 
 def test_admission_passes_over_an_account_that_has_its_share():
@@ -174,21 +174,21 @@ def test_admission_counts_the_share_by_weight():
 def test_admission_spreads_sessions_within_the_bound():
     pool, sessions, at = accounts("abcde"), Counter(), state()
     for n in range(300):
-        sessions[selection.admit(STRATEGIES["rendezvous"](str(n), pool, at), sessions.__getitem__).id] += 1
+        sessions[selection.admit(STRATEGIES["rendezvous"].order(str(n), pool, at), sessions.__getitem__).id] += 1
     assert max(sessions.values()) <= 1.25 * 60 + 1
 
 
 def test_each_strategy_of_the_settings_has_its_function() -> None:
-    assert {*get_args(StrategyName)} == STRATEGIES.keys() == FALLBACKS.keys()
+    assert {*get_args(StrategyName)} == STRATEGIES.keys()
 
 
 def test_the_order_of_a_key_and_a_seed_is_the_same_in_every_version():
-    assert "".join(ids(STRATEGIES["rendezvous"]("seed", accounts("abcdef"), state()))) == "feabdc"
+    assert "".join(ids(STRATEGIES["rendezvous"].order("seed", accounts("abcdef"), state()))) == "feabdc"
 
 
 def test_by_load_an_account_without_weight_comes_last():
     pool = [account("none", weight=0), account("some", weight=0.5)]
-    assert ids(STRATEGIES["least_busy"]("", pool, state(in_flight=lambda _: 9))) == ["some", "none"]
+    assert ids(STRATEGIES["least_busy"].order("", pool, state(in_flight=lambda _: 9))) == ["some", "none"]
 
 
 @pytest.mark.parametrize(("weights", "fits"), [((0.5, 0.5), "b"), ((0.9, 0.1), "a"), ((0, 0), "a"), ((0, 1), "b")])

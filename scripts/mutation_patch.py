@@ -186,7 +186,7 @@ def _carried(value: object, module: ModuleType) -> Any:
     if type(value) in _PLAIN or isinstance(value, (re.Pattern, ModuleType)):
         return value
     if type(value) in (tuple, list, set, frozenset):
-        return type(value)(_carried(each, module) for each in value)  # type: ignore[attr-defined]
+        return type(value)(_carried(each, module) for each in value)  # type: ignore[call-arg, attr-defined]
     if type(value) in (dict, MappingProxyType):
         found = {_carried(key, module): _carried(each, module) for key, each in value.items()}  # type: ignore[attr-defined]
         return type(value)(found)  # type: ignore[call-arg]

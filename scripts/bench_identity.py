@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def big_bodies() -> Iterable[Figure]:
         body = _written(dialect, _big_talk(word))
         for named in (True, False):
             identify = _once(dialect, body, named=named)
-            ours, theirs = _paired(identify, lambda body=body: json.loads(body))  # type: ignore[misc]
+            ours, theirs = _paired(identify, partial(json.loads, body))
             what = f"{len(body) / 1e6:.0f} MB of {dialect}, {what_of}, {'an id' if named else 'no id'}"
             beside = f"{ours / theirs:.2f} of json.loads ({theirs * 1e3:.0f} ms)"
             yield Figure(what, f"{ours * 1e3:.1f} ms", beside, ours <= theirs)
@@ -77,7 +78,7 @@ def going_on() -> Iterable[Figure]:
         texts = [f"turn {number}: " + "as much as one says " * 100 for number in range(max(size // 2_000, 1) | 1)]
         before, body = (_written("openai_chat", talk) for talk in (texts, [*texts, "an answer", "and then?"]))
         again = _next_turn(before, body, named=named)
-        ours, theirs = _paired(again, lambda body=body: json.loads(body))  # type: ignore[misc]
+        ours, theirs = _paired(again, partial(json.loads, body))
         what = f"the next turn at {size // 1000} kB, {'an id' if named else 'no id'}"
         yield Figure(what, f"{ours * 1e6:.0f} µs", f"{ours / theirs:.2f} of json.loads ({theirs * 1e6:.0f} µs)", None)
 

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ from scripts.chaos_clients import CLIENT, Heard, Turn, ask
 from tests.end_to_end.dialogue import DIALECTS
 from tests.end_to_end.harness import Proxy, eventually, generic_config, proxy
 from tests.ports import free_port
-from tests.simulator import simulator_thread
+from tests.simulator import Simulator, simulator_thread
 from tests.simulator.faults import FAULTS
 from tests.simulator.play import Play
 
@@ -154,7 +155,7 @@ def main() -> int:
         return report(folder, dump, through, simulator, episodes, results)
 
 
-def run(through: Proxy, simulator: Any, episodes: Episodes, count: int, seed: int) -> list[Result]:
+def run(through: Proxy, simulator: Simulator, episodes: Episodes, count: int, seed: int) -> list[Result]:
     """Let all clients ask until *count* exchanges are done."""
     results: list[Result] = []
     lock = threading.Lock()
@@ -178,7 +179,9 @@ def run(through: Proxy, simulator: Any, episodes: Episodes, count: int, seed: in
     return results
 
 
-def converse(through: Proxy, simulator: Any, episodes: Episodes, luck: random.Random, name: str, number: int) -> Any:
+def converse(
+    through: Proxy, simulator: Simulator, episodes: Episodes, luck: random.Random, name: str, number: int
+) -> Iterator[Result]:
     """Hold one conversation of a few turns, with an SDK or with plain requests."""
     turns: list[str] = []
     raw, dialect = number % 3 != 0, DIALECTS[number % 4]
@@ -197,7 +200,7 @@ def converse(through: Proxy, simulator: Any, episodes: Episodes, luck: random.Ra
         turns.append(heard.text)
 
 
-def wrong(simulator: Any, heard: Heard) -> str:
+def wrong(simulator: Simulator, heard: Heard) -> str:
     """Say whether the bytes of an answer are other ones than its upstream sent."""
     if heard.failed or not heard.digest:
         return ""
@@ -206,7 +209,9 @@ def wrong(simulator: Any, heard: Heard) -> str:
     return "" if same else f"the bytes of {heard.served} are not those that were sent"
 
 
-def report(folder: Path, dump: Path, through: Proxy, simulator: Any, episodes: Episodes, results: list[Result]) -> int:
+def report(
+    folder: Path, dump: Path, through: Proxy, simulator: Simulator, episodes: Episodes, results: list[Result]
+) -> int:
     """Print what was seen and what held; return the exit code."""
     lines = [msgspec.json.decode(line, type=Decision) for line in through.journal.splitlines()]
     failed = [result for result in results if result.failed]

@@ -23,13 +23,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
 
+import msgspec
 from cryptography import x509
 from mitmproxy.certs import CertStore
 
+from patchbay.values import header_names
+from patchbay.values.decision import Decision
 from scripts import clients_errors
 from scripts.clients_recipes import KEY, RECIPES, Recipe
 from tests.end_to_end.harness import Proxy, generic_config, proxy
 from tests.simulator import Simulator, simulator_thread
+from tests.simulator.truth import Record
 
 ROOT = Path(__file__).parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "patchbay" / "clients"
@@ -343,14 +347,15 @@ def _judged(recipe: Recipe, version: str, room: Room, talks: tuple[Talk, Talk]) 
         cell.note = cell.note or "no request came through"
         cell.checks = {"together": False}
         return cell
-    lines = {line["request_id"]: line for line in map(json.loads, room.proxy.journal.splitlines())}
-    decided = [[lines[record.header("x-patchbay-request-id")] for record in each] for each in records]
-    main = [line for line in decided[0] if line["stream"]] or decided[0]
-    cell.tier = "/".join(dict.fromkeys(line["tier"] for line in main))
+    lines = [msgspec.json.decode(line, type=Decision) for line in room.proxy.journal.splitlines()]
+    by_id = {line.request_id: line for line in lines}
+    decided = [[by_id[record.header(header_names.REQUEST_ID)] for record in each] for each in records]
+    main = [line for line in decided[0] if line.stream] or decided[0]
+    cell.tier = "/".join(dict.fromkeys(line.tier for line in main))
     cell.transport = "/".join(sorted({_transport(record) for each in records for record in each}))
     said = [[record.text for record in each if record.mark and record.streaming] for each in records]
     cell.checks = {
-        "together": len({line["account"] for line in main}) == 1 and len(main) >= 2,
+        "together": len({line.account for line in main}) == 1 and len(main) >= 2,
         "apart": _apart(decided),
         "stream": not cell.note and all(_printed(*each) for each in zip(talks, said, strict=True)),
         "keys": _no_key_anywhere(room, recipe),
@@ -358,13 +363,12 @@ def _judged(recipe: Recipe, version: str, room: Room, talks: tuple[Talk, Talk]) 
     return cell
 
 
-def _transport(record: object) -> str:
-    http, streaming = getattr(record, "http", ""), getattr(record, "streaming", False)
-    return f"{http} {'stream' if streaming else 'whole'}"
+def _transport(record: Record) -> str:
+    return f"{record.http} {'stream' if record.streaming else 'whole'}"
 
 
-def _apart(decided: Sequence[Sequence[Mapping[str, str]]]) -> bool:
-    one, other = ({line["session"] for line in lines if line["session"]} for lines in decided)
+def _apart(decided: Sequence[Sequence[Decision]]) -> bool:
+    one, other = ({line.session for line in lines if line.session} for lines in decided)
     return bool(one and other) and not one & other
 
 

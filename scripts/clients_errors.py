@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from patchbay.values import header_names
 from scripts.clients_recipes import KEY, RECIPES, Recipe
 from tests.end_to_end.harness import Proxy, eventually, generic_config, proxy
 from tests.ports import free_port
@@ -170,7 +171,7 @@ def _rest(running: Proxy, code: str) -> None:
     for number in range(8):
         body = {"model": MODEL, "messages": [{"role": "user", "content": f"warm {number}"}]}
         answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, trust_env=False, timeout=60)
-        if answer.headers.get("x-patchbay-account") is None and code in answer.text:
+        if answer.headers.get(header_names.ACCOUNT) is None and code in answer.text:
             return
 
 

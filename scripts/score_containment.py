@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from tests.end_to_end.dialogue import DIALECTS, body, credential, path
+from tests.simulator.truth import Record
 
 from .score_wire import HTTP1, PRESETS, WAYS, WRONGS, Ask, Clients, Heard, Studio, group, studio
 
@@ -199,8 +200,8 @@ def wait(seed: int, scale: float, progress: Progress) -> dict[float, Waited]:
     return found
 
 
-def _waits(pause: float) -> Callable[[object], bool]:
-    return lambda record: record.header("x-wait") == str(pause)  # type: ignore[attr-defined]
+def _waits(pause: float) -> Callable[[Record], bool]:
+    return lambda record: record.header("x-wait") == str(pause)
 
 
 async def _waited(held: Studio, not_held: Studio, found: dict[float, Waited], times: int, progress: Progress) -> None:

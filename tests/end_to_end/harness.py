@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import shutil
@@ -9,11 +10,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
+
+from mitmproxy.certs import CertStore
 
 from ..ports import free_port
 from .warm import Forked
@@ -115,6 +120,8 @@ def proxy(
     settings.write_text(config)
     settings.chmod(0o600)
     port, log_file = port or free_port(), folder / "log.txt"
+    if not at_home:
+        shutil.copytree(_authority(), folder / "mitmproxy", dirs_exist_ok=True)
     command = [
         str(BIN / program), "-s", script or main_script(), *(f"-s{more}" for more in scripts),
         "--set", f"patchbay_config={settings}",
@@ -136,6 +143,15 @@ def proxy(
         yield running
     finally:
         running.interrupt()
+
+
+@cache
+def _authority() -> Path:
+    """Return a folder with mitmproxy's certificate authority: to make a new one takes a quarter of a start."""
+    folder = Path(tempfile.mkdtemp(prefix="patchbay-authority-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    CertStore.from_store(folder, "mitmproxy", 2048)
+    return folder
 
 
 def _started(command: list[str], log_file: Path, env: dict[str, str], *, forked: bool) -> Process:

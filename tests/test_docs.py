@@ -15,20 +15,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
 
 from patchbay.accounts import refusals
 from patchbay.cli.main import COMMANDS
+from patchbay.crosstalk.detectors import DETECTORS
+from patchbay.dialects import FAMILIES
 from patchbay.identity.signals import SIGNALS
 from patchbay.proxy.hooks import SHUTTING_DOWN
 from patchbay.settings import reader, settings
+from patchbay.settings.presets import PRESETS
 from patchbay.settings.renamed import RENAMED
 from patchbay.settings.yaml_document import Section
-from patchbay.values import header_names
-from patchbay.values.account import CredentialForm
+from patchbay.values import account, decision, header_names
+from patchbay.values.account import CredentialForm, OutcomeKind
 from patchbay.values.decision import Refusal
 from scripts import clients_errors
 from scripts.clients_recipes import RECIPES
@@ -59,13 +62,30 @@ OTHER_WORDS = {
 
 # The sections of the settings, and the values that settings have a choice of.
 SECTIONS = [found for found in vars(reader).values() if isinstance(found, Section)]
-VALUES = {
-    value
-    for kind in vars(settings).values()
+CHOICES = {
+    f"{kind.__name__}.{field}": {value for value in get_args(choice) if value}
+    for module in (settings, account, decision)
+    for kind in vars(module).values()
     if isinstance(kind, type) and is_dataclass(kind)
-    for hint in get_type_hints(kind).values()
-    for value in get_args(hint)
-    if isinstance(value, str) and value
+    for field, hint in get_type_hints(kind).items()
+    for choice in (hint, *get_args(hint))
+    if get_origin(choice) is Literal
+}
+VALUES = {value for choice in CHOICES.values() for value in choice}
+
+# Names that a page may list: those of a table of the code, or the values of a setting.
+NAMES: dict[str, set[str]] = {
+    **CHOICES,
+    "Outcome.kind": set(),  # `ok` is no outcome of an error rule
+    "ErrorRule.outcome": {*get_args(OutcomeKind)} - {"ok"},
+    "Secret.source": {"env", "file", "cmd"},
+    "PRESETS": {*PRESETS},
+    "TIERS": {*settings.TIERS},
+    "FAMILIES": {*FAMILIES},
+    "DETECTORS": {*DETECTORS},
+    "COMMANDS": {command.name for command in COMMANDS},
+    "ACCOUNTS": {*header_names.ACCOUNTS},
+    "HOPS": {*header_names.HOPS},
 }
 
 
@@ -99,7 +119,43 @@ def test_every_place_of_a_key_is_in_the_pages() -> None:
     (row,) = re.findall(r"^\| `credential` \| .*$", settings, re.MULTILINE)
 
     assert {form for form in get_args(CredentialForm) if f"`{form}`" not in row} == set()
-    assert {name for name in header_names.CREDENTIALS if f"`{name}`" not in security.lower()} == set()
+    sent = HEADERS.lower().partition("## what goes to the provider")[2]
+    assert {
+        name for name in header_names.CREDENTIALS for page in (security, sent) if f"`{name}`" not in page.lower()
+    } == set()
+
+
+def test_a_page_that_lists_the_names_of_a_table_lists_all_of_them() -> None:
+    """A paragraph, a row or a first column with more than two thirds of the names is such a list."""
+    missing = [
+        (page.name, block.strip()[:60], kind, names - words)
+        for page in [*PAGES, ROOT / "config.example.yaml"]
+        for block, words in _blocks_of(page)
+        for kind, names in NAMES.items()
+        if len(names) > 2 and 2 * len(names) / 3 < len(names & words) < len(names)
+    ]
+
+    assert missing == []
+
+
+def _blocks_of(page: Path) -> Iterator[tuple[str, set[str]]]:
+    """Yield each paragraph, item, row and first column of *page*, with the names in it; of YAML, each comment."""
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".yaml":
+        for block in re.findall(r"(?:^ *# .*\n)+.*", text, re.MULTILINE):
+            yield block, set(re.findall(r"[\w-]+", block))
+        return
+    for part in re.split(r"\n\n", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)):
+        rows = re.findall(r"^\|([^|]*)\|.*$", part, re.MULTILINE)
+        blocks = [*part.splitlines(), "".join(rows)] if rows else re.split(r"\n(?=- )", part)
+        for block in blocks:
+            yield block, {name.lower() for name in re.findall(r"`(?:patchbay )?([\w-]+)[^`]*`", block)}
+
+
+def test_every_sub_command_is_on_a_page() -> None:
+    told = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "CHANGELOG.md")
+
+    assert {command.name for command in COMMANDS if not re.search(rf"patchbay {command.name}\b", told)} == set()
 
 
 def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:

@@ -6,13 +6,12 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from .. import secret_patterns
 from ..dialects import FAMILIES
 from ..values.account import (
     Account,
-    CredentialForm,
     Depth,
     ErrorRule,
     Models,
@@ -20,7 +19,6 @@ from ..values.account import (
     Provider,
     Secret,
     SecretHeader,
-    Serialize,
 )
 from ..values.http import is_loopback
 from . import syntax, yaml_document
@@ -34,11 +32,9 @@ from .settings import (
     JournalSettings,
     LimitSettings,
     QueueSettings,
-    RepeatSlow,
     SessionSettings,
-    StrategyName,
 )
-from .yaml_document import Each, Either, InvalidSetting, Mistake, Named, Notes, Section, Setting
+from .yaml_document import Each, Either, InvalidSetting, Mistake, Named, Notes, Read, Section, Setting
 
 
 class ConfigError(ValueError):
@@ -100,6 +96,11 @@ def _filled(kind: Callable[..., Any]) -> Callable[[Setting, dict[str, Any]], Any
     return lambda _, values: kind(**values)
 
 
+def _choice(kind: type, field: str) -> Read:
+    """Make a reader of one of the texts that *field* of *kind* may hold."""
+    return yaml_document.one_of(*(value for value in get_args(get_type_hints(kind)[field]) if value))
+
+
 def _itself(setting: Setting) -> Setting:
     return setting
 
@@ -150,12 +151,12 @@ ERROR_RULE = Section(
     {"status": syntax.statuses, "contains": yaml_document.text, "outcome": _KINDS, "cooldown": yaml_document.seconds},
     _error_rule,
 )
-SERIALIZE = yaml_document.one_of(*get_args(Serialize))
+SERIALIZE = _choice(Provider, "serialize")
 PROVIDER = Section(
     {
         "preset": yaml_document.one_of(*PRESETS),
         "base_url": syntax.base_url,
-        "credential": yaml_document.one_of(*get_args(CredentialForm)),
+        "credential": _choice(Provider, "credential"),
         "stamp": STAMP,
         "echo": ECHO,
         "timeouts": TIMEOUTS,
@@ -200,7 +201,7 @@ ACCOUNT = Section(
         "tpm": yaml_document.whole(0, 1_000_000_000_000),
         "slots": yaml_document.whole(0, 10_000),
         "serialize": SERIALIZE,
-        "trust_reset": yaml_document.one_of("verify", "strict"),
+        "trust_reset": _choice(Account, "trust_reset"),
         "error_rules": Each(ERROR_RULE),
         "models": Either(_models, MODELS),
         "headers": syntax.account_headers,
@@ -228,10 +229,10 @@ SESSIONS = Section(
         "order": syntax.session_order,
         "ttl": yaml_document.seconds,
         "limit": yaml_document.whole(1, 1_000_000),
-        "subagents": yaml_document.one_of("share", "isolate"),
-        "on_error": yaml_document.one_of("keep", "clear"),
+        "subagents": _choice(SessionSettings, "subagents"),
+        "on_error": _choice(SessionSettings, "on_error"),
         "prompt_cache_ttl": yaml_document.seconds,
-        "failback": yaml_document.one_of("idle", "never"),
+        "failback": _choice(SessionSettings, "failback"),
     },
     _filled(SessionSettings),
     renamed=RENAMED["sessions"],
@@ -243,15 +244,15 @@ FAILOVER = Section(
         "hold_until_content": yaml_document.flag,
         "hold_timeout": yaml_document.seconds,
         "sticky_wait": syntax.duration_or_zero,
-        "repeat_slow": yaml_document.one_of(*get_args(RepeatSlow)),
-        "encrypted_reasoning": yaml_document.one_of("refuse", "try", "strip"),
+        "repeat_slow": _choice(FailoverSettings, "repeat_slow"),
+        "encrypted_reasoning": _choice(FailoverSettings, "encrypted_reasoning"),
     },
     _filled(FailoverSettings),
     renamed=RENAMED["failover"],
 )
 CROSSTALK = Section(
     {
-        "reaction": yaml_document.one_of("observe", "block", "retry"),
+        "reaction": _choice(CrosstalkSettings, "reaction"),
         "incidents": yaml_document.whole(0, 100_000),
         "on_incident": syntax.command_words,
         "on_incident_interval": yaml_document.seconds,
@@ -321,15 +322,15 @@ SETTINGS = Section(
     {
         "state": syntax.file_path,
         "store": syntax.store_url,
-        "strategy": yaml_document.one_of(*get_args(StrategyName)),
+        "strategy": _choice(Config, "strategy"),
         "sessions": SESSIONS,
         "failover": FAILOVER,
         "journal": JOURNAL,
         "crosstalk": CROSSTALK,
         "limits": LIMITS,
         "queue": QUEUE,
-        "other_traffic": yaml_document.one_of("pass", "refuse"),
-        "mode": yaml_document.one_of("serve", "shadow"),
+        "other_traffic": _choice(Config, "other_traffic"),
+        "mode": _choice(Config, "mode"),
         "grace_period": syntax.duration_or_zero,
         "allowed_hosts": Each(syntax.allowed_host),
         "allowed_origins": Each(syntax.allowed_origin),

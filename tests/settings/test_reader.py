@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from patchbay.settings import reader
+from patchbay.settings import reader, settings as settings_module, syntax
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.reader import ConfigError, load
 from patchbay.settings.settings import (
-    TIERS,
     ClientKey,
     Config,
+    CrosstalkSettings,
     FailoverSettings,
     JournalSettings,
     LimitSettings,
@@ -22,13 +22,25 @@ from patchbay.settings.settings import (
     SessionSettings,
 )
 from patchbay.settings.yaml_document import Each, Either, Named, Read, Section
-from patchbay.values.account import Account, ErrorRule, Models, Secret
+from patchbay.values import account as account_module
+from patchbay.values.account import (
+    Account,
+    Echo,
+    ErrorRule,
+    Models,
+    Provider,
+    Secret,
+    SecretHeader,
+    Stamp,
+    Timeouts,
+)
 from patchbay.values.http import Origin
 
 from .written import ONE, account, mistakes, wrong_account
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLE = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
 def names(read: Read) -> Iterator[str]:
@@ -348,9 +360,22 @@ def test_what_the_example_has_switched_off_is_sound_and_the_default() -> None:
 
     assert [client.name for client in found.clients] == ["laptop"]
     assert found.journal == JournalSettings("~/.local/state/patchbay/journal.jsonl")
-    for name in ("state", "strategy", "sessions", "failover", "limits"):
-        assert getattr(found, name) == getattr(plain, name)
-    assert [one.weight for one in found.accounts] == [1.0] * len(found.accounts)
+    assert found.store == "memory"
+    examples = {
+        "accounts",
+        "store",
+        "clients",
+        "journal",
+        "crosstalk",
+        "other_traffic",
+        "allowed_hosts",
+        "allowed_origins",
+    }
+    for name in {field.name for field in fields(Config) if field.compare} - examples:
+        assert getattr(found, name) == getattr(plain, name), name
+    assert replace(found.crosstalk, on_incident=()) == plain.crosstalk
+    assert {(one.weight, one.priority, one.insecure_http) for one in found.accounts} == {(1.0, 0, False)}
+    assert not found.clients[0].may_pin
 
 
 def test_the_example_holds_every_setting() -> None:
@@ -359,21 +384,101 @@ def test_the_example_holds_every_setting() -> None:
     assert ACCEPTED - stands == set()
 
 
-def test_every_field_of_the_settings_can_be_written() -> None:
-    written = {"secret": "key", "secret_headers": "headers", "origin": "base_url", "base_path": "base_url"}
-    ours = {"warnings", "place", "places"}
-    for kind in (Config, Account, SessionSettings, FailoverSettings, JournalSettings, LimitSettings, Models):
-        assert {written.get(field.name, field.name) for field in fields(kind)} - ours <= ACCEPTED
+KINDS: dict[type, tuple[Section, set[str]]] = {  # a value → its section, and the fields that are not written there
+    Config: (reader.SETTINGS, {"warnings", "places"}),
+    SessionSettings: (reader.SESSIONS, set()),
+    FailoverSettings: (reader.FAILOVER, set()),
+    CrosstalkSettings: (reader.CROSSTALK, set()),
+    QueueSettings: (reader.QUEUE, set()),
+    JournalSettings: (reader.JOURNAL, set()),
+    LimitSettings: (reader.LIMITS, set()),
+    ClientKey: (reader.CLIENT, set()),
+    Account: (reader.ACCOUNT, {"place"}),
+    Models: (reader.MODELS, set()),
+    Provider: (reader.PROVIDER, {"name", "layout"}),
+    Stamp: (reader.STAMP, set()),
+    Echo: (reader.ECHO, set()),
+    Timeouts: (reader.TIMEOUTS, {"whole_first_byte", "whole_idle"}),
+    ErrorRule: (reader.ERROR_RULE, set()),
+    Secret: (syntax.COMMAND, {"source", "value", "pointer"}),
+}
+WRITTEN = {
+    "secret": "key", "secret_headers": "headers", "origin": "base_url", "base_path": "base_url", "argv": "cmd",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_of_the_settings_can_be_written(kind: type) -> None:
+    section, ours = KINDS[kind]
+    written = {WRITTEN.get(field.name, field.name) for field in fields(kind)} - ours
+
+    assert written == section.keys.keys() - ({"providers"} if kind is Config else set())
+
+
+def test_every_value_of_the_settings_has_its_section() -> None:
+    values = {
+        kind
+        for module in (settings_module, account_module)
+        for kind in vars(module).values()
+        if isinstance(kind, type) and is_dataclass(kind) and kind.__module__ == module.__name__
+    }
+
+    assert values - {SecretHeader} == KINDS.keys()
+
+
+def _file(table: str = "keys", setting: str = "") -> str:
+    """Return a settings file with *setting* in the place that the *table* of docs/settings.md is about."""
+    inner = {"accounts": "", "providers": "", "clients": "", "keys": ""}
+    if table in inner:
+        inner[table] = setting and f", {setting}"
+        setting = ""
+    elif table != "Top level":
+        setting = f"{table}: {{{setting}}}"
+    return (
+        f"accounts: [{{id: a, provider: p, key: {{cmd: [e]{inner['keys']}}}{inner['accounts']}}}]\n"
+        f"providers: {{p: {{preset: openai_compatible, base_url: 'https://p.example'{inner['providers']}}}}}\n"
+        f"clients: [{{name: n, key: example-c{inner['clients']}}}]\n{setting}"
+    )
+
+
+def _defaults() -> Iterator[tuple[str, str, str]]:
+    """Yield (table, setting, default) of docs/settings.md, where the page states a value."""
+    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        for name, default in re.findall(r"^\| `([a-z_.]+)` \| `([^`|]+)`(?: \||; an answer)", section, re.MULTILINE):
+            yield section.splitlines()[0], name, default
+
+
+@pytest.mark.parametrize(("table", "name", "default"), [*_defaults()])
+def test_the_default_that_the_page_states_changes_nothing_when_it_is_written(
+    table: str, name: str, default: str
+) -> None:
+    outer, _, inner = name.rpartition(".")
+    setting = f"{outer}: {{{inner}: {default}}}" if outer else f"{name}: {default}"
+
+    assert _for_streams(load(_file(table, setting), "c")) == _for_streams(load(_file(), "c"))
+
+
+def _for_streams(config: Config) -> Config:
+    """Return *config* without the timeouts of whole answers, which are those of streams where a setting names these."""
+    (one,) = config.accounts
+    timeouts = replace(one.provider.timeouts, whole_first_byte=0.0, whole_idle=0.0)
+    return replace(config, accounts=(replace(one, provider=replace(one.provider, timeouts=timeouts)),))
+
+
+def test_where_the_page_states_no_default_there_is_none() -> None:
+    """`required`, `the preset's`, `see below` and the like are no values."""
+    for kind, table in ((Config, "Top level"), (CrosstalkSettings, "crosstalk"), (JournalSettings, "journal")):
+        text = PAGE.partition(f"\n## {table}\n")[2].partition("\n## ")[0]
+        without = re.findall(r"^\| `([a-z_]+)` \| none \|", text, re.MULTILINE)
+
+        assert {field.name: field.default for field in fields(kind) if field.name in without and field.default} == {}
 
 
 def test_every_setting_is_documented() -> None:
-    told = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
-    rows = {name.rpartition(".")[2] for name in re.findall(r"^\| `([a-z_.]+)` \|", told, re.MULTILINE)}
+    rows = {name.rpartition(".")[2] for name in re.findall(r"^\| `([a-z_.]+)` \|", PAGE, re.MULTILINE)}
 
     assert ACCEPTED - rows == set()
     assert rows - ACCEPTED == set()
-    for word in (*TIERS, *PRESETS, "rendezvous", "round_robin", "fill_first", "least_busy"):
-        assert f"`{word}`" in told
 
 
 def test_bounds_come_from_the_account_or_its_provider() -> None:

@@ -58,9 +58,5 @@ def alike(wanted: str, got: str) -> bool:
 
 
 def _requested_by(ctx: DetectorContext, got: str) -> Entry | None:
-    others = {
-        live.entry.exchange: live.entry
-        for live in ctx.concurrent()
-        if live.request.model and plain(live.request.model) == plain(got)
-    }
+    others = {live.entry.exchange: live.entry for live in ctx.concurrent() if plain(live.request.model) == plain(got)}
     return next(iter(others.values())) if len(others) == 1 else None

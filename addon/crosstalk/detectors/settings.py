@@ -82,7 +82,6 @@ def _compared(ctx: DetectorContext, memory: RecentExchanges, name: str, mine: st
 def _findings(ctx: DetectorContext, diff: _Difference, alike: int, now: float) -> Iterator[Finding]:
     rule = _rule(diff.name)
     if diff.owner is not None and (diff.telling or alike > 1):  # a misdelivered answer shows no habit of the host
-        ctx.standing(rule)
         ctx.broken.add(rule)
     else:
         ctx.broke(rule, now, found=ctx.swap_note(diff.owner), explained=diff.owner is not None, misdelivery=True)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from patchbay.crosstalk.detectors.model import _ROUTERS, alike, plain
+from patchbay.crosstalk.request_summary import RequestSummary
 from patchbay.values.answer import Fact
 
 from ..world import World
+from .contexts import beside, context, found, request
 from .test_habits import over, strengths
 
 
@@ -92,3 +94,20 @@ def test_only_the_model_of_a_made_answer_without_error_is_judged(fact: Fact, gen
     found = line.watch.see(fact, status, 1.0)
 
     assert bool(found) is (fact == Fact("model", "small") and generation and status < 400)
+
+
+@pytest.mark.parametrize("asked", [None, request()], ids=["no request", "no model"])
+def test_a_request_that_names_no_model_is_answered_by_any(asked: RequestSummary | None) -> None:
+    ctx = context(asked)
+
+    assert found(ctx, "model", Fact("model", "another-7b", "body model")) == []
+    assert not ctx.broken
+
+
+@pytest.mark.parametrize("got", ["", "-latest", "vendor/"])
+def test_a_name_of_nothing_but_a_tag_is_no_other_model(got: str) -> None:
+    ctx = context(request(model="mine-7b"))
+    beside(ctx, "b", request())
+
+    assert found(ctx, "model", Fact("model", got, "body model")) == []
+    assert ctx.kept == {"model mine-7b"}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 
 from patchbay.crosstalk.host_habits import (
     GROWTH_AFTER_BREAK,
@@ -347,3 +348,307 @@ def test_a_standing_is_stored_as_far_as_it_is_not_as_it_begins(name: str) -> Non
 
     assert to_builtins(Standing(**{name: odd})) == {name: odd}
     assert to_builtins(Standing()) == {}
+
+
+# -- each number -------------------------------------------------------------------------------------------------------
+
+PROMISE = "contract header x-id"
+
+
+def told(habits: HostHabits, rule: str, story: str, now: float = 5.0, **more: Any) -> HostHabits:
+    """Let answers keep (`+`) and break (`-`) *rule*, or break it as another exchange explains (`~`)."""
+    for each in story:
+        if each == "+":
+            habits.kept(HOST, rule, now)
+        else:
+            habits.broke(HOST, rule, now, explained=each == "~", **more)
+    return habits
+
+
+def after(story: str, rule: str = "age", **more: Any) -> Standing:
+    return told(HostHabits(), rule, story, **more).standing(HOST, rule)
+
+
+@pytest.mark.parametrize(
+    ("story", "standing"),
+    [
+        ("", Standing()),
+        ("+", Standing(kept=1, run=1)),
+        ("++-", Standing(kept=2, broken=1, row=1.0, before=2, began=5.0, last="a → b", needs=40)),
+        ("++-~", Standing(kept=2, broken=2, row=1.5, before=0, began=5.0, last="a → b", needs=40)),
+        ("++-+", Standing(kept=3, broken=1, run=1, before=2, began=5.0, last="a → b", needs=40)),
+        ("+" * 20 + "-", Standing(kept=20, broken=1, row=1.0, before=20, began=5.0, last="a → b", needs=40)),
+        ("+" * 21 + "-", Standing(kept=21, broken=1, row=1.0, before=21, began=5.0, last="a → b", needs=42)),
+        ("+" * 21 + "-+-", Standing(kept=22, broken=2, row=1.0, before=1, began=5.0, last="a → b", needs=42)),
+        ("+" * 300 + "-", Standing(kept=300, broken=1, row=1.0, before=300, began=5.0, last="a → b", needs=512)),
+    ],
+)
+def test_a_standing_counts_what_was_kept_and_broken(story: str, standing: Standing) -> None:
+    assert after(story, found="a → b") == standing
+
+
+def test_the_evidence_of_a_break_is_bounded() -> None:
+    assert after("-", found="x" * 201).last == "x" * 200
+
+
+def test_a_misdelivery_needs_no_longer_run_than_any_break() -> None:
+    assert after("+" * 300 + "-", misdelivery=True).needs == 40
+
+
+@pytest.mark.parametrize(
+    ("story", "demoted"),
+    [
+        ("+++++++---", False),  # it never stood
+        ("++++++++--", False),
+        ("++++++++---", True),
+        ("++++++++-+---", True),  # it stood once
+        ("++++++++~~~~~", False),
+        ("++++++++~~~~~~", True),
+        ("++++++++" + "-+" * 8, False),
+        ("++++++++" + "-+" * 8 + "-", True),
+        ("++++++++" + "-+" * 8 + "+++-", True),
+        ("++++++++" + "-+" * 8 + "++++-", False),
+    ],
+)
+def test_three_breaks_in_a_row_or_one_in_eight_for_long_demote_a_rule(story: str, demoted: bool) -> None:
+    found = told(HostHabits(), "age", story)
+
+    assert found.standing(HOST, "age").demoted is demoted
+    assert found.news() == ([Demotion(HOST, "age", 5.0)] if demoted else [])
+
+
+@pytest.mark.parametrize(("story", "demoted"), [("--", False), ("---", True), ("-+" * 30 + "-", False)])
+def test_a_promise_is_demoted_by_three_breaks_in_a_row_alone(story: str, demoted: bool) -> None:
+    assert after(story, PROMISE).demoted is demoted
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "answers"), [(PROMISE, "", 1), ("age", "+" * 8, 64), ("age", "+" * 100, 200)]
+)
+def test_a_demotion_ends_after_a_run(rule: str, before: str, answers: int) -> None:
+    found = told(HostHabits(), rule, before + "---")
+    told(found, rule, "+" * (answers - 1), 6.0)
+    assert found.standing(HOST, rule).demoted
+    assert found.standing(HOST, rule).run == answers - 1
+
+    told(found, rule, "+", 4.0)
+
+    assert found.news()[1:] == [Demotion(HOST, rule, 5.0, over=True)]  # our clock was set back
+    assert not found.standing(HOST, rule).demoted
+    assert found.standing(HOST, rule).run == 0
+
+
+def test_a_rule_that_counts_again_is_demoted_by_new_breaks_only() -> None:
+    found = told(HostHabits(), "age", "+" * 8 + "-+" * 8 + "-" + "+" * 64 + "-+-+-")
+
+    assert not found.standing(HOST, "age").demoted
+    assert told(found, "age", "--").standing(HOST, "age").demoted
+
+
+def test_news_are_the_last_thousand() -> None:
+    found = HostHabits()
+    for number in range(1001):
+        told(found, f"contract {number}", "---")
+
+    news = found.news()
+    assert (len(news), news[0].rule, found.has_news) == (1000, "contract 1", False)
+
+
+@pytest.mark.parametrize(
+    ("change", "mirrors"),
+    [
+        ({}, True),
+        ({"began": 1.0}, False),
+        ({"before": 7}, False),
+        ({"last": "b tokens → a tokens"}, True),
+        ({"last": "a → b"}, False),
+        ({"last": "b"}, False),
+        ({"last": "b → a → b"}, False),
+    ],
+)
+def test_a_break_mirrors_another_that_came_during_the_wait(change: dict[str, Any], mirrors: bool) -> None:
+    standing = structs.replace(Standing(before=8, began=1.1, last="b → a"), **change)
+
+    assert standing.mirrors(8, "a → b", 1.0) is mirrors
+    assert not standing.mirrors(8, standing.last, 1.0)
+
+
+def test_evidence_of_one_part_mirrors_none() -> None:
+    assert not Standing(before=8, began=1.1, last="a").mirrors(8, "a", 1.0)
+
+
+@pytest.mark.parametrize(("row", "demoted", "stands"), [(1.5, False, True), (2.0, False, False), (0.0, True, False)])
+def test_a_rule_that_the_next_break_demotes_does_not_stand(row: float, demoted: bool, stands: bool) -> None:
+    standing = Standing(kept=99, run=50, row=row, demoted=demoted)
+
+    assert (standing.stands(50), standing.suspects(50), standing.seldom_broken) == (stands, stands, stands)
+    assert not standing.stands(51)
+
+
+@pytest.mark.parametrize(("needs", "stands"), [(50, True), (51, False)])
+def test_a_rule_that_was_broken_stands_after_the_run_it_needs(needs: int, stands: bool) -> None:
+    assert Standing(run=50, needs=needs).stands(8) is stands
+
+
+# -- doubts ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_doubt_lasts_forty_answers_of_its_host() -> None:
+    found = HostHabits()
+    found.suspected(HOST, "disorder", "1")
+    found.kept(HOST, "disorder switch", 1.0)
+    doubted = [Standing(kept=1, run=1, doubted=True), Standing(doubted=True), Standing()]
+
+    for _ in range(40):
+        rules = ("disorder switch", "disorder no-call", "age")
+        assert [found.standing(HOST, rule, "2") for rule in rules] == doubted
+        assert found.standing("http://other", "disorder", "2") == Standing()
+        found.answered(HOST)
+        found.answered("http://other")
+    assert not found.standing(HOST, "disorder switch", "2").doubted
+
+
+def test_doubts_of_two_detectors_end_each_by_itself() -> None:
+    found = HostHabits()
+    found.suspected(HOST, "age", "1")
+    found.answered(HOST)
+    found.suspected(HOST, "took", "2")
+    for _ in range(39):
+        found.answered(HOST)
+
+    assert [found.standing(HOST, rule, "3").doubted for rule in ("age", "took")] == [False, True]
+    found.answered(HOST)
+    assert not found.standing(HOST, "took", "3").doubted
+
+
+# -- what is shown, forgotten and shared -------------------------------------------------------------------------------
+
+
+def several() -> HostHabits:
+    """Return habits with a demoted rule, one that is kept, and a promise that was broken once."""
+    found = HostHabits()
+    found.watch()
+    told(found, "age", "+" * 8 + "---")
+    told(found, "took", "+")
+    told(found, PROMISE, "-", 6.0)
+    found.kept("http://other", "age", 1.0)
+    return found
+
+
+def test_all_standings_are_shown_by_host_and_rule() -> None:
+    found = several()
+
+    shown = found.shown()
+
+    assert {host: set(rules) for host, rules in shown.items()} == {
+        HOST: {"age", "took", PROMISE},
+        "http://other": {"age"},
+    }
+    assert shown[HOST]["age"] == found.standing(HOST, "age")
+
+
+def test_demotions_and_broken_promises_are_shared_once() -> None:
+    found = several()
+    shared = [Demotion(HOST, "age", 5.0), Demotion(HOST, PROMISE, 6.0, over=True, row=1)]
+
+    assert found.changes() == list(found.all()) == shared
+    assert found.changes() == []
+    told(found, PROMISE, "+", 5.0)
+    assert found.changes() == [Demotion(HOST, PROMISE, 6.0, over=True)]
+    told(found, PROMISE, "--", 7.0)
+    assert found.changes() == [Demotion(HOST, PROMISE, 7.0, over=True, row=2)]
+    told(found, PROMISE, "-", 8.0)
+    assert found.changes() == [Demotion(HOST, PROMISE, 8.0)]
+    told(found, PROMISE, "-", 9.0)
+    told(found, "took", "-", 9.0)
+    assert found.changes() == []
+
+
+def test_a_change_of_what_was_evicted_is_not_shared() -> None:
+    found = several()
+    for number in range(20_000):
+        found.kept(HOST, f"model {number}", 1.0)
+
+    assert found.changes() == list(found.all()) == []
+    assert len(found.shown()[HOST]) == 20_000
+
+
+@pytest.mark.parametrize(
+    ("host", "detector", "forgotten", "changed"),
+    [
+        (HOST, "age", 1, [Demotion(HOST, "age", 9.0, over=True)]),
+        (HOST, "took", 1, []),
+        (HOST, "contract", 1, []),
+        (HOST, "", 3, [Demotion(HOST, "age", 9.0, over=True)]),
+        ("http://other", "", 1, []),
+        ("http://other", "took", 0, []),
+    ],
+)
+def test_a_reset_is_shared_where_a_rule_was_demoted(
+    host: str, detector: str, forgotten: int, changed: list[Demotion]
+) -> None:
+    found = several()
+    found.changes()
+    found.suspected(host, "took", "1")
+
+    assert found.reset(host, detector, 9.0) == forgotten
+    assert found.changes() == changed
+    assert not found.standing(host, "took", "2").doubted
+    assert sum(each == Standing() for rules in found.shown().values() for each in rules.values()) == forgotten
+
+
+def test_a_reset_counts_from_the_later_of_both_times() -> None:
+    found = several()
+    found.changes()
+    found.reset(HOST, "age", 1.0)
+
+    assert found.changes() == [Demotion(HOST, "age", 5.0, over=True)]
+
+
+def test_a_rule_is_unlearned_at_all_hosts_where_it_is_not_demoted() -> None:
+    found = several()
+    found.unlearn("age")
+    found.unlearn("took")
+
+    assert {host: set(rules) for host, rules in found.shown().items()} == {HOST: {"age", PROMISE}}
+
+
+@pytest.mark.parametrize(
+    ("shared", "standing"),
+    [
+        (Demotion(HOST, "age", 4.9, over=True), Standing(kept=8, broken=3, row=3.0, began=5.0, needs=40, demoted=True)),
+        (Demotion(HOST, "age", 5.0, over=True), Standing(kept=8, broken=3, row=3.0, began=5.0, needs=40, demoted=True)),
+        (Demotion(HOST, "age", 5.1, over=True), Standing()),
+        (Demotion(HOST, "took", 0.1), Standing(kept=1, demoted=True)),
+        (Demotion(HOST, "took", 0.1, over=True, row=2), Standing(kept=1, run=1, row=2.0)),
+        (Demotion(HOST, "took", 0.0), Standing(kept=1, run=1)),
+    ],
+)
+def test_a_demotion_of_another_instance_holds_if_it_is_newer(shared: Demotion, standing: Standing) -> None:
+    found = several()
+    found.adopt(shared)
+
+    assert found.standing(HOST, shared.rule) == standing
+
+
+def test_what_was_adopted_is_not_older_than_it_was() -> None:
+    found = several()
+    found.adopt(Demotion(HOST, "age", 8.0, over=True))
+    found.adopt(Demotion(HOST, "took", 8.0))
+
+    shared = {each.rule: each for each in found.all()}
+    assert shared["age"] == Demotion(HOST, "age", 8.0, over=True)
+    assert shared["took"] == Demotion(HOST, "took", 8.0)
+    assert Demotion(HOST, PROMISE, 1.0).detector == "contract"
+
+
+def test_the_least_recently_used_rule_is_evicted() -> None:
+    found = HostHabits()
+    for number in range(20_000):
+        found.kept(HOST, f"model {number}", 1.0)
+    found.kept(HOST, "model 0", 1.0)
+    found.kept(HOST, "age", 1.0)
+
+    assert found.standing(HOST, "model 0").kept == 2
+    assert found.standing(HOST, "model 1") == Standing()
+    assert found.standing(HOST, "model 2").kept == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import pytest
 from msgspec import to_builtins
@@ -12,15 +13,20 @@ from msgspec import to_builtins
 from patchbay.body import Body
 from patchbay.correlation import Mint, Stamps, stamps
 from patchbay.crosstalk import report
-from patchbay.crosstalk.attempt_record import Owner
+from patchbay.crosstalk.attempt_record import VERSION, Moment, Owner
+from patchbay.crosstalk.detectors import BY_KIND
+from patchbay.crosstalk.host_habits import Standing
+from patchbay.crosstalk.recent import RecentExchanges
+from patchbay.crosstalk.request_summary import RequestSummary
 from patchbay.crosstalk.watch import Watch
-from patchbay.ledger import Ledger
+from patchbay.ledger import Entry, Ledger
 from patchbay.settings.presets import PRESETS
 from patchbay.values.account import Echo, Provider
 from patchbay.values.answer import Fact
 from patchbay.values.http import Headers
 
 from ..answer.whole import facts_of_json
+from .detectors.contexts import HOST, request
 from .records import record
 
 MINT = Mint(b"k" * 32)
@@ -451,3 +457,383 @@ def test_the_guid_form_of_our_id_is_known_as_ours_and_a_client_s_own_guid_is_not
 
     assert bay.ledger.find("request", own, bay.now) is None
     assert bay.ledger.find("request", ours, bay.now) is not None
+
+
+# -- beside others at one host -----------------------------------------------------------------------------------------
+
+AT = 1000.0
+TEXT = " ".join(f"word{number:05}" for number in range(30))
+STRONG = Fact("framing", "events", "body")  # at a host that is known
+WEAK = Fact("early", "", "head")
+
+
+@dataclass
+class Host:
+    """One host of a provider that promises nothing, and what is known of it."""
+
+    memory: RecentExchanges = field(default_factory=RecentExchanges)
+    ledger: Ledger = field(default_factory=Ledger)
+    asked: RequestSummary | None = field(default_factory=lambda: request(model="mine-7b"))
+
+    def send(self, exchange: str = "a", now: float = AT, **more: Any) -> Watch:
+        stamped = Stamps(expected=more.pop("expected", {}), client_id=more.pop("client_id", ""))
+        sent = record(
+            more.pop("echo", Echo()), stamped, request_id=self.id_of(exchange), exchange=exchange, host=HOST,
+            digest=more.pop("digest", exchange.encode()), **more,
+        )  # fmt: skip
+        return Watch(sent, MINT, self.ledger, now, self.memory, self.asked)
+
+    @staticmethod
+    def id_of(exchange: str) -> str:
+        return MINT.new(AT, lambda size: exchange.encode() * size)
+
+    def know(self, *rules: str, answers: int = 16) -> None:
+        for rule in rules:
+            for _ in range(answers):
+                self.memory.habits.kept(HOST, rule, 1.0)
+
+    def doubts(self, *detectors: str) -> list[bool]:
+        return [self.memory.habits.standing(HOST, each, "another answer").doubted for each in detectors]
+
+
+def tell(watch: Watch, *facts: Fact, status: int = 200, now: float = AT + 1) -> list[tuple[str, str]]:
+    found = [finding for fact in facts for finding in watch.see(fact, status, now)]
+    return [(finding.detector, finding.strength) for finding in found]
+
+
+def test_a_sending_is_noted_with_its_moment_its_kinds_and_its_ids() -> None:
+    host = Host()
+    watch = host.send(own=["z", "b"], client_id="m")
+    entry = host.ledger.find("request", host.id_of("a"), AT)
+
+    assert watch.record.at == Moment(1, AT)
+    assert host.send("b", AT + 1).record.at == Moment(2, AT + 1)
+    assert (watch.record.version, watch.record.kinds) == (VERSION, sorted(BY_KIND))
+    assert watch.record.own == ["b", "m", "z"]
+    assert host.send("c", own=["z", "b"]).record.own == ["b", "z"]
+    assert entry is not None
+    assert (entry.exchange, entry.at) == ("a", AT)
+    assert watch.record.habits == {}
+    assert Bay().send("a").watch.record.at == Moment(0, 1001.0)
+
+
+@pytest.mark.parametrize(("generation", "live"), [(True, ["a"]), (False, [])])
+def test_a_generation_is_beside_the_others_until_it_ends_and_its_words_are_known(
+    generation: bool, live: list[str]
+) -> None:
+    host = Host(asked=request(messages=[{"role": "user", "content": "hello"}]))
+    watch = host.send(generation=generation)
+    entry = host.ledger.find("request", host.id_of("a"), AT)
+    assert entry is not None and host.asked is not None
+
+    assert [each.entry.exchange for each in host.memory.others(Entry("b"), HOST)] == live
+    assert entry.words == (host.asked.words if generation else b"")
+    watch.end(AT + 1)
+    assert list(host.memory.others(Entry("b", at=AT + 2), HOST)) == []
+
+
+def test_standings_of_a_record_are_used_and_new_ones_added() -> None:
+    host = Host()
+    host.know("framing")
+    known, fresh = host.send(habits={"framing": Standing()}), host.send()
+
+    assert tell(fresh, STRONG) == [("framing", "strong")]
+    assert tell(known, STRONG) == [("framing", "weak")]
+    assert fresh.record.habits == {"framing": Standing(kept=16, run=16)}
+
+
+def test_facts_that_no_detector_reads_and_those_after_the_end_have_no_time() -> None:
+    watch = Host().send()
+
+    assert tell(watch, Fact("usage"), Fact("content")) == []
+    assert watch.record.seen == []
+    tell(watch, WEAK, now=AT + 2)
+    tell(watch, Fact("loose", False), now=AT + 3)
+    watch.end(AT + 4, whole=False)
+    assert tell(watch, STRONG, now=AT + 5) == watch.end(AT + 5) == []
+    assert watch.record.seen == [Moment(2, AT + 2), Moment(3, AT + 3)]
+    assert watch.record.ended == [4, AT + 4]
+
+
+def test_the_times_of_256_facts_are_kept() -> None:
+    watch = Host().send()
+    tell(watch, *[Fact("loose", False)] * 300)
+
+    assert len(watch.record.seen) == 256
+    line = Bay().send("a")
+    line.get(Fact("loose", False))
+    line.watch.end(line.bay.now)
+    assert (line.watch.record.seen, line.watch.record.ended) == ([], [])
+
+
+def test_the_head_came_with_the_first_status() -> None:
+    """By its own clock the answer is four seconds older than the wait for its head."""
+    watch = Host().send()
+    ahead = AT + 86_400
+    tell(watch, Fact("loose", False), status=0, now=AT + 1)
+    tell(watch, Fact("date", ahead), now=AT + 2)
+
+    assert tell(watch, Fact("created", ahead - 5.0), now=AT + 9) == []
+    assert tell(watch, Fact("created", ahead - 5.1), now=AT + 9) == [("created", "weak")]
+
+
+def test_an_early_head_is_recorded() -> None:
+    watch = Host().send()
+
+    assert not watch.record.early
+    tell(watch, WEAK)
+    assert watch.record.early
+
+
+def test_an_echo_clears_an_answer_as_long_as_no_later_event_goes_without() -> None:
+    line = Bay().send("a")
+
+    assert line.get(echo(line.id, BODY)) == "clean"
+    assert line.get(Fact("loose", True)) == "unverifiable"
+    assert line.get(Fact("loose", False)) == "clean"
+
+
+@pytest.mark.parametrize(
+    ("fact", "nameless"),
+    [
+        (Fact("id", MINT.new(1.0, lambda size: b"x" * size), "body id"), True),
+        (Fact("id", MINT.new(AT, lambda size: b"b" * size), "body id"), False),  # that of exchange b
+        (Fact("id", "pb1-" + "0" * 48, "body id"), False),  # mangled
+        (WEAK, False),
+    ],
+)
+def test_an_answer_is_nameless_that_holds_an_id_of_an_unknown_exchange(fact: Fact, nameless: bool) -> None:
+    host = Host()
+    host.send("b")
+    watch = host.send()
+    found = watch.see(fact, 200, AT + 1)
+
+    assert len(found) == 1
+    assert watch.is_nameless is nameless
+
+
+def test_each_unknown_id_is_settled_by_itself() -> None:
+    host, watch = Host(), Host().send()
+    one, two = (MINT.new(1.0, lambda size, of=each: of * size) for each in (b"x", b"y"))  # type: ignore[misc]
+    watch = host.send()
+    tell(watch, Fact("id", one, "body id"), Fact("token", two, "item"))
+    host.ledger.note("request", two, Entry("y", two, digest=b"y"), AT)
+
+    assert [(each.detector, each.victim) for each in watch.settle(AT + 1)] == [("tag", "y")]
+    assert watch.is_nameless
+    assert [(each.detector, each.received) for each in watch.verdict().findings] == [("unknown-tag", one), ("tag", two)]
+    host.ledger.note("request", one, Entry("x", one, digest=b"a", at=1.0), AT)
+    assert watch.verdict().note == ""
+    assert watch.settle(AT + 1) == []
+    assert not watch.is_nameless
+    assert watch.verdict().note == "replay of an equal request"
+    assert [each.detector for each in watch.verdict().findings] == ["tag"]
+
+
+@pytest.mark.parametrize(
+    ("proof", "kept", "noted"),
+    [
+        (Fact("echo", Host.id_of("b"), "body id"), [], False),  # tag: the whole answer is another's
+        (Fact("stray", "HTTP/1.1 200", "body"), ["call"], False),
+        (STRONG, ["call"], True),
+    ],
+)
+def test_after_a_proof_nothing_is_noted_and_one_about_the_whole_answer_withdraws_what_was(
+    proof: Fact, kept: list[str], noted: bool
+) -> None:
+    host = Host()
+    host.know("stray-head")
+    host.send("b")
+    watch = host.send()
+    tell(watch, Fact("token", "call_a81Kx02bQz77TyLm3", "tool"), proof, STRONG, Fact("text", TEXT))
+
+    assert ["call"] * host.ledger.holds("call") == kept
+    assert host.ledger.holds("text") is noted
+
+
+@pytest.mark.parametrize(
+    ("facts", "known", "doubted"),
+    [
+        ([STRONG], ["framing"], ["framing"]),
+        ([STRONG, WEAK], ["framing"], ["framing"]),
+        ([STRONG], [], []),
+        ([Fact("created", AT - 60, "body")], ["created clock"], ["created", "duplicate"]),
+        ([STRONG, Fact("id", Host.id_of("b"), "body id")], ["framing"], ["framing"]),
+        ([Fact("id", Host.id_of("b"), "body id"), STRONG], ["framing"], []),  # crosstalk already
+        ([Fact("id", "pb1-" + "0" * 48, "body id")], [], ["mangled-tag"]),
+    ],
+)
+def test_a_suspicion_puts_its_detector_in_doubt_and_those_that_change_with_it(
+    facts: list[Fact], known: list[str], doubted: list[str]
+) -> None:
+    host = Host()
+    host.know(*known)
+    host.send("b")
+    tell(host.send(), *facts)
+
+    names = ["framing", "created", "duplicate", "mangled-tag", "early", "tag"]
+    assert host.doubts(*names) == [name in doubted for name in names]
+
+
+@pytest.mark.parametrize(("whole", "doubted"), [(True, False), (False, True)])
+def test_a_complete_answer_counts_against_the_doubts_about_its_host(whole: bool, doubted: bool) -> None:
+    host = Host()
+    host.memory.habits.suspected(HOST, "framing", "an answer")
+    for number in range(40):
+        watch = host.send(str(number))
+        watch.end(AT + 1, whole=whole)
+        assert (watch.record.whole, len(watch.record.ended)) == (whole, 2)
+
+    assert host.doubts("framing") == [doubted]
+
+
+@pytest.mark.parametrize(
+    ("status", "whole", "learned"),
+    [(200, True, 1), (399, True, 1), (0, True, 0), (400, True, 0), (200, False, 0)],
+)
+def test_rules_are_learned_from_a_complete_answer_that_is_no_error(status: int, whole: bool, learned: int) -> None:
+    host = Host()
+    watch = host.send()
+    tell(watch, Fact("framing", "whole", "body"), Fact("age", 0, "header age"), Fact("age", 90, "header age"),
+         status=status)  # fmt: skip
+    watch.end(AT + 1, whole=whole)
+
+    assert host.memory.habits.standing(HOST, "framing").kept == learned
+    assert host.memory.habits.standing(HOST, "age").kept == 0  # it was broken too
+
+
+@pytest.mark.parametrize(
+    ("fact", "strengths", "rules", "models"),
+    [
+        (WEAK, ["weak"], 1, 1),
+        (Fact("id", Host.id_of("b"), "body id"), ["proof"], 0, 0),
+        (Fact("echo", "another", "body request_id"), ["proof"], 1, 0),
+        (Fact("created", AT - 60, "body"), ["strong"], 1, 0),
+    ],
+)
+def test_no_rule_is_learned_from_a_misdelivered_answer_and_no_model_from_a_suspect_one(
+    fact: Fact, strengths: list[str], rules: int, models: int
+) -> None:
+    host = Host()
+    host.know("created clock")
+    host.send("b")
+    watch = host.send(echo=Echo(body={"request_id": "body"}, promised=True), expected={BODY: host.id_of("a")})
+    tell(watch, Fact("framing", "whole", "body"), Fact("model", "other-1b", "body model"))
+
+    assert [each.strength for each in watch.see(fact, 200, AT + 1)] == strengths
+    watch.end(AT + 2)
+
+    assert host.memory.habits.standing(HOST, "framing").kept == rules
+    assert host.memory.has_answered(HOST, "mine-7b", "other-1b") == models
+
+
+def test_four_models_of_one_answer_are_learned() -> None:
+    host = Host()
+    watch = host.send()
+    names = ["alpha", "beta", "gamma", "delta", "epsilon"]
+    tell(watch, *[Fact("model", name, "body model") for name in names])
+    watch.end(AT + 1)
+
+    assert [host.memory.has_answered(HOST, "mine-7b", name) for name in names] == [True] * 4 + [False]
+
+
+def test_without_a_request_or_a_memory_only_ids_are_compared_to_the_end() -> None:
+    bare, line = Host(asked=None), Bay().send("a")
+    watch = bare.send()
+    tell(watch, STRONG, Fact("model", "other", "body"))
+
+    assert watch.end(AT + 1) == []
+    assert not bare.memory.habits.standing(HOST, "model").broken
+    assert line.watch.end(line.bay.now) == line.watch.end(line.bay.now) == []
+    assert line.watch.record.whole
+
+
+def test_a_complete_answer_is_judged_for_what_is_missing_and_a_broken_one_is_not() -> None:
+    for whole, findings in ((True, [("stripped", "weak")]), (False, [])):
+        host = Host()
+        host.know("stripped body request_id")
+        watch = host.send(expected={BODY: host.id_of("a")})
+        tell(watch, Fact("framing", "whole", "body"))
+        assert [(each.detector, each.strength) for each in watch.end(AT + 1, whole=whole)] == findings
+
+
+def test_a_place_has_the_depth_that_the_provider_states_and_else_that_of_its_writer() -> None:
+    host = Host()
+    echo_of = Echo(headers={"X-Request-ID": "body"}, body={"request_id": "handler"})
+    places = (("echo", HEADER, "edge", "clean"), ("echo", BODY, "body", "unverifiable"),
+              ("echo", "body other", "body", "clean"), ("echo", "body other", "handler", "unverifiable"),
+              ("id", "body id", "none", "clean"))  # fmt: skip
+    for kind, where, depth, verdict in places:
+        watch = host.send(echo=echo_of)
+        watch.see(Fact(kind, f"chatcmpl-{host.id_of('a')}", where, depth), 200, AT + 1)  # type: ignore[arg-type]
+        assert (where, watch.verdict().kind) == (where, verdict)
+
+
+@pytest.mark.parametrize(("value", "verdict"), [("client-1", "clean"), ("client-2", "unverifiable")])
+def test_of_the_client_s_ids_only_the_expected_one_clears(value: str, verdict: str) -> None:
+    watch = Host().send(own=["client-1", "client-2"], expected={BODY: "client-1"})
+    watch.see(echo(value, BODY), 200, AT + 1)
+
+    assert watch.verdict().kind == verdict
+    assert watch.verdict().echo == ("body" if verdict == "clean" else "")
+
+
+@pytest.mark.parametrize(
+    ("length", "digest", "exchange", "verdict"),
+    [
+        (1, b"b", "b", "unverifiable"),
+        (512, b"b", "b", "unverifiable"),
+        (513, b"b", "b", "clean"),  # it is not remembered
+        (9, b"a", "b", "clean"),  # a retry
+        (9, b"b", "a", "clean"),  # another attempt
+    ],
+)
+def test_a_client_s_id_clears_nothing_where_another_request_carried_it(
+    length: int, digest: bytes, exchange: str, verdict: str
+) -> None:
+    own, host = "c" * length, Host()
+    first = host.send("a", digest=b"a", client_id=own, expected={BODY: own})
+    second = host.send(exchange, digest=digest, client_id=own, expected={BODY: own})
+    first.see(echo(own, BODY), 200, AT + 1)
+    second.see(echo(own, BODY), 200, AT + 1)
+
+    assert [first.verdict().kind, second.verdict().kind] == ["clean", verdict]
+
+
+def test_notes_stand_once_and_in_their_order() -> None:
+    bay = Bay()
+    first, equal = bay.send("a"), bay.send("x", digest=b"a")
+    second = bay.send("a", earlier=(first.id,))
+    assert second.watch.verdict().note == ""
+    second.get(echo(first.id), echo(first.id, BODY))
+    assert second.watch.verdict().note == "late attempt"
+    second.get(echo(equal.id))
+
+    assert second.watch.verdict().note == "late attempt; replay of an equal request"
+
+
+def test_owners_of_other_exchanges_are_recorded_and_bounded() -> None:
+    host = Host()
+    watch = host.send()
+    for number in range(40):
+        other = MINT.new(AT, lambda size, of=number: bytes([of]) * size)  # type: ignore[misc]
+        host.ledger.note("request", other, Entry(f"x{number}", other, digest=b"\xff", at=7.0), AT)
+        tell(watch, Fact("token", other, "item"))
+
+    owner = next(iter(watch.record.owners.values()))
+    assert len(watch.record.owners) == len(watch.verdict().findings) == 32
+    assert (owner.exchange, owner.at, owner.digest) == ("x0", 7.0, "ff")
+    again = host.send(earlier=[])
+    host.ledger.note("request", "pb1-earlier", Entry("a"), AT)
+    tell(again, Fact("id", host.id_of("a"), "body id"), Fact("id", "pb1-earlier", "body id"))
+    assert again.record.owners == {}
+
+
+def test_a_finding_is_told_once_for_each_place_and_value() -> None:
+    host = Host()
+    host.send("b")
+    host.send("c")
+    watch = host.send()
+    one, two = Fact("token", host.id_of("b"), "item"), Fact("token", host.id_of("c"), "item")
+
+    assert tell(watch, one, one, two, Fact("token", one.value, "call"), two) == [("tag", "proof")] * 3

@@ -6,7 +6,7 @@ import pytest
 
 from patchbay.crosstalk import report
 from patchbay.crosstalk.host_habits import Demotion
-from patchbay.values.decision import Finding, Verdict
+from patchbay.values.decision import Decision, Finding, Verdict
 
 
 def finding(strength: str, received: str) -> Finding:
@@ -56,3 +56,17 @@ def test_a_demoted_rule_is_said_with_its_remedy(told: Demotion, begins: str, end
     line = report.demotion(told)
     assert line.startswith(begins)
     assert line.endswith(ends)
+
+
+def test_an_incident_has_the_ids_times_and_compared_values_and_no_content() -> None:
+    decision = Decision(
+        1.0, "request", "r", "x", "local", "", "a", "p", "pool", "openai_chat", "POST", "/v1", "m", True, 200, "", 2.0,
+        0.5, None, "s", "t", "tier", "sid", "hit", 1, [], "crosstalk", "body", "b", [PROOF],
+    )  # fmt: skip
+    told = {"request_id": "r", "host": "h", "digest": "ff", "earlier": ["q"], "at": [1, 2.0], "seen": [[2, 3.0]]}
+    around = {"connection": 7}
+
+    bundle = report.bundle(decision, "n", [told | {"own": ["client"], "habits": {}}, told], around)
+
+    assert bundle == {**decision.encoded(), "id": "r", "note": "n", "attempts": [told, told], "around": around}
+    assert bundle["around"] is not around

@@ -80,6 +80,12 @@ def test_no_text_is_taken_for_ours(text: str) -> None:
     assert kind(text) in ("foreign", "blank", "mangled")
 
 
+@given(st.text("0123456789abcdefghjkmnpqrstvwxyz", min_size=48, max_size=48))
+def test_noise_in_the_form_of_an_id_is_not_ours(text: str) -> None:
+    assert MINT.recognise(f"pb1-{text}") == ""
+    assert MINT.time_of(f"pb1-{text}") is None
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
@@ -114,6 +120,7 @@ def test_no_text_is_taken_for_ours(text: str) -> None:
         (THEIRS[:-1] + "!", "mangled"),
         (CLIENT, "client"),
         (CLIENT.upper(), "client"),
+        (f"chatcmpl-{CLIENT}", "client"),
         (CLIENT[:14] + "9" + CLIENT[15:], "client"),  # Envoy's trace decision
         (CLIENT[:13] + "99" + CLIENT[15:], "foreign"),
         (CLIENT + "-1", "foreign"),
@@ -314,7 +321,8 @@ def test_of_what_comes_back_the_id_and_its_owner_are_told() -> None:
 
 
 def test_an_empty_id_is_no_one_s() -> None:
-    assert MINT.classify("x", mine="", sent=frozenset({""}), ledger=Ledger(), now=NOW).kind == "foreign"
+    for value in ("x", "chatcmpl-"):
+        assert MINT.classify(value, mine="", sent=frozenset({""}), ledger=Ledger(), now=NOW).kind == "foreign"
 
 
 @pytest.mark.parametrize(("at", "stamped_there"), [("/chat/completions", True), ("/responses", False), ("", False)])

@@ -30,6 +30,8 @@ from patchbay.values.answer import Chunk, End, Head
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Client, Headers, Origin, Request
 
+from .each_row import each_row
+
 UPSTREAM = Origin("http", "127.0.0.1", 9)
 ANN = Client(b"ann", "ann", models=("mini*",), key=b"ann")
 BOB = Client(b"bob", "bob", key=b"bob")
@@ -319,7 +321,7 @@ def ids(rows: tuple[Row, ...]) -> list[str]:
     return [f"{row.name} {row.path}" for row in rows]
 
 
-@pytest.mark.parametrize("row", READABLE + UNREADABLE + HIDDEN, ids=ids(READABLE + UNREADABLE + HIDDEN))
+@each_row("row", READABLE + UNREADABLE + HIDDEN)
 def test_a_client_s_models_are_asked_of_all_that_carries_one(row: Row) -> None:
     """T3, T4, T5: nothing that may run another model than a client's list has is sent."""
     found = decided(router(), row, ANN)
@@ -328,8 +330,8 @@ def test_a_client_s_models_are_asked_of_all_that_carries_one(row: Row) -> None:
     assert found.status in (400, 403)
 
 
-@pytest.mark.parametrize("models", [ALLOWS, DENIES], ids=["allow", "deny"])
-@pytest.mark.parametrize("row", READABLE + UNREADABLE, ids=ids(READABLE + UNREADABLE))
+@each_row("models", [ALLOWS, DENIES])
+@each_row("row", READABLE + UNREADABLE)
 def test_an_account_s_models_are_asked_of_all_that_carries_one(row: Row, models: Models) -> None:
     """T3, T4, T5, A11: an account that does not serve a model does not get it, by any way of naming it."""
     found = decided(router(account(models)), row, Client())
@@ -383,7 +385,7 @@ def minis() -> Iterator[Row]:
 MINIS = tuple(minis())
 
 
-@pytest.mark.parametrize("row", MINIS, ids=ids(MINIS))
+@each_row("row", MINIS)
 def test_what_the_lists_allow_is_sent(row: Row) -> None:
     """T5: a `model` member is believed where the path means it; what only speaks of a model names none."""
     for of, client in ((router(), ANN), (router(account(ALLOWS)), Client()), (router(account(DENIES)), Client())):
@@ -605,7 +607,7 @@ FOREIGN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("row", FOREIGN, ids=lambda row: f"{row.method} {row.path} {row.body}"[:80])
+@each_row("row", FOREIGN)
 def test_an_id_of_another_client_s_is_not_there(row: Row) -> None:
     """R5: what one client has stored is 404 for another, and its own for itself."""
     of = filled()
@@ -694,7 +696,7 @@ LISTS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("path", LISTS)
+@each_row("path", LISTS)
 def test_a_list_of_what_is_stored_is_refused_where_clients_are_kept_apart(path: str) -> None:
     """R5: a list shows what everybody has stored."""
     row = Row("", path, method="GET")
@@ -719,8 +721,8 @@ ADMIN = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
-@pytest.mark.parametrize("method", ["GET", "POST"])
+@each_row("preset", sorted(PRESETS))
+@each_row("method", ["GET", "POST"])
 def test_a_path_that_is_no_endpoint_gets_no_key(preset: str, method: str) -> None:
     """R38: at the host of a service we know, a path we do not know is not served; elsewhere every path is."""
     everything = preset in ("generic", "pristine")
@@ -763,8 +765,8 @@ def test_an_endpoint_of_the_service_gets_a_key(preset: str) -> None:
         assert of.destinations.serves(endpoint, UPSTREAM), path
 
 
-@pytest.mark.parametrize("preset", ["vllm", "sglang", "ollama", "litellm", "openai"])
-@pytest.mark.parametrize("path", ["/v1/load_lora_adapter", "/flush_cache", "/key/generate", "/api/delete", "/api/pull"])
+@each_row("preset", ["vllm", "sglang", "ollama", "litellm", "openai"])
+@each_row("path", ["/v1/load_lora_adapter", "/flush_cache", "/key/generate", "/api/delete", "/api/pull"])
 def test_what_changes_a_server_gets_no_key(preset: str, path: str) -> None:
     """R38: nor does the administration of a server."""
     assert not router(account(preset=preset, origin=UPSTREAM)).destinations.serves(

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from patchbay import account_bound, dialects
 from patchbay.body import Body
 
+from .each_row import each_row
 from .identity.traffic import MESSAGES, RESPONSES, request
 
 FIELDS = [bound for dialect in dialects.DIALECTS for bound in dialect.bound_fields]
@@ -21,7 +22,7 @@ def none(blob: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "body", "headers", "kept", "found"),
     [
         (MESSAGES, {"diagnostics": {"previous_message_id": "msg_1", "x": 1}, "model": "m"}, {},
@@ -43,7 +44,7 @@ def none(blob: str) -> bool:
         (RESPONSES, {"workspace_id": "wrkspc_1"}, {}, {"workspace_id": "wrkspc_1"}, []),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("how", SPELLINGS)
+@each_row("how", SPELLINGS)
 def test_members_that_belong_to_an_account_are_taken_out(
     path: str, body: Any, headers: Any, kept: Any, found: list[str], how: dict[str, Any]
 ) -> None:
@@ -80,8 +81,8 @@ ASSISTANT = [
 ]
 
 
-@pytest.mark.parametrize("how", SPELLINGS)
-@pytest.mark.parametrize(("before", "after"), ASSISTANT)
+@each_row("how", SPELLINGS)
+@each_row(("before", "after"), ASSISTANT)
 def test_signed_thinking_is_taken_out(before: Any, after: Any, how: dict[str, Any]) -> None:
     """A3: blocks of thinking go, whatever stands around them stays."""
 
@@ -196,8 +197,8 @@ def said(*blocks: dict[str, Any]) -> dict[str, Any]:
     return {"role": "assistant", "content": list(blocks)}
 
 
-@pytest.mark.parametrize("how", SPELLINGS)
-@pytest.mark.parametrize(
+@each_row("how", SPELLINGS)
+@each_row(
     ("messages", "thinking_is", "becomes"),
     [
         ([USER, said(thinking("s"), CALL), RESULT], ENABLED, DISABLED),

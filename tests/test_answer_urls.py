@@ -16,6 +16,8 @@ from patchbay.settings.presets import PRESETS
 from patchbay.values.account import Account, Secret
 from patchbay.values.http import Endpoint, Headers, Origin, Request
 
+from .each_row import each_row
+
 HERE = "http://127.0.0.1:8080"
 API = Origin("https", "api.example.com", 443)
 
@@ -353,7 +355,7 @@ SAID = (
 ).split()
 
 
-@pytest.mark.parametrize("member", SAID)
+@each_row("member", SAID)
 def test_each_member_that_holds_texts_stays_as_it_is(member: str) -> None:
     url = "https://api.example.com/v1/files/b"
     for said in (url, [url], {"url": url}):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from .each_row import each_row
+
 BREAKER = Path(__file__).parent / "end_to_end" / "breaker.py"
 
 
@@ -24,7 +26,7 @@ def _tables() -> dict[str, Any]:
 TABLES = _tables()
 
 
-@pytest.mark.parametrize("point", TABLES["POINTS"])
+@each_row("point", TABLES["POINTS"])
 def test_every_point_exists(point: str) -> None:
     owner, name = TABLES["POINTS"][point]
 

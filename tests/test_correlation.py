@@ -16,6 +16,8 @@ from patchbay.settings.presets import PRESETS
 from patchbay.values.account import Echo, Provider, Stamp
 from patchbay.values.http import Headers
 
+from .each_row import each_row
+
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 MINT = Mint(KEY)
 NOW = 1_800_000_000.0
@@ -86,7 +88,7 @@ def test_noise_in_the_form_of_an_id_is_not_ours(text: str) -> None:
     assert MINT.time_of(f"pb1-{text}") is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("value", "wanted"),
     [
         (MINE, "match"),

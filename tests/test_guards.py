@@ -13,6 +13,8 @@ from patchbay.values.account import Account, Secret
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Endpoint, Headers, Origin
 
+from .each_row import each_row
+
 CHAT = Endpoint("openai_chat", "openai", "generation", "/chat/completions")
 OPENAI = Account("one", PRESETS["openai"], Secret("literal", ""), Origin("https", "api.openai.com", 443))
 CONFIG = Config(
@@ -44,7 +46,7 @@ def test_names_that_are_ours_pass(host: str) -> None:
     assert refused({}, host=host) == ""
 
 
-@pytest.mark.parametrize(
+@each_row(
     "host",
     ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.6", "", " ",
      "localhost@evil.example", "evil.example#localhost", "localhost, evil.example", "localhost evil.example",

@@ -16,6 +16,7 @@ from patchbay.values.answer import Chunk, End, Fact, Failure, Head, Overdue
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Endpoint, Headers
 
+from .each_row import each_row
 from .test_router import JSON, SSE, answer, opened, request, routed, router
 
 PATHS = {
@@ -153,8 +154,8 @@ def test_a_stream_of_another_dialect_ends_as_that_one_does() -> None:
         assert not lacking(path, *_events(DELTA, FINISH, "[DONE]"), kind="text/event-stream", stream=True)
 
 
-@pytest.mark.parametrize("path", PATHS.values())
-@pytest.mark.parametrize(
+@each_row("path", PATHS.values())
+@each_row(
     ("kind", "body"),
     [("text/html", PAGE), ("application/json", PAGE), ("text/event-stream", b""), ("text/event-stream", b": ping\n\n"),
      ("application/json", b""), ("application/json", b" \n \n"), ("", b""), ("application/octet-stream", b"\x00\x01"),
@@ -227,8 +228,8 @@ def ask(path: str, **more: Any) -> Any:
     return request({"model": "m", "messages": [{"role": "user", "content": "hello"}], **more}, path)
 
 
-@pytest.mark.parametrize("path", PATHS.values())
-@pytest.mark.parametrize("status", [204, 205, 300, 301, 302, 303, 304, 307, 308, 600, 999, 101, 0, 99])
+@each_row("path", PATHS.values())
+@each_row("status", [204, 205, 300, 301, 302, 303, 304, 307, 308, 600, 999, 101, 0, 99])
 def test_a_status_that_answers_nothing_moves_on_at_its_head(path: str, status: int) -> None:
     """R9: 204, 3xx, 999: asked elsewhere; where nobody else is left the client hears so in its own words."""
     of = router()

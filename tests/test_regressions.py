@@ -7,7 +7,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-import pytest
+from .each_row import each_row
 
 TESTS = Path(__file__).parent
 # T: it starts and keeps its word. H: an honest host is never accused. A: accounts and errors. P: what passes through.
@@ -122,6 +122,6 @@ def named() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@each_row("fault", FAULTS)
 def test_a_fault_that_was_found_has_a_test_that_names_it(fault: str) -> None:
     assert fault in named(), FAULTS[fault]

@@ -13,6 +13,8 @@ from patchbay.body import Body
 from patchbay.requested_models import RequestedModels, anywhere, matches
 from patchbay.values.http import Headers, Origin, Request
 
+from .each_row import each_row
+
 CHAT = "/v1/chat/completions"
 NAMING = (
     "model", "models", "fallback", "fallbacks", "model_id", "model_ids", "modelid", "modelids", "model_name",
@@ -47,8 +49,8 @@ def form(*fields: tuple[str, str]) -> bytes:
     return "".join(parts).encode() + b"--x--\r\n"
 
 
-@pytest.mark.parametrize("word", NAMING)
-@pytest.mark.parametrize("spelled", [str, str.upper, lambda word: f" {word}\t", lambda word: f"first_{word}"])
+@each_row("word", NAMING)
+@each_row("spelled", [str, str.upper, lambda word: f" {word}\t", lambda word: f"first_{word}"])
 def test_each_word_for_a_model_names_one_at_any_depth(word: str, spelled: Any) -> None:
     member = spelled(word)
 

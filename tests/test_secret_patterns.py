@@ -9,6 +9,7 @@ from patchbay import secret_patterns
 from patchbay.identity.signals import SIGNALS
 from patchbay.settings.presets import PRESETS
 
+from .each_row import each_row
 from .slips import PIECE, keys
 
 KEYS = {kind: prefix + secret for kind, (prefix, secret) in keys().items()}
@@ -43,7 +44,7 @@ HARMLESS = (
 ).split()
 
 
-@pytest.mark.parametrize("kind", KEYS)
+@each_row("kind", KEYS)
 def test_keys_of_every_provider_are_recognised(kind: str) -> None:
     """T6: by their shape, or because nobody would choose such a name."""
     assert secret_patterns.may_be_key(KEYS[kind])
@@ -124,7 +125,7 @@ def test_no_piece_of_a_key_is_left_in_a_line(kind: str, before: str, after: str)
     assert told.endswith(": is not a setting")
 
 
-@pytest.mark.parametrize("name", CREDENTIALS)
+@each_row("name", CREDENTIALS)
 def test_names_of_credentials(name: str) -> None:
     """T7: whatever stands between the parts of a name."""
     assert secret_patterns.names_key(name)
@@ -132,7 +133,7 @@ def test_names_of_credentials(name: str) -> None:
     assert secret_patterns.names_key(name.replace("-", "_"))
 
 
-@pytest.mark.parametrize("name", HARMLESS)
+@each_row("name", HARMLESS)
 def test_names_that_only_sound_like_it(name: str) -> None:
     assert not secret_patterns.names_key(name)
 
@@ -158,13 +159,13 @@ def test_names_of_any_length_are_judged_and_only_usual_ones_remembered() -> None
     assert asked == ["a-token", long, long]
 
 
-@pytest.mark.parametrize("word", sorted(secret_patterns._OWN_WORDS | set(secret_patterns._ENDINGS)))
+@each_row("word", sorted(secret_patterns._OWN_WORDS | set(secret_patterns._ENDINGS)))
 def test_every_word_for_a_credential_names_one(word: str) -> None:
     assert secret_patterns.names_key(f"x-{word}")
     assert not secret_patterns.names_key(f"x-{word[0]}q")
 
 
-@pytest.mark.parametrize("word", sorted(secret_patterns._HARMLESS_BEFORE))
+@each_row("word", sorted(secret_patterns._HARMLESS_BEFORE))
 def test_every_word_before_a_key_that_is_none(word: str) -> None:
     assert not any(secret_patterns.names_key(f"x-{word}-{kind}") for kind in ("key", "keys", "token"))
 
@@ -281,7 +282,7 @@ def test_an_address_in_a_line_is_covered_and_a_line_without_stays() -> None:
     assert secret_patterns.covered("nothing here") == "nothing here"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "word",
     "secret secrets password passwd passphrase passcode pwd credential credentials cookie cookies jwt bearer dpop creds"
     " csrf otp totp vk pat sas saml sig signature apikeys mytoken mysecret mypassword myapikey myappkey myuserkey"

@@ -19,6 +19,8 @@ from patchbay.state import Leak, State
 from patchbay.values.decision import Outcome
 from patchbay.values.record import Record
 
+from .each_row import each_row
+
 KEY = Key("openai@any", b"\x00\xff", "aff", "gpt")
 TTL = 100.0
 
@@ -236,7 +238,7 @@ def test_a_kind_of_a_later_version_is_left() -> None:
     assert Instance().state.adopt([Record("weather", "x", "fine", 1.0, 50.0)], 1) == 0
 
 
-@pytest.mark.parametrize("seed", range(20))
+@each_row("seed", range(20))
 def test_instances_that_heard_the_same_know_the_same(seed: int) -> None:
     """Three instances act at random and hear of one another late and in any order; in the end they agree."""
     chance = random.Random(seed)

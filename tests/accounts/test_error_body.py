@@ -10,6 +10,8 @@ from patchbay.accounts import error_body
 from patchbay.accounts.error_body import ErrorBody
 from patchbay.body import Body
 
+from ..each_row import each_row
+
 
 def read(document):
     return error_body.read(Body(document if isinstance(document, bytes) else json.dumps(document).encode()))
@@ -67,8 +69,8 @@ def test_other_members_of_the_outermost_object_are_not_read():
     assert read({"prompt": "x" * 9, "code": "a"}).parts == ({"code": "a"},)
 
 
-@pytest.mark.parametrize("member", ["param", "loc", "field"])
-@pytest.mark.parametrize(
+@each_row("member", ["param", "loc", "field"])
+@each_row(
     ("value", "place"),
     [
         ("Messages[0].role", "messages[0].role"),

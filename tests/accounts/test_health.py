@@ -15,6 +15,8 @@ from patchbay.accounts.limits import Bucket
 from patchbay.accounts.upstream_faults import OutcomeContext
 from patchbay.values.decision import Outcome
 
+from ..each_row import each_row
+
 M, H = 60.0, 3600.0
 AT_U = OutcomeContext("u")
 
@@ -649,8 +651,8 @@ def _expected(state, event):
             return state
 
 
-@pytest.mark.parametrize("event", EVENTS)
-@pytest.mark.parametrize("state", sorted(STAYS))
+@each_row("event", EVENTS)
+@each_row("state", sorted(STAYS))
 def test_every_event_in_every_state_leads_where_the_table_says(state, event):
     assert _led(state, event) == _expected(state, event)
 

@@ -12,6 +12,8 @@ from patchbay.accounts.quoted_text import ClientText
 from patchbay.body import Body
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
+
 NOW = 1_790_000_000.0
 
 
@@ -116,7 +118,7 @@ def test_each_providers_limit_headers_are_understood(fields, seconds):
     assert at == (pytest.approx(NOW + seconds, rel=0, abs=1e-3) if seconds else None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("document", "seconds"),
     [
         ({"error": {"code": 429, "details": [
@@ -287,7 +289,7 @@ def test_a_request_that_is_larger_than_the_whole_limit_is_known(message, larger)
 # --- each unit, each bound, each rank
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "now", "at"),
     [
         ("2d", 0.0, 172_800.0),
@@ -330,7 +332,7 @@ def test_a_date_of_no_calendar_is_no_hint(text):
     assert limits.moment(text, NOW) is None
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("phrase", "seconds"),
     [
         ("try again in 2 ms", 0.002),
@@ -381,7 +383,7 @@ def test_nine_ranks_of_hints_are_asked_in_their_order():
         assert retry_at(fields, said, NOW) == NOW + first + 1
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("fields", "seconds"),
     [
         (headers(retry_after_ms=" 1500 "), 1.5),

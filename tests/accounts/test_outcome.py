@@ -14,6 +14,8 @@ from patchbay.values.account import ErrorRule
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
+
 NOW = 1_790_000_000.0
 
 
@@ -218,7 +220,7 @@ TABLE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("family", "status", "document", "kind"), TABLE)
+@each_row(("family", "status", "document", "kind"), TABLE)
 def test_an_answer_is_judged_by_all_it_says(family, status, document, kind):
     assert classify(family, status, document).kind == kind
 
@@ -514,7 +516,7 @@ def test_each_window_over_all_models_rests_the_account(window, scope):
     assert outcome.classify("anthropic", Head(429, allowed), body, NOW).scope == "lane"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("status", "message", "no_api"),
     [(status, PAGE, status not in (411, 413, 414, 415, 416, 417, 422, 429, 431)) for status in range(400, 432)]
     + [(500, PAGE, False), (502, PAGE, False), (407, b'{"error": "x"}', True), (418, b'{"error": "x"}', False),

@@ -27,6 +27,8 @@ from patchbay.values.answer import Head
 from patchbay.values.decision import Outcome
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
+
 NOW = 1_790_000_000.0
 HARMLESS = "zebra crossing ahead"
 
@@ -280,7 +282,7 @@ def test_a_phrase_is_quoted_inside_a_stream_too(phrases: list[tuple[int, str]]) 
             assert found(phrase) in (None, found(HARMLESS)), (phrase, family, quote, code)
 
 
-@pytest.mark.parametrize("code", CODES)
+@each_row("code", CODES)
 def test_a_code_that_is_the_clients_own_word_is_none(code: str) -> None:
     """R1: as a value that is quoted where a code stands, and in what the provider hands back of the request."""
     for key in ("code", "type", "reason", "status"):

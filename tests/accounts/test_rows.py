@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from patchbay.accounts import outcome
 from patchbay.accounts.health import Health
 from patchbay.accounts.upstream_faults import OutcomeContext
@@ -14,6 +12,7 @@ from patchbay.values.answer import Head
 from patchbay.values.decision import Outcome
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
 from .test_outcome import NOW, TABLE
 
 # By outcome and by how far it reaches: the state of the model that was asked for, and of any other.
@@ -40,7 +39,7 @@ def judged(family: str, status: int, document: object) -> Outcome:
     return outcome.classify(family, Head(status, Headers()), None if document is None else Body(raw), NOW)
 
 
-@pytest.mark.parametrize(("family", "status", "document", "kind"), TABLE)
+@each_row(("family", "status", "document", "kind"), TABLE)
 def test_every_row_of_the_error_tables_leads_to_its_state(
     family: str, status: int, document: object, kind: str
 ) -> None:

@@ -17,6 +17,8 @@ from patchbay.values.account import Echo
 from patchbay.values.answer import Fact, Head
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
+
 HEAD = Head(200, Headers((("content-type", "text/event-stream"),)))
 
 
@@ -197,7 +199,7 @@ def test_a_delta_that_tells_nothing_is_known_by_each_member_for_text(member: str
         assert learned(first).match(Event("", json.dumps(second).encode())) == Delta("", None)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         *wrapped("content", ""), *wrapped("content", ["one"]), *wrapped("signature", "one"), {"delta": 1}, {},

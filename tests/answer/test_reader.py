@@ -20,6 +20,7 @@ from patchbay.values.account import Echo
 from patchbay.values.answer import Fact, Head, Usage
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
 from .whole import facts_of_json
 
 ECHO = Echo(headers={"X-Request-ID": "handler"}, body={"request_id": "body"}, promised=True)
@@ -228,8 +229,8 @@ def test_single_bytes_give_the_same_facts(dialect: str, content_type: str, strea
     assert read(dialect, content_type, *pieces) == read(dialect, content_type, stream)
 
 
-@pytest.mark.parametrize(("dialect", "content_type", "stream"), STREAMS)
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "raw deflate", "br", "zstd"])
+@each_row(("dialect", "content_type", "stream"), STREAMS)
+@each_row("coding", ["gzip", "deflate", "raw deflate", "br", "zstd"])
 def test_a_compressed_stream_gives_the_same_facts(dialect: str, content_type: str, stream: bytes, coding: str) -> None:
     packed = {
         "gzip": gzip.compress,
@@ -364,11 +365,9 @@ def test_an_error_in_an_array_is_told() -> None:
     assert [error["type"] for error in values(facts, "error")] == ["RESOURCE_EXHAUSTED"]
 
 
-@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses", "anthropic", "gemini", ""])
-@pytest.mark.parametrize(
-    "body", [b'{"error":{"message":"m","code":"c"}}', b'{"error":"m","code":"c"}', b'{"message":"m","code":"c"}']
-)
-@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream", ""])
+@each_row("dialect", ["openai_chat", "openai_responses", "anthropic", "gemini", ""])
+@each_row("body", [b'{"error":{"message":"m","code":"c"}}', b'{"error":"m","code":"c"}', b'{"message":"m","code":"c"}'])
+@each_row("content_type", ["application/json", "text/event-stream", ""])
 def test_a_refusal_is_read_once_whatever_its_type_says(dialect: str, body: bytes, content_type: str) -> None:
     (error,) = values(read(dialect, content_type, body, status=429), "error")
 
@@ -515,7 +514,7 @@ FRAMINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "body", "framing"), FRAMINGS)
+@each_row(("kind", "body", "framing"), FRAMINGS)
 def test_the_type_and_the_first_byte_choose_how_a_body_is_read(kind: str, body: bytes, framing: str) -> None:
     answer = opened(kind.upper() + "; charset=utf-8" if kind else "")
     facts = answer.feed(body[:1]) + answer.feed(body[1:])
@@ -806,7 +805,7 @@ LACKING = [
 ]
 
 
-@pytest.mark.parametrize(("path", "kind", "body", "lacks"), LACKING)
+@each_row(("path", "kind", "body", "lacks"), LACKING)
 def test_what_an_answer_lacks_is_told_in_words(path: str, kind: str, body: bytes, lacks: str) -> None:
     answer = opened(kind)
     answer.feed(body)

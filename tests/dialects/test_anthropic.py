@@ -13,6 +13,8 @@ from patchbay.dialects.outcome_rules import OutcomeRule
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
+from ..each_row import each_row
+
 ANTHROPIC = dialects.of("anthropic")
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
@@ -34,7 +36,7 @@ def kind_of(refusal: Refusal) -> str:
     return str(json.loads(ANTHROPIC.error(refusal, "id"))["error"]["type"])
 
 
-@pytest.mark.parametrize("status", range(399, 600))
+@each_row("status", range(399, 600))
 def test_each_status_has_its_type(status: int) -> None:
     other = "invalid_request_error" if 400 <= status < 500 else "api_error"
 
@@ -70,8 +72,8 @@ def test_each_event_is_its_own(mark: str) -> None:
     assert not ANTHROPIC.has_shape({"type": f"{mark}s"})
 
 
-@pytest.mark.parametrize("delta", FITTING)
-@pytest.mark.parametrize("block", [*BLOCKS, "a_later_kind"])
+@each_row("delta", FITTING)
+@each_row("block", [*BLOCKS, "a_later_kind"])
 def test_each_delta_fits_into_its_blocks_alone(delta: str, block: str) -> None:
     order = ANTHROPIC.order()
     start = {"type": "content_block_start", "index": 0, "content_block": {"type": block}}
@@ -141,7 +143,7 @@ def block_of(**block: object) -> dict[str, Any]:
     return {"type": "content_block_start", "content_block": block}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "told"),
     [
         ({"type": "message", "id": "i", "model": "m", "created_at": 1, "container": {"id": "c"}, "content": [

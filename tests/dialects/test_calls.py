@@ -15,6 +15,7 @@ from patchbay.identity.turns import answer_turns
 from patchbay.values.answer import Head
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
 from ..identity.talks import CHAT, GEMINI, MESSAGES, RESPONSES, Call, History, Reply, answer
 
 PATHS = (CHAT, RESPONSES, MESSAGES, GEMINI)
@@ -38,9 +39,9 @@ def facts_of(path: str, reply: Reply, *, stream: bool, step: int = 0) -> dict[st
     return {fact.kind: fact.value for fact in [*facts, *reader.end()]}
 
 
-@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("path", PATHS)
+@each_row("reply", REPLIES.values())
+@each_row("stream", [False, True])
+@each_row("path", PATHS)
 def test_calls_are_told_once_at_the_end(path, stream, reply):
     told = facts_of(path, reply, stream=stream)["calls"]
 
@@ -64,9 +65,9 @@ def test_however_the_bytes_are_cut_it_is_the_same(path, step):
     assert facts_of(path, reply, stream=True, step=step)["calls"] == facts_of(path, reply, stream=True)["calls"]
 
 
-@pytest.mark.parametrize("reply", REPLIES.values(), ids=REPLIES)
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("path", PATHS)
+@each_row("reply", REPLIES.values())
+@each_row("stream", [False, True])
+@each_row("path", PATHS)
 def test_a_later_request_has_the_turns_that_the_answer_foretold(path, stream, reply):
     """I1: whatever ids a framework writes, the answer is known by what it calls."""
     found = facts_of(path, reply, stream=stream)

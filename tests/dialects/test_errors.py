@@ -14,6 +14,8 @@ from patchbay.values.answer import Head
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
+
 COOLDOWN = Refusal(
     429, "model_cooldown", "All credentials for model m are cooling down via provider p", 12.0,
     {"model": "m", "provider": "p", "reset_time": "12s", "reset_seconds": 12},
@@ -88,8 +90,8 @@ def test_retry_after_is_in_whole_seconds_and_at_least_one(wait: float | None, he
     assert dict(errors.headers(Refusal(429, "x", "y", wait))).get("retry-after") == header
 
 
-@pytest.mark.parametrize("status", [*range(400, 430), 500, 502, 503, 529])
-@pytest.mark.parametrize(
+@each_row("status", [*range(400, 430), 500, 502, 503, 529])
+@each_row(
     ("wait", "final", "hopeless"),
     [(None, False, False), (60.0, False, False), (60.1, False, True), (None, True, True), (1.0, True, True)],
 )

@@ -12,6 +12,8 @@ from patchbay.body import Body
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
+from ..each_row import each_row
+
 STEPS: list[dict[str, Any]] = [
     {"type": "user_input", "content": [{"type": "text", "text": "what I asked"}]},
     {"type": "thought", "signature": "sig-1", "summary": [{"type": "text", "text": "hm"}]},
@@ -123,7 +125,7 @@ def test_each_verb_that_administers_runs_nothing_at_code_assist_alone(verb: str)
     assert dialects.endpoint("POST", f"/v1beta/models/g:{verb}").model_source == "model"
 
 
-@pytest.mark.parametrize("status", range(399, 600))
+@each_row("status", range(399, 600))
 def test_each_status_has_its_word(status: int) -> None:
     other = "INVALID_ARGUMENT" if 400 <= status < 500 else "INTERNAL"
     error = json.loads(dialects.of("gemini").error(Refusal(status, "c", "m"), "id"))["error"]
@@ -166,7 +168,7 @@ TEXT = [("content", "text", ""), ("text", "x", "")]
 CACHE = {"name": "cachedContents/c", "uri": "https://u"}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "told"),
     [
         ({"responseId": "r", "modelVersion": "m", "createTime": "t", "candidates": []},

@@ -10,6 +10,8 @@ from patchbay.dialects.openai import BOUND_FIELDS, NO_DIALECT, error, error_even
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
+from ..each_row import each_row
+
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
     404: "not_found_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
@@ -20,7 +22,7 @@ STORED = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("status", range(399, 600))
+@each_row("status", range(399, 600))
 def test_each_status_has_its_type(status: int) -> None:
     other = "invalid_request_error" if 400 <= status < 500 else "api_error"
 
@@ -56,8 +58,8 @@ def test_a_stream_ends_with_the_error_and_without_done() -> None:
     assert error_event(Refusal(502, "c", "m"), "id") == b"data: " + error(Refusal(502, "c", "m"), "id") + b"\n\n"
 
 
-@pytest.mark.parametrize("kind", STORED)
-@pytest.mark.parametrize("member", ["object", "type"])
+@each_row("kind", STORED)
+@each_row("member", ["object", "type"])
 def test_each_stored_thing_on_a_path_of_no_dialect_is_told(kind: str, member: str) -> None:
     data = {"id": "x_1", member: f"{kind}.created"}
 

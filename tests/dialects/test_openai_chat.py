@@ -9,6 +9,8 @@ import pytest
 from patchbay import dialects
 from patchbay.values.answer import Usage
 
+from ..each_row import each_row
+
 CHAT = dialects.of("openai_chat")
 
 
@@ -91,7 +93,7 @@ TOLD = [("content", "text", ""), ("text", "x", "")]
 TOOL = ("content", "tool", "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "told"),
     [
         ({"id": "i", "model": "m", "created": 1, "created_at": 2, "object": "o", "choices": []},

@@ -11,6 +11,8 @@ from patchbay.body import Body
 from patchbay.values.answer import Usage
 from patchbay.values.decision import Refusal
 
+from ..each_row import each_row
+
 RESPONSES = dialects.of("openai_responses")
 settings = RESPONSES.settings
 
@@ -105,7 +107,7 @@ TOLD = [("content", "text", ""), ("text", "x", "")]
 TOOL = ("content", "tool", "")
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("data", "told"),
     [
         ({"id": "r", "model": "m", "created_at": 1, "conversation": {"id": "v"}, "output": [],

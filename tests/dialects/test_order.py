@@ -10,6 +10,8 @@ from hypothesis import given, strategies as st
 from patchbay import dialects
 from patchbay.dialects.order import StreamOrder, index_of
 
+from ..each_row import each_row
+
 
 def disorder(dialect: str, *events: dict[str, Any]) -> list[str]:
     following = dialects.of(dialect).order()
@@ -48,7 +50,7 @@ def closing(reason: str, prompt: int = 0) -> dict[str, Any]:
     return {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage}
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("dialect", "events", "told"),
     [
         ("openai_chat", [chunk("a"), chunk("a"), chunk("a", "", "stop")], []),

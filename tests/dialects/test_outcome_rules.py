@@ -11,6 +11,8 @@ from patchbay.body import Body
 from patchbay.dialects import dialect, outcome_rules
 from patchbay.dialects.outcome_rules import AT_ONCE, BUSY, FROM_HERE, NO_MODEL, PLAN, ZERO_LIMIT, OutcomeRule, rule_for
 
+from ..each_row import each_row
+
 
 @pytest.mark.parametrize(
     ("kind", "scope", "is_blameless"),
@@ -57,7 +59,7 @@ def test_each_shared_row(
     assert rule.codes == ({"unsupported_country_region_territory"} if rule is FROM_HERE else set())
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("rule", "message", "matches"),
     [
         (PLAN, "not on your current plan", True), (PLAN, "upgrade your plan", True), (PLAN, "on plan", False),

@@ -7,6 +7,8 @@ import pytest
 from patchbay import dialects
 from patchbay.values.http import Endpoint
 
+from ..each_row import each_row
+
 CHAT, RESPONSES, CLAUDE, GEMINI = "openai_chat", "openai_responses", "anthropic", "gemini"
 
 PATHS = [
@@ -54,7 +56,7 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path", "dialect", "kind", "suffix"), PATHS)
+@each_row(("method", "path", "dialect", "kind", "suffix"), PATHS)
 def test_a_path_is_known(method: str, path: str, dialect: str, kind: str, suffix: str) -> None:
     found = dialects.endpoint(method, path)
 

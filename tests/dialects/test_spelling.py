@@ -14,6 +14,8 @@ from patchbay.settings.settings import Config
 from patchbay.values.decision import Refusal
 from patchbay.values.http import Headers
 
+from ..each_row import each_row
+
 PLAIN = (
     "/v1/chat/completions",
     "/api/v1/chat/completions",
@@ -122,7 +124,7 @@ def refused(path: str, method: str = "POST") -> Refusal | None:
     return GUARDS.refusal(arrival, dialects.endpoint(method, path.partition("?")[0]))
 
 
-@pytest.mark.parametrize("plain", PLAIN)
+@each_row("plain", PLAIN)
 def test_another_spelling_is_refused_or_read_as_the_plain_one(plain: str) -> None:
     """T4: no spelling of a generation's path makes it something that asks no model."""
     meant = dialects.endpoint("POST", plain)
@@ -234,8 +236,8 @@ def test_the_bytes_of_a_path_that_need_not_change_go_up_as_they_came() -> None:
     assert at_base == "/gw/v1/chat/completions?q=%63"
 
 
-@pytest.mark.parametrize("climbs", CLIMBING)
-@pytest.mark.parametrize("below", ["/v1/threads", "/v1/files", "/v1/models", "/v1beta/files", "/v1/messages/batches"])
+@each_row("climbs", CLIMBING)
+@each_row("below", ["/v1/threads", "/v1/files", "/v1/models", "/v1beta/files", "/v1/messages/batches"])
 def test_a_path_that_climbs_for_some_server_is_refused(below: str, climbs: str) -> None:
     """T4, R38: a path that may lead out of what gets a key is refused, also where nobody here reads it."""
     assert refused(f"{below}{climbs}{climbs}/organization/admin_api_keys", "GET")

@@ -8,6 +8,7 @@ import pytest
 
 from patchbay.identity import auxiliary_calls
 
+from ..each_row import each_row
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, answered, chat, request
 
 TITLE = "You are a title generator. You output ONLY a thread title. Nothing else."
@@ -146,7 +147,7 @@ TALKS = {
 }
 
 
-@pytest.mark.parametrize("name", CHORES)
+@each_row("name", CHORES)
 def test_what_a_client_asks_beside_a_chat_is_beside_it(name):
     """I4: titles, tags, follow-ups, topics, queries, gaps, in the words of the clients."""
     path, body = CHORES[name]
@@ -177,7 +178,7 @@ def test_a_call_beside_a_chat_rides_on_the_conversation_it_quotes(name):
     assert teller.ask(CHAT, chat(SAID, LONG, "why?")).affinity == main.affinity
 
 
-@pytest.mark.parametrize("name", [*CHORES, *TALKS])
+@each_row("name", [*CHORES, *TALKS])
 def test_the_second_turn_goes_where_the_first_went_whatever_was_recognised(name):
     """I4: a conversation that is taken for a side call is at home where its first answer came from."""
     path, body = (CHORES | TALKS)[name]
@@ -208,8 +209,8 @@ NO_TALK = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", NO_TALK)
-@pytest.mark.parametrize("body", [{"input": SAID}, {"messages": chat(SAID)["messages"]}, {"prompt": SAID}, b"--form--"])
+@each_row("path", NO_TALK)
+@each_row("body", [{"input": SAID}, {"messages": chat(SAID)["messages"]}, {"prompt": SAID}, b"--form--"])
 def test_what_holds_no_conversation_has_no_identity(path, body):
     """I5: embeddings, moderations, images, audio: nothing they say names a conversation, and nothing is bound."""
     teller = Teller()

@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from patchbay.values.decision import Identity
 from patchbay.values.http import Request
 
+from ..each_row import each_row
 from .renaming import Renamer
 from .traffic import Teller, facts, request
 
@@ -64,13 +63,13 @@ def _value(level: str, asked: Request, identity: Identity, account: str) -> obje
     return identity.affinity
 
 
-@pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+@each_row("case", _cases())
 def test_case(case: dict[str, Any]) -> None:
     _check(case)
 
 
-@pytest.mark.parametrize("salt", [1, 2, 3])
-@pytest.mark.parametrize("case", _cases(), ids=lambda case: case["id"])
+@each_row("salt", [1, 2, 3])
+@each_row("case", _cases())
 def test_case_in_other_words(case: dict[str, Any], salt: int) -> None:
     """No case holds for its own sake: with every id and text exchanged, it is the same."""
     _check(Renamer(salt).case(case))

@@ -11,6 +11,7 @@ from patchbay.body import Body
 from patchbay.identity import history, turns
 from patchbay.identity.turns import Conversation
 
+from ..each_row import each_row
 from .traffic import chat
 
 
@@ -236,7 +237,7 @@ def test_context_alone_is_better_than_nothing():
     assert read(chat(context)).root == 0
 
 
-@pytest.mark.parametrize(
+@each_row(
     "body",
     [
         b"", b"{", b"[]", b"null", b"7", b'"x"', b"\xff\xfe", b"{}", b'{"messages": 7}', b'{"messages": []}',
@@ -283,8 +284,8 @@ ODD = (
 )
 
 
-@pytest.mark.parametrize("role", ["user", "assistant"])
-@pytest.mark.parametrize("text", ODD)
+@each_row("role", ["user", "assistant"])
+@each_row("text", ODD)
 def test_a_text_says_the_same_however_it_is_wrapped(role, text):
     plain = {"messages": [{"role": role, "content": text}]}
     block = {"messages": [{"role": role, "content": [{"type": "text", "text": text}]}]}
@@ -294,7 +295,7 @@ def test_a_text_says_the_same_however_it_is_wrapped(role, text):
     assert read(plain) == read(block) == read(marked) == read(gemini)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("message", "role"),
     [
         ("hi", "user"), (7, ""), (None, ""), ([], ""), ({}, "user"), ({"role": 7}, "user"), ({"role": "odd"}, "user"),

@@ -10,6 +10,8 @@ from hypothesis import given, strategies as st
 
 from patchbay.identity.normalise import VOLATILE, arguments, canonical, clipped, lasting, masked, normal, squeezed
 
+from ..each_row import each_row
+
 DOT = "\N{BULLET}"
 # One text for each entry of VOLATILE, in its order, that no other entry masks in whole.
 MASKED = [
@@ -99,7 +101,7 @@ def test_each_volatile_member_drops_out(name: str) -> None:
     assert lasting({name: 1, "type": "x", "empty": None, "zero": 0}) == {"type": "x", "zero": 0}
 
 
-@pytest.mark.parametrize("blank", [chr(code) for code in range(0x3002) if chr(code).isspace()])
+@each_row("blank", [chr(code) for code in range(0x3002) if chr(code).isspace()])
 def test_each_blank_drops_out_of_an_answer(blank: str) -> None:
     assert squeezed(f"a{blank}b") == "ab"
     assert squeezed(f"é{blank}b") == "éb"

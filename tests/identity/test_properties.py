@@ -6,11 +6,11 @@ import json
 import unicodedata
 from typing import Any
 
-import pytest
 from hypothesis import given, settings, strategies as st
 
 from patchbay.identity.signals import usable
 
+from ..each_row import each_row
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, Teller, chat
 
 words = st.text(min_size=1, max_size=30).filter(lambda text: text.strip() and not text.lstrip().startswith("<"))
@@ -231,8 +231,8 @@ STRANGE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", PATHS.values())
-@pytest.mark.parametrize("body", STRANGE, ids=range(len(STRANGE)))
+@each_row("path", PATHS.values())
+@each_row("body", STRANGE)
 def test_whatever_a_body_is_it_is_answered(body, path):
     teller = Teller()
     first = teller.serve(path, body)

@@ -9,6 +9,7 @@ import pytest
 from patchbay.body import Body
 from patchbay.identity import references
 
+from ..each_row import each_row
 from .test_history import IN_EVERY_DIALECT
 from .traffic import CHAT, GEMINI, MESSAGES, RESPONSES, chat, request
 
@@ -158,7 +159,7 @@ def places(body, path=RESPONSES):
     return [(each.place, each.value) for each in references.owning(request(path, body))]
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("body", "place"),
     [
         ({"previous_response_id": "x"}, "reference"), ({"previous_interaction_id": "x"}, "reference"),

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 from patchbay.identity import signals
 from patchbay.settings.settings import TIERS
 
+from ..each_row import each_row
 from .traffic import CHAT, MESSAGES, RESPONSES, request
 
 UUID = "ac980658-63bd-4fb3-97ba-8da64cb1e344"
@@ -20,7 +21,7 @@ def found(path, body=None, headers=()):
     return [(item.tier, item.value) for item in signals.find(request(path, body, headers))[0]]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         "", "  ", "undefined", "NULL", "None", "nil", "true", "False", "0", "000", "[object Object]", "a\nb", "a\x00b",
@@ -37,7 +38,7 @@ def test_what_is_an_id(value):
     assert signals.usable(value) == value.strip()
 
 
-@pytest.mark.parametrize(
+@each_row(
     "value",
     [
         "tenant\n", "tenant\r\n", "\ntenant", "ten\tant", "a\u200bb", "\ufeff", "-1", "default", "Default", "TEST",
@@ -152,13 +153,13 @@ def test_the_tiers_of_the_table_are_in_the_order_of_the_settings():
     assert tiers == [tier for tier in TIERS if tier in tiers]
 
 
-@pytest.mark.parametrize("word", sorted(signals._PLACEHOLDERS))
+@each_row("word", sorted(signals._PLACEHOLDERS))
 def test_each_placeholder_names_nothing(word):
     assert signals.usable(word) == signals.usable(word.upper()) == ""
     assert signals.usable(f"{word}-4f") != ""
 
 
-@pytest.mark.parametrize("word", sorted(signals._CONSTANTS))
+@each_row("word", sorted(signals._CONSTANTS))
 def test_each_constant_may_be_common(word):
     assert signals.is_common("body_session", word)
     assert all(signals.is_common("generic_header", f"{word}-{noun}") for noun in signals._NOUNS)
@@ -188,9 +189,7 @@ def _request_with(where: str):
     return request(CHAT, {outer: {inner: "s"} if inner else "s"})
 
 
-@pytest.mark.parametrize(
-    "signal", [each for each in signals.SIGNALS if each.tier != "user"], ids=lambda each: each.where
-)
+@each_row("signal", [each for each in signals.SIGNALS if each.tier != "user"])
 def test_each_signal_is_found_where_it_says(signal):
     items, unusable = signals.find(_request_with(signal.where))
 

@@ -13,6 +13,7 @@ from patchbay.identity.history import conversation_of
 from patchbay.identity.turns import Conversation, Turn, answer_turns
 from patchbay.keyed import fingerprint
 
+from ..each_row import each_row
 from .test_history import IN_EVERY_DIALECT
 from .traffic import chat
 
@@ -133,8 +134,8 @@ def test_each_member_with_a_response_is_read(member: str) -> None:
     )
 
 
-@pytest.mark.parametrize("member", turns._MEDIA)
-@pytest.mark.parametrize("key", turns._MEDIA_KEYS)
+@each_row("member", turns._MEDIA)
+@each_row("key", turns._MEDIA_KEYS)
 def test_each_place_of_media_counts(member: str, key: str) -> None:
     found = digests({"type": "media", member: {key: "AAAA", "detail": "low"}})
 

@@ -19,6 +19,8 @@ from patchbay.proxy.answer_filter import AnswerFilter, UnaskedProtocol, Unchange
 from patchbay.proxy.credentials import Credentials
 from patchbay.values.account import Secret
 
+from ..each_row import each_row
+
 KEY = "sk-real-0123456789abcdef"
 REQUEST = http.Request.make("POST", "http://a/")
 WAYS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
@@ -260,7 +262,7 @@ def test_codings_are_taken_off_in_the_order_of_their_layers(way: str, first: str
     assert whole.startswith(b'{"error"')
 
 
-@pytest.mark.parametrize("at", range(len(KEY) + 1))
+@each_row("at", range(len(KEY) + 1))
 def test_an_answer_that_is_not_encoded_is_covered_across_every_cut(at: int) -> None:
     intake, text = taken(response()), f"a {KEY} b".encode()
     came = intake.plain(text[: at + 2]) + intake.plain(text[at + 2 :]) + intake.rest()

@@ -13,6 +13,8 @@ from hypothesis import given, strategies as st
 
 from patchbay.proxy.redaction import MARK, RedactedStream, Redactor
 
+from ..each_row import each_row
+
 KEY = "sk-live_Quoted/0123+456789=abcdef"
 PLAIN = "sk-proj-0123456789abcdefghijklmnop"
 KEYS = (KEY, PLAIN, "sk-proj-0123456789abcdef", "AIzaSyA-other_key-0123456789")
@@ -98,8 +100,8 @@ def quotes(data: bytes, key: str, spelled: bytes) -> bool:
     return key.encode() in data or inner in data
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("spelling", SPELLINGS)
+@each_row("key", KEYS)
+@each_row("spelling", SPELLINGS)
 def test_a_value_is_covered_in_every_spelling(spelling: str, key: str) -> None:
     """R4: a key that an upstream quotes is covered however it is escaped."""
     spelled = SPELLINGS[spelling](key).encode("latin-1")

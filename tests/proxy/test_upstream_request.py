@@ -18,6 +18,7 @@ from patchbay.values.account import Account, CredentialForm
 from patchbay.values.decision import Edit
 from patchbay.values.http import Origin
 
+from ..each_row import each_row
 from .driven import CLIENT_KEY, KEY, Driven
 
 FORMS = {
@@ -41,8 +42,8 @@ def provider(**settings: Any) -> str:
 # -- the credential ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("came", ["Authorization", "X-API-Key", "x-goog-api-key", "Api-Key", ""])
+@each_row("form", FORMS)
+@each_row("came", ["Authorization", "X-API-Key", "x-goog-api-key", "Api-Key", ""])
 def test_the_credential_stands_in_the_form_of_the_provider_alone(form: str, came: str) -> None:
     given = [(came, CLIENT_KEY)] if came else []
     driven = Driven("provider: own", headers=given, more=provider(credential=form))

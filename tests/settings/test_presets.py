@@ -21,6 +21,7 @@ from patchbay.values.decision import Finding
 from patchbay.values.http import Headers
 
 from ..crosstalk.records import record
+from ..each_row import each_row
 
 MINT = Mint(b"k" * 32)
 NOW = 1_800_000_000.0
@@ -76,8 +77,8 @@ def test_nothing_is_promised_but_by_those_who_keep_to_it(name: str) -> None:
     assert not PRESETS[name].echo.promised
 
 
-@pytest.mark.parametrize("name", sorted(set(PRESETS) - {"morpheus", "sglang"}))
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"])
+@each_row("name", sorted(set(PRESETS) - {"morpheus", "sglang"}))
+@each_row("path", ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"])
 def test_no_body_gets_a_member_that_could_be_refused(name: str, path: str) -> None:
     assert stamped(PRESETS[name], path).body == {}
 
@@ -163,7 +164,7 @@ def test_guids_of_one_moment_are_told_apart_and_share_nothing() -> None:
     assert len({guid[:8] for guid in guids}) == 64
 
 
-@pytest.mark.parametrize("at", [at for at in range(36) if at not in (8, 13, 14, 18, 19, 23)])
+@each_row("at", [at for at in range(36) if at not in (8, 13, 14, 18, 19, 23)])
 def test_a_changed_guid_is_not_ours(at: int) -> None:
     guid = MINT.guid(MINE)
 

@@ -9,6 +9,7 @@ from patchbay.settings.reader import ConfigError, load
 from patchbay.values.account import Secret
 from patchbay.values.http import Origin
 
+from ..each_row import each_row
 from .written import ONE, account, key, mistakes, wrong_account, wrong_key
 
 
@@ -186,7 +187,7 @@ def test_a_host_of_words_may_begin_like_a_key(host: str) -> None:
         reader.load(text.format("sk-3f9a2b7c1d4e5f60718293a4b5c6d7e8.example"), "c.yaml")
 
 
-@pytest.mark.parametrize("name", sorted(syntax._CREDENTIAL_HEADERS | syntax._PROXY_HEADERS | {"x-patchbay-session-id"}))
+@each_row("name", sorted(syntax._CREDENTIAL_HEADERS | syntax._PROXY_HEADERS | {"x-patchbay-session-id"}))
 def test_every_header_of_patchbay_or_the_proxy_is_refused(name: str) -> None:
     kinds = [
         (syntax._CREDENTIAL_HEADERS, "the credential comes from key: only"),
@@ -264,7 +265,7 @@ def test_a_right_of_a_client_names_something() -> None:
 LOOKS_LIKE_A_KEY = "sk-proj-abcdefghij0123456789"
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("store", "wrong"),
     [
         ("memory", ""),

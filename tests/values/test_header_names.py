@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-import pytest
-
 from patchbay.values import header_names
 from patchbay.values.account import CredentialForm
+
+from ..each_row import each_row
 
 ADDON = Path(__file__).parents[2] / "addon"
 # group → how many of its names may stand together elsewhere
@@ -42,7 +42,7 @@ def test_every_header_for_a_key_has_a_form_and_the_forms_have_no_other() -> None
     assert header_names.credential_form("authorization") == "bearer"
 
 
-@pytest.mark.parametrize("module", sorted(str(file.relative_to(ADDON)) for file in ADDON.rglob("*.py")))
+@each_row("module", sorted(str(file.relative_to(ADDON)) for file in ADDON.rglob("*.py")))
 def test_no_other_module_lists_the_names(module: str) -> None:
     tree = ast.parse((ADDON / module).read_text())
     if module != "values/header_names.py":

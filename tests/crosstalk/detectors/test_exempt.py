@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from patchbay.crosstalk.detectors import DETECTORS
 from patchbay.values.answer import Fact
 
+from ...each_row import each_row
 from ..world import Line, World
 
 ID, CALL = "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "call_a81Kx02bQz77TyLm3"
@@ -37,10 +36,10 @@ def after_another(detector: str) -> tuple[World, Line]:
     return world, world.send(user="person-of-mine")
 
 
-@pytest.mark.parametrize(("status", "generation", "finds"), [
+@each_row(("status", "generation", "finds"), [
     (200, True, True), (399, True, True), (400, True, False), (500, True, False), (200, False, False),
 ])  # fmt: skip
-@pytest.mark.parametrize("detector", FOUND)
+@each_row("detector", FOUND)
 def test_errors_and_fetched_answers_are_exempt(detector: str, status: int, generation: bool, finds: bool) -> None:
     world, line = after_another(detector)
     line.watch.record.generation = generation
@@ -50,8 +49,8 @@ def test_errors_and_fetched_answers_are_exempt(detector: str, status: int, gener
     assert [each.detector for each in found] == ([detector] if finds else [])
 
 
-@pytest.mark.parametrize("value", [None, 7, ["x"], "", "words"], ids=str)
-@pytest.mark.parametrize("detector", [each for each in FOUND if each not in ("disorder", "strange-id")])
+@each_row("value", [None, 7, ["x"], "", "words"])
+@each_row("detector", [each for each in FOUND if each not in ("disorder", "strange-id")])
 def test_a_fact_of_another_form_is_exempt(detector: str, value: Any) -> None:
     world, line = after_another(detector)
     fact = FOUND[detector]

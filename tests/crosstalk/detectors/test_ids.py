@@ -17,6 +17,7 @@ from patchbay.ledger import Entry
 from patchbay.values.answer import Fact
 from patchbay.values.http import Endpoint
 
+from ...each_row import each_row
 from .contexts import AT, MINE, MINT, broken, context, found, habits, kept, request, told
 
 
@@ -175,10 +176,8 @@ def tagged(ctx: DetectorContext, value: object, kind: str = "token") -> list[tup
     return [(each.detector, each.strength, each.victim) for each in found(ctx, "tag", Fact(kind, value, "item"))]
 
 
-@pytest.mark.parametrize("kind", ["echo", "id", "provider_id", "token"])
-@pytest.mark.parametrize(
-    ("status", "strength"), [(0, "proof"), (200, "proof"), (399, "proof"), (400, "strong"), (502, "strong")]
-)
+@each_row("kind", ["echo", "id", "provider_id", "token"])
+@each_row(("status", "strength"), [(0, "proof"), (200, "proof"), (399, "proof"), (400, "strong"), (502, "strong")])
 def test_an_id_of_another_exchange_is_proof_and_strong_in_an_error(kind: str, status: int, strength: str) -> None:
     ctx = promised(status=status)
     guid = MINT.guid(THEIRS)

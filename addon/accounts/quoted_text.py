@@ -56,7 +56,7 @@ _STILL_ENCODED = re.compile(r"%[2-7][0-9A-Fa-f]|&#x?[0-9A-Fa-f]{2,5};|\\u00[2-7]
 _ENTITY = re.compile("&(?:#[0-9]{1,7}|#[Xx][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31});")
 _ROUNDS = 3
 _ESCAPED_ASCII = re.compile(rb"\\u00[2-7]")
-_JOINT = rb"(?:%5f|&#x?[0-9a-f]{1,4};|[^a-z0-9]{1,3})"  # between the words of a code
+_JOINT = rb"(?:%[2-7][0-9a-f]|&#x?[0-9a-f]{1,4};|[^a-z0-9]{1,3})"  # between the words of a code
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]+")
 _NAME = re.compile(r"[\"'`]([^\"'`]{1,200})[\"'`]")
@@ -242,7 +242,6 @@ def _unescaped(raw: bytes) -> bytes:
         return raw
     for escape in _BLANKS:
         raw = raw.replace(escape, b" ")
-    raw = raw.replace(b"\\/", b"/")
     if b"\\u" not in raw:
         return raw
     text = raw.decode("utf-8", "replace").encode("raw_unicode_escape").decode("raw_unicode_escape", "replace")

@@ -4,6 +4,8 @@ Words of a client's that a provider quotes: no account is the worse for them.
 The texts are made from the phrases and codes of the rules themselves, so a new rule is attacked as well.
 """
 
+# ruff: noqa: RUF001 - quotation marks of all kinds
+
 from __future__ import annotations
 
 import json
@@ -594,3 +596,202 @@ def test_every_value_of_a_request_is_found_in_it(value: str) -> None:
         text = value if sent._raw else value.replace("%", "")
         words = re.findall("[0-9A-Za-z\x80-\U0010ffff]+", text)
         assert not words or "+" in text or sent.hold(text.lower(), 0, len(text.lower())), text
+
+
+# --- each fact of the search by itself
+
+
+def holds(asked: Any, part: str, before: str = "Bad ", after: str = " here", **more: Any) -> bool:
+    """Whether a request *asked* holds the *part* of a message, with words of the provider around it."""
+    message = f"{before}{part}{after}"
+    sent = ClientText(asked if isinstance(asked, bytes) else plain(asked), model="m")
+    return sent.hold(message, len(before), len(before) + len(part), **more)
+
+
+@pytest.mark.parametrize(
+    "pair",
+    (
+        *("“” „“ „” ”” ‘’ ‚‘ «» »« ‹› ›‹ 「」 『』 〈〉 《》 ❝❞ ❛❜".split()),
+        *("〝〞 〝〟 ⟨⟩ ⟪⟫ 【】 〔〕 （） ［］ ｢｣ () [] {} <>".split()),
+    ),
+)
+def test_every_pair_of_marks_is_a_quotation(pair: str) -> None:
+    assert own_words(f"no {pair[0]}a b{pair[1]} c").replace("\0", "") == f"no {pair[0]}{pair[1]} c"
+
+
+def test_a_request_is_known_up_to_a_mebibyte_and_an_unknown_one_may_hold_any_sentence_and_no_code() -> None:
+    assert ClientText(b"x" * 1048576).is_known
+    for sent in (ClientText(None), ClientText(b'{"code": "bad", "a": "' + b"x" * 1048576)):
+        assert not sent.is_known
+        assert sent.hold("bad", 0, 3) and sent.hold_other_name("'no'") and sent.hold_end("so bad", 3, 6)
+        assert not sent.hold_code("bad") and not sent.hold_member("code", "bad")
+
+
+@pytest.mark.parametrize("escape", [r"\\", r"\"", r"\n", r"\r", r"\t", r"\b", r"\f", r"\u0022", r"\u0001", r"\/", " "])
+def test_each_escape_of_json_between_words_is_a_blank(escape: str) -> None:
+    assert holds(b'{"x": "so invalid%bapi key is"}' % escape.encode(), "invalid api", names_model=True)
+
+
+def test_each_punctuation_mark_is_a_blank_and_each_letter_the_same_in_either_case() -> None:
+    for code in range(32, 127):
+        mark = chr(code)
+        asked = {"x": f"so invalid{mark}api key"}
+        assert holds(asked, "invalid api") is not mark.isalnum(), mark
+        assert holds(asked, f"invalid{mark.swapcase()}api"), mark
+    assert not holds({"x": "一x key"}, "一 x") and holds({"x": "一x key"}, "一x")
+
+
+def nested(levels: int, escape: Callable[[str], str], blank: str) -> str:
+    for _ in range(levels - 1):
+        blank = escape(blank)
+    return f"so invalid{blank}api key"
+
+
+@pytest.mark.parametrize(
+    ("escape", "blank", "most"),
+    [
+        (lambda text: text.replace("%", "%25"), "%20", 6),
+        (lambda text: text.replace("&", "&#38;"), "&#32;", 3),
+        (lambda text: text.replace("&", "&amp;"), "&#x20;", 2),
+        (lambda text: text.replace("\\", "%5C"), "\\u0020", 2),
+    ],
+)
+def test_nested_escapes_are_undone_in_three_rounds(escape: Callable[[str], str], blank: str, most: int) -> None:
+    for levels in range(1, most + 1):
+        assert holds({"x": nested(levels, escape, blank)}, "invalid api"), levels
+    if "\\" not in blank:
+        assert not holds({"x": nested(most + 1, escape, blank)}, "invalid api")
+
+
+def test_text_in_utf_16_is_read_though_its_first_characters_are_of_another_script() -> None:
+    assert holds("中文a invalid api key".encode("utf-16"), "invalid api")
+
+
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [
+        ("kitten api", True),  # begins before the part, ends in it
+        ("kitten api key soup", True),
+        ("keys soup", True),  # a word that the part holds half of
+        ("big kitten", False),  # ends where the part begins
+        ("soup today", False),  # begins where the part ends
+        ("api", False),  # a single word is in requests by chance
+        ("key", False),
+    ],
+)
+def test_a_value_counts_when_its_words_overlap_the_part(value: str, held: bool) -> None:
+    said = "A big kitten api keys soup today"
+    start = said.index("api")
+    for end in (said.index("s soup"), said.index("soup")) if value != "kitten api key soup" else ():
+        assert ClientText(plain({"x": value})).hold(said, start - 1, end) is held, end
+
+
+@pytest.mark.parametrize(("word", "held"), [("model", True), ("models", True), ("mode", False)])
+def test_of_single_words_only_the_model_counts(word: str, held: bool) -> None:
+    assert holds({"x": word}, f"big {word} soup") is held
+
+
+@pytest.mark.parametrize(("count", "held"), [(2, True), (16, True), (17, False)])
+def test_a_value_inside_a_sentence_has_sixteen_words_at_most(count: int, held: bool) -> None:
+    words = " ".join(f"w{number}" for number in range(count))
+    assert holds({"x": words}, f"big {words} soup") is held
+
+
+def test_a_value_has_two_hundred_bytes_at_most_with_a_blank_on_either_side() -> None:
+    assert ClientText(plain({"x": "a" * 198})).hold_code("a" * 198)
+    assert not ClientText(plain({"x": "a" * 199})).hold_code("a" * 199)
+
+
+def test_a_part_without_a_word_is_held_by_no_request() -> None:
+    assert not holds({"x": "..."}, "...", before="", after="")
+
+
+def test_a_part_is_compared_as_it_is_and_with_its_words_completed() -> None:
+    assert holds({"x": "so api key is"}, "api key", after="ring.")
+    assert holds({"x": "so an api keyring is"}, "pi key", before="the a", after="ring")
+    assert holds({"x": "so an api keyring is"}, "pi key", before="a", after="ring")
+    assert not holds({"x": "so an api keyring is"}, "pi key", before="the a", after="rings")
+
+
+def test_where_the_message_names_the_model_anyway_the_models_name_and_paths_of_members_do_not_count() -> None:
+    sent = ClientText(plain({"model": "big cat", "x": "old dog", "invalid": {"api": "key"}}), model="big cat")
+
+    def found(message: str, names_model: bool) -> bool:
+        return sent.hold(message, 0, len(message), names_model=names_model)
+
+    assert found("no big cat here", False) and not found("no big cat here", True)
+    assert found("no old dog here", False) and found("no old dog here", True)
+    assert found("invalid api key", False) and not found("invalid api key", True)
+    assert found("no 'old dog'", True) and not found("no 'new dog'", True)
+
+
+@pytest.mark.parametrize(
+    ("message", "held"),
+    [("no 'dog'", True), ("no `dog`", True), ('no "dog"', True), ("no dog", False), ("no 'cow'", False),
+     ("'dog' is no 'm'", False), ("no '...'", False)],
+)  # fmt: skip
+def test_another_name_is_a_quoted_value_beside_which_the_model_is_not_named(message: str, held: bool) -> None:
+    assert ClientText(plain({"model": "m", "x": "dog"}), model="m").hold_other_name(message) is held
+
+
+@pytest.mark.parametrize(
+    ("before", "held"),
+    [("is ", True), ("is, ", True), ("he is ", True), ("was ", False), ("", False), ("is. ", False), ("is", False)],
+)
+def test_the_end_of_a_fragment_is_the_clients_with_the_word_before_it(before: str, held: bool) -> None:
+    message = before + "api key"
+    sent = ClientText(plain({"x": "here is api key or not"}))
+    assert sent.hold_end(message, len(before), len(message)) is held
+
+
+@pytest.mark.parametrize(("length", "held"), [(79, True), (80, False)])
+def test_the_word_before_a_fragment_has_less_than_eighty_characters(length: int, held: bool) -> None:
+    word = "w" * length
+    sent = ClientText(plain({"x": f"is {word} api key"}))
+    assert sent.hold_end(f"on {word} api key", 3 + length + 1, 3 + length + 8) is held
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "held"),
+    [
+        (b'{"x": "bad_one"}', "bad_one", True),
+        (b'{"bad_one": 1}', "bad_one", True),
+        (b'{"x": "a bad_one"}', "bad_one", False),
+        (b'{"x": "\\u0062ad_one"}', "bad_one", True),
+        ('{"x": "bad_one"}'.encode("utf-16"), "bad_one", True),
+        (b'{"x": "BAD-ONE"}', "bad_one", True),
+        (b'{"code": 401}', "401", True),
+        (b'{"code": "401"}', "401", True),
+        (b'{"status": 401}', "401", True),
+        (b'{"number": 401}', "401", False),
+        (b'{"code": 4010}', "401", False),
+        (b'{"code": true}', "true", False),
+        (b'{"x": "a=bad_one&b"}', "bad_one", False),
+        (b'  ["a=bad_one&b"]', "bad_one", False),
+        (b"a=bad_one&b=2", "bad_one", True),
+        (b"a=1\r\nbad_one\nb=2", "bad_one", True),
+        (b"a=bad%20one", "bad_one", True),
+    ],
+)
+def test_a_code_is_a_whole_value_or_the_name_of_a_member(raw: bytes, code: str, held: bool) -> None:
+    assert ClientText(raw).hold_code(code) is held
+
+
+@pytest.mark.parametrize("path", ["/x/bad%26one", "/x?bad%26one", "/x?a=bad%2526one&b", "/x/bad+one", "/bad_one/y"])
+def test_a_part_of_the_path_is_a_value_as_it_is_and_without_its_escapes(path: str) -> None:
+    assert ClientText(b"{}", path).hold_code("bad_one")
+
+
+@pytest.mark.parametrize("value", ["bad_one", "a, bad_one", "a; bad_one", "q=bad_one", "bad%20one", "BAD_ONE"])
+def test_a_headers_value_and_each_part_of_it_is_a_value(value: str) -> None:
+    sent = ClientText(b"{}", "", Headers([("x-tag", value)]))
+    assert sent.hold_code("bad_one") and not sent.hold_code("worse")
+    assert sent.hold(f"no x-tag: {value} here", 3, 3 + len(f"x-tag: {value}"))
+
+
+def test_a_member_is_held_with_its_value_and_no_other() -> None:
+    sent = ClientText(plain({"Retry": 5, "kind": "slow one", "x": "fast"}))
+    assert sent.hold_member("retry", "5") and sent.hold_member("Kind", "slow one")
+    assert (
+        not sent.hold_member("retry", "6") and not sent.hold_member("kind", "5") and not sent.hold_member("y", "fast")
+    )

@@ -411,3 +411,145 @@ def test_no_more_addresses_are_remembered_than_the_limit() -> None:
         found.note(f"/v1/files/{number}")
 
     assert len(found.given) == answer_urls.GIVEN
+
+
+def test_the_limits_are_those_of_the_docs() -> None:
+    assert (answer_urls.READ, answer_urls.LINE, answer_urls.GIVEN) == (16777216, 1048576, 256)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [("/images/generations", "whole"), ("/audio/speech", "whole"), ("/videos", "whole"), ("/videos/v", "whole"),
+     ("/chat/completions", ""), ("/v1/images/x", "")],
+)  # fmt: skip
+def test_generations_without_words_are_mapped(suffix: str, how: str) -> None:
+    head = Headers([("content-type", "application/json")])
+    endpoint = Endpoint("openai_chat", "openai", "generation", suffix)
+
+    assert answer_urls.body_form(endpoint, "/v1" + suffix, 200, head) == how
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "kind", "how"),
+    [
+        ("/v1/files", 399, "application/json", "whole"),
+        ("/v1/files", 400, "application/json", ""),
+        ("/v1/files/download", 200, "application/json", ""),
+        ("/v1/files?a=1&alt=media", 200, "application/json", ""),
+        ("/v1/files?alt=mediaish", 200, "application/json", "whole"),
+        ("/v1/files", 200, "application/x-ndjson", "lines"),
+        ("/v1/files", 200, "application/jsonl", "lines"),
+        ("/v1/files", 200, "", ""),
+    ],
+)
+def test_the_form_of_a_body_follows_its_status_path_and_type(path: str, status: int, kind: str, how: str) -> None:
+    endpoint = dialects.endpoint("GET", "/v1/files")
+
+    assert answer_urls.body_form(endpoint, path, status, Headers([("content-type", kind)])) == how
+
+
+@pytest.mark.parametrize(
+    ("origin", "url", "path"),
+    [
+        (API, "http://api.example.com:80/v1/files/b", "/v1/files/b"),  # a server behind a TLS terminator
+        (API, "http://api.example.com:8080/v1/files/b", ""),
+        (Origin("http", "api.example.com", 80), "https://api.example.com/v1/files/b", "/v1/files/b"),
+        (Origin("http", "api.example.com", 8080), "https://api.example.com:8080/v1/files/b", "/v1/files/b"),
+        (Origin("http", "api.example.com", 8080), "http://api.example.com/v1/files/b", ""),
+        (Origin("http", "api.example.com", 8080), "https://api.example.com/v1/files/b", ""),
+        (Origin("https", "api.example.com", 80), "http://api.example.com/v1/files/b", ""),
+        (Origin("http", "127.0.0.1", 9000), "http://localhost:9000/v1/files/b", "/v1/files/b"),
+        (Origin("http", "127.0.0.1", 9000), "http://[::1]:9000/v1/files/b", "/v1/files/b"),
+        (Origin("http", "127.0.0.1", 9000), "http://api.example.com:9000/v1/files/b", ""),
+        (Origin("http", "api.example.com", 9000), "http://localhost:9000/v1/files/b", ""),
+    ],
+)
+def test_an_address_is_the_upstream_s_by_host_port_and_scheme(origin: Origin, url: str, path: str) -> None:
+    assert way(origin=origin).for_client(url) == (f"{HERE}{path}" if path else url)
+
+
+def test_an_address_without_a_path_leads_here_where_the_base_url_has_none() -> None:
+    assert way().for_client("https://api.example.com?x=1#a") == f"{HERE}?x=1#a"
+    assert way("/api").for_client("https://api.example.com?x=1") == "https://api.example.com?x=1"
+
+
+@pytest.mark.parametrize(
+    ("preset", "asked", "path", "leads", "anywhere"),
+    [
+        ("openai", "/v1/files/a", "/v1/files/b", True, True),  # of a dialect: served by any listener
+        ("generic", "/jobs", "/jobs/1", False, True),
+        ("generic", "/jobs", "/jobs/1", True, False),
+        ("anthropic", "/v1/messages/batches", "/v1/chat/completions", False, False),  # of a dialect it does not speak
+        ("openai", "/v1/responses", "/v1/chat/completions", True, False),  # a path of POST alone
+        ("gemini", "/v1beta/models", "/v1/models/m", True, False),  # a path that several dialects share
+    ],
+)
+def test_an_address_leads_here_where_a_listener_serves_its_path(
+    preset: str, asked: str, path: str, leads: bool, anywhere: bool
+) -> None:
+    url = f"https://api.example.com{path}"
+
+    assert way(preset=preset, asked=asked, anywhere=anywhere).for_client(url) == (f"{HERE}{path}" if leads else url)
+
+
+@pytest.mark.parametrize(
+    ("base", "asked", "went", "there", "here"),
+    [
+        ("/b", "a", "/b/a", "/b/a/1", "/b/a/1"),
+        ("/b", "/jobs", "/b/jobs", "/bjobs", "https://api.example.com/bjobs"),
+        ("/b", "/jobs?x=/c/d", "/b/jobs?x=/c/d", "/b/jobs/2", "/jobs/2"),
+        ("/b", "/jobs", "/b/jobs?y", "/b", ""),
+    ],
+)
+def test_what_a_client_wrote_before_its_path_is_written_before_an_address(
+    base: str, asked: str, went: str, there: str, here: str
+) -> None:
+    told = way(base, asked=asked, went=went).for_client(f"https://api.example.com{there}")
+
+    assert told == (here if here.startswith("https") else HERE + here)
+
+
+@pytest.mark.parametrize(("over", "passes"), [(0, False), (1, True)])
+def test_a_line_waits_for_its_end_up_to_the_limit(over: int, passes: bool) -> None:
+    line = b'{"a":"' + b"x" * (answer_urls.LINE - 6 + over)
+
+    assert LineRewriter(way()).feed(line) == (line if passes else b"")
+
+
+def test_the_rest_of_a_stream_is_mapped_once_and_not_within_a_line_that_passes() -> None:
+    line = b'{"u": "https://api.example.com/v1/files/1"}'
+    lines, long = LineRewriter(way()), LineRewriter(way())
+    lines.feed(line)
+    long.feed(b" " * (answer_urls.LINE + 1))
+
+    assert (lines.rest(), lines.rest()) == (f'{{"u": "{HERE}/v1/files/1"}}'.encode(), b"")
+    assert (long.feed(line), long.rest()) == (line, b"")
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"url": f"{HERE}/v1beta/files/a"}, {"url": "https://api.example.com/v1beta/files/a"}),
+        ({"url": f"{HERE}"}, None),
+        ({"url": f"{HERE}x/y"}, None),
+        ({"url": f"see {HERE}/v1beta/files/a"}, None),
+        ({"name": f"{HERE}/v1beta/files/a"}, None),
+        ({"input": {"url": f"{HERE}/v1beta/files/a"}}, {"input": {"url": "https://api.example.com/v1beta/files/a"}}),
+        ({"x": {"input": {"url": f"{HERE}/v1beta/files/a"}}}, None),
+        ([f"{HERE}/v1beta/files/a"], None),
+    ],
+)
+def test_an_address_of_ours_in_a_request_is_one_in_a_member_for_addresses(body: object, told: object) -> None:
+    sent = request(body)
+    raw = answer_urls.for_upstream(sent, sent.body.raw or b"", way().account, API)
+
+    assert json.loads(raw) == (body if told is None else told)
+
+
+def test_an_upstream_s_own_port_stays_in_its_address() -> None:
+    sent = request({"url": f"{HERE}/v1/files/a?x=1"})
+    origin = Origin("http", "api.example.com", 443)
+
+    assert json.loads(answer_urls.for_upstream(sent, sent.body.raw or b"", way("/b").account, origin)) == {
+        "url": "http://api.example.com:443/b/files/a?x=1"
+    }

@@ -10,7 +10,7 @@ from patchbay import dialects, upstream_url
 from patchbay.body import Body
 from patchbay.settings.presets import PRESETS
 from patchbay.values.account import Account, Models, Provider, Secret
-from patchbay.values.http import Headers, Origin, Request
+from patchbay.values.http import Endpoint, Headers, Origin, Request
 
 
 def account(base_path: str) -> Account:
@@ -262,3 +262,165 @@ def test_a_doubled_version_goes_up_once(base: str, path: str, joined: str) -> No
     endpoint = dialects.endpoint("POST", path.partition("?")[0])
 
     assert upstream_url.join(account(base), path, endpoint) == joined
+
+
+@pytest.mark.parametrize(
+    ("paths", "base", "path", "taken"),
+    [
+        (("/threads",), "", "", True),  # a path of a dialect
+        (("/threads",), "", "/threads", True),
+        (("/threads",), "", "/threads/t", True),
+        (("/threads/",), "", "/threads/t", True),
+        (("/threads",), "", "/threadsx", False),
+        (("/threads",), "", "/v1/threads", False),
+        (("/v1/threads",), "/v1", "/threads", True),  # as it goes up
+        (("/v1/threads",), "/v2", "/threads", False),
+        (("/v?/threads",), "", "/v1/threads", True),
+        (("/",), "", "/", True),
+        (("/",), "", "/admin", False),
+        (("/a", "*"), "", "/admin", True),
+        ((), "", "/admin", False),
+    ],
+)
+def test_a_key_goes_with_a_path_of_its_service_and_with_no_other(
+    paths: tuple[str, ...], base: str, path: str, taken: bool
+) -> None:
+    known = replace(account(base), provider=replace(PRESETS["openai_compatible"], paths=paths))
+
+    assert upstream_url.takes(known, path) is taken
+    assert upstream_url.takes(replace(known, origin=None), path), "a server that --mode reverse: names"
+
+
+@pytest.mark.parametrize("host", ["patchbay.invalid", "api.example"])
+def test_one_host_stands_for_every_provider(host: str) -> None:
+    assert upstream_url.is_anywhere(Origin("http", host, 80)) is (host == "patchbay.invalid")
+
+
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [("id", True), ("file_id", True), ("Session", True), ("my_session_token", True), ("cursor", True), ("upload", True),
+     ("uploadType", True), ("after", True), ("before", True), ("limit", False), ("afterwards", False), ("idle", False)],
+)  # fmt: skip
+def test_a_query_parameter_that_names_a_resource_is_known_by_its_name(name: str, held: bool) -> None:
+    assert upstream_url.names_id(name) is held
+
+
+@pytest.mark.parametrize(
+    ("path", "opens"),
+    [("/u?upload_id=" + "a" * 16, True), ("/u?x=1&uploadId=" + "a" * 17, True), ("/u?upload_id=" + "a" * 15, False),
+     ("/u?my_upload_id=" + "a" * 16, False), ("/u", False)],
+)  # fmt: skip
+def test_the_long_id_of_an_upload_is_itself_the_credential(path: str, opens: bool) -> None:
+    assert upstream_url.opens_itself(path) is opens
+
+
+FORM = b"model=a&file=x%20y"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "changes", "changed"),
+    [
+        ("application/json", b'{"model":"a", "n":1}', {"model": "b"}, b'{"model":"b", "n":1}'),
+        ("application/x-www-form-urlencoded", FORM, {"model": "b"}, b"model=b&file=x%20y"),
+        ("application/x-www-form-urlencoded", FORM, {"model": 5}, b"model=5&file=x%20y"),
+        ("application/x-www-form-urlencoded", b'{"model":"a"}', {"model": "b"}, b'{"model":"b"}'),
+    ],
+)
+def test_a_body_is_changed_in_its_own_form(kind: str, body: bytes, changes: dict[str, object], changed: bytes) -> None:
+    request = replace(asked(CHAT, body), headers=Headers([("content-type", kind)]))
+
+    assert upstream_url.changed(request, changes) == changed
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "told"),
+    [
+        ("/v1beta/models/a@b:generateContent", "a@b", "/v1beta/models/new:generateContent"),
+        ("/v1beta/models/a%40b:generateContent", "a@b", "/v1beta/models/new:generateContent"),
+        ("/v1beta/models/a%2Fb:generateContent?x=1", "a/b", "/v1beta/models/new:generateContent?x=1"),
+        ("/v1beta/models/%61b:generateContent", "ab", "/v1beta/models/new:generateContent"),
+        ("/v1beta/models/a:b/models/a:c", "a", "/v1beta/models/new:b/models/a:c"),
+        ("/v1beta/models/ab", "ab", "/v1beta/models/ab"),
+    ],
+)
+def test_a_model_in_a_path_is_replaced_however_it_is_spelled(path: str, old: str, told: str) -> None:
+    assert upstream_url.with_model(path, old, "new") == told
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "endpoint", "joined"),
+    [
+        ("/api", "/v1/x", Endpoint(), "/api/v1/x"),
+        ("/api/v1", "/v1/x", Endpoint("openai_chat", "openai", "generation", ""), "/api/v1/x"),
+        ("/api/v1", "/v1/x", Endpoint(suffix="/x"), "/api/v1/x"),
+        ("/api/v1/", "/v1/x/y", Endpoint(), "/api/v1/x/y"),
+        ("/api/v1", "/v1x/y", Endpoint(), "/api/v1/v1x/y"),
+        ("/api/v1", "/api/v1", Endpoint(), "/api/v1"),
+        ("/api/v1", "/gate/v1/c%6Fmpletions", Endpoint("openai_chat", "openai", "generation", "/completions"),
+         "/api/v1/completions"),
+    ],
+)  # fmt: skip
+def test_what_base_and_path_share_is_written_once(base: str, path: str, endpoint: Endpoint, joined: str) -> None:
+    assert upstream_url.join(account(base), path, endpoint) == joined
+
+
+@pytest.mark.parametrize(
+    ("base", "version", "path", "expected"),
+    [
+        ("/openai/deployments/one", "", "/v1/responses", "/openai/deployments/one/responses"),
+        ("/openai/deployments/one", "", f"{CHAT}?api-version=W",
+         "/openai/deployments/one/chat/completions?api-version=W"),
+        ("/openai/v1/", "", CHAT, "/openai/v1/chat/completions"),
+        ("/openai/v1", "", f"{CHAT}?api-version=W&x=1", "/openai/v1/chat/completions?x=1"),
+        ("", "a b", f"{CHAT}?&x=1&api-version=W", "/openai/deployments/dep/chat/completions?x=1&api-version=a%20b"),
+        ("", "", f"{CHAT}?api-version=a%20b", "/openai/deployments/dep/chat/completions?api-version=a%20b"),
+        ("", "", f"{CHAT}?xapi-version=W", "/openai/v1/chat/completions?xapi-version=W"),
+    ],
+)  # fmt: skip
+def test_azure_s_version_is_the_account_s_or_the_client_s_and_stands_once(
+    base: str, version: str, path: str, expected: str
+) -> None:
+    endpoint = dialects.endpoint("POST", path.partition("?")[0])
+
+    assert upstream_url.join(azure(base, version), path, endpoint, "dep") == expected
+    named = upstream_url.names_model(azure(base, version), endpoint, path.partition("?")[2])
+    assert named is ("/deployments/" in expected)
+
+
+def test_the_model_of_a_client_s_path_stays_the_deployment_where_no_other_is_meant() -> None:
+    endpoint = dialects.endpoint("POST", OLDER)
+
+    for model in ("", "theirs"):
+        assert upstream_url.join(azure("", "V"), OLDER, endpoint, model) == f"{OLDER}?api-version=V"
+
+
+@pytest.mark.parametrize(
+    ("path", "model", "named"),
+    [(GEMINI, "gemini-x", True), ("/v1beta/models", "", False), (OLDER, "theirs", False), (CHAT, "", False)],
+)
+def test_a_path_names_the_model_where_its_dialect_says_so(path: str, model: str, named: bool) -> None:
+    endpoint = dialects.endpoint("POST" if model else "GET", path)
+
+    assert upstream_url.names_model(account(""), endpoint, "") is named
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "changes"),
+    [
+        ("/v1/files", b"[]", {}),  # no object, and no model
+        ("/v1/files", b"{}", {}),  # of no kind that names a model
+        (CHAT, b"{}", {"model": "b"}),
+        (CHAT, b"[]", {}),
+        (CHAT, b'{"model":"b"}', {}),
+    ],
+)
+def test_the_body_names_a_model_where_its_endpoint_reads_it_there(
+    path: str, body: bytes, changes: dict[str, object]
+) -> None:
+    assert upstream_url.renamed(asked(path, body), account("/v1"), "b") == (path, changes)
+
+
+def test_no_other_dialect_is_meant_by_a_path_that_the_first_does_not_have() -> None:
+    endpoint = replace(dialects.endpoint("GET", "/v1/models"), dialect="gemini")
+
+    assert upstream_url.readings(endpoint, "/v1/models", ("anthropic-version",)) == (endpoint,)

@@ -207,9 +207,8 @@ def _folded(text: str) -> str:
 
 def _as_utf8(raw: bytes) -> bytes:
     """Return JSON in UTF-8; some servers accept UTF-16 and UTF-32."""
-    if b"\0" not in raw[:8]:
-        return raw
-    return raw.decode(json.detect_encoding(raw), "replace").encode("utf-8", "replace")
+    is_wide = b"\0" in raw[:8]
+    return raw.decode(json.detect_encoding(raw), "replace").encode("utf-8", "replace") if is_wide else raw
 
 
 def _read_again(raw: bytes) -> Iterator[bytes]:
@@ -238,8 +237,6 @@ def _plain(text: str) -> bytes:
 
 
 def _unescaped(raw: bytes) -> bytes:
-    if b"\\" not in raw:
-        return raw
     for escape in _BLANKS:
         raw = raw.replace(escape, b" ")
     if b"\\u" not in raw:

@@ -36,7 +36,7 @@ from .mutation_patch import Loaded, apply, loaded
 
 ROOT = Path(__file__).parent.parent
 TEST = 30.0  # seconds: a test that takes longer is left out, such as one that waits for a process it may not start
-PART = 600.0  # seconds: what a part of the tests has not run by then is left out
+PART = 1800.0  # seconds: what a part of the tests has not run by then is left out
 PARTS = 8  # that the tests are recorded in
 MEMORY = 4 << 30  # bytes of address space for one run: a mutant may allocate without end
 SLOWER, START = 5.0, 3.0  # a test with a mutant may take so many times as long as without, and so many seconds more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import socket
@@ -14,6 +15,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha1
 from urllib.parse import quote
 
@@ -309,18 +311,17 @@ def ask(port: int, way: str) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         connection.settimeout(30)
         connection.sendall("\r\n".join((*head, "", "")).encode() + body)
-        out = b""
+        pieces: list[bytes] = []
         if is_socket:
-            while b"\r\n\r\n" not in out and (data := connection.recv(65536)):
-                out += data
-            if b" 101 " in out[:20]:
+            head_of_answer = b""
+            while b"\r\n\r\n" not in head_of_answer and (data := connection.recv(65536)):
+                head_of_answer += data
+            pieces.append(head_of_answer)
+            if b" 101 " in head_of_answer[:20]:
                 connection.sendall(b"\x81\x80\x00\x00\x00\x00")  # an empty message, masked
-        try:
-            while data := connection.recv(65536):
-                out += data
-        except ConnectionResetError:
-            pass
-    return out
+        with contextlib.suppress(ConnectionResetError):
+            pieces += iter(partial(connection.recv, 65536), b"")
+    return b"".join(pieces)
 
 
 def payloads(data: bytes) -> bytes:

@@ -25,6 +25,7 @@ from .quoting import Way, ask, quoting_upstream
 SIZE = 1 << 30
 BLOCK = 1 << 20
 WAIT = 0.2  # seconds that another client's request may wait
+PAUSE = 0.02  # seconds between two of them; they count as waited
 SLOW = 20  # where the machine is so slow that a request takes a twentieth of them anyway, as many times that
 GROWTH = 100 * 1024  # kB
 TRIES = 5  # the machine has other things to do: the best of them counts, beside what it takes when nothing is up
@@ -98,9 +99,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
             yield started
 
 
-def _wait_of_another(running: Proxy) -> float:
-    """Return the seconds that a request takes, without those in which others had the processor."""
+def _wait_of_another(running: Proxy, pause: float = 0.0) -> float:
+    """Return the seconds that a pause and a request take, without those in which others had the processor."""
     began, kept = time.perf_counter(), _kept_waiting(running)
+    time.sleep(pause)
     assert ask(running.port, "fine").endswith(FINE)
     return time.perf_counter() - began - (_kept_waiting(running) - kept)
 
@@ -112,10 +114,13 @@ def _kept_waiting(running: Proxy) -> float:
     return sum(int(file.read_text().split()[1]) for file in files if file.exists()) / 1e9
 
 
-def _bound(running: Proxy) -> tuple[float, float]:
-    """Return how long another client's request takes when nothing is up, and how long it may take at most."""
-    times = [_wait_of_another(running) for _ in range(20)]
-    return max(times), max(times) + max(WAIT, SLOW * median(times))
+def _waits_too_long(running: Proxy, waited: float, times: int = 1) -> str:
+    """Return what is wrong when *waited* is longer than *times* what another client may wait at most, else nothing."""
+    if waited <= times * WAIT:  # no machine is given less than this: there is no need to measure it
+        return ""
+    usual = [_wait_of_another(running) for _ in range(20)]
+    bound = times * (max(usual) + max(WAIT, SLOW * median(usual)))
+    return f"{waited:.3f} s; usually {max(usual):.3f} s, at most {bound:.3f} s" if waited > bound else ""
 
 
 def _memory(running: Proxy) -> dict[str, int]:
@@ -136,20 +141,19 @@ def _endured(running: Proxy, way: str, at_once: int = 1) -> tuple[float, int, by
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        waited.append(_wait_of_another(running))
+        waited.append(_wait_of_another(running, PAUSE))
     return max(waited), _memory(running)["VmHWM"] - before, answers[0] if answers else b""
 
 
 @pytest.mark.parametrize("way", [*ANSWERS, "socket"])
 def test_a_bomb_holds_nobody_up_and_is_not_kept(running: Proxy, way: str) -> None:
     """R2, R29: another client waits at most 0.2 s, and memory grows by at most 100 MB."""
-    usual, bound = _bound(running)
     found = [_endured(running, way)]
-    while min(found)[0] > bound and len(found) < TRIES:
+    while (wrong := _waits_too_long(running, min(found)[0])) and len(found) < TRIES:
         found.append(_endured(running, way))
     _, _, answer = found[0]
 
-    assert min(found)[0] <= bound, f"usually {usual:.3f} s"
+    assert not wrong
     assert max(growth for _, growth, _ in found) <= GROWTH
     assert len(answer) < 20 * BLOCK
     if "429" in way or "500" in way:  # what can be read of an error is passed on
@@ -164,12 +168,11 @@ def test_a_bomb_holds_nobody_up_and_is_not_kept(running: Proxy, way: str) -> Non
 )
 def test_many_at_once_hold_others_up_little_longer(running: Proxy, way: str) -> None:
     """R2: twelve of them, at accounts that each get two."""
-    usual, bound = _bound(running)
     found = [_endured(running, way, 12)]
-    while min(found)[0] > 3 * bound and len(found) < TRIES:
+    while (wrong := _waits_too_long(running, min(found)[0], 3)) and len(found) < TRIES:
         found.append(_endured(running, way, 12))
 
-    assert min(found)[0] <= 3 * bound, f"usually {usual:.3f} s"
+    assert not wrong
     assert max(growth for _, growth, _ in found) <= 2 * GROWTH
 
 

@@ -16,6 +16,23 @@ MORE = "failover: {attempts: 2}\n"
 
 
 @cache
+def common() -> dict[str, bytes]:
+    """Return by its name, for each spelling, the longest run of bytes that all keys have, at the same place."""
+    texts: dict[str, list[bytes]] = {}
+    for key in ACCOUNTS.values():
+        for name, text in spellings(key):
+            texts.setdefault(name, []).append(text)
+    return {name: _longest_run(of) for name, of in texts.items()}
+
+
+def _longest_run(texts: list[bytes]) -> bytes:
+    runs = [b""]
+    for column in zip(*texts, strict=True):
+        runs = [*runs, b""] if len(set(column)) > 1 else [*runs[:-1], runs[-1] + bytes(column[:1])]
+    return max(runs, key=len)
+
+
+@cache
 def spellings(key: str) -> list[tuple[str, bytes]]:
     """Return by its name, for each spelling of *key*, the part that is like no other account's, in small letters."""
     spelled = [(name, spell(key)) for name, spell in SPELLINGS.items()]
@@ -26,7 +43,13 @@ def spellings(key: str) -> list[tuple[str, bytes]]:
 def quoted(data: bytes, keys: set[str]) -> list[str]:
     """Return in which spelling which of *keys* stands in *data*, in small letters or large ones."""
     small = data.lower()
-    return [f"{name} of {key}" for key in keys for name, inner in spellings(key) if inner in small]
+    assert keys <= set(ACCOUNTS.values())
+    looked_for = {name for name, run in common().items() if run in small}  # without it no key is there
+    if not looked_for:
+        return []
+    return [
+        f"{name} of {key}" for key in keys for name, inner in spellings(key) if name in looked_for and inner in small
+    ]
 
 
 def exercise(running: Proxy, keys: set[str]) -> dict[str, list[str]]:

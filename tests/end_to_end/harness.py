@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import shutil
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
-from mitmproxy.certs import CertStore
+import trustme
 
 from ..ports import free_port
 from .warm import Forked
@@ -55,6 +53,26 @@ def generic_config(folder: Path, keys: Mapping[str, str], *, more: str = "", acc
         more if "grace_period:" in more else f"grace_period: 1s\n{more}"
     )  # what a test leaves behind is not waited for
     return f"state: {folder / 'state'}\njournal: {{path: {folder / 'journal.jsonl'}}}\n{more}\naccounts:\n{accounts}\n"
+
+
+@cache
+def _authority() -> trustme.CA:
+    return trustme.CA(organization_name="mitmproxy")
+
+
+def certificates(folder: Path) -> Path:
+    """
+    Return mitmproxy's own folder in *folder*, with an authority in it that all proxies share.
+
+    Its key is on a curve: mitmproxy would make and check an RSA key, which is more than half of a warm start.
+    """
+    own = folder / "mitmproxy"
+    own.mkdir(exist_ok=True)
+    if not (key := own / "mitmproxy-ca.pem").exists():
+        key.write_bytes(_authority().private_key_pem.bytes() + _authority().cert_pem.bytes())
+        key.chmod(0o600)
+        _authority().cert_pem.write_to_path(own / "mitmproxy-ca-cert.pem")
+    return own
 
 
 @dataclass
@@ -120,12 +138,10 @@ def proxy(
     settings.write_text(config)
     settings.chmod(0o600)
     port, log_file = port or free_port(), folder / "log.txt"
-    if not at_home:
-        shutil.copytree(_authority(), folder / "mitmproxy", dirs_exist_ok=True)
     command = [
         str(BIN / program), "-s", script or main_script(), *(f"-s{more}" for more in scripts),
         "--set", f"patchbay_config={settings}",
-        *(() if at_home else ("--set", f"confdir={folder / 'mitmproxy'}")),
+        *(() if at_home else ("--set", f"confdir={certificates(folder)}")),
         "--mode", mode, "--listen-port", str(port), *arguments,
     ]  # fmt: skip
     web_port = 0
@@ -143,15 +159,6 @@ def proxy(
         yield running
     finally:
         running.interrupt()
-
-
-@cache
-def _authority() -> Path:
-    """Return a folder with mitmproxy's certificate authority: to make a new one takes a quarter of a start."""
-    folder = Path(tempfile.mkdtemp(prefix="patchbay-authority-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    CertStore.from_store(folder, "mitmproxy", 2048)
-    return folder
 
 
 def _started(command: list[str], log_file: Path, env: dict[str, str], *, forked: bool) -> Process:

@@ -161,6 +161,21 @@ def proxy(
         running.interrupt()
 
 
+def ended(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 60
+) -> tuple[int, str]:
+    """Run mitmdump with *arguments*, in *folder*, until it ends by itself; return its exit code and what it printed."""
+    log_file, env = folder / "printed.txt", {**(os.environ if environment is None else environment)}
+    env.pop("PYTEST_CURRENT_TEST", None)
+    process = _started([str(BIN / "mitmdump"), *arguments], log_file, env, forked=warm and not INSTALLED)
+    try:
+        return process.wait(timeout), log_file.read_text(errors="replace")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(30)
+
+
 def _started(command: list[str], log_file: Path, env: dict[str, str], *, forked: bool) -> Process:
     with log_file.open("wb") as log:
         if forked:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from patchbay.cli.main import main
 
 from ..simulator import simulator_thread
 from .dialogue import DIALECTS, body, path
-from .harness import BIN, ROOT, eventually, generic_config, proxy
+from .harness import certificates, ended, eventually, generic_config, main_script, proxy
 
 KEYS = {f"sk-real-{number}-{'0123456789abcdef' * 2}": f"account-{number}" for number in range(8)}
 NAMES = {name: key for key, name in KEYS.items()}
@@ -159,10 +158,9 @@ def test_a_replay_goes_to_the_account_and_session_that_it_had(day: Day, tmp_path
 def _replayed(folder: Path, settings: str, dump: Path, to: Path) -> list[HTTPFlow]:
     file = folder / "again.yaml"
     file.write_text(settings)
-    options = ["--set", f"patchbay_config={file}", "--set", f"confdir={folder / 'mitmproxy'}", "--listen-port", "0"]
-    command = [str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), *options, "-C", str(dump), "-w", str(to)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout
+    options = ["--set", f"patchbay_config={file}", "--set", f"confdir={certificates(folder)}", "--listen-port", "0"]
+    code, printed = ended(folder, "-s", main_script(), *options, "-C", str(dump), "-w", str(to))
+    assert code == 0, printed
     with to.open("rb") as opened:
         return [flow for flow in io.FlowReader(opened).stream() if isinstance(flow, HTTPFlow)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from websockets.sync.client import connect
 from ..simulator import Simulator, simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
-from .harness import BIN, ROOT, Proxy, eventually, generic_config, proxy
+from .harness import ROOT, Proxy, certificates, ended, eventually, generic_config, proxy
 
 CLIENT = "sk-client-0123456789abcdef-its-own"
 NAMES = {name: key for key, name in KEYS.items()}
@@ -328,7 +327,6 @@ def test_without_a_proxy_a_file_is_copied_byte_for_byte_and_the_end_comes_by_its
 
 def copy(dump: Path, to: Path, folder: Path, *more: str) -> None:
     """Let mitmdump read *dump* and write *to*, as one filters a dump."""
-    confdir = ["--set", f"confdir={folder / 'mitmproxy'}"]
-    command = [str(BIN / "mitmdump"), "-nr", str(dump), "-w", str(to), *confdir, *more]
-    done = subprocess.run(command, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout
+    confdir = ["--set", f"confdir={certificates(folder)}"]
+    code, printed = ended(folder, "-nr", str(dump), "-w", str(to), *confdir, *more, timeout=120)
+    assert code == 0, printed

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
 
+from patchbay.cli import main as cli
+
 from ..ports import free_port
 from ..slips import Slip, slips
-from .harness import BIN, ROOT, eventually, generic_config, proxy
+from .harness import certificates, ended, eventually, generic_config, main_script, proxy
 from .test_shadow import CHAT
 
 SLIPS = tuple(slips())
@@ -54,9 +54,12 @@ def test_no_piece_of_a_key_is_told_at_the_start(tmp_path: Path, slip: Slip) -> N
 
 
 @pytest.mark.parametrize("command", ["check", "explain", "verify", "incidents"])
-def test_no_piece_of_a_key_is_told_by_the_command(tmp_path: Path, command: str) -> None:
+def test_no_piece_of_a_key_is_told_by_the_command(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """T6: each sub-command that reads the settings; and a key where the file's name belongs."""
     slip = SAMPLE[3]
+    monkeypatch.setenv("HOME", str(tmp_path))
     file, key = tmp_path / "config.yaml", f"sk-ant-api03-{slip.secret}"
     file.write_text(slip.text, encoding="utf-8")
     for settings in (str(file), key):
@@ -66,25 +69,20 @@ def test_no_piece_of_a_key_is_told_by_the_command(tmp_path: Path, command: str) 
             "verify": ["--config", settings, key],
             "incidents": ["--config", settings, key],
         }[command]
-        run = subprocess.run(
-            [str(BIN / "python"), "-m", "addon.cli", command, *arguments],
-            cwd=ROOT, env={**os.environ, "HOME": str(tmp_path)},
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        assert run.returncode != 0
-        assert run.stderr
-        assert slip.leaks(run.stdout + run.stderr) == ""
+        assert cli.main([command, *arguments]) != 0
+        told = capsys.readouterr()
+        assert told.err
+        assert slip.leaks(told.out + told.err) == ""
 
 
 def test_a_file_of_settings_that_is_called_like_a_key_is_not_named(tmp_path: Path) -> None:
     """T6: the name given with `--set patchbay_config=`."""
     slip = SAMPLE[3]
     missing = tmp_path / f"sk-ant-api03-{slip.secret}"
-    run = subprocess.run(
-        [str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={missing}",
-         "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port())],
-        capture_output=True, text=True, timeout=60, check=False,
+    _, printed = ended(
+        tmp_path, "-s", main_script(), "--set", f"patchbay_config={missing}",
+        "--set", f"confdir={certificates(tmp_path)}", "--listen-port", str(free_port()),
     )  # fmt: skip
 
-    assert "no file" in run.stdout + run.stderr
-    assert slip.leaks(run.stdout + run.stderr) == ""
+    assert "no file" in printed
+    assert slip.leaks(printed) == ""

@@ -11,7 +11,7 @@ import pytest
 
 from ..ports import free_port
 from ..simulator import Simulator
-from .harness import BIN, ROOT
+from .harness import BIN, ROOT, certificates, ended, main_script
 from .knocking import MODES, knocking, leaked, providers, start
 
 GOOD = "accounts: [{id: one, provider: generic, base_url: reverse, key: example-one}]\n"
@@ -53,14 +53,12 @@ def test_settings_that_cannot_be_used_end_it_with_one_line(
     if text is not None:
         settings.write_text(text)
         settings.chmod(0o600)
-    command = [
-        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
-        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port()), *(["-q"] if quiet else []),
-    ]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    code, printed = ended(
+        tmp_path, "-s", main_script(), "--set", f"patchbay_config={settings}", *(["-q"] if quiet else []),
+        "--set", f"confdir={certificates(tmp_path)}", "--listen-port", str(free_port()),
+    )  # fmt: skip
 
-    printed = ended.stdout + ended.stderr
-    assert ended.returncode == 1
+    assert code == 1
     assert printed.count(told) == 1, printed
     assert "Traceback" not in printed
     assert "listening" not in printed
@@ -71,17 +69,15 @@ def test_a_refused_start_says_its_reason_and_little_more(tmp_path: Path, mode: s
     """R22: also while clients knock."""
     settings, port = tmp_path / "config.yaml", free_port()
     settings.write_text(f"state: /proc/1/patchbay\n{GOOD}")
-    command = [
-        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
-        "--listen-host", "127.0.0.1", "--listen-port", str(port), "--mode", mode, "--set", "flow_detail=0",
-    ]  # fmt: skip
     with knocking(mode.rpartition(":/")[0] or mode, port, "http://127.0.0.1:9"):
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "HOME": str(tmp_path)}
-        )
+        code, told = ended(
+            tmp_path, "-s", main_script(), "--set", f"patchbay_config={settings}",
+            "--listen-host", "127.0.0.1", "--listen-port", str(port), "--mode", mode, "--set", "flow_detail=0",
+            environment={**os.environ, "HOME": str(tmp_path)},
+        )  # fmt: skip
 
-    printed = (ended.stdout + ended.stderr).splitlines()
-    assert ended.returncode == 1
+    printed = told.splitlines()
+    assert code == 1
     assert not any("Traceback" in line for line in printed)
     assert len([line for line in printed if "] client " not in line and " client " not in line]) <= 5, printed
 
@@ -118,17 +114,14 @@ def test_what_is_no_settings_file_ends_it_in_words(tmp_path: Path, kind: str, to
             home = Path("/proc")  # nothing can be made there, whatever its rights say
         case _:
             named = Path(kind)
-    command = [
-        str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={named}",
-        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port()),
-    ]  # fmt: skip
     env = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
-    ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, env={**env, "HOME": str(home)}
-    )
+    code, printed = ended(
+        tmp_path, "-s", main_script(), "--set", f"patchbay_config={named}",
+        "--set", f"confdir={certificates(tmp_path)}", "--listen-port", str(free_port()),
+        environment={**env, "HOME": str(home)},
+    )  # fmt: skip
 
-    printed = ended.stdout + ended.stderr
-    assert ended.returncode == 1
+    assert code == 1
     assert printed.count(told) == 1 or kind == "state", printed
     assert ("no file" not in printed) and "Traceback" not in printed, printed
 
@@ -151,16 +144,16 @@ def test_a_damaged_package_ends_it_with_one_line(tmp_path: Path, module: str, te
     settings.write_text(GOOD)
     command = [
         str(BIN / "mitmdump"), "-s", str(ROOT / "addon" / "main.py"), "--set", f"patchbay_config={settings}",
-        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(free_port()), "-q",
+        "--set", f"confdir={certificates(tmp_path)}", "--listen-port", str(free_port()), "-q",
         "--mode", "reverse:http://127.0.0.1:9",
     ]  # fmt: skip
-    ended = subprocess.run(
+    done = subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False,
         env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
 
-    printed = (ended.stdout + ended.stderr).strip()
-    assert ended.returncode == 1
+    printed = (done.stdout + done.stderr).strip()
+    assert done.returncode == 1
     assert told in printed
     assert len(printed.splitlines()) == 1, printed
 
@@ -182,11 +175,11 @@ def test_a_mitmproxy_that_is_not_the_one_we_know_is_not_run_with(tmp_path: Path)
     settings.chmod(0o600)
     command = [
         str(BIN / "mitmdump"), "-s", str(script), "--set", f"patchbay_config={settings}",
-        "--set", f"confdir={tmp_path / 'mitmproxy'}", "--listen-port", str(port), "--mode", "reverse:http://127.0.0.1:9",
+        "--set", f"confdir={certificates(tmp_path)}", "--listen-port", str(port), "--mode", "reverse:http://127.0.0.1:9",
     ]  # fmt: skip
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
-    printed = ended.stdout + ended.stderr
-    assert ended.returncode == 1
+    printed = done.stdout + done.stderr
+    assert done.returncode == 1
     assert "patchbay does not run on this mitmproxy: an answer does not arrive" in printed
     assert "Traceback" not in printed

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from ..simulator import simulator_thread
 from .conftest import KEYS
 from .dialogue import DIALECTS, body, credential, path
-from .harness import BIN, ROOT, eventually, generic_config, proxy
+from .harness import ROOT, certificates, ended, eventually, generic_config, proxy
 from .test_websockets import CLIENT, ask, echoing, socket
 
 NAMES = {name: key for key, name in KEYS.items()}
@@ -87,13 +87,12 @@ def test_mitmdump_says_the_same_and_changes_nothing(recorded: Path) -> None:
 def read_again(folder: Path) -> str:
     """Return what mitmdump logs when it reads the dump, with and without Patchbay; what it writes is the same."""
     for name, scripts in (("plain", []), ("judged", ["-s", str(ROOT / "addon" / "main.py")])):
-        options = ["--set", f"confdir={folder / 'mitmproxy'}", "--set", f"patchbay_config={folder / 'config.yaml'}"]
-        command = [str(BIN / "mitmdump"), "-nr", str(folder / "day.mitm"), "-w", str(folder / name), *scripts]
-        done = subprocess.run(
-            [*command, *(options if scripts else options[:2])], capture_output=True, text=True, timeout=60, check=True
-        )
+        options = ["--set", f"confdir={certificates(folder)}", "--set", f"patchbay_config={folder / 'config.yaml'}"]
+        command = ["-nr", str(folder / "day.mitm"), "-w", str(folder / name), *scripts]
+        code, printed = ended(folder, *command, *(options if scripts else options[:2]))
+        assert code == 0, printed
     assert (folder / "judged").read_bytes() == (folder / "plain").read_bytes()
-    return done.stdout + done.stderr
+    return printed
 
 
 def test_an_incident_is_kept_told_and_can_be_shown(recorded: Path) -> None:

@@ -16,6 +16,7 @@ import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TextIO
@@ -36,7 +37,7 @@ class Argument:
     """One argument, as `argparse.ArgumentParser.add_argument` takes it."""
 
     name: str
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,8 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
-def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
+@cache
+def _parser(commands: tuple[Command, ...]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="patchbay",
         description="Many LLM accounts behind the tools you already use: an addon for mitmproxy.",

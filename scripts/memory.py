@@ -27,7 +27,6 @@ BODY = 62 * 1024 * 1024  # bytes of text in a body: 63 MiB with what is around i
 MESSAGES = 700_000
 AT_ONCE = 1000  # messages between two answers of the upstream, so that none pile up on the way
 MOST = 1.3  # times of what it was when idle
-MINUTE = 60.0
 CLIENT = {"authorization": "Bearer sk-client"}
 
 
@@ -73,7 +72,8 @@ def socket(running: Proxy) -> Iterator[Connection]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the body and of the messages")
-    scale = parser.parse_args().scale
+    parser.add_argument("--rest", type=float, default=60.0, help="seconds after each, before memory is read again")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="patchbay-memory-") as name, simulator_thread({KEY: "one"}) as simulator:
         folder = Path(name)
         with proxy(folder, generic_config(folder, {"one": KEY}), mode=f"reverse:{simulator.url}") as running:
@@ -85,14 +85,14 @@ def main() -> int:
             good = True
             for what in (one_large_body, many_messages):
                 began = time.monotonic()
-                what(running, scale)
+                what(running, options.scale)
                 after = resident(running)
                 print(
                     f"{what.__name__}: {time.monotonic() - began:.0f} s, {after:.0f} MiB at its end", end="", flush=True
                 )
-                time.sleep(MINUTE)
+                time.sleep(options.rest)
                 kept = resident(running)
-                print(f", {kept:.0f} MiB a minute later: {kept / idle:.2f} times of idle", flush=True)
+                print(f", {kept:.0f} MiB {options.rest:g} s later: {kept / idle:.2f} times of idle", flush=True)
                 good = good and kept <= MOST * idle
     print("so" if good else "NOT SO", f"(at most {MOST} times)")
     return 0 if good else 1

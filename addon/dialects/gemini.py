@@ -56,7 +56,7 @@ _VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens",
 
 _ERROR_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "RESOURCE_EXHAUSTED", 403: "PERMISSION_DENIED",
-    404: "NOT_FOUND", 409: "ABORTED", 413: "INVALID_ARGUMENT", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
+    404: "NOT_FOUND", 409: "ABORTED", 429: "RESOURCE_EXHAUSTED", 499: "CANCELLED",
     501: "UNIMPLEMENTED", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
 _FILES = (b"fileUri", b"file_uri")
@@ -219,8 +219,7 @@ def _interaction(data: dict[str, Any]) -> Iterator[Fact]:
         yield from _output(output, "whole" if event else "")
     for step in (*tokens.dicts(whole.get("steps")), tokens.member(data, "step")):
         yield from _step(step, "whole" if event and whole else "")
-    if delta := tokens.member(data, "delta"):
-        yield from _output(delta, "")
+    yield from _output(tokens.member(data, "delta"), "")
     yield from _usage(whole.get("usage"))
     if event in ("interaction.complete", "interaction.completed"):
         yield Fact("finish", str(whole.get("status") or "completed"), "0")
@@ -282,9 +281,9 @@ def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
     data = tokens.member(data, "response") or data  # Code Assist wraps what the API gives
     for candidate in tokens.dicts(data.get("candidates"))[:1]:
         for part in tokens.dicts(tokens.member(candidate, "content").get("parts")):
-            if call := tokens.member(part, "functionCall"):
-                # a call comes in one piece and without a number: a name begins the next call
-                yield from tokens.call("", call.get("name"), call.get("args"))
+            call = tokens.member(part, "functionCall")
+            # a call comes in one piece and without a number: a name begins the next call
+            yield from tokens.call("", call.get("name"), call.get("args"))
 
 
 class _CandidateOrder(StreamOrder):

@@ -18,8 +18,8 @@ VENDOR = "OpenAI"
 BOUND_FIELDS = (BoundField("prompt_cache_options.comparison_response_id"), BoundField(header="x-codex-turn-state"))
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
-    404: "not_found_error", 408: "timeout_error", 413: "invalid_request_error", 429: "rate_limit_error",
-    502: "api_error", 503: "server_error", 504: "timeout_error", 529: "server_error",
+    404: "not_found_error", 408: "timeout_error", 429: "rate_limit_error", 503: "server_error", 504: "timeout_error",
+    529: "server_error",
 }  # fmt: skip
 _TYPES_OF_CODES = {"insufficient_quota": "insufficient_quota", "model_not_found": "invalid_request_error"}
 # Things that a path of no dialect may store, by the beginning of their `object` or `type`.

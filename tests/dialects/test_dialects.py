@@ -121,3 +121,85 @@ def _names(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, node.value
             elif found := re.search(r"openai_(?:chat|responses)", node.value):
                 yield node.lineno, found[0]
+
+
+def test_the_order_of_the_dialects_decides_which_has_a_path_and_which_stands_for_its_family() -> None:
+    assert list(dialects.BY_NAME) == ["openai_responses", "openai_chat", "anthropic", "gemini"]
+    assert dialects.FAMILIES == ("openai", "anthropic", "gemini")
+    assert [dialects.of_family(family).name for family in dialects.FAMILIES] == [
+        "openai_responses", "anthropic", "gemini",
+    ]  # fmt: skip
+
+
+def test_the_commonest_history_is_looked_for_first_and_each_once() -> None:
+    assert dialects.HISTORIES == ("messages", "input", "contents")
+
+
+@pytest.mark.parametrize(
+    ("data", "shape"),
+    [
+        ({"choices": []}, "openai_chat"),
+        ({"object": "response"}, "openai_responses"),
+        ({"type": "message_start"}, "anthropic"),
+        ({"candidates": []}, "gemini"),
+        ({"data": [{"object": "embedding"}]}, "embedding"),
+        ({"choices": [], "candidates": []}, ""),
+        ({}, ""),
+    ],
+)
+def test_an_object_has_the_one_shape_whose_mark_it_bears(data: dict[str, object], shape: str) -> None:
+    assert dialects.shape_of(data) == shape
+    assert set(dialects.SHAPES) == {*dialects.BY_NAME, "embedding"}
+
+
+def test_the_marks_of_account_bound_resources_are_those_of_every_dialect() -> None:
+    assert dialects.owning_marks() == {
+        "input": (b"encrypted_content", b"item_reference", b"file_id", b'"rs_', b'"uri"'),
+        "messages": (b"file_id",),
+        "contents": (b"fileUri", b"file_uri"),
+        "request": (b"fileUri", b"file_uri"),
+    }
+
+
+@pytest.mark.parametrize("length", [200, 256, 257, 300])
+def test_a_path_of_any_length_is_read(length: int) -> None:
+    path = "/" + "x" * (length - 10) + "/v1/messages"
+    endpoint = dialects.endpoint("POST", path)
+
+    assert (endpoint.dialect, endpoint.suffix) == ("anthropic", "/v1/messages")
+    assert not dialects.is_ambiguous("POST", path)
+    assert dialects.is_ambiguous("POST", path.replace("messages", "%6dessages/"))
+    assert dialects.endpoint("GET", path + "/nowhere").suffix == path + "/nowhere"
+
+
+def shared(name: str) -> set[str]:
+    return set(dialects.of(name).shared_paths)
+
+
+def test_paths_that_several_dialects_spell_alike_are_named_by_each() -> None:
+    assert shared("openai_chat") == shared("anthropic") == {"/models", "/files", "/skills"}
+    assert (shared("gemini"), shared("openai_responses")) == ({"/models", "/files"}, set())
+
+
+WORDS = {
+    "openai_responses": "responses compact input_tokens input_items cancel conversations openai deployments codex",
+    "openai_chat": "chat completions embeddings moderations rerank images generations edits variations audio speech"
+    " transcriptions translations models files batches uploads vector_stores containers fine_tuning cancel pause skills"
+    " openai deployments codex",
+    "anthropic": "messages complete count_tokens batches cancel skills projects publishers anthropic models rawPredict"
+    " streamRawPredict",
+    "gemini": "models projects publishers tunedModels endpoints dynamic cachedContents files batches operations"
+    " fileSearchStores corpora interactions upload cancel generateContent streamGenerateContent embedContent"
+    " batchEmbedContents generateAnswer predict predictLongRunning batchGenerateContent asyncBatchEmbedContent"
+    " generateMessage generateText wait register download query importFile uploadToFileSearchStore batchCreate"
+    " batchUpdate batchDelete transferOwnership updateGenerateContentBatch updateEmbedContentBatch loadCodeAssist"
+    " onboardUser fetchAdminControls getCodeAssistGlobalUserSetting setCodeAssistGlobalUserSetting"
+    " recordCodeAssistMetrics recordClientEvent listExperiments retrieveUserQuota fetchAvailableModels"
+    " listRemoteRepositories countTokens countTextTokens countMessageTokens computeTokens",
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_each_word_of_a_dialect_s_paths_has_its_own_case(name: str) -> None:
+    """A word that is missing here can be written in another case for a server that ignores case."""
+    assert dialects.of(name).path_words == set(WORDS[name].split())

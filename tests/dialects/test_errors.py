@@ -90,7 +90,7 @@ def test_retry_after_is_in_whole_seconds_and_at_least_one(wait: float | None, he
     assert dict(errors.headers(Refusal(429, "x", "y", wait))).get("retry-after") == header
 
 
-@each_row("status", [*range(400, 430), 500, 502, 503, 529])
+@each_row("status", [*range(400, 430), 499, 500, 502, 503, 529])
 @each_row(
     ("wait", "final", "hopeless"),
     [(None, False, False), (60.0, False, False), (60.1, False, True), (None, True, True), (1.0, True, True)],
@@ -136,3 +136,13 @@ def test_a_refused_body_is_an_error_in_any_shape(body: dict[str, Any], message: 
 )  # fmt: skip
 def test_a_limit_lasts_longer_than_clients_wait(refusal: Refusal, limit: bool) -> None:
     assert errors.is_limit(refusal) is limit
+
+
+@pytest.mark.parametrize(
+    ("value", "code"), [("a", "a"), (7, "7"), (None, ""), (True, ""), ({}, ""), ([], ""), ("", "")]
+)
+def test_a_code_is_a_text_or_a_number(value: object, code: str) -> None:
+    found = errors.read({"error": {"code": value, "message": "m"}}, "event")
+
+    assert found is not None and isinstance(found.value, dict)
+    assert (found.value["code"], found.where) == (code, "event")

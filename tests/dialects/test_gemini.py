@@ -295,3 +295,75 @@ def test_a_final_refusal_waits_as_long_as_its_cause_lasts(
     details = json.loads(dialects.of("gemini").error(refusal, "id"))["error"]["details"]
 
     assert [each["retryDelay"] for each in details if "retryDelay" in each] == ([delay] if delay else [])
+
+
+@pytest.mark.parametrize("verb", ["countTokens", "countTextTokens", "countMessageTokens", "computeTokens", "other"])
+def test_a_verb_that_does_not_generate_is_a_resource_of_its_model(verb: str) -> None:
+    found = dialects.endpoint("POST", f"/v1beta/models/g:{verb}")
+
+    assert (found.kind, found.model_source, found.model, found.stream) == ("resource", "model", "g", False)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data", "holds"),
+    [
+        (":generateContent", candidate({"text": "x"}), True),
+        (":generateContent", candidate(finishReason="STOP"), True),
+        (":generateContent", {"promptFeedback": {"blockReason": "SAFETY"}}, True),
+        (":generateContent", {"candidates": []}, False),
+        (":streamGenerateContent", {"predictions": ["x"]}, False),
+        (":predict", {"predictions": [], "embedding": [1]}, True),
+        (":embedContent", {"other": 1}, True),
+    ],
+)
+def test_an_answer_holds_content_or_an_end_and_other_verbs_a_result(
+    suffix: str, data: dict[str, Any], holds: bool
+) -> None:
+    assert dialects.of("gemini").holds_answer(f"/v1beta/models/g{suffix}", data) is holds
+
+
+def test_calls_stand_in_parts_with_a_call_alone() -> None:
+    data = candidate({"text": "x"}, {"functionCall": "n"}, {"functionCall": {"name": ""}})
+
+    assert list(dialects.of("gemini").read_calls(data)) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "disorder"),
+    [
+        ([("a", 0), ("b", 0), ("a", 0), ("b", 0), ("a", 0)], True),
+        ([("a", 0), ("b", 1), ("a", 0), ("b", 1), ("a", 0)], False),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_ids_of_chunks_with_candidates_are_compared_by_candidate(
+    data: list[tuple[str, int]], disorder: bool, wrapped: bool
+) -> None:
+    order = dialects.of("gemini").order()
+    chunks = [{"responseId": name, "candidates": [{"index": index}]} for name, index in data]
+    found = [fact for chunk in chunks for fact in order.feed({"response": chunk} if wrapped else chunk)]
+
+    assert bool(found) is disorder
+    assert [*order.feed({"responseId": "c"}), *order.feed({"responseId": "a", "candidates": {}})] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "quota_exceeded", "quota"),
+        (400, "api_key_invalid", "auth"),
+        (429, "rate_limit_exceeded", "rate"),
+        (503, "unavailable", "overload"),
+        (403, "service_disabled", "permission"),
+        (400, "failed_precondition", "request"),
+        (499, "cancelled", "cancelled"),
+        (500, "internal", "server"),
+        (504, "deadline_exceeded", "server"),
+        (500, "unknown", "server"),
+    ],
+)
+def test_each_row_of_codes_is_read_at_its_statuses(status: int, code: str, kind: str) -> None:
+    rules = dialects.of("gemini").outcome_rules
+    found = [rule.kind for rule in rules if code in rule.codes and (not rule.statuses or status in rule.statuses)]
+
+    assert found == [kind]

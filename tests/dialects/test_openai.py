@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from patchbay.dialects.openai import BOUND_FIELDS, NO_DIALECT, error, error_event, error_object, usage
+from patchbay import dialects
+from patchbay.dialects.openai import BOUND_FIELDS, NO_DIALECT, OUTCOME_RULES, error, error_event, error_object, usage
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
@@ -96,3 +97,25 @@ def test_fields_that_belong_to_an_account_are_those_of_both_dialects() -> None:
     assert [field.member or field.header for field in BOUND_FIELDS] == [
         "prompt_cache_options.comparison_response_id", "x-codex-turn-state",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"p": 1, "prompt_tokens": 2, "input_tokens": 3, "c": 4, "completion_tokens": 5, "output_tokens": 6},
+         Usage(1, 4)),
+        ({"prompt_tokens": 2, "input_tokens": 3, "completion_tokens": 5, "output_tokens": 6}, Usage(2, 5)),
+        ({"input_tokens": 3, "output_tokens": 6}, Usage(3, 6)),
+        ({"p_details": {"cached_tokens": 1, "cache_write_tokens": 2, "cache_creation_tokens": 3},
+          "prompt_cache_hit_tokens": 4}, Usage(cached=1, cache_write=2)),
+    ],
+)  # fmt: skip
+def test_of_several_names_for_a_count_the_dialect_s_own_comes_first(data: dict[str, object], told: Usage) -> None:
+    assert list(usage(data, "p", "c")) == [Fact("usage", told)]
+
+
+def test_errors_and_account_bound_fields_are_those_of_both_dialects() -> None:
+    for name in ("openai_chat", "openai_responses"):
+        assert dialects.of(name).bound_fields is BOUND_FIELDS
+        assert dialects.of(name).outcome_rules is OUTCOME_RULES
+        assert dialects.of(name).quota_status == 429

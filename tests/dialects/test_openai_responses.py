@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -189,3 +190,96 @@ def test_reasoning_of_another_account_is_taken_out(item: bytes, stays: bool) -> 
     assert RESPONSES.without_sealed(Body(b'{"input": "encrypted_content"}'), lambda sealed: False) == (
         b'{"input": "encrypted_content"}'
     )
+
+
+def test_a_stream_that_fails_ends_with_an_error_and_a_failed_response() -> None:
+    first, last = RESPONSES.error_event(Refusal(502, "c", "m", fields={"param": "p"}), "id").split(b"\n\n")[:2]
+    inner = {"message": "m", "type": "api_error", "param": "p", "code": "c"}
+
+    assert first.startswith(b"event: error\ndata: ") and last.startswith(b"event: response.failed\ndata: ")
+    assert json.loads(first.partition(b"data: ")[2]) == {
+        "type": "error", "code": "c", "message": "m", "param": None, "sequence_number": 0, "error": inner,
+    }  # fmt: skip
+    assert json.loads(last.partition(b"data: ")[2]) == {
+        "type": "response.failed", "sequence_number": 1,
+        "response": {"id": "id", "object": "response", "status": "failed", "error": inner, "output": []},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("said", [["Be kind"], 7, "", None])
+def test_instructions_that_are_no_text_are_not_compared(said: object) -> None:
+    assert settings({"instructions": said}) == {}
+
+
+def test_digests_have_32_digits_and_metadata_is_compared_as_text() -> None:
+    tools = [{"type": "function", "name": "b"}, {"type": "function"}]
+    found = settings({"instructions": "x", "tools": tools, "metadata": {"k": 1, "l": None}})
+
+    assert (len(found["instructions"]), len(found["tools"]), found["metadata.k"]) == (32, 32, "1")
+    assert settings({"tools": [{"type": "function"}, {"type": "web_search", "name": "b"}]}) == {}
+    assert settings({"tools": tools[:1]}) != settings({"tools": tools})
+    assert settings({"metadata": ["k"]}) == {}
+
+
+@pytest.mark.parametrize(("length", "kept"), [(256, 256), (257, 256)])
+def test_a_setting_is_compared_by_its_first_256_characters(length: int, kept: int) -> None:
+    assert len(settings({"user": "x" * length})["user"]) == kept
+
+
+CALL: dict[str, object] = {"type": "function_call", "name": "n", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"type": "response.output_item.done", "output_index": 3, "item": CALL}, [("called", "n", "3")]),
+        ({"type": "response.output_item.added", "output_index": 3, "item": CALL}, []),
+        ({"object": "response", "output": [{"type": "message"}, CALL, CALL]},
+         [("called", "n", "1"), ("called", "n", "2")]),
+        ({"object": "list", "output": [CALL]}, []),
+        ({"type": "response.output_item.done", "item": {"type": "message", "name": "n"}}, []),
+    ],
+)  # fmt: skip
+def test_calls_are_read_with_their_place(data: dict[str, Any], told: list[tuple[str, object, str]]) -> None:
+    found = [(fact.kind, fact.value, fact.where) for fact in RESPONSES.read_calls(data)]
+
+    assert found == [each for call in told for each in (call, ("arguments", "{}", call[2]))]
+
+
+@pytest.mark.parametrize(
+    ("events", "told"),
+    [
+        ([{"type": 7, "sequence_number": 3}, {"type": "x", "sequence_number": 5}], []),  # without a type: no event
+        ([{"type": "x", "sequence_number": 3}, {"type": "x", "sequence_number": 5}], [("sequence-gap", "3 → 5")]),
+        ([{"type": "response.created", "response": {"id": "a"}}, {"type": "response.created", "response": {"id": "b"}}],
+         [("two-starts", "a → b")]),
+        ([{"type": "response.created", "response": {"id": "a"}}, {"type": "response.done", "response": {"id": "b"}}],
+         [("another-end", "a → b")]),
+        ([{"type": "response.created", "response": {"id": "a"}}, {"type": "x", "response": {"id": ""}},
+          {"type": "x", "response": {"id": "a"}}, {"type": "x", "response": {}}], []),
+        ([{"type": "x", "response": {"id": "b"}}], []),  # no start was seen
+        ([{"type": "response.output_item.added", "item": {"id": "a"}}, {"type": "x", "item_id": "a"},
+          {"type": "x", "item_id": 7}, {"type": "x", "item_id": "b"}], [("unopened", "b")]),
+        ([{"type": "x", "item_id": "b"}], []),
+        ([{"type": "response.completed"}, {"type": "ping"}, {"type": "response." + "x" * 99}],
+         [("after-end", ("response." + "x" * 99)[:80])]),
+    ],
+)  # fmt: skip
+def test_each_rule_of_the_order_says_what_it_saw(events: list[dict[str, Any]], told: list[tuple[str, object]]) -> None:
+    order = RESPONSES.order()
+
+    assert [(fact.where, fact.value) for event in events for fact in order.feed(event)] == told
+
+
+@pytest.mark.parametrize(
+    ("data", "has"),
+    [({"type": "response.x"}, True), ({"type": "responses"}, False), ({"type": 7}, False),
+     ({"object": "response"}, True), ({"object": "list"}, False)],
+)  # fmt: skip
+def test_a_response_and_its_events_have_its_shape(data: dict[str, Any], has: bool) -> None:
+    assert RESPONSES.has_shape(data) is has
+
+
+@pytest.mark.parametrize("raw", [None, b"", b"[]", b'{"model": "m"}', b'{"input": "text"}'])
+def test_a_body_without_items_stays_as_it_is(raw: bytes | None) -> None:
+    assert RESPONSES.without_sealed(Body(raw), lambda sealed: False) == (raw or b"")

@@ -71,6 +71,7 @@ def test_an_endless_element_holds_no_memory() -> None:
     [
         (b"", False), (b"[", True), (b'[{"a":1}', True), (b'[{"a":1}]', False), (b'[{"a":1}, ', True),
         (b'{"a":1}', False), (b'{"a":1}\n{"b"', True), (b'{"a":1}\n{"b":2}\n', False), (b"[]", False),
+        (b'[{"a":1}] [', False), (b'{"a":1} [', False), (b"x", False),
     ],
 )  # fmt: skip
 def test_an_array_or_an_object_without_its_end_is_cut(data: bytes, cut: bool) -> None:
@@ -143,10 +144,48 @@ def test_texts_and_brackets_outside_of_objects_open_nothing() -> None:
 
 def test_what_stands_between_objects_is_not_kept() -> None:
     array = JsonElements()
-    for data, rest in ((b"[ ", b""), (b'{"a"', b'{"a"'), (b":1}", b""), (b" ,\n", b""), (b'"x{', b""), (b'" {', b"{")):
+    for data, rest in (
+        (b"[ ", b""),
+        (b'{"a"', b'{"a"'),
+        (b":1}", b""),
+        (b" ,\n", b""),
+        (b'"x{', b""),
+        (b'" {', b"{"),
+        (b'}"xx\\', b"\\"),
+    ):
         array.feed(data)
         assert array.rest() == rest
 
 
 def test_a_backslash_at_the_end_of_a_piece_hides_the_first_mark_of_the_next() -> None:
     assert elements(b'[{"a":"\\', b'"}', b'\\\\"', b"}]") == [Event("", b'{"a":"\\"}\\\\"}')]
+
+
+def test_an_unfinished_element_is_dropped_as_soon_as_it_is_longer_than_the_limit() -> None:
+    array = JsonElements(limit=10)
+
+    assert array.feed(b'{"a":"xxxx') == []
+    assert array.feed(b"x") == [Event("", b"", dropped=True)]
+    assert array.feed(b"x" * 20) == []
+    assert array.rest() == b""
+    assert array.feed(b'"}{"b":1}') == [Event("", b'{"b":1}')]
+
+
+def test_what_is_kept_of_a_text_is_never_more_than_its_limit() -> None:
+    text = WholeText(10)
+    for _ in range(3):
+        text.feed(b"x" * 11)
+        assert not text._buffer
+    text.feed(b"x")
+    assert text.end() == [Event("", b"", dropped=True)]
+
+
+def test_the_end_of_objects_tells_what_the_stream_did_not() -> None:
+    assert JsonObjects().end() == []
+    long = JsonObjects(limit=10)
+    assert long.feed(b'{"a":"xxxxxxxx"}') == []
+    assert long.end() == [Event("", b"", dropped=True)]
+    for data, cut in ((b'{"a"', True), (b'{"a":1}', False)):
+        framing = JsonObjects()
+        framing.feed(data)
+        assert framing.is_cut is cut

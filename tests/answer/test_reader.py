@@ -603,6 +603,7 @@ def test_a_mistake_of_the_reader_is_a_fact_and_the_rest_passes_unread(monkeypatc
         ("application/json", b"x\nHTTP/1.1 200", True),
         ("text/json", b"x\nHTTP/1.1 200", True),
         ("application/problem+json", b"x\nHTTP/1.1 200", True),
+        ("text/plain", b'{"a":1,\nHTTP/1.1 200', True),
         ("application/json", b'{"a":1}HTTP/1.1 200 OK', True),
         ("application/json", b'{"a":1} \n HTTP/1.1 200 OK', True),
         ("application/json", b'{"a":"}HTTP/1.1 200 OK"}', False),
@@ -801,6 +802,7 @@ LACKING = [
     ("/v1/chat/completions", "application/json", b"[]", "it holds no answer"),
     ("/v1/chat/completions", "application/json", b"[1]", ""),
     ("/v1/chat/completions", "application/json", b"{}", "it holds no answer"),
+    ("/v1/chat/completions", "application/json", b'{"choices": [], "id": "x"}', "it holds no answer"),
     ("/v1/chat/completions", "application/json", b'{"type":"message","content":[],"stop_reason":"end_turn"}', ""),
 ]
 
@@ -812,3 +814,39 @@ def test_what_an_answer_lacks_is_told_in_words(path: str, kind: str, body: bytes
     answer.end()
 
     assert answer.lacks(dialects.endpoint("POST", path)) == lacks
+
+
+@pytest.mark.parametrize(("dialect", "content_type", "stream"), STREAMS)
+def test_a_stream_of_each_dialect_lacks_its_end_until_it_came(dialect: str, content_type: str, stream: bytes) -> None:
+    path = {"openai_chat": "/v1/chat/completions", "openai_responses": "/v1/responses", "anthropic": "/v1/messages"}
+    endpoint = dialects.endpoint("POST", path.get(dialect, "/v1beta/models/m:streamGenerateContent"))
+    pieces = stream.split(b"\n\n") if b"\n\n" in stream else [stream[:-300], stream[-300:]]
+    ends = {"openai_chat": 4, "gemini": 2 if len(pieces) > 2 else 1}.get(dialect, 2)  # pieces from the end on
+    joint = b"\n\n" if b"\n\n" in stream else b""
+    for read_to, lacks in ((len(pieces) - ends, "it ends without its end"), (len(pieces), "")):
+        answer = AnswerReader(dialect, ECHO)
+        answer.head(Head(200, Headers([("content-type", content_type)])))
+        answer.feed(joint.join(pieces[:read_to]) + joint)
+        assert answer.answers(endpoint) is not bool(lacks)
+        answer.end()
+        assert answer.lacks(endpoint) == lacks
+
+
+def test_events_that_tell_nothing_new_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    decode = reader._json
+    monkeypatch.setattr(reader, "_json", lambda data: parsed.append(data) or decode(data))
+    stream = sse(*(chunk({"content": f"word {number}"}) for number in range(50)))
+    facts = read("openai_chat", "text/event-stream", stream)
+
+    assert len(parsed) == 2  # the first, and the one of which the form is learned
+    assert values(facts, "text") == ["".join(f"word {number}" for number in range(50))]
+
+
+def test_of_an_answer_in_another_shape_the_id_is_told_and_nothing_else() -> None:
+    event = {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 1}}}
+    facts = read("openai_chat", "text/event-stream", sse(event))
+
+    assert [(fact.kind, fact.value) for fact in facts if fact.kind not in ("framing", "born")] == [
+        ("shape", "anthropic"), ("id", "msg_1"),
+    ]  # fmt: skip

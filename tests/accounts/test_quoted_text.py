@@ -789,6 +789,14 @@ def test_a_headers_value_and_each_part_of_it_is_a_value(value: str) -> None:
     assert sent.hold(f"no x-tag: {value} here", 3, 3 + len(f"x-tag: {value}"))
 
 
+def test_the_whole_path_and_a_header_with_its_name_are_text_and_a_header_s_value_counts_as_it_is() -> None:
+    sent = ClientText(b"{}", "/v1/files/abc", Headers([("x-tag", "a, bad%5Fone")]))
+
+    assert sent.hold_end("v1 files", 3, 8) and not sent.hold_end("no files", 3, 8)
+    assert sent.hold_end("tag a", 4, 5) and not sent.hold_end("tags a", 5, 6)
+    assert sent.hold_code("a, bad%5fone") and sent.hold_code("a, bad_one")
+
+
 def test_a_member_is_held_with_its_value_and_no_other() -> None:
     sent = ClientText(plain({"Retry": 5, "kind": "slow one", "x": "fast"}))
     assert sent.hold_member("retry", "5") and sent.hold_member("Kind", "slow one")

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Coroutine, Iterator
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from mitmproxy.addons.next_layer import NextLayer
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -17,11 +18,13 @@ from mitmproxy.http import Headers, HTTPFlow, Response
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.test import taddons, tflow
 
+from patchbay.proxy import compatibility
 from patchbay.proxy.exchange_driver import ExchangeDriver
 from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.in_flight import driver_of
 from patchbay.proxy.lifecycle import Service
 
+_CHECK, _CHECKED = compatibility.check, cache(compatibility.check)  # of mitmproxy alone: once is enough for all tests
 CLIENT_KEY = "sk-of-the-client-0123456789"
 ACCOUNTS = """
 accounts:
@@ -46,7 +49,11 @@ def patchbay(folder: Path, settings: str = ACCOUNTS, **options: Any) -> Iterator
     file = folder / "config.yaml"
     file.write_text(f"state: {folder / 'state'}\n{settings}")
     made = Patchbay()
-    with taddons.context(Proxyserver(), NextLayer(), ReadFile(), made) as context:
+    checks = _CHECKED if compatibility.check is _CHECK else compatibility.check
+    with (
+        patch.object(compatibility, "check", checks),
+        taddons.context(Proxyserver(), NextLayer(), ReadFile(), made) as context,
+    ):
         try:
             context.options.update(**{"mode": ["regular"], "patchbay_config": str(file)} | options)
             yield made

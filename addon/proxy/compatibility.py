@@ -14,11 +14,12 @@ import hpack
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import StreamEnded
+from h11._receivebuffer import ReceiveBuffer
 from hyperframe.frame import GoAwayFrame
-from mitmproxy import master
+from mitmproxy import master, optmanager
 from mitmproxy.addons import clientplayback, errorcheck, proxyserver
 from mitmproxy.connection import ConnectionState
-from mitmproxy.proxy import events, layer, mode_servers
+from mitmproxy.proxy import events, layer, mode_servers, server
 from mitmproxy.proxy.layers import http as host, websocket
 from mitmproxy.proxy.layers.http import _http2
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
@@ -62,10 +63,13 @@ _RELIED_ON_BY: Mapping[str, tuple[tuple[type, str, str], ...]] = {
         (hpack.Encoder, "self headers huffman", "encode"),
     ),
     "http1": (
+        (ReceiveBuffer, "self count", "_extract"),
+        (ReceiveBuffer, "self", "maybe_extract_lines"),
         (Http1Connection, "self event", "_handle_event read_body"),
         (Http1Server, "self event", "send read_headers"),
         (Http1Client, "self event", "send read_headers"),
     ),
+    "client_connections": ((server.ConnectionHandler, "self event", "server_event"),),
     "websocket_layer": (
         (websocket.WebsocketLayer, "self event", "relay_messages"),
         (websocket.WebsocketLayer, "self _", "done"),
@@ -82,6 +86,22 @@ _RELIED_ON_BY: Mapping[str, tuple[tuple[type, str, str], ...]] = {
         (errorcheck.ErrorCheck, "self", "finish"),
         (mode_servers.ServerInstance, "self", "stop"),
     ),
+}
+# The same for attributes: those that a class annotates, or sets when it is made.
+_READ_BY: Mapping[str, tuple[tuple[type, str], ...]] = {
+    "client_connections": (
+        (proxyserver.Proxyserver, "connections"),
+        (server.ConnectionHandler, "transports client"),
+        (server.ConnectionIO, "handler reader writer"),
+    ),
+    "http1": ((ReceiveBuffer, "_data"),),
+    "option_defaults": (
+        (proxyserver.Proxyserver, "servers"),
+        (optmanager.OptManager, "_options"),
+        (errorcheck.ErrorCheck, "logger"),
+    ),
+    "upstream_connections": ((H2Connection, "_frame_dispatch_table"),),
+    "upstream_stream": ((BufferedH2Connection, "stream_buffers"),),
 }
 _RELIED_ON = tuple(
     (owner, name, parameters)
@@ -118,7 +138,10 @@ def _names() -> None:
         has = " ".join(inspect.signature(found).parameters) if found else ""
         _demand(has == parameters, f"{owner.__name__}.{name} takes ({has}) instead of ({parameters})")
     replays = inspect.unwrap(clientplayback.ClientPlayback.playback).__code__.co_names
-    _demand("stream_buffers" in BufferedH2Connection.__annotations__, "BufferedH2Connection.stream_buffers is gone")
+    for owner, names in (row for rows in _READ_BY.values() for row in rows):
+        held = {*inspect.get_annotations(owner), *inspect.unwrap(vars(owner)["__init__"]).__code__.co_names}
+        for name in names.split():
+            _demand(name in held, f"{owner.__name__}.{name} is gone")
     _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
     own_classes = upstream_stream.PatchbayStream.__mro__[:3]
     ours = {name for owner in own_classes for name in vars(owner) if not name.startswith("__")}

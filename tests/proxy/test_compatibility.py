@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,46 @@ def test_what_one_file_alone_overrides_stands_with_that_file() -> None:
     for file, rows in compatibility._RELIED_ON_BY.items():
         relied_on = {name for owner, _, names in rows if owner is host.HttpStream for name in names.split()}
         assert relied_on & set().union(*overrides.values()) <= overrides[file]
+
+
+@pytest.mark.parametrize(
+    ("file", "owner", "name"),
+    [(file, owner, name) for file, rows in compatibility._READ_BY.items() for owner, names in rows
+     for name in names.split()],
+)  # fmt: skip
+def test_an_attribute_that_is_gone_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, file: str, owner: type, name: str
+) -> None:
+    source = Path(compatibility.__file__).with_name(f"{file}.py").read_text(encoding="utf-8")
+    changed = type(owner.__name__, (owner,), {"__init__": lambda self: None, "__annotations__": {}})
+    monkeypatch.setattr(compatibility, "_READ_BY", {file: ((changed, name),)})
+
+    assert re.search(rf"\b{name}\b", source)
+    with pytest.raises(RuntimeError, match=f"{owner.__name__}.{name} is gone"):
+        compatibility.check()
+
+
+def test_every_private_part_that_is_used_is_checked() -> None:
+    """What begins with an underscore belongs to mitmproxy, its libraries or asyncio; asyncio's are excepted."""
+    folder = Path(compatibility.__file__).parent
+    used = {
+        (file.stem, node.attr)
+        for file in folder.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr) and not _is_own(node.value)
+    }
+    checked = {
+        *((file, name) for file, rows in compatibility._RELIED_ON_BY.items() for _, _, names in rows
+          for name in names.split()),
+        *((file, name) for file, rows in compatibility._READ_BY.items() for _, names in rows for name in names.split()),
+    }  # fmt: skip
+    of_asyncio = {("client_connections", "_paused"), ("graceful_shutdown", "_run")}
+
+    assert used - checked == of_asyncio
+
+
+def _is_own(value: ast.expr) -> bool:
+    return ast.unparse(value) in ("self", "cls", "super()")
 
 
 def test_other_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +212,8 @@ def test_all_of_it_is_demanded_and_no_error_is_logged_meanwhile(monkeypatch: pyt
     assert all(holds for holds, _ in demanded)
     names = len(demanded) - len(DEMANDED)
     assert [what for _, what in demanded[names:]] == DEMANDED
-    assert names == 2 * len(compatibility._RELIED_ON) + 3
+    attributes = [name for rows in compatibility._READ_BY.values() for _, names in rows for name in names.split()]
+    assert names == 2 * len(compatibility._RELIED_ON) + len(attributes) + 2
     assert quiet == [False] * names + [True] * len(DEMANDED)
 
 

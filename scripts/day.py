@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from patchbay.accounts.cooldown import PENALTIES, Penalty
 from patchbay.settings.settings import SessionSettings
 
 from .ablations import ELSEWHERE, MECHANISMS
@@ -41,6 +42,10 @@ recovered. *lower*: turns at an account below the highest priority. *p95*: the w
 below, in seconds, the client's retries included. Figures are sums over {seeds} seeds.
 
 {figures}
+
+Measured with these penalties (`PENALTIES` in `addon/accounts/cooldown.py`), in seconds:
+
+{penalties}
 
 ## Without one mechanism
 
@@ -121,6 +126,15 @@ def figures(found: dict[str, list[Tally]]) -> str:
     return "\n".join(lines)
 
 
+def penalties() -> str:
+    """Return the table of what each outcome costs."""
+    lines = ["| outcome | first | factor | at most | failures |", "|---|--:|--:|--:|--:|"]
+    for kind, row in PENALTIES.items():
+        if isinstance(row, Penalty):
+            lines.append(f"| {kind} | {row.first:g} | {row.factor:g} | {row.cap:g} | {row.failures} |")
+    return "\n".join(lines)
+
+
 def ablate(seeds: Sequence[int], mechanisms: Sequence[str], *, write: bool) -> int:
     """Print, and *write*, the days without each of *mechanisms*; return 1 when no day needs one of them."""
     names = (AS_IT_IS, *mechanisms)
@@ -135,7 +149,10 @@ def ablate(seeds: Sequence[int], mechanisms: Sequence[str], *, write: bool) -> i
     print(f"{whole}\n\n{table}")
     if write:
         days = "\n".join(f"| {day.name} | {day.why} |" for day in DAYS)
-        PAGE.write_text(TEXT.format(days=days, seeds=len(seeds), figures=whole, table=table), encoding="utf-8")
+        PAGE.write_text(
+            TEXT.format(days=days, seeds=len(seeds), figures=whole, penalties=penalties(), table=table),
+            encoding="utf-8",
+        )
     return 0 if all(needed[name] or name in ELSEWHERE for name in mechanisms) else 1
 
 

@@ -20,11 +20,14 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 import yaml
 
-from patchbay.accounts import refusals
+from patchbay.accounts import cooldown, refusals, selection, upstream_faults
 from patchbay.cli.main import COMMANDS
+from patchbay.crosstalk import host_habits
 from patchbay.crosstalk.detectors import DETECTORS
 from patchbay.dialects import FAMILIES
+from patchbay.identity import references, shared_keys
 from patchbay.identity.signals import SIGNALS
+from patchbay.proxy import response_head, upstream_connections, upstream_stream
 from patchbay.proxy.hooks import SHUTTING_DOWN
 from patchbay.settings import reader, settings
 from patchbay.settings.presets import PRESETS
@@ -54,10 +57,10 @@ OF_HTTP = {"host", "content-length", "user-agent"}
 # Codes of errors that no client sees: it has left, it is a request in shadow, it is the check at the start.
 UNSEEN = {"client_left", "would_wait", "blocked"}
 
-# Former names of settings that are words for something else there: a reaction, a member of an identity, an outcome.
+# Former names of settings that are words for something else there: a reaction, a member of an identity or the journal.
 OTHER_WORDS = {
     "architecture.md": {"hold", "owner"},
-    "settings.md": {"quota", "failover.seconds: is now called 'timeout'"},
+    "settings.md": {"quota", "seconds", "failover.seconds: is now called 'timeout'"},
 }
 
 # The sections of the settings, and the values that settings have a choice of.
@@ -150,6 +153,44 @@ def _blocks_of(page: Path) -> Iterator[tuple[str, set[str]]]:
         blocks = [*part.splitlines(), "".join(rows)] if rows else re.split(r"\n(?=- )", part)
         for block in blocks:
             yield block, {name.lower() for name in re.findall(r"`(?:patchbay )?([\w-]+)[^`]*`", block)}
+
+
+def _figures() -> Iterator[tuple[str, str]]:
+    """Yield (page, words of it with a figure of the code)."""
+    server = cooldown.PENALTIES["server"]
+    assert isinstance(server, cooldown.Penalty)
+    twice = server.first * server.factor
+    verified = f"more than {cooldown.VERIFY_AFTER / 60:g} minutes"
+    of = host_habits
+    yield from (
+        ("crosstalk", f"A strong finding needs {of.RUN_STRONG} answers in a row"),
+        ("crosstalk", f"a proof by form alone {of.RUN_FORM_PROOF}"),
+        ("crosstalk", f"comes twice {of.RUN_UNIQUE_VALUE} (`tool-call`, `same-text`) or {of.RUN_UNIQUE_ID} (an id"),
+        ("crosstalk", f"explains the answer, {of.RUN_EXPLAINED} are enough"),
+        ("crosstalk", f"repeated in {of.RUN_PROOF} answers before"),
+        ("crosstalk", f"a rule needs {of.RUN_AFTER_BREAK} answers in a row before it counts again"),
+        ("crosstalk", f"before the break (at most {of.RUN_AFTER_BREAK_MAX})"),
+        ("crosstalk", f"break within its next {of.RUN_AFTER_BREAK} answers"),
+        ("crosstalk", f"the host has kept it in {of.RUN_REINSTATED} answers in a row"),
+        ("settings", f"{server.first:g} s, {twice:g} s … from the second fault on" if server.failures == 2 else "?"),
+        ("settings", f"probes each of them {cooldown.LAST_CHANCE:g} seconds after the start of its cooldown"),
+        ("settings", f"a cooldown of {verified} that the provider asks for"),
+        ("settings", f"{verified} are verified"),
+        ("security", f"within {upstream_faults.WINDOW:g} s, meets on two accounts"),
+        ("security", f"met it on the account within {upstream_faults.MEMORY / 60:g} minutes"),
+        ("architecture", f"or {selection.BOUND_ALIKE:g} times its share of all ({selection.BOUND:g} times for"),
+        ("architecture", f"until it has had more than {shared_keys.SEVERAL} openings"),
+        ("architecture", f"an answer of {references.MIN_TEXT} characters or more"),
+        ("architecture", f"at most {upstream_connections.IDLE} idle upstream connections"),
+        ("architecture", f"Above {upstream_stream.BACKLOG >> 20} MiB of a streamed answer"),
+        ("architecture", f"until {upstream_stream.SHARED_BACKLOG >> 20} MiB are buffered"),
+        ("architecture", f"JSON that announces more than {response_head.COLLECTED >> 20} MiB is streamed"),
+    )
+
+
+@pytest.mark.parametrize(("page", "words"), [*_figures()])
+def test_a_figure_of_the_code_that_a_page_states_is_that_of_the_code(page: str, words: str) -> None:
+    assert words in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
 
 
 def test_every_sub_command_is_on_a_page() -> None:

@@ -23,7 +23,8 @@ State = Literal["healthy", "throttled", "half-open"] | Blocked
 @dataclass(frozen=True, slots=True)
 class Penalty:
     """
-    What an outcome costs: *state* for *first* seconds, times *factor* for each repetition, *cap* at most.
+    What an outcome costs: *state* for *first* seconds, times *factor* for each repetition, *cap* at most. While a
+    transient fault is doubted, its conversation asks other accounts first for *first* seconds (`upstream_faults`).
 
     Applied at the *failures*-th consecutive failure within *within* seconds; failures closer than *spacing* count once.
     A time that the outcome states replaces the computed one. *reach*: the cooldown is the account's, the lane's, or as

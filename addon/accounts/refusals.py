@@ -1,5 +1,7 @@
 """
-Refusals: what the client gets when no account can serve. They name each account, its reason and its end.
+Refusals where no account can serve: they name each account, its reason and its end.
+
+Each other `Refusal` stands with its cause, as in `access`, `guards` or `replacement`.
 
 The status is the provider's for the same cause: 429 for a rate limit, 404 for a model that no account serves. It is 502
 if an upstream was asked and did not answer, and 503 while it is not asked. It never blames the client's key: a tool

@@ -1,8 +1,8 @@
 """
 Names of headers that several modules decide by, in lower case: credentials, accounts, connections, Patchbay's own.
 
-What a module does with a group is its own decision. A new name of a group belongs here alone; only the form of a key in
-a new header stands in `CredentialForm` too.
+What a module does with a group is its own decision. In the code a new name of a group belongs here alone; only the form
+of a key in a new header stands in `CredentialForm` too. Pages that list a group must name it (`tests/test_docs.py`).
 """
 
 from __future__ import annotations

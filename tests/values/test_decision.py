@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 from patchbay.values.answer import Usage
 from patchbay.values.decision import (
     AttemptSummary,
@@ -67,3 +71,13 @@ def test_a_journal_line_has_the_members_of_its_decision_in_order():
          "victim": "unknown"}
     ]  # fmt: skip
     assert line["mode"] == "serve" and not finding.disputed
+
+
+def test_the_page_has_a_row_for_every_member_of_a_line_of_the_journal():
+    page = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
+    table = page.partition("\n| member | meaning |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| ([^|]+) \| (.*) \|$", table, re.MULTILINE))
+
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(Decision.__struct_fields__)
+    assert re.findall(r"`(\w+)`", rows["`attempts`"]) == [*AttemptSummary.__struct_fields__]
+    assert {field.name for field in fields(Usage)} == {*re.findall(r"`(\w+)`", rows["`tokens`"])} - {"null"}

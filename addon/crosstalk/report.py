@@ -10,7 +10,7 @@ from msgspec import to_builtins
 from ..values.decision import Decision, Verdict
 from .host_habits import BREAKS_FOR_HABIT, CONTRACT, Demotion
 
-_STRONGEST = {"proof": 0, "strong": 1, "weak": 2}
+_STRENGTHS = ("proof", "strong", "weak")
 
 
 def verdict(found: Verdict) -> dict[str, object]:
@@ -61,7 +61,7 @@ def demotion(told: Demotion) -> str:
 def comment(found: Verdict) -> str:
     """Return one line about an answer."""
     if found.kind in ("crosstalk", "suspect") and found.findings:
-        worst = min(found.findings, key=lambda each: _STRONGEST[each.strength])
+        worst = min(found.findings, key=lambda each: _STRENGTHS.index(each.strength))
         name = "CROSSTALK" if found.kind == "crosstalk" else "suspect"
         line = f"{name}: expected {worst.expected}, received {worst.received}, victim {found.victim or 'unknown'}"
     else:

@@ -78,7 +78,7 @@ def judge(everything: Iterable[StoredExchange], mint: Mint) -> list[Judged]:
         run = _Run(stored, mint, ledger, memory)
         steps += run.steps(len(runs))
         runs.append(run)
-    for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:4]):
+    for now, _, number, attempt, fact in sorted(steps, key=lambda step: step[:2]):
         runs[number].step(attempt, fact, now)
     return [Judged(run.stored, run.verdict()) for run in runs]
 

@@ -443,6 +443,8 @@ def test_a_rule_that_counts_again_is_demoted_by_new_breaks_only() -> None:
 
     assert not found.standing(HOST, "age").demoted
     assert told(found, "age", "--").standing(HOST, "age").demoted
+    for story, demoted in (("-+" * 8, False), ("-+" * 8 + "-", True)):
+        assert after("+" * 8 + "---" + "+" * 64 + story).demoted is demoted
 
 
 def test_news_are_the_last_thousand() -> None:

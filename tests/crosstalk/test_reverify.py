@@ -259,6 +259,29 @@ def test_an_answer_that_was_broken_off_or_is_our_own_is_given_up(whole: bool, ou
     assert [fact.kind if fact else "" for *_, fact in steps] == kinds
 
 
+def test_an_exchange_with_a_record_that_cannot_be_read_is_not_replayed() -> None:
+    good = told(at=Moment(1, 1.0), ended=[4, 4.0])
+    for attempts in ((good.encoded(), {}), ({}, good.encoded())):
+        stored = StoredExchange(attempts, Body(b"{}"))
+        assert list(_Run(stored, Mint(b"k" * 32), Ledger(), RecentExchanges()).steps(0)) == []
+
+
+@pytest.mark.parametrize(("habits", "kind"), [(None, "crosstalk"), ({"settings user": Standing()}, "unverifiable")])
+def test_a_record_without_standings_is_judged_as_its_release_did(habits: dict[str, Standing] | None, kind: str) -> None:
+    """At an unknown host, a setting of another exchange was proof."""
+    head = Head(200, Headers([("content-type", "application/json")]))
+    answer = b'{"id": "resp_1", "object": "response", "user": "person-of-theirs"}'
+    plain: dict[str, Any] = {"dialect": "openai_responses", "suffix": "/responses", "kinds": ["settings"]}
+    theirs = msgspec.structs.replace(told(at=Moment(1, 1.0), **plain), request_id="pb1-b", exchange="b", digest="bb")
+    mine = told(at=Moment(2, 2.0), seen=at(3), habits=habits, **plain)
+    stored = [
+        StoredExchange((mine.encoded(),), Body(b'{"user": "person-of-mine"}'), head, answer),
+        StoredExchange((theirs.encoded(),), Body(b'{"user": "person-of-theirs"}')),
+    ]
+
+    assert judge(stored, Mint(b"k" * 32))[0].verdict.kind == kind
+
+
 def beside(memory: RecentExchanges) -> list[str]:
     return [live.entry.request_id for live in memory.others(Entry("z", at=99.0), "http://host")]
 

@@ -757,6 +757,16 @@ def test_a_complete_answer_is_judged_for_what_is_missing_and_a_broken_one_is_not
         assert [(each.detector, each.strength) for each in watch.end(AT + 1, whole=whole)] == findings
 
 
+def test_an_id_of_ours_that_came_back_is_not_missing() -> None:
+    host = Host()
+    host.know(f"stripped {BODY}")
+    watch = host.send(expected={BODY: host.id_of("a")})
+    tell(watch, echo(host.id_of("a"), BODY))
+
+    assert watch.end(AT + 1) == []
+    assert host.memory.habits.standing(HOST, f"stripped {BODY}").kept == 17
+
+
 def test_a_place_has_the_depth_that_the_provider_states_and_else_that_of_its_writer() -> None:
     host = Host()
     echo_of = Echo(headers={"X-Request-ID": "body"}, body={"request_id": "handler"})

@@ -78,7 +78,7 @@ class AnswerReader:
         self._is_escaped = False  # its texts never hold a line end, so no line of them looks like a head
         self._tail = b"\n"
         # of the events
-        self._events = 0
+        self._has_events = False
         self._document: object = None  # the body, where it is one JSON text
         self._text = AnswerText(keep_text)
         self._usage = Usage()
@@ -118,7 +118,7 @@ class AnswerReader:
     def answers(self, endpoint: Endpoint) -> bool:
         """Whether it is certain by now that a stream at *endpoint*, which holds no error so far, lacks nothing."""
         if not dialects.of(endpoint.dialect).is_text(endpoint.suffix):
-            return self._events > 0  # events of sounds and pictures are not understood
+            return self._has_events  # events of sounds and pictures are not understood
         return self._says_something and bool(self._ends & self._spoken.terminal)
 
     def lacks(self, endpoint: Endpoint) -> str:
@@ -136,7 +136,7 @@ class AnswerReader:
         return self._lacks_of_stream(text) if self.streamed else self._lacks_of_whole(endpoint)
 
     def _lacks_of_stream(self, text: bool) -> str:
-        if not self._events:
+        if not self._has_events:
             return "it holds no event"
         if not text:
             return ""
@@ -282,7 +282,7 @@ class AnswerReader:
                 self._next(event, facts)
 
     def _next(self, event: Event, facts: list[Fact]) -> None:
-        self._events += 1
+        self._has_events = True
         delta = self._delta_skip.match(event)
         if delta is None:
             self._read_event(event, facts, streamed=True)

@@ -52,7 +52,7 @@ class ServerSentEvents:
     def end(self) -> list[Event]:
         """Return the last event, which often lacks its blank line; SDKs read it all the same."""
         rest, self._buffer = bytes(self._buffer), bytearray()
-        event = self._event(rest.removeprefix(b"" if self._started else _BOM))
+        event = self._event(rest)
         return [event] if event else []
 
     def _start(self) -> None:

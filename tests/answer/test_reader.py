@@ -695,6 +695,9 @@ def test_an_event_that_is_too_long_counts_as_content_and_a_body_is_unread() -> N
     assert [(fact.kind, fact.value, fact.where) for fact in facts] == [
         ("framing", "events", "body"), ("unread", "too long", "event"),
     ]  # fmt: skip
+    answer = opened()
+    answer.feed(b"data: " + b"x" * (4 * 2**20 + 1) + b"\n\n" + sse(b"[DONE]"))
+    assert answer.answers(dialects.endpoint("POST", "/v1/chat/completions"))
     for size, kinds in ((16 * 2**20, ["framing", "end"]), (16 * 2**20 + 1, ["framing", "unread"])):
         body = b'{"a":"' + b"x" * (size - 8) + b'"}'
         assert [fact.kind for fact in read("openai_chat", "application/json", body)] == kinds
@@ -850,3 +853,20 @@ def test_of_an_answer_in_another_shape_the_id_is_told_and_nothing_else() -> None
     assert [(fact.kind, fact.value) for fact in facts if fact.kind not in ("framing", "born")] == [
         ("shape", "anthropic"), ("id", "msg_1"),
     ]  # fmt: skip
+
+
+def test_what_is_no_json_is_told_with_its_place_and_an_answer_is_born_with_16_digits() -> None:
+    for kind, where in (("text/event-stream", "event"), ("application/json", "body")):
+        facts = read("openai_chat", kind, b"data: {\n\n" if where == "event" else b"{")
+        assert [(fact.kind, fact.where) for fact in facts[1:]] == [("malformed", where)]
+    assert [len(born) for born in values(read("openai_chat", "text/event-stream", CHAT), "born")] == [16]
+
+
+def test_a_gap_in_the_numbers_of_events_that_are_not_parsed_is_told_once() -> None:
+    def delta(number: int) -> dict[str, Any]:
+        return {"type": "response.output_text.delta", "item_id": "i", "delta": f"w{number} ", "sequence_number": number}
+
+    facts = read("openai_responses", "text/event-stream", sse(*map(delta, (1, 2, 3, 4, 7, 9, 10))))
+
+    assert [(fact.value, fact.where) for fact in facts if fact.kind == "disorder"] == [("4 → 7", "sequence-gap")]
+    assert values(facts, "text") == ["w1 w2 w3 w4 w7 w9 w10 "]

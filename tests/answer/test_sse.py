@@ -203,3 +203,15 @@ def test_a_blank_line_is_found_however_it_is_cut(stream: bytes) -> None:
     for at in range(len(stream) - 2):
         events = EventBuffer()
         assert events.feed(stream[:at]) + events.feed(stream[at:]) == stream[:-1], at
+
+
+def test_a_line_feed_that_begins_a_chunk_belongs_to_a_return_only_where_the_last_chunk_ended_in_one() -> None:
+    assert read(b"data: a\n", b"\ndata: b\r\n\r\n") == [Event("", b"a"), Event("", b"b")]
+    assert read(b"data: a\r", b"\ndata: b\r\n\r\n") == [Event("", b"a\nb")]
+    assert read(b"data: a\r", b"", b"\n\ndata: b\n\n") == [Event("", b"a"), Event("", b"b")]
+
+
+def test_a_byte_order_mark_is_left_out_at_the_beginning_alone_also_without_a_blank_line() -> None:
+    assert read(b"\xef\xbb\xbfdata: a") == [Event("", b"a")]
+    assert read(b"data: a\n\n", b"\xef\xbb\xbfdata: b") == [Event("", b"a")]
+    assert read(b"\xef\xbb") == []

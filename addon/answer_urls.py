@@ -235,7 +235,7 @@ def _at_upstream(begins: str, account: Account, origin: Origin) -> Callable[[str
 def _without_keys(query: str) -> str:
     parts = query[1:].split("&")
     kept = [part for part in parts if unquote(part.partition("=")[0]) not in credential_places.QUERY_KEYS]
-    return "?" + "&".join(kept) if query and any(kept) else ""
+    return "?" + "&".join(kept) if any(kept) else ""
 
 
 def _without_common_end(asked: str, went: str) -> tuple[str, str]:

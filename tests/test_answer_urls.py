@@ -471,6 +471,19 @@ def test_an_address_is_the_upstream_s_by_host_port_and_scheme(origin: Origin, ur
 def test_an_address_without_a_path_leads_here_where_the_base_url_has_none() -> None:
     assert way().for_client("https://api.example.com?x=1#a") == f"{HERE}?x=1#a"
     assert way("/api").for_client("https://api.example.com?x=1") == "https://api.example.com?x=1"
+    assert way(anywhere=True).for_client("https://api.example.com") == HERE
+
+
+@pytest.mark.parametrize("name", ["location", "content-location", "operation-location"])
+def test_each_header_that_always_holds_an_address_is_read_as_one(name: str) -> None:
+    found = way()
+
+    assert (found.header(name, "/v1/files/1"), found.given) == ("/v1/files/1", ["/v1/files/1"])
+
+
+def test_a_header_without_an_address_keeps_its_blanks() -> None:
+    assert way().header("x-note", " it is no address ") == " it is no address "
+    assert way().header("x-note", " https://api.example.com/v1/files/b ") == f"{HERE}/v1/files/b"
 
 
 @pytest.mark.parametrize(
@@ -481,6 +494,7 @@ def test_an_address_without_a_path_leads_here_where_the_base_url_has_none() -> N
         ("generic", "/jobs", "/jobs/1", True, False),
         ("anthropic", "/v1/messages/batches", "/v1/chat/completions", False, False),  # of a dialect it does not speak
         ("openai", "/v1/responses", "/v1/chat/completions", True, False),  # a path of POST alone
+        ("openai", "/v1/files/a", "/v1/models", True, True),  # a path of GET alone
         ("gemini", "/v1beta/models", "/v1/models/m", True, False),  # a path that several dialects share
     ],
 )

@@ -339,6 +339,7 @@ def test_a_body_is_changed_in_its_own_form(kind: str, body: bytes, changes: dict
         ("/v1beta/models/a%40b:generateContent", "a@b", "/v1beta/models/new:generateContent"),
         ("/v1beta/models/a%2Fb:generateContent?x=1", "a/b", "/v1beta/models/new:generateContent?x=1"),
         ("/v1beta/models/%61b:generateContent", "ab", "/v1beta/models/new:generateContent"),
+        ("/v1beta/models/%61b:generateContent", "%61b", "/v1beta/models/new:generateContent"),
         ("/v1beta/models/a:b/models/a:c", "a", "/v1beta/models/new:b/models/a:c"),
         ("/v1beta/models/ab", "ab", "/v1beta/models/ab"),
     ],
@@ -424,3 +425,9 @@ def test_no_other_dialect_is_meant_by_a_path_that_the_first_does_not_have() -> N
     endpoint = replace(dialects.endpoint("GET", "/v1/models"), dialect="gemini")
 
     assert upstream_url.readings(endpoint, "/v1/models", ("anthropic-version",)) == (endpoint,)
+
+
+def test_the_version_in_a_client_s_query_decides_whether_azure_s_path_names_the_model() -> None:
+    found = upstream_url.renamed(asked(f"{CHAT}?api-version=W", b'{"model":"a"}'), azure(""), "b")
+
+    assert found == (f"{CHAT}?api-version=W", {})

@@ -71,7 +71,6 @@ class Bindings:
         entry = self._entries.get(key)
         if entry is not None and entry.home and entry.expires <= now:
             self._unbind(key, entry)
-            return ""
         return entry.home if entry else ""
 
     def pending(self, key: Key) -> tuple[str, ...]:

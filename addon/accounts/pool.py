@@ -167,7 +167,7 @@ class Accounts:
         self._by_id = {account.id: account for account in config.accounts}
         self.restricts = any(map(models.restricts, config.accounts))  # some account does not serve every model
         self._eligibility.accounts = config.accounts
-        self.health.quotas = {account.id: account.quota_group for account in config.accounts if account.quota_group}
+        self.health.quotas = {account.id: account.quota_group for account in config.accounts}
         self._limiter.limit = config.queue.limit
         self.bindings.resize(config.sessions.ttl, config.sessions.limit)
 

@@ -61,3 +61,22 @@ def test_an_account_with_any_such_setting_is_limited(setting):
 def test_a_minute_is_the_window_of_rates_and_a_request_costs_a_token_at_least():
     requests, tokens = limits_of(account(rpm=3, tpm=3), demand(tokens=0))
     assert (requests.window, tokens.window, tokens.amount) == (60, 60, 1)
+
+
+@pytest.mark.parametrize(
+    ("setting", "most", "amount", "why"),
+    [
+        ({"max_concurrent": 2}, 2, 1, "busy (2 at once)"),
+        ({"serialize": "account"}, 1, 1, "busy (one request at a time)"),
+        ({"serialize": "thread"}, 1, 1, "busy with this thread"),
+        ({"serialize": "model_switch"}, 1, 1, "busy with another model for this client"),
+        ({"slots": 3}, 3, 1, "busy (3 sessions for this client and model)"),
+        ({"rpm": 4}, 4, 1, "at its limit (4 requests a minute)"),
+        ({"tpm": 5}, 5, 10, "at its limit (5 tokens a minute)"),
+    ],
+)
+def test_each_limit_says_how_many_it_admits_what_a_request_takes_and_why_it_waits(setting, most, amount, why):
+    (limit,) = limits_of(account(**setting), demand())
+    assert (limit.most, limit.amount, limit.why, limit.numbered) == (most, amount, why, "slots" in setting)
+    assert limit.window == (60 if setting.keys() & {"rpm", "tpm"} else 0)
+    assert limit.tenant == ("m" if setting.get("serialize") == "model_switch" else None)

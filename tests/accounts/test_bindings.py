@@ -369,3 +369,19 @@ def test_an_account_whose_homes_were_told_and_not_used_yet_has_no_busiest_conver
     assert bindings.busiest() == {}
     bindings.hold(key(), "a", 1.0)
     assert bindings.busiest() == {"a": ("s", 1.0)}
+
+
+def test_what_nothing_holds_is_bound_to_nothing(bindings):
+    assert not bindings.bind(key(), "a", 1, 0.0)
+    assert bindings.home(key(), 0.0) == ""
+
+
+def test_a_removal_that_is_told_leaves_a_conversation_under_way_without_a_home(bindings):
+    settle(bindings, key(), "a", now=1.0)
+    generation = bindings.hold(key(), "a", 2.0)
+    bindings.adopt(Binding(key(), "", 5.0, 500.0), 3.0)
+
+    assert (bindings.home(key(), 3.0), bindings.pending(key()), len(bindings)) == ("", ("a",), 0)
+    assert not bindings.bind(key(), "a", generation, 4.0)
+    bindings.release(key(), "a")
+    assert bindings.pending(key()) == ()

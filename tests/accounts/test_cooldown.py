@@ -138,6 +138,12 @@ def test_a_level_rises_once_for_a_burst_and_falls_by_one_in_ten_quiet_minutes():
     assert found.copy().backoff(RATE, "rate", found.until + 9 * H) == 5
 
 
+def test_the_first_failure_of_a_kind_begins_at_its_first_level_while_another_kind_cools_down():
+    found = cooling(50.0)
+    assert [found.backoff(RATE, "rate", 10) for _ in range(2)] == [5, 5]
+    assert found.levels == {"rate": 1}
+
+
 def test_doubt_ends_with_the_first_failure_that_leaves_none():
     found = cooling(50.0, doubtful=True)
     found.extend(80.0, Outcome("rate"), 10, hinted=False, strict=False, doubtful=True)
@@ -157,6 +163,7 @@ def shared(**fields):
 def test_what_another_instance_found_out_ends_by_its_own_time_if_that_is_past():
     assert shared().by_our_clock(100.0) == shared()
     assert shared(until=9e9).by_our_clock(200.0).until == 100.0 + LONGEST
+    assert shared(until=9e9).by_our_clock(100.5).until == 100.0 + LONGEST
 
 
 @pytest.mark.parametrize(("ahead", "length"), [(SKEW, 400.0), (SKEW + 1, 30.0)])

@@ -182,3 +182,32 @@ def test_an_account_that_was_tried_may_be_tried_again_at_once_after_a_transient_
     found = eligibility(account("a"))
     (a,) = found.all_absent(ask(tried=frozenset("a"), ended={"a": Outcome(kind)}), 7.0)
     assert (a.cause, a.chance) == (kind, chance)
+
+
+def test_without_refusals_the_same_accounts_come_back_unread():
+    found = eligibility(account("a"), account("b"))
+    assert found.willing(ask(), found.accounts, 1) is found.accounts
+
+
+def test_why_an_account_is_absent_names_it_its_provider_and_the_cause_in_words():
+    found = eligibility(account("a"), account("b"), account("c", enabled=False), account("d", max_concurrent=1))
+    found._health.record_outcome("a", "m", Outcome("overload", detail="529 overloaded"), 0)
+    found._limiter.acquire(1, found.limits(ask(), found.accounts[3], "m"), 0)
+    asked = ask(tried=frozenset("b"), ended={"b": Outcome("auth", detail="401")})
+    told = [found.absent(asked, option, 1) for option in found.options(asked, 1)]
+
+    assert [(each.account, each.provider, each.cause, each.detail) for each in told] == [
+        ("a", "openai", "overload", "529 overloaded"),
+        ("b", "openai", "auth", "401"),
+        ("c", "openai", "disabled", "disabled"),
+        ("d", "openai", "busy", "busy (1 at once)"),
+    ]
+
+
+def test_an_account_that_was_refused_with_another_model_alone_is_willing_for_this_one():
+    found = eligibility(*(account(name) for name in "ab"))
+    met = OutcomeContext(conversation=ask().conversation)
+    found._health.record_outcome("a", "n", Outcome("quota", scope="exchange"), 0, context=met)
+
+    assert [one.id for one in found.willing(ask(model="n"), found.accounts, 1)] == ["b"]
+    assert [one.id for one in found.willing(ask(), found.accounts, 1)] == ["a", "b"]

@@ -155,3 +155,15 @@ def test_every_effort_is_taken_off_with_the_blank_before_it(effort):
 @pytest.mark.parametrize("ending", ["(12345678)", "()", "(-2)", "(High)", "(high"])
 def test_no_other_ending_is_an_effort(ending):
     assert models.base(f"m{ending}") == f"m{ending}"
+
+
+@pytest.mark.parametrize("model", ["m(high)", "models/m(high)", "m", "models/m", "M(HIGH)", " m "])
+def test_a_model_is_denied_by_any_of_its_names(model):
+    assert not models.serves(account(deny=("m", "m(high)")), model)
+    assert models.serves(account(deny=()), model)
+
+
+def test_an_entry_with_an_effort_names_that_effort_alone():
+    assert models.serves(account(allow=("m (high)",)), "m (high)")
+    assert not models.serves(account(allow=("m(high)",)), "m(low)")
+    assert models.serves(account(deny=("m(high)",)), "m(low)")

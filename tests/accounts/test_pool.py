@@ -638,6 +638,8 @@ def test_a_conversation_goes_back_to_a_better_account_when_its_cache_is_cold(fai
     assert served_by(accounts, ask(), now=1) == "low"
     assert served_by(accounts, ask(), now=50) == "low"
     assert served_by(accounts, ask(), now=50 + idle) == back
+    accounts.reload(Config((account("low", priority=1), account("high"))))
+    assert served_by(accounts, ask(), now=51 + idle) == back, "it is its home now"
 
 
 # --- waiting
@@ -1384,3 +1386,40 @@ def test_requests_without_a_conversation_take_turns_by_pool_and_model():
 def test_the_slot_that_a_conversation_prefers_follows_from_the_end_of_its_affinity(affinity, slot):
     lease = pool(account("a", slots=255)).choose(ask(identity=Identity(affinity=affinity)), 0)
     assert lease.slot == slot
+
+
+def test_a_turn_at_home_looks_at_no_other_account():
+    accounts = three()
+    home = served_by(accounts, ask())
+    again = accounts.choose(ask(), 1)
+    assert (again.binding, [each.account for each in again.candidates]) == ("hit", [home])
+
+
+def test_a_replayed_request_of_a_conversation_with_a_home_has_that_home_s_key():
+    accounts = three()
+    home = served_by(accounts, ask())
+    other = next(name for name in "abc" if name != home)
+    lease = accounts.choose(ask(prior_serving=PriorServing(account=other)), 1)
+    assert (lease.account.id, lease.key) == (other, ask().key)
+    narrow = account(home, models=Models(deny=("n",)))
+    accounts.reload(Config((*(account(name) for name in "abc" if name != home), narrow)))
+    lease = accounts.choose(ask(model="n", prior_serving=PriorServing(account=other)), 2)
+    assert (lease.account.id, lease.key) == (other, ask(model="n").model_key)
+
+
+def test_the_last_account_is_not_probed_while_it_has_no_room():
+    accounts = pool(account("a", max_concurrent=1))
+    rest(accounts, "a", until=1000)
+    held = accounts.choose(ask("t", model="n"), 1)
+    assert not isinstance(accounts.choose(ask(), 30), Lease)
+    accounts.release(held)
+    assert isinstance(accounts.choose(ask(), 30), Lease)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "alike"), [("", "", False), ("org", "org", True), ("org", "", False), ("org", "other", False)]
+)
+def test_only_accounts_of_one_quota_rest_together(one, two, alike):
+    accounts = pool(account("a", quota_group=one), account("b", quota_group=two))
+    rest(accounts, "a", kind="quota", until=1000)
+    assert accounts.health.available("b", "m", 1) is not alike

@@ -6,18 +6,28 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
+
+from scripts import scenarios
 
 from ..simulator import simulator_thread
 from .conftest import KEYS
 from .harness import ROOT
 
-MODULE = [sys.executable, "-m", "scripts.scenarios"]
+Run = Callable[..., tuple[int, str]]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*MODULE, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Return how a scenario is run in this process: its exit code and what it printed."""
+
+    def ran(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["scenarios", *arguments])
+        return scenarios.main(), capsys.readouterr().out
+
+    return ran
 
 
 def counted(table: str) -> dict[str, Counter[str]]:
@@ -41,11 +51,11 @@ def counted(table: str) -> dict[str, Counter[str]]:
     ],
     ids=lambda arguments: "-".join((arguments[0], *arguments[4:])),
 )
-def test_the_mixing_shows_without_patchbay_and_not_with_it(arguments: tuple[str, ...]) -> None:
-    done = run(*arguments)
+def test_the_mixing_shows_without_patchbay_and_not_with_it(run: Run, arguments: tuple[str, ...]) -> None:
+    code, printed = run(*arguments)
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    bare, fronted = done.stdout.split("with Patchbay in front")
+    assert code == 0, printed
+    bare, fronted = printed.split("with Patchbay in front")
     assert "MIXED: " in bare
     assert "MIXED: " not in fronted and "0 mixed up" in fronted
     forms = ("whole",) if arguments[0] == "team" else ("whole", "streamed")  # its table is one of people
@@ -56,22 +66,23 @@ def test_the_mixing_shows_without_patchbay_and_not_with_it(arguments: tuple[str,
 
 
 def test_a_scenario_fails_against_a_provider_that_mixes_answers_up() -> None:
-    done = run("concurrent", "--simulator", "bare", "--requests", "6")
+    command = [sys.executable, "-m", "scripts.scenarios", "concurrent", "--simulator", "bare", "--requests", "6"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 1
     assert "got the answer to" in done.stdout
 
 
-def test_the_twelve_calls_are_made_and_one_that_fails_is_named() -> None:
+def test_the_twelve_calls_are_made_and_one_that_fails_is_named(run: Run) -> None:
     with simulator_thread(KEYS) as provider:
         aim = ("rapid", "--base-url", f"{provider.url}/v1", "--api-key", next(iter(KEYS)), "--model", "sim-large")
-        good = run(*aim)
+        code, good = run(*aim)
         provider.fault("status", {"status": 500}, nth=3)
-        bad = run(*aim)
+        bad_code, bad = run(*aim)
 
-    assert good.returncode == 0, good.stdout
-    assert "13/13 calls" in good.stdout
+    assert code == 0, good
+    assert "13/13 calls" in good
     sizes = [record.prompt_tokens for record in provider.truth.requests[:12]]
     assert sizes == [664, 2280, 3737, 1371, 1517, 4161, 1966, 1290, 1639, 2408, 2031, 714]
-    assert bad.returncode == 1
-    assert "the first that failed is call 3" in bad.stdout
+    assert bad_code == 1
+    assert "the first that failed is call 3" in bad

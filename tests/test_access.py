@@ -125,14 +125,14 @@ def readable() -> Iterator[Row]:
         "/v1/audio/speech", CHAT, "/api/v1/chat/completions", RESPONSES, "/v1/responses/compact",
         "/v1/responses/input_tokens", MESSAGES, "/v1/complete", "/v1/messages/count_tokens", "/anthropic/v1/messages",
         "/v1beta/interactions", "/v1beta/cachedContents", "/v1internal:generateContent",
-        "/v1internal:streamGenerateContent", "/v1internal:newVerb",
+        "/v1internal:streamGenerateContent",
         "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
     ]  # fmt: skip
     for path in members:
         yield Row("member", path, one("big-1"))
     for verb in (
         "generateContent", "streamGenerateContent", "batchGenerateContent", "embedContent", "batchEmbedContents",
-        "countTokens", "predict", "predictLongRunning", "newVerb",
+        "countTokens", "predict", "predictLongRunning",
     ):  # fmt: skip
         yield Row("in the path", f"/v1beta/models/big-1:{verb}", {})
     yield Row("in the path, encoded", "/v1beta/models/big%2D1%3AgenerateContent", {})

@@ -297,12 +297,21 @@ def test_a_slash_too_many_is_shown(path: str, hint: str) -> None:
     assert found is not None and hint in found.message
 
 
-def test_a_path_that_names_a_model_and_no_action_is_refused() -> None:
-    path = "/v1beta/models/g:unknownVerb"
-    endpoint = dialects.endpoint("PATCH", path)
-    found = GUARDS.refusal(Arrival("PATCH", path, Headers(), "localhost", ()), endpoint)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PATCH", "/v1beta/models/g:unknownVerb"), ("POST", "/v1beta/models/g:frob"), ("POST", "/v1beta/models/g"),
+        ("POST", "/v1beta/models/g:generate"), ("POST", "/v1beta/tunedModels/t:frob"), ("POST", "/v1/dynamic/d:frob"),
+        ("POST", "/v1/projects/p/locations/l/publishers/google/models/g:frob"), ("POST", "/v1internal:frob"),
+        ("POST", "/v1/projects/p/locations/l/endpoints/e:deployModel"), ("POST", "/v1beta/files/f:frob"),
+    ],
+)  # fmt: skip
+def test_a_path_of_gemini_without_a_known_action_is_refused(method: str, path: str) -> None:
+    """Such an action could administer the account, or run a model that no list of models was asked about."""
+    endpoint = dialects.endpoint(method, path)
+    found = GUARDS.refusal(Arrival(method, path, Headers(), "localhost", ()), endpoint)
 
-    assert endpoint.model_source == "unread"
+    assert (endpoint.dialect, endpoint.model_source) == ("gemini", "unread")
     assert found is not None and "no known action" in found.message
 
 

@@ -52,7 +52,10 @@ _GENERATES = frozenset(
     "generateContent streamGenerateContent embedContent batchEmbedContents generateAnswer predict"
     " predictLongRunning batchGenerateContent asyncBatchEmbedContent generateMessage generateText".split()
 )
-_VERBS = _GENERATES | _KEEPS | _ADMINISTERS | {"countTokens", "countTextTokens", "countMessageTokens", "computeTokens"}
+_VERBS = _GENERATES | _KEEPS | _ADMINISTERS | frozenset(
+    "countTokens countTextTokens countMessageTokens computeTokens"
+    " fetchPredictOperation rawPredict streamRawPredict serverStreamingPredict".split()  # Vertex, for each publisher
+)
 
 _ERROR_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "RESOURCE_EXHAUSTED", 403: "PERMISSION_DENIED",
@@ -121,7 +124,9 @@ def _model_source(method: str, suffix: str) -> ModelSource:
 
 def _verb(suffix: str, verb: str, model: str) -> Endpoint:
     kind: Kind = "generation" if verb in _GENERATES else "resource"
-    source: ModelSource = "nothing" if not model and verb in _ADMINISTERS else "model"
+    source: ModelSource = "model" if verb in _VERBS else "unread"  # an unknown verb could administer the account
+    if not model and verb in _ADMINISTERS:
+        source = "nothing"
     return Endpoint(_NAME, _NAME, kind, suffix, model, verb == "streamGenerateContent", source)
 
 

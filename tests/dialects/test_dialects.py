@@ -195,7 +195,8 @@ WORDS = {
     " batchUpdate batchDelete transferOwnership updateGenerateContentBatch updateEmbedContentBatch loadCodeAssist"
     " onboardUser fetchAdminControls getCodeAssistGlobalUserSetting setCodeAssistGlobalUserSetting"
     " recordCodeAssistMetrics recordClientEvent listExperiments retrieveUserQuota fetchAvailableModels"
-    " listRemoteRepositories countTokens countTextTokens countMessageTokens computeTokens",
+    " listRemoteRepositories countTokens countTextTokens countMessageTokens computeTokens fetchPredictOperation rawPredict"
+    " streamRawPredict serverStreamingPredict",
 }
 
 

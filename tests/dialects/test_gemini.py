@@ -297,7 +297,11 @@ def test_a_final_refusal_waits_as_long_as_its_cause_lasts(
     assert [each["retryDelay"] for each in details if "retryDelay" in each] == ([delay] if delay else [])
 
 
-@pytest.mark.parametrize("verb", ["countTokens", "countTextTokens", "countMessageTokens", "computeTokens", "other"])
+@pytest.mark.parametrize(
+    "verb",
+    ["countTokens", "countTextTokens", "countMessageTokens", "computeTokens", "fetchPredictOperation", "rawPredict",
+     "streamRawPredict", "serverStreamingPredict"],
+)  # fmt: skip
 def test_a_verb_that_does_not_generate_is_a_resource_of_its_model(verb: str) -> None:
     found = dialects.endpoint("POST", f"/v1beta/models/g:{verb}")
 

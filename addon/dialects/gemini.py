@@ -52,9 +52,14 @@ _GENERATES = frozenset(
     "generateContent streamGenerateContent embedContent batchEmbedContents generateAnswer predict"
     " predictLongRunning batchGenerateContent asyncBatchEmbedContent generateMessage generateText".split()
 )
-_VERBS = _GENERATES | _KEEPS | _ADMINISTERS | frozenset(
-    "countTokens countTextTokens countMessageTokens computeTokens"
-    " fetchPredictOperation rawPredict streamRawPredict serverStreamingPredict".split()  # Vertex, for each publisher
+_VERBS = (
+    _GENERATES
+    | _KEEPS
+    | _ADMINISTERS
+    | frozenset(
+        "countTokens countTextTokens countMessageTokens computeTokens"
+        " fetchPredictOperation rawPredict streamRawPredict serverStreamingPredict".split()  # Vertex, for each publisher
+    )
 )
 
 _ERROR_STATUS = {

@@ -52,15 +52,11 @@ _GENERATES = frozenset(
     "generateContent streamGenerateContent embedContent batchEmbedContents generateAnswer predict"
     " predictLongRunning batchGenerateContent asyncBatchEmbedContent generateMessage generateText".split()
 )
-_VERBS = (
-    _GENERATES
-    | _KEEPS
-    | _ADMINISTERS
-    | frozenset(
-        "countTokens countTextTokens countMessageTokens computeTokens"
-        " fetchPredictOperation rawPredict streamRawPredict serverStreamingPredict".split()  # Vertex, for each publisher
-    )
+_OTHERS = frozenset(
+    "countTokens countTextTokens countMessageTokens computeTokens fetchPredictOperation rawPredict streamRawPredict"
+    " serverStreamingPredict".split()
 )
+_VERBS = _GENERATES | _KEEPS | _ADMINISTERS | _OTHERS
 
 _ERROR_STATUS = {
     400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 402: "RESOURCE_EXHAUSTED", 403: "PERMISSION_DENIED",

@@ -195,8 +195,8 @@ WORDS = {
     " batchUpdate batchDelete transferOwnership updateGenerateContentBatch updateEmbedContentBatch loadCodeAssist"
     " onboardUser fetchAdminControls getCodeAssistGlobalUserSetting setCodeAssistGlobalUserSetting"
     " recordCodeAssistMetrics recordClientEvent listExperiments retrieveUserQuota fetchAvailableModels"
-    " listRemoteRepositories countTokens countTextTokens countMessageTokens computeTokens fetchPredictOperation rawPredict"
-    " streamRawPredict serverStreamingPredict",
+    " listRemoteRepositories countTokens countTextTokens countMessageTokens computeTokens"
+    " fetchPredictOperation rawPredict streamRawPredict serverStreamingPredict",
 }
 
 

@@ -371,3 +371,34 @@ def test_each_row_of_codes_is_read_at_its_statuses(status: int, code: str, kind:
     found = [rule.kind for rule in rules if code in rule.codes and (not rule.statuses or status in rule.statuses)]
 
     assert found == [kind]
+
+
+def test_the_api_s_own_names_of_counts_come_before_those_of_interactions() -> None:
+    usage = {
+        "promptTokenCount": 1, "total_input_tokens": 9, "toolUsePromptTokenCount": 2, "total_tool_use_tokens": 9,
+        "candidatesTokenCount": 4, "total_output_tokens": 99, "thoughtsTokenCount": 8, "total_thought_tokens": 99,
+        "total_reasoning_tokens": 99, "cachedContentTokenCount": 16, "total_cached_tokens": 99,
+    }  # fmt: skip
+    reasoning = {"total_reasoning_tokens": 5}
+
+    assert facts({"usageMetadata": usage}) == [("usage", Usage(3, 12, 16), "")]
+    assert facts({"usageMetadata": reasoning}) == [("usage", Usage(0, 5), "")]
+    assert facts({"usageMetadata": reasoning | {"total_thought_tokens": 3}}) == [("usage", Usage(0, 3), "")]
+
+
+def test_an_answer_with_candidates_stores_nothing() -> None:
+    assert facts({"candidates": [], "name": "files/f"}) == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"request": {"other": [{"parts": [{"text": "a", "thoughtSignature": "lost"}]}]}}',
+        b'{"contents": [{"other": [{"text": "a", "thoughtSignature": "lost"}], "parts": []}]}',
+        b'{"other": [{"parts": [{"text": "a", "thoughtSignature": "lost"}]}]}',
+        b"[]",
+    ],
+)
+def test_signatures_elsewhere_than_in_parts_of_contents_stay(raw: bytes) -> None:
+    assert dialects.of("gemini").without_sealed(Body(raw), lambda sealed: False) == raw
+    assert dialects.of("gemini").without_sealed(Body(None), lambda sealed: False) == b""

@@ -1423,3 +1423,27 @@ def test_only_accounts_of_one_quota_rest_together(one, two, alike):
     accounts = pool(account("a", quota_group=one), account("b", quota_group=two))
     rest(accounts, "a", kind="quota", until=1000)
     assert accounts.health.available("b", "m", 1) is not alike
+
+
+def test_a_lease_has_the_lane_that_its_own_account_gives_the_model():
+    accounts = pool(account("a", enabled=False), account("b", models=Models(aliases={"m": "n"})))
+    assert [each.lane for each in (accounts.choose(ask(), 0), accounts.choose(ask(pin="b"), 0))] == ["n", "n"]
+
+
+def test_at_home_the_others_are_passed_over_since_they_are_not_the_home_whatever_their_priority():
+    accounts = pool(account("a", priority=1), account("b"))
+    lease = serve(accounts, ask())
+    assert (lease.account.id, reasons(lease)["b"]) == ("a", "lower priority")
+    again = accounts.choose(ask(websocket=True), 1)
+    assert (again.binding, reasons(again)["b"]) == ("hit", "not the home of this conversation")
+
+
+def test_a_home_that_is_given_up_for_its_fallback_is_another_one_from_then_on():
+    accounts = pool(account("a"), account("b"))
+    home = served_by(accounts, ask())
+    rest(accounts, home, until=1000)
+    other = served_by(accounts, ask(), now=1)
+    assert other != home
+    assert [served_by(accounts, ask(), now=now) for now in (250, 500, 750)] == [other] * 3
+    assert serve(accounts, ask(), now=1001).binding == "hit"
+    assert accounts.bindings.home(ask().key, 1001) == other

@@ -58,7 +58,7 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     value = fact.value
     if not isinstance(value, str) or len(value) > 256:
         return
-    if "pb1-" not in value.lower() and not (len(value) == 36 and ctx.mint.recognise(value)):
+    if "pb1-" not in value.lower() and not ctx.mint.recognise(value):
         return
     returned = ctx.returned(value, now)
     rule = f"tag {fact.where}"

@@ -183,7 +183,7 @@ def test_an_id_of_another_exchange_is_proof_and_strong_in_an_error(kind: str, st
     guid = MINT.guid(THEIRS)
     ctx.ledger.note("request", guid, B, AT)
 
-    for value in (THEIRS, f"chatcmpl-{THEIRS.upper()}", f'["{THEIRS}"]', guid):
+    for value in (THEIRS, f"chatcmpl-{THEIRS.upper()}", f'["{THEIRS}"]', guid, f"chatcmpl-{guid}"):
         assert tagged(ctx, value, kind) == [("tag", strength, "b")]
     assert found(ctx, "tag", Fact(kind, THEIRS))[0].expected == MINE
     assert not ctx.kept

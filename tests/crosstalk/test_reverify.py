@@ -282,6 +282,20 @@ def test_a_record_without_standings_is_judged_as_its_release_did(habits: dict[st
     assert judge(stored, Mint(b"k" * 32))[0].verdict.kind == kind
 
 
+def test_events_of_one_moment_are_replayed_in_their_order() -> None:
+    """Of two exchanges with one answer, the second receiver is accused, whichever is stored first."""
+    head = Head(200, Headers([("content-type", "application/json")]))
+    answer = b'{"id": "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT", "object": "chat.completion", "choices": []}'
+    plain: dict[str, Any] = {"kinds": ["id"], "habits": {"duplicate body": Standing(kept=24, run=24)}}
+    second = told(at=Moment(2, 1.0), seen=[Moment(4, 1.0)], **plain)
+    first = msgspec.structs.replace(second, at=Moment(1, 1.0), seen=[Moment(3, 1.0)], exchange="b", digest="bb")
+    stored = [StoredExchange((each.encoded(),), Body(b"{}"), head, answer) for each in (second, first)]
+
+    for order in (stored, stored[::-1]):
+        kinds = {each.stored.attempts[0]["exchange"]: each.verdict.kind for each in judge(order, Mint(b"k" * 32))}
+        assert kinds == {"a": "crosstalk", "b": "unverifiable"}
+
+
 def beside(memory: RecentExchanges) -> list[str]:
     return [live.entry.request_id for live in memory.others(Entry("z", at=99.0), "http://host")]
 

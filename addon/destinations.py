@@ -12,6 +12,10 @@ from .values.account import Account
 from .values.decision import Refusal
 from .values.http import Client, Endpoint, Origin
 
+_NOT_OURS = Refusal(
+    404, "not_an_llm_path", "No account serves this path here; see the settings `paths` and `other_traffic`"
+)
+
 
 class Destinations:
     """The destinations of one configuration. *reverse*, where it is asked for, is the upstream of `--mode reverse:`."""
@@ -30,10 +34,19 @@ class Destinations:
 
     def unserved(
         self, endpoint: Endpoint, destination: Origin, reverse: Origin | None, client: Client, now: float
-    ) -> Refusal | None:
-        """Return why no enabled account answers for *endpoint*, where it is of a protocol; see `serves`."""
+    ) -> Refusal:
+        """Return why no enabled account answers for *endpoint*; see `serves`."""
         there = None if upstream_url.is_anywhere(destination) else destination
-        return self._accounts.unserved(endpoint.family, there, reverse, client, now)
+        return self._accounts.unserved(endpoint.family, there, reverse, client, now) or _NOT_OURS
+
+    def passes(self, endpoint: Endpoint, destination: Origin, *, reverse: bool, keyed: bool) -> bool:
+        """Whether a request that no account serves passes: from a *reverse* listener or none, *keyed* or not."""
+        if self.config.mode == "shadow":
+            return not endpoint.dialect  # a request to a model is observed, also where no account would serve it
+        if other := self.config.other_traffic:
+            return other == "pass"
+        # At the host of an account the client's key may be its key for this proxy, which no provider may see.
+        return not reverse and not (keyed and self.has_account_at(destination))
 
     def has_account_at(self, destination: Origin) -> bool:
         """Whether *destination* is the origin of an enabled account."""

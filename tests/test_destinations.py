@@ -79,9 +79,8 @@ def test_a_disabled_account_answers_for_nothing_and_is_named_as_disabled() -> No
     assert not of.has_account_at(HERE)
     for destination in (HERE, EVERYWHERE):
         refused = of.unserved(CHAT, destination, None, Client(), 0.0)
-        assert refused is not None
         assert "a: disabled" in refused.message
-    assert of.unserved(NO_DIALECT, HERE, None, Client(), 0.0) is None
+    assert of.unserved(NO_DIALECT, HERE, None, Client(), 0.0).code == "not_an_llm_path"
 
 
 def test_what_no_account_serves_is_said_for_the_place_that_was_asked() -> None:

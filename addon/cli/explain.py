@@ -16,12 +16,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .. import clients, credential_places, dialects, secret_patterns, upstream_url
 from ..accounts.lease import Lease
 from ..body import Body
 from ..exchange import Exchange
+from ..guards import Arrival, Guards
 from ..proxy import environment
 from ..router import Router
 from ..settings import reader
@@ -40,20 +41,22 @@ if TYPE_CHECKING:
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
+_ANYWHERE = Origin("http", upstream_url.ANYWHERE, 80)
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
+_Decided = Lease | Wait | Refusal | Literal["passes"]
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
     """
-    A request, its exchange, and the decision of a fresh pool.
+    A request, its exchange, and the decision of a fresh pool ("passes": by its head).
 
     *happened* is the record in its flow, the one at *place* in the file; both are empty without a flow.
     """
 
     request: Request
     exchange: Exchange | None
-    decided: Lease | Wait | Refusal
+    decided: _Decided
     notes: tuple[str, ...] = ()
     happened: FlowRecord | None = None
     place: int = 0
@@ -65,9 +68,10 @@ def explain(arguments: argparse.Namespace) -> int:
     key = _key(settings, notes)
     router = Router(settings, key, SystemRandom(), secrets.token_bytes)
     try:
-        explained = (_of_flow if arguments.flow else _of_text)(arguments, router, key, notes)
+        explained = (_of_flow if arguments.flow else _of_text)(arguments, router, key)
     except ValueError as e:
         raise CommandError(f"{arguments.file}: {e}") from e
+    explained = replace(explained, notes=(*notes, *explained.notes))
     order = settings.sessions.order
     if arguments.json:
         print(json.dumps(plain(explained, order), indent=2, default=repr))
@@ -206,7 +210,7 @@ def _place(found: Evidence) -> str:
     return f"{found.where} = {value}" if value else found.where
 
 
-def _account(decided: Lease | Wait | Refusal) -> str:
+def _account(decided: _Decided) -> str:
     match decided:
         case Lease():
             return f"{decided.account.id} ({decided.binding})"
@@ -214,6 +218,8 @@ def _account(decided: Lease | Wait | Refusal) -> str:
             return f"waits: {decided.reason}"
         case Refusal():
             return f"none: {decided.status} {decided.code}, {decided.message}"
+        case "passes":
+            return "none: no account serves it, and it passes with the client's own key"
 
 
 # -- what is read ----------------------------------------------------------------------------------------------------
@@ -222,7 +228,7 @@ def _account(decided: Lease | Wait | Refusal) -> str:
 def _settings(arguments: argparse.Namespace) -> tuple[Config, list[str]]:
     file = environment.settings_file(arguments.config)
     settings = reader.load(file.read_bytes(), str(file), env=os.environ)
-    notes = ["the memory of a running proxy is not available here"]
+    notes = ["not looked at here: the memory of a running proxy, preflights, `GET /`, the limits of a body"]
     if settings.clients and not arguments.flow:
         notes.append("client keys are not read here: the request counts as an unnamed client's")
     return settings, notes
@@ -238,15 +244,15 @@ def _key(settings: Config, notes: list[str]) -> bytes:
     return _NO_KEY
 
 
-def _of_text(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
+def _of_text(arguments: argparse.Namespace, router: Router, key: bytes) -> Explained:
     text = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
-    upstream = request_file.split(arguments.upstream)[1] if arguments.upstream else None
+    upstream = None if (named := request_file.split(arguments.upstream or "")[1]) == _ANYWHERE else named
     given = request_file.read(text)
-    return _explained(_request(given, router, upstream, _unnamed(given.headers, given.path, key)), router, upstream,
-                      notes, now=0.0)  # fmt: skip
+    client = _unnamed(given.headers, given.path, key)
+    return _explained(_request(given, router, upstream, client), router, upstream, now=0.0)
 
 
-def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: Sequence[str]) -> Explained:
+def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes) -> Explained:
     from ..proxy import stored_flows  # the host is loaded only when it is needed
 
     if not (arguments.flow.isascii() and arguments.flow.isdecimal()):
@@ -255,11 +261,11 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes, notes: S
     for place, flow in enumerate(stored_flows.flows(Path(arguments.file), key, router.is_own_id), 1):
         now += 1.0
         given = _given(flow)
-        upstream = None if given.destination and upstream_url.is_anywhere(given.destination) else given.destination
+        upstream = None if given.destination == _ANYWHERE else given.destination
         request = _request(given, router, upstream, _client(flow, router.config, key))
         if place == number:
-            last = _explained(request, router, upstream, notes, now, flow.record.served if flow.record else None)
-            return replace(last, happened=flow.record, place=place, notes=(*last.notes, *_notes(flow, last)))
+            last = _explained(request, router, upstream, now, flow.record.served if flow.record else None)
+            return replace(last, happened=flow.record, place=place, notes=tuple(_notes(flow, last)))
         _again(flow, request, router, upstream, now)
     raise ValueError(f"there is no flow {number} in it")
 
@@ -270,7 +276,7 @@ def _given(flow: StoredFlow) -> RequestFile:
     if flow.record is None:
         return RequestFile(flow.method, path, flow.headers, flow.body, origin)
     if str(flow.record.line.get("pool")).endswith("@any"):  # on one port; the flow names the account's own host
-        origin = Origin("http", upstream_url.ANYWHERE, 80)
+        origin = _ANYWHERE
     return RequestFile(flow.method, credential_places.without_key(path, "patchbay"), flow.headers, flow.body, origin)
 
 
@@ -347,26 +353,36 @@ def _served(router: Router, exchange: Exchange, before: PriorServing, now: float
 
 def _request(given: RequestFile, router: Router, upstream: Origin | None, client: Client) -> Request:
     bare = given.path.partition("?")[0]
-    destination = given.destination or Origin("http", upstream_url.ANYWHERE, 80)
+    destination = given.destination or upstream or _ANYWHERE
     endpoint = dialects.endpoint(given.method, bare)
     endpoint = router.destinations.resolve(endpoint, given.path, given.headers, destination, upstream)
-    if not router.destinations.serves(endpoint, destination, upstream):
-        destination = Origin("http", upstream_url.ANYWHERE, 80)
     return Request(given.method, given.path, given.headers, Body(given.body), endpoint, destination, client)
 
 
 def _explained(
-    request: Request,
-    router: Router,
-    upstream: Origin | None,
-    notes: Sequence[str],
-    now: float,
-    before: PriorServing | None = None,
+    request: Request, router: Router, upstream: Origin | None, now: float, before: PriorServing | None = None
 ) -> Explained:
     """Open and route *request*; unchanged since *before*, it keeps the identity it had."""
-    opened = router.open(request, now, reverse=upstream or Origin("https", "the-reverse-upstream.invalid", 443))
-    if isinstance(opened, Refusal):
-        return Explained(request, None, opened, tuple(notes))
+    by_head = _by_head(request, router, upstream, now, recorded=before is not None)
+    opened = by_head or router.open(request, now, reverse=upstream)
+    if not isinstance(opened, Exchange):
+        return Explained(request, None, opened)
     if before and before.tier and not before.edited and before.digest == opened.digest.hex():
         opened.identity = replace(opened.identity, affinity=before.affinity, thread=before.thread, tier=before.tier)
-    return Explained(request, opened, router.next(opened, now), tuple(notes))
+    return Explained(request, opened, router.next(opened, now))
+
+
+def _by_head(
+    request: Request, router: Router, upstream: Origin | None, now: float, *, recorded: bool
+) -> Refusal | Literal["passes"] | None:
+    """Return what the head of *request* decides in the proxy; one *recorded* has passed the guards."""
+    endpoint, to, there = request.endpoint, request.destination, router.destinations
+    serves, keyed = there.serves(endpoint, to, upstream), any(credential_places.keys_in(request.headers, request.path))
+    if not serves and there.passes(endpoint, to, reverse=to in (upstream, _ANYWHERE), keyed=keyed):
+        return "passes"
+    if router.config.mode == "shadow":
+        return None
+    host = ", ".join(request.headers.all("host")) or to.host
+    arrival = Arrival(request.method, request.path, request.headers, host, here=(to.host,))
+    refused = None if recorded else Guards(router.config).refusal(arrival, endpoint)
+    return refused or (None if serves else there.unserved(endpoint, to, upstream, request.client, now))

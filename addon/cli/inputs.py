@@ -18,8 +18,8 @@ EXIT_FOUND = 1  # what the command looks for was found, or what it was told is r
 EXIT_USAGE = 2  # usage error, as for argparse, or an input that cannot be read
 EXIT_CODES = """\
 exit codes: 0 all is well
-            1 found: mistakes in the settings (check), a request that would be refused (explain),
-              crosstalk or another verdict than the live one (verify);
+            1 found: mistakes in the settings (check), a request that would be refused (explain; its notes say
+              what it does not look at), crosstalk or another verdict than the live one (verify);
               or not found: the incident, the account or the host that was named
             2 wrong usage, or an input that cannot be read: a file, the settings (except for check), the store"""
 

@@ -75,9 +75,6 @@ _NOT_KEPT = Refusal(
     "This request passed with its client's own credential, which is kept nowhere, so it cannot be sent again as it was;"
     " put a credential on it, or replay it with mode: serve",
 )
-_NOT_OURS = Refusal(
-    404, "not_an_llm_path", "No account serves this path here; see the settings `paths` and `other_traffic`"
-)
 
 
 def _closed_on_failure(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -295,7 +292,7 @@ class Patchbay:
         if head.serves:
             return None
         unserved = service.router.destinations.unserved(endpoint, head.destination, head.reverse, client, time.time())
-        return request_head.probe_answer(flow, head) or driver.error_response(unserved or _NOT_OURS)
+        return request_head.probe_answer(flow, head) or driver.error_response(unserved)
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:

@@ -60,13 +60,8 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
     """Whether *flow*, which no account serves, passes: by default in regular mode only."""
     if head.serves:
         return False
-    if router.config.mode == "shadow":
-        return not head.endpoint.dialect  # a request to a model is observed, also where no account would serve it
-    if other := router.config.other_traffic:
-        return other == "pass"
-    # At the host of an account the client's key may be its key for this proxy, which no provider may see.
     keyed = any(credential_places.keys_in(head.headers, flow.request.path))
-    return not _is_reverse(flow) and not (keyed and router.destinations.has_account_at(head.destination))
+    return router.destinations.passes(head.endpoint, head.destination, reverse=_is_reverse(flow), keyed=keyed)
 
 
 def client(

@@ -17,7 +17,7 @@ from patchbay.store import master_key
 RUNS = {
     "path": [],
     "check": ["config.yaml"],
-    "explain": ["request.txt"],
+    "explain": ["request.txt", "--upstream", "https://up.example"],
     "verify": ["flows"],
     "incidents": [],
     "habits": [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from patchbay.accounts import cooldown
 from patchbay.accounts.cooldown import (
     LONGEST,
     NEVER,
@@ -171,7 +172,7 @@ def test_what_a_clock_ahead_of_ours_found_out_counts_from_now(ahead, length):
     told = shared().by_our_clock(100.0 - ahead)
 
     assert (told.at, told.until - told.at) == (100.0 - ahead, length)
-    assert told.verify_at <= told.until
+    assert told.verify_at == min(400.0 - ahead, told.until)
 
 
 def test_only_what_a_provider_limits_is_told_and_only_while_it_lasts():
@@ -306,3 +307,60 @@ def test_what_another_instance_found_out_is_probed_anew_from_now():
     assert (found.until, found.verify_at, found.set_at, found.kind) == (500.0, 400.0, 100.0, "rate")
     assert (found.since, found.probed_at, found.probe, found.probes) == (200.0, 200.0, None, 0)
     assert (found.hinted, found.doubtful, found.outcome, found.changes) == (True, False, None, changes + 1)
+
+
+def test_the_times_that_no_setting_has():
+    assert set(TRANSIENT) == {"rate", "overload", "server"}
+    assert {"cooling", "billing-blocked"} == cooldown.SHARED
+    assert (cooldown.FLOOR, cooldown.VERIFY_AFTER, cooldown.VERIFY_CAP, cooldown.TOGETHER) == (1, 15 * M, H, 60)
+    assert (cooldown.PROBE_LEASE, cooldown.LAST_CHANCE, cooldown.PROBE_SPACING, cooldown.PROBE_CAP) == (20, 30, 4, 600)
+    assert (cooldown.FIRST_PROBE, cooldown.SECOND_PROBE, cooldown.FREE_PROBES) == (0.1, 1, 4)
+    assert (cooldown.LEVEL_DECAY, SKEW, LONGEST, cooldown.MAX_LEVEL) == (600, 60, 31 * 86400 + 60, 32)
+
+
+def test_what_was_told_at_this_very_moment_is_taken_as_it_is():
+    assert shared(verify_at=600.0).by_our_clock(100.0) == shared(verify_at=600.0)
+
+
+def test_a_probe_that_fails_counts_and_puts_the_next_verification_off():
+    found = cooling(5 * H, hinted=True)
+    assert found.verify_at == 900
+    for number in range(1, 40):
+        found.probe = number
+        found.probe_failed(900.0)
+        assert (found.probe, found.probes, found.probed_at) == (None, min(number, 32), 900.0)
+        assert found.verifications == min(number, 32)
+        assert found.verify_at == (2700.0 if number == 1 else 4500.0)
+    found.probe_failed(1000.0)
+    assert found.verify_at == 4600.0
+    found.probe_failed(5 * H)
+    assert (found.probes, found.verify_at) == (32, 4600.0), "it was over"
+
+
+def test_a_verification_that_is_due_later_than_the_next_stays():
+    found = cooling(5 * H, hinted=True)
+    found.verify_at = 3 * H
+    found.probe_failed(900.0)
+    assert found.verify_at == 3 * H
+    unhinted = cooling(1000.0)
+    unhinted.probe_failed(900.0)
+    assert unhinted.verify_at == 900 + 1800, "its end comes first"
+
+
+@pytest.mark.parametrize(("now", "verified"), [(100.0, 1000.0), (5000.0, 5900.0), (17_999.0, 18_899.0)])
+def test_a_later_hint_is_verified_no_earlier_than_the_one_before_it(now, verified):
+    found = cooling(5 * H, hinted=True)
+    found.extend(10 * H, Outcome("rate"), now, hinted=True, strict=False, doubtful=False)
+    assert found.verify_at == verified
+    found = cooling(2 * H)
+    found.extend(10 * H, Outcome("rate"), 100.0, hinted=True, strict=False, doubtful=False)
+    assert found.verify_at == 2 * H, "the end that nothing stated"
+    found = cooling(200.0)
+    found.extend(10 * H, Outcome("rate"), 200.0, hinted=True, strict=False, doubtful=False)
+    assert (found.verify_at, found.since) == (1100.0, 200.0)
+
+
+def test_a_new_cooldown_was_never_verified_probed_or_changed():
+    found = Cooldown("rate")
+    assert (found.verifications, found.probes, found.changes, found.probe) == (0, 0, 0, None)
+    assert (found.probed_at, found.probe_until, found.level_at) == (NEVER, NEVER, NEVER)

@@ -711,6 +711,7 @@ def test_a_part_is_compared_as_it_is_and_with_its_words_completed() -> None:
     assert holds({"x": "so an api keyring is"}, "pi key", before="the a", after="ring")
     assert holds({"x": "so an api keyring is"}, "pi key", before="a", after="ring")
     assert not holds({"x": "so an api keyring is"}, "pi key", before="the a", after="rings")
+    assert not holds({"x": "so a keyring is"}, "pi key", before="the a", after="ring")
 
 
 def test_where_the_message_names_the_model_anyway_the_models_name_and_paths_of_members_do_not_count() -> None:

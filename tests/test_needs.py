@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from patchbay import needs
 from patchbay.needs import NEEDS, Need, Python
+from patchbay.store.redis_store import MISSING
 
 ROOT = Path(__file__).parent.parent
 ADDON = ROOT / "addon"
@@ -42,6 +44,17 @@ def test_what_is_needed_is_what_is_declared() -> None:
 def written(need: Need) -> str:
     until = "" if need.until > (90,) else "; python_version < '{}.{}'".format(*need.until)
     return need.requirement + until
+
+
+def test_no_command_installs_a_package_by_the_name_of_this_project() -> None:
+    """On the public index that name is another project's; the commands name what is needed."""
+    (server,) = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["redis"]
+    assert f"pip install '{server}'" in MISSING and f"pip install '{server}'" in (ROOT / "docs/settings.md").read_text()
+
+    installs = re.compile(r"\b(?:install|uvx|pipx run|--with|uv add|uv pip \w+)\b[^\n`;&|]*?[ '\"]patchbay\b(?!/)")
+    texts = (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("addon/**/*.py"), *ROOT.glob("scripts/*"))
+    assert installs.search("uv tool install -q 'patchbay[redis]'") and not installs.search("pip install .; patchbay")
+    assert [path.name for path in texts if path.is_file() and installs.search(path.read_text("utf-8"))] == []
 
 
 def test_every_import_of_the_package_is_declared() -> None:

@@ -16,7 +16,7 @@ from typing import Literal
 
 from .. import secret_patterns
 from ..settings.settings import Config
-from ..store import file_of, master_key
+from ..store import file_of, master_key, missing_package
 from ..values.account import Secret
 from . import credentials
 from .persistence import VARIABLE
@@ -148,6 +148,8 @@ def _store(settings: Config, env: Mapping[str, str], *, state_is_well: bool) -> 
         if not env.get(name):
             yield "stops", setting, f"the environment variable {name} is not set"
         url = env.get(name, "")
+    if lacks := missing_package(url):
+        yield "absent", setting, lacks
     folder = Path(settings.state)
     file = file_of(url, folder)
     if file and (state_is_well or file.parent != folder) and (wrong := _file(file)):

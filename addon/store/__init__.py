@@ -6,13 +6,14 @@ The store is a file (SQLite), or a server (Redis) that several instances share. 
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 from .master_key import KEY_BYTES, master_key
 from .protocol import Store, StoreError
 from .write_behind import WriteBehind
 
-__all__ = ["KEY_BYTES", "Store", "StoreError", "WriteBehind", "file_of", "master_key", "opened"]
+__all__ = ["KEY_BYTES", "Store", "StoreError", "WriteBehind", "file_of", "master_key", "missing_package", "opened"]
 
 DEFAULT_FILE = "state.db"
 
@@ -32,6 +33,13 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
 
         return RedisStore(url, space)
     return None
+
+
+def missing_package(url: str) -> str:
+    """Return what the store of *url* needs and lacks, with the command that installs it; empty: nothing."""
+    from .redis_store import MISSING
+
+    return MISSING if url.partition(":")[0] in ("redis", "rediss") and not importlib.util.find_spec("redis") else ""
 
 
 def file_of(url: str, folder: Path) -> Path | None:

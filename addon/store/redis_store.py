@@ -45,6 +45,7 @@ for i = 2, #KEYS do
   end
 end
 """
+MISSING = "a redis:// store needs the package redis: pip install 'redis>=5'"
 _FIELDS = ("kind", "key", "value", "rank", "expires")
 
 
@@ -63,7 +64,7 @@ class RedisStore:
         try:
             import redis
         except ImportError:
-            raise StoreError("a redis:// store needs the package redis: pip install 'patchbay[redis]'") from None
+            raise StoreError(MISSING) from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._server: Any = redis.Redis.from_url(
             url, decode_responses=True, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT

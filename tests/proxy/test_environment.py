@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -409,6 +410,21 @@ def test_the_store_that_is_named_is_looked_at(
     text = settings(tmp_path, "example-key", setting.format(closed))
 
     assert problems(tmp_path, text, **named) == [(kind, told.format(closed)) for kind, told in found]
+
+
+@pytest.mark.parametrize(
+    ("url", "lacks"),
+    [("redis://h", True), ("rediss://h", True), ("env:MINE", True), ("sqlite", False), ("memory", False)],
+)
+def test_a_store_whose_package_is_missing_is_said_with_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, lacks: bool
+) -> None:
+    text = settings(tmp_path, "example-key", f"store: '{url}'\n")
+    said = f"{STORE}a redis:// store needs the package redis: pip install 'redis>=5'"
+
+    assert problems(tmp_path, text, MINE="redis://h") == []
+    monkeypatch.setitem(sys.modules, "redis", None)
+    assert problems(tmp_path, text, MINE="redis://h") == ([("absent", said)] if lacks else [])
 
 
 def test_the_store_in_a_state_folder_that_cannot_be_used_is_not_said_as_well(closed: Path) -> None:

@@ -330,5 +330,5 @@ def test_a_message_names_the_host_of_the_url(server: Server, url: str, where: st
 def test_a_missing_package_is_said_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis", None)
 
-    with pytest.raises(StoreError, match="pip install 'redis>=5'$"):
+    with pytest.raises(StoreError, match=r"pip install 'redis>=5'$"):
         RedisStore("redis://far.example", "")

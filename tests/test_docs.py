@@ -208,7 +208,19 @@ def test_every_header_of_our_own_is_in_the_list_of_headers() -> None:
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "config.example.yaml"], ids=lambda page: page.name)
 def test_no_page_calls_a_setting_by_a_former_name(page: Path) -> None:
     if page.name != "CHANGELOG.md":
-        assert _former_names(page.read_text(encoding="utf-8")) - OTHER_WORDS.get(page.name, set()) == set()
+        text = page.read_text(encoding="utf-8").partition("\n## Former names\n")[0]
+        assert _former_names(text) - OTHER_WORDS.get(page.name, set()) == set()
+
+
+def test_the_table_of_former_names_is_that_of_the_code() -> None:
+    _, _, table = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8").partition("\n## Former names\n")
+    rows = re.findall(r"^\| (top level|`\w+`) \| `(\w+)` \| (no longer used|`\w+`) \|$", table, re.MULTILINE)
+    found = [("" if "`" not in within else within.strip("`"), old, new.strip("`")) for within, old, new in rows]
+
+    assert found == [
+        (section, old, new or "no longer used") for section, names in RENAMED.items() for old, new in names.items()
+    ]
+    assert len(rows) == table.count("\n|") - 2 and "\n## " not in table
 
 
 def test_no_message_calls_a_setting_by_a_former_name() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ..proxy import environment
-from ..proxy.persistence import store_of
+from ..proxy.persistence import VARIABLE, store_of
 from ..settings import reader
 from ..settings.settings import Config
-from ..store import Store, StoreError, master_key
+from ..store import Store, StoreError, file_of, master_key
 
 EXIT_FOUND = 1  # what the command looks for was found, or what it was told is refused
 EXIT_USAGE = 2  # usage error, as for argparse, or an input that cannot be read
@@ -56,10 +57,13 @@ def existing_key(folder: Path) -> bytes:
 
 @contextlib.contextmanager
 def store(arguments: argparse.Namespace, command: str) -> Iterator[tuple[Config, Store]]:
-    """Open the store that running proxies use. Without one, *command* in mitmproxy does the same."""
+    """Open the store that running proxies use, else the state folder's. Without one, *command* in mitmproxy does it."""
     found = settings(arguments)
+    folder = state_folder(found)
+    if not (found.store or os.environ.get(VARIABLE)) and (file := file_of("sqlite", folder)) and file.exists():
+        found = replace(found, store="sqlite")
     try:
-        opened = store_of(found, existing_key(state_folder(found)))[1]
+        opened = store_of(found, existing_key(folder))[1]
         if opened is None:
             raise CommandError(f"no store is configured to reach a running proxy by: use {command} in mitmproxy")
         with contextlib.closing(opened):

@@ -66,8 +66,26 @@ def test_without_a_store_there_is_nothing_to_read(
     kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PATCHBAY_STORE")
+    (kept / "state.db").unlink()
     assert run("--state", str(kept)) == 2
     assert "patchbay.habits" in capsys.readouterr().err
+    assert not (kept / "state.db").exists()
+
+
+def test_where_no_store_is_named_the_file_in_the_state_folder_is_used(
+    kept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`scripts/run` names its store to the proxy alone. A store that is named comes first."""
+    monkeypatch.delenv("PATCHBAY_STORE")
+    assert run("--state", str(kept)) == 0
+    assert "2 rules are demoted" in capsys.readouterr().out
+
+    monkeypatch.setenv("PATCHBAY_STORE", f"sqlite://{kept / 'other.db'}")
+    assert run("--state", str(kept)) == 0
+    assert "0 rules are demoted" in capsys.readouterr().out
+
+    (kept / "config.yaml").write_text("store: memory\naccounts: [{id: a, provider: openai, key: example-one}]\n")
+    assert run("--state", str(kept), "--config", str(kept / "config.yaml")) == 2
 
 
 def test_the_list_is_in_order_and_a_reset_is_told(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,5 +109,6 @@ def test_without_a_store_the_command_in_mitmproxy_is_named(
 ) -> None:
     process(settings)[1].end()
     (tmp_path / "config.yaml").write_text(f"state: {tmp_path / 'state'}\n{ACCOUNTS}")
+    (tmp_path / "state" / "state.db").unlink()
     assert main(["wake", "a"]) == 2
     assert "patchbay.wake" in capsys.readouterr().err

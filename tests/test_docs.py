@@ -29,7 +29,8 @@ from patchbay.identity import references, shared_keys
 from patchbay.identity.signals import SIGNALS
 from patchbay.proxy import response_head, upstream_connections, upstream_stream
 from patchbay.proxy.hooks import SHUTTING_DOWN
-from patchbay.settings import reader, settings
+from patchbay.proxy.reload import FIXED
+from patchbay.settings import reader, settings, syntax
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.renamed import RENAMED
 from patchbay.settings.yaml_document import Section
@@ -89,6 +90,8 @@ NAMES: dict[str, set[str]] = {
     "COMMANDS": {command.name for command in COMMANDS},
     "ACCOUNTS": {*header_names.ACCOUNTS},
     "HOPS": {*header_names.HOPS},
+    "FIXED": {*FIXED},
+    "template fields": {*syntax._FIELDS},
 }
 
 
@@ -152,7 +155,7 @@ def _blocks_of(page: Path) -> Iterator[tuple[str, set[str]]]:
         rows = re.findall(r"^\|([^|]*)\|.*$", part, re.MULTILINE)
         blocks = [*part.splitlines(), "".join(rows)] if rows else re.split(r"\n(?=- )", part)
         for block in blocks:
-            yield block, {name.lower() for name in re.findall(r"`(?:patchbay )?([\w-]+)[^`]*`", block)}
+            yield block, {name.lower() for name in re.findall(r"`(?:patchbay |{)?([\w-]+)[^`]*`", block)}
 
 
 def _figures() -> Iterator[tuple[str, str]]:
@@ -416,6 +419,12 @@ def test_every_step_of_the_check_has_a_hook() -> None:
     assert [step for step in steps if not any(entry.startswith(step) for entry in entries)] == []
     assert "scripts/check" in entries
     assert {hook["language"] for hook in hooks} == {"system"}
+
+
+def test_every_new_name_of_a_setting_is_in_the_changelog() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert {new for names in RENAMED.values() for new in names.values() if new and f"{new}`" not in text} == set()
 
 
 def test_a_released_version_has_its_section_in_the_changelog() -> None:

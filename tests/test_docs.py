@@ -42,7 +42,7 @@ from scripts.clients_recipes import RECIPES
 
 from .end_to_end.harness import Proxy, proxy
 from .simulator import Simulator, simulator_thread
-from .test_layering import FLOORS
+from .test_layering import LAYERS
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.md"))
@@ -63,6 +63,9 @@ OTHER_WORDS = {
     "architecture.md": {"hold", "owner"},
     "settings.md": {"quota", "seconds", "failover.seconds: is now called 'timeout'"},
 }
+
+# Words in capitals that are no constants of ours.
+ABBREVIATIONS = set("ALPN CORS CRLF CUSUM ECONNRESET HAR IETF NDJSON PEP RFC RST_STREAM TCP TGI TIME".split())
 
 # The sections of the settings, and the values that settings have a choice of.
 SECTIONS = [found for found in vars(reader).values() if isinstance(found, Section)]
@@ -309,9 +312,10 @@ def test_every_name_in_the_answers_to_where_exists() -> None:
 
 
 def test_every_constant_that_a_comment_or_a_docstring_names_exists() -> None:
-    files = sorted((ROOT / "addon").rglob("*.py"))
-    known = {name for path in files for name in _names(path)}
-    said = {path.name: set(re.findall(r"\b_?[A-Z]{2,}_[A-Z_]+\b", _prose(path))) - known for path in files}
+    files = [path for folder in ("addon", "tests", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
+    known = {name for path in files for name in _names(path)} | ABBREVIATIONS
+    constant = re.compile(r"(?<![\w`.-])(?:_?[A-Z]{2,}_[A-Z_]+|[A-Z]{3,})(?![\w.-])")
+    said = {path.name: set(constant.findall(_prose(path))) - known for path in files}
 
     assert {name: unknown for name, unknown in said.items() if unknown} == {}
 
@@ -335,7 +339,7 @@ def _prose(path: Path) -> str:
     return "\n".join([*comments, *(ast.get_docstring(node) or "" for node in _nodes(path) if isinstance(node, kinds))])
 
 
-def test_every_file_of_the_host_stands_once_in_the_table_of_tasks() -> None:
+def test_every_file_of_proxy_stands_once_in_the_table_of_tasks() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = page.partition("| task | files |")[2].partition("\n\n")[0]
     named = [name for row in table.splitlines() for name in re.findall(r"[|,)h] `(\w+\.py)`", row)]
@@ -369,12 +373,12 @@ def _codes_in(path: Path) -> Iterator[str]:
                 yield str(code.value)
 
 
-def test_every_room_stands_on_its_floor_in_the_architecture() -> None:
+def test_every_module_stands_in_its_layer_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    table = text.partition("| floor | rooms |")[2].partition("\n\n")[0]
+    table = text.partition("| layer | modules and packages |")[2].partition("\n\n")[0]
     rows = [frozenset(re.findall(r"`(\w+)`", row)) for row in table.splitlines() if "`" in row]
 
-    assert rows == list(reversed(FLOORS))
+    assert rows == list(reversed(LAYERS))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -327,8 +327,8 @@ def test_no_other_fault_is(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("until", "at"), [(10.2, 11.0), (12.0, 12.0), (13.0, 13.0), (13.1, None)])
-def test_the_home_says_when_and_patience_says_how_long(until: float, at: float | None) -> None:
-    assert failover.retry_home_at(at_home(until=until)[0], BOUNDS, 10.0) == at  # three seconds of patience
+def test_the_home_says_when_and_sticky_wait_says_how_long(until: float, at: float | None) -> None:
+    assert failover.retry_home_at(at_home(until=until)[0], BOUNDS, 10.0) == at  # three seconds of sticky_wait
 
 
 def test_a_lost_connection_is_made_again_at_once() -> None:

@@ -1,6 +1,6 @@
 """
-Which way the imports point. Floors stand above one another; a room uses those below it, and neighbours of its own
-floor as long as they do not use each other in a circle.
+Which way the imports point. A module or package uses those of lower layers, and others of its own layer without a
+circle.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 ADDON = Path(__file__).parent.parent / "addon"
 
-FLOORS: tuple[frozenset[str], ...] = (
+LAYERS: tuple[frozenset[str], ...] = (
     frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data media_types".split()),
     frozenset({"values"}),
     frozenset({"dialects"}),
@@ -33,11 +33,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"proxy"}),
     frozenset({"main", "cli"}),
 )
-FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ALOUD = frozenset({"needs", "store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
-HOSTED = frozenset({"proxy", "main"})  # may know mitmproxy
+LAYER_OF = {unit: number for number, modules in enumerate(LAYERS) for unit in modules}
+DOES_IO = frozenset({"needs", "store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
+KNOWS_MITMPROXY = frozenset({"proxy", "main"})  # may know mitmproxy
 
-# What the quiet rooms may use besides the standard library.
+# What the other modules may use besides the standard library.
 LIBRARIES = frozenset({"backports", "blake3", "brotli", "compression", "msgspec", "yaml"})
 OUTSIDE = frozenset(
     {
@@ -48,7 +48,7 @@ OUTSIDE = frozenset(
     }
 )  # fmt: skip
 HARMLESS = frozenset({"random.Random"})  # a generator handed in is a value like any other
-LOUD_CALLS = frozenset({"open", "print", "input", "breakpoint"})
+IO_CALLS = frozenset({"open", "print", "input", "breakpoint"})
 CLOCKS = frozenset({"datetime.now", "datetime.utcnow", "datetime.today", "date.today"})
 
 
@@ -60,7 +60,7 @@ class Import:
     *runtime* is False under `if TYPE_CHECKING:`.
     """
 
-    room: str
+    unit: str
     line: int
     target: str
     ours: bool
@@ -121,7 +121,7 @@ def test_only_the_shim_is_loaded_by_mitmproxy() -> None:
         ("identity.signals", "import httpx", "identity must not use httpx"),
         ("answer", "print('hello')", "answer must not call print"),
         ("answer", "at = datetime.now(tz=UTC)", "answer must not call datetime.now"),
-        ("attic", "x = 1", "attic stands on no floor"),
+        ("attic", "x = 1", "attic has no layer"),
     ],
 )
 def test_a_wrong_turn_is_named(module: str, source: str, complaint: str) -> None:
@@ -157,33 +157,33 @@ def test_a_circle_is_found() -> None:
 
 def mistakes_in(source: str, module: tuple[str, ...]) -> list[str]:
     """Return what is wrong in *source*, which stands at *module* below the package, one readable line each."""
-    room, place = module[0], "addon/" + "/".join(module) + ".py"
-    if room not in FLOOR:
-        return [f"{place}: {room} stands on no floor; give it one in {Path(__file__).name}"]
+    unit, place = module[0], "addon/" + "/".join(module) + ".py"
+    if unit not in LAYER_OF:
+        return [f"{place}: {unit} has no layer; give it one in {Path(__file__).name}"]
     tree = ast.parse(source)
     found = [(one.line, wrong) for one in _imports(tree, module) if (wrong := _objection(one))]
-    if room not in ALOUD:
-        found += [(line, f"{room} must not call {name}") for line, name in _calls(tree)]
+    if unit not in DOES_IO:
+        found += [(line, f"{unit} must not call {name}") for line, name in _calls(tree)]
     return [f"{place}:{line}: {wrong}" for line, wrong in sorted(set(found))]
 
 
 def circle(uses: dict[str, set[str]]) -> list[str]:
-    """Return one ring of rooms that use each other, its first at both ends, or nothing."""
+    """Return one ring of modules that use each other, its first at both ends, or nothing."""
 
-    clean: set[str] = set()  # on no ring: each room is searched once
+    clean: set[str] = set()  # on no ring: each unit is searched once
 
-    def search(room: str, path: list[str]) -> list[str]:
-        if room in path:
-            return [*path[path.index(room) :], room]
-        if room in clean:
+    def search(unit: str, path: list[str]) -> list[str]:
+        if unit in path:
+            return [*path[path.index(unit) :], unit]
+        if unit in clean:
             return []
-        rings = (search(other, [*path, room]) for other in sorted(uses.get(room, ())) if other != room)
+        rings = (search(other, [*path, unit]) for other in sorted(uses.get(unit, ())) if other != unit)
         if ring := next((ring for ring in rings if ring), []):
             return ring
-        clean.add(room)
+        clean.add(unit)
         return []
 
-    return next((ring for room in sorted(uses) if (ring := search(room, []))), [])
+    return next((ring for unit in sorted(uses) if (ring := search(unit, []))), [])
 
 
 def _dotted(module: tuple[str, ...]) -> str:
@@ -196,29 +196,29 @@ def _module_of(target: str, names: set[str]) -> str:
 
 
 def _objection(found: Import) -> str:
-    room, target = found.room, found.target
+    unit, target = found.unit, found.target
     if found.ours:
         other = target.split(".")[0]
-        if other != room and FLOOR.get(other, len(FLOORS)) > FLOOR[room]:
-            return f"{room} must not use {other}, which stands above it"
+        if other != unit and LAYER_OF.get(other, len(LAYERS)) > LAYER_OF[unit]:
+            return f"{unit} must not use {other}, which stands above it"
         return ""
     top = target.split(".")[0]
     if top == "patchbay":
-        return "" if room == "main" else "imports inside the package are relative"
+        return "" if unit == "main" else "imports inside the package are relative"
     if top == "mitmproxy":
-        return "" if room in HOSTED else f"{room} must not know mitmproxy"
-    return "" if room in ALOUD else _objection_of_the_quiet(room, target)
+        return "" if unit in KNOWS_MITMPROXY else f"{unit} must not know mitmproxy"
+    return "" if unit in DOES_IO else _objection_without_io(unit, target)
 
 
-def _objection_of_the_quiet(room: str, target: str) -> str:
+def _objection_without_io(unit: str, target: str) -> str:
     parts = target.split(".")
     if target in HARMLESS or parts[0] in LIBRARIES:
         return ""
     if parts[0] not in sys.stdlib_module_names:
-        return f"{room} must not use {parts[0]}"
+        return f"{unit} must not use {parts[0]}"
     for name in (parts[0], ".".join(parts[:2])):
         if name in OUTSIDE:
-            return f"{room} must not use {name}: it gets such things handed in"
+            return f"{unit} must not use {name}: it gets such things handed in"
     return ""
 
 
@@ -239,7 +239,7 @@ def _imports(tree: ast.Module, module: tuple[str, ...]) -> Iterator[Import]:
 
 def _calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in LOUD_CALLS | CLOCKS:
+        if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in IO_CALLS | CLOCKS:
             yield node.lineno, name
 
 

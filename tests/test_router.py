@@ -503,7 +503,7 @@ def test_a_conversation_does_not_wait_for_what_takes_long_or_was_never_there() -
         assert routed(of, exchange, 1).account.id != home
 
 
-def test_without_patience_or_a_home_another_account_answers_at_once() -> None:
+def test_without_a_sticky_wait_or_a_home_another_account_answers_at_once() -> None:
     for of in (router(failover=FailoverSettings(sticky_wait=0)), router(sessions=SessionSettings(on_error="clear"))):
         home = at_home(of)
         exchange = opened(of, request(x_session_id="s"), 1)
@@ -544,7 +544,7 @@ def test_the_end_of_a_connection_counts_once_for_all_that_were_on_it() -> None:
         assert (of.accounts.status(0.1)[0].state == "cooling") == rests
 
 
-def test_slow_attempts_leave_the_patience_for_one_that_comes_back_soon() -> None:
+def test_slow_attempts_leave_the_sticky_wait_for_one_that_comes_back_soon() -> None:
     of = router()
     limited = Head(429, Headers([("content-type", "application/json"), ("retry-after", "1")]))
     slow = opened(of, request(), 5.0)

@@ -28,7 +28,7 @@ class Moment(Struct, frozen=True, array_like=True, order=True):
     clock: float
 
 
-class Owner(Struct, frozen=True, array_like=True):
+class IdOwner(Struct, frozen=True, array_like=True):
     """Another exchange whose id an answer brought. The record is the only source if another instance owns it."""
 
     exchange: str
@@ -82,7 +82,7 @@ class AttemptRecord(Struct):
     version: int = 0
     kinds: list[str] = field(default_factory=lambda: list(_KINDS_OF_0))
     habits: dict[str, Standing] | None = None
-    owners: dict[str, Owner] = {}
+    owners: dict[str, IdOwner] = {}
 
     @property
     def echo(self) -> Echo:

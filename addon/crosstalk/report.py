@@ -58,7 +58,7 @@ def demotion(told: Demotion) -> str:
     )
 
 
-def comment(found: Verdict) -> str:
+def summary(found: Verdict) -> str:
     """Return one line about an answer."""
     if found.kind in ("crosstalk", "suspect") and found.findings:
         worst = min(found.findings, key=lambda each: _STRENGTHS.index(each.strength))

@@ -10,7 +10,7 @@ from ..values.account import Depth
 from ..values.answer import Fact
 from ..values.decision import Finding, Verdict
 from . import verdict as verdicts
-from .attempt_record import VERSION, AttemptRecord, Moment, Owner
+from .attempt_record import VERSION, AttemptRecord, IdOwner, Moment
 from .detector_context import DetectorContext
 from .detectors import BY_KIND, DETECTORS, Detector, finding, ids
 from .recent import LiveAttempt, RecentExchanges
@@ -158,7 +158,7 @@ class Watch:
             return
         if returned.entry.exchange != self._ctx.entry.exchange:
             other = returned.entry
-            self.record.owners[returned.value] = Owner(other.exchange, other.request_id, other.at, other.digest.hex())
+            self.record.owners[returned.value] = IdOwner(other.exchange, other.request_id, other.at, other.digest.hex())
 
     def _take_back(self, fact: Fact) -> None:
         told = finding.shown(str(fact.value))

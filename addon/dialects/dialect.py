@@ -1,4 +1,4 @@
-"""The value that a dialect's file fills in: all that the other rooms ask about a wire protocol."""
+"""The value that a dialect's file fills in: all that other modules ask about a wire protocol."""
 
 from __future__ import annotations
 

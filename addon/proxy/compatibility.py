@@ -20,7 +20,7 @@ from mitmproxy import master, optmanager
 from mitmproxy.addons import clientplayback, errorcheck, proxyserver
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events, layer, mode_servers, server
-from mitmproxy.proxy.layers import http as host, websocket
+from mitmproxy.proxy.layers import http as mitm, websocket
 from mitmproxy.proxy.layers.http import _http2
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, Http1Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
@@ -32,29 +32,29 @@ from .layer_rig import KEY, LayerRig
 # parameters and names. A row goes with that override, once mitmproxy has a hook for what it does.
 _RELIED_ON_BY: Mapping[str, tuple[tuple[type, str, str], ...]] = {
     "upstream_layer": (
-        (host.HttpLayer, "self child event", "event_to_child"),
-        (host.HttpLayer, "self stream_id", "make_stream"),
-        (host.HttpLayer, "self event", "_handle_event"),
+        (mitm.HttpLayer, "self child event", "event_to_child"),
+        (mitm.HttpLayer, "self stream_id", "make_stream"),
+        (mitm.HttpLayer, "self event", "_handle_event"),
     ),
-    "upstream_attempt": ((host.HttpStream, "self", "make_server_connection"),),
+    "upstream_attempt": ((mitm.HttpStream, "self", "make_server_connection"),),
     "upstream_stream": (
         (
-            host.HttpStream,
+            mitm.HttpStream,
             "self event",
             "_handle_event state_wait_for_response_headers state_wait_for_request_headers "
             "state_consume_request_body state_stream_request_body handle_protocol_error passthrough",
         ),
         (layer.Layer, "self event", "handle_event"),
-        (host.HttpStream, "self", "start_request_stream flow_done"),
-        (host.HttpStream, "self _", "state_errored state_done"),
-        (host.HttpStream, "self already_streamed", "send_response"),
-        (host.HttpStream, "self emit_error_hook", "check_killed"),
-        (host.HttpStream, "self request", "check_invalid"),
+        (mitm.HttpStream, "self", "start_request_stream flow_done"),
+        (mitm.HttpStream, "self _", "state_errored state_done"),
+        (mitm.HttpStream, "self already_streamed", "send_response"),
+        (mitm.HttpStream, "self emit_error_hook", "check_killed"),
+        (mitm.HttpStream, "self request", "check_invalid"),
     ),
     "upstream_connections": (
-        (host.HttpLayer, "self event reuse", "get_connection"),
-        (host.HttpLayer, "self command", "register_connection"),
-        (host.GetHttpConnection, "self connection", "connection_spec_matches"),
+        (mitm.HttpLayer, "self event reuse", "get_connection"),
+        (mitm.HttpLayer, "self command", "register_connection"),
+        (mitm.GetHttpConnection, "self connection", "connection_spec_matches"),
         (_http2.Http2Client, "self event", "_handle_event"),
         (_http2.Http2Connection, "self event", "handle_h2_event"),
         (_http2.Http2Connection, "self msg", "close_connection"),
@@ -145,7 +145,7 @@ def _names() -> None:
     _demand("ReplayHandler" in replays, "replays are not made by clientplayback.ReplayHandler")
     own_classes = upstream_stream.PatchbayStream.__mro__[:3]
     ours = {name for owner in own_classes for name in vars(owner) if not name.startswith("__")}
-    taken = ours & set(dir(host.HttpStream)) - {name for _, name, _ in _RELIED_ON}
+    taken = ours & set(dir(mitm.HttpStream)) - {name for _, name, _ in _RELIED_ON}
     _demand(not taken, f"HttpStream has names of its own that we use: {', '.join(sorted(taken))}")
 
 

@@ -20,7 +20,7 @@ def show(flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
 def comment(exchange: Exchange, decision: Decision) -> str:
     """Return one line: the verdict, the account, how the session was named, and the attempts before."""
     parts = ["shadow"] if decision.mode == "shadow" else []
-    parts.append(report.comment(exchange.verdict))
+    parts.append(report.summary(exchange.verdict))
     if decision.account:
         parts.append(f"{decision.account} ({decision.binding})")
     if decision.tier:

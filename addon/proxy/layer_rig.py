@@ -8,7 +8,7 @@ from typing import Any, cast
 from mitmproxy import http, options
 from mitmproxy.connection import Client, ConnectionState, Server
 from mitmproxy.proxy import commands, context, events
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.proxy.layers import http as mitm
 
 from ..values.account import Timeouts
 from ..values.answer import AnswerEvent, Head, Reaction
@@ -68,7 +68,7 @@ class LayerRig:
     def __init__(self, ready: bool, *, http2: bool = False) -> None:
         self.client = _client()
         self.client.alpn = b"h2" if http2 else None
-        self.layer = host.HttpLayer(context.Context(self.client, _options()), host.HTTPMode.regular)
+        self.layer = mitm.HttpLayer(context.Context(self.client, _options()), mitm.HTTPMode.regular)
         upstream_layer.adopt(self.layer)
         self.driver = StubDriver(ready)
         self.attached: object = self.driver

@@ -10,7 +10,7 @@ from typing import Any
 
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.proxy.layers import http as mitm
 
 from ..values.answer import Failure
 from .exchange_driver import ExchangeDriver
@@ -22,7 +22,7 @@ from .upstream_connections import Commands, ConnectingStream, ConnectionLayer
 ATTEMPT = 1 << 40
 ALIVE = 120.0  # seconds after which an exchange without a bound shows that its connection is not idle
 RESENDS = 3  # times that a request goes again because its upstream had not processed it
-_GATED = (host.RequestHeaders, host.RequestData, host.ResponseHeaders)
+_GATED = (mitm.RequestHeaders, mitm.RequestData, mitm.ResponseHeaders)
 
 
 class Timer(commands.RequestWakeup):
@@ -80,33 +80,33 @@ class UpstreamAttempt(ConnectingStream):
                 command = generator.send(reply)
             except StopIteration:
                 return
-            if isinstance(command, host.SendHttp) and isinstance(command.event, _GATED):
+            if isinstance(command, mitm.SendHttp) and isinstance(command.event, _GATED):
                 command = self._gated(command)
-            elif isinstance(command, host.HttpErrorHook) and command.flow.error:
+            elif isinstance(command, mitm.HttpErrorHook) and command.flow.error:
                 command.flow.error.msg = discreet(command.flow.error.msg)
             reply = yield command
 
-    def _gated(self, command: host.SendHttp) -> host.SendHttp:
+    def _gated(self, command: mitm.SendHttp) -> mitm.SendHttp:
         """Put the wire copy in the place of what would leave. The one gate: without a driver, nothing goes upstream."""
         attached, event = self.attached, command.event
-        if isinstance(event, host.ResponseHeaders):
+        if isinstance(event, mitm.ResponseHeaders):
             given = attached.client_response(event.response) if attached else event.response
             if given is event.response:
                 return command
-            return host.SendHttp(replace(event, response=given), command.connection)
+            return mitm.SendHttp(replace(event, response=given), command.connection)
         if isinstance(attached, Passthrough):
-            if isinstance(event, host.RequestHeaders):
+            if isinstance(event, mitm.RequestHeaders):
                 event = replace(event, request=attached.wire_request(event.request))
-            return host.SendHttp(event, command.connection)
+            return mitm.SendHttp(event, command.connection)
         if attached is None or not attached.ready:
             raise PermissionError("a request without a lease")
-        if isinstance(event, host.RequestHeaders):
+        if isinstance(event, mitm.RequestHeaders):
             assert isinstance(command.connection, Server)
             event = replace(event, request=attached.wire_request(event.request, command.connection))
             self.upstream_open = True
-        elif isinstance(event, host.RequestData) and self.client_state == self.state_done:
+        elif isinstance(event, mitm.RequestData) and self.client_state == self.state_done:
             event = replace(event, data=attached.wire_body(event.data))
-        return host.SendHttp(event, command.connection)
+        return mitm.SendHttp(event, command.connection)
 
     def make_server_connection(self) -> Generator[commands.Command, Any, bool]:
         attached = self.attached
@@ -125,7 +125,7 @@ class UpstreamAttempt(ConnectingStream):
             self._arm("head", attached.timeouts.first_byte)
         return connected
 
-    def _give_up_connecting(self, event: events.Wakeup, command: host.GetHttpConnection) -> Commands:
+    def _give_up_connecting(self, event: events.Wakeup, command: mitm.GetHttpConnection) -> Commands:
         if event.command is not self.timer:
             return
         for connection, waiting in self.above.waiting_for_establishment.items():
@@ -148,8 +148,8 @@ class UpstreamAttempt(ConnectingStream):
     def _abandon(self) -> Commands:
         if self.upstream_open:
             self.upstream_open = False
-            given_up = host.RequestProtocolError(self.stream_id, "the attempt was given up", host.ErrorCode.CANCEL)
-            yield host.SendHttp(given_up, self.context.server)
+            given_up = mitm.RequestProtocolError(self.stream_id, "the attempt was given up", mitm.ErrorCode.CANCEL)
+            yield mitm.SendHttp(given_up, self.context.server)
 
     def _failure(self, kind: str, message: str, *, shared: bool) -> Failure:
         """Return a failure. One that all requests on its connection share counts once."""
@@ -164,12 +164,12 @@ class UpstreamAttempt(ConnectingStream):
             return
         request, content = self.flow.request, self.flow.request.raw_content
         last = not (content or request.trailers)
-        yield host.SendHttp(host.RequestHeaders(self.stream_id, request, last), self.context.server)
+        yield mitm.SendHttp(mitm.RequestHeaders(self.stream_id, request, last), self.context.server)
         if content:
-            yield host.SendHttp(host.RequestData(self.stream_id, content), self.context.server)
+            yield mitm.SendHttp(mitm.RequestData(self.stream_id, content), self.context.server)
         if request.trailers:
-            yield host.SendHttp(host.RequestTrailers(self.stream_id, request.trailers), self.context.server)
-        yield host.SendHttp(host.RequestEndOfMessage(self.stream_id), self.context.server)
+            yield mitm.SendHttp(mitm.RequestTrailers(self.stream_id, request.trailers), self.context.server)
+        yield mitm.SendHttp(mitm.RequestEndOfMessage(self.stream_id), self.context.server)
 
     def _goes_again(self, driver: ExchangeDriver, *, unprocessed: bool) -> bool:
         """

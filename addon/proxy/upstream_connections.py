@@ -21,7 +21,7 @@ from hyperframe.frame import Frame, GoAwayFrame, HeadersFrame
 from mitmproxy.connection import Connection, ConnectionState, Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.proxy.layers import http as mitm
 from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._http1 import Http1Client
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Server
@@ -35,7 +35,7 @@ IDLE = 32  # unused connections that one client keeps; mitmproxy has a limit for
 
 
 @dataclass
-class Lost(host.ResponseProtocolError):
+class Lost(mitm.ResponseProtocolError):
     """The connection ended before the answer did."""
 
 
@@ -101,7 +101,7 @@ class Upstream:
         return self.http.stream_id is None
 
 
-class ConnectingStream(host.HttpStream):
+class ConnectingStream(mitm.HttpStream):
     """A stream as the layer that gives it connections sees it."""
 
     upstream: Upstream | None = None  # the connection it was given last
@@ -120,14 +120,14 @@ class ConnectingStream(host.HttpStream):
 unended: WeakSet[Connection] = WeakSet()
 
 
-class FreshConnection(host.GetHttpConnection):
+class FreshConnection(mitm.GetHttpConnection):
     """Matches no failed connection: mitmproxy keeps those, and fails every later request to their address with them."""
 
     def connection_spec_matches(self, connection: Connection) -> bool:
         return not connection.error and super().connection_spec_matches(connection)
 
 
-class ConnectionLayer(host.HttpLayer):
+class ConnectionLayer(mitm.HttpLayer):
     """
     mitmproxy's HTTP layer, with connections that only the streams of one owner share.
 
@@ -136,7 +136,7 @@ class ConnectionLayer(host.HttpLayer):
     """
 
     upstreams: dict[Connection, Upstream]
-    awaiting_settings: list[host.GetHttpConnection]
+    awaiting_settings: list[mitm.GetHttpConnection]
     given: int  # streams that were put on a connection
     overdue: Connection | None  # the last connection that took too long to establish
 
@@ -145,7 +145,7 @@ class ConnectionLayer(host.HttpLayer):
         self.upstreams, self.awaiting_settings, self.overdue = {}, [], None
         self.given = 0
 
-    def get_connection(self, event: host.GetHttpConnection, *, reuse: bool = True) -> Commands:
+    def get_connection(self, event: mitm.GetHttpConnection, *, reuse: bool = True) -> Commands:
         event.__class__ = FreshConnection
         asking = self._asking(event)
         if reuse and not asking.alone:
@@ -170,7 +170,7 @@ class ConnectionLayer(host.HttpLayer):
             upstream.retired = True
             yield commands.CloseConnection(upstream.connection)
 
-    def register_connection(self, command: host.RegisterHttpConnection) -> Commands:
+    def register_connection(self, command: mitm.RegisterHttpConnection) -> Commands:
         waiting = self.waiting_for_establishment[command.connection]
         first = self._asking(waiting[0])
         upstream = self._registered(command.connection, first.owner, failed=bool(command.err))
@@ -202,8 +202,8 @@ class ConnectionLayer(host.HttpLayer):
                 yield from self.get_connection(event)
 
     def _go_again(
-        self, command: host.RegisterHttpConnection, waiting: list[host.GetHttpConnection]
-    ) -> list[host.GetHttpConnection]:
+        self, command: mitm.RegisterHttpConnection, waiting: list[mitm.GetHttpConnection]
+    ) -> list[mitm.GetHttpConnection]:
         """Take out of *waiting* the streams that may try again: the upstream accepted the connection and closed it."""
         connection = command.connection  # nothing was sent on it
         accepted = isinstance(connection, Server) and connection.timestamp_tcp_setup is not None
@@ -215,7 +215,7 @@ class ConnectionLayer(host.HttpLayer):
             self._asking(event).reopened = True
         return again
 
-    def _asking(self, event: host.GetHttpConnection) -> ConnectingStream:
+    def _asking(self, event: mitm.GetHttpConnection) -> ConnectingStream:
         return cast("ConnectingStream", self.command_sources[event])
 
     def retry_waiting(self) -> Commands:
@@ -224,19 +224,19 @@ class ConnectionLayer(host.HttpLayer):
         for event in waiting:
             yield from self.get_connection(event)
 
-    def _give(self, event: host.GetHttpConnection, upstream: Upstream) -> Commands:
+    def _give(self, event: mitm.GetHttpConnection, upstream: Upstream) -> Commands:
         child = self.command_sources.pop(event)
         asking = cast("ConnectingStream", child)
         asking.upstream, asking.reused, asking.heard = upstream, upstream.served > 0, upstream.heard
         upstream.served += 1
         self._use(upstream)
-        yield from self.event_to_child(child, host.GetHttpConnectionCompleted(event, (upstream.connection, None)))
+        yield from self.event_to_child(child, mitm.GetHttpConnectionCompleted(event, (upstream.connection, None)))
 
     def _use(self, upstream: Upstream) -> None:
         self.given += 1
         upstream.used = self.given
 
-    def _usable(self, event: host.GetHttpConnection, asking: ConnectingStream) -> list[Upstream]:
+    def _usable(self, event: mitm.GetHttpConnection, asking: ConnectingStream) -> list[Upstream]:
         early = self.context.server  # mitmproxy may have opened it before the first request
         if early in self.connections and early not in self.upstreams and early.connected:
             self._registered(early, asking.owner)
@@ -250,8 +250,8 @@ class ConnectionLayer(host.HttpLayer):
         ]
 
     def _waiting_list(
-        self, event: host.GetHttpConnection, asking: ConnectingStream
-    ) -> list[host.GetHttpConnection] | None:
+        self, event: mitm.GetHttpConnection, asking: ConnectingStream
+    ) -> list[mitm.GetHttpConnection] | None:
         known = self._known_stream_limit(event)
         for connection, waiting in self.waiting_for_establishment.items():
             first = self._asking(waiting[0])
@@ -260,7 +260,7 @@ class ConnectionLayer(host.HttpLayer):
                 return waiting
         return None
 
-    def _known_stream_limit(self, event: host.GetHttpConnection) -> int | None:
+    def _known_stream_limit(self, event: mitm.GetHttpConnection) -> int | None:
         for upstream in reversed(self.upstreams.values()):
             if upstream.is_http2 and upstream.settled and event.connection_spec_matches(upstream.connection):
                 return max(1, upstream.limit)
@@ -354,7 +354,7 @@ class UpstreamHttp2(Http2Client):
     def _handle_event(self, event: events.Event) -> Commands:
         if type(event) is events.DataReceived:
             self.upstream.heard += 1
-        elif type(event) is host.RequestProtocolError:
+        elif type(event) is mitm.RequestProtocolError:
             self.streams.pop(self.our_stream_id.get(event.stream_id, 0), None)
         return self._and_close(super()._handle_event(event))
 
@@ -378,7 +378,7 @@ class UpstreamHttp2(Http2Client):
             del self.streams[stream_id]
             if not self.is_closed(stream_id):
                 self.h2_conn.reset_stream(stream_id, h2.errors.ErrorCodes.CANCEL)
-            yield ReceiveHttp(Unprocessed(stream_id, message, host.ErrorCode.GENERIC_SERVER_ERROR))
+            yield ReceiveHttp(Unprocessed(stream_id, message, mitm.ErrorCode.GENERIC_SERVER_ERROR))
         return False
 
     def reset(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
@@ -386,7 +386,7 @@ class UpstreamHttp2(Http2Client):
             return (yield from super().handle_h2_event(event))
         self.upstream.retired = True  # it is at its limit
         del self.streams[event.stream_id]
-        yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", host.ErrorCode.GENERIC_SERVER_ERROR))
+        yield ReceiveHttp(Unprocessed(event.stream_id, "stream refused", mitm.ErrorCode.GENERIC_SERVER_ERROR))
         return False
 
     def skip(self, event: h2.events.UnknownFrameReceived) -> Generator[commands.Command, Any, bool]:
@@ -399,7 +399,7 @@ class UpstreamHttp2(Http2Client):
         lost, self.streams = self.streams, {}
         self._handle_event = self.done  # type: ignore[method-assign]
         for stream_id in lost:
-            yield ReceiveHttp(Lost(stream_id, msg, host.ErrorCode.GENERIC_SERVER_ERROR))
+            yield ReceiveHttp(Lost(stream_id, msg, mitm.ErrorCode.GENERIC_SERVER_ERROR))
 
 
 _HANDLERS: dict[type, Callable[[UpstreamHttp2, Any], Generator[commands.Command, Any, bool]]] = {
@@ -423,11 +423,11 @@ class ClientHttp2(Http2Server):
         _widen(self.h2_conn)
 
     def _handle_event(self, event: events.Event) -> Commands:
-        if type(event) is host.ResponseHeaders:
+        if type(event) is mitm.ResponseHeaders:
             most = self.h2_conn.remote_settings.max_header_list_size
             if most is not None and _size(event.response.headers.fields) > most:
                 message = "the answer has larger headers than the client accepts"
-                event = host.ResponseProtocolError(event.stream_id, message, host.ErrorCode.GENERIC_SERVER_ERROR)
+                event = mitm.ResponseProtocolError(event.stream_id, message, mitm.ErrorCode.GENERIC_SERVER_ERROR)
         following: Commands = super()._handle_event(event)
         return following
 
@@ -438,7 +438,7 @@ class ClientHttp2(Http2Server):
         return following
 
     def _cancelled(self, event: h2.events.StreamReset) -> Generator[commands.Command, Any, bool]:
-        yield ReceiveHttp(host.RequestProtocolError(event.stream_id, "stream reset by client", host.ErrorCode.CANCEL))
+        yield ReceiveHttp(mitm.RequestProtocolError(event.stream_id, "stream reset by client", mitm.ErrorCode.CANCEL))
         return False
 
 

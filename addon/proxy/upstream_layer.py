@@ -7,7 +7,7 @@ from typing import cast
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.proxy.layers import http as mitm
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 
 from . import http1
@@ -18,16 +18,16 @@ from .upstream_stream import PatchbayStream
 
 JOINED = 1 << 16  # bytes for one connection that are joined before they are sent
 _UPWARDS = (
-    host.RequestHeaders, host.RequestData, host.RequestTrailers, host.RequestEndOfMessage, host.RequestProtocolError,
+    mitm.RequestHeaders, mitm.RequestData, mitm.RequestTrailers, mitm.RequestEndOfMessage, mitm.RequestProtocolError,
 )  # fmt: skip
-_BEGINNINGS = frozenset({events.Start, host.RequestHeaders})
+_BEGINNINGS = frozenset({events.Start, mitm.RequestHeaders})
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
-class _Streams(dict[int, host.HttpStream]):
+class _Streams(dict[int, mitm.HttpStream]):
     """The streams of a layer, found by the id of any of their attempts."""
 
-    def __missing__(self, stream_id: int) -> host.HttpStream:
+    def __missing__(self, stream_id: int) -> mitm.HttpStream:
         if stream_id < ATTEMPT:
             raise KeyError(stream_id)
         return self[stream_id % ATTEMPT]
@@ -54,16 +54,16 @@ class PatchbayLayer(ConnectionLayer):
         self.streams[stream_id] = PatchbayStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
-    def event_to_child(self, child: layer.Layer | host.HttpStream, event: events.Event) -> Commands:
-        if type(event) in _BEGINNINGS and not isinstance(child, host.HttpStream):
+    def event_to_child(self, child: layer.Layer | mitm.HttpStream, event: events.Event) -> Commands:
+        if type(event) in _BEGINNINGS and not isinstance(child, mitm.HttpStream):
             http1.adopt(child)
         if isinstance(event, events.DataReceived) and isinstance(child, Http1Server) and len(child.buf) > http1.HEAD:
             return _refuse_endless_head(child)
-        if isinstance(event, _UPWARDS) and not isinstance(child, host.HttpStream):
+        if isinstance(event, _UPWARDS) and not isinstance(child, mitm.HttpStream):
             stream = self.streams.get(event.stream_id)
             if isinstance(stream, PatchbayStream) and stream.attempt > 1:
                 event = replace(event, stream_id=stream.wire_id)
-        elif isinstance(event, host.ResponseHeaders) and isinstance(child, Http1Server) and child.request:
+        elif isinstance(event, mitm.ResponseHeaders) and isinstance(child, Http1Server) and child.request:
             event = replace(event, response=_framed(child.request, event))
         return super().event_to_child(child, event)
 
@@ -109,18 +109,18 @@ class Closed(layer.Layer):
 def install(decided: layer.NextLayer) -> None:
     """Adopt each HTTP layer among *decided*. Call it when the built-in `next_layer` has decided."""
     for found in decided.context.layers:
-        if type(found) is host.HttpLayer:
+        if type(found) is mitm.HttpLayer:
             adopt(found)
 
 
-def adopt(found: host.HttpLayer) -> None:
+def adopt(found: mitm.HttpLayer) -> None:
     """Turn *found*, a layer of mitmproxy's own that has not started, into a PatchbayLayer."""
     found.__class__ = PatchbayLayer
     found.streams = _Streams(found.streams)
     cast("PatchbayLayer", found).take_over()
 
 
-def _framed(request: http.Request, event: host.ResponseHeaders) -> http.Response:
+def _framed(request: http.Request, event: mitm.ResponseHeaders) -> http.Response:
     """Chunk an HTTP/1 answer of unknown length: mitmproxy would end it by closing, and a broken one look complete."""
     response = event.response
     if (

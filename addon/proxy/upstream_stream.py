@@ -17,7 +17,7 @@ from typing import Any
 from mitmproxy import flow, http
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
-from mitmproxy.proxy.layers import http as host
+from mitmproxy.proxy.layers import http as mitm
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 
@@ -35,10 +35,10 @@ from .upstream_connections import Commands, Lost, Unprocessed
 
 logger = logging.getLogger(__name__)
 
-_BODY_UPWARDS = frozenset({host.RequestData, host.RequestTrailers, host.RequestEndOfMessage})
-_BROKEN = frozenset({host.ResponseProtocolError, Lost, Unprocessed})
-_DOWNWARDS = _BROKEN | {host.ResponseHeaders, host.ResponseData, host.ResponseTrailers, host.ResponseEndOfMessage}
-_ENDS = _BROKEN | {host.ResponseEndOfMessage}
+_BODY_UPWARDS = frozenset({mitm.RequestData, mitm.RequestTrailers, mitm.RequestEndOfMessage})
+_BROKEN = frozenset({mitm.ResponseProtocolError, Lost, Unprocessed})
+_DOWNWARDS = _BROKEN | {mitm.ResponseHeaders, mitm.ResponseData, mitm.ResponseTrailers, mitm.ResponseEndOfMessage}
+_ENDS = _BROKEN | {mitm.ResponseEndOfMessage}
 _QUEUED = 128  # events of a stream that may wait while it pauses
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
 BACKLOG = 4 << 20  # bytes of a stream that wait for the window of an HTTP/2 client; above, its upstream is not read
@@ -95,15 +95,15 @@ class PatchbayStream(UpstreamAttempt):
 
     def handle_event(self, event: events.Event) -> Commands:
         # unlike _handle_event this also sees what arrives while the stream is paused for a hook
-        if isinstance(event, host.RequestProtocolError) and (driver := self.driver):
+        if isinstance(event, mitm.RequestProtocolError) and (driver := self.driver):
             driver.client_left()
         if self._paused:
-            if isinstance(event, host.RequestData) and (driver := self.driver):
+            if isinstance(event, mitm.RequestData) and (driver := self.driver):
                 self.waiting += len(event.data)
                 self.overrun = self.overrun or self.waiting > driver.body_limit
                 if self.overrun:
                     return no_commands()
-            if isinstance(event, events.Wakeup) and isinstance(self._paused.command, host.GetHttpConnection):
+            if isinstance(event, events.Wakeup) and isinstance(self._paused.command, mitm.GetHttpConnection):
                 return self._give_up_connecting(event, self._paused.command)
         return super().handle_event(event)
 
@@ -125,7 +125,7 @@ class PatchbayStream(UpstreamAttempt):
         kind, driver = type(event), self.driver
         if self.answering and kind in _BODY_UPWARDS:
             return  # queued while the answer was made, which does without it
-        if isinstance(event, host.RequestTrailers):
+        if isinstance(event, mitm.RequestTrailers):
             event.trailers = bare(event.trailers)
         if isinstance(event, HttpEvent) and kind in _DOWNWARDS:
             if event.stream_id != self.wire_id or self.answering or (driver and not self.upstream_open):
@@ -136,7 +136,7 @@ class PatchbayStream(UpstreamAttempt):
             self.upstream_open = self.upstream_open and kind not in _ENDS
             self.heard_at = time.monotonic()
             filtering = self.answer_filter
-            if driver and filtering and isinstance(event, host.ResponseData) and not filtering.is_encoded:
+            if driver and filtering and isinstance(event, mitm.ResponseData) and not filtering.is_encoded:
                 event.data = filtering.plain(event.data)
                 if event.data:
                     yield from self._report(event, driver)
@@ -149,19 +149,19 @@ class PatchbayStream(UpstreamAttempt):
     def _filter(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         try:
             match event:
-                case host.ResponseData():
+                case mitm.ResponseData():
                     if self.answer_filter:
                         yield from self._report_decoded(event, driver, self.answer_filter)
                     return
-                case host.ResponseHeaders():
+                case mitm.ResponseHeaders():
                     self.answer_filter = driver.answer_filter()
                     has_body = not event.end_stream and self.flow.request.method != "HEAD"
                     self.answer_filter.head(event.response, self.flow.request, has_body=has_body)
-                case host.ResponseTrailers() if self.answer_filter:
+                case mitm.ResponseTrailers() if self.answer_filter:
                     self.answer_filter.trailers(event.trailers)
-                case host.ResponseEndOfMessage() if self.answer_filter and (rest := self.answer_filter.rest()):
+                case mitm.ResponseEndOfMessage() if self.answer_filter and (rest := self.answer_filter.rest()):
                     filtering = self.answer_filter
-                    yield from self._report(host.ResponseData(event.stream_id, rest), driver)
+                    yield from self._report(mitm.ResponseData(event.stream_id, rest), driver)
                     if self.answer_filter is not filtering:
                         return
         except CodingError as e:
@@ -169,7 +169,7 @@ class PatchbayStream(UpstreamAttempt):
             return
         yield from self._report(event, driver)
 
-    def _report_decoded(self, event: host.ResponseData, driver: ExchangeDriver, filtering: AnswerFilter) -> Commands:
+    def _report_decoded(self, event: mitm.ResponseData, driver: ExchangeDriver, filtering: AnswerFilter) -> Commands:
         begun = time.monotonic()
         kept = self.server_state != self.state_stream_response_body
         for piece in filtering.feed(event.data, kept=kept):
@@ -180,7 +180,7 @@ class PatchbayStream(UpstreamAttempt):
             if self.answer_filter is not filtering or driver.left:
                 return  # the answer was given up meanwhile
             if piece:
-                yield from self._report(host.ResponseData(event.stream_id, piece), driver)
+                yield from self._report(mitm.ResponseData(event.stream_id, piece), driver)
 
     def _give_way(self) -> PatchbayGiveWayHook:
         server = self.context.server  # one of HTTP/2 has other streams, which go on
@@ -188,8 +188,8 @@ class PatchbayStream(UpstreamAttempt):
 
     def _report(self, event: HttpEvent, driver: ExchangeDriver) -> Commands:
         """Tell *driver* of *event* and return what follows. No generator: it is called for every chunk."""
-        if self.held is None and isinstance(event, host.ResponseData | host.ResponseEndOfMessage):
-            if driver.answered(Chunk(event.data) if isinstance(event, host.ResponseData) else End()) == "cut":
+        if self.held is None and isinstance(event, mitm.ResponseData | mitm.ResponseEndOfMessage):
+            if driver.answered(Chunk(event.data) if isinstance(event, mitm.ResponseData) else End()) == "cut":
                 return self._cut(driver, CROSSTALK)
             return self._deliver(event, driver)
         following: Commands = super()._handle_event(event)
@@ -199,7 +199,7 @@ class PatchbayStream(UpstreamAttempt):
         """Give up an answer that cannot be decoded: keys that it quotes could not be covered."""
         yield from self._give_up_connection()
         if self._is_undelivered():
-            broken = host.ResponseProtocolError(self.stream_id, why, host.ErrorCode.GENERIC_SERVER_ERROR)
+            broken = mitm.ResponseProtocolError(self.stream_id, why, mitm.ErrorCode.GENERIC_SERVER_ERROR)
             yield from self.handle_protocol_error(broken)
             return
         driver.answered(Failure("reset", why))
@@ -207,15 +207,15 @@ class PatchbayStream(UpstreamAttempt):
             driver, driver.upstream_refusal("upstream_unreadable", f"The upstream's answer is unusable: {why}")
         )
 
-    def _deliver(self, event: host.ResponseData | host.ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
-        if isinstance(event, host.ResponseData):
+    def _deliver(self, event: mitm.ResponseData | mitm.ResponseEndOfMessage, driver: ExchangeDriver) -> Commands:
+        if isinstance(event, mitm.ResponseData):
             event.data = driver.deliver(event.data)
             if not event.data:
                 return
         elif rest := driver.deliver_rest():
-            yield from super()._handle_event(host.ResponseData(event.stream_id, rest))
+            yield from super()._handle_event(mitm.ResponseData(event.stream_id, rest))
         yield from super()._handle_event(event)
-        if isinstance(event, host.ResponseData) and self.context.client.alpn == b"h2":
+        if isinstance(event, mitm.ResponseData) and self.context.client.alpn == b"h2":
             self.backlog += len(event.data)
             if self.backlog > BACKLOG and self.server_state == self.state_stream_response_body:
                 yield from self._wait_for_window(driver)
@@ -256,11 +256,11 @@ class PatchbayStream(UpstreamAttempt):
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         # only now: what comes with it must find the layer in its place
-        yield host.SendHttp(host.ResponseEndOfMessage(self.stream_id), self.context.client)
+        yield mitm.SendHttp(mitm.ResponseEndOfMessage(self.stream_id), self.context.client)
 
-    def handle_protocol_error(self, event: host.RequestProtocolError | host.ResponseProtocolError) -> Commands:
+    def handle_protocol_error(self, event: mitm.RequestProtocolError | mitm.ResponseProtocolError) -> Commands:
         driver = self.driver
-        if driver is None or isinstance(event, host.RequestProtocolError):
+        if driver is None or isinstance(event, mitm.RequestProtocolError):
             yield from super().handle_protocol_error(event)
         else:
             lost = isinstance(event, Lost) or event.message == _CLOSED
@@ -269,7 +269,7 @@ class PatchbayStream(UpstreamAttempt):
             server.error = driver.answer_filter().text(server.error) if server.error else None
             yield from self._upstream_failed(event, driver, lost=lost)
 
-    def _upstream_failed(self, event: host.ResponseProtocolError, driver: ExchangeDriver, *, lost: bool) -> Commands:
+    def _upstream_failed(self, event: mitm.ResponseProtocolError, driver: ExchangeDriver, *, lost: bool) -> Commands:
         if driver.left or self.answering:  # a client's connections are cancelled with it, which is no failure
             yield from super().handle_protocol_error(event)
             return
@@ -286,7 +286,7 @@ class PatchbayStream(UpstreamAttempt):
             yield from self._send_request()
             return
         self.held = None  # half an answer is none
-        if event.code is host.ErrorCode.CONNECT_FAILED:
+        if event.code is mitm.ErrorCode.CONNECT_FAILED:
             failure = self._failure("connect", event.message, shared=True)
         else:
             kind = "lost" if isinstance(event, Lost) else "reset"
@@ -323,10 +323,10 @@ class PatchbayStream(UpstreamAttempt):
             refusal = driver.upstream_refusal("upstream_unreachable", f"The upstream's answer broke off: {why}")
             yield from self._cut(driver, refusal)
             return
-        broken = host.ResponseProtocolError(self.stream_id, why, host.ErrorCode.GENERIC_SERVER_ERROR)
+        broken = mitm.ResponseProtocolError(self.stream_id, why, mitm.ErrorCode.GENERIC_SERVER_ERROR)
         yield from super().handle_protocol_error(broken)
 
-    def state_wait_for_response_headers(self, event: host.ResponseHeaders) -> Commands:
+    def state_wait_for_response_headers(self, event: mitm.ResponseHeaders) -> Commands:
         driver = self.driver
         if driver is None:
             yield from super().state_wait_for_response_headers(event)
@@ -356,9 +356,9 @@ class PatchbayStream(UpstreamAttempt):
         assert driver is not None and self.held is not None
         self.held.append(event)
         reaction: Reaction = "hold"
-        if isinstance(event, host.ResponseData):
+        if isinstance(event, mitm.ResponseData):
             reaction = driver.answered(Chunk(event.data))
-        elif isinstance(event, host.ResponseEndOfMessage):
+        elif isinstance(event, mitm.ResponseEndOfMessage):
             reaction = driver.answered(End())
         if reaction != "hold":
             yield from self._carry_out(reaction)
@@ -378,7 +378,7 @@ class PatchbayStream(UpstreamAttempt):
 
     def _is_silent(self, driver: ExchangeDriver) -> bool:
         idle, head = driver.timeouts.idle, self.held[0] if self.held else None
-        good = isinstance(head, host.ResponseHeaders) and head.response.status_code < 400
+        good = isinstance(head, mitm.ResponseHeaders) and head.response.status_code < 400
         return good and idle > 0 and time.monotonic() >= self.heard_at + idle
 
     def _carry_out(self, reaction: Reaction, failure: str = "") -> Commands:
@@ -421,13 +421,13 @@ class PatchbayStream(UpstreamAttempt):
         self.server_state = self.state_wait_for_response_headers
         yield from self._deliver_head(head)
         for event in rest:
-            if isinstance(event, host.ResponseData | host.ResponseEndOfMessage) and (driver := self.driver):
+            if isinstance(event, mitm.ResponseData | mitm.ResponseEndOfMessage) and (driver := self.driver):
                 yield from self._deliver(event, driver)
             else:
                 yield from self.server_state(event)
 
     def _send_again(self, before: Any) -> Commands:
-        if self.held and isinstance(self.held[-1], host.ResponseEndOfMessage):
+        if self.held and isinstance(self.held[-1], mitm.ResponseEndOfMessage):
             self.kept = self.held, before
         self.attempt += 1
         self.held = None
@@ -448,31 +448,31 @@ class PatchbayStream(UpstreamAttempt):
             yield from self._fail(refusal)
             return
         if last := driver.closing_event(refusal):
-            yield host.SendHttp(host.ResponseData(self.stream_id, last), self.context.client)
+            yield mitm.SendHttp(mitm.ResponseData(self.stream_id, last), self.context.client)
         self.flow.error = flow.Error(refusal.code)
         self.client_state = self.server_state = self.state_errored
-        yield host.HttpErrorHook(self.flow)
-        broken = host.ResponseProtocolError(self.stream_id, refusal.code, host.ErrorCode.KILL)
-        yield host.SendHttp(broken, self.context.client)
+        yield mitm.HttpErrorHook(self.flow)
+        broken = mitm.ResponseProtocolError(self.stream_id, refusal.code, mitm.ErrorCode.KILL)
+        yield mitm.SendHttp(broken, self.context.client)
         self.flow.live = False
-        yield host.DropStream(self.stream_id)
+        yield mitm.DropStream(self.stream_id)
 
-    def state_wait_for_request_headers(self, event: host.RequestHeaders) -> Commands:
+    def state_wait_for_request_headers(self, event: mitm.RequestHeaders) -> Commands:
         yield from super().state_wait_for_request_headers(event)
         if self.flow.response and not event.end_stream and self.client_state == self.state_consume_request_body:
             yield from self._send_own_answer()  # at once: the body is not waited for, nor kept
 
     def check_invalid(self, request: bool) -> Generator[commands.Command, Any, bool]:
-        if request and self.mode is host.HTTPMode.transparent and self.flow.request.method == "CONNECT":
+        if request and self.mode is mitm.HTTPMode.transparent and self.flow.request.method == "CONNECT":
             self.flow.response = own_responses.error_response("", misdirected.no_proxy(self.context.client), "")
-            yield host.HttpRequestHeadersHook(self.flow)
+            yield mitm.HttpRequestHeadersHook(self.flow)
             yield from self._send_own_answer()
             return True
         return (yield from super().check_invalid(request))
 
     def state_consume_request_body(self, event: events.Event) -> Commands:
         driver = self.driver
-        size = len(self.request_body_buf) + (len(event.data) if isinstance(event, host.RequestData) else 0)
+        size = len(self.request_body_buf) + (len(event.data) if isinstance(event, mitm.RequestData) else 0)
         if driver and (self.overrun or size > driver.body_limit):
             yield from self._fail(guards.body_too_large(driver.body_limit))
             return
@@ -494,16 +494,16 @@ class PatchbayStream(UpstreamAttempt):
             return
         self.head_sent = True
         self.client_state = self.state_stream_request_body
-        yield host.SendHttp(host.RequestHeaders(self.stream_id, self.flow.request, False), self.context.server)
+        yield mitm.SendHttp(mitm.RequestHeaders(self.stream_id, self.flow.request, False), self.context.server)
 
-    def state_stream_request_body(self, event: host.RequestData | host.RequestEndOfMessage) -> Commands:
+    def state_stream_request_body(self, event: mitm.RequestData | mitm.RequestEndOfMessage) -> Commands:
         driver = self.driver
         if driver and self.overrun:
             yield from self._fail(Refusal(503, "upload_waited", "The upload waited for an account for too long"))
             return
-        self.waiting -= min(self.waiting, len(event.data)) if isinstance(event, host.RequestData) else 0
+        self.waiting -= min(self.waiting, len(event.data)) if isinstance(event, mitm.RequestData) else 0
         yield from super().state_stream_request_body(event)
-        ended = isinstance(event, host.RequestEndOfMessage)
+        ended = isinstance(event, mitm.RequestEndOfMessage)
         if driver and ended and self.server_state == self.state_wait_for_response_headers:
             self._arm("head", driver.timeouts.first_byte)
 
@@ -511,7 +511,7 @@ class PatchbayStream(UpstreamAttempt):
         """End the exchange with *refusal*: as an answer while the client has none, else by breaking off."""
         if self.answering or not self._is_undelivered():
             self.answering = True
-            broken = host.ResponseProtocolError(self.stream_id, refusal.message, host.ErrorCode.GENERIC_SERVER_ERROR)
+            broken = mitm.ResponseProtocolError(self.stream_id, refusal.message, mitm.ErrorCode.GENERIC_SERVER_ERROR)
             yield from super().handle_protocol_error(broken)
             return
         self.answering = True
@@ -524,7 +524,7 @@ class PatchbayStream(UpstreamAttempt):
     def _send_own_answer(self) -> Commands:
         self.answering = True
         self.client_state = self.state_done  # what still comes in of the request is not waited for
-        yield host.HttpResponseHeadersHook(self.flow)
+        yield mitm.HttpResponseHeadersHook(self.flow)
         if (yield from self.check_killed(True)):
             return
         yield from self.send_response()

@@ -140,7 +140,7 @@ def test_accounts_that_refused_a_conversation_are_not_willing_but_for_a_home_wai
 
 
 @pytest.mark.parametrize(("preferred_until", "soon"), [(4.9, False), (5.0, True)])
-def test_a_cooldown_is_soon_over_within_the_patience(preferred_until, soon):
+def test_a_cooldown_is_soon_over_within_the_preferred_wait(preferred_until, soon):
     found = eligibility(account("a"))
     found._health.record_outcome("a", "m", Outcome("rate"), 0)
     request = ask(preferred_until=preferred_until)

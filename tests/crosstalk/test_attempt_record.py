@@ -12,8 +12,8 @@ from patchbay.crosstalk.attempt_record import (
     LATER,
     VERSION,
     AttemptRecord,
+    IdOwner,
     Moment,
-    Owner,
     read,
     version,
 )
@@ -52,7 +52,7 @@ def test_the_end_is_a_moment_once_the_answer_has_ended() -> None:
 def test_a_record_that_is_sent_again_has_no_answer_and_keeps_the_standings() -> None:
     standings = {"age": Standing(kept=3)}
     answered = sent(
-        seen=[Moment(2, 1.0)], ended=[3.0, 2.0], early=True, whole=True, owners={"x": Owner("x", "pb1-x", 1.0, "")},
+        seen=[Moment(2, 1.0)], ended=[3.0, 2.0], early=True, whole=True, owners={"x": IdOwner("x", "pb1-x", 1.0, "")},
         habits=standings,
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_a_new_record_is_empty() -> None:
 
 
 def test_a_stored_record_is_read_as_it_was() -> None:
-    of = sent(at=Moment(1, 1.5), seen=[Moment(2, 1.0)], owners={"x": Owner("x", "pb1-x", 1.0, "ff")}, version=VERSION)
+    of = sent(at=Moment(1, 1.5), seen=[Moment(2, 1.0)], owners={"x": IdOwner("x", "pb1-x", 1.0, "ff")}, version=VERSION)
     stored = of.encoded()
 
     assert stored["at"] == [1, 1.5]

@@ -30,7 +30,7 @@ WEAK, STRONG, PROOF = finding("weak", "w"), finding("strong", "s"), finding("pro
     ],
 )
 def test_a_comment_names_the_strongest_finding_or_the_echo(verdict: Verdict, line: str) -> None:
-    assert report.comment(verdict) == line
+    assert report.summary(verdict) == line
 
 
 def test_a_verdict_has_plain_types() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from patchbay.body import Body
 from patchbay.correlation import Mint, Stamps
 from patchbay.crosstalk import reverify
-from patchbay.crosstalk.attempt_record import BROKEN, LATER, AttemptRecord, Moment, Owner
+from patchbay.crosstalk.attempt_record import BROKEN, LATER, AttemptRecord, IdOwner, Moment
 from patchbay.crosstalk.host_habits import Standing
 from patchbay.crosstalk.recent import RecentExchanges
 from patchbay.crosstalk.reverify import Judged, StoredExchange, _facts, _HabitsOfBefore, _Run, _timed, judge
@@ -330,7 +330,7 @@ def test_an_exchange_is_judged_as_of_its_sending() -> None:
     """Its answer's facts, its end and its owners are found again; the standings of the host are the recorded ones."""
     of_then = told(
         seen=at(2), ended=[3, 3.0], early=True, whole=True, habits={"framing": Standing(kept=8, run=8)}, model="m",
-        owners={"pb1-theirs": Owner("b", "pb1-theirs", 4.0, "ff"), "pb1-known": Owner("c", "pb1-known", 4.0, "ff")},
+        owners={"pb1-theirs": IdOwner("b", "pb1-theirs", 4.0, "ff"), "pb1-known": IdOwner("c", "pb1-known", 4.0, "ff")},
     )  # fmt: skip
     replayed, memory, ledger = run(of_then)
     ledger.note("request", "pb1-known", Entry("known"), 1.0)

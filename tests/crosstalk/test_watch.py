@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from patchbay.body import Body
 from patchbay.correlation import Mint, Stamps, stamps
 from patchbay.crosstalk import report
-from patchbay.crosstalk.attempt_record import VERSION, Moment, Owner
+from patchbay.crosstalk.attempt_record import VERSION, IdOwner, Moment
 from patchbay.crosstalk.detectors import BY_KIND
 from patchbay.crosstalk.host_habits import Standing
 from patchbay.crosstalk.recent import RecentExchanges
@@ -79,16 +79,16 @@ def test_an_echo_of_ours_in_the_body_is_clean_and_one_in_the_head_proves_nothing
 
     assert line.get(echo(line.id)) == "unverifiable"
     assert line.watch.verdict().echo == "header"
-    assert report.comment(line.watch.verdict()) == "echo matched (header), which says nothing about the body"
+    assert report.summary(line.watch.verdict()) == "echo matched (header), which says nothing about the body"
     assert line.get(echo(line.id, BODY)) == "clean"
-    assert report.comment(line.watch.verdict()) == "echo matched (body)"
+    assert report.summary(line.watch.verdict()) == "echo matched (body)"
 
 
 def test_no_echo_is_unverifiable_and_never_clean() -> None:
     line = Bay().send("a")
 
     assert line.get(Fact("id", ID, "body id"), Fact("content", "text")) == "unverifiable"
-    assert report.comment(line.watch.verdict()) == "no echo"
+    assert report.summary(line.watch.verdict()) == "no echo"
 
 
 @pytest.mark.parametrize("blank", ["", " ", "null", "-"])
@@ -104,7 +104,7 @@ def test_both_sides_of_a_swap_name_each_other() -> None:
     assert (a.watch.verdict().victim, b.watch.verdict().victim) == ("b", "a")
     finding = a.watch.verdict().findings[0]
     assert (finding.strength, finding.expected, finding.received, finding.where) == ("proof", a.id, b.id, HEADER)
-    assert report.comment(a.watch.verdict()) == f"CROSSTALK: expected {a.id}, received {b.id}, victim b"
+    assert report.summary(a.watch.verdict()) == f"CROSSTALK: expected {a.id}, received {b.id}, victim b"
     entry = bay.ledger.find("request", b.id, bay.now)
     assert entry is not None
     assert (entry.exchange, entry.account, entry.affinity) == ("b", "acc-b", "ses-b")
@@ -183,7 +183,7 @@ def test_an_id_of_another_exchange_in_an_error_is_a_suspicion() -> None:
     a, b = bay.send("a"), bay.send("b")
 
     assert a.get(echo(b.id), status=502) == "suspect"
-    assert report.comment(a.watch.verdict()).startswith("suspect: expected ")
+    assert report.summary(a.watch.verdict()).startswith("suspect: expected ")
 
 
 def test_a_late_answer_of_an_earlier_attempt_is_no_crosstalk() -> None:
@@ -193,7 +193,7 @@ def test_a_late_answer_of_an_earlier_attempt_is_no_crosstalk() -> None:
 
     assert second.get(echo(first.id)) == "unverifiable"
     assert second.watch.verdict().note == "late attempt"
-    assert report.comment(second.watch.verdict()) == "no echo; late attempt"
+    assert report.summary(second.watch.verdict()) == "no echo; late attempt"
 
 
 def test_the_answer_of_an_equal_request_before_ours_is_a_replay() -> None:
@@ -238,7 +238,7 @@ def test_the_owner_of_such_an_id_is_named_once_the_neighbour_has_told_of_it() ->
     assert not mine.watch.is_nameless
     assert "unknown" not in {finding.victim for finding in verdict.findings}
     assert mine.watch.settle(bay.now) == []
-    assert mine.watch.record.owners == {theirs.id: Owner("x", theirs.id, known.at, known.digest.hex())}
+    assert mine.watch.record.owners == {theirs.id: IdOwner("x", theirs.id, known.at, known.digest.hex())}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from mitmproxy.addons import clientplayback
 from mitmproxy.connection import ConnectionState
 from mitmproxy.proxy import events
-from mitmproxy.proxy.layers import http as host, tcp
+from mitmproxy.proxy.layers import http as mitm, tcp
 from mitmproxy.proxy.layers.http import HttpResponseHook
 
 from patchbay.proxy import compatibility, upstream_stream
@@ -52,7 +52,7 @@ def test_what_one_file_alone_overrides_stands_with_that_file() -> None:
     overrides = {file: set(re.findall(r"def (\w+)\(", (folder / f"{file}.py").read_text("utf-8")))
                  for file in compatibility._RELIED_ON_BY}  # fmt: skip
     for file, rows in compatibility._RELIED_ON_BY.items():
-        relied_on = {name for owner, _, names in rows if owner is host.HttpStream for name in names.split()}
+        relied_on = {name for owner, _, names in rows if owner is mitm.HttpStream for name in names.split()}
         assert relied_on & set().union(*overrides.values()) <= overrides[file]
 
 
@@ -97,14 +97,14 @@ def _is_own(value: ast.expr) -> bool:
 
 
 def test_other_parameters_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.HttpStream, "send_response", lambda self, already_streamed, trailers: None)
+    monkeypatch.setattr(mitm.HttpStream, "send_response", lambda self, already_streamed, trailers: None)
 
     with pytest.raises(RuntimeError, match=r"send_response takes \(self already_streamed trailers\)"):
         compatibility.check()
 
 
 def test_a_name_of_ours_that_became_the_host_s_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host.HttpStream, "upstream_open", True, raising=False)
+    monkeypatch.setattr(mitm.HttpStream, "upstream_open", True, raising=False)
 
     with pytest.raises(RuntimeError, match="upstream_open"):
         compatibility.check()
@@ -119,7 +119,7 @@ def _never_next(self: Any, reaction: str, failure: str = "") -> Any:
 
 
 def _open_gate(self: Any) -> Any:
-    return (yield from host.HttpStream.make_server_connection(self))
+    return (yield from mitm.HttpStream.make_server_connection(self))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_messages_that_pass_unseen_are_noticed(monkeypatch: pytest.MonkeyPatch) 
         compatibility.check()
 
 
-_FLOW_DONE = host.HttpStream.flow_done
+_FLOW_DONE = mitm.HttpStream.flow_done
 
 
 def _as_plain_tcp(self: Any) -> Any:
@@ -220,7 +220,7 @@ def test_all_of_it_is_demanded_and_no_error_is_logged_meanwhile(monkeypatch: pyt
 def test_each_name_is_demanded_with_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
     demanded: list[str] = []
     monkeypatch.setattr(compatibility, "_demand", lambda holds, what: demanded.append(what))
-    monkeypatch.delattr(host.HttpStream, "send_response")
+    monkeypatch.delattr(mitm.HttpStream, "send_response")
     compatibility._names()
 
     assert "HttpStream.send_response is gone" in demanded
@@ -240,7 +240,7 @@ def test_errors_are_logged_again_when_the_check_has_failed(monkeypatch: pytest.M
     assert not upstream_stream.logger.disabled
 
 
-OWN_CLASSES = upstream_stream.PatchbayStream.__mro__[: upstream_stream.PatchbayStream.__mro__.index(host.HttpStream)]
+OWN_CLASSES = upstream_stream.PatchbayStream.__mro__[: upstream_stream.PatchbayStream.__mro__.index(mitm.HttpStream)]
 
 
 @pytest.mark.parametrize("own", OWN_CLASSES, ids=lambda own: own.__name__)
@@ -249,8 +249,8 @@ def test_a_name_of_each_class_of_ours_that_became_the_host_s_is_noticed(
 ) -> None:
     known = {name for _, name, _ in compatibility._RELIED_ON}
     others = {name for each in OWN_CLASSES if each is not own for name in vars(each)}
-    name = min({name for name in vars(own) if not name.startswith("__")} - known - others - set(dir(host.HttpStream)))
-    monkeypatch.setattr(host.HttpStream, name, None, raising=False)
+    name = min({name for name in vars(own) if not name.startswith("__")} - known - others - set(dir(mitm.HttpStream)))
+    monkeypatch.setattr(mitm.HttpStream, name, None, raising=False)
 
     with pytest.raises(RuntimeError, match=f"HttpStream has names of its own that we use: {name}$"):
         compatibility.check()
@@ -258,7 +258,7 @@ def test_a_name_of_each_class_of_ours_that_became_the_host_s_is_noticed(
 
 def test_several_names_are_told_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("upstream_open", "answer_filter"):
-        monkeypatch.setattr(host.HttpStream, name, None, raising=False)
+        monkeypatch.setattr(mitm.HttpStream, name, None, raising=False)
 
     with pytest.raises(RuntimeError, match=r"that we use: answer_filter, upstream_open$"):
         compatibility.check()

@@ -147,6 +147,18 @@ def test_a_page_that_lists_the_names_of_a_table_lists_all_of_them() -> None:
     assert missing == []
 
 
+def test_every_value_that_a_setting_may_have_is_in_the_reference_and_in_the_example() -> None:
+    page, example = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/settings.md", "config.example.yaml"))
+    kinds = {name for name in vars(settings) if name.endswith("Settings")} | {"Config", "Account", "Provider", "Echo"}
+    values = {
+        value for of, choice in CHOICES.items() for value in choice
+        if of.partition(".")[0] in kinds and of != "Provider.layout"
+    }  # fmt: skip
+
+    assert len(values) > 25
+    assert {value for value in values if f"`{value}`" not in page or not re.search(rf"\b{value}\b", example)} == set()
+
+
 def _blocks_of(page: Path) -> Iterator[tuple[str, set[str]]]:
     """Yield each paragraph, item, row and first column of *page*, with the names in it; of YAML, each comment."""
     text = page.read_text(encoding="utf-8")

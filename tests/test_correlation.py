@@ -59,7 +59,9 @@ def test_ids_are_fresh_even_within_one_moment() -> None:
 
 def test_an_id_tells_its_time_to_us_and_to_nobody_else() -> None:
     assert MINT.time_of(MINE) == NOW
-    assert MINT.time_of(STRANGE) is None
+    assert [MINT.time_of(each) for each in (STRANGE, "", "req_1", MINE[:-1], MINE + "0", "pb1-" + "!" * 48)] == [
+        None
+    ] * 6
     # Two ids of one moment share nothing that could be seen: the time is sealed under fresh noise.
     assert sum(a == b for a, b in zip(MINE[4:], THEIRS[4:], strict=True)) < 12
 

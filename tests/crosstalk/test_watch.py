@@ -533,13 +533,14 @@ def test_a_generation_is_beside_the_others_until_it_ends_and_its_words_are_known
 
 
 def test_standings_of_a_record_are_used_and_new_ones_added() -> None:
-    host = Host()
-    host.know("framing")
-    known, fresh = host.send(habits={"framing": Standing()}), host.send()
+    known, fresh = Host(), Host()
+    for host in (known, fresh):
+        host.know("framing")
+    watch = fresh.send()
 
-    assert tell(fresh, STRONG) == [("framing", "strong")]
-    assert tell(known, STRONG) == [("framing", "weak")]
-    assert fresh.record.habits == {"framing": Standing(kept=16, run=16)}
+    assert tell(known.send(habits={"framing": Standing()}), STRONG) == [("framing", "weak")]
+    assert tell(watch, STRONG) == [("framing", "strong")]
+    assert watch.record.habits == {"framing": Standing(kept=16, run=16)}
 
 
 def test_facts_that_no_detector_reads_and_those_after_the_end_have_no_time() -> None:

@@ -67,6 +67,4 @@ def _fact(inner: dict[str, Any], where: str, raw: dict[str, Any]) -> Fact:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
-        return value
     return "" if value is None or isinstance(value, bool | dict | list) else str(value)

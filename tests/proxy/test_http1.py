@@ -210,3 +210,10 @@ def test_trailers_are_those_of_one_answer() -> None:
     assert down(rig, CHUNKED + b"0\r\nX-Sum: 1\r\n\r\n").endswith(b"0\r\nx-sum: 1\r\n\r\n")
     rig.ask()
     assert down(rig, CHUNKED + b"0\r\n\r\n").endswith(b"\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+
+
+def test_a_head_has_a_minute() -> None:
+    assert http1.HEAD_SECONDS == 60.0
+    rig = _Rig()
+    rig.feed(events.DataReceived(rig.client, b"POST / HT"))
+    assert [timer.delay for timer in rig.timers] == [60.0]

@@ -47,6 +47,10 @@ async def load(path: Path, keys: Credentials, before: Config | None = None) -> S
     for client in config.clients:
         await keys.ready(client.secret)
     known = tuple(Known(client, keys.value(client.secret).encode()) for client in config.clients)
+    names: dict[bytes, str] = {}
+    for one in known:
+        if (first := names.setdefault(one.value, one.key.name)) != one.key.name:
+            raise ValueError(f"the clients {first} and {one.key.name} have the same key")
     return Settings(config if before is None else _with_fixed(before, config), known)
 
 

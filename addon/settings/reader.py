@@ -443,9 +443,12 @@ def _entry_named(setting: Setting, entries: Mapping[str, _ProviderEntry | None])
 
 def _clients(read: Iterable[_Values]) -> Iterator[ClientKey]:
     taken: dict[str, int] = {}
+    keys: dict[Secret, str] = {}
     for setting, values in read:
         _check_unique(setting, "name", values, taken)
         if {"name", "key"} <= values.keys():
+            if (first := keys.setdefault(values["key"], values["name"])) != values["name"]:
+                setting.members()["key"].note(f"the clients {first} and {values['name']} have the same key")
             rights = {name: value for name, value in values.items() if name not in ("name", "key")}
             yield ClientKey(values["name"], values["key"], **rights)
 

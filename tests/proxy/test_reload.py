@@ -61,6 +61,12 @@ def write_key(path: Path, value: str) -> None:
     aside.replace(path)
 
 
+def same_key(bench: Bench) -> None:
+    key = bench.path.parent / "key"
+    write_key(key, "example-x")
+    bench.write(f"clients: [{{name: ann, key: example-x}}, {{name: bob, key: 'file:{key}'}}]\n" + ONE)
+
+
 def test_a_change_is_taken_over_once(tmp_path: Path) -> None:
     bench = Bench(tmp_path, ONE)
     assert not bench.look()
@@ -98,6 +104,7 @@ def test_a_file_that_is_being_written_is_left_until_it_is_done(tmp_path: Path, m
         (lambda bench: bench.write(""), ["is empty; it needs settings"]),
         (lambda bench: bench.path.unlink(), ["No such file"]),
         (lambda bench: bench.write("clients: [{name: x, key: env:PATCHBAY_TEST_UNSET}]\n" + ONE), ["is not set"]),
+        (lambda bench: same_key(bench), ["the clients ann and bob have the same key"]),
     ],
 )
 def test_a_bad_file_changes_nothing_and_says_so_once(

@@ -137,6 +137,13 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
             ONE + "clients: [{name: x, key: env:X}, {name: x, key: env:X}]",
             "c:2:41: clients[1].name: 'x' is already used",
         ),
+        *(
+            (
+                ONE + f"clients: [{{name: ann, key: {key}}}, {{name: bob, key: {key}}}]",
+                f"c:2:{48 + len(key)}: clients[1].key: the clients ann and bob have the same key",
+            )
+            for key in ("example-x", "env:X", "'file:/x#/key'", "{cmd: [x, y]}")
+        ),
         ("accounts: [*]", "c:1:13: a value that begins with * must be quoted, as in '*'"),
     ],
 )

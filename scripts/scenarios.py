@@ -288,7 +288,8 @@ def _table(run: Run, counts: Counter[str]) -> int:
     others = [c for c in run.calls if c.verdict == "own" and c.answered_by and not _alike(c.model, c.answered_by)]
     if others:
         print(f"  {len(others)} answers name another model, as {others[0].answered_by} for {others[0].model}")
-    print(f"  {len(run.calls)} answers: {counts['own']} own, {counts['mixed']} mixed up")
+    answers = len(run.calls) - counts["failed"]
+    print(f"  {answers} answers: {counts['own']} own, {counts['mixed']} mixed up; {counts['failed']} calls failed")
     return counts["mixed"] + counts["failed"] + (counts["odd"] if not counts["own"] else 0)
 
 

@@ -424,14 +424,24 @@ def test_a_report_of_a_problem_holds_the_versions_and_the_incident() -> None:
     assert sum("`patchbay incidents ID --export " in text for text in asked) == 2
 
 
+def test_the_sdks_on_the_page_have_the_versions_that_the_tests_run() -> None:
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    (row,) = re.findall(r"^\| Python SDKs: (.*?) \|", page, re.MULTILINE)
+    pins = re.findall(
+        r"^(openai|anthropic|google-genai)==(\d+\.\d+)", (ROOT / "requirements-dev.txt").read_text(), re.MULTILINE
+    )
+
+    assert len(pins) == 4
+    assert [pin for pin in pins if not re.search(rf"{pin[0]} [^,]*\b{re.escape(pin[1])}\b", row)] == []
+
+
 def test_every_step_of_the_check_has_a_hook() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
     entries = [hook["entry"] for hook in hooks]
-    steps = re.findall(
-        r"^(scripts/python -m (?:ruff \w+|mypy))", (ROOT / "scripts" / "check").read_text(), re.MULTILINE
-    )
+    check = (ROOT / "scripts" / "check").read_text(encoding="utf-8")
+    steps = [*re.findall(r"^scripts/python -m ruff \w+", check, re.MULTILINE), "scripts/check types"]
 
-    assert len(steps) == 3
+    assert len(steps) == 3 and "\ntypes\n" in check
     assert [step for step in steps if not any(entry.startswith(step) for entry in entries)] == []
     assert "scripts/check" in entries
     assert {hook["language"] for hook in hooks} == {"system"}

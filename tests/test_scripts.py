@@ -129,6 +129,14 @@ def test_a_script_answers_help_or_leaves_it_to_a_program(ready: Checkout, script
         assert f"scripts/{script}" in done.stdout or re.fullmatch("python (-m pytest )?--help\n", done.stdout)
 
 
+def test_the_types_are_checked_with_the_paths_of_the_checkout(ready: Checkout) -> None:
+    says = '[[ $* != -c* ]] || exit 0\necho ".venv/import/patchbay/body.py:1: $*"\nexit 7\n'
+    ready.program(".venv/bin/python", f"#!/usr/bin/env bash\n{says}")
+    done = ready.run("scripts/check", "types")
+
+    assert (done.stdout, done.returncode) == ("addon/body.py:1: -m mypy\n", 7)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_a_program_answers_help(program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:

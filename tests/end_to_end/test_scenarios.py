@@ -57,12 +57,18 @@ def test_the_mixing_shows_without_patchbay_and_not_with_it(run: Run, arguments: 
     assert code == 0, printed
     bare, fronted = printed.split("with Patchbay in front")
     assert "MIXED: " in bare
-    assert "MIXED: " not in fronted and "0 mixed up" in fronted
+    assert "MIXED: " not in fronted and "0 mixed up; 0 calls failed" in fronted
     forms = ("whole",) if arguments[0] == "team" else ("whole", "streamed")  # its table is one of people
     for form in forms:
         assert counted(bare)[form]["mixed"] > 0
         own = counted(fronted)[form]
         assert own["own"] == own.total() > 0
+
+
+def test_a_call_without_an_answer_is_a_failure_and_no_answer(run: Run) -> None:
+    code, printed = run("team", "--team-size", "2", "--turns", "1", "--base-url", "http://127.0.0.1:1/v1")
+
+    assert (code, printed.splitlines()[-1]) == (1, "  0 answers: 0 own, 0 mixed up; 2 calls failed")
 
 
 def test_a_scenario_fails_against_a_provider_that_mixes_answers_up() -> None:

@@ -451,7 +451,8 @@ def _file(table: str = "keys", setting: str = "") -> str:
 def _defaults() -> Iterator[tuple[str, str, str]]:
     """Yield (table, setting, default) of docs/settings.md, where the page states a value."""
     for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
-        for name, default in re.findall(r"^\| `([a-z_.]+)` \| `([^`|]+)`(?: \||; an answer)", section, re.MULTILINE):
+        tables = "".join(re.findall(r"^\| setting \| default \| meaning \|\n((?:\|.*\n)+)", section, re.MULTILINE))
+        for name, default in re.findall(r"^\| `([a-z_.]+)` \| `([^`|]+)`(?: \||; an answer)", tables, re.MULTILINE):
             yield section.splitlines()[0], name, default
 
 

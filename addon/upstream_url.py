@@ -15,6 +15,7 @@ from .values.http import Endpoint, Origin, Request
 
 # The target of `--mode reverse:http://patchbay.invalid`: one port for every provider. Nothing answers there.
 ANYWHERE = "patchbay.invalid"
+ANY_ORIGIN = Origin("http", ANYWHERE, 80)
 _API_VERSION = "api-version"
 _VERSIONED = re.compile(r"/v\d+$")
 _DOUBLED = re.compile(r"^((?:/openai|/codex)?)(?:(/v\d+(?:alpha|beta)?\d*)(?=\2/)|/v1(?=/v1(?:alpha|beta)\d*/))+")

@@ -132,6 +132,8 @@ class Eligibility:
         account, lane, provider = option.account.id, option.lane, option.account.provider.name
         if option.obstacle == "disabled":
             return refusals.Absent(account, provider, "disabled", option.reason)
+        if upstream_url.is_anywhere(option.origin):
+            return refusals.Absent(account, provider, "no_upstream")
         if option.limit is not None:  # a slot may be released at any moment
             return refusals.Absent(account, provider, "busy", option.reason, chance=self.free_at(option, now) or now)
         blocking = self._health.blocking(account, lane, now)

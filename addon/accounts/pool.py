@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from .. import upstream_url
 from ..settings.settings import Config
 from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
@@ -196,7 +197,7 @@ class Accounts:
         """Say why no enabled account of *client* speaks *family* at *destination*; None: *family* is not known."""
         if not family:
             return None
-        ask = Ask(family, destination, reverse, "", Identity(), client)
+        ask = Ask(family, destination, reverse or upstream_url.ANY_ORIGIN, "", Identity(), client)
         absent = [self._eligibility.absent(ask, option, now) for option in self._eligibility.options(ask, now)]
         return refusals.all_disabled(absent, family, now, anywhere=destination is None)
 

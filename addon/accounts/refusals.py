@@ -32,7 +32,7 @@ FAR = 60.0  # seconds to a reset; beyond it the client gets our refusal instead 
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 
 # `unreachable`: no answer came; `no_key`: it has no key; `tried`: it failed in this exchange, for an unknown reason.
-Cause = OutcomeKind | Literal["unreachable", "no_key", "disabled", "tried", "busy"]
+Cause = OutcomeKind | Literal["unreachable", "no_key", "no_upstream", "disabled", "tried", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ _SAID: Mapping[str, _Said] = MappingProxyType({
     "no_key": _Said(503, "upstream_credentials_exhausted", "No account for {what} has a key", final=True),
     "model": _Said(404, "model_not_found", "No account has {what}", final=True),
     "disabled": _Said(503, "auth_unavailable", "Every account for {what} is disabled", final=True),
+    "no_upstream": _Said(503, "auth_unavailable", "No account for {what} has an upstream", final=True),
     "busy": _Said(503, "queue_exhausted", "Every account for {what} is busy"),
     "": _Said(503, "auth_unavailable", "No account can serve {what} now"),
 })  # fmt: skip
@@ -100,6 +101,7 @@ _WORDS: Mapping[str, str] = MappingProxyType({
     "no_key": "no key",
     "model": "model not found",
     "disabled": "disabled in the settings",
+    "no_upstream": "its `base_url: reverse` needs `--mode reverse:URL`",
     "request": "request refused",
     "cancelled": "cancelled",
     "tried": "failed",

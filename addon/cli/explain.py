@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _NO_KEY = bytes(32)
-_ANYWHERE = Origin("http", upstream_url.ANYWHERE, 80)
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
 _Decided = Lease | Wait | Refusal | Literal["passes"]
 
@@ -246,7 +245,7 @@ def _key(settings: Config, notes: list[str]) -> bytes:
 
 def _of_text(arguments: argparse.Namespace, router: Router, key: bytes) -> Explained:
     text = sys.stdin.buffer.read() if arguments.file == "-" else Path(arguments.file).read_bytes()
-    upstream = None if (named := request_file.split(arguments.upstream or "")[1]) == _ANYWHERE else named
+    upstream = None if (named := request_file.split(arguments.upstream or "")[1]) == upstream_url.ANY_ORIGIN else named
     given = request_file.read(text)
     client = _unnamed(given.headers, given.path, key)
     return _explained(_request(given, router, upstream, client), router, upstream, now=0.0)
@@ -261,7 +260,7 @@ def _of_flow(arguments: argparse.Namespace, router: Router, key: bytes) -> Expla
     for place, flow in enumerate(stored_flows.flows(Path(arguments.file), key, router.is_own_id), 1):
         now += 1.0
         given = _given(flow)
-        upstream = None if given.destination == _ANYWHERE else given.destination
+        upstream = None if given.destination == upstream_url.ANY_ORIGIN else given.destination
         request = _request(given, router, upstream, _client(flow, router.config, key))
         if place == number:
             last = _explained(request, router, upstream, now, flow.record.served if flow.record else None)
@@ -276,7 +275,7 @@ def _given(flow: StoredFlow) -> RequestFile:
     if flow.record is None:
         return RequestFile(flow.method, path, flow.headers, flow.body, origin)
     if str(flow.record.line.get("pool")).endswith("@any"):  # on one port; the flow names the account's own host
-        origin = _ANYWHERE
+        origin = upstream_url.ANY_ORIGIN
     return RequestFile(flow.method, credential_places.without_key(path, "patchbay"), flow.headers, flow.body, origin)
 
 
@@ -353,7 +352,7 @@ def _served(router: Router, exchange: Exchange, before: PriorServing, now: float
 
 def _request(given: RequestFile, router: Router, upstream: Origin | None, client: Client) -> Request:
     bare = given.path.partition("?")[0]
-    destination = given.destination or upstream or _ANYWHERE
+    destination = given.destination or upstream or upstream_url.ANY_ORIGIN
     endpoint = dialects.endpoint(given.method, bare)
     endpoint = router.destinations.resolve(endpoint, given.path, given.headers, destination, upstream)
     return Request(given.method, given.path, given.headers, Body(given.body), endpoint, destination, client)
@@ -378,7 +377,7 @@ def _by_head(
     """Return what the head of *request* decides in the proxy; one *recorded* has passed the guards."""
     endpoint, to, there = request.endpoint, request.destination, router.destinations
     serves, keyed = there.serves(endpoint, to, upstream), any(credential_places.keys_in(request.headers, request.path))
-    if not serves and there.passes(endpoint, to, reverse=to in (upstream, _ANYWHERE), keyed=keyed):
+    if not serves and there.passes(endpoint, to, reverse=to in (upstream, upstream_url.ANY_ORIGIN), keyed=keyed):
         return "passes"
     if router.config.mode == "shadow":
         return None

@@ -88,7 +88,11 @@ class Passthrough:
 
 
 def warn_of_nowhere(settings: Config, modes: Sequence[str]) -> None:
-    """Warn when *settings* and *modes* of mitmproxy together let nothing pass."""
+    """Warn when *settings* and *modes* of mitmproxy together let nothing pass, at all or to an account."""
+    upstream = any(mode.startswith("reverse:") and ANYWHERE not in mode for mode in modes)
+    for account in settings.accounts:
+        if account.enabled and account.origin is None and not upstream:
+            logger.warning("patchbay: account %s: `base_url: reverse` needs `--mode reverse:URL`", account.id)
     if settings.mode == "shadow" and any(ANYWHERE in mode for mode in modes):
         logger.warning(
             "patchbay: in shadow a request goes where the client sends it, and nothing answers behind %s; "

@@ -1197,6 +1197,10 @@ def test_disabled_accounts_are_named_and_a_family_without_any_is_too():
     assert (off.status, off.message) == (503, "Every account for this request is disabled: a: disabled in the settings")
     none = accounts.unserved("gemini", None, None, Client(), 0.0)
     assert (none.status, none.message) == (404, "There is no account here for Gemini")
+    elsewhere = pool(account("a", origin=None)).unserved("openai", None, None, Client(), 0.0)
+    assert (elsewhere.status, elsewhere.final, elsewhere.message) == (
+        503, True, "No account for this request has an upstream: a: its `base_url: reverse` needs `--mode reverse:URL`"
+    )  # fmt: skip
     assert accounts.unserved("", None, None, Client(), 0.0) is None
 
 

@@ -564,7 +564,10 @@ def test_what_passes_is_said_to_pass(tmp_path, settings, capsys, more, path, sai
 
 def test_without_an_upstream_no_account_at_it_is_named(tmp_path, settings, capsys):
     settings.write_text(settings.read_text().replace("https://llm.example/v1", "reverse"))
-    assert _explain(capsys, settings, _asked(tmp_path), code=1)["account"].startswith("none: 404 ")
+    assert _explain(capsys, settings, _asked(tmp_path), code=1)["account"] == (
+        "none: 503 auth_unavailable, No account can serve this request now: one: its `base_url: reverse` needs "
+        "`--mode reverse:URL`; two: its `base_url: reverse` needs `--mode reverse:URL`; off: disabled in the settings"
+    )
 
 
 def test_the_models_of_a_client_are_asked_before_anything_is_identified(tmp_path, keyed, capsys):

@@ -95,6 +95,26 @@ def test_shadow_on_one_port_is_warned_about(caplog: pytest.LogCaptureFixture) ->
     assert "nothing answers" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("modes", "warned"),
+    [
+        (["reverse:http://patchbay.invalid"], True),
+        (["regular"], True),
+        (["reverse:https://up.example"], False),
+        (["regular", "reverse:https://up.example@8081"], False),
+    ],
+)
+def test_an_account_at_an_upstream_that_no_listener_names_is_warned_about(
+    caplog: pytest.LogCaptureFixture, modes: list[str], warned: bool
+) -> None:
+    accounts = ["{id: a, provider: openai, key: example-a}", "{id: c, provider: generic, base_url: reverse, key: k}"]
+    accounts = [accounts[0], accounts[1], accounts[1].replace("id: c", "id: off, enabled: false")]
+    warn_of_nowhere(reader.load(f"accounts: [{', '.join(accounts)}]", "x"), modes)
+
+    told = "patchbay: account c: `base_url: reverse` needs `--mode reverse:URL`"
+    assert caplog.messages == ([told] if warned else [])
+
+
 def test_shadow_waits_for_nothing_shares_no_connection_and_never_sends_again() -> None:
     _, driver = hung()
 

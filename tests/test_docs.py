@@ -194,6 +194,7 @@ def _figures() -> Iterator[tuple[str, str]]:
         ("settings", f"probes each of them {cooldown.LAST_CHANCE:g} seconds after the start of its cooldown"),
         ("settings", f"a cooldown of {verified} that the provider asks for"),
         ("settings", f"{verified} are verified"),
+        ("sockets", f"`grace_period` ({settings.Config(()).grace_period:g} seconds)"),
         ("security", f"within {upstream_faults.WINDOW:g} s, meets on two accounts"),
         ("security", f"met it on the account within {upstream_faults.MEMORY / 60:g} minutes"),
         ("architecture", f"or {selection.BOUND_ALIKE:g} times its share of all ({selection.BOUND:g} times for"),

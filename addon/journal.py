@@ -70,7 +70,7 @@ class Journal:
             except OSError as e:
                 logger.warning("the journal could not be written: %s", e.strerror)
             if self._lost:
-                logger.warning("the journal lost %d lines: the disk does not keep up", self._lost)
+                logger.warning("the journal lost lines, since the disk does not keep up: %d", self._lost)
                 self._lost = 0
 
     def _write(self) -> None:

@@ -436,6 +436,15 @@ def test_the_sdks_on_the_page_have_the_versions_that_the_tests_run() -> None:
     assert [pin for pin in pins if not re.search(rf"{pin[0]} [^,]*\b{re.escape(pin[1])}\b", row)] == []
 
 
+def test_no_line_of_a_command_or_the_log_counts_one_of_many() -> None:
+    """`accounts: 1` is right for every number, `1 accounts` is not."""
+    counted = re.compile(r"(?:%d|\{len\([^}]*\)\}) [a-z]+s\b")
+    files = [*(ROOT / "addon" / "cli").glob("*.py"), *(ROOT / "addon" / "proxy").glob("*.py")]
+
+    assert counted.search('f"{len(found)} rules are"') and counted.search('"patchbay: %d accounts (%d enabled)"')
+    assert [found for file in files for found in counted.findall(file.read_text(encoding="utf-8"))] == []
+
+
 def test_every_step_of_the_check_has_a_hook() -> None:
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
     entries = [hook["entry"] for hook in hooks]

@@ -122,7 +122,7 @@ def test_what_waits_for_a_disk_is_bounded_and_the_loss_is_told(tmp_path: Path, m
     writer.close()
 
     assert [json.loads(line)["exchange"] for line in path.read_text().splitlines()] == ["0", "1", "2"]
-    assert "lost 2 lines" in caplog.text
+    assert "keep up: 2" in caplog.text
 
 
 def written(settings: JournalSettings, *lines: str) -> journal.Journal:
@@ -189,9 +189,9 @@ def test_a_disk_that_fails_is_told_and_a_loss_once(tmp_path: Path, monkeypatch, 
     with monkeypatch.context() as failing:
         failing.setattr(writer, "_follow", lambda: (_ for _ in ()).throw(OSError(28, "No space left")))
         writer.write({"n": "1"})
-        assert eventually(lambda: "lost 2 lines" in caplog.text)
+        assert eventually(lambda: "keep up: 2" in caplog.text)
     writer.write({"n": "2"})
     writer.close()
 
     assert "the journal could not be written: No space left" in caplog.text
-    assert (caplog.text.count("lost 2 lines"), writer._lost, told(tmp_path / "j")) == (1, 0, ["1", "2"])
+    assert (caplog.text.count("keep up: 2"), writer._lost, told(tmp_path / "j")) == (1, 0, ["1", "2"])

@@ -27,7 +27,7 @@ def _list(store: Store) -> int:
     for told in found:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(told.since))
         print(f"{at}  {told.host}  {told.rule}")
-    print(f"{len(found)} rules are demoted")
+    print(f"demoted rules: {len(found)}")
     return 0
 
 
@@ -38,7 +38,7 @@ def _reset(store: Store, host: str, detector: str = "") -> int:
     if not over:
         raise CommandError(f"nothing is demoted at {host} {detector}".rstrip(), EXIT_FOUND)
     store.write([state.of_demotion(each) for each in over], now)
-    print(f"{len(over)} rules of {host} are restored; running proxies apply this within a second")
+    print(f"restored rules of {host}: {len(over)}; running proxies apply this within a second")
     return 0
 
 

@@ -31,7 +31,7 @@ def incidents(arguments: argparse.Namespace) -> int:
     for each in wanted:
         print(_shown(each) if arguments.id else visible(_line(each)))
     if not arguments.id:
-        print(secret_patterns.covered(f"{len(wanted)} incidents in {folder}"))
+        print(secret_patterns.covered(f"incidents in {folder}: {len(wanted)}"))
     return code
 
 
@@ -61,4 +61,4 @@ def _export(wanted: list[dict[str, Any]], target: str) -> None:
         print(text, end="")
         return
     Path(target).write_text(text, encoding="utf-8")
-    print(secret_patterns.covered(f"{target}: {len(wanted)} incidents"))
+    print(secret_patterns.covered(f"incidents written to {target}: {len(wanted)}"))

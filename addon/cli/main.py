@@ -229,7 +229,7 @@ def _complain(message: str, code: int) -> int:
 
 def _summary(settings: Config) -> str:
     enabled = sum(account.enabled for account in settings.accounts)
-    return f"no mistakes; {len(settings.accounts)} accounts, {enabled} of them enabled"
+    return f"no mistakes; accounts: {len(settings.accounts)} ({enabled} enabled)"
 
 
 def _version() -> str:

@@ -142,7 +142,7 @@ class _Run:
         last = self._watches.get(len(self.stored.attempts) - 1)
         recorded = self.stored.recorded
         if self._partial and recorded in get_args(VerdictKind):
-            return Verdict(recorded, (), "", self.stored.victim, "the verdict of then")  # type: ignore[arg-type]
+            return Verdict(recorded, (), "", self.stored.victim, "the recorded verdict")  # type: ignore[arg-type]
         if self._unreadable:
             return Verdict("unverifiable", note=self._unreadable)
         return last.verdict() if last else Verdict("unverifiable", note="nothing was sent")

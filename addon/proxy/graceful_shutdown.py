@@ -74,7 +74,7 @@ class GracefulShutdown:
         try:
             deadline = time.monotonic() + self._grace()
             logger.info(
-                "patchbay: %d answers under way, at most %g s for them; again Ctrl-C ends at once",
+                "patchbay: answers under way: %d, at most %g s for them; again Ctrl-C ends at once",
                 self._under_way(),
                 self._grace(),
             )

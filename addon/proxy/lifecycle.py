@@ -124,7 +124,7 @@ class Lifecycle:
         tls_passthrough.warn(config)
         warn_of_nowhere(config, ctx.options.mode)
         enabled = sum(account.enabled for account in config.accounts)
-        logger.info("patchbay: %d accounts (%d enabled)", len(config.accounts), enabled)
+        logger.info("patchbay: accounts: %d (%d enabled)", len(config.accounts), enabled)
 
     def done(self) -> None:
         self.shutdown.remove()

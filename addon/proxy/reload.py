@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 EVERY = 0.5  # seconds between two looks at the files
 CALM = 0.2  # seconds for which a file must not change before it is read: its writer may not be done
-FIXED = ("state", "store", "mode")  # settings that hold from the next start on
+FIXED = ("state", "store", "mode")  # settings whose changes take effect at the next start
 
 _Stamps = dict[Path, Stamp | None]
 
@@ -123,7 +123,7 @@ class Reload:
             found = await load(self._path, self._keys, before)
             self._apply(found)
         except ConfigError as e:
-            logger.warning("patchbay: %s holds mistakes, so nothing changes:\n%s", name, e)
+            logger.warning("patchbay: %s has mistakes, so nothing changes:\n%s", name, e)
         except (OSError, ValueError, KeyUnavailable) as e:
             told = secret_patterns.covered(str(e))  # it may quote a path of the settings
             logger.warning("patchbay: %s cannot be used, so nothing changes: %s", name, told)
@@ -131,7 +131,7 @@ class Reload:
             warn(found.config, before)
             accounts = found.config.accounts
             enabled = sum(account.enabled for account in accounts)
-            logger.info("patchbay: %s taken over: %d accounts (%d enabled)", name, len(accounts), enabled)
+            logger.info("patchbay: %s is applied; accounts: %d (%d enabled)", name, len(accounts), enabled)
 
     async def _secrets(self, changed: set[Path]) -> None:
         """Read the keys again whose files *changed*: what was wrong with the accounts of the old keys is over."""
@@ -149,7 +149,7 @@ def _with_fixed(before: Config, found: Config) -> Config:
     """Return *found* with the FIXED settings of *before*, and a warning for each that differs."""
     kept = {name: getattr(before, name) for name in FIXED}
     changed = [name for name in FIXED if kept[name] != getattr(found, name)]
-    late = (f"another {name} holds from the next start on" for name in changed)
+    late = (f"the change of {name} takes effect at the next start" for name in changed)
     return replace(found, **kept, warnings=(*found.warnings, *late))
 
 

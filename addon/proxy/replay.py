@@ -52,7 +52,7 @@ def client(flow: http.HTTPFlow, known: Sequence[clients.Known], secret: bytes) -
     """
     Return on whose behalf *flow* is replayed: the client that sent it first, as far as the flow tells.
 
-    The client has its rights of today and its scope of then. The user at the proxy needs no client key for a replay.
+    The client has its present rights and the scope that it had. The user at the proxy needs no client key for a replay.
     """
     name, scope = stored_flows.client(flow), stored_flows.scope(flow)
     for one in known:

@@ -44,7 +44,7 @@ def test_they_are_listed(kept: Path, capsys: pytest.CaptureFixture[str]) -> None
     said = capsys.readouterr().out
     assert "http://a  age" in said
     assert "http://a  shape gemini" in said
-    assert "2 rules" in said
+    assert "demoted rules: 2" in said
 
 
 def test_one_detector_s_are_reset_and_the_others_stay(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,11 +78,11 @@ def test_where_no_store_is_named_the_file_in_the_state_folder_is_used(
     """`scripts/run` names its store to the proxy alone. A store that is named comes first."""
     monkeypatch.delenv("PATCHBAY_STORE")
     assert run("--state", str(kept)) == 0
-    assert "2 rules are demoted" in capsys.readouterr().out
+    assert "demoted rules: 2" in capsys.readouterr().out
 
     monkeypatch.setenv("PATCHBAY_STORE", f"sqlite://{kept / 'other.db'}")
     assert run("--state", str(kept)) == 0
-    assert "0 rules are demoted" in capsys.readouterr().out
+    assert "demoted rules: 0" in capsys.readouterr().out
 
     (kept / "config.yaml").write_text("store: memory\naccounts: [{id: a, provider: openai, key: example-one}]\n")
     assert run("--state", str(kept), "--config", str(kept / "config.yaml")) == 2
@@ -91,9 +91,9 @@ def test_where_no_store_is_named_the_file_in_the_state_folder_is_used(
 def test_the_list_is_in_order_and_a_reset_is_told(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--state", str(kept)) == 0
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(FAR))
-    assert capsys.readouterr().out == f"{at}  http://a  age\n{at}  http://a  shape gemini\n2 rules are demoted\n"
+    assert capsys.readouterr().out == f"{at}  http://a  age\n{at}  http://a  shape gemini\ndemoted rules: 2\n"
     assert run("--state", str(kept), "--reset", "http://a", "shape", "too much") == 0
-    told = "1 rules of http://a are restored; running proxies apply this within a second\n"
+    told = "restored rules of http://a: 1; running proxies apply this within a second\n"
     assert capsys.readouterr().out == told
     assert run("--state", str(kept), "--reset", "http://a", "shape") == 1
     assert capsys.readouterr().err == "nothing is demoted at http://a shape\n"
@@ -127,5 +127,5 @@ def test_an_unreadable_record_is_named_and_the_others_are_listed(
     assert run("--state", str(kept)) == 0
 
     told = capsys.readouterr()
-    assert told.out.endswith("1 rules are demoted\n")
+    assert told.out.endswith("demoted rules: 1\n")
     assert told.err.startswith("unreadable record of a habit: '")

@@ -37,7 +37,7 @@ def test_they_are_listed_and_an_unreadable_file_is_named(state: Path, capsys: py
     one, two, sum_ = told.out.splitlines()
     assert one.endswith("pb1-one  p a  victim x2  tag")
     assert two.endswith("pb1-two  p b  victim unknown  contract")
-    assert sum_ == f"2 incidents in {state / 'incidents'}"
+    assert sum_ == f"incidents in {state / 'incidents'}: 2"
     assert told.err == f"{state / 'incidents/9.json'}: unreadable\n"
 
 
@@ -53,7 +53,7 @@ def test_an_unknown_id_is_exit_code_1(state: Path, capsys: pytest.CaptureFixture
 
 def test_they_are_exported_to_a_file_and_to_stdout(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(state, "--export", "ticket.json") == 2
-    assert capsys.readouterr().out == "ticket.json: 2 incidents\n"
+    assert capsys.readouterr().out == "incidents written to ticket.json: 2\n"
     assert run(state, "--export", "-") == 2
     assert (state / "ticket.json").read_text() == capsys.readouterr().out
     assert json.loads((state / "ticket.json").read_text()) == {"incidents": INCIDENTS}
@@ -80,7 +80,7 @@ def test_an_incident_with_members_of_other_types_is_listed_all_the_same(
     assert told.out.splitlines() == [
         f"{times[0]}      victim unknown  , b",
         f"{times[1]}  7  a  victim unknown  ",
-        f"2 incidents in {state / 'incidents'}",
+        f"incidents in {state / 'incidents'}: 2",
     ]
     assert run(state, "7") == 0
     assert capsys.readouterr().out == '{\n  "id": 7,\n  "time": 86400.5,\n  "account": "a"\n}\n'

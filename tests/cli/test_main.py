@@ -55,7 +55,7 @@ def test_good_settings_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixtu
     file.write_text(GOOD)
 
     assert main(["check", str(file)]) == 0
-    assert capsys.readouterr().out == f"{file}: no mistakes; 2 accounts, 1 of them enabled\n"
+    assert capsys.readouterr().out == f"{file}: no mistakes; accounts: 2 (1 enabled)\n"
 
 
 def test_every_mistake_is_printed_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

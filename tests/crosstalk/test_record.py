@@ -66,7 +66,7 @@ def test_a_new_kind_of_fact_moves_nothing_in_older_records(monkeypatch: pytest.M
 
     assert {each.stored.recorded for each in judged} >= {"clean", "crosstalk"}
     assert all(each.agrees for each in judged)
-    assert all(each.verdict.note != "the verdict of then" for each in judged)
+    assert all(each.verdict.note != "the recorded verdict" for each in judged)
 
 
 def test_a_kind_that_is_no_longer_found_leaves_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +89,7 @@ def test_members_that_nobody_knows_are_skipped(more: dict[str, Any]) -> None:
 
     judged = judge([_changed(each, **more) for each in world.stored()], world.mint)
 
-    assert all(each.agrees and each.verdict.note != "the verdict of then" for each in judged)
+    assert all(each.agrees and each.verdict.note != "the recorded verdict" for each in judged)
 
 
 @pytest.mark.parametrize("version", [attempt_record.VERSION + 1, "2026-11", None])
@@ -113,7 +113,7 @@ def test_the_end_of_an_answer_of_many_facts_is_judged_as_well(monkeypatch: pytes
 
     assert {len(line.watch.record.encoded()["seen"]) for line in world.lines} == {4}  # type: ignore[arg-type]
     judged = judge(world.stored(), world.mint)
-    assert all(each.agrees and each.verdict.note != "the verdict of then" for each in judged)
+    assert all(each.agrees and each.verdict.note != "the recorded verdict" for each in judged)
 
 
 def test_a_record_names_its_version_and_its_kinds() -> None:

@@ -58,7 +58,7 @@ def test_online_and_offline_say_the_same(depth: str, dialect: str, stream: bool,
 
     for judged in judge(stored, Mint(b"k" * 32)):
         assert judged.agrees, (judged.stored.recorded, judged.stored.victim, judged.verdict)
-        assert judged.verdict.note != "the verdict of then"
+        assert judged.verdict.note != "the recorded verdict"
 
 
 def test_a_record_is_made_of_plain_types() -> None:
@@ -148,10 +148,10 @@ def changed(stored: StoredExchange, **members: Any) -> StoredExchange:
     ("change", "record", "judged"),
     [
         ({}, {}, ("crosstalk", "x2", "")),
-        ({"ours": True}, {}, ("clean", "v", "the verdict of then")),
-        ({"head": None}, {}, ("clean", "v", "the verdict of then")),
-        ({}, {"version": 9}, ("clean", "v", "the verdict of then")),
-        ({}, {"own": 7}, ("clean", "v", "the verdict of then")),
+        ({"ours": True}, {}, ("clean", "v", "the recorded verdict")),
+        ({"head": None}, {}, ("clean", "v", "the recorded verdict")),
+        ({}, {"version": 9}, ("clean", "v", "the recorded verdict")),
+        ({}, {"own": 7}, ("clean", "v", "the recorded verdict")),
         ({"recorded": ""}, {"version": 9}, ("unverifiable", "", LATER)),
         ({"recorded": "unheard of"}, {"own": 7}, ("unverifiable", "", BROKEN)),
         ({"recorded": "unheard of", "ours": True}, {}, ("unverifiable", "", "")),
@@ -180,7 +180,7 @@ def test_an_exchange_is_partial_from_the_first_fact_that_is_missing(missing: int
         times = (seen if whole else seen[:-1]) + [seen[-1]] * missing
         stored = replace(changed(mine, seen=times, whole=whole), recorded="clean")
         verdict = judge([stored, world.stored()[1]], world.mint)[0].verdict
-        assert (verdict.note == "the verdict of then") is partial
+        assert (verdict.note == "the recorded verdict") is partial
 
 
 # -- its steps ---------------------------------------------------------------------------------------------------------

@@ -158,7 +158,7 @@ class Weather:
             aside.chmod(0o600)
             aside.replace(settings)
             self._changes += 1
-            assert eventually(lambda: self.running.log.count("taken over") >= self._changes, 20)
+            assert eventually(lambda: self.running.log.count("is applied") >= self._changes, 20)
 
 
 class Client:

@@ -29,7 +29,7 @@ def write(running: Proxy, text: str) -> None:
 
 
 def taken_over(running: Proxy) -> int:
-    return running.log.count("taken over")
+    return running.log.count("is applied")
 
 
 def variants(folder: Path) -> list[str]:

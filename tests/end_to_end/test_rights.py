@@ -190,7 +190,7 @@ def change(running: Proxy, text: str, times: int) -> None:
     aside.write_text(text)
     aside.chmod(0o600)
     aside.replace(running.folder / "config.yaml")
-    assert eventually(lambda: running.log.count("taken over") >= times)
+    assert eventually(lambda: running.log.count("is applied") >= times)
 
 
 def post(running: Proxy, path: str, key: str = ANN, **options: Any) -> httpx.Response:

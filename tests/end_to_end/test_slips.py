@@ -40,7 +40,7 @@ def test_no_piece_of_a_key_is_told_at_a_reload(tmp_path: Path) -> None:
 
 
 def _looked(log: str) -> int:
-    return log.count("so nothing changes") + log.count("config.yaml taken over")
+    return log.count("so nothing changes") + log.count("config.yaml is applied")
 
 
 @pytest.mark.parametrize("slip", SAMPLE[::9], ids=lambda slip: slip.name)

@@ -240,7 +240,7 @@ async def test_it_ends_when_the_grace_period_is_over(
     await host.until("ended")
 
     assert host.told == ENDED
-    assert "2 answers under way, at most 0 s for them" in caplog.text
+    assert "answers under way: 2, at most 0 s for them" in caplog.text
 
 
 @in_loop

@@ -305,7 +305,7 @@ async def test_it_runs_and_what_it_began_is_ended(
         lifecycle(addon)._in_flight.end_all("the proxy was ended")
 
     await asyncio.sleep(0)
-    assert "patchbay: 2 accounts (2 enabled)" in caplog.text
+    assert "patchbay: accounts: 2 (2 enabled)" in caplog.text
     assert json.loads(journal.read_text())["error"] == "the proxy was ended"
     assert asked.metadata["patchbay.error"] == "the proxy was ended"
     assert service(addon).log.journal is None

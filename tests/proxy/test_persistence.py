@@ -422,4 +422,4 @@ def test_the_start_waits_two_seconds_for_what_earlier_processes_left(
         Persistence(config, KEY, router(config).state)
 
     assert (waited, made) == ([2.0], [("the store", "redis")]), "the name holds no password"
-    assert caplog.messages == ["patchbay: 0 records taken over from the store"] * answers
+    assert caplog.messages == ["patchbay: records read from the store: 0"] * answers

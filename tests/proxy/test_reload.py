@@ -145,7 +145,7 @@ def test_what_holds_from_the_next_start_on_is_said_and_kept(tmp_path: Path, capl
 
     assert (bench.config.state, bench.config.store) == ("~/.local/state/patchbay", "")
     assert len(bench.config.accounts) == 2
-    assert "another state holds from the next start on" in caplog.text
+    assert "the change of state takes effect at the next start" in caplog.text
     assert "hush" not in caplog.text
 
 
@@ -293,7 +293,7 @@ def test_each_fixed_setting_is_kept_and_said_where_it_differs(
 
     assert getattr(bench.config, name) == before
     said = [told for told in caplog.messages if "next start" in told]
-    assert said == [f"patchbay: another {name} holds from the next start on"]
+    assert said == [f"patchbay: the change of {name} takes effect at the next start"]
 
 
 def test_child_processes_inherit_no_secret_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ def test_a_dump_from_before_records_had_a_version_is_judged_as_it_was(before: li
 
 def test_it_is_really_judged(before: list[Judged]) -> None:
     """T12: what was said stands only where the answer was not kept whole."""
-    then = [each for each in before if each.verdict.note == "the verdict of then"]
+    then = [each for each in before if each.verdict.note == "the recorded verdict"]
 
     assert 0 < len(then) < len(before) / 2
     assert all(each.stored.cut for each in then)

@@ -67,7 +67,7 @@ def _of_http(text: bytes) -> RequestFile:
     lines = head.decode("utf-8", "surrogateescape").split("\n")
     words = lines[0].split()
     if len(words) < 2 or not (words[1].startswith("/") or "://" in words[1]):
-        raise ValueError("neither JSON nor HTTP: the first line is not `METHOD path`")
+        raise ValueError("neither JSON nor HTTP: the first line is not `METHOD path`; a flow file needs --flow N")
     headers = Headers((name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines[1:]))
     path, destination = split(words[1])
     return RequestFile(words[0].upper(), path, headers, body.rstrip(b"\n") if "content-length" not in headers else body,

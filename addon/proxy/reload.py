@@ -140,7 +140,7 @@ class Reload:
             renewed = [await self._keys.refresh(one) for one in account.secrets if _file(one) in changed]
             if any(renewed):
                 self._router.accounts.credential_changed(account.id)
-                logger.info("patchbay: account %s has another key now", account.id)
+                logger.info("patchbay: the key of account %s was read again and can be used", account.id)
         if any(_file(client.secret) in changed for client in settings.clients):
             await self._settings()
 

@@ -147,7 +147,7 @@ def _literal(setting: Setting, found: str) -> Secret:
 
 def command_words(setting: Setting) -> tuple[str, ...]:
     if isinstance(setting.node, Scalar):
-        raise setting.wrong("must be a list of words, as in [op, read, 'op://…']; no shell runs it")
+        raise setting.wrong("must be a list of words, as in [program, argument]; no shell runs it")
     words = [item.scalar("a word of the command").text for item in setting.items()]
     if not words or not words[0].strip():
         raise setting.wrong("must name a program")

@@ -273,7 +273,7 @@ def seconds(setting: Setting) -> float:
     else:
         raise setting.wrong(f"must be a duration such as 90s, 500ms or 1h30m, is {setting.described()}")
     if value <= 0:
-        raise setting.wrong(f"must be longer than 0, is {found}")
+        raise setting.wrong(f"must {'not be negative' if value else 'be longer than 0'}, is {found}")
     return value
 
 
@@ -345,7 +345,7 @@ class Section:
         if not new:
             member.warn("is no longer used")
         elif new in members:
-            member.note(f"is now called '{new}', which is set too")
+            member.note(f"is now called '{new}', which is set too, on line {members[new].place.line}; remove one")
         else:
             member.warn(f"is now called '{new}'")
             _attempt(values, new, self.keys[new], member)
@@ -452,8 +452,8 @@ def _parsed(source: str) -> Document:
 def _problem(error: yaml.MarkedYAMLError) -> str:
     if error.context == "expected a single document in the stream":
         return "only one document is read; another begins here"
-    if error.context == "while scanning an alias":
-        return "a value that begins with * must be quoted, as in '*'"
+    if error.context == "while scanning an alias" or "undefined alias" in (error.problem or ""):
+        return "a value that begins with * must be quoted, as in '*' (else it is an alias, whose anchor comes first)"
     if "\\t" in (error.problem or ""):
         return "has a tab where YAML needs spaces"
     told = " ".join(part for part in (error.context, error.problem) if part)

@@ -105,7 +105,7 @@ def test_for_people_it_is_a_page(tmp_path, settings, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("what?", "neither JSON nor HTTP"),
+        ("what?", "neither JSON nor HTTP: the first line is not `METHOD path`; a flow file needs --flow N"),
         ("{", "not JSON"),
         ("{}", "no member `path`"),
         ('{"path": "/", "headers": 1}', "headers"),

@@ -141,7 +141,7 @@ def test_an_accounts_own_headers_are_read_like_its_key(tmp_path: Path, simulator
         answer = httpx.post(running.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False, timeout=30)
         assert answer.status_code == 200
         secret.write_text(f"{SECRET}-anew\n")
-        assert eventually(lambda: "has another key now" in running.log)
+        assert eventually(lambda: "was read again and can be used" in running.log)
         httpx.post(running.url + CHAT, json=body("openai_chat", ["hi"]), trust_env=False, timeout=30)
         running.interrupt()
 

@@ -143,7 +143,7 @@ def test_a_new_key_in_a_file_wakes_an_account_that_was_locked_out(tmp_path: Path
     with proxy(tmp_path, settings, mode=f"reverse:{simulator.url}") as running:
         assert ask(running) >= 400
         key.write_text(NAMES["one"])
-        assert eventually(lambda: "has another key now" in running.log), running.log
+        assert eventually(lambda: "was read again and can be used" in running.log), running.log
         assert ask(running) == 200
         assert "sk-no-longer-good" not in running.log + running.journal
         assert NAMES["one"] not in running.log + running.journal

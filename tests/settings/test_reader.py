@@ -145,6 +145,7 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
             for key in ("example-x", "env:X", "'file:/x#/key'", "{cmd: [x, y]}")
         ),
         ("accounts: [*]", "c:1:13: a value that begins with * must be quoted, as in '*'"),
+        ("models: {allow: [*-mini]}", "c:1:18: a value that begins with * must be quoted, as in '*'"),
     ],
 )
 def test_one_mistake_is_one_line(text: str, said: str) -> None:

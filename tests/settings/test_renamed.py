@@ -71,7 +71,8 @@ def test_a_former_name_beside_the_present_one_is_a_mistake(section: str, old: st
         load(file(section, both), "c")
 
     (mistake,) = caught.value.mistakes
-    assert mistake.endswith(f"{old}: is now called '{new}', which is set too")
+    assert f"{old}: is now called '{new}', which is set too, on line " in mistake
+    assert mistake.endswith("; remove one")
 
 
 def test_the_table_leads_to_settings_that_exist() -> None:

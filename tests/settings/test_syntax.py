@@ -78,7 +78,7 @@ def test_the_sources_of_a_key() -> None:
         ("'file:'", "key: file: must name a file, as in file:~/.config/patchbay/key"),
         ("file:/a#hidden", "key: the part after # must be a JSON pointer such as #/tokens/access_token"),
         ("'cmd: op read'", "key: must be written as {cmd: [program, argument]}"),
-        ("{cmd: op read hidden}", "key.cmd: must be a list of words, as in [op, read, 'op://…']; no shell runs it"),
+        ("{cmd: op read hidden}", "key.cmd: must be a list of words, as in [program, argument]; no shell runs it"),
         ("{cmd: []}", "key.cmd: must name a program"),
         ("{cmd: [op], tll: 5m}", "key.tll: is not a setting, did you mean 'ttl'?"),
         ("{ttl: 5m}", "key: cmd is missing"),

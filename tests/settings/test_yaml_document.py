@@ -125,7 +125,10 @@ def test_one_document_and_no_tags() -> None:
         ("a: 1\n\tb: 2", "2:1 has a tab where YAML needs spaces"),
         ("a: 1\nb: \x07", "2:4 has a character that YAML does not allow"),
         ("a: b: c", "1:5 is not YAML: mapping values are not allowed here"),
-        ("a: *b", "1:4 is not YAML: found undefined alias 'b'"),
+        (
+            "a: *b",
+            "1:4 a value that begins with * must be quoted, as in '*' (else it is an alias, whose anchor comes first)",
+        ),
         ("? [a]\n: 1", "1:3 a key must be text"),
         ("a: " + "x" * yaml_document.MAX_SIZE, "1:1 must be 1000000 characters or less, is 1000003"),
     ],
@@ -154,6 +157,7 @@ def test_a_byte_order_mark_is_no_mistake() -> None:
         ("-5s", "must be a duration such as 90s, 500ms or 1h30m, is '-5s'"),
         ("1e999", "must be a duration such as 90s, 500ms or 1h30m, is 1e999"),
         ("0s", "must be longer than 0, is 0s"),
+        ("-1", "must not be negative, is -1"),  # also where 0 is allowed
         ("[]", "must be a duration, is a list"),
         ("''", "must be a duration such as 90s, 500ms or 1h30m, is ''"),
     ],
@@ -289,7 +293,7 @@ SECTION = yaml_document.Section(
         ("[1]", "invalid", ["1:1 it: must be a mapping (name: value), is a list"], []),
         ("{name: a, old: 2}", {"name": "a", "size": 2}, [], ["1:11 it.old: is now called 'size'"]),
         ("{name: a, old: 2, size: 3}", {"name": "a", "size": 3},
-         ["1:16 it.old: is now called 'size', which is set too"], []),
+         ["1:16 it.old: is now called 'size', which is set too, on line 1; remove one"], []),
         ("{name: a, gone: 2}", {"name": "a"}, [], ["1:11 it.gone: is no longer used"]),
         ("{name: a, sise: 2}", {"name": "a"}, ["1:11 it.sise: is not a setting, did you mean 'size'?"], []),
         ("{name: a, z: 2}", {"name": "a"}, ["1:11 it.z: is not a setting; there are size, name"], []),

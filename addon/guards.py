@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from urllib.parse import unquote
 
 from . import dialects
@@ -141,17 +142,18 @@ def body_too_deep() -> Refusal:
 
 
 def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
-    dashed = [name.replace("_", "-") for name in headers.names() if "_" in name]
-    is_unusable = (
-        any(value.strip() != path for name in _PATHS for value in headers.all(name))
+    dashed = ((name, name.replace("_", "-")) for name in headers.names() if "_" in name)
+    unusable = chain(
+        (name for name in _PATHS for value in headers.all(name) if value.strip() != path),
         # transfer codings but chunked are not decoded here
-        or any(value.strip().lower() != "chunked" for value in headers.all("transfer-encoding"))
-        or any(value.strip().upper() != method for name in _METHODS for value in headers.all(name))
-        or any(name in _DASHED or name.startswith(header_names.OURS) for name in dashed)
-        or _upgrades_oddly(headers)
-        or any("\n" in value or "\r" in value or "\0" in value for _, value in headers)
+        ("transfer-encoding" for value in headers.all("transfer-encoding") if value.strip().lower() != "chunked"),
+        (name for name in _METHODS for value in headers.all(name) if value.strip().upper() != method),
+        (name for name, plain in dashed if plain in _DASHED or plain.startswith(header_names.OURS)),
+        ["upgrade"] * _upgrades_oddly(headers),
+        (name for name, value in headers if "\n" in value or "\r" in value or "\0" in value),
     )
-    return Refusal(400, "header_unusable", "A header of this request is ambiguous") if is_unusable else None
+    name = next(unusable, None)
+    return None if name is None else Refusal(400, "header_unusable", f"The header {name[:64]!a} is ambiguous")
 
 
 def _upgrades_oddly(headers: Headers) -> bool:

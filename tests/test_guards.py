@@ -269,6 +269,21 @@ def test_each_header_that_a_server_may_read_under_another_spelling_is_refused(na
         assert refused({spelled: "x"}) == "header_unusable"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("accept", "x"), ("x_api_key", "a")], [("x-http-method-override", "PUT")], [("x-original-url", "/other")],
+        [("transfer-encoding", "gzip")], [("upgrade", "h2c, websocket")], [("x-any", "a\nb")], [("", "a\rb")],
+        [("x" * 65, "\0")],
+    ],
+)  # fmt: skip
+def test_the_header_that_is_ambiguous_is_named(fields: list[tuple[str, str]]) -> None:
+    arrival = Arrival("POST", "/v1/files", Headers([("host", "localhost"), *fields]), "localhost", ())
+    refusal = Guards(Config(())).refusal(arrival, dialects.endpoint("POST", "/v1/files"))
+    assert refusal is not None
+    assert refusal.message == f"The header '{fields[-1][0].lower()[:64]}' is ambiguous"
+
+
 def test_each_refusal_has_its_status() -> None:
     arrivals = {
         (403, "host_not_allowed"): Arrival("POST", "/v1/files", Headers(), "evil.example", ()),

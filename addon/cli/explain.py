@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
+_VALUE = re.compile("([^=]*=)?.*", re.DOTALL)
 _NO_KEY = bytes(32)
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
 _Decided = Lease | Wait | Refusal | Literal["passes"]
@@ -102,8 +103,7 @@ def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
 
 def _shown(line: str) -> str:
     """Escape *line*, but for a line break that begins it."""
-    lead, rest = ("\n", line[1:]) if line.startswith("\n") else ("", line)
-    return lead + visible(rest)
+    return "\n" * line.startswith("\n") + visible(line.removeprefix("\n"))
 
 
 def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
@@ -111,6 +111,7 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
     request, exchange = explained.request, explained.exchange
     identity = exchange.identity if exchange else None
     evidence = identity.evidence if identity else ()
+    names = dict.fromkeys(("owner", *order, *(found.tier for found in evidence)))
     endpoint = request.endpoint
     what = ", ".join(
         filter(None, (endpoint.dialect or "no dialect", endpoint.kind, exchange.model if exchange else ""))
@@ -122,7 +123,7 @@ def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
         "request": f"{request.method} {_path(request.path)} ({what})",
         "client": request.client.name + (f" {request.client.scope.hex()[:8]}" if request.client.scope else ""),
         "binds": "yes" if identity and identity.binds else "no, it uses existing bindings only",
-        "tiers": [tier for name in _tiers(order, evidence) for tier in _said(name, evidence)],
+        "tiers": [tier for name in names for tier in _said(name, evidence)],
         "owner": " or ".join(sorted(identity.owner)) if identity and identity.owner else "",
         "affinity": f"{identity.affinity} ({identity.tier}, {identity.strength})"
         if identity and identity.affinity
@@ -184,16 +185,7 @@ def _path(path: str) -> str:
     """Return *path* without the values of its query: any of them may be a key."""
     bare, mark, query = path.partition("#")[0].partition("?")
     parts = re.split("[&;]", query) if query else []
-    return bare + mark + "&".join(part if part in _HARMLESS else _unvalued(part) for part in parts)
-
-
-def _unvalued(part: str) -> str:
-    name, equals, _ = part.partition("=")
-    return f"{name}=…" if equals else "…"
-
-
-def _tiers(order: Sequence[str], evidence: Sequence[Evidence]) -> list[str]:
-    return list(dict.fromkeys(("owner", *order, *(found.tier for found in evidence))))
+    return bare + mark + "&".join(part if part in _HARMLESS else _VALUE.sub(r"\1…", part, count=1) for part in parts)
 
 
 def _said(tier: str, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:
@@ -351,9 +343,8 @@ def _served(router: Router, exchange: Exchange, before: PriorServing, now: float
 
 
 def _request(given: RequestFile, router: Router, upstream: Origin | None, client: Client) -> Request:
-    bare = given.path.partition("?")[0]
     destination = given.destination or upstream or upstream_url.ANY_ORIGIN
-    endpoint = dialects.endpoint(given.method, bare)
+    endpoint = dialects.endpoint(given.method, given.path.partition("?")[0])
     endpoint = router.destinations.resolve(endpoint, given.path, given.headers, destination, upstream)
     return Request(given.method, given.path, given.headers, Body(given.body), endpoint, destination, client)
 

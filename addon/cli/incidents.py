@@ -19,6 +19,8 @@ from .terminal import visible
 def incidents(arguments: argparse.Namespace) -> int:
     """List the incidents, newest last; with an id, print one; with --export, write them for a ticket."""
     folder = inputs.state_folder(inputs.settings(arguments)) / "incidents"
+    if arguments.state and not folder.parent.is_dir():
+        raise CommandError(f"there is no folder {arguments.state}")
     files = sorted(folder.glob("*.json"))
     found = [read for file in files if (read := _read(file)) is not None]
     code = EXIT_USAGE if len(found) < len(files) and not arguments.id else 0

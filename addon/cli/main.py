@@ -80,7 +80,8 @@ def _run(argv: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as e:
-        return _complain(f"{e.filename}: {e.strerror}" if e.filename else str(e), EXIT_USAGE)
+        file = environment.settings_file(getattr(arguments, "config", None))
+        return _complain(environment.told(e, file), EXIT_USAGE)
 
 
 def path(_: argparse.Namespace) -> int:

@@ -58,6 +58,17 @@ def text_of(path: Path) -> bytes:
     return path.read_bytes()
 
 
+def told(e: Exception, path: Path) -> str:
+    """Return what *e* says; where it is about the settings file at *path*, also what to do."""
+    if not isinstance(e, OSError) or not e.filename:
+        return str(e)
+    if str(e.filename) != str(path):
+        return f"{e.filename}: {e.strerror}" if e.strerror else str(e)
+    wrong = f"no file {path}" if isinstance(e, FileNotFoundError) else f"{path}: {e.strerror}"
+    there = "name the settings (in mitmproxy: --set patchbay_config=FILE), or set $PATCHBAY_CONFIG"
+    return f"{wrong}; {there}, or copy config.example.yaml to ./config.yaml"
+
+
 def problems(settings: Config, env: Mapping[str, str]) -> tuple[Problem, ...]:
     """Return what is wrong around *settings*, in no particular order of weight."""
     found = (*_folders(settings, env), *_secrets(settings, env), *_programs(settings))

@@ -156,7 +156,7 @@ class Lifecycle:
         except ConfigError as e:
             raise exceptions.OptionsError(str(e)) from None
         except (OSError, ValueError, KeyUnavailable, StoreError) as e:
-            raise exceptions.OptionsError("patchbay: " + secret_patterns.covered(_told(e, path))) from None
+            raise exceptions.OptionsError("patchbay: " + secret_patterns.covered(environment.told(e, path))) from None
         reload.warn(found.config)
         assert self.service is not None
         is_running = self._reload is not None and self._reload.stop()
@@ -230,12 +230,3 @@ def _change_journal(log: ExchangeLog, settings: JournalSettings) -> None:
     before, log.journal = log.journal, _journal(settings)
     if before:  # it still writes its last lines, which must not hold up the loop
         asyncio.get_running_loop().run_in_executor(None, before.close)
-
-
-def _told(e: Exception, path: Path) -> str:
-    if not isinstance(e, OSError) or not e.filename:
-        return str(e)
-    if str(e.filename) != str(path):
-        return f"{e.filename}: {e.strerror}" if e.strerror else str(e)
-    wrong = f"no file {path}" if isinstance(e, FileNotFoundError) else f"{path}: {e.strerror}"
-    return f"{wrong}; settings are at --set {_OPTION}=…, $PATCHBAY_CONFIG or ./config.yaml"

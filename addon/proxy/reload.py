@@ -125,7 +125,7 @@ class Reload:
         except ConfigError as e:
             logger.warning("patchbay: %s has mistakes, so nothing changes:\n%s", name, e)
         except (OSError, ValueError, KeyUnavailable) as e:
-            told = secret_patterns.covered(str(e))  # it may quote a path of the settings
+            told = secret_patterns.covered(environment.told(e, self._path))  # it may quote a path of the settings
             logger.warning("patchbay: %s cannot be used, so nothing changes: %s", name, told)
         else:
             warn(found.config, before)

@@ -51,6 +51,13 @@ def test_an_unknown_id_is_exit_code_1(state: Path, capsys: pytest.CaptureFixture
     assert "no incident pb1-three in" in capsys.readouterr().err
 
 
+def test_a_state_folder_that_is_not_there_is_said_to_be_missing(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(state / "typo") == 2
+    assert capsys.readouterr() == ("", f"there is no folder {state / 'typo'}\n")
+
+
 def test_they_are_exported_to_a_file_and_to_stdout(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(state, "--export", "ticket.json") == 2
     assert capsys.readouterr().out == "incidents written to ticket.json: 2\n"

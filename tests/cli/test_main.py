@@ -89,7 +89,16 @@ def test_a_former_name_of_a_setting_is_a_warning(tmp_path: Path, capsys: pytest.
 
 def test_a_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(tmp_path / "none.yaml")]) == 2
-    assert capsys.readouterr().err == f"{tmp_path / 'none.yaml'}: No such file or directory\n"
+    assert capsys.readouterr().err.startswith(f"no file {tmp_path / 'none.yaml'}; name the settings (")
+
+
+def test_check_without_a_file_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PATCHBAY_CONFIG", raising=False)
+    assert main(["check"]) == 2
+    assert capsys.readouterr().err.startswith("no file config.yaml; ")
 
 
 def test_a_file_that_is_no_text_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,7 +200,10 @@ def test_every_command_runs_on_what_it_reads(name: str, folder: Path, capsys: py
 def test_a_file_that_is_not_there_is_named_by_every_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("check", "explain", "verify"):
         assert main([name, "nowhere"]) == 2
-        assert capsys.readouterr().err == "nowhere: No such file or directory\n"
+        told = capsys.readouterr().err
+        assert (
+            told.startswith("no file nowhere; ") if name == "check" else told == "nowhere: No such file or directory\n"
+        )
 
 
 def test_errors_in_the_settings_are_what_check_finds_and_other_commands_cannot_read(

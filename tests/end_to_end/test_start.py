@@ -41,7 +41,7 @@ def test_it_starts_while_clients_knock(tmp_path: Path, upstreams: tuple[Simulato
             "config.yaml:1:26: clients[0].key: env:NOT_SET_HERE: is",
         ),
         ("accounts: []\nlimits: {body: soon}\n", "config.yaml:2:16: limits.body"),
-        (None, "settings are at --set patchbay_config=…, $PATCHBAY_CONFIG or ./config.yaml"),
+        (None, "name the settings (in mitmproxy: --set patchbay_config=FILE), or set $PATCHBAY_CONFIG"),
     ],
     ids=["a provider", "a state folder", "a journal", "a client", "a setting", "no file"],
 )

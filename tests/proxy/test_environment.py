@@ -442,3 +442,26 @@ def test_a_store_in_the_state_folder_that_cannot_be_written_is_said(
     [(kind, text)] = problems(tmp_path, settings(tmp_path, "example-key", "store: sqlite\n"))
 
     assert (kind, text) == ("wrong", f"config.yaml:2:8: store: {state / DEFAULT_FILE} is odd")
+
+
+HINT = (
+    "; name the settings (in mitmproxy: --set patchbay_config=FILE), or set $PATCHBAY_CONFIG, "
+    "or copy config.example.yaml to ./config.yaml"
+)
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (ValueError("it is odd"), "it is odd"),
+        (OSError("no file named"), "no file named"),
+        (FileNotFoundError(2, "No such file", "/a/config.yaml"), f"no file /a/config.yaml{HINT}"),
+        (PermissionError(13, "Permission denied", "/a/config.yaml"), f"/a/config.yaml: Permission denied{HINT}"),
+        (PermissionError(13, "Permission denied", "/a/state"), "/a/state: Permission denied"),
+        (OSError(5, "", "/a/state"), "[Errno 5] : '/a/state'"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_file_and_for_the_settings_with_what_to_do(
+    failure: Exception, said: str
+) -> None:
+    assert environment.told(failure, Path("/a/config.yaml")) == said

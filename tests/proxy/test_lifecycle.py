@@ -76,7 +76,10 @@ async def test_a_file_that_is_not_there_is_named_with_the_places_where_it_is_loo
     with patchbay(tmp_path, patchbay_config=str(tmp_path / "missing.yaml")):
         pass
 
-    assert f"no file {tmp_path / 'missing.yaml'}; settings are at --set patchbay_config=…" in caplog.text
+    assert (
+        f"no file {tmp_path / 'missing.yaml'}; name the settings (in mitmproxy: --set patchbay_config=FILE)"
+        in caplog.text
+    )
 
 
 @in_loop
@@ -89,7 +92,7 @@ async def test_a_state_folder_that_cannot_be_used_is_not_taken_for_the_settings(
         assert lifecycle(addon).refused
 
     assert "master.key" in caplog.text
-    assert "settings are at" not in caplog.text
+    assert "name the settings" not in caplog.text
 
 
 @in_loop
@@ -268,24 +271,6 @@ async def test_what_begins_with_mitmproxy_and_what_ends(tmp_path: Path, monkeypa
         assert ctx.master.shutdown == theirs
         assert told == [("end", parts.store), ("close", parts.incidents), ("log_verdicts", parts.loaded)]
         assert lifecycle(addon)._reload and lifecycle(addon)._reload._task is None
-
-
-HINT = "; settings are at --set patchbay_config=…, $PATCHBAY_CONFIG or ./config.yaml"
-
-
-@pytest.mark.parametrize(
-    ("failure", "said"),
-    [
-        (ValueError("it is odd"), "it is odd"),
-        (OSError("no file named"), "no file named"),
-        (FileNotFoundError(2, "No such file", "/a/config.yaml"), f"no file /a/config.yaml{HINT}"),
-        (PermissionError(13, "Permission denied", "/a/config.yaml"), f"/a/config.yaml: Permission denied{HINT}"),
-        (PermissionError(13, "Permission denied", "/a/state"), "/a/state: Permission denied"),
-        (OSError(5, "", "/a/state"), "[Errno 5] : '/a/state'"),
-    ],
-)
-def test_what_stops_a_start_is_said_with_its_file(failure: Exception, said: str) -> None:
-    assert lifecycle_module._told(failure, Path("/a/config.yaml")) == said
 
 
 @in_loop

@@ -212,8 +212,8 @@ def test_errors_in_the_settings_are_what_check_finds_and_other_commands_cannot_r
     (folder / "config.yaml").write_text("accounts: none")
     codes = {name: main([name, *RUNS[name]]) for name in RUNS if name not in ("path", "version")}
 
-    assert codes == {"check": 1, "explain": 2, "verify": 2, "incidents": 2, "habits": 2, "wake": 2}
-    assert capsys.readouterr().err.count("config.yaml:1:11: accounts: must be a list, is 'none'") == 6
+    assert codes == {name: 1 if name == "check" else 2 for name in codes}
+    assert capsys.readouterr().err.count("config.yaml:1:11: accounts: must be a list, is 'none'") == len(codes)
 
 
 # What each sub-command finds or refuses; `path` and `version` do neither. Its dump with crosstalk is in test_verify.

@@ -43,6 +43,7 @@ _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
 _VALUE = re.compile("([^=]*=)?.*", re.DOTALL)
 _NO_KEY = bytes(32)
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
+_ByHead = Refusal | Literal["passes"] | None
 _Decided = Lease | Wait | Refusal | Literal["passes"]
 
 
@@ -173,11 +174,8 @@ def _exchange(told: dict[str, Any]) -> Iterator[str]:
     yield f"request id  {told['request_id'] or 'none'}"
     answered = " ".join(str(told[name]) for name in ("status", "error", "verdict") if told[name])
     yield f"answered    {answered or 'nothing'}"
-    if len(told["attempts"] or ()) > 1:
-        tried = [
-            f"{each.get('account')}: {each.get('outcome')} {each.get('status') or ''}".strip()
-            for each in told["attempts"]
-        ]
+    tried = [f"{a.get('account')}: {a.get('outcome')} {a.get('status') or ''}".strip() for a in told["attempts"] or ()]
+    if len(tried) > 1:
         yield f"attempts    {', '.join(tried)}"
 
 
@@ -362,9 +360,7 @@ def _explained(
     return Explained(request, opened, router.next(opened, now))
 
 
-def _by_head(
-    request: Request, router: Router, upstream: Origin | None, now: float, *, recorded: bool
-) -> Refusal | Literal["passes"] | None:
+def _by_head(request: Request, router: Router, upstream: Origin | None, now: float, *, recorded: bool) -> _ByHead:
     """Return what the head of *request* decides in the proxy; one *recorded* has passed the guards."""
     endpoint, to, there = request.endpoint, request.destination, router.destinations
     serves, keyed = there.serves(endpoint, to, upstream), any(credential_places.keys_in(request.headers, request.path))

@@ -17,7 +17,7 @@ from ..settings.reader import ConfigError
 from ..settings.settings import Config
 from ..values.account import Secret
 from . import environment, persistence
-from .credentials import Credentials, KeyUnavailable, Stamp, stamp_of
+from .credentials import Credentials, KeyUnavailable, Stamp, stamp_of, unusable
 
 logger = logging.getLogger(__name__)
 
@@ -137,8 +137,11 @@ class Reload:
         """Read the keys again whose files *changed*: what was wrong with the accounts of the old keys is over."""
         settings = self._router.config
         for account in settings.accounts:
-            renewed = [await self._keys.refresh(one) for one in account.secrets if _file(one) in changed]
-            if any(renewed):
+            files = [one for one in account.secrets if _file(one) in changed]
+            for one in files:
+                if wrong := await asyncio.to_thread(unusable, one, {}):
+                    logger.warning("patchbay: account %s: %s", account.id, wrong)
+            if any([await self._keys.refresh(one) for one in files]):
                 self._router.accounts.credential_changed(account.id)
                 logger.info("patchbay: the key of account %s was read again and can be used", account.id)
         if any(_file(client.secret) in changed for client in settings.clients):

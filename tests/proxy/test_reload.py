@@ -214,6 +214,27 @@ def test_another_key_in_a_file_ends_what_was_wrong_with_the_old_one(tmp_path: Pa
     assert bench.taken == []
 
 
+def test_a_key_file_that_others_can_read_is_said_and_so_is_its_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key is the same then: no message says that it is another one."""
+    key = tmp_path / "key"
+    write_key(key, "sk-old-0123456789")
+    bench = Bench(tmp_path, f"accounts: [{{id: a, provider: openai, key: 'file:{key}'}}]\n")
+    asyncio.run(bench.keys.ready(bench.config.accounts[0].secret))
+    caplog.set_level(logging.INFO)
+
+    key.chmod(0o644)
+    assert bench.look()
+    (told,) = caplog.messages
+    assert told.startswith(f"patchbay: account a: file:{key}: must be readable by its owner only: chmod 600 ")
+    caplog.clear()
+
+    key.chmod(0o600)
+    assert bench.look()
+    assert caplog.messages == ["patchbay: the key of account a was read again and can be used"]
+
+
 def test_another_key_of_a_client_is_taken_over(tmp_path: Path) -> None:
     key = tmp_path / "key"
     write_key(key, "client-old")

@@ -96,9 +96,9 @@ class Ledger:
         """Whether there may be anything of *kind*; without that a look-up can be left out."""
         return self._entries.counts.get(kind, 0) > 0
 
-    def resize(self, limit: int, ttl: float) -> None:
-        """Let *limit* and *ttl* hold from the next note on."""
-        self._entries.limit, self._ttl = limit, ttl
+    def resize(self, limit: int) -> None:
+        """Let *limit* hold from the next note on."""
+        self._entries.limit = limit
 
     def watch(self, kinds: Iterable[str]) -> None:
         """Log the tokens of *kinds* that are noted from now on, for `changes`."""

@@ -85,6 +85,7 @@ class Router:
         self.access.reload(config)
         self.accounts.reload(config)
         self._identifier.reload(config.sessions)
+        self.ledger.resize(config.limits.known_ids)
 
     def is_own_id(self, request_id: str) -> bool:
         """Whether *request_id* was made under this instance's key."""

@@ -105,16 +105,17 @@ def test_an_adopted_row_is_counted_once() -> None:
     assert not ledger.holds("k")
 
 
-def test_a_new_limit_and_a_new_life_hold_from_the_next_note_on() -> None:
+def test_a_new_limit_holds_from_the_next_note_on() -> None:
     ledger = Ledger(limit=9, ttl=10)
     for token in "abc":
         ledger.note("k", token, Entry(token), now=0)
-    ledger.resize(2, 20)
+    ledger.resize(2)
     assert len(ledger) == 3
 
     ledger.note("k", "d", Entry("d"), now=0)
     assert len(ledger) == 2
-    assert ledger.find("k", "d", now=19) == Entry("d")
+    assert ledger.find("k", "d", now=9) == Entry("d")
+    assert ledger.find("k", "d", now=10) is None
     assert ledger.note("k", "e", Entry("e"), now=0, ttl=5) is None
     assert ledger.find("k", "e", now=5) is None
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from mitmproxy import ctx
@@ -14,12 +16,21 @@ from mitmproxy.addons import clientplayback
 from mitmproxy.exceptions import OptionsError
 from mitmproxy.test import tflow
 
-from patchbay.proxy import compatibility, lifecycle as lifecycle_module, option_checks, option_defaults, tls_passthrough
+from patchbay.clients import Known
+from patchbay.proxy import (
+    compatibility,
+    lifecycle as lifecycle_module,
+    option_checks,
+    option_defaults,
+    reload,
+    tls_passthrough,
+)  # fmt: skip
 from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.incident_recorder import IncidentRecorder
 from patchbay.proxy.lifecycle import Lifecycle
 from patchbay.proxy.loaded_flows import LoadedFlows
 from patchbay.proxy.persistence import Persistence
+from patchbay.proxy.reload import FIXED
 
 from .addon import ACCOUNTS, ask, driver, flow, in_loop, patchbay, patchbay_of_a_fixture, service
 
@@ -140,6 +151,109 @@ async def test_another_file_is_taken_over_while_it_runs(tmp_path: Path) -> None:
         assert before.router.config.state == str(tmp_path / "state")  # it holds from the next start on
         assert not (tmp_path / "elsewhere").exists()
         assert driver(asked).lease is not None
+
+
+def leaves(of: object, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every single setting of *of*: its path, and its value."""
+    if isinstance(of, tuple) and of and is_dataclass(of[0]):
+        for place, one in enumerate(of):
+            yield from leaves(one, f"{path}.{place}")
+    elif is_dataclass(of):
+        for each in fields(of):
+            if path or each.name not in ("warnings", "places", *FIXED):
+                yield from leaves(getattr(of, each.name), f"{path}.{each.name}")
+    else:
+        yield path, of
+
+
+def with_change(of: Any, path: list[str]) -> Any:
+    """Return *of* with another value at *path*."""
+    if not path:
+        return another(of)
+    if isinstance(of, tuple):
+        place = int(path[0])
+        return (*of[:place], with_change(of[place], path[1:]), *of[place + 1 :])
+    name = path[0]
+    choices = get_args(get_type_hints(type(of))[name])
+    others = [one for one in choices if isinstance(one, str) and one != getattr(of, name)]
+    return replace(of, **{name: others[0] if others else with_change(getattr(of, name), path[1:])})
+
+
+def another(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value * 1000 + 1
+        case str():
+            return value + "x"
+        case tuple():
+            return value[1:] or ("x",)
+        case frozenset():
+            return value ^ {"x"}
+        case Mapping():
+            return {**value, "x": "none"}
+    raise TypeError(f"no other value for {value!r}")
+
+
+def parts(of: object, path: str, seen: set[int]) -> Iterator[tuple[str, object]]:
+    """Everything simple that *of* holds: with its path, through our own objects, maps and sequences."""
+    if isinstance(of, str | bytes | int | float | None):
+        yield path, of
+        return
+    if id(of) in seen:
+        return
+    seen.add(id(of))
+    if isinstance(of, Mapping):
+        for key, value in of.items():
+            yield from parts(value, f"{path}[{key!r}]", seen)
+    elif isinstance(of, frozenset | set):
+        yield path, sorted(map(repr, of))
+    elif isinstance(of, list | tuple):
+        for place, value in enumerate(of):
+            yield from parts(value, f"{path}[{place}]", seen)
+    if type(of).__module__.startswith("patchbay."):
+        names = {*getattr(of, "__dict__", ()), *(name for kind in type(of).__mro__ for name in slots_of(kind))}
+        for name in sorted(names):
+            yield from parts(getattr(of, name, None), f"{path}.{name}", seen)
+
+
+def slots_of(kind: type) -> tuple[str, ...]:
+    slots = kind.__dict__.get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+EVERY_SECTION = """
+accounts:
+  - {id: one, provider: generic, base_url: "http://127.0.0.1:9", key: sk-account-one-0123456789,
+     headers: {x-goog-user-project: p, x-key: "env:PATCHBAY_TEST_A"},
+     error_rules: [{status: 400, contains: a, outcome: rate, cooldown: 5}]}
+clients: [{name: ann, key: sk-client-0123456789}]
+"""
+
+
+@in_loop
+async def test_a_reload_leaves_what_a_start_with_the_same_settings_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For every setting that is not FIXED: a part that keeps the former value would differ."""
+    monkeypatch.setenv("PATCHBAY_TEST_A", "sk-a-0123456789")
+    monkeypatch.chdir(tmp_path)  # the other journal lies here
+    kept: dict[str, list[str]] = {}
+    with patchbay(tmp_path, EVERY_SECTION) as addon:
+        begun = reload.Settings(service(addon).router.config, service(addon).clients)
+        settings = [path for path, _ in leaves(begun.config)]
+        for path in settings:
+            config = with_change(begun.config, path.split(".")[1:])
+            after = reload.Settings(config, tuple(Known(key, b"sk-client-0123456789") for key in config.clients))
+            reloaded, started = lifecycle(addon)._started(begun), lifecycle(addon)._started(after)
+            lifecycle(addon)._change(reloaded, after)
+            found, wanted = (dict(parts(each, "", set())) for each in (reloaded, started))
+            if wrong := [where for where in found | wanted if found.get(where) != wanted.get(where)]:
+                kept[path] = wrong
+
+    assert {".limits.known_ids", ".sessions.order", ".accounts.0.provider.stamp.headers"} <= {*settings}
+    assert kept == {".journal.path": [".log.journal._file"]}  # two descriptors of one file
 
 
 @in_loop

@@ -31,7 +31,7 @@ _PORT = re.compile(r":\d{1,5}$")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 # Members that hold texts of a model, or values of the client that must come back unchanged.
-_SAID = frozenset(
+_ANSWER_TEXT = frozenset(
     "content text delta output outputs arguments args input message messages candidates parts choices instructions"
     " prompt metadata system tools parameters schema functionCall functionResponse attributes labels title"
     " description display_name displayName revised_prompt answer completion generated_text contents annotation"
@@ -39,7 +39,7 @@ _SAID = frozenset(
     " queries query search_query operation commands command diff word words segments token tokens logprobs document"
     " documents datasource_item sample tool_calls step_details name filename file_name fileName".split()
 )
-_SAID_AS_TEXT = frozenset({"response"})  # a text of the model; an object may hold anything
+_ANSWER_TEXT_LAST = frozenset({"response"})  # a text of the model; an object may hold anything
 # Members of a request that hold the URL of a resource; not below those that hold texts.
 _URL_MEMBERS = frozenset("uri fileUri file_uri url image_url file_url video_url audio_url".split())
 _TEXT_MEMBERS = frozenset("arguments args functionCall functionResponse metadata text".split())
@@ -133,7 +133,7 @@ class AddressMap:
         return json_splice.with_strings(text, self._member, self.mark)
 
     def _member(self, value: str, names: tuple[str, ...]) -> str:
-        said = not _SAID.isdisjoint(names) or (names and names[-1] in _SAID_AS_TEXT)
+        said = not _ANSWER_TEXT.isdisjoint(names) or (names and names[-1] in _ANSWER_TEXT_LAST)
         return value if said else self.for_client(value)
 
     def _is_upstreams(self, found: re.Match[str]) -> bool:

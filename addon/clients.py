@@ -21,7 +21,7 @@ from .values.http import Client, Endpoint, Headers, Request
 
 GONE = Refusal(401, "client_unknown", "This client is no longer known to the proxy")
 _MAX_NAME = 256
-_LISTS = re.compile(
+_LISTINGS = re.compile(
     r"(?:/v\d+[a-z0-9]*)?(?:/projects/.*)?/(?:files|batches|uploads|vector_stores|containers|chat/completions|responses"
     r"|fine_tuning/jobs|conversations|messages/batches|skills|cachedContents|operations|fileSearchStores|corpora"
     r"|tunedModels|interactions|assistants|threads|videos|evals|batch/jobs|agents|sessions|environments|vaults"
@@ -103,7 +103,7 @@ def is_list(request: Request) -> bool:
     upgrades = request.headers.get("upgrade").strip().lower() == "websocket"
     if request.method not in ("GET", "HEAD") or (upgrades and request.endpoint.model_source == "socket"):
         return False
-    return bool(_LISTS.fullmatch(request.endpoint.suffix.rstrip("/")))
+    return bool(_LISTINGS.fullmatch(request.endpoint.suffix.rstrip("/")))
 
 
 def _digest(secret: bytes, value: bytes) -> bytes:

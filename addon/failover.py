@@ -27,7 +27,7 @@ SLOW = "slow"  # the detail of the outcome of a request that was given up while 
 PAUSE = 1.0  # seconds before a conversation retries its home, where the home does not say when
 MOVABLE = frozenset({"rate", "quota", "overload", "auth", "permission", "model", "server"})  # another account may help
 _EMPTY = (204, 205)
-_LISTS = ("input", "documents", "requests", "instances", "texts", "inputs")  # of which an answer has one part each
+_INPUT_LISTS = ("input", "documents", "requests", "instances", "texts", "inputs")  # an answer has one part for each
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +221,6 @@ def _no_answer_by_head(exchange: Exchange, head: Head) -> str:
 def _lack(exchange: Exchange, attempt: Attempt) -> str:
     """Return what a model's answer lacks, now that it has ended."""
     why, body = attempt.reader.lacks(exchange.request.endpoint), exchange.request.body
-    if why and (body.get("deferred") is True or any(body.get(name) == [] for name in _LISTS)):
+    if why and (body.get("deferred") is True or any(body.get(name) == [] for name in _INPUT_LISTS)):
         return ""  # a deferred answer (xAI) is fetched later; a request about nothing gets nothing
     return why

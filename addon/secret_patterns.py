@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache, wraps
 from itertools import pairwise
 
-HIDDEN = "(not shown: it looks like a key)"
+NOT_SHOWN = "(not shown: it looks like a key)"
 
 _USUAL = 64  # characters of a cached name
 _LONG_ENOUGH = 20  # characters of a key that is recognised by its format alone
@@ -95,16 +95,16 @@ def shown(text: str) -> str:
     A text that holds a key is hidden as a whole: the end of the key is unknown.
     """
     if may_be_key(text) or _GIVEN.search(text) or _LOGIN.search(text):
-        return HIDDEN
+        return NOT_SHOWN
     joined = "".join(c for c in text if c.isprintable() and not c.isspace())
-    return HIDDEN if joined != text and may_be_key(joined) else text
+    return NOT_SHOWN if joined != text and may_be_key(joined) else text
 
 
 def covered(line: str) -> str:
     """Return *line*, a message with texts of users in it, with everything hidden that may be a key."""
     if not may_be_key(line) and "@" not in line:
         return line
-    line = _SHAPES.sub(HIDDEN, _LOGIN.sub("…@", line))
+    line = _SHAPES.sub(NOT_SHOWN, _LOGIN.sub("…@", line))
     return _RUN.sub(lambda run: _without_keys(run[0]), line)
 
 
@@ -115,8 +115,8 @@ def _has_shape(run: str) -> bool:
 
 def _without_keys(run: str) -> str:
     if _is_drawn(run):
-        return HIDDEN
-    return "/".join(HIDDEN if may_be_key(part) else part for part in run.split("/"))
+        return NOT_SHOWN
+    return "/".join(NOT_SHOWN if may_be_key(part) else part for part in run.split("/"))
 
 
 def _is_random(word: str) -> bool:

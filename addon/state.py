@@ -18,7 +18,7 @@ from .accounts.cooldown import LONGEST, Blocked, SharedCooldown
 from .accounts.health import Health
 from .crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabits
 from .identity.aliases import Alias, Aliases
-from .identity.lineage import KINDS as LINEAGES, demoted
+from .identity.lineage import LINEAGES, demoted
 from .ledger import Entry, Ledger, LedgerRow
 from .values.account import OutcomeKind
 from .values.record import Record

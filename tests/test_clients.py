@@ -166,7 +166,7 @@ def test_what_a_client_may_is_asked_again_by_its_key() -> None:
     assert clients.with_present_rights(ann, (), SECRET) == ann
 
 
-@each_row("kind", clients._LISTS.pattern.rpartition("(?:")[2].rstrip(")").split("|"))
+@each_row("kind", clients._LISTINGS.pattern.rpartition("(?:")[2].rstrip(")").split("|"))
 def test_every_kind_of_stored_objects_has_a_list(kind: str) -> None:
     def lists(method: str, suffix: str) -> bool:
         endpoint = Endpoint("openai_chat", "openai", "resource", suffix)

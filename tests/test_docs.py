@@ -200,7 +200,7 @@ def _figures() -> Iterator[tuple[str, str]]:
         ("architecture", f"or {selection.BOUND_ALIKE:g} times its share of all ({selection.BOUND:g} times for"),
         ("architecture", f"until it has had more than {shared_keys.SEVERAL} openings"),
         ("architecture", f"an answer of {references.MIN_TEXT} characters or more"),
-        ("architecture", f"at most {upstream_connections.IDLE} idle upstream connections"),
+        ("architecture", f"at most {upstream_connections.IDLE_CONNECTIONS} idle upstream connections"),
         ("architecture", f"Above {upstream_stream.BACKLOG >> 20} MiB of a streamed answer"),
         ("architecture", f"until {upstream_stream.SHARED_BACKLOG >> 20} MiB are buffered"),
         ("architecture", f"JSON that announces more than {response_head.COLLECTED >> 20} MiB is streamed"),

@@ -48,7 +48,7 @@ HARMLESS = (
 def test_keys_of_every_provider_are_recognised(kind: str) -> None:
     """T6: by their shape, or because nobody would choose such a name."""
     assert secret_patterns.may_be_key(KEYS[kind])
-    assert secret_patterns.shown(f"x {KEYS[kind]}") == secret_patterns.HIDDEN
+    assert secret_patterns.shown(f"x {KEYS[kind]}") == secret_patterns.NOT_SHOWN
 
 
 @pytest.mark.parametrize("kind", SHAPED)
@@ -111,7 +111,7 @@ def test_no_preset_looks_like_a_key() -> None:
     ["key=hunter2", "api_key: hunter2", "password = x", "Bearer hunter2", "https://me:pw@host/", "sk-\u200babcd1234"],
 )
 def test_what_is_said_to_be_a_credential_is_not_shown(text: str) -> None:
-    assert secret_patterns.shown(text) == secret_patterns.HIDDEN
+    assert secret_patterns.shown(text) == secret_patterns.NOT_SHOWN
 
 
 @given(st.sampled_from(sorted(KEYS)), st.text(" :/,'\"()[]{}=", max_size=3), st.text("abc: /.", max_size=20))
@@ -203,7 +203,7 @@ def test_one_word_of_letters_and_digits_behind_a_prefix_makes_a_key() -> None:
 
 
 def test_a_key_with_blanks_in_it_is_hidden() -> None:
-    assert secret_patterns.shown("sk-ant a3Zq wNfT vXbRk Lmcj dpSg") == secret_patterns.HIDDEN
+    assert secret_patterns.shown("sk-ant a3Zq wNfT vXbRk Lmcj dpSg") == secret_patterns.NOT_SHOWN
     assert secret_patterns.shown("gpt 5 mini") == "gpt 5 mini"
 
 

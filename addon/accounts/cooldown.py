@@ -17,7 +17,7 @@ from ..values.decision import Outcome
 from .limits import ABSURD
 
 Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
-State = Literal["healthy", "throttled", "half-open"] | Blocked
+LaneState = Literal["healthy", "throttled", "half-open"] | Blocked
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from .cooldown import (
     Blocked,
     Cooldown,
     Cooldowns,
+    LaneState,
     Penalty,
     SharedCooldown,
-    State,
     applied,
     to_share,
 )
@@ -36,7 +36,7 @@ from .upstream_faults import NO_CONTEXT, OutcomeContext, UpstreamFaults, is_doub
 LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds to its reset that do not matter
 ERROR_HALF_LIFE = 60.0  # seconds
 MAX_LANES = 10_000
-JUMP = 5.0  # seconds; a clock that goes back further was set
+CLOCK_SET_BACK = 5.0  # seconds; a clock that goes back further was set
 
 
 class Health:
@@ -70,7 +70,7 @@ class Health:
         at = max((max(each.until, each.opens_at(now)) for _, each in self._of(account, lane)), default=now)
         return at if at > now else None
 
-    def state(self, account: str, lane: str, now: float) -> State:
+    def state(self, account: str, lane: str, now: float) -> LaneState:
         """Return the state that blocks the lane longest; `half-open` from its end until a request succeeds."""
         worst = self.blocking(account, lane)
         if worst is None or worst[1].until == NEVER:  # a counted failure alone is not a state
@@ -192,7 +192,7 @@ class Health:
         """
         back = now - self._clock
         self._clock = now
-        if back >= -JUMP or back == math.inf:
+        if back >= -CLOCK_SET_BACK or back == math.inf:
             return 0.0
         for found in (*self._accounts.values(), *self._lanes.values()):
             for each in found.values():

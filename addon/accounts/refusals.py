@@ -63,7 +63,7 @@ class _Said:
     final: bool = False
 
 
-_SAID: Mapping[str, _Said] = MappingProxyType({
+_MESSAGES: Mapping[str, _Said] = MappingProxyType({
     # in the words of CLIProxyAPI, which clients of such proxies know
     "rate": _Said(429, "model_cooldown", "All credentials for {what} are cooling down{via}"),
     "usage limit": _Said(429, "usage_limit_reached", "The usage limit of every account for {what} is reached"),
@@ -150,7 +150,7 @@ def no_key(why: str) -> Outcome:
 def none_left(model: str, absent: Sequence[Absent], now: float, family: str = "") -> Refusal:
     """Refuse a request of *family* because of *absent*, all the accounts that serve *model*."""
     group = _common_cause(absent)
-    said = _SAID[group]
+    said = _MESSAGES[group]
     fields = _fields(model, absent)
     via = f" via provider {fields['provider']}" if "provider" in fields else ""
     message = f"{said.message.format(what=_named(model), via=via)}: {_list(absent, now)}"
@@ -285,11 +285,11 @@ def _class(one: Absent) -> str:
         return "key"
     if one.cause == "quota" and one.hinted:
         return "usage limit"
-    return one.cause if one.cause in _SAID else ""
+    return one.cause if one.cause in _MESSAGES else ""
 
 
 def _is_final(one: Absent, now: float) -> bool:
-    return _SAID[_class(one)].final or (one.hinted and one.chance is not None and one.chance - now > LONGEST_WAIT)
+    return _MESSAGES[_class(one)].final or (one.hinted and one.chance is not None and one.chance - now > LONGEST_WAIT)
 
 
 def _list(absent: Sequence[Absent], now: float) -> str:

@@ -35,7 +35,7 @@ DOUBTED: frozenset[OutcomeKind] = frozenset({"model", "permission", "rate", "ove
 OF_UPSTREAM: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
 _OF_ACCOUNT: frozenset[OutcomeKind] = frozenset({"auth", "quota"})  # about the account, whatever the lane
 
-Place = tuple[str, str]  # an upstream and a lane
+UpstreamLane = tuple[str, str]  # an upstream and a lane
 Undo = Callable[[], bool]  # takes a penalty back; False while later ones depend on it
 
 
@@ -59,7 +59,7 @@ NO_CONTEXT = OutcomeContext()
 @dataclass(slots=True)
 class _Fault:
     account: str
-    place: Place
+    place: UpstreamLane
     kind: OutcomeKind
     detail: str
     exchange: str
@@ -79,7 +79,7 @@ class UpstreamFaults:
 
     def __init__(self) -> None:
         self._faults: deque[_Fault] = deque(maxlen=MAX_FAULTS)
-        self._succeeded: BoundedMap[Place, dict[str, float]] = BoundedMap(MAX_PLACES)
+        self._succeeded: BoundedMap[UpstreamLane, dict[str, float]] = BoundedMap(MAX_PLACES)
         # by account and lane
         self._served: BoundedMap[tuple[str, str], BoundedMap[str, float]] = BoundedMap(MAX_PLACES)
         # by conversation: the accounts and lanes that refused it, and until when it asks others first
@@ -198,7 +198,7 @@ class UpstreamFaults:
         exchanges = {each.exchange: 1.0 if each.certain else 0.5 for each in alike if not each.served_since}
         return max(len({each.conversation for each in alike}), sum(exchanges.values())) >= CONFIRMED
 
-    def _others_succeed(self, place: Place, failing: set[str], now: float) -> bool:
+    def _others_succeed(self, place: UpstreamLane, failing: set[str], now: float) -> bool:
         succeeded = self._succeeded.get(place, {})
         return any(name not in failing and now - at <= WINDOW for name, at in succeeded.items())
 
@@ -215,7 +215,7 @@ def _fault(account: str, lane: str, outcome: Outcome, context: OutcomeContext, n
     return _Fault(account, place, outcome.kind, outcome.detail, context.exchange, context.asker, now, undo)
 
 
-def _is_about(fault: _Fault, place: Place) -> bool:
+def _is_about(fault: _Fault, place: UpstreamLane) -> bool:
     return fault.place == place or (fault.kind in _OF_ACCOUNT and fault.place[0] == place[0])
 
 

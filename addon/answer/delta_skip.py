@@ -20,7 +20,7 @@ _TEXTS = ("text", "arguments")
 _TEXT_MEMBERS = ("text", "content", "partial_json", "thinking", "reasoning_content", "reasoning", "arguments")
 _SEQUENCE, _PADDING = b'"sequence_number":', b'"obfuscation":'
 
-Read = Callable[[str, dict[str, Any]], Iterable[Fact]]
+FactsOf = Callable[[str, dict[str, Any]], Iterable[Fact]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class DeltaSkip:
         self._matched = True
         return Delta(text if self._is_text else "", number, self._call)
 
-    def learn(self, event: Event, data: dict[str, Any], name: str, found: Sequence[Fact], read: Read) -> None:
+    def learn(self, event: Event, data: dict[str, Any], name: str, found: Sequence[Fact], read: FactsOf) -> None:
         """Learn the form of *event*: its *data* was read as *name* into *found*, and told nothing new."""
         self.forget()
         texts = [fact for fact in found if fact.kind in _TEXTS]
@@ -148,7 +148,7 @@ def _value(data: bytes, key: bytes) -> int:
     return start
 
 
-def _change_nothing_else(data: bytes, holes: Sequence[_Hole], name: str, found: Sequence[Fact], read: Read) -> bool:
+def _change_nothing_else(data: bytes, holes: Sequence[_Hole], name: str, found: Sequence[Fact], read: FactsOf) -> bool:
     # Holes that touch one another, or are empty, make no JSON: two values follow each other without a comma.
     probes = {"text": msgspec.json.encode(_PROBE), "number": str(_NUMBER).encode(), "padding": b'"probe"'}
     probe, at = bytearray(), 0

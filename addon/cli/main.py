@@ -28,7 +28,7 @@ from ..settings.settings import Config
 from . import explain, habits, incidents, verify, wake
 from .inputs import EXIT_CODES, EXIT_FOUND, EXIT_USAGE, CommandError
 
-FOLDER = Path(__file__).resolve().parent.parent
+ADDON = Path(__file__).resolve().parent.parent
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE  # as a shell counts it
 
 
@@ -86,13 +86,13 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def path(_: argparse.Namespace) -> int:
     """Print the file for mitmproxy's `-s` and its `scripts:` option."""
-    print(FOLDER / "main.py")
+    print(ADDON / "main.py")
     return 0
 
 
 def version(_: argparse.Namespace) -> int:
     """Print the versions a bug report needs."""
-    print(f"patchbay {_version()} ({FOLDER})")
+    print(f"patchbay {_version()} ({ADDON})")
     print(f"mitmproxy {_installed('mitmproxy')}, Python {platform.python_version()}, {platform.platform()}")
     return 0
 
@@ -235,8 +235,8 @@ def _summary(settings: Config) -> str:
 
 def _version() -> str:
     """Return the version of this folder: of a checkout its own, whatever else is installed."""
-    project = FOLDER.parent / "pyproject.toml"
-    if FOLDER.name == "addon" and project.is_file():
+    project = ADDON.parent / "pyproject.toml"
+    if ADDON.name == "addon" and project.is_file():
         return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
     return _installed("patchbay")
 

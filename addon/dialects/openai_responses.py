@@ -25,7 +25,7 @@ _RESOURCE = re.compile(
     r"(?:^|/v\d+|/openai|/codex)(?P<suffix>/(?:responses/input_tokens|responses/[^/]+(?:/cancel|/input_items)?"
     r"|conversations(?:/.*)?))$"
 )
-_ENDS = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
+_TERMINAL = frozenset({"response.completed", "response.failed", "response.incomplete", "response.cancelled"})
 _UNDER_WAY = frozenset({"queued", "in_progress", "incomplete", "failed", "cancelled"})  # may have no output
 _READS = ("GET", "DELETE", "POST")
 # What an answer repeats of its request, and can be compared with it.
@@ -134,7 +134,7 @@ def _settings_of(data: Body | Mapping[str, Any]) -> dict[str, str]:
 
 
 def _final(event: str, response: dict[str, Any]) -> Iterator[Fact]:
-    if event not in _ENDS:
+    if event not in _TERMINAL:
         return
     for item in tokens.dicts(response.get("output")):
         for fact in _item_text(item):
@@ -224,7 +224,7 @@ class _ResponseOrder(StreamOrder):
             self.open(data["item"].get("id"))
         elif (item := data.get("item_id")) and isinstance(item, str) and self._open and item not in self._open:
             yield disorder("unopened", shown(item))
-        self._ended = self._ended or kind in _ENDS
+        self._ended = self._ended or kind in _TERMINAL
 
 
 def _has_shape(data: dict[str, Any]) -> bool:
@@ -266,7 +266,7 @@ DIALECT = Dialect(
     read=_read,
     read_calls=_read_calls,
     order=_ResponseOrder,
-    terminal=_ENDS,
+    terminal=_TERMINAL,
     is_text=lambda suffix: True,
     holds_answer=_holds_answer,
     stores_answers=True,

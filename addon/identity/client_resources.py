@@ -26,7 +26,7 @@ _BEHIND = re.compile(r"[?#;]")  # the end of a name
 _MAX_NODES = 20_000  # of one member
 _HELD = frozenset({"file", "batch", "conversation", "container", "cache", "item"})  # where a token must stand
 _NAMED = frozenset({"reference", "file", "container", "cache"})
-_SAID = frozenset(
+_CLIENT_TEXT = frozenset(
     {"messages", "input", "contents", "content", "system", "instructions", "metadata", "prompt", "tools", "text"}
 )
 _ITEMS = frozenset({"messages", "input", "contents", "tools"})
@@ -102,7 +102,7 @@ def _named(request: Request) -> Iterator[str]:
         value = request.body.get(name)
         if name in _ITEMS and isinstance(value, list):
             yield from _references(value)
-        if name not in _SAID or (name == "prompt" and isinstance(value, dict)):
+        if name not in _CLIENT_TEXT or (name == "prompt" and isinstance(value, dict)):
             yield from _strings(value)
         elif name in _BRIEF and isinstance(value, list | dict):
             items = value if isinstance(value, list) else [value]
@@ -140,12 +140,12 @@ def _strings(value: Any) -> Iterator[str]:
         if isinstance(node, str):
             yield node
         for name, inner in node.items() if isinstance(node, dict) else ():
-            if name in _SAID and isinstance(inner, list):
+            if name in _CLIENT_TEXT and isinstance(inner, list):
                 yield from (reference.value for item in inner for reference in _references_in(item))
 
 
 def _beside_content(node: dict[str, Any]) -> Iterator[Any]:
-    return (value for name, value in node.items() if name not in _SAID)
+    return (value for name, value in node.items() if name not in _CLIENT_TEXT)
 
 
 def _bounded_walk(values: list[Any], children: Callable[[dict[str, Any]], Iterable[Any]]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from ..ledger import Entry, Ledger
 from .references import resource_name
 from .seeds import Seeds
 
-KINDS = ("lineage", "recall")  # tokens that only an answer gives, and words that other conversations may hold
+LINEAGES = ("lineage", "recall")  # tokens that only an answer gives, and words that other conversations may hold
 
 
 class Lineage:
@@ -18,7 +18,7 @@ class Lineage:
     A token of two conversations names neither, for as long as it is remembered.
     """
 
-    def __init__(self, seeds: Seeds, ledger: Ledger, kind: str = KINDS[0]) -> None:
+    def __init__(self, seeds: Seeds, ledger: Ledger, kind: str = LINEAGES[0]) -> None:
         self._seeds = seeds
         self._ledger = ledger
         self._kind, self._demoted = kind, demoted(kind)

@@ -18,7 +18,7 @@ from ..values.http import Request
 from .history import messages_of, role_of, text_of
 from .normalise import squeezed
 
-Place = Literal[
+FoundIn = Literal[
     "tool", "signature", "item", "text", "reference", "reasoning", "file", "container", "cache", "state", "address",
     "sealed",
 ]  # fmt: skip
@@ -58,7 +58,7 @@ _ESCAPED = re.compile(rb"\\.00[4-7].")  # letters, so that marks are not seen
 class Reference:
     """A *value* that an answer gave; the kind of *place* where it stands now gives its meaning."""
 
-    place: Place
+    place: FoundIn
     value: str
 
     @property

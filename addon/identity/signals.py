@@ -57,7 +57,7 @@ _REUSES_REQUEST_ID = re.compile(r"(?:pi|pi-[\w-]+|codex[\w -]*)/", re.IGNORECASE
 _TURN_METADATA = "x-codex-turn-metadata"
 _HEADER = "header "  # prefix of a need that is a header field and no member of the body
 
-Read = Callable[[Request], Iterable[object]]
+ReadSignal = Callable[[Request], Iterable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Signal:
 
     tier: str
     where: str
-    read: Read
+    read: ReadSignal
     needs: tuple[str, ...]
 
 
@@ -158,7 +158,7 @@ def codex_thread(request: Request) -> str:
     return _first_usable(request, _CODEX_THREAD)
 
 
-def _first_usable(request: Request, readers: Iterable[Read]) -> str:
+def _first_usable(request: Request, readers: Iterable[ReadSignal]) -> str:
     for read in readers:
         for value in read(request):
             if text := usable(value):
@@ -166,7 +166,7 @@ def _first_usable(request: Request, readers: Iterable[Read]) -> str:
     return ""
 
 
-def _header(name: str) -> Read:
+def _header(name: str) -> ReadSignal:
     spellings = (name, name.replace("-", "_"))
 
     def read(request: Request) -> Iterator[object]:
@@ -177,7 +177,7 @@ def _header(name: str) -> Read:
     return read if spellings[0] != spellings[1] else lambda request: request.headers.all(name)
 
 
-def _member(path: str) -> Read:
+def _member(path: str) -> ReadSignal:
     """Read a member of the body; a dotted *path* reaches one level into an object."""
     outer, _, inner = path.partition(".")
 
@@ -199,7 +199,7 @@ def _user_id(request: Request) -> str:
     return value.strip(" \t") if isinstance(value, str) else ""
 
 
-def _claude_json(name: str) -> Read:
+def _claude_json(name: str) -> ReadSignal:
     def read(request: Request) -> Iterator[object]:
         text = _user_id(request)
         if text.startswith("{") and (value := _object(text).get(name)) is not None:
@@ -223,7 +223,7 @@ def _plain_user(request: Request) -> Iterator[object]:
         yield text
 
 
-def _turn(name: str) -> Read:
+def _turn(name: str) -> ReadSignal:
     """Read a member of Codex's turn metadata: a header of JSON, repeated in the body."""
 
     def read(request: Request) -> Iterator[object]:

@@ -22,7 +22,7 @@ _MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image_url", "in
 _MEDIA_KEYS = ("data", "url", "fileUri", "file_uri", "file_id", "file_data", "image_url", "file_url", "text")
 BILLING = re.compile(r"\s*x-anthropic-billing-header:")
 # Blocks that tools put into user messages about date, folder and rules: equal in many chats, and not for ever.
-_CONTEXT = re.compile(
+_TOOL_CONTEXT = re.compile(
     r"<(session_context|environment_context|environment_details|user_instructions|permissions instructions"
     r"|system-reminder)>.*</\1>"
     r"|# AGENTS\.md instructions for .*</INSTRUCTIONS>"
@@ -159,7 +159,7 @@ def _without_context(parts: tuple[Part, ...], context: list[str]) -> tuple[Part,
     kept = []
     for kind, data in parts:
         text = data.decode("utf-8", "surrogatepass") if kind == b"text" and data[:1] in b"<#T" else ""
-        if text and _CONTEXT.fullmatch(text):
+        if text and _TOOL_CONTEXT.fullmatch(text):
             context.append(text)
         else:
             kept.append((kind, data))

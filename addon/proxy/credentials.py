@@ -30,10 +30,10 @@ MAX_FILE = 1_000_000  # bytes; also of what a command may print
 MAX_KNOWN = 4096  # values that are recognised, the latest first
 MAX_HELD = 4096  # secrets whose value is at hand
 _QUOTED = 12  # characters of the beginning of a value that are covered in a message
-RETRY = 5.0  # seconds after which a command that failed may be run again
+COMMAND_RETRY = 5.0  # seconds after which a command that failed may be run again
 KILL_WAIT = 1.0  # seconds to wait for a killed command to end
 
-Stamp = tuple[int, ...]
+FileStamp = tuple[int, ...]
 _SOUND = re.compile(r"[!-~]+")
 
 
@@ -55,7 +55,7 @@ class _Held:
 
     value: str = field(repr=False)
     at: float
-    stamp: Stamp | None = None
+    stamp: FileStamp | None = None
     failed: str = ""
 
 
@@ -168,7 +168,7 @@ class Credentials:
             case "file":
                 return bool(held.value) and held.stamp == stamp_of(secret.value)
             case "cmd":
-                return self._clock() - held.at < (RETRY if held.failed else secret.ttl)
+                return self._clock() - held.at < (COMMAND_RETRY if held.failed else secret.ttl)
 
     async def _flight(self, secret: Secret) -> None:
         """Join the reading of *secret* that runs on this loop, or begin one. Cancelling the caller does not end it."""
@@ -192,7 +192,7 @@ class Credentials:
             held = self._after(secret, f"{named(secret)}: cannot be read ({type(e).__name__})")
         self._keep(secret, held)
 
-    async def _read(self, secret: Secret) -> tuple[str, Stamp | None]:
+    async def _read(self, secret: Secret) -> tuple[str, FileStamp | None]:
         match secret.source:
             case "literal":
                 return secret.value, None
@@ -235,7 +235,7 @@ def named(secret: Secret) -> str:
             return secret_patterns.covered(f"cmd {secret.argv[0]}")
 
 
-def stamp_of(path: str | Path) -> Stamp | None:
+def stamp_of(path: str | Path) -> FileStamp | None:
     """Return a value that changes when the file at *path* does; None where there is none to be read."""
     try:
         return _stamp(Path(path).expanduser().stat())
@@ -281,12 +281,12 @@ def _sound(value: str) -> str:
 # -- files ------------------------------------------------------------------------------------------------------------
 
 
-def _stamp(found: os.stat_result) -> Stamp:
+def _stamp(found: os.stat_result) -> FileStamp:
     # a chmod changes the ctime only if the clock of the file system has moved on; so the mode counts too
     return found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_size, found.st_ino, found.st_dev
 
 
-def _from_file(secret: Secret) -> tuple[str, Stamp]:
+def _from_file(secret: Secret) -> tuple[str, FileStamp]:
     try:
         path = Path(secret.value).expanduser()
         # O_NONBLOCK: the open would wait at a pipe

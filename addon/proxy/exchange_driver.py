@@ -29,7 +29,7 @@ from . import own_responses
 from .answer_filter import AnswerFilter
 from .credentials import Credentials
 from .header_fields import HeaderFields, as_text
-from .redacted_heads import CREDENTIALS, RedactedHeads, names_credential
+from .redacted_heads import KEY_PREFIXES, RedactedHeads, names_credential
 from .upstream_request import UpstreamRequest, check_destination
 from .websocket_layer import PatchbayWebsocket
 
@@ -273,7 +273,7 @@ class ExchangeDriver:
         """Return the client's headers without those that stay here, for signals and stamps."""
         fields = HeaderFields(self._flow.request.headers.fields)
         unwanted = fields.listed() | self.redacted_heads.by_value
-        fields.drop(lambda name: name in unwanted or (name not in CREDENTIALS and names_credential(name)))
+        fields.drop(lambda name: name in unwanted or (name not in KEY_PREFIXES and names_credential(name)))
         return as_text(fields.raw())
 
 

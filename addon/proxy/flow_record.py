@@ -21,7 +21,7 @@ from . import flow_metadata as names
 
 MAX_LINES = 50  # exchanges of one WebSocket whose lines its flow keeps
 MAX_RECORDS = 200  # … whose records it keeps
-_CONTEXT = "patchbay 2026 headers of a flow"
+_PURPOSE = "patchbay 2026 headers of a flow"
 _CHANGED_BY_MITMPROXY = frozenset(
     (b"host", b"content-length", b"connection", b"transfer-encoding")
 )  # they change by themselves
@@ -107,7 +107,7 @@ def headers_digest(request: http.Request, key: bytes) -> str:
         if (lower := name.lower()) not in _CHANGED_BY_MITMPROXY
         and not (b"patchbay" in value and PLACEHOLDER.fullmatch(value))
     ]
-    return keyed.tag(keyed.derive(key, _CONTEXT), b"\n".join(kept)).hex()
+    return keyed.tag(keyed.derive(key, _PURPOSE), b"\n".join(kept)).hex()
 
 
 def _is_as_it_came(request: http.Request, came: Request) -> bool:

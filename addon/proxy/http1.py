@@ -34,7 +34,7 @@ Commands = Generator[commands.Command, Any, None]
 def adopt(child: layer.Layer) -> None:
     """Give *child*, or the HTTP/1 connection that it wraps, our class in place of mitmproxy's."""
     found: Any = child.context.layers[-1]
-    ours = _OURS.get(type(found))
+    ours = _PATCHBAY_LAYERS.get(type(found))
     if ours is not None:
         state = found.state.__name__
         found.__class__ = ours
@@ -165,7 +165,7 @@ class PatchbayHttp1Client(_Trailers, Http1Client):
         return bool(_INTERIM.match(begins)) and begins[9:12] != b"101"
 
 
-_OURS: dict[type, type] = {Http1Server: PatchbayHttp1Server, Http1Client: PatchbayHttp1Client}
+_PATCHBAY_LAYERS: dict[type, type] = {Http1Server: PatchbayHttp1Server, Http1Client: PatchbayHttp1Client}
 
 
 def _written(trailers: http.Headers) -> bytes:

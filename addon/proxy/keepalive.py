@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 
-IDLE, INTERVAL, PROBES = 60, 15, 4  # seconds without a byte, seconds between two probes, and how many may be lost
+SILENT, INTERVAL, PROBES = 60, 15, 4  # seconds without a byte, seconds between two probes, and how many may be lost
 
-_SETTINGS = (("TCP_KEEPIDLE", IDLE), ("TCP_KEEPALIVE", IDLE), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES))
+_SETTINGS = (("TCP_KEEPIDLE", SILENT), ("TCP_KEEPALIVE", SILENT), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES))
 
 
 def probe(connected: socket.socket) -> None:

@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 LARGE = 8 * 1024 * 1024  # bytes held by ended exchanges since the last collection that make one worthwhile
 YOUNG = 1.0  # seconds until the young generations are collected, which takes a millisecond
-IDLE = 5.0  # seconds between checks for an idle proxy, in which a full collection delays nothing
-PATIENCE = 30.0  # seconds after which a busy proxy runs the full collection too; it takes some 50 ms
+IDLE_CHECK_EVERY = 5.0  # seconds between checks for an idle proxy, in which a full collection delays nothing
+BUSY_LIMIT = 30.0  # seconds after which a busy proxy runs the full collection too; it takes some 50 ms
 
 
 class MemoryTrim:
@@ -44,11 +44,11 @@ class MemoryTrim:
         self._later()
 
     def _later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(IDLE, self._collect_when_idle)
+        self._timer = asyncio.get_running_loop().call_later(IDLE_CHECK_EVERY, self._collect_when_idle)
 
     def _collect_when_idle(self) -> None:
-        self._waited += IDLE
-        if self._busy() and self._waited < PATIENCE:
+        self._waited += IDLE_CHECK_EVERY
+        if self._busy() and self._waited < BUSY_LIMIT:
             self._later()
             return
         self._timer, self._held = None, 0

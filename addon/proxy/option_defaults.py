@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _GLANCE = 0.005  # seconds between two checks whether mitmproxy has started
 _COLLECT_AFTER = 10_000  # objects more than before
 LISTEN_HOST = "127.0.0.1"
-_OURS = {
+_DEFAULTS = {
     "listen_host": LISTEN_HOST,
     # eager opens a connection to the host the client names, before the request is checked
     "connection_strategy": "lazy",
@@ -33,7 +33,7 @@ _tasks: set[asyncio.Task[None]] = set()
 
 def apply() -> None:
     """Set the defaults for options the user has not set. To be called while the addon loads."""
-    ours = {name: value for name, value in _OURS.items() if ctx.options._options[name].value is optmanager.unset}
+    ours = {name: value for name, value in _DEFAULTS.items() if ctx.options._options[name].value is optmanager.unset}
     ctx.options.update(**ours)
     _changed.update(ours)
     if "listen_host" in ours:

@@ -20,9 +20,9 @@ from ..values.record import Record
 logger = logging.getLogger(__name__)
 
 VARIABLE = "PATCHBAY_STORE"  # the store where the settings name none
-EVERY = 0.2  # seconds between two exchanges of records
-PATIENCE = 2.0  # seconds at the start for the records of earlier processes
-AT_ONCE = 2000  # records at a time, so that no request waits long
+HAND_ON_EVERY = 0.2  # seconds between two rounds of reading the news and writing the changes
+FIRST_READ_WAIT = 2.0  # seconds at the start for the records of earlier processes
+RECORDS_AT_ONCE = 2000  # records at a time, so that no request waits long
 CATCH_UP = 0.25  # seconds a request may wait for the latest records of other instances
 NEW = 0.02  # seconds until an unknown conversation is looked up again: its last turn may just have ended elsewhere
 
@@ -31,7 +31,7 @@ class Persistence:
     """
     Connects *state* to the store of *settings*, if there is one; *key* is the master key.
 
-    The constructor loads what the store holds, within PATIENCE. Raises StoreError for an unusable store.
+    The constructor loads what the store holds, within FIRST_READ_WAIT. Raises StoreError for an unusable store.
     """
 
     def __init__(self, settings: Config, key: bytes, state: State) -> None:
@@ -91,17 +91,17 @@ class Persistence:
                 await asyncio.wait_for(told.wait(), seconds)
             self._slow = self._slow or loop.time() - asked > CATCH_UP
         if self._behind is not None:
-            self._state.adopt(self._behind.take(AT_ONCE), time.time())
+            self._state.adopt(self._behind.take(RECORDS_AT_ONCE), time.time())
         return max(0.0, seconds - (loop.time() - asked))
 
     def _now(self, behind: WriteBehind) -> None:
         self._handing = False
-        self._hand_on(behind, time.time(), AT_ONCE)
+        self._hand_on(behind, time.time(), RECORDS_AT_ONCE)
 
     def look(self, behind: WriteBehind, now: float) -> None:
         """Read news, and write changes."""
-        self._state.adopt(behind.take(AT_ONCE), now)
-        self._hand_on(behind, now, AT_ONCE)
+        self._state.adopt(behind.take(RECORDS_AT_ONCE), now)
+        self._hand_on(behind, now, RECORDS_AT_ONCE)
 
     def _hand_on(self, behind: WriteBehind, now: float, most: int | None) -> None:
         """Write changes; to a store that was lost and came back also *most* records of the whole state."""
@@ -113,14 +113,14 @@ class Persistence:
 
     def _begin(self, behind: WriteBehind) -> None:
         self._state.watch(shared=behind.shared)
-        if behind.wait_for_first_read(PATIENCE):
+        if behind.wait_for_first_read(FIRST_READ_WAIT):
             news = behind.take()
             unread = self._state.adopt(news, time.time())
             logger.info("patchbay: records read from the store: %d", len(news) - unread)
 
     async def _run(self, behind: WriteBehind) -> None:
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(HAND_ON_EVERY)
             try:
                 self.look(behind, time.time())
             except Exception as e:  # the proxy goes on without its store

@@ -14,7 +14,7 @@ from ..values import header_names
 from ..values.http import Origin
 from .header_fields import HeaderFields, Raw
 
-CREDENTIALS = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
+KEY_PREFIXES = {name.encode(): prefix.encode() for name, prefix in header_names.CREDENTIALS.items()}
 _WORD = credential_places.HIDDEN.encode()
 _PLACEHOLDER = re.compile(_WORD + rb"(?::[\w.-]{1,64})?")
 _WITH_SCHEME = re.compile(rb"(?:Bearer )?" + _PLACEHOLDER.pattern)
@@ -142,13 +142,13 @@ def aim(request: http.Request, fields: HeaderFields, origin: Origin) -> None:
 
 def _cover(fields: HeaderFields, word: bytes, *, by_value: bool = True) -> None:
     for name in {name for name in fields.names() if names_credential(name)}:
-        fields.put(name, CREDENTIALS.get(name, b"") + word)
+        fields.put(name, KEY_PREFIXES.get(name, b"") + word)
     if by_value and _is_key(fields.values()):
         fields.each_field(lambda name, value: _WORD if _is_key(value) and not _needs_value(name, value) else value)
 
 
 def _presented_credentials(fields: HeaderFields) -> list[bytes]:
-    found = (fields.first(name).rpartition(b" ")[2] for name in CREDENTIALS)
+    found = (fields.first(name).rpartition(b" ")[2] for name in KEY_PREFIXES)
     return [value for value in found if len(value) >= _PRESENTED and not _PLACEHOLDER.fullmatch(value)]
 
 

@@ -17,15 +17,15 @@ from ..settings.reader import ConfigError
 from ..settings.settings import Config
 from ..values.account import Secret
 from . import environment, persistence
-from .credentials import Credentials, KeyUnavailable, Stamp, stamp_of, unusable
+from .credentials import Credentials, FileStamp, KeyUnavailable, stamp_of, unusable
 
 logger = logging.getLogger(__name__)
 
-EVERY = 0.5  # seconds between two looks at the files
-CALM = 0.2  # seconds for which a file must not change before it is read: its writer may not be done
+LOOK_EVERY = 0.5  # seconds between two looks at the files
+UNCHANGED_FOR = 0.2  # seconds for which a file must not change before it is read: its writer may not be done
 FIXED = ("state", "store", "mode")  # settings whose changes take effect at the next start
 
-_Stamps = dict[Path, Stamp | None]
+_Stamps = dict[Path, FileStamp | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Reload:
         task, self._task = self._task, None
         return task is not None and task.cancel()
 
-    async def look(self, calm: float = CALM) -> bool:
+    async def look(self, calm: float = UNCHANGED_FOR) -> bool:
         """Look at the files once; return whether a change was found that has been calm for *calm* seconds."""
         found = await asyncio.to_thread(_stamps, self._files())
         changed = {path for path, stamp in found.items() if stamp != self._seen.get(path, stamp)}
@@ -111,7 +111,7 @@ class Reload:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(LOOK_EVERY)
             try:
                 await self.look()
             except Exception as e:  # the next version of a file may be sound

@@ -11,8 +11,8 @@ from .exchange_driver import ExchangeDriver
 from .header_fields import HeaderFields
 
 COLLECTED = 64 << 20  # bytes up to which a JSON answer goes out in one piece; a larger one is not read
-_OURS = header_names.OURS.encode()
-_REVEALING = header_names.encoded({*header_names.ACCOUNTS, "set-cookie"})  # whose account ours is
+_OUR_PREFIX = header_names.OURS.encode()
+_OF_ACCOUNT = header_names.encoded({*header_names.ACCOUNTS, "set-cookie"})  # whose account ours is
 
 
 def without_private(headers: http.Headers) -> HeaderFields:
@@ -53,7 +53,7 @@ def is_events(fields: HeaderFields) -> bool:
 
 
 def _is_private(name: bytes) -> bool:
-    return name.startswith(_OURS) or name in _REVEALING
+    return name.startswith(_OUR_PREFIX) or name in _OF_ACCOUNT
 
 
 def _length(fields: HeaderFields) -> int:

@@ -31,7 +31,7 @@ Commands = Generator[commands.Command, Any, None]
 
 HEADERS = 1 << 18  # bytes of a header list over HTTP/2; h2 allows a quarter of it, and ends the connection above that
 HUFFMAN = 1 << 12  # bytes up to which a header list is Huffman-coded: hpack takes quadratic time to do so
-IDLE = 32  # unused connections that one client keeps; mitmproxy has a limit for all, and waits for ever above it
+IDLE_CONNECTIONS = 32  # unused ones that a client keeps; mitmproxy has a limit for all, and waits for ever above it
 
 
 @dataclass
@@ -166,7 +166,7 @@ class ConnectionLayer(mitm.HttpLayer):
     def _make_room(self) -> Commands:
         """Close the connections that have been idle longest, so that another one can be opened."""
         idle = sorted((each for each in self.upstreams.values() if each.idle), key=lambda each: each.used)
-        for upstream in idle[: max(0, len(idle) - IDLE + 1)]:
+        for upstream in idle[: max(0, len(idle) - IDLE_CONNECTIONS + 1)]:
             upstream.retired = True
             yield commands.CloseConnection(upstream.connection)
 

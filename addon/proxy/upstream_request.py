@@ -19,15 +19,15 @@ from ..values.http import Origin, is_loopback
 from . import message_content
 from .credentials import Credentials
 from .header_fields import HeaderFields
-from .redacted_heads import CREDENTIALS, RedactedHeads, aim, names_credential
+from .redacted_heads import KEY_PREFIXES, RedactedHeads, aim, names_credential
 
 _HEADER_OF_FORM = {
     **{header_names.credential_form(name): name.title().encode() for name in header_names.CREDENTIALS},
     "query": b"",  # no header: the key is a parameter of the path
 }
 _EXTENSIONS = b"sec-websocket-extensions"  # a compressed message has no size to hold against a limit
-_OURS = header_names.OURS.encode()
-_REVEALING = header_names.encoded({*header_names.ACCOUNTS, "cookie"})  # whose account the client's is
+_OUR_PREFIX = header_names.OURS.encode()
+_OF_CLIENT = header_names.encoded({*header_names.ACCOUNTS, "cookie"})  # whose account the client's is
 _LENGTHS = frozenset((b"transfer-encoding", b"content-encoding"))
 
 
@@ -122,11 +122,11 @@ class UpstreamRequest:
         form = self._form(account, value)
         header = _HEADER_OF_FORM[form]  # an unknown form must not put a key into the path
         keeps = header.lower()
-        fields.drop(lambda name: name != keeps and name in CREDENTIALS)
+        fields.drop(lambda name: name != keeps and name in KEY_PREFIXES)
         if not header:
             return credential_places.with_key(path, value)
         # set in place, so that it stands and is spelled as the client had it
-        fields.put(header, CREDENTIALS[keeps] + value.encode())
+        fields.put(header, KEY_PREFIXES[keeps] + value.encode())
         return path
 
     def _form(self, account: Account, value: str) -> str:
@@ -168,9 +168,9 @@ def _is_withheld(name: bytes) -> bool:
     """
     Whether a client's header does not go up: it is one of ours or a credential, or reveals whose account it is.
 
-    Those in CREDENTIALS keep their places: the account's own credential takes one of them, and the others go then.
+    Those in KEY_PREFIXES keep their places: the account's own credential takes one of them, and the others go then.
     """
-    return name not in CREDENTIALS and (name.startswith(_OURS) or name in _REVEALING or names_credential(name))
+    return name not in KEY_PREFIXES and (name.startswith(_OUR_PREFIX) or name in _OF_CLIENT or names_credential(name))
 
 
 def _connection_value(fields: HeaderFields, server: Server) -> bytes:

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 _BODY_UPWARDS = frozenset({mitm.RequestData, mitm.RequestTrailers, mitm.RequestEndOfMessage})
 _BROKEN = frozenset({mitm.ResponseProtocolError, Lost, Unprocessed})
 _DOWNWARDS = _BROKEN | {mitm.ResponseHeaders, mitm.ResponseData, mitm.ResponseTrailers, mitm.ResponseEndOfMessage}
-_ENDS = _BROKEN | {mitm.ResponseEndOfMessage}
+_UPSTREAM_ENDS = _BROKEN | {mitm.ResponseEndOfMessage}
 _QUEUED = 128  # events of a stream that may wait while it pauses
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
 BACKLOG = 4 << 20  # bytes of a stream that wait for the window of an HTTP/2 client; above, its upstream is not read
@@ -133,7 +133,7 @@ class PatchbayStream(UpstreamAttempt):
                 # with what made us answer ourselves
                 return
             event.stream_id = self.stream_id  # mitmproxy's client side knows only this id
-            self.upstream_open = self.upstream_open and kind not in _ENDS
+            self.upstream_open = self.upstream_open and kind not in _UPSTREAM_ENDS
             self.heard_at = time.monotonic()
             filtering = self.answer_filter
             if driver and filtering and isinstance(event, mitm.ResponseData) and not filtering.is_encoded:

@@ -209,7 +209,7 @@ class Setting:
             case Scalar(text=text, quoted=quoted):
                 if self.is_null:
                     return "empty"
-                said = secret_patterns.HIDDEN if _LONG.fullmatch(text) else shown(text)
+                said = secret_patterns.NOT_SHOWN if _LONG.fullmatch(text) else shown(text)
                 return f"'{said}'" if quoted or not _NUMBER.fullmatch(text) else said
 
 
@@ -407,7 +407,7 @@ def _unknown(setting: Setting, member: Setting, name: str, keys: Mapping[str, Re
     if joined and joined[1] in keys:  # the rest of the name is its value
         where, message = inside + joined[1], f"must be written '{joined[1]}: …', with a space after the colon"
     else:
-        where = inside + (secret_patterns.HIDDEN if _LONG.fullmatch(name) else shown(name))
+        where = inside + (secret_patterns.NOT_SHOWN if _LONG.fullmatch(name) else shown(name))
         message = "is not a setting" + (suggestion(name, keys) or f"; there are {', '.join(keys)}")
     setting.notes.mistakes.append(Mistake(member.key or member.place, where, message))
 

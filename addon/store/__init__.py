@@ -37,9 +37,9 @@ def opened(url: str, folder: Path, space: str) -> Store | None:
 
 def missing_package(url: str) -> str:
     """Return what the store of *url* needs and lacks, with the command that installs it; empty: nothing."""
-    from .redis_store import MISSING
+    from .redis_store import NO_REDIS
 
-    return MISSING if url.partition(":")[0] in ("redis", "rediss") and not importlib.util.find_spec("redis") else ""
+    return NO_REDIS if url.partition(":")[0] in ("redis", "rediss") and not importlib.util.find_spec("redis") else ""
 
 
 def file_of(url: str, folder: Path) -> Path | None:

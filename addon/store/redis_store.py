@@ -45,7 +45,7 @@ for i = 2, #KEYS do
   end
 end
 """
-MISSING = "a redis:// store needs the package redis: pip install 'redis>=5'"
+NO_REDIS = "a redis:// store needs the package redis: pip install 'redis>=5'"
 _FIELDS = ("kind", "key", "value", "rank", "expires")
 
 
@@ -64,7 +64,7 @@ class RedisStore:
         try:
             import redis
         except ImportError:
-            raise StoreError(MISSING) from None
+            raise StoreError(NO_REDIS) from None
         self._errors: tuple[type[Exception], ...] = (redis.RedisError, OSError)
         self._server: Any = redis.Redis.from_url(
             url, decode_responses=True, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT

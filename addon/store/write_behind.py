@@ -14,10 +14,10 @@ from .protocol import Store, StoreError
 
 logger = logging.getLogger(__name__)
 
-EVERY = 0.2  # seconds between two reads of the store
-RETRY = 1.0  # seconds until a failed store is tried again
+POLLING = 0.2  # seconds between two reads of the store
+STORE_RETRY = 1.0  # seconds until a failed store is tried again
 MAX_WAITING = 200_000  # records in either direction; the oldest are dropped
-_Waiting = dict[tuple[str, str], Record]
+_ByKey = dict[tuple[str, str], Record]
 
 
 class WriteBehind:
@@ -27,14 +27,14 @@ class WriteBehind:
     A failed store is tried again every second; meanwhile the last record of each key waits. *name* is for messages.
     """
 
-    def __init__(self, store: Store, name: str, clock: Callable[[], float] = time.time, every: float = EVERY) -> None:
+    def __init__(self, store: Store, name: str, clock: Callable[[], float] = time.time, every: float = POLLING) -> None:
         self._store = store
         self._name = name
         self._clock = clock
         self._every = every
         self._lock = threading.Lock()
-        self._out: _Waiting = {}
-        self._in: _Waiting = {}
+        self._out: _ByKey = {}
+        self._in: _ByKey = {}
         self._requests: list[Callable[[], None]] = []
         self._wake = threading.Event()
         self._first_read = threading.Event()
@@ -97,7 +97,7 @@ class WriteBehind:
                 self._wake.wait(self._every)
                 self._wake.clear()
             else:  # not at every `put`
-                self._ended.wait(RETRY)
+                self._ended.wait(STORE_RETRY)
         if not self._turn():
             self._turn()  # a file that was removed is an error once, and is created again
         self._store.close()
@@ -120,7 +120,7 @@ class WriteBehind:
             for ready in requests:
                 ready()
 
-    def _failed(self, out: _Waiting, e: Exception) -> None:
+    def _failed(self, out: _ByKey, e: Exception) -> None:
         with self._lock:
             self._out = out | self._out
         if not self._failing:
@@ -137,7 +137,7 @@ class WriteBehind:
         self._failing = False
 
 
-def _add(waiting: _Waiting, records: Iterable[Record]) -> None:
+def _add(waiting: _ByKey, records: Iterable[Record]) -> None:
     for record in records:
         key = record.kind, record.key
         before = waiting.get(key)

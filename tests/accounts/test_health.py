@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from patchbay.accounts.cooldown import PENALTIES, PROBE_LEASE, SharedCooldown, State
+from patchbay.accounts.cooldown import PENALTIES, PROBE_LEASE, LaneState, SharedCooldown
 from patchbay.accounts.health import MAX_LANES, Health
 from patchbay.accounts.limits import Bucket
 from patchbay.accounts.upstream_faults import OutcomeContext
@@ -658,7 +658,7 @@ def test_every_event_in_every_state_leads_where_the_table_says(state, event):
 
 
 def test_every_state_can_be_reached_and_left():
-    assert set(get_args(get_args(State)[0])) | set(get_args(get_args(State)[1])) == set(STAYS)
+    assert set(get_args(get_args(LaneState)[0])) | set(get_args(get_args(LaneState)[1])) == set(STAYS)
     reached, new = {"healthy"}, {"healthy"}
     while new:
         new = {_expected(state, event) for state in new for event in EVENTS} - reached

@@ -333,9 +333,9 @@ def test_a_version_is_that_of_the_checkout_or_of_what_is_installed(
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
     monkeypatch.setattr(cli, "_installed", lambda name: f"installed {name}")
     for folder, told in (("addon", "7.8.9"), ("patchbay", "installed patchbay")):
-        monkeypatch.setattr(cli, "FOLDER", tmp_path / folder)
+        monkeypatch.setattr(cli, "ADDON", tmp_path / folder)
         assert cli._version() == told
-    monkeypatch.setattr(cli, "FOLDER", tmp_path / "nowhere" / "addon")
+    monkeypatch.setattr(cli, "ADDON", tmp_path / "nowhere" / "addon")
     assert cli._version() == "installed patchbay"
 
 

@@ -24,7 +24,7 @@ ACCOUNTS = "accounts: [{id: a, provider: openai, key: example-one}, {id: b, prov
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(persistence, "PATIENCE", 30.0)  # seconds; only a failing test takes them
+    monkeypatch.setattr(persistence, "FIRST_READ_WAIT", 30.0)  # seconds; only a failing test takes them
     (tmp_path / "state").mkdir(mode=0o700)
     text = f"state: {tmp_path / 'state'}\nstore: sqlite\n{ACCOUNTS}"
     (tmp_path / "config.yaml").write_text(text)

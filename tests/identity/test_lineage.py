@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from patchbay.identity.lineage import KINDS, Lineage
+from patchbay.identity.lineage import LINEAGES, Lineage
 from patchbay.identity.seeds import Seeds
 from patchbay.ledger import Entry, Ledger
 
@@ -75,7 +75,7 @@ def test_a_client_is_tied_as_long_as_the_last_thing_it_was_given():
 def test_what_others_may_say_in_the_same_words_is_kept_apart():
     """I2: a passage takes no token's place, and makes nobody believe that there are tokens."""
     ledger = Ledger()
-    lineage, words = (Lineage(Seeds(b"k" * 32), ledger, kind) for kind in KINDS)
+    lineage, words = (Lineage(Seeds(b"k" * 32), ledger, kind) for kind in LINEAGES)
     for affinity in ("x", "y"):
         words.note(b"", "the same", Entry("", affinity=affinity), 0, 60)
 

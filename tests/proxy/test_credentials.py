@@ -243,7 +243,7 @@ def test_a_command_that_fails_says_its_code_and_nothing_else() -> None:
 def test_a_command_that_failed_is_left_alone_for_a_moment(tmp_path: Path) -> None:
     clock = Clock()
     keys, secret = Credentials(clock=clock), shell('echo x >> "$1"; exit 1', str(tmp_path / "runs"))
-    for clock.now in (0.0, module.RETRY - 0.1, module.RETRY):
+    for clock.now in (0.0, module.COMMAND_RETRY - 0.1, module.COMMAND_RETRY):
         refused(keys, secret)
 
     assert (tmp_path / "runs").read_text() == "x\n" * 2
@@ -261,7 +261,7 @@ def test_the_last_value_outlives_a_failing_command(tmp_path: Path) -> None:
     assert got(keys, secret) == "sk-vault-0001"
 
     (tmp_path / "vault").write_text("sk-vault-0002")
-    clock.now += module.RETRY
+    clock.now += module.COMMAND_RETRY
     assert got(keys, secret) == "sk-vault-0002"
 
 
@@ -507,9 +507,9 @@ def test_a_key_that_was_read_meanwhile_is_withheld_too(tmp_path: Path) -> None:
 
 
 def test_the_bounds_are_the_documented_ones() -> None:
-    found = {name: getattr(module, name) for name in ("MAX_FILE", "MAX_KNOWN", "MAX_HELD", "RETRY")}
+    found = {name: getattr(module, name) for name in ("MAX_FILE", "MAX_KNOWN", "MAX_HELD", "COMMAND_RETRY")}
 
-    assert found == {"MAX_FILE": 1_000_000, "MAX_KNOWN": 4096, "MAX_HELD": 4096, "RETRY": 5.0}
+    assert found == {"MAX_FILE": 1_000_000, "MAX_KNOWN": 4096, "MAX_HELD": 4096, "COMMAND_RETRY": 5.0}
     assert KILL_WAIT == 1.0
 
 

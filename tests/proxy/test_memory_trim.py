@@ -25,7 +25,7 @@ class Circle:
 @pytest.fixture(autouse=True)
 def _no_other_look(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(memory_trim, "YOUNG", 0.0)
-    monkeypatch.setattr(memory_trim, "IDLE", 0.01)
+    monkeypatch.setattr(memory_trim, "IDLE_CHECK_EVERY", 0.01)
     gc.freeze()  # what other tests left is not looked through with every look
     gc.disable()
     yield
@@ -71,7 +71,7 @@ def test_small_bodies_alone_cost_nothing() -> None:
 
 def test_old_things_wait_for_a_quiet_moment_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_gone_after([LARGE], old=True, busy=1)
-    monkeypatch.setattr(memory_trim, "PATIENCE", 0.02)
+    monkeypatch.setattr(memory_trim, "BUSY_LIMIT", 0.02)
     assert is_gone_after([LARGE], old=True, busy=1, seconds=30)
 
 

@@ -30,7 +30,7 @@ BOUND = Key("openai@any", b"", "aff")
 
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persistence, "PATIENCE", LONG)
+    monkeypatch.setattr(persistence, "FIRST_READ_WAIT", LONG)
 
 
 class Stopped(asyncio.SelectorEventLoop):
@@ -80,7 +80,7 @@ def test_what_one_process_knew_the_next_one_begins_with(tmp_path: Path) -> None:
 
 
 def test_it_is_handed_over_while_the_process_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persistence, "EVERY", 0.01)
+    monkeypatch.setattr(persistence, "HAND_ON_EVERY", 0.01)
     config = settings(tmp_path)
     first = router(config)
     way = Persistence(config, KEY, first.state)
@@ -146,7 +146,7 @@ class Recorder:
 
 
 def test_a_store_that_came_back_is_told_everything_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(persistence, "AT_ONCE", 2)
+    monkeypatch.setattr(persistence, "RECORDS_AT_ONCE", 2)
     config = settings(tmp_path, "memory")
     known, behind = router(config), Recorder()
     way = Persistence(config, KEY, known.state)
@@ -168,7 +168,7 @@ def test_a_store_that_came_back_just_before_the_end_is_told_everything_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R19: no look comes after it."""
-    monkeypatch.setattr(persistence, "AT_ONCE", 2)
+    monkeypatch.setattr(persistence, "RECORDS_AT_ONCE", 2)
     config = settings(tmp_path, "memory")
     known, behind = router(config), Recorder()
     way = Persistence(config, KEY, known.state)
@@ -192,7 +192,7 @@ def test_what_another_instance_has_just_told_is_known_after_catching_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """R14: with no look at the store by the clock."""
-    monkeypatch.setattr(persistence, "EVERY", 3600)
+    monkeypatch.setattr(persistence, "HAND_ON_EVERY", 3600)
     monkeypatch.setattr(persistence, "CATCH_UP", LONG)
     monkeypatch.setattr(persistence, "opened", lambda url, folder, space: Shared(folder / "shared.db"))
     config = settings(tmp_path)
@@ -298,7 +298,7 @@ def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -
 
 def test_how_often_records_are_exchanged_and_how_long_a_request_waits() -> None:
     """docs/state.md and the reader of a measurement rely on them."""
-    fixed = (persistence.EVERY, persistence.AT_ONCE, persistence.CATCH_UP, persistence.NEW)
+    fixed = (persistence.HAND_ON_EVERY, persistence.RECORDS_AT_ONCE, persistence.CATCH_UP, persistence.NEW)
     assert fixed == (0.2, 2000, 0.25, 0.02)
 
 
@@ -342,7 +342,7 @@ def test_only_a_shared_store_is_written_and_read_for_each_request(tmp_path: Path
         way.soon()
         way.soon()
         await asyncio.sleep(0)
-        assert handed == [persistence.AT_ONCE] * shared, "once in a round of the loop"
+        assert handed == [persistence.RECORDS_AT_ONCE] * shared, "once in a round of the loop"
         assert way.shared is shared
         if isinstance(behind, Asked):
             asyncio.get_running_loop().call_soon(lambda: behind.asking[0]())
@@ -355,7 +355,7 @@ def test_only_a_shared_store_is_written_and_read_for_each_request(tmp_path: Path
         return left
 
     assert (asyncio.run(run()) < LONG) is shared
-    assert handed == [persistence.AT_ONCE] * shared + [None] * bool(behind)
+    assert handed == [persistence.RECORDS_AT_ONCE] * shared + [None] * bool(behind)
 
 
 def test_at_the_end_what_is_left_is_written_and_the_store_closed_once(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_a_look_that_fails_is_reported_and_the_next_one_follows(
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(way._run(behind))  # type: ignore[arg-type]
 
-    assert slept == [persistence.EVERY] * 3
+    assert slept == [persistence.HAND_ON_EVERY] * 3
     assert caplog.messages == ["patchbay: state could not be handed on: OSError"] * 2
 
 

@@ -257,8 +257,8 @@ def test_a_former_name_of_a_setting_is_said_at_a_reload(tmp_path: Path, caplog: 
 
 def test_once_started_it_looks_by_itself_until_it_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(tmp_path, ONE)
-    monkeypatch.setattr(reload, "EVERY", 0.0)
-    monkeypatch.setattr(reload, "CALM", 0.0)
+    monkeypatch.setattr(reload, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(reload, "UNCHANGED_FOR", 0.0)
 
     async def runs() -> None:
         bench.reload.start()

@@ -475,9 +475,9 @@ def test_idle_connections_are_bounded(rig: Rig) -> None:
         rig.answers(used[-1], 1)
 
     assert busy.connected
-    assert [each.connected for each in used] == [False] * (120 - upstream_connections.IDLE) + [
+    assert [each.connected for each in used] == [False] * (120 - upstream_connections.IDLE_CONNECTIONS) + [
         True
-    ] * upstream_connections.IDLE
+    ] * upstream_connections.IDLE_CONNECTIONS
 
 
 # -- one connection ----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from patchbay.store.write_behind import WriteBehind
 from patchbay.values.record import Record
 
 LONG = 30.0  # seconds; only a failing test takes them
-RETRY = write_behind.RETRY
+RETRY = write_behind.STORE_RETRY
 
 
 class Fake:
@@ -58,7 +58,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    monkeypatch.setattr(write_behind, "RETRY", 0.01)
+    monkeypatch.setattr(write_behind, "STORE_RETRY", 0.01)
     yield Fake()
 
 
@@ -201,7 +201,7 @@ def test_a_store_is_read_five_times_a_second_and_at_once_when_there_is_something
 def test_a_store_that_fails_is_tried_again_after_a_second_whatever_is_put(
     fake: Fake, monkeypatch: pytest.MonkeyPatch, pauses: list[float | None]
 ) -> None:
-    monkeypatch.setattr(write_behind, "RETRY", RETRY)
+    monkeypatch.setattr(write_behind, "STORE_RETRY", RETRY)
     fake.broken = StoreError("down")
     running = WriteBehind(fake, "fake", clock=lambda: 7.0)
     assert not running.wait_for_first_read(LONG)

@@ -14,11 +14,11 @@ FAMILY = "state"
 _PROOFS = frozenset({"two-starts", "alternates"})  # two answers in one stream
 _MUTUAL = frozenset({"switch", "another-end", "another-prompt"})  # of two answers that switch into each other
 _WEAK = frozenset({"role-again", "sequence-gap"})
-RULES = (
+DISORDERS = (
     "switch", "another-end", "sequence-back", "after-end", "after-finish", "opened-twice", "unopened", "alternates",
     "two-starts", "role-again", "sequence-gap", "wrong-delta", "no-call", "another-prompt",
 )  # fmt: skip
-_KEPT = frozenset(f"disorder {what}" for what in RULES)
+_KEPT = frozenset(f"disorder {what}" for what in DISORDERS)
 
 
 def disorder(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:

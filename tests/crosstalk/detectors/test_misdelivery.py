@@ -20,7 +20,7 @@ CASES = {
     "same-text": ("same-text", Fact("text", TEXT), True),
     "settings user": ("settings", Fact("settings", {"user": "person-of-theirs"}, "body"), True),
     "stray-head": ("stray-head", Fact("stray", "HTTP/1.1 200", "body"), True),
-    **{f"disorder {rule}": ("disorder", Fact("disorder", "a", rule), rule in MIXED) for rule in state.RULES},
+    **{f"disorder {rule}": ("disorder", Fact("disorder", "a", rule), rule in MIXED) for rule in state.DISORDERS},
     "shape openai_responses": ("shape", Fact("shape", "anthropic", "body"), False),
     "framing": ("framing", Fact("framing", "events", "body"), False),
     "tool-call": ("tool-call", Fact("token", CALL, "tool"), False),

@@ -21,7 +21,7 @@ RULES = (
     "switch another-end another-prompt sequence-back after-end after-finish opened-twice unopened wrong-delta no-call"
     " two-starts alternates role-again sequence-gap"
 ).split()
-STRONG = [rule for rule in state.RULES if rule not in state._PROOFS | state._WEAK]
+STRONG = [rule for rule in state.DISORDERS if rule not in state._PROOFS | state._WEAK]
 
 
 def found(rule: str, answers: int) -> list[tuple[str, str]]:
@@ -32,10 +32,10 @@ def found(rule: str, answers: int) -> list[tuple[str, str]]:
 
 
 def test_every_rule_has_one_worth() -> None:
-    assert set(state.RULES) == set(RULES)
-    assert set(state.RULES) >= state._PROOFS | state._WEAK | state._MUTUAL
+    assert set(state.DISORDERS) == set(RULES)
+    assert set(state.DISORDERS) >= state._PROOFS | state._WEAK | state._MUTUAL
     assert not state._PROOFS & (state._WEAK | state._MUTUAL)
-    assert len(STRONG) == len(set(state.RULES)) - len(state._PROOFS) - len(state._WEAK)
+    assert len(STRONG) == len(set(state.DISORDERS)) - len(state._PROOFS) - len(state._WEAK)
 
 
 @pytest.mark.parametrize("rule", STRONG)

@@ -98,7 +98,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("modules", nargs="*", metavar="MODULE", help="such as accounts/limits or proxy; all if none")
+    parser.add_argument(
+        "modules", nargs="*", metavar="MODULE", help="such as accounts/stated_limits or proxy; all if none"
+    )
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="which mutants are drawn, for each a table")
     parser.add_argument("--count", type=int, default=25, help="mutants of a module at most")
     parser.add_argument("-n", "--jobs", type=int, default=2, help="runs at the same time")

@@ -132,9 +132,9 @@ def test_a_statement_that_an_import_runs_concerns_every_test_and_those_of_the_mo
 @pytest.mark.parametrize(
     ("file", "module", "expected"),
     [
-        ("tests/accounts/test_limits.py", "accounts/limits.py", 0),
-        ("tests/accounts/test_pool.py", "accounts/limits.py", 1),
-        ("tests/store/test_limits.py", "accounts/limits.py", 2),
+        ("tests/accounts/test_stated_limits.py", "accounts/stated_limits.py", 0),
+        ("tests/accounts/test_pool.py", "accounts/stated_limits.py", 1),
+        ("tests/store/test_stated_limits.py", "accounts/stated_limits.py", 2),
         ("tests/test_router.py", "router.py", 0),
         ("tests/test_exchange.py", "router.py", 1),
         ("tests/store/test_router.py", "router.py", 2),

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ..values.account import OutcomeKind
 from ..values.decision import Outcome
-from .limits import ABSURD
+from .stated_limits import ABSURD
 
 Blocked = Literal["cooling", "unsupported", "forbidden", "auth-failed", "billing-blocked"]
 LaneState = Literal["healthy", "throttled", "half-open"] | Blocked

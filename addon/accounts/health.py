@@ -30,7 +30,7 @@ from .cooldown import (
     applied,
     to_share,
 )
-from .limits import Bucket
+from .stated_limits import Bucket
 from .upstream_faults import NO_CONTEXT, OutcomeContext, UpstreamFaults, is_doubtful
 
 LOW, ENOUGH, SOON = 0.1, 0.2, 5.0  # shares left of a limit, and the seconds to its reset that do not matter

@@ -27,7 +27,7 @@ from ..values.account import ErrorRule, OutcomeKind, OutcomeScope
 from ..values.answer import Head
 from ..values.decision import Outcome
 from ..values.http import Headers
-from . import error_body, limits, quoted_text
+from . import error_body, quoted_text, stated_limits
 from .error_body import ErrorBody
 from .quoted_text import ClientText
 
@@ -179,7 +179,7 @@ def classify(
         return _outcome("request", detail=str(head.status))
     said = error_body.read(body)
     if _is_no_api_answer(head, body, said) and not any(_is_meant(rule, head.status, said) for rule in own):
-        until = limits.retry_at(head.headers, said, now)
+        until = stated_limits.retry_at(head.headers, said, now)
         return _outcome("server", until=until, detail=f"{head.status} {NO_API}")
     return _classified(family, head.status, said, head.headers, now, own, sent)
 
@@ -247,7 +247,7 @@ def _is_met_by_client_text(rule: ErrorRule, said: ErrorBody, sent: ClientText) -
 
 def _judge(family: str, status: int, said: ErrorBody, headers: Headers, now: float, sent: ClientText) -> Outcome:
     """Judge by a daily quota, then by the rules, then by the request's own share in the error; at last the evidence."""
-    until = limits.retry_at(headers, said, now, sent)
+    until = stated_limits.retry_at(headers, said, now, sent)
     if _is_daily(said, sent):
         # The delay stated with a daily quota is often that of the minute window.
         until = until if until is not None and until - now > _MINUTES else None
@@ -323,7 +323,7 @@ def _is_told_by_client(rule: OutcomeRule, said: ErrorBody, sent: ClientText) -> 
 
 
 def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) -> bool:
-    if limits.is_larger_than_limit(said.message) and status in (413, 429):
+    if stated_limits.is_larger_than_limit(said.message) and status in (413, 429):
         return True
     if rule is None and status == 408:  # the request did not arrive in time
         return True

@@ -18,7 +18,7 @@ from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
 from ..values.decision import Candidate, Identity, Outcome, Refusal, Wait
 from ..values.http import Client, Origin, PriorServing
-from . import limits, models, refusals, selection
+from . import models, refusals, selection, stated_limits
 from .bindings import Bindings, Key
 from .cooldown import TRANSIENT
 from .eligibility import Eligibility, Option, probe_scope
@@ -106,7 +106,7 @@ class Accounts:
 
     def record_head(self, lease: Lease, head: Head, now: float) -> None:
         """Record what the *head* of a good answer says of the provider's limits."""
-        self.health.record_headroom(lease.account.id, lease.lane, limits.headroom(head.headers, now), now)
+        self.health.record_headroom(lease.account.id, lease.lane, stated_limits.headroom(head.headers, now), now)
 
     def record_outcome(self, lease: Lease, outcome: Outcome, now: float, tokens: int | None = None) -> None:
         """

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from patchbay.accounts.cooldown import PENALTIES, PROBE_LEASE, LaneState, SharedCooldown
 from patchbay.accounts.health import MAX_LANES, Health
-from patchbay.accounts.limits import Bucket
+from patchbay.accounts.stated_limits import Bucket
 from patchbay.accounts.upstream_faults import OutcomeContext
 from patchbay.values.decision import Outcome
 

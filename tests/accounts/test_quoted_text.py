@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.accounts import limits, outcome, quoted_text
+from patchbay.accounts import outcome, quoted_text, stated_limits
 from patchbay.accounts.outcome import RULES
 from patchbay.accounts.quoted_text import ClientText, own_words
 from patchbay.body import Body
@@ -540,7 +540,7 @@ def test_a_time_that_a_client_writes_is_none() -> None:
         told = Body(plain({"error": {"message": message}}))
         sent = ClientText(plain({"model": "m", "role": words}))
         assert outcome.classify("openai", Head(429, Headers()), told, NOW, (), sent).until is None
-    assert limits.in_text("try again in 30 days", NOW, ClientText(plain({"model": "m"}))) == NOW + 30 * 86400
+    assert stated_limits.in_text("try again in 30 days", NOW, ClientText(plain({"model": "m"}))) == NOW + 30 * 86400
 
 
 def test_a_users_rule_is_not_met_by_the_client_either() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.accounts import error_body, limits
+from patchbay.accounts import error_body, stated_limits
 from patchbay.accounts.quoted_text import ClientText
 from patchbay.body import Body
 from patchbay.values.http import Headers
@@ -18,7 +18,7 @@ NOW = 1_790_000_000.0
 
 
 def retry_at(fields, found, now):
-    return limits.retry_at(fields, error_body.read(found), now)
+    return stated_limits.retry_at(fields, error_body.read(found), now)
 
 
 def headers(**fields: str) -> Headers:
@@ -48,7 +48,7 @@ def body(document: object) -> Body:
     ],
 )
 def test_a_moment_is_read_in_every_unit(text, seconds):
-    assert limits.moment(text, NOW) == pytest.approx(NOW + seconds, rel=0, abs=1e-3)
+    assert stated_limits.moment(text, NOW) == pytest.approx(NOW + seconds, rel=0, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_a_moment_is_read_in_every_unit(text, seconds):
      "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 99 Foo 99999 99:99:99 GMT", None, True, [], {}],
 )  # fmt: skip
 def test_what_is_no_moment_to_come_is_no_hint(text):
-    assert limits.moment(text, NOW) is None
+    assert stated_limits.moment(text, NOW) is None
 
 
 @given(st.text(max_size=80))
 def test_reading_a_moment_never_raises_and_never_gives_one_that_is_past(text):
-    at = limits.moment(text, NOW)
-    assert at is None or NOW < at <= NOW + limits.ABSURD
+    at = stated_limits.moment(text, NOW)
+    assert at is None or NOW < at <= NOW + stated_limits.ABSURD
 
 
 def test_hints_are_ranked_by_how_directly_they_answer():
@@ -195,7 +195,7 @@ def test_any_body_is_read_without_raising(raw):
     ],
 )  # fmt: skip
 def test_each_provider_says_in_its_way_what_is_left(fields, expected):
-    found = limits.headroom(headers(**fields), NOW)
+    found = stated_limits.headroom(headers(**fields), NOW)
     assert [(bucket.left, bucket.reset) for bucket in found] == [
         (pytest.approx(left), pytest.approx(NOW + seconds, rel=0, abs=1e-3)) for left, seconds in expected
     ]
@@ -203,7 +203,7 @@ def test_each_provider_says_in_its_way_what_is_left(fields, expected):
 
 def test_any_number_of_limits_is_read_in_bounds():
     many = {f"x_ratelimit_{word}_{n}": "5" for n in range(100) for word in ("limit", "remaining", "reset")}
-    assert len(limits.headroom(headers(**many), NOW)) == 16
+    assert len(stated_limits.headroom(headers(**many), NOW)) == 16
 
 
 @given(
@@ -223,7 +223,7 @@ def test_any_number_of_limits_is_read_in_bounds():
     )
 )
 def test_reading_what_is_left_never_raises_and_is_a_share(fields):
-    for bucket in limits.headroom(Headers(fields), NOW):
+    for bucket in stated_limits.headroom(Headers(fields), NOW):
         assert 0 <= bucket.left <= 1
         assert bucket.reset > NOW
 
@@ -283,7 +283,7 @@ def test_a_time_in_a_body_is_read_in_every_spelling(document, seconds):
 )
 def test_a_request_that_is_larger_than_the_whole_limit_is_known(message, larger):
     """A1: no time makes it smaller."""
-    assert limits.is_larger_than_limit(message) is larger
+    assert stated_limits.is_larger_than_limit(message) is larger
 
 
 # --- each unit, each bound, each rank
@@ -319,7 +319,7 @@ def test_a_request_that_is_larger_than_the_whole_limit_is_known(message, larger)
     ],
 )
 def test_a_moment_has_units_and_bounds(text, now, at):
-    found = limits.moment(text, now)
+    found = stated_limits.moment(text, now)
     assert found == (None if at is None else pytest.approx(at, rel=1e-12, abs=0))
 
 
@@ -329,7 +329,7 @@ def test_a_moment_has_units_and_bounds(text, now, at):
      "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"],
 )  # fmt: skip
 def test_a_date_of_no_calendar_is_no_hint(text):
-    assert limits.moment(text, NOW) is None
+    assert stated_limits.moment(text, NOW) is None
 
 
 @each_row(
@@ -359,7 +359,7 @@ def test_a_date_of_no_calendar_is_no_hint(text):
     ],
 )
 def test_a_phrase_of_a_message_is_read_in_every_spelling(phrase, seconds):
-    at = limits.in_text(f"too many. {phrase}.", NOW)
+    at = stated_limits.in_text(f"too many. {phrase}.", NOW)
     assert at == (None if seconds is None else pytest.approx(NOW + seconds, rel=0, abs=1e-3))
 
 
@@ -463,8 +463,8 @@ def test_a_member_of_an_error_counts_where_it_is_a_time(error, seconds):
 def test_a_time_that_the_client_wrote_is_no_hint(error, same, other):
     said = error_body.read(body({"error": error}))
 
-    assert limits.retry_at(Headers(), said, NOW, ClientText(json.dumps(other).encode())) is not None
-    assert limits.retry_at(Headers(), said, NOW, ClientText(json.dumps(same).encode())) is None
+    assert stated_limits.retry_at(Headers(), said, NOW, ClientText(json.dumps(other).encode())) is not None
+    assert stated_limits.retry_at(Headers(), said, NOW, ClientText(json.dumps(same).encode())) is None
 
 
 @pytest.mark.parametrize(
@@ -477,7 +477,7 @@ def test_a_time_that_the_client_wrote_is_no_hint(error, same, other):
     ],
 )
 def test_a_request_as_large_as_the_limit_fits(message, larger):
-    assert limits.is_larger_than_limit(message) is larger
+    assert stated_limits.is_larger_than_limit(message) is larger
 
 
 @pytest.mark.parametrize(
@@ -500,5 +500,5 @@ def test_a_request_as_large_as_the_limit_fits(message, larger):
     ],
 )
 def test_a_bucket_counts_where_it_states_its_size_its_rest_and_its_reset(fields, expected):
-    found = limits.headroom(headers(**fields), NOW)
+    found = stated_limits.headroom(headers(**fields), NOW)
     assert [(bucket.left, bucket.reset) for bucket in found] == [(left, NOW + 5) for left in expected]

@@ -9,6 +9,7 @@ from ..values.account import Account
 from .limiter import Limit
 
 MINUTE = 60.0
+RPM, TPM = "rpm", "tpm"  # scopes that the status shows
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ def _limits_of(account: Account, demand: Demand) -> Iterator[Limit]:
         scope = ("slot", account.id, client, demand.lane)
         yield Limit(scope, account.slots, f"busy ({account.slots} sessions for this client and model)", numbered=True)
     if account.rpm:
-        yield Limit(("rpm", account.id), account.rpm, f"at its limit ({account.rpm} requests a minute)", window=MINUTE)
+        yield Limit((RPM, account.id), account.rpm, f"at its limit ({account.rpm} requests a minute)", window=MINUTE)
     if account.tpm:
         why = f"at its limit ({account.tpm} tokens a minute)"
-        yield Limit(("tpm", account.id), account.tpm, why, amount=max(demand.tokens, 1), window=MINUTE)
+        amount = max(demand.tokens, 1)
+        yield Limit((TPM, account.id), account.tpm, why, amount, window=MINUTE, counts_tokens=True)

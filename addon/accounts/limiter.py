@@ -25,6 +25,7 @@ class Limit:
 
     With a *window* (seconds) the amount is not given back but expires. With a *tenant*, requests of the same tenant
     share the scope, and others wait. *numbered*: the request gets a number below *most* that no other one has.
+    *counts_tokens*: the amount is an estimate in a window, until `correct` states it.
     """
 
     scope: Scope
@@ -34,6 +35,7 @@ class Limit:
     window: float = 0.0
     tenant: str | None = None
     numbered: bool = False
+    counts_tokens: bool = False
 
 
 @dataclass(slots=True)
@@ -164,12 +166,12 @@ class Limiter:
         holder = self._holders[ticket] = Holder(tuple(limits), number)
         return holder
 
-    def correct(self, ticket: int, kind: str, amount: float, now: float) -> None:
-        """Replace the estimate of *ticket* by the *amount* it spent, in the window whose scope begins with *kind*."""
+    def correct(self, ticket: int, amount: float, now: float) -> None:
+        """Replace the estimate of *ticket* by the *amount* of tokens it spent, in every limit that counts them."""
         holder = self._holders.get(ticket)
         for limit in holder.limits if holder else ():
             usage = self._usage.get(limit.scope)
-            if limit.window and limit.scope[0] == kind and usage is not None:
+            if limit.counts_tokens and usage is not None:
                 self._spend(limit, usage, amount - limit.amount, now)
 
     def release(self, ticket: int) -> bool:

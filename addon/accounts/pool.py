@@ -122,7 +122,7 @@ class Accounts:
         if not (outcome.failure or outcome.kind == "cancelled"):
             self._unreached.pop(lease.pool, None)
         if tokens is not None:
-            self._limiter.correct(lease.ticket, "tpm", tokens, now)
+            self._limiter.correct(lease.ticket, tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
         terminal = outcome.kind in TERMINAL and not outcome.status_only
         if lease.key is not None and outcome.scope != "exchange" and (clears or terminal):

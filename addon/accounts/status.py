@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..values.account import Account
+from .account_limits import RPM, TPM
 from .bindings import Bindings
 from .health import Health
 from .limiter import Limiter
@@ -74,8 +75,8 @@ def status(
             *busiest.get(account.id, ("", 0.0)),
             health.deadline(account.id, lane, now),
             limiter.waiting_for(account.id),
-            limiter.used(("rpm", account.id)),
-            limiter.used(("tpm", account.id)),
+            limiter.used((RPM, account.id)),
+            limiter.used((TPM, account.id)),
             tuple(_of_lane(health, account.id, lane, now) for lane in health.lanes(account.id)),
         )
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Literal, get_args, get_origin, get_type_hints
+
 import pytest
 
 from patchbay.accounts.account_limits import Demand, is_limited, limits_of
@@ -50,12 +53,26 @@ def test_a_model_switch_is_kept_by_client_and_account():
     assert stranger.scope != one.scope
 
 
-@pytest.mark.parametrize(
-    "setting", [{"max_concurrent": 1}, {"serialize": "account"}, {"slots": 1}, {"rpm": 1}, {"tpm": 1}]
-)
-def test_an_account_with_any_such_setting_is_limited(setting):
-    assert is_limited(account(**setting))
-    assert len(limits_of(account(**setting), demand())) == 1
+HINTS = get_type_hints(Account)
+OTHERS = [
+    {field.name: value}
+    for field in fields(Account)
+    for value in (get_args(HINTS[field.name]) if get_origin(HINTS[field.name]) is Literal else (1, 5))
+    if field.name not in ("id", "provider", "secret")
+]
+
+
+@pytest.mark.parametrize("setting", OTHERS, ids=str)
+def test_the_quick_answer_is_that_of_the_limits_for_every_field_of_an_account(setting):
+    limits = limits_of(account(**setting), demand())
+    assert is_limited(account(**setting)) is bool(limits)
+    assert len(limits) <= 1
+
+
+def test_a_limit_that_counts_tokens_is_marked():
+    found = limits_of(account(max_concurrent=2, serialize="account", slots=5, rpm=10, tpm=100), demand())
+    assert [limit.scope[0] for limit in found if limit.counts_tokens] == ["tpm"]
+    assert {limit.counts_tokens for limit in found if limit.amount == 10} == {True}
 
 
 def test_a_minute_is_the_window_of_rates_and_a_request_costs_a_token_at_least():

@@ -124,11 +124,14 @@ def test_what_is_larger_than_the_whole_bound_passes_alone(limiter):
     assert limiter.obstacle(minute(10, 1), 0) is not None
 
 
-def test_an_estimate_is_put_right(limiter):
-    limiter.acquire(1, (Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 0)
-    limiter.correct(1, "tpm", 10, 5)
-    assert limiter.used(("tpm", "a")) == 10
-    limiter.correct(2, "tpm", 10, 5)
+def test_an_estimate_is_put_right_in_every_limit_that_counts_tokens(limiter):
+    minute, day = (Limit((kind, "a"), 100, "limit", 90, seconds, counts_tokens=True)
+                   for kind, seconds in (("tpm", 60), ("tpd", 86_400)))  # fmt: skip
+    requests, at_once = Limit(("rpm", "a"), 100, "limit", window=60), Limit(("account", "a"), 100, "limit")
+    limiter.acquire(1, (requests, minute, at_once, day), 0)
+    limiter.correct(1, 10, 5)
+    assert [limiter.used(limit.scope) for limit in (requests, minute, at_once, day)] == [1, 10, 1, 10]
+    limiter.correct(2, 10, 5)
     assert limiter.obstacle((Limit(("tpm", "a"), 100, "limit", amount=90, window=60),), 6) is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any, Protocol
 
 import msgspec
@@ -39,6 +40,7 @@ _SAYS = frozenset({"content", "finish", "end"})  # facts whose event must bear a
 _READABLE = frozenset({"", "text/plain", "text/html"})  # besides JSON
 _STREAMS = JSON_LINES - {"application/x-jsonl"}  # that is the type of a batch's results, which are many answers
 _BROKEN = object()
+_COUNTS = tuple(count.name for count in fields(Usage))
 
 
 class _Framing(Protocol):
@@ -425,12 +427,7 @@ class AnswerReader:
         if not isinstance(fact.value, Usage):
             return
         old, new = self._usage, fact.value
-        merged = Usage(
-            max(old.prompt, new.prompt),
-            max(old.completion, new.completion),
-            max(old.cached, new.cached),
-            max(old.cache_write, new.cache_write),
-        )
+        merged = Usage(*(max(getattr(old, count), getattr(new, count)) for count in _COUNTS))
         if merged != old:
             self._usage = merged
             facts.append(Fact("usage", merged))

@@ -42,6 +42,7 @@ _BLOCK_OF_DELTA = {
     "text_delta": "text", "citations_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking",
     "input_json_delta": "tool_use",
 }  # fmt: skip
+_CACHE_COUNTS = ("cache_read_input_tokens", "cache_creation_input_tokens")  # not among the `input_tokens`
 _BLOCKS = frozenset({"text", "thinking", "tool_use", "server_tool_use", "mcp_tool_use"})
 _SERVER_TOOLS = ("server_", "mcp_", "web_", "code_", "bash_", "text_editor_", "tool_search")
 _THINKING = ("thinking", "redacted_thinking")
@@ -214,16 +215,9 @@ def _finish(data: dict[str, Any]) -> Iterator[Fact]:
 def _usage(usage: object) -> Iterator[Fact]:
     if not isinstance(usage, dict):
         return
-    cached, written = tokens.count(usage, "cache_read_input_tokens"), tokens.count(usage, "cache_creation_input_tokens")
-    yield Fact(
-        "usage",
-        Usage(
-            prompt=tokens.count(usage, "input_tokens") + cached + written,
-            completion=tokens.count(usage, "output_tokens"),
-            cached=cached,
-            cache_write=written,
-        ),
-    )
+    cached, written = (tokens.count(usage, name) for name in _CACHE_COUNTS)
+    completion = tokens.count(usage, "output_tokens")
+    yield Fact("usage", Usage(_prompt_of(usage), completion, cached=cached, cache_write=written))
 
 
 def _read_calls(data: dict[str, Any]) -> Iterator[Fact]:
@@ -260,7 +254,7 @@ class _MessageOrder(StreamOrder):
             case "message_start":
                 message = tokens.member(data, "message")
                 yield from self.start(message.get("id"))
-                self._prompt = _prompt_of(message)
+                self._prompt = _prompt_of(tokens.member(message, "usage"))
             case "content_block_start" if isinstance(index, int):
                 yield from self._opened(index, str(tokens.member(data, "content_block").get("type") or ""))
             case "content_block_delta" if isinstance(index, int) and index not in self._open:
@@ -298,15 +292,13 @@ class _MessageOrder(StreamOrder):
             return
         if any(kind.startswith(_SERVER_TOOLS) for kind in self._kinds.values()):  # their results add to the prompt
             return
-        begun, ended = self._prompt, _prompt_of(data)
+        begun, ended = self._prompt, _prompt_of(tokens.member(data, "usage"))
         if begun and ended and begun != ended:  # 0: a server that does not count there
             yield disorder("another-prompt", f"{begun} → {ended} tokens")
 
 
-def _prompt_of(data: dict[str, Any]) -> int:
-    usage = tokens.member(data, "usage")  # its `input_tokens` leaves out what the cache holds
-    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    return sum(tokens.count(usage, name) for name in names)
+def _prompt_of(usage: dict[str, Any]) -> int:
+    return sum(tokens.count(usage, name) for name in ("input_tokens", *_CACHE_COUNTS))
 
 
 def _has_shape(data: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import gzip
 import json
 import time
 import zlib
+from dataclasses import fields
 from typing import Any
 
 import brotli
@@ -682,6 +683,15 @@ def test_usage_is_told_when_a_number_grows_and_keeps_the_largest_of_each() -> No
     assert values(read("openai_chat", "text/event-stream", stream), "usage") == [
         Usage(9, 1, 2), Usage(9, 4, 2), Usage(10, 4, 3),
     ]  # fmt: skip
+
+
+def test_every_count_of_the_usage_grows_by_itself() -> None:
+    answer, told, counts = AnswerReader("openai_chat", ECHO), list[Fact](), [count.name for count in fields(Usage)]
+    for count in counts:
+        answer._grow(Fact("usage", Usage(**{count: 5})), told)
+        answer._grow(Fact("usage", Usage(**{count: 4})), told)
+
+    assert [fact.value for fact in told] == [Usage(**dict.fromkeys(counts[: n + 1], 5)) for n in range(len(counts))]
 
 
 def test_an_answer_ends_once() -> None:

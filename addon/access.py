@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from . import clients, requested_models
+from . import clients, dialects, requested_models
 from .accounts import models, refusals
 from .accounts.lease import Lease
 from .accounts.pool import Accounts
@@ -20,8 +20,6 @@ from .values.account import Account
 from .values.decision import Refusal
 from .values.http import Client, Endpoint, Request
 
-# Events of a client on a WebSocket, beside the one that asks for an answer.
-_EVENTS = frozenset({"response.append", "response.cancel", "response.processed"})
 _PIN = Refusal(403, "pin_not_allowed", "This client may not choose the account of a request")
 _LIST = Refusal(403, "list_not_allowed", "This list would show what other clients of this proxy have stored as well")
 _TWOFOLD = Refusal(400, "body_unusable", "The body holds a member twice, so that it is ambiguous")
@@ -63,7 +61,7 @@ class Access:
     def refused_event(self, request: Request, socket: Lease, now: float) -> Refusal | None:
         """Return why an event on the WebSocket of *socket* that asks for no answer is refused, if it is."""
         names = requested_models.of_message(request.body, creates=False)
-        if request.body.text("type") not in _EVENTS:
+        if request.body.text("type") not in dialects.of(request.endpoint.dialect).other_messages:
             names = replace(names, hidden=names.hidden or "this event is unknown here")
         if refusal := clients.exceeded_right(request.client, request.endpoint, names) or self._foreign(request, now):
             return refusal

@@ -43,7 +43,6 @@ from .websocket_history import WebSocketHistory
 
 BYTES_PER_TOKEN = 4  # of a request's body, as an estimate until the provider has counted
 LEARNED_FACTS = 1024  # ids and tokens kept of one answer
-_TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 _UNKNOWN = PriorServing()
 
 
@@ -369,7 +368,7 @@ class Router:
     def _head(self, exchange: Exchange, attempt: Attempt, head: Head, now: float) -> Step:
         attempt.head = head
         self._read(exchange, attempt, attempt.reader.head(head), now)
-        if state := head.headers.get(_TURN_STATE):
+        if state := head.headers.get(header_names.TURN_STATE):
             attempt.learned.append(Fact("token", state, "state"))
         step = failover.after_head(exchange, head, self.config.failover)
         if head.status < 400 and step.outcome is None:

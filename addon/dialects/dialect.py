@@ -64,12 +64,13 @@ class Dialect:
     settings: Callable[[Body | Mapping[str, Any]], dict[str, str]] = lambda data: {}  # that an answer repeats
     hides_models: Callable[[str, bytes], bool] = lambda suffix, raw: False  # names models where nothing reads them
     opening_message: str = ""  # the `type` of the WebSocket message that opens an exchange
+    other_messages: frozenset[str] = frozenset()  # the types of those that need no answer and are known to be safe
 
     # answers
     read: Callable[[str, Json], Iterator[Fact]]
     read_calls: Callable[[Json], Iterator[Fact]] = lambda data: iter(())  # `called` and `arguments`
     order: type[StreamOrder] = StreamOrder
-    terminal: frozenset[str] = frozenset()  # values of `end` facts that complete a stream; "finish": so does that fact
+    terminal: frozenset[str] = frozenset()  # `end` facts that complete a stream ("[DONE]" of the reader too); "finish"
     is_text: Callable[[str], bool] = lambda suffix: False  # whether answers at a suffix are always JSON or events
     holds_answer: Callable[[str, Json], bool] = lambda suffix, data: True  # whether a good answer's body answers
     streams_array: bool = False  # a JSON array in an answer is a stream of its elements

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ..values import header_names
 from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
 from . import errors, tokens
@@ -15,7 +16,7 @@ from .outcome_rules import AT_ONCE, BUSY, CLIENT_ERRORS, FROM_HERE, NO_MODEL, PL
 
 FAMILY = "openai"
 VENDOR = "OpenAI"
-BOUND_FIELDS = (BoundField("prompt_cache_options.comparison_response_id"), BoundField(header="x-codex-turn-state"))
+BOUND_FIELDS = (BoundField("prompt_cache_options.comparison_response_id"), BoundField(header=header_names.TURN_STATE))
 _TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 402: "billing_error", 403: "permission_error",
     404: "not_found_error", 408: "timeout_error", 429: "rate_limit_error", 503: "server_error", 504: "timeout_error",
@@ -23,9 +24,7 @@ _TYPES = {
 }  # fmt: skip
 _TYPES_OF_CODES = {"insufficient_quota": "insufficient_quota", "model_not_found": "invalid_request_error"}
 # Things that a path of no dialect may store, by the beginning of their `object` or `type`.
-_STORED = (
-    "thread", "assistant", "video", "eval", "chatkit", "agent", "session", "environment", "vault", "memory_store"
-)  # fmt: skip
+_STORED = tuple("thread assistant video eval chatkit agent session environment vault memory_store".split())
 
 OUTCOME_RULES = (
     rule_for("rate", "in_flight_budget_exhausted"),

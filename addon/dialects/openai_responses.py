@@ -263,6 +263,7 @@ DIALECT = Dialect(
     without_sealed=_without_sealed,
     settings=_settings_of,
     opening_message="response.create",
+    other_messages=frozenset({"response.append", "response.cancel", "response.processed"}),
     read=_read,
     read_calls=_read_calls,
     order=_ResponseOrder,

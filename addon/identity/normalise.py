@@ -2,7 +2,7 @@
 Texts and JSON values in the form that is hashed, without the parts that a client may change between two requests.
 
 Thinking, white space, line ends, Unicode composition, key order and cache markers drop out; dates, ids and folders are
-masked where a text is an instruction. Nothing is cut off before hashing.
+masked where a text is an instruction. Nothing is cut off before hashing. `turns` leaves out what tools add to messages.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from .. import dialects, secret_patterns, upstream_url
 from ..body import Body
+from ..values import header_names
 from ..values.http import Request
 from .history import messages_of, role_of, text_of
 from .normalise import squeezed
@@ -112,7 +113,7 @@ def owning(request: Request, *, in_history: bool = True) -> Iterator[Reference]:
     body = request.body
     if body.holds_any(_OWNING_MEMBERS):
         yield from _beside_history(body)
-    for value in request.headers.all("x-codex-turn-state"):
+    for value in request.headers.all(header_names.TURN_STATE):
         yield Reference("state", value)
     if in_history and _may_own(body):
         yield from _owning_history(body)

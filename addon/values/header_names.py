@@ -31,6 +31,7 @@ SESSION_ID = "x-patchbay-session-id"
 REQUEST_ID = "x-patchbay-request-id"
 VERDICT = "x-patchbay-verdict"
 GAVE_UP = "x-patchbay-gave-up"
+TURN_STATE = "x-codex-turn-state"  # the client gives it back, and only the account that made it can read it
 
 
 def credential_form(name: str) -> str:

@@ -27,13 +27,15 @@ from patchbay.crosstalk.detectors import DETECTORS
 from patchbay.dialects import FAMILIES
 from patchbay.identity import references, shared_keys
 from patchbay.identity.signals import SIGNALS
-from patchbay.proxy import response_head, upstream_connections, upstream_stream
+from patchbay.ledger import Ledger
+from patchbay.proxy import persistence, reload, response_head, upstream_connections, upstream_stream
 from patchbay.proxy.hooks import SHUTTING_DOWN
 from patchbay.proxy.reload import FIXED
 from patchbay.settings import reader, settings, syntax
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.renamed import RENAMED
 from patchbay.settings.yaml_document import Section
+from patchbay.store import write_behind
 from patchbay.values import account, decision, header_names
 from patchbay.values.account import CredentialForm, OutcomeKind
 from patchbay.values.decision import Refusal
@@ -180,6 +182,7 @@ def _figures() -> Iterator[tuple[str, str]]:
     twice = server.first * server.factor
     verified = f"more than {cooldown.VERIFY_AFTER / 60:g} minutes"
     of = host_habits
+    written = persistence.HAND_ON_EVERY + write_behind.POLLING
     yield from (
         ("crosstalk", f"A strong finding needs {of.RUN_STRONG} answers in a row"),
         ("crosstalk", f"a proof by form alone {of.RUN_FORM_PROOF}"),
@@ -194,6 +197,15 @@ def _figures() -> Iterator[tuple[str, str]]:
         ("settings", f"probes each of them {cooldown.LAST_CHANCE:g} seconds after the start of its cooldown"),
         ("settings", f"a cooldown of {verified} that the provider asks for"),
         ("settings", f"{verified} are verified"),
+        ("settings", "writes changes within half a second" if written < 0.5 else "?"),
+        ("settings", f"reads the latest changes, for {_in_words(persistence.CATCH_UP)} at most"),
+        ("settings", f"looked up once more after {persistence.NEW * 1000:g} ms"),
+        ("settings", f"logged once and retried every {_in_words(write_behind.STORE_RETRY).removeprefix('a ')}"),
+        ("settings", f"one from a clock ahead of ours counts for {cooldown.LAST_CHANCE:g} s at most"),
+        ("settings", f"on a server also, for {_in_words(Ledger()._ttl)}, the ids of requests"),
+        ("settings", "checked for changes twice a second" if reload.LOOK_EVERY == 0.5 else "?"),
+        ("../README", f"`X-Session-ID` binds for {_in_words(settings.SessionSettings().ttl)}"),
+        ("../README", f"at {settings.SessionSettings().limit:,} sessions, new ones".replace(",", " ", 1)),
         ("sockets", f"`grace_period` ({settings.Config(()).grace_period:g} seconds)"),
         ("security", f"within {upstream_faults.WINDOW:g} s, meets on two accounts"),
         ("security", f"met it on the account within {upstream_faults.MEMORY / 60:g} minutes"),
@@ -205,6 +217,11 @@ def _figures() -> Iterator[tuple[str, str]]:
         ("architecture", f"until {upstream_stream.SHARED_BACKLOG >> 20} MiB are buffered"),
         ("architecture", f"JSON that announces more than {response_head.COLLECTED >> 20} MiB is streamed"),
     )
+
+
+def _in_words(seconds: float) -> str:
+    words = {0.25: "a quarter of a second", 1: "a second", 3600: "an hour"}
+    return words.get(round(seconds, 3), "?")
 
 
 @pytest.mark.parametrize(("page", "words"), [*_figures()])
@@ -333,6 +350,21 @@ def test_every_constant_that_a_comment_or_a_docstring_names_exists() -> None:
     assert {name: unknown for name, unknown in said.items() if unknown} == {}
 
 
+def test_every_page_that_the_code_names_exists() -> None:
+    files = [path for folder in ("addon", "tests", "scripts") for path in sorted((ROOT / folder).rglob("*"))]
+    text = [
+        path.read_text(encoding="utf-8")
+        for path in files
+        if path.suffix == ".py" or (path.parent.name == "scripts" and path.is_file())
+    ]
+    named = {
+        name for each in text for name in re.findall(r"\b(?:docs/[\w-]+|README|CONTRIBUTING|CHANGELOG)\.md\b", each)
+    }
+
+    assert len(named) > 8
+    assert {name for name in named if not (ROOT / name).is_file()} == set()
+
+
 @cache
 def _names(path: Path) -> set[str]:
     """Return the words of the code in *path*: names, keys and other texts, without docstrings and comments."""
@@ -373,6 +405,20 @@ def test_every_code_that_we_give_is_in_the_list_of_errors() -> None:
 
     assert len(given) > 40
     assert {code for code in given - UNSEEN if f"`{code}`" not in HEADERS} == set()
+
+
+def test_every_refusal_of_the_guards_is_in_their_table() -> None:
+    """With its status; a row may say more than the guards: what is seen only while a body is read."""
+    security = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    table = security.partition("\n## Guards\n")[2].partition("\n\n`")[0]
+    refused = [
+        call for call in _nodes(ROOT / "addon" / "guards.py")
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Refusal"
+    ]  # fmt: skip
+    given = {tuple(each.value for each in call.args[:2] if isinstance(each, ast.Constant)) for call in refused}
+
+    assert len(given) > 6
+    assert {(status, code) for status, code in given if f"| {status} `{code}` |" not in table} == set()
 
 
 def _codes_in(path: Path) -> Iterator[str]:

@@ -297,7 +297,7 @@ def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -
 
 
 def test_how_often_records_are_exchanged_and_how_long_a_request_waits() -> None:
-    """docs/state.md and the reader of a measurement rely on them."""
+    """docs/settings.md and the reader of a measurement rely on them."""
     fixed = (persistence.HAND_ON_EVERY, persistence.RECORDS_AT_ONCE, persistence.CATCH_UP, persistence.NEW)
     assert fixed == (0.2, 2000, 0.25, 0.02)
 

@@ -45,6 +45,7 @@ from scripts.clients_recipes import RECIPES
 from .end_to_end.harness import Proxy, proxy
 from .simulator import Simulator, simulator_thread
 from .test_layering import LAYERS
+from .test_shape import FILE_LINES, FUNCTION_LINES, LINES
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.md"))
@@ -204,6 +205,10 @@ def _figures() -> Iterator[tuple[str, str]]:
         ("settings", f"one from a clock ahead of ours counts for {cooldown.LAST_CHANCE:g} s at most"),
         ("settings", f"on a server also, for {_in_words(Ledger()._ttl)}, the ids of requests"),
         ("settings", "checked for changes twice a second" if reload.LOOK_EVERY == 0.5 else "?"),
+        (
+            "../CONTRIBUTING",
+            f"at most {LINES:,} lines, a file {FILE_LINES}, a function {FUNCTION_LINES} (`tests/test_sh",
+        ),
         ("../README", f"`X-Session-ID` binds for {_in_words(settings.SessionSettings().ttl)}"),
         ("../README", f"at {settings.SessionSettings().limit:,} sessions, new ones".replace(",", " ", 1)),
         ("sockets", f"`grace_period` ({settings.Config(()).grace_period:g} seconds)"),

@@ -13,6 +13,7 @@ from statistics import median, quantiles
 ADDON = Path(__file__).parent.parent / "addon"
 FILES = sorted(ADDON.rglob("*.py"))
 LINES = 30_416  # of addon/ before it was put in order; what is added since must earn its place
+FILE_LINES, FUNCTION_LINES = 600, 50
 
 ROLES = {"logger", "DIALECT", "FAMILY"}  # what every module of a kind has
 # Modules whose constants are always named with their module, as `header_names.ACCOUNT`.
@@ -30,8 +31,8 @@ def test_no_name_stands_for_two_things() -> None:
     assert not {name: [*found] for name, found in places.items() if len({*found.values()}) > 1}
 
 
-def test_no_file_is_longer_than_600_lines() -> None:
-    assert not {file.name: lines for file in FILES if (lines := _lines(file)) > 600}
+def test_files_are_short() -> None:
+    assert not {file.name: lines for file in FILES if (lines := _lines(file)) > FILE_LINES}
 
 
 def test_functions_are_short() -> None:
@@ -42,7 +43,7 @@ def test_functions_are_short() -> None:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
 
-    assert not {name: lines for name, lines in functions.items() if lines > 50}
+    assert not {name: lines for name, lines in functions.items() if lines > FUNCTION_LINES}
     assert median(functions.values()) <= 7
     assert quantiles(functions.values(), n=10)[-1] <= 20
 

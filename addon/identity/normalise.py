@@ -22,7 +22,7 @@ _LONG = 2048  # bytes of JSON; a longer value is hashed by its digest
 _VOLATILE_KEYS = frozenset(
     ("cache_control", "id", "status", "signature", "thoughtSignature", "thought_signature", "citations", "annotations")
 )
-_THINK_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))
+_THINK_TAGS = (("<think>", "</think>"), ("<thinking>", "</thinking>"))  # `squeezed_bytes` looks for `<think`
 _ASCII_BLANKS = bytes(code for code in range(128) if chr(code).isspace())
 _BLANKS = tuple(chr(code) for code in range(128, 0x3001) if chr(code).isspace())
 _MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"

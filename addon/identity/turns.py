@@ -22,13 +22,14 @@ _MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image_url", "in
 _MEDIA_KEYS = ("data", "url", "fileUri", "file_uri", "file_id", "file_data", "image_url", "file_url", "text")
 BILLING = re.compile(r"\s*x-anthropic-billing-header:")
 # Blocks of tools in user messages, about date, folder and rules; `_without_context` names their first characters.
-_TOOL_CONTEXT = re.compile(
+_TOOL_CONTEXTS = (  # each begins with the character that its texts begin with
     r"<(session_context|environment_context|environment_details|user_instructions|permissions instructions"
-    r"|system-reminder)>.*</\1>"
-    r"|# AGENTS\.md instructions for .*</INSTRUCTIONS>"
-    r"|This is the [\w -]{1,30}\. We are setting up the context for our chat\..*",
-    re.DOTALL,
+    r"|system-reminder)>.*</\1>",
+    r"# AGENTS\.md instructions for .*</INSTRUCTIONS>",
+    r"This is the [\w -]{1,30}\. We are setting up the context for our chat\..*",
 )
+_TOOL_CONTEXT = re.compile("|".join(_TOOL_CONTEXTS), re.DOTALL)
+_CONTEXT_BEGINS = "".join(each[0] for each in _TOOL_CONTEXTS).encode()
 
 Part = tuple[bytes, bytes]  # the kind of a part (text, call, result, media, other), and its normal form or a digest
 
@@ -158,7 +159,7 @@ def _with_one_text(parts: tuple[Part, ...]) -> tuple[Part, ...]:
 def _without_context(parts: tuple[Part, ...], context: list[str]) -> tuple[Part, ...]:
     kept = []
     for kind, data in parts:
-        text = data.decode("utf-8", "surrogatepass") if kind == b"text" and data[:1] in b"<#T" else ""
+        text = data.decode("utf-8", "surrogatepass") if kind == b"text" and data[:1] in _CONTEXT_BEGINS else ""
         if text and _TOOL_CONTEXT.fullmatch(text):
             context.append(text)
         else:

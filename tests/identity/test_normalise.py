@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from patchbay.identity.normalise import VOLATILE, arguments, canonical, clipped, lasting, masked, normal, squeezed
+from patchbay.identity.normalise import (
+    _THINK_TAGS,
+    VOLATILE,
+    arguments,
+    canonical,
+    clipped,
+    lasting,
+    masked,
+    normal,
+    squeezed,
+)
 
 from ..each_row import each_row
 
@@ -51,6 +61,11 @@ def test_a_masked_line_ends_at_its_end() -> None:
 )  # fmt: skip
 def test_an_answer_is_squeezed(text: str, kept: str) -> None:
     assert squeezed(text) == kept
+
+
+@pytest.mark.parametrize(("opening", "closing"), _THINK_TAGS)
+def test_the_thinking_of_every_tag_drops_out(opening: str, closing: str) -> None:
+    assert squeezed(f"{opening}x{closing}a") == "a"
 
 
 @given(st.text())

@@ -25,7 +25,7 @@ class Limit:
 
     With a *window* (seconds) the amount is not given back but expires. With a *tenant*, requests of the same tenant
     share the scope, and others wait. *numbered*: the request gets a number below *most* that no other one has.
-    *counts_tokens*: the amount is an estimate in a window, until `correct` states it.
+    *counts_tokens*: the amount, in a window, is an estimate until `correct` states it.
     """
 
     scope: Scope
@@ -170,9 +170,8 @@ class Limiter:
         """Replace the estimate of *ticket* by the *amount* of tokens it spent, in every limit that counts them."""
         holder = self._holders.get(ticket)
         for limit in holder.limits if holder else ():
-            usage = self._usage.get(limit.scope)
-            if limit.counts_tokens and usage is not None:
-                self._spend(limit, usage, amount - limit.amount, now)
+            if limit.counts_tokens:
+                self._spend(limit, self._usage[limit.scope], amount - limit.amount, now)
 
     def release(self, ticket: int) -> bool:
         """Give back all that *ticket* holds and call the next in the queue; return whether it held anything."""

@@ -21,8 +21,8 @@ _CALLS = frozenset(("tool_use", "function_call", "custom_tool_call", "function",
 _MEDIA = ("inlineData", "inline_data", "fileData", "file_data", "image_url", "input_audio", "source", "file")
 _MEDIA_KEYS = ("data", "url", "fileUri", "file_uri", "file_id", "file_data", "image_url", "file_url", "text")
 BILLING = re.compile(r"\s*x-anthropic-billing-header:")
-# Blocks of tools in user messages, about date, folder and rules; `_without_context` names their first characters.
-_TOOL_CONTEXTS = (  # each begins with the character that its texts begin with
+# Blocks of tools in user messages, about date, folder and rules. Each begins with the character its texts begin with.
+_TOOL_CONTEXTS = (
     r"<(session_context|environment_context|environment_details|user_instructions|permissions instructions"
     r"|system-reminder)>.*</\1>",
     r"# AGENTS\.md instructions for .*</INSTRUCTIONS>",

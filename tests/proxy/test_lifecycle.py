@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -201,6 +202,8 @@ def parts(of: object, path: str, seen: set[int]) -> Iterator[tuple[str, object]]
     if isinstance(of, str | bytes | int | float | None):
         yield path, of
         return
+    if isinstance(of, FunctionType):
+        yield path, of.__qualname__
     if id(of) in seen:
         return
     seen.add(id(of))

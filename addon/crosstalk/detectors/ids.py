@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from ...correlation import PREFIX
 from ...values.answer import Fact
 from ...values.decision import Finding
 from ..detector_context import DetectorContext
@@ -56,9 +57,7 @@ def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     It cannot be forged, so no promise is needed. In an error answer it is strong only: error pages quote.
     """
     value = fact.value
-    if not isinstance(value, str) or len(value) > 256:
-        return
-    if "pb1-" not in value.lower() and not ctx.mint.recognise(value):
+    if not isinstance(value, str) or len(value) > 256 or not (PREFIX in value.lower() or ctx.mint.recognise(value)):
         return
     returned = ctx.returned(value, now)
     rule = f"tag {fact.where}"

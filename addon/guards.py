@@ -28,8 +28,8 @@ _JOINED = re.compile(r"(?:/[\w.~%-]+)*//")  # of a base URL that ends in '/'
 _SLASHES = re.compile(r"/{2,}")
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PATHS = ("x-original-url", "x-rewrite-url")  # some servers read these in place of the path
-_OUR_OWN_PAGE = frozenset({"none", "same-origin"})
-# Headers that must not come with `_` for `-`: some servers read both spellings as one name.
+_OWN_SITE = frozenset({"none", "same-origin"})  # values of Sec-Fetch-Site
+# Headers that are refused when `_` stands for `-` in the name: some servers read both spellings as one.
 _DASHED = {
     *header_names.CREDENTIALS, *header_names.ACCOUNTS, "proxy-authorization", "content-length", "transfer-encoding"
 }  # fmt: skip
@@ -111,7 +111,7 @@ class Guards:
         if origins and all(self._allows(origin.strip()) for origin in origins):
             return None
         # Sec-Fetch-Mode says nothing: Node sends `cors` as well
-        sites = all(site.strip().lower() in _OUR_OWN_PAGE for site in headers.all("sec-fetch-site"))
+        sites = all(site.strip().lower() in _OWN_SITE for site in headers.all("sec-fetch-site"))
         if sites and all(_is_requested_host(origin, arrival) for origin in origins):
             return None
         return Refusal(

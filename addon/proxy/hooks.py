@@ -65,7 +65,7 @@ from .websockets import WebSocketDriver
 logger = logging.getLogger(__name__)
 
 _GLANCE = 0.05  # seconds between two looks at whether a client takes its answer again
-_LOST = 5.0  # seconds after its client has left in which an exchange may end by itself
+_LOST_AFTER = 5.0  # seconds after its client has left in which an exchange may end by itself
 _BROKEN = Refusal(502, "patchbay_failed", "Patchbay could not handle this request; see its log")
 _CLIENT_LEFT = Refusal(499, "client_left", "The client left while the request waited")
 SHUTTING_DOWN = Refusal(503, "shutting_down", "Patchbay is shutting down and accepts no new requests", 1.0)
@@ -179,7 +179,7 @@ class Patchbay:
         if left := self._in_flight.of(client):
             # mitmproxy cancels the tasks of a client that has left. A request that waited for its turn takes its event
             # along, and a stream that waits for a connection hears neither of it nor that the client left.
-            asyncio.get_running_loop().call_later(_LOST, self._in_flight.end, left, "the client left")
+            asyncio.get_running_loop().call_later(_LOST_AFTER, self._in_flight.end, left, "the client left")
 
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         found = client_connections.transport_of(data.client.id, data.server)

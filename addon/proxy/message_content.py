@@ -10,7 +10,7 @@ from ..values.decision import Refusal
 
 KEPT = 64 * 1024 * 1024  # bytes that the body of a stored flow may decode to
 _UNKNOWN = Refusal(415, "content_encoding", f"The Content-Encoding of this body is none of {SUPPORTED}")
-_BROKEN = Refusal(400, "content_encoding", "The body is not what its Content-Encoding says")
+_MISPACKED = Refusal(400, "content_encoding", "The body is not what its Content-Encoding says")
 
 
 def decoded(request: http.Request, limit: int) -> bytes | Refusal:
@@ -22,7 +22,7 @@ def decoded(request: http.Request, limit: int) -> bytes | Refusal:
     except UnknownCoding:
         return _UNKNOWN
     except CodingError:
-        return _BROKEN
+        return _MISPACKED
 
 
 def content(message: http.Message, limit: int) -> bytes:

@@ -47,7 +47,7 @@ class Persistence:
             self._begin(self._behind)
 
     def start(self) -> None:
-        """Exchange records from now on; to be called in the loop."""
+        """Read news and write changes from now on; to be called in the loop."""
         if self._behind is not None and self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run(self._behind), name="patchbay-keeping")
 

@@ -36,9 +36,9 @@ from .upstream_connections import Commands, Lost, Unprocessed
 logger = logging.getLogger(__name__)
 
 _BODY_UPWARDS = frozenset({mitm.RequestData, mitm.RequestTrailers, mitm.RequestEndOfMessage})
-_BROKEN = frozenset({mitm.ResponseProtocolError, Lost, Unprocessed})
-_DOWNWARDS = _BROKEN | {mitm.ResponseHeaders, mitm.ResponseData, mitm.ResponseTrailers, mitm.ResponseEndOfMessage}
-_UPSTREAM_ENDS = _BROKEN | {mitm.ResponseEndOfMessage}
+_BREAKS = frozenset({mitm.ResponseProtocolError, Lost, Unprocessed})
+_DOWNWARDS = _BREAKS | {mitm.ResponseHeaders, mitm.ResponseData, mitm.ResponseTrailers, mitm.ResponseEndOfMessage}
+_UPSTREAM_ENDS = _BREAKS | {mitm.ResponseEndOfMessage}
 _QUEUED = 128  # events of a stream that may wait while it pauses
 _CLOSED = "server closed connection"  # mitmproxy's words where an HTTP/1 connection ends before the answer begins
 BACKLOG = 4 << 20  # bytes of a stream that wait for the window of an HTTP/2 client; above, its upstream is not read

@@ -23,7 +23,7 @@ LOSES = """
 from mitmproxy.proxy import events, server
 from patchbay.proxy import hooks
 
-hooks._LOST = 0.2
+hooks._LOST_AFTER = 0.2
 sound = server.ConnectionHandler.server_event
 
 

@@ -801,7 +801,7 @@ async def test_sockets_that_are_not_ours_are_left_alone(addon: Patchbay) -> None
 
 @in_loop
 async def test_what_a_client_that_left_has_open_is_ended(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "_LOST", 0.0)
+    monkeypatch.setattr(hooks, "_LOST_AFTER", 0.0)
     asked, other, ended = await ask(addon, flow()), await ask(addon, flow()), await socket(addon)
     addon.client_disconnected(asked.client_conn)
     addon.client_disconnected(ended.client_conn)

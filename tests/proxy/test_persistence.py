@@ -296,13 +296,13 @@ def test_what_was_waited_for_the_store_is_not_waited_for_twice(tmp_path: Path) -
     assert rest == 0
 
 
-def test_how_often_records_are_exchanged_and_how_long_a_request_waits() -> None:
+def test_how_often_records_are_handed_on_and_how_long_a_request_waits() -> None:
     """docs/settings.md and the reader of a measurement rely on them."""
     fixed = (persistence.HAND_ON_EVERY, persistence.RECORDS_AT_ONCE, persistence.CATCH_UP, persistence.NEW)
     assert fixed == (0.2, 2000, 0.25, 0.02)
 
 
-def test_two_masters_share_a_store_without_seeing_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_one_store_each_master_key_has_a_space_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The space is derived from the master key; an earlier release wrote under the same."""
     seen: list[tuple[str, Path, str]] = []
 

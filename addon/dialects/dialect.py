@@ -70,7 +70,7 @@ class Dialect:
     read: Callable[[str, Json], Iterator[Fact]]
     read_calls: Callable[[Json], Iterator[Fact]] = lambda data: iter(())  # `called` and `arguments`
     order: type[StreamOrder] = StreamOrder
-    terminal: frozenset[str] = frozenset()  # `end` facts that complete a stream (the reader gives "[DONE]"); "finish"
+    terminal: frozenset[str] = frozenset()  # `end` facts of a whole stream ("[DONE]" is the reader's), or "finish"
     is_text: Callable[[str], bool] = lambda suffix: False  # whether answers at a suffix are always JSON or events
     holds_answer: Callable[[str, Json], bool] = lambda suffix, data: True  # whether a good answer's body answers
     streams_array: bool = False  # a JSON array in an answer is a stream of its elements

@@ -356,9 +356,9 @@ def _one_of_batch(each: dict[str, bytes], found: _FoundModels) -> None:
         raise ValueError("a request of the batch names no model")
     found.walk(params, 1)
     for name, raw in each.items():
-        if name.casefold() == "params" and name != "params":
+        if _loosest_word(name) == "params" and name != "params":
             raise ValueError("the body holds a member twice")
-        if name != "params" and name.casefold().endswith(_NAMES):
+        if name != "params" and _loosest_word(name).endswith(_NAMES):
             found.take_value(raw, 1)
 
 

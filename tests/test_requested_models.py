@@ -283,6 +283,17 @@ def one(model: Any, **more: Any) -> dict[str, Any]:
     return {"custom_id": "1", "params": {"model": model, "max_tokens": 1, "messages": []}, **more}
 
 
+@each_row("word", requested_models._NAMES)
+@each_row("spelled", [str, str.upper, lambda word: f" {word}\t", lambda word: f"first_{word}"])
+def test_each_word_for_a_model_names_one_in_a_request_of_a_batch(word: str, spelled: Any) -> None:
+    """`_simple_model` reads most requests of a batch, and must leave every other word to the careful reader."""
+    member = spelled(word)
+    if member != "model":
+        assert named({"requests": [{"params": {"model": "a", member: "other"}}]}, BATCHES) == {"a", "other"}
+    assert named({"requests": [{"params": {"model": "a", "x": {member: "other"}}}]}, BATCHES) == {"a", "other"}
+    assert named({"requests": [{"params": {"model": "a"}, member: "other"}]}, BATCHES) == {"a", "other"}
+
+
 @pytest.mark.parametrize(
     ("body", "models", "hidden"),
     [

@@ -10,6 +10,7 @@ import pytest
 from patchbay import dialects
 from patchbay.body import Body
 from patchbay.exchange import Exchange, continued_thread, decide
+from patchbay.identity.signals import SIGNALS
 from patchbay.values.answer import Fact, Head, Usage
 from patchbay.values.decision import Outcome, Refusal, Verdict
 from patchbay.values.http import Headers
@@ -61,11 +62,16 @@ def test_an_attempt_is_good_or_failed_by_its_status(status: int) -> None:
     assert (attempt.status, attempt.is_error, attempt.is_good) == (status, status >= 400, 0 < status < 400)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [{"previous_response_id": "r"}, {"previous_interaction_id": "i"}, {"conversation": "c"}, {"prompt": {"id": "p"}},
-     {"thread": {"previous_message_id": "m"}}],
-)  # fmt: skip
+def _nested(path: str) -> dict[str, Any]:
+    name, _, rest = path.partition(".")
+    return {name: _nested(rest) if rest else "id"}
+
+
+# Each member that names a stored conversation, or an answer of it, and a stored prompt.
+STORED = [_nested(each.where.removeprefix("body ")) for each in SIGNALS if each.tier == "conversation"]
+
+
+@pytest.mark.parametrize("body", [*STORED, {"prompt": {"id": "p"}}], ids=str)
 def test_words_that_are_stored_at_an_account_are_not_known(body: dict[str, Any]) -> None:
     text = "quoted words of the client, long enough"
     known = begun(body={"model": "m", "messages": [text]})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -16,6 +18,7 @@ from patchbay.crosstalk.host_habits import BREAKS_FOR_HABIT, Demotion, HostHabit
 from patchbay.identity.aliases import Aliases
 from patchbay.ledger import Entry, Ledger
 from patchbay.state import Leak, State
+from patchbay.store import redis_store
 from patchbay.values.decision import Outcome
 from patchbay.values.record import Record
 
@@ -363,17 +366,22 @@ def test_a_right_clock_has_the_last_word_on_a_rest_of_a_wrong_one() -> None:
 # -- each record, to the letter: a store outlives a release ------------------------------------------------------------
 
 
-def test_each_kind_of_record_as_it_is_stored() -> None:
+def each_kind() -> tuple[Instance, dict[str, Record]]:
+    """Return an instance, and a record of it of each kind that has no function of its own here."""
     one = Instance()
     one.state.watch(shared=True)
     one.bind("a", 1)
-    one.health.record_outcome("a", "gpt", Outcome("rate", until=50.0), 1)
+    one.health.record_outcome("a", "gpt", Outcome("rate", until=50.0), 1.0)
     one.ledger.note("lineage", "seed", Entry("x", account="a", affinity="aff", thread="t", at=1.0), 1)
     one.ledger.note("request", "pb1-x", Entry("x", "pb1-x", "a", "aff", "t", b"d", 5.0, words=b"w"), 5)
     one.aliases.lead("id", "aff", 1)
     one.state.leak(Leak("victim", "receiver"), 2)
     one.state.wake("nobody", 3)
-    found = {record.kind: record for record in one.state.changes(4)}
+    return one, {record.kind: record for record in one.state.changes(4)}
+
+
+def test_each_kind_of_record_as_it_is_stored() -> None:
+    one, found = each_kind()
 
     assert found["binding"] == Record("binding", '["openai@any","00ff","aff","gpt"]', "a", 1, 101.0)
     assert found["owner"] == Record("owner", '["lineage","seed"]', '["a","aff","t"]', 1.0, 101.0)
@@ -383,6 +391,16 @@ def test_each_kind_of_record_as_it_is_stored() -> None:
     assert found["woken"] == Record("woken", "nobody", "well", 3, 603.0)
     assert (found["rest"].kind, found["rest"].rank, found["rest"].expires) == ("rest", 0.0, 50.0)
     assert one.state.changes(4) == []
+
+
+def test_a_record_with_a_time_in_its_value_names_its_own_clock() -> None:
+    """A shared server moves `rank` and `expires` to its own clock, but does not know the times of a value."""
+    kinds = set(re.findall(r'case "(\w+)"', inspect.getsource(State._adopt)))
+    found = {**each_kind()[1], "habit": state.of_demotion(Demotion("h", "r", 5.0, over=True, row=1))}
+    timed = {kind for kind, record in found.items() if re.search(r"\d\.\d", record.value)}
+
+    assert set(found) == kinds
+    assert timed == redis_store._OWN_CLOCK
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,17 @@ from pathlib import Path
 
 import pytest
 
-from patchbay import dialects
+from patchbay import answer_urls, dialects
 from patchbay.body import Body
+from patchbay.identity import auxiliary_calls
+from patchbay.settings.presets import PRESETS as PROVIDERS
+from patchbay.values.account import Account, Secret
 from patchbay.values.decision import Refusal
+from patchbay.values.http import Headers, Origin, Request
+
+from ..simulator.asking import Asked
+from ..simulator.dialects import DIALECTS as SIMULATED
+from ..simulator.reply import Reply, Tool, Usage
 
 HERE = Path(__file__).parent
 ADDON = HERE.parent.parent / "addon"
@@ -204,6 +212,71 @@ def test_each_word_of_a_dialect_s_paths_has_its_own_case(dialect: dialects.Diale
 
     assert dialect.path_words == _pattern_words(dialect) | beside
     assert not _pattern_words(dialect) & beside
+
+
+# The last words of the paths that generate: those of a conversation, then those of none. For a new one see
+# `_NO_TALK` (without it there, its requests bind) and `_COUNTING` in addon/identity/auxiliary_calls.py, and `_WORDLESS`
+# in addon/answer_urls.py.
+TALKS = {
+    "openai_responses": "responses compact",
+    "openai_chat": "completions",
+    "anthropic": "messages complete rawPredict streamRawPredict",
+    "gemini": "generateContent streamGenerateContent generateAnswer generateMessage generateText interactions",
+}
+NO_TALK = {
+    "openai_chat": "embeddings moderations rerank speech transcriptions translations generations edits variations",
+    "gemini": "embedContent batchEmbedContents asyncBatchEmbedContent batchGenerateContent predict predictLongRunning",
+}
+WORDLESS = {"openai_chat": "speech transcriptions translations generations edits variations"}
+COUNTING = {
+    "openai_responses": "input_tokens",
+    "anthropic": "count_tokens",
+    "gemini": "countTokens computeTokens",
+}
+
+
+@pytest.mark.parametrize("dialect", dialects.DIALECTS, ids=lambda dialect: dialect.name)
+def test_what_other_modules_know_of_the_paths_of_a_dialect(dialect: dialects.Dialect) -> None:
+    """The rules of `identity.auxiliary_calls` and `answer_urls` go by the path, and know no dialect."""
+    headers = Headers([("content-type", "application/json")])
+    talks, others, wordless, counting = set(), set(), set(), set()
+    for word, path in _paths(dialect):
+        endpoint = dialect.endpoint("POST", path)
+        if endpoint and endpoint.kind == "generation":
+            (talks if auxiliary_calls.converses(endpoint) else others).add(word)
+            if answer_urls.body_form(endpoint, path, 200, headers):
+                wordless.add(word)
+        elif endpoint and auxiliary_calls.counts_tokens(
+            Request("POST", path, headers, Body(b"{}"), endpoint, Origin("http", "h", 1))
+        ):
+            counting.add(word)
+
+    expected = (set(each.get(dialect.name, "").split()) for each in (TALKS, NO_TALK, WORDLESS, COUNTING))
+    assert (talks, others, wordless, counting) == tuple(expected)
+
+
+def test_each_dialect_s_text_is_known_where_it_is_stored() -> None:
+    """An address that a model wrote stays as it is when its answer is asked for again; see `_ANSWER_TEXT`."""
+    origin = Origin("https", "api.example.com", 443)
+    account = Account("a", PROVIDERS["generic"], Secret("literal", "k"), origin=origin)
+    addresses = answer_urls.AddressMap(account, origin, "http://127.0.0.1:8080", "/v1/x", "/v1/x")
+    said = f"{origin}/v1/files/b"
+    called = Tool("look", {"url": said}, "call_1")
+    for name, dialect in SIMULATED.items():
+        for tool in (None, called):
+            reply = Reply(Asked(name, "m", False, ()), "id", "item", "m", said, 1, Usage(), tool)
+            documents = [dialect.whole(reply), *(data for _, data in dialect.events(reply) if isinstance(data, dict))]
+            for document in documents:
+                raw = json.dumps(document).encode()
+                assert addresses.body(raw) == raw, name
+
+
+def _paths(dialect: dialects.Dialect) -> Iterator[tuple[str, str]]:
+    """Yield paths made of each word of *dialect*, with their last word: those of every operation are among them."""
+    for word in dialect.path_words:
+        for before in ("/v1/", *(f"/v1/{other}/" for other in dialect.path_words), "/v1beta/models/m:", "/v1internal:",
+                       f"/v1/projects/p/locations/l/publishers/{dialect.family}/models/m:"):  # fmt: skip
+            yield word, before + word
 
 
 def _pattern_words(dialect: dialects.Dialect) -> set[str]:

@@ -86,9 +86,10 @@ VALUES = {value for choice in CHOICES.values() for value in choice}
 # Names that a page may list: those of a table of the code, or the values of a setting.
 NAMES: dict[str, set[str]] = {
     **CHOICES,
+    "Decision.binding": {*get_args(decision.BindingKind)},
     "Outcome.kind": set(),  # `ok` is no outcome of an error rule
     "ErrorRule.outcome": {*get_args(OutcomeKind)} - {"ok"},
-    "Secret.source": {"env", "file", "cmd"},
+    "Secret.source": CHOICES["Secret.source"] - {"literal"},
     "PRESETS": {*PRESETS},
     "TIERS": {*settings.TIERS},
     "FAMILIES": {*FAMILIES},

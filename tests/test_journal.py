@@ -7,14 +7,14 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from patchbay import journal
 from patchbay.settings.settings import JournalSettings
 from patchbay.values.answer import Usage
-from patchbay.values.decision import AttemptSummary, Decision, Finding
+from patchbay.values.decision import AttemptSummary, BindingKind, Decision, Finding
 
 
 def decision(**more: object) -> Decision:
@@ -40,7 +40,7 @@ def test_a_line_holds_what_row_e3_asks_for() -> None:
     ).split():
         assert name in line
     assert line["tokens"] == {"prompt": 5, "completion": 2, "cached": 3, "cache_write": 0}
-    assert line["binding"] in ("hit", "new", "reselected", "inherited", "none")
+    assert line["binding"] in get_args(BindingKind)
     assert line["findings"][0]["victim"] == "x2"
 
 

@@ -27,7 +27,7 @@ from patchbay.settings.settings import (
     SessionSettings,
 )
 from patchbay.values.account import Account, Models, Secret
-from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, Head, Message, Overdue, Reaction
+from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, FailureKind, Head, Message, Overdue, Reaction
 from patchbay.values.decision import Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, PriorServing, Request
 
@@ -1110,7 +1110,7 @@ def test_a_turn_state_of_the_head_is_learned_and_goes_back_to_its_account_alone(
 
 
 def test_a_failed_connection_says_how_far_the_request_came() -> None:
-    def failed(kind: str, *before: AnswerEvent) -> tuple[str, bool, bool, bool]:
+    def failed(kind: FailureKind, *before: AnswerEvent) -> tuple[str, bool, bool, bool]:
         of = router()
         exchange = begun(of)
         answer(of, exchange, *before, Failure(kind, "gone"))

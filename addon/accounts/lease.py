@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 from ..values.account import Account
-from ..values.decision import Candidate, Edit, Identity, Outcome
+from ..values.decision import BindingKind, Candidate, Edit, Identity, Outcome
 from ..values.http import Client, Origin, PriorServing
 from . import models
 from .bindings import Key
@@ -108,7 +108,7 @@ class Lease:
     model: str
     pool: str
     lane: str
-    binding: str
+    binding: BindingKind
     candidates: tuple[Candidate, ...]
     generation: int
     ask: Ask

@@ -24,7 +24,7 @@ from ..body import Body
 from ..dialects import FAMILIES, of_family
 from ..dialects.outcome_rules import BLAMELESS, ZERO_LIMIT, OutcomeRule, rule_for
 from ..values.account import ErrorRule, OutcomeKind, OutcomeScope
-from ..values.answer import Head
+from ..values.answer import FailureKind, Head
 from ..values.decision import Outcome
 from ..values.http import Headers
 from . import error_body, quoted_text, stated_limits
@@ -202,9 +202,9 @@ def classify_error(
     return _classified(family, _spoken_status(said, sent), said, Headers(), now, own, sent)
 
 
-def classify_failure(kind: str) -> Outcome:
-    """Classify a missing or partial answer: *kind* is that of a `Failure`."""
-    return _outcome("cancelled" if kind == "cancelled" else "server", detail=kind)
+def classify_failure(kind: FailureKind) -> Outcome:
+    """Classify a missing or partial answer."""
+    return _outcome("server", detail=kind)
 
 
 def _classified(

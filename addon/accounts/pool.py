@@ -16,7 +16,7 @@ from .. import upstream_url
 from ..settings.settings import Config
 from ..values.account import Account, OutcomeKind
 from ..values.answer import Head
-from ..values.decision import Candidate, Identity, Outcome, Refusal, Wait
+from ..values.decision import BindingKind, Candidate, Identity, Outcome, Refusal, Wait
 from ..values.http import Client, Origin, PriorServing
 from . import models, refusals, selection, stated_limits
 from .bindings import Bindings, Key
@@ -42,7 +42,7 @@ class _Pick:
     """The chosen account. *others* says why the other eligible ones were passed over."""
 
     account: Account
-    binding: str
+    binding: BindingKind
     others: str
     key: Key | None = None
 
@@ -324,7 +324,7 @@ class Accounts:
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:
             return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
-        label = "reselected" if lost or ask.tried else "new"
+        label: BindingKind = "reselected" if lost or ask.tried else "new"
         return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
 
     def _home(self, ask: Ask, fit: Sequence[Account], options: Sequence[Option], now: float) -> tuple[Key, str, bool]:

@@ -21,6 +21,7 @@ from typing import Literal
 from .. import dialects
 from ..dialects.errors import LONGEST_WAIT
 from ..values.account import OutcomeKind
+from ..values.answer import FailureKind
 from ..values.decision import Outcome, Refusal
 
 _MAX_NAME = 256
@@ -119,18 +120,19 @@ _ON_THE_WAY = tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said
     (r"timed? ?out|errno 110\b|in time|too long", "timed out"),
     (r"reset|broken pipe|closed|disconnect|eof|goaway|errno (32|104)\b", "connection closed without an answer"),
 ))  # fmt: skip
-_FAILED: Mapping[str, str] = MappingProxyType({
-    "connect": "no connection", "reset": "connection closed without an answer", "timeout": "timed out",
+_FAILED: Mapping[FailureKind, str] = MappingProxyType({
+    "connect": "no connection", "timeout": "timed out",
+    "reset": "connection closed without an answer", "lost": "connection closed without an answer",
 })  # fmt: skip
 
 
-def on_the_way(kind: str, message: str) -> str:
+def on_the_way(kind: FailureKind, message: str) -> str:
     """
     Return in words for people why no answer came: a failure of *kind*, with mitmproxy's *message*.
 
     The message may contain text of the upstream, so only a known cause is taken from it.
     """
-    return next((said for pattern, said in _ON_THE_WAY if pattern.search(message)), _FAILED.get(kind, kind))
+    return next((said for pattern, said in _ON_THE_WAY if pattern.search(message)), _FAILED[kind])
 
 
 def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:

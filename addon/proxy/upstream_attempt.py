@@ -12,7 +12,7 @@ from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers import http as mitm
 
-from ..values.answer import Failure
+from ..values.answer import Failure, FailureKind
 from .exchange_driver import ExchangeDriver
 from .log_redaction import discreet
 from .shadow import Passthrough
@@ -151,7 +151,7 @@ class UpstreamAttempt(ConnectingStream):
             given_up = mitm.RequestProtocolError(self.stream_id, "the attempt was given up", mitm.ErrorCode.CANCEL)
             yield mitm.SendHttp(given_up, self.context.server)
 
-    def _failure(self, kind: str, message: str, *, shared: bool) -> Failure:
+    def _failure(self, kind: FailureKind, message: str, *, shared: bool) -> Failure:
         """Return a failure. One that all requests on its connection share counts once."""
         upstream = self.upstream
         if not shared or upstream is None:

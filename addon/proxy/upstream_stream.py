@@ -24,7 +24,7 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 from .. import guards
 from ..content_coding import CodingError
 from ..replacement import CROSSTALK
-from ..values.answer import Chunk, End, Failure, Head, Overdue, Reaction
+from ..values.answer import Chunk, End, Failure, FailureKind, Head, Overdue, Reaction
 from ..values.decision import Refusal
 from . import header_fields, misdirected, own_responses
 from .answer_filter import AnswerFilter
@@ -289,7 +289,7 @@ class PatchbayStream(UpstreamAttempt):
         if event.code is mitm.ErrorCode.CONNECT_FAILED:
             failure = self._failure("connect", event.message, shared=True)
         else:
-            kind = "lost" if isinstance(event, Lost) else "reset"
+            kind: FailureKind = "lost" if isinstance(event, Lost) else "reset"
             self.alone = self.alone or kind == "lost"
             failure = self._failure(kind, event.message, shared=lost)
         yield from self._carry_out(driver.answered(failure), event.message)

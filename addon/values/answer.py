@@ -40,13 +40,13 @@ class End:
 @dataclass(frozen=True, slots=True)
 class Failure:
     """
-    The upstream could not be reached or ended the answer early. *kind*: connect | reset | lost | timeout.
+    The upstream could not be reached or ended the answer early.
 
     `lost`: the connection ended, perhaps because of another request on it. *counted*: health already counted this end
     for another request on the same connection.
     """
 
-    kind: str
+    kind: FailureKind
     message: str
     counted: bool = False
 
@@ -56,6 +56,7 @@ class Overdue:
     """The time for which an answer may be held back is over."""
 
 
+FailureKind = Literal["connect", "reset", "lost", "timeout"]
 AnswerEvent = Head | Chunk | Message | End | Failure | Overdue
 Reaction = Literal["deliver", "hold", "next", "cut"]
 

@@ -12,6 +12,7 @@ from .account import OutcomeKind, OutcomeScope
 from .answer import Usage
 
 VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
+BindingKind = Literal["hit", "new", "reselected", "inherited", "none"]
 EvidenceStrength = Literal["exact", "derived", "guess"]
 
 
@@ -181,7 +182,7 @@ class Decision(Struct, frozen=True):
     thread: str
     tier: str
     session_id: str
-    binding: str
+    binding: BindingKind
     in_flight: int  # exchanges of its conversation when it began, itself included
     attempts: list[AttemptSummary]
     verdict: VerdictKind

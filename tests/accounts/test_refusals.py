@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 from hypothesis import given, strategies as st
@@ -10,6 +11,7 @@ from hypothesis import given, strategies as st
 from patchbay import dialects
 from patchbay.accounts import refusals
 from patchbay.accounts.refusals import NAMED, Absent, none_left
+from patchbay.values.answer import FailureKind
 from patchbay.values.decision import Outcome, Refusal
 
 NOW = 1_795_000_000.0  # 2026-11-18 11:06:40 UTC
@@ -433,7 +435,8 @@ def test_a_pool_without_accounts_and_one_that_is_full_say_so():
     assert refusals.unreadable("why").status == 403 and refusals.unreadable("why").code == "model_not_allowed"
 
 
-@pytest.mark.parametrize(("kind", "said"), [("connect", "no connection"), ("timeout", "timed out"), ("other", "other"),
-                                            ("reset", "connection closed without an answer")])  # fmt: skip
-def test_a_failure_without_a_known_message_is_told_by_its_kind(kind, said):
-    assert refusals.on_the_way(kind, "?") == said
+def test_a_failure_without_a_known_message_is_told_by_its_kind():
+    closed = "connection closed without an answer"
+    said = {"connect": "no connection", "reset": closed, "lost": closed, "timeout": "timed out"}
+
+    assert {kind: refusals.on_the_way(kind, "?") for kind in get_args(FailureKind)} == said

@@ -48,7 +48,7 @@ _UNKNOWN = PriorServing()
 
 class Router:
     """
-    The rooms, put together for one configuration.
+    The parts that decide, put together for one configuration.
 
     *key* is the 32-byte master key; *random_bytes* returns as many random bytes as it is asked for. `changed` is called
     when something has changed that another instance should know before its next request.
@@ -239,9 +239,8 @@ class Router:
         if stored == exchange.identity.owner:
             return False
         exchange.identity = replace(exchange.identity, owner=stored)
-        if (
-            exchange.socket_lease and self.config.failover.encrypted_reasoning == "strip"
-        ):  # nothing is sent twice on a socket
+        # nothing is sent twice on a socket
+        if exchange.socket_lease and self.config.failover.encrypted_reasoning == "strip":
             exchange.unsealed.add(exchange.socket_lease.account.id)
         return True
 

@@ -96,11 +96,12 @@ class Lease:
     The decision for one attempt: the account that serves it, until it is released, and the edits of the request.
 
     *ask* is what was asked for. *model* is the provider's name of the model (empty: none). *binding*: `hit` (at home),
-    `new`, `reselected` (the home cannot serve, for now or at all), `inherited` (the account of another request of this
-    new conversation, of the answer it quotes, or of conversations that began alike), `none`. *key* is None where
-    nothing is to be bound, *generation* is that of the key. *slot* is the number of an upstream session that is this
-    attempt's alone, None where conversations have one each. *request_id*, *session_id*, *edit* and *body* are the
-    router's. The account names the credential; its value is put in at the wire.
+    `new`, `reselected` (the home, or an account that this request tried before, cannot serve), `inherited` (the account
+    of another request of this new conversation, of the answer it quotes, of conversations that began alike, or of the
+    request that is replayed), `none` (no conversation, a pin, an auxiliary call without a home, or a probe where no
+    account is left). *key* is None where nothing is to be bound, *generation* is that of the key. *slot* is the number
+    of an upstream session that is this attempt's alone, None where conversations have one each. *request_id*,
+    *session_id*, *edit* and *body* are the router's. The account names the credential; its value is put in at the wire.
     """
 
     account: Account

@@ -32,7 +32,7 @@ LASTING = 10.0  # seconds without any reachable upstream, after which the refusa
 QUIET = 60.0  # seconds without a request, after which such an outage counts as a new one
 MAX_TRIED = 6  # accounts that one exchange tried, after which it probes no lane early
 QUEUE_RECHECK = 5.0  # seconds between two looks of a queued request; `queue.timeout` ends its wait
-TERMINAL: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})
+LEAVES_HOME: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})  # they outlast a prompt cache
 _SOCKET_FAILED = "failed on an earlier WebSocket"
 _RESTS = "cooling down for a model"
 
@@ -73,7 +73,7 @@ class Accounts:
         """
         Choose the account for one attempt, or say why there is none.
 
-        On Wait the request is queued, and its callback fires when it may be served; call `leave` to abandon it.
+        On Wait the request is queued, and its callback fires when it may be served; call `leave_queue` to abandon it.
         """
         self._set_clock(now)
         decided = self._at_home(ask, now) or self._among_all(ask, now)
@@ -124,8 +124,8 @@ class Accounts:
         if tokens is not None:
             self._limiter.correct(lease.ticket, tokens, now)
         clears = outcome.kind in TRANSIENT and self._config.sessions.on_error == "clear"
-        terminal = outcome.kind in TERMINAL and not outcome.status_only
-        if lease.key is not None and outcome.scope != "exchange" and (clears or terminal):
+        leaves = outcome.kind in LEAVES_HOME and not outcome.status_only
+        if lease.key is not None and outcome.scope != "exchange" and (clears or leaves):
             self.bindings.unbind(lease.key, account.id, lease.generation)
 
     def release(self, lease: Lease) -> None:
@@ -251,10 +251,8 @@ class Accounts:
         if not well:
             return options
         return [
-            option
-            if option.obstacle or option.account.id in well
-            else replace(option, obstacle="resting", reason=_RESTS)
-            for option in options
+            each if each.obstacle or each.account.id in well else replace(each, obstacle="resting", reason=_RESTS)
+            for each in options
         ]
 
     def _as_before(

@@ -31,7 +31,8 @@ MAX_SERVED = 64  # conversations remembered for each lane, the last ones
 MAX_REFUSED = 4096  # conversations of which it is known where they were refused
 # One such fault on a lane that served another conversation within MEMORY says nothing about the account yet.
 DOUBTED: frozenset[OutcomeKind] = frozenset({"model", "permission", "rate", "overload", "server"})
-# A limit, a credential and money are an account's own, however many accounts fail at once.
+# A limit, a credential and money are an account's own, however many accounts fail at once. That no account of a pool
+# reaches its upstream is kept apart from this, in `Accounts._unreached`: it makes the refusal final.
 OF_UPSTREAM: frozenset[OutcomeKind] = frozenset({"server", "overload", "permission"})
 _OF_ACCOUNT: frozenset[OutcomeKind] = frozenset({"auth", "quota"})  # about the account, whatever the lane
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from .. import secret_patterns
+from ..proxy.incident_files import FOLDER
 from . import inputs
 from .inputs import EXIT_FOUND, EXIT_USAGE, CommandError
 from .terminal import visible
@@ -18,7 +19,7 @@ from .terminal import visible
 
 def incidents(arguments: argparse.Namespace) -> int:
     """List the incidents, newest last; with an id, print one; with --export, write them for a ticket."""
-    folder = inputs.state_folder(inputs.settings(arguments)) / "incidents"
+    folder = inputs.state_folder(inputs.settings(arguments)) / FOLDER
     if arguments.state and not folder.parent.is_dir():
         raise CommandError(f"there is no folder {arguments.state}")
     files = sorted(folder.glob("*.json"))

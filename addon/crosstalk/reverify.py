@@ -1,8 +1,8 @@
 """
 The verdicts of stored exchanges, computed again by the same reader and detectors in the same order.
 
-The input is request, answer and attempt record. Under the key of the recording, the verdict is that of the recording;
-records of earlier releases keep their meaning.
+The input is request, answer and attempt record. Under the key of the recording and with the same detectors, the
+verdict is that of the recording; records of earlier releases keep their meaning.
 """
 
 from __future__ import annotations

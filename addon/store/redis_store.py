@@ -21,7 +21,7 @@ _SCAN = 1000
 _OFFSET_TTL = 30.0  # seconds for which a measured clock offset holds
 _MIN_OFFSET = 2.0  # seconds; a smaller offset counts as none
 _MAX_OFFSET = 90 * 86_400.0  # seconds; beyond it one of the clocks is not set
-_OWN_CLOCK = frozenset(("rest",))  # kinds whose records name the clock of their times
+_OWN_CLOCK = frozenset(("rest",))  # kinds with times in their values: all their times stay by the writer's clock
 
 # Merges many records atomically. KEYS: the stream of changes, then the records. ARGV: writer, longest stream, then five
 # values for each record.

@@ -6,17 +6,19 @@ import os
 from collections import Counter
 from dataclasses import replace
 from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from patchbay.accounts.cooldown import TRANSIENT
 from patchbay.accounts.eligibility import probe_scope
 from patchbay.accounts.lease import Ask, Lease
-from patchbay.accounts.pool import Accounts
+from patchbay.accounts.pool import LEAVES_HOME, Accounts
 from patchbay.settings.presets import PRESETS
 from patchbay.settings.settings import Config, QueueSettings, SessionSettings
-from patchbay.values.account import Account, Models, Secret
+from patchbay.values.account import Account, Models, OutcomeKind, Secret
 from patchbay.values.answer import Head
 from patchbay.values.decision import Identity, Outcome, Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, PriorServing
@@ -135,6 +137,22 @@ def test_a_fault_for_good_unbinds_and_the_next_success_is_the_new_home(kind, sco
     assert following.account.id != home
     later = serve(accounts, ask(), now=3000)  # the first home may serve again, but it is home no more
     assert (later.account.id, later.binding) == (following.account.id, "hit")
+
+
+def test_each_outcome_takes_the_home_away_or_is_waited_out_or_concerns_no_account():
+    """LEAVES_HOME says when a conversation moves for good, TRANSIENT when it may wait at home and try again."""
+    of_account = {kind for kind in get_args(OutcomeKind) if home_is_lost(kind)}
+
+    assert of_account == LEAVES_HOME
+    assert set(TRANSIENT) == {"rate", "overload", "server"}
+    assert {*get_args(OutcomeKind)} - LEAVES_HOME - {*TRANSIENT} == {"ok", "model", "request", "cancelled"}
+
+
+def home_is_lost(kind):
+    accounts = three()
+    serve(accounts, ask())
+    serve(accounts, ask(), kind=kind, scope="account")
+    return not accounts.bindings.home(ask().key, 1)
 
 
 def test_row_b2_on_error_clear_unbinds_on_a_passing_fault_too():

@@ -17,7 +17,7 @@ TRIED = (("a", "rate"), ("b", "auth"), ("one", "ok"))
 def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
     """Return an exchange and its decision."""
     members = {
-        "mode": "serve", "account": "one", "binding": "bound", "tier": "codex", "session": "0123456789abcdef",
+        "mode": "serve", "account": "one", "binding": "hit", "tier": "codex", "session": "0123456789abcdef",
         "attempts": [SimpleNamespace(account="one", outcome="ok")], "error": "", "verdict": kind,
     }  # fmt: skip
     verdict: Any = kind
@@ -27,14 +27,14 @@ def decided(kind: str = "clean", **more: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({}, "no echo · one (bound) · codex 01234567"),
-        ({"mode": "shadow"}, "shadow · no echo · one (bound) · codex 01234567"),
+        ({}, "no echo · one (hit) · codex 01234567"),
+        ({"mode": "shadow"}, "shadow · no echo · one (hit) · codex 01234567"),
         ({"account": ""}, "no echo · codex 01234567"),
-        ({"tier": ""}, "no echo · one (bound)"),
-        ({"error": "the client left"}, "no echo · one (bound) · codex 01234567 · the client left"),
+        ({"tier": ""}, "no echo · one (hit)"),
+        ({"error": "the client left"}, "no echo · one (hit) · codex 01234567 · the client left"),
         (
             {"attempts": [SimpleNamespace(account=account, outcome=outcome) for account, outcome in TRIED]},
-            "no echo · one (bound) · codex 01234567 · after a: rate, b: auth",
+            "no echo · one (hit) · codex 01234567 · after a: rate, b: auth",
         ),
     ],
 )  # fmt: skip

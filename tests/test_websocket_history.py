@@ -15,7 +15,7 @@ from .test_router import opened, request, routed, router, upgrade
 
 
 def exchange(session: str = "s", *, model: str = "", on_socket: bool = False, **client: Any) -> Exchange:
-    """Return an upgrade of the conversation *session*, or a message on its socket; no room but ours has seen it."""
+    """Return an upgrade of the conversation *session*, or a message on its socket; nothing else has seen it."""
     of = router()
     made = opened(of, replace(upgrade(session), client=Client(**client)))
     socket = routed(of, made) if on_socket else None

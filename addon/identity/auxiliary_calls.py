@@ -1,6 +1,6 @@
 """
-Auxiliary calls beside a conversation: token counts, probes, chat titles, follow-up suggestions. They may follow a
-binding, but make none; nor do calls without any conversation, such as embeddings.
+Auxiliary calls beside a conversation: token counts, requests for one token, chat titles, follow-up suggestions. They
+may follow a binding, but make none; nor do calls without any conversation, such as embeddings.
 
 A conversation mistaken for an auxiliary call is bound from its second turn on, to the account of its first answer.
 """
@@ -81,7 +81,7 @@ def counts_tokens(request: Request) -> bool:
     return request.path.partition("?")[0].lower().endswith(_COUNTING)
 
 
-def is_probe(request: Request) -> bool:
+def wants_no_answer(request: Request) -> bool:
     """Whether *request* only counts tokens, or asks for at most one: it warms no cache."""
     return counts_tokens(request) or any(_is_at_most(1, limit) for limit in _limits(request))
 

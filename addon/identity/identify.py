@@ -397,7 +397,7 @@ class Identifier:
         endpoint = query.request.endpoint
         named = identity.tier not in ("token", "content", "user", "cache_key")
         talks = auxiliary_calls.converses(endpoint) or (named and endpoint.dialect == "")
-        binds = talks and not auxiliary_calls.is_probe(query.outer) and (named or not query.serves_a_chat)
+        binds = talks and not auxiliary_calls.wants_no_answer(query.outer) and (named or not query.serves_a_chat)
         return self._with_owner(query, self._begun(query, identity) if binds else identity, binds)
 
     def _with_owner(self, query: _Query, identity: Identity, binds: bool = False) -> Identity:

@@ -30,7 +30,7 @@ def transport_of(client_id: str, end: connection.Connection | None) -> Any:
     return handler.transports.get(end) if handler else None
 
 
-def hang_up(client_id: str, why: str = "no request came in time") -> None:
+def close_client(client_id: str, why: str = "no request came in time") -> None:
     """Close the connection *client_id*."""
     handler = handler_of(client_id)
     found = handler.transports.get(handler.client) if handler else None

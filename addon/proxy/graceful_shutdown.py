@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from mitmproxy import ctx
 
-from .client_connections import hang_up, proxyserver
+from .client_connections import close_client, proxyserver
 
 logger = logging.getLogger(__name__)
 
-_HANG_UP = 1.0  # seconds at most for connections to close
+_CLOSING = 1.0  # seconds at most for connections to close
 _GLANCE = 0.02  # seconds between two checks
 
 
@@ -34,7 +34,7 @@ class GracefulShutdown:
         self._theirs: Callable[[], None] | None = None
         self._restore_signals: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
-        self._hung_up: asyncio.Task[None] | None = None  # the loop itself would forget it
+        self._closing: asyncio.Task[None] | None = None  # the loop itself would forget it
 
     @property
     def begun(self) -> bool:
@@ -89,7 +89,7 @@ class GracefulShutdown:
         if theirs is not None:
             _ignore_interrupts()
             self._cut()
-            self._hung_up = asyncio.get_running_loop().create_task(_hang_up(theirs))
+            self._closing = asyncio.get_running_loop().create_task(_close_clients(theirs))
 
 
 def handle_directly(loop: asyncio.AbstractEventLoop, number: int) -> Callable[[], None]:
@@ -129,12 +129,12 @@ def _ignore_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-async def _hang_up(then: Callable[[], None]) -> None:
+async def _close_clients(then: Callable[[], None]) -> None:
     """Close all connections, then call *then*: asyncio prints a traceback for a connection left open."""
     try:
         for handler in tuple(proxyserver().connections.values()):
-            hang_up(handler.client.id, "the proxy ends")
-        deadline = time.monotonic() + _HANG_UP
+            close_client(handler.client.id, "the proxy ends")
+        deadline = time.monotonic() + _CLOSING
         while proxyserver().connections and time.monotonic() < deadline:
             await asyncio.sleep(_GLANCE)
     finally:

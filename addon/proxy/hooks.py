@@ -122,7 +122,7 @@ class Patchbay:
         self._http1_upstreams = alpn.Http1Upstreams()
         self._warnings = misdirected.Warnings()
         self._memory_trim = MemoryTrim(self._in_flight.count)
-        self._pending = PendingConnections(client_connections.hang_up)
+        self._pending = PendingConnections(client_connections.close_client)
 
     # -- the addon itself ------------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class Patchbay:
     def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         found = client_connections.transport_of(data.client.id, data.server)
         if found and isinstance(found.writer, asyncio.StreamWriter):
-            keepalive.probe(found.writer.get_extra_info("socket"))
+            keepalive.enable(found.writer.get_extra_info("socket"))
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
         if data.server in upstream_connections.unended:  # a stream that waits for it would wait until its timeout
@@ -292,7 +292,7 @@ class Patchbay:
         if head.serves:
             return None
         unserved = service.router.destinations.unserved(endpoint, head.destination, head.reverse, client, time.time())
-        return request_head.probe_answer(flow, head) or driver.error_response(unserved)
+        return request_head.presence_answer(flow, head) or driver.error_response(unserved)
 
     @_closed_on_failure
     async def request(self, flow: http.HTTPFlow) -> None:

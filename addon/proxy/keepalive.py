@@ -10,7 +10,7 @@ SILENT, INTERVAL, PROBES = 60, 15, 4  # seconds without a byte, seconds between 
 _SETTINGS = (("TCP_KEEPIDLE", SILENT), ("TCP_KEEPALIVE", SILENT), ("TCP_KEEPINTVL", INTERVAL), ("TCP_KEEPCNT", PROBES))
 
 
-def probe(connected: socket.socket) -> None:
+def enable(connected: socket.socket) -> None:
     """Have the system detect within two minutes that the peer of *connected* is gone."""
     with contextlib.suppress(OSError):  # no TCP, or closed already
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -11,10 +11,10 @@ MOST = 1000  # connections at a time; above, the oldest is closed
 
 
 class PendingConnections:
-    """Connections without a request, by id; *hang_up* closes one. TLS and HTTP/2 may come as slowly as HTTP/1 heads."""
+    """Connections without a request, by id; *close* closes one. TLS and HTTP/2 may come as slowly as HTTP/1 heads."""
 
-    def __init__(self, hang_up: Callable[[str], None]) -> None:
-        self._hang_up = hang_up
+    def __init__(self, close: Callable[[str], None]) -> None:
+        self._close_client = close
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:
@@ -34,4 +34,4 @@ class PendingConnections:
 
     def _close(self, connection: str) -> None:
         self.remove(connection)
-        self._hang_up(connection)
+        self._close_client(connection)

@@ -107,8 +107,8 @@ def address(flow: http.HTTPFlow, headers: Headers) -> str:
     return answer_urls.client_address(headers, flow.request.authority, scheme)
 
 
-def probe_answer(flow: http.HTTPFlow, head: RequestHead) -> http.Response | None:
-    """Answer a probe of `/`, by which tools find out whether a server is there, if no one upstream could answer it."""
+def presence_answer(flow: http.HTTPFlow, head: RequestHead) -> http.Response | None:
+    """Answer a request for `/`, by which tools look for a server, if no one upstream could answer it."""
     if head.path == "/" and flow.request.method in ("GET", "HEAD") and upstream_url.is_anywhere(head.destination):
         return http.Response.make(200, b"", {"content-type": "text/plain"})
     return None

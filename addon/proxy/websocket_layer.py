@@ -17,8 +17,8 @@ from wsproto.frame_protocol import CloseReason, Opcode
 
 Commands = Generator[commands.Command, Any, None]
 
-_ENDING = "patchbay_ending"
-_LAST = "patchbay_last"
+_END_WITH = "patchbay_ending"
+_END_BEHIND = "patchbay_last"
 _PING = "patchbay_ping"
 _READ = 1 << 16  # bytes that mitmproxy reads at once
 _SLICE = 4096  # bytes that are parsed at once
@@ -32,12 +32,12 @@ _BROKEN_OFF = "the other end broke the connection off"
 def end_with(message: WebSocketMessage, code: int, reason: str) -> None:
     """Drop *message* in its hook and close its WebSocket with *code* and *reason* for both ends."""
     message.drop()
-    vars(message)[_ENDING] = code, reason
+    vars(message)[_END_WITH] = code, reason
 
 
 def end_behind(message: WebSocketMessage, code: int, reason: str) -> None:
     """In the hook of *message*, close its WebSocket right behind it, with *code* and *reason* for the client alone."""
-    vars(message)[_LAST] = code, reason
+    vars(message)[_END_BEHIND] = code, reason
 
 
 def closing(flow: http.HTTPFlow, code: int, reason: str) -> websocket.WebSocketMessageInjected:
@@ -212,8 +212,8 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
             return
         if _PING in vars(message):
             yield from _sent(self.server_ws, wsproto.events.Ping())
-        elif last := vars(message).get(_LAST):
-            yield from self._hang_up(*last)
+        elif last := vars(message).get(_END_BEHIND):
+            yield from self._close_both(*last)
         else:
             injected = WebSocketMessage(message.type, message.from_client, message.content, injected=True)
             yield from self._shown(injected, websocket.Fragmentizer([], message.type == Opcode.TEXT))
@@ -225,14 +225,14 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         if message.from_client and self._coming and self._coming[True].ends():
             self._left()
         yield websocket.WebsocketMessageHook(self.flow)
-        if ending := vars(message).get(_ENDING):
+        if ending := vars(message).get(_END_WITH):
             yield from self._end(wsproto.events.CloseConnection(*ending), message.from_client)
             return
         if not message.dropped:
             for event in cut(message.content):
                 yield from _sent(target, event)
-        if last := vars(message).get(_LAST):
-            yield from self._hang_up(*last)
+        if last := vars(message).get(_END_BEHIND):
+            yield from self._close_both(*last)
 
     def _control(self, event: wsproto.events.Ping | wsproto.events.Pong, from_client: bool) -> Commands:
         payload = bytes(event.payload)
@@ -254,7 +254,7 @@ class PatchbayWebsocket(websocket.WebsocketLayer):
         else:
             yield from self._end(event, from_client)
 
-    def _hang_up(self, code: int, reason: str) -> Commands:
+    def _close_both(self, code: int, reason: str) -> Commands:
         told = wsproto.events.CloseConnection(code, reason)
         yield from self._end(told, from_client=False, client=told, server=_GOING_AWAY)
 

@@ -85,8 +85,8 @@ def test_a_dialect_that_is_added_is_served(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dialect", [*dialects.DIALECTS, dialects.NO_DIALECT], ids=lambda dialect: dialect.name)
-def test_every_field_that_another_room_reads_answers(dialect: dialects.Dialect) -> None:
-    """Each field of each dialect is there and takes what the rooms pass."""
+def test_every_field_that_another_package_reads_answers(dialect: dialects.Dialect) -> None:
+    """Each field of each dialect is there and takes what other packages pass."""
     refusal = Refusal(429, "model_cooldown", "All accounts are cooling down", 30.0)
     body = Body(b'{"model": "m"}')
 

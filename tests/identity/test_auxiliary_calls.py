@@ -27,12 +27,12 @@ TITLE = "You are a title generator. You output ONLY a thread title. Nothing else
     ],
 )
 def test_counting_and_warming_up_is_a_probe(path, body):
-    assert auxiliary_calls.is_probe(request(path, body))
+    assert auxiliary_calls.wants_no_answer(request(path, body))
 
 
 @pytest.mark.parametrize("limit", [2, 4096, None, True, "1"])
 def test_a_call_that_may_say_something_is_none(limit):
-    assert not auxiliary_calls.is_probe(request(MESSAGES, {"max_tokens": limit}))
+    assert not auxiliary_calls.wants_no_answer(request(MESSAGES, {"max_tokens": limit}))
 
 
 def test_a_short_call_for_a_title_serves_a_chat():
@@ -242,9 +242,9 @@ def test_a_short_answer_about_a_chat_serves_it(name, most, is_short):
 @pytest.mark.parametrize("name", ["generationConfig", "generation_config"])
 @pytest.mark.parametrize("inner", ["maxOutputTokens", "max_output_tokens"])
 def test_each_limit_of_gemini_makes_a_probe(name, inner):
-    assert auxiliary_calls.is_probe(request(GEMINI, {name: {inner: 1}}))
-    assert not auxiliary_calls.is_probe(request(GEMINI, {name: {inner: 2}}))
-    assert not auxiliary_calls.is_probe(request(GEMINI, {name: 1}))
+    assert auxiliary_calls.wants_no_answer(request(GEMINI, {name: {inner: 1}}))
+    assert not auxiliary_calls.wants_no_answer(request(GEMINI, {name: {inner: 2}}))
+    assert not auxiliary_calls.wants_no_answer(request(GEMINI, {name: 1}))
 
 
 @pytest.mark.parametrize("word", auxiliary_calls._BRIEF)
@@ -387,7 +387,7 @@ def test_headings_tags_and_bare_demands_are_of_a_summary(text, says):
 )  # fmt: skip
 def test_paths_that_count_tokens(path, counts):
     assert auxiliary_calls.counts_tokens(request(path, {})) is counts
-    assert auxiliary_calls.is_probe(request(path, {})) is counts
+    assert auxiliary_calls.wants_no_answer(request(path, {})) is counts
 
 
 @pytest.mark.parametrize(

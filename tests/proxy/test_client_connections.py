@@ -70,15 +70,15 @@ def test_a_connection_and_its_ends_are_found(handler: Handler) -> None:
 
 
 def test_a_connection_is_closed_where_it_is_still_there(handler: Handler) -> None:
-    client_connections.hang_up("another")
+    client_connections.close_client("another")
     assert handler.cancelled == []
-    client_connections.hang_up(handler.client.id)
+    client_connections.close_client(handler.client.id)
     assert handler.cancelled == ["no request came in time"]
 
     handler.transports[handler.client].handler = None
-    client_connections.hang_up(handler.client.id)
+    client_connections.close_client(handler.client.id)
     del handler.transports[handler.client]
-    client_connections.hang_up(handler.client.id)
+    client_connections.close_client(handler.client.id)
     assert len(handler.cancelled) == 1
 
 

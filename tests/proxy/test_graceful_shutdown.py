@@ -245,7 +245,7 @@ async def test_it_ends_when_the_grace_period_is_over(
 
 @in_loop
 async def test_a_connection_that_does_not_close_holds_it_up_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graceful_shutdown, "_HANG_UP", 0.0)
+    monkeypatch.setattr(graceful_shutdown, "_CLOSING", 0.0)
     host = Host(monkeypatch)
     host.connect().handler = None
     host.shutdown.install()
@@ -311,7 +311,7 @@ async def test_connections_have_a_second_to_close(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(graceful_shutdown, "time", SimpleNamespace(monotonic=lambda: next(times)))
     monkeypatch.setattr(graceful_shutdown, "_GLANCE", 0.02)
     monkeypatch.setattr(graceful_shutdown, "asyncio", SimpleNamespace(sleep=sleep))
-    await graceful_shutdown._hang_up(host.theirs)
+    await graceful_shutdown._close_clients(host.theirs)
 
     assert waits == [0.02, 0.02]
     assert host.told == ["ended"]
@@ -322,7 +322,7 @@ async def test_closed_connections_are_not_waited_for(monkeypatch: pytest.MonkeyP
     host = Host(monkeypatch)
     host.connect()
     monkeypatch.setattr(graceful_shutdown, "_GLANCE", 3600.0)
-    await graceful_shutdown._hang_up(host.theirs)
+    await graceful_shutdown._close_clients(host.theirs)
 
     assert host.told == ["the proxy ends", "ended"]
 

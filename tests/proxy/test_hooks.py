@@ -935,7 +935,7 @@ def test_a_layer_that_is_no_http_is_closed_towards_a_provider(
 @in_loop
 async def test_only_a_stream_to_an_upstream_is_probed(addon: Patchbay, monkeypatch: pytest.MonkeyPatch) -> None:
     probed: list[object] = []
-    monkeypatch.setattr(hooks.keepalive, "probe", probed.append)
+    monkeypatch.setattr(hooks.keepalive, "enable", probed.append)
     stream = asyncio.StreamWriter.__new__(asyncio.StreamWriter)
     stream._transport = SimpleNamespace(get_extra_info=lambda name, default: name, is_closing=lambda: True)  # type: ignore[attr-defined]
     data = SimpleNamespace(client=SimpleNamespace(id="c"), server=tflow.tserver_conn())

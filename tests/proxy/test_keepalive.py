@@ -13,7 +13,7 @@ from patchbay.proxy import keepalive
 def test_a_socket_is_probed() -> None:
     """A4: an answer is waited for as long as its connection lives, so somebody has to look whether it does."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as connected:
-        keepalive.probe(connected)
+        keepalive.enable(connected)
         assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         named = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
         assert [connected.getsockopt(socket.IPPROTO_TCP, option) for option in named] == [60, 15, 4]
@@ -30,7 +30,7 @@ def test_each_system_has_its_own_name_for_the_idle_time(
     if idle:
         setattr(known, idle, 4)
     monkeypatch.setattr(keepalive, "socket", known)
-    keepalive.probe(SimpleNamespace(setsockopt=lambda *given: told.append(given)))  # type: ignore[arg-type]
+    keepalive.enable(SimpleNamespace(setsockopt=lambda *given: told.append(given)))  # type: ignore[arg-type]
 
     assert told == [(1, 9, 1), *([(6, 4, 60)] if idle else []), (6, 5, 15)]
 
@@ -38,5 +38,5 @@ def test_each_system_has_its_own_name_for_the_idle_time(
 def test_what_is_no_tcp_is_let_be() -> None:
     one, other = socket.socketpair()
     with one, other:
-        keepalive.probe(one)
-    keepalive.probe(one)  # closed
+        keepalive.enable(one)
+    keepalive.enable(one)  # closed

@@ -130,7 +130,7 @@ def test_a_replay_may_go_to_another_account_where_its_client_left_that_open(
 def test_a_probe_is_answered(path: str, mode: str, host: str, answered: bool, method: str) -> None:
     asked = at(host=host, port=80, path=path, mode=mode)
     asked.request.method = method
-    found = request_head.probe_answer(asked, request_head.read(asked, router()))
+    found = request_head.presence_answer(asked, request_head.read(asked, router()))
 
     assert (found is not None) is (answered and method != "POST")
     assert found is None or (found.status_code, found.raw_content) == (200, b"")

@@ -9,7 +9,9 @@ import pytest
 
 from patchbay.accounts.outcome import ALONE, NO_API
 from patchbay.exchange import Exchange
+from patchbay.identity import references
 from patchbay.replacement import (
+    _OWNED,
     CROSSTALK,
     OWNER_UNAVAILABLE,
     owner_unavailable,
@@ -214,3 +216,7 @@ def test_on_a_socket_another_connection_finds_another_account() -> None:
     assert "connect again for another one" in told.message
     plain = replacement(answered(401, refusal=None))
     assert plain is not None and "connect again" not in plain.message
+
+
+def test_what_an_account_owns_has_a_name_in_the_message() -> None:
+    assert {*references.OWNS} - {"address"} == {*_OWNED}  # an address is stored data, as everything else

@@ -352,6 +352,15 @@ def test_every_name_in_the_answers_to_where_exists() -> None:
     )
 
 
+def test_every_kind_of_id_at_a_test_is_in_the_legend() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## Tests")[2]
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    letters = set(re.findall(r'"""([A-Z]+)\d+(?:, [A-Z]\d+)*:', text))
+
+    assert letters == set(re.findall(r"^\| `([A-Z]+)` \|", page, re.MULTILINE))
+    assert set(re.findall(r"def test_row_([a-z])\d", text)) == set("abcde") and "`row_a` … `row_e`" in page
+
+
 def test_every_constant_that_a_comment_or_a_docstring_names_exists() -> None:
     files = [path for folder in ("addon", "tests", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))]
     known = {name for path in files for name in _names(path)} | ABBREVIATIONS

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +15,21 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from redis_server import MISSING, PROGRAM, RedisServer, redis_server
 
 from patchbay.settings import reader, syntax
-from patchbay.store import Store, file_of, opened, redis_store
+from patchbay.store import Store, file_of, missing_package, opened, redis_store
 from patchbay.store.protocol import StoreError
+from patchbay.store.sqlite_store import SqliteStore
 from patchbay.values.record import Record
 
 Make = Callable[[], Store]
 NOW = 4_000_000_000.0  # later than any clock this will run by: Redis forgets by its own
 LATER = NOW + 100
+FORMS = [form for form in syntax._STORES.replace(" or ", ", ").split(", ") if form not in ("memory", "env:NAME")]
+URLS = {
+    form: form.replace("PATH", "/f").replace("HOST:PORT/NUMBER", "h:1/0").replace("…", "h") for form in FORMS
+}  # fmt: skip
+STORES = list(dict.fromkeys(type(opened(url, Path("/folder"), "")) for url in URLS.values()))
+ROOT = Path(__file__).parent.parent.parent
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +44,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 _spaces = itertools.count()
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=STORES, ids=lambda store: store.__name__)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Return what opens one more store on the same records."""
-    url = "sqlite" if request.param == "sqlite" else request.getfixturevalue("server").url
+    url = "sqlite" if request.param is SqliteStore else request.getfixturevalue("server").url
     space, made = str(next(_spaces)), []
 
     def one() -> Store:
         store = opened(url, tmp_path, space)
-        assert store is not None
+        assert store is not None and type(store) is request.param
         made.append(store)
         return store
 
@@ -292,14 +302,34 @@ def test_the_file_of_sqlite_alone_is_in_the_folder_and_other_stores_have_none() 
 
 def test_every_store_that_the_settings_name_can_be_opened(tmp_path: Path) -> None:
     """A store in a database of its own kind needs a form in the settings, and a case of `opened`."""
-    forms = syntax._STORES.replace(" or ", ", ").replace("PATH", "/f").replace("HOST:PORT/NUMBER", "h:1/0").split(", ")
-    urls = [form.replace("…", "h") for form in forms if form not in ("memory", "env:NAME")]
-
-    assert len(urls) == 4
-    for url in urls:
+    assert len(URLS) == 4
+    for url in URLS.values():
         text = f"store: {url}\naccounts: [{{id: a, provider: generic, base_url: reverse, key: example-key}}]"
         assert reader.load(text, "c").store == url
         assert opened(url, tmp_path, "") is not None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_store_that_is_no_server_has_a_file_that_is_looked_at(form: str) -> None:
+    is_server = "HOST" in form or form.endswith("://…")
+
+    assert (file_of(URLS[form], Path("/folder")) is None) == is_server
+
+
+@pytest.mark.parametrize("url", URLS.values())
+@pytest.mark.parametrize("package", EXTRAS)
+def test_a_package_that_a_store_lacks_is_said_before_it_is_opened(
+    url: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`patchbay check` says it in the words with which the start would end."""
+    monkeypatch.setitem(sys.modules, package, None)
+    said = ""
+    try:
+        opened(url, tmp_path, "")
+    except StoreError as e:
+        said = str(e)
+
+    assert missing_package(url) == said
 
 
 def test_memory_alone_needs_no_store(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
 from patchbay.correlation import Stamps
 from patchbay.crosstalk.attempt_record import (
@@ -51,14 +53,17 @@ def test_the_end_is_a_moment_once_the_answer_has_ended() -> None:
 
 def test_a_record_that_is_sent_again_has_no_answer_and_keeps_the_standings() -> None:
     standings = {"age": Standing(kept=3)}
-    answered = sent(
-        seen=[Moment(2, 1.0)], ended=[3.0, 2.0], early=True, whole=True, owners={"x": IdOwner("x", "pb1-x", 1.0, "")},
-        habits=standings,
-    )  # fmt: skip
+    of_answer: dict[str, Any] = {
+        "seen": [Moment(2, 1.0)], "ended": [3.0, 2.0], "early": True, "whole": True,
+        "owners": {"x": IdOwner("x", "pb1-x", 1.0, "")},
+    }  # fmt: skip
+    of_sending: dict[str, Any] = {"version": 1, "kinds": ["age"], "habits": standings}
+    later = {each.name for each in fields(AttemptRecord) if (each.default, each.default_factory) != (NODEFAULT,) * 2}
 
-    again = answered.sent_again()
+    again = sent(**of_sending, **of_answer).sent_again()
 
-    assert again == sent(habits=standings)
+    assert later == of_sending.keys() | of_answer.keys(), "a new field is of the sending or of the answer"
+    assert again == sent(**of_sending)
     assert again.habits is not standings  # a new watch adds to it
     assert sent(habits=None).sent_again().habits == {}
 

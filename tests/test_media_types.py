@@ -22,7 +22,17 @@ def test_what_is_json(content_type: str, found: bool) -> None:
     assert is_json(media_type(content_type)) is found
 
 
-@pytest.mark.parametrize("kind", sorted(JSON_LINES))
+KINDS = (
+    "application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonl", "application/jsonlines",
+    "application/x-jsonlines", "application/json-lines", "application/stream+json",
+)  # fmt: skip
+
+
+def test_each_type_of_json_lines_has_a_case() -> None:
+    assert sorted(KINDS) == sorted(JSON_LINES)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_type_of_json_lines_is_read_and_rewritten_line_by_line(kind: str) -> None:
     headers = Headers([("Content-Type", f"{kind.title()}; charset=utf-8")])
     reader = AnswerReader("openai_chat")

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from patchbay.body import Body
-from patchbay.dialects import dialect, outcome_rules
+from patchbay.dialects import outcome_rules
 from patchbay.dialects.outcome_rules import AT_ONCE, BUSY, FROM_HERE, NO_MODEL, PLAN, ZERO_LIMIT, OutcomeRule, rule_for
 
 from ..each_row import each_row
@@ -75,13 +74,3 @@ def test_each_shared_row(
 def test_the_phrase_of_each_shared_row(rule: OutcomeRule, message: str, matches: bool) -> None:
     assert rule.phrase is not None
     assert (rule.phrase.search(message) is not None) is matches
-
-
-def test_out_of_credit_is_a_429_unless_a_dialect_says_otherwise() -> None:
-    assert dialect.Dialect.__dataclass_fields__["quota_status"].default == 429
-
-
-@pytest.mark.parametrize("raw", [b'{"messages": []}', b"", None])
-def test_without_sealed_content_a_body_stays_as_it_is(raw: bytes | None) -> None:
-    default = dialect.Dialect.__dataclass_fields__["without_sealed"].default
-    assert default(Body(raw), lambda mark: False) == (raw or b"")

@@ -28,6 +28,7 @@ from patchbay.dialects import FAMILIES
 from patchbay.identity import references, shared_keys
 from patchbay.identity.signals import SIGNALS
 from patchbay.ledger import Ledger
+from patchbay.needs import NEEDS
 from patchbay.proxy import persistence, reload, response_head, upstream_connections, upstream_stream
 from patchbay.proxy.hooks import SHUTTING_DOWN
 from patchbay.proxy.reload import FIXED
@@ -177,6 +178,9 @@ def _blocks_of(page: Path) -> Iterator[tuple[str, set[str]]]:
             yield block, {name.lower() for name in re.findall(r"`(?:patchbay |{)?([\w-]+)[^`]*`", block)}
 
 
+_OLDEST = next(need.least for need in NEEDS if need.distribution == "mitmproxy")
+
+
 def _figures() -> Iterator[tuple[str, str]]:
     """Yield (page, words of it with a figure of the code)."""
     server = cooldown.PENALTIES["server"]
@@ -195,6 +199,10 @@ def _figures() -> Iterator[tuple[str, str]]:
         ("crosstalk", f"before the break (at most {of.RUN_AFTER_BREAK_MAX})"),
         ("crosstalk", f"break within its next {of.RUN_AFTER_BREAK} answers"),
         ("crosstalk", f"the host has kept it in {of.RUN_REINSTATED} answers in a row"),
+        ("crosstalk", f"need {_in_words(of.GROWTH_AFTER_BREAK)} as many as before the break (at most"),
+        ("crosstalk", f"is **demoted** by {_in_words(of.BREAKS_FOR_HABIT)} answers in a row that break it"),
+        ("crosstalk", f"After {_in_words(of.BREAKS_FOR_HABIT)} answers in a row whose promised *header* has an id"),
+        ("settings", f"with ids of the provider's own {_in_words(of.BREAKS_FOR_HABIT)} times in a row is [learned]"),
         ("settings", f"{server.first:g} s, {twice:g} s … from the second fault on" if server.failures == 2 else "?"),
         ("settings", f"probes each of them {cooldown.LAST_CHANCE:g} seconds after the start of its cooldown"),
         ("settings", f"a cooldown of {verified} that the provider asks for"),
@@ -212,6 +220,7 @@ def _figures() -> Iterator[tuple[str, str]]:
         ),
         ("../README", f"`X-Session-ID` binds for {_in_words(settings.SessionSettings().ttl)}"),
         ("../README", f"at {settings.SessionSettings().limit:,} sessions, new ones".replace(",", " ", 1)),
+        ("../README", f"relies on private parts of mitmproxy {_OLDEST.partition('.')[0]} (tested: {_OLDEST} to "),
         ("sockets", f"`grace_period` ({settings.Config(()).grace_period:g} seconds)"),
         ("security", f"within {upstream_faults.WINDOW:g} s, meets on two accounts"),
         ("security", f"met it on the account within {upstream_faults.MEMORY / 60:g} minutes"),
@@ -225,9 +234,9 @@ def _figures() -> Iterator[tuple[str, str]]:
     )
 
 
-def _in_words(seconds: float) -> str:
-    words = {0.25: "a quarter of a second", 1: "a second", 3600: "an hour"}
-    return words.get(round(seconds, 3), "?")
+def _in_words(number: float) -> str:
+    words = {0.25: "a quarter of a second", 1: "a second", 2: "twice", 3: "three", 3600: "an hour"}
+    return words.get(round(number, 3), "?")
 
 
 @pytest.mark.parametrize(("page", "words"), [*_figures()])
@@ -768,8 +777,20 @@ def test_what_the_tools_show_is_what_they_are_told_today() -> None:
         assert refusal.code == situation.code, situation.name
         assert f"(`{refusal.code}`)" in section, situation.name
         assert section.count(refusal.message.partition(":")[0]) >= 2, situation.name  # the SDKs show it as it is
+        for word in re.findall(r"amber: [\w ]+\w", refusal.message):
+            assert section.count(word) >= 2, (situation.name, word)
         for tool in (*clients_errors.SDKS, *clients_errors.TOOLS):
             assert f"\n| {tool} " in section, (situation.name, tool)
+
+
+def test_the_message_on_the_page_of_headers_is_one_of_today() -> None:
+    noon = 12 * 3600.0
+    accounts = [
+        refusals.Absent(name, "openai", "quota", "429", True, None, noon + lasts)
+        for name, lasts in (("team-1", 5 * 3600 + 2410), ("team-2", 2 * 3600 + 300))
+    ]
+
+    assert f"\n{refusals.none_left('gpt-5.1', accounts, noon).message}\n" in HEADERS
 
 
 def _told(cause: refusals.Cause, *, hinted: bool = False) -> Refusal:

@@ -16,6 +16,7 @@ import pytest
 
 from patchbay import answer_urls, dialects
 from patchbay.body import Body
+from patchbay.dialects.dialect import Dialect
 from patchbay.identity import auxiliary_calls
 from patchbay.settings.presets import PRESETS as PROVIDERS
 from patchbay.values.account import Account, Secret
@@ -28,6 +29,7 @@ from ..simulator.reply import Reply, Tool, Usage
 
 HERE = Path(__file__).parent
 ADDON = HERE.parent.parent / "addon"
+CODE = "\n".join(file.read_text(encoding="utf-8") for file in sorted(ADDON.rglob("*.py")))
 PRESETS = ADDON / "settings/presets.py"  # a preset names the families that its service speaks
 
 
@@ -137,6 +139,12 @@ def test_the_order_of_the_dialects_decides_which_has_a_path_and_which_stands_for
     assert [dialects.of_family(family).name for family in dialects.FAMILIES] == [
         "openai_responses", "anthropic", "gemini",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", dialects.DIALECTS, ids=lambda each: each.name)
+@pytest.mark.parametrize("member", sorted(set(re.findall(r"\bof_family\(\w+\)\.(\w+)", CODE))))
+def test_what_is_read_of_a_family_is_the_same_in_all_its_dialects(dialect: Dialect, member: str) -> None:
+    assert getattr(dialect, member) == getattr(dialects.of_family(dialect.family), member)
 
 
 def test_the_commonest_history_is_looked_for_first_and_each_once() -> None:

@@ -103,11 +103,9 @@ class UpstreamRequest:
 
     def _body(self, request: http.Request) -> bytes | None:
         """Return the body in place of the flow's, which may have been edited while it was intercepted."""
-        if self.lease.body is None:
-            return None
-        content = message_content.content(request, self.limit)
-        if content == self.exchange.request.body.raw:
-            return self.lease.body
+        body = self.lease.body
+        if body is None or (content := message_content.content(request, self.limit)) == self.exchange.request.body.raw:
+            return body
         try:
             return upstream_url.changed(replace(self.exchange.request, body=Body(content)), self.lease.edit.body)
         except ValueError:

@@ -279,6 +279,29 @@ def test_a_path_that_was_edited_is_joined_anew() -> None:
     assert driven.sent().path == "/base/v1/embeddings?x=1"
 
 
+def test_a_path_that_was_not_edited_is_the_one_of_the_lease() -> None:
+    driven = Driven()
+    driven.open()
+    lease = driven.driver.lease
+    assert lease
+    driven.driver.lease = replace(lease, edit=replace(lease.edit, path="/as/the/editor/said?x=1"))
+
+    assert driven.sent().path == "/as/the/editor/said?x=1"
+
+
+def test_a_path_that_was_edited_names_the_model_of_the_last_attempt() -> None:
+    """Azure's path has the deployment, which is known only where the path's endpoint is."""
+    more = provider(preset="azure", base_url="https://a.openai.azure.com", api_version="1")
+    driven = Driven("provider: own", more=more)
+    (attempt,) = driven.open().attempts
+    driven.driver.exchange.attempts[:] = [  # type: ignore[union-attr]
+        replace(attempt, lease=replace(attempt.lease, model=name)) for name in ("first", "last")
+    ]
+    driven.flow.request.path = "/v1/completions?x=1"
+
+    assert driven.sent().path == "/openai/deployments/last/completions?x=1&api-version=1"
+
+
 def account(url: str, **more: Any) -> Account:
     given = "".join(f", {name}: {value}" for name, value in more.items())
     text = f'accounts: [{{id: a, provider: generic, base_url: "{url}", key: {KEY}{given}}}]'
@@ -385,6 +408,29 @@ def test_an_edited_body_that_cannot_be_changed_goes_as_it_is() -> None:
 
     assert driven.driver.wire_body(b"no json") == b"no json"
     assert sent.headers["content-length"] == "7"
+
+
+def test_an_edited_body_of_a_request_without_changes_goes_as_it_is() -> None:
+    driven = Driven(headers=[("Transfer-Encoding", "chunked")])
+    driven.open()
+    driven.flow.request.raw_content = b'{"model": "m", "edited": true}'
+    sent = driven.sent()
+
+    assert driven.driver.wire_body(b"as edited") == b"as edited"
+    assert (sent.headers.get("transfer-encoding"), sent.headers.get("content-length")) == ("chunked", None)
+
+
+@pytest.mark.parametrize(("edited", "goes"), [(b"", b"the editor's"), (b'{"model": "m"}', b'{"model": "other-model"}')])
+def test_only_a_body_that_was_edited_is_changed_again(edited: bytes, goes: bytes) -> None:
+    driven = Driven(ALIAS)
+    driven.open()
+    lease = driven.driver.lease
+    assert lease
+    driven.driver.lease = replace(lease, body=b"the editor's")
+    driven.flow.request.raw_content = edited or driven.flow.request.raw_content
+    driven.sent()
+
+    assert driven.driver.wire_body(b"") == goes
 
 
 @pytest.mark.parametrize(

@@ -376,7 +376,7 @@ class Router:
 
     def _chunk(self, exchange: Exchange, attempt: Attempt, chunk: Chunk, now: float) -> Step | None:
         self._read(exchange, attempt, attempt.reader.feed(chunk.data), now)
-        if attempt.is_error and len(attempt.body) < failover.HELD_BYTES:
+        if attempt.is_error:
             attempt.body += chunk.data[: failover.HELD_BYTES - len(attempt.body)]
         if attempt.held:
             attempt.held_bytes += len(chunk.data)

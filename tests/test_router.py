@@ -7,6 +7,7 @@ from collections.abc import Container
 from dataclasses import replace
 from itertools import count, pairwise
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from patchbay.settings.settings import (
 )
 from patchbay.values.account import Account, Models, Secret
 from patchbay.values.answer import AnswerEvent, Chunk, End, Fact, Failure, FailureKind, Head, Message, Overdue, Reaction
-from patchbay.values.decision import Refusal, Wait
+from patchbay.values.decision import Finding, Refusal, Wait
 from patchbay.values.http import Client, Headers, Origin, PriorServing, Request
 
 UPSTREAM = Origin("http", "127.0.0.1", 9)
@@ -1461,6 +1462,70 @@ def test_encrypted_reasoning_whose_account_is_gone_goes_on_as_the_settings_say(s
         assert isinstance(decided, Lease) and decided.account.id == "a"
         assert exchange.identity.owner is None
     assert exchange.unsealed == ({"a"} if on_socket and setting == "strip" else set())
+
+
+def test_a_message_that_needs_what_its_account_stores_is_refused_and_loses_no_reasoning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = router(account("a"), account("b", enabled=False), failover=FailoverSettings(encrypted_reasoning="strip"))
+    socket = routed(of, opened(of, upgrade("s")))
+    asked = request({"model": "m", "input": []}, "/v1/responses", session_id="s")
+    exchange = of.open(asked, 0.0, reverse=UPSTREAM, socket_lease=socket)
+    assert isinstance(exchange, Exchange)
+    exchange.identity = replace(exchange.identity, owner=frozenset({"b"}))
+    monkeypatch.setattr(type(of._resources), "stored_at", lambda *_: frozenset({"b"}))
+    refusal = of.next(exchange, 0.0)
+
+    assert isinstance(refusal, Refusal) and refusal.code == "owner_unavailable"
+    assert (exchange.unsealed, exchange.identity.owner) == (set(), frozenset({"b"}))
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "throttled"), (204, "healthy"), (400, "healthy")])
+def test_what_is_left_of_a_limit_is_read_from_the_head_of_an_answer_that_is_one(status: int, state: str) -> None:
+    of = router(account("a"))
+    left = {"limit": "100", "remaining": "3", "reset": "60s"}
+    fields = [(f"x-ratelimit-{name}-requests", value) for name, value in left.items()]
+    answer(of, begun(of), Head(status, Headers([*JSON.fields, *fields])))
+
+    assert of.accounts.status(1.0)[0].state == state
+
+
+@pytest.mark.parametrize(
+    ("disputed", "proof"), [((True,), False), ((False,), True), ((False, True), True), ((True, False), True)]
+)
+def test_a_proof_stays_one_whatever_disputed_finding_comes_after_it(disputed: tuple[bool, ...], proof: bool) -> None:
+    of = router(crosstalk=CrosstalkSettings(reaction="observe"))
+    exchange = begun(of)
+    attempt = exchange.attempts[0]
+    found = [Finding("our_id", "id", "proof", "body", "1", "2", "other", each) for each in disputed]
+    attempt.watch = SimpleNamespace(see=lambda *_: found)  # type: ignore[assignment]
+    of._read(exchange, attempt, [Fact("id", "2")], 0.0)
+
+    assert (attempt.alarm, attempt.proof) == (True, proof)
+
+
+@pytest.mark.parametrize(("kind", "home"), [(JSON, True), (SSE, False)])
+def test_an_account_is_home_from_a_whole_answer_without_content_but_not_from_an_empty_stream(
+    kind: Headers, home: bool
+) -> None:
+    of = router()
+    exchange = begun(of, request({"purpose": "x"}, "/v1/files", x_session_id="s"))
+    data = b'{"id": "file-1"}' if home else b'data: {"id": "file-1"}\n\n'
+    answer(of, exchange, Head(200, kind), Chunk(data), End())
+    attempt = exchange.attempts[0]
+
+    assert attempt.outcome is not None and attempt.outcome.kind == "ok"
+    assert (attempt.reader.streamed, attempt.content_began) == (not home, home)
+
+
+@pytest.mark.parametrize(("before", "kept"), [("", "Client disconnected."), ("overloaded", "overloaded")])
+def test_an_attempt_that_a_client_leaves_keeps_the_first_error(before: str, kept: str) -> None:
+    of = router()
+    exchange = begun(of)
+    exchange.attempts[0].error = before
+    of.close(exchange, "Client disconnected.", 1.0)
+
+    assert exchange.attempts[0].error == kept
 
 
 @pytest.mark.parametrize(("mode", "on_socket", "sent"), [("serve", True, b'{"model":"theirs"}'),

@@ -36,6 +36,7 @@ from patchbay.proxy.hooks import Patchbay
 from patchbay.proxy.in_flight import driver_of
 from patchbay.proxy.shadow import Passthrough, ShadowDriver
 from patchbay.values.answer import Chunk, End, Head
+from patchbay.values.decision import Wait
 from patchbay.values.http import Headers as Fields
 
 from .addon import (
@@ -504,6 +505,34 @@ async def test_a_request_that_waited_is_asked_again_what_its_client_may(tmp_path
     assert gone is not None and gone.status == 401
 
 
+@in_loop
+async def test_a_request_that_waits_is_woken_by_what_its_exchange_is_told(addon: Patchbay) -> None:
+    asked = await ask(addon, flow())
+    exchange = driver(asked).exchange
+    assert exchange
+    driver(asked).recheck.clear()
+    exchange.recheck()
+
+    assert driver(asked).recheck.is_set()
+
+
+@pytest.mark.parametrize("gone", [True, False])
+@in_loop
+async def test_a_request_that_waited_is_refused_where_its_client_may_not_send_it_any_more(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    router = service(addon).router
+    decide, waits = router.next, iter((Wait(0.0),))
+    monkeypatch.setattr(router, "next", lambda *given: next(waits, None) or decide(*given))
+    monkeypatch.setattr(hooks, "_wait", lambda *_: asyncio.sleep(0, result=True))
+    monkeypatch.setattr(Patchbay, "_not_allowed_now", lambda *_: hooks.clients.GONE if gone else None)
+    asked = await ask(addon, flow())
+
+    assert next(waits, None) is None
+    assert (driver(asked).lease is None) is gone
+    assert (error_of(asked)[0] == 401) if gone else asked.response is None
+
+
 # -- shadow -----------------------------------------------------------------------------------------------------------
 
 
@@ -523,9 +552,13 @@ async def test_in_shadow_all_is_decided_and_nothing_is_changed(tmp_path: Path) -
 
 
 @in_loop
-async def test_the_answer_to_what_passes_keeps_no_cookie_in_the_flow(tmp_path: Path) -> None:
+@pytest.mark.parametrize("passes", [True, False])  # what does not pass is observed
+async def test_the_answer_to_what_no_account_gets_keeps_no_cookie_in_the_flow(tmp_path: Path, passes: bool) -> None:
     with patchbay(tmp_path, "mode: shadow" + ACCOUNTS) as addon:
-        asked = await ask(addon, flow("/whatever", host="example.com"))
+        asked = flow("/whatever", host="example.com")
+        asked.request.host = "example.com" if passes else asked.request.host
+        await ask(addon, asked)
+        assert isinstance(asked.patchbay, Passthrough) is passes  # type: ignore[attr-defined]
         response = answer(asked, b"<p>", content_type="text/html", set_cookie="session=sk-secret-0123456789")
         addon.responseheaders(asked)
 
@@ -726,11 +759,12 @@ async def test_a_failure_behind_the_head_of_an_answer_kills_the_flow(
 
 
 @in_loop
-async def test_before_there_are_settings_every_request_is_refused() -> None:
+async def test_before_there_are_settings_every_request_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     asked = flow()
     await Patchbay().requestheaders(asked)
 
     assert error_of(asked)[0] == 502
+    assert caplog.messages == ["requestheaders failed: RuntimeError"]
     assert CLIENT_KEY not in repr(asked.get_state())
 
 
@@ -822,6 +856,24 @@ async def test_where_the_start_was_refused_no_client_connects() -> None:
 
 
 @in_loop
+async def test_a_new_connection_is_held_back_until_mitmproxy_has_started_and_then_widened(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    async def hold_back(client: object) -> None:
+        await asyncio.sleep(0)
+        told.append(("held", client))
+
+    monkeypatch.setattr(hooks.option_defaults, "hold_back", hold_back)
+    monkeypatch.setattr(tls_passthrough, "widen", lambda client: told.append(("widened", client)))
+    client = flow().client_conn
+    await addon.client_connected(client)
+
+    assert told == [("held", client), ("widened", client)]
+
+
+@in_loop
 async def test_a_new_connection_has_a_time_for_its_first_request(addon: Patchbay) -> None:
     asked = flow()
     await addon.client_connected(asked.client_conn)
@@ -858,6 +910,30 @@ async def test_a_tunnel_is_refused_where_nothing_else_may_pass(tmp_path: Path) -
 
     assert error_of(asked)[0] == 403
     assert asked.request.headers["proxy-authorization"] == "patchbay"
+
+
+@in_loop
+async def test_a_tunnel_that_another_addon_answered_keeps_that_answer(addon: Patchbay) -> None:
+    asked = flow()
+    asked.request.method = "CONNECT"
+    given = answer(asked, b"no", 407)
+    addon.http_connect(asked)
+
+    assert asked.response is given
+
+
+@in_loop
+async def test_whether_a_client_takes_its_answer_again_is_looked_at_twenty_times_a_second(
+    addon: Patchbay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    rest = asyncio.sleep
+    monkeypatch.setattr(client_connections, "stop_reading", lambda pause: lambda: None)
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: slept.append(seconds) or rest(0))
+    looks = iter((False, False, True))
+    await addon.patchbay_give_way(SimpleNamespace(flow=None, over=lambda: next(looks), seconds=9.0))  # type: ignore[arg-type]
+
+    assert slept == [0.05, 0.05]
 
 
 @in_loop
@@ -958,6 +1034,7 @@ async def test_a_flow_that_is_not_ours_is_taken_for_a_loaded_one(
     addon.error(second)
 
     assert taken == [first, second]
+    assert second.response is None and not (hasattr(first, "patchbay") or hasattr(second, "patchbay"))
 
 
 @in_loop

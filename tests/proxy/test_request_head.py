@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from patchbay.settings import reader
 from patchbay.settings.settings import ClientKey, Config
 from patchbay.values.account import Secret
 from patchbay.values.decision import Refusal
-from patchbay.values.http import Client, Headers, Origin
+from patchbay.values.http import Client, Endpoint, Headers, Origin
 
 from .addon import ACCOUNTS, CLIENT_KEY, flow
 
@@ -80,6 +81,7 @@ CHAT, OTHER = "/v1/chat/completions", "/whatever"
     ("settings", "where", "mode", "authorization", "passes"),
     [
         ("", {}, "regular", CLIENT_KEY, False),
+        ("", {}, "regular", "", False),  # an account serves it
         ("", ELSEWHERE, "regular", CLIENT_KEY, True),
         ("", ELSEWHERE, "reverse:http://api.example", CLIENT_KEY, False),
         ("other_traffic: pass", ELSEWHERE, "reverse:http://api.example", CLIENT_KEY, True),
@@ -99,23 +101,24 @@ def test_what_passes(settings: str, where: dict[str, Any], mode: str, authorizat
 
 
 @pytest.mark.parametrize(
-    ("replayed", "mode", "host", "anywhere"),
+    ("replayed", "mode", "host", "goes"),
     [
-        ("request", ANYWHERE, "127.0.0.1", True),
-        (None, ANYWHERE, "127.0.0.1", False),
-        ("request", "reverse:http://127.0.0.1:9", "127.0.0.1", False),
-        ("request", "regular", "127.0.0.1", False),
-        ("request", ANYWHERE, "api.example", False),  # no account serves it there
+        ("request", ANYWHERE, "127.0.0.1", "patchbay.invalid"),
+        (None, ANYWHERE, "127.0.0.1", "127.0.0.1"),
+        ("request", "reverse:http://127.0.0.1:9", "127.0.0.1", "127.0.0.1"),
+        ("request", "reverse:http://api.example:9", "127.0.0.1", "127.0.0.1"),  # which names its upstream
+        ("request", "regular", "127.0.0.1", "127.0.0.1"),
+        ("request", ANYWHERE, "api.example", "api.example"),  # no account serves it there
     ],
 )
 def test_a_replay_may_go_to_another_account_where_its_client_left_that_open(
-    replayed: str | None, mode: str, host: str, anywhere: bool
+    replayed: str | None, mode: str, host: str, goes: str
 ) -> None:
     asked = at(host=host, mode=mode)
     asked.is_replay = replayed
     head = request_head.read(asked, router())
 
-    assert (head.destination.host == "patchbay.invalid") is anywhere
+    assert head.destination.host == goes
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,8 @@ def test_the_address_by_which_a_client_came() -> None:
 def test_the_endpoint_after_a_key_in_the_path_was_replaced() -> None:
     asked, of = at(path=f"/{CLIENT_KEY}/v1/chat/completions"), router()
     head = request_head.read(asked, of)
-    assert request_head.endpoint_shown(asked, head, of) is head.endpoint
+    other = replace(head, endpoint=Endpoint(suffix="/as/it/was/read"))
+    assert request_head.endpoint_shown(asked, other, of) is other.endpoint  # the path is as it was
     asked.request.path = "/v1/chat/completions"
     assert request_head.endpoint_shown(asked, head, of).dialect == "openai_chat"
 
@@ -161,6 +165,16 @@ def test_a_client_is_known_by_its_key_or_by_an_address_it_was_given() -> None:
     assert request_head.client(at(), Headers(), known, KEY, of) == given
     refused = request_head.client(at(), Headers((("x-api-key", "another"),)), known, KEY, of)
     assert isinstance(refused, Refusal) and refused.status == 401  # a key that is presented decides
+
+
+@pytest.mark.parametrize(("replayed", "refused"), [(None, True), ("response", True), ("request", False)])
+def test_the_user_s_own_replay_needs_no_key_of_a_client(replayed: str | None, refused: bool) -> None:
+    known, asked = (Known(ClientKey("ann", Secret("literal", "")), b"sk-ann-0123456789"),), at()
+    asked.is_replay = replayed
+    found = request_head.client(asked, Headers((("x-api-key", "another"),)), known, KEY, router())
+
+    assert isinstance(found, Refusal) is refused
+    assert refused or found == Client(may_pin=True)
 
 
 @pytest.mark.parametrize(("peer", "pins"), [("127.0.0.1", True), ("192.168.1.9", False), ("", False)])
@@ -196,13 +210,15 @@ def test_the_guards_see_every_name_of_the_host_and_a_large_body_unless_it_stream
     assert refused(large) == ""
 
 
-def test_a_whole_url_at_a_reverse_listener_is_taken_for_a_proxy_s() -> None:
-    asked = at(mode="reverse:http://127.0.0.1:9")
+@pytest.mark.parametrize(("mode", "misdirected"), [("reverse:http://127.0.0.1:9", True), ("regular", False)])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_whole_url_at_a_reverse_listener_is_taken_for_a_proxy_s(mode: str, misdirected: bool, whole: bool) -> None:
+    asked = at(mode=mode)
     asked.request.headers["host"] = "evil.example"
-    asked.request.data.authority = b"evil.example"
+    asked.request.data.authority = b"evil.example" if whole else b""
     head = request_head.read(asked, router())
     found = request_head.guarded(asked, head.headers, head.endpoint, Guards(Config(())), streams=False)
 
     assert found is not None
     assert (found.status, found.code) == (403, "host_not_allowed")
-    assert "is no HTTP proxy" in found.message
+    assert ("is no HTTP proxy" in found.message) is (misdirected and whole)

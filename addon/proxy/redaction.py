@@ -149,8 +149,8 @@ class Redactor:
     def _escaped_prefix(self, window: bytes, end: int | None = None) -> int:
         """Return how many bytes before the end of *window* a value begins whose bytes before *end* are known."""
         text, places = self._plain(window[:end])
-        begins = [cut - self._longest(text[:cut]) for cut in {_open(text), len(text)}]
-        return max((len(window) - places[at] for at in begins if at < len(text)), default=0)
+        cut = _open(text)
+        return len(window) - places[cut - self._longest(text[:cut])]
 
     def _longest(self, text: bytes) -> int:
         return max((_overlap(text, value) for value in self._values), default=0)
@@ -238,7 +238,7 @@ def _any_of(words: Iterable[bytes]) -> bytes:
     rests: dict[bytes, list[bytes]] = {}
     for word in words:
         rests.setdefault(word[:1], []).append(re.escape(word[1:]))
-    return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items()) or b"(?!)"
+    return b"|".join(re.escape(first) + b"(?:" + b"|".join(rest) + b")" for first, rest in rests.items())
 
 
 def _common_prefix(first: bytes, last: bytes) -> bytes:

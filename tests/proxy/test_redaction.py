@@ -273,14 +273,46 @@ def test_a_value_beyond_ascii_is_covered_as_json_and_urls_escape_it(spelled: byt
         b"sk-live-&zwnj;0123456789",  # an entity that is no ASCII character
         b"sk-live-&nothing;0123456789",
         b"sk&m;live-0123456789",
+        b"sk&am;live-0123456789",  # HTML also knows `&amp` without a semicolon
+        b"sk-live-&#127;0123456789",  # no printable character
         b"sk-live- 0123456789",
         b"\\x73k-live-012345678",
     ],
 )
 def test_what_is_no_spelling_of_a_value_is_left(text: bytes) -> None:
-    cover = Redactor(("sk-live-0123456789", "sk&live-0123456789"))
+    cover = Redactor(("sk-live-0123456789", "sk&live-0123456789", "sk-live-\x7f0123456789"))
 
     assert cover.scrub(text) is text
+
+
+@pytest.mark.parametrize(
+    "text", [b"sk&excl;live-0123456789", b"sk&#33;live&#45;0123456789", b"sk!live&#126;0123456789"]
+)
+def test_the_first_and_the_last_printable_character_may_be_escaped(text: bytes) -> None:
+    covered = Redactor(("sk!live-0123456789", "sk!live~0123456789")).scrub(text)
+
+    assert covered == (MARK + b"-" * len(text))[: len(text)]
+
+
+@pytest.mark.parametrize(("length", "covered"), [(15, False), (16, True)])
+@pytest.mark.parametrize("change", [str.lower, str.upper])
+def test_a_short_value_in_another_case_could_be_an_ordinary_word(
+    change: Callable[[str], str], length: int, covered: bool
+) -> None:
+    value = "Patchbay-is-Good-For"[:length]
+    text = b"'" + change(value).encode() + b"'"
+
+    assert (Redactor((value,)).scrub(text) != text) == covered
+    assert Redactor((value,)).scrub(value.encode()) != value.encode()
+
+
+def test_a_long_value_of_the_widest_escapes_is_kept_back_from_its_first_byte() -> None:
+    value = "sk-" + "0123456789" * 6
+    spelled = "".join(f"&amp;amp;amp;amp;amp;amp;amp;#x{0:014}{ord(char):x};" for char in value).encode()
+    assert len(spelled) == 48 * len(value)
+    out = _stream(Redactor((value,)), spelled[:-48], spelled[-48:] + b" ")
+
+    assert out == [b"", (MARK + b"-" * len(spelled))[: len(spelled)] + b" ", b""]
 
 
 def test_escapes_are_undone_four_deep() -> None:
@@ -302,7 +334,9 @@ def test_a_value_that_begins_before_an_open_escape_is_kept_back() -> None:
 
 def test_a_text_that_ends_in_no_beginning_is_not_delayed() -> None:
     """R4: although its last byte stands in the middle of a value."""
-    assert _stream(Redactor((PLAIN,)), b"hello", b" m", b" 0123", b"") == [b"hello", b" m", b" 0123", b"", b""]
+    chunks = [b"hello", b" m", b" 0123", b"%41 m", b""]
+
+    assert _stream(Redactor((PLAIN,)), *chunks) == [*chunks, b""]
 
 
 @pytest.mark.parametrize("form", [str, lambda key: key.encode().hex(), lambda key: b64encode(key.encode()).decode()])

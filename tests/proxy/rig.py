@@ -44,6 +44,7 @@ class Message:
     end: str = ""
     trailers: dict[str, str] = field(default_factory=dict)
     left: int | None = None  # bytes of a body of known length that are missing
+    code: int = 0  # of the reset that broke it
 
 
 class Http1:
@@ -130,7 +131,8 @@ class Http2:
                 case StreamEnded():
                     self.of(event.stream_id).end = "complete"
                 case StreamReset():
-                    self.of(event.stream_id).end = "broken"
+                    message = self.of(event.stream_id)
+                    message.end, message.code = "broken", int(event.error_code or 0)
 
     def of(self, stream: int) -> Message:
         for message in self.messages:

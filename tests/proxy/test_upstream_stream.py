@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
+from h2.errors import ErrorCodes
 from hypothesis import HealthCheck, given, settings, strategies as st
 from mitmproxy import http
-from mitmproxy.proxy import events
+from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.layers.http import HTTPMode, RequestData
 from mitmproxy.proxy.layers.websocket import WebsocketLayer
 from mitmproxy.test import tflow
@@ -290,6 +291,7 @@ def test_an_error_inside_breaks_off_what_has_begun(
 
     assert (rig.answer.body, rig.answer.end) == (b"one", "broken")
     assert rig.flows[0].error.msg == "Patchbay could not carry this request"
+    assert rig.hooks[-2:] == ["responseheaders", "error"]
     assert rig.left_behind == []
     caplog.clear()
 
@@ -330,6 +332,57 @@ def test_a_cut_over_http2_leaves_the_connection_to_the_others() -> None:
     rig.ask()
     rig.answers(200, b"ok")
     assert (rig.answer.body, rig.answer.end) == (b"ok", "complete")
+
+
+@OVER
+def test_a_stream_that_is_cut_ends_once(over: tuple[Version, Version]) -> None:
+    """Its client may leave while the error is being told."""
+    rig = Rig(*over)
+    streaming(rig)
+    rig.paused = {"error"}
+    said_cut(rig)
+    rig.leave()
+    rig.paused = set()
+    rig.go_on()
+
+    assert rig.hooks.count("error") == 1
+    assert rig.flows[0].error.msg == "crosstalk_detected"
+    assert rig.left_behind == []
+
+
+@OVER
+def test_an_answer_that_takes_too_long_says_so(over: tuple[Version, Version], clock: Clock) -> None:
+    rig = Rig(*over, clock)
+    streaming(rig)
+    time_is_up(rig)
+
+    assert rig.flows[0].error.msg == "the answer took too long"
+    assert rig.answer.end == "broken"
+
+
+def test_the_client_sees_why_an_upstream_broke_off_its_stream() -> None:
+    rig = Rig("h2", "h2")
+    streaming(rig)
+    server, message = rig.requests[-1]
+    peer = rig.upstreams[server]
+    assert isinstance(peer, Http2)
+    peer.speaker.reset_stream(message.stream, ErrorCodes.CANCEL)
+    rig.from_upstream(b"")
+
+    assert (rig.answer.end, rig.answer.code) == ("broken", ErrorCodes.CANCEL)
+
+
+def test_a_request_that_goes_again_on_another_connection_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig("h1", "h2")
+    seen_by_mitmproxy: list[commands.Command] = []
+    carry_out = rig.carry_out
+    monkeypatch.setattr(rig, "carry_out", lambda command: seen_by_mitmproxy.append(command) or carry_out(command))
+    rig.ask()
+    rig.hang_up()
+
+    assert (len(rig.requests), rig.driver.failures) == (2, [])
+    [logged] = [each for each in seen_by_mitmproxy if isinstance(each, commands.Log) and "another" in each.message]
+    assert logged.level == logging.DEBUG
 
 
 # -- what an answer may hold -------------------------------------------------------------------------------------------
@@ -482,6 +535,21 @@ def test_what_is_kept_back_at_the_end_comes_before_the_end(over: tuple[Version, 
     assert rig.driver.told[-2:] == [Chunk(b"sk-re"), End()]
 
 
+@OVER
+def test_an_answer_given_up_for_its_last_piece_has_no_end(over: tuple[Version, Version]) -> None:
+    """The piece was kept back until the end, for it may have begun a key."""
+    rig = Rig(*over)
+    knowing(rig, "sk-real-0123456789abcdef")
+    rig.driver.reacts |= {Head: "hold", Chunk: "next", End: "hold"}
+    rig.ask()
+    rig.head(429)
+    rig.data(b"sk-re")
+    rig.end()
+
+    assert [type(each) for each in rig.driver.told] == [Head, Chunk]
+    assert len(rig.requests) == 2
+
+
 def test_a_failure_quotes_no_key() -> None:
     rig = Rig()
     rig.moves = False
@@ -621,7 +689,9 @@ def test_a_connection_that_others_use_is_read_on(clock: Clock, monkeypatch: pyte
     rig.ask()
     assert rig.requests[2][0] is not rig.requests[0][0], "a new stream goes elsewhere"
     monkeypatch.setattr(upstream_stream, "SHARED_BACKLOG", 2000)
-    rig.data(b"x" * 900, attempt=0)
+    rig.data(b"x" * 500, attempt=0)
+    assert "patchbay_give_way" not in rig.hooks, "what waits is counted after each half of the bound"
+    rig.data(b"x", attempt=0)
     assert "patchbay_give_way" in rig.hooks
 
 
@@ -765,6 +835,32 @@ def test_an_answer_that_comes_before_the_upload_has_ended_is_delivered(over: tup
 
 
 @OVER
+def test_an_upload_that_ends_behind_the_head_of_its_answer_waits_for_no_other(
+    over: tuple[Version, Version], clock: Clock
+) -> None:
+    rig = Rig(*over, clock)
+    uploading(rig)
+    rig.head()
+    rig.finish()
+
+    assert rig.timer == IDLE
+
+
+@OVER
+def test_a_body_that_grows_too_large_while_its_head_is_looked_at_is_refused_once(over: tuple[Version, Version]) -> None:
+    rig = Rig(*over)
+    rig.paused = {"requestheaders"}
+    rig.ask(b"", ends=False)
+    rig.suspended[0].args()[0].patchbay = rig.driver
+    rig.send(b"x" * (LIMIT + 1))
+    rig.finish()
+    rig.go_on()
+
+    assert (rig.answer.start, json.loads(rig.answer.body)["error"]["code"]) == ("413", "body_too_large")
+    assert rig.hooks == ["requestheaders", "responseheaders", "response"]
+
+
+@OVER
 @pytest.mark.parametrize("connects", [True, False])
 def test_an_upload_that_passes_is_mitmproxys_own_affair(over: tuple[Version, Version], connects: bool) -> None:
     rig = Rig(*over)
@@ -823,6 +919,7 @@ def test_a_transparent_listener_is_no_proxy() -> None:
 
     assert rig.answer.start[0] == "4"
     assert "error" in json.loads(rig.answer.body)
+    assert rig.hooks == ["requestheaders", "responseheaders", "response"]
     assert rig.upstreams == {}
 
 

@@ -18,7 +18,7 @@ from mitmproxy.proxy.layers.http._http1 import Http1Client
 
 from patchbay.proxy import layer_rig, upstream_attempt, upstream_connections, upstream_stream
 from patchbay.proxy.upstream_connections import Upstream, UpstreamHttp2, unended
-from patchbay.values.answer import Failure
+from patchbay.values.answer import Failure, Head
 
 GONE = 2**31 - 1
 OK = [(":status", "200")]
@@ -298,8 +298,9 @@ def test_an_upstream_gets_no_more_streams_than_it_takes(rig: Rig, limit: int) ->
     rig.servers[first].update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: limit})
     rig.says(first)
     rig.ask(*range(3, 21, 2))
+    rig.ask(21)  # the last of those connections has not told its limit
 
-    assert [len(rig.where(number)) for number in range(1, 21, 2)] == [1] * 10
+    assert [len(rig.where(number)) for number in range(1, 23, 2)] == [1] * 11
     most = max(sum(server is each for each, _, _ in rig.asked) for server in rig.servers)
     assert most <= limit
 
@@ -424,17 +425,50 @@ def test_a_malformed_answer_harms_no_other(rig: Rig) -> None:
     assert [any(isinstance(each, Failure) for each in rig.drivers[number].told) for number in (1, 3)] == [True, False]
 
 
-def test_headers_up_to_a_quarter_of_a_mebibyte(rig: Rig) -> None:
+@pytest.mark.parametrize(("over_by", "told"), [(0, [200]), (1, [])])
+def test_headers_up_to_a_quarter_of_a_mebibyte(rig: Rig, over_by: int, told: list[int]) -> None:
     """h2 ends the whole connection at 64 KiB."""
-    rig.ask(1, 3)
+    rig.ask(1, once=True)
     [first] = rig.servers
     rig.says(first)
-    rig.servers[first].send_headers(1, [*OK, ("x-large", "x" * 100_000)], end_stream=True)
+    rig.servers[first].encoder.__class__ = upstream_connections._Encoder
+    rest = (1 << 18) - (7 + 3 + 32) - (7 + 32)  # of the status and of the name
+    rig.servers[first].send_headers(1, [*OK, ("x-large", "x" * (rest + over_by))], end_stream=True)
     rig.says(first)
 
+    assert [each.status for each in rig.drivers[1].told if isinstance(each, Head)] == told
+    assert first.connected is not bool(over_by)
     assert isinstance(rig.got[1][-1], StreamEnded | StreamReset)
-    assert first.connected
-    assert rig.drivers[1].told[0].status == 200
+
+
+def test_a_client_is_told_how_large_its_headers_may_be(rig: Rig) -> None:
+    rig.ask(1)
+
+    assert rig.asking.remote_settings.max_header_list_size == 1 << 18
+
+
+def test_a_connection_whose_stream_was_cancelled_is_idle(rig: Rig) -> None:
+    rig.ask(1)
+    [server] = rig.servers
+    rig.says(server)
+    assert not rig.layer.upstreams[server].idle
+    rig.asking.reset_stream(1, ErrorCodes.CANCEL)
+    rig.from_client(rig.asking.data_to_send())
+
+    assert rig.layer.upstreams[server].idle
+
+
+def test_a_connection_that_mitmproxy_had_opened_belongs_to_the_first_who_asks(rig: Rig) -> None:
+    early = rig.layer.context.server
+    early.address, early.state, early.alpn = ("t.invalid", 80), ConnectionState.OPEN, b"h2"
+    rig._opened(early)
+    rig.says(early)  # its SETTINGS come before the first request
+    rig.ask(1)
+    rig.ask(3, owner="two")
+    rig.ask(5)
+
+    assert rig.where(1) == rig.where(5) == [early]
+    assert rig.where(3) not in ([], [early])
 
 
 def test_after_a_timeout_a_connection_takes_no_new_stream(rig: Rig) -> None:
@@ -475,9 +509,8 @@ def test_idle_connections_are_bounded(rig: Rig) -> None:
         rig.answers(used[-1], 1)
 
     assert busy.connected
-    assert [each.connected for each in used] == [False] * (120 - upstream_connections.IDLE_CONNECTIONS) + [
-        True
-    ] * upstream_connections.IDLE_CONNECTIONS
+    assert [each.connected for each in used] == [False] * 88 + [True] * 32
+    assert [used[87] in rig.layer.upstreams, rig.layer.upstreams[used[87]].retired] == [True, True]
 
 
 # -- one connection ----------------------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ class Lifecycle:
         )
         try:
             compatibility.check()
-        except RuntimeError as e:
+        except Exception as e:  # whatever the check meets, it was not passed
             self._refuse(f"patchbay does not run on this mitmproxy: {e}")
             return
         replay.install()

@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings, strategies as st
 
 from patchbay.settings import reader, settings as settings_module, syntax
@@ -43,15 +44,34 @@ EXAMPLE = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
-def names(read: Read) -> Iterator[str]:
-    """Yield every key of a setting that *read* and what is below it accept."""
+def names(read: Read, section: str = "top_level") -> Iterator[tuple[str, str]]:
+    """Yield every setting that *read* and what is below it accept, with the section in which it stands."""
     match read:
         case Section(keys=keys):
+            section = "keys" if read is syntax.COMMAND else section
             for name, inner in keys.items():
-                yield name
-                yield from names(inner)
+                yield section, name
+                yield from names(inner, name)
         case Each(inner=inner) | Named(inner=inner) | Either(long=inner):
-            yield from names(inner)
+            yield from names(inner, section)
+
+
+def written(value: object, read: Read, section: str = "top_level") -> Iterator[tuple[str, str]]:
+    """Yield the settings that *value*, a document that is read by *read*, writes; as `names` names them."""
+    match read, value:
+        case Section(keys=keys), dict():
+            section = "keys" if read is syntax.COMMAND else section
+            for name, inner in value.items():
+                yield section, name
+                yield from written(inner, keys[name], name)
+        case Either(long=inner), dict():
+            yield from written(value, inner, section)
+        case Each(inner=inner), list():
+            for one in value:
+                yield from written(one, inner, section)
+        case Named(inner=inner), dict():
+            for one in value.values():
+                yield from written(one, inner, section)
 
 
 ACCEPTED = frozenset(names(reader.SETTINGS))
@@ -387,9 +407,9 @@ def test_what_the_example_has_switched_off_is_sound_and_the_default() -> None:
 
 
 def test_the_example_holds_every_setting() -> None:
-    stands = set(re.findall(r"(?:^|[{,#-]) *([a-z_]+):", EXAMPLE, re.MULTILINE))
+    document = yaml.safe_load(re.sub(r"(?m)^( *)#(?=\S)", r"\1", EXAMPLE))
 
-    assert ACCEPTED - stands == set()
+    assert ACCEPTED - set(written(document, reader.SETTINGS)) == set()
 
 
 KINDS: dict[type, tuple[Section, set[str]]] = {  # a value → its section, and the fields that are not written there
@@ -484,7 +504,14 @@ def test_where_the_page_states_no_default_there_is_none() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    rows = {name.rpartition(".")[2] for name in re.findall(r"^\| `([a-z_.]+)` \|[^|]*\|.*\|$", PAGE, re.MULTILINE)}
+    rows = set()
+    for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        heading = part.splitlines()[0].lower().replace(" ", "_")
+        tables = "".join(re.findall(r"^\| setting \| default \| meaning \|\n((?:\|.*\n)+)", part, re.MULTILINE))
+        for cell in re.findall(r"^\| (`[a-z_.]+`(?:, `[a-z_.]+`)*) \|", tables, re.MULTILINE):
+            for name in re.findall(r"[a-z_.]+", cell):
+                section, _, key = name.rpartition(".")
+                rows.add((section or heading, key))
 
     assert ACCEPTED - rows == set()
     assert rows - ACCEPTED == set()

@@ -14,9 +14,12 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import certifi
+import httpx
+import httpx2  # of the SDKs of OpenAI and Anthropic
 import hypothesis
 import pytest
 
@@ -102,6 +105,39 @@ def _one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(certifi, "where", lambda: str(file))
         yield
+
+
+_opened: list[httpx.Client | httpx2.Client] = []  # by the test that runs
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _clients_are_listed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        for kind in (httpx.Client, httpx2.Client):
+
+            def listed(self: httpx.Client | httpx2.Client, *args: Any, init: Any = kind.__init__, **more: Any) -> None:
+                init(self, *args, **more)
+                _opened.append(self)
+
+            patched.setattr(kind, "__init__", listed)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """
+    Close the clients that the test made, those inside SDKs included.
+
+    An SDK that is left open closes its client when it is collected, and the garbage collector may come upon the
+    client's socket first: an unclosed socket, in the middle of some other test.
+    """
+    _opened.clear()
+    try:
+        return (yield)
+    finally:
+        for client in _opened:
+            client.close()
+        _opened.clear()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,9 @@ class Lifecycle:
         # An error in the log ends it once it has started; until then every hook fails closed.
         self.refused = True
         logger.error("%s", why)
+        # It ends amid its event loop: Python would print something of each client that is just connecting.
+        logging.getLogger("asyncio").disabled = True
+        warnings.simplefilter("ignore", RuntimeWarning)
 
     def _load(self, path: Path) -> None:
         """Load the settings at *path* and apply them. Raises OptionsError where they are unusable: nothing changes."""

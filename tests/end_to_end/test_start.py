@@ -78,7 +78,7 @@ def test_a_refused_start_says_its_reason_and_little_more(tmp_path: Path, mode: s
 
     printed = told.splitlines()
     assert code == 1
-    assert not any("Traceback" in line for line in printed)
+    assert not any("Traceback" in line for line in printed), told
     assert len([line for line in printed if "] client " not in line and " client " not in line]) <= 5, printed
 
 

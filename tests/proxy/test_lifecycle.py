@@ -79,6 +79,7 @@ async def test_a_start_that_is_refused_says_why_and_serves_nothing(
 
     assert len([record for record in caplog.records if said in record.getMessage()]) == 1
     assert asked.response is not None and asked.response.status_code == 502
+    assert logging.getLogger("asyncio").disabled  # what is ended with the process would hide the reason
 
 
 @in_loop

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 64  # characters of an id
 _HARMLESS = frozenset({"alt=sse", "beta=true"})  # of a query
-_VALUE = re.compile("([^=]*=)?.*", re.DOTALL)
 _NO_KEY = bytes(32)
 _OF_A_SOCKET: AnswerEvent = Head(200, Headers())  # messages have no head of their own
 _ByHead = Refusal | Literal["passes"] | None
@@ -104,7 +103,7 @@ def lines(explained: Explained, order: Sequence[str]) -> Iterator[str]:
 
 def _shown(line: str) -> str:
     """Escape *line*, but for a line break that begins it."""
-    return "\n" * line.startswith("\n") + visible(line.removeprefix("\n"))
+    return "\n" + visible(line[1:]) if line.startswith("\n") else visible(line)
 
 
 def plain(explained: Explained, order: Sequence[str]) -> dict[str, Any]:
@@ -183,7 +182,12 @@ def _path(path: str) -> str:
     """Return *path* without the values of its query: any of them may be a key."""
     bare, mark, query = path.partition("#")[0].partition("?")
     parts = re.split("[&;]", query) if query else []
-    return bare + mark + "&".join(part if part in _HARMLESS else _VALUE.sub(r"\1…", part, count=1) for part in parts)
+    return bare + mark + "&".join(part if part in _HARMLESS else _without_value(part) for part in parts)
+
+
+def _without_value(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}=…" if equals else "…"
 
 
 def _said(tier: str, evidence: Sequence[Evidence]) -> list[dict[str, Any]]:

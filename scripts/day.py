@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from patchbay.accounts.cooldown import PENALTIES, Penalty
-from patchbay.settings.settings import SessionSettings
+from patchbay.settings.settings import FailoverSettings, QueueSettings, SessionSettings
 
 from .ablations import ELSEWHERE, MECHANISMS
 from .days import DAYS, clear
@@ -46,6 +46,10 @@ below, in seconds, the client's retries included. Figures are sums over {seeds} 
 Measured with these penalties (`PENALTIES` in `addon/accounts/cooldown.py`), in seconds:
 
 {penalties}
+
+and with the default of each setting in these sections, but for `attempts`, which is 4:
+
+{defaults}
 
 ## Without one mechanism
 
@@ -135,6 +139,19 @@ def penalties() -> str:
     return "\n".join(lines)
 
 
+def defaults() -> str:
+    """Return the settings that the days use, section by section, with their defaults."""
+    sections = {"sessions": SessionSettings(), "failover": FailoverSettings(), "queue": QueueSettings()}
+    return "\n".join(
+        f"- `{name}`: " + ", ".join(f"{each.name} {_plain(getattr(section, each.name))}" for each in fields(section))
+        for name, section in sections.items()
+    )
+
+
+def _plain(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
 def ablate(seeds: Sequence[int], mechanisms: Sequence[str], *, write: bool) -> int:
     """Print, and *write*, the days without each of *mechanisms*; return 1 when no day needs one of them."""
     names = (AS_IT_IS, *mechanisms)
@@ -150,7 +167,9 @@ def ablate(seeds: Sequence[int], mechanisms: Sequence[str], *, write: bool) -> i
     if write:
         days = "\n".join(f"| {day.name} | {day.why} |" for day in DAYS)
         PAGE.write_text(
-            TEXT.format(days=days, seeds=len(seeds), figures=whole, penalties=penalties(), table=table),
+            TEXT.format(
+                days=days, seeds=len(seeds), figures=whole, penalties=penalties(), defaults=defaults(), table=table
+            ),
             encoding="utf-8",
         )
     return 0 if all(needed[name] or name in ELSEWHERE for name in mechanisms) else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.ablations import MECHANISMS
-from scripts.day import PAGE, penalties
+from scripts.day import PAGE, defaults, penalties
 from scripts.days import DAYS
 from scripts.simulated_day import CACHE, Day, Fault, Sky, Talk, Tally, account, live
 
@@ -92,6 +92,7 @@ def test_days_differ_by_their_names():
     assert len({each.name for each in DAYS}) == len(DAYS) >= 7
 
 
-def test_the_page_was_measured_with_the_penalties_of_today():
+@pytest.mark.parametrize("used", [penalties, defaults])
+def test_the_page_was_measured_with_the_penalties_and_the_defaults_of_today(used):
     """Else `scripts/day --ablate --write` measures again what each mechanism is worth."""
-    assert penalties() in PAGE.read_text(encoding="utf-8")
+    assert used() in PAGE.read_text(encoding="utf-8")

@@ -120,9 +120,8 @@ _BLAMES = re.compile(
     r"media|encoding|size|audio|video|document|base64|propert)\w*"
 )
 
-# The last resort, for an error that met no rule. An ordinary body meets one before: under 400, 404, 405, 409, 412, 413,
-# 415, 422 and 500 the `request` rules of CLIENT_ERRORS; and `_is_about_request` judges by the codes. Other statuses:
-# `_by_status`.
+# The last resort, for an error that met no rule. An ordinary body meets one before: the `request` rules of
+# CLIENT_ERRORS, under its statuses; and `_is_about_request` judges by the codes. Other statuses: `_by_status`.
 BY_STATUS: Mapping[int, OutcomeKind] = MappingProxyType({
     401: "auth", 402: "quota", 403: "permission", 407: "server", 408: "server", 424: "server", 425: "server",
     429: "rate", 498: "overload", 499: "cancelled", 503: "overload", 529: "overload",

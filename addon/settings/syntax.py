@@ -161,7 +161,7 @@ def command_words(setting: Setting) -> tuple[str, ...]:
 def _command(setting: Setting, values: dict[str, Any]) -> Secret:
     if "cmd" not in values:
         raise InvalidSetting
-    return Secret("cmd", argv=values["cmd"], **{name: values[name] for name in ("ttl", "timeout") if name in values})
+    return Secret("cmd", **{"argv" if name == "cmd" else name: value for name, value in values.items()})
 
 
 COMMAND = Section(

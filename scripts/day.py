@@ -141,6 +141,7 @@ def penalties() -> str:
 
 def defaults() -> str:
     """Return the settings that the days use, section by section, with their defaults."""
+    sections: dict[str, SessionSettings | FailoverSettings | QueueSettings]
     sections = {"sessions": SessionSettings(), "failover": FailoverSettings(), "queue": QueueSettings()}
     return "\n".join(
         f"- `{name}`: " + ", ".join(f"{each.name} {_plain(getattr(section, each.name))}" for each in fields(section))

@@ -120,7 +120,7 @@ def after_failure(exchange: Exchange, attempt: Attempt, failure: Failure, bounds
     else:
         outcome = classify_failure(failure.kind)
     if outcome.kind == "server":
-        outcome = replace(outcome, failure=refusals.on_the_way(failure.kind, failure.message))
+        outcome = replace(outcome, failure=refusals.on_the_way(failure.kind, failure.message, begun=bool(attempt.head)))
     return Step("next" if unseen else "deliver", replace(outcome, scope="exchange") if failure.counted else outcome)
 
 

@@ -82,7 +82,7 @@ def _unanswered(exchange: Exchange) -> Refusal | None:
     whole = any(each.is_error and not each.broken for each in exchange.attempts)
     if last is None or refusal is None or not last.broken or whole:
         return None
-    return refusals.unanswered(refusal)
+    return refusals.unanswered(refusal, last.outcome)
 
 
 def _no_answer(exchange: Exchange) -> Refusal | None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, get_args
 
 from .. import dialects
 from ..dialects.errors import LONGEST_WAIT
@@ -25,15 +25,16 @@ from ..values.answer import FailureKind
 from ..values.decision import Outcome, Refusal
 
 _MAX_NAME = 256
-OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_failing"})
+OF_THE_WAY = frozenset({"upstream_unreachable", "upstream_unreadable", "upstream_failing"})
 NAMED = 4  # accounts that a message names; it counts the others
 _MAX_ID, _MAX_MODEL, _MAX_DETAIL = 32, 80, 60  # characters, since a tool shows a message in one or two lines
 _DAY = 86400.0
 FAR = 60.0  # seconds to a reset; beyond it the client gets our refusal instead of the provider's own 429
 _LIMITED = frozenset({"model_cooldown", "usage_limit_reached"})
 
-# `unreachable`: no answer came; `no_key`: it has no key; `tried`: it failed in this exchange, for an unknown reason.
-Cause = OutcomeKind | Literal["unreachable", "no_key", "no_upstream", "disabled", "tried", "busy"]
+# `unreachable`: no connection; `unanswered`: no whole answer; `tried`: it failed in this exchange, for no known reason.
+_Failed = Literal["unreachable", "unanswered", "unreadable", "no_key"]
+Cause = OutcomeKind | _Failed | Literal["no_upstream", "disabled", "tried", "busy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,10 @@ _MESSAGES: Mapping[str, _Said] = MappingProxyType({
     "quota": _Said(429, "insufficient_quota", "Every account for {what} is out of credit", final=True),
     "overload": _Said(503, "upstream_overloaded", "The provider is overloaded for {what}"),
     "unreachable": _Said(503, "upstream_unreachable", "No upstream for {what} can be reached"),
+    "unanswered": _Said(503, "upstream_unreachable", "No upstream for {what} gives a whole answer"),
+    "unreadable": _Said(503, "upstream_unreadable", "No upstream for {what} gives an answer that can be read"),
     "server": _Said(503, "upstream_failing", "Every upstream for {what} is failing"),
-    "key": _Said(
-        503, "upstream_credentials_exhausted", "No account for {what} was let in by its provider", final=True
-    ),
+    "key": _Said(503, "upstream_credentials_exhausted", "No account for {what} was let in by its provider", final=True),
     "no_key": _Said(503, "upstream_credentials_exhausted", "No account for {what} has a key", final=True),
     "model": _Said(404, "model_not_found", "No account has {what}", final=True),
     "disabled": _Said(503, "auth_unavailable", "Every account for {what} is disabled", final=True),
@@ -87,61 +88,63 @@ _ONE_REFUSAL: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"rate", "usage limit"}), "rate"),
     (frozenset({"usage limit", "quota"}), "usage limit"),
     (frozenset({"rate", "usage limit", "quota"}), "rate"),
-    (frozenset({"unreachable", "server"}), "server"),
+    (frozenset({"unreachable", "unanswered"}), "unanswered"),
+    (frozenset({"unreachable", "unanswered", "unreadable", "server"}), "server"),
     (frozenset({"key", "no_key"}), "key"),
 )
 _WORDS: Mapping[str, str] = MappingProxyType({
-    "rate": "rate limited",
-    "usage limit": "usage limit reached",
-    "quota": "out of credit",
-    "overload": "overloaded",
-    "unreachable": "not reachable",
-    "server": "failing",
-    "auth": "key refused",
-    "permission": "access denied",
-    "no_key": "no key",
-    "model": "model not found",
-    "disabled": "disabled in the settings",
+    "rate": "rate limited", "usage limit": "usage limit reached", "quota": "out of credit", "overload": "overloaded",
+    "unreachable": "not reachable", "unanswered": "no whole answer", "unreadable": "answer unreadable",
+    "server": "failing", "auth": "key refused", "permission": "access denied", "no_key": "no key",
+    "model": "model not found", "disabled": "disabled in the settings", "request": "request refused",
     "no_upstream": "its `base_url: reverse` needs `--mode reverse:URL`",
-    "request": "request refused",
-    "cancelled": "cancelled",
-    "tried": "failed",
-    "busy": "busy",
+    "cancelled": "cancelled", "tried": "failed", "busy": "busy",
 })  # fmt: skip
 # Reasons that a row of `outcome` may give beyond the kind; never a provider's own words.
 REASONS = ("region or network not supported", "not in this region", "organization disabled", "model not allowed")
-# Connection errors, as operating systems and TLS libraries write them, and as they are reported.
+_CLOSED = "connection closed without an answer"
+# Errors, as Patchbay, mitmproxy, operating systems and TLS libraries write them, and as they are reported. Those that
+# may quote an upstream come first, by their beginning.
 _ON_THE_WAY = tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said in (
+    (r"^(the body [a-z -]+|the answer decodes [\w ]+)", r"\1"),
+    (r"^content-encoding", "unknown content-encoding"),
+    (r"^HTTP/1 protocol error: peer closed .*received (\d+) bytes", r"connection closed after \1 bytes"),
+    (r"^HTTP/1 protocol error: peer closed|^unexpected server response: b.HTTP/1", "connection closed in its middle"),
+    (r"^(its head|it switches|cannot parse|unexpected server|invalid|received|HTTP/\d protocol)", "no valid HTTP"),
+    (r"^(HTTP/2) connection closed .*\((\w+)\)$", r"\1 connection closed: \2"),
+    (r"^stream (refused)$|^stream reset by \w+ \((\w+)\)$", r"HTTP/2 stream reset: \1\2"),
     (r"refused|errno 111|errno 61\b|10061", "connection refused"),
     (r"getaddrinfo|name or service|name resolution|nodename|errno -[2-5]\b|no address|\bdns\b", "name not resolved"),
     (r"certificate", "TLS certificate not trusted"),
     (r"\b(tls|ssl)\b|handshake", "TLS handshake failed"),
     (r"unreachable|no route|errno 1(01|13)\b", "no route to it"),
     (r"timed? ?out|errno 110\b|in time|too long", "timed out"),
-    (r"reset|broken pipe|closed|disconnect|eof|goaway|errno (32|104)\b", "connection closed without an answer"),
+    (r"reset|broken pipe|closed|disconnect|eof|goaway|errno (32|104)\b", _CLOSED),
 ))  # fmt: skip
-_FAILED: Mapping[FailureKind, str] = MappingProxyType({
-    "connect": "no connection", "timeout": "timed out",
-    "reset": "connection closed without an answer", "lost": "connection closed without an answer",
-})  # fmt: skip
+_FAILED: Mapping[str, str] = MappingProxyType({"connect": "no connection", "timeout": "timed out"})
+_UNREADABLE = ("the body", "the answer", "unknown content-encoding", "no valid HTTP")
 
 
-def on_the_way(kind: FailureKind, message: str) -> str:
+def on_the_way(kind: FailureKind, message: str, *, begun: bool = False) -> str:
     """
-    Return in words for people why no answer came: a failure of *kind*, with mitmproxy's *message*.
+    Return in words for people why no answer came, or only its beginning: a failure of *kind*, with this *message*.
 
     The message may contain text of the upstream, so only a known cause is taken from it.
     """
-    return next((said for pattern, said in _ON_THE_WAY if pattern.search(message)), _FAILED[kind])
+    found = ((pattern.search(message), said) for pattern, said in _ON_THE_WAY)
+    why = next((match.expand(said) for match, said in found if match), _FAILED.get(kind, _CLOSED))
+    return why.removesuffix(" without an answer") if begun else why
 
 
 def cause_of(outcome: Outcome | None) -> tuple[Cause, str]:
     """Return cause and detail of an account whose attempt ended with *outcome*."""
     if outcome is None:
         return "tried", ""
-    if outcome.failure:
-        return ("no_key" if outcome.kind == "auth" else "unreachable"), outcome.failure
-    return outcome.kind, outcome.detail
+    if not (failure := outcome.failure):
+        return outcome.kind, outcome.detail
+    if outcome.kind == "auth" or outcome.detail == "connect":
+        return ("no_key" if outcome.kind == "auth" else "unreachable"), failure
+    return ("unreadable" if failure.startswith(_UNREADABLE) else "unanswered"), failure
 
 
 def no_key(why: str) -> Outcome:
@@ -245,11 +248,12 @@ def gave_up(code: str, why: str, absent: Sequence[Absent], now: float) -> Refusa
     return Refusal(503, code, message, _wait(absent, now))
 
 
-def unanswered(refusal: Refusal) -> Refusal:
-    """Return *refusal*, which says why there is no further attempt, for a client whose last attempt got no answer."""
+def unanswered(refusal: Refusal, last: Outcome | None) -> Refusal:
+    """Return *refusal*, which says why there is no further attempt, where no answer came of which *last* is the end."""
     if refusal.status < 500:
         return refusal
-    return replace(refusal, status=502, code="upstream_unreachable", fields={**refusal.fields, "gave_up": refusal.code})
+    code = "upstream_unreadable" if cause_of(last)[0] == "unreadable" else "upstream_unreachable"
+    return replace(refusal, status=502, code=code, fields={**refusal.fields, "gave_up": refusal.code})
 
 
 def not_let_in(refusal: Refusal | None, tried: int) -> Refusal:
@@ -308,7 +312,7 @@ def _reason(one: Absent) -> str:
         return detail or word
     if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
         word = f"{word}: {why}"
-    if one.cause not in ("unreachable", "no_key") and not detail.startswith("it ended"):
+    if one.cause not in get_args(_Failed) and not detail.startswith("it ended"):
         detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are in the journal
     return f"{word} ({detail})" if detail else word
 
@@ -326,12 +330,8 @@ def _named_end(one: Absent, now: float) -> str:
 def _reset_fields(absent: Sequence[Absent], now: float) -> dict[str, object]:
     back = min((each.deadline for each in absent if each.deadline is not None), default=now)
     seconds = max(math.ceil(back - now), 0)
-    return {
-        "reset_time": duration(seconds),
-        "reset_seconds": seconds,
-        "resets_at": math.ceil(back),
-        "resets_in_seconds": seconds,
-    }
+    return {"reset_time": duration(seconds), "reset_seconds": seconds,
+            "resets_at": math.ceil(back), "resets_in_seconds": seconds}  # fmt: skip
 
 
 def _wait(absent: Sequence[Absent], now: float) -> float | None:

@@ -32,7 +32,7 @@ _ERROR_TYPES = {
 }  # fmt: skip
 # A 503 of ours that is no overload: Claude Code retries an overloaded API again and again.
 _NO_OVERLOAD = frozenset(
-    {"upstream_credentials_exhausted", "upstream_unreachable", "upstream_failing", "owner_unavailable"}
+    "upstream_credentials_exhausted upstream_unreachable upstream_unreadable upstream_failing owner_unavailable".split()
 )
 _MARKS = frozenset(
     "message_start content_block_start content_block_delta content_block_stop message_delta message_stop".split()

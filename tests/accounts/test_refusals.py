@@ -22,6 +22,7 @@ def absent(account, cause, seconds=None, detail="", *, hinted=False, provider="p
     return Absent(account, provider, cause, detail, hinted, chance=at, deadline=at)
 
 
+IN_ITS_MIDDLE = "connection closed in its middle"
 ON_THE_WAY = [
     ("connect", "[Errno 111] Connect call failed ('127.0.0.1', 9)", "connection refused"),
     ("connect", "[Errno 61] Connection refused", "connection refused"),
@@ -37,7 +38,20 @@ ON_THE_WAY = [
     ("timeout", "the answer took too long", "timed out"),
     ("reset", "server closed connection", "connection closed without an answer"),
     ("reset", "[Errno 104] Connection reset by peer", "connection closed without an answer"),
-    ("reset", "HTTP/1 protocol error: unexpected sk-0123456789abcdef", "connection closed without an answer"),
+    ("reset", "HTTP/1 protocol error: unexpected sk-0123456789abcdef", "no valid HTTP"),
+    ("reset", "HTTP/1 protocol error: illegal chunk header: bytearray(b'connection refused')", "no valid HTTP"),
+    ("reset", "Cannot parse HTTP response: Bad response line: b'certificate'", "no valid HTTP"),
+    ("reset", "unexpected server response: b'timed out'", "no valid HTTP"),
+    ("reset", "unexpected server response: b'HTTP/1.1 2'", IN_ITS_MIDDLE),
+    ("lost", "HTTP/2 protocol error: Invalid frame", "no valid HTTP"),
+    ("reset", "its head cannot be trusted: refused", "no valid HTTP"),
+    ("reset", "it switches protocols, which was not asked for", "no valid HTTP"),
+    ("reset", "content-encoding 'refused'", "unknown content-encoding"),
+    ("reset", "the body does not have its content-encoding: error", "the body does not have its content-encoding"),
+    ("reset", "the answer decodes to more than 99 bytes", "the answer decodes to more than 99 bytes"),
+    ("lost", "stream refused", "HTTP/2 stream reset: refused"),
+    ("reset", "stream reset by client (INTERNAL_ERROR)", "HTTP/2 stream reset: INTERNAL_ERROR"),
+    ("lost", "HTTP/2 connection closed by the upstream (NO_ERROR)", "HTTP/2 connection closed: NO_ERROR"),
     ("connect", "", "no connection"),
 ]
 
@@ -46,6 +60,12 @@ ON_THE_WAY = [
 def test_what_went_wrong_on_the_way_is_told_in_words_of_ours(kind, message, said):
     """A5: never in those of an upstream, which may quote anything."""
     assert refusals.on_the_way(kind, message) == said
+
+
+def test_of_an_answer_that_had_begun_it_is_not_said_that_there_was_none():
+    for message in ("server closed connection", "?"):
+        assert refusals.on_the_way("lost", message, begun=True) == "connection closed"
+    assert refusals.on_the_way("reset", "HTTP/1 protocol error: peer closed connection", begun=True) == IN_ITS_MIDDLE
 
 
 @pytest.mark.parametrize(
@@ -58,6 +78,10 @@ def test_what_went_wrong_on_the_way_is_told_in_words_of_ours(kind, message, said
         ({"unreachable"}, 503, "upstream_unreachable"),
         ({"server"}, 503, "upstream_failing"),
         ({"server", "unreachable"}, 503, "upstream_failing"),
+        ({"unanswered"}, 503, "upstream_unreachable"),
+        ({"unanswered", "unreachable"}, 503, "upstream_unreachable"),
+        ({"unreadable"}, 503, "upstream_unreadable"),
+        ({"unreadable", "unanswered"}, 503, "upstream_failing"),
         ({"auth"}, 503, "upstream_credentials_exhausted"),
         ({"permission"}, 503, "upstream_credentials_exhausted"),
         ({"auth", "no_key"}, 503, "upstream_credentials_exhausted"),
@@ -273,6 +297,9 @@ def test_an_outcome_without_an_answer_says_why():
     assert refusals.cause_of(refusals.no_key("env:X: is not set")) == ("no_key", "env:X: is not set")
     assert refusals.cause_of(Outcome("auth", detail="401 invalid_api_key")) == ("auth", "401 invalid_api_key")
     assert refusals.cause_of(None) == ("tried", "")
+    for said in ("the body ends in the middle", "unknown content-encoding", "no valid HTTP", "the answer decodes to"):
+        assert refusals.cause_of(Outcome("server", detail="reset", failure=said)) == ("unreadable", said)
+    assert refusals.cause_of(Outcome("server", detail="timeout", failure="timed out")) == ("unanswered", "timed out")
 
 
 @pytest.mark.parametrize("why", refusals.REASONS)
@@ -300,7 +327,8 @@ def test_a_limit_that_lasts_is_told_by_us_at_the_first_answer(seconds, far):
     ("cause", "words"),
     [
         ("rate", "rate limited"), ("quota", "out of credit"), ("overload", "overloaded"),
-        ("unreachable", "not reachable"), ("server", "failing"), ("auth", "key refused"),
+        ("unreachable", "not reachable"), ("unanswered", "no whole answer"),
+        ("unreadable", "answer unreadable"), ("server", "failing"), ("auth", "key refused"),
         ("permission", "access denied"), ("no_key", "no key"), ("model", "model not found"),
         ("disabled", "disabled in the settings"), ("request", "request refused"), ("cancelled", "cancelled"),
         ("tried", "failed"), ("busy", "busy"),
@@ -317,6 +345,8 @@ def test_every_cause_is_told_in_words(cause, words):
         ("rate", "sk-secret", "rate limited"),
         ("auth", "401 organization disabled", "key refused: organization disabled (401)"),
         ("unreachable", "timed out", "not reachable (timed out)"),
+        ("unanswered", "connection closed", "no whole answer (connection closed)"),
+        ("unreadable", "no valid HTTP", "answer unreadable (no valid HTTP)"),
         ("no_key", "x" * 61, f"no key ({'x' * 60})"),
         ("server", "it ended early", "failing (it ended early)"),
         ("busy", "busy (2 at once)", "busy (2 at once)"),
@@ -393,12 +423,14 @@ def test_a_refusal_that_stands_for_a_missing_answer_names_what_gave_up():
     assert (alone.status, alone.code, alone.message) == (
         502, "upstream_unreachable", "Something on the way to the provider answered 403 in its place",
     )  # fmt: skip
-    unanswered = refusals.unanswered(Refusal(500, "some_code", "Why.", 5.0, {"a": 1}))
+    unanswered = refusals.unanswered(Refusal(500, "some_code", "Why.", 5.0, {"a": 1}), None)
     assert (unanswered.status, unanswered.code, unanswered.fields) == (
         502, "upstream_unreachable", {"a": 1, "gave_up": "some_code"},
     )  # fmt: skip
     limit = Refusal(499, "some_code", "Why.")
-    assert refusals.unanswered(limit) is limit
+    unread = Outcome("server", detail="reset", failure="no valid HTTP")
+    assert refusals.unanswered(limit, unread) is limit
+    assert refusals.unanswered(REFUSED, unread).code == "upstream_unreadable"
 
 
 def test_a_refusal_in_place_of_a_refused_key_counts_the_attempts():

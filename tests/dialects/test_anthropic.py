@@ -44,7 +44,14 @@ def test_each_status_has_its_type(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ["upstream_credentials_exhausted", "upstream_unreachable", "upstream_failing", "owner_unavailable"]
+    "code",
+    [
+        "upstream_credentials_exhausted",
+        "upstream_unreachable",
+        "upstream_unreadable",
+        "upstream_failing",
+        "owner_unavailable",
+    ],
 )
 def test_a_503_that_is_no_overload_is_not_called_one(code: str) -> None:
     assert kind_of(Refusal(503, code, "y")) == "api_error"

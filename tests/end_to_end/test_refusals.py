@@ -39,10 +39,10 @@ def test_every_way_of_not_being_there_is_told_and_none_is_a_rate_limit(tmp_path:
     simulator.fault("hang", {}, model="silent")
     plain = simulator.url.removeprefix("http://")
     ways = {
-        "dns": ("https://nowhere.invalid", "name not resolved"),
-        "refused": (f"http://127.0.0.1:{free_port()}", "connection refused"),
-        "tls": (f"https://{plain}", "TLS handshake failed"),
-        "silent": (simulator.url, "timed out"),
+        "dns": ("https://nowhere.invalid", "not reachable (name not resolved)"),
+        "refused": (f"http://127.0.0.1:{free_port()}", "not reachable (connection refused)"),
+        "tls": (f"https://{plain}", "not reachable (TLS handshake failed)"),
+        "silent": (simulator.url, "no whole answer (timed out)"),
     }
     accounts = "".join(
         f"  - {{id: on-{name}, provider: quick, base_url: '{url}', key: {NAMES['one']}, models: [{name}]}}\n"
@@ -58,7 +58,7 @@ def test_every_way_of_not_being_there_is_told_and_none_is_a_rate_limit(tmp_path:
                 assert answer.status_code in (502, 503), (name, answer.text)
                 assert answer.json()["error"]["code"] == "upstream_unreachable", (name, answer.text)
                 assert answer.json()["error"]["type"] == "api_error"
-                assert f"on-{name}: not reachable ({said})" in answer.text, (name, answer.text)
+                assert f"on-{name}: {said}" in answer.text, (name, answer.text)
             assert answers[-1].status_code == 503
             assert "next try at" in answers[-1].text
             assert int(answers[-1].headers["retry-after"]) <= 60

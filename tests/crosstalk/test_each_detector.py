@@ -6,8 +6,10 @@ So whoever takes one out of the table, or breaks it, hears of it here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from patchbay.values.answer import Fact
 from patchbay.values.decision import Finding
 
 from .world import Line, World
+
+PAGE = (Path(__file__).parent.parent.parent / "docs" / "crosstalk.md").read_text(encoding="utf-8")
 
 ID = "chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT"
 CALL = "call_a81Kx02bQz77TyLm3"
@@ -131,11 +135,20 @@ def test_each_detector_finds_what_no_other_does(name: str) -> None:
     assert findings(case, frozenset({name})) == []
 
 
+MISDELIVERED = {"disorder", "duplicate", "same-text", "settings", "stray-head"}
+
+
+def test_the_page_names_the_rules_that_misdelivery_breaks() -> None:
+    (named,) = re.findall(r"Rules other than (.*) and two answers in one stream also need", PAGE)
+
+    assert {*re.findall(r"`([a-z-]+)`", named), "disorder"} == MISDELIVERED
+
+
 @pytest.mark.parametrize("name", sorted(DETECTORS.keys() - {"contract", "tag", "results", "stripped"}))
 def test_a_rule_that_misdelivery_breaks_counts_again_after_the_usual_run(name: str) -> None:
     """Another rule must be kept twice as often as before its break: a habit that returns is suspected once."""
     case = CASES[name] if name != "settings" else replace(CASES[name], beside={})
-    misdelivered = name in {"disorder", "duplicate", "same-text", "settings", "stray-head"}
+    misdelivered = name in MISDELIVERED
     shown = struck(case)[0].memory.habits.shown()["http://host"]
     broken = [each for rule, each in shown.items() if rule.split()[0] == name and each.broken and each.before > 60]
 

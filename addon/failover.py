@@ -118,9 +118,8 @@ def after_failure(exchange: Exchange, attempt: Attempt, failure: Failure, bounds
     if _is_slow(exchange, attempt, failure, bounds):
         outcome = Outcome("cancelled", scope="exchange", detail=SLOW)  # it says nothing about the account
     else:
-        outcome = classify_failure(failure.kind)
-    if outcome.kind == "server":
-        outcome = replace(outcome, failure=refusals.on_the_way(failure.kind, failure.message, begun=bool(attempt.head)))
+        why = refusals.on_the_way(failure.kind, failure.message, begun=attempt.head is not None)
+        outcome = replace(classify_failure(failure.kind), failure=why)
     return Step("next" if unseen else "deliver", replace(outcome, scope="exchange") if failure.counted else outcome)
 
 

@@ -26,6 +26,8 @@ _AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<po
 _ODD = re.compile(r"[\\#\0\r\n]")
 _JOINED = re.compile(r"(?:/[\w.~%-]+)*//")  # of a base URL that ends in '/'
 _SLASHES = re.compile(r"/{2,}")
+# Headers by which a client decides where its request goes → the code where the value may not be a name.
+CHOICES = {header_names.ACCOUNT: "account_unknown", header_names.SESSION_ID: "header_unusable"}
 _METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
 _PATHS = ("x-original-url", "x-rewrite-url")  # some servers read these in place of the path
 _OWN_SITE = frozenset({"none", "same-origin"})  # values of Sec-Fetch-Site
@@ -149,6 +151,7 @@ def _fields(headers: Headers, method: str, path: str) -> Refusal | None:
         ("transfer-encoding" for value in headers.all("transfer-encoding") if value.strip().lower() != "chunked"),
         (name for name in _METHODS for value in headers.all(name) if value.strip().upper() != method),
         (name for name, plain in dashed if plain in _DASHED or plain.startswith(header_names.OURS)),
+        (name for name in CHOICES if len({value.strip() for value in headers.all(name)}) > 1),
         ["upgrade"] * _upgrades_oddly(headers),
         (name for name, value in headers if "\n" in value or "\r" in value or "\0" in value),
     )

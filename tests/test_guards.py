@@ -269,6 +269,14 @@ def test_each_header_that_a_server_may_read_under_another_spelling_is_refused(na
         assert refused({spelled: "x"}) == "header_unusable"
 
 
+@pytest.mark.parametrize("name", ["X-Patchbay-Account", "X-Patchbay-Session-Id"])
+def test_a_choice_that_is_there_twice_must_be_the_same(name: str) -> None:
+    assert refused([(name, "one"), (name.lower(), "two")]) == "header_unusable"
+    assert refused([(name, "one"), (name, "")]) == "header_unusable"
+    assert refused([(name, "one"), (name, " one ")]) == refused([(name, "one")]) == ""
+    assert refused([("X-Session-Id", "one"), ("X-Session-Id", "two")]) == ""
+
+
 @pytest.mark.parametrize(
     "fields",
     [

@@ -61,7 +61,7 @@ def passes(flow: http.HTTPFlow, head: RequestHead, router: Router) -> bool:
     if head.serves:
         return False
     keyed = any(credential_places.keys_in(head.headers, flow.request.path))
-    return router.destinations.passes(head.endpoint, head.destination, reverse=_is_reverse(flow), keyed=keyed)
+    return router.destinations.passes(head.endpoint, head.destination, reverse=_listener(flow) is not None, keyed=keyed)
 
 
 def client(
@@ -83,8 +83,11 @@ def guarded(
     if flow.is_replay is not None:
         return None
     refused = guard.refusal(_arrival(flow, headers), endpoint)
-    if refused and refused.code == "host_not_allowed" and _is_reverse(flow) and misdirected.is_absolute(flow.request):
+    if refused and refused.code == "host_not_allowed" and _listener(flow) and misdirected.is_absolute(flow.request):
         return misdirected.no_proxy(flow.client_conn, refused.status, refused.code)
+    for name, code in guards.CHOICES.items() if refused is None else ():
+        if name in headers and header_fields.read(flow.request.headers).all(name) != headers.all(name):  # it is hidden
+            return Refusal(400, code, f"The value of {name} looks like a key, so it is not used as a name")
     return refused or (None if streams else guard.too_large(headers))
 
 
@@ -101,7 +104,7 @@ def reverse(flow: http.HTTPFlow) -> Origin | None:
 
 def address(flow: http.HTTPFlow, headers: Headers) -> str:
     """Return the address by which the client of *flow* reached this proxy; empty where it named the upstream itself."""
-    if not _is_reverse(flow):
+    if _listener(flow) is None:
         return ""
     scheme = "https" if flow.client_conn.tls else "http"
     return answer_urls.client_address(headers, flow.request.authority, scheme)
@@ -137,10 +140,6 @@ def _arrival(flow: http.HTTPFlow, headers: Headers) -> guards.Arrival:
         secure=flow.client_conn.tls,
         target=f"{request.host.lower()}:{request.port}" if is_proxy else "",
     )
-
-
-def _is_reverse(flow: http.HTTPFlow) -> bool:
-    return isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode)
 
 
 def _listener(flow: http.HTTPFlow) -> Origin | None:

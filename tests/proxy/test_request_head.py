@@ -12,7 +12,7 @@ import pytest
 
 from patchbay.clients import Known
 from patchbay.guards import Guards
-from patchbay.proxy import request_head
+from patchbay.proxy import redacted_heads, request_head
 from patchbay.router import Router
 from patchbay.settings import reader
 from patchbay.settings.settings import ClientKey, Config
@@ -209,6 +209,33 @@ def test_the_guards_see_every_name_of_the_host_and_a_large_body_unless_it_stream
     assert refused(large, streams=True) == ""
     large.is_replay = "request"
     assert refused(large) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("x-patchbay-account", "sk-proj-Zq16Xw7TtB3kLmNpQrSvUyAcEfGhJ16", "account_unknown"),
+        ("x-patchbay-account", "as-it-was-sent-as-the-key", "account_unknown"),
+        ("x-patchbay-session-id", "sk-proj-Zq16Xw7TtB3kLmNpQrSvUyAcEfGhJ16", "header_unusable"),
+        ("x-patchbay-account", "patchbay", ""),
+        ("x-patchbay-session-id", "d\xe9j\xe0 vu", ""),
+        ("x-session-id", "sk-proj-Zq16Xw7TtB3kLmNpQrSvUyAcEfGhJ16", ""),
+    ],
+)
+def test_a_choice_that_is_hidden_as_a_key_is_refused_and_not_dropped(name: str, value: str, code: str) -> None:
+    asked = at()
+    asked.request.headers["x-api-key"] = "as-it-was-sent-as-the-key"
+    asked.request.headers.add(name, value)
+    head = request_head.read(asked, router())
+    redacted_heads.placeholder(asked.request)
+    guard = Guards(Config(()))
+    found = request_head.guarded(asked, head.headers, head.endpoint, guard, streams=False)
+
+    assert (found.code if found else "") == code
+    assert found is None or (found.status == 400 and name in found.message and value not in found.message)
+    asked.request.headers["host"] = "evil.example"
+    first = request_head.guarded(asked, request_head.read(asked, router()).headers, head.endpoint, guard, streams=False)
+    assert first is not None and first.code == "host_not_allowed"
 
 
 @pytest.mark.parametrize(("mode", "misdirected"), [("reverse:http://127.0.0.1:9", True), ("regular", False)])

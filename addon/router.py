@@ -299,7 +299,8 @@ class Router:
             headers=dict(provider.echo.headers),
             body=dict(provider.echo.body),
             # a compacted history holds what was said, ids and all
-            generation=endpoint.kind == "generation" and not endpoint.suffix.endswith("/compact"),
+            generation=(exchange.is_generation or exchange.socket_lease is not None)
+            and not endpoint.suffix.endswith("/compact"),
             host=str(lease.origin),
             silent=sorted(provider.disabled_detectors),
             model=model,

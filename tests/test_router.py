@@ -1315,6 +1315,19 @@ def test_what_holds_an_earlier_answer_is_no_generation(path: str, generation: bo
     assert exchange.attempts[0].watch.record.generation is generation
 
 
+def test_a_get_of_the_path_of_a_websocket_is_no_generation_and_each_of_its_messages_is_one() -> None:
+    """Some servers list their stored responses there."""
+    of, path = router(), "/v1/responses"
+    got = replace(request({}, path), method="GET", body=Body(b""), endpoint=dialects.endpoint("GET", path))
+    listing = begun(of, got)
+    asked = replace(got, body=Body(b'{"type": "response.create", "model": "m", "input": "x"}'))
+    message = of.open(asked, 0.0, reverse=UPSTREAM, socket_lease=listing.attempts[0].lease)
+    assert isinstance(message, Exchange)
+    of.next(message, 0.0)
+
+    assert [each.attempts[0].watch.record.generation for each in (listing, message)] == [False, True]
+
+
 def test_the_provider_s_name_of_the_model_is_recorded() -> None:
     exchange = begun(router(account("a", models=Models(upstream_names={"m": "theirs"}))))
 

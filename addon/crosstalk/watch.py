@@ -84,7 +84,9 @@ class Watch:
             self._loose, self._verdict = bool(fact.value), None
         elif fact.kind == "early":
             self.record.early = True
-        fresh = self._detect(detectors, fact, now)
+        # where nothing is generated, the body is a stored object, with the ids of the requests that made it
+        judged = self.record.generation or fact.kind in ("early", "over") or fact.where.startswith("header ")
+        fresh = self._detect(detectors if judged else (), fact, now)
         self._note_owner()
         if fresh:
             self._verdict = None

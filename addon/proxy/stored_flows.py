@@ -260,20 +260,18 @@ def _on_the_wire(flow: http.HTTPFlow, mint: Mint) -> list[dict[str, Any]]:
     if not request_id:
         return []
     began, ended = flow.request.timestamp_start, flow.response.timestamp_end if flow.response else None
+    endpoint = dialects.endpoint(flow.request.method, flow.request.path.partition("?")[0])
     places = {"header x-request-id": headers.get("x-request-id", ""), "body request_id": request_id}
     record = AttemptRecord(
         request_id=request_id, exchange=request_id, account="", affinity="", thread="", digest="",
         expected={place: value for place, value in places.items() if value}, own=[], earlier=[], client_id="",
-        promised=False, headers={"x-request-id": "handler"}, body={"request_id": "body"}, generation=True,
-        host=flow.request.host, silent=[], model="", stream=False, dialect=_dialect(flow), suffix="",
+        promised=False, headers={"x-request-id": "handler"}, body={"request_id": "body"},
+        host=flow.request.host, silent=[], model="", stream=False, dialect=endpoint.dialect, suffix="",
+        generation=endpoint.kind == "generation" and flow.request.method == "POST",
         at=Moment(0, began), version=VERSION, kinds=sorted(KINDS),
         seen=[Moment(number, ended or began) for number in range(256)],
     )  # fmt: skip
     return [record.encoded()]
-
-
-def _dialect(flow: http.HTTPFlow) -> str:
-    return dialects.endpoint(flow.request.method, flow.request.path.partition("?")[0]).dialect
 
 
 def _with_attempts(line: Mapping[str, Any]) -> dict[str, Any]:

@@ -137,6 +137,29 @@ def test_a_flow_without_an_id_of_ours_holds_no_exchange() -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "path", "verdict"),
+    [("POST", "/v1/responses", "crosstalk"), ("GET", "/v1/responses/resp_x", "unverifiable"),
+     ("GET", "/v1/responses", "unverifiable"), ("POST", "/v1/responses/resp_x/cancel", "unverifiable")],
+)  # fmt: skip
+def test_what_was_fetched_between_patchbay_and_a_provider_may_hold_its_maker_s_id(
+    method: str, path: str, verdict: str
+) -> None:
+    mint = mint_of(KEY)
+    maker, mine = (mint.new(at, lambda size: b"x" * size) for at in (1.0, 2.0))
+    found: list[StoredExchange] = []
+    for request_id, how, where in ((maker, "POST", "/v1/responses"), (mine, method, path)):
+        flow = tflow.tflow(resp=True)
+        flow.request.method, flow.request.path = how, where
+        flow.request.headers["x-request-id"] = request_id
+        assert flow.response is not None
+        flow.response.headers["content-type"] = "application/json"
+        flow.response.text = f'{{"object": "response", "request_id": "{maker}", "id": "resp_{maker}"}}'
+        found += stored_flows.exchanges_of(flow, mint)
+
+    assert [each.verdict.kind for each in judge(found, mint)] == ["clean", verdict]
+
+
+@pytest.mark.parametrize(
     ("metadata", "found"),
     [
         ({"request_id": "pb1-line"}, "pb1-line"),

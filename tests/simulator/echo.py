@@ -2,8 +2,8 @@
 Which ids come back, and where.
 
 A mode is words joined by `+`: `header` (X-Request-ID as received), `body` (`request_id` at the top of the JSON), `own`
-(the provider's own ids in its usual header), `vllm` (the answer's id is made from X-Request-ID); `both` is header and
-body, `none` nothing.
+(the provider's own ids in its usual header), `vllm` (the ids of answers and stored things are made from X-Request-ID);
+`both` is header and body, `none` nothing. What is stored keeps the `request_id` of the request that made it.
 """
 
 from __future__ import annotations
@@ -49,11 +49,16 @@ def echoed(mode: str, incoming: Incoming, document: Mapping[str, Any], dialect: 
     return Echoed(tuple(fields), inside, every, own if dialect == "anthropic" and "own" in words else "")
 
 
+def made_of(mode: str, incoming: Incoming, document: Mapping[str, Any]) -> str:
+    """Return the id that was sent, where ids are made from it: under `vllm`."""
+    header, body = received_id(incoming, document)
+    return (header or body) if "vllm" in words_of(mode) else ""
+
+
 def answer_id(mode: str, incoming: Incoming, document: Mapping[str, Any], minted: str) -> str:
     """Return the id of the answer: *minted*, or under `vllm` its prefix and the id that was sent."""
-    header, body = received_id(incoming, document)
-    sent = header or body
-    if "vllm" not in words_of(mode) or not sent:
+    sent = made_of(mode, incoming, document)
+    if not sent:
         return minted
     prefix = _PREFIX.match(minted)
     return (prefix[0] if prefix else "chatcmpl-") + sent

@@ -251,6 +251,8 @@ class Provider:
         if kept or (asked.dialect == "anthropic" and asked.document.get("thread")):
             said = Turn("assistant", reply.text)
             document = DIALECTS[asked.dialect].whole(reply)
+            if reply.echoed.body:
+                document["request_id"] = reply.echoed.body
             self.stored.keep(reply.answer_id, Stored(account, document, (*asked.turns, said)))
 
 

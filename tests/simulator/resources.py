@@ -7,6 +7,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -33,7 +34,10 @@ def answer(provider: Provider, play: Play, way: Route) -> Script:
         value = _value(provider, play, way)
     except Mistake as mistake:
         return refuse(play, mistake)
-    return render.document(value, echo=play.echoed())
+    echoed = play.echoed()
+    if kept := value.get("request_id"):  # of the request that made what is stored
+        echoed = replace(echoed, body=kept)
+    return render.document(value, echo=echoed)
 
 
 def refuse(play: Play, mistake: Mistake) -> Script:

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from . import echo
 from .asking import Mistake
 from .reply import mint
 
@@ -37,10 +38,17 @@ class Things:
         self._limit = limit
 
     def make(
-        self, account: str, collection: str, dialect: str, seed: str, document: Mapping[str, Any], base: str
-    ) -> Any:
-        """Store a new thing for *account* and return what the provider, at *base*, says of it."""
-        thing = dict(_thing(collection, dialect, seed, document, base))
+        self, account: str, collection: str, dialect: str, seed: str, document: Mapping[str, Any], base: str,
+        sent: str = "", echoed: str = "",
+    ) -> Any:  # fmt: skip
+        """
+        Store a new thing for *account* and return what the provider, at *base*, says of it.
+
+        Its id is made from the request's id *sent*, if there is one; it keeps *echoed*.
+        """
+        thing = dict(_thing(collection, dialect, seed, document, base, sent))
+        if echoed:
+            thing["request_id"] = echoed
         self._things[str(thing.get("id") or thing["name"])] = (account, thing)
         while len(self._things) > self._limit:
             self._things.popitem(last=False)
@@ -88,8 +96,9 @@ def answer(things: Things, play: Play, way: Route) -> dict[str, Any]:
     account = play.record.account
     if not way.item:
         things.check(play.document, account)
-        seed = f"thing {play.record.seq}"
-        return dict(things.make(account, way.collection, way.dialect, seed, play.document, base_of(play)))
+        seed, sent = f"thing {play.record.seq}", echo.made_of(play.echo, play.incoming, play.document)
+        echoed, base = play.echoed().body, base_of(play)
+        return dict(things.make(account, way.collection, way.dialect, seed, play.document, base, sent, echoed))
     name = f"{way.collection}/{way.item}" if way.dialect == "gemini" else way.item
     thing = things.find(name, account)
     if way.action == "delete":
@@ -106,10 +115,10 @@ def base_of(play: Play) -> str:
 
 
 def _thing(
-    collection: str, dialect: str, seed: str, document: Mapping[str, Any], base: str
+    collection: str, dialect: str, seed: str, document: Mapping[str, Any], base: str, sent: str
 ) -> Iterator[tuple[str, Any]]:
     if dialect == "gemini":
-        name = f"{collection}/{mint('', seed, 12).lower()}"
+        name = f"{collection}/{sent or mint('', seed, 12).lower()}"
         yield "name", name
         if collection == "files":
             yield "uri", f"{base}/v1beta/{name}"
@@ -117,7 +126,7 @@ def _thing(
         yield "model", document.get("model")
         return
     kind, prefix = (_ANTHROPIC if dialect == "anthropic" else _OPENAI)[collection]
-    name = mint(prefix, seed)
+    name = f"{prefix}{sent}" if sent else mint(prefix, seed)
     yield "id", name
     yield ("type" if dialect == "anthropic" else "object"), kind
     if collection == "batches" and dialect == "anthropic":

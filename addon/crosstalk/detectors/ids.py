@@ -17,6 +17,7 @@ FAMILY = "ids"
 _DIGITS = re.compile(r"\d.*[A-Za-z]|[A-Za-z].*\d")  # a word alone is a name, digits alone are a count
 _ID_HEAD = re.compile(r"^[a-z]+(?:[-_.][a-z]+)*[-_.]")  # `chatcmpl-`, `chat.id.`, `msg_bdrk_`
 _NUMBERED = re.compile(r":\d+$|^functions\.")  # `functions.search:0`: the tool's name and a number
+_STORED = frozenset({"batch", "cache", "container", "conversation", "file"})  # places of ids that an answer refers to
 _CASE_CHANGES = 0.4  # in random letters, at least this share differ in case from the one before; in names fewer do
 
 
@@ -52,14 +53,17 @@ def contract(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
 
 def tag(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     """
-    An id that we minted for another exchange is a proof, in every structured place.
+    An id that we minted for another exchange is a proof: it cannot be forged, so no promise is needed.
 
-    It cannot be forged, so no promise is needed. In an error answer it is strong only: error pages quote.
+    Strong only in an error, since error pages quote. Exempt are stored things, and calls and items of the request.
     """
     value = fact.value
     if not isinstance(value, str) or len(value) > 256 or not (PREFIX in value.lower() or ctx.mint.recognise(value)):
         return
     returned = ctx.returned(value, now)
+    quoted = returned.kind != "match" and fact.kind == "token" and ctx.request and ctx.request.quotes(value)
+    if quoted or fact.where in _STORED:
+        return
     rule = f"tag {fact.where}"
     match returned.kind:
         case "match":
@@ -158,9 +162,7 @@ def strange_id(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding
     Our engine did not make this answer, or a gateway before it sent another id.
     """
     request, value = ctx.request, fact.value
-    if request is None or ctx.status >= 400 or not isinstance(value, str):
-        return
-    if not ctx.record.generation:
+    if request is None or ctx.status >= 400 or not isinstance(value, str) or not ctx.record.generation:
         return
     rule = f"strange-id {request.dialect} {request.suffix[:64]}"
     returned = ctx.returned(value, now)

@@ -29,9 +29,7 @@ def repeated(ctx: DetectorContext, fact: Fact, now: float) -> Iterator[Finding]:
     settings that we sent are compared. A difference alone is strong where the host has always repeated the setting, and
     no sign where it rewrites it habitually.
     """
-    if not isinstance(fact.value, Mapping) or ctx.request is None:
-        return
-    if not ctx.record.generation or ctx.status >= 400:
+    if not isinstance(fact.value, Mapping) or ctx.request is None or not ctx.record.generation or ctx.status >= 400:
         return
     differing: list[_Difference] = []
     for name, mine in ctx.request.settings.items():

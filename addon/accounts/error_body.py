@@ -12,15 +12,15 @@ import msgspec
 from ..body import Body
 from . import quoted_text
 
-_CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId")
-_TEXT_KEYS = ("message", "msg", "detail", "error", "error_description")
+_CODE_KEYS = ("type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId", "@type")
+_TEXT_KEYS = ("message", "msg", "detail", "error", "error_description", "errors", "faultstring")
 _MAX_TEXT = 600  # characters of one message; what matters comes first, quoted input later
 _MAX_CODE = 96
 _MAX_INNER = 4096  # characters of a message that contains another error
 # A gateway puts its provider's error into its own message, as JSON or as Python's repr:
 # `AnthropicException - {"type": "error", "error": {"message": "…"}}`. An aggregator has a member for it.
-_BEFORE_INNER = re.compile(r"\A\Z|(?:exception|error)\b[^{]*\Z", re.IGNORECASE)
-_INNER = re.compile(r"[\"']message\\*[\"']\s*:\s*\\*(?P<mark>[\"'])(?P<text>(?:\\[^\"']|(?!(?P=mark))[^\\])*)")
+_BEFORE_INNER = re.compile(r"\A(\d{3}: )?\Z|(?:exception|error)\b[^{]*\Z", re.IGNORECASE)
+_INNER = re.compile(r"[\"'](message|error)\\*[\"']\s*:\s*\\*(?P<mark>[\"'])(?P<text>(?:\\[^\"']|(?!(?P=mark))[^\\])*)")
 _ESCAPE = re.compile(r"\\+u([0-9A-Fa-f]{4})")
 _RAW = "raw"
 _MAX_PARTS = 24
@@ -34,7 +34,8 @@ TIMES = (
 _HINTS = ("details", "metadata", *TIMES)
 # Members whose objects are the provider's own. Others (`input`, `ctx`, `body`, `instance`) repeat the request.
 _INSIDE = frozenset({
-    "error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror",
+    "error", "errors", "detail", "details", "fault", "message", "metadata", "violations", "fieldViolations",
+    "innererror",
 })  # fmt: skip
 _PLACES = ("param", "loc", "field")  # these name the faulty place in the request
 # How a `loc` begins, and words for no place.
@@ -99,7 +100,7 @@ def _document(body: Body | None) -> Mapping[str, object] | None:
     if body is None or not body.raw:
         return None
     if body.is_object:
-        names = (*_CODE_KEYS, *_TEXT_KEYS, *_ANSWER, *_HINTS)
+        names = (*_CODE_KEYS, *_TEXT_KEYS, *_ANSWER, *_HINTS, *_PLACES, "fault")
         return {name: body.get(name) for name in names if name in body}
     return _first_of_array(body.raw)
 
@@ -148,9 +149,10 @@ def _number(value: int) -> str:
 def _texts(part: Mapping[str, object]) -> Iterator[str]:
     for key in _TEXT_KEYS:
         value = part.get(key)
-        if isinstance(value, str):
-            yield value[:_MAX_TEXT]
-            yield from _inner(value)
+        for text in value[:_MAX_PARTS] if isinstance(value, list) else (value,):
+            if isinstance(text, str):
+                yield text[:_MAX_TEXT]
+                yield from _inner(text)
     if isinstance(raw := part.get(_RAW), str):
         yield from _inner(raw)
 

@@ -24,7 +24,7 @@ def nested(depth, inner):
 
 
 @pytest.mark.parametrize(
-    "member", ["type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId"]
+    "member", ["type", "code", "status", "reason", "error_code", "error_type", "limit_source", "quotaId", "@type"]
 )
 def test_the_members_that_hold_a_code(member):
     assert read({member: "Some_Code"}).codes == read({"error": {member: "Some_Code"}}).codes == {"some_code"}
@@ -32,16 +32,28 @@ def test_the_members_that_hold_a_code(member):
     assert read({member: True}).codes == read({member: ""}).codes == read({member: None}).codes == set()
 
 
-@pytest.mark.parametrize("member", ["message", "msg", "detail", "error", "error_description"])
+@pytest.mark.parametrize("member", ["message", "msg", "detail", "error", "error_description", "errors", "faultstring"])
 def test_the_members_that_hold_a_message(member):
     assert read({member: 'Wrong &amp; "quoted"'}).message == 'wrong & "quoted"'
     assert read({"error": {member: "Wrong"}}).message == "wrong"
+    assert read({member: ["Wrong", 5, "again"]}).message == "wrong again"
     assert read({member: 5}).message == ""
 
 
 @pytest.mark.parametrize(
     "member",
-    ["error", "errors", "detail", "details", "message", "metadata", "violations", "fieldViolations", "innererror"],
+    [
+        "error",
+        "errors",
+        "detail",
+        "details",
+        "message",
+        "metadata",
+        "violations",
+        "fieldViolations",
+        "innererror",
+        "fault",
+    ],
 )
 def test_the_members_whose_objects_are_parts_of_the_error(member):
     assert {"code": "x"} in read({"error": {member: {"code": "x"}}}).parts
@@ -154,6 +166,17 @@ def test_an_error_inside_a_message_is_read_too(text, inner):
     message = read({"message": text}).message
     assert message == " ".join(filter(None, (text[:600].lower(), "the inner one" if inner else "")))
     assert ("the inner one" in read({"metadata": {"raw": text}}).message) is inner
+
+
+def test_the_inner_error_may_have_a_status_before_it_and_its_message_directly_in_it():
+    assert read({"message": "400: {'error': 'the inner one'}"}).own.endswith(" the inner one")
+    assert not read({"message": "4000: {'error': 'the inner one'}"}).own.endswith(" the inner one")
+
+
+@each_row("member", ["errors", "fault"])
+def test_an_outermost_member_that_holds_the_error_is_read(member):
+    assert read({member: {"code": "x"}}).codes == {"x"}
+    assert read({"param": "tools", "message": "x"}).place == "tools"
 
 
 def test_escapes_of_an_inner_message_are_read_and_it_is_cut():

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from ..body import Body
 from ..dialects import FAMILIES, of_family
-from ..dialects.outcome_rules import BLAMELESS, ZERO_LIMIT, OutcomeRule, rule_for
+from ..dialects.outcome_rules import BLAMELESS, GENERIC, ZERO_LIMIT, OutcomeRule, rule_for
 from ..values.account import ErrorRule, OutcomeKind, OutcomeScope
 from ..values.answer import FailureKind, Head
 from ..values.decision import Outcome
@@ -93,14 +93,11 @@ _ALONE = (
     rule_for("request", phrase=r"\bmodify(ing)? (your|the) (prompt|input|request)\b", statuses="500"),
 )  # fmt: skip
 
-# A gateway may answer in the words of another vendor, so the table of a family is followed by that of the first other.
+# A host of any vendor may speak any dialect, so the table of a family is followed by those of the others.
 RULES: Mapping[str, tuple[OutcomeRule, ...]] = MappingProxyType({
-    "": (*_ALONE, *(rule for family in FAMILIES for rule in of_family(family).outcome_rules)),
-    **{
-        family: (*_ALONE, *of_family(family).outcome_rules, *of_family(other).outcome_rules)
-        for family in FAMILIES
-        for other in [next(name for name in FAMILIES if name != family)]
-    },
+    first: (*_ALONE, *(row for each in dict.fromkeys((first, *FAMILIES)) for row in of_family(each).outcome_rules),
+            *GENERIC)
+    for first in ("", *FAMILIES)
 })  # fmt: skip
 
 # Codes that some providers use for faults that are not the request's. Any other code of a `request` row blames the
@@ -138,13 +135,8 @@ _EDGES = re.compile(
     r"cloudflare|cloudfront|akamai|squid|zscaler|blue ?coat|forcepoint|fortigate|varnish|imperva|incapsula|sucuri|"
     r"mcafee|barracuda|sophos|awselb|nginx|envoy|haproxy|traefik|caddy|apache|bigip|iboss|netskope"
 )
-_EDGE_HEADERS = (
-    "cf-mitigated",
-    "x-squid-error",
-    "proxy-authenticate",
-    "x-iinfo",
-    "ngrok-error-code",
-    "x-amzn-waf-action",
+_EDGE_HEADERS = tuple(
+    "cf-mitigated x-squid-error proxy-authenticate x-iinfo ngrok-error-code x-amzn-waf-action".split()
 )
 # Cloudflare's refusal for clients without HTML, and Go's for an unknown path.
 _EDGE_TEXT = re.compile(r"\A(error code: 1\d{3}|404 page not found)\s*\Z")
@@ -317,7 +309,7 @@ def _is_told_by_client(rule: OutcomeRule, said: ErrorBody, sent: ClientText) -> 
     if not found or rule.kind != "model":
         return not found or sent.hold(said.own, *found.span())
     # quotation marks stand around the name of a model too, so what is in them is looked at
-    is_end = "end" in found.re.groupindex and sent.hold_end(said.own, *found.span("end"))
+    is_end = bool(found.groupdict().get("end")) and sent.hold_end(said.own, *found.span("end"))
     return is_end or sent.hold(said.message, *found.span(), names_model=True)
 
 
@@ -332,7 +324,7 @@ def _is_about_request(status: int, rule: OutcomeRule | None, said: ErrorBody) ->
 
 
 def _blames_request(codes: frozenset[str]) -> bool:
-    return bool(codes & _AT_FAULT) or any(map(_BLAMES.fullmatch, codes))
+    return bool(codes & _AT_FAULT) or any(map(_BLAMES.fullmatch, codes - _GENERIC))
 
 
 def _is_token_invalid(headers: Headers) -> bool:

@@ -17,7 +17,7 @@ from ..values.http import Endpoint, ModelSource
 from . import errors, tokens
 from .dialect import BoundField, Dialect, Keeps
 from .order import MEMBERS, SHOWN, StreamOrder, disorder
-from .outcome_rules import AT_ONCE, BUSY, CLIENT_ERRORS, NO_MODEL, PLAN, rule_for
+from .outcome_rules import AT_ONCE, BUSY, PLAN, rule_for
 
 _NAME = "anthropic"
 
@@ -54,18 +54,12 @@ _OUTCOME_RULES = (
              statuses="400 402 403 429"),
     rule_for("auth", "authentication_error"),
     rule_for("auth", phrase=r"organization has been disabled", statuses="400 401 403", why="organization disabled"),
-    rule_for("auth", phrase=r"invalid x-api-key|oauth token (has|is|was) "
-                            r"(been )?(expired|revoked)", statuses="400 401 403"),
     rule_for("overload", "overloaded_error"),
     BUSY,
     AT_ONCE,
     PLAN,
     rule_for("rate", "rate_limit_error"),
-    NO_MODEL,
     rule_for("model", phrase=r"(^|\s)model: ?\S", statuses="404"),
-    rule_for("permission", "permission_error", statuses="403", status_only=True),
-    rule_for("request", "invalid_request_error request_too_large not_found_error", statuses=CLIENT_ERRORS),
-    rule_for("server", "api_error timeout_error", statuses="500 502 503 504"),
 )  # fmt: skip
 
 

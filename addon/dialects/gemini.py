@@ -17,7 +17,7 @@ from ..values.http import Endpoint, Kind, ModelSource
 from . import errors, tokens
 from .dialect import Dialect, Keeps
 from .order import StreamOrder, index_of
-from .outcome_rules import AT_ONCE, BUSY, CLIENT_ERRORS, FROM_HERE, NO_MODEL, ZERO_LIMIT, rule_for
+from .outcome_rules import AT_ONCE, BUSY, ZERO_LIMIT, rule_for
 
 _NAME = "gemini"
 
@@ -74,21 +74,12 @@ _OUTCOME_RULES = (
     rule_for("auth", "api_key_invalid api_key_expired api_key_service_blocked validation_required unauthenticated "
                      "access_token_expired account_state_invalid consumer_suspended api_key_ip_address_blocked "
                      "api_key_http_referrer_blocked"),
-    rule_for("auth", phrase=r"api key (not valid|expired|not found)|reported as leaked|api_key_invalid",
-             statuses="400 401 403"),
-    NO_MODEL,
-    FROM_HERE,
     rule_for("permission", phrase=r"^user location is not supported", statuses="400", scope="account",
              why="region or network not supported"),
-    rule_for("model", phrase=r"\bmodels/\S{1,160} is not (found|supported)", statuses="400 404"),
     BUSY,
     AT_ONCE,
     rule_for("rate", "resource_exhausted rate_limit_exceeded", statuses="429"),
-    rule_for("overload", "unavailable", statuses="503"),
     rule_for("permission", "service_disabled", statuses="403"),
-    rule_for("permission", "permission_denied", statuses="403", status_only=True),
-    rule_for("request", "invalid_argument failed_precondition out_of_range not_found already_exists aborted",
-             statuses=CLIENT_ERRORS),
     rule_for("cancelled", "cancelled", statuses="499"),
     rule_for("server", "internal deadline_exceeded unknown", statuses="500 504"),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from ..values.answer import Fact, Usage
 from ..values.decision import Refusal
 from . import errors, tokens
 from .dialect import BoundField, Dialect
-from .outcome_rules import AT_ONCE, BUSY, CLIENT_ERRORS, FROM_HERE, NO_MODEL, PLAN, rule_for
+from .outcome_rules import AT_ONCE, BUSY, FROM_HERE, NO_MODEL, PLAN, ZERO_LIMIT, rule_for
 
 FAMILY = "openai"
 VENDOR = "OpenAI"
@@ -26,38 +26,54 @@ _TYPES_OF_CODES = {"insufficient_quota": "insufficient_quota", "model_not_found"
 # Things that a path of no dialect may store, by the beginning of their `object` or `type`.
 _STORED = tuple("thread assistant video eval chatkit agent session environment vault memory_store".split())
 
+_UNSERVED = "400 401 403 404 410 422"  # the statuses with which hosts say that they do not serve a model
+_PART = (r"(?<!\S)(tool|function|file|image|adapter|response|message|prompt|conversation|item|url|output|template|"
+         r"param|field|input)")  # fmt: skip
+
 OUTCOME_RULES = (
+    ZERO_LIMIT,
+    rule_for("rate", "type.googleapis.com/google.rpc.quotafailure type.googleapis.com/google.rpc.retryinfo",
+             statuses="429"),  # its message has the words of a used up quota
     rule_for("rate", "in_flight_budget_exhausted"),
     rule_for("quota", "insufficient_quota credit_balance_exhausted organization_spend_limit_exceeded "
                       "project_spend_limit_exceeded organization_usage_limit_exceeded billing_hard_limit_reached "
                       "billing_not_active usage_limit_reached usage_not_included insufficient_balance "
                       "insufficient_credits payment_required openrouter_credits openrouter_key_limit budget_exceeded "
-                      "insufficient_user_quota exceeded_current_quota_error arrearage"),
-    rule_for("quota", phrase=r"insufficient (balance|credits?|funds)|balance is insufficient|"
+                      "insufficient_user_quota exceeded_current_quota_error arrearage accountoverdueerror"),
+    rule_for("quota", phrase=r"insufficient (balance|credits?|funds)|balance is insufficient|overdue balance|"
                              r"exceeded your current quota|credit balance|used all (of )?(your )?available credits|"
-                             r"(monthly|spending|spend) limit|"
+                             r"(monthly|spending|spend) limit|^\w{0,12}(欠费|余额不足)|"
                              r"(doesn't|does not) have any credits|key limit exceeded", statuses="400 402 403 412 429"),
     rule_for("auth", "invalid_api_key incorrect_api_key authentication_error token_invalidated token_revoked "
                      "token_expired expired_token expired_key invalid_token account_deactivated unauthenticated "
                      "organization_restricted",
-             statuses="400 401 403"),
-    rule_for("auth", phrase=r"(incorrect|invalid) api key|api key (is )?(not valid|invalid|expired|revoked|disabled)|"
-                            r"no auth credentials|ip (address )?(is )?not authorized|"
-                            r"security token included in the request is (invalid|expired)", statuses="400 401 403"),
+             r"(incorrect|invalid|expired) (x-)?api[\s-]?(key|token)|oauth token (has|is|was) (been )?(expired|revoked)"
+             r"|api[\s-]?(key|token)( you| provided| is| was| has| been){0,4} "
+             r"(not valid|invalid|incorrect|expired|revoked|disabled|not found)|reported as leaked|no auth credentials|"
+             r"api_key_invalid|ip (address )?(is )?not authorized|"
+             r"security token included in the request is (invalid|expired)", "400 401 403"),
     rule_for("auth", phrase=r"authentication fail|token (has )?expired|"
                             r"invalid (authentication|credentials|subscription key)", statuses="401"),
     rule_for("request", "content_policy_violation content_filter moderation_blocked moderation flagged_input "
-                        "invalid_prompt", statuses="400 403"),
-    rule_for("request", phrase=r"\bmoderation\b|\bflagged\b|content polic", statuses="400 403"),
+                        "invalid_prompt", r"\bmoderation\b|\bflagged\b|content polic", "400 403"),
     NO_MODEL,
-    rule_for("model", "model_not_found model_not_available unsupported_model invalid_model deploymentnotfound "
-                      "model_decommissioned", statuses="400 403 404"),
-    # "No endpoints found that support image input" is about the request
-    rule_for("model", phrase=r"\bmodel\b.{0,160}(?P<end>does not exist|not found|is not available)|"
-                             r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)",
-             statuses="400 403 404"),
-    rule_for("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported) in (your|this) (region|country))",
-             statuses="400 403 404", why="not in this region"),
+    rule_for("model", "model_not_found model_not_available model_not_supported unsupported_model invalid_model "
+                      "unknown_model unavailable_model deploymentnotfound invalidendpointormodel.notfound "
+                      "modelnotfound model_decommissioned", statuses=_UNSERVED),
+    # "No endpoints found that support image input" and "model m: tool t not found" are about the request
+    rule_for("model", phrase=rf"\bmodel\b(?:(?!{_PART}).){{0,160}}(?P<end>(does(n't| not)|not) exist|"
+                             r"not (be )?found|is not available|(has been|is|was) (deprecated|decommissioned|retired)|"
+                             r"no longer (available|supported)|not supported.{0,60}\b(account|plan|provider|tier)\b)|"
+                             r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)|"
+                             r"\bmodels/\S{1,160} is not (found|supported)|\bnot found for account\b|"
+                             rf"\bmodel( (?!{_PART})\S{{1,160}})? is (not supported|invalid)(?=[.!]|\Z)|"
+                             r"\b(invalid|unknown|no such) model( name| id)?"
+                             r"(?= ?[:=,.;'\"`(]| (passed|specified|provided|requested)\b| \S*\d|\Z)|"
+                             r"\b(not find|not found|unable to (access|find|load)|failed to (find|load)) (the )?"
+                             rf"(requested )?model\b(?! ?{_PART})|^\w{{0,8}}模型[\0-~]{{0,80}}(不存在|未开通)",
+             statuses=_UNSERVED),
+    rule_for("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported|servable) in (your|this)? ?"
+                             r"(region|country))", statuses=_UNSERVED, why="not in this region"),
     rule_for("overload", "server_is_overloaded overloaded overloaded_error engine_overloaded engine_overloaded_error "
                          "model_overloaded model_at_capacity capacity_exceeded service_tier_capacity_exceeded"),
     rule_for("overload", "service_unavailable_error service_unavailable unavailable",
@@ -68,12 +84,6 @@ OUTCOME_RULES = (
     rule_for("rate", "rate_limit_exceeded rate_limit_error rate_limited slow_down too_many_requests "
                      "resource_exhausted tokens requests", statuses="429 500 503"),
     FROM_HERE,
-    rule_for("permission", "permission_error permission_denied forbidden", statuses="403", status_only=True),
-    rule_for("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
-                        "string_above_max_length unsupported_parameter unsupported_value invalid_value "
-                        "invalid_type missing_required_parameter request_too_large previous_response_not_found "
-                        "unprocessable_entity bad_request badrequesterror", statuses=CLIENT_ERRORS),
-    rule_for("server", "server_error internal_error internal_server_error api_error", statuses="500 502 503 504"),
 )  # fmt: skip
 
 

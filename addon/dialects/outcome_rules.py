@@ -68,8 +68,9 @@ AT_ONCE = rule_for("rate", phrase=r"too many (concurrent|simultaneous|pending|qu
                     statuses="400 409 422 500 503")  # fmt: skip
 
 # What a denial is about: this model, or where the request comes from, which is no better for any other model.
-NO_MODEL = rule_for("model", phrase=r"\b(not have|no|without) access to (the |this )?(requested )?model\b",
-                    statuses="403 404", why="model not allowed")  # fmt: skip
+NO_MODEL = rule_for("model", phrase=r"(((not|n't) have|\b(no|without)) access to|\bnot allowed to (access|use)|"
+                                    r"\bnot activated) (the |this )?(requested )?model\b|\bmodel access denied",
+                    statuses="400 401 403 404", why="model not allowed")  # fmt: skip
 FROM_HERE = rule_for("permission", "unsupported_country_region_territory",
                       r"(country|region|territory|location) (is )?not supported|virtual network|firewall rules|"
                       r"public (network )?access is disabled", "403",
@@ -77,3 +78,15 @@ FROM_HERE = rule_for("permission", "unsupported_country_region_territory",
 
 # A limit of zero: the account has no access, and waiting does not help.
 ZERO_LIMIT = rule_for("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429")
+
+# The last rows of every table: these codes say no more than a status.
+GENERIC = (
+    rule_for("permission", "permission_error permission_denied forbidden", statuses="403", status_only=True),
+    rule_for("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
+                        "string_above_max_length unsupported_parameter unsupported_value invalid_value "
+                        "invalid_type missing_required_parameter request_too_large previous_response_not_found "
+                        "unprocessable_entity bad_request badrequesterror not_found_error invalid_argument "
+                        "failed_precondition out_of_range not_found already_exists aborted", statuses=CLIENT_ERRORS),
+    rule_for("server", "server_error internal_error internal_server_error api_error timeout_error",
+             statuses="500 502 503 504"),
+)  # fmt: skip

@@ -686,3 +686,155 @@ def test_a_detail_names_our_code_and_our_reason():
     found = classify("openai", 403, error(code="unsupported_country_region_territory"))
     assert found.detail == "403 unsupported_country_region_territory region or network not supported"
     assert outcome.classify_error("openai", "overloaded_error", "", NOW).detail.startswith("in stream")
+
+
+# --- facts of hosts, in whatever dialect they are asked
+
+KEY_DETAILS = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}
+BAD = "invalid_request_error"
+# How hosts say that the model, the key or the money of the account is the matter.
+OF_HOSTS = [
+    (400, google(400, "INVALID_ARGUMENT", "API key expired. Please renew the API key.", KEY_DETAILS), "auth"),
+    (400, [google(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", KEY_DETAILS)], "auth"),
+    (400, [google(400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.")], "auth"),
+    (403, [google(403, "PERMISSION_DENIED", "Your API key was reported as leaked.")], "auth"),
+    (400, error(message=json.dumps(google(400, "x", "API key not valid. Please pass a valid API key.")), code=400),
+     "auth"),
+    (404, [google(404, "NOT_FOUND", "models/x is not found for API version v1main, or is not supported for "
+                  "generateContent.")], "model"),
+    (404, google(404, "NOT_FOUND", "Publisher Model `projects/p/models/x` was not found or your project does not have "
+                 "access to it."), "model"),
+    (400, [google(400, "FAILED_PRECONDITION", "User location is not supported for the API use.")], "permission"),
+    (429, [google(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing",
+                  {"@type": "type.googleapis.com/google.rpc.QuotaFailure"})], "rate"),
+    (429, [google(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, limit: 0, model: g",
+                  {"@type": "type.googleapis.com/google.rpc.Help"})], "model"),
+    (400, anthropic(BAD, "This organization has been disabled."), "auth"),
+    (400, anthropic(BAD, "Your credit balance is too low to access the Anthropic API."), "quota"),
+    # LiteLLM in its four shapes
+    (400, error(message="/chat/completions: Invalid model name passed in model=x. Call `/v1/models` to view available "
+                "models for your key.", type="None", param="None", code="400"), "model"),
+    (400, error(message={"error": "/chat/completions: Invalid model name passed in model=x."}, code="400"), "model"),
+    (400, error(message="400: {'error': '/responses: Invalid model name passed in model=x. Call it'}"), "model"),
+    (400, {"detail": {"error": "Invalid model name passed in model=x"}}, "model"),
+    (401, error(message="key not allowed to access model. Tried to access x", type="key_model_access_denied",
+                param="model", code="401"), "model"),
+    (401, error(message="Team not allowed to access model. Team=t, Model=x", code="401"), "model"),
+    (400, error(message="Model Not Exist", type=BAD, code=BAD), "model"),
+    (404, error(message="Not found the model x or Permission denied", type="resource_not_found_error"), "model"),
+    (400, error(code="unknown_model", message="no", details="no"), "model"),
+    (400, error(message="Unknown model: gpt-9"), "model"),
+    (400, error(message="Invalid model 'x'. Permitted models are listed", type="invalid_model"), "model"),
+    (400, {"object": "error", "message": "Invalid model: x", "type": BAD, "param": None, "code": "1500"}, "model"),
+    (400, error(code="1211", message="模型不存在,请检查模型代码。"), "model"),
+    (429, error(code="1113", message="您的账户已欠费,请充值后重试。"), "quota"),
+    (400, {"message": "invalid api token"}, "auth"),
+    (401, {"message": "invalid api token"}, "auth"),
+    (400, error(message="The API key you provided is invalid", type=BAD), "auth"),
+    (400, {"errors": ["API key has been revoked"]}, "auth"),
+    (400, {"errors": [{"message": "Invalid API key"}]}, "auth"),
+    (400, {"fault": {"faultstring": "Invalid API key", "detail": {"errorcode": "x"}}}, "auth"),
+    (403, error(code="AccountOverdueError", message="The request failed.", type="Forbidden"), "quota"),
+    (403, error(message="The request failed because your account has an overdue balance."), "quota"),
+    (404, error(code="InvalidEndpointOrModel.NotFound", message="no", type="NotFound"), "model"),
+    (404, error(code="x", message="The model or endpoint m does not exist or you do not have access to it."), "model"),
+    (404, error(code="ModelNotOpen", message="Your account 1 has not activated the model m."), "model"),
+    (400, error(message="The requested model is not supported.", code="model_not_supported", param="model", type=BAD),
+     "model"),
+    (400, error(message="The requested model is not supported.", type=BAD), "model"),
+    (400, error(message="The requested model 'x' is not supported by any provider you have enabled.", type=BAD),
+     "model"),
+    (401, error(message="Model minimax-m3-free is not supported"), "model"),
+    (400, {"detail": "The 'x' model is not supported when using Codex with a ChatGPT account."}, "model"),
+    (410, {"error": "The requested model is deprecated and no longer supported by provider y."}, "model"),
+    (400, error(message="The model `x` has been decommissioned and is no longer supported.", type=BAD), "model"),
+    (404, {"message": "Model x does not exist or you do not have access to it.", "type": "not_found_error",
+           "param": "model"}, "model"),
+    (400, {"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": None}, "model"),
+    (404, error(message="Model not found, inaccessible, and/or not deployed", code="NOT_FOUND"), "model"),
+    (404, error(message="Unable to access model foo. Please visit the list of models.", type=BAD), "model"),
+    (404, error(message='Failed to load model "x"', type=BAD, param="model"), "model"),
+    (404, {"code": "Some requested entity was not found", "error": "The model x does not exist or your team t does not "
+           "have access to it."}, "model"),
+    (400, {"object": "error", "message": "The model x does not exist", "type": "BadRequestError", "code": 400},
+     "model"),
+    (404, {"error": 'model "x" not found, try pulling it first'}, "model"),
+    (404, {"error": {"message": "model 'x' not found", "type": "api_error", "param": None, "code": None}}, "model"),
+    (400, {"message": "The provided model identifier is invalid.", "__type": "ValidationException"}, "model"),
+    (403, {"message": "You don't have access to the model with the specified model ID."}, "model"),
+    (404, {"status": 404, "title": "Not Found", "detail": "Function '1-2': Not found for account 'a'"}, "model"),
+    (400, error(message="Model x is not servable in region us-central1"), "model"),
+    (400, error(message="foo/bar is not a valid model ID", code=400), "model"),
+    (404, error(code="DeploymentNotFound", message="The API deployment for this resource does not exist."), "model"),
+]  # fmt: skip
+
+
+@each_row(("status", "document", "kind"), OF_HOSTS)
+@each_row("family", ["openai", "anthropic", "gemini", ""])
+def test_what_a_host_says_of_an_account_means_the_same_in_every_dialect(family, status, document, kind):
+    found = classify(family, status, document)
+    assert (found.kind, found.scope) == (kind, "account" if kind == "permission" else outcome.SCOPES[kind])
+
+
+# How hosts say that the request is the matter, with the words of the table above near by.
+OF_REQUESTS = [
+    (400, error(message="This model does not support images", type=BAD)),
+    (400, error(message="The model does not support image input. Invalid content type.", type=BAD)),
+    (400, error(message="max_tokens is too large for model x: 99999", type=BAD, param="max_tokens")),
+    (400, error(message="max_tokens: 9 > 8, which is the maximum allowed number of output tokens for x", type=BAD)),
+    (404, error(message="Tool 'x' not found", type=BAD)),
+    (400, error(message="The model called tool t, and the tool was not found", type=BAD)),
+    (404, error(message="File file-1 not found", type=BAD)),
+    (404, error(message="The model could not read the file: file not found", type=BAD)),
+    (400, error(message="Previous response with id 'resp_1' not found.", type=BAD, code="previous_response_not_found")),
+    (404, error(message="Item with id 'rs_1' not found. Items are not persisted", type=BAD)),
+    (404, error(message="Conversation with id 'c' not found.", type=BAD)),
+    (404, error(message="Vector store vs_1 does not exist", type=BAD)),
+    (404, error(message="No tool call found for function call output with call_id c", type=BAD)),
+    (400, error(message="Invalid model parameters: temperature is above 2", type=BAD)),
+    (400, error(message="Invalid model response format", type=BAD)),
+    (400, error(message="Unsupported model feature: logprobs", type=BAD)),
+    (400, error(message="Unsupported parameter: 'top_p' is not supported with this model.", type=BAD)),
+    (400, error(message="Function calling is not supported for model x in this mode", type=BAD)),
+    (400, error(message="Model x is not supported for tool use", type=BAD)),
+    (400, error(message="The `functions` member was removed: model output message not found", type=BAD)),
+    (400, error(message="could not find model response with id 3", type=BAD)),
+    (400, error(message="not find model file", type=BAD)),
+    (404, error(message="No endpoints found that support image input", code=404)),
+    (404, error(message="Not Found")),
+    (400, error(message="Model's maximum context length is 8 tokens", type=BAD, code="context_length_exceeded")),
+    (400, error(message="Invalid token in JSON at position 3", type=BAD)),
+    (400, error(message="The image's key is expired", type=BAD)),
+    (400, error(message="tool web_search failed: API token expired", type=BAD)),
+    (400, error(message="Invalid value for 'model': unknown", type=BAD, param="tools[0].model")),
+    (400, {"object": "error", "message": "model m: Invalid API key", "type": BAD, "param": "tools"}),
+    (400, error(message="The text “the model x does not exist” was rejected", type=BAD)),
+    (400, error(message="Bad prompt: 'invalid model name passed in model=x'", type=BAD)),
+    (400, error(message="请求内容不合法: 模型不存在", type=BAD)),
+    (400, error(message="内容不合法: 账户已欠费", type=BAD)),
+    (422, {"detail": [{"loc": ["body", "messages"], "msg": "field required", "type": "missing"}]}),
+    (422, {"detail": ["messages: unknown role"]}),
+    (400, [google(400, "INVALID_ARGUMENT", "Invalid JSON payload received. Unknown name \"foo\"")]),
+    (404, [google(404, "NOT_FOUND", "Requested entity was not found.")]),
+    *((status, None) for status in (404, 405, 409, 410, 451)),
+]  # fmt: skip
+
+
+@each_row(("status", "document"), OF_REQUESTS)
+@each_row("family", ["openai", "anthropic", "gemini", ""])
+def test_a_fault_of_the_request_is_delivered_in_every_dialect(family, status, document):
+    found = classify(family, status, document)
+    assert (found.kind, found.scope) == ("request", "exchange")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["invalid model name passed in model=x", "the requested model is not supported.", "not found the model x",
+     "api key not valid", "model access denied", "model x has been retired", "模型不存在"],
+)  # fmt: skip
+def test_the_words_of_a_host_count_for_nothing_where_the_client_wrote_them(words):
+    sent = ClientText(json.dumps({"model": "m", "input": f"Please explain: {words}"}, ensure_ascii=False).encode())
+    body = Body(json.dumps(error(message=words, type=BAD)).encode())
+    assert outcome.classify("openai", Head(400, Headers()), body, NOW).scope != "exchange"
+    found = outcome.classify("openai", Head(400, Headers()), body, NOW, (), sent)
+    assert found.scope == "exchange"

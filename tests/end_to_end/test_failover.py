@@ -66,12 +66,17 @@ BEFORE_CONTENT: dict[str, tuple[str, dict[str, Any], tuple[bool, ...]]] = {
     "401": ("status", {"status": 401}, (False, True)),
     "500": ("status", {"status": 500}, (False, True)),
     "529": ("status", {"status": 529}, (False, True)),
+    "400 of a dead key, in an array": ("status", {"status": 400, "body": [{"error": {
+        "code": 400, "message": "API key expired. Please renew the API key.", "status": "INVALID_ARGUMENT",
+        "details": [{"reason": "API_KEY_INVALID"}]}}]}, (False, True)),
+    "400 of a model that is not served": ("status", {"status": 400, "body": {"error": {
+        "message": "Model Not Exist", "type": "invalid_request_error"}}}, (False,)),
     "reset before the head": ("reset_head", {}, (False, True)),
     "closed before the head": ("close_head", {}, (False, True)),
     "slow head": ("delay_head", {"seconds": 30}, (False, True)),
     "empty stream": ("empty", {}, (True,)),
     "error in the stream": ("stream_error", {}, (False, True)),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", BEFORE_CONTENT)

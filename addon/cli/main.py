@@ -101,7 +101,7 @@ def check(arguments: argparse.Namespace) -> int:
     """
     Print every mistake and warning about the settings, one a line.
 
-    The files, folders, variables and programs that the settings name are checked too. No program is run.
+    Once they have none, the files, folders, variables and programs that they name are checked. No program is run.
     """
     file = environment.settings_file(arguments.config)
     try:
@@ -123,7 +123,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("path", "print the file to load with mitmproxy's -s", path),
     Command(
         "check",
-        "read the settings and print every mistake",
+        "read the settings and print every mistake in them",
         check,
         (Argument("config", {"nargs": "?", "help": "the file; else $PATCHBAY_CONFIG, else ./config.yaml"}),),
     ),

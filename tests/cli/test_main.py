@@ -50,6 +50,21 @@ def test_an_unknown_distribution_is_no_failure() -> None:
     assert cli._installed("patchbay-of-nowhere") == "unknown"
 
 
+def test_what_the_settings_name_is_checked_once_the_file_has_no_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.yaml"
+    unusable = GOOD.replace("example-one", f"file:{tmp_path}")
+    for text, said, unsaid in (
+        (f"{unusable}strategy: foo\n", "strategy:", "accounts[0]"),
+        (unusable, "accounts[0]", "strategy:"),
+    ):
+        file.write_text(text)
+        assert main(["check", str(file)]) == 1
+        told = capsys.readouterr().err
+        assert said in told and unsaid not in told
+
+
 def test_good_settings_are_summed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(GOOD)

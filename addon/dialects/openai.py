@@ -28,7 +28,7 @@ _STORED = tuple("thread assistant video eval chatkit agent session environment v
 
 _UNSERVED = "400 401 403 404 410 422"  # the statuses with which hosts say that they do not serve a model
 _PART = (r"(?<!\S)(tool|function|file|image|adapter|response|message|prompt|conversation|item|url|output|template|"
-         r"param|field|input)")  # fmt: skip
+         r"param|field|input|support|in request)")  # fmt: skip
 
 OUTCOME_RULES = (
     ZERO_LIMIT,
@@ -62,14 +62,15 @@ OUTCOME_RULES = (
                       "modelnotfound model_decommissioned", statuses=_UNSERVED),
     # "No endpoints found that support image input" and "model m: tool t not found" are about the request
     rule_for("model", phrase=rf"\bmodel\b(?:(?!{_PART}).){{0,160}}(?P<end>(does(n't| not)|not) exist|"
-                             r"not (be )?found|is not available|(has been|is|was) (deprecated|decommissioned|retired)|"
-                             r"no longer (available|supported)|not supported.{0,60}\b(account|plan|provider|tier)\b)|"
+                             r"not (be )?found|is (currently )?not available|no longer (available|supported)(?! with)|"
+                             r"(has been|is|was) (deprecated|decommissioned|retired)|"
+                             r"not supported.{0,60}\b(account|plan|provider|tier)\b)|"
                              r"\S{1,160} is not a valid model|^no endpoints found(?! (that|with|matching)\b)|"
                              r"\bmodels/\S{1,160} is not (found|supported)|\bnot found for account\b|"
                              rf"\bmodel( (?!{_PART})\S{{1,160}})? is (not supported|invalid)(?=[.!]|\Z)|"
-                             r"\b(invalid|unknown|no such) model( name| id)?"
-                             r"(?= ?[:=,.;'\"`(]| (passed|specified|provided|requested)\b| \S*\d|\Z)|"
-                             r"\b(not find|not found|unable to (access|find|load)|failed to (find|load)) (the )?"
+                             r"\b(invalid|unknown|no such) model( name| id)?(?= ?[:=,.;'\"`(]| (passed|specified)\b|"
+                             r" \S*\d|\Z)|"
+                             r"\b((can)?not find|not found|unable to (access|find|load)|failed to (find|load)) (the )?"
                              rf"(requested )?model\b(?! ?{_PART})|^\w{{0,8}}模型[\0-~]{{0,80}}(不存在|未开通)",
              statuses=_UNSERVED),
     rule_for("model", phrase=r"\bmodel\b.{0,80}(?P<end>not (available|supported|servable) in (your|this)? ?"

@@ -765,6 +765,8 @@ OF_HOSTS = [
     (404, {"status": 404, "title": "Not Found", "detail": "Function '1-2': Not found for account 'a'"}, "model"),
     (400, error(message="Model x is not servable in region us-central1"), "model"),
     (400, error(message="foo/bar is not a valid model ID", code=400), "model"),
+    (404, error(message="Cannot find model x", type=BAD), "model"),
+    (404, error(message="Model x is currently not available", type=BAD), "model"),
     (404, error(code="DeploymentNotFound", message="The API deployment for this resource does not exist."), "model"),
 ]  # fmt: skip
 
@@ -800,6 +802,9 @@ OF_REQUESTS = [
     (400, error(message="The `functions` member was removed: model output message not found", type=BAD)),
     (400, error(message="could not find model response with id 3", type=BAD)),
     (400, error(message="not find model file", type=BAD)),
+    (400, error(message="Could not find model in request body", type=BAD)),
+    (400, error(message="This model is no longer supported with the seed parameter", type=BAD)),
+    (400, error(message="Model m does not support the developer role: not found", type=BAD)),
     (404, error(message="No endpoints found that support image input", code=404)),
     (404, error(message="Not Found")),
     (400, error(message="Model's maximum context length is 8 tokens", type=BAD, code="context_length_exceeded")),

@@ -465,6 +465,13 @@ def test_a_pool_without_accounts_and_one_that_is_full_say_so():
     assert refusals.gave_up("code", "why", [], NOW) == Refusal(503, "code", "Patchbay gave up: why")
     assert refusals.gave_up("code", "why", [absent("a", "rate", 5)], NOW).retry_after == 5
     assert refusals.unreadable("why").status == 403 and refusals.unreadable("why").code == "model_not_allowed"
+    assert (refusals.broken_json().status, refusals.account_unknown("x").status) == (400, 400)
+
+
+def test_the_codes_of_the_way_are_those_of_upstreams_that_gave_no_answer():
+    causes = ("unreachable", "unanswered", "unreadable", "server")
+
+    assert {none_left("m", [absent("a", cause)], NOW).code for cause in causes} == refusals.OF_THE_WAY
 
 
 def test_a_failure_without_a_known_message_is_told_by_its_kind():

@@ -311,6 +311,10 @@ def test_an_id_that_comes_a_third_time_is_the_hosts_own() -> None:
     assert received(ctx) == [("proof", "b", True)]
     assert received(ctx) == WEAK
 
+    third = duplicate(habits=of_body(SHORT))
+    third.ledger, third.entry = ctx.ledger, replace(ctx.entry, exchange="third")
+    assert received(third) == WEAK
+
     unborn = duplicate(habits=of_body(SHORT))
     unborn.born = ""
     assert received(unborn) == WEAK

@@ -22,7 +22,7 @@ from types import MappingProxyType
 
 from ..body import Body
 from ..dialects import FAMILIES, of_family
-from ..dialects.outcome_rules import BLAMELESS, GENERIC, ZERO_LIMIT, OutcomeRule, rule_for
+from ..dialects.outcome_rules import BLAMELESS, LAST_RULES, ZERO_LIMIT, OutcomeRule, rule_for
 from ..values.account import ErrorRule, OutcomeKind, OutcomeScope
 from ..values.answer import FailureKind, Head
 from ..values.decision import Outcome
@@ -96,7 +96,7 @@ _ALONE = (
 # A host of any vendor may speak any dialect, so the table of a family is followed by those of the others.
 RULES: Mapping[str, tuple[OutcomeRule, ...]] = MappingProxyType({
     first: (*_ALONE, *(row for each in dict.fromkeys((first, *FAMILIES)) for row in of_family(each).outcome_rules),
-            *GENERIC)
+            *LAST_RULES)
     for first in ("", *FAMILIES)
 })  # fmt: skip
 

@@ -80,7 +80,7 @@ FROM_HERE = rule_for("permission", "unsupported_country_region_territory",
 ZERO_LIMIT = rule_for("model", phrase=r"\blimit: 0(?![.0-9])", statuses="429")
 
 # The last rows of every table: these codes say no more than a status.
-GENERIC = (
+LAST_RULES = (
     rule_for("permission", "permission_error permission_denied forbidden", statuses="403", status_only=True),
     rule_for("request", "invalid_request_error context_length_exceeded invalid_encrypted_content invalid_image "
                         "string_above_max_length unsupported_parameter unsupported_value invalid_value "

@@ -146,7 +146,7 @@ class Lifecycle:
         # An error in the log ends it once it has started; until then every hook fails closed.
         self.refused = True
         logger.error("%s", why)
-        # It ends amid its event loop: Python would print something of each client that is just connecting.
+        # It ends amid its event loop, and Python would print a traceback for each client that is just connecting.
         logging.getLogger("asyncio").disabled = True
         warnings.simplefilter("ignore", RuntimeWarning)
 

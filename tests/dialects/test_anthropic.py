@@ -9,7 +9,7 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.dialects.outcome_rules import GENERIC, OutcomeRule
+from patchbay.dialects.outcome_rules import LAST_RULES, OutcomeRule
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
@@ -309,7 +309,7 @@ def test_each_row_of_errors(status: int, kind: str, message: str, outcome: str) 
         named = kind in rule.codes or (rule.phrase is not None and rule.phrase.search(message) is not None)
         return named and (not rule.statuses or status in rule.statuses)
 
-    assert next((rule.kind for rule in (*ANTHROPIC.outcome_rules, *GENERIC) if fits(rule)), "") == outcome
+    assert next((rule.kind for rule in (*ANTHROPIC.outcome_rules, *LAST_RULES) if fits(rule)), "") == outcome
 
 
 def unsealed(body: object, keeps: tuple[str, ...] = ()) -> Any:

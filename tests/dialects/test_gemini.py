@@ -9,7 +9,7 @@ import pytest
 
 from patchbay import dialects
 from patchbay.body import Body
-from patchbay.dialects.outcome_rules import GENERIC
+from patchbay.dialects.outcome_rules import LAST_RULES
 from patchbay.values.answer import Fact, Usage
 from patchbay.values.decision import Refusal
 
@@ -367,7 +367,7 @@ def test_the_ids_of_chunks_with_candidates_are_compared_by_candidate(
     ],
 )
 def test_each_row_of_codes_is_read_at_its_statuses(status: int, code: str, kind: str) -> None:
-    rules = (*dialects.of("gemini").outcome_rules, *GENERIC)
+    rules = (*dialects.of("gemini").outcome_rules, *LAST_RULES)
     found = [rule.kind for rule in rules if code in rule.codes and (not rule.statuses or status in rule.statuses)]
 
     assert found == [kind]

@@ -25,16 +25,16 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"settings"}),
     frozenset({"identity", "accounts"}),
     frozenset({"state", "clients", "guards", "answer_urls"}),
-    frozenset({"exchange"}),
+    frozenset({"exchange", "transcript"}),
     frozenset({"failover", "replacement", "destinations", "websocket_history"}),
     frozenset({"access", "request_editor"}),
     frozenset({"router"}),
     frozenset({"store", "journal"}),
     frozenset({"proxy"}),
-    frozenset({"main", "cli"}),
+    frozenset({"main", "launch", "cli"}),
 )
 LAYER_OF = {unit: number for number, modules in enumerate(LAYERS) for unit in modules}
-DOES_IO = frozenset({"needs", "store", "journal", "proxy", "main", "cli"})  # may touch files, clocks, sockets and logs
+DOES_IO = frozenset({"needs", "store", "journal", "proxy", "main", "launch", "cli"})  # may touch files, clocks, sockets and logs
 KNOWS_MITMPROXY = frozenset({"proxy", "main"})  # may know mitmproxy
 
 # What the other modules may use besides the standard library.

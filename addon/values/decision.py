@@ -15,6 +15,13 @@ VerdictKind = Literal["clean", "suspect", "crosstalk", "unverifiable"]
 BindingKind = Literal["hit", "new", "reselected", "inherited", "none"]
 EvidenceStrength = Literal["exact", "derived", "guess"]
 
+SESSION_NAME_LENGTH = 8
+
+
+def session_name(affinity: str) -> str:
+    """Return the short name of a conversation that users see: the begin of its *affinity* (empty: it has none)."""
+    return affinity[:SESSION_NAME_LENGTH]
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -19,6 +19,7 @@ from patchbay.values.decision import (
     Refusal,
     Verdict,
     Wait,
+    session_name,
 )
 
 
@@ -81,3 +82,10 @@ def test_the_page_has_a_row_for_every_member_of_a_line_of_the_journal():
     assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(Decision.__struct_fields__)
     assert re.findall(r"`(\w+)`", rows["`attempts`"]) == [*AttemptSummary.__struct_fields__]
     assert {field.name for field in fields(Usage)} == {*re.findall(r"`(\w+)`", rows["`tokens`"])} - {"null"}
+
+
+def test_a_conversation_has_a_short_name_by_which_its_long_one_is_found():
+    affinity = "e718a2c40b1d4f6e9a3c5d7f8b2e6a10"
+    assert session_name(affinity) == "e718a2c4"
+    assert affinity.startswith(session_name(affinity))
+    assert session_name("") == ""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import dialects
+from . import client_tool, dialects
 from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
@@ -213,6 +213,7 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         victim=verdict.victim,
         findings=list(verdict.findings),
         mode=mode,
+        tool=client_tool.of(request.headers),
     )
 
 

@@ -110,7 +110,7 @@ def test_a_decision_before_any_attempt_names_no_account() -> None:
 
 
 def test_a_decision_has_the_ids_the_times_and_the_counts() -> None:
-    exchange = begun(x_session_id="s", x_request_id="mine")
+    exchange = begun(x_session_id="s", x_request_id="mine", user_agent="curl/8.5.0")
     attempt = exchange.attempts[0]
     attempt.head, attempt.outcome, attempt.finished = Head(200, JSON), Outcome("ok"), 100.25
     attempt.usage, exchange.first_byte = Usage(5, 2), 100.12345
@@ -122,6 +122,7 @@ def test_a_decision_has_the_ids_the_times_and_the_counts() -> None:
     assert (found.pool, found.binding, found.provider) == (lease.pool, "new", "generic")
     assert (found.session, found.tier) == (exchange.identity.affinity, "generic_header")
     assert (found.time, found.duration_seconds, found.first_byte_seconds) == (100.0, 1.2346, 0.1235)
+    assert found.tool == "curl"
     assert (found.status, found.tokens, found.mode, found.client_request_id) == (200, Usage(5, 2), "shadow", "mine")
     assert found.encoded()["attempts"] == [
         {"account": lease.account.id, "request_id": lease.request_id, "status": 200, "outcome": "ok", "seconds": 0.25}

@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset("needs body bounded keyed json_splice content_coding secret_patterns form_data media_types".split()),
     frozenset({"values"}),
     frozenset({"dialects"}),
-    frozenset("requested_models upstream_url uploads client_claim credential_places".split()),
+    frozenset("requested_models upstream_url uploads client_claim client_tool credential_places".split()),
     frozenset({"ledger", "account_bound"}),
     frozenset({"correlation", "crosstalk", "answer"}),
     frozenset({"settings"}),
@@ -34,7 +34,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"main", "launch", "cli"}),
 )
 LAYER_OF = {unit: number for number, modules in enumerate(LAYERS) for unit in modules}
-DOES_IO = frozenset({"needs", "store", "journal", "proxy", "main", "launch", "cli"})  # may touch files, clocks, sockets and logs
+DOES_IO = frozenset(
+    {"needs", "store", "journal", "proxy", "main", "launch", "cli"}
+)  # may touch files, clocks, sockets and logs
 KNOWS_MITMPROXY = frozenset({"proxy", "main"})  # may know mitmproxy
 
 # What the other modules may use besides the standard library.

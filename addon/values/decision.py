@@ -197,6 +197,7 @@ class Decision(Struct, frozen=True):
     victim: str
     findings: list[Finding]
     mode: str = "serve"  # shadow: the decision was not carried out
+    tool: str = ""  # the program that sent the request; see `client_tool`
 
     def encoded(self) -> dict[str, Any]:
         """Return the journal line, as plain types."""

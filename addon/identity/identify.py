@@ -93,6 +93,7 @@ class Identifier:
 
     def __init__(self, key: bytes, sessions: SessionSettings, ledger: Ledger) -> None:
         self._sessions = sessions
+        self._signals = _table(sessions)
         self._seeds = Seeds(key)
         self._lineage = Lineage(self._seeds, ledger)
         self.aliases = Aliases(sessions.limit * _PER_SESSION, sessions.ttl)
@@ -144,6 +145,7 @@ class Identifier:
     def reload(self, sessions: SessionSettings) -> None:
         """Let *sessions* hold from the next request on; everything learned stays."""
         self._sessions = sessions
+        self._signals = _table(sessions)
         self.aliases.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._prefixes.resize(sessions.limit * _PER_SESSION, sessions.ttl)
         self._learner.ttl = self._truncated.ttl = self._first_turns.ttl = sessions.ttl
@@ -153,7 +155,7 @@ class Identifier:
 
     def _query(self, request: Request, now: float, exchange: str) -> _Query:
         outline = self._outline(request, now)
-        found, unusable = signals.find(outline or request)
+        found, unusable = signals.find(outline or request, self._signals)
         known = frozenset(self._sessions.order)
         kept = tuple(item for item in found if item.tier in known)
         ids = tuple(item for item in kept if item.tier != "parent")
@@ -167,7 +169,7 @@ class Identifier:
     def _outline(self, request: Request, now: float) -> Request | None:
         if not is_long(request.body):
             return None
-        name = signals.first_of_headers(request)
+        name = self._signals.first_of_headers(request)
         session = self._seeds.of_id("familiar", request.client.scope, name) if name else ""
         body = self._histories.shortened(request, session, now)
         return replace(request, body=body) if body else None
@@ -475,6 +477,10 @@ class Identifier:
                 if entry and entry.affinity:
                     return reference, entry
         return None
+
+
+def _table(sessions: SessionSettings) -> signals.SignalTable:
+    return signals.SignalTable(signals.custom(sessions.headers, sessions.body))
 
 
 def _is_passing(found: FoundId) -> bool:

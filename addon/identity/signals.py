@@ -36,7 +36,7 @@ _CONSTANTS = frozenset(
 _NOUNS = frozenset(("session", "conversation", "chat", "thread", "id", "user"))  # may stand beside a constant
 _WORD = re.compile(r"[a-z]+")
 _ALWAYS_COMMON = ("user", "cache_key")  # tiers that name a person or an application; a long irregular key is neither
-_MAYBE_COMMON = ("harness", "generic_header", "body_session")
+_MAYBE_COMMON = ("custom_header", "custom_body", "harness", "generic_header", "body_session")
 # Nothing but zeros or signs; templates that were not filled in; a variable without a value, alone or behind a prefix.
 _NOTHING = re.compile(
     r"[\W_0]+|[fF]{8}(?:-[fF]{4}){3}-[fF]{12}|x{3,}(?:-x+)*|\$\w+|\$env:\w+|%\w+%|__[A-Za-z]\w*__"
@@ -114,12 +114,40 @@ def names_one(tier: str, value: str) -> bool:
     return usable(value) != "" and not is_common(tier, value)
 
 
-def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
-    """Return every usable id of *request* in the order of SIGNALS, and evidence of unusable ones."""
+class SignalTable:
+    """The signals to look for: *custom* ones of the settings, then SIGNALS; found by what a request has."""
+
+    def __init__(self, custom: Iterable[Signal] = ()) -> None:
+        self._signals = (*custom, *SIGNALS)
+        self._by_header, self._by_member = _by_need(self._signals, True), _by_need(self._signals, False)
+
+    def present(self, request: Request) -> list[Signal]:
+        """Return the signals to read in *request*, in their order."""
+        places = self._in_headers(request)
+        for name in request.body.names():
+            places.update(self._by_member.get(name, ()))
+        return [self._signals[place] for place in sorted(places)]
+
+    def first_of_headers(self, request: Request) -> str:
+        """Return the first usable id in a header field of its own, or the empty string."""
+        signals = [self._signals[place] for place in sorted(self._in_headers(request))]
+        return _first_usable(request, (s.read for s in signals if s.tier != "parent" and s.where.startswith(_HEADER)))
+
+    def _in_headers(self, request: Request) -> set[int]:
+        return {place for name in request.headers.names() for place in self._by_header.get(name, ())}
+
+
+def custom(headers: Iterable[str], members: Iterable[str]) -> tuple[Signal, ...]:
+    """Return the signals of a user: fields called one of *headers* (lower case), dotted paths of *members*."""
+    paths = (Signal("custom_body", f"body {path}", _numbered_member(path), _outermost(path)) for path in members)
+    return (*_headers("custom_header", *headers), *paths)
+
+
+def find(request: Request, table: SignalTable | None = None) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
+    """Return every usable id of *request* in the order of *table*, and evidence of unusable ones."""
     found: list[FoundId] = []
     unusable: list[Evidence] = []
-    for place in _present(request):
-        signal = SIGNALS[place]
+    for signal in (table or BUILT_IN).present(request):
         values = tuple(signal.read(request))
         for value in values:
             if text := usable(value):
@@ -129,22 +157,6 @@ def find(request: Request) -> tuple[tuple[FoundId, ...], tuple[Evidence, ...]]:
             if values:
                 unusable.append(Evidence(signal.tier, signal.where, used=False, why="not usable as an id"))
     return tuple(found), tuple(unusable)
-
-
-def _present(request: Request) -> list[int]:
-    places: set[int] = set()
-    for name in request.headers.names():
-        places.update(_BY_HEADER.get(name, ()))
-    for name in request.body.names():
-        places.update(_BY_MEMBER.get(name, ()))
-    return sorted(places)
-
-
-def first_of_headers(request: Request) -> str:
-    """Return the first usable id in a header field of its own, or the empty string."""
-    places = sorted({place for name in request.headers.names() for place in _BY_HEADER.get(name, ())})
-    signals = (SIGNALS[place] for place in places)
-    return _first_usable(request, (s.read for s in signals if s.tier != "parent" and s.where.startswith(_HEADER)))
 
 
 def agent(request: Request) -> str:
@@ -178,17 +190,23 @@ def _header(name: str) -> ReadSignal:
 
 
 def _member(path: str) -> ReadSignal:
-    """Read a member of the body; a dotted *path* reaches one level into an object."""
-    outer, _, inner = path.partition(".")
+    """Read a member of the body; a dotted *path* reaches into objects."""
+    outer, *inner = path.split(".")
 
     def read(request: Request) -> Iterator[object]:
         value = request.body.get(outer)
-        if inner:
-            value = value.get(inner) if isinstance(value, dict) else None
+        for name in inner:
+            value = value.get(name) if isinstance(value, dict) else None
         if value is not None:
             yield value
 
     return read
+
+
+def _numbered_member(path: str) -> ReadSignal:
+    """Read a member as `_member` does, also where the id is a number: an application may count its conversations."""
+    inner = _member(path)
+    return lambda request: [str(value) if type(value) is int else value for value in inner(request)]
 
 
 def _user_id(request: Request) -> str:
@@ -267,12 +285,16 @@ def _headers(tier: str, *names: str) -> tuple[Signal, ...]:
 
 
 def _members(tier: str, *paths: str) -> tuple[Signal, ...]:
-    return tuple(Signal(tier, f"body {path}", _member(path), (path.partition(".")[0],)) for path in paths)
+    return tuple(Signal(tier, f"body {path}", _member(path), _outermost(path)) for path in paths)
 
 
-def _by_need(is_header: bool) -> dict[str, tuple[int, ...]]:
+def _outermost(path: str) -> tuple[str]:
+    return (path.partition(".")[0],)
+
+
+def _by_need(signals: Iterable[Signal], is_header: bool) -> dict[str, tuple[int, ...]]:
     places: dict[str, tuple[int, ...]] = {}
-    for place, signal in enumerate(SIGNALS):
+    for place, signal in enumerate(signals):
         for need in signal.needs:
             if need.startswith(_HEADER) == is_header:
                 name = need.removeprefix(_HEADER)
@@ -324,6 +346,6 @@ SIGNALS: tuple[Signal, ...] = (
     Signal("user", "body metadata.user_id", _plain_user, ("metadata",)),
 )  # fmt: skip
 
-_BY_HEADER, _BY_MEMBER = _by_need(True), _by_need(False)
+BUILT_IN = SignalTable()
 _AGENT = (_header("x-claude-code-agent-id"), _claude_json("agent_id"))
 _CODEX_THREAD = (_header("thread-id"), _turn("thread_id"))

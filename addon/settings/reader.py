@@ -224,6 +224,16 @@ CLIENT = Section(
     _with_setting,
     needs=("name", "key"),
 )
+
+
+def _sessions(setting: Setting, values: dict[str, Any]) -> SessionSettings:
+    found = SessionSettings(**values)
+    for name, tier in (("headers", "custom_header"), ("body", "custom_body")):
+        if name in values and values[name] and tier not in found.order:
+            setting.members()[name].note(f"has no effect without {tier} in sessions.order")
+    return found
+
+
 SESSIONS = Section(
     {
         "order": syntax.session_order,
@@ -233,8 +243,10 @@ SESSIONS = Section(
         "on_error": _choice(SessionSettings, "on_error"),
         "prompt_cache_ttl": yaml_document.seconds,
         "failback": _choice(SessionSettings, "failback"),
+        "headers": syntax.signal_headers,
+        "body": syntax.signal_members,
     },
-    _filled(SessionSettings),
+    _sessions,
     renamed=RENAMED["sessions"],
 )
 FAILOVER = Section(

@@ -11,14 +11,18 @@ from ..values.account import Account, Secret
 StrategyName = Literal["rendezvous", "round_robin", "fill_first", "least_busy"]
 RepeatSlow = Literal["none", "streams", "all"]
 TIERS = (
-    "own", "parent", "claude_session", "codex", "harness", "generic_header", "body_session", "conversation",
-    "token", "cache_key", "user", "content",
+    "own", "parent", "custom_header", "custom_body", "claude_session", "codex", "harness", "generic_header",
+    "body_session", "conversation", "token", "cache_key", "user", "content",
 )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """How conversations are identified, and how long each keeps its account: *ttl* seconds after its last request."""
+    """
+    How conversations are identified, and how long each keeps its account: *ttl* seconds after its last request.
+
+    *headers* (lower case) and *body* (dotted paths of members) are places of ids beside those that are known.
+    """
 
     order: tuple[str, ...] = TIERS
     ttl: float = 3600.0
@@ -27,6 +31,8 @@ class SessionSettings:
     on_error: Literal["keep", "clear"] = "keep"
     prompt_cache_ttl: float = 300.0  # how long a provider's prompt cache stays warm
     failback: Literal["idle", "never"] = "idle"
+    headers: tuple[str, ...] = ()
+    body: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

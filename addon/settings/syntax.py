@@ -27,6 +27,7 @@ _POINTER = re.compile(r"(?:/(?:[^~]|~[01])*)+")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _MEMBER = re.compile(r"[^.\s]{1,128}(?:\.[^.\s]{1,128})?")
+_MEMBER_PATH = re.compile(r"[^.\s]{1,128}(?:\.[^.\s]{1,128}){0,7}")
 _FIELD = re.compile(r"\{(\w+)\}")
 _FIELDS = ("request_id", "request_guid", "session_id", "model_id", "thread_id")
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
@@ -381,15 +382,48 @@ def allowed_origin(setting: Setting) -> str:
 
 
 def session_order(setting: Setting) -> tuple[str, ...]:
+    return _without_repeats(setting, yaml_document.one_of(*TIERS))
+
+
+def signal_headers(setting: Setting) -> tuple[str, ...]:
+    return _without_repeats(setting, _signal_header)
+
+
+def _signal_header(setting: Setting) -> str:
+    name = yaml_document.text(setting)
+    lower = name.lower()
+    if not _HEADER_NAME.fullmatch(name):
+        raise setting.wrong("is not a header name")
+    if lower in _PROXY_HEADERS:
+        raise setting.wrong("names no conversation: it belongs to the connection or the body")
+    if lower.startswith(header_names.OURS):
+        raise setting.wrong("names no conversation: X-Patchbay-* is Patchbay's own, and X-Patchbay-Session-Id is read")
+    if lower in _CREDENTIAL_HEADERS or secret_patterns.names_key(name):
+        raise setting.wrong("names no conversation: by its name it holds a credential, and its value is never read")
+    return _without_key(setting, lower, secret_patterns.may_be_key)
+
+
+def signal_members(setting: Setting) -> tuple[str, ...]:
+    return _without_repeats(setting, _signal_member)
+
+
+def _signal_member(setting: Setting) -> str:
+    found = yaml_document.text(setting)
+    if not _MEMBER_PATH.fullmatch(found):
+        raise setting.wrong(f"must name a member of the body, as in chat_id or chat.id, is {setting.described()}")
+    return _without_key(setting, found)
+
+
+def _without_repeats(setting: Setting, inner: Callable[[Setting], str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for item in setting.items():
         try:
-            tier = yaml_document.one_of(*TIERS)(item)
+            name = inner(item)
         except InvalidSetting:
             continue
-        if tier in found:
-            item.note(f"'{tier}' is repeated")
-        found[tier] = None
+        if name in found:
+            item.note(f"'{name}' is repeated")
+        found[name] = None
     return tuple(found)
 
 

@@ -830,3 +830,34 @@ def test_a_short_history_is_known_after_a_restart():
     asked = again.identifier.identify(request(CHAT, chat("hi", "Hello!", "go")), 5)
 
     assert (asked.affinity, asked.strength) == (first.affinity, "derived")
+
+
+def test_a_header_of_the_user_names_the_conversation_before_those_of_tools():
+    teller = Teller(headers=("x-acme-chat",))
+    first = teller.ask(CHAT, chat("a"), {"X-Acme-Chat": "chat-1", "X-Claude-Code-Session-Id": "tool"})
+    other = teller.ask(CHAT, chat("a"), {"X-Acme-Chat": "chat-2", "X-Claude-Code-Session-Id": "tool"})
+
+    assert (first.tier, first.value) == ("custom_header", "chat-1")
+    assert first.affinity != other.affinity
+    assert [(each.tier, each.why) for each in first.evidence if not each.used] == [
+        ("claude_session", "custom_header comes first")
+    ]
+
+
+def test_a_member_of_the_user_names_the_conversation_whatever_its_messages_are():
+    teller = Teller(body=("chat.id",))
+    first = teller.ask(CHAT, chat("a", chat={"id": 7}))
+
+    assert (first.tier, first.value) == ("custom_body", "7")
+    assert teller.ask(CHAT, chat("entirely other", chat={"id": 7})).affinity == first.affinity
+
+
+def test_places_of_the_user_hold_from_a_reload_on():
+    teller = Teller()
+    assert teller.ask(CHAT, chat("a"), {"X-Acme-Chat": "s"}).tier == "content"
+
+    teller.identifier.reload(SessionSettings(headers=("x-acme-chat",)))
+    assert teller.ask(CHAT, chat("a"), {"X-Acme-Chat": "s"}).tier == "custom_header"
+
+    teller.identifier.reload(SessionSettings())
+    assert teller.ask(CHAT, chat("a"), {"X-Acme-Chat": "s"}).tier == "content"

@@ -364,3 +364,66 @@ def test_turn_metadata_without_the_member_names_nothing():
 
     assert signals.find(request(CHAT, {"client_metadata": {"x-codex-turn-metadata": inner}})) == ((), ())
     assert signals.find(request(CHAT, {}, {"x-codex-turn-metadata": inner})) == ((), ())
+
+
+# -- signals of a user ------------------------------------------------------------------------------------------------
+
+MINE = signals.SignalTable(signals.custom(("x-acme-chat",), ("chat.id", "deep.er.still")))
+
+
+def mine(body=None, headers=()):
+    return [(item.tier, item.where, item.value) for item in signals.find(request(CHAT, body, headers), MINE)[0]]
+
+
+@each_row(
+    "sent",
+    [
+        ({}, {"X-Acme-Chat": "a"}, ("custom_header", "header x-acme-chat", "a")),
+        ({}, {"x_acme_chat": "a"}, ("custom_header", "header x-acme-chat", "a")),
+        ({"chat": {"id": "a"}}, {}, ("custom_body", "body chat.id", "a")),
+        ({"chat": {"id": 4711}}, {}, ("custom_body", "body chat.id", "4711")),
+        ({"deep": {"er": {"still": "a"}}}, {}, ("custom_body", "body deep.er.still", "a")),
+    ],
+)  # fmt: skip
+def test_a_place_of_the_user_names_the_conversation(sent):
+    body, headers, expected = sent
+
+    assert mine(body, headers) == [expected]
+    assert found(CHAT, body, headers) == []
+
+
+@each_row(
+    "body",
+    [
+        {"chat": {"id": True}}, {"chat": {"id": 0}}, {"chat": {"id": 1.5}}, {"chat": {"id": ["a"]}}, {"chat": "a"},
+        {"chat": ["id"]}, {"chat": None}, {"deep": {"er": "still"}}, {"chat": {"id": "undefined"}}, {"chat.id": "a"},
+    ],
+)  # fmt: skip
+def test_what_is_no_id_in_a_place_of_the_user_names_nothing(body):
+    assert mine(body) == []
+
+
+def test_places_of_the_user_come_before_the_known_ones_of_their_kind():
+    both = {"X-Acme-Chat": "a", "X-Session-ID": "b", "X-Claude-Code-Session-Id": "c", "X-Patchbay-Session-Id": "d"}
+
+    assert [tier for tier, _, _ in mine({"chat": {"id": "e"}}, both)] == [
+        "custom_header", "custom_body", "own", "claude_session", "generic_header"
+    ]  # fmt: skip
+
+
+@each_row("tier", ["custom_header", "custom_body"])
+def test_a_word_of_the_user_that_all_conversations_may_have_is_common(tier):
+    assert signals.is_common(tier, "main")
+    assert not signals.is_common(tier, "chat-7")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["id", "er", "still"]), inner),
+)
+
+
+@given(JSON)
+def test_no_body_makes_a_place_of_the_user_raise(value):
+    for _, _, found in mine({"chat": value, "deep": value}):
+        assert signals.usable(found) == found

@@ -110,6 +110,40 @@ def test_every_section_is_read() -> None:
     )
 
 
+def test_signals_of_the_user_are_read() -> None:
+    found = load(ONE + "sessions: {headers: [X-Acme-Chat, chat-no], body: [chat.id, a.b.c]}\n", "c").sessions
+
+    assert (found.headers, found.body) == (("x-acme-chat", "chat-no"), ("chat.id", "a.b.c"))
+
+
+def test_what_cannot_be_a_signal_is_told_with_its_place() -> None:
+    text = (
+        "sessions:\n"
+        "  headers: [X-Acme-Token, Authorization, X-Patchbay-Session-Id, Content-Length, 'a b', X-Chat, x-chat]\n"
+        "  body: ['', a..b, 'a b', a.b, a.b, a.b.c.d.e.f.g.h.i]\n"
+        "  order: [own, content]\n" + ONE
+    )
+
+    never = "names no conversation: by its name it holds a credential, and its value is never read"
+    member = "must name a member of the body, as in chat_id or chat.id"
+    assert mistakes(text) == [
+        "c:2:12: sessions.headers: has no effect without custom_header in sessions.order",
+        f"c:2:13: sessions.headers[0]: {never}",
+        f"c:2:27: sessions.headers[1]: {never}",
+        "c:2:42: sessions.headers[2]: names no conversation: X-Patchbay-* is Patchbay's own, and "
+        "X-Patchbay-Session-Id is read",
+        "c:2:65: sessions.headers[3]: names no conversation: it belongs to the connection or the body",
+        "c:2:81: sessions.headers[4]: is not a header name",
+        "c:2:96: sessions.headers[6]: 'x-chat' is repeated",
+        "c:3:9: sessions.body: has no effect without custom_body in sessions.order",
+        "c:3:10: sessions.body[0]: must be text, is empty",
+        f"c:3:14: sessions.body[1]: {member}, is 'a..b'",
+        f"c:3:20: sessions.body[2]: {member}, is 'a b'",
+        "c:3:32: sessions.body[4]: 'a.b' is repeated",
+        f"c:3:37: sessions.body[5]: {member}, is 'a.b.c.d.e.f.g.h.i'",
+    ]
+
+
 def test_every_mistake_is_told_at_once_with_its_place() -> None:
     text = (
         "stratgey: rendezvous\n"
@@ -123,8 +157,9 @@ def test_every_mistake_is_told_at_once_with_its_place() -> None:
     assert mistakes(text, "config.yaml") == [
         "config.yaml:1:1: stratgey: is not a setting, did you mean 'strategy'?",
         "config.yaml:2:17: sessions.ttl: must be a duration such as 90s, 500ms or 1h30m, is '1:30'",
-        "config.yaml:2:31: sessions.order[0]: 'codx' is none of own, parent, claude_session, codex, harness, "
-        "generic_header, body_session, conversation, token, cache_key, user, content, did you mean 'codex'?",
+        "config.yaml:2:31: sessions.order[0]: 'codx' is none of own, parent, custom_header, custom_body, "
+        "claude_session, codex, harness, generic_header, body_session, conversation, token, cache_key, user, "
+        "content, did you mean 'codex'?",
         "config.yaml:2:42: sessions.order[2]: 'own' is repeated",
         "config.yaml:4:21: accounts[0].provider: 'opneai' is not a provider, did you mean 'openai'?",
         "config.yaml:4:34: accounts[0].key: must be a credential: env:NAME, file:PATH, "
@@ -395,6 +430,7 @@ def test_what_the_example_has_switched_off_is_sound_and_the_default() -> None:
         "clients",
         "journal",
         "crosstalk",
+        "sessions",
         "other_traffic",
         "allowed_hosts",
         "allowed_origins",
@@ -402,6 +438,7 @@ def test_what_the_example_has_switched_off_is_sound_and_the_default() -> None:
     for name in {field.name for field in fields(Config) if field.compare} - examples:
         assert getattr(found, name) == getattr(plain, name), name
     assert replace(found.crosstalk, on_incident=()) == plain.crosstalk
+    assert replace(found.sessions, headers=(), body=()) == plain.sessions
     assert {(one.weight, one.priority, one.insecure_http) for one in found.accounts} == {(1.0, 0, False)}
     assert not found.clients[0].may_pin
 

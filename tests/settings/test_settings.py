@@ -12,10 +12,10 @@ DEFAULTS = {
     "store": "",
     "strategy": "rendezvous",
     "sessions": {
-        "order": ("own", "parent", "claude_session", "codex", "harness", "generic_header", "body_session",
-                  "conversation", "token", "cache_key", "user", "content"),
+        "order": ("own", "parent", "custom_header", "custom_body", "claude_session", "codex", "harness",
+                  "generic_header", "body_session", "conversation", "token", "cache_key", "user", "content"),
         "ttl": 3600.0, "limit": 10_000, "subagents": "share", "on_error": "keep", "prompt_cache_ttl": 300.0,
-        "failback": "idle",
+        "failback": "idle", "headers": (), "body": (),
     },
     "clients": (),
     "failover": {

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import client_tool, dialects
+from .accounts import refusals
 from .accounts.lease import Lease
 from .accounts.quoted_text import ClientText
 from .answer.reader import AnswerReader
@@ -180,6 +181,7 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
     request, identity, attempt, verdict = exchange.request, exchange.identity, exchange.attempt, exchange.verdict
     lease = attempt.lease if attempt else None
     refusal = exchange.refusal.code if exchange.refusal else ""
+    moved_from, moved_because = _moved(exchange.attempts)
     first_byte = None if exchange.first_byte is None else round(exchange.first_byte - exchange.opened, 4)
     return Decision(
         time=round(exchange.opened, 3),
@@ -214,6 +216,8 @@ def decide(exchange: Exchange, error: str, now: float, *, status: int | None, mo
         findings=list(verdict.findings),
         mode=mode,
         tool=client_tool.of(request.headers),
+        moved_from=moved_from,
+        moved_because=moved_because,
     )
 
 
@@ -225,6 +229,20 @@ def _event_type(exchange: Exchange, verdict: Verdict, error: str, status: int | 
     failed = failed or attempt is None or (attempt.outcome is not None and attempt.outcome.kind != "ok")
     name = dialects.of(dialect).event_type or dialect or "request"
     return f"{name}_{'error' if failed else 'success'}"
+
+
+def _moved(attempts: list[Attempt]) -> tuple[str, str]:
+    """Return the account that should have served the request but did not, and why; empty where it did."""
+    if not attempts:
+        return "", ""
+    first, last = attempts[0], attempts[-1].lease.account.id
+    if first.lease.left:
+        return (first.lease.left, first.lease.left_because) if first.lease.left != last else ("", "")
+    account = first.lease.account
+    if account.id == last:
+        return "", ""
+    cause, detail = refusals.cause_of(first.outcome)
+    return account.id, refusals.reason(refusals.Absent(account.id, account.provider.name, cause, detail))
 
 
 def _client_request_id(headers: Headers) -> str:

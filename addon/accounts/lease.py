@@ -100,8 +100,9 @@ class Lease:
     of another request of this new conversation, of the answer it quotes, of conversations that began alike, or of the
     request that is replayed), `none` (no conversation, a pin, an auxiliary call without a home, or a probe where no
     account is left). *key* is None where nothing is to be bound, *generation* is that of the key. *slot* is the number
-    of an upstream session that is this attempt's alone, None where conversations have one each. *request_id*,
-    *session_id*, *edit* and *body* are the router's. The account names the credential; its value is put in at the wire.
+    of an upstream session that is this attempt's alone, None where conversations have one each. *left* is the home that
+    the account stands in for (empty: none), *left_because* says why in words. *request_id*, *session_id*, *edit* and
+    *body* are the router's. The account names the credential; its value is put in at the wire.
     """
 
     account: Account
@@ -116,6 +117,8 @@ class Lease:
     key: Key | None
     ticket: int
     slot: int | None
+    left: str = ""
+    left_because: str = ""
     request_id: str = ""
     session_id: str = ""
     edit: Edit = _UNEDITED

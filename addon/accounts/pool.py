@@ -35,16 +35,23 @@ QUEUE_RECHECK = 5.0  # seconds between two looks of a queued request; `queue.tim
 LEAVES_HOME: frozenset[OutcomeKind] = frozenset({"auth", "quota", "permission"})  # they outlast a prompt cache
 _SOCKET_FAILED = "failed on an earlier WebSocket"
 _RESTS = "cooling down for a model"
+_PRIORITY = "an account of a higher priority is back"
 
 
 @dataclass(frozen=True, slots=True)
 class _Pick:
-    """The chosen account. *others* says why the other eligible ones were passed over."""
+    """
+    The chosen account. *others* says why the other eligible ones were passed over.
+
+    *left* is the home that it stands in for, *because* says why where the home's state does not.
+    """
 
     account: Account
     binding: BindingKind
     others: str
     key: Key | None = None
+    left: str = ""
+    because: str = ""
 
 
 class Accounts:
@@ -282,10 +289,10 @@ class Accounts:
         if at_home is not None:
             at_home = self._home_from_now(key, at_home, fit, now)
             if at_home is None:
-                return self._new_home(ask, fit, key, lost=True, now=now)
+                return replace(self._new_home(ask, fit, key, home, now), because=_PRIORITY)
             return _Pick(at_home, "hit", "not the home of this conversation", key)
         if home:
-            return _Pick(self._fallback(ask, fit, now), "reselected", "later in the order", key)
+            return _Pick(self._fallback(ask, fit, now), "reselected", "later in the order", key, home)
         return self._new_home(ask, fit, key, lost, now)
 
     def _home_from_now(self, key: Key, home: Account, fit: Sequence[Account], now: float) -> Account | None:
@@ -308,26 +315,26 @@ class Accounts:
             return None
         return home
 
-    def _new_home(self, ask: Ask, fit: Sequence[Account], key: Key, lost: bool, now: float) -> _Pick:
+    def _new_home(self, ask: Ask, fit: Sequence[Account], key: Key, lost: str, now: float) -> _Pick:
         identity = ask.identity
         warm = next((account for account in fit if account.id == identity.home), None)
         if not identity.binds:  # a side call leaves no trace, not even that of a session under way
             return _Pick(warm or self._admitted(ask, fit, now), "none", "later in the order")
         if warm is not None:
-            return _Pick(warm, "inherited", "this conversation was answered elsewhere", key)
+            return _Pick(warm, "inherited", "this conversation was answered elsewhere", key, lost)
         alike = next((account for account in fit if account.id == identity.near), None)
         if alike is not None and selection.has_room(alike, fit, self.bindings.sessions):
-            return _Pick(alike, "inherited", "conversations that began alike are elsewhere", key)
+            return _Pick(alike, "inherited", "conversations that began alike are elsewhere", key, lost)
         pending = self.bindings.pending(key)
         there = next((account for account in fit if account.id in pending), None)
         if there is not None:
-            return _Pick(there, "inherited", "this conversation is under way elsewhere", key)
+            return _Pick(there, "inherited", "this conversation is under way elsewhere", key, lost)
         label: BindingKind = "reselected" if lost or ask.tried else "new"
-        return _Pick(self._admitted(ask, fit, now), label, "later in the order", key)
+        return _Pick(self._admitted(ask, fit, now), label, "later in the order", key, lost)
 
-    def _home(self, ask: Ask, fit: Sequence[Account], options: Sequence[Option], now: float) -> tuple[Key, str, bool]:
+    def _home(self, ask: Ask, fit: Sequence[Account], options: Sequence[Option], now: float) -> tuple[Key, str, str]:
         """
-        Return the key to bind, the home under it (or empty), and whether a home was lost on the way.
+        Return the key to bind, the home under it (or empty), and a home that was lost on the way (or empty).
 
         A model (or a WebSocket) that the conversation's home lacks has a home of its own, under a key of its own.
         """
@@ -335,21 +342,21 @@ class Accounts:
         home, lost = self._living(key, options, now)
         beside, lost_beside = self._living(model_key, options, now)
         if home and not self._lacks(home, fit, ask.websocket, options, now):
-            return key, home, False
+            return key, home, ""
         if home or beside:
-            return model_key, beside, bool(home)
+            return model_key, beside, home
         return key, "", lost or lost_beside
 
-    def _living(self, key: Key, options: Sequence[Option], now: float) -> tuple[str, bool]:
-        """Return the home of *key*, and whether one was dropped because it cannot come back."""
+    def _living(self, key: Key, options: Sequence[Option], now: float) -> tuple[str, str]:
+        """Return the home of *key* (or empty), and one that was dropped because it cannot come back (or empty)."""
         home = self.bindings.home(key, now)
         if not home:
-            return "", False
+            return "", ""
         here = next((each for each in options if each.account.id == home and each.obstacle != "disabled"), None)
         if here and (not here.obstacle or not self.health.is_dead(home, now)):
-            return home, False
+            return home, ""
         self.bindings.drop(key)
-        return "", True
+        return "", home
 
     def _lacks(self, home: str, fit: Sequence[Account], websocket: bool, options: Sequence[Option], now: float) -> bool:
         option = next(option for option in options if option.account.id == home)
@@ -404,7 +411,20 @@ class Accounts:
             pick.key,
             ticket,
             held.number,
+            left=pick.left,
+            left_because=pick.because or self._why_left(ask, pick.left, options, now) if pick.left else "",
         )
+
+    def _why_left(self, ask: Ask, home: str, options: Sequence[Option], now: float) -> str:
+        """Return in words why *home* does not serve *ask*."""
+        option = next((each for each in options if each.account.id == home), None)
+        if option is None:
+            return "not in this pool any more"
+        if not option.obstacle:
+            return "it takes no WebSocket" if ask.websocket else "it refused this conversation"
+        if option.obstacle in ("model", "owner"):
+            return option.reason
+        return refusals.reason(self._eligibility.absent(ask, option, now))
 
     def _set_clock(self, now: float) -> None:
         if back := self.health.clock(now):

@@ -270,6 +270,19 @@ def not_let_in(refusal: Refusal | None, tried: int) -> Refusal:
     return Refusal(502, "upstream_credentials_exhausted", message, fields={"tried": tried}, final=True)
 
 
+def reason(one: Absent) -> str:
+    """Return in words why *one* cannot serve."""
+    word = _WORDS["usage limit" if _class(one) == "usage limit" else one.cause]
+    detail = one.detail[:_MAX_DETAIL]
+    if one.cause == "busy":
+        return detail or word
+    if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
+        word = f"{word}: {why}"
+    if one.cause not in get_args(_Failed) and not detail.startswith("it ended"):
+        detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are in the journal
+    return f"{word} ({detail})" if detail else word
+
+
 def duration(seconds: int) -> str:
     """Format *seconds* as Go does: `1h2m5s`."""
     hours, rest = divmod(max(seconds, 0), 3600)
@@ -300,21 +313,9 @@ def _is_final(one: Absent, now: float) -> bool:
 
 def _list(absent: Sequence[Absent], now: float) -> str:
     order = sorted(absent, key=lambda each: math.inf if each.deadline is None else each.deadline)
-    told = [f"{_on_one_line(each.account, _MAX_ID)}: {_reason(each)}{_named_end(each, now)}" for each in order[:NAMED]]
+    told = [f"{_on_one_line(each.account, _MAX_ID)}: {reason(each)}{_named_end(each, now)}" for each in order[:NAMED]]
     more = [f"{len(order) - NAMED} more"] if len(order) > NAMED else []
     return "; ".join([*told, *more])
-
-
-def _reason(one: Absent) -> str:
-    word = _WORDS["usage limit" if _class(one) == "usage limit" else one.cause]
-    detail = one.detail[:_MAX_DETAIL]
-    if one.cause == "busy":
-        return detail or word
-    if why := next((why for why in REASONS if one.detail.endswith(why)), ""):
-        word = f"{word}: {why}"
-    if one.cause not in get_args(_Failed) and not detail.startswith("it ended"):
-        detail = detail.partition(" ")[0] if detail[:3].isdigit() else ""  # the status; codes are in the journal
-    return f"{word} ({detail})" if detail else word
 
 
 def _named_end(one: Absent, now: float) -> str:

@@ -198,6 +198,10 @@ class Decision(Struct, frozen=True):
     findings: list[Finding]
     mode: str = "serve"  # shadow: the decision was not carried out
     tool: str = ""  # the program that sent the request; see `client_tool`
+    moved_from: str = (
+        ""  # the account that should have served it: the conversation's home, or that of its first attempt
+    )
+    moved_because: str = ""  # … and why it did not, in words
 
     def encoded(self) -> dict[str, Any]:
         """Return the journal line, as plain types."""

@@ -1469,3 +1469,54 @@ def test_a_home_that_is_given_up_for_its_fallback_is_another_one_from_then_on():
     assert [served_by(accounts, ask(), now=now) for now in (250, 500, 750)] == [other] * 3
     assert serve(accounts, ask(), now=1001).binding == "hit"
     assert accounts.bindings.home(ask().key, 1001) == other
+
+
+# --- from where a conversation moves, and why
+
+
+def left(choice):
+    return choice.left, choice.left_because
+
+
+def test_who_stands_in_knows_the_home_and_why_it_does_not_serve():
+    accounts = three()
+    home = served_by(accounts, ask())
+    assert left(serve(accounts, ask())) == ("", "")
+    serve(accounts, ask(), kind="rate", until=600)
+
+    assert left(serve(accounts, ask(), now=1)) == (home, "rate limited")
+    assert left(serve(accounts, ask(), now=601)) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("auth", "key refused"), ("quota", "out of credit"), ("permission", "access denied")]
+)
+def test_a_home_that_is_lost_is_named_with_its_fault(kind, why):
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask("other", pin=home), kind=kind, scope="account")
+
+    expected = (home, why) if kind != "permission" else ("", "")  # it says nothing of other conversations
+    assert left(serve(accounts, ask(), now=1)) == expected
+
+
+def test_a_home_that_is_gone_or_lacks_the_model_or_refused_the_conversation_is_named():
+    accounts = pool(account("big", models=Models(allow=("m",))), account("mini", models=Models(deny=("m",))))
+    serve(accounts, ask())
+    assert left(serve(accounts, ask(model="title"))) == ("big", "does not serve the model")
+
+    accounts = three()
+    home = served_by(accounts, ask())
+    serve(accounts, ask(), kind="permission", scope="exchange")
+    assert left(serve(accounts, ask(), now=1)) == (home, "it refused this conversation")
+    accounts.reload(Config(tuple(account(name) for name in "abc" if name != home)))
+    assert left(serve(accounts, ask(), now=2)) == (home, "not in this pool any more")
+
+
+def test_a_home_that_is_left_for_an_account_of_a_higher_priority_is_named():
+    accounts = pool(account("low"), account("high", priority=1), sessions=SessionSettings(failback="idle"))
+    serve(accounts, ask(pin="high"), kind="rate", until=50)
+    assert served_by(accounts, ask(), now=1) == "low"
+
+    back = serve(accounts, ask(), now=3000)
+    assert (back.account.id, *left(back)) == ("high", "low", "an account of a higher priority is back")
